@@ -1,0 +1,2 @@
+//! The actors of Caduceus.
+pub mod supervision;
