@@ -1,2 +1,14 @@
-//! The actors of Caduceus.
+//! The actors of Caduceus, and the supervision library they stand on.
+//!
+//! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
+
+pub mod dispatch;
+pub mod drain;
+pub mod honcho;
+pub mod ledger;
+pub mod profile;
+pub mod relay;
+pub mod settings;
+pub mod status;
 pub mod supervision;
+pub mod turn;

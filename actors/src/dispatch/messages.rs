@@ -1,0 +1,110 @@
+//! What the dispatcher is told and asked.
+
+use std::sync::Arc;
+
+use actix::Message;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::profile::name::ProfileName;
+use crate::relay::descriptor::Descriptor;
+use crate::relay::event::InboundEvent;
+use crate::relay::messages::LinkId;
+use crate::turn::id::TurnId;
+use crate::turn::messages::StopCause;
+
+/// An event from a link. Answered `Ok` once it may be acknowledged.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Receipt, NotTaken>")]
+pub struct Inbound {
+    /// Over which link it came.
+    pub link: LinkId,
+    /// As which bot it was addressed, where several are fronted.
+    pub bot_id: Option<String>,
+    /// The profile that owns the link, for a link of a profile's own.
+    pub owner: Option<ProfileName>,
+    /// The connector's own name for the frame.
+    pub buffer_id: Option<String>,
+    /// SHA-256 of the frame.
+    pub digest: [u8; 32],
+    /// The event, as understood.
+    pub event: Arc<InboundEvent>,
+    /// The event, as received.
+    pub raw_event: Arc<Value>,
+    /// What the platform of the chat can do.
+    pub descriptor: Descriptor,
+}
+
+/// What became of an event. In every case it may be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// On disk, and its turn will run.
+    Taken,
+    /// Seen before; it does not run again.
+    Duplicate,
+    /// Not taken for good (a drain, an unserved profile, a full queue); the chat was told.
+    Refused,
+    /// It was for the gateway itself (`/stop`, `/status`) and is done.
+    Handled,
+}
+
+/// Why an event may not be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The ledger does not take writes; the link stops reading and tries again.
+    #[error("the ledger does not take writes")]
+    LedgerUnavailable,
+}
+
+/// Stops the running turn of a session, as the text of its key names it. An unknown one is fine.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "bool")]
+pub struct StopSession {
+    /// The session key as the wire has it.
+    pub session_key: String,
+    /// Why.
+    pub cause: StopCause,
+}
+
+/// Stops one turn.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), UnknownTurn>")]
+pub struct StopTurnById {
+    /// Which.
+    pub turn: TurnId,
+}
+
+/// No such turn is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no turn {0} is running")]
+pub struct UnknownTurn(pub TurnId);
+
+/// How the dispatcher is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "DispatchView")]
+pub struct GetDispatch;
+
+/// Answer to [`GetDispatch`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DispatchView {
+    /// Sessions with work queued or running.
+    pub sessions: usize,
+    /// Turns running.
+    pub running: usize,
+    /// Events that wait for their turn.
+    pub queued: usize,
+    /// Events held until a drain ends.
+    pub held: usize,
+    /// Turns ended since the process started, by outcome.
+    pub done: u64,
+    /// See `done`.
+    pub failed: u64,
+    /// See `done`.
+    pub stopped: u64,
+    /// Events refused since the actor started.
+    pub refused: u64,
+    /// Events seen before.
+    pub duplicates: u64,
+    /// Milliseconds of the last turns, newest last, for the graph: (end in unix ms, length).
+    pub recent_turns: Vec<(i64, u64)>,
+}

@@ -1,0 +1,3 @@
+//! From event to turn: duplicate, profile, session, queue.
+
+pub mod messages;

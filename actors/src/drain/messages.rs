@@ -1,0 +1,178 @@
+//! What the gate is told and asked.
+
+use std::time::Duration;
+
+use actix::Message;
+use serde::Serialize;
+
+use super::permit::{TurnPermit, TurnTicket};
+use crate::profile::name::ProfileName;
+use crate::supervision::Port;
+use crate::turn::id::TurnId;
+use crate::turn::messages::StopTurn;
+
+/// Asks whether a turn may start. The permit is the turn's place in the count; dropping it ends the turn.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<TurnPermit, Refusal>")]
+pub struct RequestPermit {
+    /// Which turn, for whom.
+    pub ticket: TurnTicket,
+    /// Who wants it.
+    pub origin: Origin,
+}
+
+/// Who wants a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// A person, through a chat.
+    External,
+    /// The gateway itself: recovery of interrupted turns, completions. Passes the gate and is counted.
+    Internal,
+}
+
+/// Why a turn may not start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A drain is on; it may end.
+    #[error("the gateway is draining")]
+    Draining,
+    /// The process is going down.
+    #[error("the gateway is stopping")]
+    Stopping,
+    /// The gate itself was superseded while it answered.
+    #[error("the gate was superseded")]
+    Superseded,
+}
+
+/// Begins a drain. Beginning one that is on renews its marker.
+#[derive(Debug, Clone, Default, Message)]
+#[rtype(result = "DrainBegun")]
+pub struct BeginDrain {
+    /// Who asks, as the marker keeps it.
+    pub principal: String,
+    /// One profile alone; `None` is the whole gateway.
+    pub profile: Option<ProfileName>,
+    /// Silences the broadcast to the home channel at the shutdown that ends this drain.
+    pub suppress_notification: bool,
+    /// Ends the drain by itself after this time.
+    pub deadline: Option<Duration>,
+    /// The turn that itself asks, which is not waited for.
+    pub turn: Option<TurnId>,
+}
+
+/// Answer to [`BeginDrain`]: no turn is admitted after it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DrainBegun {
+    /// RFC 3339 UTC, as the marker has it.
+    pub requested_at: String,
+    /// Turns in flight at this moment.
+    pub active_agents: usize,
+    /// Whether the marker is on disk; if not, a restart forgets the drain.
+    pub durable: bool,
+}
+
+/// Ends a drain. Ending none is fine.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<DrainCancelled, CancelError>")]
+pub struct CancelDrain {
+    /// Who asks.
+    pub principal: String,
+    /// One profile alone; `None` is the whole gateway.
+    pub profile: Option<ProfileName>,
+}
+
+/// Answer to [`CancelDrain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrainCancelled {
+    /// Whether there was one.
+    pub was_draining: bool,
+}
+
+/// Why a drain goes on although it was cancelled.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CancelError {
+    /// The marker cannot be removed.
+    #[error("the drain marker could not be removed: {0}")]
+    MarkerNotRemoved(String),
+    /// The process is going down, which cannot be cancelled.
+    #[error("the gateway is stopping")]
+    Stopping,
+}
+
+/// The process goes down: from now on nothing is admitted, whatever becomes of the marker.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "DrainView")]
+pub struct BeginShutdown;
+
+/// How the gate is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "DrainView")]
+pub struct GetDrain;
+
+/// Answer to [`GetDrain`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DrainView {
+    /// The whole gateway is drained, or stopping.
+    pub draining: bool,
+    /// The process is going down.
+    pub stopping: bool,
+    /// When the drain was asked for, RFC 3339 UTC.
+    pub requested_at: Option<String>,
+    /// By whom.
+    pub principal: Option<String>,
+    /// Milliseconds since the drain began.
+    pub age_ms: Option<u64>,
+    /// Profiles that are drained by themselves.
+    pub profiles: Vec<ProfileName>,
+    /// Turns in flight.
+    pub active_agents: usize,
+    /// Age of the oldest turn in flight.
+    pub oldest_turn_ms: Option<u64>,
+    /// The turns in flight, oldest first.
+    pub turns: Vec<TurnInFlight>,
+}
+
+/// One turn in flight, as the status shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TurnInFlight {
+    /// Which.
+    pub turn_id: TurnId,
+    /// Under which profile.
+    pub profile: ProfileName,
+    /// In which session, as text.
+    pub session_key: String,
+    /// Its age.
+    pub age_ms: u64,
+}
+
+/// Waits until no turn is left that counts, at most `patience`.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "DrainView")]
+pub struct AwaitDrained {
+    /// Longest wait.
+    pub patience: Duration,
+}
+
+/// The turns in flight with the way to stop each: for a dispatcher that comes back, and for a shutdown.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<RunningTurn>")]
+pub struct ListTurns;
+
+/// One turn in flight.
+#[derive(Debug, Clone)]
+pub struct RunningTurn {
+    /// Which turn, for whom.
+    pub ticket: TurnTicket,
+    /// The way to stop it, once it has started.
+    pub stop: Option<Port<StopTurn>>,
+}
+
+/// News: the gate opened or closed.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct DrainChanged {
+    /// The whole gateway is drained, or stopping.
+    pub draining: bool,
+    /// Profiles that are drained by themselves.
+    pub profiles: Vec<ProfileName>,
+}

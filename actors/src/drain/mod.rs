@@ -1,0 +1,4 @@
+//! The gate: whether a turn may start, and the marker that closes it from outside.
+
+pub mod messages;
+pub mod permit;

@@ -1,0 +1,78 @@
+//! What the keeper of the grants is told and asked.
+
+use actix::Message;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::profile::name::ProfileName;
+
+/// The profile's access token, refreshed first when it is about to expire. Asked by `ProfileActor` only.
+///
+/// Never an error: a refresh that fails answers the token there is.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Option<FreshAnswer>")]
+pub struct FreshToken {
+    /// Whose.
+    pub profile: ProfileName,
+}
+
+/// Answer to [`FreshToken`].
+#[derive(Debug, Clone)]
+pub struct FreshAnswer {
+    /// The access token.
+    pub token: SecretString,
+    /// Whether it was rotated for this question.
+    pub refreshed: bool,
+}
+
+/// Refreshes a grant now, unless another refresh is under way.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Option<GrantView>")]
+pub struct RefreshGrant {
+    /// Whose.
+    pub profile: ProfileName,
+}
+
+/// How the grants are.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Vec<GrantView>")]
+pub struct GetGrants;
+
+/// State of one grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GrantState {
+    /// The file holds no grant for this profile.
+    None,
+    /// The token is good.
+    Fresh,
+    /// A refresh is under way.
+    Refreshing,
+    /// The last refresh failed; the next waits.
+    Backoff,
+    /// The refresh token may be spent.
+    Uncertain,
+    /// The refresh token was refused; a person must log in.
+    ReauthRequired,
+    /// The file cannot be read or does not parse.
+    Unreadable,
+}
+
+/// Answer to [`GetGrants`], one for each profile with a grant. Never a token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GrantView {
+    /// Whose.
+    pub profile: ProfileName,
+    /// The host's name in the file.
+    pub host: String,
+    /// Its state.
+    pub state: GrantState,
+    /// Seconds until the access token expires; negative when it has.
+    pub expires_in_s: Option<i64>,
+    /// Seconds since the last exchange.
+    pub last_refresh_age_s: Option<u64>,
+    /// The last thing that went wrong, free of secrets.
+    pub last_error: Option<String>,
+    /// Exchanges made since the actor started.
+    pub exchanges: u64,
+}

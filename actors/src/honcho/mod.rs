@@ -1,0 +1,3 @@
+//! The single-use grant, kept alive among competing processes.
+
+pub mod messages;

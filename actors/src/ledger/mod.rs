@@ -1,0 +1,3 @@
+//! The inbox and outbox on disk, written by one thread.
+
+pub mod messages;

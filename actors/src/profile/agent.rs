@@ -1,0 +1,77 @@
+//! How a profile's agent is run: the `agent:` block of `caduceus.yaml`, the profile's own or else the home's.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+/// The backend of a profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentSettings {
+    /// Nothing is configured: turns fail with a notice.
+    None,
+    /// Built in; repeats what it is told.
+    Echo,
+    /// A command, one process a turn.
+    Exec(ExecSettings),
+    /// A chat completions server.
+    OpenAi(OpenAiSettings),
+}
+
+/// An agent that is a command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExecSettings {
+    /// Program and arguments; never empty. They may hold `${NAME}` references.
+    pub command: Vec<String>,
+    /// Where it runs; the profile's home by default.
+    pub cwd: Option<PathBuf>,
+    /// Longest turn.
+    pub timeout: Duration,
+    /// Further names of the process environment that it may see.
+    pub env_pass: Vec<String>,
+    /// In which form it speaks.
+    pub reply: ReplyForm,
+    /// Whether a token rotated during a long turn is handed to it.
+    pub credentials_live: bool,
+}
+
+/// In which form an agent speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReplyForm {
+    /// What it prints is the reply.
+    #[default]
+    Text,
+    /// A conversation of JSON lines.
+    Jsonl,
+}
+
+/// An agent behind a chat completions server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenAiSettings {
+    /// Address without `/chat/completions`.
+    pub base_url: String,
+    /// Which model.
+    pub model: String,
+    /// The *name* of the key, resolved only inside the profile.
+    pub api_key_env: Option<String>,
+    /// The system prompt.
+    pub system: Option<String>,
+    /// Messages of the conversation sent along.
+    pub history: usize,
+    /// Longest turn.
+    pub timeout: Duration,
+}
+
+impl AgentSettings {
+    /// The stable word of this kind of agent.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Echo => "echo",
+            Self::Exec(_) => "exec",
+            Self::OpenAi(_) => "openai",
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! What a profile is told and asked. No message returns a secret; the upgrade token, which lives
+//! 300 s, is the one exception.
+
+use std::os::fd::OwnedFd;
+use std::process::Child;
+use std::sync::Arc;
+
+use actix::Message;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use super::agent::AgentSettings;
+use super::name::ProfileName;
+use crate::relay::session::SessionKey;
+use crate::turn::id::TurnId;
+
+/// How the profile's agent is run, as of now.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Arc<AgentSettings>")]
+pub struct GetAgent;
+
+/// Starts the profile's agent for one turn, with the profile's secrets in its environment.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<SpawnedChild, SpawnError>")]
+pub struct SpawnChild {
+    /// For which turn.
+    pub turn: TurnId,
+    /// In which session.
+    pub session: SessionKey,
+    /// Counts the attempts at this event, from 1.
+    pub attempt: u32,
+}
+
+/// A running agent: the guard that leads its process group, and the pipes. Dropping `lifeline` ends the whole subtree.
+#[derive(Debug)]
+pub struct SpawnedChild {
+    /// The guard; its process id is the group's.
+    pub guard: Child,
+    /// The agent's standard input.
+    pub stdin: OwnedFd,
+    /// The agent's standard output.
+    pub stdout: OwnedFd,
+    /// The agent's standard error.
+    pub stderr: OwnedFd,
+    /// As long as this is open the guard lets the agent live.
+    pub lifeline: OwnedFd,
+}
+
+/// Why no agent was started.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// The profile's agent is none that is a process.
+    #[error("the profile's agent is not a command")]
+    NotACommand,
+    /// The command is not there or may not be run; the profile is degraded until that changes.
+    #[error("the agent's command {command:?} cannot be run: {reason}")]
+    CommandNotFound {
+        /// The first word of the command.
+        command: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The system has no room for another process; worth retrying.
+    #[error("the agent could not be started: {0}")]
+    System(String),
+}
+
+/// Asks for all that one dial of the relay needs, with a freshly minted token.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Dial, NoDial>")]
+pub struct PrepareDial;
+
+/// Answer to [`PrepareDial`].
+#[derive(Debug, Clone)]
+pub struct Dial {
+    /// The connector's address as configured; see `relay::url` for the forms derived from it.
+    pub url: String,
+    /// Authenticates the upgrade; lives 300 s. Without id and secret the dial goes without a token.
+    pub token: Option<SecretString>,
+    /// Changes whenever the credentials do, so that a revoked link knows that new ones are there.
+    pub credentials: u64,
+    /// Whom this gateway fronts, at least one.
+    pub identities: Vec<Identity>,
+}
+
+/// One platform identity fronted over the relay.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Such as `discord`; `relay` by default.
+    pub platform: String,
+    /// May be empty.
+    pub bot_id: String,
+}
+
+/// Why there is nothing to dial.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoDial {
+    /// No address is set: the relay is switched off.
+    #[error("no relay address is set")]
+    NotSet,
+    /// The address cannot be dialled.
+    #[error("the relay address cannot be dialled: {0}")]
+    Undialable(String),
+}
+
+/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct TokenChanged {
+    /// `None` when the profile has no grant any more.
+    pub token: Option<SecretString>,
+}
+
+/// News from a turn: the profile's agent could be run, or could not.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct AgentSeen {
+    /// Why it could not.
+    pub trouble: Option<String>,
+}
+
+/// How the profile is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ProfileView")]
+pub struct GetProfile;
+
+/// Answer to [`GetProfile`]: names and counts, never a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileView {
+    /// Which.
+    pub name: ProfileName,
+    /// Whether it serves in full.
+    pub state: ProfileState,
+    /// Why it is degraded, one sentence each.
+    pub troubles: Vec<String>,
+    /// Names held in its scope.
+    pub secrets: usize,
+    /// Names that its configuration needs and its scope lacks.
+    pub missing: Vec<String>,
+    /// The kind of its agent: `exec`, `openai`, `echo`.
+    pub agent: &'static str,
+    /// Children started since the actor started.
+    pub children_started: u64,
+}
+
+/// Whether a profile serves in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileState {
+    /// It does.
+    Ready,
+    /// It serves, but something of its own is wrong.
+    Degraded,
+}

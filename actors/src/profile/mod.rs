@@ -1,0 +1,4 @@
+//! One profile: its secrets, its children.
+
+pub mod agent;
+pub mod messages;

@@ -1,0 +1,133 @@
+//! What a relay link is told and asked, and the news it gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::Message;
+use serde::{Deserialize, Serialize};
+
+use super::action::{Action, ActionResult};
+use super::descriptor::Descriptor;
+
+/// Names one link: `relay` for the process's own, a profile's name for a link of its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkId(pub Arc<str>);
+
+impl LinkId {
+    /// The link of the process, dialled with the default profile's settings.
+    #[must_use]
+    pub fn process() -> Self {
+        Self(Arc::from("relay"))
+    }
+}
+
+/// Where an event came from and so where its replies go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// Over which link.
+    pub link: LinkId,
+    /// The platform of the chat, such as `discord`.
+    pub platform: String,
+    /// As which bot, where several are fronted.
+    pub bot_id: Option<String>,
+    /// The chat.
+    pub chat_id: String,
+    /// The tenant's scope seen inbound for that chat.
+    pub scope_id: Option<String>,
+    /// The author of the direct message, where there is no scope.
+    pub user_id: Option<String>,
+    /// The thread, if any.
+    pub thread_id: Option<String>,
+}
+
+/// Sends one action and waits for the connector's result. Always answered: a link that is down answers
+/// `success: false` at once, one that is lost after the write answers `ambiguous: true`.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "ActionResult")]
+pub struct SendAction {
+    /// Where to.
+    pub target: Target,
+    /// What.
+    pub action: Action,
+}
+
+/// Tells the connector that this gateway will not take more, and waits for its word.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "IdleAnswer")]
+pub struct GoIdle;
+
+/// Answer to [`GoIdle`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleAnswer {
+    /// The connector acknowledged: it buffers from now on.
+    Acknowledged,
+    /// No acknowledgement within 10 s.
+    NotAcknowledged,
+    /// There is no link.
+    NotConnected,
+}
+
+/// How the link is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "LinkView")]
+pub struct GetLink;
+
+/// State of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// No address is set, or it cannot be dialled.
+    Disabled,
+    /// A dial is under way.
+    Connecting,
+    /// Dialled; the descriptors are awaited.
+    Handshaking,
+    /// In service.
+    Connected,
+    /// Dormant after [`GoIdle`].
+    Idle,
+    /// Waiting for the next dial.
+    Waiting,
+    /// The credentials were revoked; only new ones bring it back.
+    Revoked,
+}
+
+/// Answer to [`GetLink`]. Ages are in milliseconds at the moment of asking.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LinkView {
+    /// Which link.
+    pub link: LinkId,
+    /// Its state.
+    pub state: LinkState,
+    /// Milliseconds in this state.
+    pub state_age_ms: u64,
+    /// Counts the connections since the actor started.
+    pub generation: u64,
+    /// Milliseconds until the next dial, when waiting.
+    pub next_dial_ms: Option<u64>,
+    /// Age of the last frame of any kind from the connector.
+    pub last_inbound_age_ms: Option<u64>,
+    /// Age of the last acknowledgement sent.
+    pub last_ack_age_ms: Option<u64>,
+    /// The last thing that went wrong, free of secrets.
+    pub last_error: Option<String>,
+    /// Frames by kind and direction, such as `inbound` or `outbound`.
+    pub frames: BTreeMap<String, u64>,
+    /// Lines that were skipped because they were not what they should be.
+    pub skipped: u64,
+    /// Outbound frames that wait for a result.
+    pub waiting: usize,
+    /// What the connector fronts, one for each identity.
+    pub descriptors: Vec<Descriptor>,
+}
+
+/// News: a link went up or down.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct LinkChanged {
+    /// Which.
+    pub link: LinkId,
+    /// Its new state.
+    pub state: LinkState,
+}

@@ -1,0 +1,3 @@
+//! The link to the connector, and the formats of its wire.
+
+pub mod messages;

@@ -1,0 +1,449 @@
+//! The one reader of the process environment and of the two YAML files.
+//!
+//! `config.yaml` is the original's and only read; `caduceus.yaml` beside it is ours. Everything wrong with them is
+//! collected, so that a person mends it all at once.
+
+mod environment;
+mod yaml;
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+pub use environment::Environment;
+
+use crate::profile::agent::{AgentSettings, ExecSettings, OpenAiSettings, ReplyForm};
+use crate::profile::name::ProfileName;
+use crate::relay::route::ProfileRoutes;
+use crate::relay::session::SessionRules;
+use crate::supervision::{Backoff, RestartPolicy};
+use yaml::{Section, as_flag, flag_word};
+
+/// Longest turn unless the profile says otherwise.
+const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_secs(1800);
+/// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(180);
+/// 256 bits in url-safe base64.
+const MIN_SECRET_CHARS: usize = 43;
+
+/// All settings of one gateway, as read at start.
+#[derive(Debug)]
+pub struct Settings {
+    /// The home whose `gateway.lock` we hold.
+    pub home: PathBuf,
+    /// Whether named profiles are served beside the default one.
+    pub multiplex: bool,
+    /// What the process was started with.
+    pub environment: Environment,
+    /// The profiles to serve, the default one first.
+    pub profiles: Vec<ProfileSettings>,
+    /// Where HTTP listens.
+    pub bind: SocketAddr,
+    /// The relay as `config.yaml` has it; environment and `.env` win over it.
+    pub relay: BTreeMap<&'static str, SecretString>,
+    /// How session keys are made.
+    pub session_rules: SessionRules,
+    /// What happens to a message while its session is busy.
+    pub busy: Busy,
+    /// Which profile an event runs under when it does not say.
+    pub routes: ProfileRoutes,
+    /// Turns at once over all sessions.
+    pub max_concurrent_turns: usize,
+    /// What becomes of turns that a crash cut off.
+    pub interrupted: Interrupted,
+    /// What a message gets that comes during a drain.
+    pub refused: WhenRefused,
+    /// How long a shutdown waits for turns.
+    pub drain_timeout: Duration,
+    /// Who may drain.
+    pub drain_auth: DrainAuth,
+    /// Restarts and heartbeats.
+    pub supervision: SupervisionSettings,
+    /// Oddities that do not stop the gateway, one sentence each.
+    pub warnings: Vec<String>,
+}
+
+/// What one profile needs to start.
+#[derive(Debug, Clone)]
+pub struct ProfileSettings {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its directory, which holds its `.env`.
+    pub home: PathBuf,
+    /// How its agent is run.
+    pub agent: AgentSettings,
+    /// What is wrong with its own configuration, one sentence each: it comes up degraded.
+    pub problems: Vec<String>,
+}
+
+/// What happens to a message while its session is busy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Busy {
+    /// It waits its turn.
+    #[default]
+    Queue,
+    /// The running turn is stopped for it.
+    Interrupt,
+    /// It is handed to the running agent.
+    Steer,
+    /// The chat is told to wait.
+    Reject,
+}
+
+/// What becomes of turns that a crash cut off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Interrupted {
+    /// The chat is told, and `/retry` runs it again.
+    #[default]
+    Ask,
+    /// It runs again, at most 3 times in all.
+    Rerun,
+    /// It is forgotten.
+    Drop,
+}
+
+/// What a message gets that comes during a drain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum WhenRefused {
+    /// A notice to send it again.
+    #[default]
+    Notice,
+    /// It is kept and runs when the drain ends.
+    Hold,
+}
+
+/// Who may drain.
+#[derive(Debug)]
+pub struct DrainAuth {
+    /// The shared secret; the token seam keeps a digest of it only.
+    pub secret: Option<SecretString>,
+    /// The scope that it grants.
+    pub scope: String,
+    /// Fewest characters of a secret.
+    pub min_chars: usize,
+}
+
+/// Restarts and heartbeats.
+#[derive(Debug)]
+pub struct SupervisionSettings {
+    /// A thread or actor that shows no sign of life for this long is replaced.
+    pub wedge_after: Duration,
+    /// Restart policy by kind of actor (`relay`, `drain`, …); those not named have the default.
+    pub policies: BTreeMap<String, RestartPolicy>,
+}
+
+/// Why the gateway cannot start with these settings.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// There is no such directory.
+    #[error("the home {0} does not exist; create it, or name another with --home")]
+    NoHome(PathBuf),
+    /// It is there but cannot be used.
+    #[error("the home {path} cannot be used: {reason}")]
+    UnusableHome {
+        /// Which directory.
+        path: PathBuf,
+        /// What the system said.
+        reason: String,
+    },
+    /// The configuration is wrong; every mistake is listed.
+    #[error("the configuration is wrong:\n  {}", .0.join("\n  "))]
+    Wrong(Vec<String>),
+}
+
+/// Finds the home: the given one, else `HERMES_HOME`, else `~/.hermes`.
+#[must_use]
+pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
+    let named = |name| environment.globals.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    given
+        .or_else(|| named("HERMES_HOME"))
+        .or_else(|| named("HOME").map(|home| home.join(".hermes")))
+        .unwrap_or_else(|| PathBuf::from(".hermes"))
+}
+
+impl Settings {
+    /// Reads the settings of `home`.
+    ///
+    /// # Errors
+    /// [`SettingsError`]; a broken file of a *named* profile is not one, it degrades that profile.
+    pub fn load(home: &Path, environment: Environment) -> Result<Self, SettingsError> {
+        let home = usable(home)?;
+        let mut problems = Vec::new();
+        let mut warnings = Vec::new();
+        let original = read(&home.join("config.yaml"), &mut problems);
+        let ours = read(&home.join("caduceus.yaml"), &mut problems);
+
+        let solo = solo_profile(&home);
+        let multiplex = solo.is_none() && multiplex(&original, &environment, &mut warnings);
+        let (routes, skipped) = ProfileRoutes::parse(lookup(&original, "profile_routes").unwrap_or(&Value::Null));
+        warnings.extend(skipped);
+
+        let mut root = Section::root(ours, &mut problems);
+        let mut http = root.section("http");
+        let bind = http.address("bind").unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8652)));
+        http.finish();
+        let mut sessions = root.section("sessions");
+        let busy = sessions.word(
+            "busy",
+            &[("queue", Busy::Queue), ("interrupt", Busy::Interrupt), ("steer", Busy::Steer), ("reject", Busy::Reject)],
+        );
+        sessions.finish();
+        let mut turns = root.section("turns");
+        let max_concurrent_turns = turns.count("max_concurrent").map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        if max_concurrent_turns == Some(0) {
+            turns.wrong::<()>("max_concurrent", "at least 1");
+        }
+        let interrupted = turns.word(
+            "interrupted",
+            &[("ask", Interrupted::Ask), ("rerun", Interrupted::Rerun), ("drop", Interrupted::Drop)],
+        );
+        turns.finish();
+        let mut drain = root.section("drain");
+        let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
+        let drain_timeout = drain.seconds("timeout_s");
+        drain.finish();
+        let supervision = supervision(&mut root);
+        let agent = agent(&mut root);
+        root.finish();
+
+        if !problems.is_empty() {
+            return Err(SettingsError::Wrong(problems));
+        }
+        let default = ProfileSettings {
+            name: solo.unwrap_or_else(ProfileName::default_profile),
+            home: home.clone(),
+            agent: agent.unwrap_or(AgentSettings::None),
+            problems: Vec::new(),
+        };
+        let named = if multiplex { named_profiles(&home, &default.agent) } else { Vec::new() };
+        Ok(Self {
+            drain_auth: drain_auth(&home, &original, &environment),
+            relay: relay(&original),
+            session_rules: session_rules(&original),
+            profiles: std::iter::once(default).chain(named).collect(),
+            multiplex,
+            bind,
+            busy: busy.unwrap_or_default(),
+            routes,
+            max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
+            interrupted: interrupted.unwrap_or_default(),
+            refused: refused.unwrap_or_default(),
+            drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
+            supervision,
+            warnings,
+            environment,
+            home,
+        })
+    }
+}
+
+/// The home as an absolute path, if it can be used.
+fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
+    let unusable = |reason: String| SettingsError::UnusableHome { path: home.to_owned(), reason };
+    let found = home.canonicalize().map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => SettingsError::NoHome(home.to_owned()),
+        _ => unusable(error.to_string()),
+    })?;
+    match std::fs::read_dir(&found) {
+        Ok(_) => Ok(found),
+        Err(error) => Err(unusable(error.to_string())),
+    }
+}
+
+fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
+    yaml::read_file(path).unwrap_or_else(|problem| {
+        problems.push(problem);
+        Map::new()
+    })
+}
+
+/// The profile that a home of the form `…/profiles/<name>` is.
+fn solo_profile(home: &Path) -> Option<ProfileName> {
+    let above = home.parent()?.file_name()?;
+    let name = ProfileName::parse(home.file_name()?.to_str()?).ok()?;
+    (above == "profiles" && !name.is_default()).then_some(name)
+}
+
+/// A key of the original's file: at the root, else under `gateway:`.
+fn lookup<'a>(original: &'a Map<String, Value>, key: &str) -> Option<&'a Value> {
+    let nested = || original.get("gateway").and_then(|gateway| gateway.get(key));
+    original.get(key).filter(|value| !value.is_null()).or_else(nested).filter(|value| !value.is_null())
+}
+
+fn multiplex(original: &Map<String, Value>, environment: &Environment, warnings: &mut Vec<String>) -> bool {
+    const NAME: &str = "GATEWAY_MULTIPLEX_PROFILES";
+    let configured = lookup(original, "multiplex_profiles").and_then(as_flag).unwrap_or(false);
+    let Some(word) = environment.deployment(NAME) else {
+        return configured;
+    };
+    flag_word(word).unwrap_or_else(|| {
+        warnings.push(format!("{NAME} is neither a clear yes nor a clear no; config.yaml decides"));
+        configured
+    })
+}
+
+fn session_rules(original: &Map<String, Value>) -> SessionRules {
+    let flag = |key, default| lookup(original, key).and_then(as_flag).unwrap_or(default);
+    SessionRules {
+        group_sessions_per_user: flag("group_sessions_per_user", true),
+        thread_sessions_per_user: flag("thread_sessions_per_user", false),
+    }
+}
+
+/// The relay's keys under `gateway:`, by the environment's name for each.
+fn relay(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> {
+    const KEYS: [(&str, &str); 8] = [
+        ("GATEWAY_RELAY_URL", "relay_url"),
+        ("GATEWAY_RELAY_ID", "relay_id"),
+        ("GATEWAY_RELAY_SECRET", "relay_secret"),
+        ("GATEWAY_RELAY_DELIVERY_KEY", "relay_delivery_key"),
+        ("GATEWAY_RELAY_ENDPOINT", "relay_endpoint"),
+        ("GATEWAY_RELAY_ROUTE_KEYS", "relay_route_keys"),
+        ("GATEWAY_RELAY_INSTANCE_ID", "relay_instance_id"),
+        ("GATEWAY_RELAY_WAKE_URL", "relay_wake_url"),
+    ];
+    let text = |value: &Value| match value {
+        Value::String(text) => Some(text.trim().to_owned()),
+        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
+        _ => None,
+    };
+    let gateway = original.get("gateway");
+    let find = |key: &str| gateway.and_then(|gateway| gateway.get(key)).and_then(text).filter(|text| !text.is_empty());
+    KEYS.into_iter().filter_map(|(name, key)| Some((name, find(key)?.into()))).collect()
+}
+
+fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environment) -> DrainAuth {
+    const NAME: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+    let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
+    let field = |key| auth.and_then(|auth| auth.get(key));
+    // As in the original, the home's `.env` counts before the environment of the process.
+    let file = std::fs::read_to_string(home.join(".env")).ok();
+    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).remove(NAME));
+    let secret = from_file.or_else(|| environment.deployment(NAME).map(SecretString::from));
+    let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
+    let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
+    DrainAuth {
+        secret,
+        scope: scope.unwrap_or("drain").to_owned(),
+        // The setting only raises the bar.
+        min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
+    }
+}
+
+fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
+    /// The kinds of actor whose policy can be set.
+    const KINDS: [&str; 9] =
+        ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "http"];
+    let mut section = root.section("supervision");
+    let wedge_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
+    let mut policies = BTreeMap::new();
+    let mut kinds = section.section("policies");
+    for kind in KINDS {
+        let default = policies.get("default").cloned().unwrap_or_else(RestartPolicy::default);
+        policies.insert(kind.to_owned(), policy(&mut kinds, kind, default));
+    }
+    kinds.finish();
+    section.finish();
+    SupervisionSettings { wedge_after, policies }
+}
+
+fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -> RestartPolicy {
+    let mut section = kinds.section(kind);
+    let max_restarts = section.count("max_restarts").map(|count| u32::try_from(count).unwrap_or(u32::MAX));
+    let window = section.seconds("window_s");
+    let floor = section.millis("backoff_floor_ms").unwrap_or(default.backoff.floor());
+    let ceiling = section.millis("backoff_ceiling_ms").unwrap_or(default.backoff.ceiling().max(floor));
+    let backoff = Backoff::new(floor, ceiling).ok();
+    if backoff.is_none() {
+        section.wrong::<()>("backoff_floor_ms", "no more than backoff_ceiling_ms");
+    }
+    let healthy_after = section.seconds("healthy_after_s");
+    section.finish();
+    RestartPolicy {
+        max_restarts: max_restarts.unwrap_or(default.max_restarts),
+        window: window.unwrap_or(default.window),
+        backoff: backoff.unwrap_or(default.backoff),
+        healthy_after: healthy_after.unwrap_or(default.healthy_after),
+        when_spent: default.when_spent,
+    }
+}
+
+fn agent(root: &mut Section<'_>) -> Option<AgentSettings> {
+    let mut section = root.section("agent");
+    if section.is_empty() {
+        return None;
+    }
+    let agent = match section.word("backend", &[("exec", "exec"), ("openai", "openai"), ("echo", "echo")]) {
+        Some("exec") => exec(&mut section),
+        Some("openai") => openai(&mut section),
+        Some(_) => Some(AgentSettings::Echo),
+        None => {
+            section.wrong::<()>("backend", "one of exec, openai, echo");
+            return None;
+        }
+    };
+    section.finish();
+    agent
+}
+
+fn exec(section: &mut Section<'_>) -> Option<AgentSettings> {
+    let command = section.texts("command").filter(|command| !command.is_empty());
+    let settings = ExecSettings {
+        command: command.clone().unwrap_or_default(),
+        cwd: section.text("cwd").map(PathBuf::from),
+        timeout: section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT),
+        env_pass: section.texts("env_pass").unwrap_or_default(),
+        reply: section.word("reply", &[("text", ReplyForm::Text), ("jsonl", ReplyForm::Jsonl)]).unwrap_or_default(),
+        credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
+    };
+    match command {
+        Some(_) => Some(AgentSettings::Exec(settings)),
+        None => section.wrong("command", "a list: the program and its arguments"),
+    }
+}
+
+fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
+    let (base_url, model) = (section.text("base_url"), section.text("model"));
+    let history = section.count("history").and_then(|count| usize::try_from(count).ok());
+    let (api_key_env, system) = (section.text("api_key_env"), section.text("system"));
+    let timeout = section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT);
+    let (Some(base_url), Some(model)) = (base_url, model) else {
+        return section.wrong("base_url", "an address, with a model beside it");
+    };
+    Some(AgentSettings::OpenAi(OpenAiSettings {
+        base_url,
+        model,
+        api_key_env,
+        system,
+        history: history.unwrap_or(40),
+        timeout,
+    }))
+}
+
+/// The named profiles of a home, sorted. One with a broken file of its own comes up degraded.
+fn named_profiles(home: &Path, default: &AgentSettings) -> Vec<ProfileSettings> {
+    let entries = std::fs::read_dir(home.join("profiles")).into_iter().flatten().flatten();
+    let mut found: Vec<ProfileSettings> = entries
+        .filter(|entry| entry.path().is_dir())
+        .filter_map(|entry| ProfileName::parse(entry.file_name().to_str()?).ok().map(|name| (name, entry.path())))
+        .filter(|(name, _)| !name.is_default())
+        .map(|(name, home)| named_profile(name, home, default))
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    found
+}
+
+fn named_profile(name: ProfileName, home: PathBuf, default: &AgentSettings) -> ProfileSettings {
+    let mut problems = Vec::new();
+    let own = read(&home.join("caduceus.yaml"), &mut problems);
+    let mut root = Section::root(own, &mut problems);
+    let agent = agent(&mut root);
+    root.finish();
+    // With a broken file of its own it must not run under the home's agent instead.
+    let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { AgentSettings::None });
+    ProfileSettings { name, home, agent, problems }
+}

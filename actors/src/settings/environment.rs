@@ -1,0 +1,85 @@
+//! The process environment, read once.
+
+use std::collections::BTreeMap;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::profile::globals::{is_deployment, is_global};
+
+/// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
+#[derive(Debug, Default)]
+pub struct Environment {
+    /// Names that are nobody's secret: children see them.
+    pub globals: BTreeMap<String, String>,
+    /// Names of the deployment: for the default profile and the token seam, never for a child.
+    pub deployment: BTreeMap<String, SecretString>,
+    /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
+    pub rest: BTreeMap<String, SecretString>,
+}
+
+impl Environment {
+    /// Reads the process environment.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the one place that reads it")]
+    pub fn capture() -> Self {
+        Self::sort(std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        }))
+    }
+
+    /// Sorts the given variables.
+    #[must_use]
+    pub fn sort(variables: impl IntoIterator<Item = (String, String)>) -> Self {
+        let mut sorted = Self::default();
+        for (name, value) in variables {
+            if is_global(&name) {
+                sorted.globals.insert(name, value);
+            } else if is_deployment(&name) {
+                sorted.deployment.insert(name, value.into());
+            } else if !is_own(&name) {
+                sorted.rest.insert(name, value.into());
+            }
+        }
+        sorted
+    }
+
+    /// A deployment setting, trimmed; blank counts as unset.
+    #[must_use]
+    pub fn deployment(&self, name: &str) -> Option<&str> {
+        self.deployment.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    }
+}
+
+/// Names that belong to this process itself and to nobody below it.
+fn is_own(name: &str) -> bool {
+    name.starts_with("CADUCEUS_") || matches!(name, "RUST_LOG" | "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted() -> Environment {
+        let variables = [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("RUST_LOG", "x")];
+        Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    #[test]
+    fn each_variable_lands_where_it_may_be_seen() {
+        let environment = sorted();
+        assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
+        assert_eq!(environment.deployment.keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
+        assert_eq!(environment.rest.keys().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+    }
+
+    #[test]
+    fn deployment_settings_are_trimmed() {
+        assert_eq!(sorted().deployment("GATEWAY_RELAY_SECRET"), Some("s"));
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        let shown = format!("{:?}", Environment::sort([("A_KEY".to_owned(), "hunter2".to_owned())]));
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+}

@@ -1,0 +1,251 @@
+//! Reading a YAML file so that every mistake in it is reported at once, and nothing of its content is.
+//!
+//! The file becomes plain values first (a syntax error names the line); then keys are taken out one by one, and what is left over
+//! is unknown.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+/// Largest configuration file; the original's run to some 100 KiB.
+const MAX_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Reads a YAML file as a mapping. A file that is not there, or is empty, is an empty one.
+///
+/// # Errors
+/// One sentence that names the file, and the line where there is one; never the content.
+pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
+    let shown = path.display();
+    let text = match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
+        Err(error) => return Err(format!("{shown}: cannot be read: {error}")),
+        Ok(found) if !found.is_file() => return Err(format!("{shown}: is not a file")),
+        Ok(found) if found.len() > MAX_BYTES => return Err(format!("{shown}: is larger than {MAX_BYTES} bytes")),
+        Ok(_) => std::fs::read(path).map_err(|error| format!("{shown}: cannot be read: {error}"))?,
+    };
+    let text = String::from_utf8(text).map_err(|_| format!("{shown}: is not UTF-8"))?;
+    parse(&text).map_err(|error| format!("{shown}: {error}"))
+}
+
+fn parse(text: &str) -> Result<Map<String, Value>, String> {
+    if text.trim().is_empty() {
+        return Ok(Map::new());
+    }
+    // Snippets print the offending lines, which may hold a secret.
+    let options = serde_saphyr::options! { with_snippet: false };
+    match serde_saphyr::from_str_with_options::<Value>(text, options) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(Value::Null) => Ok(Map::new()),
+        Ok(_) => Err("is not a mapping of keys to values".to_owned()),
+        Err(error) => Err(error.location().map_or_else(
+            || "is not valid YAML".to_owned(),
+            |place| format!("line {}, column {}: is not valid YAML", place.line(), place.column()),
+        )),
+    }
+}
+
+/// One mapping of a file, from which keys are taken.
+pub(super) struct Section<'a> {
+    map: Map<String, Value>,
+    /// Path of this mapping, ending in a dot unless it is the root.
+    prefix: String,
+    /// Keys that have been asked for; for the nearest known name.
+    known: Vec<&'static str>,
+    problems: &'a mut Vec<String>,
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn root(map: Map<String, Value>, problems: &'a mut Vec<String>) -> Self {
+        Self { map, prefix: String::new(), known: Vec::new(), problems }
+    }
+
+    /// Takes a nested mapping; a missing one is empty.
+    pub(super) fn section(&mut self, key: &'static str) -> Section<'_> {
+        let map = match self.take(key) {
+            None => Map::new(),
+            Some(Value::Object(map)) => map,
+            Some(_) => {
+                self.wrong(key, "a mapping");
+                Map::new()
+            }
+        };
+        Section { map, prefix: format!("{}{key}.", self.prefix), known: Vec::new(), problems: self.problems }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+        match self.take(key)? {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => self.wrong(key, "text"),
+        }
+    }
+
+    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
+        let value = self.take(key)?;
+        as_flag(&value).or_else(|| self.wrong(key, "yes or no"))
+    }
+
+    pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
+        match self.take(key)? {
+            Value::Number(number) if number.is_u64() => number.as_u64(),
+            _ => self.wrong(key, "a whole number of 0 or more"),
+        }
+    }
+
+    pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
+        let value = self.take(key)?;
+        let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        seconds.or_else(|| self.wrong(key, "a number of seconds"))
+    }
+
+    pub(super) fn millis(&mut self, key: &'static str) -> Option<Duration> {
+        self.count(key).map(Duration::from_millis)
+    }
+
+    pub(super) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
+        let text = self.text(key)?;
+        text.parse().ok().or_else(|| self.wrong(key, "an address such as 127.0.0.1:8652"))
+    }
+
+    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+        let Value::Array(items) = self.take(key)? else {
+            return self.wrong(key, "a list of texts");
+        };
+        let texts = items.into_iter().map(|item| match item {
+            Value::String(text) => Some(text),
+            Value::Number(number) => Some(number.to_string()),
+            _ => None,
+        });
+        texts.collect::<Option<Vec<_>>>().or_else(|| self.wrong(key, "a list of texts"))
+    }
+
+    /// Takes one word out of a table of known ones.
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+        let text = self.text(key)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        found.or_else(|| {
+            let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.wrong(key, &format!("one of {}", words.join(", ")))
+        })
+    }
+
+    pub(super) fn value(&mut self, key: &'static str) -> Option<Value> {
+        self.take(key)
+    }
+
+    /// Reports a key whose value makes no sense.
+    pub(super) fn wrong<T>(&mut self, key: &str, expected: &str) -> Option<T> {
+        self.problems.push(format!("{}{key}: expected {expected}", self.prefix));
+        None
+    }
+
+    /// Reports every key that nobody asked for, with the nearest known one.
+    pub(super) fn finish(self) {
+        for key in self.map.keys() {
+            let nearest = self.known.iter().min_by_key(|known| distance(known, key));
+            let hint = match nearest {
+                Some(known) if distance(known, key) <= 3 => format!("; did you mean {}{known}?", self.prefix),
+                _ => String::new(),
+            };
+            // The key is shown, so it must look like one: a secret pasted in its place must not be.
+            let shown = if key.len() <= 40 { key.escape_debug().to_string() } else { "(a long key)".to_owned() };
+            self.problems.push(format!("{}{shown}: is not a known key{hint}", self.prefix));
+        }
+    }
+
+    fn take(&mut self, key: &'static str) -> Option<Value> {
+        self.known.push(key);
+        self.map.remove(key).filter(|value| !value.is_null())
+    }
+}
+
+/// A clear yes or no, in the forms that the original's YAML reader takes.
+pub(super) fn as_flag(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::String(text) => flag_word(text),
+        Value::Number(number) => match number.as_u64() {
+            Some(0) => Some(false),
+            Some(1) => Some(true),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A clear yes or no in words.
+pub(super) fn flag_word(text: &str) -> Option<bool> {
+    match text.trim().to_ascii_lowercase().as_str() {
+        "1" | "true" | "yes" | "on" => Some(true),
+        "0" | "false" | "no" | "off" => Some(false),
+        _ => None,
+    }
+}
+
+/// Levenshtein distance, for the nearest known key.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.chars().enumerate() {
+            let replaced = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn broken_yaml_names_the_line_and_hides_the_content() {
+        let error = parse("a: 1\nb: [hunter2-secret\nc: }\n").unwrap_err();
+        assert!(error.contains("line "), "{error}");
+        assert!(!error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn unknown_key_is_reported_with_the_nearest_known_one() {
+        let mut problems = Vec::new();
+        let map = parse("turns:\n  max_concurent: 3\n").unwrap();
+        let mut root = Section::root(map, &mut problems);
+        let mut turns = root.section("turns");
+        assert_eq!(turns.count("max_concurrent"), None);
+        turns.finish();
+        root.finish();
+        assert_eq!(problems, ["turns.max_concurent: is not a known key; did you mean turns.max_concurrent?"]);
+    }
+
+    #[test]
+    fn every_mistake_is_reported_at_once_and_no_value_is_shown() {
+        let mut problems = Vec::new();
+        let map = parse("a: hunter2\nb: [1, {}]\nc: maybe\n").unwrap();
+        let mut root = Section::root(map, &mut problems);
+        assert_eq!((root.count("a"), root.texts("b"), root.flag("c")), (None, None, None));
+        root.finish();
+        assert_eq!(problems.len(), 3, "{problems:?}");
+        assert!(!problems.concat().contains("hunter2"));
+    }
+
+    #[test]
+    fn yes_and_on_are_true_as_in_the_original() {
+        for word in ["yes", "on", "true", "Yes", "ON", "1"] {
+            let map = parse(&format!("a: {word}\n")).unwrap();
+            assert_eq!(as_flag(&map["a"]), Some(true), "{word}");
+        }
+    }
+
+    #[test]
+    fn deeply_nested_yaml_is_refused_and_not_a_crash() {
+        assert!(parse(&"[".repeat(100_000)).is_err());
+    }
+}

@@ -1,0 +1,4 @@
+//! What the gateway says of itself.
+
+pub mod messages;
+pub mod snapshot;

@@ -1,0 +1,110 @@
+//! What one turn is told, and the news it gives.
+
+use std::sync::Arc;
+
+use actix::Message;
+use serde_json::Value;
+
+use super::id::TurnId;
+use crate::drain::permit::TurnPermit;
+use crate::ledger::messages::{HistoryEntry, InboundId};
+use crate::profile::name::ProfileName;
+use crate::relay::descriptor::Descriptor;
+use crate::relay::event::InboundEvent;
+use crate::relay::messages::Target;
+use crate::relay::session::SessionKey;
+
+/// All that a turn needs to begin. Whoever holds it holds the turn's permit.
+#[derive(Debug)]
+pub struct TurnOrder {
+    /// Which turn.
+    pub id: TurnId,
+    /// The event it answers.
+    pub inbound: InboundId,
+    /// Under which profile it runs.
+    pub profile: ProfileName,
+    /// In which session it runs.
+    pub session: SessionKey,
+    /// Counts the attempts at this event, from 1.
+    pub attempt: u32,
+    /// The event, as understood.
+    pub event: Arc<InboundEvent>,
+    /// The event, as received.
+    pub raw_event: Arc<Value>,
+    /// Where replies go.
+    pub target: Target,
+    /// What the platform of the chat can do.
+    pub descriptor: Descriptor,
+    /// What was said before, oldest first.
+    pub history: Vec<HistoryEntry>,
+    /// The turn's place in the count.
+    pub permit: TurnPermit,
+}
+
+/// Stops the turn: SIGTERM to the agent's process group, SIGKILL after 5 s. Stopping an ended turn is fine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct StopTurn {
+    /// Why.
+    pub cause: StopCause,
+}
+
+/// Why a turn is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopCause {
+    /// `/stop` in the chat, or an interrupt from the connector.
+    Asked,
+    /// A newer message in the session, where `sessions.busy` says `interrupt`.
+    Superseded,
+    /// An operator.
+    Operator,
+    /// The process goes down and the turn's time is over.
+    Shutdown,
+}
+
+/// Hands an event to a running agent that can take it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), SteerError>")]
+pub struct SteerTurn {
+    /// The event, as received.
+    pub raw_event: Arc<Value>,
+}
+
+/// Why an event was not handed over; it is then queued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum SteerError {
+    /// The agent's form of conversation has no such thing.
+    #[error("this agent cannot be steered")]
+    NotSteerable,
+    /// The agent no longer reads.
+    #[error("the agent no longer reads")]
+    NotReading,
+}
+
+/// News for the dispatcher: a turn is over, and every reply of it is in the ledger.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct TurnEnded {
+    /// Which.
+    pub id: TurnId,
+    /// How.
+    pub outcome: TurnOutcome,
+    /// What the agent said, for the history.
+    pub reply: String,
+}
+
+/// How a turn ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TurnOutcome {
+    /// The agent finished.
+    Done,
+    /// It did not; the chat gets this notice.
+    Failed {
+        /// One sentence for the chat, free of secrets.
+        notice: String,
+        /// Whether the profile's agent cannot run at all, which degrades the profile.
+        agent_missing: bool,
+    },
+    /// It was stopped.
+    Stopped(StopCause),
+}

@@ -1,0 +1,4 @@
+//! The work that one inbound event causes, and the backends that do it.
+
+pub mod id;
+pub mod messages;
