@@ -1,0 +1,3 @@
+//! Turns: the work that one inbound event causes.
+
+pub mod split;
