@@ -129,13 +129,13 @@ impl DrainActor {
             let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
             actor.epoch = epoch;
             for (scope, reading) in found {
-                actor.take_in(scope, orders, reading.as_ref());
+                actor.take_in(&scope, orders, reading.as_ref());
             }
             actor.first_reading_done();
         }));
     }
 
-    fn take_in(&mut self, scope: Scope, orders: u64, reading: Option<&MarkerReading>) {
+    fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_told {
             self.stale_told = true;
             info!(?scope, "a drain marker from an earlier life of the machine is ignored");
@@ -174,8 +174,7 @@ impl DrainActor {
     }
 
     fn tell_change(&self) {
-        let (draining, profiles) =
-            self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
+        let (draining, profiles) = self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
         if let Err(error) = self.ports.changes.tell(DrainChanged { draining, profiles }) {
             // It looks at the gate itself before every turn; only held events wait longer.
             warn!(%error, "the dispatcher was not told that the gate moved");
@@ -196,7 +195,7 @@ impl DrainActor {
         let shown = turns.iter().zip(&ages).map(|(turn, age)| TurnInFlight {
             turn_id: turn.ticket.id,
             profile: turn.ticket.profile.clone(),
-            session_key: turn.ticket.session.text().to_string(),
+            session_key: turn.ticket.session.text(),
             age_ms: *age,
         });
         self.gate.look(|plan| DrainView {
@@ -362,13 +361,14 @@ impl Handler<CancelDrain> for DrainActor {
         let (answer, answered) = oneshot::channel();
         let removal = self.remove(&scope);
         ctx.spawn(removal.into_actor(self).map(move |removed, actor, _| {
-            let result = removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
-                if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
-                    info!(?scope, principal = %order.principal, by = "message", "drain.ended");
-                    actor.tell_change();
-                }
-                DrainCancelled { was_draining }
-            });
+            let result =
+                removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
+                    if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
+                        info!(?scope, principal = %order.principal, by = "message", "drain.ended");
+                        actor.tell_change();
+                    }
+                    DrainCancelled { was_draining }
+                });
             drop(answer.send(result));
         }));
         Box::pin(async move {
