@@ -2,6 +2,8 @@
 //!
 //! `$CADUCEUS_VECTORS` names another directory of such cases.
 
+#![expect(clippy::unwrap_used, reason = "the cases are known to be well-formed, and a test may panic")]
+
 use std::path::PathBuf;
 
 use base64::Engine;

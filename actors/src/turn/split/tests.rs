@@ -110,7 +110,7 @@ proptest! {
     fn a_tiny_limit_ends_too_and_loses_no_letter(text in reply(), limit in 0_usize..40, unit in units()) {
         let parts = split(&text, limit, unit);
         prop_assert!(parts.iter().all(|part| unit.len(part) <= limit.max(2)));
-        let letters = |text: &str| text.chars().filter(|c| c.is_ascii_lowercase()).count();
+        let letters = |text: &str| text.chars().filter(char::is_ascii_lowercase).count();
         prop_assert!(parts.iter().map(|part| letters(part)).sum::<usize>() >= letters(&text));
     }
 
