@@ -315,6 +315,7 @@ impl StreamHandler<News> for Supervisor {
             News::Ended { run, reason } => {
                 // What is told of a superseded run is void.
                 let Some(key) = self.plan.key_of(run) else { return };
+                let reason = self.plan.meaning(run, reason);
                 self.bid_farewell(key, reason.clone(), ctx);
                 self.on(Event::Ended { run, reason }, ctx);
             }
