@@ -235,7 +235,7 @@ pub(crate) fn hook() {
             // Nobody listens to tracing here, and a failed assertion is a panic, too.
             eprintln!("{text}");
             text.replace("hunter2", "[redacted]")
-        })
+        });
     });
 }
 
