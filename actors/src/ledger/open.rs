@@ -57,6 +57,9 @@ pub enum OpenError {
         /// Ours.
         known: i64,
     },
+    /// What is below it cannot hold a write-ahead log, such as a network file system; a local disk can.
+    #[error("the ledger {0} needs a local disk: no write-ahead log can be kept where it lies")]
+    NoLog(PathBuf),
     /// The system does not let us.
     #[error("the ledger {path} cannot be opened")]
     File {
@@ -98,6 +101,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     }
     match connect(path) {
         Ok((connection, tally, ids)) => Ok(Opened { connection, tally, ids, _claim: claim }),
+        Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
         Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path.to_owned()),
@@ -148,6 +152,7 @@ fn examine(path: &Path) -> io::Result<Option<String>> {
 
 enum Refusal {
     Newer(i64),
+    NoLog,
     Sql(rusqlite::Error),
 }
 
@@ -168,9 +173,13 @@ fn connect(path: &Path) -> Result<(Connection, Tally, Ids), Refusal> {
     if found > schema::VERSION {
         return Err(Refusal::Newer(found));
     }
+    // SQLite answers with what it does instead, and calls that no error.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Refusal::NoLog);
+    }
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA foreign_keys = OFF;
          PRAGMA trusted_schema = OFF;
          PRAGMA cell_size_check = ON;

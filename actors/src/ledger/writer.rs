@@ -55,13 +55,7 @@ impl LedgerWriter {
         let opened = open(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
         let shared = Arc::new(Shared::new(path.to_owned(), opened.tally));
-        let books = Books {
-            opened,
-            damaged: Damaged::default(),
-            retention: Retention::default(),
-            untold: None,
-            shared: Arc::clone(&shared),
-        };
+        let books = Books::new(opened, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
             // Said last, when the books and with them the connection and the claim are gone.
@@ -186,17 +180,30 @@ impl Job for Wake {
     fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
 }
 
+/// Whether a transaction had anything to put on disk.
+enum Wrote {
+    Something,
+    Nothing,
+}
+
 /// What the thread owns.
 struct Books {
     opened: Opened,
     damaged: Damaged,
     retention: Retention,
-    /// Since when there is news that was not told yet.
-    untold: Option<Instant>,
+    /// When news was told last.
+    told: Option<Instant>,
+    /// Whether there is news since.
+    untold: bool,
     shared: Arc<Shared>,
 }
 
 impl Books {
+    fn new(opened: Opened, shared: Arc<Shared>) -> Self {
+        let (damaged, retention) = (Damaged::default(), Retention::default());
+        Self { opened, damaged, retention, told: None, untold: false, shared }
+    }
+
     fn keep(mut self, waiting: &Receiver<Box<dyn Job>>) {
         let mut looked = Instant::now();
         loop {
@@ -229,7 +236,7 @@ impl Books {
 
     /// How long the thread may sleep if no work comes.
     fn patience(&self) -> Duration {
-        let news = self.untold.map(|since| NEWS.saturating_sub(since.elapsed()));
+        let news = self.untold.then(|| self.told.map_or(Duration::ZERO, |told| NEWS.saturating_sub(told.elapsed())));
         let probe = self.shared.in_trouble().then_some(PROBE);
         [news, probe].into_iter().flatten().fold(self.retention.due_in(), Duration::min)
     }
@@ -239,21 +246,25 @@ impl Books {
         self.shared.begin();
         // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
-        let spoilt = match outcome {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(error.to_string()),
-            Err(panic) => Some(panic_text(panic.as_ref())),
+        let before = self.shared.trouble();
+        let (spoilt, trouble) = match outcome {
+            Ok(Ok(Wrote::Something)) => (None, None),
+            // A full disk is read without trouble.
+            Ok(Ok(Wrote::Nothing)) => (None, before),
+            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string())),
+            Err(panic) => (Some(panic_text(panic.as_ref())), before),
         };
         // Before the answers, so that whoever has one finds it counted.
-        self.show(spoilt.clone());
+        self.show(trouble);
         let spoilt = spoilt.map(LedgerError::Unwritable);
         for job in jobs {
             job.answer(spoilt.as_ref());
         }
     }
 
-    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<()> {
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Wrote> {
         let opened = &mut self.opened;
+        let changes = opened.connection.total_changes();
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
         let mut store = Store::new(&transaction, &mut opened.ids, &mut self.damaged, now_ms());
         for job in jobs {
@@ -262,7 +273,7 @@ impl Books {
         let delta = store.delta;
         transaction.commit()?;
         opened.tally.add(&delta);
-        Ok(())
+        Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
     /// Writes something that changes nothing, to see whether the disk takes writes again.
@@ -292,14 +303,12 @@ impl Books {
     }
 
     fn show(&mut self, trouble: Option<String>) {
-        if self.shared.show(self.opened.tally, self.damaged.count(), trouble) {
-            self.untold.get_or_insert_with(Instant::now);
-        }
+        self.untold |= self.shared.show(self.opened.tally, self.damaged.count(), trouble);
     }
 
     fn tell(&mut self) {
-        if self.untold.is_some_and(|since| since.elapsed() >= NEWS) {
-            self.untold = None;
+        if self.untold && self.told.is_none_or(|told| told.elapsed() >= NEWS) {
+            (self.told, self.untold) = (Some(Instant::now()), false);
             self.shared.tell();
         }
     }
@@ -316,4 +325,35 @@ fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = format!("an operation panicked: {}", text.unwrap_or("without a text"));
     tracing::error!(%text, "a group of operations was rolled back");
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs some SQL.
+    struct Sql(&'static str);
+
+    impl Work for Sql {
+        type Answer = ();
+        fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+            Ok(store.connection.execute_batch(self.0)?)
+        }
+    }
+
+    #[test]
+    fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
+        let home = tempfile::tempdir().unwrap();
+        let opened = open(&home.path().join("ledger")).unwrap();
+        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.tally));
+        let mut books = Books::new(opened, shared);
+        let mut trouble_after = |sql| {
+            books.group(vec![Box::new(Errand { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            books.shared.in_trouble()
+        };
+        assert!(!trouble_after("PRAGMA max_page_count = 1"));
+        assert!(trouble_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
+        assert!(trouble_after("SELECT count(*) FROM history"));
+        assert!(!trouble_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
+    }
 }

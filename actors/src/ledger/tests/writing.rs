@@ -144,6 +144,7 @@ fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
     assert!(matches!(wait(writer.ask(long.clone())), Err(LedgerError::Unwritable(text)) if text.contains("full")));
     assert!(writer.view().trouble.is_some());
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
+    assert_eq!(received(&writer).len(), 1);
 
     // Nobody writes any more: the thread finds out by its own probe, and says so.
     while writer.view().trouble.is_some() {
