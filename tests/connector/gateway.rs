@@ -16,7 +16,7 @@ use sha2::Sha256;
 use crate::support::{SOON, within};
 
 /// One connection to a connector.
-pub struct Gateway {
+pub(crate) struct Gateway {
     sink: Pin<Box<dyn Sink<Message, Error = ProtocolError>>>,
     stream: Pin<Box<dyn Stream<Item = Result<Frame, ProtocolError>>>>,
     partial: String,
@@ -25,7 +25,7 @@ pub struct Gateway {
 
 /// What a connection brings.
 #[derive(Debug)]
-pub enum News {
+pub(crate) enum News {
     Frame(Value),
     Closed(Option<CloseReason>),
     /// The connection ended without a close frame.
@@ -33,7 +33,7 @@ pub enum News {
 }
 
 /// An upgrade token as a gateway mints it.
-pub fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
+pub(crate) fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
     let signed = format!("{gateway_id}:{expires}");
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(signed.as_bytes());
@@ -41,18 +41,18 @@ pub fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
     URL_SAFE_NO_PAD.encode(format!("{signed}:{signature}"))
 }
 
-pub fn now_s() -> u64 {
+pub(crate) fn now_s() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
 impl Gateway {
     /// Dials with a token as it stands, or without one.
-    pub async fn dial(url: &str, token: Option<&str>) -> Self {
+    pub(crate) async fn dial(url: &str, token: Option<&str>) -> Self {
         Self::try_dial(url, token).await.expect("the connector takes the connection")
     }
 
     /// The status instead, when the upgrade is refused.
-    pub async fn try_dial(url: &str, token: Option<&str>) -> Result<Self, u16> {
+    pub(crate) async fn try_dial(url: &str, token: Option<&str>) -> Result<Self, u16> {
         let mut request = awc::Client::default().ws(format!("{}/relay", url.replace("http://", "ws://")));
         if let Some(token) = token {
             request = request.header("Authorization", format!("Bearer {token}"));
@@ -67,7 +67,7 @@ impl Gateway {
     }
 
     /// Dials with credentials as `/dev/gateways` gives them, and says hello as Discord.
-    pub async fn connect(url: &str, credentials: &Value) -> Self {
+    pub(crate) async fn connect(url: &str, credentials: &Value) -> Self {
         let (id, secret) = (credentials["gatewayId"].as_str().unwrap(), credentials["secret"].as_str().unwrap());
         let mut gateway = Self::dial(url, Some(&token(id, secret, now_s() + 300))).await;
         gateway.say(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
@@ -75,17 +75,17 @@ impl Gateway {
         gateway
     }
 
-    pub async fn say(&mut self, frame: &Value) {
+    pub(crate) async fn say(&mut self, frame: &Value) {
         self.write(&format!("{frame}\n")).await;
     }
 
     /// Sends text as it stands, in one message.
-    pub async fn write(&mut self, text: &str) {
+    pub(crate) async fn write(&mut self, text: &str) {
         self.sink.send(Message::Text(text.to_owned().into())).await.expect("the connection is up");
     }
 
     /// Carries out an action and gives its result.
-    pub async fn act(&mut self, action: Value) -> Value {
+    pub(crate) async fn act(&mut self, action: Value) -> Value {
         let id = format!("request-{}", fastrand::u64(..));
         self.say(&json!({"type": "outbound", "requestId": id, "action": action})).await;
         let answer = self.frame().await;
@@ -93,12 +93,12 @@ impl Gateway {
         answer["result"].clone()
     }
 
-    pub async fn acknowledge(&mut self, inbound: &Value) {
+    pub(crate) async fn acknowledge(&mut self, inbound: &Value) {
         self.say(&json!({"type": "inbound_ack", "bufferId": inbound["bufferId"]})).await;
     }
 
     /// The next frame; anything else fails.
-    pub async fn frame(&mut self) -> Value {
+    pub(crate) async fn frame(&mut self) -> Value {
         match within(SOON, "a frame", self.news()).await {
             News::Frame(frame) => frame,
             other => panic!("a frame should come, not {other:?}"),
@@ -106,14 +106,14 @@ impl Gateway {
     }
 
     /// Code and reason with which the connection is closed; anything else fails.
-    pub async fn close(&mut self) -> (u16, String) {
+    pub(crate) async fn close(&mut self) -> (u16, String) {
         match within(SOON, "a close frame", self.news()).await {
             News::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
             other => panic!("a close frame should come, not {other:?}"),
         }
     }
 
-    pub async fn news(&mut self) -> News {
+    pub(crate) async fn news(&mut self) -> News {
         loop {
             if let Some(frame) = self.frames.pop_front() {
                 return News::Frame(frame);
@@ -126,9 +126,9 @@ impl Gateway {
                 }
                 Some(Ok(Frame::Text(bytes))) => {
                     self.partial.push_str(std::str::from_utf8(&bytes).expect("text is UTF-8"));
-                    while let Some((line, rest)) = self.partial.split_once('\n') {
-                        self.frames.push_back(serde_json::from_str(line).expect("every line is JSON"));
-                        self.partial = rest.to_owned();
+                    while let Some(end) = self.partial.find('\n') {
+                        let line: String = self.partial.drain(..=end).collect();
+                        self.frames.push_back(serde_json::from_str(&line).expect("every line is JSON"));
                     }
                 }
                 Some(Ok(Frame::Ping(payload))) => {
@@ -139,7 +139,7 @@ impl Gateway {
         }
     }
 
-    pub async fn ping(&mut self) {
+    pub(crate) async fn ping(&mut self) {
         self.sink.send(Message::Ping("are you there".into())).await.expect("the connection is up");
     }
 }

@@ -15,7 +15,7 @@ use crate::{account, connector, event, push, register};
 /// The one version we promise to work with.
 const PINNED: &str = "0.19.0";
 /// Importing the original takes seconds on a busy machine.
-const CEILING: Duration = Duration::from_secs(60);
+const CEILING: Duration = Duration::from_mins(1);
 
 /// The original's Python, installed on first use.
 ///

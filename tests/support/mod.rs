@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Ceiling for anything a healthy process does at once; generous, because two cores are shared.
-pub const SOON: Duration = Duration::from_secs(20);
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
 /// The binary under test, killed when dropped.
-pub struct Process {
+pub(crate) struct Process {
     child: Child,
     /// Base address from its first line on standard output.
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Process {
     /// Starts `caduceus` and waits for the line that says where it listens.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
             .args(arguments)
             .stdin(Stdio::null())
@@ -44,22 +44,22 @@ impl Process {
         process
     }
 
-    pub fn id(&self) -> u32 {
+    pub(crate) fn id(&self) -> u32 {
         self.child.id()
     }
 
     /// Host and port.
-    pub fn authority(&self) -> &str {
+    pub(crate) fn authority(&self) -> &str {
         self.url.strip_prefix("http://").expect("the address is plain HTTP")
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
         assert!(status.success(), "the process is there to get {name}");
     }
 
     /// Waits for it to end by itself.
-    pub fn ended(&mut self) -> ExitStatus {
+    pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
@@ -79,15 +79,12 @@ impl Drop for Process {
 }
 
 /// Awaits `future`, or fails and says what never came.
-pub async fn within<F: Future>(ceiling: Duration, what: &str, future: F) -> F::Output {
-    match actix_web::rt::time::timeout(ceiling, future).await {
-        Ok(output) => output,
-        Err(_) => panic!("{what} did not come in {ceiling:?}"),
-    }
+pub(crate) async fn within<F: Future>(ceiling: Duration, what: &str, future: F) -> F::Output {
+    actix_web::rt::time::timeout(ceiling, future).await.unwrap_or_else(|_| panic!("{what} did not come in {ceiling:?}"))
 }
 
 /// Asks again until `look` finds something, for what announces itself by no event.
-pub async fn wait_for<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     ceiling: Duration,
     mut look: impl FnMut() -> F,
@@ -103,22 +100,22 @@ pub async fn wait_for<T, F: Future<Output = Option<T>>>(
 }
 
 /// The folder for what tests keep between runs.
-pub fn target() -> PathBuf {
+pub(crate) fn target() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target")
 }
 
 /// A status and a JSON body.
-pub async fn post(url: &str, body: &Value) -> (u16, Value) {
+pub(crate) async fn post(url: &str, body: &Value) -> (u16, Value) {
     send(awc::Client::default().post(url), body.to_string()).await
 }
 
 /// A status and a JSON body.
-pub async fn get(url: &str) -> (u16, Value) {
+pub(crate) async fn get(url: &str) -> (u16, Value) {
     send(awc::Client::default().get(url), String::new()).await
 }
 
 /// Sends a request as it is prepared.
-pub async fn send(request: awc::ClientRequest, body: String) -> (u16, Value) {
+pub(crate) async fn send(request: awc::ClientRequest, body: String) -> (u16, Value) {
     let sent = request.timeout(SOON).send_body(body).await;
     let mut answer = sent.expect("the server answers");
     let bytes = answer.body().limit(64 * 1024 * 1024).await.expect("the answer is whole");
