@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::supervision::exit::Fatal;
-use crate::supervision::policy::Backoff;
+use crate::supervision::policy::{Backoff, RestartPolicy};
 use crate::supervision::spec::Strategy;
 use proptest::prelude::*;
 
