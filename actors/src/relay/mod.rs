@@ -13,3 +13,6 @@ pub mod route;
 pub mod session;
 pub mod token;
 pub mod url;
+
+/// What an action is answered when there is no link: it was not sent, and may be once the link is up.
+pub const NOT_CONNECTED: &str = "relay not connected";

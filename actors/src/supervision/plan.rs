@@ -220,6 +220,14 @@ impl Plan {
         self.live(run).map(|at| self.children[at].key)
     }
 
+    /// What the end of `run` means: a child that was stopped for being late ended in error, whatever it says itself.
+    pub(super) fn meaning(&self, run: u64, reason: ExitReason) -> ExitReason {
+        match self.live(run).map(|at| self.children[at].state) {
+            Some(State::Stopping(Then::JudgeLate)) => ExitReason::Error("it was not ready in time".to_owned()),
+            _ => reason,
+        }
+    }
+
     pub(super) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
@@ -263,10 +271,6 @@ impl Plan {
                 child.turn(State::Queued);
             }
             (State::Stopping(Then::Up), _) if !matches!(reason, ExitReason::Fatal(_)) => child.turn(State::Queued),
-            (State::Stopping(Then::JudgeLate), _) => {
-                let late = ExitReason::Error("it was not ready in time".to_owned());
-                self.judge(at, late, ran_for, now, random);
-            }
             _ => self.judge(at, reason, ran_for, now, random),
         }
     }
@@ -390,10 +394,10 @@ impl Plan {
         if let Some(closing) = self.closing.clone() {
             return self.wind_down(closing);
         }
-        if let Some(at) = self.children.iter().rposition(|child| child.rolling) {
-            if !matches!(self.children[at].state, State::Stopping(_)) {
-                self.stop(at, Then::Up);
-            }
+        if let Some(at) = self.children.iter().rposition(|child| child.rolling)
+            && !matches!(self.children[at].state, State::Stopping(_))
+        {
+            self.stop(at, Then::Up);
         }
         let rolling = self.children.iter().any(|child| child.rolling);
         let waiting = self.children.iter().any(|child| child.in_sequence && child.state == State::Backoff);

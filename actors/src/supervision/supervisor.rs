@@ -19,7 +19,6 @@ use super::leash::Leash;
 use super::life::Life;
 use super::messages::{ChildExited, InjectFault, Operate, OperateError, Order, StartChild, StartChildError, StopChild};
 use super::plan::{Event, Key, Plan, Spent, State, Step, Terms, Timer};
-use super::policy::WhenSpent;
 use super::port::Port;
 use super::pulse::Pulse;
 use super::realm::Realm;
@@ -217,6 +216,7 @@ impl Supervisor {
 
     /// Writes on the board what has changed.
     fn publish(&mut self) {
+        let closing = self.plan.is_closing();
         for changed in self.plan.changed() {
             let Some(child) = self.children.get(&changed.key()) else { continue };
             let state = match changed.state() {
@@ -227,7 +227,7 @@ impl Supervisor {
                 State::Down => ChildState::Stopped,
                 State::Failed => ChildState::Failed,
             };
-            if state == ChildState::Failed && child.spec.policy.when_spent == WhenSpent::Park {
+            if state == ChildState::Failed && !closing {
                 tracing::error!(child = child.cell.path(), "child is parked until it is reset");
             }
             let (due, window) = (changed.due(), changed.budget().window());
@@ -315,6 +315,7 @@ impl StreamHandler<News> for Supervisor {
             News::Ended { run, reason } => {
                 // What is told of a superseded run is void.
                 let Some(key) = self.plan.key_of(run) else { return };
+                let reason = self.plan.meaning(run, reason);
                 self.bid_farewell(key, reason.clone(), ctx);
                 self.on(Event::Ended { run, reason }, ctx);
             }
