@@ -1,7 +1,10 @@
-//! A supervised gateway for AI agents.
+//! A supervised gateway for AI agents. The life of the process, on one page.
 
-pub mod cli;
-pub mod connector;
+mod cli;
+mod connector;
+mod http;
+
+use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
@@ -15,19 +18,23 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Serve(cli::serve::Arguments),
+    Demo(cli::demo::Arguments),
     Connector(cli::connector::Arguments),
+    #[command(hide = true)]
+    Guard(cli::guard::Arguments),
 }
 
-fn main() -> anyhow::Result<()> {
+fn main() -> ExitCode {
     // Before anything dials: a second provider later would panic.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        anyhow::bail!("another TLS provider is installed already");
+        eprintln!("caduceus: another TLS provider is installed already");
+        return cli::INTERNAL_ERROR.into();
     }
-    let arguments = Arguments::parse();
-    tracing_subscriber::fmt().with_writer(std::io::stderr).init();
-    actix_web::rt::System::new().block_on(async move {
-        match arguments.command {
-            Command::Connector(arguments) => cli::connector::run(arguments).await,
-        }
-    })
+    match Arguments::parse().command {
+        Command::Serve(arguments) => cli::serve::run(arguments),
+        Command::Demo(arguments) => cli::demo::run(arguments),
+        Command::Connector(arguments) => cli::connector::run(arguments),
+        Command::Guard(arguments) => cli::guard::run(arguments),
+    }
 }
