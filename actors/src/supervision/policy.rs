@@ -71,6 +71,18 @@ impl Backoff {
         if floor > ceiling { Err(BackoffError::Inverted { floor, ceiling }) } else { Ok(Self { floor, ceiling }) }
     }
 
+    /// Upper end of the first wait.
+    #[must_use]
+    pub fn floor(&self) -> Duration {
+        self.floor
+    }
+
+    /// Upper end of the later waits.
+    #[must_use]
+    pub fn ceiling(&self) -> Duration {
+        self.ceiling
+    }
+
     /// The wait before `attempt`, counted from 0. `random` from `0.0..1.0` picks a point between nothing and the
     /// upper end: children that fell together shall not rise together.
     #[must_use]
