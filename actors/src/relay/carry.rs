@@ -253,7 +253,9 @@ impl StreamHandler<(u64, News)> for RelayActor {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        self.counts.frame(news.kind());
+        if let Some(kind) = news.frame_kind() {
+            self.counts.frame(kind);
+        }
         match news {
             News::Described(descriptor) => self.described(generation, *descriptor, ctx),
             News::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
@@ -280,9 +282,9 @@ impl StreamHandler<(u64, News)> for RelayActor {
 }
 
 impl News {
-    /// As the view counts it.
-    fn kind(&self) -> &'static str {
-        match self {
+    /// The frame it came from, as the view counts it.
+    fn frame_kind(&self) -> Option<&'static str> {
+        Some(match self {
             Self::Described(_) => "descriptor",
             Self::Arrived(arrival) if arrival.forwarded => "passthrough_forward",
             Self::Arrived(_) => "inbound",
@@ -290,8 +292,7 @@ impl News {
             Self::Interrupted { .. } => "interrupt_inbound",
             Self::IdleAcked => "going_idle_ack",
             Self::Unknown => "unknown",
-            Self::Skipped(_) => "skipped",
-            Self::Ended(_) => "ended",
-        }
+            Self::Skipped(_) | Self::Ended(_) => return None,
+        })
     }
 }

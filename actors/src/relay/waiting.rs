@@ -118,9 +118,10 @@ mod tests {
     use futures_util::FutureExt;
 
     const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(5);
 
     fn runtime() -> tokio::runtime::Runtime {
-        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
     }
 
     #[test]
@@ -165,8 +166,8 @@ mod tests {
     fn time_runs_out_for_written_and_unwritten_alike() {
         runtime().block_on(async {
             let waiting = Waiting::default();
-            let (written, one) = waiting.admit("1".into(), LONG);
-            let (_queued, two) = waiting.admit("2".into(), LONG);
+            let (written, one) = waiting.admit("1".into(), SHORT);
+            let (_queued, two) = waiting.admit("2".into(), SHORT);
             written.begin_write();
             let (one, two) = futures_util::join!(one, two);
             assert!(one.ambiguous && !two.ambiguous);
