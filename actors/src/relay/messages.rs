@@ -67,12 +67,24 @@ pub struct SendAction {
     pub action: Action,
 }
 
-/// Tells the connector that this gateway will not take more, and waits for its word.
+/// Tells the connector that this gateway will not take more, and waits for its word: for a shutdown. Replies still leave
+/// over the connection as long as it stands; once gone it is not dialled again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "IdleAnswer")]
 pub struct GoIdle;
 
-/// Answer to [`GoIdle`].
+/// As [`GoIdle`], for a machine that is about to sleep: afterwards the connection is closed, and dialled again on
+/// [`Wake`] or after 1 s of wakefulness.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "IdleAnswer")]
+pub struct GoDormant;
+
+/// News: someone wants this gateway awake. A dormant or waiting link dials at once.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Answer to [`GoIdle`] and [`GoDormant`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdleAnswer {
     /// The connector acknowledged: it buffers from now on.
@@ -100,7 +112,7 @@ pub enum LinkState {
     Handshaking,
     /// In service.
     Connected,
-    /// Dormant after [`GoIdle`].
+    /// Dormant after [`GoIdle`] or [`GoDormant`].
     Idle,
     /// Waiting for the next dial.
     Waiting,
