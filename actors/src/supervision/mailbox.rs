@@ -4,12 +4,15 @@
 //! [`Port`]s into it, and each incarnation is fed from it. It has no bound of its own that can be trusted
 //! (a fresh clone of an address always gets one message in), so the [`Gauge`] counts and bounds at the sender.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{self, Poll, Waker};
 
-use actix::dev::ToEnvelope;
 use actix::dev::channel::{self, AddressReceiver, AddressSender};
+use actix::dev::{Envelope, ToEnvelope};
 use actix::{Actor, Addr, Context, Handler, Message};
+use futures_util::Stream;
 
 use super::port::Port;
 
@@ -19,9 +22,26 @@ pub const DEFAULT_LIMIT: usize = 65_536;
 /// The outer mailbox of one child, the stable end of its name. Cheap to clone.
 pub struct Mailbox<A: Actor> {
     sender: AddressSender<A>,
-    /// Taken by the pump of the current incarnation for the length of one poll, never across a handler.
-    pub(super) receiver: Arc<Mutex<AddressReceiver<A>>>,
-    pub(super) gauge: Arc<Gauge>,
+    /// Locked for the length of one take, never across a handler.
+    inbox: Arc<Mutex<Inbox<A>>>,
+    gauge: Arc<Gauge>,
+}
+
+/// The receiving end, and who may take from it.
+struct Inbox<A: Actor> {
+    receiver: AddressReceiver<A>,
+    /// Number of the only [`Reader`] that may take.
+    reader: u64,
+    /// Wakes that reader, so that it learns that it has been superseded.
+    waker: Option<Waker>,
+}
+
+/// The right to take from a [`Mailbox`]. The newest reader has it; those before it get nothing any more, which fences
+/// off a superseded incarnation whatever its thread is doing.
+pub(super) struct Reader<A: Actor> {
+    inbox: Arc<Mutex<Inbox<A>>>,
+    gauge: Arc<Gauge>,
+    number: u64,
 }
 
 /// How full a mailbox is, and how many messages it refused.
@@ -46,7 +66,7 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
         let (sender, receiver) = channel::channel(0);
         Self {
             sender,
-            receiver: Arc::new(Mutex::new(receiver)),
+            inbox: Arc::new(Mutex::new(Inbox { receiver, reader: 0, waker: None })),
             gauge: Arc::new(Gauge { limit, waiting: AtomicUsize::new(0), refused: AtomicU64::new(0) }),
         }
     }
@@ -68,6 +88,48 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
     pub fn gauge(&self) -> &Arc<Gauge> {
         &self.gauge
     }
+
+    /// Supersedes the reader so far.
+    pub(super) fn reader(&self) -> Reader<A> {
+        let (number, superseded) = {
+            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            inbox.reader += 1;
+            (inbox.reader, inbox.waker.take())
+        };
+        if let Some(waker) = superseded {
+            waker.wake();
+        }
+        Reader { inbox: Arc::clone(&self.inbox), gauge: Arc::clone(&self.gauge), number }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> Reader<A> {
+    /// The next message. `None` once superseded, and once nobody is left who could send.
+    pub(super) fn poll_take(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Envelope<A>>> {
+        let taken = {
+            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            // Under the lock: a reader that looked before it was superseded would overwrite its successor's waker.
+            if inbox.reader != self.number {
+                return Poll::Ready(None);
+            }
+            let taken = Pin::new(&mut inbox.receiver).poll_next(cx);
+            if taken.is_pending() && !inbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+                inbox.waker = Some(cx.waker().clone());
+            }
+            taken
+        };
+        if let Poll::Ready(Some(_)) = &taken {
+            self.gauge.leave();
+        }
+        taken
+    }
+
+    /// Drops every message, so that askers learn at once that nobody will answer, until superseded.
+    pub(super) async fn drain(mut self) {
+        while let Some(envelope) = std::future::poll_fn(|cx| self.poll_take(cx)).await {
+            drop(envelope);
+        }
+    }
 }
 
 impl<A: Actor<Context = Context<A>>> Default for Mailbox<A> {
@@ -78,7 +140,7 @@ impl<A: Actor<Context = Context<A>>> Default for Mailbox<A> {
 
 impl<A: Actor> Clone for Mailbox<A> {
     fn clone(&self) -> Self {
-        Self { sender: self.sender.clone(), receiver: Arc::clone(&self.receiver), gauge: Arc::clone(&self.gauge) }
+        Self { sender: self.sender.clone(), inbox: Arc::clone(&self.inbox), gauge: Arc::clone(&self.gauge) }
     }
 }
 

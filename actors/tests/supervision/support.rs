@@ -1,0 +1,264 @@
+//! An actor that does what the test wants, and ways to wait for what must happen.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::prelude::*;
+use caduceus_actors::supervision::{
+    Backoff, Birth, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Life, Mailbox, Operate, Order, Port,
+    RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent, install_panic_hook,
+};
+
+/// Far above what any wait here takes on a loaded machine; only a broken library reaches it.
+pub(crate) const CEILING: Duration = Duration::from_secs(20);
+
+/// Long enough that a busy machine is not taken for a hung one, short enough to wait for.
+pub(crate) const WEDGE_AFTER: Duration = Duration::from_millis(400);
+
+/// Answers with the number of its generation.
+#[derive(Message)]
+#[rtype(result = "u64")]
+pub(crate) struct Ping;
+
+/// Panics in its handler.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Crash;
+
+/// Ends itself with this reason.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndWith(pub(crate) ExitReason);
+
+/// Says that it is ready.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SayReady;
+
+/// Has the probe tell `to` once its handler has blocked the thread for so long.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct BlockThenTell {
+    pub(crate) length: Duration,
+    pub(crate) to: Port<Note>,
+}
+
+/// A line in a [`Diary`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Note(pub(crate) String);
+
+/// What happened, in order.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diary(Arc<Mutex<Vec<String>>>);
+
+impl Diary {
+    pub(crate) fn write(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// The actor under supervision.
+pub(crate) struct Probe {
+    id: String,
+    life: Life,
+    diary: Diary,
+    /// Counts what was handled, over all incarnations.
+    handled: Arc<AtomicU64>,
+}
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.diary.write(format!("+{}", self.id));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.diary.write(format!("-{}", self.id));
+    }
+}
+
+impl Handler<Ping> for Probe {
+    type Result = u64;
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> u64 {
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        self.life.generation()
+    }
+}
+
+impl Handler<Crash> for Probe {
+    type Result = ();
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("the secret is hunter2");
+    }
+}
+
+impl Handler<EndWith> for Probe {
+    type Result = ();
+    fn handle(&mut self, EndWith(reason): EndWith, ctx: &mut Self::Context) {
+        self.life.end_with(reason);
+        ctx.stop();
+    }
+}
+
+impl Handler<SayReady> for Probe {
+    type Result = ();
+    fn handle(&mut self, _: SayReady, _: &mut Self::Context) {
+        self.life.ready();
+    }
+}
+
+impl Handler<BlockThenTell> for Probe {
+    type Result = ();
+    fn handle(&mut self, BlockThenTell { length, to }: BlockThenTell, _: &mut Self::Context) {
+        std::thread::sleep(length);
+        let told = to.tell(Note("from the grave".to_owned()));
+        self.diary.write(format!("told: {told:?}"));
+    }
+}
+
+/// Writes notes into its diary.
+pub(crate) struct Notary(pub(crate) Diary);
+
+impl Actor for Notary {
+    type Context = Context<Self>;
+}
+
+impl Handler<Note> for Notary {
+    type Result = ();
+    fn handle(&mut self, Note(line): Note, _: &mut Self::Context) {
+        self.0.write(line);
+    }
+}
+
+/// A probe with its mailbox, and what it leaves behind.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) id: String,
+    pub(crate) mailbox: Mailbox<Probe>,
+    pub(crate) diary: Diary,
+    pub(crate) handled: Arc<AtomicU64>,
+}
+
+impl Subject {
+    pub(crate) fn new(id: &str, diary: &Diary) -> Self {
+        Self { id: id.to_owned(), mailbox: Mailbox::new(), diary: diary.clone(), handled: Arc::default() }
+    }
+
+    pub(crate) fn spec(&self) -> ChildSpec {
+        let this = self.clone();
+        ChildSpec::worker(self.id.clone(), &self.mailbox, move |birth: &Birth<Probe>| Probe {
+            id: this.id.clone(),
+            life: birth.life().clone(),
+            diary: this.diary.clone(),
+            handled: Arc::clone(&this.handled),
+        })
+        .policy(generous())
+    }
+
+    pub(crate) async fn ping(&self) -> u64 {
+        self.mailbox.port().ask(Ping, CEILING).await.expect("the probe answers")
+    }
+
+    pub(crate) fn crash(&self) {
+        self.mailbox.port().tell(Crash).expect("the mailbox takes it");
+    }
+
+    pub(crate) fn end_with(&self, reason: ExitReason) {
+        self.mailbox.port().tell(EndWith(reason)).expect("the mailbox takes it");
+    }
+}
+
+/// Never spent, hardly ever waits.
+pub(crate) fn generous() -> RestartPolicy {
+    RestartPolicy {
+        max_restarts: 1_000_000,
+        window: Duration::from_secs(60),
+        backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1)).unwrap(),
+        healthy_after: Duration::from_secs(60),
+        when_spent: WhenSpent::Escalate,
+    }
+}
+
+/// One restart, then `when_spent`.
+pub(crate) fn once(when_spent: WhenSpent) -> RestartPolicy {
+    RestartPolicy { max_restarts: 1, when_spent, ..generous() }
+}
+
+pub(crate) fn options() -> RootOptions {
+    RootOptions { wedge_after: WEDGE_AFTER, faults_allowed: true, ..RootOptions::default() }
+}
+
+/// A tree of one supervisor with these children.
+pub(crate) fn tree(strategy: Strategy, children: impl IntoIterator<Item = ChildSpec>) -> RootHandle {
+    hook();
+    let spec = children.into_iter().fold(SupervisorSpec::new(strategy), SupervisorSpec::child);
+    Root::start(spec, options())
+}
+
+/// The hook of this test binary, with a redactor that knows one secret.
+pub(crate) fn hook() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| install_panic_hook(|text| text.replace("hunter2", "[redacted]")));
+}
+
+/// Waits under the ceiling; `what` names what never came.
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    actix::clock::timeout(CEILING, wait).await.unwrap_or_else(|_| panic!("never came: {what}"))
+}
+
+/// Waits until the tree looks as wanted.
+pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNode) -> bool) -> TreeNode {
+    let board = root.board();
+    let mut changes = board.changes();
+    let seen = async {
+        loop {
+            changes.borrow_and_update();
+            let tree = board.snapshot();
+            if wanted(&tree) {
+                return tree;
+            }
+            changes.changed().await.expect("the board outlives the test");
+        }
+    };
+    match actix::clock::timeout(CEILING, seen).await {
+        Ok(tree) => tree,
+        Err(_) => panic!("never came: {what}; the tree is {:#?}", board.snapshot()),
+    }
+}
+
+/// Waits until the child at `path` is in this state.
+pub(crate) async fn until_state(root: &RootHandle, path: &str, state: ChildState) -> TreeNode {
+    let tree = until(root, &format!("{path} {state:?}"), |tree| at(tree, path).is_some_and(|node| node.state == state));
+    at(&tree.await, path).unwrap().clone()
+}
+
+/// Waits until the child at `path` runs in at least this generation.
+pub(crate) async fn until_generation(root: &RootHandle, path: &str, generation: u64) -> TreeNode {
+    let what = format!("generation {generation} of {path}");
+    let wanted = |tree: &TreeNode| {
+        at(tree, path).is_some_and(|node| node.generation >= generation && node.state == ChildState::Running)
+    };
+    at(&until(root, &what, wanted).await, path).unwrap().clone()
+}
+
+pub(crate) fn at<'t>(tree: &'t TreeNode, path: &str) -> Option<&'t TreeNode> {
+    tree.find(path)
+}
+
+pub(crate) async fn operate(root: &RootHandle, path: &str, order: Order) {
+    let asked = root.port().ask(Operate { path: path.to_owned(), order }, CEILING).await;
+    asked.expect("the root answers").expect("the order is taken");
+}
+
+pub(crate) async fn inject(root: &RootHandle, path: &str, fault: Fault) {
+    let asked = root.port().ask(InjectFault { path: path.to_owned(), fault }, CEILING).await;
+    asked.expect("the root answers").expect("the fault is taken");
+}
