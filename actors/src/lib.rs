@@ -5,6 +5,7 @@
 pub mod dispatch;
 pub mod drain;
 pub mod honcho;
+mod json;
 pub mod ledger;
 pub mod profile;
 pub mod relay;

@@ -1,4 +1,6 @@
 //! The gate: whether a turn may start, and the marker that closes it from outside.
 
+pub mod epoch;
+pub mod marker;
 pub mod messages;
 pub mod permit;

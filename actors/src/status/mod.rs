@@ -2,3 +2,4 @@
 
 pub mod messages;
 pub mod snapshot;
+pub mod words;

@@ -2,3 +2,4 @@
 
 pub mod id;
 pub mod messages;
+pub mod split;

@@ -1,0 +1,154 @@
+//! The drain marker `.drain_request.json`: what we write into it, and what one found there means.
+//!
+//! Its presence is what counts. Whatever cannot be read means drain.
+
+use jiff::Timestamp;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::epoch::Epoch;
+use crate::json::truthy;
+
+/// Name of the marker in the home of the gateway or of a profile.
+pub const FILE_NAME: &str = ".drain_request.json";
+
+/// Most of a marker that is read, in bytes. Ours has some 200.
+pub const MAX_BYTES: usize = 64 * 1024;
+
+/// A marker to be written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marker {
+    /// When the drain was asked for.
+    pub requested_at: Timestamp,
+    /// Who asked, such as `drain-control`, `dashboard` or `cli`.
+    pub principal: String,
+    /// This life of the machine, `None` where it cannot be told.
+    pub epoch: Option<Epoch>,
+    /// Whether the shutdown that ends this drain is not announced in the home channel.
+    pub suppress_notification: bool,
+    /// When the drain ends by itself.
+    pub deadline: Option<Timestamp>,
+}
+
+/// What a marker that was found means.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent answers to one question")]
+pub struct MarkerReading {
+    /// Whether it asks for a drain now.
+    pub draining: bool,
+    /// Whether it was left by an earlier life of the machine, and so asks for nothing.
+    pub stale: bool,
+    /// Whether the shutdown that ends this drain is not announced in the home channel.
+    pub suppressed: bool,
+    /// Whether its content could not be read. It drains all the same.
+    pub garbled: bool,
+    /// When the drain ends by itself.
+    pub deadline: Option<Timestamp>,
+    /// Who asked, as written.
+    pub principal: Option<String>,
+    /// When it was asked for, as written: the original's stamps have another form than ours.
+    pub requested_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Document<'a> {
+    action: &'static str,
+    requested_at: String,
+    principal: &'a str,
+    epoch: &'a str,
+    suppress_notification: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    deadline_at: Option<String>,
+}
+
+impl Marker {
+    /// The bytes of the file.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "strings and flags always have a JSON form")]
+    pub fn to_json(&self) -> Vec<u8> {
+        let document = Document {
+            action: "drain",
+            requested_at: self.requested_at.to_string(),
+            principal: &self.principal,
+            // The original writes the empty text where it cannot tell, and reads it as missing.
+            epoch: self.epoch.as_ref().map_or("", Epoch::as_str),
+            suppress_notification: self.suppress_notification,
+            deadline_at: self.deadline.map(|deadline| deadline.to_string()),
+        };
+        serde_json::to_vec(&document).expect("strings and flags always have a JSON form")
+    }
+}
+
+/// What the marker with this content means to the present life of the machine.
+///
+/// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as garbled.
+#[must_use]
+pub fn read(bytes: &[u8], now: Option<&Epoch>) -> MarkerReading {
+    let garbled = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
+    if bytes.len() > MAX_BYTES {
+        return garbled;
+    }
+    // Nesting beyond the parser's limit is an error too, and so means drain.
+    let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return garbled };
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+    let epoch = fields.get("epoch").filter(|epoch| truthy(epoch));
+    let stale = epoch.zip(now).is_some_and(|(epoch, now)| epoch.as_str() != Some(now.as_str()));
+    MarkerReading {
+        draining: !stale,
+        stale,
+        suppressed: !stale && fields.get("suppress_notification").is_some_and(truthy),
+        garbled: false,
+        deadline: text("deadline_at").and_then(|deadline| deadline.parse().ok()),
+        principal: text("principal"),
+        requested_at: text("requested_at"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn marker() -> Marker {
+        Marker {
+            requested_at: "2026-01-01T00:00:00Z".parse().unwrap(),
+            principal: "cli".into(),
+            epoch: Epoch::from_text("b:1"),
+            suppress_notification: true,
+            deadline: "2026-01-01T01:00:00Z".parse().ok(),
+        }
+    }
+
+    #[test]
+    fn a_marker_reads_back() {
+        let reading = read(&marker().to_json(), Epoch::from_text("b:1").as_ref());
+        assert!(reading.draining && reading.suppressed && !reading.stale && !reading.garbled);
+        assert_eq!(reading.principal.as_deref(), Some("cli"));
+        assert_eq!(reading.requested_at.as_deref(), Some("2026-01-01T00:00:00Z"));
+        assert_eq!(reading.deadline, marker().deadline);
+    }
+
+    #[test]
+    fn a_marker_of_an_earlier_life_asks_for_nothing() {
+        let reading = read(&marker().to_json(), Epoch::from_text("b:2").as_ref());
+        assert!(reading.stale && !reading.draining && !reading.suppressed);
+        assert!(read(&marker().to_json(), None).draining);
+    }
+
+    #[test]
+    fn a_marker_that_is_too_long_drains() {
+        let mut bytes = marker().to_json();
+        bytes.resize(MAX_BYTES + 1, b' ');
+        let reading = read(&bytes, Epoch::from_text("b:2").as_ref());
+        assert!(reading.draining && reading.garbled);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_drain_unless_they_name_another_epoch(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let reading = read(&bytes, Epoch::from_text("b:1").as_ref());
+            prop_assert_eq!(reading.draining, !reading.stale);
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! `honcho.json`: read, changed in one place, written with all else in it and in its order.
+//!
+//! Text in, text out. A text that does not parse never becomes a [`HonchoFile`], so it can never be written over.
+
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use zeroize::Zeroizing;
+
+use super::grant::{Grant, older_host_name};
+use super::secret_json::SecretJson;
+
+/// The file, with secrets inside: not shown, wiped on drop.
+#[derive(Debug, Clone)]
+pub struct HonchoFile(SecretJson);
+
+/// Why the file cannot be used. It must stay as it is until a person has mended it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FileError {
+    /// It is no JSON at the place told.
+    #[error("the file is no JSON at line {line}, column {column}")]
+    Syntax {
+        /// Counted from 1.
+        line: usize,
+        /// Counted from 1.
+        column: usize,
+    },
+    /// The file, its `hosts` or the host's block is something else than an object.
+    #[error("{0} is no object")]
+    Shape(&'static str),
+}
+
+impl HonchoFile {
+    /// What there is when there is no file yet.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self(SecretJson::new(Map::new().into()))
+    }
+
+    /// Reads the text of a file.
+    ///
+    /// # Errors
+    /// [`FileError`], also for an empty text: half a write is no permission to lose the rest.
+    pub fn parse(text: &str) -> Result<Self, FileError> {
+        let value = serde_json::from_str(text)
+            .map_err(|error| FileError::Syntax { line: error.line(), column: error.column() })?;
+        let value = SecretJson::new(value);
+        if value.is_object() { Ok(Self(value)) } else { Err(FileError::Shape("the file")) }
+    }
+
+    /// The file's `defaultHost`.
+    #[must_use]
+    pub fn default_host(&self) -> Option<&str> {
+        self.0.get("defaultHost").and_then(Value::as_str)
+    }
+
+    /// The grant of `host`, or of its older name where the block is missing or empty.
+    #[must_use]
+    pub fn grant(&self, host: &str) -> Option<Grant> {
+        Grant::from_block(self.block(host)?)
+    }
+
+    /// The `apiKey` of `host`, plain or not.
+    #[must_use]
+    pub fn has_plain_key(&self, host: &str) -> bool {
+        let key = self.block(host).and_then(|block| block.get("apiKey")).and_then(Value::as_str);
+        key.is_some_and(|key| !key.is_empty() && !super::grant::is_access_token(key))
+    }
+
+    fn block(&self, host: &str) -> Option<&Value> {
+        let hosts = self.0.get("hosts")?;
+        let full = |name: &str| hosts.get(name).filter(|block| block.as_object().is_some_and(|b| !b.is_empty()));
+        full(host).or_else(|| full(&older_host_name(host)?))
+    }
+
+    /// Puts a grant into the block of `host` and leaves everything else alone.
+    ///
+    /// # Errors
+    /// [`FileError::Shape`] if there is no room for it; nothing was changed then.
+    pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), FileError> {
+        let root = self.0.as_object_mut().ok_or(FileError::Shape("the file"))?;
+        let hosts = child(root, "hosts").ok_or(FileError::Shape("`hosts`"))?;
+        let block = child(hosts, host).ok_or(FileError::Shape("the host's block"))?;
+        // Each old value is wiped as it leaves.
+        let key = Value::from(grant.access_token.expose_secret());
+        drop(block.insert("apiKey".to_owned(), key).map(SecretJson::new));
+        drop(block.insert("oauth".to_owned(), grant.oauth_block().take()).map(SecretJson::new));
+        Ok(())
+    }
+
+    /// Merges what a login brought along into the root, object by object; what it brings wins.
+    pub fn merge(&mut self, config: &Map<String, Value>) {
+        if let Some(root) = self.0.as_object_mut() {
+            merge_into(root, config);
+        }
+    }
+
+    /// The text to write: indented by two, with a final line end.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a JSON value always has a JSON form")]
+    pub fn to_text(&self) -> Zeroizing<String> {
+        let mut text = serde_json::to_string_pretty(&*self.0).expect("a JSON value always has a JSON form");
+        text.push('\n');
+        Zeroizing::new(text)
+    }
+}
+
+/// The object under `name`, made where there is none; `None` if something else is there.
+fn child<'a>(parent: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
+    let child = parent.entry(name).or_insert_with(|| Map::new().into());
+    if child.is_null() {
+        *child = Map::new().into();
+    }
+    child.as_object_mut()
+}
+
+fn merge_into(base: &mut Map<String, Value>, overlay: &Map<String, Value>) {
+    for (name, value) in overlay {
+        match (base.get_mut(name), value) {
+            (Some(Value::Object(base)), Value::Object(overlay)) => merge_into(base, overlay),
+            _ => {
+                base.insert(name.clone(), value.clone());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const FILE: &str = r#"{"z": 1, "hosts": {"other": {"apiKey": "k"}, "hermes": {"b": true, "apiKey": "hch-at-old",
+        "oauth": {"refreshToken": "r1", "expiresAt": 5, "clientId": "c", "tokenEndpoint": "t"}, "a": "ü"}}, "y": null}"#;
+
+    #[test]
+    fn all_else_survives_a_rotation_in_its_order() {
+        let mut file = HonchoFile::parse(FILE).unwrap();
+        let mut grant = file.grant("hermes").unwrap();
+        grant.access_token = "hch-at-new".into();
+        grant.refresh_token = "r2".into();
+        file.set_grant("hermes", &grant).unwrap();
+        let text = file.to_text();
+        let expected = FILE.replace("hch-at-old", "hch-at-new").replace("r1", "r2");
+        let mut expected: Value = serde_json::from_str(&expected).unwrap();
+        let oauth = &mut expected["hosts"]["hermes"]["oauth"];
+        oauth["scope"] = json!("write");
+        oauth["tokenType"] = json!("Bearer");
+        assert_eq!(*text, serde_json::to_string_pretty(&expected).unwrap() + "\n");
+        assert!(text.starts_with("{\n  \"z\": 1,\n"));
+    }
+
+    #[test]
+    fn what_does_not_parse_is_an_error_that_shows_nothing() {
+        assert_eq!(HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(), FileError::Syntax { line: 2, column: 7 });
+        assert!(HonchoFile::parse("").is_err());
+        assert_eq!(HonchoFile::parse("[]").unwrap_err(), FileError::Shape("the file"));
+        let grant = HonchoFile::parse(FILE).unwrap().grant("hermes").unwrap();
+        for (text, place) in [(r#"{"hosts":[]}"#, "`hosts`"), (r#"{"hosts":{"h":7}}"#, "the host's block")] {
+            let mut file = HonchoFile::parse(text).unwrap();
+            assert_eq!(file.set_grant("h", &grant), Err(FileError::Shape(place)));
+        }
+    }
+
+    #[test]
+    fn the_older_name_is_read_when_the_present_block_is_empty() {
+        let text = FILE.replace("\"hermes\"", "\"hermes.work\"");
+        let mut file = HonchoFile::parse(&text).unwrap();
+        let grant = file.grant("hermes_work").unwrap();
+        file.set_grant("hermes_work", &grant).unwrap();
+        assert!(file.to_text().contains("\"hermes_work\": {"));
+        assert!(file.has_plain_key("other") && !file.has_plain_key("hermes_work"));
+    }
+
+    #[test]
+    fn a_login_merges_into_the_root_and_shows_nothing() {
+        let mut file = HonchoFile::parse(r#"{"a": {"x": 1, "y": 2}, "b": [1]}"#).unwrap();
+        let config = json!({"a": {"y": 3}, "b": [2], "c": "new"});
+        file.merge(config.as_object().unwrap());
+        assert_eq!(*file.0, json!({"a": {"x": 1, "y": 3}, "b": [2], "c": "new"}));
+        assert_eq!(format!("{file:?}"), "HonchoFile([redacted])");
+        assert_eq!(*HonchoFile::empty().to_text(), "{}\n");
+    }
+}

@@ -1,0 +1,168 @@
+//! One grant, as it stands in a host's block of `honcho.json`.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Value, json};
+
+use super::secret_json::SecretJson;
+use crate::json::full_text;
+use crate::profile::name::ProfileName;
+
+/// What an access token begins with; any other key is a plain one and left alone.
+pub const ACCESS_PREFIX: &str = "hch-at-";
+
+/// A token counts as expired so long before it is, in seconds, for a request to get through.
+pub const EXPIRY_SKEW_S: u32 = 120;
+
+/// Host of the default profile.
+const HOST: &str = "hermes";
+
+/// A grant that can be renewed. `Debug` shows no token; both are wiped on drop.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Works like an API key.
+    pub access_token: SecretString,
+    /// Good for one exchange.
+    pub refresh_token: SecretString,
+    /// In unix seconds; a file of the original may hold a fraction.
+    pub expires_at_s: f64,
+    /// The client it was granted to.
+    pub client_id: String,
+    /// Where it is renewed.
+    pub token_endpoint: String,
+    /// What it is good for.
+    pub scope: String,
+    /// How it is presented.
+    pub token_type: String,
+}
+
+impl Grant {
+    /// The grant in a host's block; `None` if anything is incomplete or the key is a plain one.
+    #[must_use]
+    pub fn from_block(block: &Value) -> Option<Self> {
+        let oauth = block.get("oauth")?.as_object()?;
+        let text = |name| full_text(oauth, name);
+        let or = |name, default: &str| text(name).unwrap_or(default).to_owned();
+        let access_token = block.get("apiKey")?.as_str().filter(|key| is_access_token(key))?;
+        Some(Self {
+            access_token: access_token.into(),
+            refresh_token: text("refreshToken")?.into(),
+            expires_at_s: oauth.get("expiresAt").and_then(seconds).unwrap_or(0.0),
+            client_id: text("clientId")?.to_owned(),
+            token_endpoint: text("tokenEndpoint")?.to_owned(),
+            scope: or("scope", "write"),
+            token_type: or("tokenType", "Bearer"),
+        })
+    }
+
+    /// The `oauth` block as it is written; the access token stands beside it as `apiKey`.
+    #[must_use]
+    pub fn oauth_block(&self) -> SecretJson {
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds are written, as the original does")]
+        let expires_at = self.expires_at_s as i64;
+        SecretJson::new(json!({
+            "refreshToken": self.refresh_token.expose_secret(),
+            "expiresAt": expires_at,
+            "clientId": self.client_id,
+            "tokenEndpoint": self.token_endpoint,
+            "scope": self.scope,
+            "tokenType": self.token_type,
+        }))
+    }
+
+    /// Whether the access token has less than [`EXPIRY_SKEW_S`] to live at `now_s` (unix seconds).
+    #[must_use]
+    pub fn is_expired(&self, now_s: f64) -> bool {
+        now_s >= self.expires_at_s - f64::from(EXPIRY_SKEW_S)
+    }
+}
+
+/// Whether `key` is an access token of a grant, and not a plain key.
+#[must_use]
+pub fn is_access_token(key: &str) -> bool {
+    key.starts_with(ACCESS_PREFIX)
+}
+
+/// The name a profile's block stands under in the file's `hosts`.
+///
+/// `explicit` is `HERMES_HONCHO_HOST` and `default_host` the file's `defaultHost`, which is not for named
+/// profiles: they would all share one grant.
+#[must_use]
+pub fn host_name(explicit: Option<&str>, profile: &ProfileName, default_host: Option<&str>) -> String {
+    let full = |text: Option<&str>| text.map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    if let Some(host) = full(explicit) {
+        return host;
+    }
+    if !profile.is_default() && profile.as_str() != "custom" {
+        return format!("{HOST}_{}", profile.as_str().trim_end_matches('_'));
+    }
+    full(default_host).unwrap_or_else(|| HOST.to_owned())
+}
+
+/// The older name of a profile's block, read when the present one is empty.
+#[must_use]
+pub fn older_host_name(host: &str) -> Option<String> {
+    host.strip_prefix(HOST)?.strip_prefix('_').map(|profile| format!("{HOST}.{profile}"))
+}
+
+/// A number or a number as text. What is no number at all counts as expired long ago.
+fn seconds(value: &Value) -> Option<f64> {
+    let seconds = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    seconds.filter(|seconds| seconds.is_finite())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block() -> Value {
+        json!({"apiKey": "hch-at-aaa", "oauth": {
+            "refreshToken": "hch-rt-bbb", "expiresAt": 1000, "clientId": "c", "tokenEndpoint": "t"}})
+    }
+
+    #[test]
+    fn a_grant_expires_two_minutes_early_and_keeps_the_fraction() {
+        let mut block = block();
+        let expired = |block: &Value, now| Grant::from_block(block).unwrap().is_expired(now);
+        assert!(!expired(&block, 879.0) && expired(&block, 880.0));
+        block["oauth"]["expiresAt"] = json!("1000.7");
+        assert!(!expired(&block, 880.0) && expired(&block, 881.0));
+        for odd in [json!("inf"), json!("soon"), json!([]), Value::Null] {
+            block["oauth"]["expiresAt"] = odd;
+            assert_eq!(Grant::from_block(&block).unwrap().oauth_block()["expiresAt"], 0);
+        }
+    }
+
+    #[test]
+    fn what_is_incomplete_is_no_grant() {
+        for (name, value) in [("refreshToken", json!("")), ("clientId", json!(7)), ("tokenEndpoint", Value::Null)] {
+            let mut block = block();
+            block["oauth"][name] = value;
+            assert!(Grant::from_block(&block).is_none(), "{name}");
+        }
+        let mut block = block();
+        block["oauth"]["scope"] = Value::Null;
+        assert_eq!(Grant::from_block(&block).unwrap().scope, "write");
+        block["apiKey"] = json!("plain");
+        assert!(Grant::from_block(&block).is_none());
+    }
+
+    #[test]
+    fn debug_shows_no_token() {
+        let grant = Grant::from_block(&block()).unwrap();
+        let shown = format!("{grant:?} {:?}", grant.oauth_block());
+        assert!(!shown.contains("aaa") && !shown.contains("bbb"), "{shown}");
+    }
+
+    #[test]
+    fn a_named_profile_never_takes_the_files_default_host() {
+        let name = |text| ProfileName::parse(text).unwrap();
+        let default = ProfileName::default_profile();
+        assert_eq!(host_name(Some(" x "), &default, Some("y")), "x");
+        assert_eq!(host_name(Some(" "), &default, Some("y")), "y");
+        assert_eq!(host_name(None, &default, None), "hermes");
+        assert_eq!(host_name(None, &name("custom"), None), "hermes");
+        assert_eq!(host_name(None, &name("work_"), Some("y")), "hermes_work");
+        assert_eq!(older_host_name("hermes_work").as_deref(), Some("hermes.work"));
+        assert_eq!(older_host_name("hermes"), None);
+    }
+}

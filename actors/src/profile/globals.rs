@@ -1,0 +1,87 @@
+//! Which names belong to the process and which to a profile. When in doubt, a name is a profile's secret.
+
+/// Names of the process, by the original's list: settings, not credentials.
+const GLOBAL: [&str; 21] = [
+    "HERMES_HOME",
+    "HERMES_PROFILE",
+    "HERMES_GATEWAY_LOCK_DIR",
+    "HERMES_MAX_ITERATIONS",
+    "HERMES_MAX_TOKENS",
+    "HERMES_API_TIMEOUT",
+    "HERMES_REDACT_SECRETS",
+    "HERMES_NOUS_TIMEOUT_SECONDS",
+    "_HERMES_GATEWAY",
+    "PATH",
+    "HOME",
+    "USER",
+    "LANG",
+    "LC_ALL",
+    "TZ",
+    "PWD",
+    "SHELL",
+    "TMPDIR",
+    "VIRTUAL_ENV",
+    "PYTHONPATH",
+    "SSL_CERT_FILE",
+];
+
+/// Families of such names.
+const GLOBAL_PREFIXES: [&str; 3] = ["HERMES_KANBAN_", "HERMES_TELEGRAM_", "TERMINAL_"];
+
+/// Credentials of the deployment itself.
+const DEPLOYMENT: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+
+/// Families of such names.
+const DEPLOYMENT_PREFIXES: [&str; 2] = ["GATEWAY_RELAY_", "HONCHO_OAUTH_"];
+
+/// Whether `name` is read from the process environment even when a `.env` sets it.
+#[must_use]
+pub fn is_global(name: &str) -> bool {
+    GLOBAL.contains(&name) || begins_with_one(name, &GLOBAL_PREFIXES)
+}
+
+/// Whether `name` is the deployment's: read once from the process environment for the default profile or
+/// the token seam, and given to no child and no named profile.
+#[must_use]
+pub fn is_deployment(name: &str) -> bool {
+    name == DEPLOYMENT || begins_with_one(name, &DEPLOYMENT_PREFIXES)
+}
+
+/// Whether `name` steers this process itself. Such a name is passed on to no child.
+#[must_use]
+pub fn is_own(name: &str) -> bool {
+    matches!(name, "RUST_LOG" | "NOTIFY_SOCKET") || name.starts_with("CADUCEUS_")
+}
+
+/// Whether a process can have this variable at all: no NUL, `=` or white space in the name, no NUL in the value.
+#[must_use]
+pub fn child_may_hold(name: &str, value: &str) -> bool {
+    let bad = |c: char| c == '\0' || c == '=' || c.is_whitespace();
+    !name.is_empty() && !name.contains(bad) && !value.contains('\0')
+}
+
+fn begins_with_one(name: &str, prefixes: &[&str]) -> bool {
+    prefixes.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_of_the_deployment_are_not_global() {
+        for name in ["GATEWAY_RELAY_SECRET", "HERMES_DASHBOARD_DRAIN_SECRET", "HONCHO_OAUTH_CLIENT_ID"] {
+            assert!(is_deployment(name) && !is_global(name), "{name}");
+        }
+        assert!(!is_deployment("HERMES_DASHBOARD_DRAIN_SECRET_2") && !is_deployment("OPENAI_API_KEY"));
+        assert!(is_own("CADUCEUS_TURN_ID") && is_own("NOTIFY_SOCKET") && !is_own("PATH"));
+    }
+
+    #[test]
+    fn a_child_gets_no_variable_it_cannot_have() {
+        assert!(child_may_hold("A", "") && child_may_hold("K-1", "a=b c\n"));
+        for (name, value) in [("", "x"), ("A B", "x"), ("A=", "x"), ("A\0", "x"), ("A", "x\0"), ("A\u{a0}", "x")] {
+            assert!(!child_may_hold(name, value), "{name:?}");
+        }
+    }
+}

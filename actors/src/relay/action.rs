@@ -1,0 +1,391 @@
+//! What the gateway asks the connector to do in a chat, and what the connector answers.
+
+use serde::Serialize;
+use serde_json::{Map, Number, Value};
+
+use super::descriptor::Descriptor;
+use super::fields::{FieldError, Fields};
+use crate::json::{identifier, truthy};
+
+/// Ops every connector takes, also one that does not say.
+const LEGACY_OPS: [&str; 5] = ["send", "edit", "typing", "follow_up", "get_chat_info"];
+
+/// One action. Fields the contract does not know are dropped, as a connector would.
+///
+/// `metadata` tells the connector whose tenant it is, so nearly every op has it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "op", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "the fields are the contract's and bear its names")]
+pub enum Action {
+    /// Posts a message.
+    Send { chat_id: String, content: String, reply_to: Option<String>, metadata: Map<String, Value> },
+    /// Changes a message.
+    Edit {
+        chat_id: String,
+        message_id: String,
+        content: String,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Shows that someone is at work.
+    Typing {
+        chat_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Uses a capability that the connector keeps for a session, such as answering an interaction.
+    FollowUp { session_key: String, kind: String, content: String, metadata: Map<String, Value> },
+    /// Asks what a chat is called.
+    GetChatInfo { chat_id: String },
+    /// Posts a picture, sound or file.
+    SendMedia {
+        chat_id: String,
+        media_kind: String,
+        source_url: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        content: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        filename: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        reply_to: Option<String>,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Posts a question with choices.
+    Prompt {
+        chat_id: String,
+        prompt_kind: String,
+        prompt_id: String,
+        content: String,
+        options: Vec<PromptOption>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        timeout_s: Option<Number>,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Adds a reaction, or takes it back.
+    React {
+        chat_id: String,
+        message_id: String,
+        emoji: String,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        remove: bool,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Opens a thread.
+    ThreadCreate {
+        chat_id: String,
+        thread_name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        message_id: Option<String>,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// Gives a thread another name.
+    ThreadRename {
+        chat_id: String,
+        message_id: String,
+        thread_name: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        only_if_current_name: Option<String>,
+        #[serde(skip_serializing_if = "Map::is_empty")]
+        metadata: Map<String, Value>,
+    },
+    /// An op of a later contract, `op` included; passed on only where the descriptor names it.
+    #[serde(untagged)]
+    Other(Map<String, Value>),
+}
+
+/// One choice of a prompt.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromptOption {
+    /// Comes back as the answer.
+    pub id: String,
+    /// Stands on the button.
+    pub label: String,
+    /// How the button looks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub style: Option<String>,
+}
+
+/// Why an action was refused. Nothing of it was sent.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("action: {0}")]
+pub struct ActionError(pub FieldError);
+
+impl Action {
+    /// Reads an action, as an agent or a gateway writes it.
+    ///
+    /// # Errors
+    /// [`ActionError`] names the first field that is required and missing, or of the wrong kind.
+    pub fn parse(value: &Value) -> Result<Self, ActionError> {
+        Fields::of(value, "action").and_then(Self::read).map_err(ActionError)
+    }
+
+    fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
+        let op = fields.required("op")?;
+        let required = |name| fields.required(name);
+        let text = |name| fields.text(name);
+        let metadata = || fields.map("metadata");
+        // The chat comes first in every op but one, so its absence is reported first.
+        let chat_id = || fields.required("chat_id");
+        Ok(match op.as_str() {
+            "send" => Self::Send {
+                chat_id: chat_id()?,
+                content: required("content")?,
+                reply_to: text("reply_to")?,
+                metadata: metadata()?,
+            },
+            "edit" => Self::Edit {
+                chat_id: chat_id()?,
+                message_id: required("message_id")?,
+                content: required("content")?,
+                metadata: metadata()?,
+            },
+            "typing" => Self::Typing { chat_id: chat_id()?, content: text("content")?, metadata: metadata()? },
+            "follow_up" => Self::FollowUp {
+                session_key: required("session_key")?,
+                kind: required("kind")?,
+                content: required("content")?,
+                metadata: metadata()?,
+            },
+            "get_chat_info" => Self::GetChatInfo { chat_id: chat_id()? },
+            "send_media" => Self::SendMedia {
+                chat_id: chat_id()?,
+                media_kind: required("media_kind")?,
+                source_url: required("source_url")?,
+                content: text("content")?,
+                filename: text("filename")?,
+                reply_to: text("reply_to")?,
+                metadata: metadata()?,
+            },
+            "prompt" => Self::Prompt {
+                chat_id: chat_id()?,
+                prompt_kind: required("prompt_kind")?,
+                prompt_id: required("prompt_id")?,
+                content: required("content")?,
+                options: fields.list("options")?.iter().map(PromptOption::read).collect::<Result<_, _>>()?,
+                timeout_s: fields.number("timeout_s")?,
+                metadata: metadata()?,
+            },
+            "react" => Self::React {
+                chat_id: chat_id()?,
+                message_id: required("message_id")?,
+                emoji: required("emoji")?,
+                remove: fields.flag("remove")?.unwrap_or_default(),
+                metadata: metadata()?,
+            },
+            "thread_create" => Self::ThreadCreate {
+                chat_id: chat_id()?,
+                thread_name: required("thread_name")?,
+                message_id: text("message_id")?,
+                metadata: metadata()?,
+            },
+            "thread_rename" => Self::ThreadRename {
+                chat_id: chat_id()?,
+                message_id: required("message_id")?,
+                thread_name: required("thread_name")?,
+                only_if_current_name: text("only_if_current_name")?,
+                metadata: metadata()?,
+            },
+            _ => Self::Other(fields.whole()),
+        })
+    }
+
+    /// The op's name.
+    #[must_use]
+    pub fn op(&self) -> &str {
+        match self {
+            Self::Send { .. } => "send",
+            Self::Edit { .. } => "edit",
+            Self::Typing { .. } => "typing",
+            Self::FollowUp { .. } => "follow_up",
+            Self::GetChatInfo { .. } => "get_chat_info",
+            Self::SendMedia { .. } => "send_media",
+            Self::Prompt { .. } => "prompt",
+            Self::React { .. } => "react",
+            Self::ThreadCreate { .. } => "thread_create",
+            Self::ThreadRename { .. } => "thread_rename",
+            Self::Other(fields) => fields.get("op").and_then(Value::as_str).unwrap_or_default(),
+        }
+    }
+
+    /// The chat it is for; a follow-up names a session instead.
+    #[must_use]
+    pub fn chat_id(&self) -> Option<&str> {
+        match self {
+            Self::Send { chat_id, .. }
+            | Self::Edit { chat_id, .. }
+            | Self::Typing { chat_id, .. }
+            | Self::GetChatInfo { chat_id }
+            | Self::SendMedia { chat_id, .. }
+            | Self::Prompt { chat_id, .. }
+            | Self::React { chat_id, .. }
+            | Self::ThreadCreate { chat_id, .. }
+            | Self::ThreadRename { chat_id, .. } => Some(chat_id),
+            Self::Other(fields) => fields.get("chat_id").and_then(Value::as_str),
+            Self::FollowUp { .. } => None,
+        }
+    }
+
+    /// Where the tenant is named, to be filled in before sending. `None` for ops without.
+    pub fn metadata_mut(&mut self) -> Option<&mut Map<String, Value>> {
+        match self {
+            Self::Send { metadata, .. }
+            | Self::Edit { metadata, .. }
+            | Self::Typing { metadata, .. }
+            | Self::FollowUp { metadata, .. }
+            | Self::SendMedia { metadata, .. }
+            | Self::Prompt { metadata, .. }
+            | Self::React { metadata, .. }
+            | Self::ThreadCreate { metadata, .. }
+            | Self::ThreadRename { metadata, .. } => Some(metadata),
+            Self::Other(fields) => fields.entry("metadata").or_insert_with(|| Map::new().into()).as_object_mut(),
+            Self::GetChatInfo { .. } => None,
+        }
+    }
+}
+
+impl PromptOption {
+    fn read(value: &Value) -> Result<Self, FieldError> {
+        let fields = Fields::of(value, "options")?;
+        Ok(Self { id: fields.required("id")?, label: fields.required("label")?, style: fields.text("style")? })
+    }
+}
+
+/// Whether `op` may be sent to a connector with this descriptor.
+///
+/// Its list of ops decides where it has one, but for `send`, without which there is no conversation.
+#[must_use]
+pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
+    let listed = match &descriptor.supported_ops {
+        Some(ops) => op == "send" || ops.iter().any(|listed| listed == op),
+        None => LEGACY_OPS.contains(&op),
+    };
+    listed && (op != "edit" || descriptor.supports_edit)
+}
+
+/// What the connector answered to one action, or what stands in for an answer that never came.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ActionResult {
+    /// Whether it was done.
+    pub success: bool,
+    /// The message made or changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The thread opened.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub thread_id: Option<String>,
+    /// Why it was not done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Whether it may have been done all the same: it was sent and no answer came.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ambiguous: bool,
+    /// What a chat is called and what it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub chat_info: Option<Value>,
+}
+
+impl ActionResult {
+    /// A failure of which it is certain that nothing was done.
+    #[must_use]
+    pub fn failed(error: impl Into<String>) -> Self {
+        Self { error: Some(error.into()), ..Self::default() }
+    }
+
+    /// A failure of which nobody knows what was done.
+    #[must_use]
+    pub fn ambiguous(error: impl Into<String>) -> Self {
+        Self { ambiguous: true, ..Self::failed(error) }
+    }
+
+    /// Reads a result. Lenient with everything inside: a refused answer would make a done thing ambiguous.
+    ///
+    /// # Errors
+    /// [`ActionError`] if it is no object.
+    pub fn parse(value: &Value) -> Result<Self, ActionError> {
+        let fields = Fields::of(value, "result").map_err(ActionError)?;
+        let text = |name: &str| identifier(fields.get(name));
+        let success = fields.get("success").is_some_and(truthy);
+        Ok(Self {
+            success,
+            message_id: text("message_id"),
+            thread_id: text("thread_id"),
+            error: text("error"),
+            ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
+            chat_info: fields.get("chat_info").cloned(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_action_reads_back_as_it_was_written() {
+        for wire in [
+            json!({"op": "send", "chat_id": "c", "content": "x", "reply_to": null, "metadata": {"scope_id": "g"}}),
+            json!({"op": "edit", "chat_id": "c", "message_id": "m", "content": "x"}),
+            json!({"op": "typing", "chat_id": "c"}),
+            json!({"op": "follow_up", "session_key": "s", "kind": "k", "content": "x", "metadata": {}}),
+            json!({"op": "get_chat_info", "chat_id": "c"}),
+            json!({"op": "send_media", "chat_id": "c", "media_kind": "photo", "source_url": "u", "filename": "f"}),
+            json!({"op": "prompt", "chat_id": "c", "prompt_kind": "choice", "prompt_id": "p", "content": "x",
+                "options": [{"id": "1", "label": "one", "style": "danger"}], "timeout_s": 60}),
+            json!({"op": "react", "chat_id": "c", "message_id": "m", "emoji": "👍", "remove": true}),
+            json!({"op": "thread_create", "chat_id": "c", "thread_name": "t", "message_id": "m"}),
+            json!({"op": "thread_rename", "chat_id": "c", "message_id": "m", "thread_name": "t"}),
+            json!({"op": "pin", "chat_id": "c", "until": 5}),
+        ] {
+            let action = Action::parse(&wire).unwrap();
+            assert_eq!(serde_json::to_value(&action).unwrap(), wire);
+            assert_eq!(action.op(), wire["op"]);
+            assert_eq!(action.chat_id(), wire["chat_id"].as_str());
+        }
+    }
+
+    #[test]
+    fn a_bad_action_is_refused_by_the_name_of_its_field() {
+        for (wire, error) in [
+            (json!([]), FieldError::WrongKind("action")),
+            (json!({"chat_id": "c"}), FieldError::Missing("op")),
+            (json!({"op": "send", "content": "x"}), FieldError::Missing("chat_id")),
+            (json!({"op": "send", "chat_id": 7, "content": "x"}), FieldError::WrongKind("chat_id")),
+        ] {
+            assert_eq!(Action::parse(&wire), Err(ActionError(error)));
+        }
+    }
+
+    #[test]
+    fn a_new_op_needs_the_descriptor_to_name_it() {
+        let silent = Descriptor::default();
+        assert!(allowed("typing", &silent) && !allowed("react", &silent));
+        let listing = Descriptor { supported_ops: Some(vec!["react".into()]), ..Descriptor::default() };
+        assert!(allowed("send", &listing) && allowed("react", &listing) && !allowed("typing", &listing));
+        assert!(!allowed("edit", &Descriptor { supports_edit: false, ..Descriptor::default() }));
+    }
+
+    #[test]
+    fn a_result_is_read_leniently_and_its_certainty_kept() {
+        let result = ActionResult::parse(&json!({"success": true, "message_id": 7, "ambiguous": true})).unwrap();
+        assert_eq!((result.success, result.message_id.as_deref(), result.ambiguous), (true, Some("7"), false));
+        let wire = serde_json::to_value(ActionResult::ambiguous("lost")).unwrap();
+        assert_eq!(wire, json!({"success": false, "error": "lost", "ambiguous": true}));
+        assert!(!ActionResult::failed("refused").ambiguous);
+        assert!(ActionResult::parse(&json!(true)).is_err());
+    }
+
+    #[test]
+    fn the_tenant_can_be_named_in_an_op_of_a_later_contract() {
+        let mut action = Action::parse(&json!({"op": "pin", "chat_id": "c"})).unwrap();
+        action.metadata_mut().unwrap().insert("scope_id".into(), json!("g"));
+        assert_eq!(serde_json::to_value(&action).unwrap()["metadata"]["scope_id"], "g");
+    }
+}

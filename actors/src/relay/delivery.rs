@@ -1,0 +1,96 @@
+//! Signed HTTP deliveries: the connector proves that a body came from it, and when.
+
+use hmac::Mac;
+use secrecy::SecretString;
+
+use super::token::{mac, signed_by};
+
+/// Header with the time of signing, in unix seconds.
+pub const TIMESTAMP_HEADER: &str = "x-relay-timestamp";
+
+/// Header with the signature, in hex.
+pub const SIGNATURE_HEADER: &str = "x-relay-signature";
+
+/// How far the time of signing may be from ours, in seconds either way.
+pub const MAX_SKEW_S: u64 = 300;
+
+/// Why a delivery was refused. To the sender they are all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DeliveryError {
+    /// We have nothing to verify with.
+    #[error("no delivery key is configured")]
+    NoKey,
+    /// One of the two headers is not there or empty.
+    #[error("the delivery is not signed")]
+    Unsigned,
+    /// A header is not what it should be.
+    #[error("the time or the signature of the delivery is malformed")]
+    Malformed,
+    /// It is too old, or from the future.
+    #[error("the delivery was signed outside the window")]
+    OutsideWindow,
+    /// None of the keys made it.
+    #[error("the delivery is not signed by a known key")]
+    Signature,
+}
+
+/// Which of `keys` signed the raw `body`, as its place in the list.
+///
+/// # Errors
+/// [`DeliveryError`]; nothing of the body may be looked at then.
+pub fn verify(
+    body: &[u8],
+    timestamp: Option<&str>,
+    signature: Option<&str>,
+    keys: &[SecretString],
+    max_skew_s: u64,
+    now_s: i64,
+) -> Result<usize, DeliveryError> {
+    if keys.is_empty() {
+        return Err(DeliveryError::NoKey);
+    }
+    let timestamp = timestamp.map(str::trim).filter(|text| !text.is_empty()).ok_or(DeliveryError::Unsigned)?;
+    let signature = signature.map(str::trim).filter(|text| !text.is_empty()).ok_or(DeliveryError::Unsigned)?;
+    let signed_s = timestamp.parse::<i64>().map_err(|_| DeliveryError::Malformed)?;
+    let signature = hex::decode(signature).map_err(|_| DeliveryError::Malformed)?;
+    if now_s.abs_diff(signed_s) > max_skew_s {
+        return Err(DeliveryError::OutsideWindow);
+    }
+    signed_by(&signature, keys, &[stamp(signed_s).as_bytes(), body]).ok_or(DeliveryError::Signature)
+}
+
+/// The signature of `body` at `now_s`, in hex; the connector's side.
+#[must_use]
+pub fn sign(body: &[u8], now_s: i64, key: &SecretString) -> String {
+    hex::encode(mac(key, &[stamp(now_s).as_bytes(), body]).finalize().into_bytes())
+}
+
+/// What stands before the body in the signed bytes: the integer that was read, not its text.
+fn stamp(signed_s: i64) -> String {
+    format!("{signed_s}.")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_refusal_has_its_reason() {
+        let keys = [SecretString::from("new"), SecretString::from("old")];
+        let signature = sign(b"{}", 1000, &keys[1]);
+        let check = |body: &[u8], timestamp: &str, signature: &str, now_s| {
+            verify(body, Some(timestamp), Some(signature), &keys, MAX_SKEW_S, now_s)
+        };
+        assert_eq!(check(b"{}", " 1000 ", &signature.to_uppercase(), 1300), Ok(1));
+        assert_eq!(check(b"{}", "+1000", &signature, 700), Ok(1));
+        assert_eq!(check(b"{}", "1000", &signature, 1301), Err(DeliveryError::OutsideWindow));
+        assert_eq!(check(b"{}", "1000", &signature, i64::MIN), Err(DeliveryError::OutsideWindow));
+        assert_eq!(check(b"{} ", "1000", &signature, 1000), Err(DeliveryError::Signature));
+        assert_eq!(check(b"{}", "1000", &signature[2..], 1000), Err(DeliveryError::Signature));
+        assert_eq!(check(b"{}", "1e3", &signature, 1000), Err(DeliveryError::Malformed));
+        assert_eq!(check(b"{}", "1000", "zz", 1000), Err(DeliveryError::Malformed));
+        assert_eq!(check(b"{}", "", &signature, 1000), Err(DeliveryError::Unsigned));
+        assert_eq!(verify(b"{}", Some("1000"), None, &keys, 1, 1000), Err(DeliveryError::Unsigned));
+        assert_eq!(verify(b"{}", Some("1000"), Some("00"), &[], 1, 1000), Err(DeliveryError::NoKey));
+    }
+}

@@ -1,0 +1,125 @@
+//! The upgrade token: proves to the connector which gateway dials, for some minutes.
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+/// How long a token is good for unless said otherwise, in seconds.
+pub const DEFAULT_TTL_S: u64 = 300;
+
+/// Why a token was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TokenError {
+    /// No token of ours; another try is the same.
+    #[error("the token is malformed")]
+    Malformed,
+    /// None of the secrets signed it.
+    #[error("the token is not signed by a known secret")]
+    Signature,
+    /// It was good. A fresh one helps.
+    #[error("the token has expired")]
+    Expired,
+}
+
+/// A token for `gateway_id`, good for `ttl_s` seconds from `now_s`; for ever when `ttl_s` is 0.
+#[must_use]
+pub fn mint(gateway_id: &str, secret: &SecretString, now_s: u64, ttl_s: u64) -> SecretString {
+    let expires_s = if ttl_s == 0 { 0 } else { now_s.saturating_add(ttl_s) };
+    let signed = format!("{gateway_id}:{expires_s}");
+    let signature = hex::encode(mac(secret, &[signed.as_bytes()]).finalize().into_bytes());
+    let token = Zeroizing::new(format!("{signed}:{signature}"));
+    BASE64_URL_SAFE_NO_PAD.encode(token.as_bytes()).into()
+}
+
+/// The gateway that `token` was minted for with any of `secrets`; empty secrets sign nothing.
+///
+/// # Errors
+/// [`TokenError`]; that a token expired is said only of one that was good.
+pub fn verify(token: &str, secrets: &[SecretString], now_s: u64) -> Result<String, TokenError> {
+    // The original's encoder can leave one sign of padding; nothing else has two forms.
+    let text = token.strip_suffix('=').unwrap_or(token);
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
+    let decoded = String::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
+    // From the right, for the gateway's name may hold colons.
+    let (signed, signature) = decoded.rsplit_once(':').ok_or(TokenError::Malformed)?;
+    let (gateway_id, expires) = signed.rsplit_once(':').ok_or(TokenError::Malformed)?;
+    let expires_s = expires.parse::<u64>().map_err(|_| TokenError::Malformed)?;
+    if expires_s.to_string() != expires {
+        return Err(TokenError::Malformed);
+    }
+    let signature = hex::decode(signature).map_err(|_| TokenError::Malformed)?;
+    signed_by(&signature, secrets, &[signed.as_bytes()]).ok_or(TokenError::Signature)?;
+    if expires_s != 0 && now_s > expires_s { Err(TokenError::Expired) } else { Ok(gateway_id.to_owned()) }
+}
+
+/// Which of `keys` made `signature` over the parts in a row. Compares in constant time.
+pub(super) fn signed_by(signature: &[u8], keys: &[SecretString], parts: &[&[u8]]) -> Option<usize> {
+    let matches = |key: &SecretString| mac(key, parts).verify_slice(signature).is_ok();
+    keys.iter().position(|key| !key.expose_secret().is_empty() && matches(key))
+}
+
+/// HMAC-SHA256 under the key's UTF-8 bytes.
+pub(super) fn mac(key: &SecretString, parts: &[&[u8]]) -> Hmac<Sha256> {
+    let key = key.expose_secret().as_bytes();
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn expired_is_told_from_forged() {
+        let secret = SecretString::from("s");
+        let token = mint("gw", &secret, 1000, 300);
+        let secrets = [SecretString::from("new"), secret];
+        let verify = |token: &str, now_s| verify(token, &secrets, now_s);
+        assert_eq!(verify(token.expose_secret(), 1300), Ok("gw".into()));
+        assert_eq!(verify(token.expose_secret(), 1301), Err(TokenError::Expired));
+        let forged = mint("gw", &SecretString::from("other"), 0, 300);
+        assert_eq!(verify(forged.expose_secret(), 1000), Err(TokenError::Signature));
+        assert_eq!(verify("!", 0), Err(TokenError::Malformed));
+    }
+
+    #[test]
+    fn an_empty_secret_signs_nothing() {
+        let token = mint("gw", &SecretString::from(""), 0, 0);
+        assert_eq!(verify(token.expose_secret(), &[SecretString::from("")], 0), Err(TokenError::Signature));
+    }
+
+    #[test]
+    fn bits_that_no_byte_needs_have_to_be_zero() {
+        use base64::engine::{GeneralPurpose, general_purpose};
+        let lenient = general_purpose::NO_PAD.with_decode_allow_trailing_bits(true);
+        let lenient = GeneralPurpose::new(&base64::alphabet::URL_SAFE, lenient);
+        let secret = [SecretString::from("s")];
+        let token = mint("g", &secret[0], 5, 0);
+        let (head, last) = token.expose_secret().split_at(token.expose_secret().len() - 1);
+        let bytes = lenient.decode(token.expose_secret()).unwrap();
+        let twins = ('0'..='z').filter(char::is_ascii_alphanumeric).map(|c| format!("{head}{c}"));
+        let twins: Vec<_> = twins.filter(|twin| lenient.decode(twin).unwrap() == bytes).collect();
+        assert!(twins.len() > 1);
+        assert_eq!(twins.iter().filter(|twin| verify(twin, &secret, 9).is_ok()).count(), 1, "{last}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_token_has_one_form_and_one_with_a_sign_of_padding(id in ".{0,20}", tail in "[A-Za-z0-9_=-]{1,3}") {
+            let secret = [SecretString::from("s")];
+            let token = mint(&id, &secret[0], 5, 0);
+            let token = token.expose_secret();
+            prop_assert_eq!(verify(token, &secret, 9), Ok(id.clone()));
+            let longer = format!("{token}{tail}");
+            prop_assert_eq!(verify(&longer, &secret, 9).is_ok(), tail == "=");
+        }
+    }
+}

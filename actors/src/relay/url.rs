@@ -1,0 +1,132 @@
+//! The addresses of a connector, all derived from the one that is configured.
+//!
+//! The mapping is the original's, down to addresses that cannot work: those are mapped and then refused.
+
+/// Addresses of one connector.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayUrl {
+    /// Where the WebSocket is dialled.
+    dial: String,
+    /// What the paths of its HTTP side are added to.
+    base: String,
+}
+
+/// Why an address cannot be dialled. It has to be configured anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotDialable {
+    /// It does not begin with one of the four.
+    #[error("the relay address has to begin with wss://, ws://, https:// or http://, in lower case")]
+    Scheme,
+    /// There is none.
+    #[error("the relay address names no host")]
+    Host,
+    /// A path would be added behind it.
+    #[error("the relay address may not have a query or a fragment")]
+    Query,
+    /// It would be sent, shown and logged.
+    #[error("the relay address may not hold a user or a password")]
+    UserInfo,
+    /// It cannot be part of an address.
+    #[error("the relay address holds white space or a control character")]
+    Character,
+}
+
+impl RelayUrl {
+    /// Maps what is configured; see [`RelayUrl::dialable`].
+    #[must_use]
+    pub fn new(configured: &str) -> Self {
+        let trimmed = configured.trim().trim_end_matches('/');
+        let dial = rescheme(trimmed, "https://", "wss://", "http://", "ws://");
+        let base = rescheme(trimmed, "wss://", "https://", "ws://", "http://");
+        let dial = if dial.ends_with("/relay") { dial } else { format!("{dial}/relay") };
+        let base = base.strip_suffix("/relay").unwrap_or(&base).to_owned();
+        Self { dial, base }
+    }
+
+    /// Where the WebSocket is dialled.
+    #[must_use]
+    pub fn dial(&self) -> &str {
+        &self.dial
+    }
+
+    /// What `/relay/enroll` is added to.
+    #[must_use]
+    pub fn enroll_base(&self) -> &str {
+        &self.base
+    }
+
+    /// Where an enrollment token is spent.
+    #[must_use]
+    pub fn enroll(&self) -> String {
+        format!("{}/relay/enroll", self.base.trim_end_matches('/'))
+    }
+
+    /// Where credentials are asked for.
+    #[must_use]
+    pub fn provision(&self) -> String {
+        format!("{}/relay/provision", self.base)
+    }
+
+    /// Where the relevance policy goes.
+    #[must_use]
+    pub fn policy(&self) -> String {
+        format!("{}/relay/policy", self.base)
+    }
+
+    /// Whether [`RelayUrl::dial`] can be dialled.
+    ///
+    /// # Errors
+    /// The first reason found why it cannot.
+    pub fn dialable(&self) -> Result<(), NotDialable> {
+        if self.dial.contains(|c: char| c.is_whitespace() || c.is_control()) {
+            return Err(NotDialable::Character);
+        }
+        let rest = self.dial.strip_prefix("wss://").or_else(|| self.dial.strip_prefix("ws://"));
+        let rest = rest.ok_or(NotDialable::Scheme)?;
+        if rest.contains(['?', '#']) {
+            return Err(NotDialable::Query);
+        }
+        let authority = rest.split('/').next().unwrap_or_default();
+        if authority.contains('@') {
+            return Err(NotDialable::UserInfo);
+        }
+        if authority.is_empty() || authority.starts_with(':') { Err(NotDialable::Host) } else { Ok(()) }
+    }
+}
+
+/// Swaps the scheme for its counterpart. Only lower case is known, as in the original.
+fn rescheme(url: &str, safe: &str, safe_to: &str, plain: &str, plain_to: &str) -> String {
+    let swap = |from: &str, to: &str| url.strip_prefix(from).map(|rest| format!("{to}{rest}"));
+    swap(safe, safe_to).or_else(|| swap(plain, plain_to)).unwrap_or_else(|| url.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_cannot_be_dialled_says_why() {
+        for (url, reason) in [
+            ("wss://c.example", None),
+            ("http://[::1]:9/x", None),
+            ("c.example", Some(NotDialable::Scheme)),
+            ("HTTPS://c.example", Some(NotDialable::Scheme)),
+            ("", Some(NotDialable::Scheme)),
+            ("wss://c.example/relay?x=1", Some(NotDialable::Query)),
+            ("wss://c.example/#x", Some(NotDialable::Query)),
+            ("https://u:p@c.example", Some(NotDialable::UserInfo)),
+            ("https:///x", Some(NotDialable::Host)),
+            ("https://:80", Some(NotDialable::Host)),
+            ("https://c.exa mple", Some(NotDialable::Character)),
+        ] {
+            assert_eq!(RelayUrl::new(url).dialable().err(), reason, "{url}");
+        }
+    }
+
+    #[test]
+    fn the_http_side_hangs_below_the_same_base() {
+        let url = RelayUrl::new("wss://c.example/a/relay/");
+        assert_eq!(url.enroll(), "https://c.example/a/relay/enroll");
+        assert_eq!(url.policy(), "https://c.example/a/relay/policy");
+    }
+}
