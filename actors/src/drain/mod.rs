@@ -1,6 +1,10 @@
 //! The gate: whether a turn may start, and the marker that closes it from outside.
 
+pub mod actor;
 pub mod epoch;
 pub mod marker;
 pub mod messages;
 pub mod permit;
+mod plan;
+mod store;
+mod watch;

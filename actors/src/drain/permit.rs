@@ -1,13 +1,15 @@
-//! The count of turns in flight, and a turn's place in it.
+//! The gate itself: whether turns are admitted, and the turns in flight.
 //!
-//! The registry outlives any one `DrainActor`: a new incarnation adopts it, so the count never drops to 0
-//! while turns run. It also knows which incarnation is the gate at the moment, so that one which was fenced off in the middle
-//! of an answer can admit nothing when it wakes.
+//! It outlives any one `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown nor
+//! a drain is forgotten. It knows which incarnation is its keeper at the moment: one that was fenced off in the middle of an
+//! answer can admit nothing, and change nothing, when it wakes.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::messages::{Origin, Refusal};
+use super::plan::Plan;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
 use crate::supervision::Port;
@@ -25,70 +27,72 @@ pub struct TurnTicket {
     pub session: SessionKey,
 }
 
-/// The turns in flight. Cheap to clone; every clone is the same registry.
-#[derive(Debug, Clone, Default)]
-pub struct PermitRegistry(Arc<Mutex<Inner>>);
+/// The gate. Cheap to clone; every clone is the same gate.
+#[derive(Clone, Default)]
+pub struct Gate(Arc<Mutex<Inner>>);
 
 #[derive(Default)]
 struct Inner {
-    /// The incarnation of the gate that may admit.
-    gate: u64,
+    /// The generation of the actor that keeps it.
+    keeper: u64,
+    plan: Plan,
     turns: BTreeMap<TurnId, Entry>,
     /// Told whenever a turn leaves.
     released: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-#[derive(Debug, Clone)]
 struct Entry {
     ticket: TurnTicket,
     since: Instant,
     stop: Option<Port<StopTurn>>,
 }
 
-/// A turn in flight as the registry knows it.
+/// A turn in flight as the gate knows it.
 #[derive(Debug, Clone)]
-pub struct Permitted {
-    /// Which turn, for whom.
-    pub ticket: TurnTicket,
-    /// When it was admitted.
-    pub since: Instant,
+pub(super) struct Permitted {
+    pub(super) ticket: TurnTicket,
+    pub(super) since: Instant,
     /// The way to stop it, once it has started.
-    pub stop: Option<Port<StopTurn>>,
+    pub(super) stop: Option<Port<StopTurn>>,
 }
 
 /// A turn's place in the count; dropping it ends the turn's count, whatever the reason.
-#[derive(Debug)]
 pub struct TurnPermit {
-    registry: PermitRegistry,
+    gate: Gate,
     turn: TurnId,
 }
 
-/// The incarnation that asked to admit is no longer the gate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Superseded;
-
-impl PermitRegistry {
-    /// Makes incarnation `gate` the only one that may admit, with `released` told of every turn that leaves.
-    pub fn adopt(&self, gate: u64, released: impl Fn() + Send + Sync + 'static) {
+impl Gate {
+    /// Makes the incarnation `keeper` the only one that may act, with `released` told of every turn that leaves.
+    pub(super) fn adopt(&self, keeper: u64, released: impl Fn() + Send + Sync + 'static) {
         let mut inner = self.lock();
-        inner.gate = inner.gate.max(gate);
-        if inner.gate == gate {
+        if keeper >= inner.keeper {
+            inner.keeper = keeper;
             inner.released = Some(Arc::new(released));
         }
     }
 
-    /// Admits a turn on behalf of incarnation `gate`.
-    ///
-    /// # Errors
-    /// [`Superseded`] if another incarnation has adopted the registry meanwhile.
-    pub fn admit(&self, gate: u64, ticket: TurnTicket) -> Result<TurnPermit, Superseded> {
+    /// Admits a turn, or says why not: one step, so that nothing comes between the look at the plan and the count.
+    pub(super) fn admit(&self, keeper: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
         let mut inner = self.lock();
-        if inner.gate != gate {
-            return Err(Superseded);
+        if inner.keeper != keeper {
+            return Err(Refusal::Superseded);
         }
+        inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
         inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None });
-        Ok(TurnPermit { registry: self.clone(), turn })
+        Ok(TurnPermit { gate: self.clone(), turn })
+    }
+
+    /// Changes the plan on behalf of `keeper`; `None` if it no longer is that.
+    pub(super) fn change<R>(&self, keeper: u64, change: impl FnOnce(&mut Plan) -> R) -> Option<R> {
+        let mut inner = self.lock();
+        (inner.keeper == keeper).then(|| change(&mut inner.plan))
+    }
+
+    /// Looks at the plan.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Plan) -> R) -> R {
+        look(&self.lock().plan)
     }
 
     /// Turns in flight.
@@ -98,18 +102,16 @@ impl PermitRegistry {
     }
 
     /// The turns in flight, oldest first.
-    #[must_use]
-    pub fn turns(&self) -> Vec<Permitted> {
-        let inner = self.lock();
-        let entry = |entry: &Entry| Permitted {
+    pub(super) fn turns(&self) -> Vec<Permitted> {
+        let permitted = |entry: &Entry| Permitted {
             ticket: entry.ticket.clone(),
             since: entry.since,
             stop: entry.stop.clone(),
         };
-        inner.turns.values().map(entry).collect()
+        self.lock().turns.values().map(permitted).collect()
     }
 
-    // Every critical section leaves the map whole, so a poisoned lock is still a good one.
+    // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,9 +124,9 @@ impl TurnPermit {
         self.turn
     }
 
-    /// Tells the registry how this turn is stopped.
+    /// Tells the gate how this turn is stopped.
     pub fn attach(&self, stop: Port<StopTurn>) {
-        if let Some(entry) = self.registry.lock().turns.get_mut(&self.turn) {
+        if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
             entry.stop = Some(stop);
         }
     }
@@ -132,10 +134,11 @@ impl TurnPermit {
 
 impl Drop for TurnPermit {
     fn drop(&mut self) {
-        let (entry, released) = {
-            let mut inner = self.registry.lock();
-            (inner.turns.remove(&self.turn), inner.released.clone())
-        };
+        let mut inner = self.gate.lock();
+        let entry = inner.turns.remove(&self.turn);
+        let released = inner.released.clone();
+        // What they hold may itself use the gate.
+        drop(inner);
         drop(entry);
         if let Some(released) = released {
             released();
@@ -143,8 +146,14 @@ impl Drop for TurnPermit {
     }
 }
 
-impl std::fmt::Debug for Inner {
+impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Inner").field("gate", &self.gate).field("turns", &self.turns).finish_non_exhaustive()
+        f.debug_struct("Gate").field("turns", &self.count()).finish_non_exhaustive()
+    }
+}
+
+impl std::fmt::Debug for TurnPermit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("TurnPermit").field("turn", &self.turn).finish_non_exhaustive()
     }
 }

@@ -1,0 +1,301 @@
+//! Whether the gate is open: what was asked by message, what lies on disk, and whether the process goes down.
+//!
+//! A reading of the disk may be older than the last order, so each carries the turn of the plan at which it was begun and is
+//! dropped when an order has come in between.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use jiff::Timestamp;
+
+use super::marker::MarkerReading;
+use super::messages::{Origin, Refusal};
+use crate::profile::name::ProfileName;
+use crate::turn::id::TurnId;
+
+/// What a drain covers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Scope {
+    /// Every profile.
+    Gateway,
+    /// One named profile.
+    Profile(ProfileName),
+}
+
+/// One drain that is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Drain {
+    pub(super) since: Instant,
+    pub(super) requested_at: Option<String>,
+    pub(super) principal: Option<String>,
+    pub(super) suppressed: bool,
+    pub(super) deadline: Option<Timestamp>,
+    /// The turn that asked, which is not waited for.
+    pub(super) turn: Option<TurnId>,
+    /// Whether the marker is known to lie on disk: only then does its absence end the drain.
+    pub(super) durable: bool,
+    /// The order that began or renewed it.
+    pub(super) order: u64,
+}
+
+/// The state of the gate. It outlives the actor, so that a restart forgets neither a shutdown nor a drain without a marker.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Plan {
+    stopping: bool,
+    drains: BTreeMap<Scope, Drain>,
+    /// Counts the orders; a reading begun before the last one says nothing.
+    orders: u64,
+}
+
+/// What a reading of the disk changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Nothing that anyone need know.
+    None,
+    /// A drain began.
+    Began,
+    /// A drain ended.
+    Ended,
+}
+
+impl Plan {
+    /// Whether a turn may start.
+    pub(super) fn admit(&self, profile: &ProfileName, origin: Origin) -> Result<(), Refusal> {
+        if self.stopping {
+            return Err(Refusal::Stopping);
+        }
+        let drained = self.is_draining() || self.drains.contains_key(&Scope::Profile(profile.clone()));
+        match origin {
+            Origin::External if drained => Err(Refusal::Draining),
+            Origin::External | Origin::Internal => Ok(()),
+        }
+    }
+
+    /// Closes the gate at once. The marker is not on disk yet.
+    pub(super) fn begin(&mut self, scope: Scope, drain: Drain) {
+        self.orders += 1;
+        // Renewing a drain keeps its age.
+        let since = self.drains.get(&scope).map_or(drain.since, |on| on.since);
+        self.drains.insert(scope, Drain { since, durable: false, order: self.orders, ..drain });
+    }
+
+    /// The marker of a drain lies on disk.
+    pub(super) fn written(&mut self, scope: &Scope) {
+        self.orders += 1;
+        if let Some(drain) = self.drains.get_mut(scope) {
+            drain.durable = true;
+        }
+    }
+
+    /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
+    pub(super) fn removed(&mut self, scope: &Scope, asked: u64) -> Change {
+        self.orders += 1;
+        match self.drains.get(scope) {
+            Some(drain) if drain.order <= asked => {
+                self.drains.remove(scope);
+                Change::Ended
+            }
+            Some(_) | None => Change::None,
+        }
+    }
+
+    /// From now on nothing is admitted, whatever becomes of the markers.
+    pub(super) fn stop(&mut self) {
+        self.stopping = true;
+    }
+
+    /// The stamp for a reading, or a removal, that begins now.
+    pub(super) fn orders(&self) -> u64 {
+        self.orders
+    }
+
+    /// What lies on disk for `scope`, as read by a reading that began at `orders`.
+    pub(super) fn seen(&mut self, scope: Scope, orders: u64, reading: Option<&MarkerReading>, now: Instant) -> Change {
+        if orders != self.orders {
+            return Change::None;
+        }
+        match (reading.filter(|reading| reading.draining), self.drains.get_mut(&scope)) {
+            (None, None) => Change::None,
+            (None, Some(drain)) if !drain.durable => Change::None,
+            (None, Some(_)) => {
+                self.drains.remove(&scope);
+                Change::Ended
+            }
+            (Some(reading), Some(drain)) => {
+                // Someone else may have replaced the marker meanwhile.
+                drain.durable = true;
+                drain.suppressed = reading.suppressed;
+                drain.deadline = reading.deadline;
+                drain.principal.clone_from(&reading.principal);
+                drain.requested_at.clone_from(&reading.requested_at);
+                Change::None
+            }
+            (Some(reading), None) => {
+                let drain = Drain {
+                    since: now,
+                    requested_at: reading.requested_at.clone(),
+                    principal: reading.principal.clone(),
+                    suppressed: reading.suppressed,
+                    deadline: reading.deadline,
+                    turn: None,
+                    durable: true,
+                    order: self.orders,
+                };
+                self.drains.insert(scope, drain);
+                Change::Began
+            }
+        }
+    }
+
+    /// The scopes whose deadline has passed.
+    pub(super) fn overdue(&self, now: Timestamp) -> Vec<Scope> {
+        let due = |drain: &Drain| drain.deadline.is_some_and(|deadline| deadline <= now);
+        self.drains.iter().filter(|(_, drain)| due(drain)).map(|(scope, _)| scope.clone()).collect()
+    }
+
+    /// Whether the whole gateway is drained by request.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drains.contains_key(&Scope::Gateway)
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// The drain of the whole gateway, if it is on.
+    pub(super) fn gateway(&self) -> Option<&Drain> {
+        self.drains.get(&Scope::Gateway)
+    }
+
+    /// Profiles that are drained by themselves.
+    pub(super) fn profiles(&self) -> Vec<ProfileName> {
+        let named = |scope: &Scope| match scope {
+            Scope::Gateway => None,
+            Scope::Profile(name) => Some(name.clone()),
+        };
+        self.drains.keys().filter_map(named).collect()
+    }
+
+    /// Whether a drain of `scope` is on.
+    pub(super) fn covers(&self, scope: &Scope) -> bool {
+        self.drains.contains_key(scope)
+    }
+
+    /// Whether `turn` itself asked for a drain that is on.
+    pub(super) fn asked_by(&self, turn: TurnId) -> bool {
+        self.drains.values().any(|drain| drain.turn == Some(turn))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn drain() -> Drain {
+        Drain {
+            since: Instant::now(),
+            requested_at: None,
+            principal: Some("cli".to_owned()),
+            suppressed: false,
+            deadline: None,
+            turn: None,
+            durable: false,
+            order: 0,
+        }
+    }
+
+    fn work() -> ProfileName {
+        ProfileName::parse("work").unwrap()
+    }
+
+    fn on_disk() -> MarkerReading {
+        MarkerReading { draining: true, ..MarkerReading::default() }
+    }
+
+    fn see(plan: &mut Plan, reading: Option<&MarkerReading>) -> Change {
+        plan.seen(Scope::Gateway, plan.orders(), reading, Instant::now())
+    }
+
+    #[test]
+    fn a_drain_refuses_people_and_lets_the_gateway_itself_pass() {
+        let mut plan = Plan::default();
+        plan.begin(Scope::Gateway, drain());
+        assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
+        assert_eq!(plan.admit(&work(), Origin::Internal), Ok(()));
+    }
+
+    #[test]
+    fn a_profile_drain_quiets_that_profile_alone() {
+        let mut plan = Plan::default();
+        plan.begin(Scope::Profile(work()), drain());
+        assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
+        assert_eq!(plan.admit(&ProfileName::default_profile(), Origin::External), Ok(()));
+        assert!(!plan.is_draining());
+    }
+
+    #[test]
+    fn a_reading_older_than_the_last_order_says_nothing() {
+        let mut plan = Plan::default();
+        let before = plan.orders();
+        plan.begin(Scope::Gateway, drain());
+        plan.written(&Scope::Gateway);
+        assert_eq!(plan.seen(Scope::Gateway, before, None, Instant::now()), Change::None);
+        assert!(plan.is_draining());
+    }
+
+    #[test]
+    fn a_marker_that_went_away_ends_the_drain_only_if_it_was_there() {
+        let mut plan = Plan::default();
+        plan.begin(Scope::Gateway, drain());
+        assert_eq!(see(&mut plan, None), Change::None, "the marker could not be written");
+        plan.written(&Scope::Gateway);
+        assert_eq!(see(&mut plan, None), Change::Ended);
+        assert!(!plan.is_draining());
+    }
+
+    #[test]
+    fn a_marker_of_an_earlier_life_of_the_machine_drains_nothing() {
+        let mut plan = Plan::default();
+        let stale = MarkerReading { stale: true, ..MarkerReading::default() };
+        assert_eq!(see(&mut plan, Some(&stale)), Change::None);
+        assert_eq!(see(&mut plan, Some(&on_disk())), Change::Began);
+    }
+
+    #[test]
+    fn removing_the_marker_never_ends_a_shutdown() {
+        let mut plan = Plan::default();
+        see(&mut plan, Some(&on_disk()));
+        plan.stop();
+        see(&mut plan, None);
+        assert_eq!(plan.admit(&work(), Origin::Internal), Err(Refusal::Stopping));
+    }
+
+    #[test]
+    fn a_drain_begun_again_while_its_marker_is_being_removed_stays() {
+        let mut plan = Plan::default();
+        plan.begin(Scope::Gateway, drain());
+        let asked = plan.orders();
+        plan.begin(Scope::Gateway, drain());
+        assert_eq!(plan.removed(&Scope::Gateway, asked), Change::None);
+        assert!(plan.is_draining());
+        assert_eq!(plan.removed(&Scope::Gateway, plan.orders()), Change::Ended);
+    }
+
+    #[test]
+    fn renewing_a_drain_keeps_its_age() {
+        let mut plan = Plan::default();
+        let first = drain();
+        plan.begin(Scope::Gateway, first.clone());
+        plan.begin(Scope::Gateway, drain());
+        assert_eq!(plan.gateway().map(|drain| drain.since), Some(first.since));
+    }
+
+    #[test]
+    fn a_deadline_that_has_passed_is_overdue() {
+        let mut plan = Plan::default();
+        let deadline = Timestamp::from_second(100).unwrap();
+        plan.begin(Scope::Gateway, Drain { deadline: Some(deadline), ..drain() });
+        assert_eq!(plan.overdue(Timestamp::from_second(99).unwrap()), []);
+        assert_eq!(plan.overdue(deadline), [Scope::Gateway]);
+    }
+}

@@ -1,0 +1,104 @@
+//! The marker on disk: read, written and removed off the arbiters.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::epoch::Epoch;
+use super::marker::{self, Marker, MarkerReading};
+
+/// Where the marker of a home lies.
+pub(super) fn path(home: &Path) -> PathBuf {
+    home.join(marker::FILE_NAME)
+}
+
+/// What lies in `home`: `None` when there is nothing; whatever cannot be read still drains.
+pub(super) fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
+    let file = match fs::File::open(path(home)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
+        Err(_) => return Some(marker::read(b"", epoch)),
+    };
+    let mut bytes = Vec::new();
+    let limit = marker::MAX_BYTES as u64 + 1;
+    match file.take(limit).read_to_end(&mut bytes) {
+        Ok(_) => Some(marker::read(&bytes, epoch)),
+        Err(_) => Some(marker::read(b"", epoch)),
+    }
+}
+
+/// Writes the marker so that a reader sees the old one, or the new one, and a power cut leaves one of them.
+pub(super) fn write(home: &Path, marker: &Marker) -> io::Result<()> {
+    let mut file = tempfile::Builder::new().prefix(".drain_request.").tempfile_in(home)?;
+    file.write_all(&marker.to_json())?;
+    file.as_file().sync_all()?;
+    file.persist(path(home)).map_err(|error| error.error)?;
+    fs::File::open(home)?.sync_all()
+}
+
+/// Removes the marker, or an empty directory in its place. Answers whether there was one.
+pub(super) fn remove(home: &Path) -> io::Result<bool> {
+    let path = path(home);
+    let removed = match fs::symlink_metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => Err(error),
+        Ok(found) if found.is_dir() => fs::remove_dir(&path),
+        Ok(_) => fs::remove_file(&path),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        removed => removed?,
+    }
+    fs::File::open(home)?.sync_all()?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun() -> Marker {
+        Marker {
+            requested_at: jiff::Timestamp::now(),
+            principal: "cli".to_owned(),
+            epoch: None,
+            suppress_notification: false,
+            deadline: None,
+        }
+    }
+
+    #[test]
+    fn a_written_marker_is_read_and_removed_once() {
+        let home = tempfile::tempdir().unwrap();
+        assert_eq!(read(home.path(), None), None);
+        write(home.path(), &begun()).unwrap();
+        assert_eq!(read(home.path(), None).unwrap().principal.as_deref(), Some("cli"));
+        assert!(remove(home.path()).unwrap());
+        assert!(!remove(home.path()).unwrap());
+    }
+
+    #[test]
+    fn a_directory_in_its_place_drains_and_can_be_removed() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(path(home.path())).unwrap();
+        assert!(read(home.path(), None).unwrap().draining);
+        assert!(remove(home.path()).unwrap());
+        assert_eq!(read(home.path(), None), None);
+    }
+
+    #[test]
+    fn a_directory_with_something_in_it_is_not_removed() {
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir_all(path(home.path()).join("full")).unwrap();
+        assert!(remove(home.path()).is_err());
+        assert!(read(home.path(), None).unwrap().draining);
+    }
+
+    #[test]
+    fn writing_leaves_nothing_else_behind() {
+        let home = tempfile::tempdir().unwrap();
+        write(home.path(), &begun()).unwrap();
+        write(home.path(), &begun()).unwrap();
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 1);
+    }
+}
