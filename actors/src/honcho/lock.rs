@@ -169,6 +169,12 @@ pub(super) fn peek(path: &Path) -> Notes {
     read().map(|text| Notes::parse(&text)).unwrap_or_default()
 }
 
+/// Whether somebody holds the lock just now. Holding it shared for that moment makes nobody fail: everyone tries again.
+pub(super) fn is_held(path: &Path) -> bool {
+    let file = resolve(path).and_then(|target| File::open(lock_path(&target)));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 /// `path` with its last part's links followed, also where they lead to nothing yet.
 ///
 /// # Errors

@@ -278,7 +278,8 @@ impl Plan {
 
     pub(super) fn state(&self) -> GrantState {
         match self.phase {
-            Phase::Refreshing { .. } => GrantState::Refreshing,
+            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
             Phase::ReauthRequired => GrantState::ReauthRequired,
             _ if self.unreadable.is_some() => GrantState::Unreadable,
             _ if self.held.is_none() => GrantState::None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::file::HonchoFile;
 use super::grant::host_name;
 use super::location::{Homes, is_there};
-use super::lock::{peek, resolve};
+use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
 use super::outcome::chain;
 use super::plan::{Doubt, Seen};
@@ -59,7 +59,7 @@ pub(super) fn survey(profiles: &[HonchoProfile], careful: Duration, watch: &mut 
         let (host, seen) = match file {
             Ok((file, notes)) => {
                 let block = file.block_name(&host);
-                let seen = in_file(file, notes, &block, careful);
+                let seen = in_file(file, notes, &path, &block, careful);
                 (block, seen)
             }
             Err(why) => (host, Seen::Unreadable(why.clone())),
@@ -74,12 +74,17 @@ fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
     Ok((file.unwrap_or_else(HonchoFile::empty), peek(path)))
 }
 
-fn in_file(file: &HonchoFile, notes: &Notes, block: &str, careful: Duration) -> Seen {
+fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: Duration) -> Seen {
     let Some(grant) = file.grant(block) else {
         return Seen::NoGrant;
     };
     let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
-    let doubt = about.map_or(Doubt::None, |note| doubt(note, &grant.refresh_token, careful));
+    let doubt = match about {
+        None => Doubt::None,
+        // Its exchange is in flight elsewhere: whoever needs the token waits for the lock, and finds the new one.
+        Some(note) if note.fate() == Fate::Unknown && is_held(path) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        Some(note) => doubt(note, &grant.refresh_token, careful),
+    };
     Seen::Grant { grant, doubt }
 }
 
