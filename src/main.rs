@@ -33,8 +33,8 @@ fn main() -> ExitCode {
     }
     match Arguments::parse().command {
         Command::Serve(arguments) => cli::serve::run(arguments),
-        Command::Demo(arguments) => cli::demo::run(arguments),
+        Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Connector(arguments) => cli::connector::run(arguments),
-        Command::Guard(arguments) => cli::guard::run(arguments),
+        Command::Guard(arguments) => cli::guard::run(&arguments),
     }
 }

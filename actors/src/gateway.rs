@@ -151,13 +151,13 @@ impl Gateway {
         self
     }
 
-    /// Starts the tree on the current thread.
+    /// Starts the tree on the current thread; `root` is the mailbox of its top.
     ///
     /// # Panics
     /// Outside an actix `System`.
     #[must_use]
-    pub fn start(self, options: RootOptions) -> RunningGateway {
-        let root = Root::start(self.tree, options);
+    pub fn start(self, options: RootOptions, root: &Mailbox<Supervisor>) -> RunningGateway {
+        let root = Root::start_at(root, self.tree, options);
         // The status is born on a later turn of this or another thread; it waits for the cell.
         let _ = self.board.set(root.board());
         RunningGateway { root, ports: self.ports, writer: self.writer }

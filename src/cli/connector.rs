@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::Context as _;
 use futures_util::future::{Either, select};
@@ -13,7 +14,7 @@ use crate::connector::{self, ConnectorOptions};
 
 /// Run a development connector with a web chat.
 #[derive(Debug, clap::Args)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
@@ -26,10 +27,19 @@ pub struct Arguments {
 }
 
 /// Serves until SIGINT or SIGTERM.
-///
-/// # Errors
-/// When it cannot listen, or its data file cannot be used.
-pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let redactor = caduceus_actors::profile::Redactor::default();
+    super::log::init(&redactor, "info", super::log::LogFormat::Text);
+    match actix_web::rt::System::new().block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("caduceus: {error:#}");
+            ExitCode::from(super::TRY_AGAIN)
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { bind, data, open } = arguments;
     let mut interrupts = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
     let mut terminations = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;

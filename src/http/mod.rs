@@ -3,6 +3,7 @@
 //! Owns sockets and a rendered copy of the last status; no state of the domain. A restart loses open connections,
 //! which clients make anew.
 
+mod actor;
 mod actors;
 mod ask;
 mod auth;
@@ -37,6 +38,7 @@ use caduceus_actors::settings::DrainAuth;
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_actors::supervision::{InjectFault, Operate, Port};
 
+pub(crate) use actor::HttpActor;
 use auth::Seam;
 use door::Names;
 use error::ApiError;
@@ -110,11 +112,12 @@ pub(crate) struct BindError {
     source: io::Error,
 }
 
-/// A socket that listens; nothing is answered yet.
+/// A socket that listens; nothing is answered yet. Cheap to clone.
+#[derive(Clone)]
 pub(crate) struct Bound {
     address: SocketAddr,
     shared: Shared,
-    start: Box<dyn FnOnce() -> Server>,
+    start: Arc<dyn Fn() -> io::Result<Server> + Send + Sync>,
 }
 
 /// A server at work.
@@ -172,17 +175,19 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .configure(|config| routes(config, &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
-    let server = HttpServer::new(app)
-        .workers(WORKERS)
-        .disable_signals()
-        .client_request_timeout(HEAD_TIMEOUT)
-        .keep_alive(KEEP_ALIVE)
-        .max_connections(MAX_CONNECTIONS)
-        .shutdown_timeout(STOP_GRACE_S)
-        .on_connect(door::note_local_address)
-        .listen(listener)
-        .map_err(failed)?;
-    Ok(Bound { address, shared, start: Box::new(move || server.run()) })
+    let start = move || {
+        let server = HttpServer::new(app.clone())
+            .workers(WORKERS)
+            .disable_signals()
+            .client_request_timeout(HEAD_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
+            .max_connections(MAX_CONNECTIONS)
+            .shutdown_timeout(STOP_GRACE_S)
+            .on_connect(door::note_local_address)
+            .listen(listener.try_clone()?)?;
+        Ok(server.run())
+    };
+    Ok(Bound { address, shared, start: Arc::new(start) })
 }
 
 fn routes(config: &mut web::ServiceConfig, state: &State) {
@@ -205,12 +210,14 @@ impl Bound {
     }
 
     /// Begins to answer. Called on an arbiter, which from then on keeps the copy of the status fresh.
-    #[must_use]
-    pub(crate) fn run(self) -> Running {
+    ///
+    /// # Errors
+    /// What the system said when there was no descriptor left for it.
+    pub(crate) fn run(&self) -> io::Result<Running> {
         let feed = Arc::clone(&self.shared.feed);
+        let server = (self.start)()?;
         actix::spawn(Arc::clone(&feed).keep(self.shared.ports.clone()));
-        let server = (self.start)();
-        Running { handle: Handle { server: server.handle(), feed }, server }
+        Ok(Running { handle: Handle { server: server.handle(), feed }, server })
     }
 }
 
@@ -237,6 +244,15 @@ impl Handle {
     pub(crate) async fn stop(&self) {
         self.feed.close();
         self.server.stop(true).await;
+    }
+}
+
+impl Handle {
+    /// Ends it here and now, without waiting for anyone.
+    pub(crate) fn kill(&self) {
+        self.feed.close();
+        // The order is given by the call; the future only waits for it.
+        drop(self.server.stop(false));
     }
 }
 
