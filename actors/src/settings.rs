@@ -18,15 +18,15 @@ pub use environment::Environment;
 
 use crate::profile::agent::{AgentSettings, ExecSettings, OpenAiSettings, ReplyForm};
 use crate::profile::name::ProfileName;
-use crate::relay::route::ProfileRoutes;
+use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
 /// Longest turn unless the profile says otherwise.
-const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_secs(1800);
+const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
 /// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.
-const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_secs(180);
+const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
@@ -50,7 +50,7 @@ pub struct Settings {
     /// What happens to a message while its session is busy.
     pub busy: Busy,
     /// Which profile an event runs under when it does not say.
-    pub routes: ProfileRoutes,
+    pub routes: Routes,
     /// Turns at once over all sessions.
     pub max_concurrent_turns: usize,
     /// What becomes of turns that a crash cut off.
@@ -179,8 +179,8 @@ impl Settings {
 
         let solo = solo_profile(&home);
         let multiplex = solo.is_none() && multiplex(&original, &environment, &mut warnings);
-        let (routes, skipped) = ProfileRoutes::parse(lookup(&original, "profile_routes").unwrap_or(&Value::Null));
-        warnings.extend(skipped);
+        let (routes, skipped) = Routes::parse(lookup(&original, "profile_routes").unwrap_or(&Value::Null));
+        warnings.extend(skipped.iter().map(ToString::to_string));
 
         let mut root = Section::root(ours, &mut problems);
         let mut http = root.section("http");
@@ -193,7 +193,8 @@ impl Settings {
         );
         sessions.finish();
         let mut turns = root.section("turns");
-        let max_concurrent_turns = turns.count("max_concurrent").map(|count| usize::try_from(count).unwrap_or(usize::MAX));
+        let max_concurrent_turns =
+            turns.count("max_concurrent").map(|count| usize::try_from(count).unwrap_or(usize::MAX));
         if max_concurrent_turns == Some(0) {
             turns.wrong::<()>("max_concurrent", "at least 1");
         }
@@ -322,7 +323,7 @@ fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environm
     let field = |key| auth.and_then(|auth| auth.get(key));
     // As in the original, the home's `.env` counts before the environment of the process.
     let file = std::fs::read_to_string(home.join(".env")).ok();
-    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).remove(NAME));
+    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(NAME).cloned());
     let secret = from_file.or_else(|| environment.deployment(NAME).map(SecretString::from));
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
@@ -336,8 +337,7 @@ fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environm
 
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     /// The kinds of actor whose policy can be set.
-    const KINDS: [&str; 9] =
-        ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "http"];
+    const KINDS: [&str; 9] = ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "http"];
     let mut section = root.section("supervision");
     let wedge_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
     let mut policies = BTreeMap::new();

@@ -129,13 +129,13 @@ impl DrainActor {
             let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
             actor.epoch = epoch;
             for (scope, reading) in found {
-                actor.take_in(scope, orders, reading.as_ref());
+                actor.take_in(&scope, orders, reading.as_ref());
             }
             actor.first_reading_done();
         }));
     }
 
-    fn take_in(&mut self, scope: Scope, orders: u64, reading: Option<&MarkerReading>) {
+    fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_told {
             self.stale_told = true;
             info!(?scope, "a drain marker from an earlier life of the machine is ignored");
@@ -174,8 +174,7 @@ impl DrainActor {
     }
 
     fn tell_change(&self) {
-        let (draining, profiles) =
-            self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
+        let (draining, profiles) = self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
         if let Err(error) = self.ports.changes.tell(DrainChanged { draining, profiles }) {
             // It looks at the gate itself before every turn; only held events wait longer.
             warn!(%error, "the dispatcher was not told that the gate moved");
@@ -196,7 +195,7 @@ impl DrainActor {
         let shown = turns.iter().zip(&ages).map(|(turn, age)| TurnInFlight {
             turn_id: turn.ticket.id,
             profile: turn.ticket.profile.clone(),
-            session_key: turn.ticket.session.text().to_string(),
+            session_key: turn.ticket.session.text(),
             age_ms: *age,
         });
         self.gate.look(|plan| DrainView {
@@ -222,7 +221,7 @@ impl DrainActor {
         if !self.waiters.is_empty() && self.is_drained() {
             for waiter in self.waiters.drain(..) {
                 // One that no longer waits need not know.
-                drop(waiter.send(()));
+                let _ = waiter.send(());
             }
         }
     }
@@ -262,7 +261,9 @@ impl Actor for DrainActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let released = self.released.clone();
         // When it is not taken the poll sees to those who wait.
-        self.gate.adopt(self.keeper(), move || drop(released.tell(TurnReleased)));
+        self.gate.adopt(self.keeper(), move || {
+            let _ = released.tell(TurnReleased);
+        });
         if self.settings.file_events {
             let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
             self.watch = Watch::start(&homes, self.own.clone());
@@ -340,7 +341,7 @@ impl Handler<BeginDrain> for DrainActor {
                 None => false,
             };
             // The asker may have gone; the drain holds all the same.
-            drop(answer.send(durable));
+            let _ = answer.send(durable);
         }));
         let gate = self.gate.clone();
         Response::fut(async move {
@@ -362,13 +363,14 @@ impl Handler<CancelDrain> for DrainActor {
         let (answer, answered) = oneshot::channel();
         let removal = self.remove(&scope);
         ctx.spawn(removal.into_actor(self).map(move |removed, actor, _| {
-            let result = removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
-                if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
-                    info!(?scope, principal = %order.principal, by = "message", "drain.ended");
-                    actor.tell_change();
-                }
-                DrainCancelled { was_draining }
-            });
+            let result =
+                removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
+                    if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
+                        info!(?scope, principal = %order.principal, by = "message", "drain.ended");
+                        actor.tell_change();
+                    }
+                    DrainCancelled { was_draining }
+                });
             drop(answer.send(result));
         }));
         Box::pin(async move {

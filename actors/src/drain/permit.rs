@@ -103,11 +103,8 @@ impl Gate {
 
     /// The turns in flight, oldest first.
     pub(super) fn turns(&self) -> Vec<Permitted> {
-        let permitted = |entry: &Entry| Permitted {
-            ticket: entry.ticket.clone(),
-            since: entry.since,
-            stop: entry.stop.clone(),
-        };
+        let permitted =
+            |entry: &Entry| Permitted { ticket: entry.ticket.clone(), since: entry.since, stop: entry.stop.clone() };
         self.lock().turns.values().map(permitted).collect()
     }
 

@@ -3,8 +3,8 @@
 //! The *directory* is watched, since a rename replaces the file itself; an overflow of the queue of events counts as an event.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Message;
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -28,10 +28,14 @@ impl Watch {
     pub(super) fn start(homes: &[PathBuf], port: Port<MarkerTouched>) -> Option<Self> {
         let told = Arc::new(AtomicBool::new(false));
         let on_event = move |event: notify::Result<Event>| {
-            let ours = event.as_ref().map_or(true, |event| event.need_rescan() || event.paths.iter().any(|path| {
-                path.file_name().is_some_and(|name| name == marker::FILE_NAME)
-            }));
-            if ours && let Err(error) = port.tell(MarkerTouched) && !told.swap(true, Ordering::Relaxed) {
+            let ours = event.as_ref().map_or(true, |event| {
+                event.need_rescan()
+                    || event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == marker::FILE_NAME))
+            });
+            if ours
+                && let Err(error) = port.tell(MarkerTouched)
+                && !told.swap(true, Ordering::Relaxed)
+            {
                 warn!(%error, "the gate was not told of a file event");
             }
         };

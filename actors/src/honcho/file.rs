@@ -59,7 +59,7 @@ impl HonchoFile {
         Grant::from_block(self.block(host)?)
     }
 
-    /// The `apiKey` of `host`, plain or not.
+    /// Whether `host` has a key that belongs to no grant, and so is left alone.
     #[must_use]
     pub fn has_plain_key(&self, host: &str) -> bool {
         let key = self.block(host).and_then(|block| block.get("apiKey")).and_then(Value::as_str);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::action::{Action, ActionResult};
 use super::descriptor::Descriptor;
@@ -41,6 +42,20 @@ pub struct Target {
     pub thread_id: Option<String>,
 }
 
+impl Target {
+    /// What the connector needs to find the tenant: the scope, or the author of a direct message; and the thread.
+    #[must_use]
+    pub fn metadata(&self) -> Map<String, Value> {
+        let tenant = match (&self.scope_id, &self.user_id) {
+            (Some(scope), _) => Some(("scope_id", scope)),
+            (None, Some(user)) => Some(("user_id", user)),
+            (None, None) => None,
+        };
+        let thread = self.thread_id.as_ref().map(|thread| ("thread_id", thread));
+        tenant.into_iter().chain(thread).map(|(name, id)| (name.to_owned(), Value::from(id.as_str()))).collect()
+    }
+}
+
 /// Sends one action and waits for the connector's result. Always answered: a link that is down answers
 /// `success: false` at once, one that is lost after the write answers `ambiguous: true`.
 #[derive(Debug, Clone, Message)]
@@ -52,12 +67,24 @@ pub struct SendAction {
     pub action: Action,
 }
 
-/// Tells the connector that this gateway will not take more, and waits for its word.
+/// Tells the connector that this gateway will not take more, and waits for its word: for a shutdown. Replies still leave
+/// over the connection as long as it stands; once gone it is not dialled again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "IdleAnswer")]
 pub struct GoIdle;
 
-/// Answer to [`GoIdle`].
+/// As [`GoIdle`], for a machine that is about to sleep: afterwards the connection is closed, and dialled again on
+/// [`Wake`] or after 1 s of wakefulness.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "IdleAnswer")]
+pub struct GoDormant;
+
+/// News: someone wants this gateway awake. A dormant or waiting link dials at once.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Answer to [`GoIdle`] and [`GoDormant`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IdleAnswer {
     /// The connector acknowledged: it buffers from now on.
@@ -85,7 +112,7 @@ pub enum LinkState {
     Handshaking,
     /// In service.
     Connected,
-    /// Dormant after [`GoIdle`].
+    /// Dormant after [`GoIdle`] or [`GoDormant`].
     Idle,
     /// Waiting for the next dial.
     Waiting,

@@ -1,15 +1,25 @@
 //! The link to the connector, and the formats of its wire.
 
 pub mod action;
+pub mod actor;
+mod arrival;
+mod carry;
+mod counts;
 pub mod delivery;
 pub mod descriptor;
+mod dial;
 pub mod event;
 pub mod fields;
 pub mod frame;
+mod intake;
 pub mod interaction;
 pub mod lines;
 pub mod messages;
+mod plan;
 pub mod route;
 pub mod session;
+mod socket;
+pub mod timings;
 pub mod token;
 pub mod url;
+mod waiting;

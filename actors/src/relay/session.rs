@@ -1,6 +1,6 @@
 //! Which conversation an event belongs to.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::event::Source;
 use crate::profile::name::ProfileName;
@@ -21,7 +21,7 @@ impl Default for SessionRules {
 }
 
 /// One conversation. The parts are its identity: as text two of them can look the same.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct SessionKey {
     profile: ProfileName,
     platform: String,

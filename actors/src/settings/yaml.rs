@@ -67,7 +67,7 @@ impl<'a> Section<'a> {
             None => Map::new(),
             Some(Value::Object(map)) => map,
             Some(_) => {
-                self.wrong(key, "a mapping");
+                self.wrong::<()>(key, "a mapping");
                 Map::new()
             }
         };
@@ -84,11 +84,6 @@ impl<'a> Section<'a> {
             Value::Number(number) => Some(number.to_string()),
             _ => self.wrong(key, "text"),
         }
-    }
-
-    pub(super) fn flag(&mut self, key: &'static str) -> Option<bool> {
-        let value = self.take(key)?;
-        as_flag(&value).or_else(|| self.wrong(key, "yes or no"))
     }
 
     pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
@@ -133,10 +128,6 @@ impl<'a> Section<'a> {
             let words: Vec<_> = words.iter().map(|(word, _)| *word).collect();
             self.wrong(key, &format!("one of {}", words.join(", ")))
         })
-    }
-
-    pub(super) fn value(&mut self, key: &'static str) -> Option<Value> {
-        self.take(key)
     }
 
     /// Reports a key whose value makes no sense.
@@ -230,7 +221,7 @@ mod tests {
         let mut problems = Vec::new();
         let map = parse("a: hunter2\nb: [1, {}]\nc: maybe\n").unwrap();
         let mut root = Section::root(map, &mut problems);
-        assert_eq!((root.count("a"), root.texts("b"), root.flag("c")), (None, None, None));
+        assert_eq!((root.count("a"), root.texts("b"), root.seconds("c")), (None, None, None));
         root.finish();
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(!problems.concat().contains("hunter2"));

@@ -34,9 +34,9 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
             max_restarts: 5,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             backoff: Backoff { floor: Duration::from_millis(200), ceiling: Duration::from_secs(30) },
-            healthy_after: Duration::from_secs(60),
+            healthy_after: Duration::from_mins(1),
             when_spent: WhenSpent::Escalate,
         }
     }
@@ -69,6 +69,18 @@ impl Backoff {
     /// [`BackoffError::Inverted`] if `floor` is above `ceiling`.
     pub fn new(floor: Duration, ceiling: Duration) -> Result<Self, BackoffError> {
         if floor > ceiling { Err(BackoffError::Inverted { floor, ceiling }) } else { Ok(Self { floor, ceiling }) }
+    }
+
+    /// Upper end of the first wait.
+    #[must_use]
+    pub fn floor(&self) -> Duration {
+        self.floor
+    }
+
+    /// Upper end of the later waits.
+    #[must_use]
+    pub fn ceiling(&self) -> Duration {
+        self.ceiling
     }
 
     /// The wait before `attempt`, counted from 0. `random` from `0.0..1.0` picks a point between nothing and the

@@ -1,5 +1,6 @@
 //! The work that one inbound event causes, and the backends that do it.
 
+pub mod guard;
 pub mod id;
 pub mod messages;
 pub mod split;

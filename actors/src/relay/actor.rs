@@ -1,0 +1,297 @@
+//! One link to the connector: dials it, reads it, writes to it, says when it changes.
+//!
+//! Owns the socket, the waiting senders and the events that the dispatcher has not answered yet. Asks its profile what to
+//! dial, hands events to the dispatcher, tells the listed ports of every change of state. Knows nothing of turns or of
+//! other links. A restart loses the connection: who waits for a result is told `ambiguous`, what was not acknowledged is
+//! sent again by the connector, and that the credentials were revoked has to be learnt again.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use tokio::sync::{Semaphore, oneshot};
+use tracing::{debug, error, info, warn};
+use uuid::Uuid;
+
+use super::action::ActionResult;
+use super::arrival::{Arrival, PLACES};
+use super::counts::Counts;
+use super::descriptor::Descriptor;
+use super::frame::ToConnector;
+use super::intake::Intake;
+use super::messages::{
+    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, Wake,
+};
+use super::plan::{At, CloseWith, Idleness, Plan, Step};
+use super::socket::{Connection, NotQueued};
+use super::timings::LinkTimings;
+use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
+use crate::dispatch::messages::{Inbound, StopSession};
+use crate::profile::messages::{Dial, Identity, PrepareDial};
+use crate::profile::name::ProfileName;
+use crate::status::messages::StatusTouched;
+use crate::supervision::{Life, Port};
+
+/// Whom a link talks to.
+#[derive(Debug, Clone)]
+pub struct RelayPorts {
+    /// Says what to dial, each time.
+    pub profile: Port<PrepareDial>,
+    /// Takes what comes in.
+    pub dispatch: Port<Inbound>,
+    /// Is told to stop a session.
+    pub stop_session: Port<StopSession>,
+    /// Are told of every change of state, in order.
+    pub changes: Vec<Port<LinkChanged>>,
+    /// Is told that the status has something new to show.
+    pub status: Port<StatusTouched>,
+}
+
+/// Carries out what its plan decides for one link.
+pub struct RelayActor {
+    pub(super) link: LinkId,
+    /// The profile that owns the link, for a link of a profile's own.
+    pub(super) owner: Option<ProfileName>,
+    pub(super) ports: RelayPorts,
+    pub(super) timings: LinkTimings,
+    life: Life,
+    pub(super) plan: Plan,
+    /// What the profile said last.
+    pub(super) dial: Option<Dial>,
+    pub(super) dialling: Option<SpawnHandle>,
+    pub(super) connection: Option<Connection>,
+    /// One place: a socket that is being closed keeps the next one waiting.
+    pub(super) slot: Arc<Semaphore>,
+    /// Places for arrivals, shared by all connections, for those of an older one may still wait for an answer.
+    pub(super) places: Arc<Semaphore>,
+    pub(super) waiting: Waiting,
+    pub(super) intake: Intake<Arrival>,
+    /// The first is the default.
+    pub(super) descriptors: Vec<Descriptor>,
+    pub(super) counts: Counts,
+    idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
+    timer: Option<SpawnHandle>,
+    /// The farewell of a polite stop has begun: nothing is dialled any more.
+    stopping: bool,
+}
+
+impl RelayActor {
+    /// A link that dials as soon as it is started. `owner` is the profile of a link of a profile's own.
+    #[must_use]
+    pub fn new(ports: RelayPorts, link: LinkId, owner: Option<ProfileName>, timings: LinkTimings, life: Life) -> Self {
+        Self {
+            plan: Plan::new(timings.clone(), Instant::now()),
+            link,
+            owner,
+            ports,
+            timings,
+            life,
+            dial: None,
+            dialling: None,
+            connection: None,
+            slot: Arc::new(Semaphore::new(1)),
+            places: Arc::new(Semaphore::new(PLACES as usize)),
+            waiting: Waiting::default(),
+            intake: Intake::default(),
+            descriptors: Vec::new(),
+            counts: Counts::default(),
+            idle_askers: Vec::new(),
+            timer: None,
+            stopping: false,
+        }
+    }
+
+    /// Lets the plan decide and carries it out: the one way in which the state changes.
+    pub(super) fn decide(&mut self, ctx: &mut Context<Self>, decide: impl FnOnce(&mut Plan, At) -> Vec<Step>) {
+        if self.stopping {
+            return;
+        }
+        if let Some(connection) = &self.connection {
+            self.plan.heard(connection.generation, connection.last_heard());
+        }
+        let before = self.plan.state();
+        let steps = decide(&mut self.plan, At { now: Instant::now(), random: fastrand::f64() });
+        for step in steps {
+            self.carry_out(step, ctx);
+        }
+        if self.plan.state() != before {
+            self.announce();
+        }
+        self.arm(ctx);
+    }
+
+    /// Sets the one timer to when the plan has something to do next.
+    fn arm(&mut self, ctx: &mut Context<Self>) {
+        if let Some(timer) = self.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        if let Some(due) = self.plan.next_tick() {
+            let wait = due.saturating_duration_since(Instant::now());
+            self.timer = Some(ctx.run_later(wait, |link, ctx| {
+                link.timer = None;
+                link.decide(ctx, Plan::tick);
+            }));
+        }
+    }
+
+    fn announce(&self) {
+        let (link, state, reason) = (&self.link.0, self.plan.state(), self.plan.last_error());
+        match state {
+            LinkState::Connected => info!(%link, "relay link is up"),
+            LinkState::Revoked => error!(%link, reason, "relay credentials were revoked; no dial until they change"),
+            LinkState::Disabled if reason.is_some() => warn!(%link, reason, "relay link is disabled"),
+            LinkState::Waiting => warn!(%link, reason, "relay link is down"),
+            LinkState::Disabled | LinkState::Connecting | LinkState::Handshaking | LinkState::Idle => {
+                debug!(%link, ?state, "relay link changed");
+            }
+        }
+        for port in &self.ports.changes {
+            if let Err(error) = port.tell(LinkChanged { link: self.link.clone(), state }) {
+                debug!(%link, %error, "nobody heard of the change");
+            }
+        }
+        self.touch_status();
+    }
+
+    pub(super) fn touch_status(&self) {
+        if let Err(error) = self.ports.status.tell(StatusTouched) {
+            debug!(link = %self.link.0, %error, "the status was not told");
+        }
+    }
+
+    pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {
+        for asker in self.idle_askers.drain(..) {
+            // Whoever lost patience is gone.
+            let _ = asker.send(answer);
+        }
+    }
+
+    fn go(&mut self, how: Idleness, ctx: &mut Context<Self>) -> ResponseFuture<IdleAnswer> {
+        let (asker, answer) = oneshot::channel();
+        self.idle_askers.push(asker);
+        self.decide(ctx, |plan, at| plan.go_idle(how, at));
+        // A link that is stopping, or whose actor died, is none.
+        Box::pin(async move { answer.await.unwrap_or(IdleAnswer::NotConnected) })
+    }
+
+    /// The platform and bot on an outbound frame.
+    fn address(&self, target: &Target) -> (Option<String>, Option<String>) {
+        let identity = self.identity_of(&target.platform);
+        // Events of an unknown platform, and interactions, count as `relay`: the connector's default is meant.
+        if identity.is_none() && target.platform == super::event::RELAY {
+            return (None, None);
+        }
+        let fronted = identity.map(|identity| identity.bot_id.clone());
+        let bot_id = target.bot_id.clone().or(fronted).filter(|id| !id.is_empty());
+        (Some(target.platform.clone()), bot_id)
+    }
+
+    pub(super) fn identity_of(&self, platform: &str) -> Option<&Identity> {
+        self.identities().iter().find(|identity| identity.platform == platform)
+    }
+
+    pub(super) fn identities(&self) -> &[Identity] {
+        self.dial.as_ref().map_or(&[], |dial| &dial.identities)
+    }
+}
+
+impl Actor for RelayActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        // Whether the connector can be reached is no matter of the start.
+        self.life.ready();
+        self.decide(ctx, Plan::start);
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if self.stopping {
+            return Running::Stop;
+        }
+        self.stopping = true;
+        self.answer_idle(IdleAnswer::NotConnected);
+        self.waiting.lose_all();
+        let Some(connection) = self.connection.take() else { return Running::Stop };
+        connection.close(CloseWith::Away);
+        // The slot is free once the socket is closed; what bounds the farewell bounds this wait.
+        let closed = Arc::clone(&self.slot).acquire_owned();
+        ctx.spawn(closed.into_actor(self).map(|_, _, ctx| ctx.stop()));
+        Running::Continue
+    }
+}
+
+impl Handler<SendAction> for RelayActor {
+    type Result = ResponseFuture<ActionResult>;
+
+    fn handle(&mut self, message: SendAction, _: &mut Self::Context) -> Self::Result {
+        let refuse = |why: &str| -> Self::Result { Box::pin(std::future::ready(ActionResult::failed(why))) };
+        let Some(connection) = self.connection.as_ref().filter(|_| self.plan.is_up()) else {
+            return refuse(NOT_CONNECTED);
+        };
+        let request_id = Uuid::new_v4().simple().to_string();
+        let (platform, bot_id) = self.address(&message.target);
+        let frame = ToConnector::Outbound { request_id: request_id.clone(), action: message.action, platform, bot_id };
+        let (ticket, answer) = self.waiting.admit(request_id, self.timings.result);
+        match connection.send(frame.to_line(), ticket) {
+            Ok(()) => {
+                self.counts.frame("outbound");
+                Box::pin(answer)
+            }
+            // Dropping `answer` takes it off the list of those who wait.
+            Err(NotQueued::Full) => refuse(QUEUE_FULL),
+            Err(NotQueued::Ending) => refuse(NOT_CONNECTED),
+        }
+    }
+}
+
+impl Handler<GoIdle> for RelayActor {
+    type Result = ResponseFuture<IdleAnswer>;
+
+    fn handle(&mut self, _: GoIdle, ctx: &mut Self::Context) -> Self::Result {
+        self.go(Idleness::Leaving, ctx)
+    }
+}
+
+impl Handler<GoDormant> for RelayActor {
+    type Result = ResponseFuture<IdleAnswer>;
+
+    fn handle(&mut self, _: GoDormant, ctx: &mut Self::Context) -> Self::Result {
+        self.go(Idleness::Dormant, ctx)
+    }
+}
+
+impl Handler<Wake> for RelayActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
+        self.decide(ctx, Plan::wake);
+    }
+}
+
+impl Handler<GetLink> for RelayActor {
+    type Result = MessageResult<GetLink>;
+
+    fn handle(&mut self, _: GetLink, _: &mut Self::Context) -> Self::Result {
+        let now = Instant::now();
+        let ms = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let age = |then: Instant| ms(now.saturating_duration_since(then));
+        MessageResult(LinkView {
+            link: self.link.clone(),
+            state: self.plan.state(),
+            state_age_ms: age(self.plan.since()),
+            generation: self.plan.generation(),
+            next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_duration_since(now))),
+            last_inbound_age_ms: self.counts.last_inbound.map(age),
+            last_ack_age_ms: self.counts.last_ack.map(age),
+            last_error: self.plan.last_error().map(str::to_owned),
+            frames: self.counts.frames.clone(),
+            skipped: self.counts.skipped,
+            waiting: self.waiting.len(),
+            descriptors: self.descriptors.clone(),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "actor_tests/mod.rs"]
+mod tests;

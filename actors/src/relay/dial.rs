@@ -1,0 +1,133 @@
+//! Dialling the connector: the upgrade, TLS, and a codec that bounds what it holds.
+
+use std::cell::OnceCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use actix_codec::{Decoder, Encoder, Framed};
+use actix_http::ws::{Codec, Frame, Message, ProtocolError};
+use awc::error::WsClientError;
+use awc::http::{StatusCode, Version, header};
+use awc::{BoxedSocket, Client, Connector};
+use bytes::BytesMut;
+use secrecy::{ExposeSecret, SecretString};
+
+use super::lines::MAX_LINE_BYTES;
+
+/// Longest WebSocket frame. A message may hold several lines, so it is more than the longest line.
+const MAX_FRAME_BYTES: usize = 2 * MAX_LINE_BYTES;
+
+/// Longest head of a frame that a server sends.
+const MAX_HEAD_BYTES: usize = 10;
+
+/// Longest connect and longest TLS handshake. The link's own limit holds over both; awc's 5 s are too short for a slow name server.
+const CONNECT_LIMIT: Duration = Duration::from_secs(30);
+
+/// An open connection.
+pub(super) type Socket = Framed<BoxedSocket, Bounded>;
+
+/// Why there is no connection.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum DialError {
+    /// The connector answered, and not with an upgrade.
+    #[error("the connector answered the upgrade with {0}")]
+    Refused(StatusCode),
+    /// No connection came about.
+    #[error("the connector cannot be reached: {0}")]
+    Unreachable(WsClientError),
+    /// The token cannot stand in a header.
+    #[error("the upgrade token is malformed")]
+    Token,
+    /// The certificates of the system cannot be read.
+    #[error("the system's root certificates cannot be used")]
+    Roots,
+}
+
+/// Opens a connection to `url`. Waits as long as it takes; the caller drops it when that is too long.
+pub(super) async fn dial(url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
+    let mut request = client()?.ws(url).max_frame_size(MAX_FRAME_BYTES);
+    if let Some(token) = token {
+        let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        let mut value = header::HeaderValue::from_str(&bearer).map_err(|_| DialError::Token)?;
+        value.set_sensitive(true);
+        request = request.set_header(header::AUTHORIZATION, value);
+    }
+    match request.connect().await {
+        Ok((_, socket)) => Ok(socket.into_map_codec(|codec| Bounded { codec })),
+        Err(WsClientError::InvalidResponseStatus(status)) => Err(DialError::Refused(status)),
+        Err(error) => Err(DialError::Unreachable(error)),
+    }
+}
+
+/// The client of this thread. Reading the certificates takes long enough to do it once.
+fn client() -> Result<Client, DialError> {
+    thread_local!(static CLIENT: OnceCell<Client> = const { OnceCell::new() });
+    CLIENT.with(|cell| {
+        if let Some(client) = cell.get() {
+            return Ok(client.clone());
+        }
+        // awc panics over certificates that it cannot read; that is a dial that failed, not a bug of ours.
+        let client = catch_unwind(AssertUnwindSafe(|| {
+            let connector = Connector::new()
+                .timeout(CONNECT_LIMIT)
+                .handshake_timeout(CONNECT_LIMIT)
+                // Over HTTP/2 awc has no upgrade.
+                .max_http_version(Version::HTTP_11);
+            Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
+        }))
+        .map_err(|_| DialError::Roots)?;
+        Ok(cell.get_or_init(|| client).clone())
+    })
+}
+
+/// awc's codec looks at the length of a frame only once all of it is there; this one does not wait for the end of a frame
+/// that is too long.
+pub(super) struct Bounded {
+    codec: Codec,
+}
+
+impl Decoder for Bounded {
+    type Item = Frame;
+    type Error = ProtocolError;
+
+    fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
+        match self.codec.decode(bytes)? {
+            None if bytes.len() > MAX_FRAME_BYTES + MAX_HEAD_BYTES => Err(ProtocolError::Overflow),
+            frame => Ok(frame),
+        }
+    }
+}
+
+impl Encoder<Message> for Bounded {
+    type Error = ProtocolError;
+
+    fn encode(&mut self, message: Message, bytes: &mut BytesMut) -> Result<(), ProtocolError> {
+        self.codec.encode(message, bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounded() -> Bounded {
+        Bounded { codec: Codec::new().max_size(MAX_FRAME_BYTES).client_mode() }
+    }
+
+    #[test]
+    fn a_frame_that_is_too_long_is_refused_before_its_end_came() {
+        let mut bytes = BytesMut::from(&[0x81_u8, 127][..]);
+        bytes.extend_from_slice(&(1_u64 << 40).to_be_bytes());
+        assert!(matches!(bounded().decode(&mut bytes), Ok(None)));
+        bytes.resize(MAX_FRAME_BYTES + MAX_HEAD_BYTES + 1, b'x');
+        assert!(matches!(bounded().decode(&mut bytes), Err(ProtocolError::Overflow)));
+    }
+
+    #[test]
+    fn a_frame_of_the_longest_line_passes() {
+        let mut bytes = BytesMut::from(&[0x81_u8, 127][..]);
+        bytes.extend_from_slice(&((MAX_LINE_BYTES + 1) as u64).to_be_bytes());
+        bytes.resize(bytes.len() + MAX_LINE_BYTES + 1, b'x');
+        assert!(matches!(bounded().decode(&mut bytes), Ok(Some(Frame::Text(text))) if text.len() == MAX_LINE_BYTES + 1));
+    }
+}

@@ -1,0 +1,459 @@
+//! When a link dials, waits, goes idle or gives up.
+//!
+//! Plain: the moment and the random number come in, the next steps go out.
+
+use std::time::Instant;
+
+use super::messages::{IdleAnswer, LinkState};
+use super::timings::LinkTimings;
+
+/// When something happened, with a random number from `0.0..1.0` for the wait that may follow.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct At {
+    pub(super) now: Instant,
+    pub(super) random: f64,
+}
+
+/// What is to be done, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Ask the profile what to dial.
+    Prepare,
+    /// Dial what the profile just said, as this generation, once every older socket is closed.
+    Dial { generation: u64 },
+    /// Name the identities.
+    Hello,
+    /// Ping the connector.
+    Ping,
+    /// Say `going_idle`.
+    SayGoingIdle,
+    /// Tell those who asked for it how going idle went.
+    AnswerIdle(IdleAnswer),
+    /// Close the connection or give up the dial; settle all who wait for it.
+    Close(CloseWith),
+}
+
+/// What a connection is closed with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum CloseWith {
+    /// We go.
+    Away,
+    /// The peer sent a line without an end in reach.
+    TooBig,
+}
+
+/// What the profile said when asked what to dial.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Prepared {
+    /// There is something to dial with these credentials.
+    Dialable { credentials: u64 },
+    /// There is nothing to dial; why, if that is odd.
+    Nothing(Option<String>),
+    /// It did not answer.
+    Silent,
+}
+
+/// Why a dial failed or a connection ended. The texts are for the operator and free of secrets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// Closed with 4401, or the upgrade refused with 401 or 403.
+    Unauthorized { reason: String },
+    /// A line above the limit.
+    TooBig,
+    /// Anything else.
+    Other(String),
+}
+
+/// How far a connection goes when it goes idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Idleness {
+    /// For good: replies still leave over it, and it is not dialled again once it is gone.
+    Leaving,
+    /// It is closed, and dialled again when poked or after [`LinkTimings::dormant`].
+    Dormant,
+}
+
+/// What one link is doing.
+#[derive(Debug)]
+pub(super) struct Plan {
+    timings: LinkTimings,
+    state: State,
+    since: Instant,
+    /// Counts the dials; what an older one says is dropped.
+    generation: u64,
+    /// Failures since the last handshake that held.
+    attempt: u32,
+    /// Credentials of the present dial.
+    credentials: u64,
+    /// Whether a handshake has ever succeeded: before that a 4401 may mean "not provisioned yet".
+    shaken: bool,
+    /// Credentials that were refused once after a handshake and get one more dial.
+    strike: Option<u64>,
+    /// Credentials that were revoked; never dialled again.
+    revoked: Option<u64>,
+    last_error: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// `ask_at` is `None` while the profile is being asked.
+    Disabled {
+        ask_at: Option<Instant>,
+    },
+    Preparing,
+    Dialling {
+        until: Instant,
+    },
+    Handshaking {
+        until: Instant,
+    },
+    Up {
+        since: Instant,
+        heard: Instant,
+        ping_at: Instant,
+        going: Going,
+    },
+    /// Without a connection.
+    Idle {
+        dial_at: Option<Instant>,
+    },
+    Waiting {
+        until: Instant,
+    },
+    Revoked {
+        ask_at: Option<Instant>,
+    },
+}
+
+/// How far the present connection is on its way to idleness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Going {
+    Not,
+    Asked { how: Idleness, until: Instant },
+    Left,
+}
+
+type Steps = Vec<Step>;
+
+impl Plan {
+    pub(super) fn new(timings: LinkTimings, now: Instant) -> Self {
+        Self {
+            timings,
+            state: State::Preparing,
+            since: now,
+            generation: 0,
+            attempt: 0,
+            credentials: 0,
+            shaken: false,
+            strike: None,
+            revoked: None,
+            last_error: None,
+        }
+    }
+
+    /// The state as it is shown.
+    pub(super) fn state(&self) -> LinkState {
+        match self.state {
+            State::Disabled { .. } => LinkState::Disabled,
+            State::Preparing | State::Dialling { .. } => LinkState::Connecting,
+            State::Handshaking { .. } => LinkState::Handshaking,
+            State::Up { going: Going::Left, .. } | State::Idle { .. } => LinkState::Idle,
+            State::Up { .. } => LinkState::Connected,
+            State::Waiting { .. } => LinkState::Waiting,
+            State::Revoked { .. } => LinkState::Revoked,
+        }
+    }
+
+    /// Since when the state is what it is.
+    pub(super) fn since(&self) -> Instant {
+        self.since
+    }
+
+    pub(super) fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    pub(super) fn last_error(&self) -> Option<&str> {
+        self.last_error.as_deref()
+    }
+
+    /// Whether actions can be sent: a handshake is through and the connection stands.
+    pub(super) fn is_up(&self) -> bool {
+        matches!(self.state, State::Up { .. })
+    }
+
+    /// When the next dial is due, when waiting for it.
+    pub(super) fn next_dial(&self) -> Option<Instant> {
+        match self.state {
+            State::Waiting { until } => Some(until),
+            State::Idle { dial_at } => dial_at,
+            _ => None,
+        }
+    }
+
+    /// When [`Plan::tick`] has something to do.
+    pub(super) fn next_tick(&self) -> Option<Instant> {
+        match self.state {
+            State::Disabled { ask_at } | State::Revoked { ask_at } => ask_at,
+            State::Preparing => None,
+            State::Dialling { until } | State::Handshaking { until } | State::Waiting { until } => Some(until),
+            State::Idle { dial_at } => dial_at,
+            State::Up { heard, ping_at, going, .. } => {
+                let due = ping_at.min(heard + self.timings.silence);
+                Some(if let Going::Asked { until, .. } = going { due.min(until) } else { due })
+            }
+        }
+    }
+
+    /// The actor has started.
+    pub(super) fn start(&mut self, at: At) -> Steps {
+        self.enter(State::Preparing, at.now);
+        vec![Step::Prepare]
+    }
+
+    /// The profile has answered.
+    pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> Steps {
+        let expected = matches!(
+            self.state,
+            State::Preparing | State::Disabled { ask_at: None } | State::Revoked { ask_at: None }
+        );
+        if !expected {
+            return Vec::new();
+        }
+        let later = Some(at.now + self.timings.settings);
+        match answer {
+            Prepared::Dialable { credentials } if self.revoked == Some(credentials) => {
+                self.enter(State::Revoked { ask_at: later }, at.now);
+                Vec::new()
+            }
+            Prepared::Dialable { credentials } => {
+                if self.revoked.take().is_some() {
+                    self.attempt = 0;
+                }
+                self.credentials = credentials;
+                self.generation += 1;
+                self.enter(State::Dialling { until: at.now + self.timings.dial }, at.now);
+                vec![Step::Dial { generation: self.generation }]
+            }
+            Prepared::Nothing(why) => {
+                self.last_error = why;
+                self.enter(State::Disabled { ask_at: later }, at.now);
+                Vec::new()
+            }
+            Prepared::Silent => {
+                match &mut self.state {
+                    State::Disabled { ask_at } | State::Revoked { ask_at } => *ask_at = later,
+                    _ => {
+                        self.last_error = Some("the profile did not say what to dial".into());
+                        self.wait(at);
+                    }
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    /// The upgrade succeeded.
+    pub(super) fn dialled(&mut self, generation: u64, at: At) -> Steps {
+        if generation != self.generation || !matches!(self.state, State::Dialling { .. }) {
+            return Vec::new();
+        }
+        self.enter(State::Handshaking { until: at.now + self.timings.handshake }, at.now);
+        vec![Step::Hello]
+    }
+
+    /// A good descriptor came in; the first one ends the handshake.
+    pub(super) fn described(&mut self, generation: u64, at: At) {
+        if generation != self.generation || !matches!(self.state, State::Handshaking { .. }) {
+            return;
+        }
+        self.shaken = true;
+        self.last_error = None;
+        let ping_at = at.now + self.timings.ping;
+        self.enter(State::Up { since: at.now, heard: at.now, ping_at, going: Going::Not }, at.now);
+    }
+
+    /// The connection was last heard of then.
+    pub(super) fn heard(&mut self, generation: u64, then: Instant) {
+        if let State::Up { heard, .. } = &mut self.state
+            && generation == self.generation
+        {
+            *heard = then.max(*heard);
+        }
+    }
+
+    /// The dial failed, or the connection ended.
+    pub(super) fn lost(&mut self, generation: u64, loss: Loss, at: At) -> Steps {
+        let open = matches!(self.state, State::Dialling { .. } | State::Handshaking { .. } | State::Up { .. });
+        if generation != self.generation || !open { Vec::new() } else { self.give_up(loss, at) }
+    }
+
+    /// `going_idle` was acknowledged.
+    pub(super) fn idle_acked(&mut self, generation: u64, at: At) -> Steps {
+        match self.state {
+            State::Up { going: Going::Asked { how, .. }, .. } if generation == self.generation => {
+                self.idle(how, IdleAnswer::Acknowledged, at)
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Someone wants the link to go idle.
+    pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> Steps {
+        let until = at.now + self.timings.idle_ack;
+        match &mut self.state {
+            State::Up { going: going @ Going::Not, .. } => {
+                *going = Going::Asked { how, until };
+                vec![Step::SayGoingIdle]
+            }
+            // The farther of the two wishes holds, and one answer is for both.
+            State::Up { going: Going::Asked { how: asked, .. }, .. } => {
+                if how == Idleness::Leaving {
+                    *asked = how;
+                }
+                Vec::new()
+            }
+            State::Up { going: Going::Left, .. } => vec![Step::AnswerIdle(IdleAnswer::Acknowledged)],
+            _ if how == Idleness::Dormant => vec![Step::AnswerIdle(IdleAnswer::NotConnected)],
+            State::Dialling { .. } | State::Handshaking { .. } => {
+                self.enter(State::Idle { dial_at: None }, at.now);
+                vec![Step::Close(CloseWith::Away), Step::AnswerIdle(IdleAnswer::NotConnected)]
+            }
+            _ => {
+                self.enter(State::Idle { dial_at: None }, at.now);
+                vec![Step::AnswerIdle(IdleAnswer::NotConnected)]
+            }
+        }
+    }
+
+    /// Someone pokes the link: a dormant or waiting one dials at once.
+    pub(super) fn wake(&mut self, at: At) -> Steps {
+        match self.state {
+            State::Idle { dial_at: Some(_) } | State::Waiting { .. } => self.start(at),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Time has passed.
+    pub(super) fn tick(&mut self, at: At) -> Steps {
+        let due = |then: Instant| then <= at.now;
+        match &mut self.state {
+            State::Disabled { ask_at } | State::Revoked { ask_at } if ask_at.is_some_and(due) => {
+                *ask_at = None;
+                vec![Step::Prepare]
+            }
+            State::Waiting { until } if due(*until) => self.start(at),
+            State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
+            State::Dialling { until } if due(*until) => {
+                self.give_up(Loss::Other("the dial took too long".into()), at)
+            }
+            State::Handshaking { until } if due(*until) => {
+                self.give_up(Loss::Other("no good descriptor came in time".into()), at)
+            }
+            State::Up { .. } => self.tick_up(at),
+            _ => Vec::new(),
+        }
+    }
+
+    fn tick_up(&mut self, at: At) -> Steps {
+        let State::Up { heard, ping_at, going, .. } = &mut self.state else { return Vec::new() };
+        if *heard + self.timings.silence <= at.now {
+            return self.give_up(Loss::Other("the connector went silent".into()), at);
+        }
+        let mut steps = Vec::new();
+        if *ping_at <= at.now {
+            *ping_at = at.now + self.timings.ping;
+            steps.push(Step::Ping);
+        }
+        if let Going::Asked { how, until } = *going
+            && until <= at.now
+        {
+            steps.extend(self.idle(how, IdleAnswer::NotAcknowledged, at));
+        }
+        steps
+    }
+
+    fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> Steps {
+        match (how, &mut self.state) {
+            (Idleness::Leaving, State::Up { going, .. }) => {
+                *going = Going::Left;
+                self.since = at.now;
+                vec![Step::AnswerIdle(answer)]
+            }
+            _ => {
+                self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
+                vec![Step::Close(CloseWith::Away), Step::AnswerIdle(answer)]
+            }
+        }
+    }
+
+    /// Ends the present connection or dial and decides what follows: the one place that does.
+    fn give_up(&mut self, loss: Loss, at: At) -> Steps {
+        let mut steps = vec![Step::Close(if loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
+        let mut going = Going::Not;
+        if let State::Up { since, going: was, .. } = self.state {
+            going = was;
+            if at.now.saturating_duration_since(since) >= self.timings.held {
+                self.attempt = 0;
+                self.strike = None;
+            }
+        }
+        let unauthorized = matches!(&loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
+        self.last_error = Some(loss.text());
+        if let Going::Asked { .. } = going {
+            steps.push(Step::AnswerIdle(IdleAnswer::NotAcknowledged));
+        }
+        if unauthorized && self.strike == Some(self.credentials) {
+            self.revoked = Some(self.credentials);
+            self.strike = None;
+            self.enter(State::Revoked { ask_at: Some(at.now + self.timings.settings) }, at.now);
+            return steps;
+        }
+        match going {
+            Going::Left | Going::Asked { how: Idleness::Leaving, .. } => {
+                self.enter(State::Idle { dial_at: None }, at.now);
+            }
+            Going::Asked { how: Idleness::Dormant, .. } => {
+                self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
+            }
+            Going::Not if unauthorized => {
+                self.strike = Some(self.credentials);
+                steps.extend(self.start(at));
+            }
+            Going::Not => self.wait(at),
+        }
+        steps
+    }
+
+    fn wait(&mut self, at: At) {
+        let delay = self.timings.redial.delay(self.attempt, at.random);
+        self.attempt = self.attempt.saturating_add(1);
+        self.enter(State::Waiting { until: at.now + delay }, at.now);
+    }
+
+    fn enter(&mut self, state: State, now: Instant) {
+        let before = self.state();
+        self.state = state;
+        if self.state() != before {
+            self.since = now;
+        }
+    }
+}
+
+/// The reason of a 4401 that says no more than that the token's time was over.
+const EXPIRED: &str = "expired";
+
+impl Loss {
+    fn text(&self) -> String {
+        match self {
+            Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
+            Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
+            Self::TooBig => "the connector sent a line above the limit".into(),
+            Self::Other(text) => text.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

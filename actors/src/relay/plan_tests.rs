@@ -1,0 +1,502 @@
+//! The rules of the link, one sentence each.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const S: Duration = Duration::from_secs(1);
+
+/// A plan with a clock of its own.
+struct Bench {
+    plan: Plan,
+    start: Instant,
+    now: Instant,
+    random: f64,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self { plan: Plan::new(LinkTimings::default(), now), start: now, now, random: 1.0 }
+    }
+
+    fn at(&self) -> At {
+        At { now: self.now, random: self.random }
+    }
+
+    fn pass(&mut self, time: Duration) -> Steps {
+        self.now += time;
+        self.plan.tick(self.at())
+    }
+
+    fn prepared(&mut self, credentials: u64) -> Steps {
+        self.plan.prepared(Prepared::Dialable { credentials }, self.at())
+    }
+
+    fn lost(&mut self, loss: Loss) -> Steps {
+        self.plan.lost(self.plan.generation(), loss, self.at())
+    }
+
+    fn refused(&mut self, reason: &str) -> Steps {
+        self.lost(Loss::Unauthorized { reason: reason.into() })
+    }
+
+    fn go_idle(&mut self, how: Idleness) -> Steps {
+        self.plan.go_idle(how, self.at())
+    }
+
+    /// From an answer of the profile to a handshake that is through.
+    fn connect(&mut self, credentials: u64) {
+        let steps = self.prepared(credentials);
+        let generation = self.plan.generation();
+        assert_eq!(steps, [Step::Dial { generation }]);
+        assert_eq!(self.plan.dialled(generation, self.at()), [Step::Hello]);
+        self.plan.described(generation, self.at());
+        assert_eq!(self.plan.state(), LinkState::Connected);
+    }
+
+    fn connected() -> Self {
+        let mut bench = Self::new();
+        assert_eq!(bench.plan.start(bench.at()), [Step::Prepare]);
+        bench.connect(1);
+        bench
+    }
+
+    fn heard(&mut self) {
+        self.plan.heard(self.plan.generation(), self.now);
+    }
+
+    /// Lets the wait pass and asks the profile.
+    fn wait_out(&mut self) {
+        assert_eq!(self.plan.state(), LinkState::Waiting);
+        assert_eq!(self.pass(30 * S), [Step::Prepare]);
+    }
+
+    fn wait(&self) -> Duration {
+        self.plan.next_dial().expect("a dial is planned") - self.now
+    }
+}
+
+fn cut() -> Loss {
+    Loss::Other("cut".into())
+}
+
+const AWAY: Step = Step::Close(CloseWith::Away);
+
+#[test]
+fn link_goes_from_connecting_over_handshaking_to_connected() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    assert_eq!(bench.plan.state(), LinkState::Connecting);
+    assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+    assert_eq!(bench.plan.state(), LinkState::Connecting);
+    assert_eq!(bench.plan.dialled(1, bench.at()), [Step::Hello]);
+    assert_eq!(bench.plan.state(), LinkState::Handshaking);
+    assert!(!bench.plan.is_up());
+    bench.plan.described(1, bench.at());
+    assert_eq!(bench.plan.state(), LinkState::Connected);
+    assert!(bench.plan.is_up());
+}
+
+#[test]
+fn second_answer_of_the_profile_starts_no_second_dial() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    assert_eq!(bench.prepared(1).len(), 1);
+    assert_eq!(bench.prepared(1), []);
+    bench.plan.dialled(1, bench.at());
+    assert_eq!(bench.prepared(1), []);
+}
+
+#[test]
+fn late_answers_of_an_older_generation_are_dropped() {
+    let mut bench = Bench::connected();
+    bench.lost(cut());
+    bench.wait_out();
+    bench.prepared(1);
+    assert_eq!(bench.plan.dialled(1, bench.at()), []);
+    assert_eq!(bench.plan.lost(1, cut(), bench.at()), []);
+    bench.plan.described(1, bench.at());
+    assert_eq!(bench.plan.state(), LinkState::Connecting);
+    assert_eq!(bench.plan.dialled(2, bench.at()), [Step::Hello]);
+    bench.plan.described(1, bench.at());
+    assert_eq!(bench.plan.state(), LinkState::Handshaking);
+}
+
+#[test]
+fn link_without_an_address_is_disabled_and_asks_again() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.plan.prepared(Prepared::Nothing(None), bench.at());
+    assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, None));
+    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+    assert_eq!(bench.plan.state(), LinkState::Disabled, "asking does not make it look alive");
+    assert_eq!(bench.pass(2 * S), [], "it does not ask twice at a time");
+    assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+}
+
+#[test]
+fn undialable_address_is_disabled_with_the_reason() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.plan.prepared(Prepared::Nothing(Some("no scheme".into())), bench.at());
+    assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, Some("no scheme")));
+}
+
+#[test]
+fn silent_profile_is_asked_again_with_backoff() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.plan.prepared(Prepared::Silent, bench.at());
+    assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Waiting, S));
+}
+
+#[test]
+fn backoff_doubles_from_1_s_to_30_s_without_end() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    let mut waits = Vec::new();
+    for _ in 0..40 {
+        bench.prepared(1);
+        bench.lost(cut());
+        waits.push(bench.wait().as_secs());
+        bench.wait_out();
+    }
+    assert_eq!(waits[..6], [1, 2, 4, 8, 16, 30]);
+    assert!(waits[6..].iter().all(|wait| *wait == 30));
+}
+
+#[test]
+fn jitter_is_full() {
+    let mut bench = Bench::connected();
+    bench.random = 0.25;
+    bench.lost(cut());
+    assert_eq!(bench.wait(), S / 4);
+}
+
+#[test]
+fn backoff_starts_afresh_only_after_a_handshake_that_held_60_s() {
+    let mut bench = Bench::connected();
+    for (held, wait) in [(1, 1), (59, 2), (60, 1), (1, 2)] {
+        bench.now += held * S;
+        bench.heard();
+        bench.lost(cut());
+        assert_eq!(bench.wait(), wait * S, "after {held} s");
+        bench.wait_out();
+        bench.connect(1);
+    }
+}
+
+#[test]
+fn dial_that_takes_too_long_is_given_up() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.prepared(1);
+    assert_eq!(bench.pass(29 * S), []);
+    assert_eq!(bench.pass(S), [AWAY]);
+    assert_eq!(bench.plan.state(), LinkState::Waiting);
+}
+
+#[test]
+fn handshake_without_a_good_descriptor_within_30_s_is_redialled() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.prepared(1);
+    bench.plan.dialled(1, bench.at());
+    assert_eq!(bench.pass(29 * S), []);
+    assert_eq!(bench.pass(S), [AWAY]);
+    assert_eq!(bench.plan.state(), LinkState::Waiting);
+}
+
+#[test]
+fn connector_is_pinged_every_30_s() {
+    let mut bench = Bench::connected();
+    for _ in 0..4 {
+        assert_eq!(bench.pass(29 * S), []);
+        assert_eq!(bench.pass(S), [Step::Ping]);
+        bench.heard();
+    }
+}
+
+#[test]
+fn connection_without_any_frame_for_60_s_is_dead() {
+    let mut bench = Bench::connected();
+    assert_eq!(bench.pass(30 * S), [Step::Ping]);
+    assert_eq!(bench.pass(29 * S), []);
+    assert_eq!(bench.pass(S), [AWAY]);
+    assert_eq!(bench.plan.state(), LinkState::Waiting);
+}
+
+#[test]
+fn frame_of_an_older_connection_is_no_sign_of_life() {
+    let mut bench = Bench::connected();
+    bench.now += 59 * S;
+    bench.plan.heard(0, bench.now);
+    assert_eq!(bench.pass(S), [AWAY]);
+}
+
+#[test]
+fn line_above_the_limit_closes_with_its_own_code_and_redials() {
+    let mut bench = Bench::connected();
+    assert_eq!(bench.lost(Loss::TooBig), [Step::Close(CloseWith::TooBig)]);
+    assert_eq!(bench.plan.state(), LinkState::Waiting);
+}
+
+#[test]
+fn refusal_before_any_handshake_is_retried_as_usual() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    for _ in 0..5 {
+        bench.prepared(1);
+        assert_eq!(bench.refused("unauthorized"), [AWAY]);
+        bench.wait_out();
+    }
+}
+
+#[test]
+fn expired_after_a_handshake_is_redialled_as_usual() {
+    let mut bench = Bench::connected();
+    for _ in 0..5 {
+        assert_eq!(bench.refused("expired"), [AWAY]);
+        bench.wait_out();
+        bench.connect(1);
+    }
+}
+
+#[test]
+fn refusal_after_a_handshake_gets_one_immediate_redial_with_a_fresh_token() {
+    let mut bench = Bench::connected();
+    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare]);
+    assert_eq!(bench.plan.state(), LinkState::Connecting);
+}
+
+#[test]
+fn second_refusal_on_the_connection_is_revoked() {
+    let mut bench = Bench::connected();
+    bench.refused("unauthorized");
+    bench.connect(1);
+    assert_eq!(bench.refused("unauthorized"), [AWAY]);
+    assert_eq!(bench.plan.state(), LinkState::Revoked);
+}
+
+#[test]
+fn second_refusal_on_the_upgrade_is_revoked() {
+    let mut bench = Bench::connected();
+    bench.refused("unauthorized");
+    bench.prepared(1);
+    assert_eq!(bench.refused("the connector answered the upgrade with 401"), [AWAY]);
+    assert_eq!(bench.plan.state(), LinkState::Revoked);
+}
+
+#[test]
+fn network_failure_between_two_refusals_does_not_forgive_the_first() {
+    let mut bench = Bench::connected();
+    bench.refused("unauthorized");
+    bench.prepared(1);
+    bench.lost(cut());
+    bench.wait_out();
+    bench.prepared(1);
+    bench.refused("unauthorized");
+    assert_eq!(bench.plan.state(), LinkState::Revoked);
+}
+
+#[test]
+fn connection_that_held_60_s_forgives_an_older_refusal() {
+    let mut bench = Bench::connected();
+    bench.refused("unauthorized");
+    bench.connect(1);
+    bench.now += 60 * S;
+    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare]);
+}
+
+#[test]
+fn revoked_link_never_dials_with_the_same_credentials() {
+    let mut bench = Bench::connected();
+    bench.refused("");
+    bench.prepared(1);
+    bench.refused("");
+    for _ in 0..100 {
+        assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+        assert_eq!(bench.prepared(1), []);
+        assert_eq!(bench.plan.state(), LinkState::Revoked);
+    }
+    assert_eq!(bench.plan.wake(bench.at()), []);
+}
+
+#[test]
+fn new_credentials_revive_a_revoked_link() {
+    let mut bench = Bench::connected();
+    bench.refused("");
+    bench.prepared(1);
+    bench.refused("");
+    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+    bench.connect(2);
+    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare], "they have their own two strikes");
+}
+
+#[test]
+fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
+    let mut bench = Bench::connected();
+    bench.refused("");
+    bench.prepared(1);
+    bench.refused("");
+    bench.pass(2 * S);
+    bench.plan.prepared(Prepared::Nothing(None), bench.at());
+    assert_eq!(bench.plan.state(), LinkState::Disabled);
+    bench.pass(2 * S);
+    assert_eq!(bench.prepared(1), []);
+    assert_eq!(bench.plan.state(), LinkState::Revoked);
+}
+
+#[test]
+fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
+    let mut bench = Bench::connected();
+    assert_eq!(bench.go_idle(Idleness::Leaving), [Step::SayGoingIdle]);
+    assert_eq!(bench.plan.state(), LinkState::Connected);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert_eq!(bench.plan.state(), LinkState::Idle);
+    assert!(bench.plan.is_up(), "replies still leave");
+}
+
+#[test]
+fn going_idle_without_an_acknowledgement_ends_after_10_s() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Leaving);
+    assert_eq!(bench.pass(9 * S), []);
+    assert_eq!(bench.pass(S), [Step::AnswerIdle(IdleAnswer::NotAcknowledged)]);
+    assert_eq!(bench.plan.state(), LinkState::Idle);
+}
+
+#[test]
+fn link_that_left_is_not_dialled_again() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Leaving);
+    bench.plan.idle_acked(1, bench.at());
+    assert_eq!(bench.lost(cut()), [AWAY]);
+    assert_eq!((bench.plan.state(), bench.plan.next_tick()), (LinkState::Idle, None));
+    assert_eq!(bench.plan.wake(bench.at()), []);
+}
+
+#[test]
+fn dormant_link_is_closed_and_redials_after_1_s() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Dormant);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [AWAY, Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Idle, S));
+    assert_eq!(bench.pass(S), [Step::Prepare]);
+}
+
+#[test]
+fn dormant_link_dials_at_once_when_poked() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Dormant);
+    bench.plan.idle_acked(1, bench.at());
+    assert_eq!(bench.plan.wake(bench.at()), [Step::Prepare]);
+}
+
+#[test]
+fn connection_lost_while_going_idle_answers_those_who_asked() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Dormant);
+    assert_eq!(bench.lost(cut()), [AWAY, Step::AnswerIdle(IdleAnswer::NotAcknowledged)]);
+    assert_eq!(bench.plan.state(), LinkState::Idle);
+}
+
+#[test]
+fn shutdown_ends_a_dial_under_way() {
+    let mut bench = Bench::new();
+    bench.plan.start(bench.at());
+    bench.prepared(1);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [AWAY, Step::AnswerIdle(IdleAnswer::NotConnected)]);
+    assert_eq!(bench.plan.dialled(1, bench.at()), []);
+    assert_eq!((bench.plan.state(), bench.plan.next_tick()), (LinkState::Idle, None));
+}
+
+#[test]
+fn shutdown_overrules_a_wish_for_dormancy() {
+    let mut bench = Bench::connected();
+    bench.go_idle(Idleness::Dormant);
+    assert_eq!(bench.go_idle(Idleness::Leaving), []);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert!(bench.plan.is_up());
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Happens {
+    Prepared(u64),
+    NotSet,
+    Dialled(u64),
+    Described(u64),
+    Cut(u64),
+    Refused(u64),
+    Acked(u64),
+    GoDormant,
+    Wake,
+    Pass(u64),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    prop_oneof![
+        (1_u64..3).prop_map(Happens::Prepared),
+        Just(Happens::NotSet),
+        (0_u64..3).prop_map(Happens::Dialled),
+        (0_u64..3).prop_map(Happens::Described),
+        (0_u64..3).prop_map(Happens::Cut),
+        (0_u64..3).prop_map(Happens::Refused),
+        (0_u64..3).prop_map(Happens::Acked),
+        Just(Happens::GoDormant),
+        Just(Happens::Wake),
+        (0_u64..90_000).prop_map(Happens::Pass),
+    ]
+}
+
+proptest! {
+    /// Generations in the events count back from the present one, so most of them hit.
+    #[test]
+    fn whatever_happens_there_is_one_dial_at_a_time_and_always_a_next_step(
+        events in prop::collection::vec(happens(), 1..200),
+    ) {
+        let mut bench = Bench::new();
+        let mut asked = 0;
+        // Whether a dial or a connection is open.
+        let mut open = false;
+        let mut steps = bench.plan.start(bench.at());
+        for event in events {
+            for step in steps {
+                match step {
+                    Step::Prepare => asked += 1,
+                    Step::Dial { .. } => {
+                        prop_assert!(!open, "a second dial");
+                        open = true;
+                    }
+                    Step::Close(_) => open = false,
+                    _ => {}
+                }
+            }
+            prop_assert!(asked <= 1, "asked twice at a time");
+            prop_assert!(asked == 1 || bench.plan.next_tick().is_some(), "stuck in {:?}", bench.plan);
+            prop_assert_eq!(bench.plan.is_up() && !open, false);
+            let back = |by: u64| bench.plan.generation().wrapping_sub(by);
+            let at = bench.at();
+            steps = match event {
+                Happens::Prepared(_) | Happens::NotSet if asked == 0 => Vec::new(),
+                Happens::Prepared(credentials) => { asked = 0; bench.prepared(credentials) }
+                Happens::NotSet => { asked = 0; bench.plan.prepared(Prepared::Nothing(None), at) }
+                Happens::Dialled(by) => { let generation = back(by); bench.plan.dialled(generation, at) }
+                Happens::Described(by) => { let generation = back(by); bench.plan.described(generation, at); Vec::new() }
+                Happens::Cut(by) => { let generation = back(by); bench.plan.lost(generation, cut(), at) }
+                Happens::Refused(by) => {
+                    let generation = back(by);
+                    bench.plan.lost(generation, Loss::Unauthorized { reason: String::new() }, at)
+                }
+                Happens::Acked(by) => { let generation = back(by); bench.plan.idle_acked(generation, at) }
+                Happens::GoDormant => bench.go_idle(Idleness::Dormant),
+                Happens::Wake => bench.plan.wake(at),
+                Happens::Pass(millis) => bench.pass(Duration::from_millis(millis)),
+            };
+            prop_assert!(bench.plan.since() <= bench.now && bench.plan.since() >= bench.start);
+        }
+    }
+}

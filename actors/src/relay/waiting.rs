@@ -1,0 +1,187 @@
+//! Who waits for the result of an action, and what they are told when none comes.
+//!
+//! Every admitted action is answered exactly once: by its result, by the loss of the link, by the time limit, or
+//! because the actor is gone. What it is told without a result depends on whether its frame was handed to the socket.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use super::action::ActionResult;
+
+/// Answer while there is no link.
+pub(super) const NOT_CONNECTED: &str = "relay not connected";
+
+/// Answer when too many frames wait for the socket.
+pub(super) const QUEUE_FULL: &str = "relay queue full";
+
+type Table = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
+
+/// Those who wait. Dropping it answers them all as if the link were lost.
+#[derive(Debug, Default)]
+pub(super) struct Waiting(Table);
+
+/// How far the frame of one action has come. The writer has one end, whoever waits the other.
+#[derive(Debug, Clone)]
+pub(super) struct Ticket(Rc<Cell<Stage>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Queued,
+    /// In the hands of the socket: it may reach the connector.
+    Written,
+    /// Nobody waits any more; it must not be written.
+    Withdrawn,
+}
+
+impl Waiting {
+    /// Admits an action under a fresh request id. The future answers within `patience`.
+    pub(super) fn admit(
+        &self,
+        request_id: String,
+        patience: Duration,
+    ) -> (Ticket, impl Future<Output = ActionResult> + use<>) {
+        let (sender, receiver) = oneshot::channel();
+        let ticket = Ticket(Rc::new(Cell::new(Stage::Queued)));
+        self.0.borrow_mut().insert(request_id.clone(), sender);
+        let entry = Entry { table: Rc::downgrade(&self.0), request_id };
+        let waiter = ticket.clone();
+        let answer = async move {
+            let _entry = entry;
+            match tokio::time::timeout(patience, receiver).await {
+                Ok(Ok(result)) => result,
+                Ok(Err(_)) => waiter.without_result("the relay link was lost"),
+                Err(_) => waiter.without_result("the connector did not answer in time"),
+            }
+        };
+        (ticket, answer)
+    }
+
+    /// Answers one; a result that nobody waits for is dropped, and `false` comes back.
+    pub(super) fn settle(&self, request_id: &str, result: ActionResult) -> bool {
+        let sender = self.0.borrow_mut().remove(request_id);
+        sender.is_some_and(|sender| sender.send(result).is_ok())
+    }
+
+    /// Answers all: the link is lost.
+    pub(super) fn lose_all(&self) {
+        // The senders are dropped after the borrow, for a woken waiter comes back to the table.
+        let lost = std::mem::take(&mut *self.0.borrow_mut());
+        drop(lost);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.borrow().len()
+    }
+}
+
+impl Ticket {
+    /// Asks, right before the frame goes to the socket, whether it still should.
+    pub(super) fn begin_write(&self) -> bool {
+        let queued = self.0.get() == Stage::Queued;
+        if queued {
+            self.0.set(Stage::Written);
+        }
+        queued
+    }
+
+    /// The answer when no result will come. From now on the frame is not written if it was not yet.
+    fn without_result(&self, why: &str) -> ActionResult {
+        match self.0.replace(Stage::Withdrawn) {
+            Stage::Written => ActionResult::ambiguous(why),
+            Stage::Queued | Stage::Withdrawn => ActionResult::failed(why),
+        }
+    }
+}
+
+/// Takes a waiter out of the table however its wait ends.
+struct Entry {
+    table: Weak<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>,
+    request_id: String,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if let Some(table) = self.table.upgrade() {
+            let sender = table.borrow_mut().remove(&self.request_id);
+            drop(sender);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    const LONG: Duration = Duration::from_secs(3600);
+    const SHORT: Duration = Duration::from_millis(5);
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
+
+    #[test]
+    fn a_result_goes_to_the_one_who_asked_for_it() {
+        runtime().block_on(async {
+            let waiting = Waiting::default();
+            let (_first, one) = waiting.admit("1".into(), LONG);
+            let (_second, two) = waiting.admit("2".into(), LONG);
+            assert!(waiting.settle("2", ActionResult { success: true, ..ActionResult::default() }));
+            assert!(two.await.success);
+            assert!(one.now_or_never().is_none());
+        });
+    }
+
+    #[test]
+    fn a_loss_is_ambiguous_only_after_the_write() {
+        runtime().block_on(async {
+            let waiting = Waiting::default();
+            let (written, one) = waiting.admit("1".into(), LONG);
+            let (queued, two) = waiting.admit("2".into(), LONG);
+            assert!(written.begin_write());
+            waiting.lose_all();
+            assert!(one.await.ambiguous);
+            let unwritten = two.await;
+            assert!(!unwritten.success && !unwritten.ambiguous);
+            assert!(!queued.begin_write(), "a frame that was answered as not sent is never sent");
+        });
+    }
+
+    #[test]
+    fn the_end_of_the_actor_answers_like_a_loss() {
+        runtime().block_on(async {
+            let waiting = Waiting::default();
+            let (ticket, answer) = waiting.admit("1".into(), LONG);
+            ticket.begin_write();
+            drop(waiting);
+            assert!(answer.await.ambiguous);
+        });
+    }
+
+    #[test]
+    fn time_runs_out_for_written_and_unwritten_alike() {
+        runtime().block_on(async {
+            let waiting = Waiting::default();
+            let (written, one) = waiting.admit("1".into(), SHORT);
+            let (_queued, two) = waiting.admit("2".into(), SHORT);
+            written.begin_write();
+            let (one, two) = futures_util::join!(one, two);
+            assert!(one.ambiguous && !two.ambiguous);
+            assert_eq!(waiting.len(), 0, "nobody is left in the table");
+        });
+    }
+
+    #[test]
+    fn a_late_or_unknown_result_is_dropped() {
+        runtime().block_on(async {
+            let waiting = Waiting::default();
+            assert!(!waiting.settle("1", ActionResult::default()));
+            drop(waiting.admit("1".into(), LONG));
+            assert_eq!(waiting.len(), 0, "who stops waiting leaves the table");
+        });
+    }
+}

@@ -1,0 +1,57 @@
+//! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use futures_util::future::{Either, select};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::connector::{self, ConnectorOptions};
+
+/// Run a development connector with a web chat.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    bind: SocketAddr,
+    /// File that keeps credentials and waiting messages across restarts.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Let gateways dial without a token.
+    #[arg(long)]
+    open: bool,
+}
+
+/// Serves until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When it cannot listen, or its data file cannot be used.
+pub async fn run(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { bind, data, open } = arguments;
+    let mut interrupts = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
+    let mut terminations = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+    let connector = connector::bind(ConnectorOptions { bind, data, open }).await?;
+    let handle = connector.handle();
+    announce(&handle.url()).context("cannot write to standard output")?;
+    let signalled = Box::pin(async {
+        select(Box::pin(interrupts.recv()), Box::pin(terminations.recv())).await;
+    });
+    match select(Box::pin(connector.run()), signalled).await {
+        Either::Left((ended, _)) => ended.context("the listener ended"),
+        Either::Right(((), running)) => {
+            // The server only makes progress while it is awaited.
+            let ((), ended) = futures_util::future::join(handle.stop(), running).await;
+            ended.context("the listener ended")
+        }
+    }
+}
+
+/// The first line on standard output, by which a script learns the port.
+fn announce(url: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{}", json!({"listening": url}))?;
+    output.flush()
+}
