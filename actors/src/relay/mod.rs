@@ -23,3 +23,5 @@ pub mod timings;
 pub mod token;
 pub mod url;
 mod waiting;
+
+pub use waiting::NOT_CONNECTED;
