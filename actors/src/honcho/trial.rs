@@ -16,10 +16,10 @@ use super::store;
 mod actor_tests;
 mod files_tests;
 mod kill_tests;
-mod tree_tests;
 #[path = "../../tests/support/oauth_server.rs"]
 #[expect(unreachable_pub, reason = "it is shared with tests outside the crate")]
 mod oauth_server;
+mod tree_tests;
 
 use oauth_server::{Fault, OauthServer};
 

@@ -11,7 +11,9 @@ use super::super::refresh::Step;
 use super::*;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec};
+use crate::supervision::{
+    ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+};
 
 struct Deaf;
 
@@ -43,11 +45,13 @@ async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
     let trial = Trial::expired();
     trial.server.script(Fault::Delay(Duration::from_millis(300)));
     let (tell, told) = mpsc::channel();
-    let root = start(&trial, StepHook::new(move |step| drop(tell.send(step))));
-    let sending = tokio::task::spawn_blocking(move || {
-        while told.recv_timeout(SOON).expect("the exchange begins") != Step::BeforeSend {}
+    let steps = StepHook::new(move |step| {
+        // Nobody listens to the later ones.
+        let _ = tell.send(step);
     });
-    sending.await.unwrap();
+    let root = start(&trial, steps);
+    let sending = move || while told.recv_timeout(SOON).expect("the exchange begins") != Step::BeforeSend {};
+    tokio::task::spawn_blocking(sending).await.unwrap();
     tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");
     assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");
 }
