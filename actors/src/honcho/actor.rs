@@ -18,77 +18,22 @@ use actix::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
-use super::outcome::Outcome;
 use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
-use super::refresh::{Limits, Refresh, Report, StepHook, unix_now_s};
+use super::refresh::{Limits, Refresh, Report, unix_now_s};
 pub use super::survey::HonchoProfile;
 use super::survey::{Place, Sighting, survey};
 use super::watch::{GrantFileTouched, Watch};
+pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, Life, Port};
+use crate::supervision::Life;
 
 /// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
-
-/// What the keeper is built with.
-#[derive(Debug, Clone)]
-pub struct HonchoSettings {
-    /// The profiles served.
-    pub profiles: Vec<HonchoProfile>,
-    /// How long a refresh may take.
-    pub limits: Limits,
-    /// Longest wait of a caller for a refresh; then it gets the old token.
-    pub caller_wait: Duration,
-    /// How often the files are looked at without any event, for file systems that give none.
-    pub poll: Duration,
-    /// Told of every step of every refresh, for tests that die on one.
-    pub steps: StepHook,
-}
-
-impl HonchoSettings {
-    /// The usual waits for these profiles.
-    #[must_use]
-    pub fn new(profiles: Vec<HonchoProfile>) -> Self {
-        Self {
-            profiles,
-            limits: Limits::default(),
-            caller_wait: Duration::from_secs(15),
-            poll: Duration::from_secs(10),
-            steps: StepHook::default(),
-        }
-    }
-}
-
-/// Whom the keeper tells.
-#[derive(Debug, Clone)]
-pub struct HonchoPorts {
-    /// Each profile hears of its own token, and of no other.
-    pub profiles: BTreeMap<ProfileName, Port<TokenChanged>>,
-    /// Something shown changed.
-    pub status: Port<StatusTouched>,
-}
-
-/// The keeper's own mailbox, for what outlives one incarnation.
-#[derive(Debug, Clone)]
-pub struct HonchoOwn {
-    /// For the threads that refresh.
-    pub done: Port<RefreshDone>,
-    /// For the watch on the files.
-    pub touched: Port<GrantFileTouched>,
-}
-
-impl HonchoOwn {
-    /// The ports of a child of a tree.
-    #[must_use]
-    pub fn of(birth: &Birth<HonchoRefreshActor>) -> Self {
-        Self { done: birth.own(), touched: birth.own() }
-    }
-}
 
 /// News from a refreshing thread: it has ended.
 #[derive(Debug, Message)]
@@ -242,7 +187,9 @@ impl HonchoRefreshActor {
             }
             match port.tell(TokenChanged { token: token.cloned() }) {
                 Ok(()) => drop(self.told.insert(profile.clone(), token.cloned())),
-                Err(error) => debug!(%profile, %error, "a profile was not told of its token; the next look tries again"),
+                Err(error) => {
+                    debug!(%profile, %error, "a profile was not told of its token; the next look tries again");
+                }
             }
         }
         if let Err(error) = self.ports.status.tell(StatusTouched) {
@@ -296,9 +243,11 @@ impl HonchoRefreshActor {
         if !self.looked {
             let (wake, woken) = oneshot::channel();
             self.early.push(wake);
-            return Box::pin(within(self.settings.caller_wait, woken).into_actor(self).then(|(), actor, _| {
-                if actor.looked { actor.fresh(profile) } else { Box::pin(fut::ready(None)) }
-            }));
+            return Box::pin(
+                within(self.settings.caller_wait, woken)
+                    .into_actor(self)
+                    .then(|(), actor, _| if actor.looked { actor.fresh(profile) } else { Box::pin(fut::ready(None)) }),
+            );
         }
         let stopping = self.stopping;
         let Some((place, entry)) = self.entry(&profile) else {
@@ -307,7 +256,8 @@ impl HonchoRefreshActor {
         let now = now();
         let have = |token| Box::pin(fut::ready(Some(FreshAnswer { token, refreshed: false })));
         // On the way out nothing is begun that might be cut off in the middle.
-        let asked = if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
+        let asked =
+            if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
         match asked {
             Ask::Nothing => Box::pin(fut::ready(None)),
             Ask::Have(token) => have(token),
@@ -316,7 +266,7 @@ impl HonchoRefreshActor {
                 let (wake, woken) = oneshot::channel();
                 entry.waiting.push(wake);
                 if let Some(order) = order {
-                    self.begin(&place, order);
+                    self.begin(&place, *order);
                 }
                 let patience = until.saturating_duration_since(now.at);
                 Box::pin(within(patience, woken).into_actor(self).map(move |(), actor, _| {
@@ -356,7 +306,7 @@ impl Actor for HonchoRefreshActor {
         self.watch = Some(self.new_watch());
         self.look(ctx);
         ctx.run_interval(TICK, |actor, _| actor.tick());
-        ctx.run_interval(self.settings.poll, |actor, ctx| actor.look(ctx));
+        ctx.run_interval(self.settings.poll, Self::look);
     }
 
     /// A refresh in flight is waited for, within the grace of the supervisor: a process that ends in the middle of one
@@ -417,7 +367,7 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
     type Result = ();
     fn handle(&mut self, done: RefreshDone, ctx: &mut Self::Context) {
         let RefreshDone { place, job, report } = done;
-        log(&place, &report.outcome);
+        report.outcome.log(&place.host);
         self.ended += 1;
         // A refresh of an earlier incarnation is not what the plan waits for; the file has its outcome.
         if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
@@ -446,29 +396,4 @@ fn now() -> Now {
 
 fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
     one.map(SecretString::expose_secret) == other.map(SecretString::expose_secret)
-}
-
-fn log(place: &Place, outcome: &Outcome) {
-    let host = &place.host;
-    match outcome {
-        Outcome::Rotated { beside: None, .. } => info!(host, "a grant was refreshed"),
-        Outcome::Rotated { beside: Some(path), .. } => {
-            error!(host, kept = %path.display(), "a grant was refreshed, but its file is broken; mend it, and the grant kept beside it is taken in");
-        }
-        Outcome::Adopted(_) => info!(host, "a grant refreshed by another process was taken over"),
-        Outcome::NoGrant => info!(host, "there is no grant any more"),
-        Outcome::Withheld { .. } => {
-            error!(host, "the server gave no new refresh token; the old one is not presented again unless a person asks");
-        }
-        Outcome::Unsaved { .. } => {} // Logged where it happened, with its cause.
-        Outcome::Unreadable(why) => warn!(host, why, "a grant's file cannot be used; nothing was exchanged"),
-        Outcome::Failed(why) => warn!(host, why, "a grant was not refreshed; the old token is used meanwhile"),
-        Outcome::Ambiguous { why, retry_in: Some(wait) } => {
-            warn!(host, why, retry_in_s = wait.as_secs(), "a refresh token may be spent; it is tried once more");
-        }
-        Outcome::Ambiguous { why, retry_in: None } => {
-            error!(host, why, "a refresh token may be spent; log in, or ask for a refresh");
-        }
-        Outcome::Refused { why, .. } => error!(host, why, "a grant is spent or revoked; log in again"),
-    }
 }

@@ -175,7 +175,8 @@ mod tests {
 
     #[test]
     fn a_lifetime_may_be_a_number_or_text_and_nothing_else() {
-        let life = |value: &str| said(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s;
+        let life =
+            |value: &str| said(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s;
         assert!((life("3600") - 3600.0).abs() < 0.1 && (life("\" 3600 \"") - 3600.0).abs() < 0.1);
         for odd in ["null", "-5", "0", "\"soon\"", "\"inf\"", "1e300", "[]", "true"] {
             assert!(life(odd).abs() < 0.1, "{odd}");
@@ -184,7 +185,8 @@ mod tests {
 
     #[test]
     fn null_counts_as_not_told() {
-        let answer = said(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#).unwrap();
+        let answer =
+            said(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#).unwrap();
         assert!(answer.refresh_token.is_none() && answer.scope.is_none() && answer.token_type.is_none());
     }
 
@@ -223,6 +225,9 @@ mod tests {
     fn errors_repeat_nothing_that_the_server_says() {
         let error = said(403, r#"{"error":"hch-rt-secret"}"#).unwrap_err();
         assert_eq!(error.to_string(), "the server answered 403");
-        assert_eq!(said(400, r#"{"error":"invalid_client"}"#).unwrap_err().to_string(), "the server answered 400 (invalid_client)");
+        assert_eq!(
+            said(400, r#"{"error":"invalid_client"}"#).unwrap_err().to_string(),
+            "the server answered 400 (invalid_client)"
+        );
     }
 }

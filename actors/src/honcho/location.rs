@@ -1,5 +1,6 @@
 //! Where a profile's grant stands: which file. Pure; what is on disk comes in as a question.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 /// The file's name inside a home of the gateway.
@@ -41,7 +42,8 @@ impl Homes {
 /// Whether something is at `path`, links followed; also when it cannot be looked at.
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
-    !matches!(std::fs::metadata(path), Err(error) if error.kind() == std::io::ErrorKind::NotFound)
+    let nothing = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !std::fs::metadata(path).is_err_and(nothing)
 }
 
 #[cfg(test)]

@@ -20,3 +20,4 @@ mod survey;
 #[cfg(test)]
 mod trial;
 mod watch;
+mod wiring;

@@ -160,7 +160,7 @@ fn digest(token: &SecretString) -> String {
 mod tests {
     use super::*;
 
-    const CAREFUL: Duration = Duration::from_secs(60);
+    const CAREFUL: Duration = Duration::from_mins(1);
 
     fn token(text: &str) -> SecretString {
         text.into()

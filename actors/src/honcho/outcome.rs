@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tracing::{error, info, warn};
+
 use super::grant::Grant;
 
 /// How one refresh ended. Reasons are free of secrets.
@@ -54,6 +56,36 @@ pub enum Outcome {
         /// Why.
         why: String,
     },
+}
+
+impl Outcome {
+    /// Says so in the log, as loudly as a person has to act.
+    pub(super) fn log(&self, host: &str) {
+        match self {
+            Self::Rotated { beside: None, .. } => info!(host, "a grant was refreshed"),
+            Self::Rotated { beside: Some(path), .. } => {
+                error!(host, kept = %path.display(), "a grant was refreshed, but its file is broken; mend it, and the grant kept beside it is taken in");
+            }
+            Self::Adopted(_) => info!(host, "a grant refreshed by another process was taken over"),
+            Self::NoGrant => info!(host, "there is no grant any more"),
+            Self::Withheld { .. } => {
+                error!(
+                    host,
+                    "the server gave no new refresh token; the old one is not presented again unless a person asks"
+                );
+            }
+            Self::Unsaved { .. } => {} // Logged where it happened, with its cause.
+            Self::Unreadable(why) => warn!(host, why, "a grant's file cannot be used; nothing was exchanged"),
+            Self::Failed(why) => warn!(host, why, "a grant was not refreshed; the old token is used meanwhile"),
+            Self::Ambiguous { why, retry_in: Some(wait) } => {
+                warn!(host, why, retry_in_s = wait.as_secs(), "a refresh token may be spent; it is tried once more");
+            }
+            Self::Ambiguous { why, retry_in: None } => {
+                error!(host, why, "a refresh token may be spent; log in, or ask for a refresh");
+            }
+            Self::Refused { why, .. } => error!(host, why, "a grant is spent or revoked; log in again"),
+        }
+    }
 }
 
 /// A grant that came from the server and is not on disk yet.

@@ -22,7 +22,7 @@ const AHEAD_PART: f64 = 0.1;
 /// First wait after a failure.
 const BACKOFF_FLOOR: Duration = Duration::from_secs(5);
 /// Longest wait after failures.
-const BACKOFF_CEILING: Duration = Duration::from_secs(300);
+const BACKOFF_CEILING: Duration = Duration::from_mins(5);
 
 /// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
 #[derive(Debug, Clone, Copy)]
@@ -97,7 +97,7 @@ pub(super) enum Ask {
     /// A refresh, and then whatever there is; the caller waits until `until` at most.
     Wait {
         /// The refresh is to be started.
-        order: Option<Order>,
+        order: Option<Box<Order>>,
         /// When the caller gets the old token.
         until: Instant,
     },
@@ -156,7 +156,7 @@ impl Plan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        let order = if self.may_begin(now) { Some(self.begin(false, now)) } else { None };
+        let order = self.may_begin(now).then(|| Box::new(self.begin(false, now)));
         match self.phase {
             Phase::Refreshing { since, .. } if now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
@@ -196,7 +196,8 @@ impl Plan {
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
                 self.settle(Held::exchanged(grant, life_s, now));
-                self.unreadable = beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
+                self.unreadable =
+                    beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
             }
             Outcome::Withheld { grant, life_s } => {
                 self.settle(Held::exchanged(grant, life_s, now));
@@ -378,7 +379,7 @@ impl Held {
         Self {
             good_until_s: now.unix_s + good_s,
             // Beyond what an instant can hold it is the wall clock's alone to say.
-            good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_secs(86_400)),
+            good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_hours(24)),
             ahead_s: wanted_s.min(most_s),
             on_demand,
             grant,

@@ -3,7 +3,7 @@ use secrecy::ExposeSecret;
 use super::*;
 
 const START_S: f64 = 1_800_000_000.0;
-const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_secs(60) };
+const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
 
 /// A plan and a clock of its own.
 struct Stage {
@@ -159,7 +159,7 @@ fn the_backoff_is_jittered_within_its_bounds() {
 fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left_alone() {
     let mut stage = Stage::with(60.0);
     assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_secs(60)));
+    stage.no_answer(Some(Duration::from_mins(1)));
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
     assert_eq!(stage.at(59).has(), "hch-at-1");
     assert!(!stage.begins());
@@ -174,7 +174,7 @@ fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left
 fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
     let mut stage = Stage::with(60.0);
     assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_secs(60)));
+    stage.no_answer(Some(Duration::from_mins(1)));
     assert!(stage.at(60).begins());
     stage.fails();
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
@@ -186,7 +186,7 @@ fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
 fn a_siblings_rotation_ends_the_doubt() {
     let mut stage = Stage::with(60.0);
     assert!(stage.begins());
-    stage.no_answer(Some(Duration::from_secs(60)));
+    stage.no_answer(Some(Duration::from_mins(1)));
     stage.see(1, 60.0, Doubt::Unknown { retry_in: None });
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
     stage.see(2, 3600.0, Doubt::None);

@@ -34,11 +34,7 @@ pub struct Limits {
 impl Default for Limits {
     /// 20 s, 15 s, 60 s. The lock may be held for one exchange of somebody else, so its wait is the longer one.
     fn default() -> Self {
-        Self {
-            lock_wait: Duration::from_secs(20),
-            exchange: Duration::from_secs(15),
-            careful: Duration::from_secs(60),
-        }
+        Self { lock_wait: Duration::from_secs(20), exchange: Duration::from_secs(15), careful: Duration::from_mins(1) }
     }
 }
 
@@ -134,6 +130,7 @@ impl Refresh {
     }
 
     // `Err` is as good an end as `Ok`; it only comes sooner.
+    #[expect(clippy::result_large_err, reason = "it is made once an hour")]
     fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
         let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(chain(error));
         let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
@@ -156,7 +153,8 @@ impl Refresh {
         if rotated && turn.current.expires_at_s > now_s - EXCHANGE_FLOOR.as_secs_f64() {
             return Ok(Outcome::Adopted(turn.current));
         }
-        let withheld = |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
+        let withheld =
+            |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
         match verdict(turn.note(), &turn.current.refresh_token, whole(now_s), self.by_person, self.limits.careful) {
             Verdict::Present => {}
             Verdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
@@ -255,11 +253,7 @@ impl Turn {
                 self.put_note_or_warn(note.with(if withheld { Fate::Withheld } else { Fate::Rotated }));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);
-                if withheld {
-                    Outcome::Withheld { grant, life_s }
-                } else {
-                    Outcome::Rotated { grant, life_s, beside }
-                }
+                if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
             }
             Err(error) => {
                 error!(error = chain(&error), "a new grant cannot be written; until it is, the old token is used");

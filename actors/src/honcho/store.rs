@@ -93,7 +93,12 @@ pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
 ///
 /// # Errors
 /// [`SaveError`]; the file is as it was then.
-pub fn install(lock: &ConfigLock, host: &str, grant: &Grant, config: Option<&Map<String, Value>>) -> Result<(), SaveError> {
+pub fn install(
+    lock: &ConfigLock,
+    host: &str,
+    grant: &Grant,
+    config: Option<&Map<String, Value>>,
+) -> Result<(), SaveError> {
     let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
     if let Some(config) = config {
         file.merge(config);
@@ -181,7 +186,13 @@ pub(super) fn save(
     Ok(Saved::InPlace)
 }
 
-fn keep_beside(lock: &ConfigLock, room: Room, block: &str, grant: &Grant, steps: &StepHook) -> Result<Saved, SaveError> {
+fn keep_beside(
+    lock: &ConfigLock,
+    room: Room,
+    block: &str,
+    grant: &Grant,
+    steps: &StepHook,
+) -> Result<Saved, SaveError> {
     let path = kept_path(lock.target(), block);
     let mut file = HonchoFile::empty();
     file.set_grant(block, grant).map_err(|source| ReadError::Broken { path: path.clone(), source })?;
@@ -202,7 +213,9 @@ pub(super) fn salvage(lock: &ConfigLock, block: &str, spent: &Grant) -> Option<G
 /// Removes what [`salvage`] would find; the holder of the lock is the only one who has such files.
 pub(super) fn forget_strays(lock: &ConfigLock, block: &str) {
     for path in std::iter::once(kept_path(lock.target(), block)).chain(strays(lock.target())) {
-        if let Err(error) = fs::remove_file(&path) && error.kind() != io::ErrorKind::NotFound {
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
             tracing::warn!(path = %path.display(), %error, "a left-over file with a grant in it cannot be removed");
         }
     }

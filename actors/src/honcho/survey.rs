@@ -82,7 +82,9 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
     let doubt = match about {
         None => Doubt::None,
         // Its exchange is in flight elsewhere: whoever needs the token waits for the lock, and finds the new one.
-        Some(note) if note.fate() == Fate::Unknown && is_held(path) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
+            Doubt::Unknown { retry_in: Some(Duration::ZERO) }
+        }
         Some(note) => doubt(note, &grant.refresh_token, careful),
     };
     Seen::Grant { grant, doubt }

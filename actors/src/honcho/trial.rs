@@ -19,6 +19,7 @@ mod kill_tests;
 #[path = "../../tests/support/oauth_server.rs"]
 #[expect(unreachable_pub, reason = "it is shared with tests outside the crate")]
 mod oauth_server;
+mod tree_tests;
 
 use oauth_server::{Fault, OauthServer};
 
@@ -69,7 +70,7 @@ impl Trial {
             known: grant_in(&self.path()),
             unsaved: None,
             by_person: false,
-            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_secs(60) },
+            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_mins(1) },
             steps: StepHook::default(),
         }
     }
@@ -114,13 +115,5 @@ fn rotated(outcome: Outcome) -> Grant {
     match outcome {
         Outcome::Rotated { grant, .. } => grant,
         other => panic!("not rotated: {other:?}"),
-    }
-}
-
-fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + SOON;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what} never came");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

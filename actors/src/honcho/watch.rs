@@ -6,10 +6,8 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use actix::Message;
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
@@ -35,11 +33,12 @@ impl Watch {
         let names = Arc::new(Mutex::new(BTreeSet::new()));
         let known = Arc::clone(&names);
         let on_event = move |event: notify::Result<Event>| {
-            if event.as_ref().map_or(true, |event| concerns(event, &known)) && !told.swap(true, Ordering::SeqCst) {
-                if let Err(error) = port.tell(GrantFileTouched) {
-                    told.store(false, Ordering::SeqCst);
-                    debug!(%error, "nobody was told of a file event; the poll will see it");
-                }
+            if event.as_ref().map_or(true, |event| concerns(event, &known))
+                && !told.swap(true, Ordering::SeqCst)
+                && let Err(error) = port.tell(GrantFileTouched)
+            {
+                told.store(false, Ordering::SeqCst);
+                debug!(%error, "nobody was told of a file event; the poll will see it");
             }
         };
         let watcher = notify::recommended_watcher(on_event);

@@ -65,7 +65,7 @@ impl OauthServer {
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let server = serving.clone();
-                thread::spawn(move || server.serve(stream));
+                thread::spawn(move || server.serve(&stream));
             }
         });
         server
@@ -115,19 +115,20 @@ impl OauthServer {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn serve(&self, stream: TcpStream) {
+    fn serve(&self, stream: &TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         while let Some((head, body)) = read_request(&mut reader) {
             let form: Vec<(String, String)> = body.split('&').filter_map(pair).collect();
             let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
             let head_ok = head.starts_with("POST /oauth/token ")
                 && head.to_ascii_lowercase().contains("content-type: application/x-www-form-urlencoded");
-            let form_ok = form.len() == 3 && field("grant_type") == "refresh_token" && field("client_id") == "hermes-agent";
+            let form_ok =
+                form.len() == 3 && field("grant_type") == "refresh_token" && field("client_id") == "hermes-agent";
             if !head_ok || !form_ok {
                 self.state().odd_requests.push(head.lines().next().unwrap_or_default().to_owned());
             }
             let (fault, answer) = self.decide(field("refresh_token"));
-            if !respond(&stream, fault, answer) {
+            if !respond(stream, fault, answer) {
                 return;
             }
         }

@@ -54,10 +54,8 @@ impl Keeper {
         adjust(&mut settings);
         let listener = Listener::default();
         let ears = listener.clone().start();
-        let ports = HonchoPorts {
-            profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]),
-            status: Port::from(ears),
-        };
+        let ports =
+            HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
         let life = Life::new("honcho", 1);
         let given = life.clone();
         let addr = HonchoRefreshActor::create(move |ctx| {
@@ -107,7 +105,7 @@ impl Keeper {
 
 /// So that a file system event and nothing else brings the news.
 fn no_poll(settings: &mut HonchoSettings) {
-    settings.poll = Duration::from_secs(3600);
+    settings.poll = Duration::from_hours(1);
 }
 
 #[actix::test]

@@ -33,7 +33,8 @@ fn two_threads_on_one_file_exchange_once() {
     trial.server.script(Fault::Delay(Duration::from_millis(200)));
     let refreshes = [trial.refresh(), trial.refresh()];
     let ends = refreshes.map(|refresh| thread::spawn(move || refresh.run().outcome)).map(|end| end.join().unwrap());
-    let adopted = ends.iter().filter(|end| matches!(end, Outcome::Adopted(grant) if access(grant) == "hch-at-n1")).count();
+    let adopted =
+        ends.iter().filter(|end| matches!(end, Outcome::Adopted(grant) if access(grant) == "hch-at-n1")).count();
     assert_eq!((adopted, trial.server.exchanges()), (1, 1));
     trial.assert_no_replay();
 }
@@ -49,7 +50,10 @@ fn a_short_lived_rotation_of_a_sibling_is_taken_and_not_exchanged() {
         late.by_person = false;
         let before = trial.server.exchanges();
         assert!(matches!(late.run().outcome, Outcome::Adopted(_)), "{life}");
-        assert!(matches!(trial.run(), Outcome::Adopted(_)), "a newcomer exchanges within 30 s of the last time: {life}");
+        assert!(
+            matches!(trial.run(), Outcome::Adopted(_)),
+            "a newcomer exchanges within 30 s of the last time: {life}"
+        );
         assert_eq!(trial.server.exchanges(), before);
     }
     trial.assert_no_replay();
@@ -151,7 +155,8 @@ fn while_the_original_holds_the_lock_nothing_is_exchanged() {
 
 #[test]
 fn the_original_waits_while_we_hold_the_lock() {
-    const TRY: &str = "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
+    const TRY: &str =
+        "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
     let trial = Trial::expired();
     let tries = || {
         let path = lock_path(&trial.path());
