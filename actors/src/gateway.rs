@@ -37,6 +37,8 @@ use crate::turn::messages::TurnOrder;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a link may take to say farewell.
 const LINK_GRACE: Duration = Duration::from_secs(3);
+/// How long a refresh under way may take: 20 s for the lock and 15 s for the exchange. A token must not be lost half-way.
+const REFRESH_GRACE: Duration = Duration::from_secs(40);
 /// How long a turn may take to end: SIGTERM, 5 s, SIGKILL, and a word to the chat.
 const TURN_GRACE: Duration = Duration::from_secs(8);
 
@@ -268,7 +270,8 @@ impl Wiring {
                 default: self.settings.home.clone(),
                 user: self.settings.environment.globals.get("HOME").map(PathBuf::from),
             },
-            host: None,
+            // The environment is the default profile's.
+            host: self.settings.environment.globals.get("HERMES_HONCHO_HOST").filter(|_| profile.home == self.settings.home).cloned(),
         };
         let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
         let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));
@@ -276,7 +279,11 @@ impl Wiring {
         let factory = move |birth: &_| {
             HonchoRefreshActor::new(ports.clone(), settings.clone(), life(birth), HonchoOwn::of(birth))
         };
-        ChildSpec::worker("honcho", &self.mailboxes.honcho, factory).on(&self.control).policy(self.policy("honcho"))
+        ChildSpec::worker("honcho", &self.mailboxes.honcho, factory)
+            .on(&self.control)
+            .policy(self.policy("honcho"))
+            .grace(REFRESH_GRACE)
+            .readiness(Readiness::Said { within: READY_WITHIN })
     }
 
     fn dispatch(&self) -> ChildSpec {
