@@ -3,4 +3,5 @@
 pub mod guard;
 pub mod id;
 pub mod messages;
+mod reply;
 pub mod split;
