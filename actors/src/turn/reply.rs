@@ -118,6 +118,13 @@ impl Reply {
         self.stale = true;
     }
 
+    /// Nothing more will be said, and of what was said only what has begun to be posted is finished.
+    pub(super) fn abandon(&mut self) {
+        self.parts.truncate(self.shown.iter().filter(|shown| shown.posted).count());
+        self.finished = true;
+        self.stale = false;
+    }
+
     /// What comes next. The caller does one deed at a time and reports it before it asks again.
     pub(super) fn next(&mut self, now: Instant) -> Step {
         let due = self.look_at.unwrap_or(now);
@@ -307,6 +314,19 @@ mod tests {
         chat.later(1_000);
         assert_eq!(chat.run(), Step::Idle);
         assert_eq!(chat.messages, ["twelve chars"]);
+    }
+
+    #[test]
+    fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() {
+        let mut chat = Chat::new(true, 20);
+        chat.say("twelve chars\n");
+        chat.later(1_000);
+        chat.run();
+        chat.say("twelve more\nand so on\nand on\nand on");
+        chat.reply.abandon();
+        assert_eq!(chat.run(), Step::Done);
+        assert_eq!(chat.messages, ["twelve chars"]);
+        assert_eq!(chat.obligations, 1);
     }
 
     #[test]
