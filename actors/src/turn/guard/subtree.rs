@@ -56,7 +56,8 @@ mod linux {
         let mut parents = vec![top];
         while let Some(parent) = parents.pop() {
             // Taken out, so that a list that changed while it was read cannot lead in a circle.
-            for child in children.remove(&parent).unwrap_or_default() {
+            // And `top` is the guard itself, which must outlive all of them.
+            for child in children.remove(&parent).unwrap_or_default().into_iter().filter(|child| *child != top) {
                 found.push((child, parent));
                 parents.push(child);
             }
