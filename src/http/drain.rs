@@ -87,7 +87,8 @@ async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiEr
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?, false)));
     };
     let asked = Instant::now();
-    let view = ask_within(&state.ports.await_drained, AwaitDrained { patience }, patience.saturating_add(PATIENCE)).await?;
+    let view =
+        ask_within(&state.ports.await_drained, AwaitDrained { patience }, patience.saturating_add(PATIENCE)).await?;
     Ok(HttpResponse::Ok().json(progress(&view, asked.elapsed() < patience)))
 }
 

@@ -213,10 +213,8 @@ impl Plan {
 
     /// The profile has answered.
     pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> Steps {
-        let expected = matches!(
-            self.state,
-            State::Preparing | State::Disabled { ask_at: None } | State::Revoked { ask_at: None }
-        );
+        let expected =
+            matches!(self.state, State::Preparing | State::Disabled { ask_at: None } | State::Revoked { ask_at: None });
         if !expected {
             return Vec::new();
         }
@@ -344,9 +342,7 @@ impl Plan {
             }
             State::Waiting { until } if due(*until) => self.start(at),
             State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
-            State::Dialling { until } if due(*until) => {
-                self.give_up(Loss::Other("the dial took too long".into()), at)
-            }
+            State::Dialling { until } if due(*until) => self.give_up(Loss::Other("the dial took too long".into()), at),
             State::Handshaking { until } if due(*until) => {
                 self.give_up(Loss::Other("no good descriptor came in time".into()), at)
             }

@@ -141,8 +141,7 @@ impl Connection {
             run(reader, writer, closed, farewell).await;
             drop(slot);
         });
-        let connection =
-            Self { generation, control, outbound, pause, close: Some(close), heard, task: Some(task) };
+        let connection = Self { generation, control, outbound, pause, close: Some(close), heard, task: Some(task) };
         (connection, news_queue)
     }
 
