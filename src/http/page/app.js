@@ -149,7 +149,8 @@
       row.dataset.restarts = node.restarts_total;
       text(restarts, node.restarts_total);
       text(queue, node.queue_depth);
-      age(beat, node.heartbeat_age_ms);
+      // As of the snapshot: that no newer one came says nothing about this actor.
+      text(beat, node.heartbeat_age_ms === null ? "–" : span(node.heartbeat_age_ms));
       text(last, node.next_restart_in_ms !== null ? "restarts in " + span(node.next_restart_in_ms) : node.last_exit ? node.last_exit.word : "");
       last.title = node.last_exit ? node.last_exit.text + " at " + node.last_exit.at : "";
       const reset = acts.querySelector(".reset");
@@ -198,12 +199,12 @@
     const shown = recent.filter(([end]) => now - end <= MINUTE_MS);
     const lengths = shown.map(([, ms]) => ms).sort((a, b) => a - b), most = Math.max(10, ...lengths);
     const lines = [0, 45, 90].map((y) => stroke(0, 5 + y, 600, 5 + y));
-    // Lengths span decades: on a logarithmic scale the short ones stay visible.
-    const height = (ms) => 8 + 122 * Math.log1p(ms) / Math.log1p(most);
+    // The root keeps the short ones visible beside the long.
+    const height = (ms) => 4 + 126 * Math.sqrt(ms / most);
     shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
-    const said = lengths.length ? lengths.length + " turns, half within " + at(0.5) + ", 95 % within " + at(0.95) : "no turns";
+    const said = lengths.length ? "median " + at(0.5) + ", 95 % in " + at(0.95) : "no turns";
     text(byId("latency-said"), said);
     graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
   };
