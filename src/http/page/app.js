@@ -4,7 +4,7 @@
   const byId = (id) => document.getElementById(id);
   const faults = document.documentElement.dataset.faults === "yes";
   const REDIAL_FLOOR_MS = 400, REDIAL_CEILING_MS = 5000, MINUTE_MS = 60000;
-  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, awaitsToken = false;
+  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, live = false;
 
   // --- small helpers -------------------------------------------------------------------------
   const el = (tag, props, ...children) => {
@@ -27,7 +27,7 @@
     running: "good", connected: "good", fresh: "good", ready: "good",
     starting: "work", connecting: "work", handshaking: "work", refreshing: "work",
     draining: "warn", backoff: "warn", stopping: "warn", waiting: "warn", degraded: "warn", uncertain: "warn",
-    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad",
+    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad", locked: "warn",
   };
   const tone = (word) => TONES[word] || "quiet";
   const state = (word) => {
@@ -83,8 +83,11 @@
     (said) => "Drain begun; " + said.active_agents + " turns in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
   byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
     (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
-  byId("drain-form").addEventListener("submit", (event) => { event.preventDefault(); if (awaitsToken) dial(); });
-  byId("token").addEventListener("change", () => { if (awaitsToken) dial(); });
+  byId("drain-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("token").addEventListener("change", () => {
+    // A socket that is still connecting sends what stands here once it is open.
+    if (!live && !(socket && socket.readyState === WebSocket.CONNECTING)) dial();
+  });
 
   // --- the parts of the page -----------------------------------------------------------------
   const showHead = () => {
@@ -215,17 +218,19 @@
     [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph].forEach((part) => part());
   };
   const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
-  const lost = (sentence) => {
+  const lost = (sentence, word = "unreachable") => {
+    live = false;
     document.body.classList.add("stale");
     ["drain-begin", "drain-cancel"].forEach((id) => { byId(id).disabled = true; });
-    text(byId("state"), "unreachable");
-    byId("state").dataset.state = "unreachable";
-    byId("state").dataset.tone = tone("unreachable");
+    text(byId("state"), word);
+    byId("state").dataset.state = word;
+    byId("state").dataset.tone = tone(word);
     banner(sentence);
   };
+  const locked = (sentence) => lost(sentence || "This gateway shows its status to those with a token. Enter it below.", "locked");
   const dial = () => {
     clearTimeout(timer);
-    awaitsToken = false;
+    live = false;
     if (socket) { socket.onclose = null; socket.close(); }
     const mine = socket = new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/api/status/ws");
     let heard = false;
@@ -233,14 +238,14 @@
       const token = byId("token").value.trim();
       if (token) mine.send(token);
       // Where no token is needed the status comes at once.
-      else setTimeout(() => { if (socket === mine && !heard) { awaitsToken = true; lost("This gateway shows its status to those with a token. Enter it below."); } }, 1500);
+      else setTimeout(() => { if (socket === mine && !heard) locked(); }, 1500);
     };
     mine.onmessage = (event) => {
       status = JSON.parse(event.data);
       heard = true;
       heardAt = Date.now();
       redial = REDIAL_FLOOR_MS;
-      awaitsToken = false;
+      live = true;
       document.body.classList.remove("stale");
       banner("");
       show();
@@ -248,17 +253,13 @@
     mine.onclose = (event) => {
       if (socket !== mine) return;
       socket = null;
-      if (event.code === 4401) {
-        awaitsToken = true;
-        return lost(byId("token").value ? "The gateway does not know this token." : "This gateway shows its status to those with a token. Enter it below.");
-      }
+      if (event.code === 4401) return locked(byId("token").value ? "The gateway does not know this token." : "");
       lost(heardAt ? "The connection to the gateway is lost; what you see is old. Trying again." : "The gateway does not answer. Trying again.");
       timer = setTimeout(dial, redial * (0.5 + Math.random() / 2));
       redial = Math.min(redial * 2, REDIAL_CEILING_MS);
     };
   };
   setInterval(() => {
-    const live = !document.body.classList.contains("stale");
     if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + span(Date.now() - heardAt) + " ago");
     if (!live) return;
     ticking.forEach((node) => node.tick());
