@@ -4,6 +4,7 @@
 
 pub mod dispatch;
 pub mod drain;
+pub mod gateway;
 pub mod honcho;
 mod json;
 pub mod ledger;

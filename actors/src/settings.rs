@@ -30,6 +30,9 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
+/// The name of the secret that lets its holder drain.
+const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+
 /// All settings of one gateway, as read at start.
 #[derive(Debug)]
 pub struct Settings {
@@ -166,6 +169,16 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
 }
 
 impl Settings {
+    /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
+    pub fn take_drain_auth(&mut self) -> DrainAuth {
+        self.environment.deployment.remove(DRAIN_SECRET);
+        DrainAuth {
+            secret: self.drain_auth.secret.take(),
+            scope: self.drain_auth.scope.clone(),
+            min_chars: self.drain_auth.min_chars,
+        }
+    }
+
     /// Reads the settings of `home`.
     ///
     /// # Errors
@@ -318,13 +331,12 @@ fn relay(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> 
 }
 
 fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environment) -> DrainAuth {
-    const NAME: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
     let field = |key| auth.and_then(|auth| auth.get(key));
     // As in the original, the home's `.env` counts before the environment of the process.
     let file = std::fs::read_to_string(home.join(".env")).ok();
-    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(NAME).cloned());
-    let secret = from_file.or_else(|| environment.deployment(NAME).map(SecretString::from));
+    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
+    let secret = from_file.or_else(|| environment.deployment(DRAIN_SECRET).map(SecretString::from));
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
     DrainAuth {

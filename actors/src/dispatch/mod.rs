@@ -1,3 +1,10 @@
 //! From event to turn: duplicate, profile, session, queue.
 
+pub mod actor;
+pub mod event;
 pub mod messages;
+mod notice;
+mod outbox;
+mod plan;
+pub mod ports;
+mod recovery;

@@ -221,7 +221,7 @@ impl DrainActor {
         if !self.waiters.is_empty() && self.is_drained() {
             for waiter in self.waiters.drain(..) {
                 // One that no longer waits need not know.
-                drop(waiter.send(()));
+                let _ = waiter.send(());
             }
         }
     }
@@ -261,7 +261,9 @@ impl Actor for DrainActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let released = self.released.clone();
         // When it is not taken the poll sees to those who wait.
-        self.gate.adopt(self.keeper(), move || drop(released.tell(TurnReleased)));
+        self.gate.adopt(self.keeper(), move || {
+            let _ = released.tell(TurnReleased);
+        });
         if self.settings.file_events {
             let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
             self.watch = Watch::start(&homes, self.own.clone());
@@ -339,7 +341,7 @@ impl Handler<BeginDrain> for DrainActor {
                 None => false,
             };
             // The asker may have gone; the drain holds all the same.
-            drop(answer.send(durable));
+            let _ = answer.send(durable);
         }));
         let gate = self.gate.clone();
         Response::fut(async move {

@@ -15,11 +15,11 @@ impl Epoch {
     pub fn from_parts(boot_id: Option<&str>, stat: Option<&str>) -> Option<Self> {
         let boot_id = boot_id.map_or("", str::trim);
         // The command may itself hold spaces and brackets, hence the last one.
-        let start = stat
+        let started = stat
             .and_then(|stat| stat.rsplit_once(')'))
             .and_then(|(_, tail)| tail.split_whitespace().nth(START_TIME_AFTER_COMMAND))
             .unwrap_or("");
-        if boot_id.is_empty() && start.is_empty() { None } else { Some(Self(format!("{boot_id}:{start}"))) }
+        if boot_id.is_empty() && started.is_empty() { None } else { Some(Self(format!("{boot_id}:{started}"))) }
     }
 
     /// An epoch as it stands in a marker; the empty text is none.

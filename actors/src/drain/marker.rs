@@ -32,6 +32,7 @@ pub struct Marker {
 
 /// What a marker that was found means.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "four independent answers to one question")]
 pub struct MarkerReading {
     /// Whether it asks for a drain now.
     pub draining: bool,

@@ -59,17 +59,27 @@ impl HonchoFile {
         Grant::from_block(self.block(host)?)
     }
 
-    /// The `apiKey` of `host`, plain or not.
+    /// Whether `host` has a key that belongs to no grant, and so is left alone.
     #[must_use]
     pub fn has_plain_key(&self, host: &str) -> bool {
         let key = self.block(host).and_then(|block| block.get("apiKey")).and_then(Value::as_str);
         key.is_some_and(|key| !key.is_empty() && !super::grant::is_access_token(key))
     }
 
+    /// The name under which the block of `host` stands: its older one where that alone is filled. A rotation goes
+    /// there, for a second block would hide what else the first one says and leave a spent token in it.
+    #[must_use]
+    pub fn block_name(&self, host: &str) -> String {
+        let older = || older_host_name(host).filter(|older| self.full_block(older).is_some());
+        self.full_block(host).is_none().then(older).flatten().unwrap_or_else(|| host.to_owned())
+    }
+
     fn block(&self, host: &str) -> Option<&Value> {
-        let hosts = self.0.get("hosts")?;
-        let full = |name: &str| hosts.get(name).filter(|block| block.as_object().is_some_and(|b| !b.is_empty()));
-        full(host).or_else(|| full(&older_host_name(host)?))
+        self.full_block(&self.block_name(host))
+    }
+
+    fn full_block(&self, name: &str) -> Option<&Value> {
+        self.0.get("hosts")?.get(name).filter(|block| block.as_object().is_some_and(|block| !block.is_empty()))
     }
 
     /// Puts a grant into the block of `host` and leaves everything else alone.
@@ -167,7 +177,9 @@ mod tests {
         let text = FILE.replace("\"hermes\"", "\"hermes.work\"");
         let mut file = HonchoFile::parse(&text).unwrap();
         let grant = file.grant("hermes_work").unwrap();
+        assert_eq!(file.block_name("hermes_work"), "hermes.work");
         file.set_grant("hermes_work", &grant).unwrap();
+        assert_eq!(file.block_name("hermes_work"), "hermes_work");
         assert!(file.to_text().contains("\"hermes_work\": {"));
         assert!(file.has_plain_key("other") && !file.has_plain_key("hermes_work"));
     }

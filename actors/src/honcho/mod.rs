@@ -1,6 +1,23 @@
 //! The single-use grant, kept alive among competing processes.
+//!
+//! [`refresh`] is the critical section (lock, read, exchange, save), which the command line uses without any actor;
+//! [`actor`] decides when, and answers from memory meanwhile.
 
+pub mod actor;
+pub mod exchange;
 pub mod file;
 pub mod grant;
+pub mod location;
+pub mod lock;
 pub mod messages;
+mod note;
+pub mod outcome;
+mod plan;
+pub mod refresh;
 pub mod secret_json;
+pub mod store;
+mod survey;
+#[cfg(test)]
+mod trial;
+mod watch;
+mod wiring;

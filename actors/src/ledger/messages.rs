@@ -98,13 +98,14 @@ pub struct MarkInbound {
     pub id: InboundId,
     /// Its new state. `Running` counts an attempt.
     pub state: InboundState,
-    /// The turn that runs or ran it.
+    /// The turn that runs or ran it; `None` leaves what is there.
     pub turn: Option<TurnId>,
-    /// One word or sentence for people, free of content.
+    /// One word or sentence for people, free of content; `None` leaves what is there.
     pub note: Option<String>,
 }
 
-/// The inbound events in the given states, oldest first.
+/// The inbound events in the given states, oldest first. A damaged row is left out, logged and counted in
+/// [`LedgerView::damaged`], for one bad row must not hold up the good ones.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
 pub struct ListInbound {
@@ -163,13 +164,13 @@ pub struct MarkOutbound {
     pub id: OutboundId,
     /// Its new state. `Sending` counts an attempt.
     pub state: OutboundState,
-    /// The connector's name for the delivered message.
+    /// The connector's name for the delivered message; `None` leaves what is there.
     pub message_id: Option<String>,
-    /// Why it failed, as the connector said.
+    /// Why it failed, as the connector said; `None` leaves what is there.
     pub error: Option<String>,
 }
 
-/// The outbound obligations in the given states, oldest first.
+/// The outbound obligations in the given states, oldest first. Damaged rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<OutboundRow>, LedgerError>")]
 pub struct ListOutbound {
@@ -247,6 +248,8 @@ pub struct LedgerView {
     pub outbound: BTreeMap<OutboundState, u64>,
     /// Events and obligations written since the process started.
     pub written: u64,
+    /// Rows found damaged since the process started; they are not used.
+    pub damaged: u64,
     /// Why nothing can be written at the moment, if so.
     pub trouble: Option<String>,
 }
@@ -260,6 +263,14 @@ pub enum LedgerError {
     /// A row does not match its checksum.
     #[error("row {row} of table {table} is damaged")]
     Damaged {
+        /// Which table.
+        table: &'static str,
+        /// Which row.
+        row: i64,
+    },
+    /// There is no such row, or the retention took it; retrying cannot help.
+    #[error("table {table} has no row {row}")]
+    Missing {
         /// Which table.
         table: &'static str,
         /// Which row.

@@ -1,3 +1,113 @@
-//! The inbox and outbox on disk, written by one thread.
+//! The inbox and outbox on disk.
+//!
+//! [`LedgerActor`] hands what it is asked to the [`LedgerWriter`], whose thread alone touches the database, and owns
+//! nothing itself. Dispatch, turns and HTTP ask it; it tells the status. A restart loses nothing: the writer lives on and
+//! the new incarnation adopts it, and answers under way reach their askers past the old one.
 
+mod history;
+mod inbound;
 pub mod messages;
+mod open;
+mod outbound;
+mod retention;
+mod row;
+mod schema;
+mod shared;
+mod states;
+mod store;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+
+pub use open::OpenError;
+pub use writer::{CloseError, LedgerWriter};
+
+use crate::relay::session::SessionKey;
+use crate::status::messages::StatusTouched;
+use crate::supervision::{ExitReason, Fatal, Life, Port};
+use messages::{GetLedger, LedgerError};
+use store::Work;
+
+/// The file's name in the home.
+pub const FILE_NAME: &str = "caduceus.db";
+
+/// How often it is looked whether the thread hangs or is gone; then nobody else would tell.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Answers for the ledger in the tree.
+#[derive(Debug)]
+pub struct LedgerActor {
+    writer: LedgerWriter,
+    life: Life,
+    status: Port<StatusTouched>,
+    /// The trouble that the status was last told of.
+    trouble: Option<String>,
+}
+
+impl LedgerActor {
+    /// An incarnation that adopts `writer`.
+    #[must_use]
+    pub fn new(writer: LedgerWriter, life: Life, status: Port<StatusTouched>) -> Self {
+        Self { writer, life, status, trouble: None }
+    }
+
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let trouble = self.writer.view().trouble;
+        if trouble != self.trouble {
+            self.trouble = trouble;
+            touch(&self.status);
+        }
+        if self.writer.is_lost() {
+            let detail = "the thread that writes the ledger has ended".to_owned();
+            self.life.end_with(ExitReason::Fatal(Fatal { code: "ledger_lost", detail }));
+            ctx.stop();
+        }
+    }
+}
+
+impl Actor for LedgerActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let status = self.status.clone();
+        self.writer.adopt(self.life.generation(), move || touch(&status));
+        ctx.run_interval(LOOK, Self::look);
+        self.life.ready();
+    }
+}
+
+impl<M> Handler<M> for LedgerActor
+where
+    M: Work + Message<Result = Result<<M as Work>::Answer, LedgerError>>,
+{
+    type Result = ResponseFuture<Result<M::Answer, LedgerError>>;
+
+    fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.writer.ask(message))
+    }
+}
+
+impl Handler<GetLedger> for LedgerActor {
+    type Result = MessageResult<GetLedger>;
+
+    fn handle(&mut self, _: GetLedger, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.writer.view())
+    }
+}
+
+fn touch(status: &Port<StatusTouched>) {
+    if let Err(error) = status.tell(StatusTouched) {
+        tracing::debug!(%error, "the status was not told of the ledger");
+    }
+}
+
+/// A session as it stands in the file. Its parts are its identity, so all of them do.
+fn session_text(session: &SessionKey) -> String {
+    // Six strings in a struct: there is nothing that could fail.
+    serde_json::to_string(session).unwrap_or_default()
+}

@@ -75,7 +75,9 @@ fn appended(text: &str, name: &str, written: &str) -> Zeroizing<String> {
 /// One allocation of the right size: a string that grows leaves copies of the secret behind.
 fn join(parts: &[&str]) -> Zeroizing<String> {
     let mut joined = Zeroizing::new(String::with_capacity(parts.iter().map(|part| part.len()).sum()));
-    parts.iter().for_each(|part| joined.push_str(part));
+    for part in parts {
+        joined.push_str(part);
+    }
     joined
 }
 

@@ -231,7 +231,12 @@ impl Handler<SendAction> for RelayActor {
         };
         let request_id = Uuid::new_v4().simple().to_string();
         let (platform, bot_id) = self.address(&message.target);
-        let frame = ToConnector::Outbound { request_id: request_id.clone(), action: message.action, platform, bot_id };
+        let frame = ToConnector::Outbound {
+            request_id: request_id.clone(),
+            action: Box::new(message.action),
+            platform,
+            bot_id,
+        };
         let (ticket, answer) = self.waiting.admit(request_id, self.timings.result);
         match connection.send(frame.to_line(), ticket) {
             Ok(()) => {

@@ -111,7 +111,7 @@ pub enum ToConnector {
         #[serde(rename = "requestId")]
         request_id: String,
         /// What to do.
-        action: Action,
+        action: Box<Action>,
         /// The platform, where several are fronted.
         #[serde(skip_serializing_if = "Option::is_none")]
         platform: Option<String>,
@@ -223,7 +223,7 @@ impl ToConnector {
             }
             "outbound" => {
                 let line = line.of_type("outbound");
-                let action = Action::parse(&line.value("action")?)?;
+                let action = Box::new(Action::parse(&line.value("action")?)?);
                 let (platform, bot_id) = (line.text("platform")?, line.text("botId")?);
                 Self::Outbound { request_id: line.required("requestId")?, action, platform, bot_id }
             }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::action::{Action, ActionResult};
 use super::descriptor::Descriptor;
@@ -39,6 +40,20 @@ pub struct Target {
     pub user_id: Option<String>,
     /// The thread, if any.
     pub thread_id: Option<String>,
+}
+
+impl Target {
+    /// What the connector needs to find the tenant: the scope, or the author of a direct message; and the thread.
+    #[must_use]
+    pub fn metadata(&self) -> Map<String, Value> {
+        let tenant = match (&self.scope_id, &self.user_id) {
+            (Some(scope), _) => Some(("scope_id", scope)),
+            (None, Some(user)) => Some(("user_id", user)),
+            (None, None) => None,
+        };
+        let thread = self.thread_id.as_ref().map(|thread| ("thread_id", thread));
+        tenant.into_iter().chain(thread).map(|(name, id)| (name.to_owned(), Value::from(id.as_str()))).collect()
+    }
 }
 
 /// Sends one action and waits for the connector's result. Always answered: a link that is down answers

@@ -25,3 +25,5 @@ pub mod token;
 pub mod url;
 mod waiting;
 mod writer;
+
+pub use waiting::NOT_CONNECTED;

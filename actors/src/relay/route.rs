@@ -77,6 +77,11 @@ impl Routes {
         (Self(routes), warnings)
     }
 
+    /// All of them, most specific first.
+    pub fn iter(&self) -> impl Iterator<Item = &Route> {
+        self.0.iter()
+    }
+
     /// The most specific route that matches `source`.
     #[must_use]
     pub fn find(&self, source: &Source) -> Option<&Route> {

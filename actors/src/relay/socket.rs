@@ -201,36 +201,47 @@ async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiv
         end = reader.read() => end,
         error = writer.write() => End::Lost(Loss::Other(format!("writing failed: {error}"))),
     };
-    let code = match end {
-        End::Asked(CloseWith::Away) => Some(CloseCode::Away),
-        End::Asked(CloseWith::TooBig) => Some(CloseCode::Size),
+    // Whoever waits for a queued frame is told before the farewell, which takes its time.
+    let polite = match end {
+        End::Asked(CloseWith::Away) => Some((CloseCode::Away, Peer::Open)),
+        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, Peer::Open)),
         End::Lost(loss) => {
-            let code = (loss == Loss::TooBig).then_some(CloseCode::Size);
+            let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, Peer::Open));
             reader.tell(News::Ended(loss)).await;
-            code
+            polite
         }
         End::ByPeer(loss) => {
             reader.tell(News::Ended(loss)).await;
-            Some(CloseCode::Normal)
+            Some((CloseCode::Normal, Peer::Closed))
         }
     };
-    // Whoever waits for a queued frame has been told by now.
-    if let Some(code) = code {
-        let _ = tokio::time::timeout(limit, farewell(reader.stream, writer.sink, code)).await;
+    if let Some((code, peer)) = polite {
+        // Whatever comes of it, the socket is closed.
+        let _ = tokio::time::timeout(limit, farewell(reader.stream, writer.sink, code, peer)).await;
     }
 }
 
-/// Sends a close frame and reads until the peer has closed as well: closing over unread data would wipe the frame out.
+/// Whether the peer has sent its close frame.
+#[derive(PartialEq, Eq)]
+enum Peer {
+    Open,
+    Closed,
+}
+
+/// Sends a close frame and reads on until the peer has closed as well: closing over unread data would wipe the frame out.
 async fn farewell(
     stream: SplitStream<Socket>,
     mut sink: SplitSink<Socket, Message>,
     code: CloseCode,
+    peer: Peer,
 ) -> Result<(), ProtocolError> {
     sink.send(Message::Close(Some(CloseReason { code, description: None }))).await?;
     let Ok(socket) = sink.reunite(stream) else { return Ok(()) };
-    let mut io = socket.into_parts().io;
-    let mut rest = vec![0; 16 * 1024];
-    while io.read(&mut rest).await? > 0 {}
+    if peer == Peer::Open {
+        let mut io = socket.into_parts().io;
+        let mut rest = vec![0; 16 * 1024];
+        while io.read(&mut rest).await? > 0 {}
+    }
     Ok(())
 }
 

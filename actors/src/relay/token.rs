@@ -65,7 +65,9 @@ pub(super) fn signed_by(signature: &[u8], keys: &[SecretString], parts: &[&[u8]]
 pub(super) fn mac(key: &SecretString, parts: &[&[u8]]) -> Hmac<Sha256> {
     let key = key.expose_secret().as_bytes();
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes a key of any length");
-    parts.iter().for_each(|part| mac.update(part));
+    for part in parts {
+        mac.update(part);
+    }
     mac
 }
 

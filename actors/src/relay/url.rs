@@ -35,10 +35,11 @@ impl RelayUrl {
     /// Maps what is configured; see [`RelayUrl::dialable`].
     #[must_use]
     pub fn new(configured: &str) -> Self {
-        let trimmed = configured.trim().trim_end_matches('/');
-        let dial = rescheme(trimmed, "https://", "wss://", "http://", "ws://");
-        let base = rescheme(trimmed, "wss://", "https://", "ws://", "http://");
-        let dial = if dial.ends_with("/relay") { dial } else { format!("{dial}/relay") };
+        let configured = configured.trim();
+        let dial = rescheme(configured, "https://", "wss://", "http://", "ws://");
+        let base = rescheme(configured.trim_end_matches('/'), "wss://", "https://", "ws://", "http://");
+        let dial = dial.trim_end_matches('/');
+        let dial = if dial.ends_with("/relay") { dial.to_owned() } else { format!("{dial}/relay") };
         let base = base.strip_suffix("/relay").unwrap_or(&base).to_owned();
         Self { dial, base }
     }

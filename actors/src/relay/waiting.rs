@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use super::action::ActionResult;
 
 /// Answer while there is no link.
-pub(super) const NOT_CONNECTED: &str = "relay not connected";
+pub const NOT_CONNECTED: &str = "relay not connected";
 
 /// Answer when too many frames wait for the socket.
 pub(super) const QUEUE_FULL: &str = "relay queue full";

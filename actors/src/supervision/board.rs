@@ -6,7 +6,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
 use serde::Serialize;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -282,7 +282,9 @@ impl Cell {
 /// The time of day, to the millisecond: nobody reads more from a status.
 pub(super) fn wall_clock() -> Timestamp {
     let now = Timestamp::now();
-    now.round(jiff::Unit::Millisecond).unwrap_or(now)
+    // Not to the nearest, which may lie ahead.
+    let to_millis = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
+    now.round(to_millis).unwrap_or(now)
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

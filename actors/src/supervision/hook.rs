@@ -17,18 +17,14 @@ thread_local! {
 /// `redact` runs while its thread panics, so a panic in it aborts the process.
 pub fn install_panic_hook(redact: impl Fn(&str) -> String + Send + Sync + 'static) {
     std::panic::set_hook(Box::new(move |info| {
-        let text = redact(text_of(info));
+        // One line, whatever the text of an assertion looks like.
+        let text = redact(text_of(info)).lines().map(str::trim).collect::<Vec<_>>().join(" ");
         let location = info.location().map(ToString::to_string).unwrap_or_default();
-        match Life::current() {
-            Some(life) => tracing::error!(
-                actor = life.path(),
-                generation = life.generation(),
-                fenced = life.is_fenced(),
-                %location,
-                %text,
-                "actor panicked"
-            ),
-            None => tracing::error!(%location, %text, "thread panicked outside any actor"),
+        if let Some(life) = Life::current() {
+            let (actor, generation, fenced) = (life.path(), life.generation(), life.is_fenced());
+            tracing::error!(actor, generation, fenced, %location, %text, "actor panicked");
+        } else {
+            tracing::error!(%location, %text, "thread panicked outside any actor");
         }
         LAST_TEXT.set(Some(text));
     }));

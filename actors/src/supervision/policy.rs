@@ -34,9 +34,9 @@ impl Default for RestartPolicy {
     fn default() -> Self {
         Self {
             max_restarts: 5,
-            window: Duration::from_secs(60),
+            window: Duration::from_mins(1),
             backoff: Backoff { floor: Duration::from_millis(200), ceiling: Duration::from_secs(30) },
-            healthy_after: Duration::from_secs(60),
+            healthy_after: Duration::from_mins(1),
             when_spent: WhenSpent::Escalate,
         }
     }

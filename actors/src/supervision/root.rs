@@ -90,7 +90,16 @@ impl Root {
     /// Outside an actix `System`.
     #[must_use]
     pub fn start(spec: SupervisorSpec, options: RootOptions) -> RootHandle {
-        let mailbox = Mailbox::new();
+        Self::start_at(&Mailbox::new(), spec, options)
+    }
+
+    /// As [`Root::start`], with a mailbox for the root supervisor that its own children may already have ports into.
+    ///
+    /// # Panics
+    /// Outside an actix `System`.
+    #[must_use]
+    pub fn start_at(mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec, options: RootOptions) -> RootHandle {
+        let mailbox = mailbox.clone();
         let cell = Cell::root(Arc::clone(mailbox.gauge()));
         let board = Board::new(Arc::clone(&cell));
         let realm = Realm::new(options);

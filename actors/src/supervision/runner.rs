@@ -95,11 +95,11 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
     }
 
     fn be_born(&mut self) -> Result<(), ExitReason> {
-        let Stage::Unborn { birth, factory } = std::mem::replace(&mut self.stage, Stage::Gone) else { return Ok(()) };
+        let Stage::Unborn { birth, factory } = &self.stage else { return Ok(()) };
         let run = &self.run;
         let body = contain(&run.life, || {
             assert!(run.fault != Some(Fault::PanicInFactory), "injected: panic in the factory");
-            let actor = factory(&birth);
+            let actor = factory(birth);
             let mut ctx = Context::new();
             let reader = birth.mailbox().reader();
             ctx.spawn(Pump::new(reader, run.life.clone(), run.leash.clone(), run.pulse.clone(), run.beat_every));

@@ -108,7 +108,9 @@ fn replace(lane: &Lane, thread: u64, pulse: &Pulse, realm: &Realm, board: &Board
     // First fence, then replace: nothing of the old thread may act beside the new one.
     let stranded: Vec<Posting> =
         board.postings().into_iter().filter(|posting| posting.lane.same(lane) && posting.thread == thread).collect();
-    stranded.iter().for_each(|posting| posting.life.fence());
+    for posting in &stranded {
+        posting.life.fence();
+    }
     if leaked >= limit {
         return realm.end(RootEnd::TooManyWedged);
     }

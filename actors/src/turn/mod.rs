@@ -1,5 +1,17 @@
 //! The work that one inbound event causes, and the backends that do it.
 
+pub mod actor;
+mod delivery;
+mod driver;
+pub mod guard;
 pub mod id;
 pub mod messages;
+mod noise;
+mod outlet;
+mod process;
+mod reply;
 pub mod split;
+mod talk;
+mod verdict;
+
+pub use actor::{TurnActor, TurnPorts};

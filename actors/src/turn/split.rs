@@ -65,10 +65,8 @@ impl<'a> Part<'a> {
     fn fenced(rest: &'a str, open: Option<Open<'a>>, prefix: &str, budget: usize, unit: LenUnit) -> Option<Self> {
         let mut room = budget;
         loop {
-            let at = outside_fence_line(rest, open, break_of(rest, head(rest, room, unit)));
-            if at == 0 {
-                return None;
-            }
+            let fits = head(rest, room, unit);
+            let at = outside_fence_line(rest, open, break_of(rest, fits), fits)?;
             let after = state_after(&rest[..at], open);
             let (piece, next) = cut_at(rest, at, after.is_some());
             let Some(fence) = after else {
@@ -111,13 +109,23 @@ fn break_of(text: &str, fits: usize) -> usize {
     line.filter(late).or_else(|| word.filter(late)).or(line).or(word).unwrap_or(fits)
 }
 
-/// `at`, moved back where it would cut a fence's own line in two, or leave its opening line last.
-fn outside_fence_line(text: &str, open: Option<Open<'_>>, at: usize) -> usize {
+/// `at`, moved where it would cut a fence's own line in two, or leave its opening line last: before that line, else
+/// into the code. `None` if neither leaves anything before the cut.
+fn outside_fence_line(text: &str, open: Option<Open<'_>>, at: usize, fits: usize) -> Option<usize> {
     let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
     let line = text[start..].lines().next().unwrap_or_default();
     let in_two = start + line.len() > at;
-    let opens = || start > 0 && state_after(&text[..start], open).is_none();
-    if ticks_of(line).is_some() && (in_two || opens()) { start.saturating_sub(1) } else { at }
+    let opens = || state_after(&text[..start], open).is_none();
+    let moved = if ticks_of(line).is_none() || !(in_two || opens()) {
+        at
+    } else if !text[..start].trim().is_empty() {
+        start - 1
+    } else if in_two || text[at + 1..].lines().next().and_then(ticks_of).is_some() {
+        0
+    } else {
+        fits
+    };
+    (moved > 0).then_some(moved)
 }
 
 /// The two sides of a cut without the white space around it. Inside code only the line end at the cut goes.

@@ -1,8 +1,8 @@
 //! An actor that does what the test wants, and ways to wait for what must happen.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::prelude::*;
@@ -10,6 +10,7 @@ use caduceus_actors::supervision::{
     Backoff, Birth, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Life, Mailbox, Operate, Order, Port,
     RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent, install_panic_hook,
 };
+use tokio::sync::watch;
 
 /// Far above what any wait here takes on a loaded machine; only a broken library reaches it.
 pub(crate) const CEILING: Duration = Duration::from_secs(20);
@@ -50,17 +51,24 @@ pub(crate) struct BlockThenTell {
 #[rtype(result = "()")]
 pub(crate) struct Note(pub(crate) String);
 
-/// What happened, in order.
+/// What happened, in order: `+id` started, `-id` stopped politely, `~id` dropped.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Diary(Arc<Mutex<Vec<String>>>);
+pub(crate) struct Diary(Arc<watch::Sender<Vec<String>>>);
 
 impl Diary {
     pub(crate) fn write(&self, line: impl Into<String>) {
-        self.0.lock().unwrap().push(line.into());
+        self.0.send_modify(|lines| lines.push(line.into()));
     }
 
-    pub(crate) fn lines(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+    /// The lines that begin with one of these marks.
+    pub(crate) fn lines(&self, marks: &str) -> Vec<String> {
+        self.0.borrow().iter().filter(|line| line.starts_with(|mark| marks.contains(mark))).cloned().collect()
+    }
+
+    pub(crate) async fn until(&self, line: &str) {
+        let mut lines = self.0.subscribe();
+        let seen = lines.wait_for(|lines| lines.iter().any(|known| known == line));
+        within(line, seen).await.expect("the diary outlives the wait");
     }
 }
 
@@ -82,6 +90,12 @@ impl Actor for Probe {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         self.diary.write(format!("-{}", self.id));
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.diary.write(format!("~{}", self.id));
     }
 }
 
@@ -180,9 +194,10 @@ impl Subject {
 pub(crate) fn generous() -> RestartPolicy {
     RestartPolicy {
         max_restarts: 1_000_000,
-        window: Duration::from_secs(60),
-        backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1)).unwrap(),
-        healthy_after: Duration::from_secs(60),
+        window: Duration::from_mins(1),
+        backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1))
+            .expect("the floor is below the ceiling"),
+        healthy_after: Duration::from_mins(1),
         when_spent: WhenSpent::Escalate,
     }
 }
@@ -192,21 +207,36 @@ pub(crate) fn once(when_spent: WhenSpent) -> RestartPolicy {
     RestartPolicy { max_restarts: 1, when_spent, ..generous() }
 }
 
+/// Faults allowed; a busy machine is never taken for a hung one.
 pub(crate) fn options() -> RootOptions {
-    RootOptions { wedge_after: WEDGE_AFTER, faults_allowed: true, ..RootOptions::default() }
+    RootOptions { faults_allowed: true, wedge_after: CEILING, ..RootOptions::default() }
+}
+
+/// As [`options`], with hangs found soon.
+pub(crate) fn watchful() -> RootOptions {
+    RootOptions { wedge_after: WEDGE_AFTER, ..options() }
 }
 
 /// A tree of one supervisor with these children.
 pub(crate) fn tree(strategy: Strategy, children: impl IntoIterator<Item = ChildSpec>) -> RootHandle {
     hook();
-    let spec = children.into_iter().fold(SupervisorSpec::new(strategy), SupervisorSpec::child);
-    Root::start(spec, options())
+    Root::start(supervisor(strategy, children), options())
+}
+
+pub(crate) fn supervisor(strategy: Strategy, children: impl IntoIterator<Item = ChildSpec>) -> SupervisorSpec {
+    children.into_iter().fold(SupervisorSpec::new(strategy), SupervisorSpec::child)
 }
 
 /// The hook of this test binary, with a redactor that knows one secret.
 pub(crate) fn hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
-    ONCE.call_once(|| install_panic_hook(|text| text.replace("hunter2", "[redacted]")));
+    ONCE.call_once(|| {
+        install_panic_hook(|text| {
+            // Nobody listens to tracing here, and a failed assertion is a panic, too.
+            eprintln!("{text}");
+            text.replace("hunter2", "[redacted]")
+        });
+    });
 }
 
 /// Waits under the ceiling; `what` names what never came.
@@ -228,29 +258,33 @@ pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNo
             changes.changed().await.expect("the board outlives the test");
         }
     };
-    match actix::clock::timeout(CEILING, seen).await {
-        Ok(tree) => tree,
-        Err(_) => panic!("never came: {what}; the tree is {:#?}", board.snapshot()),
-    }
+    let seen = actix::clock::timeout(CEILING, seen).await;
+    seen.unwrap_or_else(|_| panic!("never came: {what}; the tree is {:#?}", board.snapshot()))
 }
 
-/// Waits until the child at `path` is in this state.
+/// Waits until the child at `path` is as wanted.
+pub(crate) async fn until_node(
+    root: &RootHandle,
+    path: &str,
+    what: &str,
+    wanted: impl Fn(&TreeNode) -> bool,
+) -> TreeNode {
+    let tree = until(root, &format!("{path} {what}"), |tree| tree.find(path).is_some_and(&wanted)).await;
+    tree.find(path).expect("it was just found").clone()
+}
+
 pub(crate) async fn until_state(root: &RootHandle, path: &str, state: ChildState) -> TreeNode {
-    let tree = until(root, &format!("{path} {state:?}"), |tree| at(tree, path).is_some_and(|node| node.state == state));
-    at(&tree.await, path).unwrap().clone()
+    until_node(root, path, &format!("{state:?}"), |node| node.state == state).await
 }
 
-/// Waits until the child at `path` runs in at least this generation.
+/// Waits until the child runs in at least this generation.
 pub(crate) async fn until_generation(root: &RootHandle, path: &str, generation: u64) -> TreeNode {
-    let what = format!("generation {generation} of {path}");
-    let wanted = |tree: &TreeNode| {
-        at(tree, path).is_some_and(|node| node.generation >= generation && node.state == ChildState::Running)
-    };
-    at(&until(root, &what, wanted).await, path).unwrap().clone()
+    let wanted = |node: &TreeNode| node.generation >= generation && node.state == ChildState::Running;
+    until_node(root, path, &format!("generation {generation}"), wanted).await
 }
 
-pub(crate) fn at<'t>(tree: &'t TreeNode, path: &str) -> Option<&'t TreeNode> {
-    tree.find(path)
+pub(crate) fn last_word(node: &TreeNode) -> &str {
+    node.last_exit.as_ref().map_or("", |last| &last.word)
 }
 
 pub(crate) async fn operate(root: &RootHandle, path: &str, order: Order) {

@@ -58,6 +58,11 @@ fn a_fence_is_not_opened_to_hold_nothing() {
 }
 
 #[test]
+fn code_in_one_long_word_is_cut_rather_than_left_out_of_its_fence() {
+    assert_eq!(parts("\n```\nabcdefghijkl\n```", 14), ["\n```\nabcde\n```", "```\nfghijk\n```", "```\nl\n```"]);
+}
+
+#[test]
 fn code_keeps_its_indentation_across_a_cut() {
     let text = "```\nif a:\n    b()\n    c()\n```";
     assert_eq!(parts(text, 21), ["```\nif a:\n    b()\n```", "```\n    c()\n```"]);
@@ -110,7 +115,7 @@ proptest! {
     fn a_tiny_limit_ends_too_and_loses_no_letter(text in reply(), limit in 0_usize..40, unit in units()) {
         let parts = split(&text, limit, unit);
         prop_assert!(parts.iter().all(|part| unit.len(part) <= limit.max(2)));
-        let letters = |text: &str| text.chars().filter(|c| c.is_ascii_lowercase()).count();
+        let letters = |text: &str| text.chars().filter(char::is_ascii_lowercase).count();
         prop_assert!(parts.iter().map(|part| letters(part)).sum::<usize>() >= letters(&text));
     }
 

@@ -3,21 +3,22 @@
 //! Children start in order, each once those before it are ready, and stop in reverse, one at a time. A *roll* is
 //! the stop and start of several children because one of them fell; exits of its members do not count.
 
+mod words; // What goes in and what comes out.
+
 use std::time::{Duration, Instant};
 
-use super::exit::ExitReason;
-use super::messages::Order;
-use super::policy::{Budget, RestartPolicy, Verdict, WhenSpent};
-use super::spec::{Restart, Strategy};
+use crate::supervision::exit::ExitReason;
+use crate::supervision::messages::Order;
+use crate::supervision::policy::{Budget, Verdict, WhenSpent};
+use crate::supervision::spec::{Restart, Strategy};
+
+pub(in crate::supervision) use words::{Event, Key, Spent, State, Step, Terms, Then, Timer};
 
 /// How long a killed child may take to be dropped before it counts as gone: its thread may be busy with another.
 const KILL_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Names a child within one supervisor's life; ids may be taken again, keys are not.
-pub(super) type Key = u64;
-
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(in crate::supervision) struct Plan {
     strategy: Strategy,
     children: Vec<Child>,
     closing: Option<Closing>,
@@ -27,95 +28,6 @@ pub(super) struct Plan {
     steps: Vec<Step>,
 }
 
-/// How the plan is to keep one child.
-#[derive(Debug)]
-pub(super) struct Terms {
-    pub(super) id: String,
-    pub(super) restart: Restart,
-    pub(super) policy: RestartPolicy,
-    pub(super) grace: Option<Duration>,
-    /// How long it may take to become ready.
-    pub(super) ready_within: Option<Duration>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Event {
-    /// The supervisor itself has started.
-    Start,
-    /// A child was added while the supervisor runs.
-    Added,
-    Ready {
-        run: u64,
-    },
-    Ended {
-        run: u64,
-        reason: ExitReason,
-    },
-    Due(Timer),
-    Order {
-        key: Key,
-        order: Order,
-    },
-    /// Stop it and forget it.
-    Remove {
-        key: Key,
-    },
-    /// The supervisor itself is asked to stop.
-    Shutdown,
-}
-
-/// A timer that has run out; each carries the run that it was set for, and is void once that is over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Timer {
-    Backoff(u64),
-    Grace(u64),
-    Kill(u64),
-    Late(u64),
-}
-
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Step {
-    Launch {
-        key: Key,
-        run: u64,
-    },
-    Stop {
-        key: Key,
-    },
-    Kill {
-        key: Key,
-    },
-    /// It does not even drop: fence it and go on.
-    Abandon {
-        key: Key,
-    },
-    /// Replaces the child's timer.
-    Wait {
-        key: Key,
-        length: Duration,
-        timer: Timer,
-    },
-    /// Nobody will answer what waits in its mailbox.
-    Drain {
-        key: Key,
-    },
-    Forget {
-        key: Key,
-    },
-    /// All children are down; end with this.
-    Finish {
-        reason: ExitReason,
-        spent: Option<Spent>,
-    },
-}
-
-/// The child whose spent budget brought its supervisor down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Spent {
-    pub(super) id: String,
-    pub(super) reason: ExitReason,
-}
-
 #[derive(Debug, Clone)]
 struct Closing {
     reason: ExitReason,
@@ -123,7 +35,7 @@ struct Closing {
 }
 
 #[derive(Debug)]
-pub(super) struct Child {
+pub(in crate::supervision) struct Child {
     key: Key,
     terms: Terms,
     budget: Budget,
@@ -140,36 +52,14 @@ pub(super) struct Child {
     changed: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
-    Queued,
-    Starting,
-    Running,
-    Stopping(Then),
-    Backoff,
-    /// Down until an operator says otherwise.
-    Down,
-    /// Parked.
-    Failed,
-}
-
-/// What follows a stop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
-    Up,
-    Down,
-    /// It was not ready in time, which counts as an error.
-    JudgeLate,
-}
-
 impl Plan {
-    pub(super) fn new(strategy: Strategy) -> Self {
+    pub(in crate::supervision) fn new(strategy: Strategy) -> Self {
         Self { strategy, children: Vec::new(), closing: None, finished: false, next: 0, steps: Vec::new() }
     }
 
     /// Adds a child at the end of the order; the next event starts it. One added before [`Event::Start`] waits for
     /// those before it.
-    pub(super) fn add(&mut self, terms: Terms) -> Key {
+    pub(in crate::supervision) fn add(&mut self, terms: Terms) -> Key {
         let key = self.number();
         let budget = Budget::new(terms.policy.clone());
         self.children.push(Child {
@@ -187,7 +77,7 @@ impl Plan {
         key
     }
 
-    pub(super) fn on(&mut self, event: Event, now: Instant, random: f64) -> Vec<Step> {
+    pub(in crate::supervision) fn on(&mut self, event: Event, now: Instant, random: f64) -> Vec<Step> {
         match event {
             Event::Start => self.children.iter_mut().for_each(|child| child.in_sequence = true),
             Event::Added => {}
@@ -216,25 +106,33 @@ impl Plan {
     }
 
     /// The child whose present incarnation is `run`.
-    pub(super) fn key_of(&self, run: u64) -> Option<Key> {
+    pub(in crate::supervision) fn key_of(&self, run: u64) -> Option<Key> {
         self.live(run).map(|at| self.children[at].key)
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    /// What the end of `run` means: a child that was stopped for being late ended in error, whatever it says itself.
+    pub(in crate::supervision) fn meaning(&self, run: u64, reason: ExitReason) -> ExitReason {
+        match self.live(run).map(|at| self.children[at].state) {
+            Some(State::Stopping(Then::JudgeLate)) => ExitReason::Error("it was not ready in time".to_owned()),
+            _ => reason,
+        }
+    }
+
+    pub(in crate::supervision) fn is_closing(&self) -> bool {
         self.closing.is_some()
     }
 
-    pub(super) fn is_finished(&self) -> bool {
+    pub(in crate::supervision) fn is_finished(&self) -> bool {
         self.finished
     }
 
     /// Whether the start in order is through.
-    pub(super) fn is_settled(&self) -> bool {
+    pub(in crate::supervision) fn is_settled(&self) -> bool {
         self.children.iter().all(|child| !child.in_sequence)
     }
 
     /// The children that have changed since the last call.
-    pub(super) fn changed(&mut self) -> impl Iterator<Item = &Child> {
+    pub(in crate::supervision) fn changed(&mut self) -> impl Iterator<Item = &Child> {
         self.children.iter_mut().filter_map(|child| std::mem::take(&mut child.changed).then_some(&*child))
     }
 
@@ -263,10 +161,6 @@ impl Plan {
                 child.turn(State::Queued);
             }
             (State::Stopping(Then::Up), _) if !matches!(reason, ExitReason::Fatal(_)) => child.turn(State::Queued),
-            (State::Stopping(Then::JudgeLate), _) => {
-                let late = ExitReason::Error("it was not ready in time".to_owned());
-                self.judge(at, late, ran_for, now, random);
-            }
             _ => self.judge(at, reason, ran_for, now, random),
         }
     }
@@ -390,10 +284,10 @@ impl Plan {
         if let Some(closing) = self.closing.clone() {
             return self.wind_down(closing);
         }
-        if let Some(at) = self.children.iter().rposition(|child| child.rolling) {
-            if !matches!(self.children[at].state, State::Stopping(_)) {
-                self.stop(at, Then::Up);
-            }
+        if let Some(at) = self.children.iter().rposition(|child| child.rolling)
+            && !matches!(self.children[at].state, State::Stopping(_))
+        {
+            self.stop(at, Then::Up);
         }
         let rolling = self.children.iter().any(|child| child.rolling);
         let waiting = self.children.iter().any(|child| child.in_sequence && child.state == State::Backoff);
@@ -478,20 +372,20 @@ impl Plan {
 }
 
 impl Child {
-    pub(super) fn key(&self) -> Key {
+    pub(in crate::supervision) fn key(&self) -> Key {
         self.key
     }
 
-    pub(super) fn state(&self) -> State {
+    pub(in crate::supervision) fn state(&self) -> State {
         self.state
     }
 
-    pub(super) fn budget(&self) -> &Budget {
+    pub(in crate::supervision) fn budget(&self) -> &Budget {
         &self.budget
     }
 
     /// When the backoff is over.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(in crate::supervision) fn due(&self) -> Option<Instant> {
         self.due
     }
 
@@ -502,12 +396,5 @@ impl Child {
     }
 }
 
-impl State {
-    fn is_live(self) -> bool {
-        matches!(self, Self::Starting | Self::Running | Self::Stopping(_))
-    }
-}
-
 #[cfg(test)]
-#[path = "plan_tests.rs"]
 mod tests;

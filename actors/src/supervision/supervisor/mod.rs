@@ -4,31 +4,29 @@
 //! operators; tells its own supervisor through its end, and the port for exits. A restart kills all its children,
 //! starts those of its spec afresh, and forgets dynamic ones.
 
+mod orders; // What operators and actors may ask.
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::fut::{ActorFutureExt, wrap_future};
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, ResponseFuture, Running, SpawnHandle, StreamHandler};
+use actix::{Actor, ActorContext, AsyncContext, Context, Running, SpawnHandle, StreamHandler};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-use super::board::{Cell, ChildState, Posting, wall_clock};
-use super::exit::ExitReason;
-use super::fault::Fault;
-use super::leash::Leash;
-use super::life::Life;
-use super::messages::{ChildExited, InjectFault, Operate, OperateError, Order, StartChild, StartChildError, StopChild};
-use super::plan::{Event, Key, Plan, Spent, State, Step, Terms, Timer};
-use super::policy::WhenSpent;
-use super::port::Port;
-use super::pulse::Pulse;
-use super::realm::Realm;
-use super::root::RootEnd;
-use super::runner::{News, Obituary, Run};
-use super::spec::{Birth, ChildSpec, Readiness, Restart, SupervisorSpec};
-
-/// How long a supervisor below may take to accept an order. It only notes it down, so this is generous.
-const ROUTE_PATIENCE: Duration = Duration::from_secs(2);
+use crate::supervision::board::{Cell, ChildState, Posting, wall_clock};
+use crate::supervision::exit::ExitReason;
+use crate::supervision::fault::Fault;
+use crate::supervision::leash::Leash;
+use crate::supervision::life::Life;
+use crate::supervision::messages::ChildExited;
+use crate::supervision::plan::{Event, Key, Plan, Spent, State, Step, Terms, Timer};
+use crate::supervision::port::Port;
+use crate::supervision::pulse::Pulse;
+use crate::supervision::realm::Realm;
+use crate::supervision::root::RootEnd;
+use crate::supervision::runner::{News, Obituary, Run};
+use crate::supervision::spec::{Birth, ChildSpec, Readiness, Restart, SupervisorSpec};
 
 /// Keeps its children running. Made by [`ChildSpec::supervisor`] or [`Root::start`](super::Root::start).
 pub struct Supervisor {
@@ -217,6 +215,7 @@ impl Supervisor {
 
     /// Writes on the board what has changed.
     fn publish(&mut self) {
+        let closing = self.plan.is_closing();
         for changed in self.plan.changed() {
             let Some(child) = self.children.get(&changed.key()) else { continue };
             let state = match changed.state() {
@@ -227,7 +226,7 @@ impl Supervisor {
                 State::Down => ChildState::Stopped,
                 State::Failed => ChildState::Failed,
             };
-            if state == ChildState::Failed && child.spec.policy.when_spent == WhenSpent::Park {
+            if state == ChildState::Failed && !closing {
                 tracing::error!(child = child.cell.path(), "child is parked until it is reset");
             }
             let (due, window) = (changed.due(), changed.budget().window());
@@ -245,41 +244,6 @@ impl Supervisor {
         if let Some(present) = self.children.get(&key).and_then(|child| child.present.as_ref()) {
             act(present);
         }
-    }
-
-    fn find(&self, id: &str) -> Result<Key, OperateError> {
-        let found = self.children.iter().find(|(_, child)| child.spec.id == id);
-        found.map(|(key, _)| *key).ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
-    }
-
-    /// The supervisor below that a path leads through, and the path from there; `None` if it ends here.
-    fn below<'p>(&self, path: &'p str) -> Result<Option<(&ChildSpec, &'p str)>, OperateError> {
-        let Some((head, rest)) = path.split_once('/') else { return Ok(None) };
-        let spec = &self.children[&self.find(head)?].spec;
-        if spec.branch.is_some() { Ok(Some((spec, rest))) } else { Err(OperateError::NoSuchChild(path.to_owned())) }
-    }
-
-    fn operate(&mut self, id: &str, order: Order, ctx: &mut Context<Self>) -> Result<(), OperateError> {
-        if self.plan.is_closing() {
-            return Err(OperateError::Closing);
-        }
-        let key = self.find(id)?;
-        tracing::info!(child = self.children[&key].cell.path(), ?order, "operator's order");
-        self.on(Event::Order { key, order }, ctx);
-        Ok(())
-    }
-
-    fn inject(&mut self, id: &str, fault: Fault, ctx: &mut Context<Self>) -> Result<(), OperateError> {
-        let key = self.find(id)?;
-        let Some(child) = self.children.get_mut(&key) else { return Err(OperateError::NoSuchChild(id.to_owned())) };
-        tracing::warn!(child = child.cell.path(), ?fault, "fault injected");
-        if fault.at_birth() {
-            child.fault = Some(fault);
-            return self.operate(id, Order::Restart, ctx);
-        }
-        let present = child.present.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
-        present.leash.inject(fault);
-        Ok(())
     }
 }
 
@@ -315,6 +279,7 @@ impl StreamHandler<News> for Supervisor {
             News::Ended { run, reason } => {
                 // What is told of a superseded run is void.
                 let Some(key) = self.plan.key_of(run) else { return };
+                let reason = self.plan.meaning(run, reason);
                 self.bid_farewell(key, reason.clone(), ctx);
                 self.on(Event::Ended { run, reason }, ctx);
             }
@@ -322,62 +287,6 @@ impl StreamHandler<News> for Supervisor {
     }
 
     fn finished(&mut self, _: &mut Self::Context) {}
-}
-
-impl Handler<StartChild> for Supervisor {
-    type Result = Result<(), StartChildError>;
-
-    fn handle(&mut self, StartChild(spec): StartChild, ctx: &mut Self::Context) -> Self::Result {
-        if self.plan.is_closing() {
-            return Err(StartChildError::Closing);
-        }
-        if self.find(&spec.id).is_ok() {
-            return Err(StartChildError::Taken(spec.id));
-        }
-        self.adopt(spec);
-        self.on(Event::Added, ctx);
-        Ok(())
-    }
-}
-
-impl Handler<StopChild> for Supervisor {
-    type Result = Result<(), OperateError>;
-
-    fn handle(&mut self, StopChild { id }: StopChild, ctx: &mut Self::Context) -> Self::Result {
-        if self.plan.is_closing() {
-            return Err(OperateError::Closing);
-        }
-        let key = self.find(&id)?;
-        self.on(Event::Remove { key }, ctx);
-        Ok(())
-    }
-}
-
-impl Handler<Operate> for Supervisor {
-    type Result = ResponseFuture<Result<(), OperateError>>;
-
-    fn handle(&mut self, Operate { path, order }: Operate, ctx: &mut Self::Context) -> Self::Result {
-        let answer = match self.below(&path) {
-            Ok(Some((spec, rest))) => return forward(spec, Operate { path: rest.to_owned(), order }),
-            Ok(None) => self.operate(&path, order, ctx),
-            Err(error) => Err(error),
-        };
-        Box::pin(std::future::ready(answer))
-    }
-}
-
-impl Handler<InjectFault> for Supervisor {
-    type Result = ResponseFuture<Result<(), OperateError>>;
-
-    fn handle(&mut self, InjectFault { path, fault }: InjectFault, ctx: &mut Self::Context) -> Self::Result {
-        let answer = match self.below(&path) {
-            _ if !self.realm.options().faults_allowed => Err(OperateError::FaultsRefused),
-            Ok(Some((spec, rest))) => return forward(spec, InjectFault { path: rest.to_owned(), fault }),
-            Ok(None) => self.inject(&path, fault, ctx),
-            Err(error) => Err(error),
-        };
-        Box::pin(std::future::ready(answer))
-    }
 }
 
 impl Drop for Supervisor {
@@ -394,17 +303,4 @@ impl Drop for Supervisor {
             });
         }
     }
-}
-
-/// Passes a question on to the supervisor that is its next station.
-fn forward<M>(spec: &ChildSpec, message: M) -> ResponseFuture<Result<(), OperateError>>
-where
-    Supervisor: Handler<M>,
-    M: actix::Message<Result = Result<(), OperateError>> + Send + 'static,
-{
-    let Some(branch) = &spec.branch else {
-        return Box::pin(std::future::ready(Err(OperateError::NoSuchChild(spec.id.clone()))));
-    };
-    let (id, answer) = (spec.id.clone(), branch.port::<M>().ask(message, ROUTE_PATIENCE));
-    Box::pin(async move { answer.await.unwrap_or_else(|source| Err(OperateError::Unreachable { id, source })) })
 }

@@ -1,0 +1,193 @@
+//! What an event asks for: under which profile, in which session, and whether it is for the gateway itself.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::messages::Inbound;
+use crate::ledger::messages::{InboundId, InboundRow};
+use crate::profile::name::ProfileName;
+use crate::relay::descriptor::Descriptor;
+use crate::relay::event::InboundEvent;
+use crate::relay::messages::Target;
+use crate::relay::route::Routes;
+use crate::relay::session::{SessionKey, SessionRules};
+
+/// An event on the dispatcher's books.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) profile: ProfileName,
+    pub(super) session: SessionKey,
+    pub(super) target: Target,
+    pub(super) event: Arc<InboundEvent>,
+    pub(super) raw_event: Arc<Value>,
+    /// `None` for an event from the ledger: the link is asked when it is up.
+    pub(super) descriptor: Option<Descriptor>,
+    /// Attempts already made.
+    pub(super) attempts: u32,
+}
+
+/// A command that the gateway itself answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    /// Stop the running turn of this session.
+    Stop,
+    /// Say how things are.
+    Status,
+    /// Run again what a restart cut off.
+    Retry,
+}
+
+/// Who may be served, and how sessions are told apart.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// Whether named profiles are served; if not, what an event says of a profile is ignored.
+    pub multiplex: bool,
+    /// The profile of a link that is nobody's own.
+    pub default: ProfileName,
+    /// The profiles that are served.
+    pub served: BTreeSet<ProfileName>,
+    /// Which profile an event runs under when it does not say.
+    pub routes: Routes,
+    /// How session keys are made.
+    pub sessions: SessionRules,
+}
+
+impl Rules {
+    /// The profile of an event: its own word, else the routes, else the default. `Err` holds the name that is not served.
+    pub(super) fn profile(&self, inbound: &Inbound) -> Result<ProfileName, String> {
+        if let Some(owner) = &inbound.owner {
+            return Ok(owner.clone());
+        }
+        if !self.multiplex {
+            return Ok(self.default.clone());
+        }
+        let source = &inbound.event.source;
+        let named = source.profile.as_deref().map(str::trim).filter(|name| !name.is_empty());
+        let profile = match named {
+            Some(name) => ProfileName::parse(&name.to_lowercase()).map_err(|_| name.to_owned())?,
+            None => self.routes.find(source).map_or_else(|| self.default.clone(), |route| route.profile.clone()),
+        };
+        if self.served.contains(&profile) { Ok(profile) } else { Err(profile.to_string()) }
+    }
+
+    /// The books' entry for an event that runs under `profile`.
+    pub(super) fn job(&self, inbound: &Inbound, profile: ProfileName) -> Job {
+        let source = &inbound.event.source;
+        let target = Target {
+            link: inbound.link.clone(),
+            platform: source.platform.clone(),
+            bot_id: inbound.bot_id.clone(),
+            chat_id: source.chat_id.clone(),
+            scope_id: source.scope_id.clone(),
+            user_id: source.user_id.clone(),
+            thread_id: source.thread_id.clone(),
+        };
+        Job {
+            session: SessionKey::new(source, &profile, self.sessions),
+            profile,
+            target,
+            event: Arc::clone(&inbound.event),
+            raw_event: Arc::clone(&inbound.raw_event),
+            descriptor: Some(inbound.descriptor.clone()),
+            attempts: 0,
+        }
+    }
+}
+
+impl Job {
+    /// The books' entry for a row of the ledger; `None` if its event no longer reads.
+    pub(super) fn from_row(row: InboundRow) -> Option<(InboundId, Self)> {
+        let raw: Value = serde_json::from_str(&row.event).ok()?;
+        let event = InboundEvent::parse(&raw).ok()?;
+        let job = Self {
+            profile: row.profile,
+            session: row.session,
+            target: row.target,
+            event: Arc::new(event),
+            raw_event: Arc::new(raw),
+            descriptor: None,
+            attempts: row.attempts,
+        };
+        Some((row.id, job))
+    }
+}
+
+impl Command {
+    /// The command that a message is, if it is one of ours. Other commands go to the agent.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        // In a group some platforms write the bot's name behind it: `/stop@bot`.
+        match text.trim().split('@').next()? {
+            "/stop" => Some(Self::Stop),
+            "/status" => Some(Self::Status),
+            "/retry" => Some(Self::Retry),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::relay::messages::LinkId;
+
+    fn inbound(profile: Option<&str>) -> Inbound {
+        let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});
+        Inbound {
+            link: LinkId::process(),
+            bot_id: None,
+            owner: None,
+            buffer_id: None,
+            digest: [0; 32],
+            event: Arc::new(InboundEvent::parse(&raw).unwrap()),
+            raw_event: Arc::new(raw),
+            descriptor: Descriptor::default(),
+        }
+    }
+
+    fn rules(multiplex: bool) -> Rules {
+        let served = ["default", "work"].map(|name| ProfileName::parse(name).unwrap());
+        Rules {
+            multiplex,
+            default: ProfileName::default_profile(),
+            served: served.into(),
+            routes: Routes::default(),
+            sessions: SessionRules::default(),
+        }
+    }
+
+    #[test]
+    fn an_event_runs_under_the_profile_it_names() {
+        assert_eq!(rules(true).profile(&inbound(Some(" Work "))).unwrap().as_str(), "work");
+        assert!(rules(true).profile(&inbound(None)).unwrap().is_default());
+    }
+
+    #[test]
+    fn an_unserved_profile_is_refused_and_never_run_under_another() {
+        assert_eq!(rules(true).profile(&inbound(Some("ghost"))), Err("ghost".to_owned()));
+        assert_eq!(rules(true).profile(&inbound(Some("../x"))), Err("../x".to_owned()));
+    }
+
+    #[test]
+    fn a_gateway_with_one_profile_ignores_what_the_event_says() {
+        assert!(rules(false).profile(&inbound(Some("ghost"))).unwrap().is_default());
+    }
+
+    #[test]
+    fn the_owner_of_a_link_runs_all_that_comes_over_it() {
+        let work = ProfileName::parse("work").unwrap();
+        let inbound = Inbound { owner: Some(work.clone()), ..inbound(Some("default")) };
+        assert_eq!(rules(true).profile(&inbound), Ok(work));
+    }
+
+    #[test]
+    fn only_our_own_commands_are_ours() {
+        assert_eq!(Command::parse(" /stop "), Some(Command::Stop));
+        assert_eq!(Command::parse("/stop@gateway_bot"), Some(Command::Stop));
+        assert_eq!(Command::parse("/stopping"), None);
+        assert_eq!(Command::parse("please /stop"), None);
+    }
+}

@@ -1,0 +1,131 @@
+//! What the gateway itself says in a chat, and how often.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::relay::messages::Target;
+
+/// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
+const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
+
+/// Something that the gateway itself says.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Notice {
+    /// A drain is on.
+    Maintenance,
+    /// The event names a profile that is not served.
+    UnservedProfile,
+    /// Too much waits in the session.
+    QueueFull,
+    /// The session is busy and does not queue.
+    Busy,
+    /// The turn could not be started or broke down.
+    TurnBroke,
+    /// A restart cut the turn off.
+    Interrupted,
+    /// `/stop` found a turn.
+    Stopped,
+    /// `/stop` found none.
+    NothingToStop,
+    /// `/retry` found nothing.
+    NothingToRetry,
+    /// `/status`.
+    Status {
+        /// Whether this session has a turn running.
+        running: bool,
+        /// Turns running over all.
+        turns: usize,
+        /// A drain is on.
+        draining: bool,
+    },
+}
+
+impl Notice {
+    /// As the chat reads it.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Maintenance => {
+                "The agent is in maintenance. Please send your message again in a little while.".into()
+            }
+            Self::UnservedProfile => "This gateway does not serve the profile this message is for.".into(),
+            Self::QueueFull => "Too many messages are waiting here; this one was not taken.".into(),
+            Self::Busy => "The agent is still busy with your last message; this one was not taken.".into(),
+            Self::TurnBroke => "Something went wrong inside the gateway, and this message was not answered.".into(),
+            Self::Interrupted => "A restart cut off the work on your last message. Send /retry to run it again.".into(),
+            Self::Stopped => "Stopped.".into(),
+            Self::NothingToStop => "There is nothing to stop here.".into(),
+            Self::NothingToRetry => "There is nothing to run again here.".into(),
+            Self::Status { running, turns, draining } => {
+                let here = if *running { "The agent is at work here" } else { "Nothing is running here" };
+                let gate = if *draining { "; new messages are refused for maintenance" } else { "" };
+                format!("{here}; {turns} running in all{gate}.")
+            }
+        }
+    }
+
+    /// Answers to what a person asked are given every time.
+    fn is_limited(&self) -> bool {
+        match self {
+            Self::Maintenance | Self::UnservedProfile | Self::QueueFull | Self::Busy => true,
+            Self::TurnBroke
+            | Self::Interrupted
+            | Self::Stopped
+            | Self::NothingToStop
+            | Self::NothingToRetry
+            | Self::Status { .. } => false,
+        }
+    }
+}
+
+/// Remembers what was said where.
+#[derive(Debug, Default)]
+pub(super) struct NoticeLimit(HashMap<(Notice, Target), Instant>);
+
+impl NoticeLimit {
+    /// Whether `notice` may be given in the chat of `target` now.
+    pub(super) fn allows(&mut self, notice: &Notice, target: &Target, now: Instant) -> bool {
+        if !notice.is_limited() {
+            return true;
+        }
+        self.0.retain(|_, said| now.saturating_duration_since(*said) < NOTICE_INTERVAL);
+        let key = (notice.clone(), target.clone());
+        if self.0.contains_key(&key) {
+            return false;
+        }
+        self.0.insert(key, now);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::relay::messages::LinkId;
+
+    fn chat(id: &str) -> Target {
+        Target {
+            link: LinkId::process(),
+            platform: "discord".into(),
+            bot_id: None,
+            chat_id: id.into(),
+            scope_id: None,
+            user_id: None,
+            thread_id: None,
+        }
+    }
+
+    #[test]
+    fn a_chat_gets_one_maintenance_notice_a_minute() {
+        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
+        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now));
+        assert!(!limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(59)));
+        assert!(limit.allows(&Notice::Maintenance, &chat("b"), now));
+        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(60)));
+    }
+
+    #[test]
+    fn an_answer_to_a_command_is_given_every_time() {
+        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
+        assert!(limit.allows(&Notice::Stopped, &chat("a"), now) && limit.allows(&Notice::Stopped, &chat("a"), now));
+    }
+}

@@ -1,0 +1,74 @@
+//! Whom the dispatcher may talk to.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::drain::messages::{ListTurns, RequestPermit};
+use crate::ledger::messages::{
+    AppendHistory, ListInbound, ListOutbound, LoadHistory, MarkInbound, MarkOutbound, RecordInbound, RecordOutbound,
+};
+use crate::relay::messages::{GetLink, LinkId, SendAction};
+use crate::status::messages::StatusTouched;
+use crate::supervision::{ChildSpec, Port, StartChild};
+use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
+
+/// How long the ledger may take; a commit takes milliseconds, a full disk for ever.
+pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long the gate may take to answer, a restart of it included.
+pub(super) const GATE_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one action may take: the link itself answers within 30 s.
+pub(super) const SEND_PATIENCE: Duration = Duration::from_secs(45);
+
+/// Whom the dispatcher may talk to.
+#[derive(Clone)]
+pub struct DispatchPorts {
+    /// Writes an event down.
+    pub record_inbound: Port<RecordInbound>,
+    /// Moves an event on.
+    pub mark_inbound: Port<MarkInbound>,
+    /// Finds events again.
+    pub list_inbound: Port<ListInbound>,
+    /// Writes a notice down.
+    pub record_outbound: Port<RecordOutbound>,
+    /// Moves a reply on.
+    pub mark_outbound: Port<MarkOutbound>,
+    /// Finds replies again.
+    pub list_outbound: Port<ListOutbound>,
+    /// Adds to a conversation.
+    pub append_history: Port<AppendHistory>,
+    /// Reads a conversation.
+    pub load_history: Port<LoadHistory>,
+    /// Asks the gate.
+    pub permits: Port<RequestPermit>,
+    /// Asks the gate which turns run.
+    pub turns: Port<ListTurns>,
+    /// Starts a turn.
+    pub start: Port<StartChild>,
+    /// The links, by name.
+    pub links: BTreeMap<LinkId, LinkPorts>,
+    /// Something shown changed.
+    pub status: Port<StatusTouched>,
+}
+
+/// One link.
+#[derive(Clone)]
+pub struct LinkPorts {
+    /// Sends an action.
+    pub send: Port<SendAction>,
+    /// Asks how it is.
+    pub view: Port<GetLink>,
+}
+
+/// A turn that can be started, and the ways into it.
+pub struct TurnChild {
+    /// For the `Turns` supervisor.
+    pub spec: ChildSpec,
+    /// Stops it.
+    pub stop: Port<StopTurn>,
+    /// Hands it an event.
+    pub steer: Port<SteerTurn>,
+}
+
+/// Makes a turn out of an order; given by whoever wires the tree, so that the dispatcher knows turns by their messages only.
+pub type TurnMaker = Arc<dyn Fn(TurnOrder) -> TurnChild + Send + Sync>;

@@ -1,0 +1,178 @@
+//! What a dispatcher does when it comes up, and when a link does: the books from the ledger, and replies that never arrived.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tracing::{error, info, warn};
+
+use super::actor::DispatchActor;
+use super::event::Job;
+use super::notice::Notice;
+use super::outbox;
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
+use crate::drain::messages::{ListTurns, RunningTurn};
+use crate::ledger::messages::{InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState};
+use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
+use crate::settings::Interrupted;
+
+/// Pause before the ledger is asked again after it did not answer.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Rows asked for at once.
+const PAGE: usize = 10_000;
+/// Most times that one event is run, or one reply handed to a link.
+const MAX_ATTEMPTS: u32 = 3;
+/// Older replies are of no use to anyone.
+const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
+
+impl DispatchActor {
+    /// Writes the books anew. Until then no event is taken for new that is not.
+    pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
+        let found = read_books(self.ports.clone());
+        ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
+            Ok((rows, turns)) => {
+                actor.take_rows(rows, &turns, ctx);
+                actor.life.ready();
+                for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
+                    actor.catch_up(link, ctx);
+                }
+            }
+            Err(error) => {
+                warn!(%error, "the books cannot be read yet");
+                ctx.run_later(PAUSE, Self::rebuild);
+            }
+        }));
+    }
+
+    fn take_rows(&mut self, rows: Vec<InboundRow>, turns: &[RunningTurn], ctx: &mut Context<Self>) {
+        let (mut waiting, mut cut_off) = (0, 0);
+        for row in rows {
+            let (id, state, turn) = (row.id, row.state, row.turn);
+            let Some((id, job)) = Job::from_row(row) else {
+                error!(row = id.0, "an event in the ledger no longer reads; it is given up");
+                self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
+                continue;
+            };
+            let running = turns.iter().find(|running| Some(running.ticket.id) == turn);
+            match (state, running) {
+                (InboundState::Running, Some(running)) => {
+                    self.plan.adopted(running.ticket.id, id, &job.session);
+                    self.adopt(running.ticket.id, running.stop.clone());
+                    self.books.insert(id, job);
+                }
+                (InboundState::Running, None) => {
+                    cut_off += 1;
+                    self.cut_off(id, job, ctx);
+                }
+                _ => {
+                    waiting += 1;
+                    self.run_again(id, job, ctx);
+                }
+            }
+        }
+        if waiting + cut_off > 0 {
+            info!(waiting, cut_off, "events from before are taken up");
+        }
+    }
+
+    /// A turn that a crash cut off.
+    fn cut_off(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+        let mark = |state, note: &str| (state, Some(note.to_owned()));
+        let (state, note) = match self.settings.interrupted {
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
+            Interrupted::Rerun => mark(InboundState::Dead, "too many attempts"),
+            Interrupted::Ask => {
+                self.say(&job.target, Notice::Interrupted, ctx);
+                mark(InboundState::Interrupted, "restart")
+            }
+            Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
+        };
+        self.mark(id, state, None, note, ctx);
+    }
+
+    fn run_again(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+        let key = job.session.clone();
+        self.books.insert(id, job);
+        let steps = self.plan.restored(id, &key);
+        self.carry_out(steps, ctx);
+    }
+
+    /// Runs the last interrupted event of a session again.
+    pub(super) fn retry(&mut self, asked: Job, ctx: &mut Context<Self>) {
+        let question = ListInbound { states: vec![InboundState::Interrupted], after: None, limit: PAGE };
+        let rows = self.ports.list_inbound.ask(question, LEDGER_PATIENCE);
+        ctx.spawn(rows.into_actor(self).map(move |rows, actor, ctx| {
+            let rows = rows.ok().and_then(Result::ok).unwrap_or_default();
+            let last = rows.into_iter().rev().find(|row| row.session == asked.session);
+            match last.and_then(Job::from_row) {
+                Some((id, job)) => actor.run_again(id, job, ctx),
+                None => actor.say(&asked.target, Notice::NothingToRetry, ctx),
+            }
+        }));
+    }
+
+    /// Sends what waits for `link`, if it is up.
+    fn catch_up(&mut self, link: LinkId, ctx: &mut Context<Self>) {
+        let resent = resend_all(self.ports.clone(), link, self.settings.process_started_ms);
+        ctx.spawn(resent.into_actor(self));
+    }
+}
+
+impl Handler<LinkChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
+        if news.state == LinkState::Connected {
+            self.catch_up(news.link, ctx);
+        }
+        self.touch();
+    }
+}
+
+async fn read_books(ports: DispatchPorts) -> Result<(Vec<InboundRow>, Vec<RunningTurn>), String> {
+    let states = vec![InboundState::Received, InboundState::Running, InboundState::Held];
+    let mut rows: Vec<InboundRow> = Vec::new();
+    loop {
+        let after = rows.last().map(|row| row.id);
+        let question = ListInbound { states: states.clone(), after, limit: PAGE };
+        let page = ports.list_inbound.ask(question, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
+        let page = page.map_err(|error| error.to_string())?;
+        let last = page.len() < PAGE;
+        rows.extend(page);
+        if last {
+            break;
+        }
+    }
+    let turns = ports.turns.ask(ListTurns, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
+    Ok((rows, turns))
+}
+
+async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
+    let Some(way) = ports.links.get(&link) else { return };
+    let up = way.view.ask(GetLink, GATE_PATIENCE).await.is_ok_and(|view| view.state == LinkState::Connected);
+    if !up {
+        return;
+    }
+    let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
+    let question = ListOutbound { states, after: None, limit: PAGE };
+    let rows = match ports.list_outbound.ask(question, LEDGER_PATIENCE).await {
+        Ok(Ok(rows)) => rows,
+        Ok(Err(error)) => return warn!(%error, "replies that wait for the link cannot be read"),
+        Err(error) => return warn!(%error, "replies that wait for the link cannot be read"),
+    };
+    for row in rows.into_iter().filter(|row| row.target.link == link) {
+        // One that is being sent by this very process has its answer to come.
+        if row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms {
+            continue;
+        }
+        if is_given_up(&row) {
+            outbox::give_up(&ports, row.id).await;
+        } else {
+            outbox::resend(&ports, row).await;
+        }
+    }
+}
+
+fn is_given_up(row: &OutboundRow) -> bool {
+    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(row.recorded_at_ms);
+    row.attempts > MAX_ATTEMPTS || u128::try_from(age).is_ok_and(|age| age > MAX_REPLY_AGE.as_millis())
+}

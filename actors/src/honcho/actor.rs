@@ -1,0 +1,399 @@
+//! Keeps the grants of all profiles alive and answers their tokens.
+//!
+//! Owns what is known of each grant, the watch on the files and the timers; one [`Refresh`] at a time for a grant runs on a thread of its
+//! own. Told by the profiles (questions), HTTP (demands), file events; tells each profile its token and the
+//! status that something moved. Knows nothing of how a token is used. A restart loses the answer of an exchange in flight to whoever
+//! waited for it, not the exchange: its thread goes on under the lock, and the next incarnation takes the outcome from
+//! the file, or finds noted there that the token is in doubt.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use actix::fut;
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseActFuture,
+    Running, WrapFuture,
+};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::oneshot;
+use tracing::{debug, error, warn};
+
+use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
+use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
+use super::refresh::{Limits, Refresh, Report, unix_now_s};
+pub use super::survey::HonchoProfile;
+use super::survey::{Place, Sighting, survey};
+use super::watch::{GrantFileTouched, Watch};
+pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings};
+use crate::profile::messages::TokenChanged;
+use crate::profile::name::ProfileName;
+use crate::status::messages::StatusTouched;
+use crate::supervision::Life;
+
+/// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
+const TICK: Duration = Duration::from_secs(1);
+
+/// News from a refreshing thread: it has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RefreshDone {
+    place: Place,
+    job: Job,
+    report: Report,
+}
+
+/// Which refresh: of which incarnation, and which of its.
+type Job = (u64, u64);
+
+/// Keeps the grants.
+pub struct HonchoRefreshActor {
+    ports: HonchoPorts,
+    settings: HonchoSettings,
+    life: Life,
+    own: HonchoOwn,
+    /// Where each profile's grant stands, once looked.
+    places: BTreeMap<ProfileName, Place>,
+    grants: BTreeMap<Place, Entry>,
+    /// The token each profile was last told; a profile not in here has been told nothing.
+    told: BTreeMap<ProfileName, Option<SecretString>>,
+    /// Away while a look is under way.
+    watch: Option<Watch>,
+    /// A file event is on its way to us.
+    touched: Arc<AtomicBool>,
+    looked: bool,
+    look_again: bool,
+    /// Refreshes started and ended: a look that overlaps with one may have seen what is no longer true.
+    started: u64,
+    ended: u64,
+    /// Callers that came before the first look; woken by being dropped.
+    early: Vec<oneshot::Sender<()>>,
+    stopping: bool,
+}
+
+struct Entry {
+    plan: Plan,
+    job: Option<Job>,
+    /// Callers that wait for the refresh under way; woken by being dropped.
+    waiting: Vec<oneshot::Sender<()>>,
+}
+
+impl HonchoRefreshActor {
+    /// A keeper that begins with a look at the files.
+    #[must_use]
+    pub fn new(ports: HonchoPorts, settings: HonchoSettings, life: Life, own: HonchoOwn) -> Self {
+        Self {
+            ports,
+            settings,
+            life,
+            own,
+            places: BTreeMap::new(),
+            grants: BTreeMap::new(),
+            told: BTreeMap::new(),
+            watch: None,
+            touched: Arc::default(),
+            looked: false,
+            look_again: false,
+            started: 0,
+            ended: 0,
+            early: Vec::new(),
+            stopping: false,
+        }
+    }
+
+    fn waits(&self) -> Waits {
+        Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
+    }
+
+    fn entry(&mut self, profile: &ProfileName) -> Option<(Place, &mut Entry)> {
+        let place = self.places.get(profile)?.clone();
+        let entry = self.grants.get_mut(&place)?;
+        Some((place, entry))
+    }
+
+    /// Looks at the files, or once more if that is being done.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        let Some(mut watch) = self.watch.take() else {
+            self.look_again = true;
+            return;
+        };
+        self.look_again = false;
+        let profiles = self.settings.profiles.clone();
+        let careful = self.settings.limits.careful;
+        let (started, ended) = (self.started, self.ended);
+        let looking = tokio::task::spawn_blocking(move || {
+            let sightings = survey(&profiles, careful, &mut watch);
+            (watch, sightings)
+        });
+        ctx.spawn(looking.into_actor(self).map(move |looked, actor, ctx| {
+            match looked {
+                Ok((watch, sightings)) => {
+                    actor.watch = Some(watch);
+                    actor.take_in(sightings, (started, ended));
+                }
+                Err(error) => {
+                    error!(%error, "looking at the grants failed");
+                    actor.watch = Some(actor.new_watch());
+                }
+            }
+            if actor.look_again {
+                actor.look(ctx);
+            }
+        }));
+    }
+
+    fn new_watch(&self) -> Watch {
+        Watch::new(self.own.touched.clone(), Arc::clone(&self.touched))
+    }
+
+    fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
+        let overlapped = before != (self.started, self.ended);
+        let now = now();
+        let waits = self.waits();
+        for Sighting { profile, place, seen } in sightings {
+            let entry = self.grants.entry(place.clone()).or_insert_with(|| Entry::new(waits));
+            // A refresh sees the file under the lock, which is better than this.
+            if entry.plan.is_refreshing() {
+            } else if overlapped && entry.plan.token().is_some() {
+                self.look_again = true;
+            } else {
+                if let (Seen::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
+                    warn!(host = place.host, why, "a grant's file cannot be used; the token in hand stays");
+                }
+                entry.plan.seen(seen, now);
+            }
+            self.places.insert(profile, place);
+        }
+        let places = &self.places;
+        self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
+        if !self.looked {
+            self.looked = true;
+            self.early.clear();
+            self.life.ready();
+        }
+        self.publish();
+    }
+
+    /// Tells every profile whose token is another one than it was told, and the status.
+    fn publish(&mut self) {
+        for (profile, port) in &self.ports.profiles {
+            let Some(place) = self.places.get(profile) else {
+                continue;
+            };
+            let token = self.grants.get(place).and_then(|entry| entry.plan.token());
+            if self.told.get(profile).is_some_and(|told| same(told.as_ref(), token)) {
+                continue;
+            }
+            match port.tell(TokenChanged { token: token.cloned() }) {
+                Ok(()) => drop(self.told.insert(profile.clone(), token.cloned())),
+                Err(error) => {
+                    debug!(%profile, %error, "a profile was not told of its token; the next look tries again");
+                }
+            }
+        }
+        if let Err(error) = self.ports.status.tell(StatusTouched) {
+            debug!(%error, "the status was not told of the grants");
+        }
+    }
+
+    fn begin(&mut self, place: &Place, order: Order) {
+        let Some(entry) = self.grants.get_mut(place) else {
+            return;
+        };
+        self.started += 1;
+        let job = (self.life.generation(), self.started);
+        entry.job = Some(job);
+        let refresh = Refresh {
+            path: place.path.clone(),
+            host: place.host.clone(),
+            known: order.known,
+            unsaved: order.unsaved,
+            by_person: order.by_person,
+            limits: self.settings.limits,
+            steps: self.settings.steps.clone(),
+        };
+        let (done, place) = (self.own.done.clone(), place.clone());
+        let tell = move |report| {
+            if let Err(error) = done.tell(RefreshDone { place, job, report }) {
+                warn!(%error, "nobody heard of the end of a refresh; the file has its outcome");
+            }
+        };
+        // Its last word, that there is no thread, has been told by then.
+        if let Err(error) = refresh.spawn(tell) {
+            warn!(%error, "there is no thread for a refresh");
+        }
+        self.publish();
+    }
+
+    fn tick(&mut self) {
+        if self.stopping {
+            return;
+        }
+        let now = now();
+        let due = |(place, entry): (&Place, &mut Entry)| Some((place.clone(), entry.plan.tick(now)?));
+        let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
+        for (place, order) in due {
+            self.begin(&place, order);
+        }
+    }
+
+    /// Answers the token, after a refresh if one is needed and ends in time.
+    fn fresh(&mut self, profile: ProfileName) -> ResponseActFuture<Self, Option<FreshAnswer>> {
+        if !self.looked {
+            let (wake, woken) = oneshot::channel();
+            self.early.push(wake);
+            return Box::pin(
+                within(self.settings.caller_wait, woken)
+                    .into_actor(self)
+                    .then(|(), actor, _| if actor.looked { actor.fresh(profile) } else { Box::pin(fut::ready(None)) }),
+            );
+        }
+        let stopping = self.stopping;
+        let Some((place, entry)) = self.entry(&profile) else {
+            return Box::pin(fut::ready(None));
+        };
+        let now = now();
+        let have = |token| Box::pin(fut::ready(Some(FreshAnswer { token, refreshed: false })));
+        // On the way out nothing is begun that might be cut off in the middle.
+        let asked =
+            if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
+        match asked {
+            Ask::Nothing => Box::pin(fut::ready(None)),
+            Ask::Have(token) => have(token),
+            Ask::Wait { order, until } => {
+                let before = entry.plan.token().cloned();
+                let (wake, woken) = oneshot::channel();
+                entry.waiting.push(wake);
+                if let Some(order) = order {
+                    self.begin(&place, *order);
+                }
+                let patience = until.saturating_duration_since(now.at);
+                Box::pin(within(patience, woken).into_actor(self).map(move |(), actor, _| {
+                    let token = actor.entry(&profile)?.1.plan.token()?.clone();
+                    Some(FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token })
+                }))
+            }
+        }
+    }
+
+    fn view(&self, profile: &ProfileName) -> Option<GrantView> {
+        let place = self.places.get(profile)?;
+        let plan = &self.grants.get(place)?.plan;
+        let now = now();
+        (plan.state() != GrantState::None).then(|| GrantView {
+            profile: profile.clone(),
+            host: place.host.clone(),
+            state: plan.state(),
+            expires_in_s: plan.expires_in_s(now),
+            last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
+            last_error: plan.last_error().map(str::to_owned),
+            exchanges: plan.exchanges(),
+        })
+    }
+}
+
+impl Entry {
+    fn new(waits: Waits) -> Self {
+        Self { plan: Plan::new(waits), job: None, waiting: Vec::new() }
+    }
+}
+
+impl Actor for HonchoRefreshActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.watch = Some(self.new_watch());
+        self.look(ctx);
+        ctx.run_interval(TICK, |actor, _| actor.tick());
+        ctx.run_interval(self.settings.poll, Self::look);
+    }
+
+    /// A refresh in flight is waited for, within the grace of the supervisor: a process that ends in the middle of one
+    /// leaves a spent token on disk.
+    fn stopping(&mut self, _: &mut Self::Context) -> Running {
+        self.stopping = true;
+        let in_flight = self.grants.values().any(|entry| entry.job.is_some());
+        if in_flight && !std::thread::panicking() { Running::Continue } else { Running::Stop }
+    }
+}
+
+impl Handler<FreshToken> for HonchoRefreshActor {
+    type Result = ResponseActFuture<Self, Option<FreshAnswer>>;
+    fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
+        self.fresh(question.profile)
+    }
+}
+
+impl Handler<RefreshGrant> for HonchoRefreshActor {
+    type Result = ResponseActFuture<Self, Option<GrantView>>;
+    fn handle(&mut self, demand: RefreshGrant, _: &mut Self::Context) -> Self::Result {
+        let stopping = self.stopping;
+        let Limits { lock_wait, exchange, .. } = self.settings.limits;
+        let Some((place, entry)) = self.entry(&demand.profile) else {
+            return Box::pin(fut::ready(None));
+        };
+        let order = if stopping { None } else { entry.plan.demand(now()) };
+        if order.is_none() && !entry.plan.is_refreshing() {
+            return Box::pin(fut::ready(self.view(&demand.profile)));
+        }
+        let (wake, woken) = oneshot::channel();
+        entry.waiting.push(wake);
+        if let Some(order) = order {
+            self.begin(&place, order);
+        }
+        let wait = within(lock_wait + exchange, woken).into_actor(self);
+        Box::pin(wait.map(move |(), actor, _| actor.view(&demand.profile)))
+    }
+}
+
+impl Handler<GetGrants> for HonchoRefreshActor {
+    type Result = MessageResult<GetGrants>;
+    fn handle(&mut self, _: GetGrants, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.settings.profiles.iter().filter_map(|profile| self.view(&profile.name)).collect())
+    }
+}
+
+impl Handler<GrantFileTouched> for HonchoRefreshActor {
+    type Result = ();
+    fn handle(&mut self, _: GrantFileTouched, ctx: &mut Self::Context) {
+        // Before the look: what happens during it is told again.
+        self.touched.store(false, Ordering::SeqCst);
+        self.look(ctx);
+    }
+}
+
+impl Handler<RefreshDone> for HonchoRefreshActor {
+    type Result = ();
+    fn handle(&mut self, done: RefreshDone, ctx: &mut Self::Context) {
+        let RefreshDone { place, job, report } = done;
+        report.outcome.log(&place.host);
+        self.ended += 1;
+        // A refresh of an earlier incarnation is not what the plan waits for; the file has its outcome.
+        if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
+            entry.job = None;
+            entry.plan.ended(report.outcome, report.presented, now());
+            entry.waiting.clear();
+            self.publish();
+        }
+        if self.stopping {
+            ctx.stop();
+        } else {
+            self.look(ctx);
+        }
+    }
+}
+
+/// Waits until `woken` is, at most `patience`.
+async fn within(patience: Duration, woken: oneshot::Receiver<()>) {
+    // Woken and too late are the same to the one who then looks at the state afresh.
+    let _ = tokio::time::timeout(patience, woken).await;
+}
+
+fn now() -> Now {
+    Now { unix_s: unix_now_s(), at: Instant::now(), random: fastrand::f64() }
+}
+
+fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {
+    one.map(SecretString::expose_secret) == other.map(SecretString::expose_secret)
+}

@@ -1,0 +1,233 @@
+//! The exchange of a refresh token at the server, and what its answers mean.
+//!
+//! By hand on awc, and not by the `oauth2` crate: what counts here is whether the token can have reached the server, which only
+//! the HTTP client knows, and the server's slips (`expires_in` as text, `null` for a scope, no new refresh token) must
+//! not cost a token that is spent by then; that crate answers all of them with the same parse error.
+
+use std::time::Duration;
+
+use awc::error::{ConnectError, PayloadError, SendRequestError};
+use awc::http::header::ACCEPT;
+use awc::http::{StatusCode, Uri};
+use awc::{Client, Connector};
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::time::timeout;
+use zeroize::Zeroizing;
+
+use super::grant::{Grant, is_access_token};
+use super::secret_json::SecretJson;
+
+/// Answers are some hundred bytes.
+const MAX_BODY: usize = 64 * 1024;
+/// A lifetime beyond this is a slip of the server; ten years.
+const MAX_LIFE_S: f64 = 315_360_000.0;
+/// The word for a refresh token that is spent, revoked or expired.
+const INVALID_GRANT: &str = "invalid_grant";
+
+/// A good answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// The new access token.
+    pub access_token: SecretString,
+    /// The new refresh token, if there is one.
+    pub refresh_token: Option<SecretString>,
+    /// Seconds that the access token lives; 0 where the server does not say so in a way one could believe.
+    pub life_s: f64,
+    /// What it is good for, if told.
+    pub scope: Option<String>,
+    /// How it is presented, if told.
+    pub token_type: Option<String>,
+}
+
+/// Why there is no good answer. No text in here comes from the server unchecked.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    /// The token has not left this machine; worth retrying.
+    #[error("the token was not sent: {0}")]
+    NotSent(String),
+    /// The token may have arrived and be spent.
+    #[error("the token was sent and no answer came: {0}")]
+    NoAnswer(String),
+    /// The server took the token, but what it gave for it is not usable.
+    #[error("the answer makes no sense: {0}")]
+    Odd(&'static str),
+    /// The token is spent, revoked or expired: only a login helps.
+    #[error("the server refused the token ({INVALID_GRANT})")]
+    InvalidGrant,
+    /// The server said no for another reason; the token is as good as before.
+    #[error("the server answered {status}{}", code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
+    Status {
+        /// The status code.
+        status: u16,
+        /// The server's word for it, if it is one.
+        code: Option<String>,
+    },
+}
+
+/// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one place.
+///
+/// Needs a local task set around it and an installed TLS provider.
+///
+/// # Errors
+/// [`ExchangeError`]
+pub async fn exchange(grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+    let endpoint: Uri = grant.token_endpoint.parse().map_err(|_| not_sent("the token endpoint is no address"))?;
+    if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
+        return Err(not_sent("the token endpoint is no http address"));
+    }
+    let form = [
+        ("grant_type", "refresh_token"),
+        ("client_id", grant.client_id.as_str()),
+        ("refresh_token", grant.refresh_token.expose_secret()),
+    ];
+    // Shorter than the whole, so that a server which cannot be reached is told from one that does not answer.
+    let connector = Connector::new().timeout(limit.mul_f64(0.6)).handshake_timeout(limit.mul_f64(0.6));
+    let client = Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
+    let talk = async {
+        let request = client.post(endpoint).insert_header((ACCEPT, "application/json"));
+        let mut response = request.send_form(&form).await.map_err(|error| unanswered(&error))?;
+        let status = response.status();
+        let body = response.body().limit(MAX_BODY).await;
+        judge(status, body.map(|bytes| Zeroizing::new(bytes.to_vec())))
+    };
+    timeout(limit, talk).await.unwrap_or_else(|_| Err(ExchangeError::NoAnswer("it took too long".to_owned())))
+}
+
+fn not_sent(why: &str) -> ExchangeError {
+    ExchangeError::NotSent(why.to_owned())
+}
+
+/// Only what certainly happened before the first byte was written counts as not sent. A connection that the server closed
+/// without a word is `Disconnected` to awc.
+fn unanswered(error: &SendRequestError) -> ExchangeError {
+    match error {
+        SendRequestError::Url(_)
+        | SendRequestError::Connect(
+            ConnectError::SslIsNotSupported
+            | ConnectError::Resolver(_)
+            | ConnectError::NoRecords
+            | ConnectError::Timeout
+            | ConnectError::Unresolved
+            | ConnectError::Io(_),
+        ) => ExchangeError::NotSent(error.to_string()),
+        SendRequestError::Connect(ConnectError::Disconnected) => {
+            ExchangeError::NoAnswer("the connection was closed".to_owned())
+        }
+        error => ExchangeError::NoAnswer(error.to_string()),
+    }
+}
+
+fn judge(status: StatusCode, body: Result<Zeroizing<Vec<u8>>, PayloadError>) -> Result<Answer, ExchangeError> {
+    if status.is_success() {
+        let body = body.map_err(|error| match error {
+            PayloadError::Overflow => ExchangeError::Odd("it is too long"),
+            error => ExchangeError::NoAnswer(error.to_string()),
+        })?;
+        return good(&body);
+    }
+    // A status is an answer, whatever becomes of its body.
+    let body = body.unwrap_or_default();
+    let code = serde_json::from_slice(&body).ok().map(SecretJson::new).and_then(|body| error_code(&body));
+    let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
+    let refused = code.as_deref() == Some(INVALID_GRANT) && status.is_client_error();
+    if refused || (matches!(status.as_u16(), 400 | 401) && says_so(&body)) {
+        return Err(ExchangeError::InvalidGrant);
+    }
+    Err(ExchangeError::Status { status: status.as_u16(), code })
+}
+
+fn good(body: &[u8]) -> Result<Answer, ExchangeError> {
+    let body = SecretJson::new(serde_json::from_slice(body).map_err(|_| ExchangeError::Odd("it is no JSON"))?);
+    if error_code(&body).as_deref() == Some(INVALID_GRANT) {
+        return Err(ExchangeError::InvalidGrant);
+    }
+    let text = |name| body.get(name).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
+    let access = text("access_token").filter(|token| is_access_token(token));
+    Ok(Answer {
+        access_token: access.ok_or(ExchangeError::Odd("it has no access token of the right kind"))?.into(),
+        refresh_token: text("refresh_token").map(Into::into),
+        life_s: body.get("expires_in").and_then(seconds).unwrap_or(0.0),
+        scope: text("scope").map(str::to_owned),
+        token_type: text("token_type").map(str::to_owned),
+    })
+}
+
+/// A number or a number as text, if one can believe it.
+fn seconds(value: &Value) -> Option<f64> {
+    let seconds: f64 = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LIFE_S).then_some(seconds.trunc())
+}
+
+/// The server's word for an error, if it looks like one: anything else might repeat what was sent.
+fn error_code(body: &Value) -> Option<String> {
+    let word = |text: &&str| text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    body.get("error").and_then(Value::as_str).filter(word).map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(status: u16, body: &str) -> Result<Answer, ExchangeError> {
+        judge(StatusCode::from_u16(status).unwrap(), Ok(Zeroizing::new(body.as_bytes().to_vec())))
+    }
+
+    #[test]
+    fn a_lifetime_may_be_a_number_or_text_and_nothing_else() {
+        let life =
+            |value: &str| said(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s;
+        assert!((life("3600") - 3600.0).abs() < 0.1 && (life("\" 3600 \"") - 3600.0).abs() < 0.1);
+        for odd in ["null", "-5", "0", "\"soon\"", "\"inf\"", "1e300", "[]", "true"] {
+            assert!(life(odd).abs() < 0.1, "{odd}");
+        }
+    }
+
+    #[test]
+    fn null_counts_as_not_told() {
+        let answer =
+            said(200, r#"{"access_token":"hch-at-1","refresh_token":null,"scope":null,"token_type":null}"#).unwrap();
+        assert!(answer.refresh_token.is_none() && answer.scope.is_none() && answer.token_type.is_none());
+    }
+
+    #[test]
+    fn a_refused_token_is_told_from_every_other_no() {
+        for (status, body) in [
+            (400, r#"{"error":"invalid_grant"}"#),
+            (401, "the token is bad: invalid_grant"),
+            (403, r#"{"error":"invalid_grant"}"#),
+            (200, r#"{"error":"invalid_grant"}"#),
+            (400, r#"{"detail":{"error":"invalid_grant"}}"#),
+        ] {
+            assert!(matches!(said(status, body), Err(ExchangeError::InvalidGrant)), "{status} {body}");
+        }
+        for (status, body) in [
+            (400, r#"{"error":"invalid_client"}"#),
+            (401, "no"),
+            (429, ""),
+            (302, ""),
+            (500, r#"{"error":"invalid_grant"}"#),
+        ] {
+            assert!(matches!(said(status, body), Err(ExchangeError::Status { .. })), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_good_status_with_a_useless_body_is_odd() {
+        for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
+            assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
+        }
+        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Overflow)), Err(ExchangeError::Odd(_))));
+        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Incomplete(None))), Err(ExchangeError::NoAnswer(_))));
+    }
+
+    #[test]
+    fn errors_repeat_nothing_that_the_server_says() {
+        let error = said(403, r#"{"error":"hch-rt-secret"}"#).unwrap_err();
+        assert_eq!(error.to_string(), "the server answered 403");
+        assert_eq!(
+            said(400, r#"{"error":"invalid_client"}"#).unwrap_err().to_string(),
+            "the server answered 400 (invalid_client)"
+        );
+    }
+}

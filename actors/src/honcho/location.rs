@@ -1,0 +1,81 @@
+//! Where a profile's grant stands: which file. Pure; what is on disk comes in as a question.
+
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+
+/// The file's name inside a home of the gateway.
+pub const FILE_NAME: &str = "honcho.json";
+
+/// The directories in which a profile's file is looked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Homes {
+    /// The profile's own (`$HERMES_HOME`).
+    pub own: PathBuf,
+    /// The default profile's, whose file named profiles may share.
+    pub default: PathBuf,
+    /// The user's, which holds `.honcho/config.json`; `None` where the user has none.
+    pub user: Option<PathBuf>,
+}
+
+impl Homes {
+    /// The files that count, the one to prefer first, each once.
+    #[must_use]
+    pub fn candidates(&self) -> Vec<PathBuf> {
+        let shared = (self.default != self.own).then(|| self.default.join(FILE_NAME));
+        let global = self.user.as_ref().map(|user| user.join(".honcho").join("config.json"));
+        std::iter::once(self.own.join(FILE_NAME)).chain(shared).chain(global).collect()
+    }
+
+    /// The file in use: the first that is there, else the one that a first write makes.
+    ///
+    /// `is_there` must say yes to a file that cannot be read, for the next one would be somebody else's grant.
+    #[must_use]
+    pub fn locate(&self, is_there: impl Fn(&Path) -> bool) -> PathBuf {
+        let mut candidates = self.candidates();
+        match candidates.iter().position(|path| is_there(path)) {
+            Some(found) => candidates.swap_remove(found),
+            None => candidates.pop().unwrap_or_else(|| self.own.join(FILE_NAME)),
+        }
+    }
+}
+
+/// Whether something is at `path`, links followed; also when it cannot be looked at.
+#[must_use]
+pub fn is_there(path: &Path) -> bool {
+    let nothing = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);
+    !std::fs::metadata(path).is_err_and(nothing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn homes() -> Homes {
+        Homes { own: "/h/profiles/work".into(), default: "/h".into(), user: Some("/u".into()) }
+    }
+
+    fn located(there: &[&str]) -> PathBuf {
+        homes().locate(|path| there.iter().any(|name| path == Path::new(name)))
+    }
+
+    #[test]
+    fn the_profiles_own_file_wins_over_the_default_homes_and_the_users() {
+        let all = ["/h/profiles/work/honcho.json", "/h/honcho.json", "/u/.honcho/config.json"];
+        for first in 0..all.len() {
+            assert_eq!(located(&all[first..]), Path::new(all[first]));
+        }
+    }
+
+    #[test]
+    fn the_first_write_goes_to_the_users_file() {
+        assert_eq!(located(&[]), Path::new("/u/.honcho/config.json"));
+        let lone = Homes { own: "/h".into(), default: "/h".into(), user: None };
+        assert_eq!(lone.locate(|_| false), Path::new("/h/honcho.json"));
+    }
+
+    #[test]
+    fn the_default_profile_has_no_file_twice() {
+        let default = Homes { own: "/h".into(), default: "/h".into(), user: Some("/u".into()) };
+        assert_eq!(default.candidates().len(), 2);
+    }
+}

@@ -1,0 +1,203 @@
+//! The lock on `honcho.json` that every process takes before it rotates, this gateway's and the original's alike.
+//!
+//! It is an exclusive `flock` on `<path>.lock`, a file that is never renamed or removed. Where the path is a symbolic link, the
+//! lock of the file it leads to is taken as well, for another process may know it by that name. Everything here blocks.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::note::Notes;
+
+/// Between two tries; a rotation takes some tenths of a second.
+const TRY_EVERY: Duration = Duration::from_millis(25);
+/// Notes are some hundred bytes a host; more than this is not ours.
+const MAX_NOTES: u64 = 256 * 1024;
+/// As deep as Linux follows links.
+const MAX_LINKS: usize = 40;
+
+/// The lock, held until dropped. May be moved to another thread.
+#[derive(Debug)]
+pub struct ConfigLock {
+    /// Locked in this order.
+    held: Vec<Held>,
+    /// The file behind all links.
+    target: PathBuf,
+}
+
+#[derive(Debug)]
+struct Held {
+    /// Device and inode.
+    identity: (u64, u64),
+    path: PathBuf,
+    file: File,
+}
+
+/// Why there is no lock. Without it no exchange may happen.
+#[derive(Debug, thiserror::Error)]
+pub enum LockError {
+    /// Another process holds it; worth retrying.
+    #[error("another process holds {path} for longer than {} s", waited.as_secs())]
+    Busy {
+        /// Which lock file.
+        path: PathBuf,
+        /// How long it was waited for.
+        waited: Duration,
+    },
+    /// It cannot be opened or locked.
+    #[error("{path} cannot be locked")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+impl ConfigLock {
+    /// Takes the lock of the file at `path`, waiting at most `patience`. The file itself need not be there.
+    ///
+    /// # Errors
+    /// [`LockError`]; nothing is held then.
+    pub fn take(path: &Path, patience: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + patience;
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| LockError::Io { path, source }
+        };
+        let named = std::path::absolute(path).map_err(fail(path))?;
+        let target = resolve(&named).map_err(fail(path))?;
+        let paths = [lock_path(&named), lock_path(&target)];
+        loop {
+            let mut held = Vec::new();
+            for path in &paths {
+                held.push(Held::open(path).map_err(fail(path))?);
+            }
+            // The same order for everyone, whatever they call the files; and one file is locked once, for a second lock
+            // through another descriptor would wait for the first.
+            held.sort_by_key(|held| held.identity);
+            held.dedup_by_key(|held| held.identity);
+            for held in &held {
+                held.lock(deadline, patience)?;
+            }
+            // Someone may have tidied the lock file away while we waited: then we hold what nobody else will.
+            if held.iter().all(Held::is_current) {
+                return Ok(Self { held, target });
+            }
+        }
+    }
+
+    /// The file behind all links, which is the one to read and to replace.
+    #[must_use]
+    pub fn target(&self) -> &Path {
+        &self.target
+    }
+
+    /// The notes of the processes that held the lock before.
+    pub(super) fn notes(&self) -> Notes {
+        let read = || {
+            let mut text = String::new();
+            let mut file = self.notes_file();
+            file.seek(SeekFrom::Start(0))?;
+            file.take(MAX_NOTES).read_to_string(&mut text)?;
+            io::Result::Ok(text)
+        };
+        read().map(|text| Notes::parse(&text)).unwrap_or_default()
+    }
+
+    /// Leaves notes for those that hold the lock next; on disk when this returns.
+    pub(super) fn leave(&self, notes: &Notes) -> Result<(), LockError> {
+        let mut file = self.notes_file();
+        let mut write = || {
+            file.set_len(0)?;
+            // The file is open for appending, so this lands at its start.
+            file.write_all(notes.to_text().as_bytes())?;
+            file.sync_data()
+        };
+        write().map_err(|source| LockError::Io { path: lock_path(&self.target), source })
+    }
+
+    /// Notes are about the file itself, so they stand in its own lock, whatever name led here.
+    fn notes_file(&self) -> &File {
+        let own = lock_path(&self.target);
+        let found = self.held.iter().find(|held| held.path == own);
+        // Both names may lead to one lock file, of which one name was kept.
+        &found.unwrap_or(&self.held[0]).file
+    }
+}
+
+impl Held {
+    fn open(path: &Path) -> io::Result<Self> {
+        if let Some(parent) = path.parent() {
+            std::fs::create_dir_all(parent)?;
+        }
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let seen = file.metadata()?;
+        Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file })
+    }
+
+    fn lock(&self, deadline: Instant, patience: Duration) -> Result<(), LockError> {
+        loop {
+            match self.file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(TRY_EVERY),
+                Err(TryLockError::WouldBlock) => {
+                    return Err(LockError::Busy { path: self.path.clone(), waited: patience });
+                }
+                Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(TryLockError::Error(source)) => return Err(LockError::Io { path: self.path.clone(), source }),
+            }
+        }
+    }
+
+    fn is_current(&self) -> bool {
+        std::fs::metadata(&self.path).is_ok_and(|seen| (seen.dev(), seen.ino()) == self.identity)
+    }
+}
+
+/// Looks at the notes without the lock, for a first impression.
+pub(super) fn peek(path: &Path) -> Notes {
+    let read = || {
+        let mut text = String::new();
+        File::open(lock_path(&resolve(path)?))?.take(MAX_NOTES).read_to_string(&mut text)?;
+        io::Result::Ok(text)
+    };
+    read().map(|text| Notes::parse(&text)).unwrap_or_default()
+}
+
+/// Whether somebody holds the lock just now. Holding it shared for that moment makes nobody fail: everyone tries again.
+pub(super) fn is_held(path: &Path) -> bool {
+    let file = resolve(path).and_then(|target| File::open(lock_path(&target)));
+    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
+/// `path` with its last part's links followed, also where they lead to nothing yet.
+///
+/// # Errors
+/// What the system says; `FilesystemLoop` is told as [`io::ErrorKind::InvalidInput`].
+pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        match std::fs::read_link(&path) {
+            // A relative link is relative to the directory it stands in; `join` takes an absolute one as it is.
+            Ok(link) => path = path.parent().unwrap_or(Path::new("/")).join(link),
+            Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
+                return Ok(path.canonicalize().unwrap_or(path));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links"))
+}
+
+/// The lock file that belongs to `path`.
+#[must_use]
+pub fn lock_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".lock");
+    name.into()
+}

@@ -1,0 +1,233 @@
+//! What is noted in the lock file about the last refresh token that was presented, for every process to see.
+//!
+//! It is written before the token is sent, so a process that dies with the answer in its hands, or one that gets none,
+//! leaves behind that the token may be spent, and no sibling presents it in a burst. The original takes the lock file for
+//! an empty one and never reads it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A server that names no lifetime, or a very short one, is not asked more often than this.
+pub(super) const EXCHANGE_FLOOR: Duration = Duration::from_secs(30);
+
+/// The notes of one lock file, by host. What cannot be read counts as no notes: the lock is what protects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Notes {
+    #[serde(default)]
+    presented: BTreeMap<String, Note>,
+}
+
+/// The last token presented for a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Note {
+    /// SHA-256 of the refresh token, in hex.
+    digest: String,
+    /// Unix seconds of the last time it was presented.
+    at_s: i64,
+    fate: Fate,
+    /// Careful retries left without a person's word.
+    retries: u8,
+}
+
+/// What became of a token that was presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Fate {
+    /// Nobody knows.
+    Unknown,
+    /// Spent for a new one, which is on disk.
+    Rotated,
+    /// An access token came for it and no new refresh token; it may still be good.
+    Withheld,
+    /// The server does not take it.
+    Refused,
+}
+
+/// Whether a refresh token may be presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It may.
+    Present,
+    /// It may be spent; one careful try is due after this time.
+    Wait(Duration),
+    /// It may be spent; only a person's word brings it out again.
+    Withhold,
+    /// It was rotated a moment ago; the new one is not exchanged before this time.
+    TooSoon(Duration),
+    /// It is spent or refused.
+    Dead,
+}
+
+impl Notes {
+    pub(super) fn parse(text: &str) -> Self {
+        serde_json::from_str(text).unwrap_or_default()
+    }
+
+    pub(super) fn to_text(&self) -> String {
+        let mut text = serde_json::to_string(self).expect("names, numbers and words have a JSON form");
+        text.push('\n');
+        text
+    }
+
+    pub(super) fn of(&self, host: &str) -> Option<&Note> {
+        self.presented.get(host)
+    }
+
+    /// Puts a note in the place of the host's last one, which is returned.
+    pub(super) fn put(&mut self, host: &str, note: Note) -> Option<Note> {
+        self.presented.insert(host.to_owned(), note)
+    }
+
+    /// Takes back the last note: the token did not get to be presented after all.
+    pub(super) fn restore(&mut self, host: &str, before: Option<Note>) {
+        match before {
+            Some(note) => self.presented.insert(host.to_owned(), note),
+            None => self.presented.remove(host),
+        };
+    }
+}
+
+impl Note {
+    /// A token that is about to be presented, given the host's note so far.
+    pub(super) fn presenting(token: &SecretString, before: Option<&Note>, now_s: i64) -> Self {
+        let digest = digest(token);
+        let again = before.filter(|note| note.digest == digest);
+        let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
+        Self { digest, at_s: now_s, fate: Fate::Unknown, retries }
+    }
+
+    pub(super) fn with(&self, fate: Fate) -> Self {
+        Self { fate, ..self.clone() }
+    }
+
+    pub(super) fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    pub(super) fn at(&self, at_s: i64) -> Self {
+        Self { at_s, ..self.clone() }
+    }
+
+    /// Whether a careful retry is left.
+    pub(super) fn may_retry(&self) -> bool {
+        self.retries > 0
+    }
+
+    /// Whether this is about `token`.
+    pub(super) fn is_about(&self, token: &SecretString) -> bool {
+        self.digest == digest(token)
+    }
+}
+
+/// Whether `token` may be presented at `now_s`, given the host's note. `careful` is the wait before the careful retry.
+pub(super) fn verdict(
+    note: Option<&Note>,
+    token: &SecretString,
+    now_s: i64,
+    by_person: bool,
+    careful: Duration,
+) -> Verdict {
+    let Some(note) = note else {
+        return Verdict::Present;
+    };
+    // A clock that was set back must not stretch a wait: a stamp from the future counts as now.
+    let age = Duration::from_secs(u64::try_from(now_s - note.at_s).unwrap_or(0));
+    let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
+    if !note.is_about(token) {
+        return match (note.fate, left(EXCHANGE_FLOOR)) {
+            (Fate::Rotated, Some(left)) if !by_person => Verdict::TooSoon(left),
+            _ => Verdict::Present,
+        };
+    }
+    match note.fate {
+        Fate::Rotated | Fate::Refused => Verdict::Dead,
+        Fate::Unknown | Fate::Withheld if by_person => Verdict::Present,
+        Fate::Withheld => Verdict::Withhold,
+        Fate::Unknown if note.retries == 0 => Verdict::Withhold,
+        Fate::Unknown => left(careful).map_or(Verdict::Present, Verdict::Wait),
+    }
+}
+
+fn digest(token: &SecretString) -> String {
+    hex::encode(Sha256::digest(token.expose_secret().as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAREFUL: Duration = Duration::from_mins(1);
+
+    fn token(text: &str) -> SecretString {
+        text.into()
+    }
+
+    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> Verdict {
+        verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
+    }
+
+    #[test]
+    fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
+        let first = Note::presenting(&token("r1"), None, 1000);
+        assert_eq!(judge(&first, "r1", 1000, false), Verdict::Wait(CAREFUL));
+        assert_eq!(judge(&first, "r1", 1059, false), Verdict::Wait(Duration::from_secs(1)));
+        assert_eq!(judge(&first, "r1", 1060, false), Verdict::Present);
+        let second = Note::presenting(&token("r1"), Some(&first), 1060);
+        assert_eq!(judge(&second, "r1", 9999, false), Verdict::Withhold);
+        assert_eq!(judge(&second, "r1", 9999, true), Verdict::Present);
+    }
+
+    #[test]
+    fn a_clock_set_back_does_not_stretch_the_wait() {
+        let note = Note::presenting(&token("r1"), None, 1_000_000);
+        assert_eq!(judge(&note, "r1", 1000, false), Verdict::Wait(CAREFUL));
+    }
+
+    #[test]
+    fn another_token_is_presented_at_once() {
+        let note = Note::presenting(&token("r1"), None, 1000);
+        assert_eq!(judge(&note, "r2", 1000, false), Verdict::Present);
+        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), Verdict::Present);
+        let next = Note::presenting(&token("r2"), Some(&note), 1001);
+        assert_eq!(next.retries, 1);
+    }
+
+    #[test]
+    fn a_new_token_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated);
+        assert_eq!(judge(&note, "r2", 1010, false), Verdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(judge(&note, "r2", 1010, true), Verdict::Present);
+        assert_eq!(judge(&note, "r2", 1030, false), Verdict::Present);
+    }
+
+    #[test]
+    fn a_spent_or_refused_token_is_dead_even_if_a_person_asks() {
+        let note = Note::presenting(&token("r1"), None, 1000);
+        for fate in [Fate::Rotated, Fate::Refused] {
+            assert_eq!(judge(&note.with(fate), "r1", 9999, true), Verdict::Dead);
+        }
+    }
+
+    #[test]
+    fn a_token_that_was_not_replaced_waits_for_a_person() {
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
+        assert_eq!(judge(&note, "r1", 9999, false), Verdict::Withhold);
+        assert_eq!(judge(&note, "r1", 9999, true), Verdict::Present);
+    }
+
+    #[test]
+    fn notes_survive_the_file_and_show_no_token() {
+        let mut notes = Notes::default();
+        notes.put("hermes", Note::presenting(&token("hch-rt-secret"), None, 1000));
+        let text = notes.to_text();
+        assert_eq!(Notes::parse(&text), notes);
+        assert!(!text.contains("secret"), "{text}");
+        for odd in ["", "{", "[]", "{\"presented\": 7}"] {
+            assert_eq!(Notes::parse(odd), Notes::default());
+        }
+    }
+}

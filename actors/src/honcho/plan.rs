@@ -1,0 +1,402 @@
+//! When a grant is refreshed, and what is answered meanwhile. One [`Plan`] for each grant; no clock, no disk, no actix.
+
+use std::time::{Duration, Instant};
+
+use secrecy::SecretString;
+
+use super::grant::{EXPIRY_SKEW_S, Grant};
+use super::messages::GrantState;
+use super::note::EXCHANGE_FLOOR;
+use super::outcome::{Outcome, Unsaved};
+use super::store::same_tokens;
+
+/// A lifetime below this leaves no room for the usual margin.
+const SHORT_LIFE_S: f64 = 240.0;
+/// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that of many
+/// processes one goes first and the others take what it wrote.
+const AHEAD_MIN_S: f64 = 15.0;
+/// See [`AHEAD_MIN_S`].
+const AHEAD_SPREAD_S: f64 = 45.0;
+/// Of a short-lived token, no more than this part is given up for being early.
+const AHEAD_PART: f64 = 0.1;
+/// First wait after a failure.
+const BACKOFF_FLOOR: Duration = Duration::from_secs(5);
+/// Longest wait after failures.
+const BACKOFF_CEILING: Duration = Duration::from_mins(5);
+
+/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) unix_s: f64,
+    pub(super) at: Instant,
+    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
+    pub(super) random: f64,
+}
+
+/// Waits that are the operator's or a test's to choose.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Waits {
+    /// Longest wait of a caller for a refresh, counted from the start of the refresh.
+    pub(super) caller: Duration,
+    /// Before a token that may be spent is presented once more.
+    pub(super) careful: Duration,
+}
+
+/// Decides for one grant.
+#[derive(Debug)]
+pub(super) struct Plan {
+    waits: Waits,
+    held: Option<Held>,
+    phase: Phase,
+    /// Why the file cannot be used; nothing is exchanged meanwhile.
+    unreadable: Option<String>,
+    unsaved: Option<Unsaved>,
+    failures: u32,
+    last_error: Option<String>,
+    last_exchange: Option<Instant>,
+    exchanges: u64,
+}
+
+#[derive(Debug)]
+struct Held {
+    grant: Grant,
+    /// From here on the token is not answered without trying for a new one. By both clocks: the wall's may be set back, and the
+    /// other stands still while the machine sleeps.
+    good_until_s: f64,
+    good_until: Instant,
+    /// How long before that a refresh comes by itself.
+    ahead_s: f64,
+    /// A lifetime that nobody knows is not worth a refresh that nobody asked for.
+    on_demand: bool,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Phase {
+    Idle,
+    Refreshing {
+        since: Instant,
+        /// The token was in doubt before.
+        doubt: bool,
+    },
+    Backoff {
+        until: Instant,
+    },
+    Uncertain {
+        retry_at: Option<Instant>,
+    },
+    ReauthRequired,
+}
+
+/// What a caller gets who asks for the token.
+#[derive(Debug)]
+pub(super) enum Ask {
+    /// There is no grant.
+    Nothing,
+    /// This.
+    Have(SecretString),
+    /// A refresh, and then whatever there is; the caller waits until `until` at most.
+    Wait {
+        /// The refresh is to be started.
+        order: Option<Box<Order>>,
+        /// When the caller gets the old token.
+        until: Instant,
+    },
+}
+
+/// A refresh to be started.
+#[derive(Debug)]
+pub(super) struct Order {
+    pub(super) known: Option<Grant>,
+    pub(super) unsaved: Option<Unsaved>,
+    pub(super) by_person: bool,
+}
+
+/// What the file was seen to hold, without the lock.
+#[derive(Debug, Clone)]
+pub(super) enum Seen {
+    NoGrant,
+    Unreadable(String),
+    Grant { grant: Grant, doubt: Doubt },
+}
+
+/// What the notes say of the refresh token in the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Nothing bad.
+    None,
+    /// It was presented and nobody knows what became of it.
+    Unknown { retry_in: Option<Duration> },
+    /// It was exchanged for one that is not in the file.
+    Spent,
+    /// The server does not take it.
+    Refused,
+}
+
+impl Plan {
+    pub(super) fn new(waits: Waits) -> Self {
+        Self {
+            waits,
+            held: None,
+            phase: Phase::Idle,
+            unreadable: None,
+            unsaved: None,
+            failures: 0,
+            last_error: None,
+            last_exchange: None,
+            exchanges: 0,
+        }
+    }
+
+    /// Somebody asks for the token.
+    pub(super) fn ask(&mut self, now: Now) -> Ask {
+        let Some(held) = &self.held else {
+            return Ask::Nothing;
+        };
+        let token = held.grant.access_token.clone();
+        if !held.is_due(now) {
+            return Ask::Have(token);
+        }
+        let order = self.may_begin(now).then(|| Box::new(self.begin(false, now)));
+        match self.phase {
+            Phase::Refreshing { since, .. } if now.at < since + self.waits.caller => {
+                Ask::Wait { order, until: since + self.waits.caller }
+            }
+            _ => Ask::Have(token),
+        }
+    }
+
+    /// Some time has passed.
+    pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
+        let wanted = match self.phase {
+            // After a failure the next try comes by itself, even for a token that is only refreshed on demand.
+            Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
+            Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+        };
+        (wanted && self.may_begin(now)).then(|| self.begin(false, now))
+    }
+
+    /// A person wants a refresh now. `None` if one is under way or cannot help.
+    pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
+        let possible = match self.phase {
+            Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
+            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+        };
+        (possible && self.held.is_some() && self.unreadable.is_none()).then(|| self.begin(true, now))
+    }
+
+    /// A refresh has ended.
+    pub(super) fn ended(&mut self, outcome: Outcome, presented: bool, now: Now) {
+        let doubt = self.in_doubt();
+        if presented {
+            self.exchanges += 1;
+            self.last_exchange = Some(now.at);
+        }
+        self.phase = Phase::Idle;
+        match outcome {
+            Outcome::Rotated { grant, life_s, beside } => {
+                self.settle(Held::exchanged(grant, life_s, now));
+                self.unreadable =
+                    beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
+            }
+            Outcome::Withheld { grant, life_s } => {
+                self.settle(Held::exchanged(grant, life_s, now));
+                self.phase = Phase::Uncertain { retry_at: None };
+                self.last_error = Some("the server gave no new refresh token".to_owned());
+            }
+            Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
+            Outcome::NoGrant => {
+                self.held = None;
+                self.unsaved = None;
+            }
+            Outcome::Unreadable(why) => {
+                if doubt {
+                    self.phase = Phase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                }
+                self.unreadable = Some(why);
+            }
+            Outcome::Failed(why) => self.fail(why, doubt, now),
+            Outcome::Unsaved { unsaved, why } => {
+                self.unsaved = Some(unsaved);
+                self.fail(why, doubt, now);
+            }
+            Outcome::Ambiguous { why, retry_in } => {
+                self.last_error = Some(why);
+                self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
+            }
+            Outcome::Refused { grant, why } => {
+                self.held = Some(Held::first(grant, now));
+                self.unsaved = None;
+                self.last_error = Some(why);
+                self.phase = Phase::ReauthRequired;
+            }
+        }
+    }
+
+    /// The file was looked at, and no refresh was under way meanwhile.
+    pub(super) fn seen(&mut self, seen: Seen, now: Now) {
+        let (grant, doubt) = match seen {
+            Seen::Unreadable(why) => {
+                self.unreadable = Some(why);
+                return;
+            }
+            Seen::NoGrant => {
+                *self = Self { exchanges: self.exchanges, last_exchange: self.last_exchange, ..Self::new(self.waits) };
+                return;
+            }
+            Seen::Grant { grant, doubt } => (grant, doubt),
+        };
+        self.unreadable = None;
+        if self.held.as_ref().is_some_and(|held| same_tokens(&held.grant, &grant)) {
+            return;
+        }
+        if doubt == Doubt::Spent {
+            // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
+            // grant that was kept; until then nobody gets a token that is older than the one in hand.
+            let held = self.held.get_or_insert_with(|| Held::first(grant, now));
+            held.good_until_s = now.unix_s;
+            held.on_demand = false;
+            self.phase = Phase::Idle;
+            return;
+        }
+        let first = self.held.is_none();
+        self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
+        self.phase = match doubt {
+            Doubt::None | Doubt::Spent => Phase::Idle,
+            Doubt::Refused => Phase::ReauthRequired,
+            Doubt::Unknown { retry_in } => Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
+        };
+    }
+
+    /// The access token there is.
+    pub(super) fn token(&self) -> Option<&SecretString> {
+        self.held.as_ref().map(|held| &held.grant.access_token)
+    }
+
+    pub(super) fn is_refreshing(&self) -> bool {
+        matches!(self.phase, Phase::Refreshing { .. })
+    }
+
+    pub(super) fn state(&self) -> GrantState {
+        match self.phase {
+            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
+            Phase::ReauthRequired => GrantState::ReauthRequired,
+            _ if self.unreadable.is_some() => GrantState::Unreadable,
+            _ if self.held.is_none() => GrantState::None,
+            Phase::Uncertain { .. } => GrantState::Uncertain,
+            Phase::Backoff { .. } => GrantState::Backoff,
+            Phase::Idle => GrantState::Fresh,
+        }
+    }
+
+    /// Seconds until the access token expires; negative when it has.
+    #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
+    pub(super) fn expires_in_s(&self, now: Now) -> Option<i64> {
+        self.held.as_ref().map(|held| (held.grant.expires_at_s - now.unix_s).floor() as i64)
+    }
+
+    pub(super) fn last_refresh_age(&self, now: Now) -> Option<Duration> {
+        self.last_exchange.map(|at| now.at.saturating_duration_since(at))
+    }
+
+    pub(super) fn last_error(&self) -> Option<&str> {
+        self.unreadable.as_deref().or(self.last_error.as_deref())
+    }
+
+    pub(super) fn exchanges(&self) -> u64 {
+        self.exchanges
+    }
+
+    fn may_begin(&self, now: Now) -> bool {
+        self.unreadable.is_none()
+            && match self.phase {
+                Phase::Idle => true,
+                Phase::Backoff { until } => now.at >= until,
+                Phase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
+                Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            }
+    }
+
+    fn begin(&mut self, by_person: bool, now: Now) -> Order {
+        self.phase = Phase::Refreshing { since: now.at, doubt: self.in_doubt() };
+        let known = self.held.as_ref().map(|held| held.grant.clone());
+        Order { known, unsaved: self.unsaved.clone(), by_person }
+    }
+
+    fn in_doubt(&self) -> bool {
+        matches!(self.phase, Phase::Uncertain { .. } | Phase::Refreshing { doubt: true, .. })
+    }
+
+    fn settle(&mut self, held: Held) {
+        self.held = Some(held);
+        self.unreadable = None;
+        self.unsaved = None;
+        self.failures = 0;
+        self.last_error = None;
+    }
+
+    fn fail(&mut self, why: String, doubt: bool, now: Now) {
+        self.last_error = Some(why);
+        let doubled = BACKOFF_FLOOR.saturating_mul(2_u32.saturating_pow(self.failures));
+        let wait = doubled.mul_f64(1.0 + now.random / 4.0).min(BACKOFF_CEILING);
+        self.failures = self.failures.saturating_add(1);
+        self.phase = if doubt {
+            Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+        } else {
+            Phase::Backoff { until: now.at + wait }
+        };
+    }
+}
+
+impl Held {
+    /// As found in the file: what counts as expired is.
+    fn first(grant: Grant, now: Now) -> Self {
+        let left_s = grant.expires_at_s - f64::from(EXPIRY_SKEW_S) - now.unix_s;
+        Self::good_for(grant, left_s, false, now)
+    }
+
+    /// As somebody else has just rotated it: never exchanged at once, however short it lives.
+    fn adopted(grant: Grant, now: Now) -> Self {
+        let life_s = grant.expires_at_s - now.unix_s;
+        Self::exchanged(grant, life_s, now)
+    }
+
+    fn exchanged(grant: Grant, life_s: f64, now: Now) -> Self {
+        let good_s = if life_s >= SHORT_LIFE_S {
+            life_s - f64::from(EXPIRY_SKEW_S)
+        } else {
+            (life_s / 2.0).max(EXCHANGE_FLOOR.as_secs_f64())
+        };
+        Self::good_for(grant, good_s, life_s <= 0.0, now)
+    }
+
+    fn good_for(grant: Grant, good_s: f64, on_demand: bool, now: Now) -> Self {
+        let good = Duration::try_from_secs_f64(good_s.max(0.0)).unwrap_or(Duration::MAX);
+        let wanted_s = AHEAD_MIN_S + AHEAD_SPREAD_S * now.random;
+        // Never earlier than the floor between two exchanges allows.
+        let most_s = (good_s - EXCHANGE_FLOOR.as_secs_f64()).max(0.0).min(good_s.max(0.0) * AHEAD_PART);
+        Self {
+            good_until_s: now.unix_s + good_s,
+            // Beyond what an instant can hold it is the wall clock's alone to say.
+            good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_hours(24)),
+            ahead_s: wanted_s.min(most_s),
+            on_demand,
+            grant,
+        }
+    }
+
+    fn is_due(&self, now: Now) -> bool {
+        now.unix_s >= self.good_until_s || now.at >= self.good_until
+    }
+
+    fn is_due_ahead(&self, now: Now) -> bool {
+        let ahead = Duration::from_secs_f64(self.ahead_s);
+        let early = Now { unix_s: now.unix_s + self.ahead_s, at: now.at + ahead, random: now.random };
+        !self.on_demand && self.is_due(early)
+    }
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

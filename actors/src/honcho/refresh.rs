@@ -1,0 +1,325 @@
+//! One refresh, from the lock to the disk, as one piece of straight code on a thread of its own.
+//!
+//! The lock is a value on that thread's stack: it is held until the thread ends, whatever becomes of the actor that
+//! wanted the refresh. Nothing here decides *when*; it decides, under the lock, *whether*.
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::task::LocalSet;
+use tracing::{error, warn};
+
+use super::exchange::{Answer, ExchangeError, exchange};
+use super::grant::Grant;
+use super::lock::ConfigLock;
+use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
+use super::outcome::{Outcome, Unsaved, chain};
+use super::store::{self, Room, Saved};
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest wait for the lock.
+    pub lock_wait: Duration,
+    /// Longest exchange, all of it.
+    pub exchange: Duration,
+    /// Wait before a token that may be spent is presented once more.
+    pub careful: Duration,
+}
+
+impl Default for Limits {
+    /// 20 s, 15 s, 60 s. The lock may be held for one exchange of somebody else, so its wait is the longer one.
+    fn default() -> Self {
+        Self { lock_wait: Duration::from_secs(20), exchange: Duration::from_secs(15), careful: Duration::from_mins(1) }
+    }
+}
+
+/// The steps of a refresh that a test may want to die on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// The lock is held.
+    Locked,
+    /// The file has been read under it.
+    Read,
+    /// The token is about to be presented, and that is noted.
+    BeforeSend,
+    /// An answer is here, or its absence is certain.
+    Answered,
+    /// The new file is written under another name.
+    TemporaryWritten,
+    /// The new file is in place.
+    Renamed,
+}
+
+/// Told of every step on the refreshing thread; does nothing unless a test says so.
+#[derive(Clone, Default)]
+pub struct StepHook(Option<Arc<dyn Fn(Step) + Send + Sync>>);
+
+impl StepHook {
+    /// Calls `hook` at every step.
+    pub fn new(hook: impl Fn(Step) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(hook)))
+    }
+
+    pub(super) fn reached(&self, step: Step) {
+        if let Some(hook) = &self.0 {
+            hook(step);
+        }
+    }
+}
+
+impl fmt::Debug for StepHook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "StepHook(set)" } else { "StepHook" })
+    }
+}
+
+/// A refresh to be done.
+#[derive(Debug, Clone)]
+pub struct Refresh {
+    /// The file as named.
+    pub path: PathBuf,
+    /// The host's name in it.
+    pub host: String,
+    /// What the caller knows; a file that holds something else has been rotated by somebody else. `None` for nothing.
+    pub known: Option<Grant>,
+    /// What an earlier refresh could not save.
+    pub unsaved: Option<Unsaved>,
+    /// A person asks: waits that protect from bursts do not count.
+    pub by_person: bool,
+    /// How long things may take.
+    pub limits: Limits,
+    /// Told of every step.
+    pub steps: StepHook,
+}
+
+/// How a refresh ended.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// How.
+    pub outcome: Outcome,
+    /// Whether the refresh token left this machine.
+    pub presented: bool,
+}
+
+impl Refresh {
+    /// Does it. Blocks for as long as [`Limits`] allow, and must not be called from within an async runtime.
+    #[must_use]
+    pub fn run(&self) -> Report {
+        let mut presented = false;
+        let outcome = self.under_lock(&mut presented).unwrap_or_else(|outcome| outcome);
+        Report { outcome, presented }
+    }
+
+    /// Does it on a thread of its own and tells `done`, whatever happens.
+    ///
+    /// # Errors
+    /// What the system says when there is no thread to be had; `done` is told as well.
+    pub fn spawn(self, done: impl FnOnce(Report) + Send + 'static) -> io::Result<()> {
+        let mut last_word = LastWord { done: Some(done), started: false, careful: self.limits.careful };
+        let work = move || {
+            last_word.started = true;
+            let report = self.run();
+            last_word.say(report);
+        };
+        thread::Builder::new().name("honcho-refresh".to_owned()).spawn(work).map(drop)
+    }
+
+    // `Err` is as good an end as `Ok`; it only comes sooner.
+    #[expect(clippy::result_large_err, reason = "it is made once an hour")]
+    fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
+        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(chain(error));
+        let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
+        self.steps.reached(Step::Locked);
+        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(chain(&error)))?;
+        let file = file.ok_or(Outcome::NoGrant)?;
+        let block = file.block_name(&self.host);
+        let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
+        self.steps.reached(Step::Read);
+        let now_s = unix_now_s();
+        let mut turn = Turn { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
+        turn.notes = turn.lock.notes();
+
+        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now_s) {
+            let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
+            let note = Note::presenting(&turn.current.refresh_token, turn.note(), whole(now_s));
+            return Ok(turn.keep(room, unsaved, &note));
+        }
+        let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &turn.current));
+        if rotated && turn.current.expires_at_s > now_s - EXCHANGE_FLOOR.as_secs_f64() {
+            return Ok(Outcome::Adopted(turn.current));
+        }
+        let withheld =
+            |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
+        match verdict(turn.note(), &turn.current.refresh_token, whole(now_s), self.by_person, self.limits.careful) {
+            Verdict::Present => {}
+            Verdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
+            Verdict::Wait(left) => return Ok(withheld(Some(left))),
+            Verdict::Withhold => return Ok(withheld(None)),
+            Verdict::Dead => {
+                let why = "the refresh token in the file is spent or was refused before".to_owned();
+                return Ok(Outcome::Refused { grant: turn.current, why });
+            }
+        }
+
+        let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
+        let before = turn.note().cloned();
+        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), whole(now_s));
+        turn.put_note(note.clone()).map_err(|error| failed(&error))?;
+        self.steps.reached(Step::BeforeSend);
+        let answer = talk(&turn.current, self.limits.exchange);
+        self.steps.reached(Step::Answered);
+        *presented = !matches!(answer, Err(ExchangeError::NotSent(_)));
+        match answer {
+            Ok(answer) => {
+                let unsaved = taken_in(answer, &turn.current);
+                Ok(turn.keep(room, unsaved, &note))
+            }
+            Err(error @ (ExchangeError::NotSent(_) | ExchangeError::Status { .. })) => {
+                turn.restore_note(before);
+                Err(failed(&error))
+            }
+            Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_))) => {
+                // The wait counts from now, not from before a long silence.
+                let note = note.at(whole(unix_now_s()));
+                let retry_in = note.may_retry().then_some(self.limits.careful);
+                turn.put_note_or_warn(note);
+                Err(Outcome::Ambiguous { why: chain(&error), retry_in })
+            }
+            Err(error @ ExchangeError::InvalidGrant) => {
+                turn.put_note_or_warn(note.with(Fate::Refused));
+                Err(Outcome::Refused { grant: turn.current, why: chain(&error) })
+            }
+        }
+    }
+}
+
+/// What is at hand while the lock is held.
+struct Turn {
+    lock: ConfigLock,
+    block: String,
+    /// The grant in the file.
+    current: Grant,
+    notes: Notes,
+    steps: StepHook,
+}
+
+impl Turn {
+    fn note(&self) -> Option<&Note> {
+        self.notes.of(&self.block)
+    }
+
+    fn put_note(&mut self, note: Note) -> Result<(), super::lock::LockError> {
+        self.notes.put(&self.block, note);
+        self.lock.leave(&self.notes)
+    }
+
+    // The exchange is over: a note that cannot be written only makes siblings more careful, or less.
+    fn put_note_or_warn(&mut self, note: Note) {
+        if let Err(error) = self.put_note(note) {
+            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+        }
+    }
+
+    fn restore_note(&mut self, before: Option<Note>) {
+        self.notes.restore(&self.block, before);
+        if let Err(error) = self.lock.leave(&self.notes) {
+            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+        }
+    }
+
+    /// What an earlier exchange gave for the token in the file, and never got into it.
+    fn left_behind(&self, unsaved: Option<&Unsaved>, now_s: f64) -> Option<Unsaved> {
+        let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
+        ours.cloned().or_else(|| {
+            let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
+            let grant = presented.then(|| store::salvage(&self.lock, &self.block, &self.current)).flatten()?;
+            let life_s = (grant.expires_at_s - now_s).max(0.0);
+            Some(Unsaved { grant, life_s, replaces: self.current.clone() })
+        })
+    }
+
+    /// Puts a new grant on disk; only then may it be used.
+    fn keep(mut self, room: Room, unsaved: Unsaved, note: &Note) -> Outcome {
+        let Unsaved { grant, life_s, .. } = &unsaved;
+        let withheld = store::same_refresh_token(grant, &self.current);
+        match store::save(&self.lock, room, &self.block, grant, &self.current, &self.steps) {
+            Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
+            Ok(saved) => {
+                self.put_note_or_warn(note.with(if withheld { Fate::Withheld } else { Fate::Rotated }));
+                let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
+                let (grant, life_s) = (grant.clone(), *life_s);
+                if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
+            }
+            Err(error) => {
+                error!(error = chain(&error), "a new grant cannot be written; until it is, the old token is used");
+                Outcome::Unsaved { why: chain(&error), unsaved }
+            }
+        }
+    }
+}
+
+fn taken_in(answer: Answer, current: &Grant) -> Unsaved {
+    let grant = Grant {
+        access_token: answer.access_token,
+        refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
+        expires_at_s: unix_now_s() + answer.life_s,
+        scope: answer.scope.unwrap_or_else(|| current.scope.clone()),
+        token_type: answer.token_type.unwrap_or_else(|| current.token_type.clone()),
+        client_id: current.client_id.clone(),
+        token_endpoint: current.token_endpoint.clone(),
+    };
+    Unsaved { grant, life_s: answer.life_s, replaces: current.clone() }
+}
+
+/// The exchange on a runtime of its own, for this thread has none.
+fn talk(grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
+    let answer = LocalSet::new().block_on(&runtime, exchange(grant, limit));
+    // A name that is still being looked up must not hold the lock.
+    runtime.shutdown_background();
+    answer
+}
+
+/// Seconds since 1970, with their fraction.
+#[must_use]
+pub fn unix_now_s() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
+fn whole(seconds: f64) -> i64 {
+    seconds as i64
+}
+
+/// Sees to it that the one who waits hears of the end, also when the thread panics or never starts.
+struct LastWord<F: FnOnce(Report)> {
+    done: Option<F>,
+    started: bool,
+    careful: Duration,
+}
+
+impl<F: FnOnce(Report)> LastWord<F> {
+    fn say(&mut self, report: Report) {
+        if let Some(done) = self.done.take() {
+            done(report);
+        }
+    }
+}
+
+impl<F: FnOnce(Report)> Drop for LastWord<F> {
+    fn drop(&mut self) {
+        let outcome = if self.started {
+            let why = "the refresh ended without a word".to_owned();
+            Outcome::Ambiguous { why, retry_in: Some(self.careful) }
+        } else {
+            Outcome::Failed("there is no thread for the refresh".to_owned())
+        };
+        self.say(Report { outcome, presented: self.started });
+    }
+}

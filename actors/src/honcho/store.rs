@@ -1,0 +1,256 @@
+//! `honcho.json` on disk: read, and replaced in one step. Everything here blocks.
+//!
+//! Room for the new file is made *before* the token is presented, so that a full or read-only disk costs no token. A
+//! file that does not parse is never replaced: the grant is then kept beside it.
+
+use std::fs;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
+use tempfile::NamedTempFile;
+
+use super::file::{FileError, HonchoFile};
+use super::grant::Grant;
+use super::lock::ConfigLock;
+use super::refresh::{Step, StepHook};
+
+/// The file is some kilobytes; more than this is something else.
+const MAX_FILE: u64 = 4 * 1024 * 1024;
+/// A new grant may be longer than the old one by so much.
+const SLACK: usize = 8 * 1024;
+
+/// Why the file cannot be used as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// The system does not give it out.
+    #[error("{path} cannot be read")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// It does not parse; a person must mend it.
+    #[error("{path} is broken")]
+    Broken {
+        /// Which file.
+        path: PathBuf,
+        /// Where.
+        #[source]
+        source: FileError,
+    },
+}
+
+/// Why a grant is not on disk.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The file must be mended first; it was left as it is.
+    #[error(transparent)]
+    Unusable(#[from] ReadError),
+    /// The system does not let it be written; the old file is whole.
+    #[error("{path} cannot be replaced")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Where a grant went.
+#[derive(Debug)]
+pub(super) enum Saved {
+    /// Into the file.
+    InPlace,
+    /// Beside the file, which does not parse.
+    Beside(PathBuf),
+    /// Nowhere: somebody put another grant into the file meanwhile, without the lock.
+    Overtaken(Grant),
+}
+
+/// Reads the file at `path`; `None` if there is none.
+///
+/// # Errors
+/// [`ReadError`]
+pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
+    let fail = |source| ReadError::Io { path: path.to_owned(), source };
+    let mut text = zeroize::Zeroizing::new(String::new());
+    match fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)) {
+        Ok(length) if length as u64 > MAX_FILE => return Err(fail(io::ErrorKind::FileTooLarge.into())),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(fail(error)),
+    }
+    HonchoFile::parse(&text).map(Some).map_err(|source| ReadError::Broken { path: path.to_owned(), source })
+}
+
+/// Puts the grant of a login into the file, with the settings that came along, under a lock held by the caller.
+///
+/// # Errors
+/// [`SaveError`]; the file is as it was then.
+pub fn install(
+    lock: &ConfigLock,
+    host: &str,
+    grant: &Grant,
+    config: Option<&Map<String, Value>>,
+) -> Result<(), SaveError> {
+    let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
+    if let Some(config) = config {
+        file.merge(config);
+    }
+    let path = lock.target().to_owned();
+    file.set_grant(host, grant).map_err(|source| ReadError::Broken { path, source })?;
+    let room = Room::make(lock)?;
+    room.replace(lock.target(), &file, &StepHook::default())?;
+    forget_strays(lock, host);
+    Ok(())
+}
+
+/// A temporary file in the right directory, as large as will be needed. Dropping it removes it.
+#[derive(Debug)]
+pub(super) struct Room {
+    file: NamedTempFile,
+}
+
+impl Room {
+    pub(super) fn make(lock: &ConfigLock) -> Result<Self, SaveError> {
+        let target = lock.target();
+        let make = || {
+            // Mode 0600 from the first byte is what the crate does.
+            let mut file = tempfile::Builder::new().prefix(&stray_prefix(target)).tempfile_in(directory(target))?;
+            let mut needed = SLACK;
+            if let Ok(old) = fs::metadata(target) {
+                needed += usize::try_from(old.len()).unwrap_or(SLACK);
+                let new = file.as_file().metadata()?;
+                if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
+                    // Started as root on somebody's file: it stays theirs. Without the right to do so it becomes ours,
+                    // as with the original.
+                    let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
+                }
+            }
+            file.write_all(&vec![0; needed])?;
+            file.as_file().sync_all()?;
+            Ok(Self { file })
+        };
+        make().map_err(|source| SaveError::Io { path: target.to_owned(), source })
+    }
+
+    /// Makes the temporary file the one at `path`.
+    fn replace(mut self, path: &Path, content: &HonchoFile, steps: &StepHook) -> Result<(), SaveError> {
+        let text = content.to_text();
+        let mut write = || {
+            self.file.seek(SeekFrom::Start(0))?;
+            self.file.write_all(text.as_bytes())?;
+            self.file.as_file().set_len(text.len() as u64)?;
+            self.file.as_file().sync_all()
+        };
+        let fail = |source| SaveError::Io { path: path.to_owned(), source };
+        write().map_err(fail)?;
+        steps.reached(Step::TemporaryWritten);
+        self.file.persist(path).map_err(|error| fail(error.error))?;
+        steps.reached(Step::Renamed);
+        // The rename is what counts for everyone but a power cut; a file system that cannot sync a directory is left.
+        let _ = fs::File::open(directory(path)).and_then(|directory| directory.sync_all());
+        Ok(())
+    }
+}
+
+/// Puts `grant` into `block` of the file, where it takes the place of `before`. The file is read once more: what stands in it
+/// now counts.
+pub(super) fn save(
+    lock: &ConfigLock,
+    room: Room,
+    block: &str,
+    grant: &Grant,
+    before: &Grant,
+    steps: &StepHook,
+) -> Result<Saved, SaveError> {
+    let target = lock.target();
+    let mut file = match read(target) {
+        Ok(file) => file.unwrap_or_else(HonchoFile::empty),
+        Err(_) => return keep_beside(lock, room, block, grant, steps),
+    };
+    if let Some(now) = file.grant(block).filter(|now| !same_refresh_token(now, before)) {
+        return Ok(Saved::Overtaken(now));
+    }
+    if file.set_grant(block, grant).is_err() {
+        return keep_beside(lock, room, block, grant, steps);
+    }
+    room.replace(target, &file, steps)?;
+    forget_strays(lock, block);
+    Ok(Saved::InPlace)
+}
+
+fn keep_beside(
+    lock: &ConfigLock,
+    room: Room,
+    block: &str,
+    grant: &Grant,
+    steps: &StepHook,
+) -> Result<Saved, SaveError> {
+    let path = kept_path(lock.target(), block);
+    let mut file = HonchoFile::empty();
+    file.set_grant(block, grant).map_err(|source| ReadError::Broken { path: path.clone(), source })?;
+    room.replace(&path, &file, steps)?;
+    Ok(Saved::Beside(path))
+}
+
+/// A grant that came for `spent` and never got into the file: kept beside it, or in a temporary file of a process
+/// that died on the last step.
+pub(super) fn salvage(lock: &ConfigLock, block: &str, spent: &Grant) -> Option<Grant> {
+    let kept = std::iter::once(kept_path(lock.target(), block));
+    kept.chain(strays(lock.target())).find_map(|path| {
+        let grant = read(&path).ok().flatten()?.grant(block)?;
+        (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
+    })
+}
+
+/// Removes what [`salvage`] would find; the holder of the lock is the only one who has such files.
+pub(super) fn forget_strays(lock: &ConfigLock, block: &str) {
+    for path in std::iter::once(kept_path(lock.target(), block)).chain(strays(lock.target())) {
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            tracing::warn!(path = %path.display(), %error, "a left-over file with a grant in it cannot be removed");
+        }
+    }
+}
+
+pub(super) fn same_refresh_token(one: &Grant, other: &Grant) -> bool {
+    one.refresh_token.expose_secret() == other.refresh_token.expose_secret()
+}
+
+pub(super) fn same_tokens(one: &Grant, other: &Grant) -> bool {
+    same_refresh_token(one, other) && one.access_token.expose_secret() == other.access_token.expose_secret()
+}
+
+fn directory(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn stray_prefix(target: &Path) -> String {
+    format!(".{}.caduceus-", name(target))
+}
+
+/// Where a grant is kept while the file cannot take it.
+fn kept_path(target: &Path, block: &str) -> PathBuf {
+    let safe = |byte: char| byte.is_ascii_alphanumeric() || matches!(byte, '_' | '-' | '.');
+    let block: String = block.chars().map(|byte| if safe(byte) { byte } else { '_' }).collect();
+    target.with_file_name(format!("{}.kept-{block}", name(target)))
+}
+
+fn strays(target: &Path) -> Vec<PathBuf> {
+    let prefix = stray_prefix(target);
+    let ours = |entry: &fs::DirEntry| entry.file_name().to_string_lossy().starts_with(&prefix);
+    let entries = fs::read_dir(directory(target)).into_iter().flatten().flatten();
+    entries.filter(ours).map(|entry| entry.path()).collect()
+}

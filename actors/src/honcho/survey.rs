@@ -1,0 +1,102 @@
+//! A look at the files of all profiles, without any lock. Blocks.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::file::HonchoFile;
+use super::grant::host_name;
+use super::location::{Homes, is_there};
+use super::lock::{is_held, peek, resolve};
+use super::note::{Fate, Note, Notes, Verdict, verdict};
+use super::outcome::chain;
+use super::plan::{Doubt, Seen};
+use super::refresh::unix_now_s;
+use super::store;
+use super::watch::Watch;
+use crate::profile::name::ProfileName;
+
+/// A profile, as far as its grant goes.
+#[derive(Debug, Clone)]
+pub struct HonchoProfile {
+    /// Whose grant.
+    pub name: ProfileName,
+    /// Where its file is looked for.
+    pub homes: Homes,
+    /// `HERMES_HONCHO_HOST`, for the profile whose environment that is.
+    pub host: Option<String>,
+}
+
+/// One grant's place: which file, and the host's name in it.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub(super) path: PathBuf,
+    pub(super) host: String,
+}
+
+/// What was seen for one profile.
+#[derive(Debug)]
+pub(super) struct Sighting {
+    pub(super) profile: ProfileName,
+    pub(super) place: Place,
+    pub(super) seen: Seen,
+}
+
+/// Looks at every profile's file, each file once, and has their directories watched.
+pub(super) fn survey(profiles: &[HonchoProfile], careful: Duration, watch: &mut Watch) -> Vec<Sighting> {
+    let mut files = BTreeMap::new();
+    let mut look = |profile: &HonchoProfile| {
+        for candidate in profile.homes.candidates() {
+            watch.add(&candidate);
+            if let Some(target) = resolve(&candidate).ok().filter(|target| *target != candidate) {
+                watch.add(&target);
+            }
+        }
+        let path = profile.homes.locate(is_there);
+        let file = files.entry(path.clone()).or_insert_with(|| open(&path));
+        let default_host = file.as_ref().ok().and_then(|(file, _)| file.default_host());
+        let host = host_name(profile.host.as_deref(), &profile.name, default_host);
+        let (host, seen) = match file {
+            Ok((file, notes)) => {
+                let block = file.block_name(&host);
+                let seen = in_file(file, notes, &path, &block, careful);
+                (block, seen)
+            }
+            Err(why) => (host, Seen::Unreadable(why.clone())),
+        };
+        Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }
+    };
+    profiles.iter().map(&mut look).collect()
+}
+
+fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
+    let file = store::read(path).map_err(|error| chain(&error))?;
+    Ok((file.unwrap_or_else(HonchoFile::empty), peek(path)))
+}
+
+fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: Duration) -> Seen {
+    let Some(grant) = file.grant(block) else {
+        return Seen::NoGrant;
+    };
+    let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
+    let doubt = match about {
+        None => Doubt::None,
+        // Its exchange is in flight elsewhere: whoever needs the token waits for the lock, and finds the new one.
+        Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
+            Doubt::Unknown { retry_in: Some(Duration::ZERO) }
+        }
+        Some(note) => doubt(note, &grant.refresh_token, careful),
+    };
+    Seen::Grant { grant, doubt }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
+fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt {
+    match (note.fate(), verdict(Some(note), token, unix_now_s() as i64, false, careful)) {
+        (Fate::Rotated, _) => Doubt::Spent,
+        (Fate::Refused, _) => Doubt::Refused,
+        (_, Verdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        (_, Verdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
+        (_, Verdict::Withhold | Verdict::TooSoon(_) | Verdict::Dead) => Doubt::Unknown { retry_in: None },
+    }
+}

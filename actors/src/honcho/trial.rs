@@ -1,0 +1,119 @@
+//! What the tests over real files, locks and sockets have in common.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::grant::Grant;
+use super::outcome::Outcome;
+use super::refresh::{Limits, Refresh, Report, StepHook, unix_now_s};
+use super::store;
+
+mod actor_tests;
+mod files_tests;
+mod kill_tests;
+#[path = "../../tests/support/oauth_server.rs"]
+#[expect(unreachable_pub, reason = "it is shared with tests outside the crate")]
+mod oauth_server;
+mod tree_tests;
+
+use oauth_server::{Fault, OauthServer};
+
+/// Longest wait for anything that should come at once.
+const SOON: Duration = Duration::from_secs(10);
+
+/// A home with a file in it, and the server that its grant is from.
+struct Trial {
+    home: TempDir,
+    server: OauthServer,
+}
+
+impl Trial {
+    /// The access token lives for so many seconds yet.
+    fn with_life(life_s: i64) -> Self {
+        // A second call finds it done.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let trial = Self { home: TempDir::new().unwrap(), server: OauthServer::start("hch-rt-0") };
+        trial.log_in(0, life_s);
+        trial
+    }
+
+    fn expired() -> Self {
+        Self::with_life(60)
+    }
+
+    fn path(&self) -> PathBuf {
+        self.home.path().join("honcho.json")
+    }
+
+    /// Writes the file as a login would, with a neighbour that must survive.
+    fn log_in(&self, number: u32, life_s: i64) {
+        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
+        let expires_at = unix_now_s() as i64 + life_s;
+        let oauth = json!({"refreshToken": format!("hch-rt-{number}"), "expiresAt": expires_at, "clientId": "hermes-agent",
+            "tokenEndpoint": self.server.token_endpoint(), "scope": "write", "tokenType": "Bearer"});
+        let hosts = json!({"other": {"apiKey": "plain"}, "hermes": {"x": 1, "apiKey": format!("hch-at-{number}"), "oauth": oauth}});
+        let text = serde_json::to_string_pretty(&json!({"z": 1, "hosts": hosts, "a": 2})).unwrap();
+        let temporary = self.home.path().join("login.tmp");
+        fs::write(&temporary, text).unwrap();
+        fs::rename(temporary, self.path()).unwrap();
+    }
+
+    fn refresh(&self) -> Refresh {
+        Refresh {
+            path: self.path(),
+            host: "hermes".to_owned(),
+            known: grant_in(&self.path()),
+            unsaved: None,
+            by_person: false,
+            limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_mins(1) },
+            steps: StepHook::default(),
+        }
+    }
+
+    fn run(&self) -> Outcome {
+        self.refresh().run().outcome
+    }
+
+    /// As if the careful wait were over.
+    fn run_after_the_wait(&self) -> Outcome {
+        let mut refresh = self.refresh();
+        refresh.limits.careful = Duration::ZERO;
+        refresh.run().outcome
+    }
+
+    fn json(&self) -> Value {
+        serde_json::from_str(&fs::read_to_string(self.path()).unwrap()).unwrap()
+    }
+
+    /// The server saw nothing but good requests, and every token once.
+    fn assert_no_replay(&self) {
+        assert_eq!((self.server.replays(), self.server.odd_requests()), (0, Vec::new()));
+    }
+
+    /// Everything in the home but the file and its lock.
+    fn litter(&self) -> Vec<String> {
+        let names = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.to_string_lossy().into_owned());
+        names.filter(|name| !matches!(name.as_str(), "honcho.json" | "honcho.json.lock")).collect()
+    }
+}
+
+fn grant_in(path: &Path) -> Option<Grant> {
+    store::read(path).unwrap()?.grant("hermes")
+}
+
+fn access(grant: &Grant) -> &str {
+    grant.access_token.expose_secret()
+}
+
+fn rotated(outcome: Outcome) -> Grant {
+    match outcome {
+        Outcome::Rotated { grant, .. } => grant,
+        other => panic!("not rotated: {other:?}"),
+    }
+}

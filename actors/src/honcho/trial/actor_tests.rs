@@ -1,0 +1,268 @@
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler};
+
+use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::location::Homes;
+use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
+use super::super::refresh::Step;
+use super::*;
+use crate::profile::messages::TokenChanged;
+use crate::profile::name::ProfileName;
+use crate::status::messages::StatusTouched;
+use crate::supervision::{Life, Port};
+
+/// Profile and status in one; keeps what it is told.
+#[derive(Default, Clone)]
+struct Listener {
+    tokens: Arc<Mutex<Vec<Option<String>>>>,
+}
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<TokenChanged> for Listener {
+    type Result = ();
+    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
+        let token = news.token.map(|token| token.expose_secret().to_owned());
+        self.tokens.lock().unwrap().push(token);
+    }
+}
+
+impl Handler<StatusTouched> for Listener {
+    type Result = ();
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+}
+
+struct Keeper {
+    addr: Addr<HonchoRefreshActor>,
+    listener: Listener,
+    life: Life,
+}
+
+fn name() -> ProfileName {
+    ProfileName::default_profile()
+}
+
+impl Keeper {
+    fn start(trial: &Trial, adjust: impl FnOnce(&mut HonchoSettings)) -> Self {
+        let home = trial.home.path().to_owned();
+        let homes = Homes { own: home.clone(), default: home, user: None };
+        let mut settings = HonchoSettings::new(vec![HonchoProfile { name: name(), homes, host: None }]);
+        adjust(&mut settings);
+        let listener = Listener::default();
+        let ears = listener.clone().start();
+        let ports =
+            HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
+        let life = Life::new("honcho", 1);
+        let given = life.clone();
+        let addr = HonchoRefreshActor::create(move |ctx| {
+            let own = HonchoOwn { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
+            HonchoRefreshActor::new(ports, settings, given, own)
+        });
+        Self { addr, listener, life }
+    }
+
+    async fn fresh(&self) -> Option<FreshAnswer> {
+        self.addr.send(FreshToken { profile: name() }).await.expect("the keeper is there")
+    }
+
+    async fn token(&self) -> (String, bool) {
+        let answer = self.fresh().await.expect("a grant");
+        (answer.token.expose_secret().to_owned(), answer.refreshed)
+    }
+
+    async fn view(&self) -> Option<GrantView> {
+        self.addr.send(GetGrants).await.expect("the keeper is there").pop()
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&GrantView) -> bool) {
+        let deadline = Instant::now() + SOON;
+        loop {
+            let view = self.view().await;
+            if view.as_ref().is_some_and(&holds) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} never came; there is {view:?}");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    fn told(&self) -> Vec<Option<String>> {
+        self.listener.tokens.lock().unwrap().clone()
+    }
+
+    async fn until_told(&self, last: Option<&str>) {
+        let deadline = Instant::now() + SOON;
+        while self.told().last() != Some(&last.map(str::to_owned)) {
+            assert!(Instant::now() < deadline, "the news of {last:?} never came; there was {:?}", self.told());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
+/// So that a file system event and nothing else brings the news.
+fn no_poll(settings: &mut HonchoSettings) {
+    settings.poll = Duration::from_hours(1);
+}
+
+#[actix::test]
+async fn a_good_token_is_answered_from_memory() {
+    let trial = Trial::with_life(3600);
+    let keeper = Keeper::start(&trial, no_poll);
+    assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
+    tokio::time::timeout(SOON, keeper.life.until_ready()).await.expect("it never got ready");
+    keeper.until_told(Some("hch-at-0")).await;
+    assert_eq!(trial.server.presented().len(), 0);
+}
+
+#[actix::test]
+async fn callers_share_one_refresh_and_the_profile_hears_of_it() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(Duration::from_millis(150)));
+    let keeper = Keeper::start(&trial, no_poll);
+    let answers = futures_util::future::join_all((0..20).map(|_| keeper.token())).await;
+    assert!(answers.iter().all(|answer| *answer == ("hch-at-n1".to_owned(), true)), "{answers:?}");
+    keeper.until_told(Some("hch-at-n1")).await;
+    assert_eq!((trial.server.exchanges(), keeper.view().await.unwrap().exchanges), (1, 1));
+    assert_eq!(keeper.token().await, ("hch-at-n1".to_owned(), false));
+    trial.assert_no_replay();
+}
+
+#[actix::test]
+async fn eight_keepers_of_one_expired_grant_exchange_it_once() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(Duration::from_millis(100)));
+    let keepers: Vec<_> = (0..8).map(|_| Keeper::start(&trial, |_| {})).collect();
+    let answers = futures_util::future::join_all(keepers.iter().map(Keeper::token)).await;
+    assert!(answers.iter().all(|(token, _)| token == "hch-at-n1"), "{answers:?}");
+    assert_eq!(trial.server.presented(), ["hch-rt-0"]);
+    trial.assert_no_replay();
+}
+
+#[actix::test]
+async fn a_caller_gets_the_old_token_when_the_refresh_takes_too_long() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(Duration::from_millis(600)));
+    let keeper = Keeper::start(&trial, |settings| settings.caller_wait = Duration::from_millis(200));
+    assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
+    assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
+    keeper.until_told(Some("hch-at-n1")).await;
+    assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[actix::test]
+async fn a_failed_refresh_is_no_error_and_the_next_try_waits() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Status(500, String::new()));
+    let keeper = Keeper::start(&trial, no_poll);
+    for _ in 0..50 {
+        assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
+    }
+    let view = keeper.view().await.unwrap();
+    assert_eq!((view.state, view.last_error.as_deref()), (GrantState::Backoff, Some("the server answered 500")));
+    assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[actix::test]
+async fn a_login_by_another_process_ends_a_required_one_at_once() {
+    let trial = Trial::expired();
+    trial.server.revoke();
+    let keeper = Keeper::start(&trial, no_poll);
+    assert_eq!(keeper.token().await.0, "hch-at-0");
+    keeper.until("the refusal", |view| view.state == GrantState::ReauthRequired).await;
+    trial.log_in(5, 3600);
+    keeper.until_told(Some("hch-at-5")).await;
+    assert_eq!(keeper.view().await.unwrap().state, GrantState::Fresh);
+    assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[actix::test]
+async fn a_file_system_without_events_is_polled() {
+    let trial = Trial::with_life(3600);
+    let keeper = Keeper::start(&trial, |settings| settings.poll = Duration::from_millis(50));
+    keeper.until_told(Some("hch-at-0")).await;
+    // A directory that is moved away and back gives no event for what is in it.
+    let away = trial.home.path().with_extension("away");
+    fs::rename(trial.home.path(), &away).unwrap();
+    keeper.until_told(None).await;
+    fs::rename(away, trial.home.path()).unwrap();
+    keeper.until_told(Some("hch-at-0")).await;
+}
+
+#[actix::test]
+async fn a_broken_file_keeps_the_token_and_is_shown() {
+    let trial = Trial::with_life(3600);
+    let keeper = Keeper::start(&trial, no_poll);
+    keeper.until_told(Some("hch-at-0")).await;
+    fs::write(trial.path(), "garbage").unwrap();
+    keeper.until("the broken file", |view| view.state == GrantState::Unreadable).await;
+    assert_eq!(keeper.token().await.0, "hch-at-0");
+    let view = keeper.addr.send(RefreshGrant { profile: name() }).await.unwrap().unwrap();
+    assert_eq!((view.state, trial.server.presented().len()), (GrantState::Unreadable, 0));
+    assert_eq!(fs::read_to_string(trial.path()).unwrap(), "garbage");
+}
+
+#[actix::test]
+async fn a_person_may_have_a_good_token_refreshed() {
+    let trial = Trial::with_life(3600);
+    let keeper = Keeper::start(&trial, no_poll);
+    keeper.fresh().await;
+    let view = keeper.addr.send(RefreshGrant { profile: name() }).await.unwrap().unwrap();
+    assert_eq!((view.state, view.exchanges, view.host.as_str()), (GrantState::Fresh, 1, "hermes"));
+    assert!(view.last_refresh_age_s.is_some_and(|age| age < 10) && view.expires_in_s.is_some_and(|left| left > 3500));
+    assert_eq!(keeper.token().await.0, "hch-at-n1");
+}
+
+#[actix::test]
+async fn a_profile_without_a_grant_gets_none_and_is_told_so_once() {
+    let trial = Trial::expired();
+    fs::remove_file(trial.path()).unwrap();
+    let keeper = Keeper::start(&trial, |settings| settings.poll = Duration::from_millis(20));
+    assert!(keeper.fresh().await.is_none());
+    assert!(keeper.view().await.is_none());
+    assert!(keeper.addr.send(RefreshGrant { profile: name() }).await.unwrap().is_none());
+    trial.log_in(5, 3600);
+    keeper.until_told(Some("hch-at-5")).await;
+    assert_eq!(keeper.told(), [None, Some("hch-at-5".to_owned())]);
+}
+
+#[actix::test]
+async fn a_new_incarnation_takes_over_what_the_old_ones_thread_brings_home() {
+    let trial = Trial::expired();
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = Mutex::new(gate);
+    let reached = Arc::new(Mutex::new(false));
+    let seen = Arc::clone(&reached);
+    let old = Keeper::start(&trial, |settings| {
+        settings.steps = StepHook::new(move |step| {
+            if step == Step::Answered {
+                *seen.lock().unwrap() = true;
+                gate.lock().unwrap().recv_timeout(SOON).expect("the test opens the gate");
+            }
+        });
+    });
+    let deadline = Instant::now() + SOON;
+    while !*reached.lock().unwrap() {
+        assert!(Instant::now() < deadline, "the exchange never came");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let new = Keeper::start(&trial, |settings| settings.caller_wait = Duration::from_millis(100));
+    new.until("the doubt", |view| view.state == GrantState::Uncertain).await;
+    assert_eq!(new.token().await.0, "hch-at-0");
+    drop(old);
+    go.send(()).unwrap();
+    new.until_told(Some("hch-at-n1")).await;
+    assert_eq!((new.view().await.unwrap().state, trial.server.presented().len()), (GrantState::Fresh, 1));
+}
+
+#[actix::test]
+async fn no_token_is_in_what_the_keeper_shows() {
+    let trial = Trial::expired();
+    let keeper = Keeper::start(&trial, no_poll);
+    let answer = keeper.fresh().await;
+    let shown = format!("{answer:?} {:?}", keeper.view().await);
+    assert!(!shown.contains("hch-at-") && !shown.contains("hch-rt-"), "{shown}");
+}

@@ -1,0 +1,403 @@
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+
+use super::super::lock::{ConfigLock, LockError, lock_path};
+use super::super::refresh::Step;
+use super::*;
+
+#[test]
+fn a_rotation_is_on_disk_before_it_is_told_and_leaves_all_else_alone() {
+    let trial = Trial::expired();
+    let grant = rotated(trial.run());
+    assert_eq!(access(&grant), "hch-at-n1");
+    let file = trial.json();
+    let block = &file["hosts"]["hermes"];
+    assert_eq!(block["apiKey"], "hch-at-n1");
+    assert_eq!(block["oauth"]["refreshToken"], "hch-rt-n1");
+    assert_eq!(block["oauth"]["scope"], "write", "a scope of null falls back to the old one");
+    assert!(block["oauth"]["expiresAt"].is_i64());
+    assert_eq!((&block["x"], &file["hosts"]["other"]["apiKey"]), (&json!(1), &json!("plain")));
+    let order: Vec<_> = file.as_object().unwrap().keys().collect();
+    assert_eq!(order, ["z", "hosts", "a"]);
+    assert_eq!(fs::metadata(trial.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(trial.litter(), Vec::<String>::new());
+    trial.assert_no_replay();
+}
+
+#[test]
+fn two_threads_on_one_file_exchange_once() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(Duration::from_millis(200)));
+    let refreshes = [trial.refresh(), trial.refresh()];
+    let ends = refreshes.map(|refresh| thread::spawn(move || refresh.run().outcome)).map(|end| end.join().unwrap());
+    let adopted =
+        ends.iter().filter(|end| matches!(end, Outcome::Adopted(grant) if access(grant) == "hch-at-n1")).count();
+    assert_eq!((adopted, trial.server.exchanges()), (1, 1));
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_short_lived_rotation_of_a_sibling_is_taken_and_not_exchanged() {
+    let trial = Trial::expired();
+    for life in [json!(30), json!(null), json!("odd"), json!(-7)] {
+        trial.server.tokens_live(life.clone());
+        let mut late = trial.refresh();
+        late.by_person = true;
+        rotated(late.run().outcome);
+        late.by_person = false;
+        let before = trial.server.exchanges();
+        assert!(matches!(late.run().outcome, Outcome::Adopted(_)), "{life}");
+        assert!(
+            matches!(trial.run(), Outcome::Adopted(_)),
+            "a newcomer exchanges within 30 s of the last time: {life}"
+        );
+        assert_eq!(trial.server.exchanges(), before);
+    }
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_file_that_does_not_parse_is_never_written_over() {
+    let trial = Trial::expired();
+    let refresh = trial.refresh();
+    fs::write(trial.path(), "{\"hosts\": hch-at-").unwrap();
+    let Outcome::Unreadable(why) = refresh.run().outcome else { panic!("it was used") };
+    assert!(why.contains("line 1") && !why.contains("hch-"), "{why}");
+    assert_eq!(fs::read_to_string(trial.path()).unwrap(), "{\"hosts\": hch-at-");
+    assert_eq!(trial.server.presented().len(), 0);
+}
+
+#[test]
+fn a_file_that_breaks_during_the_exchange_has_the_grant_kept_beside_it_and_taken_in_once_it_is_mended() {
+    let trial = Trial::expired();
+    let (path, good) = (trial.path(), fs::read_to_string(trial.path()).unwrap());
+    let mut refresh = trial.refresh();
+    let broken = path.clone();
+    refresh.steps = StepHook::new(move |step| {
+        if step == Step::Answered {
+            fs::write(&broken, "garbage").unwrap();
+        }
+    });
+    let Outcome::Rotated { grant, beside: Some(kept), .. } = refresh.run().outcome else { panic!("it was not kept") };
+    assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
+    assert_eq!(access(&grant_in(&kept).unwrap()), access(&grant));
+    assert_eq!(fs::metadata(&kept).unwrap().permissions().mode() & 0o777, 0o600);
+
+    fs::write(&path, good).unwrap();
+    let mended = rotated(trial.run());
+    assert_eq!(access(&mended), "hch-at-n1");
+    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
+}
+
+#[test]
+fn a_symbolic_link_is_written_through_and_both_names_are_locked() {
+    let trial = Trial::expired();
+    let real = TempDir::new().unwrap();
+    let target = real.path().join("shared.json");
+    fs::rename(trial.path(), &target).unwrap();
+    symlink(&target, trial.path()).unwrap();
+    let held = ConfigLock::take(&trial.path(), SOON).unwrap();
+    for path in [trial.path(), target.clone()] {
+        let busy = ConfigLock::take(&path, Duration::from_millis(60));
+        assert!(matches!(busy, Err(LockError::Busy { .. })), "{} is free", path.display());
+    }
+    drop(held);
+    rotated(trial.run());
+    assert!(fs::symlink_metadata(trial.path()).unwrap().is_symlink());
+    assert_eq!(access(&grant_in(&target).unwrap()), "hch-at-n1");
+}
+
+#[test]
+fn two_names_of_one_directory_are_no_deadlock() {
+    let trial = Trial::expired();
+    let other = TempDir::new().unwrap();
+    let alias = other.path().join("alias");
+    symlink(trial.home.path(), &alias).unwrap();
+    let mut refresh = trial.refresh();
+    refresh.path = alias.join("honcho.json");
+    rotated(refresh.run().outcome);
+    assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");
+}
+
+/// The original's way of holding the lock, until its input ends.
+fn original_holds(path: &Path) -> Child {
+    const HOLD: &str = "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX)\nprint('held',flush=True)\nsys.stdin.read()";
+    let mut holder = Command::new("python3")
+        .args(["-c", HOLD])
+        .arg(lock_path(path))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("this test needs python3");
+    let mut said = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut said).unwrap();
+    assert_eq!(said, "held\n");
+    holder
+}
+
+#[test]
+fn while_the_original_holds_the_lock_nothing_is_exchanged() {
+    let trial = Trial::expired();
+    let mut holder = original_holds(&trial.path());
+    let mut refresh = trial.refresh();
+    refresh.limits.lock_wait = Duration::from_millis(150);
+    let Outcome::Failed(why) = refresh.run().outcome else { panic!("it went on without the lock") };
+    assert!(why.contains("another process"), "{why}");
+    assert_eq!(trial.server.presented().len(), 0);
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+    rotated(trial.run());
+}
+
+#[test]
+fn the_original_waits_while_we_hold_the_lock() {
+    const TRY: &str =
+        "import fcntl,sys\nf=open(sys.argv[1],'a+b')\nfcntl.flock(f.fileno(),fcntl.LOCK_EX|fcntl.LOCK_NB)";
+    let trial = Trial::expired();
+    let tries = || {
+        let path = lock_path(&trial.path());
+        Command::new("python3").args(["-c", TRY]).arg(path).stderr(Stdio::null()).status().unwrap().success()
+    };
+    let lock = ConfigLock::take(&trial.path(), SOON).unwrap();
+    assert!(!tries());
+    drop(lock);
+    assert!(tries());
+}
+
+#[test]
+fn a_lock_file_that_was_tidied_away_while_we_waited_does_not_count() {
+    let trial = Trial::expired();
+    let path = trial.path();
+    let first = ConfigLock::take(&path, SOON).unwrap();
+    let waiting = thread::spawn({
+        let path = path.clone();
+        move || ConfigLock::take(&path, SOON).unwrap()
+    });
+    thread::sleep(Duration::from_millis(60));
+    fs::remove_file(lock_path(&path)).unwrap();
+    drop(first);
+    let second = waiting.join().unwrap();
+    assert!(matches!(ConfigLock::take(&path, Duration::from_millis(60)), Err(LockError::Busy { .. })));
+    drop(second);
+}
+
+#[test]
+fn an_answer_that_is_lost_leaves_the_token_alone_for_a_minute_in_every_process() {
+    let trial = Trial::expired();
+    for fault in [Fault::LostAnswer, Fault::CutAnswer, Fault::Body("<html>".to_owned())] {
+        let trial = Trial::expired();
+        trial.server.script(fault.clone());
+        assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
+        for _ in 0..5 {
+            assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }), "{fault:?}");
+        }
+        assert_eq!(trial.server.presented().len(), 1, "{fault:?}");
+        assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }), "{fault:?}");
+        for _ in 0..5 {
+            assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }), "{fault:?}");
+        }
+        assert_eq!((trial.server.presented().len(), trial.server.replays()), (2, 1), "{fault:?}");
+    }
+    // A token that did not arrive is as good as ever.
+    trial.server.script(Fault::Closed);
+    assert!(matches!(trial.run(), Outcome::Ambiguous { .. }));
+    rotated(trial.run_after_the_wait());
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_server_that_hangs_is_given_up_and_the_careful_retry_is_the_last() {
+    let trial = Trial::expired();
+    for _ in 0..2 {
+        trial.server.script(Fault::Status(0, String::new()));
+    }
+    // A status line that is none is no answer either.
+    let mut hangs = trial.refresh();
+    hangs.limits.exchange = Duration::from_millis(300);
+    hangs.limits.careful = Duration::ZERO;
+    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: Some(_), .. }));
+    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
+    assert!(matches!(hangs.run().outcome, Outcome::Ambiguous { retry_in: None, .. }));
+    assert_eq!(trial.server.presented().len(), 2);
+    hangs.by_person = true;
+    rotated(hangs.run().outcome);
+
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(SOON));
+    let mut hangs = trial.refresh();
+    hangs.limits.exchange = Duration::from_millis(100);
+    let Outcome::Ambiguous { why, .. } = hangs.run().outcome else { panic!("silence was taken for an answer") };
+    assert!(why.contains("too long"), "{why}");
+}
+
+#[test]
+fn a_server_that_says_no_or_is_not_there_costs_no_token() {
+    let trial = Trial::expired();
+    let faults = [
+        Fault::Status(500, String::new()),
+        Fault::Status(503, "{}".to_owned()),
+        Fault::Status(429, String::new()),
+        Fault::Status(400, r#"{"error":"invalid_client"}"#.to_owned()),
+        Fault::Redirect(trial.server.token_endpoint()),
+    ];
+    for fault in faults {
+        trial.server.script(fault.clone());
+        assert!(matches!(trial.run(), Outcome::Failed(_)), "{fault:?}");
+    }
+    assert_eq!(trial.server.presented().len(), 5, "a redirect was followed");
+
+    let mut file = trial.json();
+    let good = file["hosts"]["hermes"]["oauth"]["tokenEndpoint"].take();
+    for endpoint in ["http://127.0.0.1:1/oauth/token", "nowhere", "ftp://127.0.0.1/", "http:///x"] {
+        file["hosts"]["hermes"]["oauth"]["tokenEndpoint"] = json!(endpoint);
+        fs::write(trial.path(), file.to_string()).unwrap();
+        let Report { outcome, presented } = trial.refresh().run();
+        assert!(matches!(outcome, Outcome::Failed(_)) && !presented, "{endpoint}: {outcome:?}");
+    }
+    file["hosts"]["hermes"]["oauth"]["tokenEndpoint"] = good;
+    fs::write(trial.path(), file.to_string()).unwrap();
+    rotated(trial.run());
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_refused_token_is_presented_once_by_all_processes_together() {
+    let trial = Trial::expired();
+    trial.server.revoke();
+    for _ in 0..4 {
+        assert!(matches!(trial.run(), Outcome::Refused { .. }));
+    }
+    assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[test]
+fn without_a_new_refresh_token_the_old_one_stays_in_the_file_and_waits_for_a_person() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::NoRefreshToken);
+    trial.server.tokens_live(json!(100));
+    assert!(matches!(trial.run(), Outcome::Withheld { .. }));
+    let block = &trial.json()["hosts"]["hermes"];
+    assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n1"), &json!("hch-rt-0")));
+    assert!(matches!(trial.run_after_the_wait(), Outcome::Ambiguous { retry_in: None, .. }));
+    assert_eq!(trial.server.presented().len(), 1);
+    let mut asked = trial.refresh();
+    asked.by_person = true;
+    rotated(asked.run().outcome);
+}
+
+#[test]
+fn where_nothing_can_be_written_nothing_is_presented() {
+    let trial = Trial::expired();
+    let mut refresh = trial.refresh();
+    let home = trial.home.path().to_owned();
+    // Permission bits prove nothing to root, a directory that is gone does.
+    refresh.steps = StepHook::new(move |step| {
+        if step == Step::Read {
+            fs::remove_dir_all(&home).unwrap();
+        }
+    });
+    assert!(matches!(refresh.run().outcome, Outcome::Failed(_)));
+    assert_eq!(trial.server.presented().len(), 0);
+    fs::create_dir(trial.home.path()).unwrap();
+}
+
+#[test]
+fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
+    let trial = Trial::expired();
+    let (home, away) = (trial.home.path().to_owned(), trial.home.path().with_extension("away"));
+    let mut refresh = trial.refresh();
+    refresh.steps = StepHook::new({
+        let (home, away) = (home.clone(), away.clone());
+        move |step| {
+            if step == Step::TemporaryWritten {
+                fs::rename(&home, &away).unwrap();
+            }
+        }
+    });
+    let Outcome::Unsaved { unsaved, .. } = refresh.run().outcome else { panic!("it was saved") };
+    fs::rename(away, home).unwrap();
+    let mut next = trial.refresh();
+    next.unsaved = Some(unsaved);
+    assert_eq!(access(&rotated(next.run().outcome)), "hch-at-n1");
+    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
+}
+
+#[test]
+fn a_login_during_the_exchange_wins() {
+    let trial = Arc::new(Trial::expired());
+    let mut refresh = trial.refresh();
+    let logging_in = Arc::clone(&trial);
+    refresh.steps = StepHook::new(move |step| {
+        if step == Step::Answered {
+            logging_in.log_in(7, 3600);
+        }
+    });
+    assert!(matches!(refresh.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-7"));
+    assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-7");
+}
+
+#[test]
+fn an_older_block_is_renewed_where_it_stands() {
+    let trial = Trial::expired();
+    let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes.work\"");
+    fs::write(trial.path(), text).unwrap();
+    let mut refresh = trial.refresh();
+    refresh.host = "hermes_work".to_owned();
+    rotated(refresh.run().outcome);
+    let hosts = &trial.json()["hosts"];
+    assert_eq!((&hosts["hermes.work"]["apiKey"], &hosts["hermes_work"]), (&json!("hch-at-n1"), &Value::Null));
+}
+
+#[test]
+fn a_login_is_installed_with_its_settings_where_there_was_no_file() {
+    let home = TempDir::new().unwrap();
+    let path = home.path().join(".honcho").join("config.json");
+    let grant = grant_in(&Trial::expired().path()).unwrap();
+    let lock = ConfigLock::take(&path, SOON).unwrap();
+    let config = json!({"workspace": "w"});
+    store::install(&lock, "hermes", &grant, config.as_object()).unwrap();
+    drop(lock);
+    assert_eq!(access(&grant_in(&path).unwrap()), "hch-at-0");
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    fs::write(&path, "garbage").unwrap();
+    let lock = ConfigLock::take(&path, SOON).unwrap();
+    assert!(store::install(&lock, "hermes", &grant, None).is_err());
+    assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
+}
+
+#[test]
+fn the_last_word_comes_even_if_the_thread_panics_and_the_lock_is_held_until_then() {
+    let trial = Trial::expired();
+    let (done, told) = mpsc::channel();
+    let mut refresh = trial.refresh();
+    let path = trial.path();
+    let held = Arc::new(Mutex::new(false));
+    let seen = Arc::clone(&held);
+    refresh.steps = StepHook::new(move |step| {
+        if step == Step::Answered {
+            *seen.lock().unwrap() = ConfigLock::take(&path, Duration::from_millis(60)).is_err();
+            panic!("for the test");
+        }
+    });
+    refresh.spawn(move |report| done.send(report).unwrap()).unwrap();
+    let report = told.recv_timeout(SOON).expect("a last word");
+    assert!(matches!(report.outcome, Outcome::Ambiguous { .. }) && report.presented);
+    assert!(*held.lock().unwrap());
+    drop(ConfigLock::take(&trial.path(), SOON).unwrap());
+}
+
+#[test]
+fn no_token_is_in_any_debug_text_or_reason() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Status(403, r#"{"error":"hch-rt-0 is bad"}"#.to_owned()));
+    let shown = format!("{:?} {:?}", trial.refresh(), trial.refresh().run());
+    let shown = shown + &format!("{:?}", trial.run());
+    assert!(!shown.contains("hch-at-") && !shown.contains("hch-rt-"), "{shown}");
+    let notes = fs::read_to_string(lock_path(&trial.path())).unwrap();
+    assert!(notes.contains("rotated") && !notes.contains("hch-"), "{notes}");
+}

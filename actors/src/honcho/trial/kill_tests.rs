@@ -1,0 +1,102 @@
+//! A process that dies on each step of a refresh, for real: the test runs itself as the victim.
+
+use std::process::{Command, Stdio};
+
+use super::super::refresh::Step;
+use super::*;
+
+const VICTIM: &str = "CADUCEUS_TEST_REFRESH_VICTIM";
+const STEPS: [Step; 6] =
+    [Step::Locked, Step::Read, Step::BeforeSend, Step::Answered, Step::TemporaryWritten, Step::Renamed];
+
+/// Not a test of its own: does nothing unless it is run as a victim.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the victim is told by its environment where to die")]
+fn the_victim_dies_where_it_is_told() {
+    let Ok(order) = std::env::var(VICTIM) else {
+        return;
+    };
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (step, path) = order.split_once(' ').unwrap();
+    let step = STEPS[step.parse::<usize>().unwrap()];
+    let path = PathBuf::from(path);
+    let refresh = Refresh {
+        known: grant_in(&path),
+        path,
+        host: "hermes".to_owned(),
+        unsaved: None,
+        by_person: false,
+        limits: Limits::default(),
+        steps: StepHook::new(move |reached| {
+            if reached == step {
+                std::process::abort();
+            }
+        }),
+    };
+    let _ = refresh.run();
+    unreachable!("the victim came through");
+}
+
+fn kill_on(step: Step, trial: &Trial) {
+    let index = STEPS.iter().position(|other| *other == step).unwrap();
+    let status = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "honcho::trial::kill_tests::the_victim_dies_where_it_is_told"])
+        .env(VICTIM, format!("{index} {}", trial.path().display()))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success() && status.code().is_none(), "the victim was not killed: {status}");
+}
+
+#[test]
+fn a_death_before_the_token_is_presented_costs_nothing() {
+    for step in [Step::Locked, Step::Read] {
+        let trial = Trial::expired();
+        kill_on(step, &trial);
+        rotated(trial.run());
+        assert_eq!(trial.server.presented().len(), 1);
+        trial.assert_no_replay();
+    }
+}
+
+#[test]
+fn a_death_on_the_brink_of_presenting_costs_a_minute() {
+    let trial = Trial::expired();
+    kill_on(Step::BeforeSend, &trial);
+    assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
+    rotated(trial.run_after_the_wait());
+    assert_eq!(trial.litter(), Vec::<String>::new());
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_death_with_the_answer_in_hand_ends_in_a_login_and_not_in_a_loop() {
+    let trial = Trial::expired();
+    kill_on(Step::Answered, &trial);
+    for _ in 0..3 {
+        assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
+    }
+    for _ in 0..3 {
+        assert!(matches!(trial.run_after_the_wait(), Outcome::Refused { .. }));
+    }
+    assert_eq!((trial.server.presented().len(), trial.server.replays()), (2, 1));
+}
+
+#[test]
+fn a_death_before_the_rename_is_made_good_from_the_temporary_file() {
+    let trial = Trial::expired();
+    kill_on(Step::TemporaryWritten, &trial);
+    assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
+    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
+}
+
+#[test]
+fn a_death_after_the_rename_costs_nothing() {
+    let trial = Trial::expired();
+    let before = trial.refresh();
+    kill_on(Step::Renamed, &trial);
+    assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
+    assert_eq!(trial.server.presented().len(), 1);
+}

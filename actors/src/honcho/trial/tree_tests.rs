@@ -1,0 +1,66 @@
+//! The keeper as a child of a real tree.
+
+use std::collections::BTreeMap;
+use std::sync::mpsc;
+
+use actix::{Actor, Context, Handler};
+
+use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
+use super::super::location::Homes;
+use super::super::refresh::Step;
+use super::*;
+use crate::profile::name::ProfileName;
+use crate::status::messages::StatusTouched;
+use crate::supervision::{
+    ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+};
+
+struct Deaf;
+
+impl Actor for Deaf {
+    type Context = Context<Self>;
+}
+
+impl Handler<StatusTouched> for Deaf {
+    type Result = ();
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+}
+
+fn start(trial: &Trial, steps: StepHook) -> RootHandle {
+    let home = trial.home.path().to_owned();
+    let homes = Homes { own: home.clone(), default: home, user: None };
+    let profile = HonchoProfile { name: ProfileName::default_profile(), homes, host: None };
+    let settings = HonchoSettings { steps, ..HonchoSettings::new(vec![profile]) };
+    let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(Deaf.start()) };
+    let mailbox = Mailbox::new();
+    let keeper = ChildSpec::worker("honcho", &mailbox, move |birth| {
+        HonchoRefreshActor::new(ports.clone(), settings.clone(), birth.life().clone(), HonchoOwn::of(birth))
+    });
+    let keeper = keeper.readiness(Readiness::Said { within: SOON }).grace(SOON);
+    Root::start(SupervisorSpec::new(Strategy::OneForOne).child(keeper), RootOptions::default())
+}
+
+#[actix::test]
+async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(Duration::from_millis(300)));
+    let (tell, told) = mpsc::channel();
+    let steps = StepHook::new(move |step| {
+        // Nobody listens to the later ones.
+        let _ = tell.send(step);
+    });
+    let root = start(&trial, steps);
+    let sending = move || while told.recv_timeout(SOON).expect("the exchange begins") != Step::BeforeSend {};
+    tokio::task::spawn_blocking(sending).await.unwrap();
+    tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");
+    assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");
+}
+
+#[actix::test]
+async fn a_stop_with_nothing_in_flight_is_immediate() {
+    let trial = Trial::with_life(3600);
+    let root = start(&trial, StepHook::default());
+    let begun = Instant::now();
+    tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");
+    assert!(begun.elapsed() < Duration::from_secs(3));
+}

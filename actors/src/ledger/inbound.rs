@@ -1,0 +1,189 @@
+//! Inbound events: written once, marked, listed.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row};
+
+use super::messages::{
+    InboundId, InboundRow, InboundState, LedgerError, ListInbound, MarkInbound, RecordInbound, Recorded,
+};
+use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
+use super::states::{inbound_code, inbound_state};
+use super::store::{Failure, Store, Work};
+use crate::relay::session::SessionKey;
+
+/// As the table is called in SQL and in errors.
+const TABLE: &str = "inbound";
+/// Part of the checksum over what a mark changes.
+const STATE: &str = "inbound.state";
+/// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
+const STATE_COLUMNS: usize = 5;
+/// Columns that never change.
+const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
+/// Where they begin in a row that is read: after the row's number and the state with its checksum.
+const FIXED: usize = 1 + STATE_COLUMNS + 1;
+
+impl Work for RecordInbound {
+    type Answer = Recorded;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Recorded, Failure> {
+        let id = store.ids.inbound + 1;
+        let session = super::session_text(&self.session);
+        let [link, platform, chat, bot, scope, user, thread] = target_values(&self.target);
+        let fixed: [ValueRef<'_>; FIXED_COLUMNS] = [
+            link,
+            platform,
+            chat,
+            bot,
+            scope,
+            user,
+            thread,
+            maybe(self.buffer_id.as_deref()),
+            ValueRef::Blob(&self.digest),
+            maybe(self.message_id.as_deref()),
+            text(self.profile.as_str()),
+            text(&session),
+            ValueRef::Integer(store.now_ms),
+            text(&self.event),
+        ];
+        let attempts = i64::from(self.state == InboundState::Running);
+        let state = state_values(self.state, attempts, None, None, store.now_ms);
+        let values = std::iter::once(ValueRef::Integer(id))
+            .chain(state)
+            .chain([ValueRef::Integer(checksum(STATE, id, &state))])
+            .chain(fixed)
+            .chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
+        let inserted = store
+            .connection
+            .prepare_cached(
+                "INSERT INTO inbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT DO NOTHING",
+            )?
+            .execute(params(values))?;
+        if inserted == 0 {
+            return Ok(Recorded::Duplicate(first(self, store)?));
+        }
+        store.ids.inbound = id;
+        store.delta.inbound[inbound_code(self.state)] += 1;
+        store.delta.written += 1;
+        Ok(Recorded::New(InboundId(id)))
+    }
+}
+
+/// The row whose keys `message` has too. By which of its keys does not matter: the frame's is looked at first.
+fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<InboundId> {
+    let [link, platform, chat, ..] = target_values(&message.target);
+    let id = |row: &Row<'_>| row.get(0).map(InboundId);
+    if let Some(buffer) = &message.buffer_id {
+        let mut statement = store.connection.prepare_cached(
+            "SELECT id FROM inbound WHERE link = ? AND buffer_id = ? AND digest = ? AND buffer_id IS NOT NULL",
+        )?;
+        let by_frame = [link, text(buffer), ValueRef::Blob(&message.digest)];
+        if let Some(found) = statement.query_row(params(by_frame), id).optional()? {
+            return Ok(found);
+        }
+    }
+    store
+        .connection
+        .prepare_cached(
+            "SELECT id FROM inbound WHERE link = ? AND platform = ? AND chat_id = ? AND message_id = ? \
+             AND message_id IS NOT NULL",
+        )?
+        .query_row(params([link, platform, chat, maybe(message.message_id.as_deref())]), id)
+}
+
+impl Work for MarkInbound {
+    type Answer = ();
+
+    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+        let row = self.id.0;
+        let found = store
+            .connection
+            .prepare_cached(
+                "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?",
+            )?
+            .query_row([row], |found| Ok(before(found)))
+            .optional()?
+            .ok_or(LedgerError::Missing { table: TABLE, row })?;
+        let Ok(before) = found else {
+            return Err(store.damaged(TABLE, row).into());
+        };
+        let attempts = before.attempts + i64::from(self.state == InboundState::Running);
+        let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
+        let note = self.note.as_deref().or(before.note.as_deref());
+        let state = state_values(self.state, attempts, turn.as_deref(), note, store.now_ms);
+        let sum = ValueRef::Integer(checksum(STATE, row, &state));
+        store
+            .connection
+            .prepare_cached(
+                "UPDATE inbound SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
+                 WHERE id = ?",
+            )?
+            .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
+        store.delta.inbound[inbound_code(before.state)] -= 1;
+        store.delta.inbound[inbound_code(self.state)] += 1;
+        Ok(())
+    }
+}
+
+impl Work for ListInbound {
+    type Answer = Vec<InboundRow>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Vec<InboundRow>, Failure> {
+        let after = self.after.map_or(i64::MIN, |id| id.0);
+        let mut found = Vec::new();
+        for state in &self.states {
+            store.list(TABLE, inbound_code(*state), after, self.limit, inbound_row, &mut found)?;
+        }
+        found.sort_unstable_by_key(|row: &InboundRow| row.id);
+        found.dedup_by_key(|row| row.id);
+        found.truncate(self.limit);
+        Ok(found)
+    }
+}
+
+fn state_values<'a>(
+    state: InboundState,
+    attempts: i64,
+    turn: Option<&'a str>,
+    note: Option<&'a str>,
+    now_ms: i64,
+) -> [ValueRef<'a>; STATE_COLUMNS] {
+    [row::code(inbound_code(state)), ValueRef::Integer(attempts), maybe(turn), maybe(note), ValueRef::Integer(now_ms)]
+}
+
+/// What a mark changes, as it stands.
+struct Before {
+    state: InboundState,
+    attempts: i64,
+    turn: Option<String>,
+    note: Option<String>,
+}
+
+fn before(row: &Row<'_>) -> Result<Before, Mangled> {
+    verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
+    Ok(Before {
+        state: inbound_state(row::code_at(row, 1)?).ok_or(Mangled)?,
+        attempts: row.get(2)?,
+        turn: row.get(3)?,
+        note: row.get(4)?,
+    })
+}
+
+fn inbound_row(row: &Row<'_>) -> Result<InboundRow, Mangled> {
+    let id = row.get(0)?;
+    let before = before(row)?;
+    verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
+    let after_target = FIXED + TARGET_COLUMNS;
+    let profile: String = row.get(after_target + 3)?;
+    let session: String = row.get(after_target + 4)?;
+    Ok(InboundRow {
+        id: InboundId(id),
+        target: row::target(row, FIXED)?,
+        profile: profile.try_into().map_err(|_| Mangled)?,
+        session: serde_json::from_str::<SessionKey>(&session).map_err(|_| Mangled)?,
+        event: row.get(after_target + 6)?,
+        state: before.state,
+        attempts: u32::try_from(before.attempts).map_err(|_| Mangled)?,
+        turn: before.turn.map(|turn| turn.parse()).transpose().map_err(|_| Mangled)?,
+        received_at_ms: row.get(after_target + 5)?,
+    })
+}

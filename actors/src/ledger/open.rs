@@ -1,0 +1,248 @@
+//! From a path to a connection that may write: claimed, private, whole, of the right version.
+//!
+//! Each step is a function of its own. What costs time in proportion to the file is not done here.
+
+use std::fs::{File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::schema;
+use super::states::Tally;
+use super::store::Ids;
+
+/// How long a write waits for a person's `sqlite3` that holds the file.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+/// All statements of this room, so that none is ever prepared twice.
+const STATEMENTS: usize = 32;
+/// First bytes of every SQLite file.
+const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+/// Beside the file of this name SQLite keeps one each with these endings.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// Why the ledger was not opened. In every case nothing was deleted.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process or writer has it; worth retrying once that one has ended.
+    #[error("the ledger {0} is in use by another process")]
+    Locked(PathBuf),
+    /// It is damaged and was moved away; the next try starts an empty one.
+    #[error("the ledger {path} is damaged and was set aside as {set_aside}: {detail}")]
+    Damaged {
+        /// Where it lay.
+        path: PathBuf,
+        /// Where it lies now, with its write-ahead log beside it.
+        set_aside: PathBuf,
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// It is damaged and could not even be moved away.
+    #[error("the ledger {path} is damaged and cannot be set aside")]
+    Stuck {
+        /// Where it lies.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A newer build wrote it; only that build can read it.
+    #[error("the ledger {path} has version {found}, and this build knows versions up to {known}: run the newer build")]
+    Newer {
+        /// Where it lies.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// Ours.
+        known: i64,
+    },
+    /// What is below it cannot hold a write-ahead log, such as a network file system; a local disk can.
+    #[error("the ledger {0} needs a local disk: no write-ahead log can be kept where it lies")]
+    NoLog(PathBuf),
+    /// The system does not let us.
+    #[error("the ledger {path} cannot be opened")]
+    File {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// SQLite does not want to.
+    #[error("the ledger {path} cannot be opened")]
+    Database {
+        /// Which file.
+        path: PathBuf,
+        /// What it said.
+        source: rusqlite::Error,
+    },
+}
+
+/// An open ledger, ours alone to write.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) connection: Connection,
+    pub(super) tally: Tally,
+    pub(super) ids: Ids,
+    /// Held until the connection is closed, so it stands below it.
+    pub(super) _claim: File,
+}
+
+/// Opens the ledger at `path`, making an empty one if there is none.
+///
+/// # Errors
+/// [`OpenError`].
+pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
+    let file = |source| OpenError::File { path: path.to_owned(), source };
+    let claim = claim(path)?;
+    make_private(path).map_err(file)?;
+    if let Some(detail) = examine(path).map_err(file)? {
+        return Err(set_aside(path, detail));
+    }
+    match connect(path) {
+        Ok((connection, tally, ids)) => Ok(Opened { connection, tally, ids, _claim: claim }),
+        Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
+        Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
+        Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path.to_owned()),
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => set_aside(path, source.to_string()),
+            _ => OpenError::Database { path: path.to_owned(), source },
+        }),
+    }
+}
+
+/// Makes sure that no other writer of ours is on the file. The lock is beside it, for SQLite loses its own locks when
+/// anyone in the process closes the file.
+fn claim(path: &Path) -> Result<File, OpenError> {
+    let lock = with_ending(path, ".lock");
+    let file = |source| OpenError::File { path: lock.clone(), source };
+    let claim = private().open(&lock).map_err(file)?;
+    match claim.try_lock() {
+        Ok(()) => Ok(claim),
+        Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
+        Err(TryLockError::Error(source)) => Err(file(source)),
+    }
+}
+
+/// The file exists and, with its companions, is its owner's alone. SQLite gives new companions the mode of the file.
+fn make_private(path: &Path) -> io::Result<()> {
+    let fresh = !path.try_exists()?;
+    private().open(path)?.set_permissions(Permissions::from_mode(0o600))?;
+    if fresh && let Some(directory) = path.parent() {
+        // Else a power cut could take the name of a file whose content is on disk.
+        File::open(directory)?.sync_all()?;
+    }
+    for companion in COMPANIONS.map(|ending| with_ending(path, ending)) {
+        match std::fs::set_permissions(&companion, Permissions::from_mode(0o600)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is wrong with the files before SQLite sees them, if anything. The scan of the write-ahead log belongs here,
+/// for SQLite silently drops what comes after a bad frame.
+fn examine(path: &Path) -> io::Result<Option<String>> {
+    let mut head = Vec::new();
+    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    let good = head.is_empty() || head == MAGIC;
+    Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
+}
+
+enum Refusal {
+    Newer(i64),
+    NoLog,
+    Sql(rusqlite::Error),
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+fn connect(path: &Path) -> Result<(Connection, Tally, Ids), Refusal> {
+    // Not CREATE: a file made by SQLite would have the mode of the umask.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Before anything is written: a newer file is left exactly as it is.
+    let found = schema::version(&connection)?;
+    if found > schema::VERSION {
+        return Err(Refusal::Newer(found));
+    }
+    // SQLite answers with what it does instead, and calls that no error.
+    let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(Refusal::NoLog);
+    }
+    connection.execute_batch(
+        "PRAGMA synchronous = FULL;
+         PRAGMA foreign_keys = OFF;
+         PRAGMA trusted_schema = OFF;
+         PRAGMA cell_size_check = ON;
+         PRAGMA temp_store = MEMORY;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA journal_size_limit = 67108864;",
+    )?;
+    schema::migrate(&connection, found)?;
+    let (tally, ids) = (count(&connection)?, last_ids(&connection)?);
+    Ok((connection, tally, ids))
+}
+
+/// Rows by state, from the indexes alone.
+fn count(connection: &Connection) -> rusqlite::Result<Tally> {
+    let mut tally = Tally::default();
+    let into = |sql: &str, counts: &mut [i64]| {
+        let mut statement = connection.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            // A state that is none is a damaged row; whoever reads it will see.
+            let place = usize::try_from(row.get::<_, i64>(0)?).ok().and_then(|code| counts.get_mut(code));
+            if let Some(count) = place {
+                *count = row.get(1)?;
+            }
+        }
+        Ok::<_, rusqlite::Error>(())
+    };
+    into("SELECT state, count(*) FROM inbound GROUP BY state", &mut tally.inbound)?;
+    into("SELECT state, count(*) FROM outbound GROUP BY state", &mut tally.outbound)?;
+    Ok(tally)
+}
+
+fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {
+    let last = |table| {
+        let sql = format!("SELECT coalesce(max(id), 0) FROM {table}");
+        connection.query_row(&sql, [], |row| row.get(0))
+    };
+    Ok(Ids { inbound: last("inbound")?, outbound: last("outbound")?, history: last("history")? })
+}
+
+/// Moves the file and its companions away, under a name that tells when.
+fn set_aside(path: &Path, detail: String) -> OpenError {
+    let aside = with_ending(path, &format!(".damaged-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
+    // The log first: without it the file is still a file, but a fresh file beside an old log is not.
+    for ending in COMPANIONS.into_iter().chain([""]) {
+        match std::fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                return OpenError::Stuck { path: path.to_owned(), source };
+            }
+            _ => {}
+        }
+    }
+    OpenError::Damaged { path: path.to_owned(), set_aside: aside, detail }
+}
+
+fn private() -> OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    options
+}
+
+fn with_ending(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    name.into()
+}

@@ -1,0 +1,160 @@
+//! Outbound obligations: written before they go out, marked, listed.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{OptionalExtension, Row};
+
+use super::messages::{
+    InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+};
+use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
+use super::states::{outbound_code, outbound_state};
+use super::store::{Failure, Store, Work};
+
+/// As the table is called in SQL and in errors.
+const TABLE: &str = "outbound";
+/// Part of the checksum over what a mark changes.
+const STATE: &str = "outbound.state";
+/// Columns that a mark changes: state, attempts, `message_id`, error, `changed_at_ms`.
+const STATE_COLUMNS: usize = 5;
+/// Columns that never change.
+const FIXED_COLUMNS: usize = TARGET_COLUMNS + 4;
+/// Where they begin in a row that is read: after the row's number and the state with its checksum.
+const FIXED: usize = 1 + STATE_COLUMNS + 1;
+
+impl Work for RecordOutbound {
+    type Answer = OutboundId;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<OutboundId, Failure> {
+        let id = store.ids.outbound + 1;
+        let turn = self.turn.map(|turn| turn.to_string());
+        let [link, platform, chat, bot, scope, user, thread] = target_values(&self.target);
+        let fixed: [ValueRef<'_>; FIXED_COLUMNS] = [
+            link,
+            platform,
+            chat,
+            bot,
+            scope,
+            user,
+            thread,
+            self.inbound.map_or(ValueRef::Null, |inbound| ValueRef::Integer(inbound.0)),
+            maybe(turn.as_deref()),
+            ValueRef::Integer(store.now_ms),
+            text(&self.action),
+        ];
+        let attempts = i64::from(self.state == OutboundState::Sending);
+        let state = state_values(self.state, attempts, None, None, store.now_ms);
+        let values = std::iter::once(ValueRef::Integer(id))
+            .chain(state)
+            .chain([ValueRef::Integer(checksum(STATE, id, &state))])
+            .chain(fixed)
+            .chain([ValueRef::Integer(checksum(TABLE, id, &fixed))]);
+        store
+            .connection
+            .prepare_cached("INSERT INTO outbound VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)")?
+            .execute(params(values))?;
+        store.ids.outbound = id;
+        store.delta.outbound[outbound_code(self.state)] += 1;
+        store.delta.written += 1;
+        Ok(OutboundId(id))
+    }
+}
+
+impl Work for MarkOutbound {
+    type Answer = ();
+
+    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+        let row = self.id.0;
+        let found = store
+            .connection
+            .prepare_cached(
+                "SELECT id, state, attempts, message_id, error, changed_at_ms, state_sum FROM outbound WHERE id = ?",
+            )?
+            .query_row([row], |found| Ok(before(found)))
+            .optional()?
+            .ok_or(LedgerError::Missing { table: TABLE, row })?;
+        let Ok(before) = found else {
+            return Err(store.damaged(TABLE, row).into());
+        };
+        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending);
+        let message = self.message_id.as_deref().or(before.message_id.as_deref());
+        let error = self.error.as_deref().or(before.error.as_deref());
+        let state = state_values(self.state, attempts, message, error, store.now_ms);
+        let sum = ValueRef::Integer(checksum(STATE, row, &state));
+        store
+            .connection
+            .prepare_cached(
+                "UPDATE outbound SET state = ?, attempts = ?, message_id = ?, error = ?, changed_at_ms = ?, \
+                 state_sum = ? WHERE id = ?",
+            )?
+            .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
+        store.delta.outbound[outbound_code(before.state)] -= 1;
+        store.delta.outbound[outbound_code(self.state)] += 1;
+        Ok(())
+    }
+}
+
+impl Work for ListOutbound {
+    type Answer = Vec<OutboundRow>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Vec<OutboundRow>, Failure> {
+        let after = self.after.map_or(i64::MIN, |id| id.0);
+        let mut found = Vec::new();
+        for state in &self.states {
+            store.list(TABLE, outbound_code(*state), after, self.limit, outbound_row, &mut found)?;
+        }
+        found.sort_unstable_by_key(|row: &OutboundRow| row.id);
+        found.dedup_by_key(|row| row.id);
+        found.truncate(self.limit);
+        Ok(found)
+    }
+}
+
+fn state_values<'a>(
+    state: OutboundState,
+    attempts: i64,
+    message: Option<&'a str>,
+    error: Option<&'a str>,
+    now_ms: i64,
+) -> [ValueRef<'a>; STATE_COLUMNS] {
+    [
+        row::code(outbound_code(state)),
+        ValueRef::Integer(attempts),
+        maybe(message),
+        maybe(error),
+        ValueRef::Integer(now_ms),
+    ]
+}
+
+/// What a mark changes, as it stands.
+struct Before {
+    state: OutboundState,
+    attempts: i64,
+    message_id: Option<String>,
+    error: Option<String>,
+}
+
+fn before(row: &Row<'_>) -> Result<Before, Mangled> {
+    verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
+    Ok(Before {
+        state: outbound_state(row::code_at(row, 1)?).ok_or(Mangled)?,
+        attempts: row.get(2)?,
+        message_id: row.get(3)?,
+        error: row.get(4)?,
+    })
+}
+
+fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, Mangled> {
+    let id = row.get(0)?;
+    let before = before(row)?;
+    verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
+    let after_target = FIXED + TARGET_COLUMNS;
+    Ok(OutboundRow {
+        id: OutboundId(id),
+        inbound: row.get::<_, Option<i64>>(after_target)?.map(InboundId),
+        target: row::target(row, FIXED)?,
+        action: row.get(after_target + 3)?,
+        state: before.state,
+        attempts: u32::try_from(before.attempts).map_err(|_| Mangled)?,
+        recorded_at_ms: row.get(after_target + 2)?,
+    })
+}

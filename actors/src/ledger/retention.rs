@@ -1,0 +1,148 @@
+//! What is forgotten, and when: ended rows after seven days, or above a hundred thousand.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+
+use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, Tally};
+
+/// How long an ended row is kept.
+const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
+/// Ended rows kept in each table.
+const KEPT_ROWS: i64 = 100_000;
+/// Rows looked at in one go: some 10 ms, and more than a group of commits can add.
+const PAGE: i64 = 1_000;
+/// How often the old are looked for.
+const EVERY: Duration = Duration::from_mins(1);
+
+/// What a table is called, where its ended states begin, and its part of a tally.
+struct Table {
+    name: &'static str,
+    ended_from: usize,
+    counts: fn(&mut Tally) -> &mut [i64],
+}
+
+const TABLES: [Table; 2] = [
+    Table { name: "inbound", ended_from: INBOUND_ENDED, counts: |tally| &mut tally.inbound },
+    Table { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |tally| &mut tally.outbound },
+];
+
+/// Where the sweeps stand and when the next one is due. It deletes a page at a time, so that it holds up nobody.
+#[derive(Debug, Default)]
+pub(super) struct Retention {
+    /// The row after which each table's next sweep begins; 0 is its start.
+    cursors: [i64; TABLES.len()],
+    due_in: Duration,
+}
+
+impl Retention {
+    /// Time until [`Retention::sweep`] is wanted, if nothing else happens.
+    pub(super) fn due_in(&self) -> Duration {
+        self.due_in
+    }
+
+    /// Notes that time has passed, and says whether a sweep is wanted: it is time, or a page of rows is too many.
+    pub(super) fn is_due(&mut self, passed: Duration, tally: &Tally) -> bool {
+        self.due_in = self.due_in.saturating_sub(passed);
+        let mut tally = *tally;
+        let crowded = TABLES.iter().any(|table| excess((table.counts)(&mut tally), table.ended_from) >= PAGE);
+        self.due_in.is_zero() || crowded
+    }
+
+    /// Deletes what is too old or too much on the next page of each table. Answers how the tally changed; it counts
+    /// only once the transaction is on disk.
+    pub(super) fn sweep(&mut self, store: &Connection, tally: &Tally, now_ms: i64) -> rusqlite::Result<Tally> {
+        let oldest = now_ms - i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
+        let (mut tally, mut delta) = (*tally, Tally::default());
+        let mut more = false;
+        for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
+            let excess = excess((table.counts)(&mut tally), table.ended_from);
+            let page = page(store, table.name, *cursor)?;
+            let going = going(&page, table.ended_from, oldest, excess);
+            let mut delete = store.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
+            for row in &going {
+                delete.execute([row.id])?;
+                if let Some(count) =
+                    usize::try_from(row.state).ok().and_then(|state| (table.counts)(&mut delta).get_mut(state))
+                {
+                    *count -= 1;
+                }
+            }
+            // A page of which nothing goes is younger than the rest, or full of what is still open.
+            let whole = i64::try_from(page.len()).is_ok_and(|len| len >= PAGE);
+            let open = page.iter().all(|row| !row.has_ended(table.ended_from));
+            let on = whole && (!going.is_empty() || open);
+            *cursor = page.last().filter(|_| on).map_or(0, |row| row.id);
+            more |= on;
+        }
+        self.due_in = if more { Duration::from_secs(1) } else { EVERY };
+        Ok(delta)
+    }
+}
+
+/// A row as the retention sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Line {
+    id: i64,
+    state: i64,
+    changed_at_ms: i64,
+}
+
+impl Line {
+    fn has_ended(&self, ended_from: usize) -> bool {
+        usize::try_from(self.state).is_ok_and(|state| state >= ended_from)
+    }
+}
+
+/// The next rows after `cursor`. The newest row of all is never among them: the next number is made from it.
+fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<Line>> {
+    let sql = format!(
+        "SELECT id, state, changed_at_ms FROM {table} WHERE id > ? AND id < (SELECT max(id) FROM {table}) \
+         ORDER BY id LIMIT ?"
+    );
+    let line = |row: &rusqlite::Row<'_>| Ok(Line { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
+    store.prepare_cached(&sql)?.query_map([cursor, PAGE], line)?.collect()
+}
+
+/// Which rows of a page go: those that ended before `oldest`, and the first `excess` that have ended.
+fn going(page: &[Line], ended_from: usize, oldest: i64, excess: i64) -> Vec<Line> {
+    let ended = page.iter().filter(|line| line.has_ended(ended_from));
+    ended
+        .zip(0..)
+        .filter(|(line, place)| *place < excess || line.changed_at_ms < oldest)
+        .map(|(line, _)| *line)
+        .collect()
+}
+
+fn excess(counts: &[i64], ended_from: usize) -> i64 {
+    counts.iter().skip(ended_from).sum::<i64>() - KEPT_ROWS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(id: i64, state: i64, changed_at_ms: i64) -> Line {
+        Line { id, state, changed_at_ms }
+    }
+
+    #[test]
+    fn only_ended_rows_go_by_age_and_the_oldest_of_them_by_number() {
+        let page = [line(1, 0, 0), line(2, 4, 50), line(3, 4, 150), line(4, 5, 50), line(5, 3, 0)];
+        let ids = |oldest, excess| going(&page, 4, oldest, excess).iter().map(|line| line.id).collect::<Vec<_>>();
+        assert_eq!(ids(100, 0), [2, 4]);
+        assert_eq!(ids(0, 2), [2, 3]);
+        assert_eq!(ids(0, -7), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn a_page_too_many_is_swept_at_once_and_not_only_when_it_is_time() {
+        let mut retention = Retention { due_in: EVERY, ..Retention::default() };
+        let mut tally = Tally::default();
+        tally.inbound[INBOUND_ENDED] = KEPT_ROWS + PAGE - 1;
+        assert!(!retention.is_due(Duration::from_secs(1), &tally));
+        tally.inbound[INBOUND_ENDED] += 1;
+        assert!(retention.is_due(Duration::ZERO, &tally));
+        assert!(retention.is_due(EVERY, &Tally::default()));
+    }
+}

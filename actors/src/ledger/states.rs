@@ -1,0 +1,119 @@
+//! The states as numbers on disk. A number once given is never given to another state.
+
+use std::collections::BTreeMap;
+
+use super::messages::{InboundState, OutboundState};
+
+/// Rows that count towards the retention are in one of the states from this number on.
+pub(super) const INBOUND_ENDED: usize = 4;
+/// As [`INBOUND_ENDED`], for obligations.
+pub(super) const OUTBOUND_ENDED: usize = 3;
+
+const INBOUND: [InboundState; 8] = [
+    InboundState::Received,
+    InboundState::Running,
+    InboundState::Held,
+    InboundState::Interrupted,
+    InboundState::Done,
+    InboundState::Failed,
+    InboundState::Refused,
+    InboundState::Dead,
+];
+
+const OUTBOUND: [OutboundState; 6] = [
+    OutboundState::Pending,
+    OutboundState::Sending,
+    OutboundState::Ambiguous,
+    OutboundState::Delivered,
+    OutboundState::Refused,
+    OutboundState::Dead,
+];
+
+pub(super) fn inbound_code(state: InboundState) -> usize {
+    match state {
+        InboundState::Received => 0,
+        InboundState::Running => 1,
+        InboundState::Held => 2,
+        InboundState::Interrupted => 3,
+        InboundState::Done => 4,
+        InboundState::Failed => 5,
+        InboundState::Refused => 6,
+        InboundState::Dead => 7,
+    }
+}
+
+pub(super) fn outbound_code(state: OutboundState) -> usize {
+    match state {
+        OutboundState::Pending => 0,
+        OutboundState::Sending => 1,
+        OutboundState::Ambiguous => 2,
+        OutboundState::Delivered => 3,
+        OutboundState::Refused => 4,
+        OutboundState::Dead => 5,
+    }
+}
+
+pub(super) fn inbound_state(code: usize) -> Option<InboundState> {
+    INBOUND.get(code).copied()
+}
+
+pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
+    OUTBOUND.get(code).copied()
+}
+
+/// How many rows are in each state, or by how much a transaction changes that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    pub(super) inbound: [i64; INBOUND.len()],
+    pub(super) outbound: [i64; OUTBOUND.len()],
+    /// Events and obligations written.
+    pub(super) written: u64,
+}
+
+impl Tally {
+    /// Makes the changes of `other` too.
+    pub(super) fn add(&mut self, other: &Self) {
+        let pairs = self.inbound.iter_mut().zip(other.inbound).chain(self.outbound.iter_mut().zip(other.outbound));
+        pairs.for_each(|(count, change)| *count += change);
+        self.written += other.written;
+    }
+
+    /// Inbound rows by state; a state without rows is missing.
+    pub(super) fn inbound(&self) -> BTreeMap<InboundState, u64> {
+        some(&INBOUND, &self.inbound)
+    }
+
+    /// Outbound rows by state; a state without rows is missing.
+    pub(super) fn outbound(&self) -> BTreeMap<OutboundState, u64> {
+        some(&OUTBOUND, &self.outbound)
+    }
+}
+
+fn some<S: Copy + Ord>(states: &[S], counts: &[i64]) -> BTreeMap<S, u64> {
+    let pair = |(state, count): (&S, &i64)| Some((*state, u64::try_from(*count).ok().filter(|count| *count > 0)?));
+    states.iter().zip(counts).filter_map(pair).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_is_read_back_as_itself() {
+        for (code, state) in INBOUND.into_iter().enumerate() {
+            assert_eq!((inbound_code(state), inbound_state(code)), (code, Some(state)));
+        }
+        for (code, state) in OUTBOUND.into_iter().enumerate() {
+            assert_eq!((outbound_code(state), outbound_state(code)), (code, Some(state)));
+        }
+        assert_eq!((inbound_state(INBOUND.len()), outbound_state(OUTBOUND.len())), (None, None));
+    }
+
+    #[test]
+    fn the_retention_never_counts_a_row_that_may_still_run_or_go_out() {
+        let open = [InboundState::Received, InboundState::Running, InboundState::Held, InboundState::Interrupted];
+        assert!(open.into_iter().all(|state| inbound_code(state) < INBOUND_ENDED));
+        let open = [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
+        assert!(open.into_iter().all(|state| outbound_code(state) < OUTBOUND_ENDED));
+    }
+}

@@ -1,0 +1,139 @@
+//! One transaction on the ledger, and what a piece of work in it may do and answer.
+
+use std::collections::BTreeSet;
+
+use rusqlite::{Connection, ErrorCode, Row};
+
+use super::messages::LedgerError;
+use super::row::Mangled;
+use super::states::Tally;
+
+/// Work that the writer's thread does inside a transaction it shares with others.
+pub trait Work: Send + 'static {
+    /// What it answers, once the transaction is on disk.
+    type Answer: Send + 'static;
+
+    /// Does the work. It makes one change, or makes several in [`Store::atomically`], so that one that fails leaves
+    /// nothing behind for the others' commit.
+    ///
+    /// # Errors
+    /// [`Failure::Answered`] concerns this work alone; [`Failure::Sql`] may end the transaction for all.
+    fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure>;
+}
+
+/// The ledger inside one transaction. What is counted here counts once the transaction is on disk.
+#[derive(Debug)]
+pub struct Store<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) ids: &'a mut Ids,
+    pub(super) damaged: &'a mut Damaged,
+    pub(super) delta: Tally,
+    /// Milliseconds since 1970 at which the transaction began.
+    pub(super) now_ms: i64,
+}
+
+/// Why a piece of work failed.
+#[derive(Debug)]
+pub enum Failure {
+    /// The work itself is answered so.
+    Answered(LedgerError),
+    /// SQLite could not.
+    Sql(rusqlite::Error),
+}
+
+/// The last rows given out. A number is used once, also when its transaction is rolled back.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ids {
+    pub(super) inbound: i64,
+    pub(super) outbound: i64,
+    pub(super) history: i64,
+}
+
+/// Rows found damaged since the ledger was opened, by table.
+#[derive(Debug, Default)]
+pub(super) struct Damaged(BTreeSet<(&'static str, i64)>);
+
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Sql(error)
+    }
+}
+
+impl From<LedgerError> for Failure {
+    fn from(error: LedgerError) -> Self {
+        Self::Answered(error)
+    }
+}
+
+impl<'a> Store<'a> {
+    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, damaged: &'a mut Damaged, now_ms: i64) -> Self {
+        Self { connection, ids, damaged, delta: Tally::default(), now_ms }
+    }
+
+    /// Runs `work`; if it fails, none of its changes stay.
+    pub(super) fn atomically<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        self.connection.prepare_cached("SAVEPOINT work")?.execute([])?;
+        let outcome = work(self.connection);
+        if outcome.is_err() {
+            self.connection.prepare_cached("ROLLBACK TO work")?.execute([])?;
+        }
+        self.connection.prepare_cached("RELEASE work")?.execute([])?;
+        outcome
+    }
+
+    /// Adds to `found` the rows of `table` in one state after row `after`, oldest first, at most `limit` good ones.
+    pub(super) fn list<T>(
+        &mut self,
+        table: &'static str,
+        state: usize,
+        after: i64,
+        limit: usize,
+        read: impl Fn(&Row<'_>) -> Result<T, Mangled>,
+        found: &mut Vec<T>,
+    ) -> rusqlite::Result<()> {
+        let connection = self.connection;
+        // No LIMIT: damaged rows do not count, or a short page would look like the last one.
+        let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
+        let full = found.len() + limit;
+        while found.len() < full
+            && let Some(row) = rows.next()?
+        {
+            match read(row) {
+                Ok(row) => found.push(row),
+                Err(Mangled) => drop(self.damaged(table, row.get(0)?)),
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes and logs a damaged row, once.
+    pub(super) fn damaged(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.damaged.0.insert((table, row)) {
+            tracing::error!(table, row, "a row of the ledger is damaged; it is left where it is and not used");
+        }
+        LedgerError::Damaged { table, row }
+    }
+}
+
+impl Damaged {
+    pub(super) fn count(&self) -> u64 {
+        self.0.len() as u64
+    }
+}
+
+/// Whether `error` spoils the whole transaction and not only the work that met it.
+pub(super) fn spoils(error: &rusqlite::Error, connection: &Connection) -> bool {
+    // SQLite rolls back by itself after some errors.
+    connection.is_autocommit()
+        || error.sqlite_error_code().is_some_and(|code| {
+            !matches!(
+                code,
+                ErrorCode::ConstraintViolation
+                    | ErrorCode::TooBig
+                    | ErrorCode::TypeMismatch
+                    | ErrorCode::ParameterOutOfRange
+            )
+        })
+}

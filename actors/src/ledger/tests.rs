@@ -1,0 +1,145 @@
+//! The ledger as its actor and its owner see it, on a real disk.
+
+mod damage;
+mod kill;
+mod recording;
+mod writing;
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::messages::*;
+use super::store::{Failure, Store, Work};
+use super::{FILE_NAME, LedgerWriter};
+use crate::profile::name::ProfileName;
+use crate::relay::messages::{LinkId, Target};
+use crate::relay::session::{SessionKey, SessionRules};
+
+/// Longest wait for anything that should come.
+const CEILING: Duration = Duration::from_secs(20);
+
+/// A ledger in a directory of its own.
+struct Home {
+    _directory: TempDir,
+    path: PathBuf,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join(FILE_NAME);
+        Self { _directory: directory, path }
+    }
+
+    fn open(&self) -> LedgerWriter {
+        LedgerWriter::open(&self.path).unwrap()
+    }
+
+    /// Someone else's connection to the same file.
+    fn peek(&self) -> rusqlite::Connection {
+        rusqlite::Connection::open(&self.path).unwrap()
+    }
+}
+
+/// Waits for an answer, without an actor.
+fn wait<T>(answer: impl Future<Output = T>) -> T {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(async { tokio::time::timeout(CEILING, answer).await.expect("the ledger never answered") })
+}
+
+fn close(writer: &LedgerWriter) {
+    writer.close(CEILING).unwrap();
+}
+
+fn target() -> Target {
+    Target {
+        link: LinkId::process(),
+        platform: "slack".to_owned(),
+        bot_id: Some("bot".to_owned()),
+        chat_id: "chat".to_owned(),
+        scope_id: None,
+        user_id: Some("user".to_owned()),
+        thread_id: None,
+    }
+}
+
+fn session(chat: &str) -> SessionKey {
+    let source = crate::relay::event::Source {
+        platform: "slack".to_owned(),
+        chat_type: "group".to_owned(),
+        chat_id: chat.to_owned(),
+        ..Default::default()
+    };
+    SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
+}
+
+/// An event that is no duplicate of any with another number.
+fn event(number: u64) -> RecordInbound {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&number.to_le_bytes());
+    RecordInbound {
+        target: target(),
+        buffer_id: Some(format!("buffer-{number}")),
+        digest,
+        message_id: Some(format!("message-{number}")),
+        profile: ProfileName::default_profile(),
+        session: session("chat"),
+        event: format!("{{\"text\":\"number {number}\"}}"),
+        state: InboundState::Received,
+    }
+}
+
+fn reply(inbound: Option<InboundId>, state: OutboundState) -> RecordOutbound {
+    RecordOutbound { inbound, turn: None, target: target(), action: "{\"op\":\"send\"}".to_owned(), state }
+}
+
+fn mark(id: InboundId, state: InboundState) -> MarkInbound {
+    MarkInbound { id, state, turn: None, note: None }
+}
+
+fn record(writer: &LedgerWriter, number: u64) -> InboundId {
+    match wait(writer.ask(event(number))).unwrap() {
+        Recorded::New(id) => id,
+        Recorded::Duplicate(id) => panic!("event {number} is a duplicate of {id:?}"),
+    }
+}
+
+fn received(writer: &LedgerWriter) -> Vec<InboundRow> {
+    wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: usize::MAX })).unwrap()
+}
+
+/// Keeps the thread inside a transaction until the returned sender is used or dropped.
+fn hold(writer: &LedgerWriter) -> Sender<()> {
+    let (release, released) = channel();
+    let (begun, begins) = channel();
+    drop(writer.ask(Hold { begun, released: std::sync::Mutex::new(released) }));
+    begins.recv_timeout(CEILING).expect("the thread never came to the work that holds it");
+    release
+}
+
+struct Hold {
+    begun: Sender<()>,
+    released: std::sync::Mutex<Receiver<()>>,
+}
+
+impl Work for Hold {
+    type Answer = ();
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        self.begun.send(()).unwrap();
+        // Released or dropped, it goes on either way.
+        let _ = self.released.lock().unwrap().recv_timeout(CEILING);
+        Ok(())
+    }
+}
+
+/// Commits in the write-ahead log: its frames that say how large the database is after them.
+fn commits_in_log(path: &Path) -> usize {
+    let log = std::fs::read(format!("{}-wal", path.display())).unwrap();
+    let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());
+    let page = usize::try_from(number(&log[8..12])).unwrap();
+    log[32..].chunks_exact(24 + page).filter(|frame| number(&frame[4..8]) != 0).count()
+}

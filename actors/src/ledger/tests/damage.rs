@@ -1,0 +1,120 @@
+//! Files and rows that are not what they should be.
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::*;
+use crate::ledger::OpenError;
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+#[test]
+fn the_ledger_and_its_companions_are_their_owners_alone() {
+    let home = Home::new();
+    let writer = home.open();
+    record(&writer, 1);
+    for ending in ["", "-wal", "-shm", ".lock"] {
+        let path = PathBuf::from(format!("{}{ending}", home.path.display()));
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    close(&writer);
+    std::fs::set_permissions(&home.path, PermissionsExt::from_mode(0o644)).unwrap();
+    close(&home.open());
+    assert_eq!(mode(&home.path), 0o600);
+}
+
+#[test]
+fn a_second_writer_is_told_that_the_ledger_is_in_use() {
+    let home = Home::new();
+    let writer = home.open();
+    assert!(matches!(LedgerWriter::open(&home.path), Err(OpenError::Locked(path)) if path == home.path));
+    close(&writer);
+    close(&home.open());
+}
+
+#[test]
+fn a_damaged_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
+    let spoil_head: fn(&mut Vec<u8>) = |bytes| bytes[..16].fill(b'x');
+    let spoil_schema: fn(&mut Vec<u8>) = |bytes| bytes[100..4000].fill(0xff);
+    for spoil in [spoil_head, spoil_schema] {
+        let home = Home::new();
+        let writer = home.open();
+        record(&writer, 1);
+        close(&writer);
+        let mut bytes = std::fs::read(&home.path).unwrap();
+        spoil(&mut bytes);
+        std::fs::write(&home.path, &bytes).unwrap();
+
+        let Err(error) = LedgerWriter::open(&home.path) else { panic!("a damaged file was opened") };
+        let OpenError::Damaged { set_aside, .. } = &error else { panic!("{error:?}") };
+        assert!(error.to_string().contains(set_aside.to_str().unwrap()));
+        assert_eq!(std::fs::read(set_aside).unwrap(), bytes);
+        assert!(!home.path.exists());
+        assert!(received(&home.open()).is_empty());
+    }
+}
+
+#[test]
+fn a_newer_ledger_is_refused_and_left_as_it_is() {
+    let home = Home::new();
+    close(&home.open());
+    home.peek().pragma_update(None, "user_version", 99).unwrap();
+    let bytes = std::fs::read(&home.path).unwrap();
+    let refused = LedgerWriter::open(&home.path);
+    assert!(matches!(refused, Err(OpenError::Newer { found: 99, known: 1, .. })), "{refused:?}");
+    assert_eq!(std::fs::read(&home.path).unwrap(), bytes);
+}
+
+#[test]
+fn a_ledger_where_none_can_be_says_which_file() {
+    let home = Home::new();
+    let nowhere = home.path.join("below").join(FILE_NAME);
+    assert!(
+        matches!(LedgerWriter::open(&nowhere), Err(OpenError::File { path, .. }) if path.starts_with(nowhere.parent().unwrap()))
+    );
+    // A directory in the place of the file.
+    std::fs::create_dir(&home.path).unwrap();
+    assert!(matches!(LedgerWriter::open(&home.path), Err(OpenError::File { path, .. }) if path == home.path));
+}
+
+#[test]
+fn a_row_that_was_changed_behind_our_back_is_not_used_and_the_others_are() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 0..4 {
+        record(&writer, number);
+    }
+    let peek = home.peek();
+    peek.execute("UPDATE inbound SET event = replace(event, 'number', 'nember') WHERE id = 1", []).unwrap();
+    peek.execute("UPDATE inbound SET attempts = 2 WHERE id = 2", []).unwrap();
+    peek.execute("UPDATE inbound SET event = CAST(x'ff' AS TEXT) WHERE id = 3", []).unwrap();
+
+    let rows = wait(writer.ask(ListInbound { states: vec![InboundState::Received], after: None, limit: 1 })).unwrap();
+    assert_eq!(rows.iter().map(|row| row.id.0).collect::<Vec<_>>(), [4], "a page has as many good rows as asked for");
+    assert_eq!(received(&writer).len(), 1);
+    assert_eq!(writer.view().damaged, 3);
+    assert_eq!(
+        wait(writer.ask(mark(InboundId(2), InboundState::Running))),
+        Err(LedgerError::Damaged { table: "inbound", row: 2 })
+    );
+    assert_eq!(writer.view().trouble, None);
+}
+
+#[test]
+fn a_damaged_reply_or_entry_is_left_out() {
+    let home = Home::new();
+    let writer = home.open();
+    let ids: Vec<_> = (0..2).map(|_| wait(writer.ask(reply(None, OutboundState::Pending))).unwrap()).collect();
+    let entries = ["a", "b"].map(|content| HistoryEntry { role: "user".to_owned(), content: content.to_owned() });
+    wait(writer.ask(AppendHistory { session: session("chat"), entries: entries.to_vec(), keep: 9 })).unwrap();
+    let peek = home.peek();
+    peek.execute("UPDATE outbound SET chat_id = 'chap' WHERE id = 1", []).unwrap();
+    peek.execute("UPDATE history SET role = 'assistant' WHERE content = 'a'", []).unwrap();
+
+    let states = vec![OutboundState::Pending];
+    let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 9 })).unwrap();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), ids[1..]);
+    let left = wait(writer.ask(LoadHistory { session: session("chat"), limit: 9 })).unwrap();
+    assert_eq!(left, entries[1..]);
+}

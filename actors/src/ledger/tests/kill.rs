@@ -1,0 +1,64 @@
+//! Power over the process taken away at any moment.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Command, Stdio};
+
+use super::*;
+
+/// Marks the run of this test binary that is to be killed; to the test harness it is a filter that fits nothing.
+const CHILD: &str = "ledger-child=";
+/// Acknowledged before the kill. More than one group, less than a second.
+const ENOUGH: usize = 300;
+
+#[test]
+fn what_was_acknowledged_before_a_kill_is_there_after_it() {
+    if let Some(path) = std::env::args().find_map(|arg| arg.strip_prefix(CHILD).map(PathBuf::from)) {
+        return record_until_killed(&path);
+    }
+    let home = Home::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "ledger::tests::kill::what_was_acknowledged_before_a_kill_is_there_after_it", "--nocapture"])
+        .arg(format!("{CHILD}{}", home.path.display()))
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut acknowledged = Vec::new();
+    let mut output = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    // What is in the pipe when the kill comes was acknowledged too. A line cut off is not.
+    while output.read_line(&mut line).unwrap() > 0 {
+        if let Some((id, number)) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ack ")?.split_once(' '))
+        {
+            acknowledged.push((id.parse::<i64>().unwrap(), number.parse::<u64>().unwrap()));
+        }
+        line.clear();
+        if acknowledged.len() == ENOUGH {
+            child.kill().unwrap();
+        }
+    }
+    child.wait().unwrap();
+    assert!(acknowledged.len() >= ENOUGH, "the child ended by itself after {}", acknowledged.len());
+
+    let rows = received(&home.open());
+    for (id, number) in acknowledged {
+        let row = rows.iter().find(|row| row.id.0 == id).unwrap_or_else(|| panic!("row {id} is lost"));
+        assert_eq!(row.event, event(number).event);
+    }
+}
+
+/// Says `ack <row> <number>` for each event on disk, until the pipe or the process ends.
+fn record_until_killed(path: &Path) {
+    let writer = LedgerWriter::open(path).unwrap();
+    let threads = (0..4_u64).map(|thread| {
+        let writer = writer.clone();
+        std::thread::spawn(move || {
+            for number in (0..100_000).map(|step| step * 4 + thread) {
+                let InboundId(id) = record(&writer, number);
+                if writeln!(std::io::stdout().lock(), "ack {id} {number}").is_err() {
+                    return;
+                }
+            }
+        })
+    });
+    threads.collect::<Vec<_>>().into_iter().for_each(|thread| thread.join().unwrap());
+}

@@ -1,0 +1,256 @@
+//! The thread, its groups, and the actors that come and go over it.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use actix::{Actor, Context, Handler, Message, System};
+
+use super::*;
+use crate::ledger::{CloseError, LedgerActor};
+use crate::status::messages::StatusTouched;
+use crate::supervision::{ExitReason, Life, Port};
+
+#[test]
+fn what_waits_together_is_committed_together() {
+    let home = Home::new();
+    let writer = home.open();
+    record(&writer, 0);
+    let before = commits_in_log(&home.path);
+    let release = hold(&writer);
+    let answers: Vec<_> = (1..=100).map(|number| writer.ask(event(number))).collect();
+    drop(release);
+    for answer in answers {
+        wait(answer).unwrap();
+    }
+    assert_eq!(commits_in_log(&home.path) - before, 1);
+    assert_eq!(received(&writer).len(), 101);
+}
+
+#[test]
+fn nothing_is_answered_before_it_is_committed() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let recorded = writer.ask(event(1));
+    let (begun, begins) = channel();
+    let (let_go, released) = channel();
+    // In the same transaction as the event, after it.
+    drop(writer.ask(Hold { begun, released: Mutex::new(released) }));
+    drop(release);
+    begins.recv_timeout(CEILING).expect("the second hold never came");
+    let mut recorded = Box::pin(recorded);
+    let waker = futures_util::task::noop_waker();
+    let mut poll = std::task::Context::from_waker(&waker);
+    assert!(recorded.as_mut().poll(&mut poll).is_pending(), "answered inside the transaction");
+    assert_eq!(home.peek().query_row("SELECT count(*) FROM inbound", [], |row| row.get::<_, i64>(0)).unwrap(), 0);
+    drop(let_go);
+    assert!(matches!(wait(recorded), Ok(Recorded::New(_))));
+}
+
+/// Writes a row that clashes with itself, in two steps of which the first succeeds.
+struct Clash;
+
+impl Work for Clash {
+    type Answer = ();
+    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+        let insert = "INSERT INTO history VALUES (77, 's', 'r', 'c', 0)";
+        store.atomically(|connection| {
+            connection.execute(insert, [])?;
+            connection.execute(insert, []).map(drop)
+        })?;
+        Ok(())
+    }
+}
+
+#[test]
+fn one_operation_that_fails_leaves_the_others_of_its_group_alone() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let good = writer.ask(event(1));
+    let bad = writer.ask(Clash);
+    let also_good = writer.ask(event(2));
+    drop(release);
+    assert!(wait(good).is_ok() && wait(also_good).is_ok());
+    assert!(matches!(wait(bad), Err(LedgerError::Unwritable(_))));
+    let left = home.peek().query_row("SELECT count(*) FROM history", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(left, 0, "half of a failed operation stayed");
+    assert_eq!(writer.view().trouble, None);
+}
+
+struct Bug;
+
+impl Work for Bug {
+    type Answer = ();
+    fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
+        panic!("a bug on purpose")
+    }
+}
+
+#[test]
+fn a_panic_rolls_its_group_back_and_the_thread_goes_on() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let unlucky = writer.ask(event(1));
+    let bug = writer.ask(Bug);
+    drop(release);
+    assert!(matches!(wait(bug), Err(LedgerError::Unwritable(text)) if text.contains("a bug on purpose")));
+    assert!(matches!(wait(unlucky), Err(LedgerError::Unwritable(_))));
+    record(&writer, 2);
+    assert_eq!(writer.view().trouble, None);
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
+    assert_eq!(received(&writer).len(), 1);
+}
+
+#[test]
+fn a_full_queue_is_answered_at_once() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let answers: Vec<_> = (0..5_000).map(|number| writer.ask(event(number))).collect();
+    let last = writer.ask(event(5_000));
+    // The thread still hangs, so this answer does not come from it.
+    assert!(matches!(wait(last), Err(LedgerError::Unwritable(_))));
+    drop(release);
+    let taken = answers.into_iter().filter_map(|answer| wait(answer).ok()).count();
+    assert_eq!(received(&writer).len(), taken);
+}
+
+#[test]
+fn closing_writes_what_waits_and_later_work_is_refused() {
+    let home = Home::new();
+    let writer = home.open();
+    let release = hold(&writer);
+    let waiting = writer.ask(event(1));
+    assert_eq!(writer.close(Duration::from_millis(1)), Err(CloseError(Duration::from_millis(1))));
+    assert_eq!(wait(writer.ask(event(2))), Err(LedgerError::Closed));
+    drop(release);
+    close(&writer);
+    assert!(matches!(wait(waiting), Ok(Recorded::New(_))));
+    assert!(!writer.is_lost());
+    assert_eq!(received(&home.open()).len(), 1);
+}
+
+#[test]
+fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
+    let home = Home::new();
+    let writer = home.open();
+    record(&writer, 1);
+    let (told, news) = channel();
+    writer.adopt(1, move || told.send(()).unwrap_or_default());
+    wait(writer.ask(SetPages(1))).unwrap();
+    let long = RecordInbound { event: "x".repeat(100_000), ..event(2) };
+    assert!(matches!(wait(writer.ask(long.clone())), Err(LedgerError::Unwritable(text)) if text.contains("full")));
+    assert!(writer.view().trouble.is_some());
+    assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
+    assert_eq!(received(&writer).len(), 1);
+
+    // Nobody writes any more: the thread finds out by its own probe, and says so.
+    while writer.view().trouble.is_some() {
+        news.recv_timeout(CEILING).expect("the thread never said that the trouble is over");
+    }
+    wait(writer.ask(SetPages(i64::from(u32::MAX - 1)))).unwrap();
+    assert!(matches!(wait(writer.ask(long)), Ok(Recorded::New(_))));
+}
+
+/// Lets the file grow to so many pages: a full disk without one.
+struct SetPages(i64);
+
+impl Work for SetPages {
+    type Answer = ();
+    fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+        store.connection.pragma_update_and_check(None, "max_page_count", self.0, |_| Ok(()))?;
+        Ok(())
+    }
+}
+
+/// Counts what the ledger says to the status.
+struct Status(Arc<AtomicUsize>);
+
+impl Actor for Status {
+    type Context = Context<Self>;
+}
+
+impl Handler<StatusTouched> for Status {
+    type Result = ();
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {
+        self.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Crash;
+
+impl Handler<Crash> for LedgerActor {
+    type Result = ();
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("a crash on purpose")
+    }
+}
+
+#[test]
+fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
+    let home = Home::new();
+    let writer = home.open();
+    let touched = Arc::new(AtomicUsize::new(0));
+    let release = hold(&writer);
+    let successor = writer.clone();
+    System::new().block_on(async {
+        let status: Port<StatusTouched> = Status(Arc::clone(&touched)).start().into();
+        let incarnation = |generation| {
+            let life = Life::new("ledger", generation);
+            LedgerActor::new(successor.clone(), life, status.clone()).start()
+        };
+        let first = incarnation(1);
+        let inbound: Port<RecordInbound> = first.clone().into();
+        // Fewer than a plain mailbox takes at once, so that all are before the crash.
+        let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
+        let asked = actix::spawn(futures_util::future::join_all(asked));
+        let crash: Port<Crash> = first.into();
+        assert!(crash.ask(Crash, CEILING).await.is_err(), "the actor did not panic");
+
+        let second = incarnation(2);
+        drop(release);
+        for answer in asked.await.unwrap() {
+            assert!(matches!(answer, Ok(Ok(Recorded::New(_)))), "{answer:?}");
+        }
+        let list: Port<ListInbound> = second.clone().into();
+        let all = ListInbound { states: vec![InboundState::Received], after: None, limit: 100 };
+        assert_eq!(list.ask(all, CEILING).await.unwrap().unwrap().len(), 10);
+        let view: Port<GetLedger> = second.into();
+        let view = view.ask(GetLedger, CEILING).await.unwrap();
+        assert_eq!((view.written, view.inbound[&InboundState::Received]), (10, 10));
+        let told = async {
+            while touched.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(CEILING, told).await.expect("the status was never told");
+    });
+}
+
+#[test]
+fn a_thread_that_is_gone_ends_the_actor_as_one_that_no_restart_can_cure() {
+    let home = Home::new();
+    let writer = home.open();
+    // The one thing that runs on the thread and is not ours to catch.
+    writer.adopt(u64::MAX, || panic!("news on purpose"));
+    record(&writer, 1);
+    assert!(writer.view().trouble.is_none_or(|trouble| trouble.contains("ended")));
+    let life = Life::new("ledger", 1);
+    System::new().block_on(async {
+        let status: Port<StatusTouched> = Status(Arc::default()).start().into();
+        let actor = LedgerActor::new(writer.clone(), life.clone(), status).start();
+        let ended = async {
+            while actor.connected() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        tokio::time::timeout(CEILING, ended).await.expect("the actor went on without a thread");
+    });
+    assert!(matches!(life.end(), Some(ExitReason::Fatal(fatal)) if fatal.code == "ledger_lost"), "{:?}", life.end());
+    assert_eq!(wait(writer.ask(event(2))), Err(LedgerError::Closed));
+    assert!(writer.view().trouble.is_some());
+}

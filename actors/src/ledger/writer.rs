@@ -1,0 +1,359 @@
+//! The one thread that touches the database, and the handle by which it is fed.
+//!
+//! It takes what is waiting, does all of it in one transaction, and answers when that is on disk: so one fsync serves
+//! everyone who came while the last one was under way. It outlives any one `LedgerActor`, which adopts it; it is
+//! never replaced, for two threads on one disk that hangs are worse than one.
+
+use std::any::Any;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rusqlite::{Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::messages::{LedgerError, LedgerView};
+use super::open::{OpenError, Opened, open};
+use super::retention::Retention;
+use super::shared::{Ended, Shared};
+use super::store::{Damaged, Failure, Store, Work, spoils};
+
+/// Operations that wait for the thread. With the disk gone it is full within a second of real load, and whoever comes
+/// then is told at once.
+const QUEUE: usize = 4_096;
+/// Most operations in one transaction: above this a commit gains nothing, and the first one waits for the last.
+const GROUP: usize = 512;
+/// How often the disk is tried again while it takes no writes and nobody writes.
+const PROBE: Duration = Duration::from_secs(1);
+/// Least time between two pieces of news, so that a flood of events is not one of news too.
+const NEWS: Duration = Duration::from_millis(100);
+
+/// The way to the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
+/// last handle is gone or [`LedgerWriter::close`] is called.
+#[derive(Clone)]
+pub struct LedgerWriter {
+    queue: SyncSender<Box<dyn Job>>,
+    shared: Arc<Shared>,
+}
+
+/// Not everything was written down in time. The thread goes on trying for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the ledger's thread did not end within {0:?}")]
+pub struct CloseError(pub Duration);
+
+impl LedgerWriter {
+    /// Opens the ledger at `path`, making it if it is not there, and starts its thread. Blocks for some milliseconds.
+    ///
+    /// # Errors
+    /// [`OpenError`]; nothing is deleted in any case.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, OpenError> {
+        let path = path.as_ref();
+        let opened = open(path)?;
+        let (queue, waiting) = sync_channel(QUEUE);
+        let shared = Arc::new(Shared::new(path.to_owned(), opened.tally));
+        let books = Books::new(opened, Arc::clone(&shared));
+        let ended = Ended(Arc::clone(&shared));
+        let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
+            // Said last, when the books and with them the connection and the claim are gone.
+            let _ended = ended;
+            books.keep(&waiting);
+        });
+        thread.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
+        Ok(Self { queue, shared })
+    }
+
+    /// Hands `work` to the thread before this returns, and waits for it to be on disk.
+    ///
+    /// Once handed over it is done, also when nobody waits for the answer any more.
+    ///
+    /// # Errors
+    /// [`LedgerError::Unwritable`] at once when the queue is full, [`LedgerError::Closed`] after
+    /// [`LedgerWriter::close`], and whatever the work answers.
+    pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W> {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.send(Box::new(Errand { work, answer, outcome: None }));
+        async move {
+            sent?;
+            // Without an answer the thread has dropped the work undone.
+            answered.await.unwrap_or(Err(LedgerError::Closed))
+        }
+    }
+
+    fn send(&self, job: Box<dyn Job>) -> Result<(), LedgerError> {
+        if self.shared.is_closing() {
+            return Err(LedgerError::Closed);
+        }
+        self.queue.try_send(job).map_err(|error| match error {
+            TrySendError::Full(_) => LedgerError::Unwritable("too much is waiting to be written".to_owned()),
+            TrySendError::Disconnected(_) => LedgerError::Closed,
+        })
+    }
+
+    /// How the ledger is, without asking the thread.
+    #[must_use]
+    pub fn view(&self) -> LedgerView {
+        self.shared.view()
+    }
+
+    /// Has `news` called, from the thread, when the view has changed. The highest `generation` has it.
+    pub fn adopt(&self, generation: u64, news: impl Fn() + Send + Sync + 'static) {
+        self.shared.adopt(generation, Arc::new(news));
+    }
+
+    /// Whether the thread has ended without having been told to.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.shared.has_ended() && !self.shared.is_closing()
+    }
+
+    /// Has the thread do what waits, then close the file and end; waits for that at most `patience`. Blocks: not for
+    /// an arbiter. Closing a closed one is fine.
+    ///
+    /// # Errors
+    /// [`CloseError`] if it takes longer.
+    pub fn close(&self, patience: Duration) -> Result<(), CloseError> {
+        self.shared.start_closing();
+        // Only to wake it. If this does not fit, it is awake.
+        drop(self.queue.try_send(Box::new(Wake)));
+        if self.shared.wait_ended(patience) { Ok(()) } else { Err(CloseError(patience)) }
+    }
+}
+
+impl fmt::Debug for LedgerWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LedgerWriter").field("shared", &self.shared).finish_non_exhaustive()
+    }
+}
+
+/// Work on its way, with whoever waits for it.
+trait Job: Send {
+    /// Does it, keeping the answer back.
+    ///
+    /// # Errors
+    /// The transaction is spoilt for all.
+    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
+
+    /// Gives the answer, or `spoilt` if nothing is on disk.
+    fn answer(self: Box<Self>, spoilt: Option<&LedgerError>);
+}
+
+struct Errand<W: Work> {
+    work: W,
+    answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
+    outcome: Option<Result<W::Answer, LedgerError>>,
+}
+
+impl<W: Work> Job for Errand<W> {
+    fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
+        let outcome = match self.work.run(store) {
+            Ok(answer) => Ok(answer),
+            Err(Failure::Answered(error)) => Err(error),
+            Err(Failure::Sql(error)) if spoils(&error, store.connection) => return Err(error),
+            Err(Failure::Sql(error)) => Err(LedgerError::Unwritable(error.to_string())),
+        };
+        self.outcome = Some(outcome);
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, spoilt: Option<&LedgerError>) {
+        let outcome = match spoilt {
+            Some(error) => Err(error.clone()),
+            None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
+        };
+        // Whoever asked may have gone; the work is done all the same.
+        drop(self.answer.send(outcome));
+    }
+}
+
+/// Wakes the thread.
+struct Wake;
+
+impl Job for Wake {
+    fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
+}
+
+/// Whether a transaction had anything to put on disk.
+enum Wrote {
+    Something,
+    Nothing,
+}
+
+/// What the thread owns.
+struct Books {
+    opened: Opened,
+    damaged: Damaged,
+    retention: Retention,
+    /// When news was told last.
+    told: Option<Instant>,
+    /// Whether there is news since.
+    untold: bool,
+    shared: Arc<Shared>,
+}
+
+impl Books {
+    fn new(opened: Opened, shared: Arc<Shared>) -> Self {
+        let (damaged, retention) = (Damaged::default(), Retention::default());
+        Self { opened, damaged, retention, told: None, untold: false, shared }
+    }
+
+    fn keep(mut self, waiting: &Receiver<Box<dyn Job>>) {
+        let mut looked = Instant::now();
+        loop {
+            match waiting.recv_timeout(self.patience()) {
+                Ok(first) => {
+                    self.group(std::iter::once(first).chain(waiting.try_iter().take(GROUP - 1)).collect());
+                }
+                Err(RecvTimeoutError::Timeout) if self.shared.in_trouble() => self.probe(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if self.shared.is_closing() {
+                break;
+            }
+            let now = Instant::now();
+            if self.retention.is_due(now.duration_since(looked), &self.opened.tally) {
+                self.sweep();
+            }
+            looked = now;
+            self.tell();
+        }
+        loop {
+            let rest: Vec<_> = waiting.try_iter().take(GROUP).collect();
+            if rest.is_empty() {
+                return;
+            }
+            self.group(rest);
+        }
+    }
+
+    /// How long the thread may sleep if no work comes.
+    fn patience(&self) -> Duration {
+        let news = self.untold.then(|| self.told.map_or(Duration::ZERO, |told| NEWS.saturating_sub(told.elapsed())));
+        let probe = self.shared.in_trouble().then_some(PROBE);
+        [news, probe].into_iter().flatten().fold(self.retention.due_in(), Duration::min)
+    }
+
+    /// Does all of `jobs` in one transaction and then answers them.
+    fn group(&mut self, mut jobs: Vec<Box<dyn Job>>) {
+        self.shared.begin();
+        // A bug in one operation fails its group, not the ledger.
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
+        let before = self.shared.trouble();
+        let (spoilt, trouble) = match outcome {
+            Ok(Ok(Wrote::Something)) => (None, None),
+            // A full disk is read without trouble.
+            Ok(Ok(Wrote::Nothing)) => (None, before),
+            Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string())),
+            Err(panic) => (Some(panic_text(panic.as_ref())), before),
+        };
+        // Before the answers, so that whoever has one finds it counted.
+        self.show(trouble);
+        let spoilt = spoilt.map(LedgerError::Unwritable);
+        for job in jobs {
+            job.answer(spoilt.as_ref());
+        }
+    }
+
+    fn commit(&mut self, jobs: &mut [Box<dyn Job>]) -> rusqlite::Result<Wrote> {
+        let opened = &mut self.opened;
+        let changes = opened.connection.total_changes();
+        let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
+        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.damaged, now_ms());
+        for job in jobs {
+            job.run(&mut store)?;
+        }
+        let delta = store.delta;
+        transaction.commit()?;
+        opened.tally.add(&delta);
+        Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
+    }
+
+    /// Writes something that changes nothing, to see whether the disk takes writes again.
+    fn probe(&mut self) {
+        self.shared.begin();
+        let outcome = super::schema::touch(&self.opened.connection);
+        self.show(outcome.err().map(|error| error.to_string()));
+    }
+
+    fn sweep(&mut self) {
+        self.shared.begin();
+        let outcome = self.swept();
+        // Nobody waits for it, and the next write says whether the disk is well.
+        if let Err(error) = outcome {
+            tracing::warn!(%error, "old rows of the ledger could not be deleted");
+        }
+        self.show(self.shared.trouble());
+    }
+
+    fn swept(&mut self) -> rusqlite::Result<()> {
+        let opened = &mut self.opened;
+        let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
+        let delta = self.retention.sweep(&transaction, &opened.tally, now_ms())?;
+        transaction.commit()?;
+        opened.tally.add(&delta);
+        Ok(())
+    }
+
+    fn show(&mut self, trouble: Option<String>) {
+        self.untold |= self.shared.show(self.opened.tally, self.damaged.count(), trouble);
+    }
+
+    fn tell(&mut self) {
+        if self.untold && self.told.is_none_or(|told| told.elapsed() >= NEWS) {
+            (self.told, self.untold) = (Some(Instant::now()), false);
+            self.shared.tell();
+        }
+    }
+}
+
+/// Milliseconds since 1970, as far as the clock of the machine knows.
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    let text = format!("an operation panicked: {}", text.unwrap_or("without a text"));
+    tracing::error!(%text, "a group of operations was rolled back");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs some SQL.
+    struct Sql(&'static str);
+
+    impl Work for Sql {
+        type Answer = ();
+        fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+            Ok(store.connection.execute_batch(self.0)?)
+        }
+    }
+
+    #[test]
+    fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
+        let home = tempfile::tempdir().unwrap();
+        let opened = open(&home.path().join("ledger")).unwrap();
+        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.tally));
+        let mut books = Books::new(opened, shared);
+        let mut trouble_after = |sql| {
+            books.group(vec![Box::new(Errand { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            books.shared.in_trouble()
+        };
+        assert!(!trouble_after("PRAGMA max_page_count = 1"));
+        assert!(trouble_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
+        assert!(trouble_after("SELECT count(*) FROM history"));
+        assert!(!trouble_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
+    }
+}

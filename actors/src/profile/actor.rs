@@ -1,0 +1,348 @@
+//! One profile: holds its secrets, starts its agents, mints its tokens.
+//!
+//! Owns the scope, the file watch and the copy of the grant's token. Asked by turns, links and the status; asks the
+//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use actix::{ActorFutureExt, WrapFuture};
+use notify::RecommendedWatcher;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Notify;
+use tracing::{debug, info, warn};
+
+use super::agent::{AgentSettings, ExecSettings};
+use super::child_env::{Facts, HONCHO_API_KEY, child_env};
+use super::dial::{self, Link};
+use super::env_source::{self, Content, Stamp};
+use super::launch::{GuardCommand, Launch};
+use super::messages::{
+    AgentSeen, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild, SpawnError, SpawnedChild,
+    TokenChanged,
+};
+use super::plan::{self, Health};
+use super::redact::Redactor;
+use super::reference;
+use super::scope::{Lent, Scope};
+use crate::honcho::messages::FreshToken;
+use crate::settings::{ProfileSettings, Settings};
+use crate::status::messages::StatusTouched;
+use crate::supervision::{Life, Port};
+
+/// How often the file is looked at where no event tells of it.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for one look at the file; a turn then starts with what is known.
+const READ_PATIENCE: Duration = Duration::from_secs(5);
+/// Longest wait for a fresh token; a turn then starts with the one there is.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Holds one profile's secrets and does with them what it is asked to.
+#[derive(Debug)]
+pub struct ProfileActor {
+    profile: Arc<ProfileSettings>,
+    settings: Arc<Settings>,
+    guard: GuardCommand,
+    redactor: Redactor,
+    ports: ProfilePorts,
+    life: Life,
+    agent: Arc<AgentSettings>,
+    scope: Scope,
+    health: Health,
+    token: Option<SecretString>,
+    children_started: u64,
+    /// What was last read; `None` before the first time.
+    stamp: Option<Stamp>,
+    /// Numbers the looks at the file, so that a slow one cannot undo a later one.
+    looks: u64,
+    applied: u64,
+    touched: Arc<Notify>,
+    /// Ends with the actor.
+    watcher: Option<RecommendedWatcher>,
+}
+
+/// Whom a profile asks and tells.
+#[derive(Debug, Clone)]
+pub struct ProfilePorts {
+    /// The grant's keeper, where there is one.
+    pub fresh_token: Option<Port<FreshToken>>,
+    /// Told when the status has something new to show.
+    pub status: Port<StatusTouched>,
+}
+
+type Later<R> = ResponseActFuture<ProfileActor, R>;
+
+impl ProfileActor {
+    /// A profile that has not read its file yet; it says that it is ready once it has.
+    #[must_use]
+    pub fn new(
+        profile: ProfileSettings,
+        settings: Arc<Settings>,
+        guard: GuardCommand,
+        redactor: Redactor,
+        ports: ProfilePorts,
+        life: Life,
+    ) -> Self {
+        Self {
+            agent: Arc::new(profile.agent.clone()),
+            health: Health { problems: profile.problems.clone(), ..Health::default() },
+            profile: Arc::new(profile),
+            settings,
+            guard,
+            redactor,
+            ports,
+            life,
+            scope: Scope::default(),
+            token: None,
+            children_started: 0,
+            stamp: None,
+            looks: 0,
+            applied: 0,
+            touched: Arc::new(Notify::new()),
+            watcher: None,
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.profile.home.join(env_source::FILE_NAME)
+    }
+
+    /// Whether this profile's home is the gateway's own.
+    fn is_home(&self) -> bool {
+        self.profile.home == self.settings.home
+    }
+
+    /// Reads the file if it has changed. Off the arbiter.
+    fn look(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        self.looks += 1;
+        let (look, path, last) = (self.looks, self.file(), self.stamp.clone());
+        let reading = tokio::task::spawn_blocking(move || env_source::read(&path, last.as_ref()));
+        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, _| match read {
+            Ok(Ok(Some((stamp, content)))) if look > actor.applied => {
+                actor.applied = look;
+                actor.apply(stamp, content);
+            }
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => warn!(profile = %actor.profile.name, %error, "the reader of .env broke off"),
+            Err(_) => warn!(profile = %actor.profile.name, "the disk does not answer; .env stays as it was read last"),
+        })
+    }
+
+    /// Looks for as long as the actor lives: at every event, and once a second.
+    fn keep_looking(&mut self, ctx: &mut Context<Self>) {
+        let looking = self.look().then(|(), actor: &mut Self, _| {
+            let touched = Arc::clone(&actor.touched);
+            let waiting = async move {
+                // Told or not, it is looked at.
+                let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
+            };
+            waiting.into_actor(actor)
+        });
+        ctx.spawn(looking.map(|(), actor, ctx| actor.keep_looking(ctx)));
+    }
+
+    fn apply(&mut self, stamp: Stamp, content: Content) {
+        let (values, trouble) = match content {
+            Content::Values(values) => (values, None),
+            Content::Unusable(reason) => (super::env_file::EnvFile::default(), Some(reason)),
+        };
+        let lent = Lent {
+            environment: &self.settings.environment,
+            relay: &self.settings.relay,
+            shared: self.settings.multiplex,
+        };
+        self.scope = Scope::new(&values, self.is_home().then_some(lent));
+        // Before anybody can use the new values, and so before anything can write one to a log.
+        self.feed_redactor();
+        let name = &self.profile.name;
+        match &trouble {
+            Some(reason) => warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own"),
+            None => info!(profile = %name, names = values.len(), ".env read"),
+        }
+        let missing = plan::missing(&self.agent, &self.scope);
+        for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
+            warn!(profile = %name, key = missing.key, name = missing.name, "a name the configuration needs is not set");
+        }
+        self.health.file = trouble;
+        self.health.missing = missing;
+        self.health.relay = dial::oddities(&self.scope);
+        self.stamp = Some(stamp);
+        self.life.ready();
+        self.touch_status();
+    }
+
+    fn feed_redactor(&self) {
+        let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
+        self.redactor.replace(self.profile.name.as_str(), self.scope.secrets().chain(token));
+    }
+
+    fn touch_status(&self) {
+        if let Err(error) = self.ports.status.tell(StatusTouched) {
+            debug!(profile = %self.profile.name, %error, "the status was not told");
+        }
+    }
+
+    fn set_token(&mut self, token: Option<SecretString>) {
+        let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
+        if text(&self.token) != text(&token) {
+            self.token = token;
+            self.feed_redactor();
+        }
+    }
+
+    fn set_agent_trouble(&mut self, trouble: Option<String>) {
+        if self.health.agent != trouble {
+            if let Some(trouble) = &trouble {
+                warn!(profile = %self.profile.name, trouble, "the profile's agent cannot be run");
+            }
+            self.health.agent = trouble;
+            self.touch_status();
+        }
+    }
+
+    /// The grant's token, fresh if its keeper answers in time. A turn never fails for it.
+    fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        let profile = self.profile.name.clone();
+        let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_PATIENCE));
+        let asking = async move {
+            match asked {
+                Some(asked) => Some(asked.await),
+                None => None,
+            }
+        };
+        asking.into_actor(self).map(|answer, actor, _| match answer {
+            Some(Ok(answer)) => actor.set_token(answer.map(|answer| answer.token)),
+            Some(Err(error)) => warn!(profile = %actor.profile.name, %error, "no fresh token; the last one is used"),
+            None => {}
+        })
+    }
+
+    /// Everything that the start of one agent needs, as of now.
+    fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
+        let AgentSettings::Exec(exec) = &*self.agent else { return Err(SpawnError::NotACommand) };
+        if self.stamp.is_none() {
+            return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
+        }
+        let shown = exec.command.first().cloned().unwrap_or_default();
+        let unresolved = |key: &str, name: &str| SpawnError::CommandNotFound {
+            command: shown.clone(),
+            reason: format!("{key} needs {name}, which is not set"),
+        };
+        let words = exec.command.iter().map(|word| reference::resolve(word, &self.scope));
+        let command = words.collect::<Result<Vec<_>, _>>().map_err(|name| unresolved("agent.command", name))?;
+        let cwd = self.cwd(exec).map_err(|name| unresolved("agent.cwd", name))?;
+        let facts = Facts {
+            profile: &self.profile.name,
+            home: &self.profile.home,
+            turn: &order.turn.to_string(),
+            session: &order.session.text(),
+            attempt: order.attempt,
+            token: self.token.as_ref(),
+        };
+        let environment = child_env(&self.settings.environment, &exec.env_pass, &self.scope, &facts);
+        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment })
+    }
+
+    fn cwd<'a>(&self, exec: &'a ExecSettings) -> Result<PathBuf, &'a str> {
+        let Some(cwd) = &exec.cwd else { return Ok(self.profile.home.clone()) };
+        match cwd.to_str() {
+            Some(text) => Ok(self.profile.home.join(&**reference::resolve(text, &self.scope)?)),
+            None => Ok(self.profile.home.join(cwd)),
+        }
+    }
+}
+
+impl Actor for ProfileActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        self.watcher = env_source::watch(&self.profile.home, Arc::clone(&self.touched));
+        self.keep_looking(ctx);
+    }
+}
+
+impl Handler<GetAgent> for ProfileActor {
+    type Result = Arc<AgentSettings>;
+
+    fn handle(&mut self, _: GetAgent, _: &mut Self::Context) -> Self::Result {
+        Arc::clone(&self.agent)
+    }
+}
+
+impl Handler<SpawnChild> for ProfileActor {
+    type Result = Later<Result<SpawnedChild, SpawnError>>;
+
+    fn handle(&mut self, order: SpawnChild, _: &mut Self::Context) -> Self::Result {
+        // Looked at once more, so that a value written a moment ago holds for this turn.
+        let ready = self.look().then(|(), actor: &mut Self, _| actor.fresh_token());
+        let started = ready.then(move |(), actor, _| {
+            let launch = actor.launch(&order);
+            let starting = async move {
+                let launch = launch?;
+                let started = tokio::task::spawn_blocking(move || launch.run()).await;
+                started.unwrap_or_else(|error| Err(SpawnError::System(error.to_string())))
+            };
+            starting.into_actor(actor)
+        });
+        Box::pin(started.map(|started, actor, _| {
+            match &started {
+                Ok(_) => {
+                    actor.children_started += 1;
+                    actor.set_agent_trouble(None);
+                }
+                Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_trouble(Some(error.to_string())),
+                Err(SpawnError::NotACommand | SpawnError::System(_)) => {}
+            }
+            started
+        }))
+    }
+}
+
+impl Handler<PrepareDial> for ProfileActor {
+    type Result = Later<Result<Dial, NoDial>>;
+
+    fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.look().map(|(), actor, _| {
+            let link = if actor.is_home() { Link::Process } else { Link::Own };
+            // A clock before 1970 makes tokens that have expired, which the connector says.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            dial::prepare(&actor.scope, link, now.as_secs())
+        }))
+    }
+}
+
+impl Handler<TokenChanged> for ProfileActor {
+    type Result = ();
+
+    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
+        self.set_token(news.token);
+    }
+}
+
+impl Handler<AgentSeen> for ProfileActor {
+    type Result = ();
+
+    fn handle(&mut self, news: AgentSeen, _: &mut Self::Context) {
+        self.set_agent_trouble(news.trouble);
+    }
+}
+
+impl Handler<GetProfile> for ProfileActor {
+    type Result = MessageResult<GetProfile>;
+
+    fn handle(&mut self, _: GetProfile, _: &mut Self::Context) -> Self::Result {
+        let mut missing: Vec<String> = self.health.missing.iter().map(|missing| missing.name.clone()).collect();
+        missing.dedup();
+        MessageResult(ProfileView {
+            name: self.profile.name.clone(),
+            state: self.health.state(),
+            troubles: self.health.troubles(),
+            secrets: self.scope.len(),
+            missing,
+            agent: self.agent.kind(),
+            children_started: self.children_started,
+        })
+    }
+}

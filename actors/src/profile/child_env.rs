@@ -1,0 +1,179 @@
+//! The environment of a turn's child, built up from nothing.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::globals::{child_may_hold, is_deployment, is_global, is_own};
+use super::name::ProfileName;
+use super::scope::Scope;
+use crate::settings::Environment;
+
+/// Under this name a child finds the grant's access token.
+pub const HONCHO_API_KEY: &str = "HONCHO_API_KEY";
+
+/// What the child is told of its turn and its profile.
+#[derive(Debug, Clone, Copy)]
+pub struct Facts<'a> {
+    /// Which profile.
+    pub profile: &'a ProfileName,
+    /// Its home.
+    pub home: &'a Path,
+    /// Which turn.
+    pub turn: &'a str,
+    /// In which session, as the wire names it.
+    pub session: &'a str,
+    /// Counts the attempts at this event, from 1.
+    pub attempt: u32,
+    /// The grant's access token, if there is a grant.
+    pub token: Option<&'a SecretString>,
+}
+
+/// Names and values for a child, sorted by name. `passed` are further names of the process that it may see.
+///
+/// Left out are names of the deployment and of this process, and what a process cannot have.
+#[must_use]
+pub fn child_env(
+    environment: &Environment,
+    passed: &[String],
+    scope: &Scope,
+    facts: &Facts<'_>,
+) -> BTreeMap<String, SecretString> {
+    let mut child = BTreeMap::new();
+    child.extend(scope.iter().filter(|(name, _)| is_the_profiles(name)).map(owned));
+    // After the profile's own, which cannot override them.
+    child.extend(passed.iter().filter_map(|name| of_the_process(environment, name)));
+    child.extend(environment.globals.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
+    if let Some(token) = facts.token {
+        child.insert(HONCHO_API_KEY.to_owned(), token.clone());
+    }
+    let home = facts.home.to_string_lossy();
+    let attempt = facts.attempt.to_string();
+    let told = [
+        ("HERMES_HOME", &*home),
+        ("HERMES_PROFILE", facts.profile.as_str()),
+        ("CADUCEUS_TURN_ID", facts.turn),
+        ("CADUCEUS_SESSION_KEY", facts.session),
+        ("CADUCEUS_ATTEMPT", &attempt),
+    ];
+    child.extend(told.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
+    child.retain(|name, value| child_may_hold(name, value.expose_secret()));
+    child
+}
+
+/// The names of `scope` that no child gets, for the audit.
+pub fn withheld(scope: &Scope) -> impl Iterator<Item = &str> {
+    let given = |name: &str, value: &SecretString| is_the_profiles(name) && child_may_hold(name, value.expose_secret());
+    scope.iter().filter(move |(name, value)| !given(name, value)).map(|(name, _)| name)
+}
+
+fn is_the_profiles(name: &str) -> bool {
+    !is_global(name) && !is_deployment(name) && !is_own(name)
+}
+
+fn of_the_process(environment: &Environment, name: &str) -> Option<(String, SecretString)> {
+    if is_deployment(name) || is_own(name) {
+        return None;
+    }
+    environment.rest.get(name).map(|value| (name.to_owned(), value.clone()))
+}
+
+fn owned((name, value): (&str, &SecretString)) -> (String, SecretString) {
+    (name.to_owned(), value.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::profile::env_file::parse;
+
+    fn process() -> Environment {
+        let variables = [
+            ("PATH", "/usr/bin"),
+            ("HERMES_HOME", "/of/the/process"),
+            ("OPENAI_API_KEY", "of the process"),
+            ("HTTPS_PROXY", "proxy"),
+            ("GATEWAY_RELAY_SECRET", "relay secret"),
+            ("NOTIFY_SOCKET", "/run/notify"),
+        ];
+        Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    fn child(env_file: &str, passed: &[&str], token: Option<&str>) -> BTreeMap<String, String> {
+        let token = token.map(SecretString::from);
+        let name = ProfileName::parse("work").unwrap();
+        let facts = Facts {
+            profile: &name,
+            home: Path::new("/home/profiles/work"),
+            turn: "turn-1",
+            session: "agent:work:discord:dm:1",
+            attempt: 2,
+            token: token.as_ref(),
+        };
+        let passed: Vec<String> = passed.iter().map(|name| (*name).to_owned()).collect();
+        let built = child_env(&process(), &passed, &Scope::new(&parse(env_file), None), &facts);
+        built.into_iter().map(|(name, value)| (name, value.expose_secret().to_owned())).collect()
+    }
+
+    #[test]
+    fn a_child_has_globals_its_profiles_secrets_and_the_turn_and_nothing_else() {
+        let told = [
+            ("A_KEY", "1"),
+            ("CADUCEUS_ATTEMPT", "2"),
+            ("CADUCEUS_SESSION_KEY", "agent:work:discord:dm:1"),
+            ("CADUCEUS_TURN_ID", "turn-1"),
+            ("HERMES_HOME", "/home/profiles/work"),
+            ("HERMES_PROFILE", "work"),
+            ("PATH", "/usr/bin"),
+        ];
+        let told = BTreeMap::from(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(child("A_KEY=1", &[], None), told);
+    }
+
+    #[test]
+    fn globals_cannot_be_overridden_by_the_profile() {
+        let built = child("PATH=/evil\nHERMES_HOME=/evil\nHERMES_PROFILE=default\nLANG=evil\nHTTPS_PROXY=evil", &["HTTPS_PROXY"], None);
+        assert_eq!(built["PATH"], "/usr/bin");
+        assert_eq!(built["HERMES_HOME"], "/home/profiles/work");
+        assert_eq!(built["HERMES_PROFILE"], "work");
+        assert_eq!(built["HTTPS_PROXY"], "proxy");
+        assert!(!built.contains_key("LANG"), "a global that the process lacks is not the profile's to set");
+    }
+
+    #[test]
+    fn no_child_gets_a_name_of_the_deployment_or_of_the_process_itself() {
+        let file = "GATEWAY_RELAY_SECRET=own\nHONCHO_OAUTH_CLIENT_ID=x\nCADUCEUS_TURN_ID=x\nRUST_LOG=trace\nNOTIFY_SOCKET=x";
+        let built = child(file, &["GATEWAY_RELAY_SECRET", "NOTIFY_SOCKET", "HERMES_DASHBOARD_DRAIN_SECRET"], None);
+        for name in ["GATEWAY_RELAY_SECRET", "HONCHO_OAUTH_CLIENT_ID", "RUST_LOG", "NOTIFY_SOCKET"] {
+            assert!(!built.contains_key(name), "{name}");
+        }
+        assert_eq!(built["CADUCEUS_TURN_ID"], "turn-1");
+    }
+
+    #[test]
+    fn the_grants_token_wins_over_the_file_and_is_absent_without_a_grant() {
+        assert_eq!(child("HONCHO_API_KEY=old", &[], Some("fresh"))[HONCHO_API_KEY], "fresh");
+        assert_eq!(child("HONCHO_API_KEY=old", &[], None)[HONCHO_API_KEY], "old");
+        assert!(!child("", &[], None).contains_key(HONCHO_API_KEY));
+    }
+
+    #[test]
+    fn what_a_process_cannot_have_is_left_out_and_listed() {
+        let file = "A B=1\nC=nul\0here\nGOOD=1\nPATH=x";
+        assert!(child(file, &[], None).contains_key("GOOD"));
+        assert!(!child(file, &[], None).contains_key("A B") && !child(file, &[], None).contains_key("C"));
+        assert_eq!(withheld(&Scope::new(&parse(file), None)).collect::<Vec<_>>(), ["A B", "C", "PATH"]);
+    }
+
+    proptest! {
+        #[test]
+        fn no_file_makes_an_environment_that_a_process_cannot_have(text in "(?s).{0,200}") {
+            for (name, value) in child(&text, &[], None) {
+                prop_assert!(child_may_hold(&name, &value));
+            }
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What one dial of the relay needs, taken from a profile's scope.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use secrecy::SecretString;
+use serde_json::{Map, Value};
+
+use super::messages::{Dial, Identity, NoDial};
+use super::scope::Scope;
+use crate::json::identifier;
+use crate::relay::event::RELAY;
+use crate::relay::token;
+use crate::relay::url::RelayUrl;
+
+/// Keys the fingerprint of the credentials, so that it tells nothing outside this process.
+static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Whose link it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// The process's own: the deployment's settings count, and id and secret may be missing.
+    Process,
+    /// A named profile's own: all three settings come from its `.env`, or there is no such link.
+    Own,
+}
+
+/// A dial at `now_s`, in seconds since 1970.
+///
+/// # Errors
+/// [`NoDial`] if there is no address, or one that cannot be dialled.
+pub fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
+    let setting = |name| match link {
+        Link::Process => scope.setting(name),
+        Link::Own => scope.own_setting(name),
+    };
+    let url = setting("GATEWAY_RELAY_URL").ok_or(NoDial::NotSet)?;
+    let credentials = setting("GATEWAY_RELAY_ID").zip(setting("GATEWAY_RELAY_SECRET"));
+    if link == Link::Own && credentials.is_none() {
+        return Err(NoDial::NotSet);
+    }
+    RelayUrl::new(url).dialable().map_err(|why| NoDial::Undialable(why.to_string()))?;
+    let mint = |(id, secret): (&str, &str)| token::mint(id, &SecretString::from(secret), now_s, token::DEFAULT_TTL_S);
+    Ok(Dial {
+        url: url.to_owned(),
+        token: credentials.map(mint),
+        credentials: FINGERPRINT.hash_one((url, credentials)),
+        identities: identities(&setting).0,
+    })
+}
+
+/// What is odd about the settings of the process's link, one sentence each.
+pub fn oddities(scope: &Scope) -> Option<&'static str> {
+    identities(&|name| scope.setting(name)).1
+}
+
+/// Whom the gateway fronts: the list, else the single form, else `relay`.
+fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Identity>, Option<&'static str>) {
+    let mut platforms: Vec<String> = Vec::new();
+    for platform in setting("GATEWAY_RELAY_PLATFORMS").unwrap_or_default().split(',') {
+        let platform = platform.trim().to_lowercase();
+        if !platform.is_empty() && !platforms.contains(&platform) {
+            platforms.push(platform);
+        }
+    }
+    if platforms.is_empty() {
+        let platform = setting("GATEWAY_RELAY_PLATFORM").unwrap_or(RELAY).to_lowercase();
+        let bot_id = setting("GATEWAY_RELAY_BOT_ID").unwrap_or_default().to_owned();
+        return (vec![Identity { platform, bot_id }], None);
+    }
+    let text = setting("GATEWAY_RELAY_BOT_IDS");
+    let read: Option<Map<String, Value>> = text.and_then(|text| serde_json::from_str(text).ok());
+    let odd = (text.is_some() && read.is_none()).then_some("GATEWAY_RELAY_BOT_IDS is no JSON object; no bot id is sent");
+    let ids = read.unwrap_or_default();
+    let bot_id = |platform: &str| {
+        let entry = ids.iter().find(|(name, _)| name.to_lowercase() == platform).map(|(_, entry)| entry)?;
+        identifier(entry.get("botId")).or_else(|| identifier(Some(entry)))
+    };
+    let identity = |platform: String| Identity { bot_id: bot_id(&platform).unwrap_or_default(), platform };
+    (platforms.into_iter().map(identity).collect(), odd)
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret;
+
+    use super::*;
+    use crate::profile::env_file::parse;
+
+    const FULL: &str = "GATEWAY_RELAY_URL=https://relay.example\nGATEWAY_RELAY_ID=gw-1\nGATEWAY_RELAY_SECRET=s3cret\n";
+
+    fn dial(env_file: &str, link: Link) -> Result<Dial, NoDial> {
+        prepare(&Scope::new(&parse(env_file), None), link, 1_000)
+    }
+
+    fn fronted(env_file: &str) -> Vec<(String, String)> {
+        let dial = dial(&format!("{FULL}{env_file}"), Link::Process).unwrap();
+        dial.identities.into_iter().map(|identity| (identity.platform, identity.bot_id)).collect()
+    }
+
+    fn pairs(expected: &[(&str, &str)]) -> Vec<(String, String)> {
+        expected.iter().map(|(platform, bot)| ((*platform).to_owned(), (*bot).to_owned())).collect()
+    }
+
+    #[test]
+    fn a_dial_carries_a_token_good_for_300_seconds() {
+        let token = dial(FULL, Link::Process).unwrap().token.unwrap();
+        let secrets = [SecretString::from("s3cret")];
+        assert_eq!(token::verify(token.expose_secret(), &secrets, 1_300), Ok("gw-1".to_owned()));
+        assert_eq!(token::verify(token.expose_secret(), &secrets, 1_301), Err(token::TokenError::Expired));
+    }
+
+    #[test]
+    fn without_id_or_secret_the_process_dials_without_a_token_and_a_profile_does_not_dial() {
+        let file = "GATEWAY_RELAY_URL=wss://relay.example\nGATEWAY_RELAY_ID=gw-1\nGATEWAY_RELAY_SECRET= ";
+        assert!(dial(file, Link::Process).unwrap().token.is_none());
+        assert_eq!(dial(file, Link::Own).unwrap_err(), NoDial::NotSet);
+        assert!(dial(FULL, Link::Own).unwrap().token.is_some());
+    }
+
+    #[test]
+    fn no_address_and_an_undialable_one_are_told_apart() {
+        assert_eq!(dial("GATEWAY_RELAY_URL= ", Link::Process).unwrap_err(), NoDial::NotSet);
+        assert!(matches!(dial("GATEWAY_RELAY_URL=relay.example", Link::Process), Err(NoDial::Undialable(_))));
+    }
+
+    #[test]
+    fn the_fingerprint_changes_with_each_of_the_credentials_and_with_nothing_else() {
+        let of = |file: &str| dial(file, Link::Process).unwrap().credentials;
+        assert_eq!(of(FULL), of(&format!("{FULL}OTHER=1")));
+        for name in ["GATEWAY_RELAY_URL=wss://other", "GATEWAY_RELAY_ID=gw-2", "GATEWAY_RELAY_SECRET=x", "GATEWAY_RELAY_ID="] {
+            assert_ne!(of(FULL), of(&format!("{FULL}{name}")), "{name}");
+        }
+    }
+
+    #[test]
+    fn one_identity_is_fronted_unless_several_are_listed() {
+        assert_eq!(fronted(""), pairs(&[("relay", "")]));
+        let single = "GATEWAY_RELAY_PLATFORM=Discord\nGATEWAY_RELAY_BOT_ID=7\n";
+        assert_eq!(fronted(single), pairs(&[("discord", "7")]));
+        let several = format!("{single}GATEWAY_RELAY_PLATFORMS=telegram, discord,telegram,\n");
+        assert_eq!(fronted(&several), pairs(&[("telegram", ""), ("discord", "")]));
+        let ids = format!("{several}GATEWAY_RELAY_BOT_IDS={{\"discord\":{{\"botId\":\"9\"}},\"x\":1}}");
+        assert_eq!(fronted(&ids), pairs(&[("telegram", ""), ("discord", "9")]));
+    }
+
+    #[test]
+    fn bot_ids_that_are_no_json_are_reported_and_the_platforms_are_still_fronted() {
+        let file = "GATEWAY_RELAY_PLATFORMS=discord\nGATEWAY_RELAY_BOT_IDS=nonsense";
+        assert_eq!(fronted(file), pairs(&[("discord", "")]));
+        assert!(oddities(&Scope::new(&parse(file), None)).is_some());
+    }
+}

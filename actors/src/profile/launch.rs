@@ -1,0 +1,111 @@
+//! Starts a profile's agent under its guard. Blocks; run it off the arbiter.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
+
+use super::messages::{SpawnError, SpawnedChild};
+use crate::turn::guard;
+
+/// Longest wait for the guard's word; it is one fork away, but the box may be starved.
+const START_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the guard is run: our own binary and what comes before `-- COMMAND…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GuardCommand {
+    /// The binary.
+    pub program: PathBuf,
+    /// Such as `guard`.
+    pub arguments: Vec<OsString>,
+}
+
+/// An agent about to be started.
+pub(super) struct Launch {
+    pub(super) guard: GuardCommand,
+    /// Program and arguments, references resolved.
+    pub(super) command: Vec<Zeroizing<String>>,
+    /// The program as configured, for errors.
+    pub(super) shown: String,
+    pub(super) cwd: PathBuf,
+    pub(super) environment: BTreeMap<String, SecretString>,
+}
+
+impl Launch {
+    /// Starts guard and agent.
+    pub(super) fn run(&self) -> Result<SpawnedChild, SpawnError> {
+        if !self.cwd.is_dir() {
+            return Err(self.not_found("its working directory is not there"));
+        }
+        let system = |error: io::Error| SpawnError::System(error.to_string());
+        let (ours, theirs) = UnixStream::pair().map_err(system)?;
+        let (agent_stdin, stdin) = io::pipe().map_err(system)?;
+        let (stdout, agent_stdout) = io::pipe().map_err(system)?;
+        let (stderr, agent_stderr) = io::pipe().map_err(system)?;
+        let mut guard = self.start_guard(theirs).map_err(system)?;
+        let pipes = [agent_stdin.as_fd(), agent_stdout.as_fd(), agent_stderr.as_fd()];
+        let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_PATIENCE));
+        match heard {
+            Ok(Ok(())) => Ok(SpawnedChild {
+                guard,
+                stdin: OwnedFd::from(stdin),
+                stdout: OwnedFd::from(stdout),
+                stderr: OwnedFd::from(stderr),
+                lifeline: OwnedFd::from(ours),
+            }),
+            Ok(Err(error)) => {
+                bury(&mut guard);
+                Err(self.refused(&error))
+            }
+            Err(error) => {
+                bury(&mut guard);
+                Err(SpawnError::System(format!("its guard did not start it: {error}")))
+            }
+        }
+    }
+
+    fn start_guard(&self, control: UnixStream) -> io::Result<Child> {
+        let environment = self.environment.iter().map(|(name, value)| (name, value.expose_secret()));
+        Command::new(&self.guard.program)
+            .args(&self.guard.arguments)
+            .arg("--")
+            .args(self.command.iter().map(|word| word.as_str()))
+            .env_clear()
+            .envs(environment)
+            .current_dir(&self.cwd)
+            .stdin(Stdio::from(OwnedFd::from(control)))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+    }
+
+    /// Tells a command that cannot be run from a system that has no room for it now.
+    fn refused(&self, error: &io::Error) -> SpawnError {
+        match error.kind() {
+            ErrorKind::OutOfMemory | ErrorKind::WouldBlock | ErrorKind::ExecutableFileBusy => {
+                SpawnError::System(error.to_string())
+            }
+            _ if matches!(rustix::io::Errno::from_io_error(error), Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) => {
+                SpawnError::System(error.to_string())
+            }
+            _ => self.not_found(&error.to_string()),
+        }
+    }
+
+    fn not_found(&self, reason: &str) -> SpawnError {
+        SpawnError::CommandNotFound { command: self.shown.clone(), reason: reason.to_owned() }
+    }
+}
+
+/// A guard that started nothing must not stay behind as a zombie.
+fn bury(guard: &mut Child) {
+    let _ = guard.kill();
+    let _ = guard.wait();
+}

@@ -1,0 +1,180 @@
+//! What one profile knows: its own values, and the settings it takes from the process.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+
+use super::env_file::EnvFile;
+use super::globals::{is_deployment, is_global, is_own};
+use crate::settings::Environment;
+
+/// The values of one profile. `Debug` shows names only; the values are wiped on drop.
+#[derive(Default)]
+pub struct Scope {
+    /// Its `.env` and, where it is the only profile of the process, the rest of the environment.
+    values: BTreeMap<String, SecretString>,
+    /// Settings of the deployment, for its own use and never for a child; the stronger first.
+    deployment: Vec<BTreeMap<String, SecretString>>,
+}
+
+/// What the process lends a profile besides its own `.env`.
+#[derive(Debug, Clone, Copy)]
+pub struct Lent<'a> {
+    /// The environment of the process.
+    pub environment: &'a Environment,
+    /// The relay as `config.yaml` has it.
+    pub relay: &'a BTreeMap<&'static str, SecretString>,
+    /// Whether other profiles live in this process: then the rest of the environment is nobody's.
+    pub shared: bool,
+}
+
+impl Scope {
+    /// The scope of a profile. Only the one whose home is the gateway's is `lent` anything.
+    #[must_use]
+    pub fn new(own: &EnvFile, lent: Option<Lent<'_>>) -> Self {
+        let mut scope = Self::default();
+        if let Some(lent) = lent {
+            if !lent.shared {
+                scope.values.clone_from(&lent.environment.rest);
+            }
+            let configured = lent.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
+            scope.deployment = vec![lent.environment.deployment.clone(), configured.collect()];
+        }
+        // What the profile says itself wins.
+        scope.values.extend(own.iter().map(|(name, value)| (name.to_owned(), value.clone())));
+        scope
+    }
+
+    /// The value that a `${NAME}` stands for. Names of the process and of its deployment are nobody's to refer to.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&SecretString> {
+        let ours = !is_global(name) && !is_deployment(name) && !is_own(name);
+        self.values.get(name).filter(|_| ours)
+    }
+
+    /// A setting of the deployment, trimmed: from `.env`, then the environment, then the configuration. Blank is unset.
+    #[must_use]
+    pub fn setting(&self, name: &str) -> Option<&str> {
+        let full = |value: &'_ SecretString| !value.expose_secret().trim().is_empty();
+        let mut places = std::iter::once(&self.values).chain(&self.deployment);
+        let found = places.find_map(|place| place.get(name).filter(|value| full(value)));
+        found.map(|value| value.expose_secret().trim())
+    }
+
+    /// The same for a profile with a link of its own: from its `.env` alone.
+    #[must_use]
+    pub fn own_setting(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    }
+
+    /// Names and values, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
+    /// Everything that must not be seen in a log: all values, and of the deployment's settings the credentials.
+    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+        let everything = std::iter::once(&self.values).chain(&self.deployment).flatten();
+        everything.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| is_secret(name))
+    }
+
+    /// Names held.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Whether no name is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+}
+
+/// Of the deployment's names only these hold secrets; a platform's name redacted everywhere would make logs unreadable.
+fn is_secret(name: &str) -> bool {
+    let credential = || ["SECRET", "KEY", "TOKEN"].iter().any(|end| name.ends_with(end));
+    !is_global(name) && (!is_deployment(name) || credential())
+}
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.values.keys().map(|name| (name, format_args!("[redacted]")))).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::profile::env_file::parse;
+
+    fn environment() -> Environment {
+        let variables = [("PATH", "/bin"), ("OPENAI_API_KEY", "of the process"), ("GATEWAY_RELAY_ID", "gw-env")];
+        Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
+    }
+
+    fn shown<'a>(scope: &'a Scope, name: &str) -> Option<&'a str> {
+        scope.get(name).map(ExposeSecret::expose_secret)
+    }
+
+    fn lent<'a>(environment: &'a Environment, relay: &'a BTreeMap<&'static str, SecretString>, shared: bool) -> Lent<'a> {
+        Lent { environment, relay, shared }
+    }
+
+    #[test]
+    fn a_profile_alone_has_the_environment_and_its_own_file_wins() {
+        let (environment, relay) = (environment(), BTreeMap::new());
+        let alone = lent(&environment, &relay, false);
+        assert_eq!(shown(&Scope::new(&parse(""), Some(alone)), "OPENAI_API_KEY"), Some("of the process"));
+        assert_eq!(shown(&Scope::new(&parse("OPENAI_API_KEY=mine"), Some(alone)), "OPENAI_API_KEY"), Some("mine"));
+    }
+
+    #[test]
+    fn beside_other_profiles_the_environment_is_nobodys() {
+        let (environment, relay) = (environment(), BTreeMap::new());
+        let scope = Scope::new(&parse("A=1"), Some(lent(&environment, &relay, true)));
+        assert_eq!(shown(&scope, "OPENAI_API_KEY"), None);
+        assert_eq!(scope.len(), 1);
+    }
+
+    #[test]
+    fn a_named_profile_is_lent_nothing() {
+        let scope = Scope::new(&parse("A=1"), None);
+        assert_eq!(scope.setting("GATEWAY_RELAY_ID"), None);
+        assert_eq!(shown(&scope, "A"), Some("1"));
+    }
+
+    #[test]
+    fn a_relay_setting_is_taken_from_the_file_then_the_environment_then_the_configuration() {
+        let environment = environment();
+        let relay = BTreeMap::from([
+            ("GATEWAY_RELAY_ID", SecretString::from("gw-config")),
+            ("GATEWAY_RELAY_URL", SecretString::from(" wss://config ")),
+        ]);
+        let lent = lent(&environment, &relay, true);
+        assert_eq!(Scope::new(&parse("GATEWAY_RELAY_ID=gw-file"), Some(lent)).setting("GATEWAY_RELAY_ID"), Some("gw-file"));
+        let blank = Scope::new(&parse("GATEWAY_RELAY_ID="), Some(lent));
+        assert_eq!(blank.setting("GATEWAY_RELAY_ID"), Some("gw-env"));
+        assert_eq!(blank.setting("GATEWAY_RELAY_URL"), Some("wss://config"));
+    }
+
+    #[test]
+    fn names_of_the_deployment_and_of_the_process_cannot_be_referred_to() {
+        let scope = Scope::new(&parse("GATEWAY_RELAY_SECRET=s\nPATH=/evil\nCADUCEUS_TURN_ID=x"), None);
+        for name in ["GATEWAY_RELAY_SECRET", "PATH", "CADUCEUS_TURN_ID"] {
+            assert!(scope.get(name).is_none(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_a_log_must_not_show_includes_the_relays_secret_and_not_its_platform() {
+        let scope = Scope::new(&parse("GATEWAY_RELAY_SECRET=s\nGATEWAY_RELAY_PLATFORM=telegram\nA=1"), None);
+        assert_eq!(scope.secrets().map(|(name, _)| name).collect::<Vec<_>>(), ["A", "GATEWAY_RELAY_SECRET"]);
+    }
+
+    #[test]
+    fn debug_shows_no_value() {
+        assert_eq!(format!("{:?}", Scope::new(&parse("A=hunter2-hunter2"), None)), "{\"A\": [redacted]}");
+    }
+}

@@ -1,0 +1,155 @@
+//! One turn: has the agent work on one event, and brings its words to the chat.
+//!
+//! Owns the agent's pipes, the reply and the turn's place in the count. Started by the dispatcher under `Turns`; stopped
+//! through the gate or the dispatcher; asks the profile, the ledger and the link; tells the dispatcher how it ended. It is
+//! never restarted: when it dies the agent dies with it, and the dispatcher tells the chat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+use tracing::error;
+
+use super::delivery::Delivery;
+use super::driver::{self, Order};
+use super::id::TurnId;
+use super::messages::{SteerError, SteerTurn, StopTurn, TurnEnded, TurnOrder};
+use crate::drain::permit::TurnPermit;
+use crate::ledger::messages::{HistoryEntry, InboundId, MarkOutbound, RecordOutbound};
+use crate::profile::messages::{GetAgent, SpawnChild};
+use crate::profile::name::ProfileName;
+use crate::profile::redact::Redactor;
+use crate::relay::descriptor::Descriptor;
+use crate::relay::event::InboundEvent;
+use crate::relay::messages::{SendAction, Target};
+use crate::relay::session::SessionKey;
+use crate::supervision::{ExitReason, Life, Port};
+
+/// How long the dispatcher may take to hear of the end, a restart of it included.
+const ENDED_PATIENCE: Duration = Duration::from_secs(30);
+/// In an event as received: by which kind of kept right the chat is answered, instead of a message of its own.
+pub const FOLLOW_UP: &str = "follow_up";
+
+/// Runs one turn, then ends.
+pub struct TurnActor {
+    /// Taken when the turn starts.
+    work: Option<(Work, mpsc::UnboundedReceiver<Order>)>,
+    orders: mpsc::UnboundedSender<Order>,
+    ports: TurnPorts,
+    life: Life,
+    /// Last, for it is dropped last: until then the turn counts.
+    permit: TurnPermit,
+}
+
+/// Whom a turn asks and tells.
+#[derive(Debug, Clone)]
+pub struct TurnPorts {
+    /// The turn's profile, for how its agent is run.
+    pub agent: Port<GetAgent>,
+    /// The same, for starting it.
+    pub spawn: Port<SpawnChild>,
+    /// The link that the event came over.
+    pub send: Port<SendAction>,
+    /// The ledger.
+    pub record: Port<RecordOutbound>,
+    /// The same.
+    pub mark: Port<MarkOutbound>,
+    /// The dispatcher.
+    pub ended: Port<TurnEnded>,
+    /// This very turn, for the gate, which stops what is left at the end of a drain.
+    pub stop: Port<StopTurn>,
+    /// Cleans what the agent writes to its standard error.
+    pub redactor: Redactor,
+}
+
+/// What a turn works on: its order without the permit.
+pub(super) struct Work {
+    pub(super) id: TurnId,
+    pub(super) inbound: InboundId,
+    pub(super) profile: ProfileName,
+    pub(super) session: SessionKey,
+    pub(super) attempt: u32,
+    pub(super) event: Arc<InboundEvent>,
+    pub(super) raw_event: Arc<Value>,
+    pub(super) target: Target,
+    pub(super) descriptor: Descriptor,
+    pub(super) history: Vec<HistoryEntry>,
+}
+
+impl Work {
+    pub(super) fn delivery(&self, ports: &TurnPorts) -> Delivery {
+        let kind = self.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
+        let follow_up = kind.map(|kind| (self.session.text(), kind.to_owned()));
+        Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), follow_up)
+    }
+}
+
+impl TurnActor {
+    /// A turn that begins when the actor starts.
+    #[must_use]
+    pub fn new(order: TurnOrder, ports: TurnPorts, life: Life) -> Self {
+        let (orders, received) = mpsc::unbounded_channel();
+        let TurnOrder {
+            id,
+            inbound,
+            profile,
+            session,
+            attempt,
+            event,
+            raw_event,
+            target,
+            descriptor,
+            history,
+            permit,
+        } = order;
+        let work = Work { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history };
+        Self { work: Some((work, received)), orders, ports, life, permit }
+    }
+}
+
+impl Actor for TurnActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let Some((work, orders)) = self.work.take() else { return };
+        self.permit.attach(self.ports.stop.clone());
+        let (id, ended) = (work.id, self.ports.ended.clone());
+        let turn = driver::run(work, self.ports.clone(), orders);
+        let telling = async move {
+            let news = turn.await;
+            // Asked, not told: the turn counts until the dispatcher has heard of its end.
+            if let Err(error) = ended.ask(news, ENDED_PATIENCE).await {
+                error!(turn = %id, %error, "the dispatcher did not hear how a turn ended");
+            }
+        };
+        ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
+            actor.life.end_with(ExitReason::Normal);
+            ctx.stop();
+        }));
+        self.life.ready();
+    }
+}
+
+impl Handler<StopTurn> for TurnActor {
+    type Result = ();
+
+    fn handle(&mut self, order: StopTurn, _: &mut Self::Context) {
+        // A turn that has ended hears nothing any more, which is fine.
+        let _ = self.orders.send(Order::Stop(order.cause));
+    }
+}
+
+impl Handler<SteerTurn> for TurnActor {
+    type Result = ResponseFuture<Result<(), SteerError>>;
+
+    fn handle(&mut self, order: SteerTurn, _: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        let sent = self.orders.send(Order::Steer(order.raw_event, answer));
+        Box::pin(async move {
+            sent.map_err(|_| SteerError::NotReading)?;
+            answered.await.unwrap_or(Err(SteerError::NotReading))
+        })
+    }
+}

@@ -1,0 +1,204 @@
+//! Brings words to the chat: into the ledger first, then over the link, then the ledger hears what became of them.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use serde_json::Value;
+use tracing::{debug, error, warn};
+
+use super::actor::TurnPorts;
+use super::id::TurnId;
+use super::reply::Deed;
+use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
+use crate::relay::NOT_CONNECTED;
+use crate::relay::action::{Action, ActionResult};
+use crate::relay::messages::{SendAction, Target};
+use crate::supervision::AskError;
+
+/// How long the ledger may take; a commit takes milliseconds.
+const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+/// How long one action may take: the link itself answers within 30 s.
+const SEND_PATIENCE: Duration = Duration::from_secs(45);
+/// Between two tries at a ledger that takes no writes.
+const LEDGER_RETRY: Duration = Duration::from_secs(1);
+/// The link's word for too many frames waiting.
+const QUEUE_FULL: &str = "relay queue full";
+/// Tries at a link whose queue is full, and the pause between them.
+const QUEUE_TRIES: u32 = 10;
+const QUEUE_RETRY: Duration = Duration::from_secs(1);
+
+/// The way of one turn's words into its chat. Cheap to clone.
+#[derive(Clone)]
+pub(super) struct Delivery {
+    ports: TurnPorts,
+    turn: TurnId,
+    inbound: InboundId,
+    target: Target,
+    /// The session, and the kind of the right to answer it, where the connector keeps one.
+    follow_up: Option<(String, String)>,
+    /// Set when the turn is to end, so that nobody waits for a ledger any longer.
+    hurried: Rc<Cell<bool>>,
+}
+
+impl Delivery {
+    pub(super) fn new(
+        ports: TurnPorts,
+        turn: TurnId,
+        inbound: InboundId,
+        target: Target,
+        follow_up: Option<(String, String)>,
+    ) -> Self {
+        Self { ports, turn, inbound, target, follow_up, hurried: Rc::default() }
+    }
+
+    /// Whether the chat is answered by a kept right, which leaves no message that could be changed.
+    pub(super) fn follows_up(&self) -> bool {
+        self.follow_up.is_some()
+    }
+
+    /// From now on a ledger that takes no writes is not waited for.
+    pub(super) fn hurry(&self) {
+        self.hurried.set(true);
+    }
+
+    /// Shows that somebody is at work. Lost without harm.
+    pub(super) fn typing(&self) {
+        let target = self.target.clone();
+        let action = Action::Typing { chat_id: target.chat_id.clone(), content: None, metadata: target.metadata() };
+        if let Err(error) = self.ports.send.tell(SendAction { target, action }) {
+            debug!(turn = %self.turn, %error, "no typing was shown");
+        }
+    }
+
+    /// Does one deed of a reply.
+    pub(super) async fn carry_out(self, deed: Deed) -> (Deed, ActionResult) {
+        let action = self.action(deed.content.clone(), deed.edits.clone());
+        let result = if deed.shown_already {
+            self.write_down(&action, deed.edits.clone()).await
+        } else if deed.last {
+            self.oblige(action).await
+        } else {
+            self.send(action).await
+        };
+        (deed, result)
+    }
+
+    /// Says `text` in the chat, as an obligation.
+    pub(super) async fn say(&self, text: String) {
+        self.oblige(self.action(text, None)).await;
+    }
+
+    /// Does what an agent asked for; what carries content is an obligation.
+    pub(super) async fn act(self, id: Value, action: Action) -> (Value, ActionResult) {
+        let obliges = matches!(
+            action,
+            Action::Send { .. }
+                | Action::Edit { .. }
+                | Action::SendMedia { .. }
+                | Action::Prompt { .. }
+                | Action::FollowUp { .. }
+        );
+        let result = if obliges { self.oblige(action).await } else { self.send(action).await };
+        (id, result)
+    }
+
+    fn action(&self, content: String, edits: Option<String>) -> Action {
+        let (chat_id, metadata) = (self.target.chat_id.clone(), self.target.metadata());
+        match (edits, &self.follow_up) {
+            (Some(message_id), _) => Action::Edit { chat_id, message_id, content, metadata },
+            (None, Some((session_key, kind))) => {
+                Action::FollowUp { session_key: session_key.clone(), kind: kind.clone(), content, metadata }
+            }
+            (None, None) => Action::Send { chat_id, content, reply_to: None, metadata },
+        }
+    }
+
+    /// Into the ledger, over the link, and what became of it into the ledger.
+    async fn oblige(&self, action: Action) -> ActionResult {
+        let Some(row) = self.record(&action).await else {
+            return ActionResult::failed("it could not be written down");
+        };
+        let mut result = self.send(action.clone()).await;
+        for _ in 0..QUEUE_TRIES {
+            if result.error.as_deref() != Some(QUEUE_FULL) || self.hurried.get() {
+                break;
+            }
+            tokio::time::sleep(QUEUE_RETRY).await;
+            result = self.send(action.clone()).await;
+        }
+        let state = match result.error.as_deref() {
+            _ if result.success => OutboundState::Delivered,
+            _ if result.ambiguous => OutboundState::Ambiguous,
+            // It never left, so it is sent plainly once the link is up.
+            Some(NOT_CONNECTED | QUEUE_FULL) => OutboundState::Pending,
+            _ => OutboundState::Refused,
+        };
+        if state == OutboundState::Refused {
+            warn!(turn = %self.turn, row = row.0, error = result.error, "the connector refused a reply");
+        }
+        self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
+        if state == OutboundState::Pending {
+            // As far as the turn goes it is done: the ledger has it.
+            return ActionResult { message_id: None, ..ActionResult::ambiguous("it waits for the link") };
+        }
+        result
+    }
+
+    /// Into the ledger, for what the chat shows already.
+    async fn write_down(&self, action: &Action, message_id: Option<String>) -> ActionResult {
+        if let Some(row) = self.record(action).await {
+            self.mark(row, OutboundState::Delivered, message_id.clone(), None).await;
+        }
+        ActionResult { success: true, message_id, ..ActionResult::default() }
+    }
+
+    async fn send(&self, action: Action) -> ActionResult {
+        let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_PATIENCE).await;
+        sent.unwrap_or_else(|error| match error {
+            AskError::Full | AskError::Fenced => ActionResult::failed(NOT_CONNECTED),
+            // The link's actor was lost with the question: it may have been written.
+            AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
+        })
+    }
+
+    /// Waits for a ledger that takes no writes, for it recovers by itself; `None` once the turn is to end.
+    async fn record(&self, action: &Action) -> Option<OutboundId> {
+        let written = serde_json::to_string(action).expect("an action has a JSON form");
+        let record = RecordOutbound {
+            inbound: Some(self.inbound),
+            turn: Some(self.turn),
+            target: self.target.clone(),
+            action: written,
+            state: OutboundState::Sending,
+        };
+        let mut told = false;
+        loop {
+            let reason = match self.ports.record.ask(record.clone(), LEDGER_PATIENCE).await {
+                Ok(Ok(row)) => return Some(row),
+                Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(error) => Some(error.to_string()),
+            };
+            let Some(reason) = reason.filter(|_| !self.hurried.get()) else {
+                error!(turn = %self.turn, "a reply was not written down, and so not sent");
+                return None;
+            };
+            if !std::mem::replace(&mut told, true) {
+                warn!(turn = %self.turn, reason, "a reply waits for the ledger");
+            }
+            tokio::time::sleep(LEDGER_RETRY).await;
+        }
+    }
+
+    async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, why: Option<String>) {
+        let mark = MarkOutbound { id, state, message_id, error: why };
+        let reason = match self.ports.mark.ask(mark, LEDGER_PATIENCE).await {
+            Ok(Ok(())) => return,
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        // It stays as `sending`, and is sent again with a mark that it may be a repeat.
+        error!(turn = %self.turn, row = id.0, ?state, reason, "a reply was not moved on in the ledger");
+    }
+}

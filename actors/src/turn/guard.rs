@@ -1,0 +1,196 @@
+//! The process between the gateway and an agent, which sees to it that nothing of the agent outlives it.
+//!
+//! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a session of its own, adopts
+//! every orphan below it (Linux), and holds one end of a socket: it gets the agent's pipes through it, answers whether the
+//! agent could be started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
+//! A guard that is itself killed takes nothing along; whoever waits for it kills the group that it led.
+
+mod subtree; // Finds and signals everything below a process.
+mod wire; // What goes through the socket, at both ends.
+
+use std::ffi::OsString;
+use std::future::pending;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use tokio::io::AsyncReadExt;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::time::Instant;
+
+pub use wire::{give_pipes, hear_start, say_stop};
+
+/// From SIGTERM to SIGKILL, when the turn is stopped.
+pub const STOP_GRACE: Duration = Duration::from_secs(5);
+/// The same when the gateway is gone: nobody is left to take what the agent still says.
+const ORPHAN_GRACE: Duration = Duration::from_millis(500);
+/// The same for what the agent leaves behind when it ends by itself.
+const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
+/// Between two rounds of SIGKILL; the first round misses what was forked during it.
+const KILL_EVERY: Duration = Duration::from_millis(20);
+/// Exit code for a command that could not be started, as a shell has it.
+const NOT_STARTED: u8 = 127;
+/// Exit code for a guard that could not do its own work.
+const BROKEN: u8 = 125;
+
+/// Runs `command` as the guard of it. Called by the hidden subcommand, on a process's main thread, before any other
+/// thread exists. The code is the agent's, 128 + n if signal n ended it.
+#[must_use]
+pub fn run(command: &[OsString]) -> ExitCode {
+    guard(command).unwrap_or_else(|error| {
+        // Standard error leads nowhere when the gateway started us, but a person who tries this by hand sees it.
+        eprintln!("the guard is run by the gateway only: {error}");
+        ExitCode::from(BROKEN)
+    })
+}
+
+fn guard(command: &[OsString]) -> io::Result<ExitCode> {
+    let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let pipes = wire::take_pipes(&control)?;
+    // Already leading a group, as a shell's child does, is as good.
+    let _ = rustix::process::setsid();
+    adopt_orphans()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        // Before the agent exists, so that no signal and no end of it is missed.
+        let ended = signal(SignalKind::child())?;
+        let stops = Stops::listen()?;
+        match start(command, pipes) {
+            Ok(agent) => {
+                wire::say_started(&control, None)?;
+                Ok(ExitCode::from(watch(agent, control, ended, stops).await?))
+            }
+            Err(error) => {
+                wire::say_started(&control, Some(&error))?;
+                Ok(ExitCode::from(NOT_STARTED))
+            }
+        }
+    })
+}
+
+fn start(command: &[OsString], pipes: wire::Pipes) -> io::Result<Pid> {
+    let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let [stdin, stdout, stderr] = pipes.map(Stdio::from);
+    // Our ends of the pipes go with the builder, at the end of this function.
+    let child = Command::new(program).args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
+    Ok(Pid::from_child(&child))
+}
+
+/// Has the orphans below this process become its children, where the system can.
+fn adopt_orphans() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+    Ok(())
+}
+
+/// The signals that mean *stop*.
+struct Stops {
+    terminate: Stream,
+    interrupt: Stream,
+    hangup: Stream,
+}
+
+impl Stops {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn told(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}
+
+/// Waits until the agent and everything below it has ended, and sees to that once it is time.
+async fn watch(agent: Pid, control: UnixStream, mut ended: Stream, mut stops: Stops) -> io::Result<u8> {
+    control.set_nonblocking(true)?;
+    let mut control = Some(tokio::net::UnixStream::from_std(control)?);
+    let mut code = None;
+    // When SIGKILL follows; SIGTERM has been sent once this is set.
+    let mut kill_at: Option<Instant> = None;
+    loop {
+        let alone = reap(agent, &mut code);
+        if let (Some(code), true) = (code, alone) {
+            return Ok(code);
+        }
+        if code.is_some() {
+            end_within(LEFTOVER_GRACE, &mut kill_at);
+        }
+        tokio::select! {
+            _ = ended.recv() => {}
+            () = stops.told() => end_within(STOP_GRACE, &mut kill_at),
+            told = listen(&mut control) => match told {
+                Told::Stop => end_within(STOP_GRACE, &mut kill_at),
+                Told::Gone => {
+                    control = None;
+                    end_within(ORPHAN_GRACE, &mut kill_at);
+                }
+            },
+            () = until(kill_at) => {
+                subtree::signal(Signal::KILL);
+                kill_at = Some(Instant::now() + KILL_EVERY);
+            }
+        }
+    }
+}
+
+/// Sends SIGTERM to everything below, unless that was done, and has SIGKILL follow after `grace` at the latest.
+fn end_within(grace: Duration, kill_at: &mut Option<Instant>) {
+    if kill_at.is_none() {
+        subtree::signal(Signal::TERM);
+    }
+    let at = Instant::now() + grace;
+    *kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at)));
+}
+
+/// Buries whoever has ended. Notes the agent's code; answers whether nobody is left.
+fn reap(agent: Pid, code: &mut Option<u8>) -> bool {
+    loop {
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(Some((pid, status))) if pid == agent => *code = Some(code_of(status)),
+            Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
+            Ok(None) => return false,
+            // An agent that somebody else has waited for left no code.
+            Err(_) => {
+                code.get_or_insert(BROKEN);
+                return true;
+            }
+        }
+    }
+}
+
+fn code_of(status: WaitStatus) -> u8 {
+    let code = status.exit_status().or_else(|| status.terminating_signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).unwrap_or(BROKEN)
+}
+
+/// What the gateway says.
+enum Told {
+    Stop,
+    Gone,
+}
+
+async fn listen(control: &mut Option<tokio::net::UnixStream>) -> Told {
+    let Some(socket) = control else { return pending().await };
+    match socket.read(&mut [0; 16]).await {
+        Ok(0) | Err(_) => Told::Gone,
+        Ok(_) => Told::Stop,
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,87 @@
+//! Everything below this process, whatever group or session it has moved to.
+
+use rustix::process::Signal;
+
+/// Sends `signal` to every process below this one. One that has ended meanwhile is no error.
+pub(super) fn signal(signal: Signal) {
+    #[cfg(target_os = "linux")]
+    linux::signal_below(rustix::process::getpid(), signal);
+    // Elsewhere what has left the group is out of reach, and SIGKILL takes the guard along.
+    #[cfg(not(target_os = "linux"))]
+    let _ = rustix::process::kill_current_process_group(signal);
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    pub(super) fn signal_below(top: Pid, signal: Signal) {
+        for (pid, parent) in below(top.as_raw_nonzero().get(), &processes()) {
+            let Some(target) = Pid::from_raw(pid) else { continue };
+            // The number may have been given to somebody else since the list was read; a descriptor is not.
+            let Ok(pidfd) = pidfd_open(target, PidfdFlags::empty()) else { continue };
+            if parent_of(pid).is_some_and(|now| now == parent || now == top.as_raw_nonzero().get()) {
+                // It may have ended by now.
+                let _ = pidfd_send_signal(&pidfd, signal);
+            }
+        }
+    }
+
+    /// Every process and its parent.
+    fn processes() -> Vec<(i32, i32)> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+        pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect()
+    }
+
+    fn parent_of(pid: i32) -> Option<i32> {
+        parse_parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// The fourth field. The second is the command's name, which may hold blanks and brackets.
+    pub(super) fn parse_parent(stat: &str) -> Option<i32> {
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    }
+
+    /// The processes below `top` with their parents, parents first.
+    pub(super) fn below(top: i32, processes: &[(i32, i32)]) -> Vec<(i32, i32)> {
+        let mut children: HashMap<i32, Vec<i32>> = HashMap::new();
+        for (pid, parent) in processes {
+            children.entry(*parent).or_default().push(*pid);
+        }
+        let mut found: Vec<(i32, i32)> = Vec::new();
+        let mut parents = vec![top];
+        while let Some(parent) = parents.pop() {
+            // Taken out, so that a list that changed while it was read cannot lead in a circle.
+            // And `top` is the guard itself, which must outlive all of them.
+            for child in children.remove(&parent).unwrap_or_default().into_iter().filter(|child| *child != top) {
+                found.push((child, parent));
+                parents.push(child);
+            }
+        }
+        found
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::linux::{below, parse_parent};
+
+    #[test]
+    fn the_parent_is_found_behind_any_name() {
+        assert_eq!(parse_parent("7 (a) b) 1 2) S 42 7 7 0"), Some(42));
+        assert_eq!(parse_parent("garbage"), None);
+    }
+
+    #[test]
+    fn only_what_is_below_is_found_also_in_a_circle() {
+        let processes = [(2, 1), (3, 2), (4, 3), (5, 1), (6, 6), (1, 4)];
+        let mut found: Vec<i32> = below(2, &processes).into_iter().map(|(pid, _)| pid).collect();
+        found.sort_unstable();
+        assert_eq!(found, [1, 3, 4, 5]);
+        assert!(below(9, &processes).is_empty());
+    }
+}

@@ -1,0 +1,144 @@
+//! What an agent writes to its standard error, made fit for the log: in lines, not too long, not too many.
+
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+
+use crate::profile::redact::Redactor;
+
+/// Bytes of a line that are looked at; what comes after them is dropped up to the line's end.
+const MAX_READ: usize = 64 * 1024;
+/// Bytes of a line that are logged.
+const MAX_SHOWN: usize = 4 * 1024;
+/// Lines logged in one [`PERIOD`].
+const MAX_LINES: u32 = 50;
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Cuts a stream into lines and lets so many of them through.
+#[derive(Debug, Default)]
+pub(super) struct Noise {
+    line: Vec<u8>,
+    /// Start of the present period, and the lines let through in it.
+    period: Option<(Instant, u32)>,
+    dropped: u64,
+}
+
+/// What is to be logged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Entry {
+    /// A line without secrets.
+    Line(String),
+    /// So many lines were left out before this.
+    LeftOut(u64),
+}
+
+impl Noise {
+    /// Takes what was read.
+    pub(super) fn push(&mut self, mut bytes: &[u8], redactor: &Redactor, now: Instant) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.take(&bytes[..end]);
+            self.end_line(redactor, now, &mut entries);
+            bytes = &bytes[end + 1..];
+        }
+        self.take(bytes);
+        entries
+    }
+
+    /// Takes the last line, which has no end, and what was left out.
+    pub(super) fn finish(mut self, redactor: &Redactor, now: Instant) -> Vec<Entry> {
+        let mut entries = Vec::new();
+        if !self.line.is_empty() {
+            self.end_line(redactor, now, &mut entries);
+        }
+        if self.dropped > 0 {
+            entries.push(Entry::LeftOut(self.dropped));
+        }
+        entries
+    }
+
+    fn take(&mut self, bytes: &[u8]) {
+        let room = MAX_READ - self.line.len();
+        self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+
+    fn end_line(&mut self, redactor: &Redactor, now: Instant, entries: &mut Vec<Entry>) {
+        if self.lets_through(now) {
+            if self.dropped > 0 {
+                entries.push(Entry::LeftOut(std::mem::take(&mut self.dropped)));
+            }
+            entries.push(Entry::Line(shown(&self.line, redactor)));
+        } else {
+            self.dropped += 1;
+        }
+        self.line.clear();
+    }
+
+    fn lets_through(&mut self, now: Instant) -> bool {
+        let (start, count) = self.period.filter(|(start, _)| now - *start < PERIOD).unwrap_or((now, 0));
+        self.period = Some((start, count.saturating_add(1)));
+        count < MAX_LINES
+    }
+}
+
+/// A line fit to be seen. The log redacts too, but it would not find a value that was cut in two here.
+fn shown(line: &[u8], redactor: &Redactor) -> String {
+    let text = String::from_utf8_lossy(line);
+    let mut clean = match redactor.redact(text.trim_end()) {
+        Cow::Borrowed(text) => text.to_owned(),
+        Cow::Owned(text) => text,
+    };
+    if clean.len() > MAX_SHOWN {
+        clean.truncate(clean.floor_char_boundary(MAX_SHOWN));
+        clean.push('…');
+    }
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::SecretString;
+
+    use super::*;
+
+    fn lines(entries: &[Entry]) -> Vec<&str> {
+        let line = |entry: &'_ Entry| matches!(entry, Entry::Line(_));
+        entries.iter().filter(|entry| line(entry)).map(|entry| if let Entry::Line(line) = entry { line } else { "" }).collect()
+    }
+
+    #[test]
+    fn lines_are_put_together_from_pieces() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        assert!(noise.push(b"one", &redactor, now).is_empty());
+        assert_eq!(lines(&noise.push(b" two\r\nthree\nfo", &redactor, now)), ["one two", "three"]);
+        assert_eq!(lines(&noise.finish(&redactor, now)), ["fo"]);
+    }
+
+    #[test]
+    fn a_flood_is_cut_to_so_many_lines_a_second_and_the_rest_is_counted() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        assert_eq!(noise.push("x\n".repeat(1_000).as_bytes(), &redactor, now).len(), 50);
+        let later = noise.push(b"y\n", &redactor, now + PERIOD);
+        assert_eq!(later, [Entry::LeftOut(950), Entry::Line("y".into())]);
+    }
+
+    #[test]
+    fn an_endless_line_is_cut_and_takes_no_room() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        for _ in 0..100 {
+            noise.push(&[b'x'; 10_000], &redactor, now);
+        }
+        assert!(noise.line.len() <= MAX_READ);
+        let entries = noise.push("ü\nnext\n".as_bytes(), &redactor, now);
+        assert_eq!(lines(&entries)[0].len(), MAX_SHOWN + '…'.len_utf8());
+        assert_eq!(lines(&entries)[1], "next");
+    }
+
+    #[test]
+    fn no_half_of_a_secret_is_left_at_the_cut() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        redactor.replace("work", [("KEY", &SecretString::from("hunter2-hunter2"))]);
+        let line = format!("{}hunter2-hunter2\n", "x".repeat(MAX_SHOWN - 8));
+        let entries = noise.push(line.as_bytes(), &redactor, now);
+        assert!(!lines(&entries)[0].contains("hunter2"));
+    }
+}

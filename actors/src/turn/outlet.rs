@@ -1,0 +1,75 @@
+//! Lets a reply out into its chat while the agent still works: one deed at a time, and a sign that somebody is at work.
+
+use std::future::pending;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use super::delivery::Delivery;
+use super::reply::{Deed, Reply, Step};
+use crate::relay::action::{ActionResult, allowed};
+use crate::relay::descriptor::Descriptor;
+
+/// Between two signs of work; the platforms show one for 5 s and more.
+const TYPING_EVERY: Duration = Duration::from_secs(4);
+
+type Doing = Pin<Box<dyn Future<Output = (Deed, ActionResult)>>>;
+
+/// A reply and its way out.
+pub(super) struct Outlet {
+    pub(super) reply: Reply,
+    delivery: Delivery,
+    /// The deed that is under way.
+    doing: Option<Doing>,
+    /// When the next sign of work is due; `None` where there are none.
+    typing_at: Option<Instant>,
+}
+
+impl Outlet {
+    pub(super) fn new(descriptor: &Descriptor, delivery: Delivery) -> Self {
+        let reply = Reply::new(descriptor, !delivery.follows_up());
+        let typing_at = allowed("typing", descriptor).then(Instant::now);
+        Self { reply, delivery, doing: None, typing_at }
+    }
+
+    /// Does what is due, one thing. Never ends while there is nothing to do. Dropping it half-way loses nothing.
+    pub(super) async fn advance(&mut self) {
+        tokio::select! {
+            () = typing(self.typing_at) => {
+                self.delivery.typing();
+                self.typing_at = Some(Instant::now() + TYPING_EVERY);
+            }
+            // Whether there is more to come is for the caller to know.
+            _ = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => {}
+        }
+    }
+
+    /// Lets everything out that was said; the reply has been finished.
+    pub(super) async fn drain(&mut self) {
+        while !Self::step(&mut self.reply, &self.delivery, &mut self.doing).await {}
+    }
+
+    /// The next step of the reply. `true` when everything is out.
+    async fn step(reply: &mut Reply, delivery: &Delivery, doing: &mut Option<Doing>) -> bool {
+        if doing.is_none() {
+            match reply.next(Instant::now()) {
+                Step::Do(deed) => *doing = Some(Box::pin(delivery.clone().carry_out(deed))),
+                Step::Wait(at) => tokio::time::sleep_until(at.into()).await,
+                Step::Idle => pending().await,
+                Step::Done => return true,
+            }
+        }
+        if let Some(under_way) = doing {
+            let (deed, result) = under_way.await;
+            *doing = None;
+            reply.did(&deed, &result, Instant::now());
+        }
+        false
+    }
+}
+
+async fn typing(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => pending().await,
+    }
+}

@@ -1,0 +1,271 @@
+//! A running agent as its turn sees it: what it says, what it is told, how it ends.
+//!
+//! Its pipes are served by tasks of their own, so that an agent that does not read cannot keep its turn from hearing it.
+//! Dropping a process ends the whole agent.
+
+use std::future::pending;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, ExitStatus};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tracing::{debug, info, warn};
+
+use super::guard;
+use super::id::TurnId;
+use super::noise::{Entry, Noise};
+use super::verdict::Exit;
+use crate::profile::messages::SpawnedChild;
+use crate::profile::redact::Redactor;
+
+/// Bytes of output that end a turn.
+const MAX_OUTPUT: usize = 4 * 1024 * 1024;
+/// Bytes read at once.
+const CHUNK: usize = 32 * 1024;
+/// Pieces of output that wait for the turn; then the agent waits.
+const MAX_PIECES: usize = 8;
+/// Lines that wait for an agent to read; then it is taken for one that does not.
+const MAX_LINES: usize = 256;
+/// How long after its own SIGKILL a guard may take before it is killed itself.
+const GUARD_GRACE: Duration = Duration::from_secs(2);
+/// Between two looks at the guard, where the signal of its end was lost.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// A running agent.
+pub(super) struct Process {
+    guard: Option<Child>,
+    pid: Pid,
+    lifeline: Option<UnixStream>,
+    output: Option<mpsc::Receiver<Output>>,
+    input: Option<mpsc::Sender<String>>,
+    ended: Stream,
+    /// When the guard is killed, and when it is given up; set by [`Process::stop`].
+    force_at: Option<Instant>,
+    /// Serves standard input and output; ends with the process.
+    pipes: JoinSet<()>,
+    /// Serves standard error.
+    log: JoinSet<()>,
+}
+
+/// What an agent did.
+#[derive(Debug)]
+pub(super) enum News {
+    /// It said something.
+    Said(Output),
+    /// It has ended, and its guard. What it said before may still be on its way.
+    Ended(Exit),
+}
+
+/// What an agent said on its standard output.
+#[derive(Debug)]
+pub(super) enum Output {
+    /// Whole lines, or what stands at the end without one.
+    Text(String),
+    /// More than it may.
+    TooMuch,
+}
+
+impl Process {
+    /// Takes over a child that was started for `turn`.
+    ///
+    /// # Errors
+    /// What the system says; the agent is ended.
+    pub(super) fn new(child: SpawnedChild, turn: TurnId, redactor: Redactor) -> std::io::Result<Self> {
+        let (said, output) = mpsc::channel(MAX_PIECES);
+        let (input, told) = mpsc::channel(MAX_LINES);
+        let mut process = Self {
+            pid: Pid::from_child(&child.guard),
+            guard: Some(child.guard),
+            lifeline: Some(UnixStream::from(child.lifeline)),
+            output: Some(output),
+            input: Some(input),
+            ended: signal(SignalKind::child())?,
+            force_at: None,
+            pipes: JoinSet::new(),
+            log: JoinSet::new(),
+        };
+        let stdin = pipe::Sender::from_owned_fd(child.stdin)?;
+        process.pipes.spawn_local(write(stdin, told));
+        process.pipes.spawn_local(read(receiver(child.stdout)?, said));
+        process.log.spawn_local(log(receiver(child.stderr)?, turn, redactor));
+        Ok(process)
+    }
+
+    /// Waits for what it says or does next. After [`News::Ended`] it is not to be asked again.
+    pub(super) async fn next(&mut self) -> News {
+        loop {
+            if let Some(exit) = self.look() {
+                return News::Ended(exit);
+            }
+            tokio::select! {
+                biased;
+                _ = self.ended.recv() => {}
+                said = hear(&mut self.output) => if let Some(said) = said {
+                    return News::Said(said);
+                },
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// The next thing said, without regard to the agent's end; `None` when there is nothing more.
+    pub(super) async fn said(&mut self) -> Option<Output> {
+        if self.output.is_some() { hear(&mut self.output).await } else { None }
+    }
+
+    /// Waits until what was written to standard error is in the log.
+    pub(super) async fn logged(&mut self) {
+        while self.log.join_next().await.is_some() {}
+    }
+
+    /// Tells the agent a line. `false` if it does not read.
+    pub(super) fn tell(&self, line: String) -> bool {
+        self.input.as_ref().is_some_and(|input| input.try_send(line).is_ok())
+    }
+
+    /// Nothing more will be told: standard input ends after what was told already.
+    pub(super) fn close_input(&mut self) {
+        self.input = None;
+    }
+
+    /// Has the agent ended: SIGTERM now, SIGKILL after 5 s. Stopping twice is fine.
+    pub(super) fn stop(&mut self) {
+        if self.force_at.is_some() {
+            return;
+        }
+        self.force_at = Some(Instant::now() + guard::STOP_GRACE + GUARD_GRACE);
+        if let Some(Err(error)) = self.lifeline.as_ref().map(guard::say_stop) {
+            debug!(%error, "the guard has ended before it was told to");
+        }
+    }
+
+    fn look(&mut self) -> Option<Exit> {
+        let guard = self.guard.as_mut()?;
+        match guard.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => return Some(self.buried(status)),
+            Err(error) => {
+                warn!(%error, "a guard cannot be waited for");
+                return Some(Exit::Never);
+            }
+        }
+        let now = Instant::now();
+        let force_at = self.force_at?;
+        if now >= force_at + GUARD_GRACE {
+            warn!(pid = %self.pid.as_raw_nonzero(), "an agent does not end, not even by SIGKILL");
+            return Some(Exit::Never);
+        }
+        if now >= force_at {
+            self.kill_group();
+        }
+        None
+    }
+
+    fn buried(&mut self, status: ExitStatus) -> Exit {
+        self.guard = None;
+        status.code().map_or_else(
+            || {
+                // Its guard can no longer see to what is left of the agent.
+                self.kill_group();
+                Exit::Killed
+            },
+            Exit::Code,
+        )
+    }
+
+    fn kill_group(&self) {
+        if let Err(error) = kill_process_group(self.pid, Signal::KILL) {
+            debug!(%error, "nothing is left of an agent's group");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // From here on the guard ends the agent by itself.
+        self.lifeline = None;
+        if let Some(mut guard) = self.guard.take() {
+            // Somebody has to wait for it, or it stays as a zombie; a thread that cannot be had leaves just that.
+            let reaper = std::thread::Builder::new().name("reaper".to_owned());
+            let _ = reaper.spawn(move || guard.wait());
+        }
+    }
+}
+
+/// The next thing said. Forgets the channel once there is nothing more; without one it waits for ever.
+async fn hear(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
+    let Some(channel) = output else { return pending().await };
+    let said = channel.recv().await;
+    if matches!(said, None | Some(Output::TooMuch)) {
+        *output = None;
+    }
+    said
+}
+
+fn receiver(fd: OwnedFd) -> std::io::Result<pipe::Receiver> {
+    pipe::Receiver::from_owned_fd(fd)
+}
+
+/// Writes what the agent is told. An agent that has closed its end is told nothing more.
+async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>) {
+    while let Some(line) = told.recv().await {
+        if pipe.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
+    let mut waiting: Vec<u8> = Vec::new();
+    let mut total = 0;
+    let mut chunk = vec![0; CHUNK];
+    loop {
+        // A pipe that breaks has ended.
+        let bytes = pipe.read(&mut chunk).await.unwrap_or(0);
+        total += bytes;
+        if total > MAX_OUTPUT {
+            let _ = said.send(Output::TooMuch).await;
+            return;
+        }
+        let fresh = waiting.len();
+        waiting.extend_from_slice(&chunk[..bytes]);
+        let line_end = waiting[fresh..].iter().rposition(|byte| *byte == b'\n').map(|at| fresh + at + 1);
+        let end = if bytes == 0 { Some(waiting.len()) } else { line_end };
+        if let Some(end) = end.filter(|end| *end > 0) {
+            let text = String::from_utf8_lossy(&waiting[..end]).into_owned();
+            waiting.drain(..end);
+            if said.send(Output::Text(text)).await.is_err() {
+                return;
+            }
+        }
+        if bytes == 0 {
+            return;
+        }
+    }
+}
+
+async fn log(mut pipe: pipe::Receiver, turn: TurnId, redactor: Redactor) {
+    let mut noise = Noise::default();
+    let mut chunk = vec![0; CHUNK];
+    let write = |entries: Vec<Entry>| {
+        for entry in entries {
+            match entry {
+                Entry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
+                Entry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
+            }
+        }
+    };
+    loop {
+        match pipe.read(&mut chunk).await {
+            Ok(0) | Err(_) => break,
+            Ok(bytes) => write(noise.push(&chunk[..bytes], &redactor, Instant::now())),
+        }
+    }
+    write(noise.finish(&redactor, Instant::now()));
+}

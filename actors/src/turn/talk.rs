@@ -1,0 +1,119 @@
+//! What gateway and agent say to each other over the agent's standard input and output.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::id::TurnId;
+use crate::ledger::messages::HistoryEntry;
+use crate::relay::action::ActionResult;
+use crate::relay::descriptor::Descriptor;
+
+/// The first line an agent reads.
+#[derive(Debug, Serialize)]
+pub(super) struct Opening<'a> {
+    pub(super) turn_id: TurnId,
+    pub(super) session_key: &'a str,
+    pub(super) profile: &'a str,
+    pub(super) attempt: u32,
+    pub(super) event: &'a Value,
+    pub(super) history: &'a [HistoryEntry],
+    pub(super) descriptor: &'a Descriptor,
+}
+
+/// One line of an agent that converses.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Said {
+    /// The reply grows.
+    Text(String),
+    /// The reply ends, perhaps with this.
+    Final(Option<String>),
+    /// Something is to be done in the chat.
+    Action { id: Value, action: Value },
+    /// A word we do not know, from a later agent.
+    Unknown,
+    /// No line of the conversation.
+    Bad,
+}
+
+/// Reads one line. A blank one is unknown, not bad.
+pub(super) fn parse(line: &str) -> Said {
+    let line = line.trim();
+    if line.is_empty() {
+        return Said::Unknown;
+    }
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return Said::Bad };
+    let text = match fields.remove("text") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text),
+        Some(_) => return Said::Bad,
+    };
+    match (fields.get("type").and_then(Value::as_str), text) {
+        (Some("text"), Some(text)) => Said::Text(text),
+        (Some("final"), text) => Said::Final(text),
+        (Some("action"), _) => match fields.remove("action") {
+            Some(action @ Value::Object(_)) => {
+                Said::Action { id: fields.remove("id").unwrap_or_default(), action }
+            }
+            _ => Said::Bad,
+        },
+        (None, _) | (Some("text"), None) => Said::Bad,
+        (Some(_), _) => Said::Unknown,
+    }
+}
+
+/// The answer to an action.
+pub(super) fn result(id: &Value, result: &ActionResult) -> String {
+    line(&json!({"type": "result", "id": id, "result": result}))
+}
+
+/// An event for an agent that is steered.
+pub(super) fn event(raw: &Value) -> String {
+    line(&json!({"type": "event", "event": raw}))
+}
+
+/// `message` as one line with its end.
+pub(super) fn line(message: &impl Serialize) -> String {
+    let mut line = serde_json::to_string(message).expect("what is said has a JSON form");
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_conversation_are_understood() {
+        assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), Said::Text("a\nb".into()));
+        assert_eq!(parse(r#"{"type":"final"}"#), Said::Final(None));
+        assert_eq!(parse(r#"{"type":"final","text":"x"}"#), Said::Final(Some("x".into())));
+        let action = parse(r#"{"type":"action","id":7,"action":{"op":"react"}}"#);
+        assert_eq!(action, Said::Action { id: json!(7), action: json!({"op": "react"}) });
+    }
+
+    #[test]
+    fn a_later_word_is_passed_over_and_nonsense_is_told_from_it() {
+        assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), Said::Unknown);
+        assert_eq!(parse("  "), Said::Unknown);
+        for bad in ["hello", "[]", "{}", r#"{"type":"text"}"#, r#"{"type":"text","text":1}"#, r#"{"type":"action"}"#] {
+            assert_eq!(parse(bad), Said::Bad, "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_answer_is_one_line() {
+        let said = result(&json!("a"), &ActionResult::failed("line\nbreak"));
+        assert_eq!(said.matches('\n').count(), 1);
+        assert!(said.starts_with(r#"{"type":"result","id":"a","result":{"success":false"#), "{said}");
+        assert_eq!(event(&json!({"text": "x"})), "{\"type\":\"event\",\"event\":{\"text\":\"x\"}}\n");
+    }
+
+    proptest! {
+        #[test]
+        fn no_line_panics(line in "(?s).{0,100}") {
+            parse(&line);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! How a turn ended, judged from what happened to its agent.
+
+use std::time::Duration;
+
+use super::messages::{StopCause, TurnOutcome};
+use crate::profile::messages::SpawnError;
+
+/// What happened to an agent that ran. Several things can have: the first in the order of [`Verdict::outcome`] counts.
+#[derive(Debug, Default)]
+pub(super) struct Verdict {
+    /// It was told to stop.
+    pub(super) stopped: Option<StopCause>,
+    /// It said too much.
+    pub(super) too_much: bool,
+    /// It ran longer than this.
+    pub(super) timed_out: Option<Duration>,
+    /// It said that it was done, did not end, and was ended.
+    pub(super) lingered: bool,
+    /// How it ended.
+    pub(super) exit: Option<Exit>,
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Exit {
+    /// With this code; 128 + n for signal n.
+    Code(i32),
+    /// Its guard was killed, and the agent with it.
+    Killed,
+    /// It did not end, whatever was done.
+    Never,
+}
+
+impl Verdict {
+    /// Whether the agent has been told to end for a reason of ours.
+    pub(super) fn is_ending(&self) -> bool {
+        self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
+    }
+
+    pub(super) fn outcome(&self) -> TurnOutcome {
+        if let Some(cause) = self.stopped {
+            return TurnOutcome::Stopped(cause);
+        }
+        if self.too_much {
+            return failed("The agent said more than 4 MiB and was stopped.");
+        }
+        if let Some(limit) = self.timed_out {
+            return failed(format!("The agent took longer than {} and was stopped.", in_words(limit)));
+        }
+        match self.exit {
+            _ if self.lingered => TurnOutcome::Done,
+            Some(Exit::Code(0)) => TurnOutcome::Done,
+            Some(Exit::Code(code)) => failed(format!("The agent stopped with exit code {code}.")),
+            Some(Exit::Killed | Exit::Never) | None => failed("The agent was killed."),
+        }
+    }
+}
+
+/// The outcome of a turn whose agent did not start.
+pub(super) fn not_started(error: &SpawnError) -> TurnOutcome {
+    match error {
+        SpawnError::NotACommand => no_agent(),
+        SpawnError::CommandNotFound { .. } => {
+            TurnOutcome::Failed { notice: "The agent cannot be run.".to_owned(), agent_missing: true }
+        }
+        SpawnError::System(_) => failed("The agent could not be started; please try again later."),
+    }
+}
+
+/// The outcome of a turn for which there is no agent.
+pub(super) fn no_agent() -> TurnOutcome {
+    TurnOutcome::Failed { notice: "No agent is set up here.".to_owned(), agent_missing: true }
+}
+
+/// The outcome of a turn whose profile did not answer.
+pub(super) fn no_answer() -> TurnOutcome {
+    failed("The agent could not be reached; please try again later.")
+}
+
+fn failed(notice: impl Into<String>) -> TurnOutcome {
+    TurnOutcome::Failed { notice: notice.into(), agent_missing: false }
+}
+
+fn in_words(length: Duration) -> String {
+    match length.as_secs() {
+        seconds if seconds >= 120 && seconds % 60 == 0 => format!("{} minutes", seconds / 60),
+        1 => "1 second".to_owned(),
+        seconds => format!("{seconds} seconds"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(verdict: &Verdict) -> String {
+        match verdict.outcome() {
+            TurnOutcome::Failed { notice, agent_missing: false } => notice,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn only_exit_code_0_is_well_done() {
+        let exited = |code| Verdict { exit: Some(Exit::Code(code)), ..Verdict::default() };
+        assert_eq!(exited(0).outcome(), TurnOutcome::Done);
+        assert_eq!(notice(&exited(3)), "The agent stopped with exit code 3.");
+        assert_eq!(notice(&Verdict { exit: Some(Exit::Killed), ..Verdict::default() }), "The agent was killed.");
+    }
+
+    #[test]
+    fn our_own_reason_counts_more_than_the_code_it_led_to() {
+        let exit = Some(Exit::Code(143));
+        let stopped = Verdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..Verdict::default() };
+        assert_eq!(stopped.outcome(), TurnOutcome::Stopped(StopCause::Operator));
+        assert!(notice(&Verdict { too_much: true, exit, ..Verdict::default() }).contains("4 MiB"));
+        let timed_out = Some(Duration::from_secs(1800));
+        let late = Verdict { timed_out, exit, ..Verdict::default() };
+        assert_eq!(notice(&late), "The agent took longer than 30 minutes and was stopped.");
+        assert_eq!(Verdict { lingered: true, exit, ..Verdict::default() }.outcome(), TurnOutcome::Done);
+    }
+
+    #[test]
+    fn no_notice_tells_which_command_it_was() {
+        let error = SpawnError::CommandNotFound { command: "/opt/agent".into(), reason: "no such file".into() };
+        let TurnOutcome::Failed { notice, agent_missing: true } = not_started(&error) else { panic!("not missing") };
+        assert!(!notice.contains("opt"), "{notice}");
+    }
+}

@@ -1,0 +1,170 @@
+//! What operators and other actors may ask of the tree.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use caduceus_actors::supervision::{
+    AskError, ChildExited, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Mailbox, Operate, OperateError,
+    Order, Port, Restart, Root, RootHandle, RootOptions, StartChild, StartChildError, StopChild, Strategy, Supervisor,
+};
+
+use crate::support::{
+    CEILING, Diary, Ping, Subject, hook, inject, operate, options, supervisor, tree, until, until_generation,
+    until_state,
+};
+
+async fn refused(root: &RootHandle, path: &str, order: Order) -> OperateError {
+    let asked = root.port().ask(Operate { path: path.to_owned(), order }, CEILING).await;
+    asked.expect("the root answers").expect_err("the order is refused")
+}
+
+#[actix::test]
+async fn ordered_restart_costs_no_budget() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(subject.ping().await, 1);
+    operate(&root, "a", Order::Restart).await;
+    let node = until_generation(&root, "a", 2).await;
+    assert_eq!((node.restarts_in_window, node.restarts_total), (0, 1));
+    assert_eq!(node.last_exit.map(|last| last.word), Some("asked".to_owned()));
+}
+
+#[actix::test]
+async fn stopped_child_stays_down_closed_until_it_is_restarted() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(subject.ping().await, 1);
+    operate(&root, "a", Order::Stop).await;
+    until_state(&root, "a", ChildState::Stopped).await;
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+    operate(&root, "a", Order::Restart).await;
+    assert_eq!(subject.ping().await, 2);
+}
+
+#[actix::test]
+async fn orders_are_routed_down_the_tree() {
+    let subject = Subject::new("leaf", &Diary::default());
+    let (outer, inner) = (Mailbox::new(), Mailbox::new());
+    let inner = ChildSpec::supervisor("inner", &inner, supervisor(Strategy::OneForOne, [subject.spec()]));
+    let outer = ChildSpec::supervisor("outer", &outer, supervisor(Strategy::OneForOne, [inner]));
+    let root = tree(Strategy::OneForOne, [outer]);
+    until_generation(&root, "outer/inner/leaf", 1).await;
+    operate(&root, "outer/inner/leaf", Order::Restart).await;
+    assert_eq!(until_generation(&root, "outer/inner/leaf", 2).await.id, "leaf");
+    let unknown = OperateError::NoSuchChild("twig".to_owned());
+    assert_eq!(refused(&root, "outer/inner/twig", Order::Stop).await, unknown);
+    let unknown = OperateError::NoSuchChild("else/leaf".to_owned());
+    assert_ne!(refused(&root, "else/leaf", Order::Stop).await, unknown, "the id that is not there is named");
+}
+
+#[actix::test]
+async fn path_through_a_worker_leads_nowhere() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(refused(&root, "a/b", Order::Stop).await, OperateError::NoSuchChild("a/b".to_owned()));
+}
+
+#[actix::test]
+async fn order_through_a_parked_supervisor_is_answered_at_once() {
+    let subject = Subject::new("a", &Diary::default());
+    let branch = Mailbox::new();
+    let below = ChildSpec::supervisor("below", &branch, supervisor(Strategy::OneForOne, [subject.spec()]));
+    let root = tree(Strategy::OneForOne, [below]);
+    until_generation(&root, "below/a", 1).await;
+    operate(&root, "below", Order::Stop).await;
+    until_state(&root, "below", ChildState::Stopped).await;
+    let error = OperateError::Unreachable { id: "below".to_owned(), source: AskError::Closed };
+    assert_eq!(refused(&root, "below/a", Order::Restart).await, error);
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+}
+
+#[actix::test]
+async fn faults_are_refused_unless_allowed() {
+    hook();
+    let subject = Subject::new("a", &Diary::default());
+    let spec = supervisor(Strategy::OneForOne, [subject.spec()]);
+    let root = Root::start(spec, RootOptions { faults_allowed: false, ..options() });
+    let fault = InjectFault { path: "a".to_owned(), fault: Fault::PanicInHandler };
+    assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::FaultsRefused)));
+}
+
+#[actix::test]
+async fn fault_cannot_strike_a_child_that_is_down() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    operate(&root, "a", Order::Stop).await;
+    until_state(&root, "a", ChildState::Stopped).await;
+    let fault = InjectFault { path: "a".to_owned(), fault: Fault::HangActor };
+    assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::NotRunning("a".to_owned()))));
+}
+
+/// Passes exits on to the test.
+struct Listener(tokio::sync::mpsc::UnboundedSender<ChildExited>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<ChildExited> for Listener {
+    type Result = ();
+    fn handle(&mut self, news: ChildExited, _: &mut Self::Context) {
+        self.0.send(news).expect("the test listens");
+    }
+}
+
+#[actix::test]
+async fn temporary_child_leaves_the_tree_and_its_exit_is_told() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(told).start().into();
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).tell_exits(listener));
+    let root = Root::start(supervisor(Strategy::OneForOne, [spec]), options());
+    let subject = Subject::new("turn-1", &Diary::default());
+    let start = || StartChild(subject.spec().restart(Restart::Temporary));
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
+    let taken = StartChildError::Taken("turn-1".to_owned());
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Err(taken)));
+    assert_eq!(subject.ping().await, 1);
+    subject.crash();
+    let news = exits.recv().await.expect("the supervisor tells");
+    assert_eq!((news.path.as_str(), news.generation, news.reason.word()), ("turns/turn-1", 1, "panic"));
+    until(&root, "the turn gone", |tree| tree.find("turns/turn-1").is_none()).await;
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+    // The id is free again, and so is the mailbox.
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
+    assert_eq!(subject.ping().await, 1);
+    let stop = StopChild { id: "turn-1".to_owned() };
+    assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
+    assert_eq!(exits.recv().await.map(|news| news.reason), Some(ExitReason::Asked));
+}
+
+#[actix::test]
+async fn closing_supervisor_starts_nobody() {
+    let subject = Subject::new("slow", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec().grace(CEILING)]);
+    assert_eq!(subject.ping().await, 1);
+    inject(&root, "slow", Fault::SlowStop(Duration::from_millis(300))).await;
+    let (stopping, port) = (root.clone(), root.port());
+    let stop = actix::spawn(async move { stopping.stop().await });
+    until_state(&root, "slow", ChildState::Stopping).await;
+    let late = StartChild(Subject::new("late", &Diary::default()).spec());
+    assert_eq!(port.ask(late, CEILING).await, Ok(Err(StartChildError::Closing)));
+    assert_eq!(refused(&root, "slow", Order::Restart).await, OperateError::Closing);
+    stop.await.expect("the stop goes on");
+}
+
+#[actix::test]
+async fn tree_is_shown_as_json_with_stable_words() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    subject.crash();
+    until_generation(&root, "a", 2).await;
+    let json = serde_json::to_value(root.board().snapshot()).unwrap();
+    let child = &json["children"][0];
+    assert_eq!((&json["kind"], &child["kind"]), (&"supervisor".into(), &"worker".into()));
+    assert_eq!((&child["state"], &child["last_exit"]["word"]), (&"running".into(), &"panic".into()));
+    let started: jiff::Timestamp = child["started_at"].as_str().unwrap().parse().unwrap();
+    assert!(started <= jiff::Timestamp::now());
+    assert!(child["heartbeat_age_ms"].is_u64());
+}

@@ -1,0 +1,107 @@
+//! Threads and actors that show no more life are fenced off and replaced.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use caduceus_actors::supervision::{AskError, Fault, Lane, Port, Root, RootEnd, RootHandle, RootOptions, Strategy};
+
+use crate::support::{
+    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, WEDGE_AFTER, hook, inject, last_word, supervisor,
+    until_generation, watchful, within,
+};
+
+/// Longer than it takes to find out, also on a busy machine.
+const HANG: Duration = Duration::from_secs(4);
+
+fn watched<const N: usize>(subjects: [&Subject; N], lane: &Lane) -> RootHandle {
+    hook();
+    Root::start(supervisor(Strategy::OneForOne, subjects.map(|subject| subject.spec().on(lane))), watchful())
+}
+
+#[actix::test]
+async fn wedged_lane_is_replaced_and_its_sleeper_drops_the_message_unhandled() {
+    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let root = watched([&a, &b], &Lane::new("data"));
+    assert_eq!((a.ping().await, b.ping().await), (1, 1));
+    inject(&root, "a", Fault::HangThread(HANG)).await;
+    let in_hand = a.mailbox.port().ask(Ping, CEILING);
+    let behind = a.mailbox.port().ask(Ping, CEILING);
+    assert!(behind.await.expect("the new instance answers") >= 2);
+    assert!(b.ping().await >= 2, "the sibling on the wedged thread lives on, too");
+    assert_eq!(last_word(&until_generation(&root, "a", 2).await), "wedged");
+    assert_eq!(last_word(&until_generation(&root, "b", 2).await), "wedged");
+    assert_eq!(in_hand.await, Err(AskError::Closed), "when the sleeper wakes");
+    assert_eq!(a.handled.load(Ordering::SeqCst), 2, "one before, one by the new instance");
+    within("the stop", root.stop()).await;
+    assert_eq!(root.join_lanes(CEILING).await, 0, "the sleeper woke, so its thread can be joined as well");
+}
+
+#[actix::test]
+async fn what_a_fenced_instance_sends_when_it_wakes_is_dropped() {
+    let (diary, notes) = (Diary::default(), Diary::default());
+    let subject = Subject::new("a", &diary);
+    let root = watched([&subject], &Lane::new("data"));
+    assert_eq!(subject.ping().await, 1);
+    let to: Port<Note> = Notary(notes.clone()).start().into();
+    subject.mailbox.port().tell(BlockThenTell { length: HANG, to: to.clone() }).unwrap();
+    until_generation(&root, "a", 2).await;
+    diary.until("told: Err(Fenced)").await;
+    assert_eq!(to.ask(Note("the living are heard".to_owned()), CEILING).await, Ok(()));
+    assert_eq!(notes.lines("ft"), ["the living are heard"]);
+    diary.until("~a").await;
+    assert_eq!(diary.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
+}
+
+#[actix::test]
+async fn hung_actor_on_a_live_thread_is_replaced_alone() {
+    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let root = watched([&a, &b], &Lane::new("data"));
+    assert_eq!((a.ping().await, b.ping().await), (1, 1));
+    inject(&root, "a", Fault::HangActor).await;
+    let asked = a.mailbox.port().ask(Ping, CEILING).await;
+    assert!(asked.is_ok_and(|generation| generation >= 2), "{asked:?}");
+    assert_eq!(last_word(&until_generation(&root, "a", 2).await), "wedged");
+    assert_eq!(b.ping().await, 1);
+}
+
+#[actix::test]
+async fn third_wedged_thread_ends_the_tree() {
+    let subject = Subject::new("a", &Diary::default());
+    let lane = Lane::new("data");
+    let root = watched([&subject], &lane);
+    let forever = 4 * CEILING;
+    for generation in 1..=3 {
+        until_generation(&root, "a", generation).await;
+        inject(&root, "a", Fault::HangThread(forever)).await;
+        // Its asker hears nothing for as long as the thread sleeps.
+        actix::spawn(subject.mailbox.port().ask(Ping, CEILING));
+    }
+    let end = within("the end of the root", root.ended()).await;
+    assert_eq!((&end, end.exit_code()), (&RootEnd::TooManyWedged, 75));
+    assert_eq!(root.join_lanes(Duration::from_millis(10)).await, 3, "none of them can be joined");
+}
+
+#[actix::test]
+async fn lane_that_is_never_replaced_keeps_its_actors() {
+    let subject = Subject::new("ledger", &Diary::default());
+    let root = watched([&subject], &Lane::never_replaced("ledger"));
+    assert_eq!(subject.ping().await, 1);
+    inject(&root, "ledger", Fault::HangThread(3 * WEDGE_AFTER)).await;
+    assert_eq!(subject.ping().await, 1, "the sleeper itself answers");
+    assert_eq!(root.board().snapshot().find("ledger").unwrap().generation, 1);
+}
+
+#[actix::test]
+async fn watcher_that_was_held_up_blames_nobody() {
+    hook();
+    let lane = Lane::new("data");
+    let (here, there) = (Subject::new("here", &Diary::default()), Subject::new("there", &Diary::default()));
+    let spec = supervisor(Strategy::OneForOne, [here.spec(), there.spec().on(&lane)]);
+    let root = Root::start(spec, RootOptions { ..watchful() });
+    assert_eq!((here.ping().await, there.ping().await), (1, 1));
+    // Holds up the root's thread, and with it the watcher and the actors there.
+    std::thread::sleep(3 * WEDGE_AFTER);
+    assert_eq!((here.ping().await, there.ping().await), (1, 1));
+    assert_eq!(root.board().snapshot().find("here").unwrap().generation, 1);
+}

@@ -1,0 +1,67 @@
+//! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
+
+use std::io::Write as _;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use futures_util::future::{Either, select};
+use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::connector::{self, ConnectorOptions};
+
+/// Run a development connector with a web chat.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    bind: SocketAddr,
+    /// File that keeps credentials and waiting messages across restarts.
+    #[arg(long, value_name = "FILE")]
+    data: Option<PathBuf>,
+    /// Let gateways dial without a token.
+    #[arg(long)]
+    open: bool,
+}
+
+/// Serves until SIGINT or SIGTERM.
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let redactor = caduceus_actors::profile::Redactor::default();
+    super::log::init(&redactor, "info", super::log::LogFormat::Text);
+    match actix_web::rt::System::new().block_on(serve(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("caduceus: {error:#}");
+            ExitCode::from(super::TRY_AGAIN)
+        }
+    }
+}
+
+async fn serve(arguments: Arguments) -> anyhow::Result<()> {
+    let Arguments { bind, data, open } = arguments;
+    let mut interrupts = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
+    let mut terminations = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+    let connector = connector::bind(ConnectorOptions { bind, data, open }).await?;
+    let handle = connector.handle();
+    announce(&handle.url()).context("cannot write to standard output")?;
+    let signalled = Box::pin(async {
+        select(Box::pin(interrupts.recv()), Box::pin(terminations.recv())).await;
+    });
+    match select(Box::pin(connector.run()), signalled).await {
+        Either::Left((ended, _)) => ended.context("the listener ended"),
+        Either::Right(((), running)) => {
+            // The server only makes progress while it is awaited.
+            let ((), ended) = futures_util::future::join(handle.stop(), running).await;
+            ended.context("the listener ended")
+        }
+    }
+}
+
+/// The first line on standard output, by which a script learns the port.
+fn announce(url: &str) -> std::io::Result<()> {
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "{}", json!({"listening": url}))?;
+    output.flush()
+}

@@ -1,0 +1,158 @@
+//! `caduceus demo`: gateway, connector, web chat and two profiles on loopback, in a temporary home.
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::process::ExitCode;
+use std::thread;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use caduceus_actors::profile::Redactor;
+use caduceus_actors::settings::{Environment, Settings};
+use tokio::sync::oneshot;
+
+use super::life::{self, Plan};
+use super::log::{self, LogFormat};
+use crate::connector::{self, ConnectorHandle, ConnectorOptions, Credentials};
+
+/// The agent of both profiles.
+const AGENT: &str = include_str!("demo_agent.sh");
+/// A free port.
+const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Try the gateway in a minute: everything on loopback, nothing left behind.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Address of the gateway; a free port by default.
+    #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
+    bind: SocketAddr,
+    /// Address of the web chat; a free port by default.
+    #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
+    chat_bind: SocketAddr,
+    /// Log everything worth knowing, not warnings alone.
+    #[arg(long)]
+    verbose: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+    let redactor = Redactor::default();
+    log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
+    match play(arguments, redactor) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("caduceus: {error:#}");
+            ExitCode::from(super::TRY_AGAIN)
+        }
+    }
+}
+
+fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
+    let started = Instant::now();
+    let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
+    let stage = Stage::set(arguments.chat_bind)?;
+    furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
+
+    let mut settings = Settings::load(home.path(), Environment::capture())?;
+    settings.bind = arguments.bind;
+    let chat = stage.connector.url();
+    let plan = Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true };
+    let code = life::run(plan, |address| explain(&chat, address, home.path()));
+    stage.strike();
+    println!("The temporary home is gone again.");
+    Ok(code)
+}
+
+/// The connector, on a thread of its own.
+struct Stage {
+    connector: ConnectorHandle,
+    credentials: Credentials,
+    thread: thread::JoinHandle<()>,
+}
+
+impl Stage {
+    fn set(bind: SocketAddr) -> anyhow::Result<Self> {
+        let (told, hear) = oneshot::channel();
+        let thread = thread::Builder::new().name("connector".to_owned()).spawn(move || {
+            actix_web::rt::System::new().block_on(perform(bind, told));
+        })?;
+        let (connector, credentials) = hear.blocking_recv().context("the connector did not come up")??;
+        Ok(Self { connector, credentials, thread })
+    }
+
+    /// Ends the connector and waits for its thread.
+    fn strike(self) {
+        actix_web::rt::System::new().block_on(self.connector.stop());
+        if self.thread.join().is_err() {
+            eprintln!("caduceus: the connector's thread panicked");
+        }
+    }
+}
+
+type Told = anyhow::Result<(ConnectorHandle, Credentials)>;
+
+async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
+    let connector = match connector::bind(ConnectorOptions { bind, data: None, open: false }).await {
+        Ok(connector) => connector,
+        Err(error) => {
+            let _ = told.send(Err(error.into()));
+            return;
+        }
+    };
+    let handle = connector.handle();
+    let credentials = handle.register(Some("demo".to_owned())).await;
+    let _ = told.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));
+    if let Err(error) = connector.run().await {
+        tracing::error!(%error, "the connector ended");
+    }
+}
+
+/// Two profiles with different secrets and the same agent.
+fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
+    let work = home.join("profiles").join("work");
+    fs::create_dir_all(&work)?;
+    let agent = home.join("agent.sh");
+    fs::write(&agent, AGENT)?;
+    fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n")?;
+    let ours = format!(
+        "agent:\n  backend: exec\n  command: [sh, {agent:?}]\n  timeout_s: 600\ndrain:\n  timeout_s: 20\n",
+        agent = agent.display().to_string()
+    );
+    fs::write(home.join("caduceus.yaml"), ours)?;
+    let relay = format!(
+        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={}\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n",
+        stage.connector.url(),
+        stage.credentials.gateway_id,
+        stage.credentials.secret,
+    );
+    let secret = || uuid::Uuid::new_v4().simple().to_string();
+    write_secret(&home.join(".env"), &format!("{relay}DEMO_DEFAULT_KEY={}\n", secret()))?;
+    write_secret(&work.join(".env"), &format!("DEMO_WORK_KEY={}\n", secret()))
+}
+
+fn write_secret(path: &Path, text: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+}
+
+fn explain(chat: &str, gateway: SocketAddr, home: &Path) {
+    let marker = home.join(".drain_request.json");
+    println!(
+        "Caduceus is up. Open
+
+  chat:    {chat}/
+  status:  http://{gateway}/
+
+and try
+  - write something in the chat; write `whoami` as profile `default` and as `work`
+  - write `sleep 20`, press Begin drain on the status page, write again: it is refused, the long turn finishes
+  - press Cancel: the next message is answered
+  - the same by file:  touch {marker}   and   rm {marker}
+  - press Crash beside an actor and watch it come back; write `/status` or `/stop` in the chat
+
+The home is {home}. Ctrl-C ends everything and removes it.",
+        marker = marker.display(),
+        home = home.display(),
+    );
+}

@@ -1,0 +1,78 @@
+//! `caduceus serve`: the gateway itself.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use caduceus_actors::profile::Redactor;
+use caduceus_actors::settings::{Environment, Settings, find_home};
+
+use super::life::{self, Plan};
+use super::lock::{HomeLock, LockError};
+use super::log::{self, LogFormat};
+
+/// Run the gateway of a home until SIGTERM or SIGINT.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Address to listen on, instead of `http.bind`; port 0 takes a free one, which the first line on standard output
+    /// tells.
+    #[arg(long, value_name = "ADDRESS")]
+    bind: Option<SocketAddr>,
+    /// Let actors be broken on purpose, from loopback. For trials.
+    #[arg(long)]
+    allow_faults: bool,
+    /// Let whoever is on loopback drain, without a token, as long as no secret is configured. For trials.
+    #[arg(long)]
+    insecure_loopback_drain: bool,
+    /// Form of the log.
+    #[arg(long, value_enum, default_value_t = LogFormat::Text)]
+    log: LogFormat,
+    /// Let other processes of this user read our memory, as debuggers and profilers must.
+    #[arg(long, hide = true)]
+    dumpable: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    let started = Instant::now();
+    let redactor = Redactor::default();
+    log::init(&redactor, "info", arguments.log);
+    if !arguments.dumpable
+        && let Err(error) = life::forbid_dumps()
+    {
+        tracing::warn!(%error, "other processes of this user can read our memory");
+    }
+    let environment = Environment::capture();
+    let home = find_home(arguments.home, &environment);
+    let mut settings = match Settings::load(&home, environment) {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error, super::CONFIGURATION),
+    };
+    if let Some(bind) = arguments.bind {
+        settings.bind = bind;
+    }
+    let _lock = match HomeLock::take(&settings.home) {
+        Ok(lock) => lock,
+        Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
+        Err(error @ LockError::Unusable { .. }) => return fail(&error, super::CONFIGURATION),
+    };
+    let plan = Plan {
+        settings,
+        redactor,
+        started,
+        allow_faults: arguments.allow_faults,
+        insecure_loopback_drain: arguments.insecure_loopback_drain,
+    };
+    life::run(plan, |address| println!("{}", serde_json::json!({"listening": format!("http://{address}")})))
+}
+
+/// Says on standard error why there is no gateway.
+pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+    eprintln!("caduceus: {error}{causes}");
+    ExitCode::from(code)
+}

@@ -1,0 +1,171 @@
+//! What really went over the wire, counted on this side. Plain data; answers `GET /dev/account`.
+//!
+//! Tests compare it with the agent's own account, so nothing here is taken from what a gateway says of itself.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use serde_json::{Map, Value, json};
+
+/// Events remembered; the oldest leave first.
+const EVENT_LIMIT: usize = 100_000;
+/// Openings and closings remembered for each gateway.
+const SOCKET_LIMIT: usize = 10_000;
+/// Answers remembered in full for each event; all are counted.
+const ANSWER_LIMIT: usize = 16;
+
+/// Counts of everything sent and received.
+#[derive(Default)]
+pub(super) struct Account {
+    gateways: BTreeMap<String, Gateway>,
+    /// By gateway and message id of the event.
+    events: BTreeMap<(String, String), Event>,
+    order: VecDeque<(String, String)>,
+    /// Messages sent that name no event they answer.
+    unattributed: u64,
+    /// Lines that were no frame of the contract.
+    malformed: u64,
+}
+
+#[derive(Default)]
+struct Gateway {
+    open: u64,
+    /// Most sockets open at one time: more than one is a doubled link.
+    most_open: u64,
+    dials: u64,
+    refused: u64,
+    sockets: VecDeque<(i64, u64)>,
+    frames: BTreeMap<String, u64>,
+}
+
+#[derive(Default)]
+struct Event {
+    pushed: u64,
+    sent: u64,
+    acked: u64,
+    answered: u64,
+    repeats: u64,
+    answers: Vec<Value>,
+}
+
+/// One message that went to a chat.
+pub(super) struct Answer<'a> {
+    pub(super) gateway_id: &'a str,
+    /// Message id of the event it answers.
+    pub(super) event_id: Option<&'a str>,
+    pub(super) operation: &'a str,
+    pub(super) message_id: &'a str,
+    /// The gateway marked it as one that may have been sent before.
+    pub(super) repeat: bool,
+}
+
+impl Account {
+    pub(super) fn refused(&mut self, gateway_id: &str) {
+        self.gateway(gateway_id).refused += 1;
+    }
+
+    pub(super) fn opened(&mut self, gateway_id: &str, now_ms: i64) {
+        let gateway = self.gateway(gateway_id);
+        gateway.dials += 1;
+        gateway.open += 1;
+        gateway.most_open = gateway.most_open.max(gateway.open);
+        gateway.note(now_ms);
+    }
+
+    pub(super) fn closed(&mut self, gateway_id: &str, now_ms: i64) {
+        let gateway = self.gateway(gateway_id);
+        gateway.open = gateway.open.saturating_sub(1);
+        gateway.note(now_ms);
+    }
+
+    pub(super) fn frame(&mut self, gateway_id: &str, kind: &str) {
+        let frames = &mut self.gateway(gateway_id).frames;
+        // A peer could invent names without end; the contract has fewer than this.
+        let kind = if frames.contains_key(kind) || frames.len() < 32 { kind } else { "other" };
+        *frames.entry(kind.to_owned()).or_default() += 1;
+    }
+
+    pub(super) fn malformed(&mut self) {
+        self.malformed += 1;
+    }
+
+    pub(super) fn pushed(&mut self, gateway_id: &str, event_id: &str) {
+        self.event(gateway_id, event_id).pushed += 1;
+    }
+
+    pub(super) fn sent(&mut self, gateway_id: &str, event_id: &str) {
+        self.event(gateway_id, event_id).sent += 1;
+    }
+
+    pub(super) fn acked(&mut self, gateway_id: &str, event_id: &str) {
+        self.event(gateway_id, event_id).acked += 1;
+    }
+
+    pub(super) fn answered(&mut self, answer: &Answer<'_>, now_ms: i64) {
+        let Some(event_id) = answer.event_id else {
+            self.unattributed += 1;
+            return;
+        };
+        let event = self.event(answer.gateway_id, event_id);
+        event.answered += 1;
+        event.repeats += u64::from(answer.repeat);
+        if event.answers.len() < ANSWER_LIMIT {
+            event.answers.push(json!({
+                "messageId": answer.message_id, "op": answer.operation, "repeat": answer.repeat, "atMs": now_ms,
+            }));
+        }
+    }
+
+    /// `events` by message id (of the last gateway, should two share one), and `gateways`.
+    pub(super) fn snapshot(&self) -> Value {
+        let mut events = Map::new();
+        for ((gateway_id, event_id), event) in &self.events {
+            let entry = json!({
+                "gatewayId": gateway_id, "pushed": event.pushed, "sent": event.sent, "acked": event.acked,
+                "answered": event.answered, "repeats": event.repeats, "answers": event.answers,
+            });
+            events.insert(event_id.clone(), entry);
+        }
+        let gateways: Map<String, Value> = self
+            .gateways
+            .iter()
+            .map(|(id, gateway)| {
+                let sockets: Vec<Value> =
+                    gateway.sockets.iter().map(|(at, open)| json!({"atMs": at, "open": open})).collect();
+                let entry = json!({
+                    "open": gateway.open, "mostOpen": gateway.most_open, "dials": gateway.dials,
+                    "refused": gateway.refused, "frames": gateway.frames, "sockets": sockets,
+                });
+                (id.clone(), entry)
+            })
+            .collect();
+        json!({
+            "events": events, "gateways": gateways, "unattributed": self.unattributed, "malformed": self.malformed,
+        })
+    }
+
+    fn gateway(&mut self, gateway_id: &str) -> &mut Gateway {
+        self.gateways.entry(gateway_id.to_owned()).or_default()
+    }
+
+    fn event(&mut self, gateway_id: &str, event_id: &str) -> &mut Event {
+        let key = (gateway_id.to_owned(), event_id.to_owned());
+        if !self.events.contains_key(&key) {
+            self.order.push_back(key.clone());
+            if self.order.len() > EVENT_LIMIT
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.events.remove(&oldest);
+            }
+        }
+        self.events.entry(key).or_default()
+    }
+}
+
+impl Gateway {
+    fn note(&mut self, now_ms: i64) {
+        if self.sockets.len() == SOCKET_LIMIT {
+            self.sockets.pop_front();
+        }
+        self.sockets.push_back((now_ms, self.open));
+    }
+}

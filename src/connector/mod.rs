@@ -1,0 +1,211 @@
+//! The development connector: the other end of the relay wire, with a web chat to try a gateway in a minute.
+//!
+//! Owns a listener and the [`Hub`](hub::Hub), which owns the rest. Knows nothing of the gateway but its wire. Runs as
+//! `caduceus connector`, and inside other commands through [`bind`].
+
+mod account; // What really went over the wire.
+mod error; // From what went wrong to what a client is told.
+mod faults; // The switches for misbehaving.
+mod guard; // Loopback, Host, Origin.
+mod hub; // The one owner of the state.
+mod plan; // Everything that is decided.
+mod rooms; // The chats, and the actions in them.
+mod routes; // HTTP.
+mod shape; // What each platform can do.
+mod socket; // One relay connection.
+mod store; // Who may dial.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use actix::{Actor, Addr};
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use caduceus_actors::supervision::{AskError, Port};
+use tracing::warn;
+
+use hub::{Hub, Register, Stop};
+use plan::Plan;
+use routes::Ports;
+use socket::Ear;
+
+pub use store::{Credentials, GrantError};
+
+/// The hub answers from memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// What open requests may still take when the connector stops.
+const SHUTDOWN_S: u64 = 3;
+
+/// How to run a connector.
+#[derive(Debug, Clone)]
+pub struct ConnectorOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub bind: SocketAddr,
+    /// Keeps credentials and waiting frames across restarts.
+    pub data: Option<PathBuf>,
+    /// Lets gateways dial without a token.
+    pub open: bool,
+}
+
+/// Why no connector was made. Nothing listens.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// The address is taken or not ours.
+    #[error("cannot listen on {address}")]
+    Bind {
+        /// Where it should have listened.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data file is there and cannot be read.
+    #[error("cannot read {}", path.display())]
+    Data {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The data file was not written by a connector.
+    #[error("{} is not a connector's data file", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        source: serde_json::Error,
+    },
+}
+
+/// Why a gateway was not registered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RegisterError {
+    /// The connector has stopped or is stopping.
+    #[error("the connector is not there")]
+    Gone(#[from] AskError),
+    /// Asking again cannot help.
+    #[error(transparent)]
+    Refused(#[from] GrantError),
+}
+
+/// A connector that is bound: gateways may dial, and are served once it runs.
+pub struct Connector {
+    server: Server,
+    handle: ConnectorHandle,
+}
+
+/// The ways into a connector for code in the same process. Outlives it.
+#[derive(Clone)]
+pub struct ConnectorHandle {
+    address: SocketAddr,
+    register: Port<Register>,
+    stop: Port<Stop>,
+    server: ServerHandle,
+}
+
+/// Binds a connector; its hub lives on the arbiter this is called on.
+///
+/// # Errors
+/// [`ConnectorError`] when the data file or the address cannot be used.
+pub async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
+    let saved = match &options.data {
+        Some(path) => read_data(path).await?,
+        None => plan::Saved::default(),
+    };
+    let bind_error = |source| ConnectorError::Bind { address: options.bind, source };
+    let listener = TcpListener::bind(options.bind).map_err(bind_error)?;
+    let address = listener.local_addr().map_err(bind_error)?;
+    let hub = Hub::new(Plan::new(saved, options.open), options.data).start();
+    let (register, stop) = (Port::from(hub.clone()), Port::from(hub.clone()));
+    let ports = web::Data::new(ports(&hub));
+    let server = HttpServer::new(move || {
+        App::new().app_data(ports.clone()).wrap(from_fn(guard::own_site_only)).configure(routes::configure)
+    })
+    .workers(1) // It waits, it does not compute.
+    .disable_signals()
+    .shutdown_timeout(SHUTDOWN_S)
+    .listen(listener)
+    .map_err(|source| ConnectorError::Bind { address, source })?
+    .run();
+    let handle = ConnectorHandle { address, register, stop, server: server.handle() };
+    Ok(Connector { server, handle })
+}
+
+impl Connector {
+    /// A way in that stays good while the connector runs.
+    #[must_use]
+    pub fn handle(&self) -> ConnectorHandle {
+        self.handle.clone()
+    }
+
+    /// Serves until [`ConnectorHandle::stop`].
+    ///
+    /// # Errors
+    /// What ended the listener against our will.
+    pub async fn run(self) -> io::Result<()> {
+        self.server.await
+    }
+}
+
+impl ConnectorHandle {
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Base of every address: what a gateway is given, and what a person opens.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// Registers a gateway, or gives the credentials of one that is known by this name.
+    ///
+    /// # Errors
+    /// [`RegisterError`]: nothing was registered.
+    pub async fn register(&self, gateway_id: Option<String>) -> Result<Credentials, RegisterError> {
+        Ok(self.register.ask(Register { gateway_id }, PATIENCE).await??)
+    }
+
+    /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
+    pub async fn stop(&self) {
+        if let Err(error) = self.stop.ask(Stop, PATIENCE).await {
+            warn!(%error, "connector did not say goodbye");
+        }
+        self.server.stop(true).await;
+    }
+}
+
+fn ports(hub: &Addr<Hub>) -> Ports {
+    Ports {
+        admit: hub.clone().into(),
+        register: hub.clone().into(),
+        enroll: hub.clone().into(),
+        provision: hub.clone().into(),
+        rotate: hub.clone().into(),
+        deprovision: hub.clone().into(),
+        set_policy: hub.clone().into(),
+        push: hub.clone().into(),
+        say: hub.clone().into(),
+        endpoint: hub.clone().into(),
+        set_faults: hub.clone().into(),
+        account: hub.clone().into(),
+        watch_chat: hub.clone().into(),
+        watch_frames: hub.clone().into(),
+        ear: Ear { opened: hub.clone().into(), received: hub.clone().into(), closed: hub.clone().into() },
+    }
+}
+
+/// A file that is not there yet is an empty one.
+async fn read_data(path: &Path) -> Result<plan::Saved, ConnectorError> {
+    match tokio::fs::read(path).await {
+        Ok(bytes) => {
+            serde_json::from_slice(&bytes).map_err(|source| ConnectorError::Format { path: path.to_owned(), source })
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(plan::Saved::default()),
+        Err(source) => Err(ConnectorError::Data { path: path.to_owned(), source }),
+    }
+}

@@ -1,0 +1,356 @@
+//! The HTTP routes: they parse at the door, send one message to the hub, and map what comes back.
+
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
+use bytes::Bytes;
+use caduceus_actors::supervision::Port;
+use futures_util::stream;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+
+use super::error::Problem;
+use super::faults::Faults;
+use super::guard::check_loopback;
+use super::hub::{
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, ProvisionGateway, PushTo, Register, Rotate, Say, SetFaults,
+    SetPolicy, WatchChat, WatchFrames,
+};
+use super::plan::{Admission, Push, Pushed, Said};
+use super::socket::{self, Beginning, Ear};
+use super::store::{ROTATION_WINDOW_S, sign_delivery};
+
+/// An event may be as long as a line of the relay.
+const DEV_LIMIT: usize = 8 * 1024 * 1024;
+/// Everything else is short.
+const BODY_LIMIT: usize = 64 * 1024;
+/// The hub answers from memory.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// A gateway answers a delivery once its ledger has it.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(15);
+
+const CHAT_PAGE: &str = include_str!("chat.html");
+/// Stands in the page where its own nonce goes.
+const NONCE_MARK: &str = "{{nonce}}";
+
+type Answer = Result<HttpResponse, Problem>;
+
+/// All that the routes may ask of the hub.
+#[derive(Clone)]
+pub(super) struct Ports {
+    pub(super) admit: Port<Admit>,
+    pub(super) register: Port<Register>,
+    pub(super) enroll: Port<Enroll>,
+    pub(super) provision: Port<ProvisionGateway>,
+    pub(super) rotate: Port<Rotate>,
+    pub(super) deprovision: Port<Deprovision>,
+    pub(super) set_policy: Port<SetPolicy>,
+    pub(super) push: Port<PushTo>,
+    pub(super) say: Port<Say>,
+    pub(super) endpoint: Port<GetEndpoint>,
+    pub(super) set_faults: Port<SetFaults>,
+    pub(super) account: Port<GetAccount>,
+    pub(super) watch_chat: Port<WatchChat>,
+    pub(super) watch_frames: Port<WatchFrames>,
+    pub(super) ear: Ear,
+}
+
+/// Every route of the connector.
+pub(super) fn configure(config: &mut web::ServiceConfig) {
+    config
+        .service(only("/", web::get().to(page), "GET"))
+        .service(only("/favicon.ico", web::get().to(HttpResponse::NoContent), "GET"))
+        .service(only("/relay", web::get().to(relay), "GET"))
+        .service(only("/relay/enroll", web::post().to(enroll), "POST"))
+        .service(only("/relay/provision", web::post().to(provision), "POST"))
+        .service(only("/relay/policy", web::post().to(policy), "POST"))
+        .service(only("/manage/deprovision", web::post().to(deprovision), "POST"))
+        .service(only("/manage/rotate", web::post().to(rotate), "POST"))
+        .service(only("/chat/events", web::get().to(chat_events), "GET"))
+        .service(only("/chat/messages", web::post().to(chat_message), "POST"))
+        .service(only("/dev/gateways", web::post().to(dev_register), "POST"))
+        .service(only("/dev/inbound", web::post().to(dev_inbound), "POST"))
+        .service(only("/dev/outbound", web::get().to(dev_outbound), "GET"))
+        .service(only("/dev/faults", web::post().to(dev_faults), "POST"))
+        .service(only("/dev/account", web::get().to(dev_account), "GET"))
+        .default_service(web::to(|| async {
+            Err::<HttpResponse, _>(Problem::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
+        }));
+}
+
+/// A path with one method; any other is told which.
+fn only(path: &str, route: Route, method: &'static str) -> Resource {
+    web::resource(path).route(route).default_service(web::to(move || async move {
+        HttpResponse::MethodNotAllowed()
+            .insert_header(("Allow", method))
+            .json(json!({"error": "method_not_allowed", "detail": format!("this path takes {method} only")}))
+    }))
+}
+
+async fn page() -> HttpResponse {
+    let nonce = uuid::Uuid::new_v4().simple().to_string();
+    let policy = format!(
+        "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; connect-src 'self'; \
+         img-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    );
+    HttpResponse::Ok()
+        .content_type("text/html; charset=utf-8")
+        .insert_header(("Content-Security-Policy", policy))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .insert_header(("Referrer-Policy", "no-referrer"))
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .body(CHAT_PAGE.replace(NONCE_MARK, &nonce))
+}
+
+async fn relay(request: HttpRequest, stream: web::Payload, ports: web::Data<Ports>) -> actix_web::Result<HttpResponse> {
+    if !socket::is_upgrade(&request) {
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "websocket_required", "dial this with a WebSocket").into());
+    }
+    let token = bearer(&request);
+    let admission = ports.admit.ask(Admit { token }, PATIENCE).await.map_err(Problem::from)?;
+    let beginning = match admission {
+        Admission::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
+        Admission::Close { code, reason } => Beginning::Refused { code, reason },
+        Admission::Status(status) => {
+            let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+            return Err(Problem::new(status, "refused", "this dial is refused").into());
+        }
+    };
+    socket::start(&request, stream, beginning, ports.ear.clone())
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EnrollBody {
+    enrollment_token: String,
+    gateway_id: String,
+}
+
+async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    let EnrollBody { enrollment_token, gateway_id } = body(payload, BODY_LIMIT).await?;
+    let asked = Enroll { access_token: bearer(&request), enrollment_token, gateway_id };
+    Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, PATIENCE).await??))
+}
+
+async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    let asked = ProvisionGateway { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
+    Ok(HttpResponse::Ok().json(ports.provision.ask(asked, PATIENCE).await??))
+}
+
+async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    let policy: Value = body(payload, BODY_LIMIT).await?;
+    let platform = policy["platform"].as_str().filter(|platform| !platform.is_empty());
+    let platform = platform.ok_or_else(|| Problem::invalid("a policy names its platform"))?.to_owned();
+    ports.set_policy.ask(SetPolicy { token: bearer(&request), platform, policy }, PATIENCE).await??;
+    Ok(HttpResponse::Ok().json(json!({"ok": true})))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct DeprovisionBody {
+    gateway_id: String,
+}
+
+async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    let DeprovisionBody { gateway_id } = body(payload, BODY_LIMIT).await?;
+    ports.deprovision.ask(Deprovision { gateway_id }, PATIENCE).await??;
+    Ok(HttpResponse::Ok().json(json!({"ok": true})))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RotateBody {
+    gateway_id: String,
+    /// How long the former secrets still open the door; 0 shuts it at once.
+    window_s: Option<u32>,
+}
+
+async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    let RotateBody { gateway_id, window_s } = body(payload, BODY_LIMIT).await?;
+    let window_s = window_s.map_or(ROTATION_WINDOW_S, i64::from);
+    Ok(HttpResponse::Ok().json(ports.rotate.ask(Rotate { gateway_id, window_s }, PATIENCE).await??))
+}
+
+async fn chat_events(ports: web::Data<Ports>) -> Answer {
+    Ok(event_stream(ports.watch_chat.ask(WatchChat, PATIENCE).await?))
+}
+
+async fn chat_message(payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    let mut said: Said = body(payload, BODY_LIMIT).await?;
+    let fits = |text: &str, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
+    if !fits(&said.user.id, 64) || !fits(&said.user.name, 64) {
+        return Err(Problem::invalid("a user has an id and a name of 1 to 64 characters"));
+    }
+    if said.press.is_none() && !fits(&said.text, 8_000) {
+        return Err(Problem::invalid("a message has 1 to 8000 characters"));
+    }
+    said.profile = said.profile.map(|profile| profile.trim().to_owned()).filter(|profile| !profile.is_empty());
+    if said.profile.as_deref().is_some_and(|profile| !fits(profile, 64)) {
+        return Err(Problem::invalid("a profile has at most 64 characters"));
+    }
+    let (message_id, pushed) = ports.say.ask(Say(said), PATIENCE).await??;
+    Ok(HttpResponse::Accepted().json(json!({
+        "messageId": message_id, "delivered": pushed.delivered, "bufferId": pushed.buffer_id,
+    })))
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct RegisterBody {
+    gateway_id: Option<String>,
+}
+
+async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    let bytes = read(payload, BODY_LIMIT).await?;
+    let RegisterBody { gateway_id } = if bytes.is_empty() { RegisterBody::default() } else { parse(&bytes)? };
+    Ok(HttpResponse::Ok().json(ports.register.ask(Register { gateway_id }, PATIENCE).await??))
+}
+
+/// One of `event`, `forward`, `interrupt` and `raw`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct InboundBody {
+    gateway_id: Option<String>,
+    event: Option<Value>,
+    forward: Option<Value>,
+    /// Under which the forward's interaction can be followed up; worked out when absent.
+    session_key: Option<String>,
+    interrupt: Option<Interrupt>,
+    /// Written to the socket as it stands.
+    raw: Option<String>,
+    /// A chosen one instead of a fresh one.
+    buffer_id: Option<String>,
+    /// Written without a `bufferId`, lost when nobody is there.
+    #[serde(default)]
+    live: bool,
+    /// Brought by a signed request to the gateway's endpoint instead of the socket.
+    #[serde(default)]
+    signed: bool,
+    /// Another endpoint than the provisioned one.
+    endpoint: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Interrupt {
+    session_key: String,
+    #[serde(default)]
+    chat_id: String,
+}
+
+async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    let asked: InboundBody = body(payload, DEV_LIMIT).await?;
+    if asked.signed {
+        return deliver_signed(asked, &ports).await;
+    }
+    let InboundBody { gateway_id, session_key, buffer_id, live, .. } = asked;
+    let push = match (asked.event, asked.forward, asked.interrupt, asked.raw) {
+        (Some(event), None, None, None) => Push::Event { event, buffer_id, live },
+        (None, Some(forward), None, None) => Push::Forward { forward, session_key, buffer_id, live },
+        (None, None, Some(Interrupt { session_key, chat_id }), None) => Push::Interrupt { session_key, chat_id },
+        (None, None, None, Some(raw)) => Push::Raw(raw),
+        _ => return Err(Problem::invalid("name one of event, forward, interrupt and raw")),
+    };
+    let pushed: Pushed = ports.push.ask(PushTo { gateway_id, push }, PATIENCE).await??;
+    Ok(HttpResponse::Accepted().json(pushed))
+}
+
+async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
+    let (path, document) = match (&asked.event, &asked.interrupt) {
+        (Some(event), None) => ("", json!({"event": event})),
+        (None, Some(interrupt)) => {
+            ("/interrupt", json!({"session_key": interrupt.session_key, "chat_id": interrupt.chat_id}))
+        }
+        _ => return Err(Problem::invalid("a signed delivery brings an event or an interrupt")),
+    };
+    let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: asked.gateway_id }, PATIENCE).await??;
+    let endpoint = asked.endpoint.or(provisioned);
+    let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
+    let document = document.to_string();
+    let timestamp = jiff::Timestamp::now().as_second();
+    let client = awc::Client::builder().timeout(DELIVERY_PATIENCE).disable_redirects().finish();
+    let sent = client
+        .post(format!("{}{path}", endpoint.trim_end_matches('/')))
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .insert_header((ACCEPT, "application/json"))
+        .insert_header(("x-relay-timestamp", timestamp.to_string()))
+        .insert_header(("x-relay-signature", sign_delivery(&key, timestamp, &document)))
+        .send_body(document)
+        .await;
+    let answer = sent.map_err(|error| {
+        Problem::new(StatusCode::BAD_GATEWAY, "delivery_failed", format!("the endpoint did not answer: {error}"))
+    })?;
+    let status = answer.status();
+    Ok(HttpResponse::Accepted().json(json!({"delivered": u8::from(status.is_success()), "status": status.as_u16()})))
+}
+
+#[derive(Deserialize)]
+struct OutboundQuery {
+    /// Number of the last frame that was seen; 0 asks for all that are kept.
+    after: Option<u64>,
+}
+
+async fn dev_outbound(
+    request: HttpRequest,
+    query: Result<web::Query<OutboundQuery>, actix_web::Error>,
+    ports: web::Data<Ports>,
+) -> Answer {
+    check_loopback(&request)?;
+    let query = query.map_err(|_| Problem::invalid("after is a number"))?;
+    let last_event = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
+    let after = last_event.or(query.after);
+    Ok(event_stream(ports.watch_frames.ask(WatchFrames { after }, PATIENCE).await?))
+}
+
+async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    let faults: Faults = body(payload, BODY_LIMIT).await?;
+    faults.check().map_err(Problem::invalid)?;
+    Ok(HttpResponse::Ok().json(ports.set_faults.ask(SetFaults(faults), PATIENCE).await??))
+}
+
+async fn dev_account(request: HttpRequest, ports: web::Data<Ports>) -> Answer {
+    check_loopback(&request)?;
+    Ok(HttpResponse::Ok().json(ports.account.ask(GetAccount, PATIENCE).await?))
+}
+
+fn event_stream(receiver: mpsc::Receiver<Bytes>) -> HttpResponse {
+    let events = stream::unfold(receiver, |mut receiver| async move {
+        let event = receiver.recv().await?;
+        Some((Ok::<_, Problem>(event), receiver))
+    });
+    HttpResponse::Ok()
+        .content_type("text/event-stream")
+        .insert_header((CACHE_CONTROL, "no-store"))
+        .insert_header(("X-Content-Type-Options", "nosniff"))
+        .streaming(events)
+}
+
+fn bearer(request: &HttpRequest) -> Option<String> {
+    let value = request.headers().get(AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+async fn body<T: DeserializeOwned>(payload: web::Payload, limit: usize) -> Result<T, Problem> {
+    parse(&read(payload, limit).await?)
+}
+
+async fn read(payload: web::Payload, limit: usize) -> Result<Bytes, Problem> {
+    match payload.to_bytes_limited(limit).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(_)) => Err(Problem::invalid("the body did not arrive whole")),
+        Err(_) => Err(Problem::too_large(limit)),
+    }
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    serde_json::from_slice(bytes).map_err(|error| Problem::invalid(format!("the body is not what goes here: {error}")))
+}

@@ -1,0 +1,298 @@
+//! One relay connection, seen from the connector. The only place here that knows `actix-web-actors`.
+//!
+//! Owns the WebSocket: splits what comes in into lines, writes what it is told, answers pings, finds a dead peer.
+//! Tells the hub; told by the hub. Decides nothing else.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use actix_http::ws::Item;
+use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web_actors::ws;
+use caduceus_actors::supervision::Port;
+use tracing::{debug, warn};
+
+use super::hub::{Closed, Opened, Received};
+
+/// Longest line of the contract.
+const LINE_LIMIT: usize = 8 * 1024 * 1024;
+/// Longest WebSocket message: a full line and room for others beside it.
+const MESSAGE_LIMIT: usize = 2 * LINE_LIMIT;
+/// Commands that wait while the peer reads slowly.
+const MAILBOX_LIMIT: usize = 16_384;
+/// Three of them go unanswered before the peer counts as dead, as at the gateway's end.
+const PING_PAUSE: Duration = Duration::from_secs(20);
+const PEER_PATIENCE: Duration = Duration::from_mins(1);
+/// How long a closed peer may take to close in turn. Ending at once could discard our close frame on its way.
+const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What the hub tells a socket. One type, so that the order of writing and closing is the order of telling.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(super) enum Command {
+    /// Write text after a pause, behind everything told before.
+    Write { text: String, after: Duration },
+    /// Close with a close frame.
+    Close { code: u16, reason: String },
+    /// End without a word.
+    Cut,
+    /// Stay open and never say anything again.
+    Freeze,
+}
+
+/// The hub's ear for sockets.
+#[derive(Clone)]
+pub(super) struct Ear {
+    pub(super) opened: Port<Opened>,
+    pub(super) received: Port<Received>,
+    pub(super) closed: Port<Closed>,
+}
+
+/// How a new connection begins.
+pub(super) enum Beginning {
+    Accepted { connection: u64, gateway_id: String },
+    Refused { code: u16, reason: String },
+}
+
+/// Upgrades a request to a relay connection.
+pub(super) fn start(
+    request: &HttpRequest,
+    stream: web::Payload,
+    beginning: Beginning,
+    ear: Ear,
+) -> actix_web::Result<HttpResponse> {
+    let socket = Socket {
+        beginning,
+        ear,
+        lines: Lines::default(),
+        waiting: VecDeque::new(),
+        mode: Mode::Talking,
+        last_heard: Instant::now(),
+    };
+    ws::WsResponseBuilder::new(socket, request, stream).frame_size(MESSAGE_LIMIT).start()
+}
+
+/// Whether a request asks for a WebSocket at all.
+pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
+    ws::handshake(request).is_ok()
+}
+
+struct Socket {
+    beginning: Beginning,
+    ear: Ear,
+    lines: Lines,
+    /// Texts that are not due yet, in order.
+    waiting: VecDeque<(Instant, String)>,
+    mode: Mode,
+    last_heard: Instant,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Talking,
+    /// Our close frame is out; only the peer's is awaited.
+    Closing,
+    Frozen,
+}
+
+type SocketContext = ws::WebsocketContext<Socket>;
+
+impl Socket {
+    fn heard(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
+        let Beginning::Accepted { connection, .. } = self.beginning else {
+            return;
+        };
+        match self.lines.feed(bytes) {
+            Ok(lines) => {
+                for line in lines {
+                    if let Err(error) = self.ear.received.tell(Received { connection, line }) {
+                        warn!(connection, %error, "hub takes nothing more");
+                        return self.close(ws::CloseCode::Again, "try again later", ctx);
+                    }
+                }
+            }
+            Err(TooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
+        }
+    }
+
+    fn close(&mut self, code: ws::CloseCode, reason: &str, ctx: &mut SocketContext) {
+        if self.mode != Mode::Talking {
+            return;
+        }
+        self.mode = Mode::Closing;
+        ctx.close(Some(ws::CloseReason { code, description: Some(reason.to_owned()) }));
+        ctx.run_later(CLOSE_PATIENCE, |_, ctx| ctx.stop());
+    }
+
+    fn write_later(&mut self, text: String, after: Duration, ctx: &mut SocketContext) {
+        let due = Instant::now() + after;
+        if self.waiting.is_empty() && after.is_zero() {
+            return ctx.text(text);
+        }
+        let due = self.waiting.back().map_or(due, |(last, _)| due.max(*last));
+        self.waiting.push_back((due, text));
+        ctx.run_later(due.saturating_duration_since(Instant::now()), Self::write_due);
+    }
+
+    fn write_due(&mut self, ctx: &mut SocketContext) {
+        let now = Instant::now();
+        while self.mode == Mode::Talking && self.waiting.front().is_some_and(|(due, _)| *due <= now) {
+            if let Some((_, text)) = self.waiting.pop_front() {
+                ctx.text(text);
+            }
+        }
+    }
+}
+
+impl Actor for Socket {
+    type Context = SocketContext;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX_LIMIT);
+        match &self.beginning {
+            Beginning::Accepted { connection, gateway_id } => {
+                let opened =
+                    Opened { connection: *connection, gateway_id: gateway_id.clone(), wire: ctx.address().into() };
+                if let Err(error) = self.ear.opened.tell(opened) {
+                    warn!(%error, "hub takes no connection");
+                    return self.close(ws::CloseCode::Again, "try again later", ctx);
+                }
+                ctx.run_interval(PING_PAUSE, |socket, ctx| {
+                    if socket.mode != Mode::Talking {
+                        return;
+                    }
+                    if socket.last_heard.elapsed() > PEER_PATIENCE {
+                        debug!("peer is silent");
+                        return ctx.stop();
+                    }
+                    ctx.ping(b"");
+                });
+            }
+            Beginning::Refused { code, reason } => {
+                let (code, reason) = (*code, reason.clone());
+                self.close(ws::CloseCode::from(code), &reason, ctx);
+            }
+        }
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        if let Beginning::Accepted { connection, gateway_id } = &self.beginning {
+            let closed = Closed { connection: *connection, gateway_id: gateway_id.clone() };
+            if let Err(error) = self.ear.closed.tell(closed) {
+                warn!(connection, %error, "hub does not learn of a closed connection");
+            }
+        }
+    }
+}
+
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
+    fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
+        self.last_heard = Instant::now();
+        match (self.mode, message) {
+            // Not even a close is answered; the stream ends when the peer gives up.
+            (Mode::Frozen, _) => {}
+            (_, Ok(ws::Message::Close(reason))) => {
+                if self.mode == Mode::Talking {
+                    ctx.close(reason);
+                }
+                ctx.stop();
+            }
+            (Mode::Closing, _) => {}
+            (Mode::Talking, Ok(message)) => match message {
+                ws::Message::Text(text) => self.heard(text.as_bytes(), ctx),
+                ws::Message::Binary(bytes) => self.heard(&bytes, ctx),
+                ws::Message::Continuation(item) => match item {
+                    // Lines are cut from bytes, so the borders of fragments do not matter.
+                    Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes) => {
+                        self.heard(&bytes, ctx);
+                    }
+                },
+                ws::Message::Ping(payload) => ctx.pong(&payload),
+                ws::Message::Pong(_) | ws::Message::Nop | ws::Message::Close(_) => {}
+            },
+            (Mode::Talking, Err(ws::ProtocolError::Overflow)) => {
+                self.close(ws::CloseCode::Size, "a message has at most 16 MiB", ctx);
+            }
+            (Mode::Talking, Err(error)) => {
+                debug!(%error, "peer broke the protocol");
+                self.close(ws::CloseCode::Protocol, "protocol error", ctx);
+            }
+        }
+    }
+}
+
+impl Handler<Command> for Socket {
+    type Result = ();
+
+    fn handle(&mut self, command: Command, ctx: &mut Self::Context) {
+        if self.mode != Mode::Talking && !matches!(command, Command::Cut) {
+            return;
+        }
+        match command {
+            Command::Write { text, after } => self.write_later(text, after, ctx),
+            Command::Close { code, reason } => self.close(ws::CloseCode::from(code), &reason, ctx),
+            Command::Cut => ctx.stop(),
+            Command::Freeze => self.mode = Mode::Frozen,
+        }
+    }
+}
+
+/// Cuts a stream of bytes into lines, wherever the borders of messages lie.
+#[derive(Default)]
+struct Lines {
+    partial: Vec<u8>,
+}
+
+/// A line went on beyond [`LINE_LIMIT`].
+#[derive(Debug, PartialEq)]
+struct TooLong;
+
+impl Lines {
+    /// The lines that `bytes` complete, without the blank ones.
+    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLong> {
+        let mut lines = Vec::new();
+        let mut parts = bytes.split(|byte| *byte == b'\n');
+        let mut part = parts.next().unwrap_or_default();
+        loop {
+            if self.partial.len() + part.len() > LINE_LIMIT {
+                return Err(TooLong);
+            }
+            self.partial.extend_from_slice(part);
+            let Some(next) = parts.next() else {
+                return Ok(lines);
+            };
+            let line = String::from_utf8_lossy(&self.partial);
+            if !line.trim().is_empty() {
+                lines.push(line.into_owned());
+            }
+            self.partial.clear();
+            part = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_found_wherever_messages_are_cut() {
+        let mut lines = Lines::default();
+        let whole = "{\"a\":\"é\"}\n\n {\"b\":2}\r\n{\"c\"";
+        let mut found = Vec::new();
+        for byte in whole.as_bytes() {
+            found.extend(lines.feed(&[*byte]).unwrap());
+        }
+        assert_eq!(found, ["{\"a\":\"é\"}", " {\"b\":2}\r"]);
+        assert_eq!(lines.feed(b":3}\n{}\n").unwrap(), ["{\"c\":3}", "{}"]);
+    }
+
+    #[test]
+    fn a_line_ends_at_eight_mebibytes() {
+        let mut lines = Lines::default();
+        assert_eq!(lines.feed(&vec![b'x'; LINE_LIMIT]), Ok(Vec::new()));
+        assert_eq!(lines.feed(b"x"), Err(TooLong));
+        assert_eq!(Lines::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,82 @@
+//! The server as a child of the tree: last to start, first to stop.
+//!
+//! Owns the running server; the socket that listens outlives it, so a restart refuses no connection. Told by nobody; its
+//! workers send for it. A restart loses open connections.
+
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
+use caduceus_actors::supervision::{ChildSpec, ExitReason, Lane, Life, Mailbox, Readiness, RestartPolicy};
+
+use super::{Bound, Handle};
+
+/// Longest time to be up; it is a matter of threads.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+/// What is under way gets 5 s; then the workers go.
+const GRACE: Duration = Duration::from_secs(7);
+
+/// Keeps the server.
+pub(crate) struct HttpActor {
+    bound: Bound,
+    life: Life,
+    handle: Option<Handle>,
+    stopping: bool,
+}
+
+impl HttpActor {
+    /// The server of `bound` as a child of its own thread, so that no other actor can hold it up.
+    pub(crate) fn child(bound: Bound, policy: RestartPolicy) -> ChildSpec {
+        let factory = move |birth: &caduceus_actors::supervision::Birth<Self>| Self {
+            bound: bound.clone(),
+            life: birth.life().clone(),
+            handle: None,
+            stopping: false,
+        };
+        ChildSpec::worker("http", &Mailbox::new(), factory)
+            .on(&Lane::new("http"))
+            .policy(policy)
+            .grace(GRACE)
+            .readiness(Readiness::Said { within: READY_WITHIN })
+    }
+
+    fn end(&mut self, reason: ExitReason, ctx: &mut Context<Self>) {
+        self.life.end_with(reason);
+        self.handle = None;
+        ctx.stop();
+    }
+}
+
+impl Actor for HttpActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        let running = match self.bound.run() {
+            Ok(running) => running,
+            Err(error) => return self.end(ExitReason::Error(error.to_string()), ctx),
+        };
+        self.handle = Some(running.handle());
+        ctx.spawn(running.ended().into_actor(self).map(|ended, actor, ctx| match ended {
+            Ok(()) if actor.stopping => {}
+            Ok(()) => actor.end(ExitReason::Error("the server ended by itself".to_owned()), ctx),
+            Err(error) => actor.end(ExitReason::Error(error.to_string()), ctx),
+        }));
+        self.life.ready();
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        let Some(handle) = self.handle.take() else { return Running::Stop };
+        self.stopping = true;
+        let stop = async move { handle.stop().await };
+        ctx.spawn(stop.into_actor(self).map(|(), _, ctx| ctx.stop()));
+        Running::Continue
+    }
+}
+
+impl Drop for HttpActor {
+    // One that fell over leaves no workers behind.
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.take() {
+            handle.kill();
+        }
+    }
+}

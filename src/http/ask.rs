@@ -1,0 +1,35 @@
+//! Asking an actor on behalf of a client. The only place in HTTP where a message is awaited.
+
+use std::time::Duration;
+
+use actix::Message;
+use caduceus_actors::supervision::Port;
+
+use super::error::ApiError;
+
+/// Longest wait for an answer from memory; a client's own patience is rarely above it.
+pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Asks with [`PATIENCE`].
+///
+/// # Errors
+/// [`ApiError::Ask`] when no answer came.
+pub(super) async fn ask<M>(port: &Port<M>, message: M) -> Result<M::Result, ApiError>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    ask_within(port, message, PATIENCE).await
+}
+
+/// Asks, for at most `patience`.
+///
+/// # Errors
+/// [`ApiError::Ask`] when no answer came.
+pub(super) async fn ask_within<M>(port: &Port<M>, message: M, patience: Duration) -> Result<M::Result, ApiError>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    Ok(port.ask(message, patience).await?)
+}

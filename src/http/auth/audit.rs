@@ -1,0 +1,120 @@
+//! The log of decisions on tokens, one JSON object a line.
+//!
+//! A thread of its own writes; whoever decides hands over and goes on, also when the disk is full or the thread behind.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use jiff::Timestamp;
+use serde::Serialize;
+use tracing::{error, warn};
+
+use super::{Asked, TokenPrincipal};
+use crate::http::error::ApiError;
+
+/// Entries that may wait to be written; beyond that they are dropped and the drop is logged.
+const WAITING: usize = 1_024;
+/// A file of this size is put aside, in bytes; one such is kept. It bounds what a flood of guesses can write.
+const LARGEST: u64 = 16 * 1024 * 1024;
+
+/// Where decisions go.
+pub(super) struct Audit(Option<SyncSender<Entry>>);
+
+/// One decision. It has no field that could hold a token.
+#[derive(Debug, Serialize)]
+pub(super) struct Entry {
+    ts: String,
+    event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    principal: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<&'static str>,
+    path: String,
+    ip: String,
+}
+
+impl Entry {
+    pub(super) fn of(asked: Asked<'_>, decision: &Result<TokenPrincipal, ApiError>) -> Self {
+        let (event, provider, principal, reason) = match decision {
+            Ok(known) => {
+                ("token_auth_success", Some(known.provider.to_owned()), Some(known.principal.clone()), None)
+            }
+            Err(ApiError::ProviderUnreachable(name)) => {
+                ("token_auth_failure", Some(name.clone()), None, Some("provider_unreachable"))
+            }
+            Err(ApiError::MissingScope(_)) => ("token_auth_failure", None, None, Some("missing_scope")),
+            Err(_) => ("token_auth_failure", None, None, Some("no_provider_recognises_token")),
+        };
+        let (path, ip) = (asked.path.to_owned(), asked.peer.to_string());
+        Self { ts: Timestamp::now().to_string(), event, provider, principal, reason, path, ip }
+    }
+}
+
+impl Audit {
+    /// Starts the writer. One that cannot be started is said so once; decisions go on without it.
+    pub(super) fn open(path: PathBuf) -> Self {
+        let (sender, receiver) = sync_channel(WAITING);
+        let started = thread::Builder::new().name("auth-log".into()).spawn(move || write_all(&path, &receiver));
+        match started {
+            Ok(_) => Self(Some(sender)),
+            Err(error) => {
+                error!(%error, "token decisions are not logged");
+                Self(None)
+            }
+        }
+    }
+
+    /// Hands an entry over, never waiting.
+    pub(super) fn note(&self, entry: Entry) {
+        let Some(sender) = &self.0 else { return };
+        if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = sender.try_send(entry) {
+            warn!(event = entry.event, path = entry.path, ip = entry.ip, "token decision not logged");
+        }
+    }
+}
+
+/// Ends when the seam is gone.
+fn write_all(path: &Path, entries: &Receiver<Entry>) {
+    let mut file = None;
+    let mut well = true;
+    for entry in entries {
+        let written = append(path, &mut file, &entry);
+        if let Err(error) = &written {
+            file = None;
+            // Once for each time that it goes wrong: the next entry tries again.
+            if well {
+                error!(path = %path.display(), %error, "token decisions cannot be logged");
+            }
+        }
+        well = written.is_ok();
+    }
+}
+
+fn append(path: &Path, file: &mut Option<File>, entry: &Entry) -> io::Result<()> {
+    if let Some(open) = file
+        && open.metadata()?.len() >= LARGEST
+    {
+        fs::rename(path, path.with_extension("log.1"))?;
+        *file = None;
+    }
+    let open = match file {
+        Some(open) => open,
+        None => file.insert(create(path)?),
+    };
+    let mut line = serde_json::to_vec(entry)?;
+    line.push(b'\n');
+    open.write_all(&line)
+}
+
+fn create(path: &Path) -> io::Result<File> {
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+    }
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+}

@@ -1,0 +1,278 @@
+//! The token seam: who may do what, decided in one place for every route that opts in.
+//!
+//! Providers are asked in order; the first to recognise a token wins. Every decision is written to the audit log, and
+//! nothing about the log can change one.
+
+mod audit;
+mod drain_secret;
+mod slow;
+#[cfg(test)]
+mod tests;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Payload, ServiceRequest, ServiceResponse, Service, Transform};
+use actix_web::http::header::AUTHORIZATION;
+use actix_web::middleware::{Next, from_fn};
+use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse};
+use caduceus_actors::settings::DrainAuth;
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+use tracing::{error, info, warn};
+
+use self::audit::{Audit, Entry};
+use self::drain_secret::DrainSecret;
+use self::slow::SlowDown;
+use super::Shared;
+use super::door;
+use super::error::ApiError;
+
+/// The scope of everything that changes how the gateway runs.
+pub(super) const DRAIN: &str = "drain";
+
+/// Longest wait for one provider; after that it is out of reach.
+const PROVIDER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who asks, as a provider knows them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TokenPrincipal {
+    /// Stands in the marker and in the logs.
+    pub(super) principal: String,
+    /// Who recognised them.
+    pub(super) provider: &'static str,
+    /// What they may do.
+    pub(super) scopes: Vec<String>,
+}
+
+/// What a provider says of a token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is good.
+    Recognised(TokenPrincipal),
+    /// Someone else's, or nobody's.
+    NotMine,
+    /// It may be good; this cannot be known now.
+    OutOfReach,
+}
+
+/// A provider broke in a way of its own; it is skipped.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(super) struct ProviderFailed(pub(super) String);
+
+/// Verifies bearer tokens of one kind.
+pub(super) trait TokenProvider: Send + Sync {
+    /// Stands in the logs.
+    fn name(&self) -> &'static str;
+
+    /// Says whose `token` is. It must take the same time for every wrong one.
+    fn verify<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>>;
+}
+
+/// Decides on tokens.
+pub(super) struct Seam {
+    providers: Vec<Box<dyn TokenProvider>>,
+    /// Who is on loopback without a token, where that is enough.
+    on_loopback: Option<TokenPrincipal>,
+    audit: Audit,
+    slow: Mutex<SlowDown>,
+}
+
+/// What a request brings to prove itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Credential<'a> {
+    /// No `Authorization`.
+    None,
+    /// Two of them, or one that is no bearer token.
+    Unreadable,
+    /// A token, known to nobody yet.
+    Bearer(&'a str),
+}
+
+/// A request, as far as the seam looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Asked<'a> {
+    pub(super) credential: Credential<'a>,
+    pub(super) path: &'a str,
+    pub(super) peer: IpAddr,
+    /// It comes from this machine itself.
+    pub(super) loopback: bool,
+    /// What the route requires, if anything beyond being known.
+    pub(super) scope: Option<&'static str>,
+}
+
+/// Makes a resource opt in: only a principal with `scope` passes, whatever the method.
+pub(super) fn scoped<S, B>(
+    scope: &'static str,
+) -> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    from_fn(move |request: ServiceRequest, next: Next<B>| async move {
+        match decide_on(request.request(), scope).await {
+            Ok(principal) => {
+                request.extensions_mut().insert(principal);
+                Ok(next.call(request).await?.map_into_boxed_body())
+            }
+            Err(error) => Ok(request.into_response(HttpResponse::from_error(error))),
+        }
+    })
+}
+
+async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPrincipal, ApiError> {
+    // Routes are made with the state; without it there is nobody to recognise a token.
+    let state = request.app_data::<Shared>().ok_or(ApiError::Unauthenticated)?;
+    state.seam.decide(Asked::by(request, Some(scope))).await
+}
+
+impl Seam {
+    /// The seam of one gateway. A weak secret is refused, and what it guards stays closed.
+    pub(super) fn new(drain: &DrainAuth, insecure_loopback: bool, home: &Path) -> Self {
+        let mut providers: Vec<Box<dyn TokenProvider>> = Vec::new();
+        let mut on_loopback = None;
+        match DrainSecret::load(drain) {
+            None if insecure_loopback => {
+                warn!("drain orders from loopback are taken without a token");
+                let scopes = vec![DRAIN.to_owned()];
+                on_loopback = Some(TokenPrincipal { principal: "dashboard".into(), provider: "loopback", scopes });
+            }
+            None => info!("no drain secret is set; drain orders over HTTP are refused"),
+            Some(Err(weakness)) => {
+                error!(reason = weakness.word(), %weakness, "drain secret refused; drain orders over HTTP are refused");
+            }
+            Some(Ok(secret)) => providers.push(Box::new(secret)),
+        }
+        Self { on_loopback, ..Self::with(providers, home) }
+    }
+
+    fn with(providers: Vec<Box<dyn TokenProvider>>, home: &Path) -> Self {
+        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"));
+        Self { providers, on_loopback: None, audit, slow: Mutex::default() }
+    }
+
+    /// Whether whoever asks may see everything: they are on this machine, or known.
+    ///
+    /// # Errors
+    /// A token that is not good is an error, never the same as none.
+    pub(super) async fn trusts(&self, request: &HttpRequest) -> Result<bool, ApiError> {
+        let asked = Asked::by(request, None);
+        if asked.loopback {
+            return Ok(true);
+        }
+        match asked.credential {
+            Credential::None => Ok(false),
+            Credential::Unreadable | Credential::Bearer(_) => self.decide(asked).await.map(|_| true),
+        }
+    }
+
+    /// Like [`Seam::trusts`], but strangers are refused.
+    ///
+    /// # Errors
+    /// [`ApiError`] for strangers and for tokens that are not good.
+    pub(super) async fn must_be_trusted(&self, request: &HttpRequest) -> Result<(), ApiError> {
+        let asked = Asked::by(request, None);
+        if !asked.loopback {
+            self.decide(asked).await?;
+        }
+        Ok(())
+    }
+
+    /// Decides, and writes the decision down.
+    ///
+    /// # Errors
+    /// [`ApiError`] that says why not.
+    pub(super) async fn decide(&self, asked: Asked<'_>) -> Result<TokenPrincipal, ApiError> {
+        let decision = self.recognise(asked).await.and_then(|principal| permitted(principal, asked.scope));
+        self.audit.note(Entry::of(asked, &decision));
+        match decision {
+            Ok(principal) => Ok(principal),
+            // What is told to wait is a guess; a known principal without the scope has nothing to guess.
+            Err(error @ ApiError::MissingScope(_)) => Err(error),
+            Err(error) => Err(self.slowed(asked.peer).map_or(error, ApiError::SlowDown)),
+        }
+    }
+
+    async fn recognise(&self, asked: Asked<'_>) -> Result<TokenPrincipal, ApiError> {
+        let token = match asked.credential {
+            Credential::Bearer(token) => token,
+            Credential::Unreadable => return Err(ApiError::Unauthenticated),
+            Credential::None => {
+                let known = self.on_loopback.clone().filter(|_| asked.loopback);
+                return known.ok_or(ApiError::Unauthenticated);
+            }
+        };
+        let mut out_of_reach = None;
+        for provider in &self.providers {
+            match tokio::time::timeout(PROVIDER_PATIENCE, provider.verify(token)).await {
+                Ok(Ok(Verdict::Recognised(principal))) => return Ok(principal),
+                Ok(Ok(Verdict::NotMine)) => {}
+                Ok(Ok(Verdict::OutOfReach)) | Err(_) => {
+                    out_of_reach.get_or_insert(provider.name());
+                }
+                Ok(Err(error)) => warn!(provider = provider.name(), %error, "token provider failed"),
+            }
+        }
+        Err(out_of_reach.map_or(ApiError::Unauthenticated, |name| ApiError::ProviderUnreachable(name.to_owned())))
+    }
+
+    /// How long `peer` has to wait after yet another failure, if it has had too many.
+    fn slowed(&self, peer: IpAddr) -> Option<Duration> {
+        // Every critical section leaves the table whole, so a poisoned lock is still a good one.
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, Instant::now())
+    }
+}
+
+fn permitted(principal: TokenPrincipal, scope: Option<&str>) -> Result<TokenPrincipal, ApiError> {
+    match scope {
+        Some(scope) if !principal.scopes.iter().any(|held| held == scope) => {
+            Err(ApiError::MissingScope(scope.to_owned()))
+        }
+        _ => Ok(principal),
+    }
+}
+
+impl<'a> Asked<'a> {
+    fn by(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
+        Self {
+            credential: Credential::of(request),
+            path: request.path(),
+            peer: peer(request),
+            loopback: door::is_loopback(request),
+            scope,
+        }
+    }
+}
+
+/// The address of whoever is at the other end of the connection.
+pub(super) fn peer(request: &HttpRequest) -> IpAddr {
+    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical())
+}
+
+impl<'a> Credential<'a> {
+    fn of(request: &'a HttpRequest) -> Self {
+        if !request.headers().contains_key(AUTHORIZATION) {
+            return Self::None;
+        }
+        let value = door::the_one(request.headers(), &AUTHORIZATION);
+        match value.and_then(|value| value.trim().split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+                Self::Bearer(token.trim())
+            }
+            _ => Self::Unreadable,
+        }
+    }
+}
+
+/// The principal that the seam let pass; only on routes that opted in.
+impl FromRequest for TokenPrincipal {
+    type Error = ApiError;
+    type Future = Ready<Result<Self, ApiError>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        ready(request.extensions().get::<Self>().cloned().ok_or(ApiError::Unauthenticated))
+    }
+}

@@ -1,0 +1,92 @@
+//! Who has failed too often. Pure: the time comes in.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+/// Failures a peer may have in a window before it is told to wait: room for a person who mistypes.
+const ALLOWED: u32 = 10;
+/// Length of a window.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Peers remembered; a scanner with more addresses gains nothing by the oldest being forgotten.
+const MOST_PEERS: usize = 1_024;
+
+/// Failures by peer.
+#[derive(Debug, Default)]
+pub(super) struct SlowDown(HashMap<IpAddr, Failures>);
+
+#[derive(Debug, Clone, Copy)]
+struct Failures {
+    since: Instant,
+    count: u32,
+}
+
+impl SlowDown {
+    /// Counts one more failure of `peer`; `Some` with the time left when it has had too many.
+    pub(super) fn failed(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
+        let peer = network(peer);
+        self.make_room(&peer, now);
+        let failures = self.0.entry(peer).or_insert(Failures { since: now, count: 0 });
+        let age = now.saturating_duration_since(failures.since);
+        if age >= WINDOW {
+            *failures = Failures { since: now, count: 0 };
+        }
+        failures.count = failures.count.saturating_add(1);
+        let left = WINDOW.saturating_sub(now.saturating_duration_since(failures.since));
+        (failures.count > ALLOWED).then_some(left)
+    }
+
+    fn make_room(&mut self, peer: &IpAddr, now: Instant) {
+        if self.0.len() < MOST_PEERS || self.0.contains_key(peer) {
+            return;
+        }
+        self.0.retain(|_, failures| now.saturating_duration_since(failures.since) < WINDOW);
+        if self.0.len() >= MOST_PEERS {
+            let oldest = self.0.iter().min_by_key(|(_, failures)| failures.since).map(|(peer, _)| *peer);
+            oldest.and_then(|oldest| self.0.remove(&oldest));
+        }
+    }
+}
+
+/// One customer of an IPv6 provider has a /64 of addresses.
+fn network(peer: IpAddr) -> IpAddr {
+    match peer {
+        IpAddr::V4(_) => peer,
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(slow: &mut SlowDown, peer: &str, now: Instant, times: u32) -> Option<Duration> {
+        (0..times).map(|_| slow.failed(peer.parse().unwrap(), now)).last().flatten()
+    }
+
+    #[test]
+    fn a_peer_is_told_to_wait_until_its_window_ends() {
+        let (mut slow, start) = (SlowDown::default(), Instant::now());
+        assert_eq!(fail(&mut slow, "10.0.0.1", start, ALLOWED), None);
+        assert_eq!(fail(&mut slow, "10.0.0.1", start + Duration::from_secs(20), 1), Some(Duration::from_secs(40)));
+        assert_eq!(fail(&mut slow, "10.0.0.2", start, 1), None);
+        assert_eq!(fail(&mut slow, "10.0.0.1", start + WINDOW, 1), None);
+    }
+
+    #[test]
+    fn addresses_of_one_network_count_together() {
+        let (mut slow, now) = (SlowDown::default(), Instant::now());
+        assert_eq!(fail(&mut slow, "2001:db8::1", now, ALLOWED), None);
+        assert!(fail(&mut slow, "2001:db8::ffff", now, 1).is_some());
+        assert_eq!(fail(&mut slow, "2001:db8:0:1::1", now, 1), None);
+    }
+
+    #[test]
+    fn no_number_of_peers_makes_the_table_grow() {
+        let (mut slow, now) = (SlowDown::default(), Instant::now());
+        for n in 0..5_000_u32 {
+            slow.failed(IpAddr::V4(n.into()), now);
+        }
+        assert!(slow.0.len() <= MOST_PEERS);
+    }
+}

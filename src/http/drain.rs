@@ -1,0 +1,232 @@
+//! Beginning, cancelling and watching a drain.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::turn::id::TurnId;
+use serde_json::{Value, json};
+use tracing::info;
+
+use super::ask::{PATIENCE, ask, ask_within};
+use super::auth::{self, TokenPrincipal};
+use super::body::{self, Fields};
+use super::error::ApiError;
+use super::{Shared, State};
+
+/// Longest a client may wait for the turns to end in one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
+const LONGEST_DEADLINE: Duration = Duration::from_secs(366 * 24 * 3600);
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(
+        web::resource("/api/gateway/drain")
+            .route(web::post().to(change))
+            .route(web::get().to(look))
+            .wrap(auth::scoped(auth::DRAIN)),
+    );
+}
+
+/// What a client wants, as parsed at the door.
+#[derive(Debug, PartialEq)]
+enum Order {
+    Begin {
+        profile: Option<ProfileName>,
+        suppress_notification: bool,
+        deadline: Option<Duration>,
+        turn: Option<TurnId>,
+    },
+    Cancel {
+        profile: Option<ProfileName>,
+    },
+}
+
+async fn change(
+    request: HttpRequest,
+    asker: TokenPrincipal,
+    state: Shared,
+    payload: Payload,
+) -> Result<web::Json<Value>, ApiError> {
+    let order = Order::parse(&body::read(payload).await?)?;
+    let principal = asker.principal;
+    let (Order::Begin { profile, .. } | Order::Cancel { profile }) = &order;
+    state.serves(profile.as_ref())?;
+    let peer = request.peer_addr().map(tracing::field::debug);
+    info!(principal, peer, order = ?order, "drain order");
+    Ok(web::Json(match order {
+        Order::Begin { profile, suppress_notification, deadline, turn } => {
+            let begin = BeginDrain { principal, profile, suppress_notification, deadline, turn };
+            let begun = ask(&state.ports.begin_drain, begin).await?;
+            let mut answer = json!({
+                "ok": true,
+                "action": "drain",
+                "requested_at": begun.requested_at,
+                "draining": true,
+                "suppress_notification": suppress_notification,
+                "active_agents": begun.active_agents,
+            });
+            if !begun.durable {
+                answer["durable"] = Value::Bool(false);
+            }
+            answer
+        }
+        Order::Cancel { profile } => {
+            let cancelled = ask(&state.ports.cancel_drain, CancelDrain { principal, profile }).await??;
+            json!({"ok": true, "action": "cancel", "was_draining": cancelled.was_draining})
+        }
+    }))
+}
+
+async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+    let Some(patience) = wait(request.query_string())? else {
+        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?, false)));
+    };
+    let asked = Instant::now();
+    let view = ask_within(&state.ports.await_drained, AwaitDrained { patience }, patience.saturating_add(PATIENCE)).await?;
+    Ok(HttpResponse::Ok().json(progress(&view, asked.elapsed() < patience)))
+}
+
+/// Without a drain a turn may start at any moment; so an idle gateway is not drained. `early`: the gate answered before the
+/// wait was over, which it does when no turn is left but perhaps the one that asked for the drain.
+fn progress(view: &DrainView, early: bool) -> Value {
+    json!({
+        "draining": view.draining,
+        "active_agents": view.active_agents,
+        "drained": view.draining && (early || view.active_agents == 0),
+        "oldest_turn_s": view.oldest_turn_ms.map(|age| Duration::from_millis(age).as_secs_f64()),
+    })
+}
+
+/// The wait that the query asks for.
+fn wait(query: &str) -> Result<Option<Duration>, ApiError> {
+    let bad = ApiError::BadRequest("wait must be a number of seconds");
+    let Ok(fields) = web::Query::<BTreeMap<String, String>>::from_query(query) else { return Err(bad) };
+    let Some(text) = fields.get("wait") else { return Ok(None) };
+    let length = text.trim().parse::<f64>().ok().filter(|length| *length >= 0.0).ok_or(bad)?;
+    Ok(Some(Duration::try_from_secs_f64(length).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)))
+}
+
+impl Order {
+    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+        let fields = Fields::parse(body)?;
+        let action = fields.text("action")?.unwrap_or("drain").trim().to_lowercase();
+        let profile = fields.text("profile")?.map(profile).transpose()?;
+        let suppress_notification = fields.flag("suppress_notification")?.unwrap_or(false);
+        let deadline = fields.seconds("deadline_s", LONGEST_DEADLINE)?;
+        let wrong = ApiError::WrongField { field: "turn_id", expected: "the name of a turn" };
+        let turn = fields.text("turn_id")?.map(|text| text.trim().parse()).transpose().map_err(|_| wrong)?;
+        match action.as_str() {
+            "drain" => Ok(Self::Begin { profile, suppress_notification, deadline, turn }),
+            "cancel" => Ok(Self::Cancel { profile }),
+            _ => Err(ApiError::UnknownAction),
+        }
+    }
+}
+
+/// What is no name at all is a profile that nobody serves.
+fn profile(text: &str) -> Result<ProfileName, ApiError> {
+    let name = ProfileName::parse(&text.trim().to_lowercase()).map_err(|_| ApiError::UnknownProfile)?;
+    if name.is_default() { Err(ApiError::ProfileIsGateway) } else { Ok(name) }
+}
+
+impl State {
+    fn serves(&self, profile: Option<&ProfileName>) -> Result<(), ApiError> {
+        let Some(profile) = profile else { return Ok(()) };
+        let served = self.feed.latest()?.snapshot.profiles.contains(profile);
+        if served { Ok(()) } else { Err(ApiError::UnknownProfile) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(body: &str) -> String {
+        format!("{:?}", Order::parse(body.as_bytes()).unwrap_err())
+    }
+
+    #[test]
+    fn saying_nothing_begins_a_drain() {
+        let plain = Order::Begin { profile: None, suppress_notification: false, deadline: None, turn: None };
+        for body in ["", " \n", "{}", r#"{"action":" DRAIN "}"#, r#"{"force":true}"#] {
+            assert_eq!(Order::parse(body.as_bytes()).unwrap(), plain, "{body}");
+        }
+    }
+
+    #[test]
+    fn every_field_reaches_the_order() {
+        let turn = TurnId::fresh();
+        let body = format!(
+            r#"{{"action":"drain","profile":" Work ","suppress_notification":true,"deadline_s":1.5,"turn_id":"{turn}"}}"#
+        );
+        let expected = Order::Begin {
+            profile: Some(ProfileName::parse("work").unwrap()),
+            suppress_notification: true,
+            deadline: Some(Duration::from_millis(1500)),
+            turn: Some(turn),
+        };
+        assert_eq!(Order::parse(body.as_bytes()).unwrap(), expected);
+        assert_eq!(Order::parse(br#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
+    }
+
+    #[test]
+    fn a_garbled_order_stops_nothing() {
+        let cases = [
+            ("{", "InvalidJson"),
+            ("[]", "NotAnObject"),
+            ("null", "NotAnObject"),
+            ("\"drain\"", "NotAnObject"),
+            (r#"{"action":"stop"}"#, "UnknownAction"),
+            (r#"{"action":""}"#, "UnknownAction"),
+            (r#"{"action":1}"#, "action"),
+            (r#"{"action":null}"#, "action"),
+            (r#"{"suppress_notification":"false"}"#, "suppress_notification"),
+            (r#"{"profile":null}"#, "profile"),
+            (r#"{"profile":["work"]}"#, "profile"),
+            (r#"{"profile":"../x"}"#, "UnknownProfile"),
+            (r#"{"profile":"Default"}"#, "ProfileIsGateway"),
+            (r#"{"action":"cancel","profile":"default"}"#, "ProfileIsGateway"),
+            (r#"{"deadline_s":"60"}"#, "deadline_s"),
+            (r#"{"deadline_s":0}"#, "deadline_s"),
+            (r#"{"deadline_s":-1}"#, "deadline_s"),
+            (r#"{"deadline_s":1e300}"#, "deadline_s"),
+            (r#"{"turn_id":"x"}"#, "turn_id"),
+        ];
+        for (body, why) in cases {
+            assert!(refused(body).contains(why), "{body}: {}", refused(body));
+        }
+        let deep = format!("{}{}", r#"{"a":"#.repeat(4_000), "}".repeat(4_000));
+        assert!(refused(&deep).contains("InvalidJson"));
+    }
+
+    #[test]
+    fn a_wait_is_bounded_and_a_bad_one_refused() {
+        assert_eq!(wait("").unwrap(), None);
+        assert_eq!(wait("wait=0.5").unwrap(), Some(Duration::from_millis(500)));
+        assert_eq!(wait("wait=0").unwrap(), Some(Duration::ZERO));
+        assert_eq!(wait("wait=1e9").unwrap(), Some(LONGEST_WAIT));
+        assert_eq!(wait("wait=inf").unwrap(), Some(LONGEST_WAIT));
+        for query in ["wait=", "wait=soon", "wait=-1", "wait=NaN"] {
+            assert!(wait(query).is_err(), "{query}");
+        }
+    }
+
+    #[test]
+    fn an_idle_gateway_that_takes_turns_is_not_drained() {
+        let idle = DrainView::default();
+        assert_eq!(progress(&idle, true)["drained"], false);
+        assert_eq!(progress(&DrainView { draining: true, ..idle }, false)["drained"], true);
+    }
+
+    #[test]
+    fn the_turn_that_asked_for_the_drain_is_not_waited_for() {
+        let asker_left = DrainView { draining: true, active_agents: 1, ..DrainView::default() };
+        assert_eq!(progress(&asker_left, true)["drained"], true);
+        assert_eq!(progress(&asker_left, false)["drained"], false);
+    }
+}

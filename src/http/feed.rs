@@ -1,0 +1,201 @@
+//! The last status, rendered once for each change and shared by all who ask.
+//!
+//! Owns a subscription at the keeper of the status. A keeper that was restarted has forgotten us; so it is also asked once a
+//! second, and an answer that we were not told of means that the subscription is lost and is made anew.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext, Context, Handler, Message};
+use bytes::Bytes;
+use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::supervision::{AskError, Port};
+use serde::Serialize;
+use tokio::sync::watch;
+use tracing::{debug, warn};
+
+use super::Ports;
+use super::ask::PATIENCE;
+use super::error::ApiError;
+use super::status::OpenStatus;
+
+/// How often the keeper is asked whether it is there.
+const POLL: Duration = Duration::from_secs(1);
+/// Pause after a keeper that was not there; its supervisor restarts it within milliseconds or after a backoff.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The last status. Empty until [`Feed::keep`] runs.
+#[derive(Debug)]
+pub(super) struct Feed(watch::Sender<News>);
+
+/// What is known of the status.
+#[derive(Debug, Clone)]
+pub(super) enum News {
+    /// This is it.
+    Live(Arc<Rendered>),
+    /// Its keeper does not answer; what was known is no longer true.
+    Lost(AskError),
+    /// The server stops.
+    Closing,
+}
+
+/// A status and its text, made when first asked for.
+#[derive(Debug)]
+pub(super) struct Rendered {
+    pub(super) snapshot: Arc<Snapshot>,
+    full: OnceLock<Bytes>,
+    open: OnceLock<Bytes>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        Self(watch::Sender::new(News::Lost(AskError::Closed)))
+    }
+}
+
+impl Feed {
+    /// The status as last told.
+    ///
+    /// # Errors
+    /// [`ApiError::Ask`] while its keeper does not answer.
+    pub(super) fn latest(&self) -> Result<Arc<Rendered>, ApiError> {
+        match &*self.0.borrow() {
+            News::Live(rendered) => Ok(Arc::clone(rendered)),
+            News::Lost(cause) => Err((*cause).into()),
+            News::Closing => Err(AskError::Closed.into()),
+        }
+    }
+
+    /// Everything from now on, the present first.
+    pub(super) fn watch(&self) -> watch::Receiver<News> {
+        let mut receiver = self.0.subscribe();
+        receiver.mark_changed();
+        receiver
+    }
+
+    /// The server stops: those who watch are told.
+    pub(super) fn close(&self) {
+        self.0.send_replace(News::Closing);
+    }
+
+    /// Keeps the status fresh until [`Feed::close`].
+    pub(super) async fn keep(self: Arc<Self>, ports: Ports) {
+        while !self.is_closing() {
+            let listener = Listener(Arc::clone(&self)).start();
+            let subscribe = Subscribe { to: Port::from(listener.clone()) };
+            let cause = match ports.subscribe.ask(subscribe, PATIENCE).await {
+                Ok(first) => {
+                    self.publish(first);
+                    self.until_lost(&ports.snapshot).await
+                }
+                Err(cause) => Some(cause),
+            };
+            if let Err(error) = Port::<Leave>::from(listener).tell(Leave) {
+                debug!(%error, "status listener already gone");
+            }
+            if let Some(cause) = cause {
+                self.lost(cause);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+
+    /// Polls until the subscription is known to be lost; `Some` when the keeper does not answer at all.
+    async fn until_lost(&self, keeper: &Port<GetSnapshot>) -> Option<AskError> {
+        loop {
+            let mut closing = self.0.subscribe();
+            let closed = closing.wait_for(|news| matches!(news, News::Closing));
+            if tokio::time::timeout(POLL, closed).await.is_ok() {
+                return None;
+            }
+            match keeper.ask(GetSnapshot, PATIENCE).await {
+                Ok(answer) if self.knows(&answer) => {}
+                Ok(_) => return None,
+                Err(cause) => return Some(cause),
+            }
+        }
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let rendered = Rendered { snapshot, full: OnceLock::new(), open: OnceLock::new() };
+        self.unless_closing(News::Live(Arc::new(rendered)));
+    }
+
+    fn lost(&self, cause: AskError) {
+        if matches!(&*self.0.borrow(), News::Live(_)) {
+            warn!(%cause, "status lost");
+        }
+        self.unless_closing(News::Lost(cause));
+    }
+
+    fn unless_closing(&self, news: News) {
+        self.0.send_if_modified(|present| {
+            let open = !matches!(present, News::Closing);
+            if open {
+                *present = news;
+            }
+            open
+        });
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(&*self.0.borrow(), News::Closing)
+    }
+
+    fn knows(&self, snapshot: &Arc<Snapshot>) -> bool {
+        matches!(&*self.0.borrow(), News::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
+    }
+}
+
+impl Rendered {
+    /// All of it, as JSON.
+    ///
+    /// # Errors
+    /// [`ApiError::Unanswerable`] for a status that is no JSON, a bug.
+    pub(super) fn full(&self) -> Result<Bytes, ApiError> {
+        render(&self.full, &*self.snapshot)
+    }
+
+    /// What strangers may see of it, as JSON.
+    ///
+    /// # Errors
+    /// See [`Rendered::full`].
+    pub(super) fn open(&self) -> Result<Bytes, ApiError> {
+        render(&self.open, &OpenStatus::of(&self.snapshot))
+    }
+}
+
+fn render(place: &OnceLock<Bytes>, value: &impl Serialize) -> Result<Bytes, ApiError> {
+    if let Some(text) = place.get() {
+        return Ok(text.clone());
+    }
+    let text = serde_json::to_vec(value).map_err(|error| ApiError::Unanswerable(error.into()))?;
+    Ok(place.get_or_init(|| text.into()).clone())
+}
+
+/// One subscription.
+struct Listener(Arc<Feed>);
+
+/// Ends a subscription.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+struct Leave;
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<SnapshotChanged> for Listener {
+    type Result = ();
+    fn handle(&mut self, SnapshotChanged(snapshot): SnapshotChanged, _: &mut Self::Context) {
+        self.0.publish(snapshot);
+    }
+}
+
+impl Handler<Leave> for Listener {
+    type Result = ();
+    fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}

@@ -1,0 +1,27 @@
+//! Whether the process lives, and whether it would take a turn.
+
+use actix_web::web::{self, Json, ServiceConfig};
+use caduceus_actors::status::messages::GetSnapshot;
+use serde_json::{Value, json};
+
+use super::Shared;
+use super::ask::ask;
+use super::error::ApiError;
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config
+        .service(web::resource("/healthz").route(web::get().to(healthz)).route(web::head().to(healthz)))
+        .service(web::resource("/readyz").route(web::get().to(readyz)).route(web::head().to(readyz)));
+}
+
+async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {
+    if (state.healthy.0)() { Ok(Json(json!({"ok": true}))) } else { Err(ApiError::Unhealthy) }
+}
+
+/// Asks instead of looking at the copy: a probe is rare, and right after a drain it must not hear the status before.
+async fn readyz(state: Shared) -> Result<Json<Value>, ApiError> {
+    match &ask(&state.ports.snapshot, GetSnapshot).await?.not_ready {
+        None => Ok(Json(json!({"ready": true}))),
+        Some(reason) => Err(ApiError::NotReady(reason.clone())),
+    }
+}

@@ -1,0 +1,197 @@
+//! The status as numbers for Prometheus.
+//!
+//! No label comes from outside: profiles, chats and whatever the wire names are counted, never named.
+
+use std::fmt::Debug;
+
+use actix_web::http::header::CONTENT_TYPE;
+use actix_web::web::{self, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use caduceus_actors::relay::messages::LinkView;
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::supervision::TreeNode;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+use serde::Serialize;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use super::Shared;
+use super::error::ApiError;
+
+/// The format that `prometheus-client` writes.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The actors that are named; a profile's or a turn's is counted under its supervisor.
+const ACTORS: [&str; 9] = ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "relays", "http"];
+
+/// The kinds of frame that are named, see the wire's contract.
+const FRAMES: [&str; 13] = [
+    "hello",
+    "descriptor",
+    "inbound",
+    "inbound_ack",
+    "outbound",
+    "outbound_result",
+    "interrupt",
+    "interrupt_inbound",
+    "passthrough_forward",
+    "going_idle",
+    "going_idle_ack",
+    "ping",
+    "pong",
+];
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/metrics").route(web::get().to(metrics)));
+}
+
+async fn metrics(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+    state.seam.must_be_trusted(&request).await?;
+    let text = render(&state.feed.latest()?.snapshot).map_err(|error| ApiError::Unanswerable(error.into()))?;
+    Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
+}
+
+fn render(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+    let mut sheet = Sheet(Registry::with_prefix("caduceus"));
+    gateway(&mut sheet, snapshot);
+    turns(&mut sheet, snapshot);
+    relay(&mut sheet, &snapshot.relay);
+    keepers(&mut sheet, snapshot);
+    actors(&mut sheet, &snapshot.actors);
+    let mut text = String::new();
+    encode(&mut text, &sheet.0)?;
+    Ok(text)
+}
+
+fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
+    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.not_ready.is_none()));
+    sheet.gauge("draining", "1 while the whole gateway is drained or stopping", u64::from(snapshot.drain.draining));
+    let age = snapshot.drain.age_ms.unwrap_or_default();
+    sheet.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
+    sheet.gauge("drained_profiles", "Profiles drained by themselves", count(snapshot.drain.profiles.len()));
+    sheet.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
+    let process = snapshot.process;
+    sheet.seconds("process_uptime_seconds", "Time since the process started", process.uptime_ms);
+    if let Some(bytes) = process.resident_bytes {
+        sheet.gauge("process_resident_memory_bytes", "Resident memory", bytes);
+    }
+    if let Some(open) = process.open_fds {
+        sheet.gauge("process_open_fds", "Open descriptors", count(open));
+    }
+}
+
+fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
+    let view = &snapshot.turns;
+    sheet.gauge("turns_in_flight", "Turns in flight", count(snapshot.active_agents));
+    let oldest = snapshot.drain.oldest_turn_ms.unwrap_or_default();
+    sheet.seconds("oldest_turn_seconds", "Age of the oldest turn in flight; 0 without one", oldest);
+    sheet.gauge("sessions_active", "Sessions with work queued or running", count(view.sessions));
+    sheet.gauge("events_queued", "Events that wait for their turn", count(view.queued));
+    sheet.gauge("events_held", "Events held until a drain ends", count(view.held));
+    sheet.counter("events_refused", "Events refused", view.refused);
+    sheet.counter("events_duplicate", "Events seen before", view.duplicates);
+    let ended = [("done", view.done), ("failed", view.failed), ("stopped", view.stopped)];
+    sheet.counters("turns_ended", "Turns ended", "outcome", ended.map(|(word, n)| (word.to_owned(), n)));
+}
+
+fn relay(sheet: &mut Sheet, links: &[LinkView]) {
+    sheet.gauges("relay_links", "Links by state", "state", links.iter().map(|link| (word(link.state), 1)));
+    let frames = links.iter().flat_map(|link| &link.frames).map(|(kind, n)| (known(kind, &FRAMES), *n));
+    sheet.counters("relay_frames", "Frames by kind", "kind", frames);
+    sheet.counter("relay_lines_skipped", "Lines that were not frames", links.iter().map(|link| link.skipped).sum());
+    let waiting = links.iter().map(|link| count(link.waiting)).sum();
+    sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
+    let silence = links.iter().filter_map(|link| link.last_inbound_age_ms).max().unwrap_or_default();
+    sheet.seconds("relay_silence_seconds", "Age of the last frame on the most silent link", silence);
+}
+
+fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
+    let grants = snapshot.honcho.iter().map(|grant| (word(grant.state), 1));
+    sheet.gauges("honcho_grants", "Grants by state", "state", grants);
+    let exchanges = snapshot.honcho.iter().map(|grant| grant.exchanges).sum();
+    sheet.counter("honcho_exchanges", "Tokens exchanged", exchanges);
+    let ledger = &snapshot.ledger;
+    let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
+    sheet.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
+    let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
+    sheet.gauges("ledger_outbound", "Outbound obligations by state", "state", outbound);
+    sheet.counter("ledger_written", "Events and obligations written", ledger.written);
+    sheet.gauge("ledger_writable", "1 while the ledger takes writes", u64::from(ledger.trouble.is_none()));
+}
+
+fn actors(sheet: &mut Sheet, root: &TreeNode) {
+    let nodes = || root.walk().filter(|node| !node.path.is_empty());
+    let top = |node: &TreeNode| known(node.path.split('/').next().unwrap_or_default(), &ACTORS);
+    sheet.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
+    let restarts = nodes().map(|node| (top(node), node.restarts_total));
+    sheet.counters("actor_restarts", "Restarts", "actor", restarts);
+    let waiting = nodes().map(|node| (top(node), count(node.queue_depth)));
+    sheet.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
+    let refused = nodes().map(|node| (top(node), node.refused));
+    sheet.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
+}
+
+/// What one scrape answers.
+struct Sheet(Registry);
+
+type Label = [(&'static str, String); 1];
+
+impl Sheet {
+    fn gauge(&mut self, name: &str, help: &str, value: u64) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(signed(value));
+        self.0.register(name, help, gauge);
+    }
+
+    fn seconds(&mut self, name: &str, help: &str, millis: u64) {
+        let gauge = Gauge::<f64, AtomicU64>::default();
+        gauge.set(Duration::from_millis(millis).as_secs_f64());
+        self.0.register(name, help, gauge);
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) {
+        let counter = Counter::<u64>::default();
+        counter.inc_by(value);
+        self.0.register(name, help, counter);
+    }
+
+    /// Values with the same word are added up.
+    fn gauges(&mut self, name: &str, help: &str, label: &'static str, values: impl IntoIterator<Item = (String, u64)>) {
+        let family = Family::<Label, Gauge>::default();
+        for (word, value) in values {
+            family.get_or_create(&[(label, word)]).inc_by(signed(value));
+        }
+        self.0.register(name, help, family);
+    }
+
+    /// See [`Sheet::gauges`].
+    fn counters(&mut self, name: &str, help: &str, label: &'static str, values: impl IntoIterator<Item = (String, u64)>) {
+        let family = Family::<Label, Counter>::default();
+        for (word, value) in values {
+            family.get_or_create(&[(label, word)]).inc_by(value);
+        }
+        self.0.register(name, help, family);
+    }
+}
+
+fn known(word: &str, words: &[&'static str]) -> String {
+    words.iter().find(|known| **known == word).copied().unwrap_or("other").to_owned()
+}
+
+/// The word of a state, as the status has it.
+fn word(state: impl Serialize + Debug) -> String {
+    let text = serde_json::to_value(&state).ok().and_then(|value| value.as_str().map(str::to_owned));
+    text.unwrap_or_else(|| format!("{state:?}"))
+}
+
+fn count(n: usize) -> u64 {
+    u64::try_from(n).unwrap_or(u64::MAX)
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}

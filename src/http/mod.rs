@@ -1,0 +1,263 @@
+//! The HTTP layer: parses at the door, sends typed messages, maps errors by one table.
+//!
+//! Owns sockets and a rendered copy of the last status; no state of the domain. A restart loses open connections,
+//! which clients make anew.
+
+mod actor;
+mod actors;
+mod ask;
+mod auth;
+mod body;
+mod door;
+mod drain;
+mod error;
+mod feed;
+mod health;
+mod metrics;
+mod page;
+mod status;
+#[cfg(test)]
+mod tests;
+mod turns;
+mod viewers;
+mod ws;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::{Server, ServerHandle};
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use caduceus_actors::dispatch::messages::StopTurnById;
+use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
+use caduceus_actors::settings::DrainAuth;
+use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
+use caduceus_actors::supervision::{InjectFault, Operate, Port};
+
+pub(crate) use actor::HttpActor;
+use auth::Seam;
+use door::Names;
+use error::ApiError;
+use feed::Feed;
+use page::Page;
+use viewers::Viewers;
+
+/// Threads that serve; the control plane is not where the work is.
+const WORKERS: usize = 2;
+/// Longest wait for the head of a request.
+const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
+/// Idle connections are kept this long: above the interval of most probes and scrapers.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// Connections a worker accepts at once; beyond that they wait in the backlog.
+const MAX_CONNECTIONS: usize = 2_048;
+/// What is under way at a stop gets this long.
+const STOP_GRACE_S: u64 = 5;
+
+/// What HTTP can do, as a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Ports {
+    /// The status as last built.
+    pub(crate) snapshot: Port<GetSnapshot>,
+    /// Every status from now on.
+    pub(crate) subscribe: Port<Subscribe>,
+    /// How the gate is.
+    pub(crate) drain: Port<GetDrain>,
+    /// Begins a drain.
+    pub(crate) begin_drain: Port<BeginDrain>,
+    /// Ends a drain.
+    pub(crate) cancel_drain: Port<CancelDrain>,
+    /// Waits for the turns to end.
+    pub(crate) await_drained: Port<AwaitDrained>,
+    /// Restarts an actor, or forgets its restarts.
+    pub(crate) operate: Port<Operate>,
+    /// Breaks an actor on purpose.
+    pub(crate) inject_fault: Port<InjectFault>,
+    /// Stops one turn.
+    pub(crate) stop_turn: Port<StopTurnById>,
+}
+
+/// How HTTP is to be served.
+#[derive(Debug)]
+pub(crate) struct HttpOptions {
+    /// Where to listen; port 0 takes a free one.
+    pub(crate) bind: SocketAddr,
+    /// Other names that clients may call us by, `host` or `host:port`.
+    pub(crate) names: Vec<String>,
+    /// Who may drain.
+    pub(crate) drain_auth: DrainAuth,
+    /// Without a configured secret, whoever is on loopback may drain. For local trials.
+    pub(crate) insecure_loopback_drain: bool,
+    /// Whether actors may be broken on purpose, from loopback.
+    pub(crate) allow_faults: bool,
+    /// The gateway's home; decisions on tokens are written to `logs/` in it.
+    pub(crate) home: PathBuf,
+    /// Whether the threads turn.
+    pub(crate) healthy: Healthy,
+}
+
+/// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
+#[derive(Clone)]
+pub(crate) struct Healthy(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
+
+/// Why nothing listens.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address}")]
+pub(crate) struct BindError {
+    /// Which address; another may be free.
+    pub(crate) address: SocketAddr,
+    source: io::Error,
+}
+
+/// A socket that listens; nothing is answered yet. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Bound {
+    address: SocketAddr,
+    shared: Shared,
+    start: Arc<dyn Fn() -> io::Result<Server> + Send + Sync>,
+}
+
+/// A server at work.
+pub(crate) struct Running {
+    server: Server,
+    handle: Handle,
+}
+
+/// Stops a server. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    server: ServerHandle,
+    feed: Arc<Feed>,
+}
+
+/// What every worker shares.
+type Shared = web::Data<State>;
+
+struct State {
+    ports: Ports,
+    feed: Arc<Feed>,
+    seam: Arc<Seam>,
+    names: Names,
+    page: Page,
+    viewers: Viewers,
+    healthy: Healthy,
+    allow_faults: bool,
+}
+
+/// Binds; the server answers once [`Bound::run`] was called.
+///
+/// # Errors
+/// [`BindError`] when the address is taken or not ours.
+pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
+    let asked = options.bind;
+    let failed = |source| BindError { address: asked, source };
+    let listener = std::net::TcpListener::bind(asked).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    let shared = web::Data::new(State {
+        ports,
+        feed: Arc::default(),
+        seam: Arc::new(Seam::new(&options.drain_auth, options.insecure_loopback_drain, &options.home)),
+        names: Names::new(address, options.names),
+        page: Page::new(options.allow_faults),
+        viewers: Viewers::default(),
+        healthy: options.healthy,
+        allow_faults: options.allow_faults,
+    });
+    let state = shared.clone();
+    let app = move || {
+        App::new()
+            .app_data(state.clone())
+            .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
+            .wrap(from_fn(door::pass))
+            .configure(|config| routes(config, &state))
+            .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
+    };
+    let start = move || {
+        let server = HttpServer::new(app.clone())
+            .workers(WORKERS)
+            .disable_signals()
+            .client_request_timeout(HEAD_TIMEOUT)
+            .keep_alive(KEEP_ALIVE)
+            .max_connections(MAX_CONNECTIONS)
+            .shutdown_timeout(STOP_GRACE_S)
+            .on_connect(door::note_local_address)
+            .listen(listener.try_clone()?)?;
+        Ok(server.run())
+    };
+    Ok(Bound { address, shared, start: Arc::new(start) })
+}
+
+fn routes(config: &mut web::ServiceConfig, state: &State) {
+    config
+        .configure(page::routes)
+        .configure(health::routes)
+        .configure(status::routes)
+        .configure(ws::routes)
+        .configure(|config| actors::routes(config, state.allow_faults))
+        .configure(drain::routes)
+        .configure(turns::routes)
+        .configure(metrics::routes);
+}
+
+impl Bound {
+    /// Where it listens, with the port it got.
+    #[must_use]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Begins to answer. Called on an arbiter, which from then on keeps the copy of the status fresh.
+    ///
+    /// # Errors
+    /// What the system said when there was no descriptor left for it.
+    pub(crate) fn run(&self) -> io::Result<Running> {
+        let feed = Arc::clone(&self.shared.feed);
+        let server = (self.start)()?;
+        actix::spawn(Arc::clone(&feed).keep(self.shared.ports.clone()));
+        Ok(Running { handle: Handle { server: server.handle(), feed }, server })
+    }
+}
+
+impl Running {
+    /// The way to stop it.
+    #[must_use]
+    pub(crate) fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Serves until stopped.
+    ///
+    /// # Errors
+    /// What the system said when the listener broke.
+    pub(crate) async fn ended(self) -> io::Result<()> {
+        let ended = self.server.await;
+        self.handle.feed.close();
+        ended
+    }
+}
+
+impl Handle {
+    /// Accepts nothing more, says goodbye to those who watch, and gives what is under way 5 s.
+    pub(crate) async fn stop(&self) {
+        self.feed.close();
+        self.server.stop(true).await;
+    }
+}
+
+impl Handle {
+    /// Ends it here and now, without waiting for anyone.
+    pub(crate) fn kill(&self) {
+        self.feed.close();
+        // The order is given by the call; the future only waits for it.
+        drop(self.server.stop(false));
+    }
+}
+
+impl fmt::Debug for Healthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Healthy")
+    }
+}

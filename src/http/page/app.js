@@ -1,0 +1,267 @@
+
+"use strict";
+(() => {
+  const byId = (id) => document.getElementById(id);
+  const faults = document.documentElement.dataset.faults === "yes";
+  const REDIAL_FLOOR_MS = 400, REDIAL_CEILING_MS = 5000, MINUTE_MS = 60000;
+  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, awaitsToken = false;
+
+  // --- small helpers -------------------------------------------------------------------------
+  const el = (tag, props, ...children) => {
+    const node = Object.assign(document.createElement(tag), props || {});
+    node.append(...children.filter((child) => child !== null && child !== undefined));
+    return node;
+  };
+  const text = (node, value) => { value = String(value); if (node.textContent !== value) node.textContent = value; };
+  const span = (ms) => {
+    const s = Math.max(0, ms) / 1000;
+    if (s < 1) return Math.round(s * 1000) + " ms";
+    if (s < 10) return s.toFixed(1) + " s";
+    if (s < 120) return Math.round(s) + " s";
+    if (s < 7200) return Math.round(s / 60) + " min";
+    if (s < 172800) return Math.round(s / 3600) + " h";
+    return Math.round(s / 86400) + " days";
+  };
+  const bytes = (n) => (n / 1048576).toFixed(1) + " MiB";
+  const TONES = {
+    running: "good", connected: "good", fresh: "good", ready: "good",
+    starting: "work", connecting: "work", handshaking: "work", refreshing: "work",
+    draining: "warn", backoff: "warn", stopping: "warn", waiting: "warn", degraded: "warn", uncertain: "warn",
+    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad",
+  };
+  const tone = (word) => TONES[word] || "quiet";
+  const state = (word) => {
+    const node = el("span", { className: "state" }, word.replaceAll("_", " "));
+    node.dataset.tone = tone(word);
+    return node;
+  };
+  // Ages tick between two snapshots: an element keeps what was said and when.
+  const ticking = new Set();
+  const age = (node, ms, direction = 1, suffix = "") => {
+    node.tick = () => text(node, ms === null || ms === undefined ? "–" : span(ms + direction * (Date.now() - heardAt)) + suffix);
+    ticking.add(node);
+    node.tick();
+    return node;
+  };
+  // Keyed rows stay where they are, so that the focus does too.
+  const keyed = (parent, items, key, make, fill) => {
+    const old = new Map([...parent.children].map((node) => [node.key, node]));
+    items.forEach((item, index) => {
+      let node = old.get(key(item));
+      if (!node) { node = make(item); node.key = key(item); }
+      old.delete(node.key);
+      if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] || null);
+      fill(node, item);
+    });
+    old.forEach((node) => node.remove());
+  };
+  const entries = (parent, list, nothing, make) =>
+    parent.replaceChildren(...(list.length ? list.map((item) => el("div", { className: "entry" }, ...make(item))) : [el("p", { className: "none" }, nothing)]));
+  const tags = (counts) => {
+    const shown = Object.entries(counts).filter(([, n]) => n > 0);
+    if (!shown.length) return el("p", { className: "quiet" }, "nothing yet");
+    return el("ul", { className: "tags" }, ...shown.map(([word, n]) => el("li", null, el("span", null, word.replaceAll("_", " ") + " "), n.toLocaleString("en"))));
+  };
+  const trouble = (sentence) => sentence ? el("p", { className: "trouble" }, sentence) : null;
+
+  // --- orders --------------------------------------------------------------------------------
+  const order = async (path, body, done) => {
+    const headers = { "content-type": "application/json" };
+    const token = byId("token").value.trim();
+    if (token) headers.authorization = "Bearer " + token;
+    try {
+      const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
+      const said = await answer.json();
+      if (answer.ok) return text(byId("said"), done(said));
+      text(byId("said"), answer.status === 401 ? "The gateway wants a token for this." : said.detail);
+      if (answer.status === 401) byId("token").focus();
+    } catch {
+      text(byId("said"), "The gateway did not answer.");
+    }
+  };
+  byId("drain-begin").addEventListener("click", () => order("/api/gateway/drain", { action: "drain" },
+    (said) => "Drain begun; " + said.active_agents + " turns in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
+  byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
+    (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
+  byId("drain-form").addEventListener("submit", (event) => { event.preventDefault(); if (awaitsToken) dial(); });
+  byId("token").addEventListener("change", () => { if (awaitsToken) dial(); });
+
+  // --- the parts of the page -----------------------------------------------------------------
+  const showHead = () => {
+    const chip = byId("state");
+    text(chip, status.gateway_state.replaceAll("_", " "));
+    chip.dataset.state = status.gateway_state;
+    chip.dataset.tone = tone(status.gateway_state);
+    text(byId("active"), status.active_agents);
+    text(byId("sessions"), status.active_sessions);
+    text(byId("queued"), status.turns.queued + status.turns.held);
+    document.title = (status.gateway_state === "running" ? "" : status.gateway_state + " · ") + "Caduceus";
+  };
+  const showDrain = () => {
+    const drain = status.drain, line = byId("drain-state");
+    ticking.delete(line);
+    if (drain.stopping) text(line, "The gateway is stopping.");
+    else if (drain.draining) age(line, drain.age_ms, 1, drain.principal ? " of draining, asked by " + drain.principal : " of draining");
+    else if (drain.profiles.length) text(line, "Drained alone: " + drain.profiles.join(", "));
+    else text(line, status.not_ready ? "Not taking turns: " + status.not_ready : "Taking turns.");
+    byId("drain-begin").disabled = drain.draining;
+    byId("drain-cancel").disabled = !drain.draining || drain.stopping;
+  };
+  const showTurns = () => {
+    const turns = status.drain.turns;
+    byId("turns-none").hidden = turns.length > 0;
+    keyed(byId("turns"), turns, (turn) => turn.turn_id,
+      (turn) => el("tr", null, el("td", { className: "mono", title: turn.turn_id }, turn.turn_id.slice(-8)), el("td", null, turn.profile),
+        el("td", { className: "clip wide mono", title: turn.session_key }, turn.session_key), el("td", { className: "num" })),
+      (row, turn) => age(row.lastChild, turn.age_ms));
+  };
+  const walk = (node, depth = 0) => [{ node, depth }, ...node.children.flatMap((child) => walk(child, depth + 1))];
+  const showTree = () => keyed(byId("tree"), walk(status.actors), ({ node }) => node.path,
+    ({ node, depth }) => {
+      const row = el("tr");
+      row.dataset.actor = node.path || node.id;
+      const name = el("td", { className: "name", title: node.path + " on " + node.lane }, node.id);
+      name.style.paddingLeft = depth * 1.1 + "rem";
+      const acts = el("td", { className: "acts" });
+      if (node.path) {
+        const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
+        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + " may start again."));
+        acts.append(reset);
+      }
+      if (faults && node.kind === "worker") {
+        const crash = el("button", { type: "button", className: "crash" }, "Crash");
+        crash.setAttribute("aria-label", "Crash " + node.path);
+        crash.addEventListener("click", () => order(actorPath(node.path, "fault"), {}, () => node.path + " was told to panic."));
+        acts.append(crash);
+      }
+      row.append(name, el("td"), el("td", { className: "num" }), el("td", { className: "num" }), el("td", { className: "num wide" }), el("td", { className: "wide quiet" }), acts);
+      return row;
+    },
+    (row, { node }) => {
+      const [, word, restarts, queue, beat, last, acts] = row.children;
+      if (row.dataset.state !== node.state) word.replaceChildren(state(node.state));
+      if (row.dataset.restarts !== undefined && Number(row.dataset.restarts) !== node.restarts_total) {
+        row.classList.remove("struck");
+        void row.offsetWidth;
+        row.classList.add("struck");
+      }
+      row.dataset.state = node.state;
+      row.dataset.restarts = node.restarts_total;
+      text(restarts, node.restarts_total);
+      text(queue, node.queue_depth);
+      age(beat, node.heartbeat_age_ms);
+      text(last, node.next_restart_in_ms !== null ? "restarts in " + span(node.next_restart_in_ms) : node.last_exit ? node.last_exit.word : "");
+      last.title = node.last_exit ? node.last_exit.text + " at " + node.last_exit.at : "";
+      const reset = acts.querySelector(".reset");
+      if (reset) reset.hidden = node.state !== "failed" && node.state !== "backoff";
+    });
+  const actorPath = (path, verb) => "/api/actors/" + path.split("/").map(encodeURIComponent).join("/") + "/" + verb;
+  const showRelay = () => entries(byId("relay"), status.relay, "No link.", (link) => [
+    el("div", { className: "top" }, el("b", null, link.link), state(link.state)),
+    el("p", { className: "quiet" }, "last frame ", age(el("span"), link.last_inbound_age_ms), ", last ack ", age(el("span"), link.last_ack_age_ms),
+      link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + link.skipped + " lines skipped" : ""),
+    tags(link.frames), trouble(link.last_error)]);
+  const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
+    el("p", { className: "quiet" }, "inbound"), tags(ledger.inbound),
+    el("p", { className: "quiet" }, "outbound"), tags(ledger.outbound), trouble(ledger.trouble)]);
+  const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
+    el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
+    el("p", { className: "quiet" }, profile.agent + " agent, " + profile.secrets + " secrets, " + profile.children_started + " children started"),
+    profile.missing.length ? el("p", { className: "trouble" }, "missing " + profile.missing.join(", ")) : null,
+    ...profile.troubles.map(trouble)]);
+  const showHoncho = () => entries(byId("honcho"), status.honcho.filter((grant) => grant.state !== "none"), "None.", (grant) => [
+    el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)),
+    el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
+      grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + grant.exchanges + " exchanges"),
+    trouble(grant.last_error)]);
+  const showProcess = () => {
+    const process = status.process;
+    byId("process").replaceChildren(
+      el("span", null, "version " + status.version), el("span", null, "pid " + process.pid),
+      el("span", null, "up ", age(el("span"), process.uptime_ms)),
+      ...(process.resident_bytes === null ? [] : [el("span", null, bytes(process.resident_bytes) + " resident")]),
+      ...(process.open_fds === null ? [] : [el("span", null, process.open_fds + " descriptors")]),
+      el("span", null, status.turns.done + " turns done, " + status.turns.failed + " failed, " + status.turns.stopped + " stopped, " + status.turns.refused + " refused"));
+  };
+
+  // --- the minute of latency -----------------------------------------------------------------
+  const SVG = "http://www.w3.org/2000/svg";
+  const stroke = (x1, y1, x2, y2, name) => {
+    const line = document.createElementNS(SVG, "line");
+    Object.entries({ x1, y1, x2, y2, class: name || "" }).forEach(([key, value]) => line.setAttribute(key, value));
+    return line;
+  };
+  const showGraph = () => {
+    const graph = byId("graph"), recent = status ? status.turns.recent_turns : [];
+    // The gateway's clock may differ from this machine's: its newest turn cannot lie in the future.
+    const now = Math.max(Date.now(), ...recent.map(([end]) => end));
+    const shown = recent.filter(([end]) => now - end <= MINUTE_MS);
+    const lengths = shown.map(([, ms]) => ms).sort((a, b) => a - b), most = Math.max(10, ...lengths);
+    const lines = [0, 45, 90].map((y) => stroke(0, 5 + y, 600, 5 + y));
+    // Lengths span decades: on a logarithmic scale the short ones stay visible.
+    const height = (ms) => 8 + 122 * Math.log1p(ms) / Math.log1p(most);
+    shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
+    graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
+    const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
+    const said = lengths.length ? lengths.length + " turns, half within " + at(0.5) + ", 95 % within " + at(0.95) : "no turns";
+    text(byId("latency-said"), said);
+    graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
+  };
+
+  // --- the link to the gateway ---------------------------------------------------------------
+  const show = () => {
+    ticking.clear();
+    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph].forEach((part) => part());
+  };
+  const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
+  const lost = (sentence) => {
+    document.body.classList.add("stale");
+    ["drain-begin", "drain-cancel"].forEach((id) => { byId(id).disabled = true; });
+    text(byId("state"), "unreachable");
+    byId("state").dataset.state = "unreachable";
+    byId("state").dataset.tone = tone("unreachable");
+    banner(sentence);
+  };
+  const dial = () => {
+    clearTimeout(timer);
+    awaitsToken = false;
+    if (socket) { socket.onclose = null; socket.close(); }
+    const mine = socket = new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/api/status/ws");
+    let heard = false;
+    mine.onopen = () => {
+      const token = byId("token").value.trim();
+      if (token) mine.send(token);
+      // Where no token is needed the status comes at once.
+      else setTimeout(() => { if (socket === mine && !heard) { awaitsToken = true; lost("This gateway shows its status to those with a token. Enter it below."); } }, 1500);
+    };
+    mine.onmessage = (event) => {
+      status = JSON.parse(event.data);
+      heard = true;
+      heardAt = Date.now();
+      redial = REDIAL_FLOOR_MS;
+      awaitsToken = false;
+      document.body.classList.remove("stale");
+      banner("");
+      show();
+    };
+    mine.onclose = (event) => {
+      if (socket !== mine) return;
+      socket = null;
+      if (event.code === 4401) {
+        awaitsToken = true;
+        return lost(byId("token").value ? "The gateway does not know this token." : "This gateway shows its status to those with a token. Enter it below.");
+      }
+      lost(heardAt ? "The connection to the gateway is lost; what you see is old. Trying again." : "The gateway does not answer. Trying again.");
+      timer = setTimeout(dial, redial * (0.5 + Math.random() / 2));
+      redial = Math.min(redial * 2, REDIAL_CEILING_MS);
+    };
+  };
+  setInterval(() => {
+    const live = !document.body.classList.contains("stale");
+    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + span(Date.now() - heardAt) + " ago");
+    if (!live) return;
+    ticking.forEach((node) => node.tick());
+    showGraph();
+  }, 1000);
+  dial();
+})();

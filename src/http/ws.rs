@@ -1,0 +1,187 @@
+//! The status, pushed: the present one, then every change. The only user of `actix-web-actors` on this side.
+//!
+//! One temporary actor for each client. A client that is not trusted by where it is or by its `Authorization` sends its token as the
+//! first message, as plain text; what else it says is not listened to.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix::fut::wrap_future;
+use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler};
+use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::{HttpRequest, HttpResponse};
+use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
+use futures_util::stream;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::{debug, warn};
+
+use super::Shared;
+use super::auth::{self, Asked, Credential};
+use super::door;
+use super::error::ApiError;
+use super::feed::{News, Rendered};
+use super::viewers::{Due, Pace};
+
+/// A client that is not known yet has this long to send its token.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a client's pace is looked at.
+const LOOK: Duration = Duration::from_secs(5);
+/// Largest message from a client, in bytes; a token is far shorter.
+const LARGEST: usize = 4 * 1024;
+/// Tells the page that it must ask for a token.
+const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
+
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/api/status/ws").route(web::get().to(watch)));
+}
+
+async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<HttpResponse, ApiError> {
+    let trusted = state.seam.trusts(&request).await?;
+    state.feed.latest()?;
+    let place = state.viewers.enter().ok_or(ApiError::TooManyViewers)?;
+    let viewer = Viewer {
+        standing: if trusted { Standing::Known } else { Standing::Awaited },
+        peer: auth::peer(&request),
+        loopback: door::is_loopback(&request),
+        pace: Pace::new(Instant::now()),
+        latest: None,
+        state,
+        _place: place,
+    };
+    let started = WsResponseBuilder::new(viewer, &request, payload).frame_size(LARGEST).start();
+    started.map_err(ApiError::NotAWebSocket)
+}
+
+/// One client.
+struct Viewer {
+    state: Shared,
+    standing: Standing,
+    peer: IpAddr,
+    loopback: bool,
+    pace: Pace,
+    latest: Option<Arc<Rendered>>,
+    _place: OwnedSemaphorePermit,
+}
+
+/// Whether the client may see anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// Its token is awaited.
+    Awaited,
+    /// Its token is looked at.
+    Examined,
+    /// It may.
+    Known,
+}
+
+type Wire = WebsocketContext<Viewer>;
+
+impl Actor for Viewer {
+    type Context = Wire;
+
+    fn started(&mut self, ctx: &mut Wire) {
+        if self.standing == Standing::Known {
+            self.admit(ctx);
+        } else {
+            ctx.run_later(TOKEN_PATIENCE, |viewer, ctx| {
+                if viewer.standing == Standing::Awaited {
+                    bid_farewell(ctx, UNAUTHENTICATED, "no token came");
+                }
+            });
+        }
+        ctx.run_interval(LOOK, |viewer, ctx| match viewer.pace.look(Instant::now()) {
+            Due::Nothing => {}
+            Due::Ping => ctx.ping(b""),
+            Due::Leave => ctx.stop(),
+        });
+    }
+}
+
+impl Viewer {
+    fn admit(&mut self, ctx: &mut Wire) {
+        self.standing = Standing::Known;
+        let news = self.state.feed.watch();
+        ctx.add_stream(stream::unfold(news, |mut news| async move {
+            news.changed().await.ok()?;
+            let latest = news.borrow_and_update().clone();
+            Some((latest, news))
+        }));
+    }
+
+    fn send(&self, ctx: &mut Wire) {
+        let Some(latest) = &self.latest else { return };
+        // The bytes are shared by all who watch.
+        match latest.full().map(|text| text.try_into().map(Message::Text)) {
+            Ok(Ok(text)) => {
+                ctx.write_raw(text);
+                ctx.ping(b"");
+            }
+            Ok(Err(error)) => warn!(%error, "status is no text"),
+            Err(error) => warn!(%error, "status could not be rendered"),
+        }
+    }
+
+    /// Looks at the first message of a client that is not known.
+    fn examine(&mut self, token: String, ctx: &mut Wire) {
+        if self.standing != Standing::Awaited {
+            return;
+        }
+        self.standing = Standing::Examined;
+        let (state, peer, loopback) = (self.state.clone(), self.peer, self.loopback);
+        let decision = async move {
+            let credential = match token.trim() {
+                "" => Credential::None,
+                token => Credential::Bearer(token),
+            };
+            state.seam.decide(Asked { credential, path: "/api/status/ws", peer, loopback, scope: None }).await
+        };
+        ctx.spawn(wrap_future::<_, Self>(decision).map(|decision, viewer, ctx| match decision {
+            Ok(_) => viewer.admit(ctx),
+            Err(error) => bid_farewell(ctx, UNAUTHENTICATED, &error.to_string()),
+        }));
+    }
+}
+
+impl StreamHandler<News> for Viewer {
+    fn handle(&mut self, news: News, ctx: &mut Wire) {
+        match news {
+            News::Live(latest) => {
+                self.latest = Some(latest);
+                if self.pace.changed(Instant::now()) {
+                    self.send(ctx);
+                }
+            }
+            // What the client shows is no longer known to be true; it says so and comes back.
+            News::Lost(_) => bid_farewell(ctx, CloseCode::Again, "the status is not known at the moment"),
+            News::Closing => bid_farewell(ctx, CloseCode::Away, "the gateway stops answering"),
+        }
+    }
+}
+
+impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Wire) {
+        match message {
+            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(Message::Pong(_)) => {
+                if self.pace.pong(Instant::now()) {
+                    self.send(ctx);
+                }
+            }
+            Ok(Message::Text(text)) => self.examine(text.to_string(), ctx),
+            Ok(Message::Binary(_) | Message::Nop) => {}
+            Ok(Message::Close(_)) => bid_farewell(ctx, CloseCode::Normal, ""),
+            Ok(Message::Continuation(_)) => bid_farewell(ctx, CloseCode::Size, "messages must be whole"),
+            Err(error) => {
+                debug!(%error, "status client broke the protocol");
+                ctx.stop();
+            }
+        }
+    }
+}
+
+fn bid_farewell(ctx: &mut Wire, code: CloseCode, description: &str) {
+    let description = Some(description.to_owned()).filter(|text| !text.is_empty());
+    ctx.close(Some(CloseReason { code, description }));
+    ctx.stop();
+}

@@ -1,0 +1,145 @@
+//! A gateway's end of the wire, as bare as can be: lines out, frames in.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use actix_http::ws::ProtocolError;
+use awc::ws::{CloseReason, Frame, Message};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use futures_util::{Sink, SinkExt as _, Stream, StreamExt as _};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::support::{SOON, within};
+
+/// One connection to a connector.
+pub(crate) struct Gateway {
+    sink: Pin<Box<dyn Sink<Message, Error = ProtocolError>>>,
+    stream: Pin<Box<dyn Stream<Item = Result<Frame, ProtocolError>>>>,
+    partial: String,
+    frames: VecDeque<Value>,
+}
+
+/// What a connection brings.
+#[derive(Debug)]
+pub(crate) enum News {
+    Frame(Value),
+    Closed(Option<CloseReason>),
+    /// The connection ended without a close frame.
+    Cut,
+}
+
+/// An upgrade token as a gateway mints it.
+pub(crate) fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
+    let signed = format!("{gateway_id}:{expires}");
+    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(signed.as_bytes());
+    let signature = hex::encode(mac.finalize().into_bytes());
+    URL_SAFE_NO_PAD.encode(format!("{signed}:{signature}"))
+}
+
+pub(crate) fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+impl Gateway {
+    /// Dials with a token as it stands, or without one.
+    pub(crate) async fn dial(url: &str, token: Option<&str>) -> Self {
+        Self::try_dial(url, token).await.expect("the connector takes the connection")
+    }
+
+    /// The status instead, when the upgrade is refused.
+    pub(crate) async fn try_dial(url: &str, token: Option<&str>) -> Result<Self, u16> {
+        let mut request = awc::Client::default().ws(format!("{}/relay", url.replace("http://", "ws://")));
+        if let Some(token) = token {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        let socket = match within(SOON, "an answer to the upgrade", request.connect()).await {
+            Ok((_, socket)) => socket,
+            Err(awc::error::WsClientError::InvalidResponseStatus(status)) => return Err(status.as_u16()),
+            Err(error) => panic!("dialling failed: {error}"),
+        };
+        let (sink, stream) = socket.split();
+        Ok(Self { sink: Box::pin(sink), stream: Box::pin(stream), partial: String::new(), frames: VecDeque::new() })
+    }
+
+    /// Dials with credentials as `/dev/gateways` gives them, and says hello as Discord.
+    pub(crate) async fn connect(url: &str, credentials: &Value) -> Self {
+        let (id, secret) = (credentials["gatewayId"].as_str().unwrap(), credentials["secret"].as_str().unwrap());
+        let mut gateway = Self::dial(url, Some(&token(id, secret, now_s() + 300))).await;
+        gateway.say(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
+        assert_eq!(gateway.frame().await["type"], "descriptor");
+        gateway
+    }
+
+    pub(crate) async fn say(&mut self, frame: &Value) {
+        self.write(&format!("{frame}\n")).await;
+    }
+
+    /// Sends text as it stands, in one message.
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.sink.send(Message::Text(text.to_owned().into())).await.expect("the connection is up");
+    }
+
+    /// Carries out an action and gives its result.
+    pub(crate) async fn act(&mut self, action: Value) -> Value {
+        let id = format!("request-{}", fastrand::u64(..));
+        self.say(&json!({"type": "outbound", "requestId": id, "action": action})).await;
+        let answer = self.frame().await;
+        assert_eq!((answer["type"].as_str(), answer["requestId"].as_str()), (Some("outbound_result"), Some(&*id)));
+        answer["result"].clone()
+    }
+
+    pub(crate) async fn acknowledge(&mut self, inbound: &Value) {
+        self.say(&json!({"type": "inbound_ack", "bufferId": inbound["bufferId"]})).await;
+    }
+
+    /// The next frame; anything else fails.
+    pub(crate) async fn frame(&mut self) -> Value {
+        match within(SOON, "a frame", self.news()).await {
+            News::Frame(frame) => frame,
+            other => panic!("a frame should come, not {other:?}"),
+        }
+    }
+
+    /// Code and reason with which the connection is closed; anything else fails.
+    pub(crate) async fn close(&mut self) -> (u16, String) {
+        match within(SOON, "a close frame", self.news()).await {
+            News::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
+            other => panic!("a close frame should come, not {other:?}"),
+        }
+    }
+
+    pub(crate) async fn news(&mut self) -> News {
+        loop {
+            if let Some(frame) = self.frames.pop_front() {
+                return News::Frame(frame);
+            }
+            match self.stream.next().await {
+                None | Some(Err(_)) => return News::Cut,
+                Some(Ok(Frame::Close(reason))) => {
+                    let _ = self.sink.send(Message::Close(reason.clone())).await;
+                    return News::Closed(reason);
+                }
+                Some(Ok(Frame::Text(bytes))) => {
+                    self.partial.push_str(std::str::from_utf8(&bytes).expect("text is UTF-8"));
+                    while let Some(end) = self.partial.find('\n') {
+                        let line: String = self.partial.drain(..=end).collect();
+                        self.frames.push_back(serde_json::from_str(&line).expect("every line is JSON"));
+                    }
+                }
+                Some(Ok(Frame::Ping(payload))) => {
+                    let _ = self.sink.send(Message::Pong(payload)).await;
+                }
+                Some(Ok(Frame::Binary(_) | Frame::Continuation(_) | Frame::Pong(_))) => {}
+            }
+        }
+    }
+
+    pub(crate) async fn ping(&mut self) {
+        self.sink.send(Message::Ping("are you there".into())).await.expect("the connection is up");
+    }
+}
