@@ -185,8 +185,8 @@ impl ProfileActor {
     }
 
     fn set_token(&mut self, token: Option<SecretString>) {
-        let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
-        if text(&self.token) != text(&token) {
+        let text = ExposeSecret::expose_secret;
+        if self.token.as_ref().map(text) != token.as_ref().map(text) {
             self.token = token;
             self.feed_redactor();
         }

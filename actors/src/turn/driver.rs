@@ -217,7 +217,7 @@ impl<'a> Run<'a> {
                 () = self.turn.outlet.advance() => {}
             }
         }
-        self.hear_the_rest().await;
+        self.hear_the_rest(orders).await;
         if self.bad_lines > 0 {
             warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent said lines that are not of the conversation");
         }
@@ -225,14 +225,19 @@ impl<'a> Run<'a> {
     }
 
     /// What was said before the end may still be on its way, and so may be what was asked for.
-    async fn hear_the_rest(&mut self) {
+    async fn hear_the_rest(&mut self, orders: &mut Orders) {
         let dry_at = tokio::time::Instant::now() + DRY_PATIENCE;
         while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
             self.hear(said);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
         // Nobody waits for the answers, but the ledger has to hear what became of each.
-        while self.actions.next().await.is_some() {}
+        while !self.actions.is_empty() {
+            tokio::select! {
+                _ = self.actions.next() => {}
+                cause = stopped(orders) => self.obey(Some(Order::Stop(cause))),
+            }
+        }
     }
 
     fn obey(&mut self, order: Option<Order>) {
