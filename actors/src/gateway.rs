@@ -18,8 +18,8 @@ use crate::drain::permit::Gate;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use crate::honcho::location::Homes;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
-use crate::profile::{GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use crate::profile::name::ProfileName;
+use crate::profile::{GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
 use crate::relay::timings::LinkTimings;
@@ -213,8 +213,7 @@ impl Wiring {
             links: vec![self.mailboxes.relay.port()],
         };
         let board = Arc::clone(&self.board);
-        let factory =
-            move |birth: &_| StatusActor::new(settings.clone(), ports.clone(), board.wait().clone(), birth);
+        let factory = move |birth: &_| StatusActor::new(settings.clone(), ports.clone(), board.wait().clone(), birth);
         ChildSpec::worker("status", &self.mailboxes.status, factory).on(&self.control).policy(self.policy("status"))
     }
 
@@ -229,10 +228,8 @@ impl Wiring {
         let (settings, guard) = (Arc::clone(&self.settings), self.surroundings.guard.clone());
         let (profile, redactor) = (profile.clone(), self.surroundings.redactor.clone());
         let name = profile.name.to_string();
-        let ports = ProfilePorts {
-            fresh_token: Some(self.mailboxes.honcho.port()),
-            status: self.mailboxes.status.port(),
-        };
+        let ports =
+            ProfilePorts { fresh_token: Some(self.mailboxes.honcho.port()), status: self.mailboxes.status.port() };
         let factory = move |birth: &_| {
             let (profile, settings, ports) = (profile.clone(), Arc::clone(&settings), ports.clone());
             ProfileActor::new(profile, settings, guard.clone(), redactor.clone(), ports, life(birth))
@@ -254,8 +251,7 @@ impl Wiring {
         };
         let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.mailboxes.status.port() };
         let gate = Gate::default();
-        let factory =
-            move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
+        let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
         ChildSpec::worker("drain", &self.mailboxes.drain, factory)
             .on(&self.control)
             .policy(self.policy("drain"))
@@ -271,7 +267,13 @@ impl Wiring {
                 user: self.settings.environment.globals.get("HOME").map(PathBuf::from),
             },
             // The environment is the default profile's.
-            host: self.settings.environment.globals.get("HERMES_HONCHO_HOST").filter(|_| profile.home == self.settings.home).cloned(),
+            host: self
+                .settings
+                .environment
+                .globals
+                .get("HERMES_HONCHO_HOST")
+                .filter(|_| profile.home == self.settings.home)
+                .cloned(),
         };
         let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
         let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));
@@ -319,9 +321,7 @@ impl Wiring {
             links: BTreeMap::from([(LinkId::process(), link)]),
             status: boxes.status.port(),
         };
-        let factory = move |birth: &_| {
-            DispatchActor::new(settings.clone(), ports.clone(), Arc::clone(&maker), birth)
-        };
+        let factory = move |birth: &_| DispatchActor::new(settings.clone(), ports.clone(), Arc::clone(&maker), birth);
         ChildSpec::worker("dispatch", &boxes.dispatch, factory)
             .on(&self.data)
             .policy(self.policy("dispatch"))
@@ -339,19 +339,20 @@ impl Wiring {
             self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.clone())).collect();
         let (ledger, relay) = (self.mailboxes.ledger.clone(), self.mailboxes.relay.clone());
         let (dispatch, lane) = (self.mailboxes.dispatch.clone(), self.data.clone());
+        let redactor = self.surroundings.redactor.clone();
         Arc::new(move |order: TurnOrder| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
             let profile = &profiles[&order.profile];
             let ports = TurnPorts {
                 agent: profile.port(),
                 spawn: profile.port(),
-                seen: profile.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
                 send: relay.port(),
                 ended: dispatch.port(),
+                stop: mailbox.port(),
+                redactor: redactor.clone(),
             };
-            order.permit.attach(mailbox.port());
             let id = order.id.to_string();
             let order = Mutex::new(Some(order));
             let factory = move |birth: &_| {
@@ -399,6 +400,8 @@ impl Wiring {
     }
 }
 
-fn life<A: actix::Actor<Context = actix::Context<A>>>(birth: &crate::supervision::Birth<A>) -> crate::supervision::Life {
+fn life<A: actix::Actor<Context = actix::Context<A>>>(
+    birth: &crate::supervision::Birth<A>,
+) -> crate::supervision::Life {
     birth.life().clone()
 }

@@ -36,7 +36,8 @@ impl HomeLock {
         let path = home.join(FILE_NAME);
         let unusable = |source| LockError::Unusable { path: path.clone(), source };
         // Never truncated: the original keeps a record in it.
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(LockError::Held(home.to_owned())),

@@ -8,8 +8,9 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
-use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 use tracing::{debug, warn};
@@ -95,7 +96,7 @@ fn note(id: Uuid, answer: &ServiceResponse) {
 impl State {
     fn refuses(&self, request: &HttpRequest) -> Option<ApiError> {
         let local = request.conn_data::<LocalAddress>().map(|LocalAddress(address)| *address);
-        self.names.refuse(request.headers(), request.uri().authority().map(|authority| authority.as_str()), local)
+        self.names.refuse(request.headers(), request.uri().authority().map(Authority::as_str), local)
     }
 }
 
@@ -138,7 +139,10 @@ impl Names {
         let with_port = format!("{host}:{port}");
         let reached = local.map(|local| SocketAddr::new(local.ip().to_canonical(), local.port()));
         self.ours.iter().any(|name| name.eq_ignore_ascii_case(&with_port))
-            || self.extra.iter().any(|name| [host, authority, &with_port].iter().any(|form| name.eq_ignore_ascii_case(form)))
+            || self
+                .extra
+                .iter()
+                .any(|name| [host, authority, &with_port].iter().any(|form| name.eq_ignore_ascii_case(form)))
             || reached.is_some_and(|reached| with_port.parse() == Ok(reached))
     }
 }

@@ -1,6 +1,7 @@
 //! Whether the process lives, and whether it would take a turn.
 
 use actix_web::web::{self, Json, ServiceConfig};
+use caduceus_actors::drain::messages::GetDrain;
 use caduceus_actors::status::messages::GetSnapshot;
 use serde_json::{Value, json};
 
@@ -18,8 +19,14 @@ async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {
     if (state.healthy.0)() { Ok(Json(json!({"ok": true}))) } else { Err(ApiError::Unhealthy) }
 }
 
-/// Asks instead of looking at the copy: a probe is rare, and right after a drain it must not hear the status before.
+/// Asks instead of looking at the copy, and the gate itself: a probe is rare, and right after a drain was answered it must
+/// not hear how things were before.
 async fn readyz(state: Shared) -> Result<Json<Value>, ApiError> {
+    let gate = ask(&state.ports.drain, GetDrain).await?;
+    if gate.draining {
+        let reason = if gate.stopping { "stopping" } else { "draining" };
+        return Err(ApiError::NotReady(reason.to_owned()));
+    }
     match &ask(&state.ports.snapshot, GetSnapshot).await?.not_ready {
         None => Ok(Json(json!({"ready": true}))),
         Some(reason) => Err(ApiError::NotReady(reason.clone())),

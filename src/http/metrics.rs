@@ -169,7 +169,13 @@ impl Sheet {
     }
 
     /// See [`Sheet::gauges`].
-    fn counters(&mut self, name: &str, help: &str, label: &'static str, values: impl IntoIterator<Item = (String, u64)>) {
+    fn counters(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = (String, u64)>,
+    ) {
         let family = Family::<Label, Counter>::default();
         for (word, value) in values {
             family.get_or_create(&[(label, word)]).inc_by(value);

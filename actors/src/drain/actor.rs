@@ -361,6 +361,7 @@ impl Handler<CancelDrain> for DrainActor {
             return Box::pin(async { Err(CancelError::Stopping) });
         }
         let (answer, answered) = oneshot::channel();
+        self.gate.change(self.keeper(), |plan| plan.removing(&scope));
         let removal = self.remove(&scope);
         ctx.spawn(removal.into_actor(self).map(move |removed, actor, _| {
             let result =

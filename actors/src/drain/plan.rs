@@ -87,6 +87,13 @@ impl Plan {
         }
     }
 
+    /// The marker is about to be removed: finding it gone is no news.
+    pub(super) fn removing(&mut self, scope: &Scope) {
+        if let Some(drain) = self.drains.get_mut(scope) {
+            drain.durable = false;
+        }
+    }
+
     /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
     pub(super) fn removed(&mut self, scope: &Scope, asked: u64) -> Change {
         self.orders += 1;

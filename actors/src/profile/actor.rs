@@ -158,7 +158,9 @@ impl ProfileActor {
         self.feed_redactor();
         let name = &self.profile.name;
         match &trouble {
-            Some(reason) => warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own"),
+            Some(reason) => {
+                warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own")
+            }
             None => info!(profile = %name, names = values.len(), ".env read"),
         }
         let missing = plan::missing(&self.agent, &self.scope);

@@ -135,7 +135,11 @@ mod tests {
 
     #[test]
     fn globals_cannot_be_overridden_by_the_profile() {
-        let built = child("PATH=/evil\nHERMES_HOME=/evil\nHERMES_PROFILE=default\nLANG=evil\nHTTPS_PROXY=evil", &["HTTPS_PROXY"], None);
+        let built = child(
+            "PATH=/evil\nHERMES_HOME=/evil\nHERMES_PROFILE=default\nLANG=evil\nHTTPS_PROXY=evil",
+            &["HTTPS_PROXY"],
+            None,
+        );
         assert_eq!(built["PATH"], "/usr/bin");
         assert_eq!(built["HERMES_HOME"], "/home/profiles/work");
         assert_eq!(built["HERMES_PROFILE"], "work");
@@ -145,7 +149,8 @@ mod tests {
 
     #[test]
     fn no_child_gets_a_name_of_the_deployment_or_of_the_process_itself() {
-        let file = "GATEWAY_RELAY_SECRET=own\nHONCHO_OAUTH_CLIENT_ID=x\nCADUCEUS_TURN_ID=x\nRUST_LOG=trace\nNOTIFY_SOCKET=x";
+        let file =
+            "GATEWAY_RELAY_SECRET=own\nHONCHO_OAUTH_CLIENT_ID=x\nCADUCEUS_TURN_ID=x\nRUST_LOG=trace\nNOTIFY_SOCKET=x";
         let built = child(file, &["GATEWAY_RELAY_SECRET", "NOTIFY_SOCKET", "HERMES_DASHBOARD_DRAIN_SECRET"], None);
         for name in ["GATEWAY_RELAY_SECRET", "HONCHO_OAUTH_CLIENT_ID", "RUST_LOG", "NOTIFY_SOCKET"] {
             assert!(!built.contains_key(name), "{name}");

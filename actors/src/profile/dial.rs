@@ -70,7 +70,8 @@ fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Id
     }
     let text = setting("GATEWAY_RELAY_BOT_IDS");
     let read: Option<Map<String, Value>> = text.and_then(|text| serde_json::from_str(text).ok());
-    let odd = (text.is_some() && read.is_none()).then_some("GATEWAY_RELAY_BOT_IDS is no JSON object; no bot id is sent");
+    let odd =
+        (text.is_some() && read.is_none()).then_some("GATEWAY_RELAY_BOT_IDS is no JSON object; no bot id is sent");
     let ids = read.unwrap_or_default();
     let bot_id = |platform: &str| {
         let entry = ids.iter().find(|(name, _)| name.to_lowercase() == platform).map(|(_, entry)| entry)?;
@@ -128,7 +129,9 @@ mod tests {
     fn the_fingerprint_changes_with_each_of_the_credentials_and_with_nothing_else() {
         let of = |file: &str| dial(file, Link::Process).unwrap().credentials;
         assert_eq!(of(FULL), of(&format!("{FULL}OTHER=1")));
-        for name in ["GATEWAY_RELAY_URL=wss://other", "GATEWAY_RELAY_ID=gw-2", "GATEWAY_RELAY_SECRET=x", "GATEWAY_RELAY_ID="] {
+        for name in
+            ["GATEWAY_RELAY_URL=wss://other", "GATEWAY_RELAY_ID=gw-2", "GATEWAY_RELAY_SECRET=x", "GATEWAY_RELAY_ID="]
+        {
             assert_ne!(of(FULL), of(&format!("{FULL}{name}")), "{name}");
         }
     }

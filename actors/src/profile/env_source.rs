@@ -62,7 +62,8 @@ fn parse(path: &Path, bytes: u64) -> Result<Content, String> {
     let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1));
     let file = fs::File::open(path).map_err(|error| error.to_string())?;
     file.take(MAX_BYTES).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    let text = std::str::from_utf8(&text).map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to()))?;
+    let text =
+        std::str::from_utf8(&text).map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to()))?;
     Ok(Content::Values(env_file::parse(text)))
 }
 

@@ -92,7 +92,11 @@ impl Launch {
             ErrorKind::OutOfMemory | ErrorKind::WouldBlock | ErrorKind::ExecutableFileBusy => {
                 SpawnError::System(error.to_string())
             }
-            _ if matches!(rustix::io::Errno::from_io_error(error), Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)) => {
+            _ if matches!(
+                rustix::io::Errno::from_io_error(error),
+                Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+            ) =>
+            {
                 SpawnError::System(error.to_string())
             }
             _ => self.not_found(&error.to_string()),

@@ -38,7 +38,8 @@ impl Health {
     pub(super) fn troubles(&self) -> Vec<String> {
         let file = self.file.as_ref().map(|reason| format!(".env cannot be used, so no secret is there: {reason}"));
         let relay = self.relay.map(str::to_owned);
-        let missing = self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
+        let missing =
+            self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
         self.problems.iter().cloned().chain(file).chain(relay).chain(missing).chain(self.agent.clone()).collect()
     }
 }

@@ -25,7 +25,8 @@ pub fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'
             Piece::Reference(name) => {
                 let value = scope.get(name).ok_or(name)?;
                 // Room is made before, for a string that grows leaves a copy behind.
-                let mut longer = Zeroizing::new(String::with_capacity(resolved.len() + value.expose_secret().len() + text.len()));
+                let mut longer =
+                    Zeroizing::new(String::with_capacity(resolved.len() + value.expose_secret().len() + text.len()));
                 let _ = write!(longer, "{}{}", *resolved, value.expose_secret());
                 resolved = longer;
             }

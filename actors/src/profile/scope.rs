@@ -118,7 +118,11 @@ mod tests {
         scope.get(name).map(ExposeSecret::expose_secret)
     }
 
-    fn lent<'a>(environment: &'a Environment, relay: &'a BTreeMap<&'static str, SecretString>, shared: bool) -> Lent<'a> {
+    fn lent<'a>(
+        environment: &'a Environment,
+        relay: &'a BTreeMap<&'static str, SecretString>,
+        shared: bool,
+    ) -> Lent<'a> {
         Lent { environment, relay, shared }
     }
 
@@ -153,7 +157,10 @@ mod tests {
             ("GATEWAY_RELAY_URL", SecretString::from(" wss://config ")),
         ]);
         let lent = lent(&environment, &relay, true);
-        assert_eq!(Scope::new(&parse("GATEWAY_RELAY_ID=gw-file"), Some(lent)).setting("GATEWAY_RELAY_ID"), Some("gw-file"));
+        assert_eq!(
+            Scope::new(&parse("GATEWAY_RELAY_ID=gw-file"), Some(lent)).setting("GATEWAY_RELAY_ID"),
+            Some("gw-file")
+        );
         let blank = Scope::new(&parse("GATEWAY_RELAY_ID="), Some(lent));
         assert_eq!(blank.setting("GATEWAY_RELAY_ID"), Some("gw-env"));
         assert_eq!(blank.setting("GATEWAY_RELAY_URL"), Some("wss://config"));

@@ -128,6 +128,8 @@ mod tests {
         let mut bytes = BytesMut::from(&[0x81_u8, 127][..]);
         bytes.extend_from_slice(&((MAX_LINE_BYTES + 1) as u64).to_be_bytes());
         bytes.resize(bytes.len() + MAX_LINE_BYTES + 1, b'x');
-        assert!(matches!(bounded().decode(&mut bytes), Ok(Some(Frame::Text(text))) if text.len() == MAX_LINE_BYTES + 1));
+        assert!(
+            matches!(bounded().decode(&mut bytes), Ok(Some(Frame::Text(text))) if text.len() == MAX_LINE_BYTES + 1)
+        );
     }
 }

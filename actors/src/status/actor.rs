@@ -22,7 +22,7 @@ use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{GetLink, LinkState, LinkView};
-use crate::supervision::{Birth, Board, ChildState, Kind, Life, Port};
+use crate::supervision::{Birth, Board, ChildState, Kind, Port};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
@@ -87,7 +87,6 @@ pub struct StatusActor {
     ports: StatusPorts,
     board: Board,
     own: Port<StatusTouched>,
-    life: Life,
     views: Views,
     snapshot: Arc<Snapshot>,
     subscribers: Vec<Port<SnapshotChanged>>,
@@ -122,7 +121,6 @@ impl StatusActor {
             ports,
             board,
             own: birth.own(),
-            life: birth.life().clone(),
             views,
             snapshot,
             subscribers: Vec::new(),
@@ -131,21 +129,23 @@ impl StatusActor {
         }
     }
 
-    fn gather(&mut self, after: Duration, ctx: &mut Context<Self>) {
+    /// Makes a snapshot at once; what changes while it is made, or shortly after, makes one more.
+    fn gather(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             self.dirty = true;
             return;
         }
         self.busy = true;
-        let asked = ask_everyone(self.ports.clone(), self.views.clone(), self.settings.started, after);
+        let asked = ask_everyone(self.ports.clone(), self.views.clone(), self.settings.started);
         ctx.spawn(asked.into_actor(self).map(|views, actor, ctx| {
-            actor.busy = false;
             actor.views = views;
             actor.publish();
-            actor.life.ready();
-            if std::mem::take(&mut actor.dirty) {
-                actor.gather(GATHER, ctx);
-            }
+            ctx.run_later(GATHER, |actor, ctx| {
+                actor.busy = false;
+                if std::mem::take(&mut actor.dirty) {
+                    actor.gather(ctx);
+                }
+            });
         }));
     }
 
@@ -157,8 +157,7 @@ impl StatusActor {
     }
 }
 
-async fn ask_everyone(ports: StatusPorts, last: Views, started: Instant, after: Duration) -> Views {
-    tokio::time::sleep(after).await;
+async fn ask_everyone(ports: StatusPorts, last: Views, started: Instant) -> Views {
     let drain = ports.drain.ask(GetDrain, PATIENCE);
     let dispatch = ports.dispatch.ask(GetDispatch, PATIENCE);
     let ledger = ports.ledger.ask(GetLedger, PATIENCE);
@@ -277,8 +276,11 @@ impl Actor for StatusActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.gather(Duration::ZERO, ctx);
-        ctx.run_interval(TICK, |actor, ctx| actor.gather(Duration::ZERO, ctx));
+        // While the tree is being started there is nobody to ask yet.
+        if self.settings.phase.get().0 != ProcessPhase::Starting {
+            self.gather(ctx);
+        }
+        ctx.run_interval(TICK, |actor, ctx| actor.gather(ctx));
         let (mut changes, own) = (self.board.changes(), self.own.clone());
         let follow = async move {
             while changes.changed().await.is_ok() {
@@ -295,7 +297,7 @@ impl Handler<StatusTouched> for StatusActor {
     type Result = ();
 
     fn handle(&mut self, _: StatusTouched, ctx: &mut Self::Context) {
-        self.gather(GATHER, ctx);
+        self.gather(ctx);
     }
 }
 
@@ -305,7 +307,8 @@ impl Handler<Phase> for StatusActor {
     fn handle(&mut self, news: Phase, ctx: &mut Self::Context) {
         self.settings.phase.set(news);
         self.publish();
-        self.gather(Duration::ZERO, ctx);
+        self.dirty = self.busy;
+        self.gather(ctx);
     }
 }
 

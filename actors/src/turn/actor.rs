@@ -82,7 +82,8 @@ impl Work {
     pub(super) fn delivery(&self, ports: &TurnPorts) -> Delivery {
         let kind = self.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         let follow_up = kind.map(|kind| (self.session.text(), kind.to_owned()));
-        Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), follow_up)
+        let reply_to = self.event.message_id.clone();
+        Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), reply_to, follow_up)
     }
 }
 
@@ -91,19 +92,8 @@ impl TurnActor {
     #[must_use]
     pub fn new(order: TurnOrder, ports: TurnPorts, life: Life) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
-        let TurnOrder {
-            id,
-            inbound,
-            profile,
-            session,
-            attempt,
-            event,
-            raw_event,
-            target,
-            descriptor,
-            history,
-            permit,
-        } = order;
+        let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history, permit } =
+            order;
         let work = Work { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history };
         Self { work: Some((work, received)), orders, ports, life, permit }
     }

@@ -35,6 +35,8 @@ pub(super) struct Delivery {
     turn: TurnId,
     inbound: InboundId,
     target: Target,
+    /// The message that the words answer.
+    reply_to: Option<String>,
     /// The session, and the kind of the right to answer it, where the connector keeps one.
     follow_up: Option<(String, String)>,
     /// Set when the turn is to end, so that nobody waits for a ledger any longer.
@@ -47,9 +49,10 @@ impl Delivery {
         turn: TurnId,
         inbound: InboundId,
         target: Target,
+        reply_to: Option<String>,
         follow_up: Option<(String, String)>,
     ) -> Self {
-        Self { ports, turn, inbound, target, follow_up, hurried: Rc::default() }
+        Self { ports, turn, inbound, target, reply_to, follow_up, hurried: Rc::default() }
     }
 
     /// Whether the chat is answered by a kept right, which leaves no message that could be changed.
@@ -110,7 +113,7 @@ impl Delivery {
             (None, Some((session_key, kind))) => {
                 Action::FollowUp { session_key: session_key.clone(), kind: kind.clone(), content, metadata }
             }
-            (None, None) => Action::Send { chat_id, content, reply_to: None, metadata },
+            (None, None) => Action::Send { chat_id, content, reply_to: self.reply_to.clone(), metadata },
         }
     }
 

@@ -88,11 +88,7 @@ impl Turn {
     }
 
     async fn exec(&mut self, exec: &ExecSettings, orders: &mut Orders) -> TurnOutcome {
-        let spawn = SpawnChild {
-            turn: self.work.id,
-            session: self.work.session.clone(),
-            attempt: self.work.attempt,
-        };
+        let spawn = SpawnChild { turn: self.work.id, session: self.work.session.clone(), attempt: self.work.attempt };
         let asked = self.ports.spawn.ask(spawn, SPAWN_PATIENCE);
         let child = tokio::select! {
             biased;

@@ -102,7 +102,11 @@ mod tests {
 
     fn lines(entries: &[Entry]) -> Vec<&str> {
         let line = |entry: &'_ Entry| matches!(entry, Entry::Line(_));
-        entries.iter().filter(|entry| line(entry)).map(|entry| if let Entry::Line(line) = entry { line } else { "" }).collect()
+        entries
+            .iter()
+            .filter(|entry| line(entry))
+            .map(|entry| if let Entry::Line(line) = entry { line } else { "" })
+            .collect()
     }
 
     #[test]

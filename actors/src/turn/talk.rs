@@ -51,9 +51,7 @@ pub(super) fn parse(line: &str) -> Said {
         (Some("text"), Some(text)) => Said::Text(text),
         (Some("final"), text) => Said::Final(text),
         (Some("action"), _) => match fields.remove("action") {
-            Some(action @ Value::Object(_)) => {
-                Said::Action { id: fields.remove("id").unwrap_or_default(), action }
-            }
+            Some(action @ Value::Object(_)) => Said::Action { id: fields.remove("id").unwrap_or_default(), action },
             _ => Said::Bad,
         },
         (None, _) | (Some("text"), None) => Said::Bad,

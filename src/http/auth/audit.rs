@@ -42,9 +42,7 @@ pub(super) struct Entry {
 impl Entry {
     pub(super) fn of(asked: Asked<'_>, decision: &Result<TokenPrincipal, ApiError>) -> Self {
         let (event, provider, principal, reason) = match decision {
-            Ok(known) => {
-                ("token_auth_success", Some(known.provider.to_owned()), Some(known.principal.clone()), None)
-            }
+            Ok(known) => ("token_auth_success", Some(known.provider.to_owned()), Some(known.principal.clone()), None),
             Err(ApiError::ProviderUnreachable(name)) => {
                 ("token_auth_failure", Some(name.clone()), None, Some("provider_unreachable"))
             }

@@ -1,0 +1,254 @@
+//! A whole world on loopback: the real connector, the real gateway, an agent of ours, a home that goes away with it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::support::{Process, SOON, get, post, send, wait_for};
+
+/// The agent of every profile unless a test says otherwise. It keeps its own account: one line a turn in `$HERMES_HOME/account`, written
+/// before it answers. `sleep N` is a long turn, `pid` says its process id and `sleep`s, anything else is repeated.
+const AGENT: &str = r#"#!/bin/sh
+read -r document
+text=${document#*\"event\":}
+text=${text#*\"text\":\"}
+text=$(printf '%s\n' "$text" | sed 's/^\(\([^"\\]\|\\.\)*\)".*/\1/')
+printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
+case $text in
+"sleep "*) sleep "${text#sleep }"; echo "slept ${text#sleep }" ;;
+pid) echo $$ > "$HERMES_HOME/pid"; exec sleep 600 ;;
+*) echo "$HERMES_PROFILE: $text" ;;
+esac
+"#;
+
+/// Connector, home and gateway. The gateway can be ended and started again on the same home.
+pub(crate) struct World {
+    pub(crate) connector: Process,
+    pub(crate) gateway: Option<Process>,
+    home: tempfile::TempDir,
+    /// Extra arguments of `serve`.
+    arguments: Vec<String>,
+}
+
+impl World {
+    /// A world whose gateway is not started yet.
+    pub(crate) async fn prepare() -> Self {
+        let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
+        let (status, credentials) =
+            post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "world"})).await;
+        assert_eq!(status, 200, "{credentials}");
+        let home = tempfile::tempdir().expect("a temporary home");
+        let agent = home.path().join("agent.sh");
+        fs::write(&agent, AGENT).expect("the agent is written");
+        let world = Self { connector, gateway: None, home, arguments: Vec::new() };
+        world.write(
+            ".env",
+            &format!(
+                "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=world\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n",
+                world.connector.url,
+                credentials["secret"].as_str().expect("a secret"),
+            ),
+        );
+        world.write("config.yaml", "gateway:\n  multiplex_profiles: true\n");
+        world.configure("");
+        world
+    }
+
+    /// A world with a gateway whose link is up. Faults are allowed, and drains from loopback.
+    pub(crate) async fn start() -> Self {
+        let mut world = Self::prepare().await;
+        world.serve().await;
+        world
+    }
+
+    /// Writes `caduceus.yaml`: the agent, and what the test adds.
+    pub(crate) fn configure(&self, more: &str) {
+        let agent = self.path("agent.sh");
+        let text = format!("agent:\n  backend: exec\n  command: [sh, {:?}]\n{more}", agent.display().to_string());
+        self.write("caduceus.yaml", &text);
+    }
+
+    /// Adds a named profile with its own `.env`.
+    pub(crate) fn profile(&self, name: &str, env: &str) {
+        fs::create_dir_all(self.path("profiles").join(name)).expect("the profile's directory is made");
+        self.write(&format!("profiles/{name}/.env"), env);
+    }
+
+    pub(crate) fn argument(&mut self, argument: &str) {
+        self.arguments.push(argument.to_owned());
+    }
+
+    /// Starts the gateway and waits for its link.
+    pub(crate) async fn serve(&mut self) {
+        let home = self.home.path().display().to_string();
+        let mut arguments =
+            vec!["serve", "--home", &home, "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain"];
+        arguments.extend(self.arguments.iter().map(String::as_str));
+        self.gateway = Some(Process::start(&arguments));
+        self.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.home.path().join(name)
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) {
+        let path = self.path(name);
+        fs::write(&path, text).expect("the file is written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode is set");
+    }
+
+    pub(crate) fn gateway(&self) -> &Process {
+        self.gateway.as_ref().expect("the gateway runs")
+    }
+
+    /// Ends the gateway as `kill -9` does.
+    pub(crate) fn kill_gateway(&mut self) {
+        self.gateway().signal("KILL");
+        self.gateway.take().expect("the gateway runs").ended();
+    }
+
+    /// Ends the gateway politely; its exit status.
+    pub(crate) fn stop_gateway(&mut self) -> ExitStatus {
+        self.gateway().signal("TERM");
+        self.gateway.take().expect("the gateway runs").ended()
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.gateway().url)
+    }
+
+    pub(crate) async fn status(&self) -> Value {
+        let (code, status) = get(&self.url("/api/status")).await;
+        assert_eq!(code, 200, "{status}");
+        status
+    }
+
+    /// Waits until the status is as `is` wants it.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let what = format!("a status with {what}");
+        wait_for(&what, SOON, || async {
+            let (code, status) = get(&self.url("/api/status")).await;
+            (code == 200 && is(&status)).then_some(status)
+        })
+        .await
+    }
+
+    pub(crate) async fn drain(&self, body: Value) -> (u16, Value) {
+        post(&self.url("/api/gateway/drain"), &body).await
+    }
+
+    pub(crate) async fn ready(&self) -> u16 {
+        get(&self.url("/readyz")).await.0
+    }
+
+    /// Has a fault strike an actor.
+    pub(crate) async fn fault(&self, actor: &str, fault: Value) -> (u16, Value) {
+        post(&self.url(&format!("/api/actors/{actor}/fault")), &fault).await
+    }
+
+    /// A message of a person, as the platform sends it.
+    pub(crate) fn message(id: &str, text: &str, chat: &str, profile: Option<&str>) -> Value {
+        json!({
+            "text": text, "message_type": "text", "message_id": id,
+            "source": {
+                "platform": "discord", "chat_id": chat, "chat_type": "channel", "user_id": "u1", "user_name": "Ann",
+                "scope_id": "g1", "profile": profile,
+            },
+        })
+    }
+
+    /// Pushes a message through the connector; returns once the connector has taken it.
+    pub(crate) async fn say(&self, id: &str, text: &str, chat: &str, profile: Option<&str>) {
+        let body = json!({"event": Self::message(id, text, chat, profile)});
+        let (status, pushed) = post(&format!("{}/dev/inbound", self.connector.url), &body).await;
+        assert_eq!(status, 202, "{pushed}");
+    }
+
+    /// The connector's own account.
+    pub(crate) async fn account(&self) -> Value {
+        get(&format!("{}/dev/account", self.connector.url)).await.1
+    }
+
+    /// Waits for the answers to a message, as the connector received them.
+    pub(crate) async fn answer(&self, id: &str) -> Value {
+        wait_for(&format!("an answer to {id}"), SOON, || async {
+            let account = self.account().await;
+            let event = &account["events"][id];
+            (event["answered"].as_u64() > Some(0)).then(|| event.clone())
+        })
+        .await
+    }
+
+    /// Every frame that the gateway sent, as the connector keeps them.
+    pub(crate) async fn outbound(&self) -> Vec<Value> {
+        let stream = format!("{}/dev/outbound?after=0", self.connector.url);
+        let answer = awc::Client::default().get(stream).send().await.expect("the connector answers");
+        let mut frames = Vec::new();
+        let mut lines = String::new();
+        let mut body = answer;
+        // The stream does not end; a pause means that all that is kept has come.
+        while let Ok(Some(Ok(chunk))) = actix_web::rt::time::timeout(Duration::from_millis(200), body.next()).await {
+            lines.push_str(&String::from_utf8_lossy(&chunk));
+        }
+        frames.extend(lines.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data:")?.trim()).ok()));
+        frames
+    }
+
+    /// Waits until the gateway has said something that contains `words`; the frame as text.
+    pub(crate) async fn until_said(&self, words: &str) -> String {
+        wait_for(&format!("a frame that says {words:?}"), SOON, || async {
+            self.outbound().await.iter().map(Value::to_string).find(|frame| frame.contains(words))
+        })
+        .await
+    }
+
+    /// The turns that the agent of a profile ran, by its own account: turn, attempt, text.
+    pub(crate) fn agent_account(&self, profile: Option<&str>) -> Vec<(String, u32, String)> {
+        let home = profile.map_or_else(|| self.home.path().to_owned(), |name| self.path("profiles").join(name));
+        let text = fs::read_to_string(home.join("account")).unwrap_or_default();
+        let line = |line: &str| {
+            let mut words = line.splitn(3, ' ');
+            let turn = words.next()?.to_owned();
+            Some((turn, words.next()?.parse().ok()?, words.next()?.to_owned()))
+        };
+        text.lines().filter_map(line).collect()
+    }
+}
+
+/// Runs the binary to its end, as a person does who gets something wrong.
+pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
+    let mut child: Child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary starts");
+    let deadline = Instant::now() + SOON;
+    while child.try_wait().expect("the child can be waited for").is_none() {
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            panic!("{arguments:?} did not end in {SOON:?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let output = child.wait_with_output().expect("the child has ended");
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// Sends with headers of one's own.
+pub(crate) async fn get_with(url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
+    let request =
+        headers.iter().fold(awc::Client::default().get(url), |request, header| request.insert_header(*header));
+    send(request, String::new()).await
+}
