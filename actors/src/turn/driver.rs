@@ -1,6 +1,7 @@
 //! Runs one turn from its first look at the agent to the last word in the chat.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,9 @@ async fn stopped(orders: &mut Orders) -> StopCause {
     }
 }
 
+/// An action under way.
+type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
+
 /// An agent while it runs.
 struct Run<'a> {
     turn: &'a mut Turn,
@@ -171,7 +175,7 @@ struct Run<'a> {
     timeout: Duration,
     process: Process,
     /// What the agent asked for and waits to hear of.
-    actions: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = (Value, ActionResult)>>>>,
+    actions: FuturesUnordered<Acting>,
     /// When an agent that has said that it is done is ended.
     linger_until: Option<Instant>,
     bad_lines: u64,

@@ -40,7 +40,7 @@ impl Outlet {
             }
             done = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => if done {
                 // A reply that is out leaves nothing to do, whatever the agent is still at.
-                pending().await
+                pending::<()>().await;
             },
         }
     }

@@ -65,7 +65,8 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
         for process in [pid, i32::try_from(child.guard.id()).unwrap()] {
             let seen = environment_of(process);
             let all = format!("{seen:?} {}", arguments_of(process));
-            for canary in [foreign, "canary-process", "canary-drain", "canary-client", "canary-notify", "canary-relay"] {
+            for canary in [foreign, "canary-process", "canary-drain", "canary-client", "canary-notify", "canary-relay"]
+            {
                 assert!(!all.contains(canary), "{canary} in a process of {name}");
             }
             assert_eq!(all.matches("-canary").count(), 20, "the scan finds what is there");

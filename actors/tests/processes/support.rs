@@ -24,7 +24,9 @@ use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
-use caduceus_actors::supervision::{ChildSpec, Life, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec};
+use caduceus_actors::supervision::{
+    ChildSpec, Life, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+};
 use caduceus_actors::turn::id::TurnId;
 use caduceus_actors::turn::messages::{TurnEnded, TurnOrder};
 use caduceus_actors::turn::{TurnActor, TurnPorts};
@@ -66,10 +68,12 @@ impl Desk {
 
     /// How the turn ended, once it has.
     pub(crate) async fn ended(&self) -> TurnEnded {
-        let end = || self.state().seen.iter().find_map(|seen| match seen {
-            Seen::Ended(ended) => Some(ended.clone()),
-            _ => None,
-        });
+        let end = || {
+            self.state().seen.iter().find_map(|seen| match seen {
+                Seen::Ended(ended) => Some(ended.clone()),
+                _ => None,
+            })
+        };
         until("the end of the turn", end).await
     }
 
@@ -213,8 +217,7 @@ impl House {
         let gate = Gate::default();
         let mailbox: Mailbox<DrainActor> = Mailbox::new();
         let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
-        let settings =
-            DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: false };
+        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: false };
         let kept = gate.clone();
         let drain = ChildSpec::worker("drain", &mailbox, move |birth: &_| {
             DrainActor::new(kept.clone(), settings.clone(), ports.clone(), birth)
@@ -238,7 +241,8 @@ impl House {
         let variables = environment.iter().map(owned).chain([("PATH".to_owned(), path)]);
         let settings = Arc::new(Settings::load(self.home.path(), Environment::sort(variables)).unwrap());
         let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap().clone();
-        let ports = ProfilePorts { fresh_token: Some(self.address.clone().into()), status: self.address.clone().into() };
+        let ports =
+            ProfilePorts { fresh_token: Some(self.address.clone().into()), status: self.address.clone().into() };
         let life = Life::new(format!("profiles/{name}"), 1);
         ProfileActor::new(profile, settings, guard_command(), self.redactor.clone(), ports, life).start()
     }
@@ -262,7 +266,12 @@ impl House {
         wish: Wish,
     ) -> (TurnId, Addr<TurnActor>) {
         let id = TurnId::fresh();
-        let source = Source { platform: "discord".into(), chat_id: "c1".into(), chat_type: "channel".into(), ..Source::default() };
+        let source = Source {
+            platform: "discord".into(),
+            chat_id: "c1".into(),
+            chat_type: "channel".into(),
+            ..Source::default()
+        };
         let session = session(&source);
         let order = TurnOrder {
             id,

@@ -31,13 +31,16 @@ async fn an_echo_is_written_down_then_sent_then_marked_and_only_then_has_the_tur
     let ended = house.desk.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "hello"));
     let state = house.desk.state();
-    let seen: Vec<&Seen> = state.seen.iter().filter(|seen| !matches!(seen, Seen::Sent(sent) if sent["op"] == "typing")).collect();
-    let [Seen::Recorded(row, recorded, OutboundState::Sending), Seen::Sent(sent), marked, Seen::Ended(_)] = &seen[..] else {
+    let seen: Vec<&Seen> =
+        state.seen.iter().filter(|seen| !matches!(seen, Seen::Sent(sent) if sent["op"] == "typing")).collect();
+    let [Seen::Recorded(row, recorded, OutboundState::Sending), Seen::Sent(sent), marked, Seen::Ended(_)] = &seen[..]
+    else {
         panic!("{seen:?}")
     };
     assert_eq!(recorded, sent);
     assert_eq!(**marked, Seen::Marked(*row, OutboundState::Delivered, None));
-    let whole = json!({"op": "send", "chat_id": "c1", "content": "hello", "reply_to": null, "metadata": {"scope_id": "guild"}});
+    let whole =
+        json!({"op": "send", "chat_id": "c1", "content": "hello", "reply_to": null, "metadata": {"scope_id": "guild"}});
     assert_eq!(*sent, whole);
 }
 
@@ -47,7 +50,8 @@ async fn the_turn_counts_until_the_dispatcher_has_heard_of_its_end() {
     let profile = house.profile("default", &[]);
     house.turn(&profile, Wish::default()).await;
     assert_eq!(house.gate.count(), 1);
-    let typing = || house.desk.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
+    let typing =
+        || house.desk.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
     until("a sign of work", || typing().then_some(())).await;
     until("the end of the count", || (house.gate.count() == 0).then_some(())).await;
     assert!(matches!(house.desk.state().seen.last(), Some(Seen::Ended(_))), "it was dropped before it was told");
@@ -211,7 +215,9 @@ async fn a_conversation_has_actions_with_results_and_an_end() {
 
 #[actix::test]
 async fn lines_that_are_no_conversation_are_passed_over() {
-    let house = jsonl("echo nonsense; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"sense\"}'; printf '{\"type\":\"fin'");
+    let house = jsonl(
+        "echo nonsense; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"sense\"}'; printf '{\"type\":\"fin'",
+    );
     house.turn(&house.profile("default", &[]), Wish::default()).await;
     assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
     assert_eq!(house.desk.posted(), ["sense"]);
