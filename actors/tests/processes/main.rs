@@ -1,0 +1,7 @@
+//! Profiles, guards and turns with real processes. Linux only: what is looked at is in `/proc`.
+#![cfg(target_os = "linux")]
+
+mod guard;
+mod profile;
+mod support;
+mod turn;
