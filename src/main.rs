@@ -22,6 +22,7 @@ enum Command {
     Demo(cli::demo::Arguments),
     Connector(cli::connector::Arguments),
     Secrets(cli::secrets::Arguments),
+    Doctor(cli::doctor::Arguments),
     #[command(hide = true)]
     Guard(cli::guard::Arguments),
 }
@@ -37,6 +38,7 @@ fn main() -> ExitCode {
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Connector(arguments) => cli::connector::run(arguments),
         Command::Secrets(arguments) => cli::secrets::run(arguments),
+        Command::Doctor(arguments) => cli::doctor::run(arguments),
         Command::Guard(arguments) => cli::guard::run(&arguments),
     }
 }

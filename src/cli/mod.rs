@@ -2,6 +2,7 @@
 
 pub(crate) mod connector;
 pub(crate) mod demo;
+pub(crate) mod doctor;
 mod files;
 mod finding;
 pub(crate) mod guard;
