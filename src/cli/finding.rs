@@ -77,10 +77,13 @@ pub(super) fn lines(findings: &[Finding]) -> String {
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warn));
     let plural = |count| if count == 1 { "" } else { "s" };
+    if !findings.is_empty() {
+        text.push('\n');
+    }
     match (errors, warnings) {
-        (0, 0) => text.push_str("\nNothing to mend.\n"),
+        (0, 0) => text.push_str("Nothing to mend.\n"),
         _ => {
-            let _ = writeln!(text, "\n{errors} error{}, {warnings} warning{}.", plural(errors), plural(warnings));
+            let _ = writeln!(text, "{errors} error{}, {warnings} warning{}.", plural(errors), plural(warnings));
         }
     }
     text
