@@ -355,7 +355,7 @@ fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     let mut policies = BTreeMap::new();
     let mut kinds = section.section("policies");
     for kind in KINDS {
-        let default = policies.get("default").cloned().unwrap_or_else(RestartPolicy::default);
+        let default = policies.get("default").copied().unwrap_or_else(RestartPolicy::default);
         policies.insert(kind.to_owned(), policy(&mut kinds, kind, default));
     }
     kinds.finish();

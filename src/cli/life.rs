@@ -85,7 +85,7 @@ impl Process {
         let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
         let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
         let wedge_after = settings.supervision.wedge_after;
-        let http_policy = settings.supervision.policies.get("http").cloned().unwrap_or_default();
+        let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {

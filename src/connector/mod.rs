@@ -32,7 +32,7 @@ use plan::Plan;
 use routes::Ports;
 use socket::Ear;
 
-pub use store::{Credentials, GrantError};
+pub(crate) use store::{Credentials, GrantError};
 
 /// The hub answers from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -150,12 +150,6 @@ impl Connector {
 }
 
 impl ConnectorHandle {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Base of every address: what a gateway is given, and what a person opens.
     #[must_use]
     pub fn url(&self) -> String {

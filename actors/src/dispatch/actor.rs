@@ -24,6 +24,7 @@ use crate::ledger::messages::{
     AppendHistory, HistoryEntry, InboundId, InboundState, LoadHistory, MarkInbound, RecordInbound, Recorded,
 };
 use crate::relay::descriptor::Descriptor;
+use crate::relay::messages::{GetLink, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, ChildExited, Life, Port, StartChild};
@@ -125,9 +126,9 @@ impl DispatchActor {
         for step in steps {
             match step {
                 Step::Ask(turn, event) => self.start(turn, event, ctx),
-                Step::Refuse(event) => self.turn_away(event, Notice::Maintenance, ctx),
-                Step::Overflow(event) => self.turn_away(event, Notice::QueueFull, ctx),
-                Step::Busy(event) => self.turn_away(event, Notice::Busy, ctx),
+                Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
+                Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
+                Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
                 Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 Step::Steer(turn, event) => self.steer(turn, event, ctx),
                 Step::Hold(event) => self.mark(event, InboundState::Held, None, None, ctx),
@@ -170,8 +171,8 @@ impl DispatchActor {
     /// A turn that is gone without having said how it ended.
     fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
-            let (target, notice) = (job.target.clone(), Notice::TurnBroke);
-            self.say(&target, notice, ctx);
+            let target = job.target.clone();
+            self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
         self.over(turn, &TurnOutcome::Failed { notice, agent_missing: false }, String::new(), ctx);
@@ -222,7 +223,7 @@ impl DispatchActor {
     }
 
     /// Takes an event off the books and tells the chat why.
-    fn turn_away(&mut self, event: InboundId, notice: Notice, ctx: &mut Context<Self>) {
+    fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.view.refused += 1;
         self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
         if let Some(job) = self.books.remove(&event) {
@@ -278,8 +279,8 @@ impl DispatchActor {
     }
 
     /// Says something in a chat, unless it was said there just now.
-    pub(super) fn say(&mut self, target: &crate::relay::messages::Target, notice: Notice, ctx: &mut Context<Self>) {
-        if self.notices.allows(&notice, target, Instant::now()) {
+    pub(super) fn say(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
+        if self.notices.allows(notice, target, Instant::now()) {
             let said = super::outbox::say(self.ports.clone(), target.clone(), notice.text());
             ctx.spawn(said.into_actor(self));
         }
@@ -294,13 +295,13 @@ impl DispatchActor {
                 for turn in turns {
                     self.stop_turn(turn, StopCause::Asked);
                 }
-                self.say(&job.target, notice, ctx);
+                self.say(&job.target, &notice, ctx);
             }
             Command::Status => {
                 let (_, running_in_all, _, _) = self.plan.counts();
                 let running = !turns.is_empty();
                 let notice = Notice::Status { running, turns: running_in_all, draining: self.draining };
-                self.say(&job.target, notice, ctx);
+                self.say(&job.target, &notice, ctx);
             }
             Command::Retry => self.retry(job.clone(), ctx),
         }
@@ -368,9 +369,9 @@ async fn start_turn(
 }
 
 /// What the platform of a chat can do, as its link knows it by now.
-async fn descriptor_of(ports: &DispatchPorts, target: &crate::relay::messages::Target) -> Descriptor {
+async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
     let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
-    let Ok(view) = link.view.ask(crate::relay::messages::GetLink, GATE_PATIENCE).await else {
+    let Ok(view) = link.view.ask(GetLink, GATE_PATIENCE).await else {
         return Descriptor::default();
     };
     let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
@@ -457,7 +458,7 @@ impl Handler<Taken> for DispatchActor {
             }
             Then::Say(notice) => {
                 self.view.refused += 1;
-                self.say(&taken.job.target, notice, ctx);
+                self.say(&taken.job.target, &notice, ctx);
                 self.touch();
             }
             Then::Obey(command) => self.obey(command, &taken.job, ctx),
