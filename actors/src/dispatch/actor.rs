@@ -18,21 +18,18 @@ use super::messages::{DispatchView, GetDispatch, Inbound, NotTaken, Receipt, Sto
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
-use crate::drain::messages::{DrainChanged, Origin, Refusal, RequestPermit};
-use crate::drain::permit::TurnTicket;
+use super::start::{HISTORY, NotStarted, start_turn};
+use crate::drain::messages::{DrainChanged, Refusal};
 use crate::ledger::messages::{
-    AppendHistory, HistoryEntry, InboundId, InboundState, LoadHistory, MarkInbound, RecordInbound, Recorded,
+    AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound, RecordInbound, Recorded,
 };
-use crate::relay::descriptor::Descriptor;
-use crate::relay::messages::{GetLink, Target};
+use crate::relay::messages::Target;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, ChildExited, Life, Port, StartChild};
+use crate::supervision::{Birth, ChildExited, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOrder, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
 
-/// Entries of a conversation kept and handed to the agent.
-const HISTORY: usize = 40;
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
 /// Pause before the gate is asked again after it did not answer.
@@ -92,14 +89,6 @@ enum Then {
     Run,
     Say(Notice),
     Obey(Command),
-}
-
-/// Why a turn did not start.
-enum NotStarted {
-    Refused(Refusal),
-    /// Worth asking again.
-    NoAnswer(String),
-    Broke(String),
 }
 
 impl DispatchActor {
@@ -312,70 +301,6 @@ impl DispatchActor {
             debug!(%error, "the status was not told");
         }
     }
-}
-
-/// The way of one turn from its place in the line to its start.
-async fn start_turn(
-    ports: DispatchPorts,
-    maker: TurnMaker,
-    job: Job,
-    turn: TurnId,
-    event: InboundId,
-) -> Result<Running, NotStarted> {
-    let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let question = RequestPermit { ticket, origin: Origin::External };
-    let permit = match ports.permits.ask(question, GATE_PATIENCE).await {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
-        Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
-    };
-    let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
-    let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    let marked = ports.mark_inbound.ask(mark, LEDGER_PATIENCE);
-    let history = ports.load_history.ask(LoadHistory { session: job.session.clone(), limit: HISTORY }, LEDGER_PATIENCE);
-    marked.await.map_err(|error| no_ledger(error.to_string()))?.map_err(|error| no_ledger(error.to_string()))?;
-    let history = match history.await {
-        Ok(Ok(history)) => history,
-        Ok(Err(error)) => {
-            warn!(%error, "a turn runs without its history");
-            Vec::new()
-        }
-        Err(error) => return Err(no_ledger(error.to_string())),
-    };
-    let descriptor = match job.descriptor {
-        Some(descriptor) => descriptor,
-        None => descriptor_of(&ports, &job.target).await,
-    };
-    let order = TurnOrder {
-        id: turn,
-        inbound: event,
-        profile: job.profile,
-        session: job.session,
-        attempt: job.attempts + 1,
-        event: job.event,
-        raw_event: job.raw_event,
-        target: job.target,
-        descriptor,
-        history,
-        permit,
-    };
-    let child = maker(order);
-    let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-    match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
-        Ok(Ok(())) => Ok(running),
-        Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
-        Err(error) => Err(NotStarted::Broke(error.to_string())),
-    }
-}
-
-/// What the platform of a chat can do, as its link knows it by now.
-async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
-    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
-    let Ok(view) = link.view.ask(GetLink, GATE_PATIENCE).await else {
-        return Descriptor::default();
-    };
-    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
-    own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }
 
 impl Actor for DispatchActor {
