@@ -143,6 +143,7 @@ pub(super) fn snapshot() -> Snapshot {
             inbound: [(InboundState::Done, 41), (InboundState::Running, 2)].into(),
             outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
             written: 84,
+            damaged: 0,
             trouble: None,
         },
         secrets: vec![profile("default", &[]), profile("work", &["OPENAI_API_KEY"])],

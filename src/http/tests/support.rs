@@ -107,7 +107,7 @@ impl Gate {
         let options = HttpOptions { healthy, ..Self::options(setting, bind, home.path()) };
         let bound = http::bind(options, ports(&stub)).unwrap();
         let address = bound.address();
-        let running = bound.run();
+        let running = bound.run().unwrap();
         let handle = running.handle();
         actix::spawn(async move { running.ended().await.unwrap() });
         let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
