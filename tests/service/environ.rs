@@ -63,7 +63,8 @@ fn plant(world: &mut World) -> Canaries {
     for name in ["default"].into_iter().chain(PROFILES) {
         let own: BTreeMap<_, _> =
             (0..SECRETS).map(|number| (format!("CANARY_{number}"), secret(name, number))).collect();
-        let lines: String = own.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        let lines: Vec<_> = own.iter().map(|(key, value)| format!("{key}={value}\n")).collect();
+        let lines = lines.concat();
         if name == "default" {
             let relay = fs::read_to_string(world.path(".env")).expect("the relay's settings");
             let key = relay.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).expect("its secret");

@@ -97,8 +97,8 @@ async fn race(world: &World, round: usize, behind: Duration, (started, refused):
         sleep(behind).await;
         world.drain(json!({"action": "drain"})).await
     };
-    let pushes = stream::iter(0..MESSAGES).for_each_concurrent(AT_ONCE, push);
-    let ((code, answer), ()) = join(drain, pushes).await;
+    let traffic = stream::iter(0..MESSAGES).for_each_concurrent(AT_ONCE, push);
+    let ((code, answer), ()) = join(drain, traffic).await;
     assert_eq!(code, 200, "{answer}");
     let admitted = usize::try_from(answer["active_agents"].as_u64().expect("a count")).expect("a small one");
 

@@ -1,5 +1,7 @@
 //! A whole world on loopback: the real connector, the real gateway, an agent of ours, a home that goes away with it.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};

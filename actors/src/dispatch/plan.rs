@@ -161,8 +161,8 @@ impl Plan {
                     self.close_for(key.profile());
                 }
                 // The news can also have come first, and that of the drain's end with it: then nothing else would ask again.
-                let held = !self.is_open(key.profile());
-                let mut steps: Vec<_> = held.then_some(Step::Hold(event)).into_iter().collect();
+                let shut = !self.is_open(key.profile());
+                let mut steps: Vec<_> = shut.then_some(Step::Hold(event)).into_iter().collect();
                 steps.extend(self.stand_in_line(&key));
                 steps
             }

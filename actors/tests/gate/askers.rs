@@ -99,7 +99,7 @@ impl Race {
 
     /// Runs every round, or up to the first thing that is wrong.
     pub(crate) async fn run(self) -> Result<Tally, Wrong> {
-        let (scores, scored) = mpsc::unbounded_channel();
+        let (scores, heard) = mpsc::unbounded_channel();
         let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
         for asker in askers.iter().cycle().take(ASKERS) {
             let (doors, stage, scores) = (self.doors.clone(), Arc::clone(&self.stage), scores.clone());
@@ -108,7 +108,7 @@ impl Race {
         let drainer = Arbiter::new();
         let (end, ended) = oneshot::channel();
         drainer.spawn_fn(move || {
-            actix::spawn(async move { drop(end.send(self.drain_every_round(scored).await)) });
+            actix::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
         });
         let tally = ended.await.expect("the drainer ends");
         for arbiter in askers.into_iter().chain([drainer]) {
@@ -118,11 +118,11 @@ impl Race {
         tally
     }
 
-    async fn drain_every_round(self, mut scored: mpsc::UnboundedReceiver<Score>) -> Result<Tally, Wrong> {
+    async fn drain_every_round(self, mut heard: mpsc::UnboundedReceiver<Score>) -> Result<Tally, Wrong> {
         let mut tally = Tally::default();
         while tally.races < self.races {
             tally.drains += 1;
-            self.drain_once(tally.drains, &mut scored, &mut tally).await?;
+            self.drain_once(tally.drains, &mut heard, &mut tally).await?;
         }
         Ok(tally)
     }
@@ -130,7 +130,7 @@ impl Race {
     async fn drain_once(
         &self,
         round: u64,
-        scored: &mut mpsc::UnboundedReceiver<Score>,
+        heard: &mut mpsc::UnboundedReceiver<Score>,
         tally: &mut Tally,
     ) -> Result<(), Wrong> {
         let stage = &self.stage;
@@ -155,7 +155,7 @@ impl Race {
         let mut wrong = late.wrong;
         let mut permits = Vec::new();
         for _ in 0..ASKERS {
-            let score = scored.recv().await.expect("every asker says how it fared");
+            let score = heard.recv().await.expect("every asker says how it fared");
             tally.races += u64::from(score.admitted_during + score.refused_during > 0);
             tally.admitted_during += score.admitted_during;
             tally.refused_during += score.refused_during;
