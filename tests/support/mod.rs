@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -23,7 +23,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `caduceus` and waits for the line that says where it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
+        Self::start_binary(Path::new(env!("CARGO_BIN_EXE_caduceus")), arguments)
+    }
+
+    /// The same with another build of the binary.
+    pub(crate) fn start_binary(binary: &Path, arguments: &[&str]) -> Self {
+        let mut child = Command::new(binary)
             .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
