@@ -6,9 +6,6 @@ use crate::Stage;
 use crate::browser::{Browser, NARROW, WIDE};
 use crate::support::{SOON, wait_for};
 
-/// The newest message of the agent.
-pub(crate) const ANSWER: &str = "#log article.agent:last-of-type";
-
 /// Opens the chat and waits until it says that the gateway is there.
 pub(crate) async fn open(stage: &Stage) -> crate::browser::Tab {
     let tab = stage.browser.open(&stage.demo.chat).await;
@@ -20,17 +17,19 @@ pub(crate) async fn open(stage: &Stage) -> crate::browser::Tab {
 pub(crate) async fn say(browser: &Browser, text: &str) {
     browser.press("#message").await;
     browser.find("#message").await.send_keys(&format!("{text}\u{e007}")).await.unwrap();
-    browser.text("#log article.own:last-of-type .text", "what was typed", |shown| shown == text).await;
+    wait_for(&format!("{text:?} in the chat"), SOON, || newest(browser, "article.own", |shown| shown == text)).await;
 }
 
 /// Waits for an answer that holds `words`; its text.
 pub(crate) async fn answered(browser: &Browser, words: &str) -> String {
-    wait_for(&format!("an answer with {words:?}"), SOON, || async {
-        let answers = browser.client.find_all(Locator::Css("#log article.agent .text")).await.ok()?;
-        let text = answers.last()?.text().await.ok()?;
-        text.contains(words).then_some(text)
-    })
-    .await
+    let what = format!("an answer with {words:?}");
+    wait_for(&what, SOON, || newest(browser, "article.agent", |text| text.contains(words))).await
+}
+
+/// The text of the newest message of a kind, if it is as `is` wants it.
+async fn newest(browser: &Browser, kind: &str, is: impl Fn(&str) -> bool) -> Option<String> {
+    let messages = browser.client.find_all(Locator::Css(&format!("#log {kind} .text"))).await.ok()?;
+    messages.last()?.text().await.ok().filter(|text| is(text))
 }
 
 async fn speak_to(browser: &Browser, profile: &str) {
@@ -52,7 +51,9 @@ async fn a_typed_message_is_answered_over_the_real_wire_and_the_answer_grows() {
     let begun = answered(browser, "Working for 3 s").await;
     let whole = answered(browser, "Done after 3 s.").await;
     assert!(!begun.contains("Done") && whole.starts_with(&begun), "it grows at its end: {begun:?} {whole:?}");
-    let edits: u32 = browser.attribute(ANSWER, "data-edits").await.unwrap().parse().unwrap();
+    let messages = browser.client.find_all(Locator::Css("#log article.agent")).await.unwrap();
+    assert_eq!(messages.len(), 2, "one message an answer");
+    let edits: u32 = messages[1].attr("data-edits").await.unwrap().expect("a count of edits").parse().unwrap();
     assert!(edits >= 1, "it grew by edits of one message");
     stage.strike().await;
 }
