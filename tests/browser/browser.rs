@@ -32,6 +32,15 @@ const FLAGS: [&str; 10] = [
     "--force-color-profile=srgb",
 ];
 
+/// The sections of a page that are wider inside than outside, or lie on another.
+const STICKS_OUT: &str = "
+    const all = [...document.querySelectorAll('header, main, footer, section, .scroll')];
+    const box = (node) => node.getBoundingClientRect();
+    const on = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    const over = (node) => all.some((other) => other !== node && !other.contains(node) && !node.contains(other) && on(box(node), box(other)));
+    return all.filter((node) => node.scrollWidth > node.clientWidth + 1 || over(node)).map((node) => node.id || node.className || node.tagName);
+";
+
 /// A browser with an empty profile of its own, killed when dropped.
 pub(crate) struct Browser {
     pub(crate) client: Client,
@@ -114,13 +123,13 @@ impl Browser {
         self.client.find(Locator::Css(css)).await.ok()?.attr(name).await.ok()?
     }
 
-    /// Keeps a picture of the page at a width, from its top to its end; nothing may stick out at the side.
+    /// Keeps a picture of the page at a width, from its top to its end; nothing may stick out of its place.
     pub(crate) async fn picture(&self, name: &str, width: u32) {
         self.resize(width, 900).await;
         let size = "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]";
         let size = self.client.execute(size, Vec::new()).await.unwrap();
         let height = u32::try_from(size[1].as_u64().unwrap()).unwrap();
-        self.resize(width, height.max(if width == NARROW { 800 } else { 700 })).await;
+        self.resize(width, height.max(700)).await;
         let taken = self.devtools("Page.captureScreenshot", json!({"format": "png", "optimizeForSpeed": false})).await;
         let picture = STANDARD.decode(taken["data"].as_str().expect("a picture")).unwrap();
         let folder = target().join("screenshots");
@@ -131,6 +140,8 @@ impl Browser {
             "{name} is {} pixels wide on a screen of {width}",
             size[0]
         );
+        let out = self.client.execute(STICKS_OUT, Vec::new()).await.unwrap();
+        assert_eq!(out, json!([]), "{name} at {width} pixels: these lie on others or do not hold what is in them");
         self.resize(WIDE, 900).await;
     }
 

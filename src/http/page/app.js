@@ -44,17 +44,16 @@
     node.tick();
     return node;
   };
-  // Keyed rows stay where they are, so that the focus does too.
+  // Keyed rows stay where they are, so that the focus does too, and no flash begins anew: what is gone goes first.
   const keyed = (parent, items, key, make, fill) => {
-    const old = new Map([...parent.children].map((node) => [node.key, node]));
+    const old = new Map([...parent.children].map((node) => [node.key, node])), wanted = new Set(items.map(key));
+    old.forEach((node, name) => { if (!wanted.has(name)) node.remove(); });
     items.forEach((item, index) => {
       let node = old.get(key(item));
       if (!node) { node = make(item); node.key = key(item); }
-      old.delete(node.key);
       if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] || null);
       fill(node, item);
     });
-    old.forEach((node) => node.remove());
   };
   const entries = (parent, list, nothing, make) =>
     parent.replaceChildren(...(list.length ? list.map((item) => el("div", { className: "entry" }, ...make(item))) : [el("p", { className: "none" }, nothing)]));
@@ -123,8 +122,9 @@
     ({ node, depth }) => {
       const row = el("tr");
       row.dataset.actor = node.path || node.id;
+      row.addEventListener("animationend", () => row.classList.remove("struck"));
       const name = el("td", { className: "name", title: node.path + " on " + node.lane }, node.id);
-      name.style.paddingLeft = depth * 1.1 + "rem";
+      name.style.setProperty("--depth", depth);
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
@@ -206,7 +206,7 @@
     shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
-    const said = lengths.length ? many(lengths.length, "turn") + ", half within " + at(0.5) + ", 95 % within " + at(0.95) : "no turns";
+    const said = lengths.length ? many(lengths.length, "turn") + ", half in " + at(0.5) + ", 95 % in " + at(0.95) : "no turns";
     text(byId("latency-said"), said);
     graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
   };
