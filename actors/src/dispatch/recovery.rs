@@ -11,7 +11,9 @@ use super::notice::Notice;
 use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
 use crate::drain::messages::{ListTurns, RunningTurn};
-use crate::ledger::messages::{InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState};
+use crate::ledger::messages::{
+    InboundId, InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState,
+};
 use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
 use crate::settings::Interrupted;
 
@@ -31,6 +33,7 @@ impl DispatchActor {
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok((rows, turns)) => {
                 actor.take_rows(rows, &turns, ctx);
+                actor.open_books(ctx);
                 actor.life.ready();
                 for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
                     actor.catch_up(link, ctx);
@@ -52,11 +55,12 @@ impl DispatchActor {
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
-            let running = turns.iter().find(|running| Some(running.ticket.id) == turn);
-            match (state, running) {
-                (InboundState::Running, Some(running)) => {
-                    self.plan.adopted(running.ticket.id, id, &job.session);
-                    self.adopt(running.ticket.id, running.stop.clone());
+            let in_flight = turns.iter().find(|running| Some(running.ticket.id) == turn);
+            let alive = turn.filter(|turn| in_flight.is_some() || self.ended_early(*turn));
+            match (state, alive) {
+                (InboundState::Running, Some(turn)) => {
+                    self.plan.adopted(turn, id, &job.session);
+                    self.adopt(turn, in_flight.and_then(|running| running.stop.clone()));
                     self.books.insert(id, job);
                 }
                 (InboundState::Running, None) => {
@@ -75,13 +79,13 @@ impl DispatchActor {
     }
 
     /// A turn that a crash cut off.
-    fn cut_off(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+    fn cut_off(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
             Interrupted::Rerun => mark(InboundState::Dead, "too many attempts"),
             Interrupted::Ask => {
-                self.say(&job.target, Notice::Interrupted, ctx);
+                self.say(&job.target, &Notice::Interrupted, ctx);
                 mark(InboundState::Interrupted, "restart")
             }
             Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
@@ -89,7 +93,7 @@ impl DispatchActor {
         self.mark(id, state, None, note, ctx);
     }
 
-    fn run_again(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+    fn run_again(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let key = job.session.clone();
         self.books.insert(id, job);
         let steps = self.plan.restored(id, &key);
@@ -105,7 +109,7 @@ impl DispatchActor {
             let last = rows.into_iter().rev().find(|row| row.session == asked.session);
             match last.and_then(Job::from_row) {
                 Some((id, job)) => actor.run_again(id, job, ctx),
-                None => actor.say(&asked.target, Notice::NothingToRetry, ctx),
+                None => actor.say(&asked.target, &Notice::NothingToRetry, ctx),
             }
         }));
     }
