@@ -4,7 +4,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
@@ -31,6 +31,11 @@ impl Process {
     /// Starts `caduceus` and waits for the line that says where it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawn(binary().args(arguments))
+    }
+
+    /// The same with another build of the binary.
+    pub(crate) fn start_binary(path: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(Command::new(path).args(arguments))
     }
 
     /// Starts the command and waits for the same line.
