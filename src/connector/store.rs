@@ -25,17 +25,17 @@ pub(super) const OPEN_GATEWAY: &str = "open";
 /// Everything a gateway needs in order to dial, and what it needs in order to enroll or provision itself.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Credentials {
+pub(crate) struct Credentials {
     /// Name of the gateway at this connector.
-    pub gateway_id: String,
+    pub(crate) gateway_id: String,
     /// Signs upgrade tokens.
-    pub secret: String,
+    pub(crate) secret: String,
     /// Verifies signed deliveries.
-    pub delivery_key: String,
+    pub(crate) delivery_key: String,
     /// Opens `/relay/enroll` once.
-    pub enrollment_token: String,
+    pub(crate) enrollment_token: String,
     /// Proves the tenant at `/relay/enroll` and `/relay/provision`.
-    pub access_token: String,
+    pub(crate) access_token: String,
 }
 
 /// What enrolling, provisioning and rotating answer.
@@ -70,7 +70,7 @@ impl Refusal {
 
 /// Why credentials were not given. In every case nothing changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum GrantError {
+pub(crate) enum GrantError {
     /// The id is empty, too long or holds control characters.
     #[error("a gateway id has 1 to {ID_LIMIT} characters, none of them a control character")]
     Id,

@@ -4,6 +4,11 @@
 
 mod commands;
 mod drains;
+mod environ;
+mod kills;
+mod mistakes;
+mod processes;
+mod races;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

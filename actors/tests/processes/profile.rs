@@ -47,7 +47,8 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
     let work = home.join("profiles/work");
     fs::create_dir_all(&work).unwrap();
     fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
-    let canaries = |name: &str| (0..20).map(|i| format!("{name}_{i}=canary-{name}-{i}-canary\n")).collect::<String>();
+    let line = |name: &str, i: usize| format!("{name}_{i}=canary-{name}-{i}-canary\n");
+    let canaries = |name| (0..20).map(|i| line(name, i)).collect::<Vec<_>>().concat();
     fs::write(home.join(".env"), format!("{}GATEWAY_RELAY_SECRET=canary-relay\n", canaries("home"))).unwrap();
     fs::write(work.join(".env"), format!("{}PATH=/evil\n", canaries("work"))).unwrap();
     let environment = [
