@@ -11,7 +11,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::support::SOON;
+use crate::support::{SOON, as_nobody, binary};
 use crate::world::World;
 
 /// Begins every value that must not be seen.
@@ -49,9 +49,13 @@ impl Ended {
 
 /// Runs the binary to its end in an environment of its own, with `input` on its standard input.
 fn caduceus(arguments: &[&str], input: &[u8], environment: &[(&str, &str)]) -> Ended {
+    to_the_end(binary().args(arguments), input, environment)
+}
+
+fn to_the_end(command: &mut Command, input: &[u8], environment: &[(&str, &str)]) -> Ended {
     let nowhere = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
-        .args(arguments)
+    let shown = format!("{command:?}");
+    let mut child = command
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("HOME", nowhere.path())
@@ -70,7 +74,7 @@ fn caduceus(arguments: &[&str], input: &[u8], environment: &[(&str, &str)]) -> E
     thread::spawn(move || sender.send(child.wait_with_output()));
     let output = ended.recv_timeout(SOON).unwrap_or_else(|_| {
         let _ = Command::new("kill").args(["-9", &id]).status();
-        panic!("{arguments:?} did not end in {SOON:?}")
+        panic!("{shown} did not end in {SOON:?}")
     });
     let output = output.unwrap();
     feeder.join().unwrap();
@@ -164,7 +168,7 @@ fn an_audit_finds_what_is_wrong_with_each_profile_and_shows_no_value() {
     write(
         home.path(),
         "profiles/paste/caduceus.yaml",
-        format!("agent: {{backend: openai, base_url: http://127.0.0.1:9, model: m, api_key_env: sk-{CANARY}}}\n"),
+        format!("agent: {{backend: openai, base_url: http://127.0.0.1:9, model: m, api_key_env: sk_{CANARY}}}\n"),
     );
     write(home.path(), "profiles/grant/.env", "NEEDED=1\n");
     write(home.path(), "profiles/grant/honcho.json", format!("{{\"hosts\": [{CANARY}"));
@@ -339,6 +343,25 @@ fn a_file_that_others_can_read_is_a_warning_of_the_doctor() {
     fs::set_permissions(home.path().join(".env"), fs::Permissions::from_mode(0o644)).unwrap();
     let doctor = on(home.path(), &["doctor", "--json"]);
     assert_eq!((doctor.code, doctor.findings()), (Some(1), vec![("warn".to_owned(), "file_mode".to_owned())]));
+}
+
+#[test]
+fn what_the_user_of_the_gateway_may_not_read_or_write_is_found() {
+    let home = home();
+    fs::set_permissions(home.path().join(".env"), fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(home.path().join("config.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(home.path().join("caduceus.yaml"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let run = |command: &[&str]| {
+        as_nobody(|binary| to_the_end(binary.args(command).arg("--json").arg("--home").arg(home.path()), b"", &[]))
+    };
+    let (doctor, audit) = (run(&["doctor"]), run(&["secrets", "audit"]));
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (ended, code, expected) in [(doctor, 2, "home"), (audit, 1, "missing_name")] {
+        let findings = ended.findings();
+        assert_eq!(ended.code, Some(code), "{}", ended.output);
+        assert!(has(&findings, "error", expected) && has(&findings, "error", "env_unusable"), "{findings:?}");
+    }
 }
 
 /// Names, modes and contents of a home.
