@@ -27,6 +27,7 @@ pub(super) enum Limit {
 /// Makes as many watchers as a gateway would, one for each of `directories`, and lets go of them at once. Nothing but a try tells, for
 /// what others of this user hold cannot be counted. `None` where the system has no such limits.
 #[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "the other systems have nothing to tell")]
 pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::io::Errno;
