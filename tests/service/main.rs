@@ -3,6 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod drains;
+mod environ;
+mod kills;
+mod mistakes;
+mod processes;
+mod races;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

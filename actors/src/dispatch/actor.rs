@@ -259,10 +259,10 @@ impl DispatchActor {
     /// Takes an event off the books and tells the chat why.
     fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.view.refused += 1;
-        self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
         if let Some(job) = self.books.remove(&event) {
             self.say(&job.target, notice, ctx);
         }
+        self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
     }
 
     fn steer(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
