@@ -2,10 +2,11 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -18,17 +19,43 @@ pub(crate) struct Process {
     child: Child,
     /// Base address from its first line on standard output.
     pub(crate) url: String,
+    log: Arc<Mutex<String>>,
+}
+
+/// The binary under test, not started yet.
+pub(crate) fn binary() -> Command {
+    Command::new(env!("CARGO_BIN_EXE_caduceus"))
 }
 
 impl Process {
     /// Starts `caduceus` and waits for the line that says where it listens.
     pub(crate) fn start(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
-            .args(arguments)
+        Self::spawn(binary().args(arguments))
+    }
+
+    /// The same with another build of the binary.
+    pub(crate) fn start_binary(path: &Path, arguments: &[&str]) -> Self {
+        Self::spawn(Command::new(path).args(arguments))
+    }
+
+    /// Starts the command and waits for the same line.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
             .spawn()
             .expect("the binary starts");
+        let log = Arc::new(Mutex::new(String::new()));
+        let (errors, kept) = (child.stderr.take().expect("standard error is piped"), Arc::clone(&log));
+        std::thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                eprintln!("{line}");
+                let mut kept = kept.lock().expect("nobody panics with the log in hand");
+                kept.push_str(&line);
+                kept.push('\n');
+            }
+        });
         let output = child.stdout.take().expect("standard output is piped");
         let (sender, lines) = mpsc::channel();
         // Reads to the end, so that the child never blocks on a full pipe.
@@ -37,11 +64,16 @@ impl Process {
                 let _ = sender.send(line);
             }
         });
-        let mut process = Self { child, url: String::new() };
+        let mut process = Self { child, url: String::new(), log };
         let first = lines.recv_timeout(SOON).expect("a first line on standard output");
         let first: Value = serde_json::from_str(&first).expect("the first line is JSON");
         first["listening"].as_str().expect("the first line says where it listens").clone_into(&mut process.url);
         process
+    }
+
+    /// What it has written to standard error so far.
+    pub(crate) fn log(&self) -> String {
+        self.log.lock().expect("nobody panics with the log in hand").clone()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -106,12 +138,25 @@ pub(crate) fn target() -> PathBuf {
 
 /// A status and a JSON body.
 pub(crate) async fn post(url: &str, body: &Value) -> (u16, Value) {
-    send(awc::Client::default().post(url), body.to_string()).await
+    send(client().post(url), body.to_string()).await
 }
 
 /// A status and a JSON body.
 pub(crate) async fn get(url: &str) -> (u16, Value) {
-    send(awc::Client::default().get(url), String::new()).await
+    send(client().get(url), String::new()).await
+}
+
+/// The client of this test: making one reads every root certificate of the system, and one that another test has left on
+/// this thread has connections of a runtime that is gone.
+pub(crate) fn client() -> awc::Client {
+    thread_local! {
+        static LAST: RefCell<Option<(usize, awc::Client)>> = const { RefCell::new(None) };
+    }
+    let system = actix_web::rt::System::current().id();
+    LAST.with_borrow_mut(|last| match last {
+        Some((of, client)) if *of == system => client.clone(),
+        _ => last.insert((system, awc::Client::default())).1.clone(),
+    })
 }
 
 /// Sends a request as it is prepared.

@@ -1,5 +1,7 @@
 //! A whole world on loopback: the real connector, the real gateway, an agent of ours, a home that goes away with it.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -9,7 +11,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Process, SOON, get, post, send, wait_for};
+use crate::support::{Process, SOON, binary, client, get, post, send, wait_for};
 
 /// The agent of every profile unless a test says otherwise. It keeps its own account: one line a turn in `$HERMES_HOME/account`, written
 /// before it answers. `sleep N` is a long turn, `pid` says its process id and `sleep`s, anything else is repeated.
@@ -33,6 +35,8 @@ pub(crate) struct World {
     home: tempfile::TempDir,
     /// Extra arguments of `serve`.
     arguments: Vec<String>,
+    /// Extra variables of its environment.
+    environment: Vec<(String, String)>,
 }
 
 impl World {
@@ -45,7 +49,7 @@ impl World {
         let home = tempfile::tempdir().expect("a temporary home");
         let agent = home.path().join("agent.sh");
         fs::write(&agent, AGENT).expect("the agent is written");
-        let world = Self { connector, gateway: None, home, arguments: Vec::new() };
+        let world = Self { connector, gateway: None, home, arguments: Vec::new(), environment: Vec::new() };
         world.write(
             ".env",
             &format!(
@@ -83,14 +87,24 @@ impl World {
         self.arguments.push(argument.to_owned());
     }
 
+    pub(crate) fn variable(&mut self, name: &str, value: &str) {
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
     /// Starts the gateway and waits for its link.
     pub(crate) async fn serve(&mut self) {
+        self.serve_alone();
+        self.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+    }
+
+    /// Starts the gateway, whether or not there is anything to link to.
+    pub(crate) fn serve_alone(&mut self) {
         let home = self.home.path().display().to_string();
         let mut arguments =
             vec!["serve", "--home", &home, "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain"];
         arguments.extend(self.arguments.iter().map(String::as_str));
-        self.gateway = Some(Process::start(&arguments));
-        self.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+        let variables = self.environment.iter().map(|(name, value)| (name, value));
+        self.gateway = Some(Process::spawn(binary().args(&arguments).envs(variables)));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -192,7 +206,7 @@ impl World {
     /// Every frame that the gateway sent, as the connector keeps them.
     pub(crate) async fn outbound(&self) -> Vec<Value> {
         let stream = format!("{}/dev/outbound?after=0", self.connector.url);
-        let answer = awc::Client::default().get(stream).send().await.expect("the connector answers");
+        let answer = client().get(stream).send().await.expect("the connector answers");
         let mut frames = Vec::new();
         let mut lines = String::new();
         let mut body = answer;
@@ -227,18 +241,18 @@ impl World {
 
 /// Runs the binary to its end, as a person does who gets something wrong.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
-    let mut child: Child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
+    run_command(binary().args(arguments))
+}
+
+/// Runs a command to its end; its exit code and what it wrote to standard error.
+pub(crate) fn run_command(command: &mut Command) -> (Option<i32>, String) {
+    let mut child: Child =
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
     let deadline = Instant::now() + SOON;
     while child.try_wait().expect("the child can be waited for").is_none() {
         if Instant::now() > deadline {
             let _ = child.kill();
-            panic!("{arguments:?} did not end in {SOON:?}");
+            panic!("{command:?} did not end in {SOON:?}");
         }
         std::thread::sleep(Duration::from_millis(5));
     }
@@ -248,7 +262,6 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Sends with headers of one's own.
 pub(crate) async fn get_with(url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
-    let request =
-        headers.iter().fold(awc::Client::default().get(url), |request, header| request.insert_header(*header));
+    let request = headers.iter().fold(client().get(url), |request, header| request.insert_header(*header));
     send(request, String::new()).await
 }

@@ -4,29 +4,27 @@
 //! end), the gate (its moves) and operators; asks the ledger and the gate, and starts turns. A restart loses the books; they are written
 //! anew from the ledger and from the gate's list of turns.
 
+mod handlers; // One a message.
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture, WrapFuture,
-};
-use tracing::{debug, error, info, warn};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
+use tracing::{debug, error, warn};
 
 use super::event::{Command, Job, Rules};
-use super::messages::{DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn};
+use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
 use super::start::{HISTORY, NotStarted, start_turn};
-use crate::drain::messages::{DrainChanged, Refusal};
-use crate::ledger::messages::{
-    AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound, RecordInbound, Recorded,
-};
+use crate::drain::messages::Refusal;
+use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
 use crate::relay::messages::Target;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, ChildExited, Life, Port};
+use crate::supervision::{Birth, Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
 
@@ -66,6 +64,15 @@ pub struct DispatchActor {
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
     draining: bool,
+    /// What came before the books were written: it is looked at once they are.
+    early: Option<Early>,
+}
+
+/// News that came too early.
+#[derive(Default)]
+pub(super) struct Early {
+    taken: Vec<Taken>,
+    ended: Vec<TurnEnded>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -78,7 +85,7 @@ pub(super) struct Running {
 /// An event that is on disk, with what is to be done about it.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Taken {
+pub(super) struct Taken {
     id: InboundId,
     job: Job,
     then: Then,
@@ -108,6 +115,44 @@ impl DispatchActor {
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
+            early: Some(Early::default()),
+        }
+    }
+
+    /// Whether a turn has said how it ended before the books were written.
+    pub(super) fn ended_early(&self, turn: TurnId) -> bool {
+        self.early.as_ref().is_some_and(|early| early.ended.iter().any(|ended| ended.id == turn))
+    }
+
+    /// The books are written: what came too early has its turn.
+    pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
+        let Early { taken, ended } = self.early.take().unwrap_or_default();
+        for news in taken {
+            self.take(news, ctx);
+        }
+        for news in ended {
+            self.over(news.id, &news.outcome, news.reply, ctx);
+        }
+    }
+
+    fn take(&mut self, taken: Taken, ctx: &mut Context<Self>) {
+        match taken.then {
+            Then::Run => {
+                // One that the ledger has already given is on the books.
+                if self.books.contains_key(&taken.id) {
+                    return;
+                }
+                let key = taken.job.session.clone();
+                self.books.insert(taken.id, taken.job);
+                let steps = self.plan.arrived(taken.id, &key);
+                self.carry_out(steps, ctx);
+            }
+            Then::Say(notice) => {
+                self.view.refused += 1;
+                self.say(&taken.job.target, &notice, ctx);
+                self.touch();
+            }
+            Then::Obey(command) => self.obey(command, &taken.job, ctx),
         }
     }
 
@@ -214,10 +259,10 @@ impl DispatchActor {
     /// Takes an event off the books and tells the chat why.
     fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.view.refused += 1;
-        self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
         if let Some(job) = self.books.remove(&event) {
             self.say(&job.target, notice, ctx);
         }
+        self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
     }
 
     fn steer(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
@@ -308,158 +353,5 @@ impl Actor for DispatchActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.rebuild(ctx);
-    }
-}
-
-impl Handler<Inbound> for DispatchActor {
-    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
-
-    fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
-        let (profile, unserved) = match self.settings.rules.profile(&inbound) {
-            Ok(profile) => (profile, false),
-            Err(name) => {
-                warn!(profile = %name.escape_debug(), "an event names a profile that is not served; it is refused");
-                (self.settings.rules.default.clone(), true)
-            }
-        };
-        let job = self.settings.rules.job(&inbound, profile);
-        let (state, then, receipt) = match Command::parse(&inbound.event.text) {
-            _ if unserved => (InboundState::Refused, Then::Say(Notice::UnservedProfile), Receipt::Refused),
-            Some(command) => (InboundState::Done, Then::Obey(command), Receipt::Handled),
-            None if self.plan.is_open(&job.profile) => (InboundState::Received, Then::Run, Receipt::Taken),
-            None => match self.settings.refused {
-                WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
-                WhenRefused::Hold => (InboundState::Held, Then::Run, Receipt::Taken),
-            },
-        };
-        let record = RecordInbound {
-            target: job.target.clone(),
-            buffer_id: inbound.buffer_id,
-            digest: inbound.digest,
-            message_id: job.event.message_id.clone(),
-            profile: job.profile.clone(),
-            session: job.session.clone(),
-            event: job.raw_event.to_string(),
-            state,
-        };
-        let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
-        let own = self.own.clone();
-        Box::pin(async move {
-            match recorded.await {
-                Ok(Ok(Recorded::New(id))) => {
-                    if let Err(error) = own.tell(Taken { id, job, then }) {
-                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
-                    }
-                    Ok(receipt)
-                }
-                Ok(Ok(Recorded::Duplicate(_))) => Ok(Receipt::Duplicate),
-                Ok(Err(error)) => {
-                    error!(%error, "an event could not be written down; it is not acknowledged");
-                    Err(NotTaken::LedgerUnavailable)
-                }
-                Err(error) => {
-                    warn!(%error, "an event could not be written down; it is not acknowledged");
-                    Err(NotTaken::LedgerUnavailable)
-                }
-            }
-        })
-    }
-}
-
-impl Handler<Taken> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, taken: Taken, ctx: &mut Self::Context) {
-        match taken.then {
-            Then::Run => {
-                // One that a new dispatcher has already found in the ledger is on the books.
-                if self.books.contains_key(&taken.id) {
-                    return;
-                }
-                let key = taken.job.session.clone();
-                self.books.insert(taken.id, taken.job);
-                let steps = self.plan.arrived(taken.id, &key);
-                self.carry_out(steps, ctx);
-            }
-            Then::Say(notice) => {
-                self.view.refused += 1;
-                self.say(&taken.job.target, &notice, ctx);
-                self.touch();
-            }
-            Then::Obey(command) => self.obey(command, &taken.job, ctx),
-        }
-    }
-}
-
-impl Handler<TurnEnded> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) {
-        info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        self.over(ended.id, &ended.outcome, ended.reply, ctx);
-    }
-}
-
-impl Handler<ChildExited> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
-        // One that said how it ended is off the plan already.
-        if let Ok(turn) = exited.id.parse()
-            && self.plan.event_of(turn).is_some()
-        {
-            error!(%turn, reason = %exited.reason, "a turn broke down");
-            self.broke(turn, ctx);
-        }
-    }
-}
-
-impl Handler<DrainChanged> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
-        self.draining = news.draining;
-        let steps = self.plan.gate(news.draining, news.profiles);
-        self.carry_out(steps, ctx);
-    }
-}
-
-impl Handler<StopSession> for DispatchActor {
-    type Result = bool;
-
-    fn handle(&mut self, order: StopSession, _: &mut Self::Context) -> Self::Result {
-        let turns = self.plan.turns_of(&order.session_key);
-        for turn in &turns {
-            self.stop_turn(*turn, order.cause);
-        }
-        !turns.is_empty()
-    }
-}
-
-impl Handler<StopTurnById> for DispatchActor {
-    type Result = Result<(), UnknownTurn>;
-
-    fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
-        if !self.running.contains_key(&order.turn) {
-            return Err(UnknownTurn(order.turn));
-        }
-        self.stop_turn(order.turn, StopCause::Operator);
-        Ok(())
-    }
-}
-
-impl Handler<GetDispatch> for DispatchActor {
-    type Result = MessageResult<GetDispatch>;
-
-    fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
-        let (sessions, _, queued, held) = self.plan.counts();
-        MessageResult(DispatchView {
-            sessions,
-            running: self.running.len(),
-            queued,
-            held,
-            recent_turns: self.recent.iter().copied().collect(),
-            ..self.view.clone()
-        })
     }
 }

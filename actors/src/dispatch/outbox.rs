@@ -10,8 +10,9 @@ use crate::relay::messages::{SendAction, Target};
 /// What stands before a reply that may have been delivered already.
 const REPEAT_MARK: &str = "(may be a repeat) ";
 
-/// Says `text` in the chat of `target`.
-pub(super) async fn say(ports: DispatchPorts, target: Target, text: String) {
+/// Says `text` in the chat of `target`. The ledger has it before whatever it is asked after this call, polled or not: an
+/// event must not be marked as one whose chat was told before the words are on disk.
+pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Future<Output = ()> + 'static {
     let action =
         Action::Send { chat_id: target.chat_id.clone(), content: text, reply_to: None, metadata: target.metadata() };
     let written = serde_json::to_string(&action).expect("an action always has a JSON form");
@@ -22,10 +23,13 @@ pub(super) async fn say(ports: DispatchPorts, target: Target, text: String) {
         action: written,
         state: OutboundState::Sending,
     };
-    match ports.record_outbound.ask(record, LEDGER_PATIENCE).await {
-        Ok(Ok(id)) => send(&ports, id, target, action).await,
-        Ok(Err(error)) => warn!(%error, "a notice was not written down, and so not sent"),
-        Err(error) => warn!(%error, "a notice was not written down, and so not sent"),
+    let recorded = ports.record_outbound.ask(record, LEDGER_PATIENCE);
+    async move {
+        match recorded.await {
+            Ok(Ok(id)) => send(&ports, id, target, action).await,
+            Ok(Err(error)) => warn!(%error, "a notice was not written down, and so not sent"),
+            Err(error) => warn!(%error, "a notice was not written down, and so not sent"),
+        }
     }
 }
 

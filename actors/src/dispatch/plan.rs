@@ -47,6 +47,8 @@ pub(super) struct Plan {
     known: HashSet<InboundId>,
     closed: bool,
     closed_profiles: BTreeSet<ProfileName>,
+    /// Counts the news of the gate; a refusal asked for before the last one is older than it.
+    moves: u64,
 }
 
 #[derive(Debug, Default)]
@@ -55,6 +57,8 @@ struct Session {
     current: Option<(TurnId, InboundId)>,
     /// Whether the current event has waited in the queue, and so was taken before a drain that refuses it now.
     current_waited: bool,
+    /// The moves of the gate that were known when it was asked about the current event.
+    asked_at: u64,
     in_line: bool,
 }
 
@@ -75,6 +79,7 @@ impl Plan {
             known: HashSet::new(),
             closed: false,
             closed_profiles: BTreeSet::new(),
+            moves: 0,
         }
     }
 
@@ -151,9 +156,15 @@ impl Plan {
             // What was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
                 session.queue.push_front(Waiting { event, waited: true });
-                // The gate has spoken; its news may still be on the way.
-                self.close_for(key.profile());
-                self.advance(vec![Step::Hold(event)])
+                if session.asked_at == self.moves {
+                    // The gate has spoken; its news is still on the way.
+                    self.close_for(key.profile());
+                }
+                // The news can also have come first, and that of the drain's end with it: then nothing else would ask again.
+                let shut = !self.is_open(key.profile());
+                let mut steps: Vec<_> = shut.then_some(Step::Hold(event)).into_iter().collect();
+                steps.extend(self.stand_in_line(&key));
+                steps
             }
             Refusal::Draining => {
                 self.known.remove(&event);
@@ -186,6 +197,7 @@ impl Plan {
 
     /// The gate moved.
     pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<Step> {
+        self.moves += 1;
         self.closed = closed;
         self.closed_profiles = profiles.into_iter().collect();
         let keys: Vec<_> = self.sessions.keys().cloned().collect();
@@ -253,6 +265,7 @@ impl Plan {
             let turn = TurnId::fresh();
             session.current = Some((turn, first.event));
             session.current_waited = first.waited;
+            session.asked_at = self.moves;
             self.turns.insert(turn, key);
             steps.push(Step::Ask(turn, first.event));
         }
@@ -339,6 +352,21 @@ mod tests {
         let second = plan.ended(turn(&running));
         assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
         assert_eq!(asked(&plan.gate(false, [])), [2]);
+    }
+
+    #[test]
+    fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
+        let mut plan = Plan::new(Busy::Queue, 8);
+        let running = plan.arrived(InboundId(1), &session("a"));
+        plan.arrived(InboundId(2), &session("a"));
+        let second = plan.ended(turn(&running));
+        plan.gate(true, []);
+        plan.gate(false, []);
+        let again = plan.refused(turn(&second), Refusal::Draining, false);
+        assert_eq!(asked(&again), [2], "it is asked again");
+        assert!(plan.is_open(&ProfileName::default_profile()));
+        plan.gate(true, []);
+        assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
     }
 
     #[test]

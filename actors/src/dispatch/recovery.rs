@@ -33,6 +33,7 @@ impl DispatchActor {
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok((rows, turns)) => {
                 actor.take_rows(rows, &turns, ctx);
+                actor.open_books(ctx);
                 actor.life.ready();
                 for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
                     actor.catch_up(link, ctx);
@@ -54,11 +55,12 @@ impl DispatchActor {
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
-            let running = turns.iter().find(|running| Some(running.ticket.id) == turn);
-            match (state, running) {
-                (InboundState::Running, Some(running)) => {
-                    self.plan.adopted(running.ticket.id, id, &job.session);
-                    self.adopt(running.ticket.id, running.stop.clone());
+            let in_flight = turns.iter().find(|running| Some(running.ticket.id) == turn);
+            let alive = turn.filter(|turn| in_flight.is_some() || self.ended_early(*turn));
+            match (state, alive) {
+                (InboundState::Running, Some(turn)) => {
+                    self.plan.adopted(turn, id, &job.session);
+                    self.adopt(turn, in_flight.and_then(|running| running.stop.clone()));
                     self.books.insert(id, job);
                 }
                 (InboundState::Running, None) => {

@@ -21,8 +21,8 @@ use super::dial::{self, Link};
 use super::env_source::{self, Content, Stamp};
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
-    AgentSeen, AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView,
-    SpawnChild, SpawnError, SpawnedChild, TokenChanged,
+    AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild,
+    SpawnError, SpawnedChild, TokenChanged,
 };
 use super::plan::{self, Health};
 use super::redact::Redactor;
@@ -346,14 +346,6 @@ impl Handler<TokenChanged> for ProfileActor {
 
     fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
         self.set_token(news.token);
-    }
-}
-
-impl Handler<AgentSeen> for ProfileActor {
-    type Result = ();
-
-    fn handle(&mut self, news: AgentSeen, _: &mut Self::Context) {
-        self.set_agent_trouble(news.trouble);
     }
 }
 

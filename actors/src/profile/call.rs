@@ -188,7 +188,7 @@ async fn pass_on(mut answer: ClientResponse, idle: Duration, pieces: &mpsc::Send
                 left -= bytes.len();
                 Ok(bytes)
             }
-            Ok(Some(Err(error))) => Err(broken(error)),
+            Ok(Some(Err(error))) => Err(broken(&error)),
             Err(_) => Err(CallBroken::Silent(idle)),
         };
         let last = piece.is_err();
@@ -221,7 +221,7 @@ fn client(connect: Duration) -> Result<Client, CallBroken> {
     })
 }
 
-fn broken(why: impl ToString) -> CallBroken {
+fn broken(why: &(impl ToString + ?Sized)) -> CallBroken {
     CallBroken::Broken(why.to_string())
 }
 

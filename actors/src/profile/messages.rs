@@ -174,14 +174,6 @@ pub struct TokenChanged {
     pub token: Option<SecretString>,
 }
 
-/// News from a turn: the profile's agent could be run, or could not.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct AgentSeen {
-    /// Why it could not.
-    pub trouble: Option<String>,
-}
-
 /// How the profile is.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ProfileView")]

@@ -65,7 +65,9 @@ impl Arrival {
     ) -> Result<Self, ArrivalError> {
         let mut event = interaction::event(&frame.forward.body)?;
         event.source.profile = frame.forward.profile;
-        let raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
+        let mut raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
+        // The connector keeps the right to answer; the turn names it and never holds it.
+        raw["follow_up"] = interaction::FOLLOW_UP_KIND.into();
         Ok(Self {
             event: Arc::new(event),
             raw_event: Arc::new(raw),

@@ -214,9 +214,15 @@ fn build(settings: &StatusSettings, views: &Views, board: &Board, before: Option
         .find(|node| node.kind == Kind::Worker && !node.path.contains('/') && node.state != ChildState::Running)
         .map(|node| format!("{} is not running", node.path));
     let silent = (!views.silent.is_empty()).then(|| format!("{} did not answer", views.silent.join(", ")));
+    let trouble = down.or(silent).or_else(|| views.ledger.trouble.clone());
+    let word = || state.as_str().to_owned();
     let not_ready = match state {
-        GatewayState::Running => down.or(silent).or_else(|| views.ledger.trouble.clone()),
-        other => Some(other.as_str().to_owned()),
+        GatewayState::Running => trouble,
+        // A drain ends by itself; what is wrong beside it does not.
+        GatewayState::Draining => trouble.or_else(|| Some(word())),
+        GatewayState::Starting | GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
+            Some(word())
+        }
     };
     Snapshot {
         version: env!("CARGO_PKG_VERSION"),

@@ -2,6 +2,8 @@
 //!
 //! On plain threads and sockets, so that it can also stop half-way, say nothing, and see when its client goes away.
 
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};

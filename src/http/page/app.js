@@ -22,6 +22,7 @@
     if (s < 172800) return Math.round(s / 3600) + " h";
     return Math.round(s / 86400) + " days";
   };
+  const many = (n, one, more = one + "s") => n.toLocaleString("en") + " " + (n === 1 ? one : more);
   const bytes = (n) => (n / 1048576).toFixed(1) + " MiB";
   const TONES = {
     running: "good", connected: "good", fresh: "good", ready: "good",
@@ -43,17 +44,16 @@
     node.tick();
     return node;
   };
-  // Keyed rows stay where they are, so that the focus does too.
+  // Keyed rows stay where they are, so that the focus does too, and no flash begins anew: what is gone goes first.
   const keyed = (parent, items, key, make, fill) => {
-    const old = new Map([...parent.children].map((node) => [node.key, node]));
+    const old = new Map([...parent.children].map((node) => [node.key, node])), wanted = new Set(items.map(key));
+    old.forEach((node, name) => { if (!wanted.has(name)) node.remove(); });
     items.forEach((item, index) => {
       let node = old.get(key(item));
       if (!node) { node = make(item); node.key = key(item); }
-      old.delete(node.key);
       if (parent.children[index] !== node) parent.insertBefore(node, parent.children[index] || null);
       fill(node, item);
     });
-    old.forEach((node) => node.remove());
   };
   const entries = (parent, list, nothing, make) =>
     parent.replaceChildren(...(list.length ? list.map((item) => el("div", { className: "entry" }, ...make(item))) : [el("p", { className: "none" }, nothing)]));
@@ -80,7 +80,7 @@
     }
   };
   byId("drain-begin").addEventListener("click", () => order("/api/gateway/drain", { action: "drain" },
-    (said) => "Drain begun; " + said.active_agents + " turns in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
+    (said) => "Drain begun; " + many(said.active_agents, "turn") + " in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
   byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
     (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
   byId("drain-form").addEventListener("submit", (event) => event.preventDefault());
@@ -96,7 +96,9 @@
     chip.dataset.state = status.gateway_state;
     chip.dataset.tone = tone(status.gateway_state);
     text(byId("active"), status.active_agents);
+    text(byId("active-word"), status.active_agents === 1 ? "turn in flight" : "turns in flight");
     text(byId("sessions"), status.active_sessions);
+    text(byId("sessions-word"), status.active_sessions === 1 ? "session" : "sessions");
     text(byId("queued"), status.turns.queued + status.turns.held);
     document.title = (status.gateway_state === "running" ? "" : status.gateway_state + " · ") + "Caduceus";
   };
@@ -123,8 +125,9 @@
     ({ node, depth }) => {
       const row = el("tr");
       row.dataset.actor = node.path || node.id;
+      row.addEventListener("animationend", () => row.classList.remove("struck"));
       const name = el("td", { className: "name", title: node.path + " on " + node.lane }, node.id);
-      name.style.paddingLeft = depth * 1.1 + "rem";
+      name.style.setProperty("--depth", depth);
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
@@ -163,20 +166,20 @@
   const showRelay = () => entries(byId("relay"), status.relay, "No link.", (link) => [
     el("div", { className: "top" }, el("b", null, link.link), state(link.state)),
     el("p", { className: "quiet" }, "last frame ", age(el("span"), link.last_inbound_age_ms), ", last ack ", age(el("span"), link.last_ack_age_ms),
-      link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + link.skipped + " lines skipped" : ""),
+      link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + many(link.skipped, "line") + " skipped" : ""),
     tags(link.frames), trouble(link.last_error)]);
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
     el("p", { className: "quiet" }, "inbound"), tags(ledger.inbound),
     el("p", { className: "quiet" }, "outbound"), tags(ledger.outbound), trouble(ledger.trouble)]);
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
-    el("p", { className: "quiet" }, profile.agent + " agent, " + profile.secrets + " secrets, " + profile.children_started + " children started"),
+    el("p", { className: "quiet" }, profile.agent + " agent, " + many(profile.secrets, "secret") + ", " + many(profile.children_started, "child", "children") + " started"),
     profile.missing.length ? el("p", { className: "trouble" }, "missing " + profile.missing.join(", ")) : null,
     ...profile.troubles.map(trouble)]);
   const showHoncho = () => entries(byId("honcho"), status.honcho.filter((grant) => grant.state !== "none"), "None.", (grant) => [
     el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)),
     el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
-      grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + grant.exchanges + " exchanges"),
+      grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + many(grant.exchanges, "exchange")),
     trouble(grant.last_error)]);
   const showProcess = () => {
     const process = status.process;
@@ -184,8 +187,8 @@
       el("span", null, "version " + status.version), el("span", null, "pid " + process.pid),
       el("span", null, "up ", age(el("span"), process.uptime_ms)),
       ...(process.resident_bytes === null ? [] : [el("span", null, bytes(process.resident_bytes) + " resident")]),
-      ...(process.open_fds === null ? [] : [el("span", null, process.open_fds + " descriptors")]),
-      el("span", null, status.turns.done + " turns done, " + status.turns.failed + " failed, " + status.turns.stopped + " stopped, " + status.turns.refused + " refused"));
+      ...(process.open_fds === null ? [] : [el("span", null, many(process.open_fds, "descriptor"))]),
+      el("span", null, many(status.turns.done, "turn") + " done, " + status.turns.failed + " failed, " + status.turns.stopped + " stopped, " + status.turns.refused + " refused"));
   };
 
   // --- the minute of latency -----------------------------------------------------------------
@@ -213,9 +216,13 @@
   };
 
   // --- the link to the gateway ---------------------------------------------------------------
+  const showHeard = () => {
+    const ago = Date.now() - heardAt;
+    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + (ago < 1000 ? "just now" : span(ago) + " ago"));
+  };
   const show = () => {
     ticking.clear();
-    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph].forEach((part) => part());
+    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph, showHeard].forEach((part) => part());
   };
   const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
   const lost = (sentence, word = "unreachable") => {
@@ -260,7 +267,7 @@
     };
   };
   setInterval(() => {
-    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + span(Date.now() - heardAt) + " ago");
+    showHeard();
     if (!live) return;
     ticking.forEach((node) => node.tick());
     showGraph();

@@ -94,13 +94,11 @@ impl Answer {
             self.finished = true;
             return Ok(());
         }
-        match serde_json::from_str::<Value>(data) {
-            Ok(event @ Value::Object(_)) => self.take(&event, text),
-            _ => {
-                self.odd += 1;
-                Ok(())
-            }
+        if let Ok(event @ Value::Object(_)) = serde_json::from_str(data) {
+            return self.take(&event, text);
         }
+        self.odd += 1;
+        Ok(())
     }
 
     fn take(&mut self, said: &Value, text: &mut String) -> Result<(), Trouble> {
@@ -110,8 +108,8 @@ impl Answer {
         let choices = said["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
         let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
         for choice in choices.iter().filter(first) {
-            let new = [&choice["delta"]["content"], &choice["message"]["content"]];
-            new.into_iter().for_each(|content| push(content, text));
+            push(&choice["delta"]["content"], text);
+            push(&choice["message"]["content"], text);
             self.finished |= choice["finish_reason"].as_str().is_some_and(|reason| !reason.is_empty());
         }
         Ok(())
@@ -120,13 +118,11 @@ impl Answer {
 
 /// Text, or a list of parts some of which are.
 fn push(content: &Value, text: &mut String) {
-    match content {
-        Value::String(content) => text.push_str(content),
-        Value::Array(parts) => {
-            parts.iter().filter_map(|part| part["text"].as_str()).for_each(|part| text.push_str(part))
-        }
-        _ => {}
+    if let Some(content) = content.as_str() {
+        text.push_str(content);
     }
+    let parts = content.as_array().into_iter().flatten();
+    text.extend(parts.filter_map(|part| part["text"].as_str()));
 }
 
 /// The server's words for what went wrong, if it says that something did.

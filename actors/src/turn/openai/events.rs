@@ -134,7 +134,8 @@ mod tests {
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {
             let end = |at: usize| ["\n", "\r", "\r\n"][ends[at]];
-            let stream: String = lines.iter().enumerate().map(|(at, line)| format!("{line}{}", end(at))).collect();
+            let lines = lines.iter().enumerate();
+            let stream = lines.flat_map(|(at, line)| [line.as_str(), end(at)]).collect::<String>();
             let bytes = stream.as_bytes();
             let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
             cuts.extend([0, bytes.len()]);

@@ -37,7 +37,7 @@ mod tests {
 
     use super::*;
 
-    fn asked(history: &[(&str, &str)], keep: usize, system: Option<&str>, event: InboundEvent) -> Value {
+    fn asked(history: &[(&str, &str)], keep: usize, system: Option<&str>, event: &InboundEvent) -> Value {
         let settings = OpenAiSettings {
             base_url: "http://a.example".to_owned(),
             model: "m1".to_owned(),
@@ -48,7 +48,7 @@ mod tests {
         };
         let entry = |(role, content): &(&str, &str)| HistoryEntry { role: (*role).into(), content: (*content).into() };
         let history: Vec<HistoryEntry> = history.iter().map(entry).collect();
-        serde_json::from_slice(&body(&settings, &history, &event)).unwrap()
+        serde_json::from_slice(&body(&settings, &history, event)).unwrap()
     }
 
     fn said(text: &str) -> InboundEvent {
@@ -64,15 +64,15 @@ mod tests {
             {"role": "assistant", "content": "d"},
             {"role": "user", "content": "e"},
         ]});
-        assert_eq!(asked(&history, 3, Some("be kind"), said("e")), expected);
-        assert_eq!(asked(&history, 0, None, said("e"))["messages"], json!([{"role": "user", "content": "e"}]));
+        assert_eq!(asked(&history, 3, Some("be kind"), &said("e")), expected);
+        assert_eq!(asked(&history, 0, None, &said("e"))["messages"], json!([{"role": "user", "content": "e"}]));
     }
 
     #[test]
     fn reference_text_comes_before_the_message_and_is_told_from_it() {
         let event =
             InboundEvent { channel_context: Some("[Recent channel messages]\nAnn: hi".into()), ..said("well?") };
-        let request = asked(&[], 40, None, event);
+        let request = asked(&[], 40, None, &event);
         let content = request["messages"][0]["content"].as_str().unwrap();
         assert_eq!(content, "[Recent channel messages]\nAnn: hi\n\n[New message]\nwell?");
     }

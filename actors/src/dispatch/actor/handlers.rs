@@ -1,0 +1,159 @@
+//! What the dispatcher does with each message.
+
+use actix::{Handler, MessageResult, ResponseFuture};
+use tracing::{error, info, warn};
+
+use super::super::event::Command;
+use super::super::messages::{
+    DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
+};
+use super::super::notice::Notice;
+use super::super::ports::LEDGER_PATIENCE;
+use super::{DispatchActor, Taken, Then};
+use crate::drain::messages::DrainChanged;
+use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
+use crate::settings::WhenRefused;
+use crate::supervision::ChildExited;
+use crate::turn::messages::{StopCause, TurnEnded};
+
+impl Handler<Inbound> for DispatchActor {
+    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
+
+    fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
+        let (profile, unserved) = match self.settings.rules.profile(&inbound) {
+            Ok(profile) => (profile, false),
+            Err(name) => {
+                warn!(profile = %name.escape_debug(), "an event names a profile that is not served; it is refused");
+                (self.settings.rules.default.clone(), true)
+            }
+        };
+        let job = self.settings.rules.job(&inbound, profile);
+        let (state, then, receipt) = match Command::parse(&inbound.event.text) {
+            _ if unserved => (InboundState::Refused, Then::Say(Notice::UnservedProfile), Receipt::Refused),
+            Some(command) => (InboundState::Done, Then::Obey(command), Receipt::Handled),
+            None if self.plan.is_open(&job.profile) => (InboundState::Received, Then::Run, Receipt::Taken),
+            None => match self.settings.refused {
+                WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
+                WhenRefused::Hold => (InboundState::Held, Then::Run, Receipt::Taken),
+            },
+        };
+        let record = RecordInbound {
+            target: job.target.clone(),
+            buffer_id: inbound.buffer_id,
+            digest: inbound.digest,
+            message_id: job.event.message_id.clone(),
+            profile: job.profile.clone(),
+            session: job.session.clone(),
+            event: job.raw_event.to_string(),
+            state,
+        };
+        let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
+        let own = self.own.clone();
+        Box::pin(async move {
+            match recorded.await {
+                Ok(Ok(Recorded::New(id))) => {
+                    if let Err(error) = own.tell(Taken { id, job, then }) {
+                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
+                    }
+                    Ok(receipt)
+                }
+                Ok(Ok(Recorded::Duplicate(_))) => Ok(Receipt::Duplicate),
+                Ok(Err(error)) => {
+                    error!(%error, "an event could not be written down; it is not acknowledged");
+                    Err(NotTaken::LedgerUnavailable)
+                }
+                Err(error) => {
+                    warn!(%error, "an event could not be written down; it is not acknowledged");
+                    Err(NotTaken::LedgerUnavailable)
+                }
+            }
+        })
+    }
+}
+
+impl Handler<Taken> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, taken: Taken, ctx: &mut Self::Context) {
+        match &mut self.early {
+            Some(early) => early.taken.push(taken),
+            None => self.take(taken, ctx),
+        }
+    }
+}
+
+impl Handler<TurnEnded> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) {
+        info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
+        match &mut self.early {
+            Some(early) => early.ended.push(ended),
+            None => self.over(ended.id, &ended.outcome, ended.reply, ctx),
+        }
+    }
+}
+
+impl Handler<ChildExited> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
+        // One that said how it ended is off the plan already.
+        if let Ok(turn) = exited.id.parse()
+            && self.plan.event_of(turn).is_some()
+        {
+            error!(%turn, reason = %exited.reason, "a turn broke down");
+            self.broke(turn, ctx);
+        }
+    }
+}
+
+impl Handler<DrainChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
+        self.draining = news.draining;
+        let steps = self.plan.gate(news.draining, news.profiles);
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<StopSession> for DispatchActor {
+    type Result = bool;
+
+    fn handle(&mut self, order: StopSession, _: &mut Self::Context) -> Self::Result {
+        let turns = self.plan.turns_of(&order.session_key);
+        for turn in &turns {
+            self.stop_turn(*turn, order.cause);
+        }
+        !turns.is_empty()
+    }
+}
+
+impl Handler<StopTurnById> for DispatchActor {
+    type Result = Result<(), UnknownTurn>;
+
+    fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
+        if !self.running.contains_key(&order.turn) {
+            return Err(UnknownTurn(order.turn));
+        }
+        self.stop_turn(order.turn, StopCause::Operator);
+        Ok(())
+    }
+}
+
+impl Handler<GetDispatch> for DispatchActor {
+    type Result = MessageResult<GetDispatch>;
+
+    fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
+        let (sessions, _, queued, held) = self.plan.counts();
+        MessageResult(DispatchView {
+            sessions,
+            running: self.running.len(),
+            queued,
+            held,
+            recent_turns: self.recent.iter().copied().collect(),
+            ..self.view.clone()
+        })
+    }
+}

@@ -1,0 +1,251 @@
+//! Those who ask for permits, on several threads, and the one who drains, on another.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use actix::Arbiter;
+use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, Origin, Refusal, RequestPermit};
+use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::relay::event::Source;
+use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_actors::turn::id::TurnId;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::tree::{Doors, PATIENCE};
+
+/// Threads that ask.
+const THREADS: usize = 3;
+/// Askers on each of them, as a dispatcher has many turns that wait for the gate.
+const ASKERS_EACH: usize = 4;
+/// Askers in all.
+pub(crate) const ASKERS: usize = THREADS * ASKERS_EACH;
+/// A gate that gives one asker so many permits in a round does not close.
+const MOST_PERMITS: usize = 10_000;
+/// Before a drain is begun this many permits are given at most; how many, changes from round to round.
+const HEAD_START: u64 = 24;
+
+/// Many rounds of askers against a drain.
+pub(crate) struct Race {
+    doors: Doors,
+    races: u64,
+    stage: Arc<Stage>,
+}
+
+/// What all threads see.
+struct Stage {
+    /// Number of the round that is on.
+    round: watch::Sender<u64>,
+    /// Number of the last round whose drain has been answered.
+    answered: watch::Sender<u64>,
+    /// Permits given in this round.
+    admitted: AtomicU64,
+    /// The drain's question is on its way, and its answer not yet there.
+    beginning: AtomicBool,
+}
+
+/// How one asker fared in one round.
+#[derive(Default)]
+struct Score {
+    held: Vec<TurnPermit>,
+    /// Answers to questions that were in flight while the drain was.
+    admitted_during: u64,
+    refused_during: u64,
+    /// Asked after the answer was known, and refused.
+    late_refused: u64,
+    wrong: Option<Wrong>,
+}
+
+/// All rounds together.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// One asker with a question in flight against one drain.
+    pub(crate) races: u64,
+    pub(crate) drains: u64,
+    pub(crate) permits: u64,
+    pub(crate) admitted_during: u64,
+    pub(crate) refused_during: u64,
+    pub(crate) late_refused: u64,
+}
+
+/// What a gate must not do.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Wrong {
+    /// One was admitted after the answer, or before it and not counted.
+    #[error("round {round}: the drain was answered {answered}, and there are {held} permits")]
+    AdmittedAfterAnswer { round: u64, answered: usize, held: usize },
+    /// Somebody who asked when the answer was known got a permit.
+    #[error("round {round}: who asked after the answer was admitted")]
+    LateAdmitted { round: u64 },
+    /// It goes on and on.
+    #[error("round {round}: {MOST_PERMITS} permits, and the gate is still open")]
+    NeverClosed { round: u64 },
+    /// It refused, and not for the drain.
+    #[error("round {round}: refused because {why}")]
+    Refused { round: u64, why: Refusal },
+}
+
+impl Race {
+    /// At least `races` of them.
+    pub(crate) fn new(doors: Doors, races: u64) -> Self {
+        let stage = Stage {
+            round: watch::Sender::new(0),
+            answered: watch::Sender::new(0),
+            admitted: AtomicU64::new(0),
+            beginning: AtomicBool::new(false),
+        };
+        Self { doors, races, stage: Arc::new(stage) }
+    }
+
+    /// Runs every round, or up to the first thing that is wrong.
+    pub(crate) async fn run(self) -> Result<Tally, Wrong> {
+        let (scores, heard) = mpsc::unbounded_channel();
+        let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
+        for asker in askers.iter().cycle().take(ASKERS) {
+            let (doors, stage, scores) = (self.doors.clone(), Arc::clone(&self.stage), scores.clone());
+            asker.spawn_fn(move || drop(actix::spawn(ask_every_round(doors, stage, scores))));
+        }
+        let drainer = Arbiter::new();
+        let (end, ended) = oneshot::channel();
+        drainer.spawn_fn(move || {
+            actix::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
+        });
+        let tally = ended.await.expect("the drainer ends");
+        for arbiter in askers.into_iter().chain([drainer]) {
+            arbiter.stop();
+            arbiter.join().expect("its thread ends");
+        }
+        tally
+    }
+
+    async fn drain_every_round(self, mut heard: mpsc::UnboundedReceiver<Score>) -> Result<Tally, Wrong> {
+        let mut tally = Tally::default();
+        while tally.races < self.races {
+            tally.drains += 1;
+            self.drain_once(tally.drains, &mut heard, &mut tally).await?;
+        }
+        Ok(tally)
+    }
+
+    async fn drain_once(
+        &self,
+        round: u64,
+        heard: &mut mpsc::UnboundedReceiver<Score>,
+        tally: &mut Tally,
+    ) -> Result<(), Wrong> {
+        let stage = &self.stage;
+        stage.admitted.store(0, Ordering::SeqCst);
+        stage.round.send_replace(round);
+        // So that the drain meets them at another moment each time.
+        let head_start = round % (HEAD_START + 1);
+        while stage.admitted.load(Ordering::SeqCst) < head_start {
+            tokio::task::yield_now().await;
+        }
+        stage.beginning.store(true, Ordering::SeqCst);
+        let order = BeginDrain { principal: "race".to_owned(), ..BeginDrain::default() };
+        let begun = self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+        stage.beginning.store(false, Ordering::SeqCst);
+        // From here on the answer is known.
+        let mut late = Score::default();
+        ask_late(&self.doors, &ticket(), round, &mut late).await;
+        stage.answered.send_replace(round);
+
+        let mut held = late.held.len();
+        tally.late_refused += late.late_refused;
+        let mut wrong = late.wrong;
+        let mut permits = Vec::new();
+        for _ in 0..ASKERS {
+            let score = heard.recv().await.expect("every asker says how it fared");
+            tally.races += u64::from(score.admitted_during + score.refused_during > 0);
+            tally.admitted_during += score.admitted_during;
+            tally.refused_during += score.refused_during;
+            tally.late_refused += score.late_refused;
+            held += score.held.len();
+            permits.push(score.held);
+            wrong = wrong.or(score.wrong);
+        }
+        tally.permits += held as u64;
+        if let Some(wrong) = wrong {
+            return Err(wrong);
+        }
+        if held != begun.active_agents {
+            return Err(Wrong::AdmittedAfterAnswer { round, answered: begun.active_agents, held });
+        }
+        drop(permits);
+        let cancel = CancelDrain { principal: "race".to_owned(), profile: None };
+        self.doors.cancel.ask(cancel, PATIENCE).await.expect("the gate answers").expect("the marker goes");
+        Ok(())
+    }
+}
+
+/// One asker: in every round it asks until it is refused, and once more when the drain has been answered.
+async fn ask_every_round(doors: Doors, stage: Arc<Stage>, scores: mpsc::UnboundedSender<Score>) {
+    let ticket = ticket();
+    let (mut rounds, mut answered) = (stage.round.subscribe(), stage.answered.subscribe());
+    let mut round = 0;
+    loop {
+        let Ok(now) = rounds.wait_for(|now| *now > round).await.map(|now| *now) else { return };
+        round = now;
+        let mut score = Score::default();
+        ask_until_refused(&doors, &ticket, &stage, round, &mut score).await;
+        if answered.wait_for(|last| *last >= round).await.is_err() {
+            return;
+        }
+        ask_late(&doors, &ticket, round, &mut score).await;
+        if scores.send(score).is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask_until_refused(doors: &Doors, ticket: &TurnTicket, stage: &Stage, round: u64, score: &mut Score) {
+    loop {
+        let asked_during = stage.beginning.load(Ordering::SeqCst);
+        let answer = ask(doors, ticket).await;
+        let during = asked_during || stage.beginning.load(Ordering::SeqCst);
+        match answer {
+            Ok(permit) => {
+                score.held.push(permit);
+                score.admitted_during += u64::from(during);
+                stage.admitted.fetch_add(1, Ordering::SeqCst);
+            }
+            Err(Refusal::Draining) => {
+                score.refused_during += u64::from(during);
+                return;
+            }
+            Err(why) => {
+                score.wrong = Some(Wrong::Refused { round, why });
+                return;
+            }
+        }
+        if score.held.len() > MOST_PERMITS {
+            score.wrong = Some(Wrong::NeverClosed { round });
+            return;
+        }
+    }
+}
+
+/// Asks although the answer is known.
+async fn ask_late(doors: &Doors, ticket: &TurnTicket, round: u64, score: &mut Score) {
+    match ask(doors, ticket).await {
+        Ok(permit) => {
+            score.held.push(permit);
+            score.wrong = Some(Wrong::LateAdmitted { round });
+        }
+        Err(Refusal::Draining) => score.late_refused += 1,
+        Err(why) => score.wrong = Some(Wrong::Refused { round, why }),
+    }
+}
+
+async fn ask(doors: &Doors, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
+    let ticket = TurnTicket { id: TurnId::fresh(), ..ticket.clone() };
+    let question = RequestPermit { ticket, origin: Origin::External };
+    doors.permits.ask(question, PATIENCE).await.expect("the gate answers")
+}
+
+fn ticket() -> TurnTicket {
+    let profile = ProfileName::default_profile();
+    let source = Source { platform: "discord".to_owned(), chat_id: "c".to_owned(), ..Source::default() };
+    let session = SessionKey::new(&source, &profile, SessionRules::default());
+    TurnTicket { id: TurnId::fresh(), profile, session }
+}

@@ -1,0 +1,69 @@
+//! Gates that are wrong on purpose, in front of the real one: the test must notice them.
+
+use actix::{Actor, Context, Handler, ResponseFuture};
+use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
+use caduceus_actors::supervision::Port;
+
+use crate::tree::{Doors, PATIENCE};
+
+/// Says how many turns there are and only then has the gate closed.
+struct Hasty {
+    behind: Doors,
+}
+
+/// Closes the gate before it answers, but has counted before it closed it.
+struct Miscounting {
+    behind: Doors,
+}
+
+pub(crate) fn hasty(behind: Doors) -> Doors {
+    let begin = Port::from(Hasty { behind: behind.clone() }.start());
+    Doors { begin, ..behind }
+}
+
+pub(crate) fn miscounting(behind: Doors) -> Doors {
+    let begin = Port::from(Miscounting { behind: behind.clone() }.start());
+    Doors { begin, ..behind }
+}
+
+impl Actor for Hasty {
+    type Context = Context<Self>;
+}
+
+impl Handler<BeginDrain> for Hasty {
+    type Result = ResponseFuture<DrainBegun>;
+
+    fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
+        let behind = self.behind.clone();
+        Box::pin(async move {
+            let count = count(&behind).await;
+            actix::spawn(async move { behind.begin.ask(order, PATIENCE).await });
+            answer(count)
+        })
+    }
+}
+
+impl Actor for Miscounting {
+    type Context = Context<Self>;
+}
+
+impl Handler<BeginDrain> for Miscounting {
+    type Result = ResponseFuture<DrainBegun>;
+
+    fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
+        let behind = self.behind.clone();
+        Box::pin(async move {
+            let count = count(&behind).await;
+            behind.begin.ask(order, PATIENCE).await.expect("the gate answers");
+            answer(count)
+        })
+    }
+}
+
+async fn count(behind: &Doors) -> usize {
+    behind.look.ask(GetDrain, PATIENCE).await.expect("the gate answers").active_agents
+}
+
+fn answer(active_agents: usize) -> DrainBegun {
+    DrainBegun { requested_at: String::new(), active_agents, durable: true }
+}

@@ -1,0 +1,241 @@
+//! Headless Chromium through chromedriver: tabs, widths, screenshots, and what the console complained about.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::channel;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+
+use crate::support::{SOON, post, target, wait_for};
+
+/// The width of a telephone and of a desk, in CSS pixels.
+pub(crate) const NARROW: u32 = 400;
+pub(crate) const WIDE: u32 = 1400;
+
+/// Chromium refuses its own sandbox to root, and asks the network for things that no test needs.
+const FLAGS: [&str; 10] = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--force-color-profile=srgb",
+];
+
+/// The sections of a page that are wider inside than outside, or lie on another.
+const STICKS_OUT: &str = "
+    const all = [...document.querySelectorAll('header, main, footer, section, .scroll')];
+    const box = (node) => node.getBoundingClientRect();
+    const on = (a, b) => a.left < b.right - 1 && b.left < a.right - 1 && a.top < b.bottom - 1 && b.top < a.bottom - 1;
+    const over = (node) => all.some((other) => other !== node && !other.contains(node) && !node.contains(other) && on(box(node), box(other)));
+    return all.filter((node) => node.scrollWidth > node.clientWidth + 1 || over(node)).map((node) => node.id || node.className || node.tagName);
+";
+
+/// A browser with an empty profile of its own, killed when dropped.
+pub(crate) struct Browser {
+    pub(crate) client: Client,
+    /// Where chromedriver takes the commands of this session.
+    session: String,
+    driver: Driver,
+}
+
+impl Browser {
+    pub(crate) async fn start() -> Self {
+        let driver = Driver::start();
+        let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
+        flags.push(format!("--user-data-dir={}", driver.folder.path().display()));
+        let wanted = json!({
+            "goog:chromeOptions": {"args": flags},
+            "goog:loggingPrefs": {"browser": "ALL"},
+        });
+        let Value::Object(wanted) = wanted else { unreachable!("it is an object") };
+        let client = ClientBuilder::new(HttpConnector::new())
+            .capabilities(wanted)
+            .connect(&driver.url)
+            .await
+            .expect("chromedriver opens a session");
+        let session = client.session_id().await.unwrap().expect("the session has a name");
+        let session = format!("{}/session/{session}", driver.url);
+        Self { client, session, driver }
+    }
+
+    /// Opens a page in a tab of its own, which then is the one that is looked at.
+    pub(crate) async fn open(&self, url: &str) -> Tab {
+        let tab = self.client.new_window(true).await.unwrap().handle;
+        self.client.switch_to_window(tab.clone()).await.unwrap();
+        self.resize(WIDE, 900).await;
+        self.client.goto(url).await.unwrap();
+        Tab(tab)
+    }
+
+    /// Looks at another tab.
+    pub(crate) async fn turn_to(&self, tab: &Tab) {
+        self.client.switch_to_window(tab.0.clone()).await.unwrap();
+    }
+
+    pub(crate) async fn resize(&self, width: u32, height: u32) {
+        let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.devtools("Emulation.setDeviceMetricsOverride", size).await;
+    }
+
+    /// Waits until an element is there and to be seen.
+    pub(crate) async fn find(&self, css: &str) -> Element {
+        wait_for(css, SOON, || async {
+            let element = self.client.find(Locator::Css(css)).await.ok()?;
+            element.is_displayed().await.is_ok_and(|shown| shown).then_some(element)
+        })
+        .await
+    }
+
+    /// Presses an element, once it can be pressed.
+    pub(crate) async fn press(&self, css: &str) {
+        wait_for(&format!("{css} to press"), SOON, || async {
+            let element = self.client.find(Locator::Css(css)).await.ok()?;
+            if !element.is_enabled().await.ok()? {
+                return None;
+            }
+            element.click().await.ok()
+        })
+        .await;
+    }
+
+    /// Waits until the text of an element is as `is` wants it; the text.
+    pub(crate) async fn text(&self, css: &str, what: &str, is: impl Fn(&str) -> bool) -> String {
+        wait_for(&format!("{css} to say {what}"), SOON, || async {
+            let text = self.client.find(Locator::Css(css)).await.ok()?.text().await.ok()?;
+            is(&text).then_some(text)
+        })
+        .await
+    }
+
+    /// An attribute of an element that is there.
+    pub(crate) async fn attribute(&self, css: &str, name: &str) -> Option<String> {
+        self.client.find(Locator::Css(css)).await.ok()?.attr(name).await.ok()?
+    }
+
+    /// Keeps a picture of the page at a width, from its top to its end; nothing may stick out of its place.
+    pub(crate) async fn picture(&self, name: &str, width: u32) {
+        self.resize(width, 900).await;
+        let size = "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]";
+        let size = self.client.execute(size, Vec::new()).await.unwrap();
+        let height = u32::try_from(size[1].as_u64().unwrap()).unwrap();
+        self.resize(width, height.max(700)).await;
+        let taken = self.devtools("Page.captureScreenshot", json!({"format": "png", "optimizeForSpeed": false})).await;
+        let picture = STANDARD.decode(taken["data"].as_str().expect("a picture")).unwrap();
+        let folder = target().join("screenshots");
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join(format!("{name}.png")), picture).unwrap();
+        assert!(
+            size[0].as_u64().unwrap() <= u64::from(width),
+            "{name} is {} pixels wide on a screen of {width}",
+            size[0]
+        );
+        let out = self.client.execute(STICKS_OUT, Vec::new()).await.unwrap();
+        assert_eq!(out, json!([]), "{name} at {width} pixels: these lie on others or do not hold what is in them");
+        self.resize(WIDE, 900).await;
+    }
+
+    /// A command of the `DevTools` protocol, for what WebDriver has no word for.
+    async fn devtools(&self, command: &str, parameters: Value) -> Value {
+        let body = json!({"cmd": command, "params": parameters});
+        let (status, answer) = post(&format!("{}/goog/cdp/execute", self.session), &body).await;
+        assert_eq!(status, 200, "{command}: {answer}");
+        answer["value"].clone()
+    }
+
+    /// What pages complained about since the last call.
+    async fn complaints(&self) -> Vec<String> {
+        let (status, log) = post(&format!("{}/se/log", self.session), &json!({"type": "browser"})).await;
+        assert_eq!(status, 200, "{log}");
+        let entries = log["value"].as_array().expect("a list of entries");
+        let bad = entries.iter().filter(|entry| matches!(entry["level"].as_str(), Some("SEVERE" | "WARNING")));
+        bad.map(|entry| entry["message"].to_string()).collect()
+    }
+
+    /// Fails if a page complained, or if a complaint would not have been seen.
+    pub(crate) async fn close_without_complaints(self) {
+        let complaints = self.complaints().await;
+        assert!(complaints.is_empty(), "pages complained:\n{}", complaints.join("\n"));
+        for tab in self.client.windows().await.unwrap() {
+            self.client.switch_to_window(tab).await.unwrap();
+            self.client.execute("console.error('planted complaint')", Vec::new()).await.unwrap();
+            let found = self.complaints().await;
+            assert!(found.iter().any(|text| text.contains("planted complaint")), "the console is not heard: {found:?}");
+        }
+        self.client.close().await.expect("the session closes");
+        drop(self.driver);
+    }
+}
+
+/// A page that stays open.
+pub(crate) struct Tab(fantoccini::wd::WindowHandle);
+
+/// chromedriver on a free port, and the folder of its browser.
+struct Driver {
+    child: Child,
+    url: String,
+    folder: tempfile::TempDir,
+}
+
+impl Driver {
+    fn start() -> Self {
+        let folder = tempfile::tempdir().expect("a folder for the browser");
+        let mut child = Command::new("chromedriver")
+            .arg("--port=0")
+            // Whatever the browser writes about itself goes with the folder.
+            .env("HOME", folder.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts; Debian's packages are chromium and chromium-driver");
+        let output = child.stdout.take().expect("standard output is piped");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        let mut driver = Self { child, url: String::new(), folder };
+        while driver.url.is_empty() {
+            let line = lines.recv_timeout(SOON).expect("chromedriver says its port");
+            if let Some((_, port)) = line.split_once("started successfully on port ") {
+                driver.url = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
+            }
+        }
+        driver
+    }
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // A killed driver leaves its browser behind; nobody else's has this folder.
+        for process in browsers_of(self.folder.path()) {
+            let _ = Command::new("kill").args(["-s", "KILL", &process]).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+/// The processes that were told to keep their things in `folder`.
+fn browsers_of(folder: &Path) -> Vec<String> {
+    let flag = format!("--user-data-dir={}", folder.display());
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let is_one = |process: &String| {
+        process.bytes().all(|byte| byte.is_ascii_digit())
+            && std::fs::read(format!("/proc/{process}/cmdline"))
+                .is_ok_and(|line| line.split(|byte| *byte == 0).any(|word| word == flag.as_bytes()))
+    };
+    processes.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_one).collect()
+}

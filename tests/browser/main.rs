@@ -1,0 +1,42 @@
+//! `caduceus demo` as a person meets it: the real binary, headless Chromium, real input events.
+//!
+//! Needs `chromium` and `chromedriver`; `tests/run` installs them.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod browser;
+mod chat;
+mod demo;
+mod drain;
+mod status;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use browser::Browser;
+use demo::Demo;
+
+/// Two browsers at once would starve each other on two cores.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A demonstration and a browser, in which each page is a tab.
+struct Stage {
+    demo: Demo,
+    browser: Browser,
+    _alone: MutexGuard<'static, ()>,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let (demo, browser) = (Demo::start(), Browser::start().await);
+        Self { demo, browser, _alone: alone }
+    }
+
+    /// Fails on whatever a page complained about, then ends the demonstration as Ctrl-C does.
+    async fn strike(self) {
+        self.browser.close_without_complaints().await;
+        self.demo.interrupt();
+    }
+}

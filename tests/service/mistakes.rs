@@ -1,0 +1,220 @@
+//! What people get wrong before a gateway runs, and around it: each ends in a clear sentence and a code that tells a service
+//! manager whether to try again, or in a gateway that serves what it can.
+
+use std::fs;
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::support::{Process, SOON, binary, get, post, wait_for};
+use crate::world::{World, run, run_command};
+
+/// Exit codes, as the service manager's configuration knows them.
+const HELD: Option<i32> = Some(69);
+const TRY_AGAIN: Option<i32> = Some(75);
+const CONFIGURATION: Option<i32> = Some(78);
+
+/// Longer than any first sentence, shorter than a backtrace.
+const SHORT: usize = 1_000;
+
+/// Runs `serve` on a home to its end, and sees to it that there is one clear message.
+fn refused(home: &Path) -> (Option<i32>, String) {
+    clear(run(&["serve", "--home", &home.display().to_string(), "--bind", "127.0.0.1:0"]))
+}
+
+fn clear((code, message): (Option<i32>, String)) -> (Option<i32>, String) {
+    assert!(message.contains("caduceus: "), "{message}");
+    assert!(!message.contains("panicked") && message.len() < SHORT, "{message}");
+    (code, message)
+}
+
+/// A home with these files.
+fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let home = tempfile::tempdir().expect("a temporary home");
+    for (name, text) in files {
+        fs::write(home.path().join(name), text).expect("the file is written");
+    }
+    home
+}
+
+/// As [`refused`], by a user for whom permission bits hold: ourselves, or nobody when we are root.
+fn refused_as_nobody(home: &Path) -> (Option<i32>, String) {
+    let arguments = ["serve", "--bind", "127.0.0.1:0", "--home"];
+    if rustix::process::geteuid().is_root() {
+        // Where the binary lies nobody may be let in.
+        let place = tempfile::tempdir().expect("a place for the binary");
+        let copy = place.path().join("caduceus");
+        fs::copy(binary().get_program(), &copy).expect("the binary is copied");
+        for path in [place.path(), &copy] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("everyone may run it");
+        }
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(copy);
+        clear(run_command(command.args(arguments).arg(home).current_dir("/")))
+    } else {
+        clear(run_command(binary().args(arguments).arg(home)))
+    }
+}
+
+#[test]
+fn a_home_that_is_not_there_is_named() {
+    let (code, message) = refused(Path::new("/nowhere/at/all"));
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("/nowhere/at/all does not exist") && message.contains("--home"), "{message}");
+}
+
+#[test]
+fn a_home_that_is_a_file_is_named() {
+    let around = home(&[("home", "")]);
+    let (code, message) = refused(&around.path().join("home"));
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("/home cannot be used") && message.contains("ot a directory"), "{message}");
+}
+
+#[test]
+fn a_home_that_cannot_be_read_is_named() {
+    let home = home(&[]);
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o000)).unwrap();
+    let (code, message) = refused_as_nobody(home.path());
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("cannot be used") && message.contains("ermission denied"), "{message}");
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_named() {
+    let home = home(&[]);
+    fs::set_permissions(home.path(), fs::Permissions::from_mode(0o555)).unwrap();
+    let (code, message) = refused_as_nobody(home.path());
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("cannot lock") && message.contains("ermission denied"), "{message}");
+}
+
+#[test]
+fn broken_yaml_is_named_by_its_line_and_not_shown() {
+    for file in ["caduceus.yaml", "config.yaml"] {
+        let home = home(&[(file, "turns:\n  interrupted: ask\nagent: [hunter2-secret\nnext: }\n")]);
+        let (code, message) = refused(home.path());
+        assert_eq!(code, CONFIGURATION, "{message}");
+        assert!(message.contains(file) && message.contains("line 4"), "{message}");
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+}
+
+#[test]
+fn every_unknown_key_is_named_with_the_nearest_known_one() {
+    let home = home(&[("caduceus.yaml", "turns:\n  interupted: ask\nsesions:\n  busy: queue\n")]);
+    let (code, message) = refused(home.path());
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("turns.interupted: is not a known key; did you mean turns.interrupted?"), "{message}");
+    assert!(message.contains("sesions: is not a known key; did you mean sessions?"), "{message}");
+}
+
+#[test]
+fn a_port_in_use_is_worth_another_try() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let home = home(&[]);
+    let arguments = ["serve", "--home", &home.path().display().to_string(), "--bind", &address];
+    let (code, message) = clear(run(&arguments));
+    assert_eq!(code, TRY_AGAIN, "{message}");
+    assert!(message.contains(&address) && message.contains("in use"), "{message}");
+}
+
+#[actix_web::test]
+async fn a_second_gateway_on_a_home_is_refused_and_harms_nothing() {
+    let world = World::start().await;
+    let (code, message) = refused(world.home());
+    assert_eq!(code, HELD, "{message}");
+    assert!(message.contains("another gateway holds the home"), "{message}");
+    world.say("after", "hello", "c1", None).await;
+    world.answer("after").await;
+}
+
+#[actix_web::test]
+async fn without_a_connector_the_gateway_serves_and_dials_until_there_is_one() {
+    let mut world = World::prepare().await;
+    // One that knows the gateway and is gone for now.
+    let data = world.path("connector.json").display().to_string();
+    let mut former = Process::start(&["connector", "--bind", "127.0.0.1:0", "--data", &data]);
+    let (_, known) = post(&format!("{}/dev/gateways", former.url), &json!({"gatewayId": "late"})).await;
+    let secret = known["secret"].as_str().expect("a secret");
+    let address = former.authority().to_owned();
+    former.signal("TERM");
+    former.ended();
+    let env =
+        format!("GATEWAY_RELAY_URL=http://{address}/relay\nGATEWAY_RELAY_ID=late\nGATEWAY_RELAY_SECRET={secret}\n");
+    world.write(".env", &format!("{env}GATEWAY_RELAY_PLATFORMS=discord\n"));
+    world.serve_alone();
+
+    wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
+    let status = world.until("a failed dial", |status| !status["relay"][0]["last_error"].is_null()).await;
+    assert_ne!(status["relay"][0]["state"], "connected", "{}", status["relay"]);
+    assert_eq!(status["gateway_state"], "running");
+
+    world.connector = Process::start(&["connector", "--bind", &address, "--data", &data]);
+    world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+    world.say("late", "better late", "c1", None).await;
+    world.answer("late").await;
+}
+
+#[actix_web::test]
+async fn a_missing_agent_fails_its_turns_with_a_notice_and_degrades_its_profile_alone() {
+    let mut world = World::prepare().await;
+    world.profile("lame", "KEY=value\n");
+    world.write("profiles/lame/caduceus.yaml", "agent:\n  backend: exec\n  command: [/no/such/agent]\n");
+    world.serve().await;
+
+    world.say("to-lame", "hello?", "c-lame", Some("lame")).await;
+    let notice = world.until_said("The agent cannot be run.").await;
+    assert!(notice.contains("c-lame") && !notice.contains("/no/such"), "{notice}");
+    let status = world.until("a degraded profile", |status| status["secrets"][1]["state"] == "degraded").await;
+    let lame = &status["secrets"][1];
+    assert!(lame["name"] == "lame" && lame["troubles"].to_string().contains("/no/such/agent"), "{lame}");
+    assert_eq!(status["secrets"][0]["state"], "ready", "the other profile is as it was");
+    assert_eq!(world.ready().await, 200);
+    world.say("to-default", "hello", "c-default", None).await;
+    world.answer("to-default").await;
+    assert_eq!(world.account().await["events"]["to-lame"]["acked"], 1);
+}
+
+#[test]
+fn a_damaged_ledger_is_set_aside_whole_and_the_next_start_is_a_fresh_one() {
+    let damaged = "this is no database, but it may be all that is left of one";
+    let home = home(&[("caduceus.db", damaged)]);
+    let (code, message) = refused(home.path());
+    assert_eq!(code, CONFIGURATION, "{message}");
+    let entries = fs::read_dir(home.path()).unwrap().flatten();
+    let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("it was set aside");
+    assert!(message.contains("is damaged and was set aside") && message.contains(aside), "{message}");
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), damaged);
+
+    let next = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
+    assert!(next.url.starts_with("http://"));
+    assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), damaged);
+}
+
+#[test]
+fn a_ledger_of_a_newer_build_is_left_exactly_as_it_is() {
+    let home = home(&[]);
+    let path = home.path().join("caduceus.db");
+    let ledger = rusqlite::Connection::open(&path).unwrap();
+    ledger.execute_batch("CREATE TABLE inbound (id INTEGER); PRAGMA user_version = 99;").unwrap();
+    drop(ledger);
+    let before = fs::read(&path).unwrap();
+    let (code, message) = refused(home.path());
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(message.contains("version 99") && message.contains("newer build"), "{message}");
+    assert_eq!(fs::read(&path).unwrap(), before);
+}
+
+#[actix_web::test]
+async fn an_empty_home_is_enough_to_serve() {
+    let home = home(&[]);
+    let gateway = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
+    let (code, ready) = get(&format!("{}/readyz", gateway.url)).await;
+    assert_eq!((code, ready), (200, json!({"ready": true})));
+}

@@ -1,0 +1,218 @@
+//! The floors of the house: each file uses only what lies below it. `docs/architecture.md` has the picture.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::source::{Module, Sources};
+
+/// Where the environment of the process may be named, and what of it.
+const ENVIRONMENT: [(&str, &str); 2] = [
+    ("caduceus_actors::settings", "std::env"),
+    // Not the environment: where our own binary lies, which guards the agents.
+    ("caduceus::cli::life", "std::env::current_exe"),
+];
+
+/// What a decision must not touch: it takes an event and answers the next step.
+const NOT_IN_A_PLAN: [&str; 9] = [
+    "actix",
+    "actix_web",
+    "awc",
+    "tokio",
+    "std::fs",
+    "std::net",
+    "std::process",
+    "std::thread",
+    "std::time::SystemTime",
+];
+
+/// The house as it stands.
+fn house() -> Sources {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Sources::default();
+    sources.read("caduceus", &top.join("src"));
+    sources.read("caduceus_actors", &top.join("actors/src"));
+    sources.without_tests()
+}
+
+/// A file and what it must not import, a sentence each.
+fn violations(sources: &Sources) -> Vec<String> {
+    let house = House::of(sources);
+    let mut found = Vec::new();
+    for (file, imported) in &house.imports {
+        found.extend(imported.iter().filter_map(|target| {
+            let why = house.forbidden(file, target)?;
+            Some(format!("{} imports {}: {why}", file.join("::"), target.join("::")))
+        }));
+        for path in &sources.0[file].named {
+            if let Some(why) = misplaced(file, path) {
+                found.push(format!("{} names {}: {why}", file.join("::"), path.join("::")));
+            }
+        }
+    }
+    found
+}
+
+/// Which floor a file is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Floor<'a> {
+    Supervision,
+    Settings,
+    /// Formats and plans: they reach no actor.
+    Plain(&'a str),
+    Messages,
+    /// An actor, and what only its own room uses: names actix, or stands on something that does.
+    Actor(&'a str),
+    Gateway,
+    Connector,
+    Http,
+    Cli,
+    Main,
+}
+
+struct House {
+    imports: BTreeMap<Module, BTreeSet<Module>>,
+    /// The files of the rooms that are actors or stand on one.
+    actors: BTreeSet<Module>,
+}
+
+impl House {
+    fn of(sources: &Sources) -> Self {
+        let imports = sources.imports();
+        let in_a_room = |module: &Module| {
+            module[0] == "caduceus_actors"
+                && module.len() > 1
+                && !matches!(module[1].as_str(), "supervision" | "gateway")
+        };
+        let is_messages = |module: &Module| module.last().is_some_and(|last| last == "messages");
+        let names_actix = |module: &Module| sources.0[module].named.iter().any(|path| path[0] == "actix");
+        let candidates: BTreeSet<Module> =
+            sources.0.keys().filter(|module| in_a_room(module) && !is_messages(module)).cloned().collect();
+        let mut actors: BTreeSet<Module> = candidates.iter().filter(|module| names_actix(module)).cloned().collect();
+        loop {
+            let stands_on_one = |module: &&Module| !actors.contains(*module) && !imports[*module].is_disjoint(&actors);
+            let more: Vec<Module> = candidates.iter().filter(stands_on_one).cloned().collect();
+            if more.is_empty() {
+                return Self { imports, actors };
+            }
+            actors.extend(more);
+        }
+    }
+
+    fn floor<'a>(&self, module: &'a Module) -> Floor<'a> {
+        let room = module.get(1).map_or("", String::as_str);
+        match (module[0].as_str(), room) {
+            ("caduceus", "http") => Floor::Http,
+            ("caduceus", "connector") => Floor::Connector,
+            ("caduceus", "cli") => Floor::Cli,
+            ("caduceus", _) => Floor::Main,
+            (_, "supervision") => Floor::Supervision,
+            (_, "gateway") => Floor::Gateway,
+            (_, "settings") => Floor::Settings,
+            _ if module.last().is_some_and(|last| last == "messages") => Floor::Messages,
+            _ if self.actors.contains(module) => Floor::Actor(room),
+            _ => Floor::Plain(room),
+        }
+    }
+
+    /// Why `file` must not import `target`, if it must not.
+    fn forbidden(&self, file: &Module, target: &Module) -> Option<&'static str> {
+        use Floor::{Actor, Cli, Connector, Gateway, Http, Main, Messages, Plain, Settings, Supervision};
+        match (self.floor(file), self.floor(target)) {
+            (Main | Cli, _) | (Gateway, Supervision | Settings | Plain(_) | Messages | Actor(_)) => None,
+            (Supervision, Supervision) | (Settings, Supervision | Settings | Plain(_)) => None,
+            (Plain(_) | Messages | Actor(_), Supervision | Settings | Plain(_) | Messages) => None,
+            (Actor(room), Actor(other)) if room == other => None,
+            (Http, Http | Supervision | Settings | Plain(_) | Messages) => None,
+            (Connector, Connector | Supervision | Settings | Plain(_) | Messages) => None,
+            (Supervision, _) => Some("supervision is free of the domain"),
+            (Settings, _) => Some("settings are read before there is any actor"),
+            (_, Actor(_)) => Some("actors know each other only through messages, and only gateway.rs wires them"),
+            (_, Gateway) => Some("the tree is wired above everybody who stands in it"),
+            (Http | Connector, Cli | Main | Http | Connector) => {
+                Some("each end of the wire stands by itself, below the command line")
+            }
+            (_, Http | Connector | Cli | Main) => Some("the actors know nothing of HTTP or of the command line"),
+        }
+    }
+}
+
+/// Why `file` must not name something from outside the house.
+fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
+    let (place, named) = (file.join("::"), path.join("::"));
+    let below = |whole: &str, part: &str| whole == part || whole.starts_with(&format!("{part}::"));
+    let allowed = |(room, what): &(&str, &str)| below(&place, room) && below(&named, what);
+    if below(&named, "std::env") && !ENVIRONMENT.iter().any(allowed) {
+        return Some("only settings reads the environment of the process");
+    }
+    let bare = |name: &str| named == format!("actix::{name}") || named == name;
+    if below(&place, "caduceus::http") && (bare("Addr") || bare("Recipient")) {
+        return Some("HTTP holds a port for each message it may send, and no address");
+    }
+    let plan = file.last().is_some_and(|last| last == "plan") && file[0] == "caduceus_actors";
+    if plan && (NOT_IN_A_PLAN.iter().any(|what| below(&named, what)) || named.ends_with("Instant::now")) {
+        return Some("a plan decides: no actor, no I/O, no clock");
+    }
+    None
+}
+
+#[test]
+fn every_file_uses_only_what_lies_below_it() {
+    let sources = house();
+    assert!(sources.0.len() > 100, "only {} files were found", sources.0.len());
+    let found = violations(&sources);
+    assert!(found.is_empty(), "{} imports break the floors:\n{}", found.len(), found.join("\n"));
+}
+
+#[test]
+fn the_reader_knows_the_house() {
+    let sources = house();
+    let house = House::of(&sources);
+    let floor = |path: &str| {
+        let module: Module = path.split("::").map(str::to_owned).collect();
+        assert!(sources.0.contains_key(&module), "{path} is there");
+        format!("{:?}", house.floor(&module))
+    };
+    assert_eq!(floor("caduceus_actors::drain::actor"), "Actor(\"drain\")");
+    assert_eq!(floor("caduceus_actors::drain::plan"), "Plain(\"drain\")");
+    assert_eq!(floor("caduceus_actors::relay::frame"), "Plain(\"relay\")");
+    assert_eq!(floor("caduceus_actors::turn::messages"), "Messages");
+    // It names no actix, and holds what only an actor has.
+    assert_eq!(floor("caduceus_actors::turn::driver"), "Actor(\"turn\")");
+    // Imports are followed through what `mod.rs` hands on.
+    let path = ["caduceus_actors", "profile", "ProfileActor"].map(str::to_owned);
+    assert_eq!(sources.leads_to(&path).unwrap().join("::"), "caduceus_actors::profile::actor");
+}
+
+#[test]
+fn every_kind_of_violation_is_found_when_planted() {
+    let plants = [
+        ("caduceus_actors::supervision::board", "use crate::drain::messages::GetDrain;", "free of the domain"),
+        ("caduceus_actors::settings", "use crate::drain::actor::DrainActor;", "before there is any actor"),
+        (
+            "caduceus_actors::drain::planted",
+            "fn f() { crate::relay::actor::RelayActor::new() }",
+            "only through messages",
+        ),
+        ("caduceus_actors::drain::planted", "use crate::profile::{Redactor, ProfileActor};", "only through messages"),
+        ("caduceus_actors::drain::messages", "use super::actor::DrainActor;", "only through messages"),
+        ("caduceus_actors::turn::planted", "use crate::gateway::Gateway;", "wired above"),
+        ("caduceus::http::planted", "use caduceus_actors::ledger::LedgerActor;", "only through messages"),
+        ("caduceus::http::planted", "use caduceus_actors::gateway::GatewayPorts;", "wired above"),
+        ("caduceus::http::planted", "use crate::cli::REFUSED;", "below the command line"),
+        ("caduceus::connector::planted", "use super::super::cli::log;", "below the command line"),
+        ("caduceus::http::planted", "use actix::{Actor, Addr};", "no address"),
+        ("caduceus::http::planted", "use actix::prelude::*; struct S(Addr<T>);", "no address"),
+        ("caduceus_actors::relay::planted", "fn f() { std::env::var(\"HOME\"); }", "only settings reads"),
+        ("caduceus::cli::life", "use std::env::{current_exe, vars};", "only settings reads"),
+        ("caduceus_actors::drain::plan", "use actix::Context;", "a plan decides"),
+        ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan decides"),
+    ];
+    let house = house();
+    for (module, text, expected) in plants {
+        let mut sources = house.clone();
+        sources.add(module.split("::").map(str::to_owned).collect(), text);
+        let found = violations(&sources);
+        let hit = found.iter().any(|sentence| sentence.starts_with(module) && sentence.contains(expected));
+        assert!(hit, "{text:?} in {module} went unseen; found {found:?}");
+    }
+}
