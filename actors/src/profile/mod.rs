@@ -9,6 +9,7 @@ pub mod env_edit;
 pub mod env_file;
 mod env_source;
 pub mod globals;
+pub mod inspect;
 mod launch;
 pub mod messages;
 pub mod name;
