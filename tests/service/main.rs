@@ -7,6 +7,9 @@ mod drains;
 mod environ;
 mod kills;
 mod mistakes;
+#[path = "../../actors/tests/support/model_server.rs"]
+mod model_server;
+mod openai;
 mod processes;
 mod races;
 #[path = "../support/mod.rs"]

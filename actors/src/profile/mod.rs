@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod agent;
+mod call;
 pub mod child_env;
 pub mod dial;
 pub mod env_edit;
@@ -19,5 +20,6 @@ pub mod scope;
 pub mod strength;
 
 pub use actor::{ProfileActor, ProfilePorts};
+pub use call::{CallTimings, Caller};
 pub use launch::GuardCommand;
 pub use redact::Redactor;
