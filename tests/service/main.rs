@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod drains;
+mod faults;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]
