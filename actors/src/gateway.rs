@@ -188,7 +188,7 @@ struct Wiring {
 
 impl Wiring {
     fn policy(&self, kind: &str) -> RestartPolicy {
-        self.settings.supervision.policies.get(kind).cloned().unwrap_or_default()
+        self.settings.supervision.policies.get(kind).copied().unwrap_or_default()
     }
 
     fn ledger(&self, writer: &LedgerWriter) -> ChildSpec {

@@ -3,6 +3,7 @@
 //! `config.yaml` is the original's and only read; `caduceus.yaml` beside it is ours. Everything wrong with them is
 //! collected, so that a person mends it all at once.
 
+mod agent;
 mod environment;
 mod yaml;
 
@@ -16,15 +17,13 @@ use serde_json::{Map, Value};
 
 pub use environment::Environment;
 
-use crate::profile::agent::{AgentSettings, ExecSettings, OpenAiSettings, ReplyForm};
+use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
-/// Longest turn unless the profile says otherwise.
-const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
 /// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
@@ -221,7 +220,7 @@ impl Settings {
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
         let supervision = supervision(&mut root);
-        let agent = agent(&mut root);
+        let agent = agent::read(&mut root);
         root.finish();
 
         if !problems.is_empty() {
@@ -355,7 +354,7 @@ fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     let mut policies = BTreeMap::new();
     let mut kinds = section.section("policies");
     for kind in KINDS {
-        let default = policies.get("default").cloned().unwrap_or_else(RestartPolicy::default);
+        let default = policies.get("default").copied().unwrap_or_else(RestartPolicy::default);
         policies.insert(kind.to_owned(), policy(&mut kinds, kind, default));
     }
     kinds.finish();
@@ -384,58 +383,6 @@ fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -
     }
 }
 
-fn agent(root: &mut Section<'_>) -> Option<AgentSettings> {
-    let mut section = root.section("agent");
-    if section.is_empty() {
-        return None;
-    }
-    let agent = match section.word("backend", &[("exec", "exec"), ("openai", "openai"), ("echo", "echo")]) {
-        Some("exec") => exec(&mut section),
-        Some("openai") => openai(&mut section),
-        Some(_) => Some(AgentSettings::Echo),
-        None => {
-            section.wrong::<()>("backend", "one of exec, openai, echo");
-            return None;
-        }
-    };
-    section.finish();
-    agent
-}
-
-fn exec(section: &mut Section<'_>) -> Option<AgentSettings> {
-    let command = section.texts("command").filter(|command| !command.is_empty());
-    let settings = ExecSettings {
-        command: command.clone().unwrap_or_default(),
-        cwd: section.text("cwd").map(PathBuf::from),
-        timeout: section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT),
-        env_pass: section.texts("env_pass").unwrap_or_default(),
-        reply: section.word("reply", &[("text", ReplyForm::Text), ("jsonl", ReplyForm::Jsonl)]).unwrap_or_default(),
-        credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
-    };
-    match command {
-        Some(_) => Some(AgentSettings::Exec(settings)),
-        None => section.wrong("command", "a list: the program and its arguments"),
-    }
-}
-
-fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
-    let (base_url, model) = (section.text("base_url"), section.text("model"));
-    let history = section.count("history").and_then(|count| usize::try_from(count).ok());
-    let (api_key_env, system) = (section.text("api_key_env"), section.text("system"));
-    let timeout = section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT);
-    let (Some(base_url), Some(model)) = (base_url, model) else {
-        return section.wrong("base_url", "an address, with a model beside it");
-    };
-    Some(AgentSettings::OpenAi(OpenAiSettings {
-        base_url,
-        model,
-        api_key_env,
-        system,
-        history: history.unwrap_or(40),
-        timeout,
-    }))
-}
-
 /// The named profiles of a home, sorted. One with a broken file of its own comes up degraded.
 fn named_profiles(home: &Path, default: &AgentSettings) -> Vec<ProfileSettings> {
     let entries = std::fs::read_dir(home.join("profiles")).into_iter().flatten().flatten();
@@ -453,7 +400,7 @@ fn named_profile(name: ProfileName, home: PathBuf, default: &AgentSettings) -> P
     let mut problems = Vec::new();
     let own = read(&home.join("caduceus.yaml"), &mut problems);
     let mut root = Section::root(own, &mut problems);
-    let agent = agent(&mut root);
+    let agent = agent::read(&mut root);
     root.finish();
     // With a broken file of its own it must not run under the home's agent instead.
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { AgentSettings::None });

@@ -85,7 +85,7 @@ impl Process {
         let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
         let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
         let wedge_after = settings.supervision.wedge_after;
-        let http_policy = settings.supervision.policies.get("http").cloned().unwrap_or_default();
+        let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
@@ -143,13 +143,11 @@ impl Process {
             let first = select(Box::pin(self.shut_down()), Box::pin(signals.next())).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
         };
-        match code {
-            Some(code) => code,
-            None => {
-                warn!("a second signal: the turns left are not waited for");
-                self.end().await
-            }
+        if let Some(code) = code {
+            return code;
         }
+        warn!("a second signal: the turns left are not waited for");
+        self.end().await
     }
 
     /// The tree gave up by itself.
@@ -271,7 +269,9 @@ fn http_ports(
 
 /// How the guard of an agent is run: our own binary.
 fn guard_command() -> io::Result<GuardCommand> {
-    Ok(GuardCommand { program: std::env::current_exe()?, arguments: vec!["guard".into()] })
+    // Through the kernel's own link, which still leads to us when an upgrade has replaced the file.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+    Ok(GuardCommand { program, arguments: vec!["guard".into()] })
 }
 
 /// No core file and no look into our memory for other processes of this user.

@@ -71,8 +71,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 
 /// Says on standard error why there is no gateway.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-    eprintln!("caduceus: {error}{causes}");
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    let sentences: Vec<_> = chain.map(ToString::to_string).collect();
+    eprintln!("caduceus: {}", sentences.join(": "));
     ExitCode::from(code)
 }

@@ -32,7 +32,7 @@ use plan::Plan;
 use routes::Ports;
 use socket::Ear;
 
-pub use store::{Credentials, GrantError};
+pub(crate) use store::{Credentials, GrantError};
 
 /// The hub answers from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,18 +41,18 @@ const SHUTDOWN_S: u64 = 3;
 
 /// How to run a connector.
 #[derive(Debug, Clone)]
-pub struct ConnectorOptions {
+pub(crate) struct ConnectorOptions {
     /// Where to listen; port 0 takes a free one.
-    pub bind: SocketAddr,
+    pub(crate) bind: SocketAddr,
     /// Keeps credentials and waiting frames across restarts.
-    pub data: Option<PathBuf>,
+    pub(crate) data: Option<PathBuf>,
     /// Lets gateways dial without a token.
-    pub open: bool,
+    pub(crate) open: bool,
 }
 
 /// Why no connector was made. Nothing listens.
 #[derive(Debug, thiserror::Error)]
-pub enum ConnectorError {
+pub(crate) enum ConnectorError {
     /// The address is taken or not ours.
     #[error("cannot listen on {address}")]
     Bind {
@@ -81,7 +81,7 @@ pub enum ConnectorError {
 
 /// Why a gateway was not registered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum RegisterError {
+pub(crate) enum RegisterError {
     /// The connector has stopped or is stopping.
     #[error("the connector is not there")]
     Gone(#[from] AskError),
@@ -91,14 +91,14 @@ pub enum RegisterError {
 }
 
 /// A connector that is bound: gateways may dial, and are served once it runs.
-pub struct Connector {
+pub(crate) struct Connector {
     server: Server,
     handle: ConnectorHandle,
 }
 
 /// The ways into a connector for code in the same process. Outlives it.
 #[derive(Clone)]
-pub struct ConnectorHandle {
+pub(crate) struct ConnectorHandle {
     address: SocketAddr,
     register: Port<Register>,
     stop: Port<Stop>,
@@ -109,7 +109,7 @@ pub struct ConnectorHandle {
 ///
 /// # Errors
 /// [`ConnectorError`] when the data file or the address cannot be used.
-pub async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
+pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
     let saved = match &options.data {
         Some(path) => read_data(path).await?,
         None => plan::Saved::default(),
@@ -136,7 +136,7 @@ pub async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError
 impl Connector {
     /// A way in that stays good while the connector runs.
     #[must_use]
-    pub fn handle(&self) -> ConnectorHandle {
+    pub(crate) fn handle(&self) -> ConnectorHandle {
         self.handle.clone()
     }
 
@@ -144,21 +144,15 @@ impl Connector {
     ///
     /// # Errors
     /// What ended the listener against our will.
-    pub async fn run(self) -> io::Result<()> {
+    pub(crate) async fn run(self) -> io::Result<()> {
         self.server.await
     }
 }
 
 impl ConnectorHandle {
-    /// Where it listens.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
-    }
-
     /// Base of every address: what a gateway is given, and what a person opens.
     #[must_use]
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
@@ -166,12 +160,12 @@ impl ConnectorHandle {
     ///
     /// # Errors
     /// [`RegisterError`]: nothing was registered.
-    pub async fn register(&self, gateway_id: Option<String>) -> Result<Credentials, RegisterError> {
+    pub(crate) async fn register(&self, gateway_id: Option<String>) -> Result<Credentials, RegisterError> {
         Ok(self.register.ask(Register { gateway_id }, PATIENCE).await??)
     }
 
     /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         if let Err(error) = self.stop.ask(Stop, PATIENCE).await {
             warn!(%error, "connector did not say goodbye");
         }

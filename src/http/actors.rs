@@ -16,7 +16,7 @@ use super::door;
 use super::error::ApiError;
 
 /// Longest hang that can be ordered.
-const LONGEST_HANG: Duration = Duration::from_secs(3600);
+const LONGEST_HANG: Duration = Duration::from_hours(1);
 /// Hang or slow stop unless the order says: above the 5 s after which a thread counts as wedged.
 const HANG: Duration = Duration::from_secs(10);
 

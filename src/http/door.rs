@@ -10,6 +10,7 @@ use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Extensions, ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpRequest, HttpResponse};
 use tracing::{debug, warn};
@@ -95,7 +96,7 @@ fn note(id: Uuid, answer: &ServiceResponse) {
 impl State {
     fn refuses(&self, request: &HttpRequest) -> Option<ApiError> {
         let local = request.conn_data::<LocalAddress>().map(|LocalAddress(address)| *address);
-        self.names.refuse(request.headers(), request.uri().authority().map(|authority| authority.as_str()), local)
+        self.names.refuse(request.headers(), request.uri().authority().map(Authority::as_str), local)
     }
 }
 

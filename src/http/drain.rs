@@ -18,10 +18,10 @@ use super::error::ApiError;
 use super::{Shared, State};
 
 /// Longest a client may wait for the turns to end in one request.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
 /// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
-const LONGEST_DEADLINE: Duration = Duration::from_secs(366 * 24 * 3600);
+const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(
@@ -60,8 +60,8 @@ async fn change(
     info!(principal, peer, order = ?order, "drain order");
     Ok(web::Json(match order {
         Order::Begin { profile, suppress_notification, deadline, turn } => {
-            let begin = BeginDrain { principal, profile, suppress_notification, deadline, turn };
-            let begun = ask(&state.ports.begin_drain, begin).await?;
+            let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
+            let begun = ask(&state.ports.begin_drain, order).await?;
             let mut answer = json!({
                 "ok": true,
                 "action": "drain",

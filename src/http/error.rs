@@ -137,11 +137,12 @@ impl ApiError {
             Self::ProfileIsGateway => (StatusCode::BAD_REQUEST, "profile_is_gateway"),
             Self::UnknownProfile => (StatusCode::NOT_FOUND, "unknown_profile"),
             Self::Cancel(CancelDenied::Marker(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "marker_not_removed"),
-            Self::Cancel(CancelDenied::Stopping) => (StatusCode::CONFLICT, "stopping"),
             Self::Operate(OperateError::NoSuchChild(_)) => (StatusCode::NOT_FOUND, "no_such_actor"),
             Self::Operate(OperateError::NotRunning(_)) => (StatusCode::CONFLICT, "actor_not_running"),
             Self::Operate(OperateError::FaultsRefused) => (StatusCode::FORBIDDEN, "faults_refused"),
-            Self::Operate(OperateError::Closing) => (StatusCode::CONFLICT, "stopping"),
+            Self::Operate(OperateError::Closing) | Self::Cancel(CancelDenied::Stopping) => {
+                (StatusCode::CONFLICT, "stopping")
+            }
             Self::Operate(OperateError::Unreachable { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "actor_unavailable"),
             Self::Turn(_) => (StatusCode::NOT_FOUND, "unknown_turn"),
             Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),

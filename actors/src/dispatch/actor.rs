@@ -18,20 +18,18 @@ use super::messages::{DispatchView, GetDispatch, Inbound, NotTaken, Receipt, Sto
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
-use crate::drain::messages::{DrainChanged, Origin, Refusal, RequestPermit};
-use crate::drain::permit::TurnTicket;
+use super::start::{HISTORY, NotStarted, start_turn};
+use crate::drain::messages::{DrainChanged, Refusal};
 use crate::ledger::messages::{
-    AppendHistory, HistoryEntry, InboundId, InboundState, LoadHistory, MarkInbound, RecordInbound, Recorded,
+    AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound, RecordInbound, Recorded,
 };
-use crate::relay::descriptor::Descriptor;
+use crate::relay::messages::Target;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, ChildExited, Life, Port, StartChild};
+use crate::supervision::{Birth, ChildExited, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOrder, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
 
-/// Entries of a conversation kept and handed to the agent.
-const HISTORY: usize = 40;
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
 /// Pause before the gate is asked again after it did not answer.
@@ -93,14 +91,6 @@ enum Then {
     Obey(Command),
 }
 
-/// Why a turn did not start.
-enum NotStarted {
-    Refused(Refusal),
-    /// Worth asking again.
-    NoAnswer(String),
-    Broke(String),
-}
-
 impl DispatchActor {
     /// A dispatcher that makes turns with `maker`.
     #[must_use]
@@ -125,9 +115,9 @@ impl DispatchActor {
         for step in steps {
             match step {
                 Step::Ask(turn, event) => self.start(turn, event, ctx),
-                Step::Refuse(event) => self.turn_away(event, Notice::Maintenance, ctx),
-                Step::Overflow(event) => self.turn_away(event, Notice::QueueFull, ctx),
-                Step::Busy(event) => self.turn_away(event, Notice::Busy, ctx),
+                Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
+                Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
+                Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
                 Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 Step::Steer(turn, event) => self.steer(turn, event, ctx),
                 Step::Hold(event) => self.mark(event, InboundState::Held, None, None, ctx),
@@ -170,8 +160,8 @@ impl DispatchActor {
     /// A turn that is gone without having said how it ended.
     fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
-            let (target, notice) = (job.target.clone(), Notice::TurnBroke);
-            self.say(&target, notice, ctx);
+            let target = job.target.clone();
+            self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
         self.over(turn, &TurnOutcome::Failed { notice, agent_missing: false }, String::new(), ctx);
@@ -222,7 +212,7 @@ impl DispatchActor {
     }
 
     /// Takes an event off the books and tells the chat why.
-    fn turn_away(&mut self, event: InboundId, notice: Notice, ctx: &mut Context<Self>) {
+    fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.view.refused += 1;
         self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
         if let Some(job) = self.books.remove(&event) {
@@ -278,8 +268,8 @@ impl DispatchActor {
     }
 
     /// Says something in a chat, unless it was said there just now.
-    pub(super) fn say(&mut self, target: &crate::relay::messages::Target, notice: Notice, ctx: &mut Context<Self>) {
-        if self.notices.allows(&notice, target, Instant::now()) {
+    pub(super) fn say(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
+        if self.notices.allows(notice, target, Instant::now()) {
             let said = super::outbox::say(self.ports.clone(), target.clone(), notice.text());
             ctx.spawn(said.into_actor(self));
         }
@@ -294,13 +284,13 @@ impl DispatchActor {
                 for turn in turns {
                     self.stop_turn(turn, StopCause::Asked);
                 }
-                self.say(&job.target, notice, ctx);
+                self.say(&job.target, &notice, ctx);
             }
             Command::Status => {
                 let (_, running_in_all, _, _) = self.plan.counts();
                 let running = !turns.is_empty();
                 let notice = Notice::Status { running, turns: running_in_all, draining: self.draining };
-                self.say(&job.target, notice, ctx);
+                self.say(&job.target, &notice, ctx);
             }
             Command::Retry => self.retry(job.clone(), ctx),
         }
@@ -311,70 +301,6 @@ impl DispatchActor {
             debug!(%error, "the status was not told");
         }
     }
-}
-
-/// The way of one turn from its place in the line to its start.
-async fn start_turn(
-    ports: DispatchPorts,
-    maker: TurnMaker,
-    job: Job,
-    turn: TurnId,
-    event: InboundId,
-) -> Result<Running, NotStarted> {
-    let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let question = RequestPermit { ticket, origin: Origin::External };
-    let permit = match ports.permits.ask(question, GATE_PATIENCE).await {
-        Ok(Ok(permit)) => permit,
-        Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
-        Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
-    };
-    let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
-    let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    let marked = ports.mark_inbound.ask(mark, LEDGER_PATIENCE);
-    let history = ports.load_history.ask(LoadHistory { session: job.session.clone(), limit: HISTORY }, LEDGER_PATIENCE);
-    marked.await.map_err(|error| no_ledger(error.to_string()))?.map_err(|error| no_ledger(error.to_string()))?;
-    let history = match history.await {
-        Ok(Ok(history)) => history,
-        Ok(Err(error)) => {
-            warn!(%error, "a turn runs without its history");
-            Vec::new()
-        }
-        Err(error) => return Err(no_ledger(error.to_string())),
-    };
-    let descriptor = match job.descriptor {
-        Some(descriptor) => descriptor,
-        None => descriptor_of(&ports, &job.target).await,
-    };
-    let order = TurnOrder {
-        id: turn,
-        inbound: event,
-        profile: job.profile,
-        session: job.session,
-        attempt: job.attempts + 1,
-        event: job.event,
-        raw_event: job.raw_event,
-        target: job.target,
-        descriptor,
-        history,
-        permit,
-    };
-    let child = maker(order);
-    let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-    match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
-        Ok(Ok(())) => Ok(running),
-        Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
-        Err(error) => Err(NotStarted::Broke(error.to_string())),
-    }
-}
-
-/// What the platform of a chat can do, as its link knows it by now.
-async fn descriptor_of(ports: &DispatchPorts, target: &crate::relay::messages::Target) -> Descriptor {
-    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
-    let Ok(view) = link.view.ask(crate::relay::messages::GetLink, GATE_PATIENCE).await else {
-        return Descriptor::default();
-    };
-    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
-    own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }
 
 impl Actor for DispatchActor {
@@ -457,7 +383,7 @@ impl Handler<Taken> for DispatchActor {
             }
             Then::Say(notice) => {
                 self.view.refused += 1;
-                self.say(&taken.job.target, notice, ctx);
+                self.say(&taken.job.target, &notice, ctx);
                 self.touch();
             }
             Then::Obey(command) => self.obey(command, &taken.job, ctx),

@@ -8,3 +8,4 @@ mod outbox;
 mod plan;
 pub mod ports;
 mod recovery;
+mod start;

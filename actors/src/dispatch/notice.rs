@@ -120,7 +120,7 @@ mod tests {
         assert!(limit.allows(&Notice::Maintenance, &chat("a"), now));
         assert!(!limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(59)));
         assert!(limit.allows(&Notice::Maintenance, &chat("b"), now));
-        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(60)));
+        assert!(limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_mins(1)));
     }
 
     #[test]

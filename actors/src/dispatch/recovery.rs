@@ -11,7 +11,9 @@ use super::notice::Notice;
 use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
 use crate::drain::messages::{ListTurns, RunningTurn};
-use crate::ledger::messages::{InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState};
+use crate::ledger::messages::{
+    InboundId, InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState,
+};
 use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
 use crate::settings::Interrupted;
 
@@ -75,13 +77,13 @@ impl DispatchActor {
     }
 
     /// A turn that a crash cut off.
-    fn cut_off(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+    fn cut_off(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
             Interrupted::Rerun => mark(InboundState::Dead, "too many attempts"),
             Interrupted::Ask => {
-                self.say(&job.target, Notice::Interrupted, ctx);
+                self.say(&job.target, &Notice::Interrupted, ctx);
                 mark(InboundState::Interrupted, "restart")
             }
             Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
@@ -89,7 +91,7 @@ impl DispatchActor {
         self.mark(id, state, None, note, ctx);
     }
 
-    fn run_again(&mut self, id: crate::ledger::messages::InboundId, job: Job, ctx: &mut Context<Self>) {
+    fn run_again(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let key = job.session.clone();
         self.books.insert(id, job);
         let steps = self.plan.restored(id, &key);
@@ -105,7 +107,7 @@ impl DispatchActor {
             let last = rows.into_iter().rev().find(|row| row.session == asked.session);
             match last.and_then(Job::from_row) {
                 Some((id, job)) => actor.run_again(id, job, ctx),
-                None => actor.say(&asked.target, Notice::NothingToRetry, ctx),
+                None => actor.say(&asked.target, &Notice::NothingToRetry, ctx),
             }
         }));
     }

@@ -157,11 +157,10 @@ impl ProfileActor {
         // Before anybody can use the new values, and so before anything can write one to a log.
         self.feed_redactor();
         let name = &self.profile.name;
-        match &trouble {
-            Some(reason) => {
-                warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own")
-            }
-            None => info!(profile = %name, names = values.len(), ".env read"),
+        if let Some(reason) = &trouble {
+            warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own");
+        } else {
+            info!(profile = %name, names = values.len(), ".env read");
         }
         let missing = plan::missing(&self.agent, &self.scope);
         for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
@@ -187,8 +186,8 @@ impl ProfileActor {
     }
 
     fn set_token(&mut self, token: Option<SecretString>) {
-        let text = |token: &Option<SecretString>| token.as_ref().map(|token| token.expose_secret().to_owned());
-        if text(&self.token) != text(&token) {
+        let text = ExposeSecret::expose_secret;
+        if self.token.as_ref().map(text) != token.as_ref().map(text) {
             self.token = token;
             self.feed_redactor();
         }

@@ -50,6 +50,7 @@ pub fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
 }
 
 /// What is odd about the settings of the process's link, one sentence each.
+#[must_use]
 pub fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }

@@ -53,7 +53,9 @@ impl Redactor {
         let forms: Vec<Form> = values.into_iter().flat_map(|(name, value)| forms(&source, name, value)).collect();
         let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
         index.remove(&source);
-        forms.into_iter().for_each(|form| index.add(form));
+        for form in forms {
+            index.add(form);
+        }
     }
 
     /// Forgets and wipes what `source` put in.

@@ -22,8 +22,9 @@ use super::intake::Intake;
 use super::messages::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, Wake,
 };
-use super::plan::{At, CloseWith, Idleness, Plan, Step};
+use super::plan::Plan;
 use super::socket::{Connection, NotQueued};
+use super::steps::{At, CloseWith, Idleness, Step};
 use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
@@ -111,7 +112,7 @@ impl RelayActor {
         }
         let before = self.plan.state();
         let steps = decide(&mut self.plan, At { now: Instant::now(), random: fastrand::f64() });
-        for step in steps {
+        for step in &steps {
             self.carry_out(step, ctx);
         }
         if self.plan.state() != before {

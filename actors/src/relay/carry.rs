@@ -14,9 +14,9 @@ use super::descriptor::Descriptor;
 use super::dial::{self, DialError, Socket};
 use super::event::InboundEvent;
 use super::frame::ToConnector;
-use super::intake::{After, Intake, Seq};
-use super::plan::{Loss, Prepared, Step};
+use super::intake::{After, Answer, Intake, Seq};
 use super::socket::{Connection, News, Opening};
+use super::steps::{Loss, Prepared, Step};
 use super::url::RelayUrl;
 use crate::dispatch::messages::{Inbound, NotTaken, Receipt, StopSession};
 use crate::profile::messages::{Dial, NoDial, PrepareDial};
@@ -24,8 +24,8 @@ use crate::supervision::AskError;
 use crate::turn::messages::StopCause;
 
 impl RelayActor {
-    pub(super) fn carry_out(&mut self, step: Step, ctx: &mut Context<Self>) {
-        match step {
+    pub(super) fn carry_out(&mut self, step: &Step, ctx: &mut Context<Self>) {
+        match *step {
             Step::Prepare => {
                 let answer = self.ports.profile.ask(PrepareDial, self.timings.prepare);
                 ctx.spawn(answer.into_actor(self).map(|answer, link, ctx| link.prepared(answer, ctx)));
@@ -115,7 +115,7 @@ impl RelayActor {
                     }
                     _ => Loss::Other(error.to_string()),
                 };
-                self.decide(ctx, |plan, at| plan.lost(generation, loss, at));
+                self.decide(ctx, |plan, at| plan.lost(generation, &loss, at));
             }
         }
     }
@@ -173,21 +173,23 @@ impl RelayActor {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        let refused = match answer {
-            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => {
-                self.acknowledge(arrival);
-                None
-            }
-            Ok(Err(NotTaken::LedgerUnavailable)) => Some(arrival),
+        let answer = match answer {
+            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => Answer::Taken(arrival),
+            Ok(Err(NotTaken::LedgerUnavailable)) => Answer::Refused(arrival),
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "the dispatcher did not answer");
-                Some(arrival)
+                Answer::Refused(arrival)
             }
         };
-        match self.intake.answered(seq, refused) {
+        let (done, after) = self.intake.answered(seq, answer);
+        for arrival in done {
+            self.acknowledge(arrival);
+        }
+        match after {
             After::Nothing => {}
             After::Pause => self.pause(true),
             After::Resume => self.pause(false),
+            After::OfferNow => self.offer_again(generation, ctx),
             After::OfferLater { round } => {
                 self.pause(true);
                 let wait = self.timings.offer.delay(round, fastrand::f64());
@@ -197,10 +199,10 @@ impl RelayActor {
     }
 
     fn offer_again(&mut self, generation: u64, ctx: &mut Context<Self>) {
-        if self.connection.as_ref().is_some_and(|connection| connection.generation == generation) {
-            for (seq, arrival) in self.intake.offer_again() {
-                self.offer(generation, seq, arrival, ctx);
-            }
+        if self.connection.as_ref().is_some_and(|connection| connection.generation == generation)
+            && let Some((seq, arrival)) = self.intake.offer_again()
+        {
+            self.offer(generation, seq, arrival, ctx);
         }
     }
 
@@ -273,7 +275,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
             News::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
             News::Unknown => {}
             News::Skipped(reason) => self.skipped(&reason),
-            News::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, loss, at)),
+            News::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
         }
     }
 

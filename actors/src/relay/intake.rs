@@ -1,21 +1,39 @@
-//! What came in and was not taken yet: the order in which it is offered again, and when reading stops.
+//! What came in and was not acknowledged yet: what is offered next, what may be acknowledged, and when reading stops.
 //!
-//! Plain. While anything was refused nothing new is offered, so that the events of a chat keep their order.
+//! Plain. From the first refusal on nothing new is offered, and what is held goes one by one, so that the events of a
+//! chat keep their order. Acknowledgements keep the order too: a connector may take one for all before it.
 
 use std::collections::BTreeMap;
 
 /// Counts what came in over one connection.
 pub(super) type Seq = u64;
 
-/// The events of one connection between the socket and the dispatcher's word.
+/// The events of one connection between the socket and the acknowledgement.
 #[derive(Debug)]
 pub(super) struct Intake<T> {
     next: Seq,
+    /// With the dispatcher.
     offered: usize,
     /// Refused, or come in while others were.
     held: BTreeMap<Seq, T>,
-    /// Rounds of offering since the last one that emptied `held`.
+    /// Taken while one before it is not.
+    taken: BTreeMap<Seq, T>,
+    /// All before this one are acknowledged.
+    next_done: Seq,
+    /// Something was refused and is not taken yet.
+    standing: bool,
+    /// One of those with the dispatcher was refused since the last wait.
+    refused: bool,
+    /// Waits in a row that helped nothing.
     rounds: u32,
+}
+
+/// What the dispatcher said of one event.
+#[derive(Debug)]
+pub(super) enum Answer<T> {
+    Taken(T),
+    /// To be offered again.
+    Refused(T),
 }
 
 /// What is to be done after an answer.
@@ -25,18 +43,29 @@ pub(super) enum After {
     Nothing,
     /// Stop reading the socket.
     Pause,
-    /// All answers of this round are in: offer again what is held, after a wait.
+    /// Stop reading the socket, and offer what is held after a wait.
     OfferLater {
-        /// Counts the rounds, from 0.
+        /// Counts the waits, from 0.
         round: u32,
     },
+    /// Offer what is held.
+    OfferNow,
     /// Read on.
     Resume,
 }
 
 impl<T> Default for Intake<T> {
     fn default() -> Self {
-        Self { next: 0, offered: 0, held: BTreeMap::new(), rounds: 0 }
+        Self {
+            next: 0,
+            offered: 0,
+            held: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            next_done: 0,
+            standing: false,
+            refused: false,
+            rounds: 0,
+        }
     }
 }
 
@@ -45,7 +74,7 @@ impl<T> Intake<T> {
     pub(super) fn arrived(&mut self, item: T) -> Option<(Seq, T)> {
         let seq = self.next;
         self.next += 1;
-        if self.paused() {
+        if self.standing {
             self.held.insert(seq, item);
             return None;
         }
@@ -53,38 +82,53 @@ impl<T> Intake<T> {
         Some((seq, item))
     }
 
-    /// What was offered as `seq` was answered; `refused` is what has to be offered again.
-    pub(super) fn answered(&mut self, seq: Seq, refused: Option<T>) -> After {
-        let was_paused = self.paused();
+    /// What was offered as `seq` was answered. Gives back, in order, what may be acknowledged.
+    pub(super) fn answered(&mut self, seq: Seq, answer: Answer<T>) -> (Vec<T>, After) {
         self.offered = self.offered.saturating_sub(1);
-        if let Some(item) = refused {
-            self.held.insert(seq, item);
-        }
-        match (self.held.is_empty(), self.offered) {
-            (true, 0) if was_paused => {
-                self.rounds = 0;
-                After::Resume
+        let stood = self.standing;
+        match answer {
+            Answer::Taken(item) => {
+                self.taken.insert(seq, item);
             }
-            (false, 0) => {
-                let round = self.rounds;
-                self.rounds += 1;
-                After::OfferLater { round }
+            Answer::Refused(item) => {
+                self.held.insert(seq, item);
+                self.standing = true;
+                self.refused = true;
             }
-            (false, _) if !was_paused => After::Pause,
-            _ => After::Nothing,
         }
+        let mut done = Vec::new();
+        while let Some(item) = self.taken.remove(&self.next_done) {
+            self.next_done += 1;
+            done.push(item);
+        }
+        (done, self.after(stood))
     }
 
-    /// The wait is over: what is held, in order, all to be offered now.
-    pub(super) fn offer_again(&mut self) -> Vec<(Seq, T)> {
-        let held: Vec<_> = std::mem::take(&mut self.held).into_iter().collect();
-        self.offered += held.len();
-        held
+    fn after(&mut self, stood: bool) -> After {
+        if self.offered > 0 {
+            return if self.standing && !stood { After::Pause } else { After::Nothing };
+        }
+        if std::mem::take(&mut self.refused) {
+            let round = self.rounds;
+            self.rounds += 1;
+            return After::OfferLater { round };
+        }
+        self.rounds = 0;
+        if !self.standing {
+            return After::Nothing;
+        }
+        if !self.held.is_empty() {
+            return After::OfferNow;
+        }
+        self.standing = false;
+        After::Resume
     }
 
-    /// Whether reading is to stand still.
-    pub(super) fn paused(&self) -> bool {
-        !self.held.is_empty() || self.rounds > 0
+    /// The first of what is held, to be offered now.
+    pub(super) fn offer_again(&mut self) -> Option<(Seq, T)> {
+        let first = self.held.pop_first()?;
+        self.offered += 1;
+        Some(first)
     }
 }
 
@@ -92,37 +136,63 @@ impl<T> Intake<T> {
 mod tests {
     use super::*;
 
+    fn take(intake: &mut Intake<char>, offer: (Seq, char)) -> (String, After) {
+        let (done, after) = intake.answered(offer.0, Answer::Taken(offer.1));
+        (done.into_iter().collect(), after)
+    }
+
+    fn refuse(intake: &mut Intake<char>, offer: (Seq, char)) -> After {
+        let (done, after) = intake.answered(offer.0, Answer::Refused(offer.1));
+        assert!(done.is_empty());
+        after
+    }
+
     #[test]
     fn what_is_taken_never_stops_the_reading() {
         let mut intake = Intake::default();
-        let (first, _) = intake.arrived('a').unwrap();
-        let (second, _) = intake.arrived('b').unwrap();
-        assert_eq!(intake.answered(second, None), After::Nothing);
-        assert_eq!(intake.answered(first, None), After::Nothing);
-        assert!(!intake.paused());
+        for item in "abc".chars() {
+            let offer = intake.arrived(item).unwrap();
+            assert_eq!(take(&mut intake, offer), (item.into(), After::Nothing));
+        }
     }
 
     #[test]
-    fn what_was_refused_is_offered_again_in_the_order_it_came() {
+    fn acknowledgements_keep_the_order_of_arrival() {
         let mut intake = Intake::default();
-        let first = intake.arrived('a').unwrap();
-        let second = intake.arrived('b').unwrap();
-        assert_eq!(intake.answered(second.0, Some('b')), After::Pause);
+        let [a, b, c] = ['a', 'b', 'c'].map(|item| intake.arrived(item).unwrap());
+        assert_eq!(take(&mut intake, c).0, "");
+        assert_eq!(take(&mut intake, a).0, "a");
+        assert_eq!(take(&mut intake, b).0, "bc");
+    }
+
+    #[test]
+    fn what_was_refused_is_offered_again_one_by_one_in_the_order_it_came() {
+        let mut intake = Intake::default();
+        let [a, b] = ['a', 'b'].map(|item| intake.arrived(item).unwrap());
+        assert_eq!(refuse(&mut intake, b), After::Pause);
         assert_eq!(intake.arrived('c'), None, "what comes in meanwhile waits behind");
-        assert_eq!(intake.answered(first.0, Some('a')), After::OfferLater { round: 0 });
-        assert_eq!(intake.offer_again().into_iter().map(|(_, item)| item).collect::<String>(), "abc");
+        assert_eq!(refuse(&mut intake, a), After::OfferLater { round: 0 });
+        let a = intake.offer_again().unwrap();
+        assert_eq!(refuse(&mut intake, a), After::OfferLater { round: 1 });
+        let a = intake.offer_again().unwrap();
+        assert_eq!(take(&mut intake, a), ("a".into(), After::OfferNow));
+        let b = intake.offer_again().unwrap();
+        assert_eq!(take(&mut intake, b), ("b".into(), After::OfferNow));
+        let c = intake.offer_again().unwrap();
+        assert_eq!(take(&mut intake, c), ("c".into(), After::Resume));
+        assert_eq!(intake.arrived('d').unwrap().1, 'd');
     }
 
     #[test]
-    fn reading_goes_on_when_nothing_is_left_to_offer() {
+    fn waits_grow_until_one_of_them_helped() {
         let mut intake = Intake::default();
-        let (seq, item) = intake.arrived('a').unwrap();
-        assert_eq!(intake.answered(seq, Some(item)), After::OfferLater { round: 0 });
-        let again = intake.offer_again();
-        assert!(intake.paused(), "while it is offered again nothing new is");
-        assert_eq!(intake.answered(again[0].0, Some(again[0].1)), After::OfferLater { round: 1 });
-        let again = intake.offer_again();
-        assert_eq!(intake.answered(again[0].0, None), After::Resume);
-        assert!(intake.arrived('b').is_some());
+        let mut offer = intake.arrived('a').unwrap();
+        for round in 0..3 {
+            assert_eq!(refuse(&mut intake, offer), After::OfferLater { round });
+            offer = intake.offer_again().unwrap();
+        }
+        assert_eq!(take(&mut intake, offer).1, After::Resume);
+        let offer = intake.arrived('b').unwrap();
+        assert_eq!(refuse(&mut intake, offer), After::OfferLater { round: 0 });
     }
 }

@@ -19,9 +19,11 @@ mod plan;
 pub mod route;
 pub mod session;
 mod socket;
+mod steps;
 pub mod timings;
 pub mod token;
 pub mod url;
 mod waiting;
+mod writer;
 
 pub use waiting::NOT_CONNECTED;

@@ -5,73 +5,8 @@
 use std::time::Instant;
 
 use super::messages::{IdleAnswer, LinkState};
+use super::steps::{At, CloseWith, EXPIRED, Idleness, Loss, Prepared, Step};
 use super::timings::LinkTimings;
-
-/// When something happened, with a random number from `0.0..1.0` for the wait that may follow.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct At {
-    pub(super) now: Instant,
-    pub(super) random: f64,
-}
-
-/// What is to be done, in order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
-    /// Ask the profile what to dial.
-    Prepare,
-    /// Dial what the profile just said, as this generation, once every older socket is closed.
-    Dial { generation: u64 },
-    /// Name the identities.
-    Hello,
-    /// Ping the connector.
-    Ping,
-    /// Say `going_idle`.
-    SayGoingIdle,
-    /// Tell those who asked for it how going idle went.
-    AnswerIdle(IdleAnswer),
-    /// Close the connection or give up the dial; settle all who wait for it.
-    Close(CloseWith),
-}
-
-/// What a connection is closed with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum CloseWith {
-    /// We go.
-    Away,
-    /// The peer sent a line without an end in reach.
-    TooBig,
-}
-
-/// What the profile said when asked what to dial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Prepared {
-    /// There is something to dial with these credentials.
-    Dialable { credentials: u64 },
-    /// There is nothing to dial; why, if that is odd.
-    Nothing(Option<String>),
-    /// It did not answer.
-    Silent,
-}
-
-/// Why a dial failed or a connection ended. The texts are for the operator and free of secrets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Loss {
-    /// Closed with 4401, or the upgrade refused with 401 or 403.
-    Unauthorized { reason: String },
-    /// A line above the limit.
-    TooBig,
-    /// Anything else.
-    Other(String),
-}
-
-/// How far a connection goes when it goes idle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Idleness {
-    /// For good: replies still leave over it, and it is not dialled again once it is gone.
-    Leaving,
-    /// It is closed, and dialled again when poked or after [`LinkTimings::dormant`].
-    Dormant,
-}
 
 /// What one link is doing.
 #[derive(Debug)]
@@ -281,7 +216,7 @@ impl Plan {
     }
 
     /// The dial failed, or the connection ended.
-    pub(super) fn lost(&mut self, generation: u64, loss: Loss, at: At) -> Steps {
+    pub(super) fn lost(&mut self, generation: u64, loss: &Loss, at: At) -> Steps {
         let open = matches!(self.state, State::Dialling { .. } | State::Handshaking { .. } | State::Up { .. });
         if generation != self.generation || !open { Vec::new() } else { self.give_up(loss, at) }
     }
@@ -342,9 +277,9 @@ impl Plan {
             }
             State::Waiting { until } if due(*until) => self.start(at),
             State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
-            State::Dialling { until } if due(*until) => self.give_up(Loss::Other("the dial took too long".into()), at),
+            State::Dialling { until } if due(*until) => self.give_up(&Loss::Other("the dial took too long".into()), at),
             State::Handshaking { until } if due(*until) => {
-                self.give_up(Loss::Other("no good descriptor came in time".into()), at)
+                self.give_up(&Loss::Other("no good descriptor came in time".into()), at)
             }
             State::Up { .. } => self.tick_up(at),
             _ => Vec::new(),
@@ -354,7 +289,7 @@ impl Plan {
     fn tick_up(&mut self, at: At) -> Steps {
         let State::Up { heard, ping_at, going, .. } = &mut self.state else { return Vec::new() };
         if *heard + self.timings.silence <= at.now {
-            return self.give_up(Loss::Other("the connector went silent".into()), at);
+            return self.give_up(&Loss::Other("the connector went silent".into()), at);
         }
         let mut steps = Vec::new();
         if *ping_at <= at.now {
@@ -370,22 +305,18 @@ impl Plan {
     }
 
     fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> Steps {
-        match (how, &mut self.state) {
-            (Idleness::Leaving, State::Up { going, .. }) => {
-                *going = Going::Left;
-                self.since = at.now;
-                vec![Step::AnswerIdle(answer)]
-            }
-            _ => {
-                self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
-                vec![Step::Close(CloseWith::Away), Step::AnswerIdle(answer)]
-            }
+        if let (Idleness::Leaving, State::Up { going, .. }) = (how, &mut self.state) {
+            *going = Going::Left;
+            self.since = at.now;
+            return vec![Step::AnswerIdle(answer)];
         }
+        self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
+        vec![Step::Close(CloseWith::Away), Step::AnswerIdle(answer)]
     }
 
     /// Ends the present connection or dial and decides what follows: the one place that does.
-    fn give_up(&mut self, loss: Loss, at: At) -> Steps {
-        let mut steps = vec![Step::Close(if loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
+    fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
+        let mut steps = vec![Step::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
         let mut going = Going::Not;
         if let State::Up { since, going: was, .. } = self.state {
             going = was;
@@ -394,7 +325,7 @@ impl Plan {
                 self.strike = None;
             }
         }
-        let unauthorized = matches!(&loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
+        let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
         self.last_error = Some(loss.text());
         if let Going::Asked { .. } = going {
             steps.push(Step::AnswerIdle(IdleAnswer::NotAcknowledged));
@@ -432,20 +363,6 @@ impl Plan {
         self.state = state;
         if self.state() != before {
             self.since = now;
-        }
-    }
-}
-
-/// The reason of a 4401 that says no more than that the token's time was over.
-const EXPIRED: &str = "expired";
-
-impl Loss {
-    fn text(&self) -> String {
-        match self {
-            Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
-            Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
-            Self::TooBig => "the connector sent a line above the limit".into(),
-            Self::Other(text) => text.clone(),
         }
     }
 }

@@ -22,8 +22,9 @@ use super::descriptor::Descriptor;
 use super::dial::Socket;
 use super::frame::FromConnector;
 use super::lines::{LineBuffer, LineTooLong};
-use super::plan::{CloseWith, Loss};
+use super::steps::{CloseWith, Loss};
 use super::waiting::Ticket;
+use super::writer::{Control, Outbound, Writer};
 
 /// Most outbound frames that wait for the socket.
 pub(super) const OUTBOUND_LIMIT: usize = 1024;
@@ -36,9 +37,6 @@ const NOT_FOR_PONGS: usize = 512;
 
 /// News that wait for the actor, which is quick.
 const NEWS_LIMIT: usize = 256;
-
-/// Most frames that are handed to the socket before it is flushed, and their places given back.
-const BATCH: usize = 64;
 
 /// Closing code of a refused gateway.
 const UNAUTHORIZED: u16 = 4401;
@@ -92,19 +90,6 @@ pub(super) struct Opening {
 pub(super) enum NotQueued {
     Full,
     Ending,
-}
-
-#[derive(Debug)]
-struct Control {
-    message: Message,
-    /// Given back once the message is written.
-    place: Option<OwnedSemaphorePermit>,
-}
-
-#[derive(Debug)]
-struct Outbound {
-    line: String,
-    ticket: Ticket,
 }
 
 /// When the connector was last heard of.
@@ -216,36 +201,47 @@ async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiv
         end = reader.read() => end,
         error = writer.write() => End::Lost(Loss::Other(format!("writing failed: {error}"))),
     };
-    let code = match end {
-        End::Asked(CloseWith::Away) => Some(CloseCode::Away),
-        End::Asked(CloseWith::TooBig) => Some(CloseCode::Size),
+    // Whoever waits for a queued frame is told before the farewell, which takes its time.
+    let polite = match end {
+        End::Asked(CloseWith::Away) => Some((CloseCode::Away, Peer::Open)),
+        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, Peer::Open)),
         End::Lost(loss) => {
-            let code = (loss == Loss::TooBig).then_some(CloseCode::Size);
+            let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, Peer::Open));
             reader.tell(News::Ended(loss)).await;
-            code
+            polite
         }
         End::ByPeer(loss) => {
             reader.tell(News::Ended(loss)).await;
-            Some(CloseCode::Normal)
+            Some((CloseCode::Normal, Peer::Closed))
         }
     };
-    // Whoever waits for a queued frame has been told by now.
-    if let Some(code) = code {
-        let _ = tokio::time::timeout(limit, farewell(reader.stream, writer.sink, code)).await;
+    if let Some((code, peer)) = polite {
+        // Whatever comes of it, the socket is closed.
+        let _ = tokio::time::timeout(limit, farewell(reader.stream, writer.sink, code, peer)).await;
     }
 }
 
-/// Sends a close frame and reads until the peer has closed as well: closing over unread data would wipe the frame out.
+/// Whether the peer has sent its close frame.
+#[derive(PartialEq, Eq)]
+enum Peer {
+    Open,
+    Closed,
+}
+
+/// Sends a close frame and reads on until the peer has closed as well: closing over unread data would wipe the frame out.
 async fn farewell(
     stream: SplitStream<Socket>,
     mut sink: SplitSink<Socket, Message>,
     code: CloseCode,
+    peer: Peer,
 ) -> Result<(), ProtocolError> {
     sink.send(Message::Close(Some(CloseReason { code, description: None }))).await?;
     let Ok(socket) = sink.reunite(stream) else { return Ok(()) };
-    let mut io = socket.into_parts().io;
-    let mut rest = vec![0; 16 * 1024];
-    while io.read(&mut rest).await? > 0 {}
+    if peer == Peer::Open {
+        let mut io = socket.into_parts().io;
+        let mut rest = vec![0; 16 * 1024];
+        while io.read(&mut rest).await? > 0 {}
+    }
     Ok(())
 }
 
@@ -356,59 +352,4 @@ fn closed_by_peer(reason: Option<CloseReason>) -> Loss {
         return Loss::Unauthorized { reason: text };
     }
     Loss::Other(format!("the connector closed the connection with {code} {text}").trim_end().to_owned())
-}
-
-struct Writer {
-    sink: SplitSink<Socket, Message>,
-    control: mpsc::Receiver<Control>,
-    outbound: mpsc::Receiver<Outbound>,
-}
-
-impl Writer {
-    /// Writes until that fails. Control goes first: an acknowledgement must not wait behind a thousand replies.
-    async fn write(&mut self) -> ProtocolError {
-        loop {
-            if let Err(error) = self.write_batch().await {
-                return error;
-            }
-        }
-    }
-
-    async fn write_batch(&mut self) -> Result<(), ProtocolError> {
-        let mut next = Some(tokio::select! {
-            biased;
-            Some(control) = self.control.recv() => Queued::Control(control),
-            Some(outbound) = self.outbound.recv() => Queued::Outbound(outbound),
-            // The actor has let go of us; the order to close is on its way.
-            else => std::future::pending().await,
-        });
-        let mut places = Vec::with_capacity(BATCH);
-        while let Some(queued) = next.take() {
-            // Only once there is room: until then the frame counts as not written.
-            std::future::poll_fn(|task| self.sink.poll_ready_unpin(task)).await?;
-            match queued {
-                Queued::Control(control) => {
-                    self.sink.start_send_unpin(control.message)?;
-                    places.push(control.place);
-                }
-                Queued::Outbound(outbound) => {
-                    places.push(None);
-                    if outbound.ticket.begin_write() {
-                        self.sink.start_send_unpin(Message::Text(outbound.line.into()))?;
-                    }
-                }
-            }
-            if places.len() < BATCH {
-                let control = self.control.try_recv().map(Queued::Control);
-                next = control.or_else(|_| self.outbound.try_recv().map(Queued::Outbound)).ok();
-            }
-        }
-        self.sink.flush().await
-    }
-}
-
-/// What waits to be written.
-enum Queued {
-    Control(Control),
-    Outbound(Outbound),
 }

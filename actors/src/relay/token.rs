@@ -39,20 +39,42 @@ pub fn mint(gateway_id: &str, secret: &SecretString, now_s: u64, ttl_s: u64) -> 
 /// # Errors
 /// [`TokenError`]; that a token expired is said only of one that was good.
 pub fn verify(token: &str, secrets: &[SecretString], now_s: u64) -> Result<String, TokenError> {
-    // The original's encoder can leave one sign of padding; nothing else has two forms.
-    let text = token.strip_suffix('=').unwrap_or(token);
-    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
-    let decoded = String::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
-    // From the right, for the gateway's name may hold colons.
-    let (signed, signature) = decoded.rsplit_once(':').ok_or(TokenError::Malformed)?;
-    let (gateway_id, expires) = signed.rsplit_once(':').ok_or(TokenError::Malformed)?;
-    let expires_s = expires.parse::<u64>().map_err(|_| TokenError::Malformed)?;
-    if expires_s.to_string() != expires {
-        return Err(TokenError::Malformed);
-    }
-    let signature = hex::decode(signature).map_err(|_| TokenError::Malformed)?;
+    let Claim { gateway_id, expires_s, signature } = Claim::read(token)?;
+    let signed = format!("{gateway_id}:{expires_s}");
     signed_by(&signature, secrets, &[signed.as_bytes()]).ok_or(TokenError::Signature)?;
-    if expires_s != 0 && now_s > expires_s { Err(TokenError::Expired) } else { Ok(gateway_id.to_owned()) }
+    if expires_s != 0 && now_s > expires_s { Err(TokenError::Expired) } else { Ok(gateway_id) }
+}
+
+/// The gateway that `token` names, so that its secrets can be looked up. It proves nothing yet.
+#[must_use]
+pub fn claimed_gateway(token: &str) -> Option<String> {
+    Claim::read(token).ok().map(|claim| claim.gateway_id)
+}
+
+/// What a token says, before anything of it is believed.
+struct Claim {
+    gateway_id: String,
+    /// Unix seconds; 0 is never.
+    expires_s: u64,
+    signature: Vec<u8>,
+}
+
+impl Claim {
+    fn read(token: &str) -> Result<Self, TokenError> {
+        // The original's encoder can leave one sign of padding; nothing else has two forms.
+        let text = token.strip_suffix('=').unwrap_or(token);
+        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
+        let decoded = String::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
+        // From the right, for the gateway's name may hold colons.
+        let (signed, signature) = decoded.rsplit_once(':').ok_or(TokenError::Malformed)?;
+        let (gateway_id, expires) = signed.rsplit_once(':').ok_or(TokenError::Malformed)?;
+        let expires_s = expires.parse::<u64>().map_err(|_| TokenError::Malformed)?;
+        if expires_s.to_string() != expires {
+            return Err(TokenError::Malformed);
+        }
+        let signature = hex::decode(signature).map_err(|_| TokenError::Malformed)?;
+        Ok(Self { gateway_id: gateway_id.to_owned(), expires_s, signature })
+    }
 }
 
 /// Which of `keys` made `signature` over the parts in a row. Compares in constant time.

@@ -117,7 +117,7 @@ mod tests {
     use super::*;
     use futures_util::FutureExt;
 
-    const LONG: Duration = Duration::from_secs(3600);
+    const LONG: Duration = Duration::from_hours(1);
     const SHORT: Duration = Duration::from_millis(5);
 
     fn runtime() -> tokio::runtime::Runtime {

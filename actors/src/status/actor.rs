@@ -280,7 +280,7 @@ impl Actor for StatusActor {
         if self.settings.phase.get().0 != ProcessPhase::Starting {
             self.gather(ctx);
         }
-        ctx.run_interval(TICK, |actor, ctx| actor.gather(ctx));
+        ctx.run_interval(TICK, Self::gather);
         let (mut changes, own) = (self.board.changes(), self.own.clone());
         let follow = async move {
             while changes.changed().await.is_ok() {

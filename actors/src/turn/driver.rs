@@ -1,6 +1,7 @@
 //! Runs one turn from its first look at the agent to the last word in the chat.
 
 use std::future::pending;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -164,6 +165,9 @@ async fn stopped(orders: &mut Orders) -> StopCause {
     }
 }
 
+/// An action under way.
+type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
+
 /// An agent while it runs.
 struct Run<'a> {
     turn: &'a mut Turn,
@@ -171,7 +175,7 @@ struct Run<'a> {
     timeout: Duration,
     process: Process,
     /// What the agent asked for and waits to hear of.
-    actions: FuturesUnordered<std::pin::Pin<Box<dyn Future<Output = (Value, ActionResult)>>>>,
+    actions: FuturesUnordered<Acting>,
     /// When an agent that has said that it is done is ended.
     linger_until: Option<Instant>,
     bad_lines: u64,
@@ -213,7 +217,7 @@ impl<'a> Run<'a> {
                 () = self.turn.outlet.advance() => {}
             }
         }
-        self.hear_the_rest().await;
+        self.hear_the_rest(orders).await;
         if self.bad_lines > 0 {
             warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent said lines that are not of the conversation");
         }
@@ -221,14 +225,19 @@ impl<'a> Run<'a> {
     }
 
     /// What was said before the end may still be on its way, and so may be what was asked for.
-    async fn hear_the_rest(&mut self) {
+    async fn hear_the_rest(&mut self, orders: &mut Orders) {
         let dry_at = tokio::time::Instant::now() + DRY_PATIENCE;
         while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
             self.hear(said);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
         // Nobody waits for the answers, but the ledger has to hear what became of each.
-        while self.actions.next().await.is_some() {}
+        while !self.actions.is_empty() {
+            tokio::select! {
+                _ = self.actions.next() => {}
+                cause = stopped(orders) => self.obey(Some(Order::Stop(cause))),
+            }
+        }
     }
 
     fn obey(&mut self, order: Option<Order>) {

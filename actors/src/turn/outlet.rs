@@ -38,8 +38,10 @@ impl Outlet {
                 self.delivery.typing();
                 self.typing_at = Some(Instant::now() + TYPING_EVERY);
             }
-            // Whether there is more to come is for the caller to know.
-            _ = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => {}
+            done = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => if done {
+                // A reply that is out leaves nothing to do, whatever the agent is still at.
+                pending::<()>().await;
+            },
         }
     }
 

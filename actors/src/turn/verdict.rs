@@ -114,7 +114,7 @@ mod tests {
         let stopped = Verdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..Verdict::default() };
         assert_eq!(stopped.outcome(), TurnOutcome::Stopped(StopCause::Operator));
         assert!(notice(&Verdict { too_much: true, exit, ..Verdict::default() }).contains("4 MiB"));
-        let timed_out = Some(Duration::from_secs(1800));
+        let timed_out = Some(Duration::from_mins(30));
         let late = Verdict { timed_out, exit, ..Verdict::default() };
         assert_eq!(notice(&late), "The agent took longer than 30 minutes and was stopped.");
         assert_eq!(Verdict { lingered: true, exit, ..Verdict::default() }.outcome(), TurnOutcome::Done);

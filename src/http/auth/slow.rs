@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// Failures a peer may have in a window before it is told to wait: room for a person who mistypes.
 const ALLOWED: u32 = 10;
 /// Length of a window.
-const WINDOW: Duration = Duration::from_secs(60);
+const WINDOW: Duration = Duration::from_mins(1);
 /// Peers remembered; a scanner with more addresses gains nothing by the oldest being forgotten.
 const MOST_PEERS: usize = 1_024;
 

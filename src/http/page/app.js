@@ -4,7 +4,7 @@
   const byId = (id) => document.getElementById(id);
   const faults = document.documentElement.dataset.faults === "yes";
   const REDIAL_FLOOR_MS = 400, REDIAL_CEILING_MS = 5000, MINUTE_MS = 60000;
-  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, awaitsToken = false;
+  let redial = REDIAL_FLOOR_MS, timer = 0, socket = null, status = null, heardAt = 0, live = false;
 
   // --- small helpers -------------------------------------------------------------------------
   const el = (tag, props, ...children) => {
@@ -27,7 +27,7 @@
     running: "good", connected: "good", fresh: "good", ready: "good",
     starting: "work", connecting: "work", handshaking: "work", refreshing: "work",
     draining: "warn", backoff: "warn", stopping: "warn", waiting: "warn", degraded: "warn", uncertain: "warn",
-    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad",
+    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad", locked: "warn",
   };
   const tone = (word) => TONES[word] || "quiet";
   const state = (word) => {
@@ -83,8 +83,11 @@
     (said) => "Drain begun; " + said.active_agents + " turns in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
   byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
     (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
-  byId("drain-form").addEventListener("submit", (event) => { event.preventDefault(); if (awaitsToken) dial(); });
-  byId("token").addEventListener("change", () => { if (awaitsToken) dial(); });
+  byId("drain-form").addEventListener("submit", (event) => event.preventDefault());
+  byId("token").addEventListener("change", () => {
+    // A socket that is still connecting sends what stands here once it is open.
+    if (!live && !(socket && socket.readyState === WebSocket.CONNECTING)) dial();
+  });
 
   // --- the parts of the page -----------------------------------------------------------------
   const showHead = () => {
@@ -149,7 +152,8 @@
       row.dataset.restarts = node.restarts_total;
       text(restarts, node.restarts_total);
       text(queue, node.queue_depth);
-      age(beat, node.heartbeat_age_ms);
+      // As of the snapshot: that no newer one came says nothing about this actor.
+      text(beat, node.heartbeat_age_ms === null ? "–" : span(node.heartbeat_age_ms));
       text(last, node.next_restart_in_ms !== null ? "restarts in " + span(node.next_restart_in_ms) : node.last_exit ? node.last_exit.word : "");
       last.title = node.last_exit ? node.last_exit.text + " at " + node.last_exit.at : "";
       const reset = acts.querySelector(".reset");
@@ -198,12 +202,12 @@
     const shown = recent.filter(([end]) => now - end <= MINUTE_MS);
     const lengths = shown.map(([, ms]) => ms).sort((a, b) => a - b), most = Math.max(10, ...lengths);
     const lines = [0, 45, 90].map((y) => stroke(0, 5 + y, 600, 5 + y));
-    // Lengths span decades: on a logarithmic scale the short ones stay visible.
-    const height = (ms) => 8 + 122 * Math.log1p(ms) / Math.log1p(most);
+    // The root keeps the short ones visible beside the long.
+    const height = (ms) => 4 + 126 * Math.sqrt(ms / most);
     shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
-    const said = lengths.length ? lengths.length + " turns, half within " + at(0.5) + ", 95 % within " + at(0.95) : "no turns";
+    const said = lengths.length ? "median " + at(0.5) + ", 95 % in " + at(0.95) : "no turns";
     text(byId("latency-said"), said);
     graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
   };
@@ -214,17 +218,19 @@
     [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph].forEach((part) => part());
   };
   const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
-  const lost = (sentence) => {
+  const lost = (sentence, word = "unreachable") => {
+    live = false;
     document.body.classList.add("stale");
     ["drain-begin", "drain-cancel"].forEach((id) => { byId(id).disabled = true; });
-    text(byId("state"), "unreachable");
-    byId("state").dataset.state = "unreachable";
-    byId("state").dataset.tone = tone("unreachable");
+    text(byId("state"), word);
+    byId("state").dataset.state = word;
+    byId("state").dataset.tone = tone(word);
     banner(sentence);
   };
+  const locked = (sentence) => lost(sentence || "This gateway shows its status to those with a token. Enter it below.", "locked");
   const dial = () => {
     clearTimeout(timer);
-    awaitsToken = false;
+    live = false;
     if (socket) { socket.onclose = null; socket.close(); }
     const mine = socket = new WebSocket((location.protocol === "https:" ? "wss://" : "ws://") + location.host + "/api/status/ws");
     let heard = false;
@@ -232,14 +238,14 @@
       const token = byId("token").value.trim();
       if (token) mine.send(token);
       // Where no token is needed the status comes at once.
-      else setTimeout(() => { if (socket === mine && !heard) { awaitsToken = true; lost("This gateway shows its status to those with a token. Enter it below."); } }, 1500);
+      else setTimeout(() => { if (socket === mine && !heard) locked(); }, 1500);
     };
     mine.onmessage = (event) => {
       status = JSON.parse(event.data);
       heard = true;
       heardAt = Date.now();
       redial = REDIAL_FLOOR_MS;
-      awaitsToken = false;
+      live = true;
       document.body.classList.remove("stale");
       banner("");
       show();
@@ -247,17 +253,13 @@
     mine.onclose = (event) => {
       if (socket !== mine) return;
       socket = null;
-      if (event.code === 4401) {
-        awaitsToken = true;
-        return lost(byId("token").value ? "The gateway does not know this token." : "This gateway shows its status to those with a token. Enter it below.");
-      }
+      if (event.code === 4401) return locked(byId("token").value ? "The gateway does not know this token." : "");
       lost(heardAt ? "The connection to the gateway is lost; what you see is old. Trying again." : "The gateway does not answer. Trying again.");
       timer = setTimeout(dial, redial * (0.5 + Math.random() / 2));
       redial = Math.min(redial * 2, REDIAL_CEILING_MS);
     };
   };
   setInterval(() => {
-    const live = !document.body.classList.contains("stale");
     if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + span(Date.now() - heardAt) + " ago");
     if (!live) return;
     ticking.forEach((node) => node.tick());

@@ -61,7 +61,7 @@ impl Plan {
     /// those before it.
     pub(in crate::supervision) fn add(&mut self, terms: Terms) -> Key {
         let key = self.number();
-        let budget = Budget::new(terms.policy.clone());
+        let budget = Budget::new(terms.policy);
         self.children.push(Child {
             key,
             terms,

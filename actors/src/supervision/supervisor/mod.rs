@@ -85,13 +85,8 @@ impl Supervisor {
             Readiness::Started => None,
             Readiness::Said { within } => (within < Duration::MAX).then_some(within),
         };
-        let terms = Terms {
-            id: spec.id.clone(),
-            restart: spec.restart,
-            policy: spec.policy.clone(),
-            grace: spec.grace,
-            ready_within,
-        };
+        let terms =
+            Terms { id: spec.id.clone(), restart: spec.restart, policy: spec.policy, grace: spec.grace, ready_within };
         let key = self.plan.add(terms);
         self.children.insert(key, Child { spec, cell, present: None, timer: None, fault: None });
     }

@@ -1,0 +1,94 @@
+//! The way of one turn from its place in the line to its start: permit, ledger, history, child.
+
+use std::time::Instant;
+
+use tracing::warn;
+
+use super::actor::Running;
+use super::event::Job;
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
+use crate::drain::messages::{Origin, Refusal, RequestPermit};
+use crate::drain::permit::TurnTicket;
+use crate::ledger::messages::{InboundId, InboundState, LoadHistory, MarkInbound};
+use crate::relay::descriptor::Descriptor;
+use crate::relay::messages::{GetLink, Target};
+use crate::supervision::StartChild;
+use crate::turn::id::TurnId;
+use crate::turn::messages::TurnOrder;
+
+/// Entries of a conversation kept and handed to the agent.
+pub(super) const HISTORY: usize = 40;
+
+/// Why a turn did not start.
+pub(super) enum NotStarted {
+    /// The gate said no.
+    Refused(Refusal),
+    /// Worth asking again.
+    NoAnswer(String),
+    /// It will not start.
+    Broke(String),
+}
+
+/// Asks the gate for a permit and, with it, starts the turn.
+pub(super) async fn start_turn(
+    ports: DispatchPorts,
+    maker: TurnMaker,
+    job: Job,
+    turn: TurnId,
+    event: InboundId,
+) -> Result<Running, NotStarted> {
+    let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
+    let question = RequestPermit { ticket, origin: Origin::External };
+    let permit = match ports.permits.ask(question, GATE_PATIENCE).await {
+        Ok(Ok(permit)) => permit,
+        Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
+        Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
+    };
+    let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
+    let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
+    let marked = ports.mark_inbound.ask(mark, LEDGER_PATIENCE);
+    let history = ports.load_history.ask(LoadHistory { session: job.session.clone(), limit: HISTORY }, LEDGER_PATIENCE);
+    marked.await.map_err(|error| no_ledger(error.to_string()))?.map_err(|error| no_ledger(error.to_string()))?;
+    let history = match history.await {
+        Ok(Ok(history)) => history,
+        Ok(Err(error)) => {
+            warn!(%error, "a turn runs without its history");
+            Vec::new()
+        }
+        Err(error) => return Err(no_ledger(error.to_string())),
+    };
+    let descriptor = match job.descriptor {
+        Some(descriptor) => descriptor,
+        None => descriptor_of(&ports, &job.target).await,
+    };
+    let order = TurnOrder {
+        id: turn,
+        inbound: event,
+        profile: job.profile,
+        session: job.session,
+        attempt: job.attempts + 1,
+        event: job.event,
+        raw_event: job.raw_event,
+        target: job.target,
+        descriptor,
+        history,
+        permit,
+    };
+    let child = maker(order);
+    let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
+    match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
+        Ok(Ok(())) => Ok(running),
+        Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
+        Err(error) => Err(NotStarted::Broke(error.to_string())),
+    }
+}
+
+/// What the platform of a chat can do, as its link knows it by now.
+async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
+    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
+    let Ok(view) = link.view.ask(GetLink, GATE_PATIENCE).await else {
+        return Descriptor::default();
+    };
+    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
+    own.or(view.descriptors.first()).cloned().unwrap_or_default()
+}

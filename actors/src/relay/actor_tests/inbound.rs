@@ -1,0 +1,262 @@
+//! From the socket to the dispatcher, and the acknowledgement back.
+
+use serde_json::{Value, json};
+use tokio::sync::mpsc::error::TryRecvError;
+
+use super::rig::{Bench, event, never, run, within};
+use super::*;
+use crate::dispatch::messages::{NotTaken, Receipt};
+
+fn ack(buffer_id: &str) -> Value {
+    json!({"type": "inbound_ack", "bufferId": buffer_id})
+}
+
+#[test]
+fn event_is_acknowledged_only_after_the_dispatcher_answered() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        peer.inbound("m1", Some("b1")).await;
+        let (inbound, answer) = bench.offer().await;
+        assert_eq!(inbound.event.message_id.as_deref(), Some("m1"));
+        assert_eq!((inbound.buffer_id.as_deref(), &*inbound.raw_event), (Some("b1"), &event("m1")));
+        assert_eq!(inbound.descriptor.platform, "discord");
+        never("an acknowledgement", peer.read()).await;
+        answer.send(Ok(Receipt::Taken)).unwrap();
+        assert_eq!(peer.frame().await, ack("b1"));
+        let view = bench.view().await;
+        assert_eq!((view.frames["inbound"], view.frames["inbound_ack"]), (1, 1));
+        assert!(view.last_inbound_age_ms.is_some() && view.last_ack_age_ms.is_some());
+    });
+}
+
+#[test]
+fn every_receipt_is_acknowledged() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        for receipt in [Receipt::Taken, Receipt::Duplicate, Receipt::Refused, Receipt::Handled] {
+            peer.inbound("m", Some("b")).await;
+            bench.offer().await.1.send(Ok(receipt)).unwrap();
+            assert_eq!(peer.frame().await, ack("b"), "{receipt:?}");
+        }
+    });
+}
+
+#[test]
+fn event_without_a_buffer_id_is_not_acknowledged() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        peer.inbound("m1", None).await;
+        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        peer.inbound("m2", Some("b2")).await;
+        bench.offer().await.1.send(Ok(Receipt::Taken)).unwrap();
+        assert_eq!(peer.frame().await, ack("b2"));
+    });
+}
+
+#[test]
+fn event_that_was_not_taken_is_offered_again_before_those_behind_it() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        peer.inbound("m1", Some("b1")).await;
+        let (_, first) = bench.offer().await;
+        first.send(Err(NotTaken::LedgerUnavailable)).unwrap();
+        for round in 0..3 {
+            let (inbound, answer) = bench.offer().await;
+            assert_eq!(inbound.event.message_id.as_deref(), Some("m1"), "round {round}");
+            if round == 0 {
+                peer.inbound("m2", Some("b2")).await;
+                never("a second event", bench.offered.recv()).await;
+            }
+            let last = round == 2;
+            answer.send(if last { Ok(Receipt::Taken) } else { Err(NotTaken::LedgerUnavailable) }).unwrap();
+        }
+        assert_eq!(peer.frame().await, ack("b1"));
+        let (inbound, answer) = bench.offer().await;
+        assert_eq!(inbound.event.message_id.as_deref(), Some("m2"));
+        answer.send(Ok(Receipt::Taken)).unwrap();
+        assert_eq!(peer.frame().await, ack("b2"));
+    });
+}
+
+#[test]
+fn dispatcher_that_never_answers_is_asked_again() {
+    run(async {
+        let timings = LinkTimings { take: Duration::from_millis(50), ..quick() };
+        let mut bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut peer = bench.connector.serve().await;
+        peer.inbound("m1", Some("b1")).await;
+        drop(bench.offer().await);
+        let (_, answer) = bench.offer().await;
+        answer.send(Ok(Receipt::Duplicate)).unwrap();
+        assert_eq!(peer.frame().await, ack("b1"));
+    });
+}
+
+#[test]
+fn late_answer_for_an_older_connection_is_not_acknowledged_on_the_new_one() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        peer.inbound("m1", Some("b1")).await;
+        let (_, answer) = bench.offer().await;
+        peer.close(1012, "").await;
+        let mut peer = bench.connector.serve().await;
+        bench.until(LinkState::Connected).await;
+        answer.send(Ok(Receipt::Taken)).unwrap();
+        never("an acknowledgement", peer.read()).await;
+    });
+}
+
+#[test]
+fn dispatcher_with_its_hands_full_stops_the_reading() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        for number in 0..600 {
+            peer.inbound(&format!("m{number}"), Some(&format!("b{number}"))).await;
+        }
+        let mut offered = Vec::new();
+        for _ in 0..PLACES {
+            offered.push(bench.offer().await);
+        }
+        never("one event more than there are places", bench.offered.recv()).await;
+        assert_eq!(bench.view().await.state, LinkState::Connected);
+        for (_, answer) in offered {
+            answer.send(Ok(Receipt::Taken)).unwrap();
+        }
+        for number in PLACES..600 {
+            let (inbound, answer) = bench.offer().await;
+            assert_eq!(inbound.event.message_id, Some(format!("m{number}")), "events keep their order");
+            answer.send(Ok(Receipt::Taken)).unwrap();
+        }
+        for number in 0..600 {
+            assert_eq!(peer.frame().await, ack(&format!("b{number}")));
+        }
+    });
+}
+
+#[test]
+fn large_events_take_more_places_than_small_ones() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let mut large = event("m");
+        large["text"] = "x".repeat(4 * 1024 * 1024).into();
+        let frame = format!("{}\n", json!({"type": "inbound", "event": large}));
+        // The connector feels it: its writing stands still.
+        let flood = async {
+            for _ in 0..40 {
+                peer.say_text(frame.clone()).await;
+            }
+        };
+        never("the end of the flood", flood).await;
+        let mut offered = Vec::new();
+        while let Ok(offer) = tokio::time::timeout(Duration::from_millis(500), bench.offered.recv()).await {
+            offered.push(offer);
+        }
+        assert!((1..=4).contains(&offered.len()), "{} events of 4 MiB are in memory", offered.len());
+        assert_eq!(bench.view().await.state, LinkState::Connected, "a reader that stands still hears no silence");
+    });
+}
+
+#[test]
+fn message_may_hold_several_lines_or_part_of_one_and_may_be_binary() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let line = |id: &str| format!("{}\n", json!({"type": "inbound", "event": event(id)}));
+        let text = [line("m1"), "\n \n".into(), line("m2"), line("m3")].concat();
+        let (head, tail) = text.split_at(text.len() - 40);
+        peer.say_text(head).await;
+        for id in ["m1", "m2"] {
+            assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some(id));
+        }
+        assert!(matches!(bench.offered.try_recv(), Err(TryRecvError::Empty)));
+        peer.say_binary(tail.as_bytes()).await;
+        assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m3"));
+    });
+}
+
+#[test]
+fn hostile_lines_are_counted_and_the_link_lives_on() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let hostile = [
+            "nonsense",
+            "[]",
+            "17",
+            "null",
+            "\u{0}",
+            r#"{"type": 5}"#,
+            r#"{"type": "inbound"}"#,
+            r#"{"type": "inbound", "event": "text"}"#,
+            r#"{"type": "inbound", "event": {"text": 5}, "bufferId": "b"}"#,
+            r#"{"type": "inbound", "event": {"source": []}}"#,
+            r#"{"type": "inbound", "event": {}, "bufferId": {}}"#,
+            r#"{"type": "descriptor", "descriptor": {"platform": 5}}"#,
+            r#"{"type": "outbound_result", "requestId": [], "result": {}}"#,
+            r#"{"type": "outbound_result", "requestId": "r", "result": "yes"}"#,
+            r#"{"type": "interrupt_inbound"}"#,
+            r#"{"type": "passthrough_forward", "forward": {"bodyB64": "%%%"}}"#,
+            r#"{"type": "passthrough_forward", "forward": {"bodyB64": ""}}"#,
+            &deep,
+        ];
+        for line in hostile {
+            peer.say_text(format!("{line}\n")).await;
+        }
+        peer.say_binary(b"\xff\xfe\n").await;
+        // Not ours to know, and no fault.
+        peer.say(json!({"type": "from_the_future", "x": 1})).await;
+        peer.say(json!({"type": "outbound_result", "requestId": "nobody's", "result": {"success": true}})).await;
+        peer.inbound("good", None).await;
+        assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("good"));
+        let view = bench.view().await;
+        assert_eq!(view.skipped, hostile.len() as u64 + 1);
+        assert_eq!((view.state, view.generation), (LinkState::Connected, 1));
+        assert!(!view.frames.contains_key("from_the_future"), "a connector makes up no names in the view");
+    });
+}
+
+#[test]
+fn line_above_the_limit_closes_with_1009_and_redials() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let part = "x".repeat(1024 * 1024);
+        for _ in 0..9 {
+            peer.say_text(part.clone()).await;
+        }
+        assert_eq!(within("the close", peer.read()).await, Err(Some(1009)));
+        drop(peer);
+        bench.connector.serve().await;
+        bench.until(LinkState::Connected).await;
+    });
+}
+
+#[test]
+fn interrupt_stops_the_session() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        peer.say(json!({"type": "interrupt_inbound", "session_key": "agent:main:discord:dm:c", "chat_id": "c"})).await;
+        let stop = within("the order to stop", bench.stops.recv()).await.unwrap();
+        assert_eq!(stop.session_key, "agent:main:discord:dm:c");
+    });
+}
+
+#[test]
+fn forwarded_interaction_is_an_event_and_is_acknowledged() {
+    use base64::Engine;
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let body = json!({"type": 2, "id": "i1", "channel_id": "111", "guild_id": "999",
+            "data": {"name": "ask"}, "member": {"user": {"id": "42", "username": "ann"}}});
+        let body = base64::prelude::BASE64_STANDARD.encode(body.to_string());
+        peer.say(json!({"type": "passthrough_forward", "bufferId": "b1", "forward": {
+            "platform": "discord", "botId": "b9", "method": "POST", "path": "/", "headers": [], "bodyB64": body,
+            "profile": "work"}}))
+            .await;
+        let (inbound, answer) = bench.offer().await;
+        assert_eq!((inbound.event.text.as_str(), inbound.bot_id.as_deref()), ("ask", Some("b9")));
+        assert_eq!(inbound.event.source.scope_id.as_deref(), Some("999"));
+        assert_eq!(inbound.event.source.profile.as_deref(), Some("work"));
+        answer.send(Ok(Receipt::Taken)).unwrap();
+        assert_eq!(peer.frame().await, ack("b1"));
+        assert_eq!(bench.view().await.frames["passthrough_forward"], 1);
+    });
+}

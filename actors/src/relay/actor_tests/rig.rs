@@ -1,0 +1,321 @@
+//! A connector on a socket of its own, stubs for the actors around the link, and waits that say what never came.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use futures_util::{SinkExt, StreamExt};
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, oneshot};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message as Ws;
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+
+use super::super::*;
+use crate::dispatch::messages::{NotTaken, Receipt};
+use crate::profile::messages::NoDial;
+use crate::relay::action::Action;
+use crate::supervision::Backoff;
+
+/// Nothing here takes longer, even on a busy machine.
+const CEILING: Duration = Duration::from_secs(10);
+
+/// Long enough that what is not to happen would have happened.
+const MOMENT: Duration = Duration::from_millis(150);
+
+pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(done) = tokio::time::timeout(CEILING, future).await else { panic!("{what} never came") };
+    done
+}
+
+pub(super) async fn never<T: std::fmt::Debug>(what: &str, future: impl Future<Output = T>) {
+    if let Ok(done) = tokio::time::timeout(MOMENT, future).await {
+        panic!("{what} came: {done:?}");
+    }
+}
+
+pub(super) fn run(test: impl Future<Output = ()>) {
+    actix::System::new().block_on(test);
+}
+
+/// A listening connector.
+pub(super) struct Connector {
+    listener: TcpListener,
+    pub(super) url: String,
+}
+
+impl Connector {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        Self { listener, url }
+    }
+
+    /// Takes the next upgrade.
+    #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
+    pub(super) async fn accept(&self) -> Peer {
+        let mut authorization = None;
+        let note = |request: &Request, response: Response| {
+            let header = request.headers().get("authorization");
+            authorization = header.map(|value| value.to_str().unwrap().to_owned());
+            Ok(response)
+        };
+        let (stream, _) = within("a dial", self.listener.accept()).await.unwrap();
+        let socket = within("the upgrade", tokio_tungstenite::accept_hdr_async(stream, note)).await.unwrap();
+        Peer { socket, authorization, lines: Vec::new() }
+    }
+
+    /// Takes the next upgrade and the handshake behind it.
+    pub(super) async fn serve(&self) -> Peer {
+        let mut peer = self.accept().await;
+        assert_eq!(peer.frame().await["type"], "hello");
+        peer.describe("discord").await;
+        peer
+    }
+
+    /// Answers the next upgrade with a status.
+    pub(super) async fn refuse(&self, status: u16) {
+        let (mut stream, _) = within("a dial", self.listener.accept()).await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await.unwrap();
+        let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n");
+        stream.write_all(answer.as_bytes()).await.unwrap();
+    }
+
+    pub(super) async fn no_dial(&self) {
+        never("a dial", self.listener.accept()).await;
+    }
+}
+
+/// One connection from the connector's side.
+pub(super) struct Peer {
+    pub(super) socket: WebSocketStream<TcpStream>,
+    pub(super) authorization: Option<String>,
+    lines: Vec<Value>,
+}
+
+impl Peer {
+    /// The next frame from the gateway.
+    pub(super) async fn frame(&mut self) -> Value {
+        within("a frame", self.read()).await.expect("a frame, not a close")
+    }
+
+    /// The next frame, or the code of the close.
+    pub(super) async fn read(&mut self) -> Result<Value, Option<u16>> {
+        while self.lines.is_empty() {
+            match self.socket.next().await {
+                Some(Ok(Ws::Text(text))) => {
+                    assert!(text.ends_with('\n'), "a line has an end");
+                    self.lines.extend(text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()));
+                }
+                Some(Ok(Ws::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),
+                Some(Ok(_)) => {}
+                Some(Err(_)) | None => return Err(None),
+            }
+        }
+        Ok(self.lines.remove(0))
+    }
+
+    pub(super) async fn say(&mut self, frame: Value) {
+        self.say_text(format!("{frame}\n")).await;
+    }
+
+    pub(super) async fn say_text(&mut self, text: impl Into<String>) {
+        self.socket.send(Ws::text(text.into())).await.unwrap();
+    }
+
+    pub(super) async fn say_binary(&mut self, bytes: &[u8]) {
+        self.socket.send(Ws::binary(bytes.to_vec())).await.unwrap();
+    }
+
+    pub(super) async fn describe(&mut self, platform: &str) {
+        self.say(json!({"type": "descriptor", "descriptor": descriptor(platform)})).await;
+    }
+
+    pub(super) async fn inbound(&mut self, message_id: &str, buffer_id: Option<&str>) {
+        let mut frame = json!({"type": "inbound", "event": event(message_id)});
+        if let Some(buffer_id) = buffer_id {
+            frame["bufferId"] = buffer_id.into();
+        }
+        self.say(frame).await;
+    }
+
+    pub(super) async fn close(&mut self, code: u16, reason: &str) {
+        let frame = CloseFrame { code: code.into(), reason: reason.to_owned().into() };
+        self.socket.close(Some(frame)).await.unwrap();
+        // Until the gateway has answered the close.
+        while let Some(Ok(_)) = self.socket.next().await {}
+    }
+}
+
+pub(super) fn descriptor(platform: &str) -> Value {
+    json!({"contract_version": 1, "platform": platform, "label": platform, "max_message_length": 2000,
+        "supports_draft_streaming": false, "supports_edit": true, "supports_threads": true,
+        "markdown_dialect": "discord", "len_unit": "chars"})
+}
+
+pub(super) fn event(message_id: &str) -> Value {
+    json!({"text": "hi", "message_id": message_id,
+        "source": {"platform": "discord", "chat_id": "c", "chat_type": "dm", "user_id": "u"}})
+}
+
+/// What the profile answers, and how often it was asked.
+pub(super) type Answers = Rc<RefCell<(u64, Result<Dial, NoDial>)>>;
+
+struct StubProfile(Answers);
+
+impl Actor for StubProfile {
+    type Context = Context<Self>;
+}
+
+impl Handler<PrepareDial> for StubProfile {
+    type Result = Result<Dial, NoDial>;
+
+    fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
+        let (asked, answer) = &mut *self.0.borrow_mut();
+        *asked += 1;
+        let token = SecretString::from(format!("token-{asked}"));
+        answer.clone().map(|dial| Dial { token: Some(token), ..dial })
+    }
+}
+
+/// An event that was offered, and the way to answer it. Dropping that leaves it unanswered.
+pub(super) type Offered = (Inbound, oneshot::Sender<Result<Receipt, NotTaken>>);
+
+struct StubDispatch {
+    offered: mpsc::UnboundedSender<Offered>,
+    stops: mpsc::UnboundedSender<StopSession>,
+    changes: mpsc::UnboundedSender<LinkChanged>,
+}
+
+impl Actor for StubDispatch {
+    type Context = Context<Self>;
+}
+
+impl Handler<Inbound> for StubDispatch {
+    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
+
+    fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        self.offered.send((inbound, answer)).unwrap();
+        Box::pin(async move {
+            match answered.await {
+                Ok(answer) => answer,
+                Err(_) => std::future::pending().await,
+            }
+        })
+    }
+}
+
+impl Handler<StopSession> for StubDispatch {
+    type Result = bool;
+
+    fn handle(&mut self, stop: StopSession, _: &mut Self::Context) -> bool {
+        self.stops.send(stop).is_ok()
+    }
+}
+
+impl Handler<LinkChanged> for StubDispatch {
+    type Result = ();
+
+    fn handle(&mut self, news: LinkChanged, _: &mut Self::Context) {
+        let _ = self.changes.send(news);
+    }
+}
+
+impl Handler<StatusTouched> for StubDispatch {
+    type Result = ();
+
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+}
+
+/// A link with stubs around it.
+pub(super) struct Bench {
+    pub(super) connector: Connector,
+    pub(super) link: Addr<RelayActor>,
+    pub(super) profile: Answers,
+    pub(super) offered: mpsc::UnboundedReceiver<Offered>,
+    pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
+    pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
+}
+
+/// The contract's times, but for the waits.
+pub(super) fn quick() -> LinkTimings {
+    let wait = Backoff::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
+    LinkTimings { redial: wait, offer: wait, settings: Duration::from_millis(20), ..LinkTimings::default() }
+}
+
+pub(super) fn identity(platform: &str, bot_id: &str) -> Identity {
+    Identity { platform: platform.into(), bot_id: bot_id.into() }
+}
+
+impl Bench {
+    pub(super) async fn new() -> Self {
+        Self::with(quick(), vec![identity("discord", "b1")]).await
+    }
+
+    pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
+        let connector = Connector::new().await;
+        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities };
+        let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
+        let (offers, offered) = mpsc::unbounded_channel();
+        let (stop_news, stops) = mpsc::unbounded_channel();
+        let (change_news, changes) = mpsc::unbounded_channel();
+        let dispatch = StubDispatch { offered: offers, stops: stop_news, changes: change_news }.start();
+        let ports = RelayPorts {
+            profile: StubProfile(Rc::clone(&profile)).start().into(),
+            dispatch: dispatch.clone().into(),
+            stop_session: dispatch.clone().into(),
+            changes: vec![dispatch.clone().into()],
+            status: dispatch.into(),
+        };
+        let life = Life::new("relays/relay", 1);
+        let link = RelayActor::new(ports, LinkId::process(), None, timings, life).start();
+        Self { connector, link, profile, offered, stops, changes }
+    }
+
+    /// A link that is connected, and its peer.
+    pub(super) async fn connected() -> (Self, Peer) {
+        let mut bench = Self::new().await;
+        let peer = bench.connector.serve().await;
+        bench.until(LinkState::Connected).await;
+        (bench, peer)
+    }
+
+    /// Waits until the link says that it is in this state.
+    pub(super) async fn until(&mut self, state: LinkState) {
+        let wait = async { while self.changes.recv().await.unwrap().state != state {} };
+        within(&format!("{state:?}"), wait).await;
+    }
+
+    pub(super) async fn offer(&mut self) -> Offered {
+        within("an event at the dispatcher", self.offered.recv()).await.unwrap()
+    }
+
+    /// Hands an action to the link; its answer comes out of the future, which need not be polled.
+    pub(super) fn send(&self, content: &str) -> impl Future<Output = ActionResult> + use<> {
+        let action = Action::parse(&json!({"op": "send", "chat_id": "c", "content": content})).unwrap();
+        let answer = actix::spawn(self.link.send(SendAction { target: target("discord"), action }));
+        async move { within("the answer to an action", answer).await.unwrap().unwrap() }
+    }
+
+    pub(super) async fn view(&self) -> LinkView {
+        self.link.send(GetLink).await.unwrap()
+    }
+}
+
+pub(super) fn target(platform: &str) -> Target {
+    Target {
+        link: LinkId::process(),
+        platform: platform.into(),
+        bot_id: None,
+        chat_id: "c".into(),
+        scope_id: None,
+        user_id: None,
+        thread_id: None,
+    }
+}

@@ -1,0 +1,63 @@
+//! Nothing of an agent outlives its gateway.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+
+use uuid::Uuid;
+
+use super::support::{marked, until};
+
+/// A family of processes: children, one that ignores SIGTERM, one in a session of its own, and a child of that whose
+/// parent is gone.
+const FAMILY: &str = "
+    sleep 300 &
+    (trap '' TERM; sleep 300; sleep 300) &
+    setsid sh -c 'trap \"\" TERM; setsid sleep 300 & sleep 300; sleep 300' &
+    (setsid sh -c 'sleep 300 & sleep 300' &)
+    wait";
+
+/// Those of the family, the guard included, that are there at least.
+const FAMILY_SIZE: usize = 8;
+
+/// A gateway of nothing but a guard for `script`.
+fn hold(script: &str, mark: &str) -> Child {
+    let mut holder = Command::new(env!("CARGO_BIN_EXE_caduceus-guard-alone"))
+        .args(["hold", "--", "/bin/sh", "-c", script])
+        .env("TEST_MARK", mark)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(holder.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line, "holding\n");
+    holder
+}
+
+#[actix::test]
+async fn when_the_gateway_is_killed_no_descendant_stays_whatever_session_it_moved_to() {
+    let mark = Uuid::now_v7().to_string();
+    let mut holder = hold(FAMILY, &mark);
+    until("the family", || (marked(&mark).len() > FAMILY_SIZE).then_some(())).await;
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    until("the end of the family", || marked(&mark).is_empty().then_some(())).await;
+}
+
+#[actix::test]
+async fn what_an_agent_leaves_behind_when_it_ends_is_ended_too() {
+    let mark = Uuid::now_v7().to_string();
+    let mut holder = hold("setsid sleep 300 & (trap '' TERM; sleep 300) & exit 0", &mark);
+    until("the end of the leftovers", || holder.try_wait().unwrap()).await;
+    assert!(marked(&mark).is_empty());
+}
+
+#[actix::test]
+async fn a_guard_that_is_told_to_end_by_a_signal_ends_the_agent_first() {
+    let mark = Uuid::now_v7().to_string();
+    let mut holder = hold("sleep 300", &mark);
+    let is_guard = |pid: &i32| super::support::arguments_of(*pid).contains("\0guard\0");
+    let guard = until("the guard", || marked(&mark).into_iter().find(is_guard)).await;
+    Command::new("kill").args(["-TERM", &guard.to_string()]).status().unwrap();
+    until("the end of the agent", || holder.try_wait().unwrap()).await;
+    assert!(marked(&mark).is_empty());
+}

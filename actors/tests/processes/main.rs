@@ -1,0 +1,8 @@
+//! Profiles, guards and turns with real processes. Linux only: what is looked at is in `/proc`.
+#![cfg(target_os = "linux")]
+#![expect(clippy::unwrap_used, reason = "a test may panic")]
+
+mod guard;
+mod profile;
+mod support;
+mod turn;

@@ -1,0 +1,203 @@
+//! What a profile's child sees, looked at from outside.
+
+use std::fs;
+use std::time::Duration;
+
+use actix::Addr;
+use caduceus_actors::profile::ProfileActor;
+use caduceus_actors::profile::messages::{
+    GetProfile, PrepareDial, ProfileState, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
+};
+use caduceus_actors::relay::event::Source;
+use caduceus_actors::supervision::Port;
+use caduceus_actors::turn::id::TurnId;
+use secrecy::ExposeSecret;
+
+use super::support::{CEILING, House, arguments_of, environment_of, marked, session, until};
+
+async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
+    let turn = TurnId::fresh();
+    let order = SpawnChild { turn, session: session(&Source::default()), attempt: 1 };
+    (turn, Port::from(profile.clone()).ask(order, CEILING).await.unwrap())
+}
+
+async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
+    Port::from(profile.clone()).ask(GetProfile, CEILING).await.unwrap()
+}
+
+/// The agent's process, and not its guard.
+async fn agent(turn: TurnId) -> i32 {
+    let mark = format!("CADUCEUS_TURN_ID={turn}");
+    let is_agent = |pid: &i32| arguments_of(*pid).starts_with("sleep\0");
+    until("the agent", || marked(&mark).into_iter().find(is_agent)).await
+}
+
+/// Ends an agent and waits until its guard is gone.
+fn end(mut child: SpawnedChild) {
+    drop(child.lifeline);
+    child.guard.wait().unwrap();
+}
+
+const SLEEP: &str = "agent:\n  backend: exec\n  command: [sleep, '300']\n";
+
+#[actix::test]
+async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() {
+    let house = House::new(SLEEP);
+    let home = house.home.path().canonicalize().unwrap();
+    let work = home.join("profiles/work");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
+    let line = |name: &str, i: usize| format!("{name}_{i}=canary-{name}-{i}-canary\n");
+    let canaries = |name| (0..20).map(|i| line(name, i)).collect::<Vec<_>>().concat();
+    fs::write(home.join(".env"), format!("{}GATEWAY_RELAY_SECRET=canary-relay\n", canaries("home"))).unwrap();
+    fs::write(work.join(".env"), format!("{}PATH=/evil\n", canaries("work"))).unwrap();
+    let environment = [
+        ("OPENAI_API_KEY", "canary-process"),
+        ("HERMES_DASHBOARD_DRAIN_SECRET", "canary-drain"),
+        ("HONCHO_OAUTH_CLIENT_ID", "canary-client"),
+        ("NOTIFY_SOCKET", "canary-notify"),
+        ("TZ", "UTC"),
+    ];
+    for (name, home, foreign) in [("default", &home, "canary-work"), ("work", &work, "canary-home")] {
+        let profile = house.profile(name, &environment);
+        let (turn, child) = spawn(&profile).await;
+        let child = child.unwrap();
+        let pid = agent(turn).await;
+        for process in [pid, i32::try_from(child.guard.id()).unwrap()] {
+            let seen = environment_of(process);
+            let all = format!("{seen:?} {}", arguments_of(process));
+            for canary in [foreign, "canary-process", "canary-drain", "canary-client", "canary-notify", "canary-relay"]
+            {
+                assert!(!all.contains(canary), "{canary} in a process of {name}");
+            }
+            assert_eq!(all.matches("-canary").count(), 20, "the scan finds what is there");
+            assert_eq!(seen["HERMES_HOME"], home.to_str().unwrap());
+            assert_eq!(seen["HERMES_PROFILE"], name);
+            assert_eq!(seen["CADUCEUS_ATTEMPT"], "1");
+            assert_eq!((seen["TZ"].as_str(), seen["PATH"].contains("evil")), ("UTC", false));
+        }
+        assert_eq!(view(&profile).await.children_started, 1);
+        end(child);
+    }
+}
+
+#[actix::test]
+async fn a_value_written_a_moment_ago_holds_for_the_next_child_and_not_for_one_that_runs() {
+    let house = House::new(SLEEP);
+    let profile = house.profile("default", &[("KEY", "of the process")]);
+    let (first, one) = spawn(&profile).await;
+    let first = agent(first).await;
+    fs::write(house.home.path().join(".env"), "KEY=of the file").unwrap();
+    let (second, two) = spawn(&profile).await;
+    assert_eq!(environment_of(agent(second).await)["KEY"], "of the file");
+    assert_eq!(environment_of(first)["KEY"], "of the process");
+    end(one.unwrap());
+    end(two.unwrap());
+}
+
+#[actix::test]
+async fn a_changed_file_is_picked_up_without_anybody_asking_for_a_child() {
+    let house = House::new(SLEEP);
+    let profile = house.profile("default", &[]);
+    assert_eq!(view(&profile).await.secrets, 0);
+    let next = house.home.path().join("next");
+    fs::write(&next, "A=1\nB=2").unwrap();
+    fs::rename(&next, house.home.path().join(".env")).unwrap();
+    for _ in 0..300 {
+        if view(&profile).await.secrets == 2 {
+            assert_eq!(house.redactor.redact("no value is long enough"), "no value is long enough");
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the new file was never read");
+}
+
+#[actix::test]
+async fn the_grants_token_reaches_the_child_and_the_redactor() {
+    let house = House::new(SLEEP);
+    house.desk.state().token = Some("hch-at-fresh-token");
+    let profile = house.profile("default", &[]);
+    let (turn, child) = spawn(&profile).await;
+    assert_eq!(environment_of(agent(turn).await)["HONCHO_API_KEY"], "hch-at-fresh-token");
+    assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a [redacted:HONCHO_API_KEY] b");
+    end(child.unwrap());
+    Port::from(profile.clone()).ask(TokenChanged { token: None }, CEILING).await.unwrap();
+    assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a hch-at-fresh-token b");
+}
+
+#[actix::test]
+async fn a_command_that_is_not_there_degrades_the_profile_until_it_is() {
+    let house = House::new("agent:\n  backend: exec\n  command: [./agent.sh]\n");
+    let profile = house.profile("default", &[]);
+    let (_, missing) = spawn(&profile).await;
+    let Err(SpawnError::CommandNotFound { command, .. }) = missing else { panic!("{missing:?}") };
+    assert_eq!(command, "./agent.sh");
+    assert_eq!(view(&profile).await.state, ProfileState::Degraded);
+    let script = house.home.path().join("agent.sh");
+    fs::write(&script, "#!/bin/sh\nsleep 300\n").unwrap();
+    let (_, forbidden) = spawn(&profile).await;
+    assert!(matches!(forbidden, Err(SpawnError::CommandNotFound { .. })), "{forbidden:?}");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
+    fs::set_permissions(&script, mode).unwrap();
+    let (_, child) = spawn(&profile).await;
+    end(child.unwrap());
+    assert_eq!(view(&profile).await.state, ProfileState::Ready);
+}
+
+#[actix::test]
+async fn a_working_directory_that_is_not_there_is_told_from_a_missing_command() {
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '1']\n  cwd: nowhere\n");
+    let (_, started) = spawn(&house.profile("default", &[])).await;
+    assert!(started.unwrap_err().to_string().contains("working directory"));
+}
+
+#[actix::test]
+async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_reported() {
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${NAP}']\n  cwd: ${DIR}\n");
+    fs::create_dir(house.home.path().join("sub")).unwrap();
+    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
+    let profile = house.profile("default", &[]);
+    let (_, missing) = spawn(&profile).await;
+    assert!(missing.unwrap_err().to_string().contains("agent.command needs NAP"));
+    let seen = view(&profile).await;
+    assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["NAP".to_owned()]));
+    fs::write(house.home.path().join(".env"), "DIR=sub\nNAP=300\n").unwrap();
+    let (turn, child) = spawn(&profile).await;
+    let pid = agent(turn).await;
+    assert_eq!(arguments_of(pid), "sleep\x00300\0");
+    assert!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().ends_with("sub"));
+    assert_eq!(view(&profile).await.state, ProfileState::Ready);
+    end(child.unwrap());
+}
+
+#[actix::test]
+async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_is_loud() {
+    let house = House::new(SLEEP);
+    fs::write(house.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
+    let profile = house.profile("default", &[]);
+    let (turn, child) = spawn(&profile).await;
+    assert!(!environment_of(agent(turn).await).contains_key("KEY"));
+    let seen = view(&profile).await;
+    assert_eq!(seen.state, ProfileState::Degraded);
+    assert!(seen.troubles[0].contains("not UTF-8"), "{:?}", seen.troubles);
+    end(child.unwrap());
+}
+
+#[actix::test]
+async fn the_deployments_relay_is_the_home_profiles_and_no_named_ones() {
+    let house = House::new(SLEEP);
+    let work = house.home.path().join("profiles/work");
+    fs::create_dir_all(&work).unwrap();
+    fs::write(house.home.path().join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
+    let environment = [
+        ("GATEWAY_RELAY_URL", "wss://relay.example"),
+        ("GATEWAY_RELAY_ID", "gw"),
+        ("GATEWAY_RELAY_SECRET", "s3cret-s3cret"),
+    ];
+    let dial = async |name| Port::from(house.profile(name, &environment)).ask(PrepareDial, CEILING).await.unwrap();
+    let ours = dial("default").await.unwrap();
+    assert!(!ours.token.unwrap().expose_secret().is_empty());
+    assert!(dial("work").await.is_err());
+    assert_eq!(house.redactor.redact("s3cret-s3cret"), "[redacted:GATEWAY_RELAY_SECRET]");
+}

@@ -1,0 +1,360 @@
+//! A desk that stands in for everyone a turn talks to, real agents under a real guard, and a look at the processes that are there.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use actix::prelude::*;
+use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
+use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
+use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
+use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
+use caduceus_actors::ledger::messages::{
+    InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
+};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::profile::{GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use caduceus_actors::relay::NOT_CONNECTED;
+use caduceus_actors::relay::action::{Action, ActionResult};
+use caduceus_actors::relay::descriptor::Descriptor;
+use caduceus_actors::relay::event::{InboundEvent, Source};
+use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
+use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_actors::settings::{Environment, Settings};
+use caduceus_actors::status::messages::StatusTouched;
+use caduceus_actors::supervision::{
+    ChildSpec, Life, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+};
+use caduceus_actors::turn::id::TurnId;
+use caduceus_actors::turn::messages::{TurnEnded, TurnOrder};
+use caduceus_actors::turn::{TurnActor, TurnPorts};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// Far above what anything here takes, and below the patience of whoever waits for the test.
+pub(crate) const CEILING: Duration = Duration::from_secs(30);
+
+/// What came to the desk, in order.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Seen {
+    Recorded(OutboundId, Value, OutboundState),
+    Sent(Value),
+    Marked(OutboundId, OutboundState, Option<String>),
+    Ended(TurnEnded),
+}
+
+/// What the desk knows and does.
+#[derive(Debug, Default)]
+pub(crate) struct DeskState {
+    pub(crate) seen: Vec<Seen>,
+    pub(crate) link_down: bool,
+    /// Answers of the ledger that are refusals.
+    pub(crate) ledger_refusals: u32,
+    pub(crate) token: Option<&'static str>,
+    rows: i64,
+    messages: u64,
+}
+
+/// Everyone a turn or a profile talks to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Desk(Arc<Mutex<DeskState>>);
+
+impl Desk {
+    pub(crate) fn state(&self) -> MutexGuard<'_, DeskState> {
+        self.0.lock().unwrap()
+    }
+
+    /// How the turn ended, once it has.
+    pub(crate) async fn ended(&self) -> TurnEnded {
+        let end = || {
+            self.state().seen.iter().find_map(|seen| match seen {
+                Seen::Ended(ended) => Some(ended.clone()),
+                _ => None,
+            })
+        };
+        until("the end of the turn", end).await
+    }
+
+    /// The actions sent, but for the signs of work.
+    pub(crate) fn sent(&self) -> Vec<Value> {
+        let sent = |seen: &Seen| match seen {
+            Seen::Sent(action) if action["op"] != "typing" => Some(action.clone()),
+            _ => None,
+        };
+        self.state().seen.iter().filter_map(sent).collect()
+    }
+
+    /// The texts of the messages posted.
+    pub(crate) fn posted(&self) -> Vec<String> {
+        let content = |action: Value| action["content"].as_str().unwrap_or_default().to_owned();
+        self.sent().into_iter().filter(|action| action["op"] == "send").map(content).collect()
+    }
+
+    /// The state in which each obligation was left.
+    pub(crate) fn ledger(&self) -> BTreeMap<OutboundId, OutboundState> {
+        let mut rows = BTreeMap::new();
+        for seen in &self.state().seen {
+            match seen {
+                Seen::Recorded(id, _, state) | Seen::Marked(id, state, _) => {
+                    rows.insert(*id, *state);
+                }
+                Seen::Sent(_) | Seen::Ended(_) => {}
+            }
+        }
+        rows
+    }
+}
+
+impl Actor for Desk {
+    type Context = Context<Self>;
+}
+
+impl Handler<RecordOutbound> for Desk {
+    type Result = Result<OutboundId, LedgerError>;
+
+    fn handle(&mut self, record: RecordOutbound, _: &mut Self::Context) -> Self::Result {
+        let mut state = self.state();
+        if state.ledger_refusals > 0 {
+            state.ledger_refusals -= 1;
+            return Err(LedgerError::Unwritable("no space left".into()));
+        }
+        state.rows += 1;
+        let id = OutboundId(state.rows);
+        state.seen.push(Seen::Recorded(id, serde_json::from_str(&record.action).unwrap(), record.state));
+        Ok(id)
+    }
+}
+
+impl Handler<MarkOutbound> for Desk {
+    type Result = Result<(), LedgerError>;
+
+    fn handle(&mut self, mark: MarkOutbound, _: &mut Self::Context) -> Self::Result {
+        self.state().seen.push(Seen::Marked(mark.id, mark.state, mark.error));
+        Ok(())
+    }
+}
+
+impl Handler<SendAction> for Desk {
+    type Result = MessageResult<SendAction>;
+
+    fn handle(&mut self, send: SendAction, _: &mut Self::Context) -> Self::Result {
+        let mut state = self.state();
+        state.seen.push(Seen::Sent(serde_json::to_value(&send.action).unwrap()));
+        if state.link_down {
+            return MessageResult(ActionResult::failed(NOT_CONNECTED));
+        }
+        state.messages += 1;
+        let message_id = match &send.action {
+            Action::Edit { message_id, .. } => message_id.clone(),
+            _ => format!("m{}", state.messages),
+        };
+        MessageResult(ActionResult { success: true, message_id: Some(message_id), ..ActionResult::default() })
+    }
+}
+
+impl Handler<TurnEnded> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) {
+        self.state().seen.push(Seen::Ended(ended));
+    }
+}
+
+impl Handler<FreshToken> for Desk {
+    type Result = MessageResult<FreshToken>;
+
+    fn handle(&mut self, _: FreshToken, _: &mut Self::Context) -> Self::Result {
+        let token = self.state().token;
+        MessageResult(token.map(|token| FreshAnswer { token: token.into(), refreshed: false }))
+    }
+}
+
+impl Handler<StatusTouched> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+}
+
+impl Handler<DrainChanged> for Desk {
+    type Result = ();
+
+    fn handle(&mut self, _: DrainChanged, _: &mut Self::Context) {}
+}
+
+/// A home with its gate, its profiles and a desk.
+pub(crate) struct House {
+    pub(crate) home: TempDir,
+    pub(crate) desk: Desk,
+    pub(crate) address: Addr<Desk>,
+    pub(crate) gate: Gate,
+    pub(crate) redactor: Redactor,
+    permits: Port<RequestPermit>,
+    _root: RootHandle,
+}
+
+/// How a turn is ordered.
+pub(crate) struct Wish {
+    pub(crate) text: &'static str,
+    pub(crate) raw: Value,
+    pub(crate) descriptor: Descriptor,
+}
+
+impl Default for Wish {
+    fn default() -> Self {
+        Self { text: "hello", raw: json!({"text": "hello"}), descriptor: Descriptor::default() }
+    }
+}
+
+impl House {
+    /// A home whose `caduceus.yaml` is `yaml`.
+    pub(crate) fn new(yaml: &str) -> Self {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join("caduceus.yaml"), yaml).unwrap();
+        let desk = Desk::default();
+        let address = desk.clone().start();
+        let gate = Gate::default();
+        let mailbox: Mailbox<DrainActor> = Mailbox::new();
+        let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
+        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: false };
+        let kept = gate.clone();
+        let drain = ChildSpec::worker("drain", &mailbox, move |birth: &_| {
+            DrainActor::new(kept.clone(), settings.clone(), ports.clone(), birth)
+        });
+        let spec = SupervisorSpec::new(Strategy::OneForOne).child(drain);
+        let root = Root::start(spec, RootOptions::default());
+        Self { home, desk, address, gate, redactor: Redactor::default(), permits: mailbox.port(), _root: root }
+    }
+
+    /// A home whose agent is this shell script.
+    pub(crate) fn with_script(script: &str, rest: &str) -> Self {
+        let command = serde_json::to_string(&["/bin/sh", "-c", script]).unwrap();
+        Self::new(&format!("agent:\n  backend: exec\n  command: {command}\n{rest}"))
+    }
+
+    /// The default profile of this home, or a named one when the home serves several.
+    pub(crate) fn profile(&self, name: &str, environment: &[(&str, &str)]) -> Addr<ProfileActor> {
+        let path = std::env::split_paths("/usr/local/bin:/usr/bin:/bin").collect::<Vec<_>>();
+        let path = std::env::join_paths(path).unwrap().into_string().unwrap();
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let variables = environment.iter().map(owned).chain([("PATH".to_owned(), path)]);
+        let settings = Arc::new(Settings::load(self.home.path(), Environment::sort(variables)).unwrap());
+        let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap().clone();
+        let ports =
+            ProfilePorts { fresh_token: Some(self.address.clone().into()), status: self.address.clone().into() };
+        let life = Life::new(format!("profiles/{name}"), 1);
+        ProfileActor::new(profile, settings, guard_command(), self.redactor.clone(), ports, life).start()
+    }
+
+    pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {
+        let ticket = TurnTicket { id, profile: session.profile().clone(), session: session.clone() };
+        let request = RequestPermit { ticket, origin: Origin::External };
+        self.permits.ask(request, CEILING).await.unwrap().unwrap()
+    }
+
+    /// Starts a turn of `profile`.
+    pub(crate) async fn turn(&self, profile: &Addr<ProfileActor>, wish: Wish) -> (TurnId, Addr<TurnActor>) {
+        self.turn_on(&Arbiter::current(), profile, wish).await
+    }
+
+    /// Starts a turn of `profile` on another thread.
+    pub(crate) async fn turn_on(
+        &self,
+        arbiter: &ArbiterHandle,
+        profile: &Addr<ProfileActor>,
+        wish: Wish,
+    ) -> (TurnId, Addr<TurnActor>) {
+        let id = TurnId::fresh();
+        let source = Source {
+            platform: "discord".into(),
+            chat_id: "c1".into(),
+            chat_type: "channel".into(),
+            ..Source::default()
+        };
+        let session = session(&source);
+        let order = TurnOrder {
+            id,
+            inbound: InboundId(1),
+            profile: ProfileName::default_profile(),
+            permit: self.permit(id, &session).await,
+            session,
+            attempt: 1,
+            event: Arc::new(InboundEvent { text: wish.text.into(), source, ..InboundEvent::default() }),
+            raw_event: Arc::new(wish.raw),
+            target: Target {
+                link: LinkId::process(),
+                platform: "discord".into(),
+                bot_id: None,
+                chat_id: "c1".into(),
+                scope_id: Some("guild".into()),
+                user_id: Some("u1".into()),
+                thread_id: None,
+            },
+            descriptor: wish.descriptor,
+            history: Vec::new(),
+        };
+        let (desk, profile) = (self.address.clone(), profile.clone());
+        let redactor = self.redactor.clone();
+        let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
+            let ports = TurnPorts {
+                agent: profile.clone().into(),
+                spawn: profile.into(),
+                send: desk.clone().into(),
+                record: desk.clone().into(),
+                mark: desk.clone().into(),
+                ended: desk.into(),
+                stop: ctx.address().into(),
+                redactor,
+            };
+            TurnActor::new(order, ports, Life::new("turns/one", 1))
+        });
+        (id, turn)
+    }
+}
+
+pub(crate) fn session(source: &Source) -> SessionKey {
+    SessionKey::new(source, &ProfileName::default_profile(), SessionRules::default())
+}
+
+pub(crate) fn guard_command() -> GuardCommand {
+    GuardCommand { program: PathBuf::from(env!("CARGO_BIN_EXE_caduceus-guard-alone")), arguments: vec!["guard".into()] }
+}
+
+/// Waits until `look` finds something.
+///
+/// # Panics
+/// If it never does.
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begun.elapsed() < CEILING, "{what} never came");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// The living processes whose environment holds `mark`.
+pub(crate) fn marked(mark: &str) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let holds = |pid: &i32| {
+        let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        environment.windows(mark.len()).any(|window| window == mark.as_bytes())
+    };
+    pids.filter(holds).collect()
+}
+
+/// The environment of a process, as anyone of its user can read it.
+pub(crate) fn environment_of(pid: i32) -> BTreeMap<String, String> {
+    let text = String::from_utf8(fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
+    let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The arguments of a process.
+pub(crate) fn arguments_of(pid: i32) -> String {
+    String::from_utf8_lossy(&fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default()).into_owned()
+}

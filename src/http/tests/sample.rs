@@ -1,0 +1,153 @@
+//! The status of a gateway with one of everything.
+
+use std::path::PathBuf;
+
+use caduceus_actors::dispatch::messages::DispatchView;
+use caduceus_actors::drain::messages::{DrainView, TurnInFlight};
+use caduceus_actors::honcho::messages::{GrantState, GrantView};
+use caduceus_actors::ledger::messages::{InboundState, LedgerView, OutboundState};
+use caduceus_actors::profile::messages::{ProfileState, ProfileView};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::relay::messages::{LinkId, LinkState, LinkView};
+use caduceus_actors::status::snapshot::{PlatformView, ProcessView, Snapshot};
+use caduceus_actors::status::words::GatewayState;
+use caduceus_actors::supervision::{ChildState, Kind, LastExit, TreeNode};
+use caduceus_actors::turn::id::TurnId;
+
+fn name(text: &str) -> ProfileName {
+    ProfileName::parse(text).unwrap()
+}
+
+fn node(path: &str, kind: Kind, children: Vec<TreeNode>) -> TreeNode {
+    TreeNode {
+        id: path.rsplit('/').next().filter(|id| !id.is_empty()).unwrap_or("root").to_owned(),
+        path: path.to_owned(),
+        kind,
+        state: ChildState::Running,
+        generation: 1,
+        restarts_in_window: 0,
+        restarts_total: 0,
+        started_at: Some("2026-11-22T02:00:00Z".into()),
+        last_exit: None,
+        queue_depth: 0,
+        refused: 0,
+        next_restart_in_ms: None,
+        heartbeat_age_ms: Some(120),
+        lane: "control".into(),
+        children,
+    }
+}
+
+fn tree() -> TreeNode {
+    let worker = |path: &str| node(path, Kind::Worker, Vec::new());
+    let mut relay = worker("relays/relay");
+    relay.restarts_total = 3;
+    relay.last_exit =
+        Some(LastExit { word: "panic".into(), text: "panic: boom".into(), at: "2026-11-22T02:30:00Z".into() });
+    let mut work = worker("profiles/work");
+    work.state = ChildState::Failed;
+    let profiles = vec![worker("profiles/default"), work];
+    node(
+        "",
+        Kind::Supervisor,
+        vec![
+            worker("ledger"),
+            worker("status"),
+            node("profiles", Kind::Supervisor, profiles),
+            worker("drain"),
+            worker("honcho"),
+            worker("dispatch"),
+            node("turns", Kind::Supervisor, vec![worker("turns/019ab")]),
+            node("relays", Kind::Supervisor, vec![relay]),
+        ],
+    )
+}
+
+fn profile(text: &str, missing: &[&str]) -> ProfileView {
+    ProfileView {
+        name: name(text),
+        state: if missing.is_empty() { ProfileState::Ready } else { ProfileState::Degraded },
+        troubles: Vec::new(),
+        secrets: 7,
+        missing: missing.iter().map(ToString::to_string).collect(),
+        agent: "exec",
+        children_started: 12,
+    }
+}
+
+fn link() -> LinkView {
+    let frames = [("inbound", 120), ("outbound", 118), ("a kind that the wire made up", 1)];
+    LinkView {
+        link: LinkId::process(),
+        state: LinkState::Connected,
+        state_age_ms: 60_000,
+        generation: 2,
+        next_dial_ms: None,
+        last_inbound_age_ms: Some(400),
+        last_ack_age_ms: Some(410),
+        last_error: None,
+        frames: frames.map(|(kind, n)| (kind.to_owned(), n)).into(),
+        skipped: 0,
+        waiting: 1,
+        descriptors: Vec::new(),
+    }
+}
+
+/// A gateway with a turn in flight and one of everything.
+pub(super) fn snapshot() -> Snapshot {
+    let turn = |age_ms| TurnInFlight {
+        turn_id: TurnId::fresh(),
+        profile: name("work"),
+        session_key: "agent:work:discord:channel:123456789012345678:42".into(),
+        age_ms,
+    };
+    let platform = PlatformView {
+        state: "connected".into(),
+        error_code: None,
+        error_message: Some("a sentence that may name an address".into()),
+        updated_at: "2026-11-22T02:00:00Z".into(),
+    };
+    Snapshot {
+        version: "0.1.0",
+        gateway_running: true,
+        gateway_state: GatewayState::Running,
+        gateway_updated_at: "2026-11-22T02:00:00Z".into(),
+        gateway_exit_reason: None,
+        gateway_platforms: [("discord".to_owned(), platform)].into(),
+        active_agents: 2,
+        gateway_busy: true,
+        gateway_drainable: true,
+        restart_drain_timeout: 180,
+        active_sessions: 3,
+        profiles: ["default", "work", "stuck"].map(name).into(),
+        not_ready: None,
+        drain: DrainView {
+            active_agents: 2,
+            oldest_turn_ms: Some(71_500),
+            turns: vec![turn(71_500), turn(2_300)],
+            ..DrainView::default()
+        },
+        relay: vec![link()],
+        honcho: vec![GrantView {
+            profile: name("default"),
+            host: "hermes".into(),
+            state: GrantState::Fresh,
+            expires_in_s: Some(2_900),
+            last_refresh_age_s: Some(700),
+            last_error: None,
+            exchanges: 4,
+        }],
+        turns: DispatchView { done: 41, failed: 1, queued: 5, sessions: 3, running: 2, ..DispatchView::default() },
+        ledger: LedgerView {
+            path: PathBuf::from("/home/ledger.db"),
+            inbound: [(InboundState::Done, 41), (InboundState::Running, 2)].into(),
+            outbound: [(OutboundState::Delivered, 40), (OutboundState::Ambiguous, 1)].into(),
+            written: 84,
+            damaged: 0,
+            trouble: None,
+        },
+        secrets: vec![profile("default", &[]), profile("work", &["OPENAI_API_KEY"])],
+        actors: tree(),
+        process: ProcessView { pid: 4_711, uptime_ms: 3_700_000, resident_bytes: Some(14_680_064), open_fds: Some(38) },
+    }
+}

@@ -1,0 +1,353 @@
+//! A server on a free port, a stub behind it, and clients.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use actix::{Actor, ActorContext as _, Addr, Context, Handler, MessageResult};
+use actix_web::http::Method;
+use awc::ClientRequest;
+use bytes::Bytes;
+use caduceus_actors::dispatch::messages::{StopTurnById, UnknownTurn};
+use caduceus_actors::drain::messages::{
+    AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
+};
+use caduceus_actors::settings::DrainAuth;
+use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::supervision::{InjectFault, Operate, OperateError, Order, Port};
+use serde_json::Value;
+
+use super::sample::snapshot;
+use crate::http::{self, Handle, Healthy, HttpOptions, Ports};
+
+/// A strong secret.
+pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
+/// Ceiling of every wait.
+pub(super) const CEILING: Duration = Duration::from_secs(10);
+
+/// What the stub was told, as text, in order.
+#[derive(Clone, Default)]
+pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
+
+/// All actors in one. It answers by what is asked for, so that a test need not prepare it.
+pub(super) struct Stub {
+    snapshot: Arc<Snapshot>,
+    listeners: Vec<Port<SnapshotChanged>>,
+    heard: Heard,
+}
+
+/// Ends the stub, as a lost actor would.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Vanish;
+
+/// Replaces the status and tells those who listen.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct Become(Snapshot);
+
+/// Forgets who listens, as a restarted keeper would.
+#[derive(actix::Message)]
+#[rtype(result = "()")]
+struct ForgetListeners;
+
+/// A running server.
+pub(super) struct Gate {
+    pub(super) address: SocketAddr,
+    pub(super) heard: Heard,
+    pub(super) home: tempfile::TempDir,
+    pub(super) alive: Arc<AtomicBool>,
+    handle: Handle,
+    stub: Addr<Stub>,
+    client: awc::Client,
+}
+
+/// An answer, taken apart.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) body: Bytes,
+    headers: BTreeMap<String, String>,
+}
+
+/// How a test's server differs from the common one.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting {
+    pub(super) secret: Option<&'static str>,
+    pub(super) scope: &'static str,
+    pub(super) insecure: bool,
+    pub(super) faults: bool,
+    pub(super) bind: &'static str,
+}
+
+impl Default for Setting {
+    fn default() -> Self {
+        Self { secret: Some(SECRET), scope: "drain", insecure: false, faults: false, bind: "127.0.0.1:0" }
+    }
+}
+
+impl Gate {
+    pub(super) async fn start() -> Self {
+        Self::with(Setting::default()).await
+    }
+
+    pub(super) async fn with(setting: Setting) -> Self {
+        // A second test of the same process finds it installed.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (heard, home) = (Heard::default(), tempfile::tempdir().unwrap());
+        let stub = Stub { snapshot: Arc::new(snapshot()), listeners: Vec::new(), heard: heard.clone() }.start();
+        let alive = Arc::new(AtomicBool::new(true));
+        let watched = Arc::clone(&alive);
+        let bind = setting.bind.parse().unwrap();
+        let healthy = Healthy(Arc::new(move || watched.load(Ordering::SeqCst)));
+        let options = HttpOptions { healthy, ..Self::options(setting, bind, home.path()) };
+        let bound = http::bind(options, ports(&stub)).unwrap();
+        let address = bound.address();
+        let running = bound.run().unwrap();
+        let handle = running.handle();
+        actix::spawn(async move { running.ended().await.unwrap() });
+        let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
+        gate.until("the status to come", || async { gate.get("/api/status").await.status == 200 }).await;
+        gate
+    }
+
+    pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
+        let secret = setting.secret.map(Into::into);
+        HttpOptions {
+            bind,
+            names: vec!["gate.example".to_owned()],
+            drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
+            insecure_loopback_drain: setting.insecure,
+            allow_faults: setting.faults,
+            home: home.to_owned(),
+            healthy: Healthy(Arc::new(|| true)),
+        }
+    }
+
+    pub(super) fn ports(&self) -> Ports {
+        ports(&self.stub)
+    }
+
+    pub(super) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(super) fn request(&self, method: Method, path: &str) -> ClientRequest {
+        self.client.request(method, self.url(path)).timeout(CEILING)
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        Answer::of(self.request(Method::GET, path), "").await
+    }
+
+    /// A POST with the drain secret.
+    pub(super) async fn post(&self, path: &str, body: &str) -> Answer {
+        Answer::of(self.request(Method::POST, path).bearer_auth(SECRET), body).await
+    }
+
+    /// Takes all actors away.
+    pub(super) fn lose_actors(&self) {
+        Port::<Vanish>::from(self.stub.clone()).tell(Vanish).unwrap();
+    }
+
+    pub(super) fn becomes(&self, change: impl FnOnce(&mut Snapshot)) {
+        let mut next = snapshot();
+        change(&mut next);
+        Port::<Become>::from(self.stub.clone()).tell(Become(next)).unwrap();
+    }
+
+    pub(super) fn forget_listeners(&self) {
+        Port::<ForgetListeners>::from(self.stub.clone()).tell(ForgetListeners).unwrap();
+    }
+
+    pub(super) async fn stop(self) {
+        self.handle.stop().await;
+    }
+
+    /// Waits for `holds`, looking again and again.
+    pub(super) async fn until<F: Future<Output = bool>>(&self, what: &str, holds: impl Fn() -> F) {
+        let look = async {
+            while !holds().await {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        assert!(tokio::time::timeout(CEILING, look).await.is_ok(), "{what}: it never came");
+    }
+
+    /// The audit log, one value a line, once it has at least `lines`.
+    pub(super) async fn audit(&self, lines: usize) -> Vec<Value> {
+        let path = self.home.path().join("logs/dashboard-auth.log");
+        let read = || std::fs::read_to_string(&path).unwrap_or_default();
+        self.until("the audit log to be written", || async { read().lines().count() >= lines }).await;
+        read().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+impl Answer {
+    pub(super) async fn of(request: ClientRequest, body: &str) -> Self {
+        let mut response = request.send_body(body.to_owned()).await.unwrap();
+        let text = |value: &actix_web::http::header::HeaderValue| value.to_str().unwrap().to_owned();
+        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
+        Self { status: response.status().as_u16(), body: response.body().await.unwrap(), headers }
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    pub(super) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// Status and code of an error, after a look at what every error has.
+    pub(super) fn error(&self) -> (u16, String) {
+        let body = self.json();
+        let fields: Vec<_> = body.as_object().unwrap().keys().collect();
+        assert_eq!(fields, ["error", "detail"], "{self:?}");
+        assert!(!body["detail"].as_str().unwrap().is_empty());
+        assert_eq!(self.header("content-type"), Some("application/json"), "{self:?}");
+        assert_eq!(self.header("x-request-id").map(str::len), Some(36), "{self:?}");
+        (self.status, body["error"].as_str().unwrap().to_owned())
+    }
+}
+
+impl Heard {
+    fn note(&self, message: &impl std::fmt::Debug) {
+        self.0.lock().unwrap().push(format!("{message:?}"));
+    }
+
+    /// Whether a message was heard whose text has all `parts`.
+    pub(super) fn has(&self, parts: &[&str]) -> bool {
+        self.0.lock().unwrap().iter().any(|message| parts.iter().all(|part| message.contains(part)))
+    }
+
+    /// Whether nothing was ordered; questions after the status are always there.
+    pub(super) fn no_order(&self) -> bool {
+        self.0.lock().unwrap().is_empty()
+    }
+}
+
+fn ports(stub: &Addr<Stub>) -> Ports {
+    Ports {
+        snapshot: stub.clone().into(),
+        subscribe: stub.clone().into(),
+        drain: stub.clone().into(),
+        begin_drain: stub.clone().into(),
+        cancel_drain: stub.clone().into(),
+        await_drained: stub.clone().into(),
+        operate: stub.clone().into(),
+        inject_fault: stub.clone().into(),
+        stop_turn: stub.clone().into(),
+    }
+}
+
+impl Actor for Stub {
+    type Context = Context<Self>;
+}
+
+impl Handler<Vanish> for Stub {
+    type Result = ();
+    fn handle(&mut self, _: Vanish, ctx: &mut Self::Context) {
+        ctx.stop();
+    }
+}
+
+impl Handler<Become> for Stub {
+    type Result = ();
+    fn handle(&mut self, Become(next): Become, _: &mut Self::Context) {
+        self.snapshot = Arc::new(next);
+        let news = || SnapshotChanged(Arc::clone(&self.snapshot));
+        self.listeners.retain(|listener| listener.tell(news()).is_ok());
+    }
+}
+
+impl Handler<ForgetListeners> for Stub {
+    type Result = ();
+    fn handle(&mut self, _: ForgetListeners, _: &mut Self::Context) {
+        self.listeners.clear();
+    }
+}
+
+impl Handler<GetSnapshot> for Stub {
+    type Result = MessageResult<GetSnapshot>;
+    fn handle(&mut self, _: GetSnapshot, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Arc::clone(&self.snapshot))
+    }
+}
+
+impl Handler<Subscribe> for Stub {
+    type Result = MessageResult<Subscribe>;
+    fn handle(&mut self, order: Subscribe, _: &mut Self::Context) -> Self::Result {
+        self.listeners.push(order.to);
+        MessageResult(Arc::clone(&self.snapshot))
+    }
+}
+
+impl Handler<GetDrain> for Stub {
+    type Result = MessageResult<GetDrain>;
+    fn handle(&mut self, _: GetDrain, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.snapshot.drain.clone())
+    }
+}
+
+impl Handler<AwaitDrained> for Stub {
+    type Result = MessageResult<AwaitDrained>;
+    fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        MessageResult(DrainView { draining: true, ..DrainView::default() })
+    }
+}
+
+impl Handler<BeginDrain> for Stub {
+    type Result = MessageResult<BeginDrain>;
+    fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        // A disk that is full for one profile.
+        let durable = order.profile.is_none();
+        MessageResult(DrainBegun { requested_at: "2026-11-22T03:00:00Z".into(), active_agents: 2, durable })
+    }
+}
+
+impl Handler<CancelDrain> for Stub {
+    type Result = Result<DrainCancelled, CancelError>;
+    fn handle(&mut self, order: CancelDrain, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        match &order.profile {
+            Some(profile) if profile.as_str() == "stuck" => Err(CancelError::MarkerNotRemoved("EROFS".into())),
+            Some(_) => Err(CancelError::Stopping),
+            None => Ok(DrainCancelled { was_draining: true }),
+        }
+    }
+}
+
+impl Handler<Operate> for Stub {
+    type Result = Result<(), OperateError>;
+    fn handle(&mut self, order: Operate, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        match order.order {
+            Order::Restart | Order::Reset if order.path == "nobody" => Err(OperateError::NoSuchChild(order.path)),
+            Order::Restart | Order::Reset | Order::Stop => Ok(()),
+        }
+    }
+}
+
+impl Handler<InjectFault> for Stub {
+    type Result = Result<(), OperateError>;
+    fn handle(&mut self, order: InjectFault, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        if order.path == "down" { Err(OperateError::NotRunning(order.path)) } else { Ok(()) }
+    }
+}
+
+impl Handler<StopTurnById> for Stub {
+    type Result = Result<(), UnknownTurn>;
+    fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        let known = self.snapshot.drain.turns.iter().any(|turn| turn.turn_id == order.turn);
+        if known { Ok(()) } else { Err(UnknownTurn(order.turn)) }
+    }
+}

@@ -1,0 +1,143 @@
+//! Routes that only look.
+
+use std::sync::atomic::Ordering;
+
+use actix_web::http::Method;
+
+use super::support::{Answer, Gate, SECRET, Setting};
+
+#[actix_web::test]
+async fn healthz_says_what_the_watchdog_says_whatever_the_actors_do() {
+    let gate = Gate::start().await;
+    gate.lose_actors();
+    assert_eq!(gate.get("/healthz").await.status, 200);
+    assert_eq!(Answer::of(gate.request(Method::HEAD, "/healthz"), "").await.status, 200);
+    gate.alive.store(false, Ordering::SeqCst);
+    let answer = gate.get("/healthz").await;
+    assert_eq!(answer.error(), (503, "unhealthy".into()));
+    assert!(answer.header("retry-after").is_some());
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
+    let gate = Gate::start().await;
+    assert_eq!(gate.get("/readyz").await.status, 200);
+    gate.becomes(|status| status.not_ready = Some("the gateway is draining".into()));
+    gate.until("readyz to turn", || async { gate.get("/readyz").await.status == 503 }).await;
+    let answer = gate.get("/readyz").await;
+    assert_eq!(answer.error(), (503, "not_ready".into()));
+    assert_eq!(answer.json()["detail"], "the gateway is draining");
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn status_is_full_on_loopback_and_an_outline_for_strangers() {
+    let gate = Gate::start().await;
+    let full = gate.get("/api/status").await.json();
+    for field in ["drain", "relay", "honcho", "turns", "ledger", "actors", "secrets", "process"] {
+        assert!(full.get(field).is_some(), "{field}");
+    }
+    let stranger = || gate.request(Method::GET, "/api/status").insert_header(("x-forwarded-for", "203.0.113.9"));
+    let outline = Answer::of(stranger(), "").await;
+    assert_eq!(outline.status, 200);
+    let text = String::from_utf8(outline.body.to_vec()).unwrap();
+    for inside in ["OPENAI_API_KEY", "a sentence", "/home/", "agent:work", "\"actors\""] {
+        assert!(!text.contains(inside), "{inside}");
+    }
+    assert_eq!(outline.json()["gateway_platforms"]["discord"]["state"], "connected");
+    assert_eq!(outline.json()["active_agents"], 2);
+    let known = Answer::of(stranger().bearer_auth(SECRET), "").await;
+    assert!(known.json().get("actors").is_some());
+    assert_eq!(Answer::of(stranger().bearer_auth("wrong"), "").await.error(), (401, "unauthenticated".into()));
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn status_follows_a_keeper_that_forgot_its_listeners() {
+    let gate = Gate::start().await;
+    gate.forget_listeners();
+    gate.becomes(|status| status.active_agents = 7);
+    gate.until("the new status", || async { gate.get("/api/status").await.json()["active_agents"] == 7 }).await;
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn actors_and_metrics_want_a_token_from_strangers() {
+    let gate = Gate::start().await;
+    let tree = gate.get("/api/actors").await.json();
+    assert_eq!(tree["children"][2]["children"][1]["path"], "profiles/work");
+    for path in ["/api/actors", "/metrics"] {
+        let stranger = || gate.request(Method::GET, path).insert_header(("forwarded", "for=203.0.113.9"));
+        assert_eq!(Answer::of(stranger(), "").await.error(), (401, "unauthenticated".into()), "{path}");
+        assert_eq!(Answer::of(stranger().bearer_auth(SECRET), "").await.status, 200, "{path}");
+    }
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn metrics_count_everything_and_name_nothing_from_outside() {
+    let gate = Gate::start().await;
+    let answer = gate.get("/metrics").await;
+    assert!(answer.header("content-type").unwrap().starts_with("application/openmetrics-text"));
+    let text = String::from_utf8(answer.body.to_vec()).unwrap();
+    let lines = [
+        "caduceus_ready 1",
+        "caduceus_turns_in_flight 2",
+        "caduceus_turns_ended_total{outcome=\"done\"} 41",
+        "caduceus_relay_frames_total{kind=\"inbound\"} 120",
+        "caduceus_relay_frames_total{kind=\"other\"} 1",
+        "caduceus_relay_links{state=\"connected\"} 1",
+        "caduceus_honcho_grants{state=\"fresh\"} 1",
+        "caduceus_ledger_inbound{state=\"running\"} 2",
+        "caduceus_actor_restarts_total{actor=\"relays\"} 3",
+        "caduceus_actors{state=\"failed\"} 1",
+        "caduceus_process_resident_memory_bytes 14680064",
+        "caduceus_oldest_turn_seconds 71.5",
+    ];
+    for line in lines {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+    assert!(text.ends_with("# EOF\n"));
+    for outside in ["made up", "=\"work", "019ab", "discord"] {
+        assert!(!text.contains(outside), "{outside}");
+    }
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn the_page_holds_no_data_and_only_its_own_script_may_run() {
+    let gate = Gate::with(Setting { faults: true, ..Setting::default() }).await;
+    let page = gate.get("/").await;
+    assert_eq!(page.status, 200);
+    assert_eq!(page.header("content-type"), Some("text/html; charset=utf-8"));
+    let policy = page.header("content-security-policy").unwrap();
+    assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{policy}");
+    let text = String::from_utf8(page.body.to_vec()).unwrap();
+    assert!(text.contains("data-faults=\"yes\""));
+    assert!(!text.contains("OPENAI_API_KEY") && !text.contains("0.1.0"));
+    let afar = gate.request(Method::GET, "/").insert_header(("x-forwarded-for", "203.0.113.9"));
+    assert!(String::from_utf8(Answer::of(afar, "").await.body.to_vec()).unwrap().contains("data-faults=\"no\""));
+    let icon = gate.get("/favicon.ico").await;
+    assert_eq!((icon.status, icon.body.len()), (204, 0));
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn actors_that_are_gone_are_503_with_a_time_to_try_again() {
+    let gate = Gate::start().await;
+    gate.lose_actors();
+    gate.until("the loss to be noticed", || async { gate.get("/api/status").await.status == 503 }).await;
+    for path in ["/api/status", "/api/actors", "/metrics", "/readyz"] {
+        let answer = gate.get(path).await;
+        assert_eq!(answer.error(), (503, "actor_unavailable".into()), "{path}");
+        assert!(answer.header("retry-after").is_some(), "{path}");
+    }
+    let turn = "019ab000-0000-7000-8000-000000000000";
+    for path in ["/api/gateway/drain", "/api/actors/drain/restart", &format!("/api/turns/{turn}/stop")] {
+        let answer = gate.post(path, "").await;
+        assert_eq!(answer.error(), (503, "actor_unavailable".into()), "{path}");
+        assert!(answer.header("retry-after").is_some(), "{path}");
+    }
+    gate.stop().await;
+}

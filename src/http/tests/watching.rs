@@ -1,0 +1,145 @@
+//! The status as it is pushed.
+
+use std::time::Duration;
+
+use actix_web_actors::ws::{CloseCode, ProtocolError};
+use awc::error::WsClientError;
+use awc::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use awc::ws::{Frame, Message, WebsocketsRequest};
+use futures_util::{SinkExt as _, Stream, StreamExt as _};
+use serde_json::Value;
+
+use super::support::{CEILING, Gate, SECRET};
+
+fn dial(gate: &Gate) -> WebsocketsRequest {
+    awc::Client::default().ws(gate.url("/api/status/ws"))
+}
+
+/// A client who is not on loopback as far as the gateway may believe.
+fn dial_from_afar(gate: &Gate) -> WebsocketsRequest {
+    dial(gate).header("x-forwarded-for", "203.0.113.9")
+}
+
+async fn next(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> Frame {
+    let frame = tokio::time::timeout(CEILING, socket.next()).await;
+    frame.expect("no frame came").expect("the socket ended").expect("a broken frame")
+}
+
+/// The next status, past pings.
+async fn status(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> Value {
+    loop {
+        match next(socket).await {
+            Frame::Text(text) => return serde_json::from_slice(&text).unwrap(),
+            Frame::Ping(_) => {}
+            other => panic!("no status: {other:?}"),
+        }
+    }
+}
+
+async fn farewell(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> CloseCode {
+    loop {
+        match next(socket).await {
+            Frame::Close(reason) => return reason.expect("a close without a reason").code,
+            Frame::Ping(_) => {}
+            other => panic!("no farewell: {other:?}"),
+        }
+    }
+}
+
+fn refused(result: Result<impl Sized, WsClientError>) -> u16 {
+    match result {
+        Err(WsClientError::InvalidResponseStatus(status)) => status.as_u16(),
+        Err(other) => panic!("{other}"),
+        Ok(_) => panic!("let in"),
+    }
+}
+
+#[actix_web::test]
+async fn a_watcher_gets_the_status_and_every_change() {
+    let gate = Gate::start().await;
+    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    assert_eq!(status(&mut socket).await["active_agents"], 2);
+    gate.becomes(|status| status.active_agents = 3);
+    // The pong to the ping after the first status is what asks for the next.
+    socket.send(Message::Pong("".into())).await.unwrap();
+    assert_eq!(status(&mut socket).await["active_agents"], 3);
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn a_watcher_that_takes_nothing_in_is_sent_only_the_newest() {
+    let gate = Gate::start().await;
+    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    assert_eq!(status(&mut socket).await["active_agents"], 2);
+    for agents in 10..=20 {
+        gate.becomes(|status| status.active_agents = agents);
+    }
+    gate.until("the last change", || async { gate.get("/api/status").await.json()["active_agents"] == 20 }).await;
+    socket.send(Message::Pong("".into())).await.unwrap();
+    assert_eq!(status(&mut socket).await["active_agents"], 20);
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn other_websites_may_not_watch() {
+    let gate = Gate::start().await;
+    assert_eq!(refused(dial(&gate).set_header(ORIGIN, "http://evil.example").connect().await), 403);
+    assert_eq!(refused(dial(&gate).set_header(HOST, "evil.example").connect().await), 403);
+    let ours = dial(&gate).set_header(ORIGIN, gate.url("")).connect().await;
+    assert!(ours.is_ok());
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn from_afar_the_first_message_is_the_token() {
+    let gate = Gate::start().await;
+    let (_, mut known) = dial_from_afar(&gate).connect().await.unwrap();
+    known.send(Message::Text(SECRET.into())).await.unwrap();
+    assert_eq!(status(&mut known).await["gateway_state"], "running");
+
+    let (_, mut wrong) = dial_from_afar(&gate).connect().await.unwrap();
+    wrong.send(Message::Text("guess".into())).await.unwrap();
+    assert_eq!(farewell(&mut wrong).await, CloseCode::Other(4401));
+    assert_eq!(gate.audit(2).await[1]["reason"], "no_provider_recognises_token");
+
+    let header = dial_from_afar(&gate).set_header(AUTHORIZATION, format!("Bearer {SECRET}"));
+    let (_, mut header) = header.connect().await.unwrap();
+    assert_eq!(status(&mut header).await["gateway_state"], "running");
+    let bad = dial_from_afar(&gate).set_header(AUTHORIZATION, "Bearer guess");
+    assert_eq!(refused(bad.connect().await), 401);
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn from_afar_silence_is_given_five_seconds() {
+    let gate = Gate::start().await;
+    let (_, mut silent) = dial_from_afar(&gate).connect().await.unwrap();
+    let since = std::time::Instant::now();
+    assert_eq!(farewell(&mut silent).await, CloseCode::Other(4401));
+    assert!(since.elapsed() >= Duration::from_millis(4_500));
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn watchers_are_let_go_when_the_status_is_lost_and_when_the_server_stops() {
+    let gate = Gate::start().await;
+    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    status(&mut socket).await;
+    gate.lose_actors();
+    assert_eq!(farewell(&mut socket).await, CloseCode::Again);
+    assert_eq!(refused(dial(&gate).connect().await), 503);
+    gate.stop().await;
+
+    let gate = Gate::start().await;
+    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    status(&mut socket).await;
+    let (code, ()) = tokio::join!(farewell(&mut socket), gate.stop());
+    assert_eq!(code, CloseCode::Away);
+}
+
+#[actix_web::test]
+async fn a_plain_request_is_told_that_it_is_none() {
+    let gate = Gate::start().await;
+    assert_eq!(gate.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));
+    gate.stop().await;
+}
