@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::wait_for;
+use crate::support::{SOON, client, wait_for};
 use crate::world::World;
 use siege::{GENEROUS, doubled, echoing, node, reborn, report, settled, under_traffic};
 
@@ -34,7 +34,7 @@ async fn panic_again_and_again(world: &World, path: &str, fault: &str) -> Vec<Du
 /// Orders a fault. The server that is broken by it may cut the answer off, so the tree is what counts.
 async fn strike(world: &World, path: &str, fault: &Value) {
     let url = world.url(&format!("/api/actors/{path}/fault"));
-    let sent = awc::Client::default().post(url).send_json(fault).await;
+    let sent = client().post(url).send_json(fault).await;
     if let Ok(answer) = sent {
         assert_eq!(answer.status(), 200, "{path} {fault}");
     }
@@ -101,7 +101,7 @@ async fn a_hundred_panics_of_the_link_lose_nothing_and_never_double_it() {
     println!("sockets: at most {} at once, {} dials", link["mostOpen"], link["dials"]);
     // The old socket may still be closing while the connector has accepted the new one.
     assert!(link["mostOpen"].as_u64() <= Some(2), "{link}");
-    wait_for("a single link", crate::support::SOON, || async {
+    wait_for("a single link", SOON, || async {
         (world.account().await["gateways"]["world"]["open"] == 1).then_some(())
     })
     .await;
@@ -112,7 +112,7 @@ async fn a_hundred_panics_of_the_server_lose_nothing_and_leave_no_threads() {
     // It takes no messages, so it is its timer that panics.
     let world = survives_panics("http", "panic_in_timer").await;
     let tasks = format!("/proc/{}/task", world.gateway().id());
-    wait_for("the threads of the old servers to end", crate::support::SOON, || async {
+    wait_for("the threads of the old servers to end", SOON, || async {
         (std::fs::read_dir(&tasks).unwrap().count() < 40).then_some(())
     })
     .await;

@@ -111,12 +111,26 @@ pub(crate) fn target() -> PathBuf {
 
 /// A status and a JSON body.
 pub(crate) async fn post(url: &str, body: &Value) -> (u16, Value) {
-    send(awc::Client::default().post(url), body.to_string()).await
+    send(client().post(url), body.to_string()).await
 }
 
 /// A status and a JSON body.
 pub(crate) async fn get(url: &str) -> (u16, Value) {
-    send(awc::Client::default().get(url), String::new()).await
+    send(client().get(url), String::new()).await
+}
+
+thread_local! {
+    /// A new one reads the system's roots, which takes longer than any question. It keeps no connection: whoever comes next on
+    /// this thread has another runtime.
+    static CLIENT: awc::Client = {
+        let connector = awc::Connector::new().conn_keep_alive(Duration::ZERO);
+        awc::Client::builder().connector(connector).finish()
+    };
+}
+
+/// A client for plain questions.
+pub(crate) fn client() -> awc::Client {
+    CLIENT.with(Clone::clone)
 }
 
 /// Sends a request as it is prepared.

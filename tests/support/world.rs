@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::support::{Process, SOON, get, post, send, wait_for};
+use crate::support::{Process, SOON, client, get, post, send, wait_for};
 
 /// The agent of every profile unless a test says otherwise. It keeps its own account: one line a turn in `$HERMES_HOME/account`, written
 /// before it answers. `sleep N` is a long turn, `pid` says its process id and `sleep`s, anything else is repeated.
@@ -192,7 +192,7 @@ impl World {
     /// Every frame that the gateway sent, as the connector keeps them.
     pub(crate) async fn outbound(&self) -> Vec<Value> {
         let stream = format!("{}/dev/outbound?after=0", self.connector.url);
-        let answer = awc::Client::default().get(stream).send().await.expect("the connector answers");
+        let answer = client().get(stream).send().await.expect("the connector answers");
         let mut frames = Vec::new();
         let mut lines = String::new();
         let mut body = answer;
@@ -249,6 +249,6 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
 /// Sends with headers of one's own.
 pub(crate) async fn get_with(url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
     let request =
-        headers.iter().fold(awc::Client::default().get(url), |request, header| request.insert_header(*header));
+        headers.iter().fold(client().get(url), |request, header| request.insert_header(*header));
     send(request, String::new()).await
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture, WrapFuture,
 };
+use futures_util::future::{FutureExt as _, LocalBoxFuture, ready};
 use tracing::{debug, error, info, warn};
 
 use super::event::{Command, Job, Rules};
@@ -26,12 +27,14 @@ use crate::ledger::messages::{
 use crate::relay::messages::Target;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, ChildExited, Life, Port};
+use crate::supervision::{AskError, Birth, ChildExited, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TooEarly, TurnEnded, TurnOutcome};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
+/// Ledgers that may die with the same order in hand.
+const MARK_RETRIES: u32 = 10;
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -66,6 +69,8 @@ pub struct DispatchActor {
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
     draining: bool,
+    /// Turns that went before the books were there; `None` once they are.
+    pub(super) gone: Option<Vec<TurnId>>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -108,6 +113,7 @@ impl DispatchActor {
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
+            gone: Some(Vec::new()),
         }
     }
 
@@ -164,12 +170,21 @@ impl DispatchActor {
             self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.over(turn, &TurnOutcome::Failed { notice, agent_missing: false }, String::new(), ctx);
+        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
+        let written = self.over(turn, &outcome, String::new(), ctx);
+        ctx.spawn(written.into_actor(self));
     }
 
-    fn over(&mut self, turn: TurnId, outcome: &TurnOutcome, reply: String, ctx: &mut Context<Self>) {
+    /// Takes a turn off the books; answers when the ledger has done so too.
+    fn over(
+        &mut self,
+        turn: TurnId,
+        outcome: &TurnOutcome,
+        reply: String,
+        ctx: &mut Context<Self>,
+    ) -> LocalBoxFuture<'static, ()> {
         let running = self.running.remove(&turn);
-        let Some(event) = self.plan.event_of(turn) else { return };
+        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let (state, note) = match outcome {
             TurnOutcome::Done => (InboundState::Done, None),
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
@@ -181,7 +196,7 @@ impl DispatchActor {
             TurnOutcome::Failed { .. } => self.view.failed += 1,
             TurnOutcome::Stopped(_) => self.view.stopped += 1,
         }
-        self.mark(event, state, Some(turn), note, ctx);
+        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
         if let Some(job) = self.books.remove(&event)
             && state == InboundState::Done
             && !reply.is_empty()
@@ -197,6 +212,7 @@ impl DispatchActor {
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
+        Box::pin(written)
     }
 
     fn remember(&self, job: &Job, reply: String, ctx: &mut Context<Self>) {
@@ -259,12 +275,28 @@ impl DispatchActor {
         note: Option<String>,
         ctx: &mut Context<Self>,
     ) {
-        let marked = self.ports.mark_inbound.ask(MarkInbound { id, state, turn, note }, LEDGER_PATIENCE);
-        ctx.spawn(marked.into_actor(self).map(move |marked, _, _| match marked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-            Err(error) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-        }));
+        let marked = self.marked(MarkInbound { id, state, turn, note });
+        ctx.spawn(marked.into_actor(self));
+    }
+
+    /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
+    fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
+        let (port, life) = (self.ports.mark_inbound.clone(), self.life.clone());
+        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_PATIENCE));
+        async move {
+            let (id, state) = (mark.id, mark.state);
+            for _ in 0..MARK_RETRIES {
+                match asked.as_mut().await {
+                    Err(AskError::Closed) if !life.is_fenced() => asked.set(port.ask(mark.clone(), LEDGER_PATIENCE)),
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => {
+                        return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger");
+                    }
+                    Err(error) => return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
+                }
+            }
+            error!(row = id.0, ?state, "no ledger lived to move an event on");
+        }
     }
 
     /// Says something in a chat, unless it was said there just now.
@@ -392,11 +424,15 @@ impl Handler<Taken> for DispatchActor {
 }
 
 impl Handler<TurnEnded> for DispatchActor {
-    type Result = ();
+    type Result = ResponseFuture<Result<(), TooEarly>>;
 
-    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) {
+    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) -> Self::Result {
+        if self.gone.is_some() {
+            return Box::pin(ready(Err(TooEarly)));
+        }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        self.over(ended.id, &ended.outcome, ended.reply, ctx);
+        let written = self.over(ended.id, &ended.outcome, ended.reply, ctx);
+        Box::pin(written.map(Ok))
     }
 }
 
@@ -404,10 +440,12 @@ impl Handler<ChildExited> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
+        let Ok(turn) = exited.id.parse() else { return };
+        if let Some(gone) = &mut self.gone {
+            return gone.push(turn);
+        }
         // One that said how it ended is off the plan already.
-        if let Ok(turn) = exited.id.parse()
-            && self.plan.event_of(turn).is_some()
-        {
+        if self.plan.event_of(turn).is_some() {
             error!(%turn, reason = %exited.reason, "a turn broke down");
             self.broke(turn, ctx);
         }

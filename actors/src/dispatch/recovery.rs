@@ -47,6 +47,8 @@ impl DispatchActor {
 
     fn take_rows(&mut self, rows: Vec<InboundRow>, turns: &[RunningTurn], ctx: &mut Context<Self>) {
         let (mut waiting, mut cut_off) = (0, 0);
+        // A turn that went after the gate was asked will not be heard of again.
+        let gone = self.gone.take().unwrap_or_default();
         for row in rows {
             let (id, state, turn) = (row.id, row.state, row.turn);
             let Some((id, job)) = Job::from_row(row) else {
@@ -54,7 +56,8 @@ impl DispatchActor {
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
-            let running = turns.iter().find(|running| Some(running.ticket.id) == turn);
+            let runs = |running: &&RunningTurn| Some(running.ticket.id) == turn && !gone.contains(&running.ticket.id);
+            let running = turns.iter().find(runs);
             match (state, running) {
                 (InboundState::Running, Some(running)) => {
                     self.plan.adopted(running.ticket.id, id, &job.session);

@@ -39,6 +39,8 @@ pub(super) struct Delivery {
     reply_to: Option<String>,
     /// The session, and the kind of the right to answer it, where the connector keeps one.
     follow_up: Option<(String, String)>,
+    /// The words may have been said before.
+    repeats: bool,
     /// Set when the turn is to end, so that nobody waits for a ledger any longer.
     hurried: Rc<Cell<bool>>,
 }
@@ -52,7 +54,12 @@ impl Delivery {
         reply_to: Option<String>,
         follow_up: Option<(String, String)>,
     ) -> Self {
-        Self { ports, turn, inbound, target, reply_to, follow_up, hurried: Rc::default() }
+        Self { ports, turn, inbound, target, reply_to, follow_up, repeats: false, hurried: Rc::default() }
+    }
+
+    /// Says to the connector of all that it brings that it may have been said before.
+    pub(super) fn may_repeat(self) -> Self {
+        Self { repeats: true, ..self }
     }
 
     /// Whether the chat is answered by a kept right, which leaves no message that could be changed.
@@ -107,7 +114,10 @@ impl Delivery {
     }
 
     fn action(&self, content: String, edits: Option<String>) -> Action {
-        let (chat_id, metadata) = (self.target.chat_id.clone(), self.target.metadata());
+        let (chat_id, mut metadata) = (self.target.chat_id.clone(), self.target.metadata());
+        if self.repeats {
+            metadata.insert("repeat".to_owned(), true.into());
+        }
         match (edits, &self.follow_up) {
             (Some(message_id), _) => Action::Edit { chat_id, message_id, content, metadata },
             (None, Some((session_key, kind))) => {

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::siege::{echoing, is_well, node, reborn};
 use super::strike;
-use crate::support::{SOON, post, wait_for};
+use crate::support::{SOON, client, post, wait_for};
 
 #[actix_web::test]
 async fn a_gate_that_spends_its_budget_ends_the_process_with_70() {
@@ -18,7 +18,7 @@ async fn a_gate_that_spends_its_budget_ends_the_process_with_70() {
     let status = loop {
         let order = json!({"fault": "panic_in_timer"}).to_string();
         // Refused while it is down, and cut off at the end.
-        let _ = awc::Client::default().post(&url).timeout(Duration::from_secs(1)).send_body(order).await;
+        let _ = client().post(&url).timeout(Duration::from_secs(1)).send_body(order).await;
         if let Some(status) = process.try_ended() {
             break status;
         }
