@@ -248,7 +248,6 @@ pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Sends with headers of one's own.
 pub(crate) async fn get_with(url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
-    let request =
-        headers.iter().fold(client().get(url), |request, header| request.insert_header(*header));
+    let request = headers.iter().fold(client().get(url), |request, header| request.insert_header(*header));
     send(request, String::new()).await
 }

@@ -18,13 +18,13 @@ use super::event::{Command, Job, Rules};
 use super::messages::{DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn};
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::start::{HISTORY, NotStarted, start_turn};
 use crate::drain::messages::{DrainChanged, Refusal};
 use crate::ledger::messages::{
     AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound, RecordInbound, Recorded,
 };
-use crate::relay::messages::Target;
+use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, ChildExited, Life, Port};
@@ -33,8 +33,6 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TooEarly, TurnEnded,
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
-/// Ledgers that may die with the same order in hand.
-const MARK_RETRIES: u32 = 10;
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -71,6 +69,10 @@ pub struct DispatchActor {
     draining: bool,
     /// Turns that went before the books were there; `None` once they are.
     pub(super) gone: Option<Vec<TurnId>>,
+    /// Turns of a former dispatcher that still count.
+    pub(super) adopted: Vec<TurnId>,
+    /// Links whose replies are being sent again; `true` if more were left meanwhile.
+    pub(super) catching_up: HashMap<LinkId, bool>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -114,6 +116,8 @@ impl DispatchActor {
             recent: VecDeque::new(),
             draining: false,
             gone: Some(Vec::new()),
+            adopted: Vec::new(),
+            catching_up: HashMap::new(),
         }
     }
 
@@ -264,7 +268,12 @@ impl DispatchActor {
     }
 
     pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        self.running.insert(turn, Running { stop, steer: None, since: Instant::now() });
+        let since = self.running.get(&turn).map_or_else(Instant::now, |running| running.since);
+        self.running.insert(turn, Running { stop, steer: None, since });
+    }
+
+    pub(super) fn abandon(&mut self, turn: TurnId) {
+        self.running.remove(&turn);
     }
 
     pub(super) fn mark(

@@ -16,6 +16,7 @@ use super::delivery::Delivery;
 use super::driver::{self, Order};
 use super::id::TurnId;
 use super::messages::{SteerError, SteerTurn, StopTurn, TooEarly, TurnEnded, TurnOrder};
+use crate::dispatch::messages::ReplyLeft;
 use crate::drain::permit::TurnPermit;
 use crate::ledger::messages::{HistoryEntry, InboundId, MarkOutbound, RecordOutbound};
 use crate::profile::messages::{GetAgent, SpawnChild};
@@ -61,6 +62,8 @@ pub struct TurnPorts {
     pub mark: Port<MarkOutbound>,
     /// The dispatcher.
     pub ended: Port<TurnEnded>,
+    /// The same, for replies that could not be sent.
+    pub left: Port<ReplyLeft>,
     /// This very turn, for the gate, which stops what is left at the end of a drain.
     pub stop: Port<StopTurn>,
     /// Cleans what the agent writes to its standard error.

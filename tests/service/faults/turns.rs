@@ -97,7 +97,8 @@ async fn the_agent_runs_nothing_twice_unless_told_so_whoever_panics() {
     .await;
     let told = settled(&world, &seen.ids).await;
     let mut attempts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    for (_, attempt, text) in world.agent_account(None) {
+    // One whose profile died with it in hand has read nothing.
+    for (_, attempt, text) in world.agent_account(None).into_iter().filter(|(_, _, text)| !text.is_empty()) {
         attempts.entry(text).or_default().push(attempt);
     }
     let repeated = attempts.values().filter(|attempts| attempts.len() > 1).count();
