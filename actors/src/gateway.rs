@@ -321,6 +321,7 @@ impl Wiring {
             turns: boxes.drain.port(),
             start: boxes.turns.port(),
             links: BTreeMap::from([(LinkId::process(), link)]),
+            left: boxes.dispatch.port(),
             status: boxes.status.port(),
         };
         let factory = move |birth: &_| DispatchActor::new(settings.clone(), ports.clone(), Arc::clone(&maker), birth);
@@ -353,6 +354,7 @@ impl Wiring {
                 mark: ledger.port(),
                 send: relay.port(),
                 ended: dispatch.port(),
+                left: dispatch.port(),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };

@@ -11,22 +11,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
+use futures_util::future::{LocalBoxFuture, ready};
 use tracing::{debug, error, warn};
 
 use super::event::{Command, Job, Rules};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::start::{HISTORY, NotStarted, start_turn};
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
-use crate::relay::messages::Target;
+use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, Life, Port};
+use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnOutcome};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -66,13 +67,18 @@ pub struct DispatchActor {
     draining: bool,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
+    /// Turns of a former dispatcher that still count.
+    pub(super) adopted: Vec<TurnId>,
+    /// Links whose replies are being sent again; `true` if more were left meanwhile.
+    pub(super) catching_up: HashMap<LinkId, bool>,
 }
 
 /// News that came too early.
 #[derive(Default)]
-pub(super) struct Early {
+struct Early {
     taken: Vec<Taken>,
-    ended: Vec<TurnEnded>,
+    /// Turns that ended without a word.
+    gone: Vec<TurnId>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -116,22 +122,20 @@ impl DispatchActor {
             recent: VecDeque::new(),
             draining: false,
             early: Some(Early::default()),
+            adopted: Vec::new(),
+            catching_up: HashMap::new(),
         }
     }
 
-    /// Whether a turn has said how it ended before the books were written.
-    pub(super) fn ended_early(&self, turn: TurnId) -> bool {
-        self.early.as_ref().is_some_and(|early| early.ended.iter().any(|ended| ended.id == turn))
+    /// Whether a turn has gone before the books were written: it will not be heard of again.
+    pub(super) fn gone_early(&self, turn: TurnId) -> bool {
+        self.early.as_ref().is_some_and(|early| early.gone.contains(&turn))
     }
 
     /// The books are written: what came too early has its turn.
     pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
-        let Early { taken, ended } = self.early.take().unwrap_or_default();
-        for news in taken {
+        for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
-        }
-        for news in ended {
-            self.over(news.id, &news.outcome, news.reply, ctx);
         }
     }
 
@@ -209,12 +213,21 @@ impl DispatchActor {
             self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.over(turn, &TurnOutcome::Failed { notice, agent_missing: false }, String::new(), ctx);
+        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
+        let written = self.over(turn, &outcome, String::new(), ctx);
+        ctx.spawn(written.into_actor(self));
     }
 
-    fn over(&mut self, turn: TurnId, outcome: &TurnOutcome, reply: String, ctx: &mut Context<Self>) {
+    /// Takes a turn off the books; answers when the ledger has done so too.
+    fn over(
+        &mut self,
+        turn: TurnId,
+        outcome: &TurnOutcome,
+        reply: String,
+        ctx: &mut Context<Self>,
+    ) -> LocalBoxFuture<'static, ()> {
         let running = self.running.remove(&turn);
-        let Some(event) = self.plan.event_of(turn) else { return };
+        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let (state, note) = match outcome {
             TurnOutcome::Done => (InboundState::Done, None),
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
@@ -226,7 +239,7 @@ impl DispatchActor {
             TurnOutcome::Failed { .. } => self.view.failed += 1,
             TurnOutcome::Stopped(_) => self.view.stopped += 1,
         }
-        self.mark(event, state, Some(turn), note, ctx);
+        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
         if let Some(job) = self.books.remove(&event)
             && state == InboundState::Done
             && !reply.is_empty()
@@ -242,6 +255,7 @@ impl DispatchActor {
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
+        Box::pin(written)
     }
 
     fn remember(&self, job: &Job, reply: String, ctx: &mut Context<Self>) {
@@ -293,7 +307,12 @@ impl DispatchActor {
     }
 
     pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        self.running.insert(turn, Running { stop, steer: None, since: Instant::now() });
+        let since = self.running.get(&turn).map_or_else(Instant::now, |running| running.since);
+        self.running.insert(turn, Running { stop, steer: None, since });
+    }
+
+    pub(super) fn abandon(&mut self, turn: TurnId) {
+        self.running.remove(&turn);
     }
 
     pub(super) fn mark(
@@ -304,12 +323,28 @@ impl DispatchActor {
         note: Option<String>,
         ctx: &mut Context<Self>,
     ) {
-        let marked = self.ports.mark_inbound.ask(MarkInbound { id, state, turn, note }, LEDGER_PATIENCE);
-        ctx.spawn(marked.into_actor(self).map(move |marked, _, _| match marked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-            Err(error) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-        }));
+        let marked = self.marked(MarkInbound { id, state, turn, note });
+        ctx.spawn(marked.into_actor(self));
+    }
+
+    /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
+    fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
+        let (port, life) = (self.ports.mark_inbound.clone(), self.life.clone());
+        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_PATIENCE));
+        async move {
+            let (id, state) = (mark.id, mark.state);
+            for _ in 0..MARK_RETRIES {
+                match asked.as_mut().await {
+                    Err(AskError::Closed) if !life.is_fenced() => asked.set(port.ask(mark.clone(), LEDGER_PATIENCE)),
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => {
+                        return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger");
+                    }
+                    Err(error) => return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
+                }
+            }
+            error!(row = id.0, ?state, "no ledger lived to move an event on");
+        }
     }
 
     /// Says something in a chat, unless it was said there just now.
