@@ -145,7 +145,7 @@ impl Browser {
         self.resize(WIDE, 900).await;
     }
 
-    /// A command of the `DevTools` protocol, for what WebDriver has no word for.
+    /// A command of the `DevTools` protocol, for what `WebDriver` has no word for.
     async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         let (status, answer) = post(&format!("{}/goog/cdp/execute", self.session), &body).await;

@@ -39,8 +39,9 @@ impl Demo {
             }
         });
         let mut demo = Self { child, chat: String::new(), status: String::new(), home: PathBuf::new(), lines };
-        demo.chat = demo.told("  chat:").trim().to_owned();
-        demo.status = demo.told("  status:").trim().to_owned();
+        let (chat, status) = (demo.told("  chat:"), demo.told("  status:"));
+        chat.trim().clone_into(&mut demo.chat);
+        status.trim().clone_into(&mut demo.status);
         let home = demo.told("The home is ");
         demo.home = PathBuf::from(home.split(". ").next().expect("the home is named"));
         demo

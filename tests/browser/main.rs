@@ -12,13 +12,12 @@ mod status;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-
 use browser::Browser;
 use demo::Demo;
+use tokio::sync::{Mutex, MutexGuard};
 
 /// Two browsers at once would starve each other on two cores.
-static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A demonstration and a browser, in which each page is a tab.
 struct Stage {
@@ -29,7 +28,7 @@ struct Stage {
 
 impl Stage {
     async fn set() -> Self {
-        let alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let alone = ONE_AT_A_TIME.lock().await;
         let (demo, browser) = (Demo::start(), Browser::start().await);
         Self { demo, browser, _alone: alone }
     }

@@ -1,7 +1,8 @@
-//! What must hold of the sources themselves: the floors of the house, and that a panic unwinds in every profile.
+//! What must hold of the sources themselves: the floors of the house, panics that unwind in every profile, settings that are documented.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod floors;
 mod profiles;
+mod settings;
 mod source;
