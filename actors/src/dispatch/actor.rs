@@ -62,6 +62,8 @@ pub struct DispatchActor {
     maker: TurnMaker,
     own: Port<Taken>,
     running: HashMap<TurnId, Running>,
+    /// Turns that are to stop and have not started yet.
+    unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
     draining: bool,
@@ -117,6 +119,7 @@ impl DispatchActor {
             own: birth.own(),
             books: HashMap::new(),
             running: HashMap::new(),
+            unwanted: HashMap::new(),
             notices: NoticeLimit::default(),
             view: DispatchView::default(),
             recent: VecDeque::new(),
@@ -184,7 +187,13 @@ impl DispatchActor {
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
             Ok(running) => {
-                actor.running.insert(turn, running);
+                // It may be over already.
+                if actor.plan.event_of(turn).is_some() {
+                    actor.running.insert(turn, running);
+                    if let Some(cause) = actor.unwanted.remove(&turn) {
+                        actor.stop_turn(turn, cause);
+                    }
+                }
                 actor.touch();
             }
             Err(NotStarted::Refused(why)) => {
@@ -227,11 +236,18 @@ impl DispatchActor {
         ctx: &mut Context<Self>,
     ) -> LocalBoxFuture<'static, ()> {
         let running = self.running.remove(&turn);
+        self.unwanted.remove(&turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
+        if *outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
+            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says.
+            self.view.stopped += 1;
+            self.books.remove(&event);
+            self.plan.ended(turn);
+            return Box::pin(ready(()));
+        }
         let (state, note) = match outcome {
             TurnOutcome::Done => (InboundState::Done, None),
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
-            TurnOutcome::Stopped(StopCause::Shutdown) => (InboundState::Interrupted, Some("shutdown".to_owned())),
             TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
         };
         match outcome {
@@ -297,8 +313,15 @@ impl DispatchActor {
         }));
     }
 
-    fn stop_turn(&self, turn: TurnId, cause: StopCause) {
-        if let Some(stop) = self.running.get(&turn).and_then(|running| running.stop.as_ref())
+    fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
+        let Some(running) = self.running.get(&turn) else {
+            // It has its place and is being started: it is stopped as soon as there is a way in.
+            if self.plan.event_of(turn).is_some() {
+                self.unwanted.insert(turn, cause);
+            }
+            return;
+        };
+        if let Some(stop) = &running.stop
             && let Err(error) = stop.tell(StopTurn { cause })
         {
             // It ended in the same moment.
@@ -356,8 +379,7 @@ impl DispatchActor {
     }
 
     fn obey(&mut self, command: Command, job: &Job, ctx: &mut Context<Self>) {
-        let text = job.session.text();
-        let turns = self.plan.turns_of(&text);
+        let turns = self.plan.turns_in(&job.session);
         match command {
             Command::Stop => {
                 let notice = if turns.is_empty() { Notice::NothingToStop } else { Notice::Stopped };

@@ -5,7 +5,6 @@ use tracing::{debug, error, warn};
 use super::messages::ReplyLeft;
 use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, SEND_PATIENCE};
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
-use crate::relay::NOT_CONNECTED;
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
 use crate::supervision::AskError;
@@ -53,7 +52,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     mark_as_repeat(&mut action);
     let link = row.target.link.clone();
     let result = hand_over(ports, row.target, action).await;
-    if result.error.as_deref() == Some(NOT_CONNECTED) {
+    if result.never_left {
         // It did not leave this time; that it may have before has to be remembered.
         return false;
     }
@@ -67,7 +66,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
 async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) -> bool {
     let link = target.link.clone();
     let result = hand_over(ports, target, action).await;
-    let up = result.error.as_deref() != Some(NOT_CONNECTED);
+    let up = !result.never_left;
     settle(ports, id, link, result).await;
     up
 }
@@ -84,12 +83,7 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action) -> Act
 
 /// Writes down what became of it; what has not certainly arrived is sent again.
 async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
-    let state = match (&result, result.error.as_deref()) {
-        (ActionResult { success: true, .. }, _) => OutboundState::Delivered,
-        (ActionResult { ambiguous: true, .. }, _) => OutboundState::Ambiguous,
-        (_, Some(NOT_CONNECTED)) => OutboundState::Pending,
-        _ => OutboundState::Refused,
-    };
+    let state = OutboundState::after(&result);
     mark(ports, id, state, result.message_id, result.error).await;
     if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
         && let Err(error) = ports.left.tell(ReplyLeft { link })

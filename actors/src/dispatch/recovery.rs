@@ -23,6 +23,8 @@ use crate::turn::id::TurnId;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often adopted turns are looked after; far longer than the way from a permit to the start of its turn.
 const ADOPTED_LOOK: Duration = Duration::from_secs(1);
+/// Pause before a reply that could not be sent is tried again, if its link is up.
+const REPLY_PAUSE: Duration = Duration::from_secs(1);
 /// Rows asked for at once.
 const PAGE: usize = 10_000;
 /// Most times that one event is run, or one reply handed to a link.
@@ -204,9 +206,10 @@ impl Handler<LinkChanged> for DispatchActor {
 impl Handler<ReplyLeft> for DispatchActor {
     type Result = ();
 
-    // Between its last word of the link and this the link may have come up.
+    // Between its last word of the link and this the link may have come up. Not at once, or a link that takes nothing would be
+    // asked as fast as the disk writes.
     fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
-        self.catch_up(news.link, ctx);
+        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.catch_up(news.link, ctx));
     }
 }
 

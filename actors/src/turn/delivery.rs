@@ -12,7 +12,6 @@ use super::id::TurnId;
 use super::reply::Deed;
 use crate::dispatch::messages::ReplyLeft;
 use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
-use crate::relay::NOT_CONNECTED;
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{SendAction, Target};
 use crate::supervision::AskError;
@@ -143,13 +142,7 @@ impl Delivery {
             tokio::time::sleep(QUEUE_RETRY).await;
             result = self.send(action.clone()).await;
         }
-        let state = match result.error.as_deref() {
-            _ if result.success => OutboundState::Delivered,
-            _ if result.ambiguous => OutboundState::Ambiguous,
-            // It never left, so it is sent plainly once the link is up.
-            Some(NOT_CONNECTED | QUEUE_FULL) => OutboundState::Pending,
-            _ => OutboundState::Refused,
-        };
+        let state = OutboundState::after(&result);
         if state == OutboundState::Refused {
             warn!(turn = %self.turn, row = row.0, error = result.error, "the connector refused a reply");
         }
@@ -177,7 +170,7 @@ impl Delivery {
     async fn send(&self, action: Action) -> ActionResult {
         let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_PATIENCE).await;
         sent.unwrap_or_else(|error| match error {
-            AskError::Full | AskError::Fenced => ActionResult::failed(NOT_CONNECTED),
+            AskError::Full | AskError::Fenced => ActionResult::never_left("the link takes nothing at the moment"),
             // The link's actor was lost with the question: it may have been written.
             AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
         })

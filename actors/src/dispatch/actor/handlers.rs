@@ -58,7 +58,14 @@ impl Handler<Inbound> for DispatchActor {
                     }
                     Ok(receipt)
                 }
-                Ok(Ok(Recorded::Duplicate(_))) => Ok(Receipt::Duplicate),
+                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received | InboundState::Held })) => {
+                    // Its first record may have been answered to nobody; one that is on the books stays there once.
+                    if let Err(error) = own.tell(Taken { id, job, then: Then::Run }) {
+                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
+                    }
+                    Ok(Receipt::Duplicate)
+                }
+                Ok(Ok(Recorded::Duplicate { .. })) => Ok(Receipt::Duplicate),
                 Ok(Err(error)) => {
                     error!(%error, "an event could not be written down; it is not acknowledged");
                     Err(NotTaken::LedgerUnavailable)
