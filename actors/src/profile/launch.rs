@@ -13,7 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use zeroize::Zeroizing;
 
 use super::messages::{SpawnError, SpawnedChild};
-use crate::turn::guard;
+use crate::turn::guard::{self, HeldGuard};
 
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ impl Launch {
         let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_PATIENCE));
         match heard {
             Ok(Ok(())) => Ok(SpawnedChild {
-                guard,
+                guard: HeldGuard::new(guard),
                 stdin: OwnedFd::from(stdin),
                 stdout: OwnedFd::from(stdout),
                 stderr: OwnedFd::from(stderr),
