@@ -179,21 +179,34 @@ async fn a_working_directory_that_is_not_there_is_told_from_a_missing_command() 
 
 #[actix::test]
 async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_reported() {
-    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${NAP}']\n  cwd: ${DIR}\n");
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '300']\n  cwd: ${DIR}\n");
     fs::create_dir(house.home.path().join("sub")).unwrap();
-    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
     let profile = house.profile("default", &[]);
     let (_, missing) = spawn(&profile).await;
-    assert!(missing.unwrap_err().to_string().contains("agent.command needs NAP"));
+    assert!(missing.unwrap_err().to_string().contains("agent.cwd needs DIR"));
     let seen = view(&profile).await;
-    assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["NAP".to_owned()]));
-    fs::write(house.home.path().join(".env"), "DIR=sub\nNAP=300\n").unwrap();
+    assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["DIR".to_owned()]));
+    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
     let (turn, child) = spawn(&profile).await;
     let pid = agent(turn).await;
-    assert_eq!(arguments_of(pid), "sleep\x00300\0");
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().ends_with("sub"));
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
     end(child.unwrap()).await;
+}
+
+#[actix::test]
+async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile() {
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${KEY}']\n");
+    fs::write(house.home.path().join(".env"), "KEY=canary-key\n").unwrap();
+    let profile = house.profile("default", &[]);
+    for attempt in 0..2 {
+        let seen = view(&profile).await;
+        assert_eq!((seen.state, seen.troubles.len()), (ProfileState::Degraded, 1), "{:?}", seen.troubles);
+        assert!(seen.troubles[0].contains("agent.command refers to KEY,"), "{:?}", seen.troubles);
+        assert!(!seen.troubles[0].contains("canary"), "{:?}", seen.troubles);
+        let (_, refused) = spawn(&profile).await;
+        assert!(matches!(refused, Err(SpawnError::CommandNotFound { .. })), "attempt {attempt}: {refused:?}");
+    }
 }
 
 #[actix::test]
