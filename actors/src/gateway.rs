@@ -272,10 +272,9 @@ impl Wiring {
             host: self
                 .settings
                 .environment
-                .globals
-                .get("HERMES_HONCHO_HOST")
+                .honcho_host()
                 .filter(|_| profile.home == self.settings.home)
-                .cloned(),
+                .map(str::to_owned),
         };
         let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
         let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));

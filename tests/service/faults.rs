@@ -40,7 +40,7 @@ async fn panic_again_and_again(world: &World, path: &str, fault: &str) -> Vec<Du
 /// Orders a fault. The server that is broken by it may cut the answer off, so the tree is what counts.
 async fn strike(world: &World, path: &str, fault: &Value) {
     let url = world.url(&format!("/api/actors/{path}/fault"));
-    let sent = client().post(url).send_json(fault).await;
+    let sent = client().post(url).force_close().send_json(fault).await;
     if let Ok(answer) = sent {
         assert_eq!(answer.status(), 200, "{path} {fault}");
     }

@@ -93,7 +93,7 @@ pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T
 /// Asks again over a new connection when one is cut: a server that is started anew loses those it had.
 pub(super) async fn patiently(url: &str) -> (u16, Value) {
     wait_for(&format!("an answer of {url}"), SOON, || async {
-        let mut answer = client().get(url).timeout(SOON).send().await.ok()?;
+        let mut answer = client().get(url).force_close().timeout(SOON).send().await.ok()?;
         let body = answer.body().limit(64 * 1024 * 1024).await.ok()?;
         Some((answer.status().as_u16(), serde_json::from_slice(&body).unwrap_or(Value::Null)))
     })

@@ -84,7 +84,7 @@ fn a_duplicate_is_still_one_after_reopening() {
     close(&writer);
     assert_eq!(
         wait(home.open().ask(event(1))).unwrap(),
-        Recorded::Duplicate { id: first, state: InboundState::Received }
+        Recorded::Duplicate { id: first, state: InboundState::Done }
     );
 }
 
