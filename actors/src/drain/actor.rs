@@ -2,7 +2,8 @@
 //!
 //! Owns the [`Gate`] for as long as it is its keeper, and the watch on the markers. Told by the dispatcher (permits), HTTP (begin,
 //! cancel), file events and a slow poll; tells the dispatcher and the status when the gate moves. A restart loses
-//! nothing of the gate; those who await the end of a drain ask again.
+//! nothing of the gate, but the writes and removals of markers that still stand in line: those who asked are told that theirs
+//! was not done. Those who await the end of a drain ask again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -80,8 +81,10 @@ pub struct DrainActor {
 /// marker.
 struct DiskOrder {
     work: Box<dyn FnOnce() -> io::Result<bool> + Send>,
-    then: Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>,
+    then: Then,
 }
+
+type Then = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
 
 /// News from a permit that was dropped.
 #[derive(Debug, Clone, Copy, Message)]
