@@ -82,10 +82,7 @@ fn a_duplicate_is_still_one_after_reopening() {
     let first = record(&writer, 1);
     wait(writer.ask(mark(first, InboundState::Done))).unwrap();
     close(&writer);
-    assert_eq!(
-        wait(home.open().ask(event(1))).unwrap(),
-        Recorded::Duplicate { id: first, state: InboundState::Done }
-    );
+    assert_eq!(wait(home.open().ask(event(1))).unwrap(), Recorded::Duplicate { id: first, state: InboundState::Done });
 }
 
 #[test]
