@@ -257,7 +257,7 @@ fn a_doctor_knocks_at_the_connector_without_a_token_and_does_not_wait_for_ever()
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = home();
     let relay = format!(
-        "NEEDED=1\nGATEWAY_RELAY_URL=ws://{}/{CANARY}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={CANARY}-secret\n",
+        "NEEDED=.\nGATEWAY_RELAY_URL=ws://{}/{CANARY}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={CANARY}-secret\n",
         listener.local_addr().unwrap()
     );
     write(home.path(), ".env", relay);
