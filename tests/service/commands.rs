@@ -369,7 +369,8 @@ fn what_the_user_of_the_gateway_may_not_read_or_write_is_found() {
 fn inventory(home: &Path) -> Vec<(String, u32, Vec<u8>)> {
     let entry = |entry: fs::DirEntry| {
         let mode = entry.metadata().unwrap().permissions().mode();
-        (entry.file_name().into_string().unwrap(), mode, fs::read(entry.path()).unwrap())
+        let content = if entry.path().is_dir() { Vec::new() } else { fs::read(entry.path()).unwrap() };
+        (entry.file_name().into_string().unwrap(), mode, content)
     };
     let mut found: Vec<_> = fs::read_dir(home).unwrap().map(|found| entry(found.unwrap())).collect();
     found.sort();
