@@ -93,23 +93,9 @@ fn on(home: &Path, command: &[&str]) -> Ended {
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "config.yaml", "gateway:\n  multiplex_profiles: true\n");
-    write(
-        home.path(),
-        "caduceus.yaml",
-        "agent:
-  backend: exec
-  command: ['true']
-  cwd: './${NEEDED}'
-",
-    );
-    write(
-        home.path(),
-        ".env",
-        format!(
-            "NEEDED={CANARY}-needed
-"
-        ),
-    );
+    write(home.path(), "caduceus.yaml", "agent:\n  backend: exec\n  command: ['true']\n  cwd: './${NEEDED}'\n");
+    write(home.path(), ".env", &format!("NEEDED={CANARY}-needed\n"));
+    fs::create_dir(home.path().join(format!("{CANARY}-needed"))).unwrap();
     home
 }
 
@@ -272,7 +258,7 @@ fn a_doctor_knocks_at_the_connector_without_a_token_and_does_not_wait_for_ever()
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = home();
     let relay = format!(
-        "NEEDED=1\nGATEWAY_RELAY_URL=ws://{}/{CANARY}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={CANARY}-secret\n",
+        "NEEDED=.\nGATEWAY_RELAY_URL=ws://{}/{CANARY}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={CANARY}-secret\n",
         listener.local_addr().unwrap()
     );
     write(home.path(), ".env", relay);
@@ -383,7 +369,8 @@ fn what_the_user_of_the_gateway_may_not_read_or_write_is_found() {
 fn inventory(home: &Path) -> Vec<(String, u32, Vec<u8>)> {
     let entry = |entry: fs::DirEntry| {
         let mode = entry.metadata().unwrap().permissions().mode();
-        (entry.file_name().into_string().unwrap(), mode, fs::read(entry.path()).unwrap())
+        let content = if entry.path().is_dir() { Vec::new() } else { fs::read(entry.path()).unwrap() };
+        (entry.file_name().into_string().unwrap(), mode, content)
     };
     let mut found: Vec<_> = fs::read_dir(home).unwrap().map(|found| entry(found.unwrap())).collect();
     found.sort();
