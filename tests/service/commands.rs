@@ -94,7 +94,7 @@ fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "config.yaml", "gateway:\n  multiplex_profiles: true\n");
     write(home.path(), "caduceus.yaml", "agent:\n  backend: exec\n  command: ['true']\n  cwd: './${NEEDED}'\n");
-    write(home.path(), ".env", &format!("NEEDED={CANARY}-needed\n"));
+    write(home.path(), ".env", format!("NEEDED={CANARY}-needed\n"));
     fs::create_dir(home.path().join(format!("{CANARY}-needed"))).unwrap();
     home
 }

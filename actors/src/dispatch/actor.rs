@@ -208,6 +208,11 @@ impl DispatchActor {
                     actor.carry_out(steps, ctx);
                 });
             }
+            Err(NotStarted::Over) => {
+                actor.books.remove(&event);
+                let steps = actor.plan.ended(turn);
+                actor.carry_out(steps, ctx);
+            }
             Err(NotStarted::Broke(error)) => {
                 error!(%turn, %error, "a turn could not be started");
                 actor.broke(turn, ctx);

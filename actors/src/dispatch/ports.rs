@@ -18,6 +18,9 @@ use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
 pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 /// Ledgers that may die with the same order in hand.
 pub(super) const MARK_RETRIES: u32 = 10;
+/// How long the gate may take to admit a turn before it is asked again: one that hangs with the question in hand has a
+/// successor within seconds, and what it still admits when it wakes does not count.
+pub(super) const PERMIT_PATIENCE: Duration = Duration::from_secs(2);
 /// How long the gate may take to answer, a restart of it included.
 pub(super) const GATE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.

@@ -6,10 +6,10 @@ use tracing::warn;
 
 use super::actor::Running;
 use super::event::Job;
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENCE, TurnMaker};
 use crate::drain::messages::{Origin, Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
-use crate::ledger::messages::{InboundId, InboundState, LoadHistory, MarkInbound};
+use crate::ledger::messages::{InboundId, InboundState, LedgerError, LoadHistory, MarkInbound};
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::supervision::StartChild;
@@ -25,6 +25,8 @@ pub(super) enum NotStarted {
     Refused(Refusal),
     /// Worth asking again.
     NoAnswer(String),
+    /// The event is done with: it came onto the books late and twice.
+    Over,
     /// It will not start.
     Broke(String),
 }
@@ -39,7 +41,7 @@ pub(super) async fn start_turn(
 ) -> Result<Running, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
     let question = RequestPermit { ticket, origin: Origin::External };
-    let permit = match ports.permits.ask(question, GATE_PATIENCE).await {
+    let permit = match ports.permits.ask(question, PERMIT_PATIENCE).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
         Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
@@ -48,7 +50,12 @@ pub(super) async fn start_turn(
     let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
     let marked = ports.mark_inbound.ask(mark, LEDGER_PATIENCE);
     let history = ports.load_history.ask(LoadHistory { session: job.session.clone(), limit: HISTORY }, LEDGER_PATIENCE);
-    marked.await.map_err(|error| no_ledger(error.to_string()))?.map_err(|error| no_ledger(error.to_string()))?;
+    match marked.await {
+        Ok(Ok(())) => {}
+        Ok(Err(LedgerError::Over { .. })) => return Err(NotStarted::Over),
+        Ok(Err(error)) => return Err(no_ledger(error.to_string())),
+        Err(error) => return Err(no_ledger(error.to_string())),
+    }
     let history = match history.await {
         Ok(Ok(history)) => history,
         Ok(Err(error)) => {

@@ -112,6 +112,13 @@ impl Work for MarkInbound {
         let Ok(before) = found else {
             return Err(store.damaged(TABLE, row).into());
         };
+        let is_over = matches!(
+            before.state,
+            InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead
+        );
+        if self.state == InboundState::Running && is_over {
+            return Err(LedgerError::Over { row }.into());
+        }
         let attempts = before.attempts + i64::from(self.state == InboundState::Running);
         let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
         let note = self.note.as_deref().or(before.note.as_deref());

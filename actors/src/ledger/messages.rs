@@ -109,7 +109,7 @@ pub enum Recorded {
     },
 }
 
-/// Moves an inbound event on.
+/// Moves an inbound event on. One that is done with does not run again: [`LedgerError::Over`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkInbound {
@@ -292,6 +292,12 @@ pub enum LedgerError {
     Missing {
         /// Which table.
         table: &'static str,
+        /// Which row.
+        row: i64,
+    },
+    /// The event of this row is done with, so it may not run.
+    #[error("the event of row {row} is done with")]
+    Over {
         /// Which row.
         row: i64,
     },

@@ -49,9 +49,15 @@ impl Handler<Inbound> for DispatchActor {
             state,
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
-        let own = self.own.clone();
+        let (own, life) = (self.own.clone(), self.life.clone());
         Box::pin(async move {
-            match recorded.await {
+            let recorded = recorded.await;
+            if life.is_fenced() {
+                // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
+                // not find there the connector sends again.
+                return Err(NotTaken::LedgerUnavailable);
+            }
+            match recorded {
                 Ok(Ok(Recorded::New(id))) => {
                     if let Err(error) = own.tell(Taken { id, job, then }) {
                         error!(row = id.0, %error, "an event is on disk but waits for the next start");
