@@ -22,9 +22,12 @@ use super::verdict::{self, Verdict};
 use crate::profile::agent::{AgentSettings, ExecSettings, ReplyForm};
 use crate::profile::messages::{GetAgent, SpawnChild};
 use crate::relay::action::{Action, ActionResult, allowed};
+use crate::supervision::{AskError, Port};
 
 /// How long the profile may take to say which agent it has.
 const AGENT_PATIENCE: Duration = Duration::from_secs(15);
+/// The same for one question.
+const AGENT_RETRY: Duration = Duration::from_secs(2);
 /// How long it may take to start one: a look at the disk, a fresh token, a fork.
 const SPAWN_PATIENCE: Duration = Duration::from_secs(45);
 /// How long an agent may take to end after it has said that it is done.
@@ -64,9 +67,20 @@ pub(super) struct Turn {
     pub(super) verdict: Verdict,
 }
 
+/// A profile that hangs with the question in hand has a successor within seconds, so it is asked again.
+async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
+    let deadline = Instant::now() + AGENT_PATIENCE;
+    loop {
+        let answer = profile.ask(GetAgent, AGENT_RETRY).await;
+        if answer.as_ref().err() != Some(&AskError::Timeout) || Instant::now() > deadline {
+            return answer;
+        }
+    }
+}
+
 impl Turn {
     async fn run(&mut self, orders: &mut Orders) -> TurnOutcome {
-        let asked = self.ports.agent.ask(GetAgent, AGENT_PATIENCE);
+        let asked = which_agent(self.ports.agent.clone());
         let agent = tokio::select! {
             biased;
             cause = stopped(orders) => return TurnOutcome::Stopped(cause),

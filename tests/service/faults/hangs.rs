@@ -9,7 +9,7 @@ use super::strike;
 use crate::support::{SOON, wait_for};
 
 /// How long the thread stands still: many times what it takes to be replaced.
-const HANG_S: u64 = 8;
+const HANG_S: u64 = 6;
 
 /// Hangs an actor under traffic and looks again after its thread has woken.
 async fn survives_a_hang(path: &str, fault: &str) {
