@@ -15,8 +15,8 @@ use crate::world::World;
 const CHATS: usize = 8;
 /// Pause between two messages, so that both ends of the wire share two cores with the rest.
 const PACE: Duration = Duration::from_millis(15);
-/// Messages under way at once; a session takes 32 in its queue.
-const UNDER_WAY: usize = 48;
+/// Messages under way at once: all of them may wait in one session, which takes 32.
+const UNDER_WAY: usize = 24;
 /// Ceiling for the last answers, a backoff of the link included.
 const SETTLED: Duration = Duration::from_secs(45);
 

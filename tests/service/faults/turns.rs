@@ -78,6 +78,33 @@ async fn a_hundred_panicking_turns_are_failed_turns_with_a_notice_each() {
     assert_eq!((&turns["generation"], &turns["children"]), (&json!(1), &json!([])), "nothing else fell: {turns}");
 }
 
+#[actix_web::test]
+async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replaced() {
+    let mut world = World::prepare().await;
+    world.configure(GENEROUS);
+    world.serve().await;
+    world.say("stuck", ENDLESS, "stuck", None).await;
+    wait_for("the agent at work", SOON, || async { world.agent_account(None).pop() }).await;
+    let turn = wait_for("the turn", SOON, || async { running_turns(&world).await.pop() }).await;
+    strike(&world, &turn, &json!({"fault": "hang_in_timer", "seconds": 4})).await;
+    world.say("sibling", "hello", "another chat", None).await;
+    world.answer("sibling").await;
+
+    // The dispatcher shared the thread and fell with it, so the chat hears of one or the other.
+    wait_for("a word to the chat", SOON, || async {
+        let frames = world.outbound().await;
+        let to_chat = |frame: &&Value| frame["frame"]["action"]["chat_id"] == "stuck";
+        let words = frames.iter().filter(to_chat).map(Value::to_string);
+        let told = words.filter(|words| words.contains("was not answered") || words.contains("cut off the work"));
+        (told.count() == 1).then_some(())
+    })
+    .await;
+    // Cut off, it counts no more, although its thread still sleeps.
+    world.until("no turn left", |status| status["active_agents"] == 0).await;
+    assert_eq!(world.agent_account(None).len(), 2, "neither ran twice");
+    assert_eq!(world.account().await["events"]["stuck"]["answered"], 0);
+}
+
 /// The agent's side of it: each event ran once, or its later runs say which attempt they are.
 #[actix_web::test]
 async fn the_agent_runs_nothing_twice_unless_told_so_whoever_panics() {
