@@ -19,7 +19,7 @@ use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshA
 use crate::honcho::location::Homes;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::name::ProfileName;
-use crate::profile::{GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
 use crate::relay::timings::LinkTimings;
@@ -219,17 +219,19 @@ impl Wiring {
 
     fn profiles(&self) -> ChildSpec {
         let one_for_one = SupervisorSpec::new(Strategy::OneForOne);
-        let tree = self.settings.profiles.iter().fold(one_for_one, |tree, profile| tree.child(self.profile(profile)));
+        let caller = Caller::default();
+        let profile = |profile| self.profile(profile, caller.clone());
+        let tree = self.settings.profiles.iter().fold(one_for_one, |tree, settings| tree.child(profile(settings)));
         ChildSpec::supervisor("profiles", &Mailbox::new(), tree)
     }
 
-    fn profile(&self, profile: &ProfileSettings) -> ChildSpec {
+    fn profile(&self, profile: &ProfileSettings, caller: Caller) -> ChildSpec {
         let mailbox = &self.mailboxes.profiles[&profile.name];
         let (settings, guard) = (Arc::clone(&self.settings), self.surroundings.guard.clone());
         let (profile, redactor) = (profile.clone(), self.surroundings.redactor.clone());
         let name = profile.name.to_string();
-        let ports =
-            ProfilePorts { fresh_token: Some(self.mailboxes.honcho.port()), status: self.mailboxes.status.port() };
+        let (fresh_token, status) = (Some(self.mailboxes.honcho.port()), self.mailboxes.status.port());
+        let ports = ProfilePorts { fresh_token, status, caller };
         let factory = move |birth: &_| {
             let (profile, settings, ports) = (profile.clone(), Arc::clone(&settings), ports.clone());
             ProfileActor::new(profile, settings, guard.clone(), redactor.clone(), ports, life(birth))
@@ -346,6 +348,7 @@ impl Wiring {
             let ports = TurnPorts {
                 agent: profile.port(),
                 spawn: profile.port(),
+                call: profile.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
                 send: relay.port(),

@@ -46,6 +46,25 @@ impl HomeLock {
     }
 }
 
+/// Whether a gateway holds `home`, found out without making or writing the file.
+///
+/// The lock is shared and held for a moment only; a gateway that starts in that very moment is refused, and starts again.
+///
+/// # Errors
+/// What the system said.
+pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
+    let file = match File::open(home.join(FILE_NAME)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => Ok(false),
+        Err(TryLockError::WouldBlock) => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,5 +76,16 @@ mod tests {
         assert!(matches!(HomeLock::take(home.path()), Err(LockError::Held(_))));
         drop(first);
         assert!(HomeLock::take(home.path()).is_ok());
+    }
+
+    #[test]
+    fn asking_who_holds_a_home_leaves_it_as_it_is() {
+        let home = tempfile::tempdir().unwrap();
+        assert!(!is_held(home.path()).unwrap());
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+        let lock = HomeLock::take(home.path()).unwrap();
+        assert!(is_held(home.path()).unwrap());
+        drop(lock);
+        assert!(!is_held(home.path()).unwrap());
     }
 }

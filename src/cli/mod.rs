@@ -2,10 +2,14 @@
 
 pub(crate) mod connector;
 pub(crate) mod demo;
+pub(crate) mod doctor;
+mod files;
+mod finding;
 pub(crate) mod guard;
 mod life;
 mod lock;
 mod log;
+pub(crate) mod secrets;
 pub(crate) mod serve;
 
 /// Exit code: nothing is wrong with the gateway, but another one holds the home.

@@ -2,10 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod commands;
 mod drains;
 mod environ;
 mod kills;
 mod mistakes;
+#[path = "../../actors/tests/support/model_server.rs"]
+mod model_server;
+mod openai;
 mod processes;
 mod races;
 #[path = "../support/mod.rs"]

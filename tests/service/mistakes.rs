@@ -5,11 +5,10 @@ use std::fs;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::json;
 
-use crate::support::{Process, SOON, binary, get, post, wait_for};
+use crate::support::{Process, SOON, as_nobody, binary, get, post, wait_for};
 use crate::world::{World, run, run_command};
 
 /// Exit codes, as the service manager's configuration knows them.
@@ -43,20 +42,7 @@ fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// As [`refused`], by a user for whom permission bits hold: ourselves, or nobody when we are root.
 fn refused_as_nobody(home: &Path) -> (Option<i32>, String) {
     let arguments = ["serve", "--bind", "127.0.0.1:0", "--home"];
-    if rustix::process::geteuid().is_root() {
-        // Where the binary lies nobody may be let in.
-        let place = tempfile::tempdir().expect("a place for the binary");
-        let copy = place.path().join("caduceus");
-        fs::copy(binary().get_program(), &copy).expect("the binary is copied");
-        for path in [place.path(), &copy] {
-            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("everyone may run it");
-        }
-        let mut command = Command::new("setpriv");
-        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(copy);
-        clear(run_command(command.args(arguments).arg(home).current_dir("/")))
-    } else {
-        clear(run_command(binary().args(arguments).arg(home)))
-    }
+    as_nobody(|command| clear(run_command(command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home))))
 }
 
 #[test]

@@ -4,6 +4,7 @@
 
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -25,6 +26,23 @@ pub(crate) struct Process {
 /// The binary under test, not started yet.
 pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_caduceus"))
+}
+
+/// The binary as run by a user for whom permission bits hold: ourselves, or nobody when we are root.
+pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
+    if !rustix::process::geteuid().is_root() {
+        return run(&mut binary());
+    }
+    // Where the binary lies nobody may be let in.
+    let place = tempfile::tempdir().expect("a place for the binary");
+    let copy = place.path().join("caduceus");
+    std::fs::copy(binary().get_program(), &copy).expect("the binary is copied");
+    for path in [place.path(), &copy] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("everyone may run it");
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(copy);
+    run(command.current_dir("/"))
 }
 
 impl Process {

@@ -9,6 +9,7 @@ mod inbound;
 pub mod messages;
 mod open;
 mod outbound;
+pub mod peek;
 mod retention;
 mod row;
 mod schema;

@@ -19,7 +19,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 /// All statements of this room, so that none is ever prepared twice.
 const STATEMENTS: usize = 32;
 /// First bytes of every SQLite file.
-const MAGIC: &[u8; 16] = b"SQLite format 3\0";
+pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
 /// Beside the file of this name SQLite keeps one each with these endings.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 

@@ -1,4 +1,4 @@
-//! One profile: holds its secrets, starts its agents, mints its tokens.
+//! One profile: holds its secrets, starts its agents or calls them, mints its tokens.
 //!
 //! Owns the scope, the file watch and the copy of the grant's token. Asked by turns, links and the status; asks the
 //! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched.
@@ -15,12 +15,14 @@ use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
 use super::agent::{AgentSettings, ExecSettings};
+use super::call::{self, Caller};
 use super::child_env::{Facts, HONCHO_API_KEY, child_env};
 use super::dial::{self, Link};
 use super::env_source::{self, Content, Stamp};
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
-    Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
+    AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild,
+    SpawnError, SpawnedChild, TokenChanged,
 };
 use super::plan::{self, Health};
 use super::redact::Redactor;
@@ -69,6 +71,8 @@ pub struct ProfilePorts {
     pub fresh_token: Option<Port<FreshToken>>,
     /// Told when the status has something new to show.
     pub status: Port<StatusTouched>,
+    /// Carries out its calls.
+    pub caller: Caller,
 }
 
 type Later<R> = ResponseActFuture<ProfileActor, R>;
@@ -296,6 +300,30 @@ impl Handler<SpawnChild> for ProfileActor {
                 Err(SpawnError::NotACommand | SpawnError::System(_)) => {}
             }
             started
+        }))
+    }
+}
+
+impl Handler<AuthorisedCall> for ProfileActor {
+    type Result = Later<Result<Call, CallError>>;
+
+    fn handle(&mut self, order: AuthorisedCall, _: &mut Self::Context) -> Self::Result {
+        // Looked at once more, so that a key written a moment ago holds for this turn.
+        Box::pin(self.look().map(move |(), actor, _| {
+            if actor.stamp.is_none() {
+                return Err(CallError::NotNow("the profile's .env has not been read yet".to_owned()));
+            }
+            let prepared = call::prepare(&actor.agent, &actor.scope, order.body);
+            match &prepared {
+                Ok(_) => actor.set_agent_trouble(None),
+                // What is missing is reported with its key already.
+                Err(CallError::Unusable(trouble)) if actor.health.missing.is_empty() => {
+                    actor.set_agent_trouble(Some(trouble.clone()));
+                }
+                Err(_) => {}
+            }
+            debug!(profile = %actor.profile.name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
+            actor.ports.caller.call(prepared?)
         }))
     }
 }

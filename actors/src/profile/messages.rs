@@ -4,10 +4,13 @@
 use std::os::fd::OwnedFd;
 use std::process::Child;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix::Message;
+use bytes::Bytes;
 use secrecy::SecretString;
 use serde::Serialize;
+use tokio::sync::{mpsc, oneshot};
 
 use super::agent::AgentSettings;
 use super::name::ProfileName;
@@ -63,6 +66,66 @@ pub enum SpawnError {
     /// The system has no room for another process; worth retrying.
     #[error("the agent could not be started: {0}")]
     System(String),
+}
+
+/// Calls the server that is the profile's agent, with the profile's key: a POST to its `/chat/completions`. Where the key
+/// goes is the profile's to say, not the asker's. Answered once the call is under way.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Call, CallError>")]
+pub struct AuthorisedCall {
+    /// For which turn.
+    pub turn: TurnId,
+    /// What is sent; JSON.
+    pub body: Bytes,
+}
+
+/// A call under way. Dropping `body` aborts it, whatever it waits for.
+#[derive(Debug)]
+pub struct Call {
+    /// How the server answers, once it does.
+    pub head: oneshot::Receiver<Result<Head, CallBroken>>,
+    /// What it says: a few pieces, and then the server waits. Ends in the same way where the server went away in the midst of it.
+    pub body: mpsc::Receiver<Result<Bytes, CallBroken>>,
+}
+
+/// How a server answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Head {
+    /// The status code. Redirects are not followed.
+    pub status: u16,
+    /// When it wants to be asked again.
+    pub retry_after: Option<Duration>,
+}
+
+/// Why no call was made.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// The profile's agent is none that is a server.
+    #[error("the profile's agent is not a server")]
+    NotAServer,
+    /// Something of the configuration cannot be used, and is named; the profile is degraded until that changes.
+    #[error("{0}")]
+    Unusable(String),
+    /// Worth retrying.
+    #[error("the agent's server could not be called: {0}")]
+    NotNow(String),
+}
+
+/// Why a call came to nothing, or not to its end.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallBroken {
+    /// No connection came about.
+    #[error("the agent's server cannot be reached: {0}")]
+    Unreachable(String),
+    /// Nothing came for this long.
+    #[error("the agent's server said nothing for {0:?}")]
+    Silent(Duration),
+    /// The connection broke.
+    #[error("the connection to the agent's server broke: {0}")]
+    Broken(String),
+    /// The server said more than anybody can mean.
+    #[error("the agent's server said more than {0} bytes")]
+    TooLong(usize),
 }
 
 /// Asks for all that one dial of the relay needs, with a freshly minted token.

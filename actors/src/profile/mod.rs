@@ -2,12 +2,14 @@
 
 pub mod actor;
 pub mod agent;
+mod call;
 pub mod child_env;
 pub mod dial;
 pub mod env_edit;
 pub mod env_file;
 mod env_source;
 pub mod globals;
+pub mod inspect;
 mod launch;
 pub mod messages;
 pub mod name;
@@ -18,5 +20,6 @@ pub mod scope;
 pub mod strength;
 
 pub use actor::{ProfileActor, ProfilePorts};
+pub use call::{CallTimings, Caller};
 pub use launch::GuardCommand;
 pub use redact::Redactor;

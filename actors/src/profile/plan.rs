@@ -7,11 +7,11 @@ use super::scope::Scope;
 
 /// A name that the configuration needs and the scope lacks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Missing {
+pub struct Missing {
     /// The key of the configuration that refers to it.
-    pub(super) key: &'static str,
+    pub key: &'static str,
     /// The name.
-    pub(super) name: String,
+    pub name: String,
 }
 
 /// What can be wrong with a profile.

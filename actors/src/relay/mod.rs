@@ -13,6 +13,7 @@ pub mod fields;
 pub mod frame;
 mod intake;
 pub mod interaction;
+pub mod knock;
 pub mod lines;
 pub mod messages;
 mod plan;

@@ -49,6 +49,10 @@ fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
     let history = section.count("history").and_then(|count| usize::try_from(count).ok());
     let (api_key_env, system) = (section.text("api_key_env"), section.text("system"));
     let timeout = section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT);
+    if api_key_env.as_deref().is_some_and(|name| !is_name(name)) {
+        // Names are shown in logs and in the status, so a key that was put in the place of its name must not pass for one.
+        return section.wrong("api_key_env", "the name of a variable that holds the key, not the key");
+    }
     let (Some(base_url), Some(model)) = (base_url, model) else {
         return section.wrong("base_url", "an address, with a model beside it");
     };
@@ -60,4 +64,30 @@ fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
         history: history.unwrap_or(40),
         timeout,
     }))
+}
+
+/// Whether `text` is the name of a variable, as a shell has it.
+fn is_name(text: &str) -> bool {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.len() <= 64 && text.chars().all(word) && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_key_in_the_place_of_its_name_is_a_mistake_that_is_not_repeated() {
+        for (name, good) in [("OPENAI_API_KEY", true), ("k2", true), ("sk-hunter2", false), ("", false), ("2K", false)]
+        {
+            let agent = json!({"backend": "openai", "base_url": "http://h", "model": "m", "api_key_env": name});
+            let mut problems = Vec::new();
+            let mut root = Section::root([("agent".to_owned(), agent)].into_iter().collect(), &mut problems);
+            assert_eq!(read(&mut root).is_some(), good, "{name}");
+            root.finish();
+            assert_eq!(problems.is_empty(), good, "{problems:?}");
+            assert!(!problems.concat().contains("hunter2"), "{problems:?}");
+        }
+    }
 }

@@ -18,7 +18,7 @@ use super::id::TurnId;
 use super::messages::{SteerError, SteerTurn, StopTurn, TurnEnded, TurnOrder};
 use crate::drain::permit::TurnPermit;
 use crate::ledger::messages::{HistoryEntry, InboundId, MarkOutbound, RecordOutbound};
-use crate::profile::messages::{GetAgent, SpawnChild};
+use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 use crate::relay::descriptor::Descriptor;
@@ -50,6 +50,8 @@ pub struct TurnPorts {
     pub agent: Port<GetAgent>,
     /// The same, for starting it.
     pub spawn: Port<SpawnChild>,
+    /// The same, for calling one that is a server.
+    pub call: Port<AuthorisedCall>,
     /// The link that the event came over.
     pub send: Port<SendAction>,
     /// The ledger.

@@ -14,6 +14,7 @@ use tracing::{debug, info, warn};
 use super::actor::{TurnPorts, Work};
 use super::delivery::Delivery;
 use super::messages::{SteerError, StopCause, TurnEnded, TurnOutcome};
+use super::openai;
 use super::outlet::Outlet;
 use super::process::{News, Output, Process};
 use super::talk::{self, Opening, Said};
@@ -41,7 +42,7 @@ pub(super) enum Order {
     Steer(Arc<Value>, oneshot::Sender<Result<(), SteerError>>),
 }
 
-type Orders = mpsc::UnboundedReceiver<Order>;
+pub(super) type Orders = mpsc::UnboundedReceiver<Order>;
 
 /// Runs `work`; everything said is in the ledger when it answers.
 pub(super) async fn run(work: Work, ports: TurnPorts, mut orders: Orders) -> TurnEnded {
@@ -55,12 +56,12 @@ pub(super) async fn run(work: Work, ports: TurnPorts, mut orders: Orders) -> Tur
     TurnEnded { id: turn.work.id, outcome, reply: turn.outlet.reply.text().to_owned() }
 }
 
-struct Turn {
-    work: Work,
-    ports: TurnPorts,
-    delivery: Delivery,
-    outlet: Outlet,
-    verdict: Verdict,
+pub(super) struct Turn {
+    pub(super) work: Work,
+    pub(super) ports: TurnPorts,
+    pub(super) delivery: Delivery,
+    pub(super) outlet: Outlet,
+    pub(super) verdict: Verdict,
 }
 
 impl Turn {
@@ -74,7 +75,8 @@ impl Turn {
         match agent.as_deref() {
             Ok(AgentSettings::Echo) => self.echo(orders).await,
             Ok(AgentSettings::Exec(exec)) => self.exec(exec, orders).await,
-            Ok(AgentSettings::None | AgentSettings::OpenAi(_)) => verdict::no_agent(),
+            Ok(AgentSettings::OpenAi(server)) => openai::run(self, server, orders).await,
+            Ok(AgentSettings::None) => verdict::no_agent(),
             Err(error) => {
                 warn!(turn = %self.work.id, %error, "the profile did not say which agent it has");
                 verdict::no_answer()
@@ -125,7 +127,7 @@ impl Turn {
     }
 
     /// Waits until the reply is out. An order to stop cuts it short.
-    async fn let_out(&mut self, orders: &mut Orders) {
+    pub(super) async fn let_out(&mut self, orders: &mut Orders) {
         loop {
             let stop = tokio::select! {
                 biased;
@@ -152,7 +154,7 @@ impl Turn {
 }
 
 /// Waits for an order to stop; whoever wants to steer meanwhile hears that nobody reads.
-async fn stopped(orders: &mut Orders) -> StopCause {
+pub(super) async fn stopped(orders: &mut Orders) -> StopCause {
     loop {
         match orders.recv().await {
             Some(Order::Stop(cause)) => return cause,

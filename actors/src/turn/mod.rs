@@ -7,6 +7,7 @@ pub mod guard;
 pub mod id;
 pub mod messages;
 mod noise;
+mod openai;
 mod outlet;
 mod process;
 mod reply;

@@ -37,15 +37,20 @@ impl Verdict {
         self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
     }
 
-    pub(super) fn outcome(&self) -> TurnOutcome {
+    /// The outcome where the turn was ended from without, whatever kind of agent it has.
+    pub(super) fn cut_short(&self) -> Option<TurnOutcome> {
         if let Some(cause) = self.stopped {
-            return TurnOutcome::Stopped(cause);
+            return Some(TurnOutcome::Stopped(cause));
         }
         if self.too_much {
-            return failed("The agent said more than 4 MiB and was stopped.");
+            return Some(too_much());
         }
-        if let Some(limit) = self.timed_out {
-            return failed(format!("The agent took longer than {} and was stopped.", in_words(limit)));
+        self.timed_out.map(|limit| failed(format!("The agent took longer than {} and was stopped.", in_words(limit))))
+    }
+
+    pub(super) fn outcome(&self) -> TurnOutcome {
+        if let Some(outcome) = self.cut_short() {
+            return outcome;
         }
         match self.exit {
             _ if self.lingered => TurnOutcome::Done,
@@ -60,9 +65,7 @@ impl Verdict {
 pub(super) fn not_started(error: &SpawnError) -> TurnOutcome {
     match error {
         SpawnError::NotACommand => no_agent(),
-        SpawnError::CommandNotFound { .. } => {
-            TurnOutcome::Failed { notice: "The agent cannot be run.".to_owned(), agent_missing: true }
-        }
+        SpawnError::CommandNotFound { .. } => cannot_run(),
         SpawnError::System(_) => failed("The agent could not be started; please try again later."),
     }
 }
@@ -72,12 +75,22 @@ pub(super) fn no_agent() -> TurnOutcome {
     TurnOutcome::Failed { notice: "No agent is set up here.".to_owned(), agent_missing: true }
 }
 
+/// The outcome of a turn whose agent is set up in a way that cannot work.
+pub(super) fn cannot_run() -> TurnOutcome {
+    TurnOutcome::Failed { notice: "The agent cannot be run.".to_owned(), agent_missing: true }
+}
+
+/// The outcome of a turn whose agent did not come to an end.
+pub(super) fn too_much() -> TurnOutcome {
+    failed("The agent said more than 4 MiB and was stopped.")
+}
+
 /// The outcome of a turn whose profile did not answer.
 pub(super) fn no_answer() -> TurnOutcome {
     failed("The agent could not be reached; please try again later.")
 }
 
-fn failed(notice: impl Into<String>) -> TurnOutcome {
+pub(super) fn failed(notice: impl Into<String>) -> TurnOutcome {
     TurnOutcome::Failed { notice: notice.into(), agent_missing: false }
 }
 

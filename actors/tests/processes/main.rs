@@ -3,6 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod guard;
+#[path = "../support/model_server.rs"]
+mod model_server;
+mod openai;
 mod profile;
 mod support;
 mod turn;

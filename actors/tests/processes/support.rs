@@ -12,10 +12,10 @@ use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
 use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
 use caduceus_actors::ledger::messages::{
-    InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
+    HistoryEntry, InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
 use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::profile::{GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::relay::action::{Action, ActionResult};
 use caduceus_actors::relay::descriptor::Descriptor;
@@ -190,6 +190,7 @@ pub(crate) struct House {
     pub(crate) address: Addr<Desk>,
     pub(crate) gate: Gate,
     pub(crate) redactor: Redactor,
+    pub(crate) call_timings: CallTimings,
     permits: Port<RequestPermit>,
     _root: RootHandle,
 }
@@ -199,11 +200,19 @@ pub(crate) struct Wish {
     pub(crate) text: &'static str,
     pub(crate) raw: Value,
     pub(crate) descriptor: Descriptor,
+    pub(crate) history: Vec<HistoryEntry>,
+    pub(crate) context: Option<&'static str>,
 }
 
 impl Default for Wish {
     fn default() -> Self {
-        Self { text: "hello", raw: json!({"text": "hello"}), descriptor: Descriptor::default() }
+        Self {
+            text: "hello",
+            raw: json!({"text": "hello"}),
+            descriptor: Descriptor::default(),
+            history: Vec::new(),
+            context: None,
+        }
     }
 }
 
@@ -224,7 +233,8 @@ impl House {
         });
         let spec = SupervisorSpec::new(Strategy::OneForOne).child(drain);
         let root = Root::start(spec, RootOptions::default());
-        Self { home, desk, address, gate, redactor: Redactor::default(), permits: mailbox.port(), _root: root }
+        let (redactor, call_timings) = (Redactor::default(), CallTimings::default());
+        Self { home, desk, address, gate, redactor, call_timings, permits: mailbox.port(), _root: root }
     }
 
     /// A home whose agent is this shell script.
@@ -241,8 +251,12 @@ impl House {
         let variables = environment.iter().map(owned).chain([("PATH".to_owned(), path)]);
         let settings = Arc::new(Settings::load(self.home.path(), Environment::sort(variables)).unwrap());
         let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap().clone();
-        let ports =
-            ProfilePorts { fresh_token: Some(self.address.clone().into()), status: self.address.clone().into() };
+        let caller = Caller::new(self.call_timings);
+        let ports = ProfilePorts {
+            fresh_token: Some(self.address.clone().into()),
+            status: self.address.clone().into(),
+            caller,
+        };
         let life = Life::new(format!("profiles/{name}"), 1);
         ProfileActor::new(profile, settings, guard_command(), self.redactor.clone(), ports, life).start()
     }
@@ -280,7 +294,12 @@ impl House {
             permit: self.permit(id, &session).await,
             session,
             attempt: 1,
-            event: Arc::new(InboundEvent { text: wish.text.into(), source, ..InboundEvent::default() }),
+            event: Arc::new(InboundEvent {
+                text: wish.text.into(),
+                channel_context: wish.context.map(str::to_owned),
+                source,
+                ..InboundEvent::default()
+            }),
             raw_event: Arc::new(wish.raw),
             target: Target {
                 link: LinkId::process(),
@@ -292,14 +311,15 @@ impl House {
                 thread_id: None,
             },
             descriptor: wish.descriptor,
-            history: Vec::new(),
+            history: wish.history,
         };
         let (desk, profile) = (self.address.clone(), profile.clone());
         let redactor = self.redactor.clone();
         let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
             let ports = TurnPorts {
                 agent: profile.clone().into(),
-                spawn: profile.into(),
+                spawn: profile.clone().into(),
+                call: profile.into(),
                 send: desk.clone().into(),
                 record: desk.clone().into(),
                 mark: desk.clone().into(),

@@ -1,0 +1,84 @@
+//! A look at the ledger's file that neither opens it as a database nor touches its locks, so that it is harmless beside a gateway.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::path::Path;
+
+use super::open::MAGIC;
+use super::schema;
+
+/// Where the header of a SQLite file keeps the version that its user gave it, in four bytes, the highest first.
+const VERSION_AT: usize = 60;
+
+/// What the file is, by its header alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peek {
+    /// There is none; the first start makes it.
+    Missing,
+    /// Nothing is in it yet, or all of it is still in the write-ahead log.
+    Fresh,
+    /// A ledger of this version. It may have a newer one in the write-ahead log.
+    Version(u32),
+    /// No file of SQLite.
+    Foreign,
+}
+
+/// The version that this build writes; it reads those up to it.
+pub const KNOWN_VERSION: i64 = schema::VERSION;
+
+/// Looks at the file at `path`.
+///
+/// # Errors
+/// What the system said.
+pub fn peek(path: &Path) -> io::Result<Peek> {
+    let mut head = Vec::new();
+    match File::open(path) {
+        Ok(file) => file.take(VERSION_AT as u64 + 4).read_to_end(&mut head)?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Peek::Missing),
+        Err(error) => return Err(error),
+    };
+    if head.is_empty() {
+        return Ok(Peek::Fresh);
+    }
+    let version = head.get(VERSION_AT..).and_then(|bytes| bytes.try_into().ok()).map(u32::from_be_bytes);
+    Ok(match version {
+        Some(0) if head.starts_with(MAGIC) => Peek::Fresh,
+        Some(version) if head.starts_with(MAGIC) => Peek::Version(version),
+        _ => Peek::Foreign,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::ledger::{FILE_NAME, LedgerWriter};
+
+    #[test]
+    fn a_file_that_a_ledger_left_has_its_version_and_is_not_changed_by_the_look() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE_NAME);
+        assert_eq!(peek(&path).unwrap(), Peek::Missing);
+        let writer = LedgerWriter::open(path.clone()).unwrap();
+        assert!(matches!(peek(&path).unwrap(), Peek::Fresh | Peek::Version(_)), "it is open");
+        writer.close(Duration::from_secs(20)).unwrap();
+        drop(writer);
+        let before = fs::read(&path).unwrap();
+        assert_eq!(peek(&path).unwrap(), Peek::Version(u32::try_from(KNOWN_VERSION).unwrap()));
+        assert_eq!(fs::read(&path).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_no_ledger_is_told_from_an_empty_one() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE_NAME);
+        fs::write(&path, "").unwrap();
+        assert_eq!(peek(&path).unwrap(), Peek::Fresh);
+        fs::write(&path, "hello").unwrap();
+        assert_eq!(peek(&path).unwrap(), Peek::Foreign);
+        fs::write(&path, vec![b'x'; 4096]).unwrap();
+        assert_eq!(peek(&path).unwrap(), Peek::Foreign);
+    }
+}

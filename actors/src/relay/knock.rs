@@ -1,0 +1,27 @@
+//! One knock at the connector's door, for a person who asks whether it is there.
+
+use super::dial::{DialError, dial};
+use super::url::RelayUrl;
+
+/// What came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Knock {
+    /// It took the link without a token. Nothing was said on it, and it was closed.
+    Opened,
+    /// It answered the upgrade with this status.
+    Answered(u16),
+    /// There was no answer; one sentence says why.
+    Unreachable(String),
+}
+
+/// Asks for the upgrade as a link does, but sends no token and no frame. Waits as long as it takes; the caller drops it when
+/// that is too long.
+pub async fn knock(url: &RelayUrl) -> Knock {
+    match dial(url.dial().to_owned(), None).await {
+        Ok(_) => Knock::Opened,
+        Err(DialError::Refused(status)) => Knock::Answered(status.as_u16()),
+        Err(error @ (DialError::Unreachable(_) | DialError::Token | DialError::Roots)) => {
+            Knock::Unreachable(error.to_string())
+        }
+    }
+}

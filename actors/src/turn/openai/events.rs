@@ -1,0 +1,148 @@
+//! Server-sent events, read from a stream that is cut anywhere: within lines, line ends and characters.
+
+/// Bytes of one event; more than the longest reply may be. A line that never ends must not fill the memory.
+const MAX_EVENT: usize = 16 * 1024 * 1024;
+
+/// An event is longer than anybody can mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+/// What has come of the next event.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// The line that has begun.
+    line: Vec<u8>,
+    /// The lines of data so far, one under the other.
+    data: Option<Vec<u8>>,
+    /// The last byte was a CR: an LF after it is the same line end.
+    after_cr: bool,
+    /// The first line has ended, so that there can be no byte-order mark any more.
+    begun: bool,
+}
+
+impl Events {
+    /// Reads on; the data of each event that is now whole.
+    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<String>, TooLong> {
+        let mut whole = Vec::new();
+        while !bytes.is_empty() {
+            if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
+                bytes = &bytes[1..];
+                continue;
+            }
+            let end = bytes.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
+            let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
+            self.line.extend_from_slice(part);
+            if self.line.len() + self.data.as_ref().map_or(0, Vec::len) > MAX_EVENT {
+                return Err(TooLong);
+            }
+            if let Some((byte, rest)) = rest.split_first() {
+                self.after_cr = *byte == b'\r';
+                whole.extend(self.end_line());
+                bytes = rest;
+            } else {
+                bytes = rest;
+            }
+        }
+        Ok(whole)
+    }
+
+    /// The data of an event that the stream ended in; some servers leave out the last line end.
+    pub(super) fn end(mut self) -> Option<String> {
+        if !self.line.is_empty() {
+            self.end_line();
+        }
+        self.data.map(text)
+    }
+
+    fn end_line(&mut self) -> Option<String> {
+        let mut line = std::mem::take(&mut self.line);
+        if !std::mem::replace(&mut self.begun, true) && line.starts_with("\u{feff}".as_bytes()) {
+            line.drain(..3);
+        }
+        if line.is_empty() {
+            return self.data.take().map(text);
+        }
+        let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
+        let value = line.get(colon + 1..).unwrap_or_default();
+        // Comments begin with the colon; the other fields mean nothing here.
+        if &line[..colon] == b"data" {
+            let value = value.strip_prefix(b" ").unwrap_or(value);
+            match &mut self.data {
+                Some(data) => {
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+                None => self.data = Some(value.to_vec()),
+            }
+        }
+        None
+    }
+}
+
+/// Only whole events are made text, so no character is cut by where the stream was.
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<String> {
+        let mut events = Events::default();
+        let mut whole = Vec::new();
+        for piece in pieces {
+            whole.extend(events.feed(piece).unwrap());
+        }
+        whole.extend(events.end());
+        whole
+    }
+
+    #[test]
+    fn comments_other_fields_and_events_without_data_are_passed_over() {
+        let stream =
+            "\u{feff}: hello\nid: 7\nevent: x\ndata: one\nretry\n\n:\n\nevent: none\n\ndatum: x\n\ndata:two\n\n";
+        assert_eq!(read([stream.as_bytes()]), ["one", "two"]);
+    }
+
+    #[test]
+    fn several_lines_of_data_are_one_event_and_one_blank_is_no_part_of_it() {
+        assert_eq!(read(["data: a\ndata\ndata:  b\n\n".as_bytes()]), ["a\n\n b"]);
+    }
+
+    #[test]
+    fn an_event_that_the_stream_ends_in_counts() {
+        assert_eq!(read([b"data: a\n\ndata: b\n".as_slice()]), ["a", "b"]);
+        assert_eq!(read([b"data: a\n\ndata: [DONE]".as_slice()]), ["a", "[DONE]"]);
+        assert!(read([b"data: a\r".as_slice(), b"\r\n".as_slice(), b": x".as_slice()]) == ["a"]);
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let mut events = Events::default();
+        let flood = vec![b'x'; 1024 * 1024];
+        assert_eq!((0..17).find_map(|_| events.feed(&flood).err()), Some(TooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn where_the_stream_is_cut_changes_nothing(
+            lines in prop::collection::vec("(data: ?)?[a-zä€😀: ]{0,6}", 0..12),
+            ends in prop::collection::vec(0..3_usize, 12),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let end = |at: usize| ["\n", "\r", "\r\n"][ends[at]];
+            let lines = lines.iter().enumerate();
+            let stream = lines.flat_map(|(at, line)| [line.as_str(), end(at)]).collect::<String>();
+            let bytes = stream.as_bytes();
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(bytes.len() + 1)).collect();
+            cuts.extend([0, bytes.len()]);
+            cuts.sort_unstable();
+            let pieces = cuts.windows(2).map(|cut| &bytes[cut[0]..cut[1]]);
+            prop_assert_eq!(read(pieces), read([bytes]));
+            prop_assert_eq!(read(bytes.chunks(1)), read([bytes]));
+        }
+    }
+}

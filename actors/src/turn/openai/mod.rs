@@ -1,0 +1,181 @@
+//! An agent behind a chat completions server: asks, asks again while that can help, and lets the reply grow as it comes.
+
+mod answer;
+mod events;
+mod request;
+mod trouble;
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::{info, warn};
+
+use super::driver::{Orders, Turn, stopped};
+use super::id::TurnId;
+use super::messages::TurnOutcome;
+use crate::profile::agent::OpenAiSettings;
+use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
+use crate::profile::redact::Redactor;
+use crate::supervision::Port;
+use answer::Answer;
+use trouble::Trouble;
+
+/// Bytes of a reply that end a turn, as for an agent that is a process.
+const MAX_REPLY: usize = 4 * 1024 * 1024;
+/// How long the profile may take to begin a call: a look at the disk.
+const CALL_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a server may take to close its answer once the model is done.
+const LINGER: Duration = Duration::from_secs(2);
+/// What is read of the words of a server that refuses, and for how long.
+const MAX_REFUSAL: usize = 16 * 1024;
+const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+/// Characters of them in the log.
+const LOGGED_CHARS: usize = 500;
+/// Pieces of text that wait for the reply to take them.
+const MAX_PIECES: usize = 8;
+
+/// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
+pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut Orders) -> TurnOutcome {
+    let due = Instant::now() + settings.timeout;
+    let (say, mut said) = mpsc::channel(MAX_PIECES);
+    let conversation = Conversation {
+        port: turn.ports.call.clone(),
+        turn: turn.work.id,
+        body: request::body(settings, &turn.work.history, &turn.work.event),
+        redactor: turn.ports.redactor.clone(),
+        heard: false,
+        say,
+    };
+    let mut conversation = Box::pin(conversation.run());
+    let mut heard = 0;
+    let mut hear = |turn: &mut Turn, text: String| {
+        heard += text.len();
+        turn.verdict.too_much = heard > MAX_REPLY;
+        turn.outlet.reply.push(&text, Instant::now());
+    };
+    let mut ended = None;
+    while ended.is_none() && !turn.verdict.is_ending() {
+        tokio::select! {
+            biased;
+            cause = stopped(orders) => turn.verdict.stopped = Some(cause),
+            () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
+            Some(text) = said.recv() => hear(turn, text),
+            end = &mut conversation => ended = Some(end),
+            () = turn.outlet.advance() => {}
+        }
+    }
+    // Ends the call if there is one: the chat may take its time with what was said.
+    drop(conversation);
+    while let Ok(text) = said.try_recv() {
+        hear(turn, text);
+    }
+    if turn.verdict.stopped.is_some() {
+        turn.delivery.hurry();
+    }
+    if turn.verdict.too_much || turn.verdict.stopped.is_some() {
+        turn.outlet.reply.abandon();
+    } else {
+        turn.outlet.reply.finish(None, Instant::now());
+    }
+    turn.let_out(orders).await;
+    match (turn.verdict.cut_short(), ended) {
+        (Some(outcome), _) => outcome,
+        (None, Some(Err(trouble))) => trouble.outcome(heard > 0),
+        (None, _) => TurnOutcome::Done,
+    }
+}
+
+/// The way from the question to the last word of the answer.
+struct Conversation {
+    port: Port<AuthorisedCall>,
+    turn: TurnId,
+    body: Bytes,
+    redactor: Redactor,
+    /// A word of the answer was heard, so that there is no second try any more.
+    heard: bool,
+    say: mpsc::Sender<String>,
+}
+
+impl Conversation {
+    async fn run(mut self) -> Result<(), Trouble> {
+        let mut tries = 0;
+        loop {
+            let Err(trouble) = self.attempt().await else { return Ok(()) };
+            tries += 1;
+            // Redacted before it is cut, for half a secret would not be found.
+            let reason: String = self.redactor.redact(&trouble.to_string()).chars().take(LOGGED_CHARS).collect();
+            let pause = trouble.retry_in(tries, fastrand::f64()).filter(|_| !self.heard);
+            let Some(pause) = pause else {
+                warn!(turn = %self.turn, tries, reason, "the agent's server did not answer well");
+                return Err(trouble);
+            };
+            info!(turn = %self.turn, tries, reason, ?pause, "the agent's server is asked again");
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    async fn attempt(&mut self) -> Result<(), Trouble> {
+        let order = AuthorisedCall { turn: self.turn, body: self.body.clone() };
+        let Call { head, body } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        // The thread that makes the call is gone, and the process with it.
+        let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
+        if head.status == 200 { self.listen(body).await } else { Err(refusal(head, body).await) }
+    }
+
+    async fn listen(&mut self, mut body: Pieces) -> Result<(), Trouble> {
+        let mut answer = Answer::default();
+        loop {
+            let piece = if answer.is_finished() {
+                timeout(LINGER, body.recv()).await.ok().flatten()
+            } else {
+                body.recv().await
+            };
+            match piece {
+                Some(Ok(bytes)) => self.pass_on(answer.feed(&bytes)?).await,
+                Some(Err(_)) if answer.is_finished() => break,
+                Some(Err(broken)) => return Err(broken.into()),
+                None => break,
+            }
+        }
+        self.pass_on(answer.end()?).await;
+        if answer.odd() > 0 {
+            warn!(turn = %self.turn, events = answer.odd(), "the agent's server said what is not of the protocol");
+        }
+        match (answer.is_finished(), self.heard) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Trouble::NoText),
+            (false, _) => Err(Trouble::BrokeOff),
+        }
+    }
+
+    async fn pass_on(&mut self, text: String) {
+        if !text.is_empty() {
+            self.heard = true;
+            // A turn that no longer listens has ended.
+            let _ = self.say.send(text).await;
+        }
+    }
+}
+
+type Pieces = mpsc::Receiver<Result<Bytes, CallBroken>>;
+
+/// What a server said that did not take the request.
+async fn refusal(head: Head, mut body: Pieces) -> Trouble {
+    let mut words = Vec::new();
+    let reading = async {
+        while let Some(Ok(piece)) = body.recv().await {
+            words.extend_from_slice(&piece);
+            if words.len() > MAX_REFUSAL {
+                break;
+            }
+        }
+    };
+    // Its words are for the log; what has come by then will do.
+    let _ = timeout(REFUSAL_PATIENCE, reading).await;
+    let message = serde_json::from_slice::<Value>(&words).ok().and_then(|said| answer::error(&said));
+    let message = message.unwrap_or_else(|| "it does not say why".to_owned());
+    Trouble::Status { status: head.status, retry_after: head.retry_after, message }
+}

@@ -1,0 +1,50 @@
+//! `caduceus doctor`: what is wrong with a home, all of it at once, and what to do about each.
+
+mod agent;
+mod events;
+mod gather;
+mod judge;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use caduceus_actors::settings::{Environment, find_home};
+use serde_json::json;
+
+use super::finding::{Level, lines, print, worst};
+use super::life;
+
+/// Look over a home and all that its gateway needs, and say what to do about what is wrong.
+///
+/// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if all is well, with 1
+/// for a warning, with 2 for an error.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = life::forbid_dumps() {
+        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+    }
+    let environment = Environment::capture();
+    let home = find_home(arguments.home, &environment);
+    let findings = judge::findings(&gather::facts(&home, environment));
+    let level = worst(&findings);
+    if arguments.json {
+        let report = json!({"home": home.display().to_string(), "level": level, "findings": findings});
+        print(&format!("{report:#}\n"));
+    } else {
+        print(&format!("home {}\n\n{}", home.display(), lines(&findings)));
+    }
+    ExitCode::from(match level {
+        Level::Ok => 0,
+        Level::Warn => 1,
+        Level::Error => 2,
+    })
+}

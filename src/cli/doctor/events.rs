@@ -1,0 +1,61 @@
+//! Whether the system still has room for the file events that a gateway asks for.
+
+use std::path::PathBuf;
+
+/// What is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct EventsFact {
+    /// Watchers that a gateway of this home needs; 1 where one is running and has its own already.
+    pub(super) needed: usize,
+    /// How many could be made.
+    pub(super) made: usize,
+    /// What stood in the way of the next.
+    pub(super) limit: Option<Limit>,
+}
+
+/// What stands in the way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Limit {
+    /// Watchers of one user, or files of one process.
+    Instances,
+    /// Watched directories of one user.
+    Watches,
+    /// What the system said.
+    Other(String),
+}
+
+/// Makes as many watchers as a gateway would, one for each of `directories`, and lets go of them at once. Nothing but a try tells, for
+/// what others of this user hold cannot be counted. `None` where the system has no such limits.
+#[cfg(target_os = "linux")]
+#[expect(clippy::unnecessary_wraps, reason = "the other systems have nothing to tell")]
+pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
+    use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
+    use rustix::io::Errno;
+
+    let mut held = Vec::new();
+    let mut limit = None;
+    for directory in directories {
+        let made = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).and_then(|watcher| {
+            inotify::add_watch(&watcher, directory, WatchFlags::CREATE)?;
+            Ok(watcher)
+        });
+        match made {
+            Ok(watcher) => held.push(watcher),
+            Err(error) => {
+                limit = Some(match error {
+                    Errno::MFILE => Limit::Instances,
+                    Errno::NOSPC => Limit::Watches,
+                    error => Limit::Other(error.to_string()),
+                });
+                break;
+            }
+        }
+    }
+    Some(EventsFact { needed: directories.len(), made: held.len(), limit })
+}
+
+/// Only Linux counts them.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn look(_: &[PathBuf]) -> Option<EventsFact> {
+    None
+}

@@ -1,0 +1,140 @@
+//! Finds out what the doctor judges. Thin: what it means is judged there. Nothing is written.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use actix_web::rt::System;
+use actix_web::rt::time::timeout;
+use caduceus_actors::honcho::location::{Homes, is_there};
+use caduceus_actors::ledger::{FILE_NAME, peek};
+use caduceus_actors::profile::inspect::inspect;
+use caduceus_actors::profile::strength;
+use caduceus_actors::relay::knock::{Knock, knock};
+use caduceus_actors::relay::url::RelayUrl;
+use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
+use rustix::fs::Access;
+use secrecy::ExposeSecret as _;
+
+use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, ProfileFact};
+use super::{agent, events};
+use crate::cli::files::{FileFact, of_ledger, of_profile};
+use crate::cli::lock;
+
+/// Longest wait for the connector's answer.
+const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
+/// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
+const OTHER_WATCHERS: usize = 2;
+
+/// Looks over `home`.
+pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
+    let mut facts = Facts::default();
+    let settings = match Settings::load(home, environment) {
+        Ok(settings) => Some(settings),
+        Err(SettingsError::NoHome(_)) => {
+            facts.home = HomeFact::Missing;
+            return facts;
+        }
+        Err(SettingsError::UnusableHome { reason, .. }) => {
+            facts.home = HomeFact::Unusable(reason);
+            return facts;
+        }
+        Err(SettingsError::Wrong(mistakes)) => {
+            facts.mistakes = mistakes;
+            None
+        }
+    };
+    facts.home = HomeFact::There {
+        mode: fs::metadata(home).map_or(0, |found| found.permissions().mode() & 0o777),
+        writable: rustix::fs::access(home, Access::WRITE_OK | Access::EXEC_OK).is_ok(),
+    };
+    facts.lock = lock::is_held(home).map_err(|error| error.to_string());
+    facts.ledger = ledger(home);
+    facts.files = of_ledger(home);
+    match settings {
+        Some(settings) => of_settings(&mut facts, settings),
+        None => facts.files.extend(of_profile(home)),
+    }
+    let mut watched: Vec<PathBuf> = facts.profiles.iter().map(|profile| profile.home.clone()).collect();
+    watched.extend(std::iter::repeat_n(home.to_owned(), OTHER_WATCHERS));
+    if facts.lock == Ok(true) {
+        watched.truncate(1);
+    }
+    facts.events = events::look(&watched);
+    facts
+}
+
+fn of_settings(facts: &mut Facts, mut settings: Settings) {
+    facts.oddities = std::mem::take(&mut settings.warnings);
+    facts.profiles = settings.profiles.iter().map(|profile| of_profile_settings(profile, &settings)).collect();
+    let mut files: Vec<FileFact> = settings.profiles.iter().flat_map(|profile| of_profile(&profile.home)).collect();
+    files.extend(settings.profiles.iter().filter_map(|profile| grant_file(profile, &settings)));
+    if settings.relay.keys().any(|name| name.ends_with("SECRET") || name.ends_with("KEY")) {
+        files.extend(FileFact::look(settings.home.join("config.yaml")));
+    }
+    for file in files {
+        if !facts.files.contains(&file) {
+            facts.files.push(file);
+        }
+    }
+    facts.link = Some(link(&settings));
+    let drain = settings.take_drain_auth();
+    facts.drain = Some(match drain.secret {
+        None => DrainFact::None,
+        Some(secret) => match strength::assess(secret.expose_secret().trim(), drain.min_chars) {
+            Ok(()) => DrainFact::Strong,
+            Err(weakness) => DrainFact::Weak(weakness),
+        },
+    });
+}
+
+fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> ProfileFact {
+    let inspection = inspect(profile, settings);
+    let path = settings.environment.globals.get("PATH").map(String::as_str);
+    ProfileFact {
+        name: profile.name.to_string(),
+        home: profile.home.clone(),
+        closed: settings.multiplex || profile.home != settings.home,
+        problems: profile.problems.clone(),
+        agent: agent::look(&profile.agent, &profile.home, &inspection.scope, path),
+        trouble: inspection.trouble,
+        missing: inspection.missing,
+    }
+}
+
+fn grant_file(profile: &ProfileSettings, settings: &Settings) -> Option<FileFact> {
+    let homes = Homes {
+        own: profile.home.clone(),
+        default: settings.home.clone(),
+        user: settings.environment.globals.get("HOME").map(PathBuf::from),
+    };
+    FileFact::look(homes.locate(is_there))
+}
+
+fn ledger(home: &Path) -> LedgerFact {
+    let names =
+        fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let damaged = format!("{FILE_NAME}.damaged-");
+    let mut set_aside: Vec<String> =
+        names.filter(|name| name.starts_with(&damaged) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
+    set_aside.sort_unstable();
+    LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
+}
+
+/// Knocks at the door of the process's own link.
+fn link(settings: &Settings) -> LinkFact {
+    let scope = inspect(&settings.profiles[0], settings).scope;
+    let credentials = scope.setting("GATEWAY_RELAY_ID").is_some() && scope.setting("GATEWAY_RELAY_SECRET").is_some();
+    let Some(url) = scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new) else {
+        return LinkFact::NotSet { credentials };
+    };
+    if let Err(why) = url.dialable() {
+        return LinkFact::Undialable(why.to_string());
+    }
+    // Without its path, in which somebody may have put a secret.
+    let place: String = url.dial().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&url)).await });
+    let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_PATIENCE.as_secs()));
+    LinkFact::Knocked { place, credentials, answer: answer.unwrap_or_else(silent) }
+}

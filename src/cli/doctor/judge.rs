@@ -1,0 +1,304 @@
+//! What the facts about a home mean, and what to do about each. Pure.
+
+use std::path::PathBuf;
+
+use caduceus_actors::ledger::FILE_NAME;
+use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
+use caduceus_actors::profile::inspect::Missing;
+use caduceus_actors::profile::strength::Weakness;
+use caduceus_actors::relay::knock::Knock;
+
+use super::agent::{AgentFact, Found};
+use super::events::{EventsFact, Limit};
+use crate::cli::files::{FileFact, exposed};
+use crate::cli::finding::{Finding, missing_name};
+
+/// Everything that was found out. What could not be looked at stays at its default.
+#[derive(Debug)]
+pub(super) struct Facts {
+    pub(super) home: HomeFact,
+    /// In the configuration, one sentence each; with one of them a gateway does not start.
+    pub(super) mistakes: Vec<String>,
+    /// In the configuration, one sentence each; a gateway starts all the same.
+    pub(super) oddities: Vec<String>,
+    /// Files that hold secrets.
+    pub(super) files: Vec<FileFact>,
+    /// Whether a gateway holds the home, or why that cannot be told.
+    pub(super) lock: Result<bool, String>,
+    pub(super) events: Option<EventsFact>,
+    pub(super) ledger: LedgerFact,
+    pub(super) profiles: Vec<ProfileFact>,
+    pub(super) link: Option<LinkFact>,
+    pub(super) drain: Option<DrainFact>,
+}
+
+/// The home itself.
+#[derive(Debug)]
+pub(super) enum HomeFact {
+    Missing,
+    Unusable(String),
+    There { mode: u32, writable: bool },
+}
+
+/// The ledger's file.
+#[derive(Debug)]
+pub(super) struct LedgerFact {
+    pub(super) peek: Result<Peek, String>,
+    /// Names of damaged ones that were put aside.
+    pub(super) set_aside: Vec<String>,
+}
+
+/// One profile.
+#[derive(Debug)]
+pub(super) struct ProfileFact {
+    pub(super) name: String,
+    pub(super) home: PathBuf,
+    /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
+    pub(super) closed: bool,
+    pub(super) problems: Vec<String>,
+    pub(super) trouble: Option<String>,
+    pub(super) missing: Vec<Missing>,
+    pub(super) agent: AgentFact,
+}
+
+/// The connector.
+#[derive(Debug)]
+pub(super) enum LinkFact {
+    /// There is no address; whether there are credentials for one.
+    NotSet { credentials: bool },
+    /// There is one that cannot be dialled; why.
+    Undialable(String),
+    /// It was dialled without a token.
+    Knocked { place: String, credentials: bool, answer: Knock },
+}
+
+/// The secret of those who may drain.
+#[derive(Debug)]
+pub(super) enum DrainFact {
+    None,
+    Strong,
+    Weak(Weakness),
+}
+
+impl Default for Facts {
+    fn default() -> Self {
+        Self {
+            home: HomeFact::Missing,
+            mistakes: Vec::new(),
+            oddities: Vec::new(),
+            files: Vec::new(),
+            lock: Ok(false),
+            events: None,
+            ledger: LedgerFact { peek: Ok(Peek::Missing), set_aside: Vec::new() },
+            profiles: Vec::new(),
+            link: None,
+            drain: None,
+        }
+    }
+}
+
+/// All findings, in the order in which a gateway would meet them.
+pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+    let mut found = vec![home(&facts.home)];
+    if !matches!(facts.home, HomeFact::There { .. }) {
+        return found;
+    }
+    found.extend(configuration(&facts.mistakes, &facts.oddities));
+    let exposed = exposed(&facts.files);
+    if exposed.is_empty() {
+        found.push(Finding::ok("file_mode", "no file with secrets can be read by others"));
+    }
+    found.extend(exposed);
+    found.push(lock(&facts.lock));
+    found.extend(facts.events.as_ref().map(events));
+    found.extend(ledger(&facts.ledger));
+    found.extend(profiles(&facts.profiles));
+    found.extend(facts.link.as_ref().map(link));
+    found.extend(facts.drain.as_ref().map(drain));
+    found
+}
+
+fn home(home: &HomeFact) -> Finding {
+    match home {
+        HomeFact::Missing => {
+            Finding::error("home", "the home does not exist", "create it, or name another one with --home")
+        }
+        HomeFact::Unusable(reason) => {
+            let detail = format!("the home cannot be used: {reason}");
+            Finding::error("home", detail, "give it to the user that the gateway runs as, or name another with --home")
+        }
+        HomeFact::There { writable: false, .. } => {
+            let remedy = "let the user that the gateway runs as write it, on a file system that is not read-only";
+            Finding::error("home", "the home cannot be written", remedy)
+        }
+        HomeFact::There { mode, .. } if mode & 0o022 != 0 => {
+            let detail = format!("others can put files into the home (mode {mode:04o})");
+            Finding::warn("home", detail, "chmod go-w on it")
+        }
+        HomeFact::There { .. } => Finding::ok("home", "the home is there and can be written"),
+    }
+}
+
+fn configuration(mistakes: &[String], oddities: &[String]) -> Vec<Finding> {
+    let wrong = |mistake: &String| Finding::error("configuration", mistake, "mend it; no gateway starts before");
+    let odd = |oddity: &String| Finding::warn("configuration", oddity, "mend it; until then that part does not count");
+    let found: Vec<Finding> = mistakes.iter().map(wrong).chain(oddities.iter().map(odd)).collect();
+    if found.is_empty() { vec![Finding::ok("configuration", "the configuration is right")] } else { found }
+}
+
+fn lock(held: &Result<bool, String>) -> Finding {
+    match held {
+        Ok(true) => Finding::ok("lock", "a gateway is running on this home"),
+        Ok(false) => Finding::ok("lock", "no gateway is running on this home"),
+        Err(reason) => {
+            let detail = format!("gateway.lock cannot be used: {reason}");
+            Finding::error("lock", detail, "let the user that the gateway runs as read and write it")
+        }
+    }
+}
+
+fn events(events: &EventsFact) -> Finding {
+    const CODE: &str = "file_events";
+    let EventsFact { needed, made, limit } = events;
+    let detail = format!(
+        "only {made} of {needed} watchers of files could be made; without them changes are seen late, by looking each second"
+    );
+    match limit {
+        None => Finding::ok(CODE, "there is room for the file events that a gateway needs"),
+        Some(Limit::Instances) => {
+            Finding::warn(CODE, detail, "raise fs.inotify.max_user_instances with sysctl, or the limit of open files")
+        }
+        Some(Limit::Watches) => Finding::warn(CODE, detail, "raise fs.inotify.max_user_watches with sysctl"),
+        Some(Limit::Other(reason)) => {
+            Finding::warn(CODE, format!("{detail}: {reason}"), "use a file system with file events")
+        }
+    }
+}
+
+fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
+    const CODE: &str = "ledger";
+    let state = match &ledger.peek {
+        Ok(Peek::Missing) => Finding::ok(CODE, "there is no ledger yet; the first start makes it"),
+        Ok(Peek::Fresh) => Finding::ok(CODE, "the ledger is there, with nothing written back into it yet"),
+        Ok(Peek::Version(version)) if i64::from(*version) > KNOWN_VERSION => {
+            let detail =
+                format!("the ledger has version {version}, and this build knows versions up to {KNOWN_VERSION}");
+            Finding::error(CODE, detail, "run the newer build")
+        }
+        Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger is there, version {version}")),
+        Ok(Peek::Foreign) => {
+            let detail = format!("{FILE_NAME} is no ledger; a gateway would refuse to start and set it aside");
+            Finding::error(CODE, detail, "put the right file back, or move this one away")
+        }
+        Err(reason) => {
+            let detail = format!("the ledger cannot be read: {reason}");
+            Finding::error(CODE, detail, "let the user that the gateway runs as read and write it")
+        }
+    };
+    let damaged = |name: &String| {
+        let detail = format!("a damaged ledger was set aside as {name}");
+        Finding::warn("ledger_set_aside", detail, "save what is needed from it, then move it out of the home")
+    };
+    std::iter::once(state).chain(ledger.set_aside.iter().map(damaged)).collect()
+}
+
+fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {
+    let found: Vec<Finding> = profiles.iter().flat_map(profile).collect();
+    match profiles.len() {
+        0 => found,
+        _ if !found.is_empty() => found,
+        1 => vec![Finding::ok("profile", "the profile has all names it needs, and its agent can be run")],
+        count => {
+            let detail = format!("all {count} profiles have the names they need, and their agents can be run");
+            vec![Finding::ok("profile", detail)]
+        }
+    }
+}
+
+fn profile(profile: &ProfileFact) -> Vec<Finding> {
+    let mut found: Vec<Finding> = Vec::new();
+    found.extend(profile.problems.iter().map(|problem| Finding::error("configuration", problem, "mend it")));
+    found.extend(profile.trouble.iter().map(|reason| {
+        let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
+        Finding::error("env_unusable", detail, "make it a readable UTF-8 text")
+    }));
+    found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
+    // A broken file of its own is why there is no agent.
+    found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
+    found.into_iter().map(|finding| finding.of(&profile.name)).collect()
+}
+
+const NO_AGENT: &str = "no_agent";
+
+fn agent(agent: &AgentFact) -> Option<Finding> {
+    const CODE: &str = "agent_command";
+    let (word, found) = match agent {
+        AgentFact::None => {
+            let detail = "no agent is configured; every message is answered with a notice";
+            return Some(Finding::warn(NO_AGENT, detail, "add an agent block to caduceus.yaml"));
+        }
+        AgentFact::NoProcess => return None,
+        AgentFact::Command { word, found } => (word, found),
+    };
+    match found {
+        Found::Yes | Found::Unresolved => None,
+        Found::NoDirectory(cwd) => {
+            let detail = format!("the agent's working directory {} is not there", cwd.display());
+            Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))
+        }
+        Found::NotThere => {
+            let detail = format!("the agent's command {word:?} is not found");
+            let remedy = "install it, write its whole path, or start the gateway with another PATH";
+            Some(Finding::error(CODE, detail, remedy))
+        }
+        Found::NotExecutable => {
+            let detail = format!("the agent's command {word:?} is there and may not be run");
+            Some(Finding::error(CODE, detail, "chmod +x it, or put its interpreter before it"))
+        }
+    }
+}
+
+fn link(link: &LinkFact) -> Finding {
+    const CODE: &str = "connector";
+    let (place, credentials, answer) = match link {
+        LinkFact::NotSet { credentials: false } => {
+            return Finding::ok(CODE, "no connector is configured; messages can come by signed delivery only");
+        }
+        LinkFact::NotSet { credentials: true } => {
+            let detail = "there are credentials for a connector and no address of one";
+            return Finding::warn(CODE, detail, "set GATEWAY_RELAY_URL");
+        }
+        LinkFact::Undialable(why) => return Finding::error(CODE, why, "mend GATEWAY_RELAY_URL"),
+        LinkFact::Knocked { place, credentials, answer } => (place, *credentials, answer),
+    };
+    match answer {
+        Knock::Unreachable(reason) => {
+            let detail = format!("{place}: {reason}");
+            Finding::error(CODE, detail, "start it, or mend GATEWAY_RELAY_URL, the network or its certificate")
+        }
+        Knock::Answered(401 | 403) if !credentials => {
+            let detail = format!("{place} asks for a token, and there are no credentials to make one of");
+            Finding::error(CODE, detail, "enroll, or set GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET")
+        }
+        Knock::Answered(401 | 403) | Knock::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
+        Knock::Answered(status) => {
+            let detail = format!("{place} answers with {status}, and not as a connector does");
+            Finding::warn(CODE, detail, "look whether GATEWAY_RELAY_URL is right and the connector is well")
+        }
+    }
+}
+
+fn drain(drain: &DrainFact) -> Finding {
+    const CODE: &str = "drain_secret";
+    match drain {
+        DrainFact::None => Finding::ok(CODE, "no drain secret is set; a drain can be begun by its marker only"),
+        DrainFact::Strong => Finding::ok(CODE, "the drain secret is strong enough"),
+        DrainFact::Weak(weakness) => {
+            let detail = format!("drains over HTTP stay closed: {weakness}");
+            Finding::error(CODE, detail, "make a new one with `caduceus secrets generate`")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Each fact that is not as it should be is a finding with a remedy.
+
+use super::*;
+use crate::cli::finding::{Level, worst};
+
+fn good() -> Facts {
+    let work = ProfileFact {
+        name: "work".into(),
+        home: "/h".into(),
+        closed: true,
+        problems: Vec::new(),
+        trouble: None,
+        missing: Vec::new(),
+        agent: AgentFact::Command { word: "sh".into(), found: Found::Yes },
+    };
+    Facts {
+        home: HomeFact::There { mode: 0o755, writable: true },
+        events: Some(EventsFact { needed: 3, made: 3, limit: None }),
+        profiles: vec![work],
+        link: Some(knocked(true, Knock::Answered(401))),
+        drain: Some(DrainFact::Strong),
+        ..Facts::default()
+    }
+}
+
+fn knocked(credentials: bool, answer: Knock) -> LinkFact {
+    LinkFact::Knocked { place: "wss://c.example".into(), credentials, answer }
+}
+
+/// The one finding above ok that a change to good facts makes.
+fn after(change: impl FnOnce(&mut Facts)) -> (Level, &'static str) {
+    let mut facts = good();
+    change(&mut facts);
+    let mut found = findings(&facts);
+    found.retain(|finding| finding.level > Level::Ok);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].remedy.is_some(), "{found:?}");
+    (found[0].level, found[0].code)
+}
+
+#[test]
+fn where_nothing_is_wrong_everything_is_ok_and_every_part_is_named() {
+    let found = findings(&good());
+    assert_eq!(worst(&found), Level::Ok, "{found:?}");
+    let codes: Vec<_> = found.iter().map(|finding| finding.code).collect();
+    let parts =
+        ["home", "configuration", "file_mode", "lock", "file_events", "ledger", "profile", "connector", "drain_secret"];
+    assert_eq!(codes, parts);
+}
+
+#[test]
+fn without_a_home_nothing_else_is_said() {
+    for home in [HomeFact::Missing, HomeFact::Unusable("permission denied".into())] {
+        let found = findings(&Facts { home, ..good() });
+        assert_eq!(
+            found.iter().map(|finding| (finding.level, finding.code)).collect::<Vec<_>>(),
+            [(Level::Error, "home")]
+        );
+    }
+}
+
+#[test]
+fn a_home_that_cannot_be_written_is_an_error_and_one_that_others_write_a_warning() {
+    let home = |mode, writable| after(|facts| facts.home = HomeFact::There { mode, writable });
+    assert_eq!(home(0o700, false), (Level::Error, "home"));
+    assert_eq!(home(0o775, true), (Level::Warn, "home"));
+}
+
+#[test]
+fn every_mistake_of_the_configuration_is_a_finding_of_its_own() {
+    let mut facts = good();
+    facts.mistakes = vec!["a: wrong".into(), "b: wrong".into()];
+    facts.oddities = vec!["c is odd".into()];
+    let found = findings(&facts);
+    let levels: Vec<_> =
+        found.iter().filter(|finding| finding.code == "configuration").map(|finding| finding.level).collect();
+    assert_eq!(levels, [Level::Error, Level::Error, Level::Warn]);
+}
+
+#[test]
+fn files_lock_and_file_events_are_judged() {
+    let file = FileFact { path: "/h/caduceus.db".into(), mode: 0o660 };
+    assert_eq!(after(|facts| facts.files = vec![file]), (Level::Warn, "file_mode"));
+    assert_eq!(after(|facts| facts.lock = Err("denied".into())), (Level::Error, "lock"));
+    assert!(findings(&Facts { lock: Ok(true), ..good() }).iter().any(|finding| finding.detail.contains("is running")));
+    for limit in [Limit::Instances, Limit::Watches, Limit::Other("x".into())] {
+        let events = EventsFact { needed: 3, made: 1, limit: Some(limit) };
+        assert_eq!(after(|facts| facts.events = Some(events)), (Level::Warn, "file_events"));
+    }
+}
+
+#[test]
+fn a_ledger_that_this_build_cannot_use_is_an_error_and_one_set_aside_a_warning() {
+    let newer = u32::try_from(KNOWN_VERSION).unwrap() + 1;
+    for peek in [Ok(Peek::Foreign), Ok(Peek::Version(newer)), Err("denied".into())] {
+        assert_eq!(after(|facts| facts.ledger.peek = peek), (Level::Error, "ledger"));
+    }
+    for peek in [Peek::Fresh, Peek::Version(newer - 1)] {
+        let mut facts = good();
+        facts.ledger.peek = Ok(peek);
+        assert_eq!(worst(&findings(&facts)), Level::Ok);
+    }
+    let aside = vec!["caduceus.db.damaged-x".to_owned()];
+    assert_eq!(after(|facts| facts.ledger.set_aside = aside), (Level::Warn, "ledger_set_aside"));
+}
+
+#[test]
+fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
+    let agent = |found| after(|facts| facts.profiles[0].agent = AgentFact::Command { word: "sh".into(), found });
+    assert_eq!(agent(Found::NotThere), (Level::Error, "agent_command"));
+    assert_eq!(agent(Found::NotExecutable), (Level::Error, "agent_command"));
+    assert_eq!(agent(Found::NoDirectory("/gone".into())), (Level::Error, "agent_cwd"));
+    assert_eq!(after(|facts| facts.profiles[0].agent = AgentFact::None), (Level::Warn, "no_agent"));
+}
+
+#[test]
+fn a_profiles_own_troubles_are_told_once_and_with_its_name() {
+    let missing = || vec![Missing { key: "agent.command", name: "NEEDED".into() }];
+    assert_eq!(after(|facts| facts.profiles[0].missing = missing()), (Level::Error, "missing_name"));
+    let open = |facts: &mut Facts| {
+        facts.profiles[0].missing = missing();
+        facts.profiles[0].closed = false;
+    };
+    assert_eq!(after(open), (Level::Warn, "missing_name"), "the gateway may be started with it");
+    assert_eq!(after(|facts| facts.profiles[0].trouble = Some("x".into())), (Level::Error, "env_unusable"));
+    let broken = |facts: &mut Facts| {
+        facts.profiles[0].problems = vec!["x.yaml: is not UTF-8".into()];
+        facts.profiles[0].agent = AgentFact::None;
+    };
+    assert_eq!(after(broken), (Level::Error, "configuration"), "a broken file is why there is no agent");
+    let mut facts = good();
+    facts.profiles[0].trouble = Some("x".into());
+    assert!(findings(&facts).iter().any(|finding| finding.profile.as_deref() == Some("work")));
+}
+
+#[test]
+fn a_connector_is_well_when_it_asks_for_the_token_that_we_can_make() {
+    let link = |link| after(|facts| facts.link = Some(link));
+    assert_eq!(link(knocked(true, Knock::Unreachable("refused".into()))), (Level::Error, "connector"));
+    assert_eq!(link(knocked(false, Knock::Answered(401))), (Level::Error, "connector"));
+    assert_eq!(link(knocked(true, Knock::Answered(404))), (Level::Warn, "connector"));
+    assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
+    assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
+    for well in [knocked(false, Knock::Opened), knocked(true, Knock::Opened), LinkFact::NotSet { credentials: false }] {
+        assert_eq!(worst(&findings(&Facts { link: Some(well), ..good() })), Level::Ok);
+    }
+}
+
+#[test]
+fn a_weak_drain_secret_is_an_error_and_none_is_fine() {
+    assert_eq!(after(|facts| facts.drain = Some(DrainFact::Weak(Weakness::Empty))), (Level::Error, "drain_secret"));
+    assert_eq!(worst(&findings(&Facts { drain: Some(DrainFact::None), ..good() })), Level::Ok);
+}

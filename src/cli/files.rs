@@ -1,0 +1,67 @@
+//! Who may read the files that hold secrets.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Finding, quoted};
+
+/// Names in a home whose files hold secrets: ours, and the original's own keeper of tokens.
+const SECRET_FILES: [&str; 3] = [".env", "honcho.json", "auth.json"];
+/// The ledger holds what people wrote. Its companions come and go with a gateway.
+const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
+
+/// A file that is there, and its permission bits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FileFact {
+    pub(super) path: PathBuf,
+    pub(super) mode: u32,
+}
+
+impl FileFact {
+    /// Looks at `path`, links followed; `None` if there is nothing to look at.
+    pub(super) fn look(path: PathBuf) -> Option<Self> {
+        let mode = std::fs::metadata(&path).ok()?.permissions().mode() & 0o777;
+        Some(Self { path, mode })
+    }
+}
+
+/// The files with secrets in a profile's home.
+pub(super) fn of_profile(home: &Path) -> Vec<FileFact> {
+    SECRET_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
+}
+
+/// The files that the gateway itself keeps in its home.
+pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
+    LEDGER_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
+}
+
+/// A finding for each file that anybody but its owner may use.
+pub(super) fn exposed<'a>(files: impl IntoIterator<Item = &'a FileFact>) -> Vec<Finding> {
+    let finding = |file: &FileFact| {
+        let what = match file.mode & 0o077 {
+            0 => return None,
+            bits if bits & 0o022 != 0 => "changed",
+            _ => "read",
+        };
+        let detail = format!("{} can be {what} by others (mode {:04o})", file.path.display(), file.mode);
+        Some(Finding::warn("file_mode", detail, format!("chmod 600 {}", quoted(&file.path))))
+    };
+    files.into_iter().filter_map(finding).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_exposed_by_any_right_of_others_and_by_none_of_its_owner() {
+        for (mode, found) in
+            [(0o600, None), (0o400, None), (0o700, None), (0o640, Some("read")), (0o602, Some("changed"))]
+        {
+            let file = FileFact { path: "/h/.env".into(), mode };
+            let findings = exposed([&file]);
+            assert_eq!(findings.is_empty(), found.is_none(), "{mode:o}");
+            assert!(findings.iter().all(|finding| finding.detail.contains(found.unwrap_or_default())), "{findings:?}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! `caduceus secrets`: which names the profiles hold, and good shared secrets. No value is shown but a newly made one.
+
+mod audit;
+mod gather;
+
+use std::io::{self, Read};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use caduceus_actors::profile::strength;
+use caduceus_actors::settings::{Environment, Settings, find_home};
+use rustls::crypto::SecureRandom;
+use zeroize::Zeroizing;
+
+use super::finding::print;
+use super::{life, serve};
+
+/// Exit code: something was found, or the secret is too weak.
+const FOUND: u8 = 1;
+/// Far above any real secret.
+const MAX_SECRET_BYTES: u64 = 64 * 1024;
+
+/// Look after secrets: audit the profiles, make a strong secret, check one.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// Tell which names each profile holds, lacks and gives to its agent, and what is wrong with them. Never a value.
+    ///
+    /// Exits with 0 if nothing is found, with 1 if something is, with 78 if the home cannot be audited.
+    Audit(Audit),
+    /// Print a new secret of 256 random bits.
+    Generate,
+    /// Read a secret from standard input and say whether it is strong enough, and why not.
+    ///
+    /// Exits with 0 if it is, with 1 if not.
+    Check(Check),
+}
+
+#[derive(Debug, clap::Args)]
+struct Audit {
+    /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    /// Fewest characters, as `dashboard.drain_auth.min_secret_chars` has it; it only raises the bar.
+    #[arg(long, value_name = "N", default_value_t = strength::MIN_CHARS)]
+    min_chars: usize,
+}
+
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    if let Err(error) = life::forbid_dumps() {
+        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+    }
+    match arguments.command {
+        Command::Audit(arguments) => audit(arguments),
+        Command::Generate => generate(),
+        Command::Check(arguments) => check(&arguments, io::stdin().lock()),
+    }
+}
+
+fn audit(arguments: Audit) -> ExitCode {
+    let environment = Environment::capture();
+    let home = find_home(arguments.home, &environment);
+    let settings = match Settings::load(&home, environment) {
+        Ok(settings) => settings,
+        Err(error) => return serve::fail(&error, super::CONFIGURATION),
+    };
+    let Some(key) = random() else { return no_randomness() };
+    let report = audit::report(&gather::facts(&settings), &key);
+    if arguments.json {
+        print(&format!("{:#}\n", report.json(&settings.home, settings.multiplex)));
+    } else {
+        print(&report.text(&settings.home));
+    }
+    if report.findings.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) }
+}
+
+fn generate() -> ExitCode {
+    let Some(secret) = random() else { return no_randomness() };
+    print(&Zeroizing::new(format!("{}\n", *text_of(&secret))));
+    ExitCode::SUCCESS
+}
+
+fn text_of(secret: &[u8; 32]) -> Zeroizing<String> {
+    Zeroizing::new(BASE64_URL_SAFE_NO_PAD.encode(secret))
+}
+
+fn check(arguments: &Check, input: impl Read) -> ExitCode {
+    match read_secret(input).and_then(|secret| weighed(&secret, arguments.min_chars)) {
+        Ok(()) => {
+            print("strong: the secret passes\n");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            print(&format!("{reason}\n"));
+            ExitCode::from(FOUND)
+        }
+    }
+}
+
+/// The reason begins with a stable word.
+fn weighed(secret: &str, min_chars: usize) -> Result<(), String> {
+    strength::assess(secret.trim(), min_chars).map_err(|weakness| format!("{}: {weakness}", weakness.word()))
+}
+
+fn read_secret(input: impl Read) -> Result<Zeroizing<String>, String> {
+    // Room for all of it at once: what grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(MAX_SECRET_BYTES + 1).unwrap_or_default()));
+    let read = input.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("unreadable: standard input cannot be read: {error}"))?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(format!("long: that is more than {MAX_SECRET_BYTES} bytes and no secret"));
+    }
+    let text = std::str::from_utf8(&bytes).map_err(|_| "unreadable: that is not UTF-8".to_owned())?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// 256 random bits.
+fn random() -> Option<Zeroizing<[u8; 32]>> {
+    let mut bits = Zeroizing::new([0; 32]);
+    let source: &dyn SecureRandom = rustls::crypto::ring::default_provider().secure_random;
+    source.fill(&mut *bits).ok().map(|()| bits)
+}
+
+fn no_randomness() -> ExitCode {
+    eprintln!("caduceus: the system gives no random bits");
+    ExitCode::from(super::TRY_AGAIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn what_is_generated_is_new_each_time_and_passes_the_gate() {
+        let secrets: BTreeSet<String> = (0..200).map(|_| text_of(&random().unwrap()).to_string()).collect();
+        assert_eq!(secrets.len(), 200);
+        for secret in secrets {
+            assert_eq!(secret.len(), 43);
+            assert_eq!(weighed(&secret, 1), Ok(()), "{secret}");
+        }
+    }
+
+    #[test]
+    fn reading_ends_at_the_bound_whatever_comes() {
+        assert!(read_secret(io::repeat(b'x')).unwrap_err().starts_with("long: "));
+        assert!(read_secret(&b"\xff"[..]).unwrap_err().starts_with("unreadable: "));
+        assert_eq!(read_secret(&b" s \n"[..]).unwrap().as_str(), " s \n");
+    }
+}

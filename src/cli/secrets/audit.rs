@@ -1,0 +1,361 @@
+//! What the audit says of the profiles, judged from what was read of them. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use caduceus_actors::profile::globals::{child_may_hold, is_deployment, is_global, is_own};
+use caduceus_actors::profile::inspect::Inspection;
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::ExposeSecret as _;
+use serde::Serialize;
+use serde_json::{Value, json};
+use sha2::Sha256;
+
+use crate::cli::files::{FileFact, exposed};
+use crate::cli::finding::{Finding, lines, looks_like_a_name, missing_name, shown};
+
+/// A shorter value is `true` or a number, and shared by accident.
+const MIN_SHARED_CHARS: usize = 8;
+/// Longest line of names.
+const WIDTH: usize = 100;
+
+/// What was read of one profile.
+#[derive(Debug)]
+pub(super) struct ProfileFacts {
+    pub(super) name: String,
+    /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
+    pub(super) closed: bool,
+    pub(super) inspection: Inspection,
+    /// The names that its agent would see; `None` if it has no agent that is a process.
+    pub(super) child: Option<Vec<String>>,
+    /// What is wrong with its own configuration, one sentence each.
+    pub(super) problems: Vec<String>,
+    /// Its files with secrets.
+    pub(super) files: Vec<FileFact>,
+}
+
+/// What is told.
+#[derive(Debug)]
+pub(super) struct Report {
+    profiles: Vec<ProfileReport>,
+    pub(super) findings: Vec<Finding>,
+}
+
+/// The names of one profile. What does not look like a name is replaced.
+#[derive(Debug, Serialize)]
+struct ProfileReport {
+    name: String,
+    /// In its `.env`.
+    holds: Vec<String>,
+    /// What it takes from the environment of the process besides.
+    from_process: Vec<String>,
+    /// `null` if it has no agent that is a process.
+    child_sees: Option<Vec<String>>,
+    kept_from_child: Vec<Kept>,
+    missing: Vec<Lacking>,
+}
+
+#[derive(Debug, Serialize)]
+struct Kept {
+    name: String,
+    why: Why,
+}
+
+#[derive(Debug, Serialize)]
+struct Lacking {
+    key: &'static str,
+    name: String,
+}
+
+/// Why a name that a profile holds is given to no child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Why {
+    /// No process can have it.
+    Impossible,
+    /// The process's own value counts.
+    Global,
+    /// It is the deployment's.
+    Deployment,
+    /// It steers the gateway itself.
+    Process,
+}
+
+/// Judges the profiles. `key` is fresh and random: values are compared by a hash that tells nothing anywhere else.
+pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> Report {
+    let mut findings: Vec<Finding> = profiles.iter().flat_map(of_one).collect();
+    findings.extend(shared(profiles, key));
+    let mut told = Vec::new();
+    findings.retain(|finding| {
+        let first = !told.contains(finding);
+        told.extend(first.then(|| finding.clone()));
+        first
+    });
+    Report { profiles: profiles.iter().map(names).collect(), findings }
+}
+
+fn names(profile: &ProfileFacts) -> ProfileReport {
+    let Inspection { own, scope, missing, .. } = &profile.inspection;
+    let kept = own.iter().filter_map(|(name, value)| {
+        let why = why_kept(name, value.expose_secret())?;
+        Some(Kept { name: shown(name).into_owned(), why })
+    });
+    let lacking = |lacking: &caduceus_actors::profile::inspect::Missing| Lacking {
+        key: lacking.key,
+        name: shown(&lacking.name).into_owned(),
+    };
+    ProfileReport {
+        name: profile.name.clone(),
+        holds: own.names().map(|name| shown(name).into_owned()).collect(),
+        from_process: scope
+            .iter()
+            .filter(|(name, _)| own.get(name).is_none())
+            .map(|(name, _)| shown(name).into_owned())
+            .collect(),
+        child_sees: profile.child.as_ref().map(|names| names.iter().map(|name| shown(name).into_owned()).collect()),
+        kept_from_child: kept.collect(),
+        missing: missing.iter().map(lacking).collect(),
+    }
+}
+
+fn why_kept(name: &str, value: &str) -> Option<Why> {
+    let table = [
+        (!child_may_hold(name, value), Why::Impossible),
+        (is_global(name), Why::Global),
+        (is_deployment(name), Why::Deployment),
+        (is_own(name), Why::Process),
+    ];
+    table.into_iter().find_map(|(is_it, why)| is_it.then_some(why))
+}
+
+fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
+    let ProfileFacts { name, inspection, problems, files, .. } = profile;
+    let mut found = Vec::new();
+    for problem in problems {
+        found.push(Finding::error("configuration", problem, "mend the file").of(name));
+    }
+    if let Some(reason) = &inspection.trouble {
+        let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
+        found.push(Finding::error("env_unusable", detail, "make it a readable UTF-8 text").of(name));
+    }
+    for missing in &inspection.missing {
+        found.push(missing_name(missing.key, &missing.name, profile.closed).of(name));
+    }
+    for (variable, value) in inspection.own.iter() {
+        if !child_may_hold(variable, value.expose_secret()) {
+            let detail = format!("{} is a variable that no process can have; no agent gets it", shown(variable));
+            let remedy = "take white space out of the name and NUL out of the value";
+            found.push(Finding::warn("impossible_variable", detail, remedy).of(name));
+        } else if !looks_like_a_name(variable) {
+            let detail = format!("{} in .env may be a piece of a secret", shown(variable));
+            let remedy = "look for a line that was broken or pasted in; a value stands on one line, behind its name";
+            found.push(Finding::warn("odd_name", detail, remedy).of(name));
+        }
+    }
+    found.extend(exposed(files));
+    found
+}
+
+/// A finding for each value that more than one profile holds.
+fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
+    let mut holders: BTreeMap<[u8; 32], Vec<(&str, &str)>> = BTreeMap::new();
+    for profile in profiles {
+        for (name, value) in profile.inspection.scope.secrets() {
+            let value = value.expose_secret();
+            if value.chars().count() >= MIN_SHARED_CHARS {
+                holders.entry(digest(key, value)).or_default().push((&profile.name, name));
+            }
+        }
+    }
+    let mut found: Vec<String> = holders
+        .into_values()
+        .filter(|held| held.iter().any(|(profile, _)| *profile != held[0].0))
+        .map(|held| {
+            held.iter().map(|(profile, name)| format!("{profile} ({})", shown(name))).collect::<Vec<_>>().join(", ")
+        })
+        .collect();
+    // By name, for the hashes are in another order each time.
+    found.sort_unstable();
+    let finding = |held: String| {
+        let detail = format!("one value is held by {held}");
+        Finding::warn("shared_value", detail, "give each profile a secret of its own")
+    };
+    found.into_iter().map(finding).collect()
+}
+
+fn digest(key: &[u8; 32], value: &str) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is taken");
+    mac.update(value.as_bytes());
+    mac.finalize().into_bytes().into()
+}
+
+impl Report {
+    /// For programs.
+    pub(super) fn json(&self, home: &Path, multiplex: bool) -> Value {
+        json!({
+            "home": home.display().to_string(),
+            "multiplex_profiles": multiplex,
+            "clean": self.findings.is_empty(),
+            "profiles": self.profiles,
+            "findings": self.findings,
+        })
+    }
+
+    /// For people.
+    pub(super) fn text(&self, home: &Path) -> String {
+        let mut text = format!("home {}\n\n", home.display());
+        for profile in &self.profiles {
+            profile.write(&mut text);
+        }
+        text.push_str(&lines(&self.findings));
+        text
+    }
+}
+
+impl ProfileReport {
+    fn write(&self, text: &mut String) {
+        let _ = writeln!(text, "profile {}", self.name);
+        row(text, "holds", &self.holds);
+        if !self.from_process.is_empty() {
+            row(text, "from here", &self.from_process);
+        }
+        match &self.child_sees {
+            Some(names) => row(text, "agent sees", names),
+            None => row(text, "agent sees", &["nothing: it is no process".to_owned()]),
+        }
+        let kept: Vec<String> =
+            self.kept_from_child.iter().map(|kept| format!("{} ({})", kept.name, kept.why.words())).collect();
+        if !kept.is_empty() {
+            row(text, "kept back", &kept);
+        }
+        if !self.missing.is_empty() {
+            row(text, "lacks", &self.missing.iter().map(|lacking| lacking.name.clone()).collect::<Vec<_>>());
+        }
+        text.push('\n');
+    }
+}
+
+impl Why {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Impossible => "no process can have it",
+            Self::Global => "the process's own counts",
+            Self::Deployment => "the deployment's",
+            Self::Process => "the gateway's own",
+        }
+    }
+}
+
+/// One row of names, broken where it grows too long.
+fn row(text: &mut String, title: &str, names: &[String]) {
+    let mut line = format!("  {title:<12}");
+    if names.is_empty() {
+        line.push('-');
+    }
+    for (place, name) in names.iter().enumerate() {
+        let comma = if place + 1 < names.len() { "," } else { "" };
+        if line.len() + name.len() > WIDTH && line.trim_start().len() > title.len() {
+            let _ = writeln!(text, "{}", line.trim_end());
+            line = " ".repeat(14);
+        }
+        let _ = write!(line, "{name}{comma} ");
+    }
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+#[cfg(test)]
+mod tests {
+    use caduceus_actors::profile::env_file::parse;
+    use caduceus_actors::profile::inspect::Missing;
+    use caduceus_actors::profile::scope::Scope;
+
+    use super::*;
+
+    const KEY: [u8; 32] = [7; 32];
+
+    fn profile(name: &str, env: &str) -> ProfileFacts {
+        let inspection = Inspection { own: parse(env), scope: Scope::new(&parse(env), None), ..Inspection::default() };
+        ProfileFacts {
+            name: name.into(),
+            closed: true,
+            inspection,
+            child: None,
+            problems: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    fn codes(report: &Report) -> Vec<&'static str> {
+        report.findings.iter().map(|finding| finding.code).collect()
+    }
+
+    fn everything(report: &Report) -> String {
+        format!("{}{}", report.text(Path::new("/h")), report.json(Path::new("/h"), true))
+    }
+
+    #[test]
+    fn a_value_that_two_profiles_hold_is_found_whatever_its_names_and_is_not_shown() {
+        let profiles = [profile("a", "ONE=hunter2-hunter2\n"), profile("b", "TWO=hunter2-hunter2\nX=other-value")];
+        let report = report(&profiles, &KEY);
+        assert_eq!(report.findings[0].detail, "one value is held by a (ONE), b (TWO)");
+        assert_eq!(codes(&report), ["shared_value"]);
+        assert!(!everything(&report).contains("hunter2"));
+    }
+
+    #[test]
+    fn short_values_platform_names_and_one_profiles_own_doubles_are_not_shared() {
+        let env = "A=1234567\nGATEWAY_RELAY_PLATFORM=telegram-long";
+        let own = format!("{env}\nC=same-value-1\nD=same-value-1");
+        assert!(report(&[profile("a", &own), profile("b", env)], &KEY).findings.is_empty());
+        let relay = "GATEWAY_RELAY_SECRET=same-value-1";
+        assert_eq!(codes(&report(&[profile("a", relay), profile("b", relay)], &KEY)), ["shared_value"]);
+    }
+
+    #[test]
+    fn a_name_that_is_kept_from_the_child_says_why() {
+        let env = "A B=1\nPATH=/x\nHONCHO_OAUTH_X=1\nCADUCEUS_X=1\nGOOD=1\nN=x\0y";
+        let report = report(&[profile("a", env)], &KEY);
+        let kept: Vec<_> =
+            report.profiles[0].kept_from_child.iter().map(|kept| (kept.name.as_str(), kept.why)).collect();
+        let odd = "(odd name of 3 characters)";
+        let expected = [
+            (odd, Why::Impossible),
+            ("CADUCEUS_X", Why::Process),
+            ("HONCHO_OAUTH_X", Why::Deployment),
+            ("N", Why::Impossible),
+            ("PATH", Why::Global),
+        ];
+        assert_eq!(kept, expected);
+        assert_eq!(codes(&report), ["impossible_variable", "impossible_variable"]);
+    }
+
+    #[test]
+    fn a_piece_of_a_key_in_the_place_of_a_name_is_found_and_not_shown() {
+        let report = report(&[profile("a", "KEY=-----BEGIN-----\nMIIEvQIBADANBgkq=\n")], &KEY);
+        assert_eq!(codes(&report), ["odd_name"]);
+        assert!(!everything(&report).contains("MIIEv"));
+    }
+
+    #[test]
+    fn a_key_that_stands_in_the_place_of_its_name_is_not_shown() {
+        let mut facts = profile("a", "");
+        facts.inspection.missing = vec![Missing { key: "agent.api_key_env", name: "sk-live-Hunter2".into() }];
+        let report = report(&[facts], &KEY);
+        assert!(report.findings[0].remedy.as_ref().unwrap().contains("move it"), "{report:?}");
+        assert!(!everything(&report).contains("Hunter2"));
+    }
+
+    #[test]
+    fn every_trouble_of_a_profile_is_a_finding() {
+        let mut facts = profile("work", "");
+        facts.inspection.trouble = Some("it is not UTF-8 at byte 3".into());
+        facts.inspection.missing = vec![Missing { key: "agent.command", name: "NEEDED".into() }];
+        facts.problems = vec!["x.yaml: is not UTF-8".into()];
+        facts.files = vec![FileFact { path: "/h/.env".into(), mode: 0o644 }];
+        let report = report(&[facts], &KEY);
+        assert_eq!(codes(&report), ["configuration", "env_unusable", "missing_name", "file_mode"]);
+        assert_eq!(report.json(Path::new("/h"), false)["clean"], false);
+        assert!(report.text(Path::new("/h")).contains("lacks       NEEDED"), "{}", report.text(Path::new("/h")));
+    }
+}
