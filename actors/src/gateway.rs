@@ -272,10 +272,9 @@ impl Wiring {
             host: self
                 .settings
                 .environment
-                .globals
-                .get("HERMES_HONCHO_HOST")
+                .honcho_host()
                 .filter(|_| profile.home == self.settings.home)
-                .cloned(),
+                .map(str::to_owned),
         };
         let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
         let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));
@@ -321,6 +320,7 @@ impl Wiring {
             turns: boxes.drain.port(),
             start: boxes.turns.port(),
             links: BTreeMap::from([(LinkId::process(), link)]),
+            left: boxes.dispatch.port(),
             status: boxes.status.port(),
         };
         let factory = move |birth: &_| DispatchActor::new(settings.clone(), ports.clone(), Arc::clone(&maker), birth);
@@ -353,6 +353,7 @@ impl Wiring {
                 mark: ledger.port(),
                 send: relay.port(),
                 ended: dispatch.port(),
+                left: dispatch.port(),
                 stop: mailbox.port(),
                 redactor: redactor.clone(),
             };

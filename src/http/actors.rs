@@ -79,6 +79,7 @@ fn kind(fields: &Fields) -> Result<Fault, ApiError> {
         "panic_in_factory" => Fault::PanicInFactory,
         "panic_in_drop" => Fault::PanicInDrop,
         "hang_thread" => Fault::HangThread(length),
+        "hang_in_timer" => Fault::HangInTimer(length),
         "hang_actor" => Fault::HangActor,
         "slow_stop" => Fault::SlowStop(length),
         _ => return Err(ApiError::WrongField { field: "fault", expected: "the name of a fault" }),
@@ -94,6 +95,7 @@ mod tests {
         let named = |name: &str| kind(&Fields::parse(json!({"fault": name}).to_string().as_bytes()).unwrap());
         assert_eq!(kind(&Fields::default()).unwrap(), Fault::PanicInTimer);
         assert_eq!(named("hang_thread").unwrap(), Fault::HangThread(HANG));
+        assert_eq!(named("hang_in_timer").unwrap(), Fault::HangInTimer(HANG));
         assert_eq!(named("slow_stop").unwrap(), Fault::SlowStop(HANG));
         for name in ["handler", "timer", "response", "started", "factory", "drop"] {
             assert!(named(&format!("panic_in_{name}")).is_ok(), "{name}");

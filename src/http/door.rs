@@ -23,7 +23,7 @@ use super::{Shared, State};
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// The names that clients may call us by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Names {
     /// `host:port`.
     ours: Vec<String>,

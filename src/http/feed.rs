@@ -1,7 +1,7 @@
 //! The last status, rendered once for each change and shared by all who ask.
 //!
-//! Owns a subscription at the keeper of the status. A keeper that was restarted has forgotten us; so it is also asked once a
-//! second, and an answer that we were not told of means that the subscription is lost and is made anew.
+//! Owns a subscription at the keeper of the status. A keeper that was restarted has forgotten us; so it is also asked four
+//! times a second, and an answer that we were not told of means that the subscription is lost and is made anew.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,8 +20,8 @@ use super::ask::PATIENCE;
 use super::error::ApiError;
 use super::status::OpenStatus;
 
-/// How often the keeper is asked whether it is there.
-const POLL: Duration = Duration::from_secs(1);
+/// How often the keeper is asked whether it is there: after a restart of it nobody shall see the old status for long.
+const POLL: Duration = Duration::from_millis(250);
 /// Pause after a keeper that was not there; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
 

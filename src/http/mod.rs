@@ -116,8 +116,9 @@ pub(crate) struct BindError {
 #[derive(Clone)]
 pub(crate) struct Bound {
     address: SocketAddr,
-    shared: Shared,
-    start: Arc<dyn Fn() -> io::Result<Server> + Send + Sync>,
+    /// What the servers have in common; each has a feed of its own, which ends with it.
+    state: State,
+    start: Arc<dyn Fn(Shared) -> io::Result<Server> + Send + Sync>,
 }
 
 /// A server at work.
@@ -136,6 +137,7 @@ pub(crate) struct Handle {
 /// What every worker shares.
 type Shared = web::Data<State>;
 
+#[derive(Clone)]
 struct State {
     ports: Ports,
     feed: Arc<Feed>,
@@ -156,7 +158,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     let failed = |source| BindError { address: asked, source };
     let listener = std::net::TcpListener::bind(asked).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
-    let shared = web::Data::new(State {
+    let state = State {
         ports,
         feed: Arc::default(),
         seam: Arc::new(Seam::new(&options.drain_auth, options.insecure_loopback_drain, &options.home)),
@@ -165,9 +167,8 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         viewers: Viewers::default(),
         healthy: options.healthy,
         allow_faults: options.allow_faults,
-    });
-    let state = shared.clone();
-    let app = move || {
+    };
+    let app = |state: Shared| {
         App::new()
             .app_data(state.clone())
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
@@ -175,8 +176,8 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .configure(|config| routes(config, &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
-    let start = move || {
-        let server = HttpServer::new(app.clone())
+    let start = move |state: Shared| {
+        let server = HttpServer::new(move || app(state.clone()))
             .workers(WORKERS)
             .disable_signals()
             .client_request_timeout(HEAD_TIMEOUT)
@@ -187,7 +188,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .listen(listener.try_clone()?)?;
         Ok(server.run())
     };
-    Ok(Bound { address, shared, start: Arc::new(start) })
+    Ok(Bound { address, state, start: Arc::new(start) })
 }
 
 fn routes(config: &mut web::ServiceConfig, state: &State) {
@@ -214,9 +215,10 @@ impl Bound {
     /// # Errors
     /// What the system said when there was no descriptor left for it.
     pub(crate) fn run(&self) -> io::Result<Running> {
-        let feed = Arc::clone(&self.shared.feed);
-        let server = (self.start)()?;
-        actix::spawn(Arc::clone(&feed).keep(self.shared.ports.clone()));
+        // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
+        let feed = Arc::new(Feed::default());
+        let server = (self.start)(Shared::new(State { feed: Arc::clone(&feed), ..self.state.clone() }))?;
+        actix::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
         Ok(Running { handle: Handle { server: server.handle(), feed }, server })
     }
 }

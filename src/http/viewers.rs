@@ -13,7 +13,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const EVERY: Duration = Duration::from_secs(20);
 
 /// Places for those who watch.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Viewers(Arc<Semaphore>);
 
 impl Default for Viewers {

@@ -93,8 +93,23 @@ fn on(home: &Path, command: &[&str]) -> Ended {
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "config.yaml", "gateway:\n  multiplex_profiles: true\n");
-    write(home.path(), "caduceus.yaml", "agent:\n  backend: exec\n  command: [sh, -c, 'true ${NEEDED}']\n");
-    write(home.path(), ".env", &format!("NEEDED={CANARY}-needed\n"));
+    write(
+        home.path(),
+        "caduceus.yaml",
+        "agent:
+  backend: exec
+  command: ['true']
+  cwd: './${NEEDED}'
+",
+    );
+    write(
+        home.path(),
+        ".env",
+        format!(
+            "NEEDED={CANARY}-needed
+"
+        ),
+    );
     home
 }
 

@@ -27,6 +27,7 @@ async fn a_drain_over_http_refuses_the_new_and_finishes_the_running() {
 
     let (code, cancelled) = world.drain(json!({"action": "cancel"})).await;
     assert_eq!((code, &cancelled["was_draining"]), (200, &json!(true)));
+    world.until("an open gate", |status| status["gateway_state"] == "running").await;
     assert_eq!(world.ready().await, 200);
     world.say("next", "hello again", "c2", None).await;
     world.answer("next").await;

@@ -5,6 +5,7 @@
 mod commands;
 mod drains;
 mod environ;
+mod faults;
 mod kills;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]

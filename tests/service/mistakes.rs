@@ -8,7 +8,7 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::support::{Process, SOON, as_nobody, binary, get, post, wait_for};
+use crate::support::{Process, SOON, as_nobody, get, post, wait_for};
 use crate::world::{World, run, run_command};
 
 /// Exit codes, as the service manager's configuration knows them.
@@ -41,7 +41,6 @@ fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
 
 /// As [`refused`], by a user for whom permission bits hold: ourselves, or nobody when we are root.
 fn refused_as_nobody(home: &Path) -> (Option<i32>, String) {
-    let arguments = ["serve", "--bind", "127.0.0.1:0", "--home"];
     as_nobody(|command| clear(run_command(command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home))))
 }
 

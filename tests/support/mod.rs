@@ -108,11 +108,16 @@ impl Process {
         assert!(status.success(), "the process is there to get {name}");
     }
 
+    /// How it ended, if it has.
+    pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child can be waited for")
+    }
+
     /// Waits for it to end by itself.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         let deadline = Instant::now() + SOON;
         loop {
-            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+            if let Some(status) = self.try_ended() {
                 return status;
             }
             assert!(Instant::now() < deadline, "the process did not end in {SOON:?}");

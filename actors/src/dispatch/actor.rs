@@ -11,22 +11,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
+use futures_util::future::{LocalBoxFuture, ready};
 use tracing::{debug, error, warn};
 
 use super::event::{Command, Job, Rules};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, TurnMaker};
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::start::{HISTORY, NotStarted, start_turn};
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
-use crate::relay::messages::Target;
+use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, Life, Port};
+use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnOutcome};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -61,18 +62,25 @@ pub struct DispatchActor {
     maker: TurnMaker,
     own: Port<Taken>,
     running: HashMap<TurnId, Running>,
+    /// Turns that are to stop and have not started yet.
+    unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
     draining: bool,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
+    /// Turns of a former dispatcher that still count.
+    pub(super) adopted: Vec<TurnId>,
+    /// Links whose replies are being sent again; `true` if more were left meanwhile.
+    pub(super) catching_up: HashMap<LinkId, bool>,
 }
 
 /// News that came too early.
 #[derive(Default)]
-pub(super) struct Early {
+struct Early {
     taken: Vec<Taken>,
-    ended: Vec<TurnEnded>,
+    /// Turns that ended without a word.
+    gone: Vec<TurnId>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -111,27 +119,26 @@ impl DispatchActor {
             own: birth.own(),
             books: HashMap::new(),
             running: HashMap::new(),
+            unwanted: HashMap::new(),
             notices: NoticeLimit::default(),
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
             early: Some(Early::default()),
+            adopted: Vec::new(),
+            catching_up: HashMap::new(),
         }
     }
 
-    /// Whether a turn has said how it ended before the books were written.
-    pub(super) fn ended_early(&self, turn: TurnId) -> bool {
-        self.early.as_ref().is_some_and(|early| early.ended.iter().any(|ended| ended.id == turn))
+    /// Whether a turn has gone before the books were written: it will not be heard of again.
+    pub(super) fn gone_early(&self, turn: TurnId) -> bool {
+        self.early.as_ref().is_some_and(|early| early.gone.contains(&turn))
     }
 
     /// The books are written: what came too early has its turn.
     pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
-        let Early { taken, ended } = self.early.take().unwrap_or_default();
-        for news in taken {
+        for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
-        }
-        for news in ended {
-            self.over(news.id, &news.outcome, news.reply, ctx);
         }
     }
 
@@ -180,7 +187,13 @@ impl DispatchActor {
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
             Ok(running) => {
-                actor.running.insert(turn, running);
+                // It may be over already.
+                if actor.plan.event_of(turn).is_some() {
+                    actor.running.insert(turn, running);
+                    if let Some(cause) = actor.unwanted.remove(&turn) {
+                        actor.stop_turn(turn, cause);
+                    }
+                }
                 actor.touch();
             }
             Err(NotStarted::Refused(why)) => {
@@ -209,16 +222,32 @@ impl DispatchActor {
             self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.over(turn, &TurnOutcome::Failed { notice, agent_missing: false }, String::new(), ctx);
+        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
+        let written = self.over(turn, &outcome, String::new(), ctx);
+        ctx.spawn(written.into_actor(self));
     }
 
-    fn over(&mut self, turn: TurnId, outcome: &TurnOutcome, reply: String, ctx: &mut Context<Self>) {
+    /// Takes a turn off the books; answers when the ledger has done so too.
+    fn over(
+        &mut self,
+        turn: TurnId,
+        outcome: &TurnOutcome,
+        reply: String,
+        ctx: &mut Context<Self>,
+    ) -> LocalBoxFuture<'static, ()> {
         let running = self.running.remove(&turn);
-        let Some(event) = self.plan.event_of(turn) else { return };
+        self.unwanted.remove(&turn);
+        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
+        if *outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
+            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says.
+            self.view.stopped += 1;
+            self.books.remove(&event);
+            self.plan.ended(turn);
+            return Box::pin(ready(()));
+        }
         let (state, note) = match outcome {
             TurnOutcome::Done => (InboundState::Done, None),
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
-            TurnOutcome::Stopped(StopCause::Shutdown) => (InboundState::Interrupted, Some("shutdown".to_owned())),
             TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
         };
         match outcome {
@@ -226,7 +255,7 @@ impl DispatchActor {
             TurnOutcome::Failed { .. } => self.view.failed += 1,
             TurnOutcome::Stopped(_) => self.view.stopped += 1,
         }
-        self.mark(event, state, Some(turn), note, ctx);
+        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
         if let Some(job) = self.books.remove(&event)
             && state == InboundState::Done
             && !reply.is_empty()
@@ -242,6 +271,7 @@ impl DispatchActor {
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
+        Box::pin(written)
     }
 
     fn remember(&self, job: &Job, reply: String, ctx: &mut Context<Self>) {
@@ -283,8 +313,15 @@ impl DispatchActor {
         }));
     }
 
-    fn stop_turn(&self, turn: TurnId, cause: StopCause) {
-        if let Some(stop) = self.running.get(&turn).and_then(|running| running.stop.as_ref())
+    fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
+        let Some(running) = self.running.get(&turn) else {
+            // It has its place and is being started: it is stopped as soon as there is a way in.
+            if self.plan.event_of(turn).is_some() {
+                self.unwanted.insert(turn, cause);
+            }
+            return;
+        };
+        if let Some(stop) = &running.stop
             && let Err(error) = stop.tell(StopTurn { cause })
         {
             // It ended in the same moment.
@@ -293,7 +330,12 @@ impl DispatchActor {
     }
 
     pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        self.running.insert(turn, Running { stop, steer: None, since: Instant::now() });
+        let since = self.running.get(&turn).map_or_else(Instant::now, |running| running.since);
+        self.running.insert(turn, Running { stop, steer: None, since });
+    }
+
+    pub(super) fn abandon(&mut self, turn: TurnId) {
+        self.running.remove(&turn);
     }
 
     pub(super) fn mark(
@@ -304,12 +346,28 @@ impl DispatchActor {
         note: Option<String>,
         ctx: &mut Context<Self>,
     ) {
-        let marked = self.ports.mark_inbound.ask(MarkInbound { id, state, turn, note }, LEDGER_PATIENCE);
-        ctx.spawn(marked.into_actor(self).map(move |marked, _, _| match marked {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-            Err(error) => error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
-        }));
+        let marked = self.marked(MarkInbound { id, state, turn, note });
+        ctx.spawn(marked.into_actor(self));
+    }
+
+    /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
+    fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
+        let (port, life) = (self.ports.mark_inbound.clone(), self.life.clone());
+        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_PATIENCE));
+        async move {
+            let (id, state) = (mark.id, mark.state);
+            for _ in 0..MARK_RETRIES {
+                match asked.as_mut().await {
+                    Err(AskError::Closed) if !life.is_fenced() => asked.set(port.ask(mark.clone(), LEDGER_PATIENCE)),
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => {
+                        return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger");
+                    }
+                    Err(error) => return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
+                }
+            }
+            error!(row = id.0, ?state, "no ledger lived to move an event on");
+        }
     }
 
     /// Says something in a chat, unless it was said there just now.
@@ -321,8 +379,7 @@ impl DispatchActor {
     }
 
     fn obey(&mut self, command: Command, job: &Job, ctx: &mut Context<Self>) {
-        let text = job.session.text();
-        let turns = self.plan.turns_of(&text);
+        let turns = self.plan.turns_in(&job.session);
         match command {
             Command::Stop => {
                 let notice = if turns.is_empty() { Notice::NothingToStop } else { Notice::Stopped };

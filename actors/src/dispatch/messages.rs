@@ -79,6 +79,14 @@ pub struct StopTurnById {
 #[error("no turn {0} is running")]
 pub struct UnknownTurn(pub TurnId);
 
+/// News: a reply lies in the ledger that has not certainly left, although the link may be up again by now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ReplyLeft {
+    /// The link that it is to leave by.
+    pub link: LinkId,
+}
+
 /// How the dispatcher is.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DispatchView")]

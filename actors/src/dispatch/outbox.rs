@@ -1,11 +1,13 @@
 //! Words of the gateway itself on their way to a chat: written down, sent, and moved on by what the connector answers.
 
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
-use super::ports::{DispatchPorts, LEDGER_PATIENCE, SEND_PATIENCE};
+use super::messages::ReplyLeft;
+use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, SEND_PATIENCE};
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
-use crate::relay::messages::{SendAction, Target};
+use crate::relay::messages::{LinkId, SendAction, Target};
+use crate::supervision::AskError;
 
 /// What stands before a reply that may have been delivered already.
 const REPEAT_MARK: &str = "(may be a repeat) ";
@@ -26,42 +28,68 @@ pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Fu
     let recorded = ports.record_outbound.ask(record, LEDGER_PATIENCE);
     async move {
         match recorded.await {
-            Ok(Ok(id)) => send(&ports, id, target, action).await,
+            Ok(Ok(id)) => {
+                send(&ports, id, target, action).await;
+            }
             Ok(Err(error)) => warn!(%error, "a notice was not written down, and so not sent"),
             Err(error) => warn!(%error, "a notice was not written down, and so not sent"),
         }
     }
 }
 
-/// Sends again what lies in the ledger: plainly if it never left, with a mark if it may have.
-pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) {
+/// Sends again what lies in the ledger: plainly if it never left, with a mark if it may have. `false` if the link is not up.
+pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(mut action) = parsed else {
         error!(row = row.id.0, "a reply in the ledger no longer reads; it is given up");
-        return mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
+        mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
+        return true;
     };
-    if row.state != OutboundState::Pending {
-        mark_as_repeat(&mut action);
+    if row.state == OutboundState::Pending {
+        mark(ports, row.id, OutboundState::Sending, None, None).await;
+        return send(ports, row.id, row.target, action).await;
     }
+    mark_as_repeat(&mut action);
+    let link = row.target.link.clone();
+    let result = hand_over(ports, row.target, action).await;
+    if result.never_left {
+        // It did not leave this time; that it may have before has to be remembered.
+        return false;
+    }
+    // Only what was handed to the link counts as an attempt.
     mark(ports, row.id, OutboundState::Sending, None, None).await;
-    send(ports, row.id, row.target, action).await;
+    settle(ports, row.id, link, result).await;
+    true
 }
 
-async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) {
-    let result = match ports.links.get(&target.link) {
+/// Sends what has been marked as `Sending`. `false` if the link is not up.
+async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) -> bool {
+    let link = target.link.clone();
+    let result = hand_over(ports, target, action).await;
+    let up = !result.never_left;
+    settle(ports, id, link, result).await;
+    up
+}
+
+async fn hand_over(ports: &DispatchPorts, target: Target, action: Action) -> ActionResult {
+    match ports.links.get(&target.link) {
         None => ActionResult::failed("there is no such link any more"),
         Some(link) => link.send.ask(SendAction { target, action }, SEND_PATIENCE).await.unwrap_or_else(|error| {
             // The link's actor was lost with the question: it may have been written.
             ActionResult::ambiguous(error.to_string())
         }),
-    };
-    let state = match (&result, result.error.as_deref()) {
-        (ActionResult { success: true, .. }, _) => OutboundState::Delivered,
-        (ActionResult { ambiguous: true, .. }, _) => OutboundState::Ambiguous,
-        (_, Some(crate::relay::NOT_CONNECTED)) => OutboundState::Pending,
-        _ => OutboundState::Refused,
-    };
+    }
+}
+
+/// Writes down what became of it; what has not certainly arrived is sent again.
+async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
+    let state = OutboundState::after(&result);
     mark(ports, id, state, result.message_id, result.error).await;
+    if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
+        && let Err(error) = ports.left.tell(ReplyLeft { link })
+    {
+        debug!(row = id.0, %error, "it waits for the next time that its link comes up");
+    }
 }
 
 async fn mark(
@@ -71,7 +99,15 @@ async fn mark(
     message_id: Option<String>,
     error: Option<String>,
 ) {
-    match ports.mark_outbound.ask(MarkOutbound { id, state, message_id, error }, LEDGER_PATIENCE).await {
+    let order = MarkOutbound { id, state, message_id, error };
+    let mut marked = ports.mark_outbound.ask(order.clone(), LEDGER_PATIENCE).await;
+    for _ in 0..MARK_RETRIES {
+        if marked != Err(AskError::Closed) {
+            break;
+        }
+        marked = ports.mark_outbound.ask(order.clone(), LEDGER_PATIENCE).await;
+    }
+    match marked {
         Ok(Ok(())) => {}
         Ok(Err(error)) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),
         Err(error) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),

@@ -210,7 +210,12 @@ impl Plan {
         session.current.filter(|(current, _)| *current == turn).map(|(_, event)| event)
     }
 
-    /// The turns of every session whose key reads so.
+    /// The turns of a session.
+    pub(super) fn turns_in(&self, session: &SessionKey) -> Vec<TurnId> {
+        self.turns.iter().filter(|(_, key)| *key == session).map(|(turn, _)| *turn).collect()
+    }
+
+    /// The turns of every session whose key reads so, as the wire has it: two sessions can read the same.
     pub(super) fn turns_of(&self, text: &str) -> Vec<TurnId> {
         self.turns.iter().filter(|(_, key)| key.text() == text).map(|(turn, _)| *turn).collect()
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::messages::ReplyLeft;
 use crate::drain::messages::{ListTurns, RequestPermit};
 use crate::ledger::messages::{
     AppendHistory, ListInbound, ListOutbound, LoadHistory, MarkInbound, MarkOutbound, RecordInbound, RecordOutbound,
@@ -15,6 +16,8 @@ use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
 
 /// How long the ledger may take; a commit takes milliseconds, a full disk for ever.
 pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+/// Ledgers that may die with the same order in hand.
+pub(super) const MARK_RETRIES: u32 = 10;
 /// How long the gate may take to answer, a restart of it included.
 pub(super) const GATE_PATIENCE: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.
@@ -47,6 +50,8 @@ pub struct DispatchPorts {
     pub start: Port<StartChild>,
     /// The links, by name.
     pub links: BTreeMap<LinkId, LinkPorts>,
+    /// The dispatcher itself, for what could not be sent.
+    pub left: Port<ReplyLeft>,
     /// Something shown changed.
     pub status: Port<StatusTouched>,
 }

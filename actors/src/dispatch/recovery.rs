@@ -7,6 +7,7 @@ use tracing::{error, info, warn};
 
 use super::actor::DispatchActor;
 use super::event::Job;
+use super::messages::ReplyLeft;
 use super::notice::Notice;
 use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
@@ -16,9 +17,14 @@ use crate::ledger::messages::{
 };
 use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
 use crate::settings::Interrupted;
+use crate::turn::id::TurnId;
 
 /// Pause before the ledger is asked again after it did not answer.
 const PAUSE: Duration = Duration::from_millis(500);
+/// How often adopted turns are looked after; far longer than the way from a permit to the start of its turn.
+const ADOPTED_LOOK: Duration = Duration::from_secs(1);
+/// Pause before a reply that could not be sent is tried again, if its link is up.
+const REPLY_PAUSE: Duration = Duration::from_secs(1);
 /// Rows asked for at once.
 const PAGE: usize = 10_000;
 /// Most times that one event is run, or one reply handed to a link.
@@ -55,12 +61,13 @@ impl DispatchActor {
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
-            let in_flight = turns.iter().find(|running| Some(running.ticket.id) == turn);
-            let alive = turn.filter(|turn| in_flight.is_some() || self.ended_early(*turn));
-            match (state, alive) {
-                (InboundState::Running, Some(turn)) => {
-                    self.plan.adopted(turn, id, &job.session);
-                    self.adopt(turn, in_flight.and_then(|running| running.stop.clone()));
+            let runs = |running: &&RunningTurn| Some(running.ticket.id) == turn && !self.gone_early(running.ticket.id);
+            let running = turns.iter().find(runs);
+            match (state, running) {
+                (InboundState::Running, Some(running)) => {
+                    self.plan.adopted(running.ticket.id, id, &job.session);
+                    self.adopt(running.ticket.id, running.stop.clone());
+                    self.adopted.push(running.ticket.id);
                     self.books.insert(id, job);
                 }
                 (InboundState::Running, None) => {
@@ -76,6 +83,58 @@ impl DispatchActor {
         if waiting + cut_off > 0 {
             info!(waiting, cut_off, "events from before are taken up");
         }
+        if !self.adopted.is_empty() {
+            ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
+        }
+    }
+
+    /// Finds adopted turns of which nothing will be heard: those that the former dispatcher had a permit for and never
+    /// started, and those whose end it died with.
+    fn look_after_adopted(&mut self, ctx: &mut Context<Self>) {
+        self.adopted.retain(|turn| self.plan.event_of(*turn).is_some());
+        if self.adopted.is_empty() {
+            return;
+        }
+        let turns = self.ports.turns.ask(ListTurns, GATE_PATIENCE);
+        ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
+            if let Ok(turns) = turns {
+                actor.let_go(&turns, ctx);
+            }
+            ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
+        }));
+    }
+
+    fn let_go(&mut self, turns: &[RunningTurn], ctx: &mut Context<Self>) {
+        for turn in std::mem::take(&mut self.adopted) {
+            let Some(event) = self.plan.event_of(turn) else { continue };
+            match turns.iter().find(|running| running.ticket.id == turn) {
+                Some(RunningTurn { stop: Some(stop), .. }) => {
+                    self.adopt(turn, Some(stop.clone()));
+                    self.adopted.push(turn);
+                }
+                Some(RunningTurn { stop: None, .. }) => {
+                    warn!(%turn, "a turn was never started; its event runs anew");
+                    if let Some(job) = self.forget(turn, event, ctx) {
+                        self.run_again(event, job, ctx);
+                    }
+                }
+                // A turn counts until its end was heard.
+                None => {
+                    warn!(%turn, "a turn is gone without a word");
+                    if let Some(job) = self.forget(turn, event, ctx) {
+                        self.cut_off(event, job, ctx);
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<Job> {
+        let job = self.books.remove(&event);
+        self.abandon(turn);
+        let steps = self.plan.ended(turn);
+        self.carry_out(steps, ctx);
+        job
     }
 
     /// A turn that a crash cut off.
@@ -83,7 +142,10 @@ impl DispatchActor {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
-            Interrupted::Rerun => mark(InboundState::Dead, "too many attempts"),
+            Interrupted::Rerun => {
+                self.say(&job.target, &Notice::TurnBroke, ctx);
+                mark(InboundState::Dead, "too many attempts")
+            }
             Interrupted::Ask => {
                 self.say(&job.target, &Notice::Interrupted, ctx);
                 mark(InboundState::Interrupted, "restart")
@@ -114,10 +176,19 @@ impl DispatchActor {
         }));
     }
 
-    /// Sends what waits for `link`, if it is up.
+    /// Sends what waits for `link`, if it is up. One round at a time, or a reply would be sent by two.
     fn catch_up(&mut self, link: LinkId, ctx: &mut Context<Self>) {
-        let resent = resend_all(self.ports.clone(), link, self.settings.process_started_ms);
-        ctx.spawn(resent.into_actor(self));
+        if let Some(more) = self.catching_up.get_mut(&link) {
+            *more = true;
+            return;
+        }
+        self.catching_up.insert(link.clone(), false);
+        let resent = resend_all(self.ports.clone(), link.clone(), self.settings.process_started_ms);
+        ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
+            if actor.catching_up.remove(&link) == Some(true) {
+                actor.catch_up(link, ctx);
+            }
+        }));
     }
 }
 
@@ -129,6 +200,16 @@ impl Handler<LinkChanged> for DispatchActor {
             self.catch_up(news.link, ctx);
         }
         self.touch();
+    }
+}
+
+impl Handler<ReplyLeft> for DispatchActor {
+    type Result = ();
+
+    // Between its last word of the link and this the link may have come up. Not at once, or a link that takes nothing would be
+    // asked as fast as the disk writes.
+    fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
+        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.catch_up(news.link, ctx));
     }
 }
 
@@ -170,8 +251,9 @@ async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64)
         }
         if is_given_up(&row) {
             outbox::give_up(&ports, row.id).await;
-        } else {
-            outbox::resend(&ports, row).await;
+        } else if !outbox::resend(&ports, row).await {
+            // The next time that it comes up begins a round of its own.
+            return;
         }
     }
 }

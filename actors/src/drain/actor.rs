@@ -2,21 +2,23 @@
 //!
 //! Owns the [`Gate`] for as long as it is its keeper, and the watch on the markers. Told by the dispatcher (permits), HTTP (begin,
 //! cancel), file events and a slow poll; tells the dispatcher and the status when the gate moves. A restart loses
-//! nothing of the gate; those who await the end of a drain ask again.
+//! nothing of the gate, but the writes and removals of markers that still stand in line: those who asked are told that theirs
+//! was not done. Those who await the end of a drain ask again.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{
     Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Response, ResponseFuture, WrapFuture,
 };
 use jiff::Timestamp;
-use tokio::sync::{Mutex, oneshot};
+use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::epoch::{self, Epoch};
+use super::line::{Line, Step};
 use super::marker::{Marker, MarkerReading};
 use super::messages::{
     AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainChanged,
@@ -62,8 +64,8 @@ pub struct DrainActor {
     own: Port<MarkerTouched>,
     released: Port<TurnReleased>,
     epoch: Option<Epoch>,
-    /// Writes and removals of markers happen one after the other, in the order asked.
-    disk: Arc<Mutex<()>>,
+    /// Whatever is done to the markers.
+    line: Line<DiskOrder>,
     watch: Option<Watch>,
     /// Questions that came before the markers were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
@@ -71,7 +73,18 @@ pub struct DrainActor {
     waiters: Vec<oneshot::Sender<()>>,
     /// So that a marker from an earlier life of the machine is mentioned once.
     stale_told: bool,
+    /// The gate moved and its mailbox did not take the news: told again with the next poll.
+    change_untold: bool,
 }
+
+/// What is to be done to a marker off the arbiters, and what follows from it here. The work answers whether it met, or left, a
+/// marker.
+struct DiskOrder {
+    work: Box<dyn FnOnce() -> io::Result<bool> + Send>,
+    then: Then,
+}
+
+type Then = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
 
 /// News from a permit that was dropped.
 #[derive(Debug, Clone, Copy, Message)]
@@ -90,12 +103,13 @@ impl DrainActor {
             own: birth.own(),
             released: birth.own(),
             epoch: None,
-            disk: Arc::default(),
+            line: Line::new(),
             watch: None,
             early: Vec::new(),
             read_once: false,
             waiters: Vec::new(),
             stale_told: false,
+            change_untold: false,
         }
     }
 
@@ -115,8 +129,44 @@ impl DrainActor {
         std::iter::once((Scope::Gateway, self.settings.home.clone())).chain(named).collect()
     }
 
-    /// Reads every marker and takes in what it finds.
+    /// Has every marker read, beginning after this moment, and takes in what is found.
     fn reread(&mut self, ctx: &mut Context<Self>) {
+        self.line.ask_reading();
+        self.go_on(ctx);
+    }
+
+    /// Has this order carried out after all those before it: its place in line is taken here and now, not at the first poll
+    /// of some future.
+    fn order(
+        &mut self,
+        work: impl FnOnce() -> io::Result<bool> + Send + 'static,
+        then: impl FnOnce(&mut Self, io::Result<bool>) + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        self.line.push(DiskOrder { work: Box::new(work), then: Box::new(then) });
+        self.go_on(ctx);
+    }
+
+    /// Begins what is next at the markers, if nothing is under way there.
+    fn go_on(&mut self, ctx: &mut Context<Self>) {
+        match self.line.next() {
+            Some(Step::Order(order)) => self.carry_out(order, ctx),
+            Some(Step::Read) => self.read(ctx),
+            None => {}
+        }
+    }
+
+    fn carry_out(&mut self, order: DiskOrder, ctx: &mut Context<Self>) {
+        let DiskOrder { work, then } = order;
+        let working = tokio::task::spawn_blocking(work);
+        ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
+            then(actor, done.expect("writing or removing a marker does not panic"));
+            actor.line.done();
+            actor.go_on(ctx);
+        }));
+    }
+
+    fn read(&mut self, ctx: &mut Context<Self>) {
         let homes = self.homes();
         let orders = self.gate.look(super::plan::Plan::orders);
         let known = self.epoch.clone();
@@ -125,13 +175,15 @@ impl DrainActor {
             let found = homes.into_iter().map(|(scope, home)| (scope, store::read(&home, epoch.as_ref()))).collect();
             (epoch, found)
         });
-        ctx.spawn(reading.into_actor(self).map(move |read, actor, _| {
+        ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
             let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
             actor.epoch = epoch;
             for (scope, reading) in found {
                 actor.take_in(&scope, orders, reading.as_ref());
             }
             actor.first_reading_done();
+            actor.line.done();
+            actor.go_on(ctx);
         }));
     }
 
@@ -173,12 +225,15 @@ impl DrainActor {
         Ok(permit)
     }
 
-    fn tell_change(&self) {
+    fn tell_change(&mut self) {
         let (draining, profiles) = self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
-        if let Err(error) = self.ports.changes.tell(DrainChanged { draining, profiles }) {
-            // It looks at the gate itself before every turn; only held events wait longer.
-            warn!(%error, "the dispatcher was not told that the gate moved");
+        let told = self.ports.changes.tell(DrainChanged { draining, profiles });
+        if let Err(error) = &told {
+            // It asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds until it is
+            // told that the gate opened.
+            warn!(%error, "the dispatcher was not told that the gate moved; it is told again");
         }
+        self.change_untold = told.is_err();
         self.touch();
     }
 
@@ -227,9 +282,13 @@ impl DrainActor {
     }
 
     fn end_overdue(&mut self, ctx: &mut Context<Self>) {
+        if self.line.has_orders() {
+            // The removal may itself stand in line, behind a slow disk: the next poll looks again.
+            return;
+        }
         for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())) {
-            let removal = self.remove(&scope);
-            ctx.spawn(removal.into_actor(self).map(move |removed, actor, _| match removed {
+            let ended = scope.clone();
+            let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
                 Ok(asked) => {
                     let change = actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked));
                     if change == Some(Change::Ended) {
@@ -238,20 +297,22 @@ impl DrainActor {
                     }
                 }
                 Err(error) => error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed"),
-            }));
+            };
+            self.remove(&ended, then, ctx);
         }
     }
 
-    /// Removes the marker of `scope`, after every order before this one. Answers the stamp at which it was asked.
-    fn remove(&self, scope: &Scope) -> impl Future<Output = std::io::Result<u64>> + 'static {
+    /// Removes the marker of `scope`, after every order before this one. `then` gets the stamp at which it was asked.
+    fn remove(
+        &mut self,
+        scope: &Scope,
+        then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
         let asked = self.gate.look(super::plan::Plan::orders);
-        let (disk, home) = (Arc::clone(&self.disk), self.home(scope));
-        async move {
-            let _turn = disk.lock_owned().await;
-            let Some(home) = home else { return Ok(asked) };
-            let removed = tokio::task::spawn_blocking(move || store::remove(&home)).await;
-            removed.expect("removing a marker does not panic").map(|_| asked)
-        }
+        let home = self.home(scope);
+        let work = move || home.map_or(Ok(false), |home| store::remove(&home));
+        self.order(work, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
     }
 }
 
@@ -270,8 +331,12 @@ impl Actor for DrainActor {
         }
         self.reread(ctx);
         ctx.run_interval(POLL, |actor, ctx| {
+            if actor.change_untold {
+                actor.tell_change();
+            }
             actor.reread(ctx);
             actor.end_overdue(ctx);
+            // Also for those who wait for a turn whose incarnation was cut off: nobody tells of that.
             actor.wake_waiters();
         });
     }
@@ -320,29 +385,21 @@ impl Handler<BeginDrain> for DrainActor {
         info!(?scope, principal = %order.principal, by = "message", "drain.begun");
         self.tell_change();
 
-        let (disk, home) = (Arc::clone(&self.disk), self.home(&scope));
+        let home = self.home(&scope);
         let (answer, answered) = oneshot::channel();
-        let written = async move {
-            let _turn = disk.lock_owned().await;
-            let home = home?;
-            let written = tokio::task::spawn_blocking(move || store::write(&home, &marker)).await;
-            Some(written.expect("writing a marker does not panic"))
-        };
-        ctx.spawn(written.into_actor(self).map(move |written, actor, _| {
-            let durable = match written {
-                Some(Ok(())) => {
-                    actor.gate.change(actor.keeper(), |plan| plan.written(&scope));
-                    true
-                }
-                Some(Err(error)) => {
-                    error!(?scope, %error, "the drain is on, but its marker cannot be written: a restart forgets it");
-                    false
-                }
-                None => false,
-            };
+        let work = move || home.map_or(Ok(false), |home| store::write(&home, &marker).map(|()| true));
+        let then = move |actor: &mut Self, written: io::Result<bool>| {
+            let durable = written.unwrap_or_else(|error| {
+                error!(?scope, %error, "the drain is on, but its marker cannot be written: a restart forgets it");
+                false
+            });
+            if durable {
+                actor.gate.change(actor.keeper(), |plan| plan.written(&scope));
+            }
             // The asker may have gone; the drain holds all the same.
             let _ = answer.send(durable);
-        }));
+        };
+        self.order(work, then, ctx);
         let gate = self.gate.clone();
         Response::fut(async move {
             let durable = answered.await.unwrap_or(false);
@@ -362,8 +419,8 @@ impl Handler<CancelDrain> for DrainActor {
         }
         let (answer, answered) = oneshot::channel();
         self.gate.change(self.keeper(), |plan| plan.removing(&scope));
-        let removal = self.remove(&scope);
-        ctx.spawn(removal.into_actor(self).map(move |removed, actor, _| {
+        let ended = scope.clone();
+        let then = move |actor: &mut Self, removed: io::Result<u64>| {
             let result =
                 removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
                     if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
@@ -373,7 +430,8 @@ impl Handler<CancelDrain> for DrainActor {
                     DrainCancelled { was_draining }
                 });
             drop(answer.send(result));
-        }));
+        };
+        self.remove(&ended, then, ctx);
         Box::pin(async move {
             let gone = CancelError::MarkerNotRemoved("the gate was restarted".to_owned());
             answered.await.unwrap_or(Err(gone))
@@ -436,6 +494,9 @@ impl Handler<MarkerTouched> for DrainActor {
     type Result = ();
 
     fn handle(&mut self, _: MarkerTouched, ctx: &mut Self::Context) {
+        if let Some(watch) = &self.watch {
+            watch.heard();
+        }
         self.reread(ctx);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod epoch;
+mod line;
 pub mod marker;
 pub mod messages;
 pub mod permit;

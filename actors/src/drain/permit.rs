@@ -12,7 +12,7 @@ use super::messages::{Origin, Refusal};
 use super::plan::Plan;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
-use crate::supervision::Port;
+use crate::supervision::{Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
 
@@ -45,6 +45,17 @@ struct Entry {
     ticket: TurnTicket,
     since: Instant,
     stop: Option<Port<StopTurn>>,
+    /// The incarnation that runs it, once it has started.
+    life: Option<Life>,
+}
+
+impl Entry {
+    /// Whether anybody still runs this turn. One whose incarnation was cut off stands here until that one lets go of its
+    /// permit, which may be never if it hangs: it can say nothing more and hear no order to stop, so neither a drain waits
+    /// for it nor is it shown. Its agent is ended by its guard when the holder of the permit dies.
+    fn is_running(&self) -> bool {
+        !self.life.as_ref().is_some_and(Life::is_fenced)
+    }
 }
 
 /// A turn in flight as the gate knows it.
@@ -80,7 +91,7 @@ impl Gate {
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None });
+        inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None, life: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
@@ -95,17 +106,17 @@ impl Gate {
         look(&self.lock().plan)
     }
 
-    /// Turns in flight.
+    /// Turns in flight, without those whose incarnation was cut off.
     #[must_use]
     pub fn count(&self) -> usize {
-        self.lock().turns.len()
+        self.lock().turns.values().filter(|entry| entry.is_running()).count()
     }
 
-    /// The turns in flight, oldest first.
+    /// The turns in flight, oldest first, without those whose incarnation was cut off.
     pub(super) fn turns(&self) -> Vec<Permitted> {
         let permitted =
             |entry: &Entry| Permitted { ticket: entry.ticket.clone(), since: entry.since, stop: entry.stop.clone() };
-        self.lock().turns.values().map(permitted).collect()
+        self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect()
     }
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
@@ -121,10 +132,12 @@ impl TurnPermit {
         self.turn
     }
 
-    /// Tells the gate how this turn is stopped.
+    /// Tells the gate how this turn is stopped. Whoever tells it runs the turn: once that incarnation is cut off, the turn
+    /// no longer counts.
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
             entry.stop = Some(stop);
+            entry.life = Life::current();
         }
     }
 }
@@ -152,5 +165,51 @@ impl std::fmt::Debug for Gate {
 impl std::fmt::Debug for TurnPermit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("TurnPermit").field("turn", &self.turn).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+    use crate::relay::event::Source;
+    use crate::relay::session::SessionRules;
+
+    struct Turn;
+
+    impl Actor for Turn {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<StopTurn> for Turn {
+        type Result = ();
+        fn handle(&mut self, _: StopTurn, _: &mut Self::Context) {}
+    }
+
+    fn ticket() -> TurnTicket {
+        let profile = ProfileName::default_profile();
+        let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
+        TurnTicket { id: TurnId::fresh(), profile, session }
+    }
+
+    #[actix::test]
+    async fn a_turn_whose_incarnation_was_cut_off_no_longer_counts() {
+        let gate = Gate::default();
+        let (lost, kept) = (Life::new("turns/1", 1), Life::new("turns/2", 1));
+        let permits = [&lost, &kept].map(|life| {
+            let permit = gate.admit(0, ticket(), Origin::External).unwrap();
+            life.enter(|| permit.attach(Port::from(Turn.start())));
+            permit
+        });
+        let _not_started = gate.admit(0, ticket(), Origin::External).unwrap();
+        assert_eq!((gate.count(), gate.turns().len()), (3, 3));
+
+        lost.fence();
+        assert_eq!((gate.count(), gate.turns().len()), (2, 2));
+        assert!(gate.turns().iter().all(|turn| turn.ticket.id != permits[0].turn()));
+
+        drop(permits);
+        assert_eq!(gate.count(), 1);
     }
 }

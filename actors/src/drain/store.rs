@@ -4,6 +4,8 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use super::epoch::Epoch;
 use super::marker::{self, Marker, MarkerReading};
 
@@ -14,7 +16,7 @@ pub(super) fn path(home: &Path) -> PathBuf {
 
 /// What lies in `home`: `None` when there is nothing; whatever cannot be read still drains.
 pub(super) fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
-    let file = match fs::File::open(path(home)) {
+    let file = match open(&path(home)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
         Err(_) => return Some(marker::read(b"", epoch)),
@@ -25,6 +27,16 @@ pub(super) fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> 
         Ok(_) => Some(marker::read(&bytes, epoch)),
         Err(_) => Some(marker::read(b"", epoch)),
     }
+}
+
+/// Opens a marker, but only a regular file: opening a pipe would wait for somebody to write into it.
+fn open(path: &Path) -> io::Result<fs::File> {
+    if !fs::metadata(path)?.is_file() {
+        return Err(io::Error::other("not a regular file"));
+    }
+    // A pipe may have taken its place since we looked; that must not hold us up either.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?.into())
 }
 
 /// Writes the marker so that a reader sees the old one, or the new one, and a power cut leaves one of them.
@@ -84,6 +96,35 @@ mod tests {
         assert!(read(home.path(), None).unwrap().draining);
         assert!(remove(home.path()).unwrap());
         assert_eq!(read(home.path(), None), None);
+    }
+
+    #[test]
+    fn a_pipe_in_its_place_drains_without_a_wait_and_can_be_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let owner = Mode::RUSR | Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, path(home.path()), rustix::fs::FileType::Fifo, owner, 0).unwrap();
+        assert!(read(home.path(), None).unwrap().garbled);
+        assert!(read(home.path(), None).unwrap().draining);
+        assert!(remove(home.path()).unwrap());
+        assert_eq!(read(home.path(), None), None);
+    }
+
+    #[test]
+    fn a_socket_in_its_place_drains_and_can_be_removed() {
+        let home = tempfile::tempdir().unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(path(home.path())).unwrap();
+        assert!(read(home.path(), None).unwrap().draining);
+        assert!(remove(home.path()).unwrap());
+        assert_eq!(read(home.path(), None), None);
+    }
+
+    #[test]
+    fn a_link_is_followed() {
+        let (home, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::os::unix::fs::symlink(path(elsewhere.path()), path(home.path())).unwrap();
+        assert_eq!(read(home.path(), None), None, "it leads nowhere");
+        write(elsewhere.path(), &begun()).unwrap();
+        assert_eq!(read(home.path(), None).unwrap().principal.as_deref(), Some("cli"));
     }
 
     #[test]

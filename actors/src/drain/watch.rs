@@ -21,22 +21,31 @@ pub struct MarkerTouched;
 /// The watch; dropping it ends it.
 pub(super) struct Watch {
     _watcher: RecommendedWatcher,
+    bell: Bell,
+}
+
+/// Tells the gate of a flood of events as of one: none is told while the last one told waits in the mailbox.
+#[derive(Clone)]
+struct Bell {
+    port: Port<MarkerTouched>,
+    /// News lies in the mailbox, unseen.
+    pending: Arc<AtomicBool>,
+    /// So that it is mentioned once.
+    warned: Arc<AtomicBool>,
 }
 
 impl Watch {
     /// Watches `homes` and tells `port`. `None`, with a warning, where there are no file events: the poll is left.
     pub(super) fn start(homes: &[PathBuf], port: Port<MarkerTouched>) -> Option<Self> {
-        let told = Arc::new(AtomicBool::new(false));
+        let bell = Bell::new(port);
+        let rung = bell.clone();
         let on_event = move |event: notify::Result<Event>| {
             let ours = event.as_ref().map_or(true, |event| {
                 event.need_rescan()
                     || event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == marker::FILE_NAME))
             });
-            if ours
-                && let Err(error) = port.tell(MarkerTouched)
-                && !told.swap(true, Ordering::Relaxed)
-            {
-                warn!(%error, "the gate was not told of a file event");
+            if ours {
+                rung.ring();
             }
         };
         let mut watcher = match notify::recommended_watcher(on_event) {
@@ -51,6 +60,78 @@ impl Watch {
                 warn!(home = %home.display(), %error, "this home gives no file events; its drain marker is polled");
             }
         }
-        Some(Self { _watcher: watcher })
+        Some(Self { _watcher: watcher, bell })
+    }
+
+    /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the markers are read.
+    pub(super) fn heard(&self) {
+        self.bell.heard();
+    }
+}
+
+impl Bell {
+    fn new(port: Port<MarkerTouched>) -> Self {
+        Self { port, pending: Arc::default(), warned: Arc::default() }
+    }
+
+    fn ring(&self) {
+        if self.pending.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        if let Err(error) = self.port.tell(MarkerTouched) {
+            self.pending.store(false, Ordering::SeqCst);
+            if !self.warned.swap(true, Ordering::Relaxed) {
+                warn!(%error, "the gate was not told of a file event");
+            }
+        }
+    }
+
+    fn heard(&self) {
+        self.pending.store(false, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix::{Actor, Context, Handler};
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Ear(usize);
+
+    #[derive(Message)]
+    #[rtype(result = "usize")]
+    struct Heard;
+
+    impl Actor for Ear {
+        type Context = Context<Self>;
+    }
+
+    impl Handler<MarkerTouched> for Ear {
+        type Result = ();
+        fn handle(&mut self, _: MarkerTouched, _: &mut Self::Context) {
+            self.0 += 1;
+        }
+    }
+
+    impl Handler<Heard> for Ear {
+        type Result = usize;
+        fn handle(&mut self, _: Heard, _: &mut Self::Context) -> usize {
+            self.0
+        }
+    }
+
+    #[actix::test]
+    async fn a_flood_of_events_is_told_once_until_it_was_heard() {
+        let ear = Ear::default().start();
+        let bell = Bell::new(Port::from(ear.clone()));
+        for _ in 0..1000 {
+            bell.ring();
+        }
+        assert_eq!(ear.send(Heard).await.unwrap(), 1);
+        bell.heard();
+        bell.ring();
+        assert_eq!(ear.send(Heard).await.unwrap(), 2);
     }
 }

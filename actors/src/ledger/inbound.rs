@@ -59,7 +59,8 @@ impl Work for RecordInbound {
             )?
             .execute(params(values))?;
         if inserted == 0 {
-            return Ok(Recorded::Duplicate(first(self, store)?));
+            let (id, state) = first(self, store)?;
+            return Ok(Recorded::Duplicate { id, state });
         }
         store.ids.inbound = id;
         store.delta.inbound[inbound_code(self.state)] += 1;
@@ -69,25 +70,30 @@ impl Work for RecordInbound {
 }
 
 /// The row whose keys `message` has too. By which of its keys does not matter: the frame's is looked at first.
-fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<InboundId> {
+fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
     let [link, platform, chat, ..] = target_values(&message.target);
-    let id = |row: &Row<'_>| row.get(0).map(InboundId);
+    let found = |row: &Row<'_>| {
+        let code: i64 = row.get(1)?;
+        // A code that nothing knows is a damaged row, of which nothing is run.
+        let state = usize::try_from(code).ok().and_then(inbound_state).unwrap_or(InboundState::Dead);
+        Ok((InboundId(row.get(0)?), state))
+    };
     if let Some(buffer) = &message.buffer_id {
         let mut statement = store.connection.prepare_cached(
-            "SELECT id FROM inbound WHERE link = ? AND buffer_id = ? AND digest = ? AND buffer_id IS NOT NULL",
+            "SELECT id, state FROM inbound WHERE link = ? AND buffer_id = ? AND digest = ? AND buffer_id IS NOT NULL",
         )?;
         let by_frame = [link, text(buffer), ValueRef::Blob(&message.digest)];
-        if let Some(found) = statement.query_row(params(by_frame), id).optional()? {
+        if let Some(found) = statement.query_row(params(by_frame), found).optional()? {
             return Ok(found);
         }
     }
     store
         .connection
         .prepare_cached(
-            "SELECT id FROM inbound WHERE link = ? AND platform = ? AND chat_id = ? AND message_id = ? \
+            "SELECT id, state FROM inbound WHERE link = ? AND platform = ? AND chat_id = ? AND message_id = ? \
              AND message_id IS NOT NULL",
         )?
-        .query_row(params([link, platform, chat, maybe(message.message_id.as_deref())]), id)
+        .query_row(params([link, platform, chat, maybe(message.message_id.as_deref())]), found)
 }
 
 impl Work for MarkInbound {

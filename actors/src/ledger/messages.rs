@@ -7,6 +7,7 @@ use actix::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::profile::name::ProfileName;
+use crate::relay::action::ActionResult;
 use crate::relay::messages::Target;
 use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
@@ -59,6 +60,19 @@ pub enum OutboundState {
     Dead,
 }
 
+impl OutboundState {
+    /// Where a reply stands after the link has answered for it.
+    #[must_use]
+    pub fn after(result: &ActionResult) -> Self {
+        match result {
+            ActionResult { success: true, .. } => Self::Delivered,
+            ActionResult { ambiguous: true, .. } => Self::Ambiguous,
+            ActionResult { never_left: true, .. } => Self::Pending,
+            _ => Self::Refused,
+        }
+    }
+}
+
 /// Writes an inbound event down, once. It may be acknowledged as soon as this is answered `Ok`.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Recorded, LedgerError>")]
@@ -86,8 +100,13 @@ pub struct RecordInbound {
 pub enum Recorded {
     /// It is new.
     New(InboundId),
-    /// The same frame or message is already there; it is not to run again.
-    Duplicate(InboundId),
+    /// The same frame or message is already there; it is not to run twice.
+    Duplicate {
+        /// The first of them.
+        id: InboundId,
+        /// Where that one stands: one that still waits may have been written down unheard.
+        state: InboundState,
+    },
 }
 
 /// Moves an inbound event on.

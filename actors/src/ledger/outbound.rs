@@ -75,7 +75,9 @@ impl Work for MarkOutbound {
         let Ok(before) = found else {
             return Err(store.damaged(TABLE, row).into());
         };
-        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending);
+        // What goes back to wait never left, so it was no attempt.
+        let came_back = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
+        let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(came_back);
         let message = self.message_id.as_deref().or(before.message_id.as_deref());
         let error = self.error.as_deref().or(before.error.as_deref());
         let state = state_values(self.state, attempts, message, error, store.now_ms);

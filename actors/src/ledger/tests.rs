@@ -104,7 +104,7 @@ fn mark(id: InboundId, state: InboundState) -> MarkInbound {
 fn record(writer: &LedgerWriter, number: u64) -> InboundId {
     match wait(writer.ask(event(number))).unwrap() {
         Recorded::New(id) => id,
-        Recorded::Duplicate(id) => panic!("event {number} is a duplicate of {id:?}"),
+        Recorded::Duplicate { id, .. } => panic!("event {number} is a duplicate of {id:?}"),
     }
 }
 

@@ -88,9 +88,13 @@ impl ProfileActor {
         ports: ProfilePorts,
         life: Life,
     ) -> Self {
+        let refused = match &profile.agent {
+            AgentSettings::Exec(exec) => plan::command(exec).err().map(|error| error.to_string()),
+            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => None,
+        };
         Self {
             agent: Arc::new(profile.agent.clone()),
-            health: Health { problems: profile.problems.clone(), ..Health::default() },
+            health: Health { problems: profile.problems.clone(), agent: refused, ..Health::default() },
             profile: Arc::new(profile),
             settings,
             guard,
@@ -229,14 +233,12 @@ impl ProfileActor {
         if self.stamp.is_none() {
             return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
         }
+        let command = plan::command(exec)?;
         let shown = exec.command.first().cloned().unwrap_or_default();
-        let unresolved = |key: &str, name: &str| SpawnError::CommandNotFound {
+        let cwd = self.cwd(exec).map_err(|name| SpawnError::CommandNotFound {
             command: shown.clone(),
-            reason: format!("{key} needs {name}, which is not set"),
-        };
-        let words = exec.command.iter().map(|word| reference::resolve(word, &self.scope));
-        let command = words.collect::<Result<Vec<_>, _>>().map_err(|name| unresolved("agent.command", name))?;
-        let cwd = self.cwd(exec).map_err(|name| unresolved("agent.cwd", name))?;
+            reason: format!("agent.cwd needs {name}, which is not set"),
+        })?;
         let facts = Facts {
             profile: &self.profile.name,
             home: &self.profile.home,

@@ -21,9 +21,9 @@ pub enum AgentSettings {
 /// An agent that is a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecSettings {
-    /// Program and arguments; never empty. They may hold `${NAME}` references.
+    /// Program and arguments; never empty. `$$` is a dollar; a `${NAME}` reference is refused when it is run.
     pub command: Vec<String>,
-    /// Where it runs; the profile's home by default.
+    /// Where it runs; the profile's home by default. May hold `${NAME}` references.
     pub cwd: Option<PathBuf>,
     /// Longest turn.
     pub timeout: Duration,

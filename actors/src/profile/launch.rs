@@ -10,10 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
-use zeroize::Zeroizing;
 
 use super::messages::{SpawnError, SpawnedChild};
-use crate::turn::guard;
+use crate::turn::guard::{self, HeldGuard};
 
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
 const START_PATIENCE: Duration = Duration::from_secs(10);
@@ -30,8 +29,8 @@ pub struct GuardCommand {
 /// An agent about to be started.
 pub(super) struct Launch {
     pub(super) guard: GuardCommand,
-    /// Program and arguments, references resolved.
-    pub(super) command: Vec<Zeroizing<String>>,
+    /// Program and arguments. No value of a secret: they can be read by everyone on the machine.
+    pub(super) command: Vec<String>,
     /// The program as configured, for errors.
     pub(super) shown: String,
     pub(super) cwd: PathBuf,
@@ -54,7 +53,7 @@ impl Launch {
         let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_PATIENCE));
         match heard {
             Ok(Ok(())) => Ok(SpawnedChild {
-                guard,
+                guard: HeldGuard::new(guard),
                 stdin: OwnedFd::from(stdin),
                 stdout: OwnedFd::from(stdout),
                 stderr: OwnedFd::from(stderr),
@@ -76,7 +75,7 @@ impl Launch {
         Command::new(&self.guard.program)
             .args(&self.guard.arguments)
             .arg("--")
-            .args(self.command.iter().map(|word| word.as_str()))
+            .args(&self.command)
             .env_clear()
             .envs(environment)
             .current_dir(&self.cwd)

@@ -2,7 +2,6 @@
 //! 300 s, is the one exception.
 
 use std::os::fd::OwnedFd;
-use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::agent::AgentSettings;
 use super::name::ProfileName;
 use crate::relay::session::SessionKey;
+use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
 
 /// How the profile's agent is run, as of now.
@@ -34,11 +34,12 @@ pub struct SpawnChild {
     pub attempt: u32,
 }
 
-/// A running agent: the guard that leads its process group, and the pipes. Dropping `lifeline` ends the whole subtree.
+/// A running agent: the guard that leads its process group, and the pipes. Dropping `lifeline` ends the whole subtree,
+/// and dropping `guard` leaves no zombie: an answer that nobody takes is cleaned up by being dropped.
 #[derive(Debug)]
 pub struct SpawnedChild {
     /// The guard; its process id is the group's.
-    pub guard: Child,
+    pub guard: HeldGuard,
     /// The agent's standard input.
     pub stdin: OwnedFd,
     /// The agent's standard output.

@@ -1,7 +1,7 @@
 //! What is wrong with a profile, judged from what is known of it.
 
-use super::agent::AgentSettings;
-use super::messages::ProfileState;
+use super::agent::{AgentSettings, ExecSettings};
+use super::messages::{ProfileState, SpawnError};
 use super::reference;
 use super::scope::Scope;
 
@@ -44,6 +44,21 @@ impl Health {
     }
 }
 
+/// The words that an agent is started with.
+///
+/// # Errors
+/// The command refers to a name. Every process of the machine can read the arguments of another, so no value goes there.
+pub(super) fn command(exec: &ExecSettings) -> Result<Vec<String>, SpawnError> {
+    let words = exec.command.iter().map(|word| reference::plain(word));
+    words.collect::<Result<_, _>>().map_err(|name| SpawnError::CommandNotFound {
+        command: exec.command.first().cloned().unwrap_or_default(),
+        reason: format!(
+            "agent.command refers to {name}, whose value anyone could read in the list of processes; have the agent read \
+             {name} from its environment"
+        ),
+    })
+}
+
 /// The names that `agent` needs and `scope` lacks, sorted, each once a key.
 pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
     let mut missing = Vec::new();
@@ -55,7 +70,6 @@ pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
     match agent {
         AgentSettings::Exec(exec) => {
             let cwd = exec.cwd.as_deref().and_then(std::path::Path::to_str);
-            exec.command.iter().flat_map(|word| reference::names(word)).for_each(|name| need("agent.command", name));
             cwd.into_iter().flat_map(reference::names).for_each(|name| need("agent.cwd", name));
         }
         AgentSettings::OpenAi(openai) => {
@@ -75,27 +89,34 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::profile::agent::{ExecSettings, ReplyForm};
+    use crate::profile::agent::ReplyForm;
     use crate::profile::env_file::parse;
 
-    fn exec(command: &[&str], cwd: Option<&str>) -> AgentSettings {
-        AgentSettings::Exec(ExecSettings {
+    fn exec(command: &[&str], cwd: Option<&str>) -> ExecSettings {
+        ExecSettings {
             command: command.iter().map(|word| (*word).to_owned()).collect(),
             cwd: cwd.map(PathBuf::from),
             timeout: Duration::from_secs(1),
             env_pass: Vec::new(),
             reply: ReplyForm::Text,
             credentials_live: false,
-        })
+        }
     }
 
     #[test]
     fn a_name_that_is_referred_to_and_not_held_is_missing_with_its_key() {
         let scope = Scope::new(&parse("A=1"), None);
-        let agent = exec(&["run", "${A}", "${B}${B}", "$${C}"], Some("${D}/x"));
+        let agent = AgentSettings::Exec(exec(&["run", "$${C}"], Some("${A}/${D}${D}/${B}/$${C}")));
         let missing = missing(&agent, &scope);
         let shown: Vec<_> = missing.iter().map(|missing| (missing.key, missing.name.as_str())).collect();
-        assert_eq!(shown, [("agent.command", "B"), ("agent.cwd", "D")]);
+        assert_eq!(shown, [("agent.cwd", "B"), ("agent.cwd", "D")]);
+    }
+
+    #[test]
+    fn a_command_that_refers_to_a_name_is_refused_with_its_key_whether_it_is_held_or_not() {
+        assert_eq!(command(&exec(&["run", "$${A}"], None)), Ok(vec!["run".to_owned(), "${A}".to_owned()]));
+        let refused = command(&exec(&["run", "--key=${A}"], None)).unwrap_err().to_string();
+        assert!(refused.contains("agent.command refers to A,") && refused.contains("environment"), "{refused}");
     }
 
     #[test]
@@ -103,9 +124,9 @@ mod tests {
         assert_eq!(Health::default().state(), ProfileState::Ready);
         let file = Health { file: Some("not UTF-8".into()), ..Health::default() };
         assert_eq!(file.state(), ProfileState::Degraded);
-        let missing = Missing { key: "agent.command", name: "B".into() };
+        let missing = Missing { key: "agent.cwd", name: "B".into() };
         let missing = Health { missing: vec![missing], ..Health::default() };
-        assert_eq!(missing.troubles(), ["agent.command needs B, which is not set"]);
+        assert_eq!(missing.troubles(), ["agent.cwd needs B, which is not set"]);
         assert_eq!(missing.state(), ProfileState::Degraded);
     }
 }

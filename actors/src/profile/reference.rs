@@ -35,6 +35,18 @@ pub fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'
     Ok(resolved)
 }
 
+/// `text` with each `$$` made a dollar sign, where a value must not stand.
+///
+/// # Errors
+/// The first name that `text` refers to.
+pub fn plain(text: &str) -> Result<String, &str> {
+    let piece = |piece| match piece {
+        Piece::Text(text) => Ok(text),
+        Piece::Reference(name) => Err(name),
+    };
+    pieces(text).map(piece).collect()
+}
+
 /// The names that `text` refers to.
 pub fn names(text: &str) -> impl Iterator<Item = &str> {
     pieces(text).filter_map(|piece| match piece {
@@ -85,6 +97,12 @@ mod tests {
     #[test]
     fn two_dollar_signs_are_one_and_a_lone_one_stays() {
         assert_eq!(resolved("$$ $${A} $A $ ${A"), Ok("$ ${A} $A $ ${A".into()));
+    }
+
+    #[test]
+    fn where_no_value_may_stand_a_reference_is_an_error_with_its_name() {
+        assert_eq!(plain("$${A} $A $$"), Ok("${A} $A $".into()));
+        assert_eq!(plain("--key=${A}"), Err("A"));
     }
 
     #[test]

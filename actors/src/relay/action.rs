@@ -288,6 +288,9 @@ pub struct ActionResult {
     /// What a chat is called and what it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
+    /// Whether it is certain that it never left this process, and so may be sent again plainly.
+    #[serde(skip)]
+    pub never_left: bool,
 }
 
 impl ActionResult {
@@ -295,6 +298,12 @@ impl ActionResult {
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
+    }
+
+    /// A failure before anything left this process.
+    #[must_use]
+    pub fn never_left(error: impl Into<String>) -> Self {
+        Self { never_left: true, ..Self::failed(error) }
     }
 
     /// A failure of which nobody knows what was done.
@@ -318,6 +327,7 @@ impl ActionResult {
             error: text("error"),
             ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
             chat_info: fields.get("chat_info").cloned(),
+            never_left: false,
         })
     }
 }

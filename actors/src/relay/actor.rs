@@ -225,7 +225,7 @@ impl Handler<SendAction> for RelayActor {
     type Result = ResponseFuture<ActionResult>;
 
     fn handle(&mut self, message: SendAction, _: &mut Self::Context) -> Self::Result {
-        let refuse = |why: &str| -> Self::Result { Box::pin(std::future::ready(ActionResult::failed(why))) };
+        let refuse = |why: &str| -> Self::Result { Box::pin(std::future::ready(ActionResult::never_left(why))) };
         let Some(connection) = self.connection.as_ref().filter(|_| self.plan.is_up()) else {
             return refuse(NOT_CONNECTED);
         };

@@ -92,7 +92,7 @@ impl Ticket {
     fn without_result(&self, why: &str) -> ActionResult {
         match self.0.replace(Stage::Withdrawn) {
             Stage::Written => ActionResult::ambiguous(why),
-            Stage::Queued | Stage::Withdrawn => ActionResult::failed(why),
+            Stage::Queued | Stage::Withdrawn => ActionResult::never_left(why),
         }
     }
 }

@@ -48,6 +48,12 @@ impl Environment {
     pub fn deployment(&self, name: &str) -> Option<&str> {
         self.deployment.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
     }
+
+    /// `HERMES_HONCHO_HOST`, which is no secret but stands among those, for the original's list of globals lacks it.
+    #[must_use]
+    pub fn honcho_host(&self) -> Option<&str> {
+        self.rest.get("HERMES_HONCHO_HOST").map(ExposeSecret::expose_secret)
+    }
 }
 
 /// Names that belong to this process itself and to nobody below it.
@@ -75,6 +81,13 @@ mod tests {
     #[test]
     fn deployment_settings_are_trimmed() {
         assert_eq!(sorted().deployment("GATEWAY_RELAY_SECRET"), Some("s"));
+    }
+
+    #[test]
+    fn the_host_of_the_grant_is_found_where_it_is_sorted_to() {
+        let environment = Environment::sort([("HERMES_HONCHO_HOST".to_owned(), "hermes_two".to_owned())]);
+        assert_eq!(environment.honcho_host(), Some("hermes_two"));
+        assert_eq!(sorted().honcho_host(), None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Fault {
     /// Blocks the thread for so long before the next message; should the instance be fenced off meanwhile, it drops
     /// that message unhandled.
     HangThread(Duration),
+    /// Blocks the thread for so long in a timer of the actor, at once: the hang of one that takes no messages.
+    HangInTimer(Duration),
     /// The actor waits for ever, while its thread goes on.
     HangActor,
     /// The next stop begins only after so long.

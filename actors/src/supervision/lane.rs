@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use super::pulse::Pulse;
@@ -124,12 +124,22 @@ impl Thread {
     }
 
     /// Ends its loop and joins it, waiting at most `within`. Returns whether it was joined.
+    ///
+    /// A thread whose tasks are gone still waits for the blocking calls it has begun, without limit. So the join is left
+    /// to a helper thread, which stays behind with it should the time run out.
     pub(super) async fn join(mut self, within: Duration) -> bool {
         self.handle.stop();
-        // The sender never sends, it only closes.
-        let ended = tokio::time::timeout(within, self.alive.changed()).await.is_ok();
-        // Its tasks are gone, so what is left of it are instants.
-        ended && self.arbiter.is_none_or(|arbiter| arbiter.join().is_ok())
+        let joined = async move {
+            // The sender never sends, it only closes.
+            let _ = self.alive.changed().await;
+            let Some(arbiter) = self.arbiter else { return true };
+            let (tell, told) = oneshot::channel();
+            let joiner = std::thread::Builder::new().name("joiner".to_owned());
+            // Without a helper the sender is dropped, and the thread counts as left behind.
+            let _ = joiner.spawn(move || tell.send(arbiter.join().is_ok()));
+            told.await.unwrap_or(false)
+        };
+        tokio::time::timeout(within, joined).await.unwrap_or(false)
     }
 }
 

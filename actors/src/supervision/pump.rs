@@ -41,6 +41,9 @@ impl<A: Actor<Context = Context<A>>> Pump<A> {
             Some(Fault::PanicInTimer) => {
                 ctx.run_later(Duration::ZERO, |_, _| panic!("injected: panic in a timer"));
             }
+            Some(Fault::HangInTimer(length)) => {
+                ctx.run_later(Duration::ZERO, move |_, _| std::thread::sleep(length));
+            }
             Some(Fault::PanicInResponse) => {
                 let respond = wrap_future::<_, A>(async {});
                 ctx.wait(respond.map(|(), _, _| panic!("injected: panic in a response")));

@@ -15,7 +15,8 @@ use tracing::error;
 use super::delivery::Delivery;
 use super::driver::{self, Order};
 use super::id::TurnId;
-use super::messages::{SteerError, SteerTurn, StopTurn, TurnEnded, TurnOrder};
+use super::messages::{SteerError, SteerTurn, StopTurn, TooEarly, TurnEnded, TurnOrder};
+use crate::dispatch::messages::ReplyLeft;
 use crate::drain::permit::TurnPermit;
 use crate::ledger::messages::{HistoryEntry, InboundId, MarkOutbound, RecordOutbound};
 use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
@@ -25,10 +26,13 @@ use crate::relay::descriptor::Descriptor;
 use crate::relay::event::InboundEvent;
 use crate::relay::messages::{SendAction, Target};
 use crate::relay::session::SessionKey;
-use crate::supervision::{ExitReason, Life, Port};
+use crate::supervision::{AskError, ExitReason, Life, Port};
 
 /// How long the dispatcher may take to hear of the end, a restart of it included.
 const ENDED_PATIENCE: Duration = Duration::from_secs(30);
+/// Tries to tell a dispatcher that keeps dying, and the pause between them.
+const ENDED_TRIES: u32 = 600;
+const ENDED_RETRY: Duration = Duration::from_millis(50);
 /// In an event as received: by which kind of kept right the chat is answered, instead of a message of its own.
 pub const FOLLOW_UP: &str = "follow_up";
 
@@ -60,6 +64,8 @@ pub struct TurnPorts {
     pub mark: Port<MarkOutbound>,
     /// The dispatcher.
     pub ended: Port<TurnEnded>,
+    /// The same, for replies that could not be sent.
+    pub left: Port<ReplyLeft>,
     /// This very turn, for the gate, which stops what is left at the end of a drain.
     pub stop: Port<StopTurn>,
     /// Cleans what the agent writes to its standard error.
@@ -85,7 +91,9 @@ impl Work {
         let kind = self.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         let follow_up = kind.map(|kind| (self.session.text(), kind.to_owned()));
         let reply_to = self.event.message_id.clone();
-        Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), reply_to, follow_up)
+        let delivery = Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), reply_to, follow_up);
+        // What an earlier attempt said before it was cut off may have arrived.
+        if self.attempt > 1 { delivery.may_repeat() } else { delivery }
     }
 }
 
@@ -112,9 +120,17 @@ impl Actor for TurnActor {
         let telling = async move {
             let news = turn.await;
             // Asked, not told: the turn counts until the dispatcher has heard of its end.
-            if let Err(error) = ended.ask(news, ENDED_PATIENCE).await {
-                error!(turn = %id, %error, "the dispatcher did not hear how a turn ended");
+            for _ in 0..ENDED_TRIES {
+                match ended.ask(news.clone(), ENDED_PATIENCE).await {
+                    Ok(Ok(())) => return,
+                    // A dispatcher that died with the news in hand has a successor, which reads its books first.
+                    Ok(Err(TooEarly)) | Err(AskError::Closed) => tokio::time::sleep(ENDED_RETRY).await,
+                    Err(error @ (AskError::Timeout | AskError::Full | AskError::Fenced)) => {
+                        return error!(turn = %id, %error, "the dispatcher did not hear how a turn ended");
+                    }
+                }
             }
+            error!(turn = %id, "no dispatcher lived to hear how a turn ended");
         };
         ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
             actor.life.end_with(ExitReason::Normal);

@@ -10,8 +10,8 @@ use tracing::{debug, error, warn};
 use super::actor::TurnPorts;
 use super::id::TurnId;
 use super::reply::Deed;
+use crate::dispatch::messages::ReplyLeft;
 use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
-use crate::relay::NOT_CONNECTED;
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{SendAction, Target};
 use crate::supervision::AskError;
@@ -22,6 +22,8 @@ const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 const SEND_PATIENCE: Duration = Duration::from_secs(45);
 /// Between two tries at a ledger that takes no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
+/// Ledgers that may die with the same order in hand.
+const MARK_RETRIES: u32 = 10;
 /// The link's word for too many frames waiting.
 const QUEUE_FULL: &str = "relay queue full";
 /// Tries at a link whose queue is full, and the pause between them.
@@ -39,6 +41,8 @@ pub(super) struct Delivery {
     reply_to: Option<String>,
     /// The session, and the kind of the right to answer it, where the connector keeps one.
     follow_up: Option<(String, String)>,
+    /// The words may have been said before.
+    repeats: bool,
     /// Set when the turn is to end, so that nobody waits for a ledger any longer.
     hurried: Rc<Cell<bool>>,
 }
@@ -52,7 +56,12 @@ impl Delivery {
         reply_to: Option<String>,
         follow_up: Option<(String, String)>,
     ) -> Self {
-        Self { ports, turn, inbound, target, reply_to, follow_up, hurried: Rc::default() }
+        Self { ports, turn, inbound, target, reply_to, follow_up, repeats: false, hurried: Rc::default() }
+    }
+
+    /// Says to the connector of all that it brings that it may have been said before.
+    pub(super) fn may_repeat(self) -> Self {
+        Self { repeats: true, ..self }
     }
 
     /// Whether the chat is answered by a kept right, which leaves no message that could be changed.
@@ -107,7 +116,10 @@ impl Delivery {
     }
 
     fn action(&self, content: String, edits: Option<String>) -> Action {
-        let (chat_id, metadata) = (self.target.chat_id.clone(), self.target.metadata());
+        let (chat_id, mut metadata) = (self.target.chat_id.clone(), self.target.metadata());
+        if self.repeats {
+            metadata.insert("repeat".to_owned(), true.into());
+        }
         match (edits, &self.follow_up) {
             (Some(message_id), _) => Action::Edit { chat_id, message_id, content, metadata },
             (None, Some((session_key, kind))) => {
@@ -130,17 +142,16 @@ impl Delivery {
             tokio::time::sleep(QUEUE_RETRY).await;
             result = self.send(action.clone()).await;
         }
-        let state = match result.error.as_deref() {
-            _ if result.success => OutboundState::Delivered,
-            _ if result.ambiguous => OutboundState::Ambiguous,
-            // It never left, so it is sent plainly once the link is up.
-            Some(NOT_CONNECTED | QUEUE_FULL) => OutboundState::Pending,
-            _ => OutboundState::Refused,
-        };
+        let state = OutboundState::after(&result);
         if state == OutboundState::Refused {
             warn!(turn = %self.turn, row = row.0, error = result.error, "the connector refused a reply");
         }
         self.mark(row, state, result.message_id.clone(), result.error.clone()).await;
+        if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
+            && let Err(error) = self.ports.left.tell(ReplyLeft { link: self.target.link.clone() })
+        {
+            debug!(turn = %self.turn, %error, "a reply waits for the next time that its link comes up");
+        }
         if state == OutboundState::Pending {
             // As far as the turn goes it is done: the ledger has it.
             return ActionResult { message_id: None, ..ActionResult::ambiguous("it waits for the link") };
@@ -159,7 +170,7 @@ impl Delivery {
     async fn send(&self, action: Action) -> ActionResult {
         let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_PATIENCE).await;
         sent.unwrap_or_else(|error| match error {
-            AskError::Full | AskError::Fenced => ActionResult::failed(NOT_CONNECTED),
+            AskError::Full | AskError::Fenced => ActionResult::never_left("the link takes nothing at the moment"),
             // The link's actor was lost with the question: it may have been written.
             AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
         })
@@ -196,7 +207,14 @@ impl Delivery {
 
     async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, why: Option<String>) {
         let mark = MarkOutbound { id, state, message_id, error: why };
-        let reason = match self.ports.mark.ask(mark, LEDGER_PATIENCE).await {
+        let mut marked = self.ports.mark.ask(mark.clone(), LEDGER_PATIENCE).await;
+        for _ in 0..MARK_RETRIES {
+            if marked != Err(AskError::Closed) {
+                break;
+            }
+            marked = self.ports.mark.ask(mark.clone(), LEDGER_PATIENCE).await;
+        }
+        let reason = match marked {
             Ok(Ok(())) => return,
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),

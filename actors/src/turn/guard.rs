@@ -5,6 +5,7 @@
 //! agent could be started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
 //! A guard that is itself killed takes nothing along; whoever waits for it kills the group that it led.
 
+mod held; // The guard as the gateway holds it.
 mod subtree; // Finds and signals everything below a process.
 mod wire; // What goes through the socket, at both ends.
 
@@ -21,6 +22,7 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::time::Instant;
 
+pub use held::HeldGuard;
 pub use wire::{give_pipes, hear_start, say_stop};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.

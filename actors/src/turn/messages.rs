@@ -82,8 +82,9 @@ pub enum SteerError {
 }
 
 /// News for the dispatcher: a turn is over, and every reply of it is in the ledger.
+/// Answered once the ledger has it too; until then the turn counts, so that no dispatcher takes it for cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "()")]
+#[rtype(result = "Result<(), TooEarly>")]
 pub struct TurnEnded {
     /// Which.
     pub id: TurnId,
@@ -92,6 +93,11 @@ pub struct TurnEnded {
     /// What the agent said, for the history.
     pub reply: String,
 }
+
+/// Why [`TurnEnded`] was not heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the dispatcher has not read its books yet; tell it again")]
+pub struct TooEarly;
 
 /// How a turn ended.
 #[derive(Debug, Clone, PartialEq, Eq)]

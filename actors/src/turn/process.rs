@@ -1,12 +1,12 @@
 //! A running agent as its turn sees it: what it says, what it is told, how it ends.
 //!
 //! Its pipes are served by tasks of their own, so that an agent that does not read cannot keep its turn from hearing it.
-//! Dropping a process ends the whole agent.
+//! Dropping a process ends the whole agent: its lifeline closes, and its guard is waited for.
 
 use std::future::pending;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
-use super::guard;
+use super::guard::{self, HeldGuard};
 use super::id::TurnId;
 use super::noise::{Entry, Noise};
 use super::verdict::Exit;
@@ -39,7 +39,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running agent.
 pub(super) struct Process {
-    guard: Option<Child>,
+    guard: Option<HeldGuard>,
     pid: Pid,
     lifeline: Option<UnixStream>,
     output: Option<mpsc::Receiver<Output>>,
@@ -80,7 +80,7 @@ impl Process {
         let (said, output) = mpsc::channel(MAX_PIECES);
         let (input, told) = mpsc::channel(MAX_LINES);
         let mut process = Self {
-            pid: Pid::from_child(&child.guard),
+            pid: child.guard.pid(),
             guard: Some(child.guard),
             lifeline: Some(UnixStream::from(child.lifeline)),
             output: Some(output),
@@ -182,18 +182,6 @@ impl Process {
     fn kill_group(&self) {
         if let Err(error) = kill_process_group(self.pid, Signal::KILL) {
             debug!(%error, "nothing is left of an agent's group");
-        }
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // From here on the guard ends the agent by itself.
-        self.lifeline = None;
-        if let Some(mut guard) = self.guard.take() {
-            // Somebody has to wait for it, or it stays as a zombie; a thread that cannot be had leaves just that.
-            let reaper = std::thread::Builder::new().name("reaper".to_owned());
-            let _ = reaper.spawn(move || guard.wait());
         }
     }
 }

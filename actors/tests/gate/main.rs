@@ -7,6 +7,7 @@
 
 mod askers;
 mod mutant;
+mod orders;
 mod tree;
 
 use std::time::{Duration, Instant};

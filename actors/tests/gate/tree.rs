@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
+use caduceus_actors::drain::marker::FILE_NAME;
 use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, DrainChanged, GetDrain, RequestPermit};
 use caduceus_actors::drain::permit::Gate;
 use caduceus_actors::status::messages::StatusTouched;
@@ -28,7 +29,7 @@ pub(crate) struct Doors {
 pub(crate) struct Tree {
     root: RootHandle,
     doors: Doors,
-    _home: tempfile::TempDir,
+    home: tempfile::TempDir,
 }
 
 /// Whoever is told that the gate moved.
@@ -51,13 +52,18 @@ impl Tree {
             );
         let options = RootOptions { wedge_after: PATIENCE, ..RootOptions::default() };
         let doors = Doors { permits: drain.port(), begin: drain.port(), cancel: drain.port(), look: drain.port() };
-        let tree = Self { root: Root::start(spec, options), doors, _home: home };
+        let tree = Self { root: Root::start(spec, options), doors, home };
         tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
         tree
     }
 
     pub(crate) fn doors(&self) -> Doors {
         self.doors.clone()
+    }
+
+    /// Whether the gateway's marker lies on disk.
+    pub(crate) fn has_marker(&self) -> bool {
+        self.home.path().join(FILE_NAME).exists()
     }
 
     pub(crate) async fn stop(self) {

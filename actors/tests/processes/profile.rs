@@ -1,6 +1,7 @@
 //! What a profile's child sees, looked at from outside.
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 use actix::Addr;
@@ -32,10 +33,16 @@ async fn agent(turn: TurnId) -> i32 {
     until("the agent", || marked(&mark).into_iter().find(is_agent)).await
 }
 
-/// Ends an agent and waits until its guard is gone.
-fn end(mut child: SpawnedChild) {
-    drop(child.lifeline);
-    child.guard.wait().unwrap();
+/// Ends an agent and waits until nothing is left of its guard, not even a zombie.
+async fn end(child: SpawnedChild) {
+    let guard = child.guard.pid();
+    drop(child);
+    gone(guard.as_raw_nonzero().get()).await;
+}
+
+/// Waits until there is no such process, and no zombie of it.
+async fn gone(pid: i32) {
+    until("the end of the guard", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
 }
 
 const SLEEP: &str = "agent:\n  backend: exec\n  command: [sleep, '300']\n";
@@ -63,7 +70,7 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
         let (turn, child) = spawn(&profile).await;
         let child = child.unwrap();
         let pid = agent(turn).await;
-        for process in [pid, i32::try_from(child.guard.id()).unwrap()] {
+        for process in [pid, child.guard.pid().as_raw_nonzero().get()] {
             let seen = environment_of(process);
             let all = format!("{seen:?} {}", arguments_of(process));
             for canary in [foreign, "canary-process", "canary-drain", "canary-client", "canary-notify", "canary-relay"]
@@ -77,7 +84,25 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
             assert_eq!((seen["TZ"].as_str(), seen["PATH"].contains("evil")), ("UTC", false));
         }
         assert_eq!(view(&profile).await.children_started, 1);
-        end(child);
+        end(child).await;
+    }
+}
+
+#[actix::test]
+async fn a_child_that_nobody_takes_leaves_neither_an_agent_nor_a_zombie() {
+    let house = House::new(SLEEP);
+    let profile = house.profile("default", &[]);
+    let turn = TurnId::fresh();
+    let order = SpawnChild { turn, session: session(&Source::default()), attempt: 1 };
+    let asking = actix::spawn(Port::from(profile).ask(order, CEILING));
+    agent(turn).await;
+    let processes = marked(&format!("CADUCEUS_TURN_ID={turn}"));
+    assert_eq!(processes.len(), 2, "the agent and its guard");
+    // Whether the answer is on its way or there already, nobody takes it.
+    asking.abort();
+    drop(asking);
+    for pid in processes {
+        gone(pid).await;
     }
 }
 
@@ -91,8 +116,8 @@ async fn a_value_written_a_moment_ago_holds_for_the_next_child_and_not_for_one_t
     let (second, two) = spawn(&profile).await;
     assert_eq!(environment_of(agent(second).await)["KEY"], "of the file");
     assert_eq!(environment_of(first)["KEY"], "of the process");
-    end(one.unwrap());
-    end(two.unwrap());
+    end(one.unwrap()).await;
+    end(two.unwrap()).await;
 }
 
 #[actix::test]
@@ -121,7 +146,7 @@ async fn the_grants_token_reaches_the_child_and_the_redactor() {
     let (turn, child) = spawn(&profile).await;
     assert_eq!(environment_of(agent(turn).await)["HONCHO_API_KEY"], "hch-at-fresh-token");
     assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a [redacted:HONCHO_API_KEY] b");
-    end(child.unwrap());
+    end(child.unwrap()).await;
     Port::from(profile.clone()).ask(TokenChanged { token: None }, CEILING).await.unwrap();
     assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a hch-at-fresh-token b");
 }
@@ -141,7 +166,7 @@ async fn a_command_that_is_not_there_degrades_the_profile_until_it_is() {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
     fs::set_permissions(&script, mode).unwrap();
     let (_, child) = spawn(&profile).await;
-    end(child.unwrap());
+    end(child.unwrap()).await;
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
 }
 
@@ -154,21 +179,34 @@ async fn a_working_directory_that_is_not_there_is_told_from_a_missing_command() 
 
 #[actix::test]
 async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_reported() {
-    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${NAP}']\n  cwd: ${DIR}\n");
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '300']\n  cwd: ${DIR}\n");
     fs::create_dir(house.home.path().join("sub")).unwrap();
-    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
     let profile = house.profile("default", &[]);
     let (_, missing) = spawn(&profile).await;
-    assert!(missing.unwrap_err().to_string().contains("agent.command needs NAP"));
+    assert!(missing.unwrap_err().to_string().contains("agent.cwd needs DIR"));
     let seen = view(&profile).await;
-    assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["NAP".to_owned()]));
-    fs::write(house.home.path().join(".env"), "DIR=sub\nNAP=300\n").unwrap();
+    assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["DIR".to_owned()]));
+    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
     let (turn, child) = spawn(&profile).await;
     let pid = agent(turn).await;
-    assert_eq!(arguments_of(pid), "sleep\x00300\0");
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().ends_with("sub"));
     assert_eq!(view(&profile).await.state, ProfileState::Ready);
-    end(child.unwrap());
+    end(child.unwrap()).await;
+}
+
+#[actix::test]
+async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile() {
+    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${KEY}']\n");
+    fs::write(house.home.path().join(".env"), "KEY=canary-key\n").unwrap();
+    let profile = house.profile("default", &[]);
+    for attempt in 0..2 {
+        let seen = view(&profile).await;
+        assert_eq!((seen.state, seen.troubles.len()), (ProfileState::Degraded, 1), "{:?}", seen.troubles);
+        assert!(seen.troubles[0].contains("agent.command refers to KEY,"), "{:?}", seen.troubles);
+        assert!(!seen.troubles[0].contains("canary"), "{:?}", seen.troubles);
+        let (_, refused) = spawn(&profile).await;
+        assert!(matches!(refused, Err(SpawnError::CommandNotFound { .. })), "attempt {attempt}: {refused:?}");
+    }
 }
 
 #[actix::test]
@@ -181,7 +219,7 @@ async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_is_loud() {
     let seen = view(&profile).await;
     assert_eq!(seen.state, ProfileState::Degraded);
     assert!(seen.troubles[0].contains("not UTF-8"), "{:?}", seen.troubles);
-    end(child.unwrap());
+    end(child.unwrap()).await;
 }
 
 #[actix::test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use caduceus_actors::dispatch::messages::ReplyLeft;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
@@ -28,7 +29,7 @@ use caduceus_actors::supervision::{
     ChildSpec, Life, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
 };
 use caduceus_actors::turn::id::TurnId;
-use caduceus_actors::turn::messages::{TurnEnded, TurnOrder};
+use caduceus_actors::turn::messages::{TooEarly, TurnEnded, TurnOrder};
 use caduceus_actors::turn::{TurnActor, TurnPorts};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -155,11 +156,18 @@ impl Handler<SendAction> for Desk {
 }
 
 impl Handler<TurnEnded> for Desk {
+    type Result = Result<(), TooEarly>;
+
+    fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
+        self.state().seen.push(Seen::Ended(ended));
+        Ok(())
+    }
+}
+
+impl Handler<ReplyLeft> for Desk {
     type Result = ();
 
-    fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) {
-        self.state().seen.push(Seen::Ended(ended));
-    }
+    fn handle(&mut self, _: ReplyLeft, _: &mut Self::Context) {}
 }
 
 impl Handler<FreshToken> for Desk {
@@ -323,7 +331,8 @@ impl House {
                 send: desk.clone().into(),
                 record: desk.clone().into(),
                 mark: desk.clone().into(),
-                ended: desk.into(),
+                ended: desk.clone().into(),
+                left: desk.into(),
                 stop: ctx.address().into(),
                 redactor,
             };

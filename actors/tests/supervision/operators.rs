@@ -10,7 +10,7 @@ use caduceus_actors::supervision::{
 
 use crate::support::{
     CEILING, Diary, Ping, Subject, hook, inject, operate, options, supervisor, tree, until, until_generation,
-    until_state,
+    until_state, within,
 };
 
 async fn refused(root: &RootHandle, path: &str, order: Order) -> OperateError {
@@ -137,6 +137,31 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_told() {
     let stop = StopChild { id: "turn-1".to_owned() };
     assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
     assert_eq!(exits.recv().await.map(|news| news.reason), Some(ExitReason::Asked));
+}
+
+#[actix::test]
+async fn exits_of_the_children_of_a_supervisor_that_panics_are_told() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(told).start().into();
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).tell_exits(listener));
+    let root = Root::start(supervisor(Strategy::OneForOne, [spec]), options());
+    let subjects = ["turn-1", "turn-2"].map(|id| Subject::new(id, &Diary::default()));
+    for subject in &subjects {
+        let start = StartChild(subject.spec().restart(Restart::Temporary));
+        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
+        assert_eq!(subject.ping().await, 1);
+    }
+    inject(&root, "turns", Fault::PanicInTimer).await;
+    let mut ended = Vec::new();
+    for _ in &subjects {
+        let news = within("the exit of a child", exits.recv()).await.expect("the supervisor tells");
+        ended.push((news.path, news.generation, news.reason));
+    }
+    ended.sort_by(|one, other| one.0.cmp(&other.0));
+    let killed = |path: &str| (path.to_owned(), 1, ExitReason::Killed);
+    assert_eq!(ended, [killed("turns/turn-1"), killed("turns/turn-2")]);
 }
 
 #[actix::test]

@@ -46,6 +46,11 @@ pub(crate) struct BlockThenTell {
     pub(crate) to: Port<Note>,
 }
 
+/// Has the probe hand this to its thread's pool for blocking calls.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CallBlocking(pub(crate) Box<dyn FnOnce() + Send>);
+
 /// A line in a [`Diary`].
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
@@ -138,6 +143,13 @@ impl Handler<BlockThenTell> for Probe {
     }
 }
 
+impl Handler<CallBlocking> for Probe {
+    type Result = ();
+    fn handle(&mut self, CallBlocking(call): CallBlocking, _: &mut Self::Context) {
+        drop(tokio::task::spawn_blocking(call));
+    }
+}
+
 /// Writes notes into its diary.
 pub(crate) struct Notary(pub(crate) Diary);
 
@@ -183,6 +195,10 @@ impl Subject {
 
     pub(crate) fn crash(&self) {
         self.mailbox.port().tell(Crash).expect("the mailbox takes it");
+    }
+
+    pub(crate) fn call_blocking(&self, call: impl FnOnce() + Send + 'static) {
+        self.mailbox.port().tell(CallBlocking(Box::new(call))).expect("the mailbox takes it");
     }
 
     pub(crate) fn end_with(&self, reason: ExitReason) {

@@ -105,3 +105,20 @@ async fn watcher_that_was_held_up_blames_nobody() {
     assert_eq!((here.ping().await, there.ping().await), (1, 1));
     assert_eq!(root.board().snapshot().find("here").unwrap().generation, 1);
 }
+
+#[actix::test]
+async fn stuck_blocking_call_leaves_its_thread_behind_and_holds_up_nobody() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = watched([&subject], &Lane::new("data"));
+    let (begun, stuck) = tokio::sync::oneshot::channel();
+    // Dropped by the test when all has been looked at; the call is stuck until then.
+    let (_release, released) = std::sync::mpsc::channel::<()>();
+    subject.call_blocking(move || {
+        begun.send(()).expect("the test waits");
+        let _ = released.recv();
+    });
+    within("the blocking call", stuck).await.expect("it begins");
+    within("the stop", root.stop()).await;
+    let left = within("the join", root.join_lanes(Duration::from_millis(200))).await;
+    assert_eq!(left, 1);
+}

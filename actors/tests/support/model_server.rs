@@ -178,11 +178,11 @@ pub(crate) fn done() -> Act {
 /// A whole streamed answer with a comment in it, sent in pieces of `cut` bytes, each a write of its own.
 pub(crate) fn streamed(words: &[&str], line_end: &str, cut: usize) -> Play {
     let mut body = format!(": hello{line_end}{line_end}");
-    words.iter().for_each(|said| body.push_str(&word(said, line_end)));
+    body.extend(words.iter().map(|said| word(said, line_end)));
     let finish = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
     // An event of two lines of data.
     let finish = finish.to_string().replacen(',', &format!(",{line_end}data: "), 1);
-    body.push_str(&format!("data: {finish}{line_end}{line_end}data: [DONE]{line_end}{line_end}"));
+    body.extend(["data: ", &finish, line_end, line_end, "data: [DONE]", line_end, line_end]);
     let pieces = body.as_bytes().chunks(cut).map(|piece| Act::Say(chunk(piece)));
     [stream_head()].into_iter().chain(pieces).chain([Act::Say(b"0\r\n\r\n".to_vec())]).collect()
 }

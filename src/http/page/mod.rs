@@ -19,7 +19,7 @@ const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("app.js");
 
 /// The document as it is sent.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Page {
     plain: Bytes,
     /// With a button to crash each actor.

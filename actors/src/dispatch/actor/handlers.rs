@@ -1,6 +1,7 @@
 //! What the dispatcher does with each message.
 
 use actix::{Handler, MessageResult, ResponseFuture};
+use futures_util::future::{FutureExt as _, ready};
 use tracing::{error, info, warn};
 
 use super::super::event::Command;
@@ -14,7 +15,7 @@ use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::settings::WhenRefused;
 use crate::supervision::ChildExited;
-use crate::turn::messages::{StopCause, TurnEnded};
+use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
 impl Handler<Inbound> for DispatchActor {
     type Result = ResponseFuture<Result<Receipt, NotTaken>>;
@@ -57,7 +58,14 @@ impl Handler<Inbound> for DispatchActor {
                     }
                     Ok(receipt)
                 }
-                Ok(Ok(Recorded::Duplicate(_))) => Ok(Receipt::Duplicate),
+                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received | InboundState::Held })) => {
+                    // Its first record may have been answered to nobody; one that is on the books stays there once.
+                    if let Err(error) = own.tell(Taken { id, job, then: Then::Run }) {
+                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
+                    }
+                    Ok(Receipt::Duplicate)
+                }
+                Ok(Ok(Recorded::Duplicate { .. })) => Ok(Receipt::Duplicate),
                 Ok(Err(error)) => {
                     error!(%error, "an event could not be written down; it is not acknowledged");
                     Err(NotTaken::LedgerUnavailable)
@@ -83,14 +91,15 @@ impl Handler<Taken> for DispatchActor {
 }
 
 impl Handler<TurnEnded> for DispatchActor {
-    type Result = ();
+    type Result = ResponseFuture<Result<(), TooEarly>>;
 
-    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) {
-        info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        match &mut self.early {
-            Some(early) => early.ended.push(ended),
-            None => self.over(ended.id, &ended.outcome, ended.reply, ctx),
+    fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) -> Self::Result {
+        if self.early.is_some() {
+            return Box::pin(ready(Err(TooEarly)));
         }
+        info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
+        let written = self.over(ended.id, &ended.outcome, ended.reply, ctx);
+        Box::pin(written.map(Ok))
     }
 }
 
@@ -98,10 +107,12 @@ impl Handler<ChildExited> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
+        let Ok(turn) = exited.id.parse() else { return };
+        if let Some(early) = &mut self.early {
+            return early.gone.push(turn);
+        }
         // One that said how it ended is off the plan already.
-        if let Ok(turn) = exited.id.parse()
-            && self.plan.event_of(turn).is_some()
-        {
+        if self.plan.event_of(turn).is_some() {
             error!(%turn, reason = %exited.reason, "a turn broke down");
             self.broke(turn, ctx);
         }

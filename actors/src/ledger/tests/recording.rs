@@ -49,9 +49,9 @@ fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first() {
     let ask = |event: RecordInbound| wait(writer.ask(event)).unwrap();
 
     let same_frame = RecordInbound { message_id: None, ..event(1) };
-    assert_eq!(ask(same_frame), Recorded::Duplicate(first));
+    assert_eq!(ask(same_frame), Recorded::Duplicate { id: first, state: InboundState::Received });
     let same_message = RecordInbound { buffer_id: None, digest: [9; 32], ..event(1) };
-    assert_eq!(ask(same_message), Recorded::Duplicate(first));
+    assert_eq!(ask(same_message), Recorded::Duplicate { id: first, state: InboundState::Received });
     assert_eq!(writer.view().written, 1);
 
     // The connector may use a name of a frame again, and two platforms or links the same name for a message.
@@ -82,7 +82,7 @@ fn a_duplicate_is_still_one_after_reopening() {
     let first = record(&writer, 1);
     wait(writer.ask(mark(first, InboundState::Done))).unwrap();
     close(&writer);
-    assert_eq!(wait(home.open().ask(event(1))).unwrap(), Recorded::Duplicate(first));
+    assert_eq!(wait(home.open().ask(event(1))).unwrap(), Recorded::Duplicate { id: first, state: InboundState::Done });
 }
 
 #[test]

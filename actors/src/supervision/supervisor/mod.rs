@@ -57,6 +57,16 @@ struct Present {
     until_ready: Option<SpawnHandle>,
 }
 
+impl Child {
+    fn tell_exit(&self, exits: Option<&Port<ChildExited>>, generation: u64, reason: ExitReason) {
+        let Some(port) = exits else { return };
+        let news = ChildExited { id: self.spec.id.clone(), path: self.cell.path().to_owned(), generation, reason };
+        if let Err(error) = port.tell(news) {
+            tracing::warn!(child = self.cell.path(), %error, "exit was not told");
+        }
+    }
+}
+
 impl Supervisor {
     pub(super) fn new(spec: &SupervisorSpec, birth: &Birth<Self>) -> Self {
         let (news, heard) = mpsc::unbounded_channel();
@@ -178,7 +188,7 @@ impl Supervisor {
         for handle in [child.timer.take(), present.until_ready].into_iter().flatten() {
             ctx.cancel_future(handle);
         }
-        let (path, generation) = (child.cell.path().to_owned(), present.life.generation());
+        let (path, generation) = (child.cell.path(), present.life.generation());
         match &reason {
             ExitReason::Normal | ExitReason::Asked => tracing::info!(child = %path, generation, %reason, "child ended"),
             ExitReason::Panic(_) | ExitReason::Error(_) | ExitReason::Killed | ExitReason::Wedged => {
@@ -190,12 +200,7 @@ impl Supervisor {
             vitals.posting = None;
             vitals.last_exit = Some((reason.clone(), wall_clock()));
         });
-        if let Some(port) = &self.exits {
-            let news = ChildExited { id: child.spec.id.clone(), path, generation, reason };
-            if let Err(error) = port.tell(news) {
-                tracing::warn!(child = child.cell.path(), %error, "exit was not told");
-            }
-        }
+        child.tell_exit(self.exits.as_ref(), generation, reason);
     }
 
     fn finish(&mut self, reason: ExitReason, spent: Option<Spent>, ctx: &mut Context<Self>) {
@@ -285,7 +290,8 @@ impl StreamHandler<News> for Supervisor {
 }
 
 impl Drop for Supervisor {
-    /// No orphans: whatever ends a supervisor ends its children too.
+    /// No orphans: whatever ends a supervisor ends its children too. Nobody is left to hear how they end, so it is told
+    /// here: whoever counts on the news would wait for it for ever.
     fn drop(&mut self) {
         for child in self.children.values_mut() {
             let Some(present) = child.present.take() else { continue };
@@ -296,6 +302,7 @@ impl Drop for Supervisor {
                 vitals.posting = None;
                 vitals.last_exit = Some((ExitReason::Killed, wall_clock()));
             });
+            child.tell_exit(self.exits.as_ref(), present.life.generation(), ExitReason::Killed);
         }
     }
 }

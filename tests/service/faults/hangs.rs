@@ -1,0 +1,95 @@
+//! A handler that blocks its thread: the thread is replaced, its actors go on, and what wakes later can do nothing.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::siege::{GENEROUS, doubled, echoing, node, reborn, settled, under_traffic};
+use super::strike;
+use crate::support::{SOON, wait_for};
+
+/// How long the thread stands still: many times what it takes to be replaced.
+const HANG_S: u64 = 8;
+
+/// Hangs an actor under traffic and looks again after its thread has woken.
+async fn survives_a_hang(path: &str, fault: &str) {
+    let world = echoing(GENEROUS).await;
+    let before = reborn(&world, path, 0).await["generation"].as_u64().unwrap();
+    let dials = world.account().await["gateways"]["world"]["dials"].clone();
+    let ((), seen) = under_traffic(&world, async {
+        let ordered = std::time::Instant::now();
+        strike(&world, path, &json!({"fault": fault, "seconds": HANG_S})).await;
+        let node = reborn(&world, path, before).await;
+        let replaced = ordered.elapsed();
+        assert_eq!(node["last_exit"]["word"], "wedged", "{node}");
+        // Somebody who comes now is answered while the old thread still sleeps.
+        world.say("meanwhile", "are you there?", "elsewhere", None).await;
+        world.answer("meanwhile").await;
+        let answered = ordered.elapsed();
+        println!("{path}: replaced after {replaced:?}, answered after {answered:?}");
+        assert!(answered < Duration::from_secs(HANG_S), "it was answered by the new instance: {answered:?}");
+        // The old thread wakes: it has nothing to live for, and ends.
+        let tasks = format!("/proc/{}/task", world.gateway().id());
+        let count = || std::fs::read_dir(&tasks).unwrap().count();
+        let with_both = count();
+        actix_web::rt::time::sleep(Duration::from_secs(HANG_S).saturating_sub(ordered.elapsed())).await;
+        println!("{path}: {with_both} threads while it slept, {} when it woke", count());
+    })
+    .await;
+
+    let told = settled(&world, &seen.ids).await;
+    println!("{path}: {} messages, {told} of them only told of; slowest answer {:?}", seen.ids.len(), seen.slowest);
+    assert!(seen.unwell.iter().all(|answer| answer.starts_with("/api/status: 503")), "{:?}", seen.unwell);
+    assert_eq!(doubled(&world).await, Vec::<String>::new(), "the instance that woke sent nothing");
+    let account = world.account().await;
+    let link = &account["gateways"]["world"];
+    println!("{path}: {dials} dials before, {} after, at most {} sockets", link["dials"], link["mostOpen"]);
+    wait_for("a single link", SOON, || async {
+        (world.account().await["gateways"]["world"]["open"] == 1).then_some(())
+    })
+    .await;
+    let node = node(&world, path).await.unwrap();
+    assert_eq!((&node["state"], &node["generation"]), (&json!("running"), &json!(before + 1)), "{node}");
+    world.say("after", "still there?", "c1", None).await;
+    world.answer("after").await;
+}
+
+#[actix_web::test]
+async fn a_ledger_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("ledger", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_status_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("status", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_profile_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("profiles/default", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_drain_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("drain", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_honcho_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("honcho", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_dispatcher_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("dispatch", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_link_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("relays/relay", "hang_thread").await;
+}
+
+#[actix_web::test]
+async fn a_server_that_hangs_is_replaced_and_its_old_self_is_mute() {
+    survives_a_hang("http", "hang_in_timer").await;
+}

@@ -1,0 +1,193 @@
+//! Traffic while something is being broken, and what the connector says of it afterwards.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use actix_web::rt::time::sleep;
+use futures_util::future;
+use serde_json::Value;
+
+use crate::support::{SOON, client, get, wait_for};
+use crate::world::World;
+
+/// Chats that messages come from in turn.
+const CHATS: usize = 8;
+/// Pause between two messages, so that both ends of the wire share two cores with the rest.
+const PACE: Duration = Duration::from_millis(15);
+/// Messages under way at once; a session takes 32 in its queue.
+const UNDER_WAY: usize = 48;
+/// Ceiling for the last answers, a backoff of the link included.
+const SETTLED: Duration = Duration::from_secs(45);
+
+/// A supervision section under which nothing is spent.
+pub(super) const GENEROUS: &str = "supervision:
+  wedge_after_ms: 500
+  policies:
+    default: {max_restarts: 1000, window_s: 60, backoff_floor_ms: 0, backoff_ceiling_ms: 0, healthy_after_s: 60}
+";
+
+/// A world with the built-in agent, whose cut-off turns run again.
+pub(super) async fn echoing(more: &str) -> World {
+    let mut world = World::prepare().await;
+    world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\nturns: {{interrupted: rerun}}\n{more}"));
+    world.serve().await;
+    world
+}
+
+/// What was seen beside the traffic.
+pub(super) struct Seen {
+    /// Messages pushed, in order.
+    pub(super) ids: Vec<String>,
+    /// Questions to `/healthz` and `/api/status`, and those whose answer was another than 200.
+    pub(super) asked: usize,
+    pub(super) unwell: Vec<String>,
+    /// The longest that an answer took.
+    pub(super) slowest: Duration,
+}
+
+/// Runs `work` while messages come in and somebody looks at the siblings.
+pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T>) -> (T, Seen) {
+    let done = Cell::new(false);
+    let seen = RefCell::new(Seen { ids: Vec::new(), asked: 0, unwell: Vec::new(), slowest: Duration::ZERO });
+    let working = async {
+        let result = work.await;
+        done.set(true);
+        result
+    };
+    let talking = async {
+        while !done.get() {
+            let number = seen.borrow().ids.len();
+            let id = format!("m{number}");
+            world.say(&id, &format!("{id} says hello"), &chat_of(number), None).await;
+            seen.borrow_mut().ids.push(id);
+            sleep(PACE).await;
+            while number % UNDER_WAY == UNDER_WAY - 1 && !done.get() {
+                let account = world.account().await;
+                if unanswered(&account, &seen.borrow().ids).len() < UNDER_WAY {
+                    break;
+                }
+                sleep(PACE).await;
+            }
+        }
+    };
+    let asking = async {
+        while !done.get() {
+            for path in ["/healthz", "/api/status"] {
+                let before = Instant::now();
+                let answer = patiently(&world.url(path)).await;
+                let mut seen = seen.borrow_mut();
+                seen.asked += 1;
+                seen.slowest = seen.slowest.max(before.elapsed());
+                if answer.0 != 200 {
+                    seen.unwell.push(format!("{path}: {} {}", answer.0, answer.1));
+                }
+            }
+            sleep(PACE).await;
+        }
+    };
+    let (result, (), ()) = future::join3(working, talking, asking).await;
+    (result, seen.into_inner())
+}
+
+/// Asks again over a new connection when one is cut: a server that is started anew loses those it had.
+pub(super) async fn patiently(url: &str) -> (u16, Value) {
+    wait_for(&format!("an answer of {url}"), SOON, || async {
+        let mut answer = client().get(url).force_close().timeout(SOON).send().await.ok()?;
+        let body = answer.body().limit(64 * 1024 * 1024).await.ok()?;
+        Some((answer.status().as_u16(), serde_json::from_slice(&body).unwrap_or(Value::Null)))
+    })
+    .await
+}
+
+/// Waits until every message was answered, or its chat told that one was not; says how many were only told.
+pub(super) async fn settled(world: &World, ids: &[String]) -> usize {
+    let deadline = Instant::now() + SETTLED;
+    loop {
+        let account = world.account().await;
+        let left = unanswered(&account, ids);
+        if left.is_empty() {
+            return 0;
+        }
+        let notices = notices(world).await;
+        let mut by_chat: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+        for number in &left {
+            by_chat.entry(chat_of(*number)).or_default().push(&ids[*number]);
+        }
+        by_chat.retain(|chat, ids| notices.get(chat).copied().unwrap_or_default() < ids.len());
+        if by_chat.is_empty() {
+            return left.len();
+        }
+        assert!(
+            Instant::now() < deadline,
+            "neither answered nor told of: {by_chat:?}; notices {notices:?}; {}",
+            by_chat.values().flatten().map(|id| account["events"][*id].to_string()).collect::<Vec<_>>().join(" ")
+        );
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Messages that were answered more than once without a mark on what may be a repeat.
+pub(super) async fn doubled(world: &World) -> Vec<String> {
+    let account = world.account().await;
+    let events = account["events"].as_object().expect("the connector has an account");
+    let twice = |event: &Value| event["answered"].as_u64() > Some(1 + event["repeats"].as_u64().unwrap_or_default());
+    events.iter().filter(|(_, event)| twice(event)).map(|(id, event)| format!("{id}: {event}")).collect()
+}
+
+/// Sentences by chat in which the gateway itself says that a message was not answered.
+async fn notices(world: &World) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    for frame in world.outbound().await {
+        let action = &frame["frame"]["action"];
+        let text = action["content"].as_str().unwrap_or_default();
+        if ["was not answered", "cut off the work", "try again later"].iter().any(|words| text.contains(words)) {
+            *found.entry(action["chat_id"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+    }
+    found
+}
+
+fn chat_of(number: usize) -> String {
+    format!("c{}", number % CHATS)
+}
+
+/// Numbers of the messages that the connector has seen no answer to.
+fn unanswered(account: &Value, ids: &[String]) -> Vec<usize> {
+    let waits = |id: &String| account["events"][id]["answered"].as_u64().unwrap_or_default() == 0;
+    ids.iter().enumerate().filter(|(_, id)| waits(id)).map(|(number, _)| number).collect()
+}
+
+/// The node of an actor in the tree that `/api/actors` shows.
+pub(super) async fn node(world: &World, path: &str) -> Option<Value> {
+    let (code, tree) = patiently(&world.url("/api/actors")).await;
+    if code == 200 { find(&tree, path).cloned() } else { None }
+}
+
+fn find<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
+    if tree["path"] == path {
+        return Some(tree);
+    }
+    tree["children"].as_array()?.iter().find_map(|child| find(child, path))
+}
+
+/// Waits for an actor to run in a later generation than `before`.
+pub(super) async fn reborn(world: &World, path: &str, before: u64) -> Value {
+    wait_for(&format!("{path} to run after generation {before}"), SOON, || async {
+        let node = node(world, path).await?;
+        (node["state"] == "running" && node["generation"].as_u64() > Some(before)).then_some(node)
+    })
+    .await
+}
+
+/// Says how long something took.
+pub(super) fn report(what: &str, times: &mut [Duration]) {
+    times.sort();
+    let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
+    println!("{what}: p50 {:?}, p99 {:?} of {}", at(50), at(99), times.len());
+}
+
+/// Asks the gateway's status, whatever code it has.
+pub(super) async fn is_well(world: &World) -> bool {
+    get(&world.url("/healthz")).await.0 == 200 && get(&world.url("/api/status")).await.0 == 200
+}
