@@ -1,6 +1,6 @@
 //! The development connector: the other end of the relay wire, with a web chat to try a gateway in a minute.
 //!
-//! Owns a listener and the [`Hub`](hub::Hub), which owns the rest. Knows nothing of the gateway but its wire. Runs as
+//! Owns a listener and the [`Hub`], which owns the rest. Knows nothing of the gateway but its wire. Runs as
 //! `caduceus connector`, and inside other commands through [`bind`].
 
 mod account; // What really went over the wire.

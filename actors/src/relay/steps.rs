@@ -69,7 +69,7 @@ pub(super) enum Loss {
 pub(super) enum Idleness {
     /// For good: replies still leave over it, and it is not dialled again once it is gone.
     Leaving,
-    /// It is closed, and dialled again when poked or after [`LinkTimings::dormant`].
+    /// It is closed, and dialled again when poked or after [`dormant`](super::timings::LinkTimings::dormant).
     Dormant,
 }
 
