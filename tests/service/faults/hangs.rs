@@ -47,7 +47,9 @@ async fn survives_a_hang(path: &str, fault: &str) {
     })
     .await;
     let node = node(&world, path).await.unwrap();
-    assert_eq!((&node["state"], &node["generation"]), (&json!("running"), &json!(before + 1)), "{node}");
+    assert_eq!(node["state"], "running", "{node}");
+    // A loaded machine may have starved the new thread, too.
+    assert!(node["generation"].as_u64() > Some(before), "{node}");
     world.say("after", "still there?", "c1", None).await;
     world.answer("after").await;
 }

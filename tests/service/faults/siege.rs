@@ -22,7 +22,7 @@ const SETTLED: Duration = Duration::from_secs(45);
 
 /// A supervision section under which nothing is spent.
 pub(super) const GENEROUS: &str = "supervision:
-  wedge_after_ms: 500
+  wedge_after_ms: 1000
   policies:
     default: {max_restarts: 1000, window_s: 60, backoff_floor_ms: 0, backoff_ceiling_ms: 0, healthy_after_s: 60}
 ";
