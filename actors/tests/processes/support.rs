@@ -144,7 +144,7 @@ impl Handler<SendAction> for Desk {
         let mut state = self.state();
         state.seen.push(Seen::Sent(serde_json::to_value(&send.action).unwrap()));
         if state.link_down {
-            return MessageResult(ActionResult::failed(NOT_CONNECTED));
+            return MessageResult(ActionResult::never_left(NOT_CONNECTED));
         }
         state.messages += 1;
         let message_id = match &send.action {
