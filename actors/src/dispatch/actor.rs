@@ -10,10 +10,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::{LocalBoxFuture, ready};
 use tracing::{debug, error, warn};
 
+use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job, Rules};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
@@ -60,7 +61,7 @@ pub struct DispatchActor {
     pub(super) view: DispatchView,
     pub(super) life: Life,
     maker: TurnMaker,
-    own: Port<Taken>,
+    arrivals: Arrivals<Taken>,
     running: HashMap<TurnId, Running>,
     /// Turns that are to stop and have not started yet.
     unwanted: HashMap<TurnId, StopCause>,
@@ -91,9 +92,7 @@ pub(super) struct Running {
 }
 
 /// An event that is on disk, with what is to be done about it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Taken {
+struct Taken {
     id: InboundId,
     job: Job,
     then: Then,
@@ -116,7 +115,7 @@ impl DispatchActor {
             ports,
             maker,
             life: birth.life().clone(),
-            own: birth.own(),
+            arrivals: Arrivals::default(),
             books: HashMap::new(),
             running: HashMap::new(),
             unwanted: HashMap::new(),
@@ -139,6 +138,16 @@ impl DispatchActor {
     pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
         for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
+        }
+    }
+
+    /// The ledger has spoken about an event.
+    fn settled(&mut self, place: Place, taken: Option<Taken>, ctx: &mut Context<Self>) {
+        for taken in self.arrivals.settled(place, taken) {
+            match &mut self.early {
+                Some(early) => early.taken.push(taken),
+                None => self.take(taken, ctx),
+            }
         }
     }
 
