@@ -22,7 +22,6 @@ use crate::profile::name::ProfileName;
 use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
-use crate::relay::timings::LinkTimings;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
@@ -51,8 +50,6 @@ pub struct Surroundings {
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
-    /// How long a link waits; shortened by tests.
-    pub link_timings: LinkTimings,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -378,7 +375,7 @@ impl Wiring {
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let timings = self.surroundings.link_timings.clone();
+        let timings = self.settings.link_timings.clone();
         let factory =
             move |birth: &_| RelayActor::new(ports.clone(), LinkId::process(), None, timings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };

@@ -5,6 +5,7 @@
 
 mod agent;
 mod environment;
+mod link;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
+use crate::relay::timings::LinkTimings;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
@@ -47,6 +49,8 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
+    /// How long a link waits for what.
+    pub link_timings: LinkTimings,
     /// How session keys are made.
     pub session_rules: SessionRules,
     /// What happens to a message while its session is busy.
@@ -220,6 +224,7 @@ impl Settings {
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
         let supervision = supervision(&mut root);
+        let link_timings = link::read(&mut root);
         let agent = agent::read(&mut root);
         root.finish();
 
@@ -236,6 +241,7 @@ impl Settings {
         Ok(Self {
             drain_auth: drain_auth(&home, &original, &environment),
             relay: relay(&original),
+            link_timings,
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,

@@ -13,7 +13,6 @@ use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundin
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
-use caduceus_actors::relay::timings::LinkTimings;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
 use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
@@ -87,7 +86,7 @@ impl Process {
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
-        let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
+        let surroundings = Surroundings { guard, redactor, started };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
