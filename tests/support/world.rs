@@ -42,7 +42,11 @@ pub(crate) struct World {
 impl World {
     /// A world whose gateway is not started yet.
     pub(crate) async fn prepare() -> Self {
-        let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
+        Self::prepare_with(Process::start(&["connector", "--bind", "127.0.0.1:0"])).await
+    }
+
+    /// The same around a connector that the test has started.
+    pub(crate) async fn prepare_with(connector: Process) -> Self {
         let (status, credentials) =
             post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "world"})).await;
         assert_eq!(status, 200, "{credentials}");

@@ -1,0 +1,12 @@
+//! The relay link through the real gateway and the real connector, with a network between them that breaks.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod ambiguity;
+mod faults;
+mod proxy;
+mod replay;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/world.rs"]
+mod world;
