@@ -13,7 +13,7 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::proxy::{Dials, Proxy, Strike};
-use crate::support::{Process, SOON, post, wait_for};
+use crate::support::{Process, SOON, long, post, wait_for};
 use crate::world::World;
 
 /// Answers each message and keeps an account of it, without another process.
@@ -36,6 +36,8 @@ const CHATS: usize = 8;
 const PACE: Duration = Duration::from_millis(25);
 /// Messages without an answer at one time; a session queues 32.
 const UNDER_WAY: usize = 48;
+/// Dials in vain that are looked at.
+const DIALS: usize = 40;
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
@@ -109,7 +111,7 @@ impl Scene {
         while !done.get() {
             sleep(PACE).await;
             let number = self.said.borrow().len();
-            if self.quiet.get() || (number % UNDER_WAY == 0 && self.unanswered().await.len() > UNDER_WAY / 2) {
+            if self.quiet.get() || (number.is_multiple_of(UNDER_WAY) && self.unanswered().await.len() > UNDER_WAY / 2) {
                 continue;
             }
             let id = format!("m{number}");
@@ -226,7 +228,7 @@ fn doubled(account: &Value) -> Vec<i64> {
 
 #[actix_web::test]
 async fn faults_of_the_network_lose_no_message_run_none_twice_and_double_no_link() {
-    let strikes = if std::env::var_os("CADUCEUS_LONG").is_some() { 1_000 } else { 100 };
+    let strikes = if long() { 1_000 } else { 100 };
     let scene = Scene::start().await;
     let done = Cell::new(false);
     let striking = async {
@@ -278,7 +280,6 @@ async fn redials_are_jittered_and_bounded() {
     let before = scene.proxy.seen().dials.len();
     scene.proxy.dials(Dials::CloseAtOnce);
     scene.proxy.strike(Strike::Reset);
-    const DIALS: usize = 40;
     wait_for("many dials in vain", SOON, || async { (scene.proxy.seen().dials.len() >= before + DIALS).then_some(()) })
         .await;
     let dials = scene.proxy.seen().dials[before..].to_vec();

@@ -4,6 +4,7 @@
 
 mod ambiguity;
 mod faults;
+mod hostile;
 mod proxy;
 mod replay;
 #[path = "../support/mod.rs"]
