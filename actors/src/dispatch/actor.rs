@@ -19,7 +19,7 @@ use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
-use super::start::{HISTORY, NotStarted, start_turn};
+use super::start::{NotStarted, start_turn};
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
@@ -27,7 +27,7 @@ use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -228,44 +228,48 @@ impl DispatchActor {
         }
         let notice = Notice::TurnBroke.text();
         let outcome = TurnOutcome::Failed { notice, agent_missing: false };
-        let written = self.over(turn, &outcome, String::new(), ctx);
+        let broke = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 };
+        let written = self.over(broke, ctx);
         ctx.spawn(written.into_actor(self));
     }
 
     /// Takes a turn off the books; answers when the ledger has done so too.
-    fn over(
-        &mut self,
-        turn: TurnId,
-        outcome: &TurnOutcome,
-        reply: String,
-        ctx: &mut Context<Self>,
-    ) -> LocalBoxFuture<'static, ()> {
+    fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
+        let TurnEnded { id: turn, outcome, reply, keep } = ended;
         let running = self.running.remove(&turn);
         self.unwanted.remove(&turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
-        if *outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
-            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says.
+        let steered = self.plan.take_steered(turn);
+        if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
+            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
+            // steered into it stays `received`, and runs then.
             self.view.stopped += 1;
             self.books.remove(&event);
             self.plan.ended(turn);
             return Box::pin(ready(()));
         }
-        let (state, note) = match outcome {
+        let (state, note) = match &outcome {
             TurnOutcome::Done => (InboundState::Done, None),
             TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
             TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
         };
-        match outcome {
+        match &outcome {
             TurnOutcome::Done => self.view.done += 1,
             TurnOutcome::Failed { .. } => self.view.failed += 1,
             TurnOutcome::Stopped(_) => self.view.stopped += 1,
+        }
+        for event in steered {
+            self.books.remove(&event);
+            // After a stop `/retry` means the turn's own event.
+            let state = if state == InboundState::Failed { state } else { InboundState::Done };
+            self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
         }
         let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
         if let Some(job) = self.books.remove(&event)
             && state == InboundState::Done
             && !reply.is_empty()
         {
-            self.remember(&job, reply, ctx);
+            self.remember(&job, reply, keep, ctx);
         }
         if let Some(running) = running {
             let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -279,10 +283,10 @@ impl DispatchActor {
         Box::pin(written)
     }
 
-    fn remember(&self, job: &Job, reply: String, ctx: &mut Context<Self>) {
+    fn remember(&self, job: &Job, reply: String, keep: usize, ctx: &mut Context<Self>) {
         let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
         let entries = vec![entry("user", job.event.text.clone()), entry("assistant", reply)];
-        let append = AppendHistory { session: job.session.clone(), entries, keep: HISTORY };
+        let append = AppendHistory { session: job.session.clone(), entries, keep };
         let appended = self.ports.append_history.ask(append, LEDGER_PATIENCE);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
             Ok(Ok(())) => {}
@@ -308,9 +312,14 @@ impl DispatchActor {
         let steered = async move { Some(steer?.ask(question, GATE_PATIENCE).await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
-                actor.plan.steered(event);
-                actor.books.remove(&event);
-                actor.mark(event, InboundState::Done, Some(turn), Some("steered".to_owned()), ctx);
+                // Not done with before its turn is: should the process die with the turn, the event runs by itself.
+                let state = if actor.plan.steered(turn, event) {
+                    InboundState::Received
+                } else {
+                    actor.books.remove(&event);
+                    InboundState::Done
+                };
+                actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
                 let steps = actor.plan.not_steered(event, &key);
                 actor.carry_out(steps, ctx);
