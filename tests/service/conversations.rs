@@ -194,7 +194,7 @@ async fn a_reply_grows_by_edits_where_the_platform_can_and_comes_message_by_mess
     push(&world, &json!({"raw": raw})).await;
     let before = world.outbound().await.len();
     world.say("m2", "hello again", "c1", None).await;
-    world.until("no turn", |status| status["active_agents"] == 0 && status["dispatch"]["done"] == 2).await;
+    world.until("no turn", |status| status["active_agents"] == 0 && status["turns"]["done"] == 2).await;
     let since = world.outbound().await.split_off(before);
     let sent = of(since);
     let expected = ["line 1 of four\nline 2 of four", "line 3 of four\nline 4 of four"];

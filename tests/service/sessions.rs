@@ -60,7 +60,7 @@ async fn a_busy_session_queues_32_in_order_and_tells_the_next_one_while_others_a
     for text in &texts {
         world.say(text, text, "c1", None).await;
     }
-    world.until("32 in the queue", |status| status["dispatch"]["queued"] == 32).await;
+    world.until("32 in the queue", |status| status["turns"]["queued"] == 32).await;
     world.say("too-much", "one too many", "c1", None).await;
     world.until_told("c1", "Too many messages are waiting here").await;
     world.say("other", "hello", "c2", None).await;
@@ -118,7 +118,7 @@ async fn a_steered_message_reaches_the_agent_that_converses_and_queues_behind_on
     world.say("p1", "wait", "c2", None).await;
     until_heard(&world, &["wait"]).await;
     world.say("p2", "more", "c2", None).await;
-    world.until("one in the queue", |status| status["dispatch"]["queued"] == 1).await;
+    world.until("one in the queue", |status| status["turns"]["queued"] == 1).await;
     world.write("go", "");
     world.until_told("c2", "heard more").await;
     assert_eq!(heard(&world), ["wait", "more"]);
@@ -151,7 +151,7 @@ async fn turns_above_the_limit_wait_in_order_and_are_seen_waiting() {
     for chat in ["c2", "c3", "c4"] {
         world.say(chat, &format!("of {chat}"), chat, None).await;
     }
-    let waits = |status: &Value| status["active_agents"] == 1 && status["dispatch"]["queued"] == 3;
+    let waits = |status: &Value| status["active_agents"] == 1 && status["turns"]["queued"] == 3;
     world.until("three that wait", waits).await;
     world.write("go", "");
     world.until_told("c4", "heard of c4").await;
