@@ -4,6 +4,7 @@
 //! end), the gate (its moves) and operators; asks the ledger and the gate, and starts turns. A restart loses the books; they are written
 //! anew from the ledger and from the gate's list of turns.
 
+mod ending; // What the end of a turn leaves to be done.
 mod handlers; // One a message.
 
 use std::collections::{HashMap, VecDeque};
@@ -11,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
-use futures_util::future::{LocalBoxFuture, ready};
 use tracing::{debug, error, warn};
 
 use super::event::{Command, Job, Rules};
@@ -21,13 +21,13 @@ use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::start::{NotStarted, start_turn};
 use crate::drain::messages::Refusal;
-use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
+use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnEnded, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -217,81 +217,6 @@ impl DispatchActor {
                 error!(%turn, %error, "a turn could not be started");
                 actor.broke(turn, ctx);
             }
-        }));
-    }
-
-    /// A turn that is gone without having said how it ended.
-    fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
-        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
-            let target = job.target.clone();
-            self.say(&target, &Notice::TurnBroke, ctx);
-        }
-        let notice = Notice::TurnBroke.text();
-        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
-        let broke = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 };
-        let written = self.over(broke, ctx);
-        ctx.spawn(written.into_actor(self));
-    }
-
-    /// Takes a turn off the books; answers when the ledger has done so too.
-    fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
-        let TurnEnded { id: turn, outcome, reply, keep } = ended;
-        let running = self.running.remove(&turn);
-        self.unwanted.remove(&turn);
-        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
-        let steered = self.plan.take_steered(turn);
-        if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
-            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
-            // steered into it stays `received`, and runs then.
-            self.view.stopped += 1;
-            self.books.remove(&event);
-            self.plan.ended(turn);
-            return Box::pin(ready(()));
-        }
-        let (state, note) = match &outcome {
-            TurnOutcome::Done => (InboundState::Done, None),
-            TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
-            TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
-        };
-        match &outcome {
-            TurnOutcome::Done => self.view.done += 1,
-            TurnOutcome::Failed { .. } => self.view.failed += 1,
-            TurnOutcome::Stopped(_) => self.view.stopped += 1,
-        }
-        for event in steered {
-            self.books.remove(&event);
-            // After a stop `/retry` means the turn's own event.
-            let state = if state == InboundState::Failed { state } else { InboundState::Done };
-            self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
-        }
-        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
-        if let Some(job) = self.books.remove(&event)
-            && state == InboundState::Done
-            && !reply.is_empty()
-        {
-            self.remember(&job, reply, keep, ctx);
-        }
-        if let Some(running) = running {
-            let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.recent.push_back((jiff::Timestamp::now().as_millisecond(), length));
-            if self.recent.len() > RECENT_TURNS {
-                self.recent.pop_front();
-            }
-        }
-        let steps = self.plan.ended(turn);
-        self.carry_out(steps, ctx);
-        Box::pin(written)
-    }
-
-    fn remember(&self, job: &Job, reply: String, keep: usize, ctx: &mut Context<Self>) {
-        let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
-        let entries = vec![entry("user", job.event.text.clone()), entry("assistant", reply)];
-        let append = AppendHistory { session: job.session.clone(), entries, keep };
-        let appended = self.ports.append_history.ask(append, LEDGER_PATIENCE);
-        ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "a conversation was not written down"),
-            Err(error) => warn!(%error, "a conversation was not written down"),
         }));
     }
 
