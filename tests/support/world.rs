@@ -87,6 +87,31 @@ impl World {
         self.write(&format!("profiles/{name}/.env"), env);
     }
 
+    /// Adds a named profile whose agent is this shell script; `more` are further lines of its `agent:` block.
+    pub(crate) fn script(&self, name: &str, script: &str, more: &str) {
+        self.profile(name, "");
+        self.write(&format!("profiles/{name}/agent.sh"), script);
+        let path = self.path("profiles").join(name).join("agent.sh").display().to_string();
+        let agent = format!("agent:\n  backend: exec\n  command: [sh, {path:?}]\n{more}");
+        self.write(&format!("profiles/{name}/caduceus.yaml"), &agent);
+    }
+
+    /// Every text that the gateway put into a chat, in order, as the connector received them.
+    pub(crate) async fn texts(&self, chat: &str) -> Vec<String> {
+        let frames = self.outbound().await;
+        let actions = frames.iter().map(|kept| &kept["frame"]["action"]);
+        let here = actions.filter(|action| action["chat_id"] == chat && action["op"] != "typing");
+        here.filter_map(|action| action["content"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until a text in a chat contains `words`; the text.
+    pub(crate) async fn until_told(&self, chat: &str, words: &str) -> String {
+        wait_for(&format!("{words:?} in {chat}"), SOON, || async {
+            self.texts(chat).await.into_iter().find(|text| text.contains(words))
+        })
+        .await
+    }
+
     pub(crate) fn argument(&mut self, argument: &str) {
         self.arguments.push(argument.to_owned());
     }

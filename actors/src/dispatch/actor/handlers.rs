@@ -86,7 +86,7 @@ impl Handler<TurnEnded> for DispatchActor {
             return Box::pin(ready(Err(TooEarly)));
         }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        let written = self.over(ended.id, &ended.outcome, ended.reply, ctx);
+        let written = self.over(ended, ctx);
         Box::pin(written.map(Ok))
     }
 }
