@@ -59,6 +59,8 @@ pub struct Settings {
     pub interrupted: Interrupted,
     /// What a message gets that comes during a drain.
     pub refused: WhenRefused,
+    /// The chat that is told of start and shutdown.
+    pub home_channel: Option<HomeChannel>,
     /// How long a shutdown waits for turns.
     pub drain_timeout: Duration,
     /// Who may drain.
@@ -116,6 +118,15 @@ pub enum WhenRefused {
     Notice,
     /// It is kept and runs when the drain ends.
     Hold,
+}
+
+/// A chat that is told how the gateway is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeChannel {
+    /// Its platform, such as `discord`.
+    pub platform: String,
+    /// The chat.
+    pub chat_id: String,
 }
 
 /// Who may drain.
@@ -219,6 +230,7 @@ impl Settings {
         let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
+        let home_channel = home_channel(&mut root);
         let supervision = supervision(&mut root);
         let agent = agent::read(&mut root);
         root.finish();
@@ -245,6 +257,7 @@ impl Settings {
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
             interrupted: interrupted.unwrap_or_default(),
             refused: refused.unwrap_or_default(),
+            home_channel,
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             supervision,
             warnings,
@@ -252,6 +265,20 @@ impl Settings {
             home,
         })
     }
+}
+
+fn home_channel(root: &mut Section) -> Option<HomeChannel> {
+    let mut notices = root.section("notices");
+    let mut home = notices.section("home");
+    let is_set = !home.is_empty();
+    let channel = match (home.text("platform"), home.text("chat_id")) {
+        (Some(platform), Some(chat_id)) => Some(HomeChannel { platform, chat_id }),
+        _ if is_set => home.wrong("platform", "a platform, and beside it a chat_id"),
+        _ => None,
+    };
+    home.finish();
+    notices.finish();
+    channel
 }
 
 /// The home as an absolute path, if it can be used.

@@ -11,7 +11,7 @@ use super::messages::ReplyLeft;
 use super::notice::Notice;
 use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
-use crate::drain::messages::{ListTurns, RunningTurn};
+use crate::drain::messages::{DrainView, GetDrain, ListTurns, Origin, RunningTurn};
 use crate::ledger::messages::{
     InboundId, InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState,
 };
@@ -37,19 +37,29 @@ impl DispatchActor {
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
         let found = read_books(self.ports.clone());
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok((rows, turns)) => {
+            Ok(Found { rows, turns, gate }) => {
+                actor.hear_gate(gate);
                 actor.take_rows(rows, &turns, ctx);
                 actor.open_books(ctx);
                 actor.life.ready();
                 for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
                     actor.catch_up(link, ctx);
                 }
+                actor.announce_start(ctx);
             }
             Err(error) => {
                 warn!(%error, "the books cannot be read yet");
                 ctx.run_later(PAUSE, Self::rebuild);
             }
         }));
+    }
+
+    /// How the gate was when a new dispatcher asked, unless it has moved since: its news came first then.
+    fn hear_gate(&mut self, gate: DrainView) {
+        if !self.gate_heard {
+            self.draining = gate.draining;
+            self.plan.gate(gate.draining, gate.profiles);
+        }
     }
 
     fn take_rows(&mut self, rows: Vec<InboundRow>, turns: &[RunningTurn], ctx: &mut Context<Self>) {
@@ -141,7 +151,9 @@ impl DispatchActor {
     fn cut_off(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
-            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
+                return self.run_again(id, Job { origin: Origin::Internal, ..job }, ctx);
+            }
             Interrupted::Rerun => {
                 self.say(&job.target, &Notice::TurnBroke, ctx);
                 mark(InboundState::Dead, "too many attempts")
@@ -156,9 +168,9 @@ impl DispatchActor {
     }
 
     fn run_again(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
-        let key = job.session.clone();
+        let (key, origin) = (job.session.clone(), job.origin);
         self.books.insert(id, job);
-        let steps = self.plan.restored(id, &key);
+        let steps = self.plan.restored(id, &key, origin);
         self.carry_out(steps, ctx);
     }
 
@@ -198,6 +210,7 @@ impl Handler<LinkChanged> for DispatchActor {
     fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
         if news.state == LinkState::Connected {
             self.catch_up(news.link, ctx);
+            self.announce_start(ctx);
         }
         self.touch();
     }
@@ -213,7 +226,14 @@ impl Handler<ReplyLeft> for DispatchActor {
     }
 }
 
-async fn read_books(ports: DispatchPorts) -> Result<(Vec<InboundRow>, Vec<RunningTurn>), String> {
+/// What the books are written from.
+struct Found {
+    rows: Vec<InboundRow>,
+    turns: Vec<RunningTurn>,
+    gate: DrainView,
+}
+
+async fn read_books(ports: DispatchPorts) -> Result<Found, String> {
     let states = vec![InboundState::Received, InboundState::Running, InboundState::Held];
     let mut rows: Vec<InboundRow> = Vec::new();
     loop {
@@ -228,7 +248,8 @@ async fn read_books(ports: DispatchPorts) -> Result<(Vec<InboundRow>, Vec<Runnin
         }
     }
     let turns = ports.turns.ask(ListTurns, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
-    Ok((rows, turns))
+    let gate = ports.gate.ask(GetDrain, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
+    Ok(Found { rows, turns, gate })
 }
 
 async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {

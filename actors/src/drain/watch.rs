@@ -22,6 +22,8 @@ pub struct MarkerTouched;
 pub(super) struct Watch {
     _watcher: RecommendedWatcher,
     bell: Bell,
+    /// Whether every home is watched.
+    whole: bool,
 }
 
 /// Tells the gate of a flood of events as of one: none is told while the last one told waits in the mailbox.
@@ -55,12 +57,19 @@ impl Watch {
                 return None;
             }
         };
+        let mut whole = true;
         for home in homes {
             if let Err(error) = watcher.watch(home, RecursiveMode::NonRecursive) {
                 warn!(home = %home.display(), %error, "this home gives no file events; its drain marker is polled");
+                whole = false;
             }
         }
-        Some(Self { _watcher: watcher, bell })
+        Some(Self { _watcher: watcher, bell, whole })
+    }
+
+    /// Whether every home is watched; one that is not is polled.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the markers are read.
