@@ -70,6 +70,8 @@ pub struct DispatchActor {
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
     pub(super) draining: bool,
+    /// The process goes down.
+    pub(super) stopping: bool,
     /// The gate itself has told how it is.
     pub(super) gate_heard: bool,
     /// What came before the books were written: it is looked at once they are.
@@ -129,6 +131,7 @@ impl DispatchActor {
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
+            stopping: false,
             gate_heard: false,
             early: Some(Early::default()),
             adopted: Vec::new(),

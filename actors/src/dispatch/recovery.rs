@@ -58,6 +58,7 @@ impl DispatchActor {
     fn hear_gate(&mut self, gate: DrainView) {
         if !self.gate_heard {
             self.draining = gate.draining;
+            self.stopping = gate.stopping;
             self.plan.gate(gate.draining, gate.profiles);
         }
     }

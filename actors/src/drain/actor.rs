@@ -190,6 +190,7 @@ impl DrainActor {
             }
             actor.first_reading_done();
             actor.line.done();
+            actor.end_overdue(ctx);
             actor.go_on(ctx);
         }));
     }
@@ -235,8 +236,12 @@ impl DrainActor {
     }
 
     fn tell_change(&mut self) {
-        let (draining, profiles) = self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
-        let told = self.ports.changes.tell(DrainChanged { draining, profiles });
+        let news = self.gate.look(|plan| DrainChanged {
+            draining: plan.is_draining() || plan.is_stopping(),
+            stopping: plan.is_stopping(),
+            profiles: plan.profiles(),
+        });
+        let told = self.ports.changes.tell(news);
         if let Err(error) = &told {
             // It asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds until it is
             // told that the gate opened.
@@ -290,6 +295,7 @@ impl DrainActor {
         }
     }
 
+    /// Ends what is past its deadline; after a reading, so that a marker of somebody else, which may have none, has its say.
     fn end_overdue(&mut self, ctx: &mut Context<Self>) {
         if self.line.has_orders() {
             // The removal may itself stand in line, behind a slow disk: the next poll looks again.
@@ -348,7 +354,6 @@ impl Actor for DrainActor {
                 actor.tell_change();
             }
             actor.reread(ctx);
-            actor.end_overdue(ctx);
             // Also for those who wait for a turn whose incarnation was cut off: nobody tells of that.
             actor.wake_waiters();
         });

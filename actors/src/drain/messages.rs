@@ -181,6 +181,8 @@ pub struct RunningTurn {
 pub struct DrainChanged {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,
+    /// The process is going down.
+    pub stopping: bool,
     /// Profiles that are drained by themselves.
     pub profiles: Vec<ProfileName>,
 }

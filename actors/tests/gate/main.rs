@@ -6,6 +6,11 @@
 //! asks once the answer is known must be refused.
 
 mod askers;
+mod engage;
+mod markers;
+#[path = "../support/drain_model.rs"]
+mod model;
+mod model_steps;
 mod mutant;
 mod orders;
 mod tree;

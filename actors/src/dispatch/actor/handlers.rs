@@ -1,6 +1,6 @@
 //! What the dispatcher does with each message.
 
-use actix::{Handler, MessageResult, ResponseFuture};
+use actix::{AsyncContext, Handler, MessageResult, ResponseFuture, WrapFuture};
 use futures_util::future::{FutureExt as _, ready};
 use tracing::{error, info, warn};
 
@@ -16,7 +16,7 @@ use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::relay::session::SessionKey;
 use crate::settings::{Busy, WhenRefused};
 use crate::supervision::ChildExited;
-use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
+use crate::turn::messages::{StopCause, TooEarly, TurnEnded, TurnOutcome};
 
 impl Handler<Inbound> for DispatchActor {
     type Result = ResponseFuture<Result<Receipt, NotTaken>>;
@@ -127,6 +127,12 @@ impl Handler<ChildExited> for DispatchActor {
         }
         // One that said how it ended is off the plan already.
         if self.plan.event_of(turn).is_some() {
+            if self.stopping {
+                warn!(%turn, reason = %exited.reason, "a turn was cut off by the end");
+                let cut_off = self.over(turn, &TurnOutcome::Stopped(StopCause::Shutdown), String::new(), ctx);
+                ctx.spawn(cut_off.into_actor(self));
+                return;
+            }
             error!(%turn, reason = %exited.reason, "a turn broke down");
             self.broke(turn, ctx);
         }
@@ -138,6 +144,7 @@ impl Handler<DrainChanged> for DispatchActor {
 
     fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
         self.draining = news.draining;
+        self.stopping = news.stopping;
         self.gate_heard = true;
         let steps = self.plan.gate(news.draining, news.profiles);
         self.carry_out(steps, ctx);
