@@ -5,6 +5,7 @@
 
 mod agent;
 mod environment;
+mod notices;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+pub use notices::HomeChannel;
 
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
@@ -120,15 +122,6 @@ pub enum WhenRefused {
     Hold,
 }
 
-/// A chat that is told how the gateway is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HomeChannel {
-    /// Its platform, such as `discord`.
-    pub platform: String,
-    /// The chat.
-    pub chat_id: String,
-}
-
 /// Who may drain.
 #[derive(Debug)]
 pub struct DrainAuth {
@@ -230,7 +223,7 @@ impl Settings {
         let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
-        let home_channel = home_channel(&mut root);
+        let home_channel = notices::read(&mut root);
         let supervision = supervision(&mut root);
         let agent = agent::read(&mut root);
         root.finish();
@@ -265,20 +258,6 @@ impl Settings {
             home,
         })
     }
-}
-
-fn home_channel(root: &mut Section) -> Option<HomeChannel> {
-    let mut notices = root.section("notices");
-    let mut home = notices.section("home");
-    let is_set = !home.is_empty();
-    let channel = match (home.text("platform"), home.text("chat_id")) {
-        (Some(platform), Some(chat_id)) => Some(HomeChannel { platform, chat_id }),
-        _ if is_set => home.wrong("platform", "a platform, and beside it a chat_id"),
-        _ => None,
-    };
-    home.finish();
-    notices.finish();
-    channel
 }
 
 /// The home as an absolute path, if it can be used.

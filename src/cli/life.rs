@@ -218,7 +218,9 @@ impl Process {
             match answer {
                 // No turn is left, or the time is over.
                 Ok(_) => return,
-                Err(error) if Instant::now() >= until => return warn!(%error, "the gate did not say which turns are left"),
+                Err(error) if Instant::now() >= until => {
+                    return warn!(%error, "the gate did not say which turns are left");
+                }
                 Err(_) => sleep(GATE_PAUSE).await,
             }
         }

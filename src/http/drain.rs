@@ -136,12 +136,17 @@ fn profile(text: &str) -> Result<ProfileName, ApiError> {
 impl State {
     fn serves(&self, profile: Option<&ProfileName>) -> Result<(), ApiError> {
         let Some(profile) = profile else { return Ok(()) };
-        match self.feed.latest()?.snapshot.profiles.iter().position(|served| served == profile) {
-            // The first is the gateway's own, also when its home is that of a named profile.
-            Some(0) => Err(ApiError::ProfileIsGateway),
-            Some(_) => Ok(()),
-            None => Err(ApiError::UnknownProfile),
-        }
+        drainable(profile, &self.feed.latest()?.snapshot.profiles)
+    }
+}
+
+/// Whether a profile has a marker of its own.
+fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiError> {
+    match served.iter().position(|name| name == profile) {
+        // The first is the gateway's own, also when its home is that of a named profile.
+        Some(0) => Err(ApiError::ProfileIsGateway),
+        Some(_) => Ok(()),
+        None => Err(ApiError::UnknownProfile),
     }
 }
 
@@ -205,6 +210,15 @@ mod tests {
         }
         let deep = format!("{}{}", r#"{"a":"#.repeat(4_000), "}".repeat(4_000));
         assert!(refused(&deep).contains("InvalidJson"));
+    }
+
+    #[test]
+    fn the_profile_whose_home_is_the_gateways_is_the_gateway() {
+        let [work, play, ghost] = ["work", "play", "ghost"].map(|name| ProfileName::parse(name).unwrap());
+        let served = [work.clone(), play.clone()];
+        assert!(matches!(drainable(&work, &served), Err(ApiError::ProfileIsGateway)));
+        assert!(drainable(&play, &served).is_ok());
+        assert!(matches!(drainable(&ghost, &served), Err(ApiError::UnknownProfile)));
     }
 
     #[test]

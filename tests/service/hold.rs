@@ -75,7 +75,9 @@ async fn during_a_drain_no_running_turn_is_stopped_for_one_that_may_not_start() 
     assert_eq!(world.fault("dispatch", json!({"fault": "panic_in_timer"})).await.0, 200);
     let restarted = |status: &serde_json::Value| {
         let children = status["actors"]["children"].as_array().unwrap();
-        children.iter().any(|child| child["path"] == "dispatch" && child["generation"] == 2 && child["state"] == "running")
+        children
+            .iter()
+            .any(|child| child["path"] == "dispatch" && child["generation"] == 2 && child["state"] == "running")
     };
     world.until("another dispatcher", restarted).await;
     world.say("second", "never mind", "c1", None).await;

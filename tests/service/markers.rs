@@ -41,6 +41,31 @@ async fn a_drain_whose_marker_cannot_be_written_is_on_all_the_same() {
 }
 
 #[actix_web::test]
+async fn a_drain_whose_marker_finds_no_room_is_on_all_the_same() {
+    let mut world = World::prepare().await;
+    world.profile("work", "");
+    let own = world.path("profiles/work").display().to_string();
+    let home = world.home().display().to_string();
+    // The profile's home is a disk of its own, of one page, which its `.env` fills.
+    let script = "mount -t tmpfs -o size=4k none \"$1\" && echo ROOM=none > \"$1/.env\" && shift && exec \"$@\"";
+    let mut command = Command::new("unshare");
+    command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", &own]).arg(binary().get_program());
+    command.args(["serve", "--home", &home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"]);
+    world.gateway = Some(Process::spawn(&mut command));
+    world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+
+    let (code, begun) = world.drain(json!({"profile": "work"})).await;
+    assert_eq!((code, &begun["durable"]), (200, &json!(false)), "{begun}");
+    world.say("refused", "hello?", "c1", Some("work")).await;
+    world.until_said("maintenance").await;
+    world.say("others", "hello", "c2", None).await;
+    world.answer("others").await;
+    let (code, cancelled) = world.drain(json!({"action": "cancel", "profile": "work"})).await;
+    assert_eq!((code, &cancelled["was_draining"]), (200, &json!(true)), "{cancelled}");
+    assert_eq!(world.account().await["events"]["refused"]["answered"], 0);
+}
+
+#[actix_web::test]
 async fn a_deadline_ends_a_drain_whose_marker_cannot_be_written() {
     let mut world = World::prepare().await;
     serve_as_nobody(&mut world).await;

@@ -34,7 +34,11 @@ async fn three_turns_finish_and_the_one_that_never_ends_is_interrupted_and_told_
     assert!(reason.contains("stopping"), "{reason}");
     let status = world.status().await;
     println!("not ready {noticed:?} after the signal");
-    assert_eq!((&status["gateway_state"], &status["active_agents"]), (&json!("stopping"), &json!(4)), "no turn was cut");
+    assert_eq!(
+        (&status["gateway_state"], &status["active_agents"]),
+        (&json!("stopping"), &json!(4)),
+        "no turn was cut"
+    );
 
     assert_eq!(ended(&mut world).await, Some(0));
     let took = signalled.elapsed();
@@ -83,7 +87,11 @@ async fn removing_the_marker_during_a_shutdown_revives_nothing() {
     assert_eq!((code, &answer["error"]), (409, &json!("stopping")), "{answer}");
     fs::remove_file(&marker).unwrap();
     let status = world.until("the marker's end noticed", |status| status["drain"]["principal"] == Value::Null).await;
-    assert_eq!((&status["gateway_state"], &status["drain"]["draining"]), (&json!("stopping"), &json!(true)), "{status}");
+    assert_eq!(
+        (&status["gateway_state"], &status["drain"]["draining"]),
+        (&json!("stopping"), &json!(true)),
+        "{status}"
+    );
     assert_eq!(world.ready().await, 503);
     world.say("late", "too late?", "c2", None).await;
 
@@ -168,7 +176,8 @@ async fn a_root_that_hangs_is_ended_by_the_watchdog_which_says_where_everyone_wa
     })
     .await;
     assert!(log.contains("watchdog: RootSilent, exit 75"), "{log}");
-    for actor in ["root", "ledger", "status", "profiles/default", "drain", "honcho", "dispatch", "relays/relay", "http"] {
+    for actor in ["root", "ledger", "status", "profiles/default", "drain", "honcho", "dispatch", "relays/relay", "http"]
+    {
         let line = log.lines().find(|line| line.starts_with(&format!("{actor}: ")));
         assert!(line.is_some_and(|line| line.contains("heartbeat")), "{actor}: {line:?}");
     }

@@ -54,7 +54,8 @@ impl Home {
             reply_to: None,
             metadata: target.metadata(),
         };
-        let sent = ports.links.get(&target.link).map(|link| link.send.ask(SendAction { target, action }, SEND_PATIENCE));
+        let sent =
+            ports.links.get(&target.link).map(|link| link.send.ask(SendAction { target, action }, SEND_PATIENCE));
         async move {
             match sent {
                 Some(sent) => sent.await.unwrap_or_else(|error| ActionResult::ambiguous(error.to_string())),

@@ -111,8 +111,7 @@ impl Subject {
                 Answer::Done
             }
             Step::Cancel(place) => {
-                let (stopping, was_draining) =
-                    self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
+                let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
                 if stopping {
                     return Answer::Stopping;
                 }
@@ -227,7 +226,11 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         }
         agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
         if subject.gate.count() != model.state().turns {
-            return Err(format!("seed {seed}: {} turns are counted, not {}", subject.gate.count(), model.state().turns));
+            return Err(format!(
+                "seed {seed}: {} turns are counted, not {}",
+                subject.gate.count(),
+                model.state().turns
+            ));
         }
     }
     Ok(())

@@ -12,6 +12,7 @@ mod markers;
 mod model;
 mod model_steps;
 mod mutant;
+mod news;
 mod orders;
 mod tree;
 

@@ -1,6 +1,7 @@
 //! Random histories against the plain model, with the real actor, its mailbox and a real directory.
 //!
-//! Shorter than those of the plan alone, for what is found on disk has to be waited for. The disk takes every marker here.
+//! Shorter than those of the plan alone, for what is found on disk, and the end of a drain, have to be waited for. The disk takes every
+//! marker here.
 
 use std::fs;
 use std::io;
@@ -25,10 +26,14 @@ const HISTORIES: usize = 25;
 const STEPS: usize = 30;
 /// The real gate looks for what is overdue once a second, so deadlines that pass are few.
 const MOST_DEADLINES: usize = 3;
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
 /// Within this the gate must have found what lies on disk: the poll, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
 const NAMES: [&str; PROFILES + 1] = ["work", "play", "default"];
+/// One more profile with a home, by whose marker it is seen that all have been read: it comes last in each reading.
+const ECHO: &str = "zz-echo";
 
 struct Subject {
     tree: Tree,
@@ -42,7 +47,7 @@ fn name(profile: usize) -> ProfileName {
 
 impl Subject {
     async fn new() -> Self {
-        let tree = Tree::start_with(&NAMES[..PROFILES], true).await;
+        let tree = Tree::start_with(&[NAMES[0], NAMES[1], ECHO], true).await;
         Self { doors: tree.doors(), tree, permits: Vec::new() }
     }
 
@@ -60,7 +65,11 @@ impl Subject {
                     deadline: lasts.map(|_| Duration::from_millis(1)),
                     ..BeginDrain::default()
                 };
-                self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+                let begun = self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+                if !begun.durable {
+                    // What is in the way has the say as soon as it was read.
+                    self.all_read().await;
+                }
                 Answer::Done
             }
             Step::Cancel(scope) => {
@@ -73,10 +82,12 @@ impl Subject {
             }
             Step::Place(scope, marker) => {
                 place(&self.marker(scope), Some(marker)).expect("the marker is placed");
+                self.all_read().await;
                 Answer::Done
             }
             Step::TakeAway(scope) => {
                 place(&self.marker(scope), None).expect("the place is cleared");
+                self.all_read().await;
                 Answer::Done
             }
             Step::Pass(_) => Answer::Done,
@@ -107,8 +118,25 @@ impl Subject {
         }
     }
 
+    /// Waits until what lies on disk now has been read: the first reading that finds the echo may have begun before.
+    async fn all_read(&self) {
+        let (marker, echo) = (self.tree.marker(Some(ECHO)), ProfileName::parse(ECHO).expect("a name"));
+        for there in [true, false] {
+            place(&marker, there.then_some(Marker::Garbled)).expect("the echo is placed or taken away");
+            let deadline = Instant::now() + SOON;
+            while self.view().await.profiles.contains(&echo) != there {
+                assert!(Instant::now() < deadline, "the gate does not read its markers");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn view(&self) -> DrainView {
+        self.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers")
+    }
+
     async fn state(&self) -> (State, usize) {
-        let view = self.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers");
+        let view = self.view().await;
         let DrainView { draining, stopping, requested_at, age_ms, profiles, active_agents, .. } = view;
         assert!(draining || requested_at.is_none(), "a drain that is not on was asked for");
         let drained = |profile: &usize| profiles.contains(&name(*profile));
@@ -192,8 +220,8 @@ async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, tol
         // It may be over by now.
         return;
     }
-    // What was placed on disk has to be found first; what was ordered by message holds with the answer.
-    let on_disk = matches!(step, Step::Place(..) | Step::TakeAway(_) | Step::Pass(_));
+    // The end of a drain has to be waited for; all else holds with the answer.
+    let passes = matches!(step, Step::Pass(_));
     let deadline = Instant::now() + SOON;
     loop {
         let (state, held) = subject.state().await;
@@ -201,11 +229,11 @@ async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, tol
             return;
         }
         assert!(
-            on_disk && Instant::now() < deadline,
+            passes && Instant::now() < deadline,
             "seed {seed}: {state:?} and {held} permits, not {:?}, after {told:#?}",
             model.state()
         );
-        sleep(Duration::from_millis(2)).await;
+        sleep(PAUSE).await;
     }
 }
 

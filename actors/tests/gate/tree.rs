@@ -1,21 +1,21 @@
 //! A tree with the real gate in it, its marker on a real file system, and ears for its news.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::marker::FILE_NAME;
-use caduceus_actors::drain::messages::{
-    BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, RequestPermit,
-};
+use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnTicket};
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::event::Source;
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
-    ChildSpec, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+    ChildSpec, Fault, InjectFault, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy,
+    SupervisorSpec,
 };
 use caduceus_actors::turn::id::TurnId;
 
@@ -36,10 +36,14 @@ pub(crate) struct Tree {
     root: RootHandle,
     doors: Doors,
     home: tempfile::TempDir,
+    news: News,
 }
 
+/// What was told of the gate, in order.
+pub(crate) type News = Arc<Mutex<Vec<DrainChanged>>>;
+
 /// Whoever is told that the gate moved.
-struct Ear;
+struct Ear(News);
 
 impl Tree {
     pub(crate) async fn start() -> Self {
@@ -58,15 +62,17 @@ impl Tree {
         let settings = DrainSettings { home: home.path().to_owned(), profiles: named.collect(), file_events };
         let ports = DrainPorts { changes: ear.port(), status: ear.port() };
         let gate = Gate::default();
+        let news = News::default();
+        let heard = Arc::clone(&news);
         let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
         let spec = SupervisorSpec::new(Strategy::OneForOne)
-            .child(ChildSpec::worker("ear", &ear, |_: &_| Ear).on(&Lane::new("data")))
+            .child(ChildSpec::worker("ear", &ear, move |_: &_| Ear(Arc::clone(&heard))).on(&Lane::new("data")))
             .child(
                 ChildSpec::worker("drain", &drain, factory)
                     .on(&Lane::new("control"))
                     .readiness(Readiness::Said { within: PATIENCE }),
             );
-        let options = RootOptions { wedge_after: PATIENCE, ..RootOptions::default() };
+        let options = RootOptions { wedge_after: PATIENCE, faults_allowed: true, ..RootOptions::default() };
         let doors = Doors {
             permits: drain.port(),
             begin: drain.port(),
@@ -74,13 +80,23 @@ impl Tree {
             look: drain.port(),
             shutdown: drain.port(),
         };
-        let tree = Self { root: Root::start(spec, options), doors, home };
+        let tree = Self { root: Root::start(spec, options), doors, home, news };
         tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
         tree
     }
 
     pub(crate) fn doors(&self) -> Doors {
         self.doors.clone()
+    }
+
+    pub(crate) fn news(&self) -> News {
+        Arc::clone(&self.news)
+    }
+
+    /// Has the gate's actor panic.
+    pub(crate) async fn fall(&self) {
+        let fault = InjectFault { path: "drain".to_owned(), fault: Fault::PanicInTimer };
+        self.root.port().ask(fault, PATIENCE).await.expect("the root answers").expect("faults are allowed");
     }
 
     /// Where the marker of the gateway, or of a profile, lies.
@@ -122,7 +138,9 @@ impl Actor for Ear {
 
 impl Handler<DrainChanged> for Ear {
     type Result = ();
-    fn handle(&mut self, _: DrainChanged, _: &mut Self::Context) {}
+    fn handle(&mut self, news: DrainChanged, _: &mut Self::Context) {
+        self.0.lock().expect("nobody panics with the news in hand").push(news);
+    }
 }
 
 impl Handler<StatusTouched> for Ear {

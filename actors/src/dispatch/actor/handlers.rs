@@ -33,7 +33,9 @@ impl Handler<Inbound> for DispatchActor {
         let (state, then, receipt) = match Command::parse(&inbound.event.text) {
             _ if unserved => (InboundState::Refused, Then::Say(Notice::UnservedProfile), Receipt::Refused),
             Some(command) => (InboundState::Done, Then::Obey(command), Receipt::Handled),
-            None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => (InboundState::Received, Then::Run, Receipt::Taken),
+            None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
+                (InboundState::Received, Then::Run, Receipt::Taken)
+            }
             None => match self.settings.refused {
                 WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
                 WhenRefused::Hold => (InboundState::Held, Then::Run, Receipt::Taken),
