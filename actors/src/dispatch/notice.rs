@@ -86,9 +86,9 @@ pub(super) struct NoticeLimit(HashMap<(Notice, Chat), Instant>);
 struct Chat {
     link: LinkId,
     platform: String,
-    bot_id: Option<String>,
-    chat_id: String,
-    thread_id: Option<String>,
+    bot: Option<String>,
+    id: String,
+    thread: Option<String>,
 }
 
 impl Chat {
@@ -96,9 +96,9 @@ impl Chat {
         Self {
             link: target.link.clone(),
             platform: target.platform.clone(),
-            bot_id: target.bot_id.clone(),
-            chat_id: target.chat_id.clone(),
-            thread_id: target.thread_id.clone(),
+            bot: target.bot_id.clone(),
+            id: target.chat_id.clone(),
+            thread: target.thread_id.clone(),
         }
     }
 }

@@ -111,6 +111,7 @@ pub struct GetDrain;
 
 /// Answer to [`GetDrain`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers, each a field of the status")]
 pub struct DrainView {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,

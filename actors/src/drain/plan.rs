@@ -97,6 +97,13 @@ impl Plan {
         }
     }
 
+    /// The marker could not be removed: somebody else may yet do it.
+    pub(super) fn not_removed(&mut self, scope: &Scope) {
+        if let Some(drain) = self.drains.get_mut(scope) {
+            drain.durable = true;
+        }
+    }
+
     /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
     pub(super) fn removed(&mut self, scope: &Scope, asked: u64) -> Change {
         self.orders += 1;
@@ -289,6 +296,16 @@ mod tests {
         assert_eq!(plan.removed(&Scope::Gateway, asked), Change::None);
         assert!(plan.is_draining());
         assert_eq!(plan.removed(&Scope::Gateway, plan.orders()), Change::Ended);
+    }
+
+    #[test]
+    fn a_marker_that_could_not_be_removed_ends_the_drain_when_somebody_else_removes_it() {
+        let mut plan = Plan::default();
+        see(&mut plan, Some(&on_disk()));
+        plan.removing(&Scope::Gateway);
+        plan.not_removed(&Scope::Gateway);
+        assert!(plan.is_draining());
+        assert_eq!(see(&mut plan, None), Change::Ended);
     }
 
     #[test]

@@ -15,7 +15,7 @@ async fn a_gate_that_fell_before_it_told_of_a_drain_has_a_successor_that_does() 
     let news = tree.news();
     until_told(&news).await;
     // As if that had never arrived.
-    news.lock().unwrap().clear();
+    news.lock().expect("nobody panics with the news in hand").clear();
     tree.fall().await;
     assert!(until_told(&news).await.draining, "the drain is on");
     tree.stop().await;
@@ -24,8 +24,9 @@ async fn a_gate_that_fell_before_it_told_of_a_drain_has_a_successor_that_does() 
 async fn until_told(news: &News) -> DrainChanged {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        if let Some(last) = news.lock().unwrap().iter().rfind(|news| news.draining) {
-            return last.clone();
+        let told = news.lock().expect("nobody panics with the news in hand").iter().rfind(|news| news.draining).cloned();
+        if let Some(last) = told {
+            return last;
         }
         assert!(Instant::now() < deadline, "nobody told of the drain");
         sleep(Duration::from_millis(1)).await;

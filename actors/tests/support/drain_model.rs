@@ -118,7 +118,7 @@ impl Model {
             }
             Step::Pass(length) => {
                 self.now += length;
-                for scope in self.scopes() {
+                for scope in std::iter::once(None).chain((0..PROFILES).map(Some)) {
                     if self.ends_at(scope).is_some_and(|end| end <= self.now) {
                         self.end(scope);
                     }
@@ -164,10 +164,6 @@ impl Model {
 
     pub(crate) fn now(&self) -> u64 {
         self.now
-    }
-
-    fn scopes(&self) -> impl Iterator<Item = Scope> + use<> {
-        std::iter::once(None).chain((0..PROFILES).map(Some))
     }
 
     fn is_drained(&self, scope: Scope) -> bool {

@@ -108,14 +108,19 @@ impl Handler<CancelDrain> for DrainActor {
         self.gate.change(self.keeper(), |plan| plan.removing(&scope));
         let ended = scope.clone();
         let then = move |actor: &mut Self, removed: io::Result<u64>| {
-            let result =
-                removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
+            let result = match removed {
+                Ok(asked) => {
                     if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
                         info!(?scope, principal = %order.principal, by = "message", "drain.ended");
                         actor.tell_change();
                     }
-                    DrainCancelled { was_draining }
-                });
+                    Ok(DrainCancelled { was_draining })
+                }
+                Err(error) => {
+                    actor.gate.change(actor.keeper(), |plan| plan.not_removed(&scope));
+                    Err(CancelError::MarkerNotRemoved(error.kind().to_string()))
+                }
+            };
             drop(answer.send(result));
         };
         self.remove(&ended, then, ctx);
