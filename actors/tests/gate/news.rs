@@ -24,7 +24,8 @@ async fn a_gate_that_fell_before_it_told_of_a_drain_has_a_successor_that_does() 
 async fn until_told(news: &News) -> DrainChanged {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let told = news.lock().expect("nobody panics with the news in hand").iter().rfind(|news| news.draining).cloned();
+        let told =
+            news.lock().expect("nobody panics with the news in hand").iter().rfind(|news| news.draining).cloned();
         if let Some(last) = told {
             return last;
         }
