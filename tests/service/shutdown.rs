@@ -108,10 +108,7 @@ async fn the_connector_is_told_that_the_gateway_goes_and_keeps_what_comes() {
     world.say("long", "sleep 3", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     world.gateway().signal("TERM");
-    wait_for("the farewell", SOON, || async {
-        world.gateway().log().contains("answer=Ok(Acknowledged)").then_some(())
-    })
-    .await;
+    said_farewell(&world).await;
     world.say("kept", "for later", "c2", None).await;
     world.answer("long").await;
     assert_eq!(ended(&mut world).await, Some(0));
@@ -141,8 +138,8 @@ async fn a_gate_that_falls_during_a_shutdown_neither_opens_again_nor_cuts_a_turn
     world.say("long", "sleep 4", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     world.gateway().signal("TERM");
-    not_ready(&world).await;
-    // Those who wait at the gate for the end of the turn are forgotten.
+    said_farewell(&world).await;
+    // Whoever waits at the gate for the end of the turn, as the shutdown does by now, is forgotten.
     assert_eq!(world.fault("drain", json!({"fault": "panic_in_handler"})).await.0, 200);
     world.until("another gate", |status| generation(status, "drain") > Some(1)).await;
     assert_eq!(world.ready().await, 503);
@@ -193,6 +190,14 @@ async fn endless_turn(world: &World, id: &str) -> PathBuf {
     let place = Path::new("/proc").join(pid.trim());
     assert!(place.exists(), "its agent runs");
     place
+}
+
+/// Waits until the connector has acknowledged that the gateway goes, after which the turns are waited for.
+async fn said_farewell(world: &World) {
+    wait_for("the farewell", SOON, || async {
+        world.gateway().log().contains("answer=Ok(Acknowledged)").then_some(())
+    })
+    .await;
 }
 
 /// Waits until no turn would be admitted; the answer.
