@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::actor::{DispatchActor, DispatchSettings};
 use crate::dispatch::event::Rules;
-use crate::dispatch::messages::StopTurnById;
+use crate::dispatch::home::Home;
+use crate::dispatch::messages::{AnnounceStop, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
@@ -93,6 +94,8 @@ pub struct GatewayPorts {
     pub turns: Port<ListTurns>,
     /// Stops one turn.
     pub stop_turn: Port<StopTurnById>,
+    /// Tells the home channel that the process goes down.
+    pub announce_stop: Port<AnnounceStop>,
     /// Sends the links to sleep.
     pub go_idle: Vec<Port<GoIdle>>,
 }
@@ -300,6 +303,7 @@ impl Wiring {
             max_turns: self.settings.max_concurrent_turns,
             refused: self.settings.refused,
             interrupted: self.settings.interrupted,
+            home: self.settings.home_channel.clone().map(Home::new),
             process_started_ms: jiff::Timestamp::now().as_millisecond(),
         };
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
@@ -316,6 +320,7 @@ impl Wiring {
             append_history: boxes.ledger.port(),
             permits: boxes.drain.port(),
             turns: boxes.drain.port(),
+            gate: boxes.drain.port(),
             start: boxes.turns.port(),
             links: BTreeMap::from([(LinkId::process(), link)]),
             left: boxes.dispatch.port(),
@@ -398,6 +403,7 @@ impl Wiring {
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
+            announce_stop: boxes.dispatch.port(),
             go_idle: vec![boxes.relay.port()],
         }
     }

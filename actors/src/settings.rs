@@ -6,6 +6,7 @@
 mod agent;
 mod environment;
 mod link;
+mod notices;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+pub use notices::HomeChannel;
 
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
@@ -63,6 +65,8 @@ pub struct Settings {
     pub interrupted: Interrupted,
     /// What a message gets that comes during a drain.
     pub refused: WhenRefused,
+    /// The chat that is told of start and shutdown.
+    pub home_channel: Option<HomeChannel>,
     /// How long a shutdown waits for turns.
     pub drain_timeout: Duration,
     /// Who may drain.
@@ -223,6 +227,7 @@ impl Settings {
         let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
+        let home_channel = notices::read(&mut root);
         let supervision = supervision(&mut root);
         let link_timings = link::read(&mut root);
         let agent = agent::read(&mut root);
@@ -251,6 +256,7 @@ impl Settings {
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
             interrupted: interrupted.unwrap_or_default(),
             refused: refused.unwrap_or_default(),
+            home_channel,
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             supervision,
             warnings,

@@ -16,6 +16,7 @@ use tracing::{debug, error, warn};
 
 use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job, Rules};
+use super::home::Home;
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
@@ -48,6 +49,8 @@ pub struct DispatchSettings {
     pub refused: WhenRefused,
     /// What becomes of turns that a crash cut off.
     pub interrupted: Interrupted,
+    /// Who is told of start and shutdown.
+    pub home: Option<Home>,
     /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
     pub process_started_ms: i64,
 }
@@ -67,7 +70,11 @@ pub struct DispatchActor {
     unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
-    draining: bool,
+    pub(super) draining: bool,
+    /// The process goes down.
+    pub(super) stopping: bool,
+    /// The gate itself has told how it is.
+    pub(super) gate_heard: bool,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
     /// Turns of a former dispatcher that still count.
@@ -123,6 +130,8 @@ impl DispatchActor {
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
+            stopping: false,
+            gate_heard: false,
             early: Some(Early::default()),
             adopted: Vec::new(),
             catching_up: HashMap::new(),
@@ -180,7 +189,7 @@ impl DispatchActor {
                 Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
                 Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
                 Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
-                Step::Steer(turn, event) => self.steer(turn, event, ctx),
+                Step::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
                 Step::Hold(event) => self.mark(event, InboundState::Held, None, None, ctx),
             }
         }
@@ -238,7 +247,7 @@ impl DispatchActor {
         self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
     }
 
-    fn steer(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
+    fn steer(&mut self, turn: TurnId, event: InboundId, late: bool, ctx: &mut Context<Self>) {
         let Some(job) = self.books.get(&event) else { return };
         let key = job.session.clone();
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
@@ -255,7 +264,8 @@ impl DispatchActor {
                 };
                 actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
-                let steps = actor.plan.not_steered(event, &key);
+                let hold = actor.settings.refused == WhenRefused::Hold;
+                let steps = actor.plan.not_steered(event, &key, late, hold);
                 actor.carry_out(steps, ctx);
             }
         }));

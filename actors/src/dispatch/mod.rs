@@ -3,6 +3,7 @@
 pub mod actor;
 mod arrivals;
 pub mod event;
+pub mod home;
 pub mod messages;
 mod notice;
 mod outbox;

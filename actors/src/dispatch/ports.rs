@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::ReplyLeft;
-use crate::drain::messages::{ListTurns, RequestPermit};
+use crate::drain::messages::{GetDrain, ListTurns, RequestPermit};
 use crate::ledger::messages::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, MarkInbound, MarkOutbound, NoteRestart, RecordInbound,
     RecordOutbound,
@@ -52,6 +52,8 @@ pub struct DispatchPorts {
     pub permits: Port<RequestPermit>,
     /// Asks the gate which turns run.
     pub turns: Port<ListTurns>,
+    /// Asks the gate how it is.
+    pub gate: Port<GetDrain>,
     /// Starts a turn.
     pub start: Port<StartChild>,
     /// The links, by name.

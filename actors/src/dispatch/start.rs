@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::actor::Running;
 use super::event::Job;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENCE, TurnMaker};
-use crate::drain::messages::{Origin, Refusal, RequestPermit};
+use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
 use crate::relay::descriptor::Descriptor;
@@ -35,7 +35,7 @@ pub(super) async fn start_turn(
     event: InboundId,
 ) -> Result<Running, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let question = RequestPermit { ticket, origin: Origin::External };
+    let question = RequestPermit { ticket, origin: job.origin };
     let permit = match ports.permits.ask(question, PERMIT_PATIENCE).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
