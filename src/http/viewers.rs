@@ -27,6 +27,11 @@ impl Viewers {
     pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0).try_acquire_owned().ok()
     }
+
+    /// How many places are taken.
+    pub(super) fn watching(&self) -> usize {
+        MOST - self.0.available_permits().min(MOST)
+    }
 }
 
 /// One client's pace: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and newer
@@ -119,8 +124,9 @@ mod tests {
     fn only_so_many_watch() {
         let viewers = Viewers::default();
         let places: Vec<_> = std::iter::from_fn(|| viewers.enter()).collect();
-        assert_eq!(places.len(), MOST);
+        assert_eq!((places.len(), viewers.watching()), (MOST, MOST));
         drop(places);
+        assert_eq!(viewers.watching(), 0);
         assert!(viewers.enter().is_some());
     }
 }

@@ -6,6 +6,8 @@ mod commands;
 mod drains;
 mod environ;
 mod faults;
+mod hostile;
+mod hostile_shots;
 mod kills;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]
@@ -13,6 +15,7 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod restarts;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]
