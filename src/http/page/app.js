@@ -105,9 +105,8 @@
   };
   const showDrain = () => {
     const drain = status.drain, line = byId("drain-state");
-    ticking.delete(line);
     if (drain.stopping) text(line, "The gateway is stopping.");
-    else if (drain.draining) age(line, drain.age_ms, 1, drain.principal ? " of draining, asked by " + drain.principal : " of draining");
+    else if (drain.draining) line.replaceChildren("Draining for ", age(el("span"), drain.age_ms), drain.principal ? ", asked by " + drain.principal + "." : ".");
     else if (drain.profiles.length) text(line, "Drained alone: " + drain.profiles.join(", "));
     else text(line, status.not_ready ? "Not taking turns: " + status.not_ready : "Taking turns.");
     byId("drain-begin").disabled = drain.draining;
@@ -122,6 +121,7 @@
   const showTurns = () => {
     const turns = status.drain.turns;
     byId("turns-none").hidden = turns.length > 0;
+    byId("turns").parentNode.hidden = !turns.length;
     keyed(byId("turns"), turns, (turn) => turn.turn_id,
       (turn) => el("tr", null, el("td", { className: "mono", title: turn.turn_id }, turn.turn_id.slice(-8)), el("td", null, turn.profile),
         el("td", { className: "clip wide mono", title: turn.session_key }, turn.session_key), el("td", { className: "num" }), el("td", { className: "acts" }, stopper(turn))),
@@ -133,7 +133,7 @@
       const row = el("tr");
       row.dataset.actor = node.path || node.id;
       row.addEventListener("animationend", () => row.classList.remove("struck"));
-      const name = el("td", { className: "name", title: node.path + " on " + node.lane }, node.id);
+      const name = el("td", { className: "name", title: node.path + " on " + node.lane }, /^[0-9a-f-]{36}$/.test(node.id) ? "…" + node.id.slice(-8) : node.id);
       name.style.setProperty("--depth", depth);
       const acts = el("td", { className: "acts" });
       if (node.path) {
@@ -176,7 +176,7 @@
       link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + many(link.skipped, "line") + " skipped" : ""),
     counted("Frames by kind", link.frames), trouble(link.last_error)]);
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
-    counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound),
+    el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
     el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " damaged" : "")), trouble(ledger.trouble)]);
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
