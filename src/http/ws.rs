@@ -165,7 +165,8 @@ impl StreamHandler<News> for Viewer {
 impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Wire) {
         match message {
-            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
+            Ok(Message::Ping(_)) => bid_farewell(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
                 if self.pace.pong(Instant::now()) {
                     self.send(ctx);
