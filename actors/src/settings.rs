@@ -6,6 +6,7 @@
 mod agent;
 mod environment;
 mod link;
+mod network;
 mod notices;
 mod yaml;
 
@@ -18,6 +19,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+pub use network::Network;
 pub use notices::HomeChannel;
 
 use crate::profile::agent::AgentSettings;
@@ -49,6 +51,10 @@ pub struct Settings {
     pub profiles: Vec<ProfileSettings>,
     /// Where HTTP listens.
     pub bind: SocketAddr,
+    /// Further names that HTTP is called by, `host` or `host:port`.
+    pub names: Vec<String>,
+    /// Peers whose word for whom they speak is taken.
+    pub trusted_proxies: Vec<Network>,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
     /// How long a link waits for what.
@@ -205,6 +211,8 @@ impl Settings {
         let mut root = Section::root(ours, &mut problems);
         let mut http = root.section("http");
         let bind = http.address("bind").unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8652)));
+        let also_called = http.texts("names").unwrap_or_default();
+        let trusted_proxies = trusted_proxies(&mut http);
         http.finish();
         let mut sessions = root.section("sessions");
         let busy = sessions.word(
@@ -251,6 +259,8 @@ impl Settings {
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,
             bind,
+            names: also_called,
+            trusted_proxies,
             busy: busy.unwrap_or_default(),
             routes,
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
@@ -284,6 +294,15 @@ fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
         problems.push(problem);
         Map::new()
     })
+}
+
+fn trusted_proxies(http: &mut Section<'_>) -> Vec<Network> {
+    let texts = http.texts("trusted_proxies").unwrap_or_default();
+    let networks: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
+    networks
+        .ok()
+        .or_else(|| http.wrong("trusted_proxies", "addresses or networks such as 10.0.0.0/8"))
+        .unwrap_or_default()
 }
 
 /// The profile that a home of the form `…/profiles/<name>` is.

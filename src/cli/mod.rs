@@ -9,6 +9,7 @@ pub(crate) mod guard;
 mod life;
 mod lock;
 mod log;
+mod restart;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 

@@ -14,3 +14,5 @@ pub mod permit;
 mod plan;
 mod store;
 mod watch;
+
+pub use store::remove as remove_marker;

@@ -49,7 +49,10 @@ pub(super) fn write(home: &Path, marker: &Marker) -> io::Result<()> {
 }
 
 /// Removes the marker, or an empty directory in its place. Answers whether there was one.
-pub(super) fn remove(home: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// What the system said; the marker is still there.
+pub fn remove(home: &Path) -> io::Result<bool> {
     let path = path(home);
     let removed = match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
