@@ -12,6 +12,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::messages::{SpawnError, SpawnedChild};
+use super::redact::Lease;
 use crate::turn::guard::{self, HeldGuard};
 
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
@@ -35,11 +36,13 @@ pub(super) struct Launch {
     pub(super) shown: String,
     pub(super) cwd: PathBuf,
     pub(super) environment: BTreeMap<String, SecretString>,
+    /// On the values in `environment`.
+    pub(super) secrets: Lease,
 }
 
 impl Launch {
     /// Starts guard and agent.
-    pub(super) fn run(&self) -> Result<SpawnedChild, SpawnError> {
+    pub(super) fn run(self) -> Result<SpawnedChild, SpawnError> {
         if !self.cwd.is_dir() {
             return Err(self.not_found("its working directory is not there"));
         }
@@ -58,6 +61,7 @@ impl Launch {
                 stdout: OwnedFd::from(stdout),
                 stderr: OwnedFd::from(stderr),
                 lifeline: OwnedFd::from(ours),
+                secrets: self.secrets,
             }),
             Ok(Err(error)) => {
                 bury(&mut guard);

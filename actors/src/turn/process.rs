@@ -22,7 +22,7 @@ use super::id::TurnId;
 use super::noise::{Entry, Noise};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
-use crate::profile::redact::Redactor;
+use crate::profile::redact::{Lease, Redactor};
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
@@ -51,6 +51,8 @@ pub(super) struct Process {
     pipes: JoinSet<()>,
     /// Serves standard error.
     log: JoinSet<()>,
+    /// Until nothing of it can reach the log any more.
+    _secrets: Lease,
 }
 
 /// What an agent did.
@@ -89,6 +91,7 @@ impl Process {
             force_at: None,
             pipes: JoinSet::new(),
             log: JoinSet::new(),
+            _secrets: child.secrets,
         };
         let stdin = pipe::Sender::from_owned_fd(child.stdin)?;
         process.pipes.spawn_local(write(stdin, told));
