@@ -2,9 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod canaries;
 mod commands;
+mod crowd;
 mod drains;
-mod environ;
 mod faults;
 mod kills;
 mod mistakes;
