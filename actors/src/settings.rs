@@ -19,6 +19,7 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+use environment::{DRAIN_SECRET, MULTIPLEX};
 pub use network::Network;
 pub use notices::HomeChannel;
 
@@ -34,9 +35,6 @@ use yaml::{Section, as_flag, flag_word};
 const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
-
-/// The name of the secret that lets its holder drain.
-const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 
 /// All settings of one gateway, as read at start.
 #[derive(Debug)]
@@ -184,7 +182,7 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
 impl Settings {
     /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
-        self.environment.deployment.remove(DRAIN_SECRET);
+        self.environment.drain_secret = None;
         DrainAuth {
             secret: self.drain_auth.secret.take(),
             scope: self.drain_auth.scope.clone(),
@@ -319,13 +317,12 @@ fn lookup<'a>(original: &'a Map<String, Value>, key: &str) -> Option<&'a Value> 
 }
 
 fn multiplex(original: &Map<String, Value>, environment: &Environment, warnings: &mut Vec<String>) -> bool {
-    const NAME: &str = "GATEWAY_MULTIPLEX_PROFILES";
     let configured = lookup(original, "multiplex_profiles").and_then(as_flag).unwrap_or(false);
-    let Some(word) = environment.deployment(NAME) else {
+    let Some(word) = environment.multiplex.as_deref() else {
         return configured;
     };
     flag_word(word).unwrap_or_else(|| {
-        warnings.push(format!("{NAME} is neither a clear yes nor a clear no; config.yaml decides"));
+        warnings.push(format!("{MULTIPLEX} is neither a clear yes nor a clear no; config.yaml decides"));
         configured
     })
 }
@@ -366,7 +363,7 @@ fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environm
     // As in the original, the home's `.env` counts before the environment of the process.
     let file = std::fs::read_to_string(home.join(".env")).ok();
     let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
-    let secret = from_file.or_else(|| environment.deployment(DRAIN_SECRET).map(SecretString::from));
+    let secret = from_file.or_else(|| environment.drain_secret.clone());
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
     DrainAuth {

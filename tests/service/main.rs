@@ -4,10 +4,11 @@
 
 mod agents;
 mod askers;
+mod canaries;
 mod commands;
 mod conversations;
+mod crowd;
 mod drains;
-mod environ;
 mod faults;
 mod hold;
 mod home_channel;

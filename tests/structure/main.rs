@@ -4,5 +4,6 @@
 
 mod floors;
 mod profiles;
+mod secrets;
 mod settings;
 mod source;
