@@ -7,8 +7,8 @@ use syn::visit::{self, Visit};
 
 /// What holds a secret.
 const SECRET: [&str; 2] = ["SecretString", "SecretBox"];
-/// What holds secrets and gives none back: its doc tests show it.
-const WRITE_ONLY: &str = "Redactor";
+/// What holds secrets and gives none back: the one is only fed, the other only writes to the pipe that it was made with.
+const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
 /// The answers that may, and why.
 const ALLOWED: [(&str, &str); 2] = [
     // The upgrade token lives 300 s; the link has to show it.
@@ -20,8 +20,13 @@ const ALLOWED: [(&str, &str); 2] = [
 /// The types of a set of sources: what each message answers, and which types each type is made of.
 #[derive(Default)]
 struct Types {
-    answers: BTreeMap<String, BTreeSet<String>>,
-    parts: BTreeMap<String, BTreeSet<String>>,
+    answers: BTreeMap<(String, usize), BTreeSet<String>>,
+    /// By name and file, for private types of two files may have one name.
+    parts: BTreeMap<(String, usize), BTreeSet<String>>,
+    /// The folder of each file, counted from 1.
+    folders: Vec<PathBuf>,
+    /// Names that a file takes from other crates.
+    foreign: BTreeSet<(String, usize)>,
 }
 
 impl Types {
@@ -31,22 +36,24 @@ impl Types {
             if path.is_dir() {
                 left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
             } else if path.extension().is_some_and(|extension| extension == "rs") {
-                self.add(&std::fs::read_to_string(&path).unwrap());
+                self.add(path.parent().unwrap(), &std::fs::read_to_string(&path).unwrap());
             }
         }
     }
 
-    fn add(&mut self, source: &str) {
+    fn add(&mut self, folder: &Path, source: &str) {
+        self.folders.push(folder.to_owned());
         self.visit_file(&syn::parse_file(source).unwrap());
     }
 
     fn of(&mut self, name: &syn::Ident, attributes: &[syn::Attribute], fields: BTreeSet<String>) {
-        self.parts.entry(name.to_string()).or_default().extend(fields);
+        let key = (name.to_string(), self.folders.len());
+        self.parts.entry(key.clone()).or_default().extend(fields);
         for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("rtype")) {
             let _ = attribute.parse_nested_meta(|meta| {
                 let text: syn::LitStr = meta.value()?.parse()?;
                 let named = named(&syn::parse_str::<syn::Type>(&text.value())?);
-                self.answers.entry(name.to_string()).or_default().extend(named);
+                self.answers.entry(key.clone()).or_default().extend(named);
                 Ok(())
             });
         }
@@ -55,20 +62,32 @@ impl Types {
     /// The messages whose answer holds a secret, each with the type at the top of it that does.
     fn telling(&self) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
-        for (message, answers) in &self.answers {
-            for answer in answers.iter().filter(|answer| self.holds(answer, &mut BTreeSet::new())) {
+        for ((message, file), answers) in &self.answers {
+            for answer in answers.iter().filter(|answer| self.holds(answer, *file, &mut BTreeSet::new())) {
                 found.insert((message.clone(), answer.clone()));
             }
         }
         found
     }
 
-    fn holds(&self, name: &str, seen: &mut BTreeSet<String>) -> bool {
+    /// Whether a type, as it is named in a file, holds a secret. Types of one name are told apart by where they are defined: in
+    /// the file itself, in its folder, else it may be any.
+    fn holds(&self, name: &str, file: usize, seen: &mut BTreeSet<(String, usize)>) -> bool {
         if SECRET.contains(&name) {
             return true;
         }
-        let parts = self.parts.get(name).filter(|_| name != WRITE_ONLY && seen.insert(name.to_owned()));
-        parts.into_iter().flatten().any(|part| self.holds(part, seen))
+        if WRITE_ONLY.contains(&name) || self.foreign.contains(&(name.to_owned(), file)) {
+            return false;
+        }
+        let distance = |other: usize| {
+            if other == file { 0 } else { 1 + usize::from(self.folders[other - 1] != self.folders[file - 1]) }
+        };
+        let named: Vec<_> = self.parts.keys().filter(|key| key.0 == name).collect();
+        let nearest = named.iter().map(|key| distance(key.1)).min();
+        named
+            .into_iter()
+            .filter(|key| Some(distance(key.1)) == nearest)
+            .any(|key| seen.insert(key.clone()) && self.parts[key].iter().any(|part| self.holds(part, key.1, seen)))
     }
 }
 
@@ -86,8 +105,27 @@ impl Visit<'_> for Types {
         visit::visit_item_enum(self, item);
     }
 
+    fn visit_item_use(&mut self, item: &syn::ItemUse) {
+        let syn::UseTree::Path(path) = &item.tree else { return };
+        if ["crate", "super", "self"].iter().all(|ours| path.ident != ours) {
+            let file = self.folders.len();
+            self.foreign.extend(leaves(&path.tree).into_iter().map(|name| (name, file)));
+        }
+    }
+
     fn visit_item_type(&mut self, item: &syn::ItemType) {
         self.of(&item.ident, &item.attrs, named(&item.ty));
+    }
+}
+
+/// The names that an import brings.
+fn leaves(tree: &syn::UseTree) -> Vec<String> {
+    match tree {
+        syn::UseTree::Path(path) => leaves(&path.tree),
+        syn::UseTree::Name(name) => vec![name.ident.to_string()],
+        syn::UseTree::Rename(rename) => vec![rename.rename.to_string()],
+        syn::UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
+        syn::UseTree::Glob(_) => Vec::new(),
     }
 }
 
@@ -129,10 +167,13 @@ fn no_package_has_a_build_script() {
 fn an_answer_that_holds_a_secret_deep_inside_is_found() {
     for answer in ["Deep", "Result<Vec<Deep>, E>", "Option<Arc<SecretString>>"] {
         let mut types = Types::default();
-        types.add(&format!(
-            "#[derive(Message)] #[rtype(result = \"{answer}\")] struct Ask; \
+        types.add(
+            Path::new("."),
+            &format!(
+                "#[derive(Message)] #[rtype(result = \"{answer}\")] struct Ask; \
              struct Deep {{ inner: Box<Inner> }} enum Inner {{ No, Yes(SecretString), Again(Box<Deep>) }}"
-        ));
+            ),
+        );
         assert_eq!(types.telling().len(), 1, "{answer}");
     }
 }
