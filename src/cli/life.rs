@@ -41,6 +41,8 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 /// What a gateway's process is started with.
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    /// Where to listen.
+    pub(super) bind: SocketAddr,
     pub(super) redactor: Redactor,
     pub(super) started: Instant,
     pub(super) allow_faults: bool,
@@ -71,19 +73,18 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
 pub(super) struct Process {
     gateway: RunningGateway,
     address: SocketAddr,
-    drain_timeout: Duration,
     watchdog: Watchdog,
 }
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
     pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
-        let Plan { mut settings, redactor, started, allow_faults, insecure_loopback_drain } = plan;
+        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
         let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
-        let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
+        let home = settings.home.clone();
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
@@ -116,7 +117,7 @@ impl Process {
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
-        Ok(Self { gateway: gateway.start(options, &root), address, drain_timeout, watchdog: watchdog.clone() })
+        Ok(Self { gateway: gateway.start(options, &root), address, watchdog: watchdog.clone() })
     }
 
     /// Serves until a signal, or until the tree gives up; then ends it in order. Answers the exit code.
@@ -160,7 +161,8 @@ impl Process {
 
     /// The six steps of a shutdown.
     async fn shut_down(&self) -> u8 {
-        self.watchdog.arm_deadline(self.drain_timeout + SHUTDOWN_MARGIN);
+        let drain_timeout = self.gateway.drain_timeout();
+        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
@@ -171,7 +173,7 @@ impl Process {
         for answer in futures_util::future::join_all(idle).await {
             info!(?answer, "link sent to sleep");
         }
-        if !self.drained(self.drain_timeout).await {
+        if !self.drained(drain_timeout).await {
             for turn in ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default() {
                 warn!(turn = %turn.ticket.id, "the time is over; the turn is stopped");
                 // One without a way in has not started yet.

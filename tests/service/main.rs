@@ -13,6 +13,7 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod reload;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

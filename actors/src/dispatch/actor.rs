@@ -6,7 +6,7 @@
 
 mod handlers; // One a message.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,8 +20,11 @@ use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::start::{HISTORY, NotStarted, start_turn};
+use crate::config::messages::InForce;
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
+use crate::profile::messages::ProfileWays;
+use crate::profile::name::ProfileName;
 use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
@@ -39,6 +42,8 @@ const GATE_PAUSE: Duration = Duration::from_millis(200);
 pub struct DispatchSettings {
     /// Who is served.
     pub rules: Rules,
+    /// The ways into those.
+    pub ways: BTreeMap<ProfileName, ProfileWays>,
     /// What a message does while its session is busy.
     pub busy: Busy,
     /// Turns at once.
@@ -49,6 +54,30 @@ pub struct DispatchSettings {
     pub interrupted: Interrupted,
     /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
     pub process_started_ms: i64,
+}
+
+impl DispatchSettings {
+    /// By what is in force.
+    #[must_use]
+    pub fn of(in_force: &InForce, process_started_ms: i64) -> Self {
+        let profiles = &in_force.profiles;
+        Self {
+            rules: Rules {
+                multiplex: in_force.multiplex,
+                // There is always one, and it comes first.
+                default: profiles.first().map_or_else(ProfileName::default_profile, |served| served.name.clone()),
+                served: profiles.iter().map(|served| served.name.clone()).collect(),
+                routes: in_force.routes.clone(),
+                sessions: in_force.session_rules,
+            },
+            ways: profiles.iter().map(|served| (served.name.clone(), served.ways.clone())).collect(),
+            busy: in_force.busy,
+            max_turns: in_force.max_concurrent_turns,
+            refused: in_force.refused,
+            interrupted: in_force.interrupted,
+            process_started_ms,
+        }
+    }
 }
 
 /// Turns events into turns.
@@ -184,7 +213,14 @@ impl DispatchActor {
             let steps = self.plan.ended(turn);
             return self.carry_out(steps, ctx);
         };
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), job, turn, event);
+        let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
+            // It was served when the event was taken; nothing ever runs under another instead.
+            warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
+            self.turn_away(event, &Notice::UnservedProfile, ctx);
+            let steps = self.plan.ended(turn);
+            return self.carry_out(steps, ctx);
+        };
+        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
             Ok(running) => {
                 // It may be over already.

@@ -83,6 +83,13 @@ impl Plan {
         }
     }
 
+    /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
+    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<Step> {
+        self.busy = busy;
+        self.max_turns = max_turns;
+        self.advance(Vec::new())
+    }
+
     /// Whether the gate, as last heard, lets a new turn of `profile` through.
     pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
         !self.closed && !self.closed_profiles.contains(profile)
@@ -334,6 +341,18 @@ mod tests {
         let second = plan.ended(turn(&first));
         assert_eq!(asked(&second), [2]);
         assert_eq!(asked(&plan.ended(turn(&second))), [3]);
+    }
+
+    #[test]
+    fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
+        let mut plan = Plan::new(Busy::Queue, 1);
+        let first = plan.arrived(InboundId(1), &session("a"));
+        plan.arrived(InboundId(2), &session("b"));
+        plan.arrived(InboundId(3), &session("c"));
+        assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
+        assert_eq!(plan.rule(Busy::Reject, 1), []);
+        assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
+        assert_eq!(plan.arrived(InboundId(4), &session("b")), [Step::Busy(InboundId(4))]);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENC
 use crate::drain::messages::{Origin, Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, LoadHistory, MarkInbound};
+use crate::profile::messages::ProfileWays;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::supervision::StartChild;
@@ -35,6 +36,7 @@ pub(super) enum NotStarted {
 pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
+    ways: ProfileWays,
     job: Job,
     turn: TurnId,
     event: InboundId,
@@ -81,7 +83,7 @@ pub(super) async fn start_turn(
         history,
         permit,
     };
-    let child = maker(order);
+    let child = maker(order, &ways);
     let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
     match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
         Ok(Ok(())) => Ok(running),

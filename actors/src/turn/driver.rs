@@ -86,15 +86,18 @@ impl Turn {
             cause = stopped(orders) => return TurnOutcome::Stopped(cause),
             agent = asked => agent,
         };
-        match agent.as_deref() {
-            Ok(AgentSettings::Echo) => self.echo(orders).await,
-            Ok(AgentSettings::Exec(exec)) => self.exec(exec, orders).await,
-            Ok(AgentSettings::OpenAi(server)) => openai::run(self, server, orders).await,
-            Ok(AgentSettings::None) => verdict::no_agent(),
+        let agent = match agent {
+            Ok(agent) => agent,
             Err(error) => {
                 warn!(turn = %self.work.id, %error, "the profile did not say which agent it has");
-                verdict::no_answer()
+                return verdict::no_answer();
             }
+        };
+        match &*agent {
+            AgentSettings::Echo => self.echo(orders).await,
+            AgentSettings::Exec(exec) => self.exec(exec, &agent, orders).await,
+            AgentSettings::OpenAi(server) => openai::run(self, server, &agent, orders).await,
+            AgentSettings::None => verdict::no_agent(),
         }
     }
 
@@ -104,8 +107,13 @@ impl Turn {
         self.verdict.stopped.map_or(TurnOutcome::Done, TurnOutcome::Stopped)
     }
 
-    async fn exec(&mut self, exec: &ExecSettings, orders: &mut Orders) -> TurnOutcome {
-        let spawn = SpawnChild { turn: self.work.id, session: self.work.session.clone(), attempt: self.work.attempt };
+    async fn exec(&mut self, exec: &ExecSettings, agent: &Arc<AgentSettings>, orders: &mut Orders) -> TurnOutcome {
+        let spawn = SpawnChild {
+            agent: Arc::clone(agent),
+            turn: self.work.id,
+            session: self.work.session.clone(),
+            attempt: self.work.attempt,
+        };
         let asked = self.ports.spawn.ask(spawn, SPAWN_PATIENCE);
         let child = tokio::select! {
             biased;

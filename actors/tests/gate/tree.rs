@@ -9,6 +9,7 @@ use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::marker::FILE_NAME;
 use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, DrainChanged, GetDrain, RequestPermit};
 use caduceus_actors::drain::permit::Gate;
+use caduceus_actors::files::FileEvents;
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
     ChildSpec, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
@@ -39,7 +40,11 @@ impl Tree {
     pub(crate) async fn start() -> Self {
         let home = home();
         let (drain, ear) = (Mailbox::new(), Mailbox::new());
-        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: true };
+        let settings = DrainSettings {
+            home: home.path().to_owned(),
+            profiles: BTreeMap::new(),
+            events: Some(FileEvents::default()),
+        };
         let ports = DrainPorts { changes: ear.port(), status: ear.port() };
         let gate = Gate::default();
         let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);

@@ -10,7 +10,8 @@ use super::super::messages::{
 };
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
-use super::{DispatchActor, Taken, Then};
+use super::{DispatchActor, DispatchSettings, Taken, Then};
+use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::settings::WhenRefused;
@@ -131,6 +132,16 @@ impl Handler<DrainChanged> for DispatchActor {
     fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
         self.draining = news.draining;
         let steps = self.plan.gate(news.draining, news.profiles);
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<SettingsChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+        self.settings = DispatchSettings::of(&in_force, self.settings.process_started_ms);
+        let steps = self.plan.rule(self.settings.busy, self.settings.max_turns);
         self.carry_out(steps, ctx);
     }
 }
