@@ -3,15 +3,18 @@
 //! All mailboxes are made first, so that anyone can be given a port to anyone; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
 
+mod profiles; // How one of them is made, at the start or later.
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::config::{ConfigActor, ConfigPorts, Present, ProfileChild, ProfileMaker, TermsMemory};
-use crate::dispatch::actor::{DispatchActor, DispatchSettings};
+use crate::config::{ConfigActor, ConfigPorts, Present};
+use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::messages::StopTurnById;
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
+use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
 use crate::drain::permit::Gate;
@@ -19,7 +22,7 @@ use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
-use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use crate::profile::{Caller, GuardCommand, ProfilePorts, Redactor};
 use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
 use crate::relay::timings::LinkTimings;
@@ -138,7 +141,13 @@ impl Gateway {
         let (control, data) = (Lane::new("control"), Lane::new("data"));
         let events = FileEvents::default();
         let policies = settings.supervision.policies.clone();
-        let maker = profile_maker(&mailboxes, &surroundings, &events, policy(&policies, "profile"), &control);
+        let ports = ProfilePorts {
+            fresh_token: Some(mailboxes.honcho.port()),
+            status: mailboxes.status.port(),
+            caller: Caller::default(),
+            events: events.clone(),
+        };
+        let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
         let present = Present::new(settings, maker);
         let board_cell = Arc::clone(&board);
         let wiring = Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data };
@@ -397,47 +406,6 @@ impl Wiring {
 
 fn policy(policies: &BTreeMap<String, RestartPolicy>, kind: &str) -> RestartPolicy {
     policies.get(kind).copied().unwrap_or_default()
-}
-
-/// Makes the actor of one profile, at the start or later.
-fn profile_maker(
-    mailboxes: &Mailboxes,
-    surroundings: &Surroundings,
-    events: &FileEvents,
-    policy: RestartPolicy,
-    lane: &Lane,
-) -> ProfileMaker {
-    let ports = ProfilePorts {
-        fresh_token: Some(mailboxes.honcho.port()),
-        status: mailboxes.status.port(),
-        caller: Caller::default(),
-        events: events.clone(),
-    };
-    // One bad profile never takes the process down.
-    let policy = RestartPolicy { when_spent: WhenSpent::Park, ..policy };
-    let (guard, redactor, lane) = (surroundings.guard.clone(), surroundings.redactor.clone(), lane.clone());
-    Arc::new(move |terms: TermsMemory| {
-        let mailbox: Mailbox<ProfileActor> = Mailbox::new();
-        let name = terms.get().profile.name.to_string();
-        let (given, guard, redactor, ports) = (terms.clone(), guard.clone(), redactor.clone(), ports.clone());
-        let factory = move |birth: &_| {
-            ProfileActor::new(given.get(), guard.clone(), redactor.clone(), ports.clone(), life(birth))
-        };
-        let spec = ChildSpec::worker(name, &mailbox, factory)
-            .on(&lane)
-            .policy(policy)
-            .readiness(Readiness::Said { within: READY_WITHIN });
-        let ways = ProfileWays {
-            agent: mailbox.port(),
-            spawn: mailbox.port(),
-            call: mailbox.port(),
-            dial: mailbox.port(),
-            token: mailbox.port(),
-            view: mailbox.port(),
-            terms: mailbox.port(),
-        };
-        ProfileChild { spec, ways, terms }
-    })
 }
 
 fn life<A: actix::Actor<Context = actix::Context<A>>>(

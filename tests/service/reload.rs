@@ -44,7 +44,8 @@ async fn actors(world: &World) -> BTreeSet<String> {
 /// Waits until the tree has these profiles and no others.
 async fn until_actors(world: &World, expected: &[&str]) {
     let expected: BTreeSet<String> = expected.iter().map(ToString::to_string).collect();
-    wait_for(&format!("the actors {expected:?}"), SOON, || async { (actors(world).await == expected).then_some(()) }).await;
+    wait_for(&format!("the actors {expected:?}"), SOON, || async { (actors(world).await == expected).then_some(()) })
+        .await;
 }
 
 /// Waits until a chat was told that its profile is not served.
@@ -163,11 +164,12 @@ async fn an_env_file_that_turns_to_garbage_degrades_its_profile_alone_and_recove
     world.until("a profile that says what is not a file", is_bad("not a file")).await;
     fs::remove_dir(&file).unwrap();
     fs::write(&file, "A=1\nB=2\n").unwrap();
-    world.until("a profile that is ready again", |status| {
-        let view = secrets(status, "bad");
-        view["state"] == "ready" && view["secrets"] == 2
-    })
-    .await;
+    world
+        .until("a profile that is ready again", |status| {
+            let view = secrets(status, "bad");
+            view["state"] == "ready" && view["secrets"] == 2
+        })
+        .await;
 }
 
 #[actix_web::test]
@@ -197,11 +199,12 @@ async fn an_agent_changed_in_the_file_holds_from_the_next_turn_and_a_broken_file
     assert_eq!(log.matches("the configuration is wrong").count(), 1, "said once a change: {log}");
 
     world.write("caduceus.yaml", &format!("{agent}http:\n  bind: 127.0.0.1:1\n"));
-    world.until("no trouble, and a key that waits for a restart", |status| {
-        let view = &status["configuration"];
-        view["troubles"] == json!([]) && view["needs_restart"] == json!(["http.bind"])
-    })
-    .await;
+    world
+        .until("no trouble, and a key that waits for a restart", |status| {
+            let view = &status["configuration"];
+            view["troubles"] == json!([]) && view["needs_restart"] == json!(["http.bind"])
+        })
+        .await;
 }
 
 #[actix_web::test]
@@ -278,12 +281,13 @@ async fn no_restart_of_an_actor_forgets_who_came_and_who_went() {
         let (code, answer) = world.fault(actor, json!({"fault": "panic_in_timer"})).await;
         assert_eq!(code, 200, "{actor}: {answer}");
     }
-    world.until("everybody up again", |status| {
-        let children = status["actors"]["children"].as_array().expect("a tree");
-        let fell = |node: &&Value| node["restarts_total"].as_u64() > Some(0) && node["state"] == "running";
-        children.iter().filter(fell).count() == 6 && status["not_ready"].is_null()
-    })
-    .await;
+    world
+        .until("everybody up again", |status| {
+            let children = status["actors"]["children"].as_array().expect("a tree");
+            let fell = |node: &&Value| node["restarts_total"].as_u64() > Some(0) && node["state"] == "running";
+            children.iter().filter(fell).count() == 6 && status["not_ready"].is_null()
+        })
+        .await;
     world.say("to-come", "hello", "c1", Some("come")).await;
     world.until_said("come: hello").await;
     world.say("to-gone", "hello", "c2", Some("gone")).await;

@@ -158,7 +158,10 @@ fn what_others_go_by_is_told() {
 fn what_holds_from_the_next_start_only_is_named_until_it_reads_as_at_start() {
     let home = Home::new(&[]);
     let mut plan = home.plan();
-    home.write("caduceus.yaml", "agent: {backend: echo}\nhttp: {bind: \"127.0.0.1:1\"}\nsupervision: {wedge_after_ms: 9}\n");
+    home.write(
+        "caduceus.yaml",
+        "agent: {backend: echo}\nhttp: {bind: \"127.0.0.1:1\"}\nsupervision: {wedge_after_ms: 9}\n",
+    );
     assert_eq!(plan.read(home.load()), []);
     assert_eq!(plan.needs_restart(), ["http.bind", "supervision"]);
     home.write("caduceus.yaml", "agent: {backend: echo}\n");

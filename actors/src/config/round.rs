@@ -102,11 +102,11 @@ impl Round {
             tell_oddities(&before, &settings);
             steps.extend(self.present.lock().plan.read(settings));
             news = Some(News { troubles, changed: !steps.is_empty() });
-        }
-        steps.extend(std::mem::take(&mut self.untold_terms).into_iter().map(Step::Change));
-        if !self.present.lock().plan.is_settled() {
+        } else if !self.present.lock().plan.is_settled() {
+            // Not in a round that read something: the dispatcher has to hear of it before anyone is looked after.
             steps.extend(self.look().await);
         }
+        steps.extend(std::mem::take(&mut self.untold_terms).into_iter().map(Step::Change));
         if std::mem::take(&mut self.untold) && !steps.contains(&Step::Tell) {
             steps.push_back(Step::Tell);
         }

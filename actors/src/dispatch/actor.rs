@@ -6,7 +6,7 @@
 
 mod handlers; // One a message.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -14,19 +14,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
 use futures_util::future::{LocalBoxFuture, ready};
 use tracing::{debug, error, warn};
 
-use super::event::{Command, Job, Rules};
+use super::event::{Command, Job};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
+use super::settings::DispatchSettings;
 use super::start::{HISTORY, NotStarted, start_turn};
-use crate::config::messages::InForce;
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
-use crate::profile::messages::ProfileWays;
-use crate::profile::name::ProfileName;
 use crate::relay::messages::{LinkId, Target};
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::WhenRefused;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
@@ -36,49 +34,6 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnOutcome};
 const RECENT_TURNS: usize = 600;
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
-
-/// How the dispatcher decides.
-#[derive(Debug, Clone)]
-pub struct DispatchSettings {
-    /// Who is served.
-    pub rules: Rules,
-    /// The ways into those.
-    pub ways: BTreeMap<ProfileName, ProfileWays>,
-    /// What a message does while its session is busy.
-    pub busy: Busy,
-    /// Turns at once.
-    pub max_turns: usize,
-    /// What a message gets during a drain.
-    pub refused: WhenRefused,
-    /// What becomes of turns that a crash cut off.
-    pub interrupted: Interrupted,
-    /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
-    pub process_started_ms: i64,
-}
-
-impl DispatchSettings {
-    /// By what is in force.
-    #[must_use]
-    pub fn of(in_force: &InForce, process_started_ms: i64) -> Self {
-        let profiles = &in_force.profiles;
-        Self {
-            rules: Rules {
-                multiplex: in_force.multiplex,
-                // There is always one, and it comes first.
-                default: profiles.first().map_or_else(ProfileName::default_profile, |served| served.name.clone()),
-                served: profiles.iter().map(|served| served.name.clone()).collect(),
-                routes: in_force.routes.clone(),
-                sessions: in_force.session_rules,
-            },
-            ways: profiles.iter().map(|served| (served.name.clone(), served.ways.clone())).collect(),
-            busy: in_force.busy,
-            max_turns: in_force.max_concurrent_turns,
-            refused: in_force.refused,
-            interrupted: in_force.interrupted,
-            process_started_ms,
-        }
-    }
-}
 
 /// Turns events into turns.
 pub struct DispatchActor {

@@ -220,6 +220,10 @@ mod tests {
         });
         let reading = settings.reread(&Sources::default()).unwrap();
         writer.join().unwrap();
-        assert_eq!(names(&reading.settings), ["default", "work"], "for a moment the file said that one alone is served");
+        assert_eq!(
+            names(&reading.settings),
+            ["default", "work"],
+            "for a moment the file said that one alone is served"
+        );
     }
 }

@@ -143,12 +143,11 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_told() {
 async fn a_supervisor_that_is_restarted_remembers_who_came_and_who_went() {
     hook();
     let branch = Mailbox::<Supervisor>::new();
-    let [first, gone, come, passing] = ["first", "gone", "come", "passing"].map(|id| Subject::new(id, &Diary::default()));
+    let [first, gone, come, passing] =
+        ["first", "gone", "come", "passing"].map(|id| Subject::new(id, &Diary::default()));
     let spec = supervisor(Strategy::OneForOne, [first.spec(), gone.spec()]);
-    let root = Root::start(
-        supervisor(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, spec)]),
-        options(),
-    );
+    let root =
+        Root::start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, spec)]), options());
     assert_eq!(gone.ping().await, 1);
     let stop = StopChild { id: "gone".to_owned() };
     assert_eq!(branch.port().ask(stop, CEILING).await, Ok(Ok(())));

@@ -10,7 +10,8 @@ use super::super::messages::{
 };
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
-use super::{DispatchActor, DispatchSettings, Taken, Then};
+use super::super::settings::DispatchSettings;
+use super::{DispatchActor, Taken, Then};
 use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
