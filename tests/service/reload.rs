@@ -57,6 +57,12 @@ async fn until_refused(world: &World, chat: &str) {
     .await;
 }
 
+/// Waits until the agent of a profile has begun so many turns: what counts as a turn may not have an agent yet.
+async fn until_begun(world: &World, profile: Option<&str>, turns: usize) {
+    let begun = || async { (world.agent_account(profile).len() == turns).then_some(()) };
+    wait_for("an agent at work", SOON, begun).await;
+}
+
 async fn until_values(world: &World, profile: &str, expected: &[&str]) {
     let file = world.path("profiles").join(profile).join("values");
     wait_for(&format!("{expected:?} written down by {profile}"), SOON, || async {
@@ -90,7 +96,7 @@ async fn a_removed_profile_ends_its_turn_refuses_the_rest_and_is_gone() {
     world.profile("work", "SECRET_OF_WORK=canary-of-work-0123456789\n");
     world.serve().await;
     world.say("long", "sleep 4", "c1", Some("work")).await;
-    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    until_begun(&world, Some("work"), 1).await;
     world.say("queued", "behind it", "c1", Some("work")).await;
     world.until("an event queued", |status| status["turns"]["queued"] == 1).await;
 
@@ -176,7 +182,7 @@ async fn an_env_file_that_turns_to_garbage_degrades_its_profile_alone_and_recove
 async fn an_agent_changed_in_the_file_holds_from_the_next_turn_and_a_broken_file_changes_nothing() {
     let world = World::start().await;
     world.say("long", "sleep 3", "c1", None).await;
-    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    until_begun(&world, None, 1).await;
     let agent = "agent:\n  backend: exec\n  command: [sh, -c, 'read -r document; echo another agent']\n";
     world.write("caduceus.yaml", agent);
     world.until("a change", |status| status["configuration"]["changed_at"].is_string()).await;
@@ -267,6 +273,32 @@ async fn a_hundred_profiles_at_once_disturb_nobody() {
     }
     until_actors(&world, &["default"]).await;
     assert_eq!(world.ready().await, 200);
+}
+
+#[actix_web::test]
+async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
+    let world = World::start().await;
+    // No profile's name begins with a dot.
+    world.profile(".coming", "");
+    world.write("profiles/.coming/.drain_request.json", "");
+    let work = world.path("profiles/work");
+    fs::rename(world.path("profiles/.coming"), &work).unwrap();
+    world.until("the new profile", |status| serves(status, "work")).await;
+    world.say("refused", "hello", "c1", Some("work")).await;
+    world.until_said("maintenance").await;
+    assert_eq!(world.status().await["drain"]["profiles"], json!(["work"]));
+    fs::remove_file(work.join(".drain_request.json")).unwrap();
+    world.until("no drain", |status| status["drain"]["profiles"] == json!([])).await;
+    world.say("taken", "hello again", "c1", Some("work")).await;
+    world.until_said("work: hello again").await;
+    assert_eq!(world.agent_account(Some("work")).len(), 1, "the first message never reached the agent");
+
+    fs::write(work.join(".drain_request.json"), "").unwrap();
+    world.until("a drain", |status| status["drain"]["profiles"] == json!(["work"])).await;
+    fs::remove_dir_all(&work).unwrap();
+    world
+        .until("no drain of nobody", |status| status["drain"]["profiles"] == json!([]) && !serves(status, "work"))
+        .await;
 }
 
 #[actix_web::test]

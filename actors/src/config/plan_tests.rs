@@ -13,7 +13,9 @@ impl Home {
         let home = Self(tempfile::tempdir().unwrap());
         home.write("config.yaml", "gateway: {multiplex_profiles: true}\n");
         home.write("caduceus.yaml", "agent: {backend: echo}\n");
-        profiles.iter().for_each(|name| home.add(name));
+        for name in profiles {
+            home.add(name);
+        }
         home
     }
 

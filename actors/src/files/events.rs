@@ -74,7 +74,9 @@ impl FileEvents {
         let ears = Arc::clone(&self.0.ears);
         notify::recommended_watcher(move |event: notify::Result<Event>| {
             let told = locked(&ears).of(&event);
-            told.iter().for_each(|ear| (ear.tell)());
+            for ear in told {
+                (ear.tell)();
+            }
         })
     }
 }

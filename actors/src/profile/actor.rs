@@ -144,7 +144,7 @@ impl ProfileActor {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(profile = %actor.profile().name, %error, "the reader of .env broke off"),
             Err(_) => {
-                warn!(profile = %actor.profile().name, "the disk does not answer; .env stays as it was read last")
+                warn!(profile = %actor.profile().name, "the disk does not answer; .env stays as it was read last");
             }
         })
     }
