@@ -295,10 +295,12 @@ async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
 
     fs::write(work.join(".drain_request.json"), "").unwrap();
     world.until("a drain", |status| status["drain"]["profiles"] == json!(["work"])).await;
-    fs::remove_dir_all(&work).unwrap();
-    world
-        .until("no drain of nobody", |status| status["drain"]["profiles"] == json!([]) && !serves(status, "work"))
-        .await;
+    // The marker stays where it is, and so does the directory.
+    world.write("config.yaml", "gateway:\n  multiplex_profiles: false\n");
+    let gone = |status: &Value| status["drain"]["profiles"] == json!([]) && !serves(status, "work");
+    world.until("no drain of a profile that is not served", gone).await;
+    world.say("alone", "hello", "c2", None).await;
+    world.until_said("default: hello").await;
 }
 
 #[actix_web::test]
