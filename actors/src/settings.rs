@@ -8,11 +8,14 @@ mod environment;
 mod link;
 mod network;
 mod notices;
+mod profiles;
+mod reload;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -22,6 +25,7 @@ pub use environment::Environment;
 use environment::{DRAIN_SECRET, MULTIPLEX};
 pub use network::Network;
 pub use notices::HomeChannel;
+pub use reload::{Reading, Sources};
 
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
@@ -36,15 +40,19 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
-/// All settings of one gateway, as read at start.
-#[derive(Debug)]
+/// Our file in a home, and the original's.
+const FILE_NAME: &str = "caduceus.yaml";
+const ORIGINAL_FILE_NAME: &str = "config.yaml";
+
+/// All settings of one gateway.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The home whose `gateway.lock` we hold.
     pub home: PathBuf,
     /// Whether named profiles are served beside the default one.
     pub multiplex: bool,
     /// What the process was started with.
-    pub environment: Environment,
+    pub environment: Arc<Environment>,
     /// The profiles to serve, the default one first.
     pub profiles: Vec<ProfileSettings>,
     /// Where HTTP listens.
@@ -82,7 +90,7 @@ pub struct Settings {
 }
 
 /// What one profile needs to start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileSettings {
     /// Its name.
     pub name: ProfileName,
@@ -131,7 +139,7 @@ pub enum WhenRefused {
 }
 
 /// Who may drain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DrainAuth {
     /// The shared secret; the token seam keeps a digest of it only.
     pub secret: Option<SecretString>,
@@ -142,7 +150,7 @@ pub struct DrainAuth {
 }
 
 /// Restarts and heartbeats.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisionSettings {
     /// A thread or actor that shows no sign of life for this long is replaced.
     pub wedge_after: Duration,
@@ -182,7 +190,7 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
 impl Settings {
     /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
-        self.environment.drain_secret = None;
+        Arc::make_mut(&mut self.environment).drain_secret = None;
         DrainAuth {
             secret: self.drain_auth.secret.take(),
             scope: self.drain_auth.scope.clone(),
@@ -194,12 +202,20 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`]; a broken file of a *named* profile is not one, it degrades that profile.
-    pub fn load(home: &Path, environment: Environment) -> Result<Self, SettingsError> {
+    pub fn load(home: &Path, environment: impl Into<Arc<Environment>>) -> Result<Self, SettingsError> {
+        let mut settings = Self::read(home, environment.into(), None)?;
+        settings.drain_auth.secret = drain_secret(&settings.home, &settings.environment);
+        Ok(settings)
+    }
+
+    /// Reads everything but the secret that lets its holder drain. A profile whose own file is broken keeps what it had in
+    /// `last`.
+    fn read(home: &Path, environment: Arc<Environment>, last: Option<&Self>) -> Result<Self, SettingsError> {
         let home = usable(home)?;
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let original = read(&home.join("config.yaml"), &mut problems);
-        let ours = read(&home.join("caduceus.yaml"), &mut problems);
+        let original = read(&home.join(ORIGINAL_FILE_NAME), &mut problems);
+        let ours = read(&home.join(FILE_NAME), &mut problems);
 
         let solo = solo_profile(&home);
         let multiplex = solo.is_none() && multiplex(&original, &environment, &mut warnings);
@@ -238,19 +254,19 @@ impl Settings {
         let link_timings = link::read(&mut root);
         let agent = agent::read(&mut root);
         root.finish();
-
+        let agent = agent.unwrap_or(AgentSettings::None);
+        let named = if multiplex { profiles::named(&home, &agent, last) } else { Ok(Vec::new()) };
+        let named = named.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(SettingsError::Wrong(problems));
         }
-        let default = ProfileSettings {
-            name: solo.unwrap_or_else(ProfileName::default_profile),
-            home: home.clone(),
-            agent: agent.unwrap_or(AgentSettings::None),
-            problems: Vec::new(),
-        };
-        let named = if multiplex { named_profiles(&home, &default.agent) } else { Vec::new() };
+        let name = solo.unwrap_or_else(ProfileName::default_profile);
+        let default = ProfileSettings { name, home: home.clone(), agent, problems: Vec::new() };
         Ok(Self {
-            drain_auth: drain_auth(&home, &original, &environment),
+            drain_auth: drain_auth(&original),
             relay: relay(&original),
             link_timings,
             session_rules: session_rules(&original),
@@ -357,26 +373,31 @@ fn relay(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> 
     KEYS.into_iter().filter_map(|(name, key)| Some((name, find(key)?.into()))).collect()
 }
 
-fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environment) -> DrainAuth {
+/// Who may drain, the secret apart.
+fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
     let field = |key| auth.and_then(|auth| auth.get(key));
-    // As in the original, the home's `.env` counts before the environment of the process.
-    let file = std::fs::read_to_string(home.join(".env")).ok();
-    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
-    let secret = from_file.or_else(|| environment.drain_secret.clone());
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
     DrainAuth {
-        secret,
+        secret: None,
         scope: scope.unwrap_or("drain").to_owned(),
         // The setting only raises the bar.
         min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
     }
 }
 
+fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {
+    // As in the original, the home's `.env` counts before the environment of the process.
+    let file = std::fs::read_to_string(home.join(".env")).ok();
+    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
+    from_file.or_else(|| environment.drain_secret.clone())
+}
+
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     /// The kinds of actor whose policy can be set.
-    const KINDS: [&str; 9] = ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "http"];
+    const KINDS: [&str; 10] =
+        ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "config", "http"];
     let mut section = root.section("supervision");
     let wedge_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
     let mut policies = BTreeMap::new();
@@ -409,28 +430,4 @@ fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -
         healthy_after: healthy_after.unwrap_or(default.healthy_after),
         when_spent: default.when_spent,
     }
-}
-
-/// The named profiles of a home, sorted. One with a broken file of its own comes up degraded.
-fn named_profiles(home: &Path, default: &AgentSettings) -> Vec<ProfileSettings> {
-    let entries = std::fs::read_dir(home.join("profiles")).into_iter().flatten().flatten();
-    let mut found: Vec<ProfileSettings> = entries
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| ProfileName::parse(entry.file_name().to_str()?).ok().map(|name| (name, entry.path())))
-        .filter(|(name, _)| !name.is_default())
-        .map(|(name, home)| named_profile(name, home, default))
-        .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
-fn named_profile(name: ProfileName, home: PathBuf, default: &AgentSettings) -> ProfileSettings {
-    let mut problems = Vec::new();
-    let own = read(&home.join("caduceus.yaml"), &mut problems);
-    let mut root = Section::root(own, &mut problems);
-    let agent = agent::read(&mut root);
-    root.finish();
-    // With a broken file of its own it must not run under the home's agent instead.
-    let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { AgentSettings::None });
-    ProfileSettings { name, home, agent, problems }
 }

@@ -55,10 +55,10 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let stage = Stage::set(arguments.chat_bind)?;
     furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
 
-    let mut settings = Settings::load(home.path(), Environment::capture())?;
-    settings.bind = arguments.bind;
+    let settings = Settings::load(home.path(), Environment::capture())?;
     let chat = stage.connector.url();
-    let plan = Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true };
+    let plan =
+        Plan { settings, bind: arguments.bind, redactor, started, allow_faults: true, insecure_loopback_drain: true };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     stage.strike();
     println!("The temporary home is gone again.");

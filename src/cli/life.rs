@@ -47,6 +47,8 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 /// What a gateway's process is started with.
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    /// Where to listen.
+    pub(super) bind: SocketAddr,
     pub(super) redactor: Redactor,
     pub(super) started: Instant,
     pub(super) allow_faults: bool,
@@ -77,7 +79,6 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
 pub(super) struct Process {
     gateway: RunningGateway,
     address: SocketAddr,
-    drain_timeout: Duration,
     watchdog: Watchdog,
     home: PathBuf,
     desk: Desk,
@@ -86,12 +87,12 @@ pub(super) struct Process {
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
     pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
-        let Plan { mut settings, redactor, started, allow_faults, insecure_loopback_drain } = plan;
+        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
         let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
-        let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
+        let home = settings.home.clone();
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
@@ -128,7 +129,7 @@ impl Process {
             ..RootOptions::default()
         };
         let gateway = gateway.start(options, &root);
-        Ok(Self { gateway, address, drain_timeout, watchdog: watchdog.clone(), home, desk })
+        Ok(Self { gateway, address, watchdog: watchdog.clone(), home, desk })
     }
 
     /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order. Answers the exit code.
@@ -180,7 +181,8 @@ impl Process {
 
     /// The six steps of a shutdown.
     async fn shut_down(&self) -> u8 {
-        self.watchdog.arm_deadline(self.drain_timeout + SHUTDOWN_MARGIN);
+        let drain_timeout = self.gateway.drain_timeout();
+        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
@@ -195,7 +197,7 @@ impl Process {
         for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        self.wait_for_turns(self.drain_timeout, false).await;
+        self.wait_for_turns(drain_timeout, false).await;
         // Those whose time is over, and those that themselves asked for the drain.
         let left = ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default();
         for turn in &left {

@@ -47,19 +47,17 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
-    let mut settings = match Settings::load(&home, environment) {
+    let settings = match Settings::load(&home, environment) {
         Ok(settings) => settings,
         Err(error) => return fail(&error, super::CONFIGURATION),
     };
-    if let Some(bind) = arguments.bind {
-        settings.bind = bind;
-    }
     let _lock = match HomeLock::take(&settings.home) {
         Ok(lock) => lock,
         Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
         Err(error @ LockError::Unusable { .. }) => return fail(&error, super::CONFIGURATION),
     };
     let plan = Plan {
+        bind: arguments.bind.unwrap_or(settings.bind),
         settings,
         redactor,
         started,

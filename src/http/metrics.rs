@@ -27,7 +27,8 @@ use super::error::ApiError;
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The actors that are named; a profile's or a turn's is counted under its supervisor.
-const ACTORS: [&str; 9] = ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "relays", "http"];
+const ACTORS: [&str; 10] =
+    ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "config", "relays", "http"];
 
 /// The kinds of frame that are named, see the wire's contract.
 const FRAMES: [&str; 13] = [

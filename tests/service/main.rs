@@ -22,6 +22,7 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod reload;
 mod restarts;
 mod sessions;
 mod shutdown;

@@ -15,17 +15,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{debug, error, warn};
 
 use super::arrivals::{Arrivals, Place};
-use super::event::{Command, Job, Rules};
-use super::home::Home;
+use super::event::{Command, Job};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
+use super::settings::DispatchSettings;
 use super::start::{NotStarted, start_turn};
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::WhenRefused;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
@@ -35,25 +35,6 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 const RECENT_TURNS: usize = 600;
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
-
-/// How the dispatcher decides.
-#[derive(Debug, Clone)]
-pub struct DispatchSettings {
-    /// Who is served.
-    pub rules: Rules,
-    /// What a message does while its session is busy.
-    pub busy: Busy,
-    /// Turns at once.
-    pub max_turns: usize,
-    /// What a message gets during a drain.
-    pub refused: WhenRefused,
-    /// What becomes of turns that a crash cut off.
-    pub interrupted: Interrupted,
-    /// Who is told of start and shutdown.
-    pub home: Option<Home>,
-    /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
-    pub process_started_ms: i64,
-}
 
 /// Turns events into turns.
 pub struct DispatchActor {
@@ -202,7 +183,14 @@ impl DispatchActor {
             let steps = self.plan.ended(turn);
             return self.carry_out(steps, ctx);
         };
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), job, turn, event);
+        let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
+            // It was served when the event was taken; nothing ever runs under another instead.
+            warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
+            self.turn_away(event, &Notice::UnservedProfile, ctx);
+            let steps = self.plan.ended(turn);
+            return self.carry_out(steps, ctx);
+        };
+        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
             Ok(running) => {
                 // It may be over already.

@@ -10,4 +10,5 @@ mod outbox;
 mod plan;
 pub mod ports;
 mod recovery;
+pub mod settings;
 mod start;

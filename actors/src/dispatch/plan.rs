@@ -94,6 +94,13 @@ impl Plan {
         }
     }
 
+    /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
+    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<Step> {
+        self.busy = busy;
+        self.max_turns = max_turns;
+        self.advance(Vec::new())
+    }
+
     /// Whether the gate, as last heard, lets a new turn of `profile` through.
     pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
         !self.closed && !self.closed_profiles.contains(profile)

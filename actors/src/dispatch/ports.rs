@@ -10,6 +10,7 @@ use crate::ledger::messages::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, MarkInbound, MarkOutbound, NoteRestart, RecordInbound,
     RecordOutbound,
 };
+use crate::profile::messages::ProfileWays;
 use crate::relay::messages::{GetLink, LinkId, SendAction};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{ChildSpec, Port, StartChild};
@@ -84,4 +85,4 @@ pub struct TurnChild {
 }
 
 /// Makes a turn out of an order; given by whoever wires the tree, so that the dispatcher knows turns by their messages only.
-pub type TurnMaker = Arc<dyn Fn(TurnOrder) -> TurnChild + Send + Sync>;
+pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfileWays) -> TurnChild + Send + Sync>;

@@ -8,6 +8,7 @@ use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENC
 use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
+use crate::profile::messages::ProfileWays;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::supervision::StartChild;
@@ -30,6 +31,7 @@ pub(super) enum NotStarted {
 pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
+    ways: ProfileWays,
     job: Job,
     turn: TurnId,
     event: InboundId,
@@ -65,7 +67,7 @@ pub(super) async fn start_turn(
         descriptor,
         permit,
     };
-    let child = maker(order);
+    let child = maker(order, &ways);
     let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
     match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
         Ok(Ok(())) => Ok(running),

@@ -25,6 +25,8 @@ use super::permit::{Gate, TurnPermit};
 use super::plan::{Change, Plan, Scope};
 use super::store;
 use super::watch::{MarkerTouched, Watch};
+use crate::config::messages::InForce;
+use crate::files::FileEvents;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, Life, Port};
@@ -39,8 +41,18 @@ pub struct DrainSettings {
     pub home: PathBuf,
     /// The homes of the named profiles; each marker covers that profile.
     pub profiles: BTreeMap<ProfileName, PathBuf>,
-    /// Off for a test of the poll.
-    pub file_events: bool,
+    /// Tells that a marker may have changed; `None` for a test of the poll.
+    pub events: Option<FileEvents>,
+}
+
+impl DrainSettings {
+    /// The homes by what is in force.
+    #[must_use]
+    pub fn of(in_force: &InForce, events: Option<FileEvents>) -> Self {
+        let named = in_force.profiles.iter().filter(|served| served.home != in_force.home);
+        let profiles = named.map(|served| (served.name.clone(), served.home.clone())).collect();
+        Self { home: in_force.home.clone(), profiles, events }
+    }
 }
 
 /// Whom the gate tells.
@@ -54,8 +66,8 @@ pub struct DrainPorts {
 
 /// Keeps the gate.
 pub struct DrainActor {
-    gate: Gate,
-    settings: DrainSettings,
+    pub(super) gate: Gate,
+    pub(super) settings: DrainSettings,
     ports: DrainPorts,
     life: Life,
     own: Port<MarkerTouched>,
@@ -63,7 +75,7 @@ pub struct DrainActor {
     epoch: Option<Epoch>,
     /// Whatever is done to the markers.
     line: Line<DiskOrder>,
-    watch: Option<Watch>,
+    pub(super) watch: Option<Watch>,
     /// Questions that came before the markers were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     read_once: bool,
@@ -74,6 +86,10 @@ pub struct DrainActor {
     stuck: BTreeSet<Scope>,
     /// The gate moved and the dispatcher may not know: told again with the next poll.
     change_untold: bool,
+    /// Counts the sets of homes that there were.
+    pub(super) homes_version: u64,
+    /// Those who wait until every marker of a set of homes, or of a later one, was read.
+    pub(super) homes_waiters: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 /// Someone who waits for the turns to end.
@@ -117,10 +133,12 @@ impl DrainActor {
             stale_told: false,
             stuck: BTreeSet::new(),
             change_untold: false,
+            homes_version: 0,
+            homes_waiters: Vec::new(),
         }
     }
 
-    fn keeper(&self) -> u64 {
+    pub(super) fn keeper(&self) -> u64 {
         self.life.generation()
     }
 
@@ -131,13 +149,13 @@ impl DrainActor {
         }
     }
 
-    fn homes(&self) -> Vec<(Scope, PathBuf)> {
+    pub(super) fn homes(&self) -> Vec<(Scope, PathBuf)> {
         let named = self.settings.profiles.iter().map(|(name, home)| (Scope::Profile(name.clone()), home.clone()));
         std::iter::once((Scope::Gateway, self.settings.home.clone())).chain(named).collect()
     }
 
     /// Has every marker read, beginning after this moment, and takes in what is found.
-    fn reread(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn reread(&mut self, ctx: &mut Context<Self>) {
         self.line.ask_reading();
         self.go_on(ctx);
     }
@@ -177,6 +195,7 @@ impl DrainActor {
         let homes = self.homes();
         let orders = self.gate.look(Plan::orders);
         let known = self.epoch.clone();
+        let version = self.homes_version;
         let reading = tokio::task::spawn_blocking(move || {
             let epoch = known.or_else(epoch::current);
             let found = homes.into_iter().map(|(scope, home)| (scope, store::read(&home, epoch.as_ref()))).collect();
@@ -186,9 +205,13 @@ impl DrainActor {
             let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
             actor.epoch = epoch;
             for (scope, reading) in found {
-                actor.take_in(&scope, orders, reading.as_ref());
+                // A profile may have gone while its marker was read.
+                if actor.home(&scope).is_some() {
+                    actor.take_in(&scope, orders, reading.as_ref());
+                }
             }
             actor.first_reading_done();
+            actor.homes_were_read(version);
             actor.line.done();
             actor.end_overdue(ctx);
             actor.go_on(ctx);
@@ -235,7 +258,7 @@ impl DrainActor {
         Ok(permit)
     }
 
-    fn tell_change(&mut self) {
+    pub(super) fn tell_change(&mut self) {
         let news = self.gate.look(|plan| DrainChanged {
             draining: plan.is_draining() || plan.is_stopping(),
             stopping: plan.is_stopping(),
@@ -344,10 +367,8 @@ impl Actor for DrainActor {
         self.gate.adopt(self.keeper(), move || {
             let _ = released.tell(TurnReleased);
         });
-        if self.settings.file_events {
-            let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
-            self.watch = Watch::start(&homes, self.own.clone());
-        }
+        self.watch = self.settings.events.clone().map(|events| Watch::new(events, self.own.clone()));
+        self.watch_homes();
         self.reread(ctx);
         ctx.run_interval(POLL, |actor, ctx| {
             if actor.change_untold {

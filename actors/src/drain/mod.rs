@@ -2,6 +2,7 @@
 
 pub mod actor;
 pub mod epoch;
+mod homes;
 mod line;
 pub mod marker;
 pub mod messages;

@@ -8,7 +8,7 @@ use crate::profile::globals::{is_deployment, is_global, is_own};
 use crate::profile::sealed::Sealed;
 
 /// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// Names that are nobody's secret: children see them.
     pub globals: BTreeMap<String, String>,

@@ -9,6 +9,7 @@ use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::marker::FILE_NAME;
 use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnTicket};
+use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::event::Source;
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
@@ -59,7 +60,8 @@ impl Tree {
             std::fs::create_dir_all(&own).expect("a home of its own");
             (ProfileName::parse(name).expect("a name"), own)
         });
-        let settings = DrainSettings { home: home.path().to_owned(), profiles: named.collect(), file_events };
+        let events = file_events.then(FileEvents::default);
+        let settings = DrainSettings { home: home.path().to_owned(), profiles: named.collect(), events };
         let ports = DrainPorts { changes: ear.port(), status: ear.port() };
         let gate = Gate::default();
         let news = News::default();

@@ -10,7 +10,9 @@ use super::super::messages::{
 };
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
+use super::super::settings::DispatchSettings;
 use super::{DispatchActor, Taken, Then};
+use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::relay::session::SessionKey;
@@ -129,6 +131,17 @@ impl Handler<DrainChanged> for DispatchActor {
         self.stopping = news.stopping;
         self.gate_heard = true;
         let steps = self.plan.gate(news.draining, news.profiles);
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<SettingsChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+        let home = self.settings.home.take();
+        self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
+        let steps = self.plan.rule(self.settings.busy, self.settings.max_turns);
         self.carry_out(steps, ctx);
     }
 }

@@ -259,3 +259,15 @@ fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
     assert_eq!(plan.not_steered(InboundId(2), &session("a"), true, false), []);
     assert_eq!(asked(&plan.ended(turn(&first))), [2]);
 }
+
+#[test]
+fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
+    let mut plan = Plan::new(Busy::Queue, 1);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    plan.arrived(InboundId(2), &session("b"));
+    plan.arrived(InboundId(3), &session("c"));
+    assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
+    assert_eq!(plan.rule(Busy::Reject, 1), []);
+    assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
+    assert_eq!(plan.arrived(InboundId(4), &session("b")), [Step::Busy(InboundId(4))]);
+}

@@ -6,6 +6,7 @@ mod events;
 mod request;
 mod trouble;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use tracing::{info, warn};
 use super::driver::{Orders, Turn, stopped};
 use super::id::TurnId;
 use super::messages::TurnOutcome;
-use crate::profile::agent::OpenAiSettings;
+use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
 use crate::supervision::Port;
@@ -39,11 +40,17 @@ const LOGGED_CHARS: usize = 500;
 const MAX_PIECES: usize = 8;
 
 /// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
-pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut Orders) -> TurnOutcome {
+pub(super) async fn run(
+    turn: &mut Turn,
+    settings: &OpenAiSettings,
+    agent: &Arc<AgentSettings>,
+    orders: &mut Orders,
+) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
     let (say, mut said) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
         port: turn.ports.call.clone(),
+        agent: Arc::clone(agent),
         turn: turn.work.id,
         body: request::body(settings, &turn.work.history, &turn.work.event),
         redactor: turn.ports.redactor.clone(),
@@ -93,6 +100,7 @@ pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut
 /// The way from the question to the last word of the answer.
 struct Conversation {
     port: Port<AuthorisedCall>,
+    agent: Arc<AgentSettings>,
     turn: TurnId,
     body: Bytes,
     redactor: Redactor,
@@ -122,7 +130,7 @@ impl Conversation {
     }
 
     async fn attempt(&mut self) -> Result<(), Trouble> {
-        let order = AuthorisedCall { turn: self.turn, body: self.body.clone() };
+        let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
         let Call { head, body, secrets } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
         self.secrets = Some(secrets);
         // The thread that makes the call is gone, and the process with it.
