@@ -4,7 +4,6 @@
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,7 @@ use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
 use crate::drain::permit::Gate;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
-use crate::honcho::location::Homes;
+use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::name::ProfileName;
 use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
@@ -53,6 +52,8 @@ pub struct Surroundings {
     pub started: Instant,
     /// How long a link waits; shortened by tests.
     pub link_timings: LinkTimings,
+    /// Told of every step of every refresh, for tests that kill us on one.
+    pub refresh_steps: StepHook,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -261,22 +262,13 @@ impl Wiring {
     }
 
     fn honcho(&self) -> ChildSpec {
-        let profile = |profile: &ProfileSettings| HonchoProfile {
-            name: profile.name.clone(),
-            homes: Homes {
-                own: profile.home.clone(),
-                default: self.settings.home.clone(),
-                user: self.settings.environment.globals.get("HOME").map(PathBuf::from),
-            },
-            // The environment is the default profile's.
-            host: self
-                .settings
-                .environment
-                .honcho_host()
-                .filter(|_| profile.home == self.settings.home)
-                .map(str::to_owned),
+        let (home, environment) = (&self.settings.home, &self.settings.environment);
+        let profile = |profile: &ProfileSettings| {
+            HonchoProfile::new(profile.name.clone(), &profile.home, home, environment)
         };
-        let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
+        let profiles = self.settings.profiles.iter().map(profile).collect();
+        let steps = self.surroundings.refresh_steps.clone();
+        let settings = HonchoSettings { steps, ..HonchoSettings::new(profiles) };
         let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));
         let ports = HonchoPorts { profiles: tokens.collect(), status: self.mailboxes.status.port() };
         let factory = move |birth: &_| {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
@@ -58,7 +59,9 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let mut settings = Settings::load(home.path(), Environment::capture())?;
     settings.bind = arguments.bind;
     let chat = stage.connector.url();
-    let plan = Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true };
+    let refresh_steps = StepHook::default();
+    let plan =
+        Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true, refresh_steps };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     stage.strike();
     println!("The temporary home is gone again.");

@@ -23,7 +23,7 @@ use tracing::{debug, error, warn};
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
 use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
-pub use super::survey::HonchoProfile;
+pub use super::location::HonchoProfile;
 use super::survey::{Place, Sighting, survey};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings};
@@ -288,6 +288,7 @@ impl HonchoRefreshActor {
             expires_in_s: plan.expires_in_s(now),
             last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
             last_error: plan.last_error().map(str::to_owned),
+            remedy: plan.state().remedy(),
             exchanges: plan.exchanges(),
         })
     }

@@ -69,6 +69,12 @@ impl Grant {
         }))
     }
 
+    /// Whether both expire in the same second; a file may hold whole seconds only.
+    #[must_use]
+    pub(super) fn expires_with(&self, other: &Self) -> bool {
+        (self.expires_at_s.floor() - other.expires_at_s.floor()).abs() < 0.5
+    }
+
     /// Whether the access token has less than [`EXPIRY_SKEW_S`] to live at `now_s` (unix seconds).
     #[must_use]
     pub fn is_expired(&self, now_s: f64) -> bool {

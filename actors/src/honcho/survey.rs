@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::file::HonchoFile;
 use super::grant::host_name;
-use super::location::{Homes, is_there};
+use super::location::{HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
 use super::outcome::chain;
@@ -15,17 +15,6 @@ use super::refresh::unix_now_s;
 use super::store;
 use super::watch::Watch;
 use crate::profile::name::ProfileName;
-
-/// A profile, as far as its grant goes.
-#[derive(Debug, Clone)]
-pub struct HonchoProfile {
-    /// Whose grant.
-    pub name: ProfileName,
-    /// Where its file is looked for.
-    pub homes: Homes,
-    /// `HERMES_HONCHO_HOST`, for the profile whose environment that is.
-    pub host: Option<String>,
-}
 
 /// One grant's place: which file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::actor::{HonchoRefreshActor, RefreshDone};
 use super::refresh::{Limits, StepHook};
-use super::survey::HonchoProfile;
+use super::location::HonchoProfile;
 use super::watch::GrantFileTouched;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;

@@ -54,6 +54,12 @@ impl Environment {
     pub fn honcho_host(&self) -> Option<&str> {
         self.rest.get("HERMES_HONCHO_HOST").map(ExposeSecret::expose_secret)
     }
+
+    /// `HONCHO_BASE_URL`, which leads to a service of one's own; likewise no secret.
+    #[must_use]
+    pub fn honcho_base_url(&self) -> Option<&str> {
+        self.rest.get("HONCHO_BASE_URL").map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    }
 }
 
 /// Names that belong to this process itself and to nobody below it.
