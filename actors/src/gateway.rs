@@ -263,9 +263,8 @@ impl Wiring {
 
     fn honcho(&self) -> ChildSpec {
         let (home, environment) = (&self.settings.home, &self.settings.environment);
-        let profile = |profile: &ProfileSettings| {
-            HonchoProfile::new(profile.name.clone(), &profile.home, home, environment)
-        };
+        let profile =
+            |profile: &ProfileSettings| HonchoProfile::new(profile.name.clone(), &profile.home, home, environment);
         let profiles = self.settings.profiles.iter().map(profile).collect();
         let steps = self.surroundings.refresh_steps.clone();
         let settings = HonchoSettings { steps, ..HonchoSettings::new(profiles) };

@@ -60,8 +60,7 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     settings.bind = arguments.bind;
     let chat = stage.connector.url();
     let refresh_steps = StepHook::default();
-    let plan =
-        Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true, refresh_steps };
+    let plan = Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true, refresh_steps };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     stage.strike();
     println!("The temporary home is gone again.");

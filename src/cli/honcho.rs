@@ -64,8 +64,7 @@ impl Whose {
         let settings = Settings::load(&home, environment).map_err(fail)?;
         let Some(name) = self.profile else {
             let first = &settings.profiles[0];
-            let profile =
-                HonchoProfile::new(first.name.clone(), &first.home, &settings.home, &settings.environment);
+            let profile = HonchoProfile::new(first.name.clone(), &first.home, &settings.home, &settings.environment);
             return Ok((settings, profile));
         };
         // A profile may be logged in before the gateway is told to serve it.

@@ -100,7 +100,11 @@ impl Fleet {
     fn exchanged_once(&self, expiries: usize) {
         let server = &self.shared.server;
         let counts = (server.exchanges(), server.presented().len(), server.replays());
-        assert_eq!(counts, (expiries, expiries, 0), "exchanges, tokens presented and replays after {expiries} expiries");
+        assert_eq!(
+            counts,
+            (expiries, expiries, 0),
+            "exchanges, tokens presented and replays after {expiries} expiries"
+        );
         assert_eq!(server.odd_requests(), Vec::<String>::new());
     }
 
@@ -123,7 +127,10 @@ impl Member {
         assert_eq!(status, 200, "{credentials}");
         let secret = credentials["secret"].as_str().unwrap();
         let put = |name: &str, text: &str| fs::write(home.path().join(name), text).unwrap();
-        let env = format!("GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={id}\nGATEWAY_RELAY_SECRET={secret}\n", connector.url);
+        let env = format!(
+            "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={id}\nGATEWAY_RELAY_SECRET={secret}\n",
+            connector.url
+        );
         put(".env", &format!("{env}GATEWAY_RELAY_PLATFORMS=discord\n"));
         put("agent.sh", AGENT);
         let agent = home.path().join("agent.sh").display().to_string();

@@ -22,9 +22,11 @@ fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
         binary.args(["doctor", "--json", "--home"]).arg(gateway.home()).env("HOME", shared.user.path()).output()
     });
     let report: Value = serde_json::from_slice(&output.unwrap().stdout).expect("the doctor says JSON");
-    let of_grants = report["findings"].as_array().unwrap().iter().filter(|finding| {
-        finding["code"].as_str().unwrap().starts_with("grant")
-    });
+    let of_grants = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"].as_str().unwrap().starts_with("grant"));
     let with_remedy = of_grants.map(|finding| {
         assert!(finding["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{finding}");
         finding["code"].as_str().unwrap().to_owned()
@@ -65,7 +67,10 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
         match words {
             "line 1" => assert_eq!(fs::read_to_string(shared.path()).unwrap(), garbage),
             "directory" => fs::remove_dir(shared.path()).unwrap(),
-            _ => assert_eq!((fs::read_to_string(shared.path()).unwrap(), left.permissions().mode() & 0o777), (good.clone(), 0)),
+            _ => assert_eq!(
+                (fs::read_to_string(shared.path()).unwrap(), left.permissions().mode() & 0o777),
+                (good.clone(), 0)
+            ),
         }
         // Somebody mends it.
         let mended = shared.path().with_file_name("mended");
@@ -138,6 +143,7 @@ async fn a_full_disk_costs_no_token() {
 #[actix_web::test]
 async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() {
     let shared = Shared::with_life(60);
+    drop(ConfigLock::take(&shared.path(), SOON).unwrap());
     shared.give_away();
     let mut holder = Command::new("flock")
         .arg("--no-fork")

@@ -61,8 +61,7 @@ impl FromStr for Step {
 
     /// Reads the name of a step as `Debug` shows it.
     fn from_str(name: &str) -> Result<Self, String> {
-        let steps =
-            [Self::Locked, Self::Read, Self::BeforeSend, Self::Answered, Self::TemporaryWritten, Self::Renamed];
+        let steps = [Self::Locked, Self::Read, Self::BeforeSend, Self::Answered, Self::TemporaryWritten, Self::Renamed];
         steps.into_iter().find(|step| format!("{step:?}") == name).ok_or_else(|| format!("there is no step {name}"))
     }
 }
@@ -249,7 +248,7 @@ impl Turn {
         let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
         ours.cloned().or_else(|| {
             let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
-            let grant = presented.then(|| store::salvage(&self.lock, &self.block, &self.current)).flatten()?;
+            let grant = presented.then(|| store::salvage(self.lock.target(), &self.block, &self.current)).flatten()?;
             let life_s = (grant.expires_at_s - now_s).max(0.0);
             Some(Unsaved { grant, life_s, replaces: self.current.clone() })
         })

@@ -236,9 +236,9 @@ pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
 
 /// A grant that came for `spent` and never got into the file: kept beside it, or in a temporary file of a process
 /// that died on the last step.
-pub(super) fn salvage(lock: &ConfigLock, block: &str, spent: &Grant) -> Option<Grant> {
-    let kept = std::iter::once(kept_path(lock.target(), block));
-    kept.chain(strays(lock.target())).find_map(|path| {
+pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
+    let kept = std::iter::once(kept_path(target, block));
+    kept.chain(strays(target)).find_map(|path| {
         let grant = read(&path).ok().flatten()?.grant(block)?;
         (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
     })

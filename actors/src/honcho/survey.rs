@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::HonchoFile;
-use super::grant::host_name;
+use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
@@ -74,9 +74,17 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
         Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
+        // What came for it was left beside the file: whoever takes it in presents nothing.
+        Some(note) if note.fate() == Fate::Unknown && is_left_beside(path, block, &grant) => {
+            Doubt::Unknown { retry_in: Some(Duration::ZERO) }
+        }
         Some(note) => doubt(note, &grant.refresh_token, careful),
     };
     Seen::Grant { grant, doubt }
+}
+
+fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
+    resolve(path).is_ok_and(|target| store::salvage(&target, block, grant).is_some())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]

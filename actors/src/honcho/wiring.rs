@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::actor::{HonchoRefreshActor, RefreshDone};
-use super::refresh::{Limits, StepHook};
 use super::location::HonchoProfile;
+use super::refresh::{Limits, StepHook};
 use super::watch::GrantFileTouched;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;

@@ -62,7 +62,9 @@ enum LoginError {
     TimeOver(u64),
     #[error("the login was denied ({0})")]
     Denied(String),
-    #[error("what came back belongs to another login (its state is not ours); nothing was saved, run the command again")]
+    #[error(
+        "what came back belongs to another login (its state is not ours); nothing was saved, run the command again"
+    )]
     Foreign,
     #[error("what came back holds neither a code nor an error")]
     Empty,
@@ -115,7 +117,11 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let login = Login { browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
     match login.carry_out(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
-            print(&format!("Logged in: profile {} has a token that is good for {}.\n", profile.name, roughly(good_for_s)));
+            print(&format!(
+                "Logged in: profile {} has a token that is good for {}.\n",
+                profile.name,
+                roughly(good_for_s)
+            ));
             ExitCode::SUCCESS
         }
         Err(error) => fail(&error, error.code()),

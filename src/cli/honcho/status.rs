@@ -34,9 +34,10 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let served = settings.profiles.iter().map(|profile| {
-        HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment)
-    });
+    let served = settings
+        .profiles
+        .iter()
+        .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
     let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
     let now_s = unix_now_s();
     let grants: Vec<_> = profiles.into_iter().map(|profile| (inspect(&profile, now_s), profile.name)).collect();
