@@ -28,6 +28,5 @@ async fn a_person_logs_in_by_the_browser_and_reads_there_how_it_ended() {
         assert_eq!(code, Some(expected), "{said}");
     }
     assert_eq!((shared.server.logins(), shared.token().as_str()), (1, "hch-at-n2"));
-    // The old page is of no use any more, and says so rather than nothing: the address is gone with the command.
     browser.close_without_complaints().await;
 }

@@ -59,7 +59,12 @@ impl Shared {
 
     /// Puts the token's end into the past, under the lock.
     pub(crate) fn expire(&self) {
-        let _lock = ConfigLock::take(&self.path(), SOON).unwrap();
+        self.expire_now(None);
+    }
+
+    /// The same, by one who may hold the lock already.
+    pub(crate) fn expire_now(&self, held: Option<&ConfigLock>) {
+        let _lock = held.is_none().then(|| ConfigLock::take(&self.path(), SOON).unwrap());
         let mut file = self.json();
         file["hosts"]["hermes"]["oauth"]["expiresAt"] = json!(now_s() - 3600);
         self.write(&file);
@@ -96,7 +101,8 @@ impl Shared {
     pub(crate) fn litter(&self) -> Vec<String> {
         let names = fs::read_dir(self.path().parent().unwrap()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-        names.filter(|name| name != "config.json" && !name.ends_with(".lock")).collect()
+        let expected = ["config.json", "config.json.lock", "config.json.login.lock"];
+        names.filter(|name| !expected.contains(&name.as_str())).collect()
     }
 
     /// Gives everything to the user as whom gateways of [`Gateway::as_nobody`] run.
@@ -178,7 +184,9 @@ pub(crate) fn give_away(path: &Path) {
         return;
     }
     if path.is_dir() {
-        fs::read_dir(path).unwrap().for_each(|entry| give_away(&entry.unwrap().path()));
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path());
+        }
     }
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
 }

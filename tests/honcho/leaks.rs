@@ -1,6 +1,7 @@
 //! No token of a grant is in a log, an answer, a metric, an argument list or on the screen. Each scan finds what is planted for it.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use crate::grants::{Shared, empty_home, is_new, until_grant};
@@ -58,17 +59,11 @@ async fn no_token_is_shown_anywhere_while_a_gateway_refreshes_and_runs_agents() 
         assert_eq!(found(&text), Vec::<&str>::new(), "{path}");
         assert!(!text.is_empty() || path == "/healthz", "{path} says nothing");
     }
-    let mut bait = Command::new("sleep").arg("600").arg("0").env_clear().spawn().unwrap();
-    let mut planted =
-        Command::new("sh").args(["-c", "sleep 600", "hch-at-planted"]).stdin(Stdio::null()).spawn().unwrap();
-    let lines = wait_for("the planted argument", SOON, || async {
-        Some(arguments()).filter(|all| all.contains("hch-at-planted"))
-    })
-    .await;
-    for child in [&mut bait, &mut planted] {
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
+    let mut planted = Command::new("sleep").arg0("hch-at-planted").arg("600").stdin(Stdio::null()).spawn().unwrap();
+    let seen = || async { Some(arguments()).filter(|all| all.contains("hch-at-planted")) };
+    let lines = wait_for("the planted argument", SOON, seen).await;
+    planted.kill().unwrap();
+    planted.wait().unwrap();
     assert!(lines.contains("agent.sh"), "the agent is among the processes looked at");
     let others: Vec<&str> = lines.lines().filter(|line| !found(line).is_empty() && !line.contains("planted")).collect();
     assert_eq!(others, Vec::<&str>::new());

@@ -111,7 +111,7 @@ fn differs_on_purpose(case: &Value, theirs: &Value) -> bool {
     let incomplete = ["refreshToken", "clientId", "tokenEndpoint"].iter().any(|name| !is_text(name));
     let defaulted = ["scope", "tokenType"]
         .iter()
-        .any(|name| oauth.get(name).is_some_and(|value| !value.as_str().is_some_and(|text| !text.is_empty())));
+        .any(|name| oauth.get(name).is_some_and(|value| value.as_str().is_none_or(str::is_empty)));
     // Digits of other scripts are no numbers in any file that a program writes.
     let foreign = oauth["expiresAt"]
         .as_str()
@@ -132,7 +132,7 @@ fn thousands_of_odd_blocks_are_read_as_the_original_reads_them() {
         .stdout(Stdio::piped())
         .spawn()
         .expect("the original starts");
-    let lines: String = cases.iter().map(|case| format!("{case}\n")).collect();
+    let lines = cases.iter().map(Value::to_string).collect::<Vec<_>>().join("\n");
     let mut input = child.stdin.take().unwrap();
     let feeder = std::thread::spawn(move || input.write_all(lines.as_bytes()));
     let output = child.wait_with_output().unwrap();

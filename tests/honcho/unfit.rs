@@ -34,6 +34,9 @@ fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
     with_remedy.collect()
 }
 
+/// Makes a file useless.
+type Spoil = fn(&Path);
+
 /// The gateway serves, shows `state` with a remedy and presents nothing.
 async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
     let grant = gateway.until(state, |grant| grant["state"] == state).await;
@@ -46,7 +49,7 @@ async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
 #[actix_web::test]
 async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended() {
     let garbage = "{\"hosts\": ";
-    let cases: [(&str, fn(&Path)); 3] = [
+    let cases: [(&str, Spoil); 3] = [
         ("Permission denied", |path| set_mode(path, 0o000)),
         ("line 1", |path| fs::write(path, "{\"hosts\": ").unwrap()),
         ("directory", |path| {

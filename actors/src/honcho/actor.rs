@@ -20,9 +20,10 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
+use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
-use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
+use super::plan::{Ask, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
 use super::survey::{Place, Sighting, survey};
 use super::watch::{GrantFileTouched, Watch};

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use super::grant::{EXPIRY_SKEW_S, Grant};
 use super::note::{EXCHANGE_FLOOR, SHORT_LIFE_S};
-use super::plan::Now;
 
 /// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that of many
 /// processes one goes first and the others take what it wrote.
@@ -13,6 +12,15 @@ const AHEAD_MIN_S: f64 = 15.0;
 const AHEAD_SPREAD_S: f64 = 45.0;
 /// Of a short-lived token, no more than this part is given up for being early.
 const AHEAD_PART: f64 = 0.1;
+
+/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now {
+    pub(super) unix_s: f64,
+    pub(super) at: Instant,
+    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
+    pub(super) random: f64,
+}
 
 /// A grant, and until when it is answered from memory.
 #[derive(Debug)]

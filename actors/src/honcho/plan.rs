@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 
 use super::grant::Grant;
-use super::held::Held;
+use super::held::{Held, Now};
 use super::messages::GrantState;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
@@ -14,15 +14,6 @@ use super::store::same_tokens;
 const BACKOFF_FLOOR: Duration = Duration::from_secs(5);
 /// Longest wait after failures.
 const BACKOFF_CEILING: Duration = Duration::from_mins(5);
-
-/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) unix_s: f64,
-    pub(super) at: Instant,
-    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
-    pub(super) random: f64,
-}
 
 /// Waits that are the operator's or a test's to choose.
 #[derive(Debug, Clone, Copy)]

@@ -1,5 +1,6 @@
 //! `caduceus honcho login`: authorization code with PKCE, by way of the person's browser and a loopback address.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
@@ -99,8 +100,9 @@ impl LoginError {
 impl From<ExchangeError> for LoginError {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::NotSent(_) | ExchangeError::NoAnswer(_) => Self::Unreachable(error),
-            ExchangeError::Status { status: 500.., .. } => Self::Unreachable(error),
+            ExchangeError::NotSent(_) | ExchangeError::NoAnswer(_) | ExchangeError::Status { status: 500.., .. } => {
+                Self::Unreachable(error)
+            }
             ExchangeError::InvalidGrant => Self::CodeRefused,
             ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::Useless(error),
         }
@@ -266,7 +268,8 @@ fn granted(answer: Answer, endpoints: &Endpoints) -> Result<Grant, LoginError> {
 fn open_browser(address: &str) -> bool {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let quiet = |command: &mut Command| {
-        command.arg(address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+        // In a group of its own: Ctrl-C is for the login, and not for a browser that it happened to start.
+        command.arg(address).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
     };
     quiet(&mut Command::new(opener)).is_ok()
 }
