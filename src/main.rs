@@ -23,6 +23,7 @@ enum Command {
     Connector(cli::connector::Arguments),
     Secrets(cli::secrets::Arguments),
     Doctor(cli::doctor::Arguments),
+    Honcho(cli::honcho::Arguments),
     #[command(hide = true)]
     Guard(cli::guard::Arguments),
 }
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         Command::Connector(arguments) => cli::connector::run(arguments),
         Command::Secrets(arguments) => cli::secrets::run(arguments),
         Command::Doctor(arguments) => cli::doctor::run(arguments),
+        Command::Honcho(arguments) => cli::honcho::run(arguments),
         Command::Guard(arguments) => cli::guard::run(&arguments),
     }
 }

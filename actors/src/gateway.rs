@@ -6,7 +6,6 @@
 mod profiles; // How one of them is made, at the start or later.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrai
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
+use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
 use crate::profile::{Caller, GuardCommand, ProfilePorts, Redactor};
@@ -54,6 +54,8 @@ pub struct Surroundings {
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
+    /// Told of every step of every refresh, for tests that kill us on one.
+    pub refresh_steps: StepHook,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -262,16 +264,13 @@ impl Wiring {
     }
 
     fn honcho(&self) -> ChildSpec {
-        let settings = self.present.settings();
-        let surroundings = HonchoSurroundings {
-            user: settings.environment.globals.get("HOME").map(PathBuf::from),
-            host: settings.environment.honcho_host().map(str::to_owned),
-        };
+        let surroundings = HonchoSurroundings { environment: Arc::clone(&self.present.settings().environment) };
+        let steps = self.surroundings.refresh_steps.clone();
         let (present, status) = (self.present.clone(), self.mailboxes.status.port());
         let factory = move |birth: &_| {
-            let (in_force, surroundings) = (present.in_force(), surroundings.clone());
+            let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
             let profiles = surroundings.profiles(&in_force);
-            let settings = HonchoSettings { surroundings, ..HonchoSettings::new(profiles) };
+            let settings = HonchoSettings { surroundings, steps, ..HonchoSettings::new(profiles) };
             let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
             HonchoRefreshActor::new(ports, settings, life(birth), HonchoOwn::of(birth))
         };

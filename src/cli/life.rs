@@ -13,6 +13,7 @@ use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
 use caduceus_actors::drain::remove_marker;
 use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
+use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
@@ -53,6 +54,8 @@ pub(super) struct Plan {
     pub(super) started: Instant,
     pub(super) allow_faults: bool,
     pub(super) insecure_loopback_drain: bool,
+    /// Told of every step of every refresh of a grant.
+    pub(super) refresh_steps: StepHook,
 }
 
 /// Runs a gateway to its end. `announce` is told the address once it serves.
@@ -87,7 +90,7 @@ pub(super) struct Process {
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
     pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
-        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain } = plan;
+        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain, refresh_steps } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
@@ -97,7 +100,7 @@ impl Process {
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
-        let surroundings = Surroundings { guard, redactor, started };
+        let surroundings = Surroundings { guard, redactor, started, refresh_steps };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,

@@ -6,6 +6,7 @@ pub(crate) mod doctor;
 mod files;
 mod finding;
 pub(crate) mod guard;
+pub(crate) mod honcho;
 mod life;
 mod lock;
 mod log;
@@ -19,5 +20,9 @@ pub(crate) const REFUSED: u8 = 69;
 pub(crate) const INTERNAL_ERROR: u8 = 70;
 /// Exit code: worth another try as it is, such as an address in use.
 pub(crate) const TRY_AGAIN: u8 = 75;
+/// Exit code: the other side does not keep to the protocol.
+pub(crate) const PROTOCOL: u8 = 76;
+/// Exit code: a person or the other side said no.
+pub(crate) const DENIED: u8 = 77;
 /// Exit code: no restart can help, a person must mend the configuration.
 pub(crate) const CONFIGURATION: u8 = 78;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use caduceus_actors::honcho::refresh::{Step, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
 
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Let other processes of this user read our memory, as debuggers and profilers must.
     #[arg(long, hide = true)]
     dumpable: bool,
+    /// Stop for ever at this step of a refresh and say so on standard error, for tests that kill us there.
+    #[arg(long, hide = true, value_name = "STEP")]
+    stall_refresh: Option<Step>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
@@ -63,8 +67,21 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         started,
         allow_faults: arguments.allow_faults,
         insecure_loopback_drain: arguments.insecure_loopback_drain,
+        refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
     };
     life::run(plan, |address| println!("{}", serde_json::json!({"listening": format!("http://{address}")})))
+}
+
+/// Keeps a refresh for ever at `step`, which is said first.
+fn stall_at(step: Step) -> StepHook {
+    StepHook::new(move |reached| {
+        if reached == step {
+            tracing::warn!(?step, "a refresh is stalled, as was asked for");
+            loop {
+                std::thread::park();
+            }
+        }
+    })
 }
 
 /// Says on standard error why there is no gateway.

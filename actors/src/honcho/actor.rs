@@ -20,10 +20,11 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
+use super::held::Now;
+pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
-use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
+use super::plan::{Ask, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
-pub use super::survey::HonchoProfile;
 use super::survey::{Place, Sighting, survey};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
@@ -292,6 +293,7 @@ impl HonchoRefreshActor {
             expires_in_s: plan.expires_in_s(now),
             last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
             last_error: plan.last_error().map(str::to_owned),
+            remedy: plan.state().remedy(),
             exchanges: plan.exchanges(),
         })
     }

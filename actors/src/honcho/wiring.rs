@@ -1,17 +1,17 @@
 //! What the keeper of the grants is built with.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::actor::{HonchoRefreshActor, RefreshDone};
-use super::location::Homes;
+use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
-use super::survey::HonchoProfile;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
+use crate::settings::Environment;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, Port};
 
@@ -50,22 +50,16 @@ impl HonchoSettings {
 /// What is the same for all profiles, or for the one whose environment is the process's.
 #[derive(Debug, Clone, Default)]
 pub struct HonchoSurroundings {
-    /// The user's own directory.
-    pub user: Option<PathBuf>,
-    /// `HERMES_HONCHO_HOST`.
-    pub host: Option<String>,
+    /// What the process was started with.
+    pub environment: Arc<Environment>,
 }
 
 impl HonchoSurroundings {
     /// The profiles served, as far as their grants go.
     #[must_use]
     pub fn profiles(&self, in_force: &InForce) -> Vec<HonchoProfile> {
-        let profile = |served: &Served| HonchoProfile {
-            name: served.name.clone(),
-            homes: Homes { own: served.home.clone(), default: in_force.home.clone(), user: self.user.clone() },
-            // The environment is the default profile's.
-            host: self.host.clone().filter(|_| served.home == in_force.home),
-        };
+        let profile =
+            |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, &in_force.home, &self.environment);
         in_force.profiles.iter().map(profile).collect()
     }
 }

@@ -21,6 +21,9 @@ pub struct Environment {
     /// Whether there is more than one profile, in the deployment's word.
     pub(super) multiplex: Option<String>,
     honcho_host: Option<String>,
+    honcho_base_url: Option<String>,
+    /// Addresses and names of a login; no secrets.
+    honcho_oauth: BTreeMap<String, String>,
 }
 
 /// The secret that lets its holder drain.
@@ -29,6 +32,10 @@ pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
 /// No secret, but it stands among those, for the original's list of globals lacks it.
 const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
+/// Where the memory is, likewise.
+const HONCHO_BASE_URL: &str = "HONCHO_BASE_URL";
+/// What a login can be told.
+const HONCHO_OAUTH: &str = "HONCHO_OAUTH_";
 
 impl Environment {
     /// Reads the process environment.
@@ -50,11 +57,15 @@ impl Environment {
             } else if name == DRAIN_SECRET {
                 sorted.drain_secret = full(&value).map(SecretString::from);
             } else if is_deployment(&name) {
+                if let Some(value) = full(&value).filter(|_| name.starts_with(HONCHO_OAUTH)) {
+                    sorted.honcho_oauth.insert(name.clone(), value.to_owned());
+                }
                 sorted.deployment.put(name, value.into());
             } else if !is_own(&name) {
                 match name.as_str() {
                     MULTIPLEX => sorted.multiplex = full(&value).map(str::to_owned),
                     HONCHO_HOST => sorted.honcho_host = Some(value.clone()),
+                    HONCHO_BASE_URL => sorted.honcho_base_url = full(&value).map(str::to_owned),
                     _ => {}
                 }
                 sorted.rest.put(name, value.into());
@@ -63,10 +74,22 @@ impl Environment {
         sorted
     }
 
+    /// A name of a login, such as `HONCHO_OAUTH_TOKEN_URL`.
+    #[must_use]
+    pub fn honcho_oauth(&self, name: &str) -> Option<&str> {
+        self.honcho_oauth.get(name).map(String::as_str)
+    }
+
     /// `HERMES_HONCHO_HOST`: whose grant the default profile has.
     #[must_use]
     pub fn honcho_host(&self) -> Option<&str> {
         self.honcho_host.as_deref()
+    }
+
+    /// `HONCHO_BASE_URL`, which leads to a service of one's own; likewise no secret.
+    #[must_use]
+    pub fn honcho_base_url(&self) -> Option<&str> {
+        self.honcho_base_url.as_deref()
     }
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::honcho::location::{Homes, is_there};
+use caduceus_actors::honcho::inspect;
+use caduceus_actors::honcho::location::{HonchoProfile, is_there};
+use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
@@ -99,16 +101,16 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         agent: agent::look(&profile.agent, &profile.home, &inspection, path),
         trouble: inspection.trouble,
         missing: inspection.missing,
+        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_s()),
     }
 }
 
 fn grant_file(profile: &ProfileSettings, settings: &Settings) -> Option<FileFact> {
-    let homes = Homes {
-        own: profile.home.clone(),
-        default: settings.home.clone(),
-        user: settings.environment.globals.get("HOME").map(PathBuf::from),
-    };
-    FileFact::look(homes.locate(is_there))
+    FileFact::look(honcho_profile(profile, settings).homes.locate(is_there))
+}
+
+fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfile {
+    HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment)
 }
 
 fn ledger(home: &Path) -> LedgerFact {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use caduceus_actors::honcho::inspect::GrantFact;
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
 use caduceus_actors::profile::inspect::Missing;
@@ -10,6 +11,7 @@ use caduceus_actors::relay::knock::Knock;
 
 use super::agent::{AgentFact, Found};
 use super::events::{EventsFact, Limit};
+use super::grant;
 use crate::cli::files::{FileFact, exposed};
 use crate::cli::finding::{Finding, missing_name, shown};
 
@@ -59,6 +61,7 @@ pub(super) struct ProfileFact {
     pub(super) trouble: Option<String>,
     pub(super) missing: Vec<Missing>,
     pub(super) agent: AgentFact,
+    pub(super) grant: GrantFact,
 }
 
 /// The connector.
@@ -223,6 +226,7 @@ fn profile(profile: &ProfileFact) -> Vec<Finding> {
         Finding::error("env_unusable", detail, "make it a readable UTF-8 text")
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
+    found.extend(grant::judge(&profile.grant));
     // A broken file of its own is why there is no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()

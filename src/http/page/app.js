@@ -187,7 +187,7 @@
     el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)),
     el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
       grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + many(grant.exchanges, "exchange")),
-    trouble(grant.last_error)]);
+    trouble(grant.last_error), trouble(grant.remedy)]);
   const showProcess = () => {
     const process = status.process;
     byId("process").replaceChildren(

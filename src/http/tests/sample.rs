@@ -137,6 +137,7 @@ pub(super) fn snapshot() -> Snapshot {
             expires_in_s: Some(2_900),
             last_refresh_age_s: Some(700),
             last_error: None,
+            remedy: None,
             exchanges: 4,
         }],
         turns: DispatchView { done: 41, failed: 1, queued: 5, sessions: 3, running: 2, ..DispatchView::default() },
