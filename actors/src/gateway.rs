@@ -25,6 +25,7 @@ use crate::relay::messages::{GoIdle, LinkId};
 use crate::relay::timings::LinkTimings;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
+use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
 use crate::supervision::{
     Board, ChildSpec, Lane, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, Strategy,
@@ -53,6 +54,8 @@ pub struct Surroundings {
     pub started: Instant,
     /// How long a link waits; shortened by tests.
     pub link_timings: LinkTimings,
+    /// Hears of every status.
+    pub listener: Listener,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -203,6 +206,7 @@ impl Wiring {
             drain_timeout: self.settings.drain_timeout,
             started: self.surroundings.started,
             phase: PhaseMemory::default(),
+            listener: self.surroundings.listener.clone(),
         };
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),

@@ -16,13 +16,15 @@ use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::relay::timings::LinkTimings;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
+use caduceus_actors::status::words::GatewayState;
 use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing::{error, info, warn};
 
-use super::serve::fail;
+use super::herald::Herald;
+use super::serve::{fail, sentences};
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
@@ -53,17 +55,18 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let code = System::new().block_on(async {
-        let mut signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => return report(&error, super::TRY_AGAIN),
-        };
-        match Process::start(plan, &watchdog) {
-            Ok(process) => process.live(&mut signals, announce).await,
-            Err(code) => code,
-        }
+    let herald = match Herald::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
+        Ok(herald) => herald,
+        Err(error) => return fail(&error, super::TRY_AGAIN),
+    };
+    let lived = System::new().block_on(async {
+        let mut signals = Signals::listen().map_err(|error| report(&herald, &error, super::TRY_AGAIN))?;
+        let process = Process::start(plan, &watchdog, &herald)?;
+        Ok(process.live(&mut signals, announce).await)
     });
+    herald.ended(if lived.is_ok() { GatewayState::Stopped } else { GatewayState::StartupFailed });
     watchdog.disarm();
+    let (Ok(code) | Err(code)) = lived;
     ExitCode::from(code)
 }
 
@@ -73,27 +76,34 @@ pub(super) struct Process {
     address: SocketAddr,
     drain_timeout: Duration,
     watchdog: Watchdog,
+    herald: Herald,
 }
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
-    pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
+    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<Self, u8> {
         let Plan { mut settings, redactor, started, allow_faults, insecure_loopback_drain } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
-        let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
+        let guard = guard_command().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
-        let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
+        let surroundings = Surroundings {
+            guard,
+            redactor,
+            started,
+            link_timings: LinkTimings::default(),
+            listener: herald.listener(),
+        };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
                 _ => super::CONFIGURATION,
             };
-            report(&error, code)
+            report(herald, &error, code)
         })?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
@@ -107,8 +117,9 @@ impl Process {
             healthy: Healthy(Arc::new(move || watched.fresh())),
         };
         let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port()))
-            .map_err(|error| report(&error, super::TRY_AGAIN))?;
+            .map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let address = site.address();
+        herald.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
         let options = RootOptions {
             wedge_after,
@@ -116,7 +127,8 @@ impl Process {
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
-        Ok(Self { gateway: gateway.start(options, &root), address, drain_timeout, watchdog: watchdog.clone() })
+        let (watchdog, herald) = (watchdog.clone(), herald.clone());
+        Ok(Self { gateway: gateway.start(options, &root), address, drain_timeout, watchdog, herald })
     }
 
     /// Serves until a signal, or until the tree gives up; then ends it in order. Answers the exit code.
@@ -125,6 +137,7 @@ impl Process {
         let up = async {
             until_up(&root).await;
             self.tell(ProcessPhase::Running);
+            self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
             std::future::pending::<()>().await;
@@ -154,6 +167,7 @@ impl Process {
     async fn fallen(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
+        self.herald.because(end.to_string());
         self.watchdog.arm_deadline(END_PATIENCE * 2);
         self.close(end.exit_code()).await
     }
@@ -162,6 +176,7 @@ impl Process {
     async fn shut_down(&self) -> u8 {
         self.watchdog.arm_deadline(self.drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
+        self.herald.stopping();
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
         if let Err(error) = ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
@@ -281,7 +296,9 @@ pub(super) fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
-fn report(error: &dyn std::error::Error, code: u8) -> u8 {
+/// Says why there is no gateway, here and in the record. Answers `code`.
+fn report(herald: &Herald, error: &dyn std::error::Error, code: u8) -> u8 {
+    herald.because(sentences(error));
     fail(error, code);
     code
 }

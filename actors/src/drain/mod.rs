@@ -7,5 +7,5 @@ pub mod marker;
 pub mod messages;
 pub mod permit;
 mod plan;
-mod store;
+pub mod store;
 mod watch;

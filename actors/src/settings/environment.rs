@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::profile::globals::{is_deployment, is_global};
+use crate::profile::globals::{is_deployment, is_global, is_own};
 
 /// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
 #[derive(Debug, Default)]
@@ -15,6 +15,8 @@ pub struct Environment {
     pub deployment: BTreeMap<String, SecretString>,
     /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
     pub rest: BTreeMap<String, SecretString>,
+    /// What is said to this process itself: by the service manager, or by the gateway to a command that an agent runs.
+    pub own: BTreeMap<String, String>,
 }
 
 impl Environment {
@@ -36,7 +38,9 @@ impl Environment {
                 sorted.globals.insert(name, value);
             } else if is_deployment(&name) {
                 sorted.deployment.insert(name, value.into());
-            } else if !is_own(&name) {
+            } else if is_own(&name) {
+                sorted.own.insert(name, value);
+            } else {
                 sorted.rest.insert(name, value.into());
             }
         }
@@ -56,17 +60,13 @@ impl Environment {
     }
 }
 
-/// Names that belong to this process itself and to nobody below it.
-fn is_own(name: &str) -> bool {
-    name.starts_with("CADUCEUS_") || matches!(name, "RUST_LOG" | "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn sorted() -> Environment {
-        let variables = [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("RUST_LOG", "x")];
+        let variables =
+            [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("WATCHDOG_PID", "1")];
         Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
     }
 
@@ -76,6 +76,7 @@ mod tests {
         assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
         assert_eq!(environment.deployment.keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
         assert_eq!(environment.rest.keys().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+        assert_eq!(environment.own.keys().collect::<Vec<_>>(), ["WATCHDOG_PID"]);
     }
 
     #[test]
