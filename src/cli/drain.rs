@@ -128,7 +128,7 @@ impl Drain {
 
     /// How far the drain is; the gateway may keep the question for `patience`.
     async fn look(&self, patience: Duration) -> Result<Progress, CommandError> {
-        match self.contact.client()? {
+        match self.contact.client().await? {
             Some(client) => self.ask(&client, patience).await,
             None => self.without_gateway(),
         }

@@ -61,7 +61,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 }
 
 async fn look(contact: &Contact) -> Result<Value, CommandError> {
-    match contact.client()? {
+    match contact.client().await? {
         Some(client) => client.get("/api/status", Duration::ZERO).await,
         None => Err(match (contact.nobody(), contact.home.as_deref().and_then(last_words)) {
             (CommandError::Nobody(why), Some(last)) => CommandError::Nobody(format!("{why}; {last}")),

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::drain::epoch;
@@ -23,7 +23,7 @@ pub struct Identity {
 }
 
 /// A gateway's process, as it was found written down: ours or the original's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     /// Its id.
     pub pid: u32,
@@ -37,6 +37,12 @@ impl Identity {
     pub fn own(argv: Vec<String>) -> Self {
         let pid = std::process::id();
         Self { pid, kind: KIND, argv, start_time: start_time(pid) }
+    }
+
+    /// The same as others read it.
+    #[must_use]
+    pub fn written(&self) -> Written {
+        Written { pid: self.pid, start_time: self.start_time }
     }
 
     /// The bytes of `gateway.lock` and `gateway.pid`.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
+use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
 use super::identity::{Identity, Written};
@@ -22,6 +22,8 @@ pub struct Record {
     hermes_home: String,
     /// Where it listens; ours, the original does not know it.
     http: Option<String>,
+    /// Whose address that is: the original keeps what it does not know when it puts itself into our record.
+    http_of: Option<Written>,
     gateway_state: GatewayState,
     exit_reason: Option<String>,
     restart_requested: bool,
@@ -64,6 +66,7 @@ impl Record {
             identity,
             hermes_home: home.to_string_lossy().into_owned(),
             http: None,
+            http_of: None,
             gateway_state: GatewayState::Starting,
             exit_reason: None,
             restart_requested: false,
@@ -76,6 +79,7 @@ impl Record {
     /// It listens at `address`, a URL.
     pub fn listens(&mut self, address: String) {
         self.http = Some(address);
+        self.http_of = Some(self.identity.written());
     }
 
     /// Takes over what `snapshot` says.
@@ -118,14 +122,52 @@ impl Found {
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let written = Written::parse(bytes)?;
         let fields: Value = serde_json::from_slice(bytes).ok()?;
+        let http_of = fields.get("http_of").and_then(|of| Written::deserialize(of).ok());
         let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
         Some(Self {
             written,
-            http: text("http"),
+            http: text("http").filter(|_| http_of == Some(written)),
             state: fields.get("gateway_state").and_then(Value::as_str).and_then(GatewayState::from_word),
             active_agents: fields.get("active_agents").and_then(Value::as_u64).unwrap_or(0),
             exit_reason: text("exit_reason"),
             updated_at: text("updated_at"),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let mut record = Record::starting(Identity::own(vec!["hermes-gateway".to_owned()]), Path::new("/home"));
+        record.listens("http://127.0.0.1:1".to_owned());
+        record
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let found = Found::parse(&record().to_json()).unwrap();
+        assert!(found.written.is_alive());
+        assert_eq!(found.http.as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!((found.state, found.active_agents), (Some(GatewayState::Starting), 0));
+        assert!(found.updated_at.is_some_and(|at| at.parse::<jiff::Timestamp>().is_ok()));
+    }
+
+    #[test]
+    fn an_address_that_another_process_inherited_is_not_its_own() {
+        let mut fields: Value = serde_json::from_slice(&record().to_json()).unwrap();
+        fields["pid"] = 1.into();
+        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        assert_eq!((found.written.pid, found.http), (1, None));
+    }
+
+    #[test]
+    fn the_words_of_a_later_version_are_left_out() {
+        let mut fields: Value = serde_json::from_slice(&record().to_json()).unwrap();
+        fields["gateway_state"] = "levitating".into();
+        fields["active_agents"] = "two".into();
+        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        assert_eq!((found.state, found.active_agents), (None, 0));
     }
 }

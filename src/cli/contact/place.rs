@@ -4,11 +4,13 @@ use std::fs::File;
 use std::io::{self, Read as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
+use actix_web::rt::time::sleep;
 use awc::http::Uri;
 use caduceus_actors::settings::{Environment, find_home};
-use caduceus_actors::status::identity::Written;
 use caduceus_actors::status::record::{FILE_NAME, Found};
+use caduceus_actors::status::words::GatewayState;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -19,6 +21,10 @@ use crate::cli::lock;
 const TOKEN: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Under this name an agent, and so a command that it runs, finds its turn.
 const TURN: &str = "CADUCEUS_TURN_ID";
+/// How long a gateway that is just starting is given to say where it listens.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+/// How often is looked meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
 /// Far above any real token.
 const MAX_TOKEN: u64 = 64 * 1024;
 /// Records are a few kilobytes.
@@ -55,8 +61,8 @@ pub(in crate::cli) enum Presence {
     Absent,
     /// One does.
     Present {
-        /// Which process, as far as it can be told.
-        holder: Option<Written>,
+        /// It has not said yet where it listens.
+        starting: bool,
         /// Where it listens, as far as it says so: the original's does not.
         address: Option<String>,
     },
@@ -85,11 +91,17 @@ impl Contact {
     }
 
     /// The way to the gateway; `None` if the home is held by nobody, or by a gateway that does not say where it listens.
-    pub(in crate::cli) fn client(&self) -> Result<Option<Client>, CommandError> {
-        let address = match (&self.url, self.presence()?) {
-            (Some(url), _) => Some(url.clone()),
-            (None, Presence::Present { address, .. }) => address,
-            (None, Presence::Absent) => None,
+    pub(in crate::cli) async fn client(&self) -> Result<Option<Client>, CommandError> {
+        let asked = Instant::now();
+        let address = loop {
+            match (&self.url, self.presence()?) {
+                (Some(url), _) => break Some(url.clone()),
+                (None, Presence::Absent) => break None,
+                (None, Presence::Present { starting: true, .. }) if asked.elapsed() < START_PATIENCE => {
+                    sleep(LOOK).await;
+                }
+                (None, Presence::Present { address, .. }) => break address,
+            }
         };
         Ok(address.map(|address| Client::new(address, self.token.clone())))
     }
@@ -121,8 +133,10 @@ fn look(home: &Path) -> io::Result<Presence> {
     // What somebody else left behind is not believed: who listens there now would be shown the token.
     let found = read(&home.join(FILE_NAME), MAX_RECORD).ok().and_then(|bytes| Found::parse(&bytes));
     let theirs = found.filter(|found| Some(found.written) == holder);
+    let starting =
+        theirs.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));
     let address = theirs.and_then(|found| found.http).and_then(|url| checked(&url)).map(|url| dialled(&url));
-    Ok(Presence::Present { holder, address })
+    Ok(Presence::Present { starting, address })
 }
 
 fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {

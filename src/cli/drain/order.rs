@@ -76,7 +76,7 @@ impl Drain {
         if marker_is_left && !self.contact.has_token() {
             return Ok(None);
         }
-        let Some(client) = self.contact.client()? else { return Ok(None) };
+        let Some(client) = self.contact.client().await? else { return Ok(None) };
         match client.post("/api/gateway/drain", &Value::Object(body)).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error @ (CommandError::Nobody(_) | CommandError::NoAnswer(_))) if marker_is_left => {
