@@ -4,24 +4,33 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
 
 use caduceus_actors::atomic;
 use caduceus_actors::status::identity::{Identity, Written};
-use tracing::warn;
+use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
 const LOCK: &str = "gateway.lock";
 /// Where the original's tools look for the process first.
 const PID: &str = "gateway.pid";
+/// How often is looked whether the lock is still where others look for it.
+const LOOK: Duration = Duration::from_millis(500);
 /// Records are some hundred bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 
 /// The lock on a home; given back when dropped, and by the kernel however the process ends.
 #[derive(Debug)]
-pub(crate) struct HomeLock {
-    #[expect(dead_code, reason = "held, not read")]
-    file: File,
-    pid_file: PathBuf,
+pub(crate) struct HomeLock(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    home: PathBuf,
+    record: Vec<u8>,
+    /// The file with the lock on it; `None` once it is given back.
+    file: Option<File>,
 }
 
 /// Why the home is not ours.
@@ -46,33 +55,85 @@ impl HomeLock {
     /// # Errors
     /// [`LockError`]; in every case nothing of the home was changed but the empty file made.
     pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, LockError> {
-        let path = home.join(LOCK);
-        let unusable = |source| LockError::Unusable { path: path.clone(), source };
-        let file = loop {
-            let file = open(&path).map_err(unusable)?;
-            match file.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(LockError::Held(home.to_owned())),
-                Err(TryLockError::Error(source)) => return Err(unusable(source)),
-            }
-            // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
-            if is_at(&file, &path).map_err(unusable)? {
-                break file;
-            }
-        };
-        let (record, pid_file) = (identity.to_json(), home.join(PID));
-        if let Err(error) = write(&file, &record).and_then(|()| atomic::replace(&pid_file, &record)) {
-            warn!(%error, "who holds the home cannot be written down; the home is held all the same");
+        let held = Held { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
+        held.write_down();
+        let lock = Self(Arc::new(Mutex::new(held)));
+        let kept = Arc::downgrade(&lock.0);
+        if let Err(error) = thread::Builder::new().name("home-lock".to_owned()).spawn(move || keep(&kept)) {
+            warn!(%error, "the lock on the home is not looked after");
         }
-        Ok(Self { file, pid_file })
+        Ok(lock)
     }
 }
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid_file = held.home.join(PID);
         // Before the lock is given back, after which it might be another's.
-        if read(&self.pid_file).is_some_and(|written| written.pid == std::process::id()) {
-            let _ = fs::remove_file(&self.pid_file);
+        if read(&pid_file).is_some_and(|written| written.pid == std::process::id()) {
+            let _ = fs::remove_file(&pid_file);
+        }
+        held.file = None;
+    }
+}
+
+impl Held {
+    fn write_down(&self) {
+        let in_lock = self.file.as_ref().map_or(Ok(()), |file| write(file, &self.record));
+        if let Err(error) = in_lock.and_then(|()| atomic::replace(&self.home.join(PID), &self.record)) {
+            warn!(%error, "who holds the home cannot be written down; the home is held all the same");
+        }
+    }
+
+    /// Takes the home again if the file under the lock's name is no longer the locked one. Answers whether it was so.
+    fn renew(&mut self) -> Result<bool, LockError> {
+        let path = self.home.join(LOCK);
+        let Some(file) = &self.file else { return Ok(false) };
+        if is_at(file, &path).map_err(|source| LockError::Unusable { path, source })? {
+            return Ok(false);
+        }
+        self.file = Some(lock(&self.home)?);
+        self.write_down();
+        Ok(true)
+    }
+}
+
+/// Looks after the lock until it is given back. The original's tools remove the files of a gateway whose command line has not the
+/// word that they look for, although it runs.
+fn keep(held: &Weak<Mutex<Held>>) {
+    let (mut warned, mut lost) = (false, false);
+    while let Some(held) = held.upgrade() {
+        match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
+            Ok(true) if !warned => {
+                warn!("somebody removed gateway.lock, and it was put back; started as hermes-gateway we are left alone");
+                warned = true;
+            }
+            Err(error) if !lost => {
+                error!(%error, "gateway.lock was removed and cannot be had again");
+                lost = true;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        drop(held);
+        thread::sleep(LOOK);
+    }
+}
+
+/// The file with the lock on it.
+fn lock(home: &Path) -> Result<File, LockError> {
+    let path = home.join(LOCK);
+    let unusable = |source| LockError::Unusable { path: path.clone(), source };
+    loop {
+        let file = open(&path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(home.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
+        if is_at(&file, &path).map_err(unusable)? {
+            return Ok(file);
         }
     }
 }
@@ -179,6 +240,23 @@ mod tests {
         fs::write(home.path().join(PID), r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
         drop(lock);
         assert!(home.path().join(PID).exists());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_put_back() {
+        let home = tempfile::tempdir().unwrap();
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
+        assert!(!lock.0.lock().unwrap().renew().unwrap());
+        fs::remove_file(home.path().join(PID)).unwrap();
+        fs::remove_file(home.path().join(LOCK)).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !(is_held(home.path()).unwrap() && home.path().join(PID).exists()) {
+            assert!(std::time::Instant::now() < deadline, "the lock was never put back");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
+        drop(lock);
+        assert!(!is_held(home.path()).unwrap() && !home.path().join(PID).exists());
     }
 
     #[test]

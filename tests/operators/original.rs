@@ -178,6 +178,17 @@ async fn what_a_crash_of_either_leaves_behind_keeps_nobody_out() {
 }
 
 #[actix_web::test]
+async fn a_look_of_the_originals_tools_does_not_cost_a_gateway_of_another_name_its_home() {
+    let mut world = World::prepare().await;
+    world.serve_alone();
+    let mut original = Original::of(world.home());
+    // They do not know it by its command line, and clear away what they take for the files of a dead one.
+    assert_eq!(original.does("look")["pid"], Value::Null);
+    wait_for("the lock to be back", SOON, || async { world.path("gateway.pid").exists().then_some(()) }).await;
+    assert_eq!(original.does("hold"), json!({"held": false}));
+}
+
+#[actix_web::test]
 async fn our_stop_ends_the_originals_gateway_by_its_own_records() {
     let home = tempfile::tempdir().unwrap();
     let mut original = Original::of(home.path());
