@@ -108,20 +108,23 @@ fn replace(lane: &Lane, thread: u64, pulse: &Pulse, realm: &Realm, board: &Board
     // First fence, then replace: nothing of the old thread may act beside the new one.
     let stranded: Vec<Posting> =
         board.postings().into_iter().filter(|posting| posting.lane.same(lane) && posting.thread == thread).collect();
+    let too_many = leaked >= limit;
     for posting in &stranded {
+        if !too_many {
+            declare_wedged(posting);
+        }
         posting.life.fence();
     }
-    if leaked >= limit {
+    if too_many {
         return realm.end(RootEnd::TooManyWedged);
     }
     match lane.replace(realm.beat_every()) {
         Ok(wedged) => wedged.into_iter().for_each(|thread| realm.leak(thread)),
         Err(error) => {
             tracing::error!(lane = lane.name(), %error, "no thread to replace a wedged one");
-            return realm.end(RootEnd::TooManyWedged);
+            realm.end(RootEnd::TooManyWedged);
         }
     }
-    stranded.iter().for_each(declare_wedged);
 }
 
 /// Finds actors that wait for ever on a thread that turns.
@@ -139,14 +142,16 @@ fn look_after_actors(lookout: &Lookout, realm: &Realm, board: &Board) {
                 allowed_ms = realm.options().wedge_after.as_millis(),
                 "actor hangs while its thread turns"
             );
+            declare_wedged(&posting);
             posting.life.fence();
             // Its thread turns, so its runner will drop it.
             posting.leash.wake();
-            declare_wedged(&posting);
         }
     }
 }
 
+/// Tells the supervisor, before the fence falls: a runner that sees the fence reports that its instance was killed, and
+/// the first word counts. The supervisor runs on this thread, so it acts on neither before we are done.
 fn declare_wedged(posting: &Posting) {
     // Without a listener its supervisor is gone, and has fenced it itself.
     let _ = posting.news.send(News::Ended { run: posting.run, reason: ExitReason::Wedged });
