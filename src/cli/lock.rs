@@ -106,7 +106,9 @@ fn keep(held: &Weak<Mutex<Held>>) {
     while let Some(held) = held.upgrade() {
         match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
             Ok(true) if !warned => {
-                warn!("somebody removed gateway.lock, and it was put back; started as hermes-gateway we are left alone");
+                warn!(
+                    "somebody removed gateway.lock, and it was put back; started as hermes-gateway we are left alone"
+                );
                 warned = true;
             }
             Err(error) if !lost => {

@@ -83,7 +83,8 @@ fn the_units_restart_what_the_manual_says_can_be_restarted() {
     let codes = documented_codes();
     assert!(codes.contains(&(70, true)) && codes.contains(&(75, true)), "{codes:?}");
     // What ends well is not restarted anyway.
-    let hopeless: BTreeSet<u8> = codes.iter().filter(|(code, restart)| *code != 0 && !restart).map(|row| row.0).collect();
+    let hopeless: BTreeSet<u8> =
+        codes.iter().filter(|(code, restart)| *code != 0 && !restart).map(|row| row.0).collect();
     for name in UNITS {
         let unit = text(name);
         let listed = value(&unit, "RestartPreventExitStatus").split(' ').map(|code| code.parse().unwrap());
@@ -116,9 +117,11 @@ fn the_doctor_finds_no_error_in_the_example() {
         .output()
         .unwrap();
     let report: Value = serde_json::from_slice(&run.stdout).unwrap();
-    let errors: Vec<_> = report["findings"].as_array().unwrap().iter().filter(|found| found["level"] == "error").collect();
+    let errors: Vec<_> =
+        report["findings"].as_array().unwrap().iter().filter(|found| found["level"] == "error").collect();
     assert!(errors.is_empty(), "{errors:?}");
-    fs::write(home.path().join("caduceus.yaml"), text("deploy/example/caduceus.yaml").replace("timeout_s", "timout_s")).unwrap();
+    fs::write(home.path().join("caduceus.yaml"), text("deploy/example/caduceus.yaml").replace("timeout_s", "timout_s"))
+        .unwrap();
     assert_eq!(caduceus(&["doctor", "--home", home.path().to_str().unwrap()]).status.code(), Some(2), "it does look");
 }
 
