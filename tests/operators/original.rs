@@ -178,14 +178,29 @@ async fn what_a_crash_of_either_leaves_behind_keeps_nobody_out() {
 }
 
 #[actix_web::test]
-async fn a_look_of_the_originals_tools_does_not_cost_a_gateway_of_another_name_its_home() {
+async fn a_gateway_of_another_name_is_found_again_after_a_look_of_the_originals_tools() {
     let mut world = World::prepare().await;
     world.serve_alone();
     let mut original = Original::of(world.home());
     // They do not know it by its command line, and clear away what they take for the files of a dead one.
     assert_eq!(original.does("look")["pid"], Value::Null);
     wait_for("the lock to be back", SOON, || async { world.path("gateway.pid").exists().then_some(()) }).await;
-    assert_eq!(original.does("hold"), json!({"held": false}));
+    on(world.home(), &["status"]).with(0);
+    on(world.home(), &["stop"]).with(0).says("stopped");
+    assert!(world.gateway.take().unwrap().ended().success());
+}
+
+#[actix_web::test]
+async fn under_another_name_the_originals_gateway_takes_our_home() {
+    let mut world = World::prepare().await;
+    world.serve_alone();
+    let mut original = Original::of(world.home());
+    // Not as it should be: it clears our lock away and takes a new one in one breath. The manual says to start us as hermes-gateway.
+    assert_eq!(original.does("hold")["held"], true);
+    wait_for("a word of it in the log", SOON, || async {
+        world.gateway().log().contains("cannot be had again").then_some(())
+    })
+    .await;
 }
 
 #[actix_web::test]
