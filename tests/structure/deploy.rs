@@ -12,7 +12,7 @@ use serde_json::Value;
 
 const UNITS: [&str; 2] = ["deploy/systemd/caduceus.service", "deploy/systemd/user/caduceus.service"];
 /// What a shutdown may take beside the wait for turns.
-const SHUTDOWN_MARGIN: Duration = Duration::from_secs(60);
+const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 
 fn top() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
