@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::dispatch::actor::{DispatchActor, DispatchSettings};
 use crate::dispatch::event::Rules;
-use crate::dispatch::messages::StopTurnById;
+use crate::dispatch::home::Home;
+use crate::dispatch::messages::{AnnounceStop, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
@@ -22,7 +23,6 @@ use crate::profile::name::ProfileName;
 use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
-use crate::relay::timings::LinkTimings;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
 use crate::status::listener::Listener;
@@ -52,8 +52,6 @@ pub struct Surroundings {
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
-    /// How long a link waits; shortened by tests.
-    pub link_timings: LinkTimings,
     /// Hears of every status.
     pub listener: Listener,
 }
@@ -99,6 +97,8 @@ pub struct GatewayPorts {
     pub turns: Port<ListTurns>,
     /// Stops one turn.
     pub stop_turn: Port<StopTurnById>,
+    /// Tells the home channel that the process goes down.
+    pub announce_stop: Port<AnnounceStop>,
     /// Sends the links to sleep.
     pub go_idle: Vec<Port<GoIdle>>,
 }
@@ -307,6 +307,7 @@ impl Wiring {
             max_turns: self.settings.max_concurrent_turns,
             refused: self.settings.refused,
             interrupted: self.settings.interrupted,
+            home: self.settings.home_channel.clone().map(Home::new),
             process_started_ms: jiff::Timestamp::now().as_millisecond(),
         };
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
@@ -315,13 +316,15 @@ impl Wiring {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
             list_inbound: boxes.ledger.port(),
+            last_interrupted: boxes.ledger.port(),
+            note_restart: boxes.ledger.port(),
             record_outbound: boxes.ledger.port(),
             mark_outbound: boxes.ledger.port(),
             list_outbound: boxes.ledger.port(),
             append_history: boxes.ledger.port(),
-            load_history: boxes.ledger.port(),
             permits: boxes.drain.port(),
             turns: boxes.drain.port(),
+            gate: boxes.drain.port(),
             start: boxes.turns.port(),
             links: BTreeMap::from([(LinkId::process(), link)]),
             left: boxes.dispatch.port(),
@@ -353,6 +356,7 @@ impl Wiring {
                 agent: profile.port(),
                 spawn: profile.port(),
                 call: profile.port(),
+                history: ledger.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
                 send: relay.port(),
@@ -382,7 +386,7 @@ impl Wiring {
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let timings = self.surroundings.link_timings.clone();
+        let timings = self.settings.link_timings.clone();
         let factory =
             move |birth: &_| RelayActor::new(ports.clone(), LinkId::process(), None, timings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
@@ -403,6 +407,7 @@ impl Wiring {
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
+            announce_stop: boxes.dispatch.port(),
             go_idle: vec![boxes.relay.port()],
         }
     }

@@ -5,6 +5,8 @@
 
 mod agent;
 mod environment;
+mod link;
+mod notices;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -16,11 +18,13 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+pub use notices::HomeChannel;
 
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
+use crate::relay::timings::LinkTimings;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
@@ -47,6 +51,8 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
+    /// How long a link waits for what.
+    pub link_timings: LinkTimings,
     /// How session keys are made.
     pub session_rules: SessionRules,
     /// What happens to a message while its session is busy.
@@ -59,6 +65,8 @@ pub struct Settings {
     pub interrupted: Interrupted,
     /// What a message gets that comes during a drain.
     pub refused: WhenRefused,
+    /// The chat that is told of start and shutdown.
+    pub home_channel: Option<HomeChannel>,
     /// How long a shutdown waits for turns.
     pub drain_timeout: Duration,
     /// Who may drain.
@@ -219,7 +227,9 @@ impl Settings {
         let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
+        let home_channel = notices::read(&mut root);
         let supervision = supervision(&mut root);
+        let link_timings = link::read(&mut root);
         let agent = agent::read(&mut root);
         root.finish();
 
@@ -236,6 +246,7 @@ impl Settings {
         Ok(Self {
             drain_auth: drain_auth(&home, &original, &environment),
             relay: relay(&original),
+            link_timings,
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,
@@ -245,6 +256,7 @@ impl Settings {
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
             interrupted: interrupted.unwrap_or_default(),
             refused: refused.unwrap_or_default(),
+            home_channel,
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             supervision,
             warnings,

@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, DrainView, ListTurns};
+use caduceus_actors::dispatch::messages::AnnounceStop;
+use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
 use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
-use caduceus_actors::relay::timings::LinkTimings;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
 use caduceus_actors::status::words::GatewayState;
@@ -21,6 +21,7 @@ use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, Ro
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::herald::Herald;
@@ -31,6 +32,8 @@ use crate::http::{self, Healthy, HttpActor, HttpOptions};
 const ROOT_SILENCE: Duration = Duration::from_secs(15);
 /// How long the gate may take to close.
 const GATE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause before the successor of a gate that fell is asked.
+const GATE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link may take to have its farewell acknowledged.
 const IDLE_PATIENCE: Duration = Duration::from_secs(12);
 /// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
@@ -91,13 +94,7 @@ impl Process {
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
-        let surroundings = Surroundings {
-            guard,
-            redactor,
-            started,
-            link_timings: LinkTimings::default(),
-            listener: herald.listener(),
-        };
+        let surroundings = Surroundings { guard, redactor, started, listener: herald.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
@@ -179,29 +176,62 @@ impl Process {
         self.herald.stopping();
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
-        if let Err(error) = ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
-            warn!(%error, "the gate was not told; it closes with the process");
-        }
+        let quiet = self.close_gate().await;
+        let told = async {
+            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_PATIENCE).await {
+                warn!(%error, "the home channel was not told that the gateway goes down");
+            }
+        };
         let idle = ports.go_idle.iter().map(|link| link.ask(GoIdle, IDLE_PATIENCE));
-        for answer in futures_util::future::join_all(idle).await {
+        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
+        for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        if !self.drained(self.drain_timeout).await {
-            for turn in ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default() {
-                warn!(turn = %turn.ticket.id, "the time is over; the turn is stopped");
-                // One without a way in has not started yet.
-                let stopped = turn.stop.map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
-                info!(?stopped, "turn told");
-            }
-            self.drained(STOP_PATIENCE).await;
+        self.wait_for_turns(self.drain_timeout, false).await;
+        // Those whose time is over, and those that themselves asked for the drain.
+        let left = ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default();
+        for turn in &left {
+            warn!(turn = %turn.ticket.id, "the turn is stopped");
+            // One without a way in has not started yet.
+            let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
+            info!(?stopped, "turn told");
+        }
+        if !left.is_empty() {
+            self.wait_for_turns(STOP_PATIENCE, true).await;
         }
         self.end().await
     }
 
-    async fn drained(&self, patience: Duration) -> bool {
-        let question = AwaitDrained { patience };
-        let view = self.gateway.ports.await_drained.ask(question, patience + GATE_PATIENCE).await;
-        matches!(view, Ok(DrainView { active_agents: 0, .. }))
+    /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
+    /// be told again. Answers whether the shutdown is not to be announced.
+    async fn close_gate(&self) -> bool {
+        let until = Instant::now() + GATE_PATIENCE * 4;
+        while Instant::now() < until {
+            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
+                Ok(view) => return view.suppress_notification,
+                Err(error) => warn!(%error, "the gate did not say that it is closed"),
+            }
+            sleep(GATE_PAUSE).await;
+        }
+        error!("the gate was not told; it closes with the process");
+        false
+    }
+
+    /// Waits until no turn is left, for at most `patience`. A gate that falls meanwhile forgets who waits.
+    async fn wait_for_turns(&self, patience: Duration, askers_too: bool) {
+        let until = Instant::now() + patience;
+        loop {
+            let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_PATIENCE).await;
+            match answer {
+                // No turn is left, or the time is over.
+                Ok(_) => return,
+                Err(error) if Instant::now() >= until => {
+                    return warn!(%error, "the gate did not say which turns are left");
+                }
+                Err(_) => sleep(GATE_PAUSE).await,
+            }
+        }
     }
 
     async fn end(&self) -> u8 {

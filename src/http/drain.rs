@@ -1,7 +1,7 @@
 //! Beginning, cancelling and watching a drain.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix_web::web::{self, Payload, ServiceConfig};
 use actix_web::{HttpRequest, HttpResponse};
@@ -84,21 +84,19 @@ async fn change(
 
 async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
     let Some(patience) = wait(request.query_string())? else {
-        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?, false)));
+        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let asked = Instant::now();
-    let view =
-        ask_within(&state.ports.await_drained, AwaitDrained { patience }, patience.saturating_add(PATIENCE)).await?;
-    Ok(HttpResponse::Ok().json(progress(&view, asked.elapsed() < patience)))
+    let question = AwaitDrained { patience, askers_too: false };
+    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(PATIENCE)).await?;
+    Ok(HttpResponse::Ok().json(progress(&view)))
 }
 
-/// Without a drain a turn may start at any moment; so an idle gateway is not drained. `early`: the gate answered before the
-/// wait was over, which it does when no turn is left but perhaps the one that asked for the drain.
-fn progress(view: &DrainView, early: bool) -> Value {
+/// Without a drain a turn may start at any moment; so an idle gateway is not drained.
+fn progress(view: &DrainView) -> Value {
     json!({
         "draining": view.draining,
         "active_agents": view.active_agents,
-        "drained": view.draining && (early || view.active_agents == 0),
+        "drained": view.draining && view.waited_for == 0,
         "oldest_turn_s": view.oldest_turn_ms.map(|age| Duration::from_millis(age).as_secs_f64()),
     })
 }
@@ -138,8 +136,17 @@ fn profile(text: &str) -> Result<ProfileName, ApiError> {
 impl State {
     fn serves(&self, profile: Option<&ProfileName>) -> Result<(), ApiError> {
         let Some(profile) = profile else { return Ok(()) };
-        let served = self.feed.latest()?.snapshot.profiles.contains(profile);
-        if served { Ok(()) } else { Err(ApiError::UnknownProfile) }
+        drainable(profile, &self.feed.latest()?.snapshot.profiles)
+    }
+}
+
+/// Whether a profile has a marker of its own.
+fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiError> {
+    match served.iter().position(|name| name == profile) {
+        // The first is the gateway's own, also when its home is that of a named profile.
+        Some(0) => Err(ApiError::ProfileIsGateway),
+        Some(_) => Ok(()),
+        None => Err(ApiError::UnknownProfile),
     }
 }
 
@@ -206,6 +213,15 @@ mod tests {
     }
 
     #[test]
+    fn the_profile_whose_home_is_the_gateways_is_the_gateway() {
+        let [work, play, ghost] = ["work", "play", "ghost"].map(|name| ProfileName::parse(name).unwrap());
+        let served = [work.clone(), play.clone()];
+        assert!(matches!(drainable(&work, &served), Err(ApiError::ProfileIsGateway)));
+        assert!(drainable(&play, &served).is_ok());
+        assert!(matches!(drainable(&ghost, &served), Err(ApiError::UnknownProfile)));
+    }
+
+    #[test]
     fn a_wait_is_bounded_and_a_bad_one_refused() {
         assert_eq!(wait("").unwrap(), None);
         assert_eq!(wait("wait=0.5").unwrap(), Some(Duration::from_millis(500)));
@@ -220,14 +236,14 @@ mod tests {
     #[test]
     fn an_idle_gateway_that_takes_turns_is_not_drained() {
         let idle = DrainView::default();
-        assert_eq!(progress(&idle, true)["drained"], false);
-        assert_eq!(progress(&DrainView { draining: true, ..idle }, false)["drained"], true);
+        assert_eq!(progress(&idle)["drained"], false);
+        assert_eq!(progress(&DrainView { draining: true, ..idle })["drained"], true);
     }
 
     #[test]
     fn the_turn_that_asked_for_the_drain_is_not_waited_for() {
         let asker_left = DrainView { draining: true, active_agents: 1, ..DrainView::default() };
-        assert_eq!(progress(&asker_left, true)["drained"], true);
-        assert_eq!(progress(&asker_left, false)["drained"], false);
+        assert_eq!(progress(&asker_left)["drained"], true);
+        assert_eq!(progress(&DrainView { waited_for: 1, ..asker_left })["drained"], false);
     }
 }

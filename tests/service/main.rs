@@ -2,17 +2,26 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod agents;
+mod askers;
 mod commands;
+mod conversations;
 mod drains;
 mod environ;
 mod faults;
+mod hold;
+mod home_channel;
 mod kills;
+mod markers;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]
 mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod sessions;
+mod shutdown;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

@@ -1,7 +1,9 @@
 //! From event to turn: duplicate, profile, session, queue.
 
 pub mod actor;
+mod arrivals;
 pub mod event;
+pub mod home;
 pub mod messages;
 mod notice;
 mod outbox;

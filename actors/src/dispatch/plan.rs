@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use crate::drain::messages::Refusal;
+use crate::drain::messages::{Origin, Refusal};
 use crate::ledger::messages::InboundId;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
 use crate::settings::Busy;
 use crate::turn::id::TurnId;
 
-/// Most events that wait behind the running turn of one session.
+/// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
 
 /// What is to be done, in order.
@@ -27,8 +27,9 @@ pub(super) enum Step {
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
-    /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`].
-    Steer(TurnId, InboundId),
+    /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`], as one that came
+    /// while the gate was closed if the last is true.
+    Steer(TurnId, InboundId, bool),
     /// The event waits for the gate.
     Hold(InboundId),
 }
@@ -43,6 +44,8 @@ pub(super) struct Plan {
     line: VecDeque<SessionKey>,
     /// Turns that have a place: asked for, starting or running.
     turns: HashMap<TurnId, SessionKey>,
+    /// Events that a running turn took besides its own.
+    steered: HashMap<TurnId, Vec<InboundId>>,
     /// Events on the books, so that none gets on them twice.
     known: HashSet<InboundId>,
     closed: bool,
@@ -54,9 +57,7 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 struct Session {
     queue: VecDeque<Waiting>,
-    current: Option<(TurnId, InboundId)>,
-    /// Whether the current event has waited in the queue, and so was taken before a drain that refuses it now.
-    current_waited: bool,
+    current: Option<(TurnId, Waiting)>,
     /// The moves of the gate that were known when it was asked about the current event.
     asked_at: u64,
     in_line: bool,
@@ -65,7 +66,16 @@ struct Session {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     event: InboundId,
+    /// It has waited in the queue, and so was taken before a drain that refuses it now.
     waited: bool,
+    /// Who wants it to run: what the gateway itself runs again passes a gate that is closed for people.
+    origin: Origin,
+}
+
+impl Waiting {
+    fn new(event: InboundId, waited: bool) -> Self {
+        Self { event, waited, origin: Origin::External }
+    }
 }
 
 impl Plan {
@@ -76,6 +86,7 @@ impl Plan {
             sessions: HashMap::new(),
             line: VecDeque::new(),
             turns: HashMap::new(),
+            steered: HashMap::new(),
             known: HashSet::new(),
             closed: false,
             closed_profiles: BTreeSet::new(),
@@ -95,38 +106,40 @@ impl Plan {
         }
         let open = self.is_open(key.profile());
         let session = self.sessions.entry(key.clone()).or_default();
-        let mut steps = Vec::new();
-        match session.current {
-            None => session.queue.push_back(Waiting { event, waited: !session.queue.is_empty() }),
-            Some((turn, _)) => match self.busy {
-                Busy::Reject => {
-                    self.known.remove(&event);
-                    return vec![Step::Busy(event)];
-                }
-                Busy::Steer => return vec![Step::Steer(turn, event)],
-                Busy::Queue | Busy::Interrupt => {
-                    if session.queue.len() >= MAX_QUEUE {
-                        self.known.remove(&event);
-                        return vec![Step::Overflow(event)];
-                    }
-                    session.queue.push_back(Waiting { event, waited: true });
-                    // No running turn is stopped for one that may not start.
-                    if self.busy == Busy::Interrupt && open {
-                        steps.push(Step::Interrupt(turn));
-                    }
-                }
-            },
+        // A session that waits for a place is as busy as one that has it.
+        if self.busy == Busy::Reject && (session.current.is_some() || session.in_line) {
+            self.known.remove(&event);
+            return vec![Step::Busy(event)];
         }
+        if let (Busy::Steer, Some((turn, _))) = (self.busy, session.current) {
+            return vec![Step::Steer(turn, event, !open)];
+        }
+        // What is held for the gate is held without a limit.
+        if (open || session.current.is_some()) && session.queue.len() >= MAX_QUEUE {
+            self.known.remove(&event);
+            return vec![Step::Overflow(event)];
+        }
+        let waited = session.current.is_some() || !session.queue.is_empty();
+        session.queue.push_back(Waiting::new(event, waited));
+        // No running turn is stopped for one that may not start.
+        let interrupted = session.current.filter(|_| self.busy == Busy::Interrupt && open);
+        let mut steps: Vec<_> = interrupted.map(|(turn, _)| Step::Interrupt(turn)).into_iter().collect();
         steps.extend(self.stand_in_line(key));
         steps
     }
 
     /// An event that was taken before this dispatcher came up, or is to run again: it waits like any other.
-    pub(super) fn restored(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
+    pub(super) fn restored(&mut self, event: InboundId, key: &SessionKey, origin: Origin) -> Vec<Step> {
         if !self.known.insert(event) {
             return Vec::new();
         }
-        self.sessions.entry(key.clone()).or_default().queue.push_back(Waiting { event, waited: true });
+        let queue = &mut self.sessions.entry(key.clone()).or_default().queue;
+        // What a drain does not hold back does not wait behind what it does.
+        let place = match origin {
+            Origin::Internal => queue.iter().take_while(|first| first.origin == Origin::Internal).count(),
+            Origin::External => queue.len(),
+        };
+        queue.insert(place, Waiting { event, waited: true, origin });
         self.stand_in_line(key)
     }
 
@@ -134,28 +147,55 @@ impl Plan {
     pub(super) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey) {
         self.known.insert(event);
         self.turns.insert(turn, key.clone());
-        self.sessions.entry(key.clone()).or_default().current = Some((turn, event));
+        self.sessions.entry(key.clone()).or_default().current = Some((turn, Waiting::new(event, true)));
     }
 
-    /// A steered event that the running turn did not take: it waits.
-    pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
+    /// A steered event that the running turn did not take: it waits, if there is room. One that came during a drain which is
+    /// still on gets what any other gets; `late`: it did.
+    pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey, late: bool, hold: bool) -> Vec<Step> {
         self.known.remove(&event);
-        self.restored(event, key)
+        let late = late && !self.is_open(key.profile());
+        if late && !hold {
+            return vec![Step::Refuse(event)];
+        }
+        if !late && self.sessions.get(key).is_some_and(|session| session.queue.len() >= MAX_QUEUE) {
+            return vec![Step::Overflow(event)];
+        }
+        let mut steps: Vec<_> = late.then_some(Step::Hold(event)).into_iter().collect();
+        steps.extend(self.restored(event, key, Origin::External));
+        steps
     }
 
-    /// A steered event that the running turn took.
-    pub(super) fn steered(&mut self, event: InboundId) {
-        self.known.remove(&event);
+    /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
+    pub(super) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
+        let runs = self.turns.contains_key(&turn);
+        if runs {
+            self.known.insert(event);
+            self.steered.entry(turn).or_default().push(event);
+        } else {
+            self.known.remove(&event);
+        }
+        runs
+    }
+
+    /// The events that a turn took besides its own; the plan knows them no longer.
+    pub(super) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
+        let steered = self.steered.remove(&turn).unwrap_or_default();
+        for event in &steered {
+            self.known.remove(event);
+        }
+        steered
     }
 
     /// The gate refused a turn.
     pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<Step> {
-        let Some((key, event, waited)) = self.leave(turn) else { return Vec::new() };
+        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
         let Some(session) = self.sessions.get_mut(&key) else { return Vec::new() };
+        let Waiting { event, waited, .. } = current;
         match why {
             // What was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
-                session.queue.push_front(Waiting { event, waited: true });
+                session.queue.push_front(Waiting { waited: true, ..current });
                 if session.asked_at == self.moves {
                     // The gate has spoken; its news is still on the way.
                     self.close_for(key.profile());
@@ -173,13 +213,13 @@ impl Plan {
             }
             // It lies in the ledger and runs after the restart.
             Refusal::Stopping => {
-                session.queue.push_front(Waiting { event, waited: true });
+                session.queue.push_front(Waiting { waited: true, ..current });
                 self.closed = true;
                 Vec::new()
             }
             // A new gate is up or coming.
             Refusal::Superseded => {
-                session.queue.push_front(Waiting { event, waited });
+                session.queue.push_front(current);
                 self.stand_in_line(&key)
             }
         }
@@ -187,8 +227,8 @@ impl Plan {
 
     /// A turn is over, or could not be started.
     pub(super) fn ended(&mut self, turn: TurnId) -> Vec<Step> {
-        let Some((key, event, _)) = self.leave(turn) else { return Vec::new() };
-        self.known.remove(&event);
+        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
+        self.known.remove(&current.event);
         let mut steps = self.stand_in_line(&key);
         self.forget_idle(&key);
         steps.extend(self.advance(Vec::new()));
@@ -200,14 +240,18 @@ impl Plan {
         self.moves += 1;
         self.closed = closed;
         self.closed_profiles = profiles.into_iter().collect();
-        let keys: Vec<_> = self.sessions.keys().cloned().collect();
-        keys.iter().flat_map(|key| self.stand_in_line(key)).collect()
+        // Whoever came first is first in line.
+        let first = |session: &Session| session.queue.front().map(|first| first.event);
+        let mut waiting: Vec<_> =
+            self.sessions.iter().filter_map(|(key, session)| Some((first(session)?, key.clone()))).collect();
+        waiting.sort_unstable_by_key(|(event, _)| *event);
+        waiting.iter().flat_map(|(_, key)| self.stand_in_line(key)).collect()
     }
 
     /// The event that a turn runs.
     pub(super) fn event_of(&self, turn: TurnId) -> Option<InboundId> {
         let session = self.sessions.get(self.turns.get(&turn)?)?;
-        session.current.filter(|(current, _)| *current == turn).map(|(_, event)| event)
+        session.current.filter(|(current, _)| *current == turn).map(|(_, current)| current.event)
     }
 
     /// The turns of a session.
@@ -232,11 +276,10 @@ impl Plan {
     }
 
     /// Takes a turn off its session.
-    fn leave(&mut self, turn: TurnId) -> Option<(SessionKey, InboundId, bool)> {
+    fn leave(&mut self, turn: TurnId) -> Option<(SessionKey, Waiting)> {
         let key = self.turns.remove(&turn)?;
-        let session = self.sessions.get_mut(&key)?;
-        let (_, event) = session.current.take()?;
-        Some((key, event, session.current_waited))
+        let (_, current) = self.sessions.get_mut(&key)?.current.take()?;
+        Some((key, current))
     }
 
     fn forget_idle(&mut self, key: &SessionKey) {
@@ -252,7 +295,7 @@ impl Plan {
         if let Some(session) = self.sessions.get_mut(key)
             && session.current.is_none()
             && !session.in_line
-            && session.queue.front().is_some_and(|first| open || !first.waited)
+            && session.queue.front().is_some_and(|first| open || !first.waited || first.origin == Origin::Internal)
         {
             session.in_line = true;
             self.line.push_back(key.clone());
@@ -268,8 +311,7 @@ impl Plan {
             session.in_line = false;
             let Some(first) = session.queue.pop_front() else { continue };
             let turn = TurnId::fresh();
-            session.current = Some((turn, first.event));
-            session.current_waited = first.waited;
+            session.current = Some((turn, first));
             session.asked_at = self.moves;
             self.turns.insert(turn, key);
             steps.push(Step::Ask(turn, first.event));
@@ -285,160 +327,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::relay::event::Source;
-    use crate::relay::session::SessionRules;
-
-    fn session(chat: &str) -> SessionKey {
-        let source =
-            Source { platform: "discord".into(), chat_type: "dm".into(), chat_id: chat.into(), ..Source::default() };
-        SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
-    }
-
-    fn asked(steps: &[Step]) -> Vec<i64> {
-        let row = |step: &Step| if let Step::Ask(_, event) = step { Some(event.0) } else { None };
-        steps.iter().filter_map(row).collect()
-    }
-
-    fn turn(steps: &[Step]) -> TurnId {
-        let turn = |step: &Step| if let Step::Ask(turn, _) = step { Some(*turn) } else { None };
-        steps.iter().find_map(turn).expect("a turn was asked for")
-    }
-
-    #[test]
-    fn a_session_runs_one_event_at_a_time_in_order() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(asked(&first), [1]);
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
-        assert_eq!(plan.arrived(InboundId(3), &session("a")), []);
-        let second = plan.ended(turn(&first));
-        assert_eq!(asked(&second), [2]);
-        assert_eq!(asked(&plan.ended(turn(&second))), [3]);
-    }
-
-    #[test]
-    fn sessions_do_not_wait_for_each_other() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"))), [1]);
-        assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"))), [2]);
-    }
-
-    #[test]
-    fn turns_above_the_limit_wait_in_order() {
-        let mut plan = Plan::new(Busy::Queue, 1);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("b")), []);
-        assert_eq!(plan.arrived(InboundId(3), &session("c")), []);
-        let second = plan.ended(turn(&first));
-        assert_eq!(asked(&second), [2]);
-        assert_eq!(asked(&plan.ended(turn(&second))), [3]);
-    }
-
-    #[test]
-    fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        plan.gate(true, []);
-        let fresh = plan.arrived(InboundId(3), &session("b"));
-        assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [Step::Refuse(InboundId(3))]);
-        assert_eq!(plan.ended(turn(&running)), []);
-        assert_eq!(plan.counts(), (1, 0, 0, 1));
-        assert_eq!(asked(&plan.gate(false, [])), [2]);
-    }
-
-    #[test]
-    fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        let second = plan.ended(turn(&running));
-        assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
-        assert_eq!(asked(&plan.gate(false, [])), [2]);
-    }
-
-    #[test]
-    fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        let second = plan.ended(turn(&running));
-        plan.gate(true, []);
-        plan.gate(false, []);
-        let again = plan.refused(turn(&second), Refusal::Draining, false);
-        assert_eq!(asked(&again), [2], "it is asked again");
-        assert!(plan.is_open(&ProfileName::default_profile()));
-        plan.gate(true, []);
-        assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
-    }
-
-    #[test]
-    fn an_event_is_on_the_books_once() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.restored(InboundId(1), &session("a"));
-        assert_eq!(asked(&first), [1]);
-        assert_eq!(plan.arrived(InboundId(1), &session("a")), []);
-    }
-
-    #[test]
-    fn a_session_with_too_much_waiting_overflows() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        for row in 1..=33 {
-            plan.arrived(InboundId(row), &session("a"));
-        }
-        assert_eq!(plan.arrived(InboundId(34), &session("a")), [Step::Overflow(InboundId(34))]);
-    }
-
-    #[test]
-    fn busy_settings_decide_what_a_second_message_does() {
-        for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0)))] {
-            let mut plan = Plan::new(busy, 8);
-            plan.arrived(InboundId(1), &session("a"));
-            let steps = plan.arrived(InboundId(2), &session("a"));
-            assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0))), expected, "{busy:?}");
-        }
-        let mut plan = Plan::new(Busy::Interrupt, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Interrupt(turn(&first))]);
-        plan.gate(true, []);
-        assert_eq!(plan.arrived(InboundId(3), &session("a")), [], "no turn is stopped for one that may not start");
-    }
-
-    #[test]
-    fn a_steered_event_that_is_not_taken_waits_its_turn() {
-        let mut plan = Plan::new(Busy::Steer, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2))]);
-        assert_eq!(plan.not_steered(InboundId(2), &session("a")), []);
-        assert_eq!(asked(&plan.ended(turn(&first))), [2]);
-    }
-
-    #[test]
-    fn an_adopted_turn_keeps_its_session_busy() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = TurnId::fresh();
-        plan.adopted(running, InboundId(1), &session("a"));
-        assert_eq!(plan.restored(InboundId(2), &session("a")), []);
-        assert_eq!(plan.event_of(running), Some(InboundId(1)));
-        assert_eq!(asked(&plan.ended(running)), [2]);
-    }
-
-    #[test]
-    fn a_refusal_by_a_superseded_gate_is_asked_again() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
-    }
-
-    #[test]
-    fn idle_sessions_are_forgotten() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        for row in 0..100 {
-            let steps = plan.arrived(InboundId(row), &session(&row.to_string()));
-            plan.ended(turn(&steps));
-        }
-        assert_eq!(plan.counts(), (0, 0, 0, 0));
-    }
-}
+mod tests;

@@ -5,6 +5,11 @@ pub mod epoch;
 mod line;
 pub mod marker;
 pub mod messages;
+#[cfg(test)]
+#[path = "../../tests/support/drain_model.rs"]
+mod model;
+#[cfg(test)]
+mod model_tests;
 pub mod permit;
 mod plan;
 pub mod store;

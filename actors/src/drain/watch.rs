@@ -22,6 +22,8 @@ pub struct MarkerTouched;
 pub(super) struct Watch {
     _watcher: RecommendedWatcher,
     bell: Bell,
+    /// Whether every home is watched.
+    whole: bool,
 }
 
 /// Tells the gate of a flood of events as of one: none is told while the last one told waits in the mailbox.
@@ -40,11 +42,7 @@ impl Watch {
         let bell = Bell::new(port);
         let rung = bell.clone();
         let on_event = move |event: notify::Result<Event>| {
-            let ours = event.as_ref().map_or(true, |event| {
-                event.need_rescan()
-                    || event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == marker::FILE_NAME))
-            });
-            if ours {
+            if concerns_a_marker(&event) {
                 rung.ring();
             }
         };
@@ -55,18 +53,33 @@ impl Watch {
                 return None;
             }
         };
+        let mut whole = true;
         for home in homes {
             if let Err(error) = watcher.watch(home, RecursiveMode::NonRecursive) {
                 warn!(home = %home.display(), %error, "this home gives no file events; its drain marker is polled");
+                whole = false;
             }
         }
-        Some(Self { _watcher: watcher, bell })
+        Some(Self { _watcher: watcher, bell, whole })
+    }
+
+    /// Whether every home is watched; one that is not is polled.
+    pub(super) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the markers are read.
     pub(super) fn heard(&self) {
         self.bell.heard();
     }
+}
+
+/// Whether a marker may have changed. After an error, and when events were lost, any may have.
+fn concerns_a_marker(event: &notify::Result<Event>) -> bool {
+    event.as_ref().map_or(true, |event| {
+        event.need_rescan()
+            || event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == marker::FILE_NAME))
+    })
 }
 
 impl Bell {
@@ -93,7 +106,11 @@ impl Bell {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use actix::{Actor, Context, Handler};
+    use notify::EventKind;
+    use notify::event::Flag;
 
     use super::*;
 
@@ -120,6 +137,23 @@ mod tests {
         fn handle(&mut self, _: Heard, _: &mut Self::Context) -> usize {
             self.0
         }
+    }
+
+    #[test]
+    fn an_event_that_was_lost_may_have_been_a_marker_and_one_of_another_file_is_none() {
+        let of = |name: &str| Ok(Event::new(EventKind::Any).add_path(Path::new("/home").join(name)));
+        assert!(concerns_a_marker(&of(marker::FILE_NAME)));
+        assert!(!concerns_a_marker(&of("caduceus.db-wal")));
+        assert!(concerns_a_marker(&Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan))), "the queue ran over");
+        assert!(concerns_a_marker(&Err(notify::Error::generic("broken"))));
+    }
+
+    #[actix::test]
+    async fn a_watch_that_lacks_a_home_says_so() {
+        let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
+        let watch = |homes: &[PathBuf]| Watch::start(homes, Port::from(Ear::default().start())).unwrap();
+        assert!(watch(&[there.path().to_owned()]).is_whole());
+        assert!(!watch(&[there.path().to_owned(), missing]).is_whole());
     }
 
     #[actix::test]

@@ -61,10 +61,12 @@ impl Progress {
             of_profile && turn.get("turn_id").and_then(Value::as_str).is_none_or(|id| Some(id) != own)
         };
         let turns: Vec<_> = drain.get("turns")?.as_array()?.iter().filter(counts).collect();
+        // The gateway knows of turns that asked for the drain themselves and are not waited for.
+        let waited_for = drain.get("waited_for").and_then(Value::as_u64).filter(|_| profile.is_none());
         let oldest_ms = turns.iter().filter_map(|turn| turn.get("age_ms")?.as_f64()).reduce(f64::max);
         Some(Self {
             draining,
-            drained: draining && turns.is_empty(),
+            drained: draining && (turns.is_empty() || waited_for == Some(0)),
             left: turns.len() as u64,
             oldest_s: oldest_ms.map(|ms| ms / 1_000.0),
         })
@@ -138,6 +140,14 @@ mod tests {
         let asked_by_a = of(&status(true, &[]), None, Some("a"));
         assert_eq!((asked_by_a.step(), asked_by_a.left), (Step::Again, 1));
         assert_eq!(of(&status(true, &[]), Some("work"), Some("b")).step(), Step::Done);
+    }
+
+    #[test]
+    fn turns_that_the_gateway_does_not_wait_for_are_not_waited_for() {
+        let mut status = status(true, &[]);
+        status["drain"]["waited_for"] = json!(0);
+        assert_eq!((of(&status, None, None).step(), of(&status, None, None).left), (Step::Done, 2));
+        assert_eq!(of(&status, Some("work"), None).step(), Step::Again, "that count is of all profiles");
     }
 
     #[test]
