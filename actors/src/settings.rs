@@ -6,6 +6,7 @@
 mod agent;
 mod environment;
 mod link;
+mod network;
 mod notices;
 mod yaml;
 
@@ -18,6 +19,8 @@ use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+use environment::{DRAIN_SECRET, MULTIPLEX};
+pub use network::Network;
 pub use notices::HomeChannel;
 
 use crate::profile::agent::AgentSettings;
@@ -33,9 +36,6 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
-/// The name of the secret that lets its holder drain.
-const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
-
 /// All settings of one gateway, as read at start.
 #[derive(Debug)]
 pub struct Settings {
@@ -49,6 +49,10 @@ pub struct Settings {
     pub profiles: Vec<ProfileSettings>,
     /// Where HTTP listens.
     pub bind: SocketAddr,
+    /// Further names that HTTP is called by, `host` or `host:port`.
+    pub names: Vec<String>,
+    /// Peers whose word for whom they speak is taken.
+    pub trusted_proxies: Vec<Network>,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
     /// How long a link waits for what.
@@ -178,7 +182,7 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
 impl Settings {
     /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
-        self.environment.deployment.remove(DRAIN_SECRET);
+        self.environment.drain_secret = None;
         DrainAuth {
             secret: self.drain_auth.secret.take(),
             scope: self.drain_auth.scope.clone(),
@@ -205,6 +209,8 @@ impl Settings {
         let mut root = Section::root(ours, &mut problems);
         let mut http = root.section("http");
         let bind = http.address("bind").unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8652)));
+        let also_called = http.texts("names").unwrap_or_default();
+        let trusted_proxies = trusted_proxies(&mut http);
         http.finish();
         let mut sessions = root.section("sessions");
         let busy = sessions.word(
@@ -251,6 +257,8 @@ impl Settings {
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,
             bind,
+            names: also_called,
+            trusted_proxies,
             busy: busy.unwrap_or_default(),
             routes,
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
@@ -286,6 +294,15 @@ fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
     })
 }
 
+fn trusted_proxies(http: &mut Section<'_>) -> Vec<Network> {
+    let texts = http.texts("trusted_proxies").unwrap_or_default();
+    let networks: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
+    networks
+        .ok()
+        .or_else(|| http.wrong("trusted_proxies", "addresses or networks such as 10.0.0.0/8"))
+        .unwrap_or_default()
+}
+
 /// The profile that a home of the form `…/profiles/<name>` is.
 fn solo_profile(home: &Path) -> Option<ProfileName> {
     let above = home.parent()?.file_name()?;
@@ -300,13 +317,12 @@ fn lookup<'a>(original: &'a Map<String, Value>, key: &str) -> Option<&'a Value> 
 }
 
 fn multiplex(original: &Map<String, Value>, environment: &Environment, warnings: &mut Vec<String>) -> bool {
-    const NAME: &str = "GATEWAY_MULTIPLEX_PROFILES";
     let configured = lookup(original, "multiplex_profiles").and_then(as_flag).unwrap_or(false);
-    let Some(word) = environment.deployment(NAME) else {
+    let Some(word) = environment.multiplex.as_deref() else {
         return configured;
     };
     flag_word(word).unwrap_or_else(|| {
-        warnings.push(format!("{NAME} is neither a clear yes nor a clear no; config.yaml decides"));
+        warnings.push(format!("{MULTIPLEX} is neither a clear yes nor a clear no; config.yaml decides"));
         configured
     })
 }
@@ -347,7 +363,7 @@ fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environm
     // As in the original, the home's `.env` counts before the environment of the process.
     let file = std::fs::read_to_string(home.join(".env")).ok();
     let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
-    let secret = from_file.or_else(|| environment.deployment(DRAIN_SECRET).map(SecretString::from));
+    let secret = from_file.or_else(|| environment.drain_secret.clone());
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
     DrainAuth {

@@ -66,8 +66,11 @@ impl Herald {
         self.manager.ready();
     }
 
-    /// The shutdown has begun.
-    pub(super) fn stopping(&self) {
+    /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
+    pub(super) fn stopping(&self, restart: bool) {
+        if restart {
+            self.state.change(Record::restarts);
+        }
         self.manager.stopping();
     }
 

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +11,7 @@ use std::time::{Duration, Instant};
 use actix_web::rt::System;
 use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
+use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
@@ -25,6 +27,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::herald::Herald;
+use super::restart::Desk;
 use super::serve::{fail, sentences};
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
@@ -80,6 +83,8 @@ pub(super) struct Process {
     drain_timeout: Duration,
     watchdog: Watchdog,
     herald: Herald,
+    home: PathBuf,
+    desk: Desk,
 }
 
 impl Process {
@@ -94,6 +99,7 @@ impl Process {
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
+        let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
         let surroundings = Surroundings { guard, redactor, started, listener: herald.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
@@ -106,14 +112,16 @@ impl Process {
         let watched = watchdog.clone();
         let options = HttpOptions {
             bind,
-            names: Vec::new(),
+            names,
+            trusted_proxies,
             drain_auth,
             insecure_loopback_drain,
             allow_faults,
-            home,
+            home: home.clone(),
             healthy: Healthy(Arc::new(move || watched.fresh())),
         };
-        let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port()))
+        let desk = Desk::default();
+        let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk))
             .map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let address = site.address();
         herald.listens(address);
@@ -124,11 +132,12 @@ impl Process {
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
+        let gateway = gateway.start(options, &root);
         let (watchdog, herald) = (watchdog.clone(), herald.clone());
-        Ok(Self { gateway: gateway.start(options, &root), address, drain_timeout, watchdog, herald })
+        Ok(Self { gateway, address, drain_timeout, watchdog, herald, home, desk })
     }
 
-    /// Serves until a signal, or until the tree gives up; then ends it in order. Answers the exit code.
+    /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order. Answers the exit code.
     pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
         let root = self.gateway.root.clone();
         let up = async {
@@ -142,21 +151,29 @@ impl Process {
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
-        let signalled = {
-            let first = select(Box::pin(ended), Box::pin(signals.next())).await;
+        let told = async {
+            if let Either::Left(_) = select(Box::pin(signals.next()), Box::pin(self.desk.ordered())).await {
+                self.desk.signalled();
+            }
+        };
+        let told = {
+            let first = select(Box::pin(ended), Box::pin(told)).await;
             matches!(first, Either::Right(_))
         };
-        if !signalled {
+        if !told {
             return self.fallen().await;
         }
+        let hurried = async {
+            select(Box::pin(signals.next()), Box::pin(self.desk.hurried())).await;
+        };
         let code = {
-            let first = select(Box::pin(self.shut_down()), Box::pin(signals.next())).await;
+            let first = select(Box::pin(self.shut_down()), Box::pin(hurried)).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
         };
         if let Some(code) = code {
             return code;
         }
-        warn!("a second signal: the turns left are not waited for");
+        warn!("told again: the turns left are not waited for");
         self.end().await
     }
 
@@ -173,7 +190,7 @@ impl Process {
     async fn shut_down(&self) -> u8 {
         self.watchdog.arm_deadline(self.drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
-        self.herald.stopping();
+        self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
         let quiet = self.close_gate().await;
@@ -237,7 +254,15 @@ impl Process {
     async fn end(&self) -> u8 {
         self.watchdog.arm_deadline(SHUTDOWN_MARGIN);
         self.gateway.root.stop().await;
-        self.close(0).await
+        if self.desk.ends_drain() {
+            match store::remove(&self.home) {
+                Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
+                Err(error) => {
+                    error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
+                }
+            }
+        }
+        self.close(if self.desk.is_restart() { super::TRY_AGAIN } else { 0 }).await
     }
 
     /// Writes out the ledger and joins the threads.
@@ -298,6 +323,7 @@ fn http_ports(
     ports: &GatewayPorts,
     operate: caduceus_actors::supervision::Port<Operate>,
     inject_fault: caduceus_actors::supervision::Port<InjectFault>,
+    desk: &Desk,
 ) -> http::Ports {
     http::Ports {
         snapshot: ports.snapshot.clone(),
@@ -309,6 +335,7 @@ fn http_ports(
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
+        restart: desk.port(),
     }
 }
 

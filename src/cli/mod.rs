@@ -13,6 +13,7 @@ mod herald;
 mod life;
 mod lock;
 mod log;
+mod restart;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 mod service_manager;

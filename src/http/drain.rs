@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
 use caduceus_actors::profile::name::ProfileName;
@@ -13,7 +13,10 @@ use tracing::info;
 
 use super::ask::{PATIENCE, ask, ask_within};
 use super::auth::{self, TokenPrincipal};
-use super::body::{self, Fields};
+use super::body::Fields;
+use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
+use super::caller::Caller;
+use super::code::Code;
 use super::error::ApiError;
 use super::{Shared, State};
 
@@ -23,13 +26,54 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/gateway/drain")
-            .route(web::post().to(change))
-            .route(web::get().to(look))
-            .wrap(auth::scoped(auth::DRAIN)),
-    );
+pub(super) fn routes(book: &mut Book<'_>) {
+    const CHANGE: Page = Page::new("Begins or cancels a drain; nothing at all begins one")
+        .takes(&[
+            maybe("action", Kind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
+            maybe("profile", Kind::Text, "this profile alone"),
+            maybe(
+                "suppress_notification",
+                Kind::Flag,
+                "the home channel is not told of the shutdown that ends the drain",
+            ),
+            maybe("deadline_s", Kind::Number, "the drain ends by itself after so many seconds, at most a year"),
+            maybe("turn_id", Kind::Text, "the turn that asks, which is not waited for"),
+        ])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("ok", Kind::Flag, "always true"),
+                field("action", Kind::Word(&["drain", "cancel"]), "what was done"),
+                maybe("was_draining", Kind::Flag, "of a cancel: whether there was a drain"),
+                maybe("requested_at", Kind::Text, "of a drain, as all that follows: since when"),
+                maybe("draining", Kind::Flag, "true: from now on no turn starts"),
+                maybe("suppress_notification", Kind::Flag, "as asked"),
+                maybe("active_agents", Kind::Count, "turns in flight at this moment"),
+                maybe("durable", Kind::Flag, "false if the marker is not on disk: a restart forgets the drain"),
+            ],
+        ))
+        .fails(&[
+            Code::UnknownAction,
+            Code::ProfileIsGateway,
+            Code::UnknownProfile,
+            Code::MarkerNotRemoved,
+            Code::Stopping,
+            Code::ActorUnavailable,
+            Code::ActorTimeout,
+        ]);
+    const LOOK: Page = Page::new("How the drain is, or will be once no turn is left")
+        .asks(&[maybe("wait", Kind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("draining", Kind::Flag, "whether a drain is on, or a shutdown"),
+                field("active_agents", Kind::Count, "turns in flight"),
+                field("drained", Kind::Flag, "draining, and no turn is left that counts"),
+                field("oldest_turn_s", Kind::NumberOrNull, "age of the oldest turn"),
+            ],
+        ))
+        .fails(&[Code::BadRequest, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/api/gateway/drain", Who::Scope(auth::DRAIN)).get(look, LOOK).post(change, CHANGE).done();
 }
 
 /// What a client wants, as parsed at the door.
@@ -52,12 +96,12 @@ async fn change(
     state: Shared,
     payload: Payload,
 ) -> Result<web::Json<Value>, ApiError> {
-    let order = Order::parse(&body::read(payload).await?)?;
+    let order = Order::parse(&Fields::read(&request, payload).await?)?;
     let principal = asker.principal;
     let (Order::Begin { profile, .. } | Order::Cancel { profile }) = &order;
     state.serves(profile.as_ref())?;
-    let peer = request.peer_addr().map(tracing::field::debug);
-    info!(principal, peer, order = ?order, "drain order");
+    let peer = Caller::of(&request).address;
+    info!(principal, %peer, order = ?order, "drain order");
     Ok(web::Json(match order {
         Order::Begin { profile, suppress_notification, deadline, turn } => {
             let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
@@ -111,8 +155,7 @@ fn wait(query: &str) -> Result<Option<Duration>, ApiError> {
 }
 
 impl Order {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let fields = Fields::parse(body)?;
+    fn parse(fields: &Fields) -> Result<Self, ApiError> {
         let action = fields.text("action")?.unwrap_or("drain").trim().to_lowercase();
         let profile = fields.text("profile")?.map(profile).transpose()?;
         let suppress_notification = fields.flag("suppress_notification")?.unwrap_or(false);
@@ -154,15 +197,19 @@ fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiErr
 mod tests {
     use super::*;
 
+    fn parse(body: &str) -> Result<Order, ApiError> {
+        Order::parse(&Fields::parse(body.as_bytes())?)
+    }
+
     fn refused(body: &str) -> String {
-        format!("{:?}", Order::parse(body.as_bytes()).unwrap_err())
+        format!("{:?}", parse(body).unwrap_err())
     }
 
     #[test]
     fn saying_nothing_begins_a_drain() {
         let plain = Order::Begin { profile: None, suppress_notification: false, deadline: None, turn: None };
         for body in ["", " \n", "{}", r#"{"action":" DRAIN "}"#, r#"{"force":true}"#] {
-            assert_eq!(Order::parse(body.as_bytes()).unwrap(), plain, "{body}");
+            assert_eq!(parse(body).unwrap(), plain, "{body}");
         }
     }
 
@@ -178,8 +225,8 @@ mod tests {
             deadline: Some(Duration::from_millis(1500)),
             turn: Some(turn),
         };
-        assert_eq!(Order::parse(body.as_bytes()).unwrap(), expected);
-        assert_eq!(Order::parse(br#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
+        assert_eq!(parse(&body).unwrap(), expected);
+        assert_eq!(parse(r#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::ended::{caduceus, on};
-use crate::support::{SOON, wait_for};
+use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
 fn record(home: &Path) -> Value {
@@ -105,6 +105,18 @@ async fn a_budget_that_is_spent_is_the_reason_in_the_record() {
     assert!(last["exit_reason"].as_str().unwrap().starts_with("status fell more often than it may"), "{last}");
     let status = on(world.home(), &["status"]).with(69);
     assert!(status.error.contains("status fell"), "{status:?}");
+}
+
+#[actix_web::test]
+async fn a_restart_that_was_ordered_stands_in_the_record_and_the_next_gateway_takes_it_back() {
+    let mut world = World::start().await;
+    assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
+    assert_eq!(world.gateway.take().unwrap().ended().code(), Some(75));
+    let last = record(world.home());
+    assert_eq!((&last["gateway_state"], &last["restart_requested"]), (&json!("stopped"), &json!(true)));
+    world.serve().await;
+    on(world.home(), &["stop"]).with(0);
+    assert_eq!(record(world.home())["restart_requested"], false);
 }
 
 #[actix_web::test]

@@ -4,13 +4,16 @@
 
 mod agents;
 mod askers;
+mod canaries;
 mod commands;
 mod conversations;
+mod crowd;
 mod drains;
-mod environ;
 mod faults;
 mod hold;
 mod home_channel;
+mod hostile;
+mod hostile_shots;
 mod kills;
 mod markers;
 mod mistakes;
@@ -19,6 +22,7 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod restarts;
 mod sessions;
 mod shutdown;
 mod stopping;

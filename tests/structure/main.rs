@@ -6,5 +6,6 @@
 mod deploy;
 mod floors;
 mod profiles;
+mod secrets;
 mod settings;
 mod source;

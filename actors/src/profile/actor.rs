@@ -15,9 +15,9 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::agent::{AgentSettings, ExecSettings};
+use super::agent::AgentSettings;
 use super::call::{self, Caller};
-use super::child_env::{Facts, HONCHO_API_KEY, child_env};
+use super::child_env::{self, Facts, HONCHO_API_KEY, child_env};
 use super::dial::{self, Link};
 use super::env_source::{self, Content, Stamp};
 use super::input::TokenNews;
@@ -28,7 +28,6 @@ use super::messages::{
 };
 use super::plan::{self, Health};
 use super::redact::Redactor;
-use super::reference;
 use super::scope::{Lent, Scope};
 use crate::honcho::messages::FreshToken;
 use crate::settings::{ProfileSettings, Settings};
@@ -187,7 +186,13 @@ impl ProfileActor {
 
     fn feed_redactor(&self) {
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
-        self.redactor.replace(self.profile.name.as_str(), self.scope.secrets().chain(token));
+        let passed = match &*self.agent {
+            AgentSettings::Exec(exec) => &*exec.env_pass,
+            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => &[],
+        };
+        // What an agent is given it may write.
+        let passed = child_env::passed(&self.settings.environment, passed);
+        self.redactor.replace(self.profile.name.as_str(), self.scope.secrets().chain(token).chain(passed));
     }
 
     fn touch_status(&self) {
@@ -240,7 +245,7 @@ impl ProfileActor {
         }
         let command = plan::command(exec)?;
         let shown = exec.command.first().cloned().unwrap_or_default();
-        let cwd = self.cwd(exec).map_err(|name| SpawnError::CommandNotFound {
+        let cwd = plan::cwd(exec, &self.profile.home, &self.scope).map_err(|name| SpawnError::CommandNotFound {
             command: shown.clone(),
             reason: format!("agent.cwd needs {name}, which is not set"),
         })?;
@@ -254,15 +259,8 @@ impl ProfileActor {
         };
         let environment = child_env(&self.settings.environment, &exec.env_pass, &self.scope, &facts);
         let token = self.agent.hears_of_tokens().then(|| self.token_news.listen());
-        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token })
-    }
-
-    fn cwd<'a>(&self, exec: &'a ExecSettings) -> Result<PathBuf, &'a str> {
-        let Some(cwd) = &exec.cwd else { return Ok(self.profile.home.clone()) };
-        match cwd.to_str() {
-            Some(text) => Ok(self.profile.home.join(&**reference::resolve(text, &self.scope)?)),
-            None => Ok(self.profile.home.join(cwd)),
-        }
+        let secrets = self.redactor.lease(self.profile.name.as_str());
+        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
     }
 }
 
@@ -331,7 +329,8 @@ impl Handler<AuthorisedCall> for ProfileActor {
                 Err(_) => {}
             }
             debug!(profile = %actor.profile.name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
-            actor.ports.caller.call(prepared?)
+            let secrets = actor.redactor.lease(actor.profile.name.as_str());
+            actor.ports.caller.call(prepared?, secrets)
         }))
     }
 }

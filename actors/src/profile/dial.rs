@@ -18,7 +18,7 @@ static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Whose link it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
+pub(super) enum Link {
     /// The process's own: the deployment's settings count, and id and secret may be missing.
     Process,
     /// A named profile's own: all three settings come from its `.env`, or there is no such link.
@@ -29,7 +29,7 @@ pub enum Link {
 ///
 /// # Errors
 /// [`NoDial`] if there is no address, or one that cannot be dialled.
-pub fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
+pub(super) fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
     let setting = |name| match link {
         Link::Process => scope.setting(name),
         Link::Own => scope.own_setting(name),
@@ -50,8 +50,7 @@ pub fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
 }
 
 /// What is odd about the settings of the process's link, one sentence each.
-#[must_use]
-pub fn oddities(scope: &Scope) -> Option<&'static str> {
+pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 

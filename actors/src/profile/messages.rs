@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::agent::AgentSettings;
 use super::input::AgentInput;
 use super::name::ProfileName;
+use super::redact::Lease;
 use crate::relay::session::SessionKey;
 use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
@@ -49,6 +50,8 @@ pub struct SpawnedChild {
     pub stderr: OwnedFd,
     /// As long as this is open the guard lets the agent live.
     pub lifeline: OwnedFd,
+    /// Keeps the values it was started with out of the logs, also when the profile has others by now.
+    pub secrets: Lease,
 }
 
 /// Why no agent was started.
@@ -88,6 +91,8 @@ pub struct Call {
     pub head: oneshot::Receiver<Result<Head, CallBroken>>,
     /// What it says: a few pieces, and then the server waits. Ends in the same way where the server went away in the midst of it.
     pub body: mpsc::Receiver<Result<Bytes, CallBroken>>,
+    /// Keeps the values it was made with out of the logs, also when the profile has others by now.
+    pub secrets: Lease,
 }
 
 /// How a server answered.

@@ -2,22 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use crate::profile::globals::{is_deployment, is_global, is_own};
+use crate::profile::sealed::Sealed;
 
 /// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
 #[derive(Debug, Default)]
 pub struct Environment {
     /// Names that are nobody's secret: children see them.
     pub globals: BTreeMap<String, String>,
-    /// Names of the deployment: for the default profile and the token seam, never for a child.
-    pub deployment: BTreeMap<String, SecretString>,
+    /// Names of the deployment: for the default profile, never for a child.
+    pub deployment: Sealed,
     /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
-    pub rest: BTreeMap<String, SecretString>,
+    pub rest: Sealed,
+    /// For the token seam, and for nobody else.
+    pub(super) drain_secret: Option<SecretString>,
+    /// Whether there is more than one profile, in the deployment's word.
+    pub(super) multiplex: Option<String>,
+    honcho_host: Option<String>,
     /// What is said to this process itself: by the service manager, or by the gateway to a command that an agent runs.
     pub own: BTreeMap<String, String>,
 }
+
+/// The secret that lets its holder drain.
+pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+/// Whether named profiles are served.
+pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
+/// No secret, but it stands among those, for the original's list of globals lacks it.
+const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
 
 impl Environment {
     /// Reads the process environment.
@@ -36,32 +49,45 @@ impl Environment {
         for (name, value) in variables {
             if is_global(&name) {
                 sorted.globals.insert(name, value);
+            } else if name == DRAIN_SECRET {
+                sorted.drain_secret = full(&value).map(SecretString::from);
             } else if is_deployment(&name) {
-                sorted.deployment.insert(name, value.into());
+                sorted.deployment.put(name, value.into());
             } else if is_own(&name) {
                 sorted.own.insert(name, value);
             } else {
-                sorted.rest.insert(name, value.into());
+                match name.as_str() {
+                    MULTIPLEX => sorted.multiplex = full(&value).map(str::to_owned),
+                    HONCHO_HOST => sorted.honcho_host = Some(value.clone()),
+                    _ => {}
+                }
+                sorted.rest.put(name, value.into());
             }
         }
         sorted
     }
 
-    /// A deployment setting, trimmed; blank counts as unset.
-    #[must_use]
-    pub fn deployment(&self, name: &str) -> Option<&str> {
-        self.deployment.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    /// Hands out the secret that lets a command drain, and keeps nothing of it.
+    pub fn take_drain_secret(&mut self) -> Option<SecretString> {
+        self.drain_secret.take()
     }
 
-    /// `HERMES_HONCHO_HOST`, which is no secret but stands among those, for the original's list of globals lacks it.
+    /// `HERMES_HONCHO_HOST`: whose grant the default profile has.
     #[must_use]
     pub fn honcho_host(&self) -> Option<&str> {
-        self.rest.get("HERMES_HONCHO_HOST").map(ExposeSecret::expose_secret)
+        self.honcho_host.as_deref()
     }
+}
+
+/// Trimmed; blank counts as unset.
+fn full(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn sorted() -> Environment {
@@ -74,14 +100,20 @@ mod tests {
     fn each_variable_lands_where_it_may_be_seen() {
         let environment = sorted();
         assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
-        assert_eq!(environment.deployment.keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
-        assert_eq!(environment.rest.keys().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+        assert_eq!(environment.deployment.names().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
+        assert_eq!(environment.rest.names().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
         assert_eq!(environment.own.keys().collect::<Vec<_>>(), ["WATCHDOG_PID"]);
     }
 
     #[test]
-    fn deployment_settings_are_trimmed() {
-        assert_eq!(sorted().deployment("GATEWAY_RELAY_SECRET"), Some("s"));
+    fn what_the_settings_read_themselves_is_trimmed_and_the_drain_secret_is_nowhere_else() {
+        let variables = [(DRAIN_SECRET, " s "), (MULTIPLEX, " yes ")];
+        let environment = Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(environment.drain_secret.as_ref().map(ExposeSecret::expose_secret), Some("s"));
+        assert_eq!(environment.multiplex.as_deref(), Some("yes"));
+        assert_eq!(environment.deployment.names().count(), 0);
+        let blank = Environment::sort([(DRAIN_SECRET.to_owned(), "  ".to_owned())]);
+        assert!(blank.drain_secret.is_none());
     }
 
     #[test]

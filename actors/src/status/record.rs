@@ -82,6 +82,11 @@ impl Record {
         self.http_of = Some(self.identity.written());
     }
 
+    /// It ends to be started again.
+    pub fn restarts(&mut self) {
+        self.restart_requested = true;
+    }
+
     /// Takes over what `snapshot` says.
     pub fn follow(&mut self, snapshot: &Snapshot) {
         self.gateway_state = snapshot.gateway_state;

@@ -17,8 +17,6 @@ use zeroize::Zeroizing;
 use super::{Client, CommandError};
 use crate::cli::lock;
 
-/// The token's name in the environment, as in a `.env`.
-const TOKEN: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Under this name an agent, and so a command that it runs, finds its turn.
 const TURN: &str = "CADUCEUS_TURN_ID";
 /// How long a gateway that is just starting is given to say where it listens.
@@ -71,9 +69,9 @@ pub(in crate::cli) enum Presence {
 impl Place {
     /// Looks in the environment and reads the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
-        let environment = Environment::capture();
+        let mut environment = Environment::capture();
         let given = self.token_file.map(|path| read_token(&path)).transpose()?;
-        let token = given.or_else(|| environment.deployment(TOKEN).map(SecretString::from));
+        let token = given.or_else(|| environment.take_drain_secret());
         let turn = environment.own.get(TURN).cloned();
         if let Some(url) = self.url {
             let url = Some(checked(&url).ok_or(CommandError::Address)?);

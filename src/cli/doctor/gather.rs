@@ -12,7 +12,6 @@ use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
 use caduceus_actors::relay::knock::{Knock, knock};
-use caduceus_actors::relay::url::RelayUrl;
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use rustix::fs::Access;
 use secrecy::ExposeSecret as _;
@@ -97,7 +96,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         home: profile.home.clone(),
         closed: settings.multiplex || profile.home != settings.home,
         problems: profile.problems.clone(),
-        agent: agent::look(&profile.agent, &profile.home, &inspection.scope, path),
+        agent: agent::look(&profile.agent, &profile.home, &inspection, path),
         trouble: inspection.trouble,
         missing: inspection.missing,
     }
@@ -124,9 +123,9 @@ fn ledger(home: &Path) -> LedgerFact {
 
 /// Knocks at the door of the process's own link.
 fn link(settings: &Settings) -> LinkFact {
-    let scope = inspect(&settings.profiles[0], settings).scope;
-    let credentials = scope.setting("GATEWAY_RELAY_ID").is_some() && scope.setting("GATEWAY_RELAY_SECRET").is_some();
-    let Some(url) = scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new) else {
+    let inspection = inspect(&settings.profiles[0], settings);
+    let credentials = ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].iter().all(|name| inspection.has_setting(name));
+    let Some(url) = inspection.relay_url() else {
         return LinkFact::NotSet { credentials };
     };
     if let Err(why) = url.dialable() {

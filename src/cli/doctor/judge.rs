@@ -11,7 +11,7 @@ use caduceus_actors::relay::knock::Knock;
 use super::agent::{AgentFact, Found};
 use super::events::{EventsFact, Limit};
 use crate::cli::files::{FileFact, exposed};
-use crate::cli::finding::{Finding, missing_name};
+use crate::cli::finding::{Finding, missing_name, shown};
 
 /// Everything that was found out. What could not be looked at stays at its default.
 #[derive(Debug)]
@@ -242,6 +242,13 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
     };
     match found {
         Found::Yes | Found::Unresolved => None,
+        Found::Refers(name) => {
+            let detail = format!(
+                "agent.command refers to {}, whose value anyone could read in the list of processes; the agent is not started",
+                shown(name)
+            );
+            Some(Finding::error("agent_secret", detail, "have the agent read it from its environment, which holds it"))
+        }
         Found::NoDirectory(cwd) => {
             let detail = format!("the agent's working directory {} is not there", cwd.display());
             Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))

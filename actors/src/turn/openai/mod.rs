@@ -19,7 +19,7 @@ use super::id::TurnId;
 use super::messages::TurnOutcome;
 use crate::profile::agent::OpenAiSettings;
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
-use crate::profile::redact::Redactor;
+use crate::profile::redact::{Lease, Redactor};
 use crate::supervision::Port;
 use answer::Answer;
 use trouble::Trouble;
@@ -47,6 +47,7 @@ pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut
         turn: turn.work.id,
         body: request::body(settings, &turn.work.history, &turn.work.event),
         redactor: turn.ports.redactor.clone(),
+        secrets: None,
         heard: false,
         say,
     };
@@ -95,6 +96,8 @@ struct Conversation {
     turn: TurnId,
     body: Bytes,
     redactor: Redactor,
+    /// On what the last call was made with, for the server may say it in its answer.
+    secrets: Option<Lease>,
     /// A word of the answer was heard, so that there is no second try any more.
     heard: bool,
     say: mpsc::Sender<String>,
@@ -120,7 +123,8 @@ impl Conversation {
 
     async fn attempt(&mut self) -> Result<(), Trouble> {
         let order = AuthorisedCall { turn: self.turn, body: self.body.clone() };
-        let Call { head, body } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        let Call { head, body, secrets } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        self.secrets = Some(secrets);
         // The thread that makes the call is gone, and the process with it.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
         if head.status == 200 { self.listen(body).await } else { Err(refusal(head, body).await) }

@@ -109,6 +109,7 @@ fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
     let agent = |found| after(|facts| facts.profiles[0].agent = AgentFact::Command { word: "sh".into(), found });
     assert_eq!(agent(Found::NotThere), (Level::Error, "agent_command"));
     assert_eq!(agent(Found::NotExecutable), (Level::Error, "agent_command"));
+    assert_eq!(agent(Found::Refers("KEY".into())), (Level::Error, "agent_secret"));
     assert_eq!(agent(Found::NoDirectory("/gone".into())), (Level::Error, "agent_cwd"));
     assert_eq!(after(|facts| facts.profiles[0].agent = AgentFact::None), (Level::Warn, "no_agent"));
 }
