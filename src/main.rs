@@ -21,6 +21,9 @@ enum Command {
     Serve(cli::serve::Arguments),
     Demo(cli::demo::Arguments),
     Connector(cli::connector::Arguments),
+    Drain(cli::drain::Arguments),
+    Status(cli::status::Arguments),
+    Stop(cli::stop::Arguments),
     Secrets(cli::secrets::Arguments),
     Doctor(cli::doctor::Arguments),
     Honcho(cli::honcho::Arguments),
@@ -34,10 +37,13 @@ fn main() -> ExitCode {
         eprintln!("caduceus: another TLS provider is installed already");
         return cli::INTERNAL_ERROR.into();
     }
-    match Arguments::parse().command {
+    match Arguments::parse_from(cli::arguments::to_parse()).command {
         Command::Serve(arguments) => cli::serve::run(arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Connector(arguments) => cli::connector::run(arguments),
+        Command::Drain(arguments) => cli::drain::run(arguments),
+        Command::Status(arguments) => cli::status::run(arguments),
+        Command::Stop(arguments) => cli::stop::run(arguments),
         Command::Secrets(arguments) => cli::secrets::run(arguments),
         Command::Doctor(arguments) => cli::doctor::run(arguments),
         Command::Honcho(arguments) => cli::honcho::run(arguments),

@@ -28,6 +28,7 @@ use crate::relay::actor::{RelayActor, RelayPorts};
 use crate::relay::messages::{GoIdle, LinkId};
 use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
+use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
 use crate::supervision::{
     Board, ChildSpec, Lane, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, Strategy,
@@ -56,6 +57,8 @@ pub struct Surroundings {
     pub started: Instant,
     /// Told of every step of every refresh, for tests that kill us on one.
     pub refresh_steps: StepHook,
+    /// Hears of every status.
+    pub listener: Listener,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -227,6 +230,7 @@ impl Wiring {
 
     fn status(&self) -> ChildSpec {
         let (present, started, phase) = (self.present.clone(), self.surroundings.started, PhaseMemory::default());
+        let listener = self.surroundings.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
             dispatch: self.mailboxes.dispatch.port(),
@@ -237,7 +241,12 @@ impl Wiring {
         };
         let board = Arc::clone(&self.board);
         let factory = move |birth: &_| {
-            let settings = StatusSettings { in_force: present.in_force(), started, phase: phase.clone() };
+            let settings = StatusSettings {
+                in_force: present.in_force(),
+                started,
+                phase: phase.clone(),
+                listener: listener.clone(),
+            };
             StatusActor::new(settings, ports.clone(), board.wait().clone(), birth)
         };
         ChildSpec::worker("status", &self.mailboxes.status, factory).on(&self.control).policy(self.policy("status"))

@@ -2,6 +2,7 @@
 //!
 //! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
 
+pub mod atomic;
 pub mod config;
 pub mod dispatch;
 pub mod drain;

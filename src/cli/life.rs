@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use actix_web::rt::System;
 use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
-use caduceus_actors::drain::remove_marker;
+use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
 use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::ledger::OpenError;
@@ -19,6 +19,7 @@ use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
+use caduceus_actors::status::words::GatewayState;
 use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
@@ -26,8 +27,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use super::herald::Herald;
 use super::restart::Desk;
-use super::serve::fail;
+use super::serve::{fail, sentences};
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
@@ -64,17 +66,18 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let code = System::new().block_on(async {
-        let mut signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => return report(&error, super::TRY_AGAIN),
-        };
-        match Process::start(plan, &watchdog) {
-            Ok(process) => process.live(&mut signals, announce).await,
-            Err(code) => code,
-        }
+    let herald = match Herald::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
+        Ok(herald) => herald,
+        Err(error) => return fail(&error, super::TRY_AGAIN),
+    };
+    let lived = System::new().block_on(async {
+        let mut signals = Signals::listen().map_err(|error| report(&herald, &error, super::TRY_AGAIN))?;
+        let process = Process::start(plan, &watchdog, &herald)?;
+        Ok(process.live(&mut signals, announce).await)
     });
+    herald.ended(if lived.is_ok() { GatewayState::Stopped } else { GatewayState::StartupFailed });
     watchdog.disarm();
+    let (Ok(code) | Err(code)) = lived;
     ExitCode::from(code)
 }
 
@@ -83,30 +86,31 @@ pub(super) struct Process {
     gateway: RunningGateway,
     address: SocketAddr,
     watchdog: Watchdog,
+    herald: Herald,
     home: PathBuf,
     desk: Desk,
 }
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
-    pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
+    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<Self, u8> {
         let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain, refresh_steps } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
-        let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
+        let guard = guard_command().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
-        let surroundings = Surroundings { guard, redactor, started, refresh_steps };
+        let surroundings = Surroundings { guard, redactor, started, refresh_steps, listener: herald.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
                 _ => super::CONFIGURATION,
             };
-            report(&error, code)
+            report(herald, &error, code)
         })?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
@@ -122,8 +126,9 @@ impl Process {
         };
         let desk = Desk::default();
         let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk))
-            .map_err(|error| report(&error, super::TRY_AGAIN))?;
+            .map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let address = site.address();
+        herald.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
         let options = RootOptions {
             wedge_after,
@@ -132,7 +137,8 @@ impl Process {
             ..RootOptions::default()
         };
         let gateway = gateway.start(options, &root);
-        Ok(Self { gateway, address, watchdog: watchdog.clone(), home, desk })
+        let (watchdog, herald) = (watchdog.clone(), herald.clone());
+        Ok(Self { gateway, address, watchdog, herald, home, desk })
     }
 
     /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order. Answers the exit code.
@@ -141,6 +147,7 @@ impl Process {
         let up = async {
             until_up(&root).await;
             self.tell(ProcessPhase::Running);
+            self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
             std::future::pending::<()>().await;
@@ -178,6 +185,7 @@ impl Process {
     async fn fallen(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
+        self.herald.because(end.to_string());
         self.watchdog.arm_deadline(END_PATIENCE * 2);
         self.close(end.exit_code()).await
     }
@@ -187,6 +195,7 @@ impl Process {
         let drain_timeout = self.gateway.drain_timeout();
         self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
+        self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
         let quiet = self.close_gate().await;
@@ -251,7 +260,7 @@ impl Process {
         self.watchdog.arm_deadline(SHUTDOWN_MARGIN);
         self.gateway.root.stop().await;
         if self.desk.ends_drain() {
-            match remove_marker(&self.home) {
+            match store::remove(&self.home) {
                 Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
                 Err(error) => {
                     error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
@@ -349,7 +358,9 @@ pub(super) fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
-fn report(error: &dyn std::error::Error, code: u8) -> u8 {
+/// Says why there is no gateway, here and in the record. Answers `code`.
+fn report(herald: &Herald, error: &dyn std::error::Error, code: u8) -> u8 {
+    herald.because(sentences(error));
     fail(error, code);
     code
 }

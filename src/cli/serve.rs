@@ -8,7 +8,9 @@ use std::time::Instant;
 use caduceus_actors::honcho::refresh::{Step, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
+use caduceus_actors::status::identity::Identity;
 
+use super::arguments;
 use super::life::{self, Plan};
 use super::lock::{HomeLock, LockError};
 use super::log::{self, LogFormat};
@@ -55,7 +57,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error, super::CONFIGURATION),
     };
-    let _lock = match HomeLock::take(&settings.home) {
+    let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
         Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
         Err(error @ LockError::Unusable { .. }) => return fail(&error, super::CONFIGURATION),
@@ -86,8 +88,12 @@ fn stall_at(step: Step) -> StepHook {
 
 /// Says on standard error why there is no gateway.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let sentences: Vec<_> = chain.map(ToString::to_string).collect();
-    eprintln!("caduceus: {}", sentences.join(": "));
+    eprintln!("caduceus: {}", sentences(error));
     ExitCode::from(code)
+}
+
+/// An error with its causes.
+pub(super) fn sentences(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -8,8 +8,6 @@ mod faults;
 mod gateway;
 mod original;
 mod page;
-#[path = "../support/python.rs"]
-mod python;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::grants::{Shared, grant_of, is_new, until_grant};
-use crate::python::original_python;
+use crate::support::original::original_python;
 use crate::support::{Process, binary, get, post, wait_for};
 use crate::world::World;
 

@@ -21,8 +21,6 @@ mod login;
 mod oauth_server;
 mod original;
 mod outage;
-#[path = "../support/python.rs"]
-mod python;
 #[path = "../support/mod.rs"]
 mod support;
 mod unfit;

@@ -8,7 +8,7 @@ use caduceus_actors::honcho::grant::Grant;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::python::original_python;
+use crate::support::original::original_python;
 
 const CASES: usize = 6_000;
 

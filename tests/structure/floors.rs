@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Where the environment of the process may be named, and what of it.
-const ENVIRONMENT: [(&str, &str); 2] = [
+const ENVIRONMENT: [(&str, &str); 3] = [
+    // Not the environment: how we were started, and under which name.
+    ("caduceus::cli::arguments", "std::env::args_os"),
     ("caduceus_actors::settings", "std::env"),
     // Not the environment: where our own binary lies, which guards the agents.
     ("caduceus::cli::life", "std::env::current_exe"),

@@ -13,7 +13,5 @@ mod model;
 mod model_tests;
 pub mod permit;
 mod plan;
-mod store;
+pub mod store;
 mod watch;
-
-pub use store::remove as remove_marker;

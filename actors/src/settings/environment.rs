@@ -24,6 +24,8 @@ pub struct Environment {
     honcho_base_url: Option<String>,
     /// Addresses and names of a login; no secrets.
     honcho_oauth: BTreeMap<String, String>,
+    /// What is said to this process itself: by the service manager, or by the gateway to a command that an agent runs.
+    pub own: BTreeMap<String, String>,
 }
 
 /// The secret that lets its holder drain.
@@ -61,7 +63,9 @@ impl Environment {
                     sorted.honcho_oauth.insert(name.clone(), value.to_owned());
                 }
                 sorted.deployment.put(name, value.into());
-            } else if !is_own(&name) {
+            } else if is_own(&name) {
+                sorted.own.insert(name, value);
+            } else {
                 match name.as_str() {
                     MULTIPLEX => sorted.multiplex = full(&value).map(str::to_owned),
                     HONCHO_HOST => sorted.honcho_host = Some(value.clone()),
@@ -78,6 +82,11 @@ impl Environment {
     #[must_use]
     pub fn honcho_oauth(&self, name: &str) -> Option<&str> {
         self.honcho_oauth.get(name).map(String::as_str)
+    }
+
+    /// Hands out the secret that lets a command drain, and keeps nothing of it.
+    pub fn take_drain_secret(&mut self) -> Option<SecretString> {
+        self.drain_secret.take()
     }
 
     /// `HERMES_HONCHO_HOST`: whose grant the default profile has.
@@ -105,7 +114,8 @@ mod tests {
     use super::*;
 
     fn sorted() -> Environment {
-        let variables = [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("RUST_LOG", "x")];
+        let variables =
+            [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("WATCHDOG_PID", "1")];
         Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
     }
 
@@ -115,6 +125,7 @@ mod tests {
         assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
         assert_eq!(environment.deployment.names().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
         assert_eq!(environment.rest.names().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+        assert_eq!(environment.own.keys().collect::<Vec<_>>(), ["WATCHDOG_PID"]);
     }
 
     #[test]

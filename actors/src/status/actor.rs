@@ -11,6 +11,7 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult
 use futures_util::future::join_all;
 use tracing::debug;
 
+use super::listener::Listener;
 use super::messages::{GetSnapshot, Phase, ProcessPhase, SnapshotChanged, StatusTouched, Subscribe};
 use super::process;
 use super::snapshot::{PlatformView, ProcessView, Snapshot};
@@ -40,6 +41,8 @@ pub struct StatusSettings {
     pub started: Instant,
     /// Where the process is in its life; outlives any one incarnation of the actor.
     pub phase: PhaseMemory,
+    /// Who outside the tree hears of every snapshot.
+    pub listener: Listener,
 }
 
 /// Where the process is in its life, and why it ended, where it did.
@@ -151,6 +154,7 @@ impl StatusActor {
     fn publish(&mut self) {
         let before = Some(&*self.snapshot);
         self.snapshot = Arc::new(build(&self.settings, &self.views, &self.board, before));
+        self.settings.listener.tell(&self.snapshot);
         let news = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(news.clone()).is_ok());
     }
