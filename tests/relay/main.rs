@@ -6,6 +6,7 @@ mod ambiguity;
 mod faults;
 mod hostile;
 mod proxy;
+mod python;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;
