@@ -13,7 +13,7 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::proxy::{Dials, Proxy, Strike};
-use crate::support::{Process, SOON, long, post, wait_for};
+use crate::support::{Process, SOON, client, long, send, wait_for};
 use crate::world::World;
 
 /// Answers each message and keeps an account of it, without another process.
@@ -118,7 +118,7 @@ impl Scene {
             let body = json!({"event": World::message(&id, &id, &format!("c{}", number % CHATS), None)});
             let url = format!("{}/dev/inbound", self.world.borrow().connector.url);
             self.said.borrow_mut().push(id);
-            assert_eq!(post(&url, &body).await.0, 202);
+            assert_eq!(ask(client().post(&url), &body).await.0, 202);
         }
     }
 
@@ -134,7 +134,7 @@ impl Scene {
 
     async fn account(&self) -> Value {
         let url = format!("{}/dev/account", self.world.borrow().connector.url);
-        crate::support::get(&url).await.1
+        ask(client().get(&url), &Value::Null).await.1
     }
 
     async fn settled(&self) {
@@ -167,7 +167,7 @@ impl Scene {
             Fault::Close(code, reason) => {
                 let url = format!("{}/dev/faults", self.world.borrow().connector.url);
                 let close = json!({"close": {"code": code, "reason": reason}});
-                assert_eq!(post(&url, &close).await.0, 200);
+                assert_eq!(ask(client().post(&url), &close).await.0, 200);
             }
             Fault::Outage(how) => {
                 self.proxy.dials(how);
@@ -208,6 +208,11 @@ impl Scene {
         world.connector = connector(&address, &self.data);
         self.quiet.set(false);
     }
+}
+
+/// Over a connection of its own: one that is kept may be to a connector that was killed.
+async fn ask(request: awc::ClientRequest, body: &Value) -> (u16, Value) {
+    send(request.force_close(), body.to_string()).await
 }
 
 fn connector(address: &str, data: &tempfile::TempDir) -> Process {
