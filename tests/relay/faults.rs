@@ -1,7 +1,7 @@
 //! Connection faults of every kind while messages flow both ways.
 //!
 //! What was lost or run twice is told by the connector and by the agent; which sockets were open, by the connector and by the
-//! proxy. Never by the gateway. `CADUCEUS_LONG=1` strikes 1,000 times instead of 100.
+//! proxy. Never by the gateway. `CADUCEUS_LONG=1` strikes 1,000 times instead of 60.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -14,17 +14,7 @@ use serde_json::{Value, json};
 
 use crate::proxy::{Dials, Proxy, Strike};
 use crate::support::{Process, SOON, client, long, send, wait_for};
-use crate::world::World;
-
-/// Answers each message and keeps an account of it, without another process.
-const AGENT: &str = r#"#!/bin/sh
-read -r document || exit 1
-text=${document#*\"event\":}
-text=${text#*\"text\":\"}
-text=${text%%\"*}
-printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
-echo "heard $text"
-"#;
+use crate::world::{BOOKKEEPER, World};
 
 /// Times of the link, so short that a fault takes a moment. A dead link is found after a second instead of 45.
 const TIMES: &str = "relay: {ping_s: 0.3, silence_s: 1, dial_s: 1, handshake_s: 1, result_s: 2, redial_floor_ms: 20, redial_ceiling_ms: 200}\n";
@@ -99,7 +89,7 @@ impl Scene {
         let mut world = World::prepare_with(connector).await;
         let env = fs::read_to_string(world.path(".env")).unwrap();
         world.write(".env", &env.replace(world.connector.authority(), &proxy.address.to_string()));
-        world.write("agent.sh", AGENT);
+        world.write("agent.sh", BOOKKEEPER);
         world.configure(TIMES);
         world.serve().await;
         let (past, said, quiet) = (RefCell::default(), RefCell::default(), Cell::new(false));
@@ -233,7 +223,7 @@ fn doubled(account: &Value) -> Vec<i64> {
 
 #[actix_web::test]
 async fn faults_of_the_network_lose_no_message_run_none_twice_and_double_no_link() {
-    let strikes = if long() { 1_000 } else { 100 };
+    let strikes = if long() { 1_000 } else { 60 };
     let scene = Scene::start().await;
     let done = Cell::new(false);
     let striking = async {
