@@ -3,14 +3,18 @@
 //! All mailboxes are made first, so that anyone can be given a port to anyone; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
 
+mod ports;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+pub use ports::{DeliveryPort, LinkPort};
+
 use crate::dispatch::actor::{DispatchActor, DispatchSettings};
 use crate::dispatch::event::Rules;
-use crate::dispatch::messages::StopTurnById;
+use crate::dispatch::messages::{StopSession, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
@@ -20,8 +24,9 @@ use crate::honcho::location::Homes;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::name::ProfileName;
 use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
-use crate::relay::actor::{RelayActor, RelayPorts};
-use crate::relay::messages::{GoIdle, LinkId};
+use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
+use crate::relay::media;
+use crate::relay::messages::LinkId;
 use crate::relay::timings::LinkTimings;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
@@ -96,8 +101,12 @@ pub struct GatewayPorts {
     pub turns: Port<ListTurns>,
     /// Stops one turn.
     pub stop_turn: Port<StopTurnById>,
-    /// Sends the links to sleep.
-    pub go_idle: Vec<Port<GoIdle>>,
+    /// The links, that of the process first.
+    pub links: Vec<LinkPort>,
+    /// Who may deliver over HTTP: the default profile first.
+    pub deliveries: Vec<DeliveryPort>,
+    /// Stops the turn of a session.
+    pub stop_session: Port<StopSession>,
 }
 
 /// The mailboxes of all children that are there from the start.
@@ -110,6 +119,21 @@ struct Mailboxes {
     dispatch: Mailbox<DispatchActor>,
     turns: Mailbox<Supervisor>,
     relay: Mailbox<RelayActor>,
+    /// Links of profiles that have their own.
+    own_links: BTreeMap<ProfileName, Mailbox<RelayActor>>,
+}
+
+impl Mailboxes {
+    /// Every link, that of the process first.
+    fn links(&self) -> impl Iterator<Item = (LinkId, &Mailbox<RelayActor>)> {
+        let own = self.own_links.iter().map(|(profile, mailbox)| (LinkId::of_profile(profile), mailbox));
+        std::iter::once((LinkId::process(), &self.relay)).chain(own)
+    }
+
+    /// The link that dials with a profile's credentials, if it has one.
+    fn link_of(&self, profile: &ProfileSettings, home: &Path) -> Option<&Mailbox<RelayActor>> {
+        if profile.home == home { Some(&self.relay) } else { self.own_links.get(&profile.name) }
+    }
 }
 
 impl Gateway {
@@ -129,6 +153,12 @@ impl Gateway {
             dispatch: Mailbox::new(),
             turns: Mailbox::new(),
             relay: Mailbox::new(),
+            own_links: settings
+                .profiles
+                .iter()
+                .filter(|profile| profile.own_link)
+                .map(|profile| (profile.name.clone(), Mailbox::new()))
+                .collect(),
         };
         let board = Arc::new(OnceLock::new());
         // A flood of messages must never delay a drain.
@@ -210,7 +240,7 @@ impl Wiring {
             ledger: self.mailboxes.ledger.port(),
             honcho: self.mailboxes.honcho.port(),
             profiles: self.mailboxes.profiles.values().map(Mailbox::port).collect(),
-            links: vec![self.mailboxes.relay.port()],
+            links: self.mailboxes.links().map(|(_, mailbox)| mailbox.port()).collect(),
         };
         let board = Arc::clone(&self.board);
         let factory = move |birth: &_| StatusActor::new(settings.clone(), ports.clone(), board.wait().clone(), birth);
@@ -227,11 +257,12 @@ impl Wiring {
 
     fn profile(&self, profile: &ProfileSettings, caller: Caller) -> ChildSpec {
         let mailbox = &self.mailboxes.profiles[&profile.name];
+        let link = self.mailboxes.link_of(profile, &self.settings.home).map(Mailbox::port);
         let (settings, guard) = (Arc::clone(&self.settings), self.surroundings.guard.clone());
         let (profile, redactor) = (profile.clone(), self.surroundings.redactor.clone());
         let name = profile.name.to_string();
         let (fresh_token, status) = (Some(self.mailboxes.honcho.port()), self.mailboxes.status.port());
-        let ports = ProfilePorts { fresh_token, status, caller };
+        let ports = ProfilePorts { fresh_token, status, caller, link };
         let factory = move |birth: &_| {
             let (profile, settings, ports) = (profile.clone(), Arc::clone(&settings), ports.clone());
             ProfileActor::new(profile, settings, guard.clone(), redactor.clone(), ports, life(birth))
@@ -306,7 +337,7 @@ impl Wiring {
             process_started_ms: jiff::Timestamp::now().as_millisecond(),
         };
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link = LinkPorts { send: boxes.relay.port(), view: boxes.relay.port() };
+        let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
         let ports = DispatchPorts {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
@@ -319,7 +350,7 @@ impl Wiring {
             permits: boxes.drain.port(),
             turns: boxes.drain.port(),
             start: boxes.turns.port(),
-            links: BTreeMap::from([(LinkId::process(), link)]),
+            links: boxes.links().map(link).collect(),
             left: boxes.dispatch.port(),
             status: boxes.status.port(),
         };
@@ -339,19 +370,23 @@ impl Wiring {
     fn turn_maker(&self) -> TurnMaker {
         let profiles: BTreeMap<_, _> =
             self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.clone())).collect();
-        let (ledger, relay) = (self.mailboxes.ledger.clone(), self.mailboxes.relay.clone());
+        let ledger = self.mailboxes.ledger.clone();
+        let links: BTreeMap<_, _> = self.mailboxes.links().map(|(id, mailbox)| (id, mailbox.clone())).collect();
+        let process = self.mailboxes.relay.clone();
         let (dispatch, lane) = (self.mailboxes.dispatch.clone(), self.data.clone());
         let redactor = self.surroundings.redactor.clone();
         Arc::new(move |order: TurnOrder| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
             let profile = &profiles[&order.profile];
+            // A link may be gone that was there when the event came in: then the one there always is says that it cannot send.
+            let link = links.get(&order.target.link).unwrap_or(&process);
             let ports = TurnPorts {
                 agent: profile.port(),
                 spawn: profile.port(),
                 call: profile.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
-                send: relay.port(),
+                send: link.port(),
                 ended: dispatch.port(),
                 left: dispatch.port(),
                 stop: mailbox.port(),
@@ -369,21 +404,35 @@ impl Wiring {
     }
 
     fn relays(&self) -> ChildSpec {
+        let tree = SupervisorSpec::new(Strategy::OneForOne);
+        let own = self.settings.profiles.iter().filter(|profile| profile.own_link);
+        let profiles = std::iter::once(&self.settings.profiles[0]).chain(own);
+        let tree = profiles.fold(tree, |tree, profile| tree.child(self.relay(profile)));
+        ChildSpec::supervisor("relays", &Mailbox::new(), tree)
+    }
+
+    /// The link that dials with the credentials of `profile`.
+    fn relay(&self, profile: &ProfileSettings) -> ChildSpec {
         let boxes = &self.mailboxes;
-        let default = self.settings.profiles[0].name.clone();
         let ports = RelayPorts {
-            profile: boxes.profiles[&default].port(),
+            profile: boxes.profiles[&profile.name].port(),
             dispatch: boxes.dispatch.port(),
             stop_session: boxes.dispatch.port(),
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let timings = self.surroundings.link_timings.clone();
-        let factory =
-            move |birth: &_| RelayActor::new(ports.clone(), LinkId::process(), None, timings.clone(), life(birth));
+        let owner = profile.own_link.then(|| profile.name.clone());
+        let settings = LinkSettings {
+            link: owner.as_ref().map_or_else(LinkId::process, LinkId::of_profile),
+            owner,
+            timings: self.surroundings.link_timings.clone(),
+            trust: self.settings.trust.clone(),
+            media: profile.home.join(media::FOLDER),
+        };
+        let (name, mailbox) = (settings.link.0.to_string(), boxes.link_of(profile, &self.settings.home));
+        let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
-        let relay = ChildSpec::worker("relay", &boxes.relay, factory).on(&self.data).policy(policy).grace(LINK_GRACE);
-        ChildSpec::supervisor("relays", &Mailbox::new(), SupervisorSpec::new(Strategy::OneForOne).child(relay))
+        ChildSpec::worker(name, mailbox.unwrap_or(&boxes.relay), factory).on(&self.data).policy(policy).grace(LINK_GRACE)
     }
 
     fn ports(&self) -> GatewayPorts {
@@ -399,7 +448,18 @@ impl Wiring {
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
-            go_idle: vec![boxes.relay.port()],
+            links: boxes.links().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
+            deliveries: self.settings.profiles.iter().map(|profile| self.delivery(profile)).collect(),
+            stop_session: boxes.dispatch.port(),
+        }
+    }
+
+    fn delivery(&self, profile: &ProfileSettings) -> DeliveryPort {
+        let (boxes, home) = (&self.mailboxes, &self.settings.home);
+        DeliveryPort {
+            owner: (profile.home != *home).then(|| profile.name.clone()),
+            verify: boxes.profiles[&profile.name].port(),
+            deliver: boxes.link_of(profile, home).unwrap_or(&boxes.relay).port(),
         }
     }
 }

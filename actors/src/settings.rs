@@ -5,6 +5,7 @@
 
 mod agent;
 mod environment;
+mod relay;
 mod yaml;
 
 use std::collections::BTreeMap;
@@ -12,15 +13,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+pub use relay::InboundSettings;
 
 use crate::profile::agent::AgentSettings;
+use crate::profile::env_file::{self, EnvFile};
 use crate::profile::name::ProfileName;
+use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
+use crate::relay::trust::Trust;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
@@ -47,6 +52,10 @@ pub struct Settings {
     pub bind: SocketAddr,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
+    /// Where signed deliveries come in.
+    pub inbound: InboundSettings,
+    /// Whom the relay trusts over TLS.
+    pub trust: Trust,
     /// How session keys are made.
     pub session_rules: SessionRules,
     /// What happens to a message while its session is busy.
@@ -78,6 +87,10 @@ pub struct ProfileSettings {
     pub home: PathBuf,
     /// How its agent is run.
     pub agent: AgentSettings,
+    /// Which messages are worth waking it for.
+    pub relevance: Relevance,
+    /// Whether it has a link of its own: its `.env` held address, id and secret at start.
+    pub own_link: bool,
     /// What is wrong with its own configuration, one sentence each: it comes up degraded.
     pub problems: Vec<String>,
 }
@@ -221,6 +234,7 @@ impl Settings {
         drain.finish();
         let supervision = supervision(&mut root);
         let agent = agent::read(&mut root);
+        let relay = relay::ours(&mut root);
         root.finish();
 
         if !problems.is_empty() {
@@ -230,12 +244,16 @@ impl Settings {
             name: solo.unwrap_or_else(ProfileName::default_profile),
             home: home.clone(),
             agent: agent.unwrap_or(AgentSettings::None),
+            relevance: Relevance::read(&original),
+            own_link: false,
             problems: Vec::new(),
         };
         let named = if multiplex { named_profiles(&home, &default.agent) } else { Vec::new() };
         Ok(Self {
             drain_auth: drain_auth(&home, &original, &environment),
-            relay: relay(&original),
+            relay: relay::original(&original),
+            inbound: relay.inbound,
+            trust: relay::trust(&home, &environment, relay.ca_file, &mut warnings),
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,
@@ -307,34 +325,11 @@ fn session_rules(original: &Map<String, Value>) -> SessionRules {
     }
 }
 
-/// The relay's keys under `gateway:`, by the environment's name for each.
-fn relay(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> {
-    const KEYS: [(&str, &str); 8] = [
-        ("GATEWAY_RELAY_URL", "relay_url"),
-        ("GATEWAY_RELAY_ID", "relay_id"),
-        ("GATEWAY_RELAY_SECRET", "relay_secret"),
-        ("GATEWAY_RELAY_DELIVERY_KEY", "relay_delivery_key"),
-        ("GATEWAY_RELAY_ENDPOINT", "relay_endpoint"),
-        ("GATEWAY_RELAY_ROUTE_KEYS", "relay_route_keys"),
-        ("GATEWAY_RELAY_INSTANCE_ID", "relay_instance_id"),
-        ("GATEWAY_RELAY_WAKE_URL", "relay_wake_url"),
-    ];
-    let text = |value: &Value| match value {
-        Value::String(text) => Some(text.trim().to_owned()),
-        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
-        _ => None,
-    };
-    let gateway = original.get("gateway");
-    let find = |key: &str| gateway.and_then(|gateway| gateway.get(key)).and_then(text).filter(|text| !text.is_empty());
-    KEYS.into_iter().filter_map(|(name, key)| Some((name, find(key)?.into()))).collect()
-}
-
 fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environment) -> DrainAuth {
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
     let field = |key| auth.and_then(|auth| auth.get(key));
     // As in the original, the home's `.env` counts before the environment of the process.
-    let file = std::fs::read_to_string(home.join(".env")).ok();
-    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
+    let from_file = env_file_of(home).get(DRAIN_SECRET).cloned();
     let secret = from_file.or_else(|| environment.deployment(DRAIN_SECRET).map(SecretString::from));
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
@@ -344,6 +339,18 @@ fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environm
         // The setting only raises the bar.
         min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
     }
+}
+
+/// The `.env` of a home, as it is at start; empty if there is none that can be read.
+fn env_file_of(home: &Path) -> EnvFile {
+    std::fs::read_to_string(home.join(".env")).map(|text| env_file::parse(&text)).unwrap_or_default()
+}
+
+/// A setting of the deployment at start: from the home's `.env`, then the environment. Trimmed; blank is unset.
+fn setting_of_home(home: &Path, environment: &Environment, name: &str) -> Option<String> {
+    let full = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+    let from_file = env_file_of(home).get(name).and_then(|value| full(value.expose_secret()));
+    from_file.or_else(|| environment.deployment(name).and_then(full))
 }
 
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
@@ -404,5 +411,10 @@ fn named_profile(name: ProfileName, home: PathBuf, default: &AgentSettings) -> P
     root.finish();
     // With a broken file of its own it must not run under the home's agent instead.
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { AgentSettings::None });
-    ProfileSettings { name, home, agent, problems }
+    // The original's file of a profile serves the original; one that is broken is no trouble of ours.
+    let relevance = Relevance::read(&yaml::read_file(&home.join("config.yaml")).unwrap_or_default());
+    let own = env_file_of(&home);
+    let held = |name: &str| own.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
+    let own_link = ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held);
+    ProfileSettings { name, home, agent, relevance, own_link, problems }
 }

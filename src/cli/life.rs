@@ -167,7 +167,7 @@ impl Process {
         if let Err(error) = ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
             warn!(%error, "the gate was not told; it closes with the process");
         }
-        let idle = ports.go_idle.iter().map(|link| link.ask(GoIdle, IDLE_PATIENCE));
+        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_PATIENCE));
         for answer in futures_util::future::join_all(idle).await {
             info!(?answer, "link sent to sleep");
         }

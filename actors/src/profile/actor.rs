@@ -22,13 +22,16 @@ use super::env_source::{self, Content, Stamp};
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
     AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild,
-    SpawnError, SpawnedChild, TokenChanged,
+    SpawnError, SpawnedChild, TokenChanged, VerifyDelivery,
 };
 use super::plan::{self, Health};
+use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::reference;
 use super::scope::{Lent, Scope};
 use crate::honcho::messages::FreshToken;
+use crate::relay::delivery::{self, DeliveryError};
+use crate::relay::messages::Wake;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Life, Port};
@@ -40,17 +43,21 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for a fresh token; a turn then starts with the one there is.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
+const PROVISION_PATIENCE: Duration = Duration::from_secs(4);
+
 /// Holds one profile's secrets and does with them what it is asked to.
 #[derive(Debug)]
 pub struct ProfileActor {
     profile: Arc<ProfileSettings>,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     guard: GuardCommand,
     redactor: Redactor,
-    ports: ProfilePorts,
+    pub(super) ports: ProfilePorts,
     life: Life,
     agent: Arc<AgentSettings>,
-    scope: Scope,
+    pub(super) scope: Scope,
+    pub(super) provisioning: Provisioning,
     health: Health,
     token: Option<SecretString>,
     children_started: u64,
@@ -73,6 +80,8 @@ pub struct ProfilePorts {
     pub status: Port<StatusTouched>,
     /// Carries out its calls.
     pub caller: Caller,
+    /// The link that dials with its credentials, where there is one: told when there are new ones.
+    pub link: Option<Port<Wake>>,
 }
 
 type Later<R> = ResponseActFuture<ProfileActor, R>;
@@ -102,6 +111,7 @@ impl ProfileActor {
             ports,
             life,
             scope: Scope::default(),
+            provisioning: Provisioning::default(),
             token: None,
             children_started: 0,
             stamp: None,
@@ -117,8 +127,12 @@ impl ProfileActor {
     }
 
     /// Whether this profile's home is the gateway's own.
-    fn is_home(&self) -> bool {
+    pub(super) fn is_home(&self) -> bool {
         self.profile.home == self.settings.home
+    }
+
+    fn link(&self) -> Link {
+        if self.is_home() { Link::Process } else { Link::Own }
     }
 
     /// Reads the file if it has changed. Off the arbiter.
@@ -126,10 +140,10 @@ impl ProfileActor {
         self.looks += 1;
         let (look, path, last) = (self.looks, self.file(), self.stamp.clone());
         let reading = tokio::task::spawn_blocking(move || env_source::read(&path, last.as_ref()));
-        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, _| match read {
+        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, ctx| match read {
             Ok(Ok(Some((stamp, content)))) if look > actor.applied => {
                 actor.applied = look;
-                actor.apply(stamp, content);
+                actor.apply(stamp, content, ctx);
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(profile = %actor.profile.name, %error, "the reader of .env broke off"),
@@ -150,7 +164,7 @@ impl ProfileActor {
         ctx.spawn(looking.map(|(), actor, ctx| actor.keep_looking(ctx)));
     }
 
-    fn apply(&mut self, stamp: Stamp, content: Content) {
+    fn apply(&mut self, stamp: Stamp, content: Content, ctx: &mut Context<Self>) {
         let (values, trouble) = match content {
             Content::Values(values) => (values, None),
             Content::Unusable(reason) => (super::env_file::EnvFile::default(), Some(reason)),
@@ -161,6 +175,7 @@ impl ProfileActor {
             shared: self.settings.multiplex,
         };
         self.scope = Scope::new(&values, self.is_home().then_some(lent));
+        self.provision(ctx);
         // Before anybody can use the new values, and so before anything can write one to a log.
         self.feed_redactor();
         let name = &self.profile.name;
@@ -181,7 +196,7 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    fn feed_redactor(&self) {
+    pub(super) fn feed_redactor(&self) {
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
         self.redactor.replace(self.profile.name.as_str(), self.scope.secrets().chain(token));
     }
@@ -334,11 +349,39 @@ impl Handler<PrepareDial> for ProfileActor {
     type Result = Later<Result<Dial, NoDial>>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.look().map(|(), actor, _| {
-            let link = if actor.is_home() { Link::Process } else { Link::Own };
+        // Credentials that are being asked for are better than none.
+        let settled = self.look().then(|(), actor: &mut Self, _| {
+            let settled = tokio::time::timeout(PROVISION_PATIENCE, actor.provisioning.settled());
+            settled.into_actor(actor)
+        });
+        Box::pin(settled.map(|_, actor, _| {
             // A clock before 1970 makes tokens that have expired, which the connector says.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            dial::prepare(&actor.scope, link, now.as_secs())
+            dial::prepare(&actor.scope, actor.link(), &actor.profile.relevance, now.as_secs())
+        }))
+    }
+}
+
+impl Handler<VerifyDelivery> for ProfileActor {
+    type Result = Later<Result<(), DeliveryError>>;
+
+    fn handle(&mut self, delivery: VerifyDelivery, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.look().then(move |(), actor, _| {
+            let keys = dial::delivery_keys(&actor.scope, actor.link());
+            let verifying = async move {
+                if keys.is_empty() {
+                    return Err(DeliveryError::NoKey);
+                }
+                // Off the arbiter: whoever cannot sign can still send megabytes.
+                let verified = tokio::task::spawn_blocking(move || {
+                    let VerifyDelivery { body, timestamp, signature } = delivery;
+                    let now_s = jiff::Timestamp::now().as_second();
+                    let (timestamp, signature) = (timestamp.as_deref(), signature.as_deref());
+                    delivery::verify(&body, timestamp, signature, &keys, delivery::MAX_SKEW_S, now_s).map(|_| ())
+                });
+                verified.await.unwrap_or(Err(DeliveryError::Signature))
+            };
+            verifying.into_actor(actor)
         }))
     }
 }

@@ -13,6 +13,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::agent::AgentSettings;
 use super::name::ProfileName;
+use crate::relay::delivery::DeliveryError;
+use crate::relay::policy::Policy;
 use crate::relay::session::SessionKey;
 use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
@@ -145,10 +147,12 @@ pub struct Dial {
     pub credentials: u64,
     /// Whom this gateway fronts, at least one.
     pub identities: Vec<Identity>,
+    /// What the connector is told after the handshake, a platform each; most have nothing to say.
+    pub policies: Vec<Policy>,
 }
 
 /// One platform identity fronted over the relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Such as `discord`; `relay` by default.
     pub platform: String,
@@ -165,6 +169,18 @@ pub enum NoDial {
     /// The address cannot be dialled.
     #[error("the relay address cannot be dialled: {0}")]
     Undialable(String),
+}
+
+/// Asks whether a delivery is signed with one of this profile's keys.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), DeliveryError>")]
+pub struct VerifyDelivery {
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// The header with the time of signing.
+    pub timestamp: Option<String>,
+    /// The header with the signature.
+    pub signature: Option<String>,
 }
 
 /// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`.

@@ -14,6 +14,7 @@ mod launch;
 pub mod messages;
 pub mod name;
 mod plan;
+mod provisioning;
 pub mod redact;
 pub mod reference;
 pub mod scope;

@@ -264,6 +264,7 @@ impl House {
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,
+            link: None,
         };
         let life = Life::new(format!("profiles/{name}"), 1);
         ProfileActor::new(profile, settings, guard_command(), self.redactor.clone(), ports, life).start()

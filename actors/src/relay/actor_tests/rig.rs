@@ -241,6 +241,8 @@ pub(super) struct Bench {
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
     pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
+    /// Holds the folder for media.
+    pub(super) media: tempfile::TempDir,
 }
 
 /// The contract's times, but for the waits.
@@ -260,7 +262,7 @@ impl Bench {
 
     pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
         let connector = Connector::new().await;
-        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities };
+        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities, policies: Vec::new() };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
         let (stop_news, stops) = mpsc::unbounded_channel();
@@ -274,8 +276,16 @@ impl Bench {
             status: dispatch.into(),
         };
         let life = Life::new("relays/relay", 1);
-        let link = RelayActor::new(ports, LinkId::process(), None, timings, life).start();
-        Self { connector, link, profile, offered, stops, changes }
+        let media = tempfile::tempdir().unwrap();
+        let settings = LinkSettings {
+            link: LinkId::process(),
+            owner: None,
+            timings,
+            trust: Trust::default(),
+            media: media.path().join("media"),
+        };
+        let link = RelayActor::new(ports, settings, life).start();
+        Self { connector, link, profile, offered, stops, changes, media }
     }
 
     /// A link that is connected, and its peer.
