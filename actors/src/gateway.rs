@@ -337,7 +337,8 @@ impl Wiring {
             process_started_ms: jiff::Timestamp::now().as_millisecond(),
         };
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
+        let link =
+            |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
         let ports = DispatchPorts {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
@@ -432,7 +433,10 @@ impl Wiring {
         let (name, mailbox) = (settings.link.0.to_string(), boxes.link_of(profile, &self.settings.home));
         let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
-        ChildSpec::worker(name, mailbox.unwrap_or(&boxes.relay), factory).on(&self.data).policy(policy).grace(LINK_GRACE)
+        ChildSpec::worker(name, mailbox.unwrap_or(&boxes.relay), factory)
+            .on(&self.data)
+            .policy(policy)
+            .grace(LINK_GRACE)
     }
 
     fn ports(&self) -> GatewayPorts {

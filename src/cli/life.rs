@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, DrainView, ListTurns};
-use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
+use caduceus_actors::gateway::{DeliveryPort, Gateway, GatewayPorts, LinkPort, RunningGateway, Surroundings};
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
@@ -87,6 +87,7 @@ impl Process {
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
+        let inbound = settings.inbound.clone();
         let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
@@ -105,6 +106,7 @@ impl Process {
             allow_faults,
             home,
             healthy: Healthy(Arc::new(move || watched.fresh())),
+            inbound,
         };
         let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port()))
             .map_err(|error| report(&error, super::TRY_AGAIN))?;
@@ -264,6 +266,23 @@ fn http_ports(
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
+        relay: relay_ports(ports),
+    }
+}
+
+fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
+    let link = |link: &LinkPort| {
+        let LinkPort { link, go_dormant, wake, .. } = link.clone();
+        http::Link { link, go_dormant, wake }
+    };
+    let delivery = |delivery: &DeliveryPort| {
+        let DeliveryPort { owner, verify, deliver } = delivery.clone();
+        http::Delivery { owner, verify, deliver }
+    };
+    http::RelayPorts {
+        links: ports.links.iter().map(link).collect(),
+        deliveries: ports.deliveries.iter().map(delivery).collect(),
+        stop_session: Some(ports.stop_session.clone()),
     }
 }
 

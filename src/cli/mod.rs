@@ -3,6 +3,7 @@
 pub(crate) mod connector;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod enroll;
 mod files;
 mod finding;
 pub(crate) mod guard;

@@ -15,6 +15,7 @@ mod feed;
 mod health;
 mod metrics;
 mod page;
+mod relay;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,7 @@ mod ws;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,9 +35,10 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
-use caduceus_actors::settings::DrainAuth;
+use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_actors::supervision::{InjectFault, Operate, Port};
+use tracing::info;
 
 pub(crate) use actor::HttpActor;
 use auth::Seam;
@@ -44,6 +46,8 @@ use door::Names;
 use error::ApiError;
 use feed::Feed;
 use page::Page;
+use relay::Door;
+pub(crate) use relay::{Delivery, Link, RelayPorts};
 use viewers::Viewers;
 
 /// Threads that serve; the control plane is not where the work is.
@@ -78,6 +82,8 @@ pub(crate) struct Ports {
     pub(crate) inject_fault: Port<InjectFault>,
     /// Stops one turn.
     pub(crate) stop_turn: Port<StopTurnById>,
+    /// What it can do with the relay.
+    pub(crate) relay: RelayPorts,
 }
 
 /// How HTTP is to be served.
@@ -97,6 +103,8 @@ pub(crate) struct HttpOptions {
     pub(crate) home: PathBuf,
     /// Whether the threads turn.
     pub(crate) healthy: Healthy,
+    /// Where signed deliveries come in.
+    pub(crate) inbound: InboundSettings,
 }
 
 /// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
@@ -146,6 +154,7 @@ struct State {
     page: Page,
     viewers: Viewers,
     healthy: Healthy,
+    relay: Door,
     allow_faults: bool,
 }
 
@@ -154,10 +163,11 @@ struct State {
 /// # Errors
 /// [`BindError`] when the address is taken or not ours.
 pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
-    let asked = options.bind;
-    let failed = |source| BindError { address: asked, source };
-    let listener = std::net::TcpListener::bind(asked).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let (listener, address) = listen(options.bind)?;
+    let inbound = options.inbound.bind.map(listen).transpose()?;
+    if let Some((_, address)) = &inbound {
+        info!(%address, "signed deliveries have a listener of their own");
+    }
     let state = State {
         ports,
         feed: Arc::default(),
@@ -166,6 +176,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         page: Page::new(options.allow_faults),
         viewers: Viewers::default(),
         healthy: options.healthy,
+        relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
         allow_faults: options.allow_faults,
     };
     let app = |state: Shared| {
@@ -186,9 +197,20 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .shutdown_timeout(STOP_GRACE_S)
             .on_connect(door::note_local_address)
             .listen(listener.try_clone()?)?;
+        let server = match &inbound {
+            Some((inbound, _)) => server.listen(inbound.try_clone()?)?,
+            None => server,
+        };
         Ok(server.run())
     };
     Ok(Bound { address, state, start: Arc::new(start) })
+}
+
+fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError { address: asked, source };
+    let listener = TcpListener::bind(asked).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn routes(config: &mut web::ServiceConfig, state: &State) {
@@ -200,6 +222,7 @@ fn routes(config: &mut web::ServiceConfig, state: &State) {
         .configure(|config| actors::routes(config, state.allow_faults))
         .configure(drain::routes)
         .configure(turns::routes)
+        .configure(|config| relay::routes(config, &state.relay))
         .configure(metrics::routes);
 }
 

@@ -74,7 +74,12 @@ impl Fetcher {
     }
 
     /// The event with the files of the connector at `url` in the place of their addresses.
-    pub(super) async fn bring(self, url: String, event: Arc<InboundEvent>, raw: Arc<Value>) -> (Arc<InboundEvent>, Arc<Value>) {
+    pub(super) async fn bring(
+        self,
+        url: String,
+        event: Arc<InboundEvent>,
+        raw: Arc<Value>,
+    ) -> (Arc<InboundEvent>, Arc<Value>) {
         let (mut event, mut raw) = (event, raw);
         let wanted = rehosted(&event, &url);
         let Ok(_room) = self.room.acquire().await else { return (event, raw) };
@@ -176,7 +181,8 @@ fn origin(address: &str) -> Option<(String, String, u16)> {
 fn file_name(address: &str) -> String {
     let path = address.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
-    let harmless = |ending: &&str| (1..=8).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let harmless =
+        |ending: &&str| (1..=8).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_alphanumeric());
     let ending = ending.filter(harmless).map(|ending| format!(".{}", ending.to_lowercase())).unwrap_or_default();
     format!("{}{ending}", uuid::Uuid::now_v7().simple())
 }

@@ -118,7 +118,8 @@ mod tests {
 
     #[test]
     fn a_platforms_own_block_counts_before_what_holds_for_all() {
-        let own = json!({"discord": {"require_mention": true}, "require_mention": false, "free_response_channels": "a, ,b"});
+        let own =
+            json!({"discord": {"require_mention": true}, "require_mention": false, "free_response_channels": "a, ,b"});
         assert_eq!(policy(own, None), Some((true, vec!["a".into(), "b".into()], false)));
         let waived = json!({"discord": {"require_mention": false}, "require_mention": true});
         assert_eq!(policy(waived, None), None);

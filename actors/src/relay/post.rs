@@ -64,10 +64,7 @@ async fn send(request: awc::ClientRequest, body: Bytes) -> Result<Answer, PostEr
         let sent = request.insert_header((ACCEPT, "application/json")).send_body(body).await;
         let mut answer = sent.map_err(|error| unreachable(error.to_string()))?;
         let bytes = answer.body().limit(MAX_ANSWER).await.map_err(|error| unreachable(error.to_string()))?;
-        Ok(Answer {
-            status: answer.status().as_u16(),
-            body: serde_json::from_slice(&bytes).unwrap_or_default(),
-        })
+        Ok(Answer { status: answer.status().as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
     };
     let silent = |_| PostError::Unreachable(format!("it did not answer within {} s", LIMIT.as_secs()));
     timeout(LIMIT, exchange).await.map_err(silent)?

@@ -15,14 +15,14 @@ use caduceus_actors::dispatch::messages::{StopTurnById, UnknownTurn};
 use caduceus_actors::drain::messages::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
 };
-use caduceus_actors::settings::DrainAuth;
+use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::supervision::{InjectFault, Operate, OperateError, Order, Port};
 use serde_json::Value;
 
 use super::sample::snapshot;
-use crate::http::{self, Handle, Healthy, HttpOptions, Ports};
+use crate::http::{self, Handle, Healthy, HttpOptions, Ports, RelayPorts};
 
 /// A strong secret.
 pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
@@ -125,6 +125,7 @@ impl Gate {
             allow_faults: setting.faults,
             home: home.to_owned(),
             healthy: Healthy(Arc::new(|| true)),
+            inbound: InboundSettings::default(),
         }
     }
 
@@ -242,6 +243,7 @@ fn ports(stub: &Addr<Stub>) -> Ports {
         operate: stub.clone().into(),
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),
+        relay: RelayPorts::default(),
     }
 }
 

@@ -158,10 +158,8 @@ impl ProfileActor {
             "relay self-provisioned"
         );
         let named = |name: &str, value: SecretString| (name.to_owned(), value);
-        let pair = [
-            named("GATEWAY_RELAY_ID", granted.gateway_id.into()),
-            named("GATEWAY_RELAY_SECRET", granted.secret),
-        ];
+        let pair =
+            [named("GATEWAY_RELAY_ID", granted.gateway_id.into()), named("GATEWAY_RELAY_SECRET", granted.secret)];
         let key = granted.delivery_key.map(|key| named("GATEWAY_RELAY_DELIVERY_KEY", key));
         self.provisioning.given = pair.into_iter().chain(key).collect();
         self.provisioning.said = None;
@@ -177,7 +175,11 @@ impl ProfileActor {
         let text = reason.to_string();
         if self.provisioning.said.as_ref() != Some(&text) {
             let none = matches!(reason, Failed::Identity(_));
-            let what = if none { "relay self-provision skipped for want of an identity" } else { "relay self-provision failed" };
+            let what = if none {
+                "relay self-provision skipped for want of an identity"
+            } else {
+                "relay self-provision failed"
+            };
             warn!(reason = text, "{what}; it is tried again");
             self.provisioning.said = Some(text);
         }

@@ -86,6 +86,16 @@ impl Connector {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
+    /// Takes the next request, which is no dial, and answers it; what was asked.
+    pub(super) async fn answer(&self, answer: &[u8]) -> String {
+        let (mut stream, _) = within("a request", self.listener.accept()).await.unwrap();
+        let mut asked = vec![0; 4096];
+        let bytes = stream.read(&mut asked).await.unwrap();
+        // It may be more than whoever asked wants to hear.
+        let _ = stream.write_all(answer).await;
+        String::from_utf8_lossy(&asked[..bytes]).into_owned()
+    }
+
     pub(super) async fn no_dial(&self) {
         never("a dial", self.listener.accept()).await;
     }
