@@ -1,67 +1,19 @@
 //! The original's own relay client against our connector.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::{Process, target};
+use crate::original_python::{PINNED, original_python};
+use crate::support::Process;
 use crate::{account, connector, event, push, register};
 
-/// The one version we promise to work with.
-const PINNED: &str = "0.19.0";
 /// Importing the original takes seconds on a busy machine.
 const CEILING: Duration = Duration::from_mins(1);
-
-/// The original's Python, installed on first use.
-///
-/// Panics when it cannot be had: a test that needs it must fail then, not pass.
-fn original_python() -> PathBuf {
-    let folder = target().join("original-venv");
-    let python = folder.join("bin/python");
-    std::fs::create_dir_all(target()).unwrap();
-    let lock = File::create(target().join("original-venv.lock")).unwrap();
-    lock.lock().expect("the lock of the virtual environment can be had");
-    if installed(&python).as_deref() != Some(PINNED) {
-        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let requirement = format!("hermes-agent=={PINNED}");
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &requirement,
-        ]));
-        // The relay's own transport needs it and the package names it as an extra only.
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "websockets",
-        ]));
-    }
-    assert_eq!(installed(&python).as_deref(), Some(PINNED), "the pinned original is installed");
-    python
-}
-
-fn installed(python: &Path) -> Option<String> {
-    let script = "import importlib.metadata as m; import websockets; print(m.version('hermes-agent'))";
-    let output = Command::new(python).args(["-c", script]).output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-}
-
-fn run(command: &mut Command) {
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{command:?} failed: {errors}");
-}
 
 /// Our script with the original's client in it, killed when dropped.
 struct Client {

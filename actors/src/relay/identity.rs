@@ -205,6 +205,7 @@ mod tests {
         from_login(&[home.path().join("missing"), path], now_s).map(|token| token.expose_secret().to_owned())
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "it is written where it is used")]
     fn nous(state: Value) -> Value {
         json!({"version": 1, "providers": {"nous": state, "other": {"access_token": "not this"}}})
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use awc::http::Uri;
-use awc::http::header::{AUTHORIZATION, HeaderValue};
+use awc::http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
 use futures_util::StreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -60,6 +60,8 @@ enum Failed {
     Unreachable(String),
     #[error("the connector answered with status {0}")]
     Status(u16),
+    #[error("the answer does not say where it ends")]
+    NoEnd,
     #[error("it is larger than {MAX_FILE} bytes")]
     TooLarge,
     #[error("it did not come within {} s", LIMIT.as_secs())]
@@ -140,6 +142,11 @@ impl Fetcher {
         let mut answer = sent.map_err(|error| unreachable(&error))?;
         if answer.status() != awc::http::StatusCode::OK {
             return Err(Failed::Status(answer.status().as_u16()));
+        }
+        // Without either awc takes the body for empty.
+        let headers = answer.headers();
+        if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+            return Err(Failed::NoEnd);
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
         let mut bytes = 0;
@@ -247,7 +254,8 @@ mod tests {
 
     #[test]
     fn a_file_keeps_a_harmless_ending_and_no_other_part_of_its_address() {
-        assert!(file_name("https://c.example/a/photo.JPG?x=.exe").ends_with(".jpg"));
+        let name = file_name("https://c.example/a/photo.JPG?x=.exe");
+        assert_eq!(name.split_once('.').map(|(_, ending)| ending), Some("jpg"));
         for odd in ["https://c.example/..%2f..%2fx", "https://c.example/a.b/c", "https://c.example/a.tar-gz", "x"] {
             assert!(!file_name(odd).contains(['.', '/', '%']), "{odd}: {}", file_name(odd));
         }

@@ -80,10 +80,11 @@ impl Trust {
         // awc reads the system's certificates itself at first, and panics where there are none.
         catch_unwind(AssertUnwindSafe(|| {
             let connector = Connector::new()
+                .max_http_version(Version::HTTP_11)
+                // Last, for limiting the version puts a configuration of awc's own in the place of ours.
                 .rustls_0_23(config)
                 .timeout(CONNECT_LIMIT)
-                .handshake_timeout(CONNECT_LIMIT)
-                .max_http_version(Version::HTTP_11);
+                .handshake_timeout(CONNECT_LIMIT);
             Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
         }))
         .map_err(|_| NoRoots)

@@ -195,7 +195,7 @@ async fn redeem(
     let body = json!({"enrollmentToken": token.expose_secret(), "gatewayId": gateway_id});
     let answer = post::json(&settings.trust, &url.enroll(), &identity, &body).await;
     let answer = answer.map_err(|error| EnrollError::Unreachable(url.enroll_base().to_owned(), error))?;
-    Granted::of(answer, gateway_id).map_err(|refused| match refused {
+    Granted::of(&answer, gateway_id).map_err(|refused| match refused {
         Refused::Status { status: 401, .. } => EnrollError::Unauthorized,
         Refused::Status { status: 403, sentence } => EnrollError::Forbidden(sentence),
         Refused::Status { status, sentence } => EnrollError::Status(status, sentence),

@@ -1,0 +1,56 @@
+//! The original's Python, pinned, for tests that ask the original itself.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::support::target;
+
+/// The one version we promise to work with.
+pub(crate) const PINNED: &str = "0.19.0";
+
+/// The original's Python, installed on first use.
+///
+/// Panics when it cannot be had: a test that needs it must fail then, not pass.
+pub(crate) fn original_python() -> PathBuf {
+    let folder = target().join("original-venv");
+    let python = folder.join("bin/python");
+    std::fs::create_dir_all(target()).unwrap();
+    let lock = File::create(target().join("original-venv.lock")).unwrap();
+    lock.lock().expect("the lock of the virtual environment can be had");
+    if installed(&python).as_deref() != Some(PINNED) {
+        run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
+        let requirement = format!("hermes-agent=={PINNED}");
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            &requirement,
+        ]));
+        // The relay's own transport needs it and the package names it as an extra only.
+        run(Command::new(&python).args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "websockets",
+        ]));
+    }
+    assert_eq!(installed(&python).as_deref(), Some(PINNED), "the pinned original is installed");
+    python
+}
+
+fn installed(python: &Path) -> Option<String> {
+    let script = "import importlib.metadata as m; import websockets; print(m.version('hermes-agent'))";
+    let output = Command::new(python).args(["-c", script]).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?} cannot be run: {error}"));
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?} failed: {errors}");
+}
