@@ -38,7 +38,7 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => cli::serve::run(arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Connector(arguments) => cli::connector::run(arguments),
-        Command::Enroll(arguments) => cli::enroll::run(arguments),
+        Command::Enroll(arguments) => cli::enroll::run(&arguments),
         Command::Secrets(arguments) => cli::secrets::run(arguments),
         Command::Doctor(arguments) => cli::doctor::run(arguments),
         Command::Guard(arguments) => cli::guard::run(&arguments),

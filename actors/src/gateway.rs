@@ -27,7 +27,6 @@ use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor}
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::media;
 use crate::relay::messages::LinkId;
-use crate::relay::timings::LinkTimings;
 use crate::settings::{ProfileSettings, Settings};
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
@@ -56,8 +55,6 @@ pub struct Surroundings {
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
-    /// How long a link waits; shortened by tests.
-    pub link_timings: LinkTimings,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -343,11 +340,12 @@ impl Wiring {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
             list_inbound: boxes.ledger.port(),
+            last_interrupted: boxes.ledger.port(),
+            note_restart: boxes.ledger.port(),
             record_outbound: boxes.ledger.port(),
             mark_outbound: boxes.ledger.port(),
             list_outbound: boxes.ledger.port(),
             append_history: boxes.ledger.port(),
-            load_history: boxes.ledger.port(),
             permits: boxes.drain.port(),
             turns: boxes.drain.port(),
             start: boxes.turns.port(),
@@ -385,6 +383,7 @@ impl Wiring {
                 agent: profile.port(),
                 spawn: profile.port(),
                 call: profile.port(),
+                history: ledger.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
                 send: link.port(),
@@ -426,7 +425,7 @@ impl Wiring {
         let settings = LinkSettings {
             link: owner.as_ref().map_or_else(LinkId::process, LinkId::of_profile),
             owner,
-            timings: self.surroundings.link_timings.clone(),
+            timings: self.settings.link_timings.clone(),
             trust: self.settings.trust.clone(),
             media: profile.home.join(media::FOLDER),
         };

@@ -5,6 +5,7 @@
 
 mod agent;
 mod environment;
+mod link;
 mod relay;
 mod yaml;
 
@@ -25,6 +26,7 @@ use crate::profile::name::ProfileName;
 use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
+use crate::relay::timings::LinkTimings;
 use crate::relay::trust::Trust;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
@@ -56,6 +58,8 @@ pub struct Settings {
     pub inbound: InboundSettings,
     /// Whom the relay trusts over TLS.
     pub trust: Trust,
+    /// How long a link waits for what.
+    pub link_timings: LinkTimings,
     /// How session keys are made.
     pub session_rules: SessionRules,
     /// What happens to a message while its session is busy.
@@ -233,8 +237,11 @@ impl Settings {
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
         let supervision = supervision(&mut root);
+        let mut section = root.section("relay");
+        let link_timings = link::read(&mut section);
+        let relay = relay::ours(&mut section);
+        section.finish();
         let agent = agent::read(&mut root);
-        let relay = relay::ours(&mut root);
         root.finish();
 
         if !problems.is_empty() {
@@ -254,6 +261,7 @@ impl Settings {
             relay: relay::original(&original),
             inbound: relay.inbound,
             trust: relay::trust(&home, &environment, relay.ca_file, &mut warnings),
+            link_timings,
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,

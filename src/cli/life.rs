@@ -13,7 +13,6 @@ use caduceus_actors::gateway::{DeliveryPort, Gateway, GatewayPorts, LinkPort, Ru
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
-use caduceus_actors::relay::timings::LinkTimings;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
 use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
@@ -88,7 +87,7 @@ impl Process {
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let inbound = settings.inbound.clone();
-        let surroundings = Surroundings { guard, redactor, started, link_timings: LinkTimings::default() };
+        let surroundings = Surroundings { guard, redactor, started };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
@@ -273,7 +272,7 @@ fn http_ports(
 fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
     let link = |link: &LinkPort| {
         let LinkPort { link, go_dormant, wake, .. } = link.clone();
-        http::Link { link, go_dormant, wake }
+        http::Link { id: link, go_dormant, wake }
     };
     let delivery = |delivery: &DeliveryPort| {
         let DeliveryPort { owner, verify, deliver } = delivery.clone();

@@ -44,6 +44,9 @@ async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], i
     .unwrap()
 }
 
+/// Arguments, variables, the exit code and words of what is said.
+type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
+
 const ODD: &str = "# mine\r\nOTHER='x y'\n\n  GATEWAY_RELAY_SECRET = old \nbroken line\n";
 
 #[actix_web::test]
@@ -104,7 +107,7 @@ async fn without_what_it_takes_it_says_what_is_missing_and_changes_nothing() {
     let url = world.connector.url.clone();
     let url = ["--connector-url", &url];
     let odd_url = ["--connector-url", "c.example"];
-    let cases: [(&[&str], &[(&str, &str)], i32, &str); 6] = [
+    let cases: [Case<'_>; 6] = [
         (&url, &[], 1, "there is no enrollment token"),
         (&[], &[token], 1, "there is no address of a connector"),
         (&odd_url, &[token], 1, "has to begin with wss://"),

@@ -51,7 +51,7 @@ async fn what_came_while_the_gateway_slept_wakes_it_and_arrives_in_order_and_onc
     }
     assert!(world.gateway().log().contains("poked"), "the connector poked the gateway");
     let account = world.account().await;
-    for id in &ids {
+    for (_, id) in &ids {
         assert_eq!(
             (&account["events"][id]["acked"], &account["events"][id]["answered"]),
             (&json!(1), &json!(1)),

@@ -1,14 +1,20 @@
-//! The relay's other rooms through the real binary: credentials, deliveries, sleep, links of profiles, TLS.
+//! The relay through the real gateway and the real connector: with a network between them that breaks, and its other rooms,
+//! credentials, deliveries, sleep, links of profiles, TLS.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod ambiguity;
 mod deliveries;
 mod enroll;
+mod faults;
+mod hostile;
 mod idle;
 mod links;
 #[path = "../support/original_python.rs"]
 mod original_python;
 mod provision;
+mod proxy;
+mod replay;
 mod stub;
 #[path = "../support/mod.rs"]
 mod support;

@@ -12,6 +12,9 @@ pub(crate) type Asked = (String, Option<String>, String);
 /// What is answered to a path and a body.
 type Script = dyn Fn(&str, &str) -> (u16, String) + Send + Sync;
 
+/// What the server keeps and goes by.
+type State = (Arc<Mutex<Vec<Asked>>>, Arc<Script>);
+
 /// A listening stub.
 pub(crate) struct Stub {
     pub(crate) url: String,
@@ -23,7 +26,7 @@ impl Stub {
     pub(crate) fn new(script: impl Fn(&str, &str) -> (u16, String) + Send + Sync + 'static) -> Self {
         let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let script: Arc<Script> = Arc::new(script);
-        let state = (Arc::clone(&asked), script);
+        let state: State = (Arc::clone(&asked), script);
         let server = HttpServer::new(move || {
             App::new().app_data(web::Data::new(state.clone())).default_service(web::to(answer))
         });
@@ -47,11 +50,7 @@ impl Drop for Stub {
     }
 }
 
-async fn answer(
-    request: HttpRequest,
-    body: web::Payload,
-    state: web::Data<(Arc<Mutex<Vec<Asked>>>, Arc<Script>)>,
-) -> HttpResponse {
+async fn answer(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
     let (asked, script) = &**state;
     // The body of a dial has no end.
     let dials = request.headers().contains_key("upgrade");

@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod agents;
 mod commands;
+mod conversations;
 mod drains;
 mod environ;
 mod faults;
@@ -13,6 +15,8 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod sessions;
+mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

@@ -125,7 +125,7 @@ impl House {
             Settings => low && to != Messages,
             Plain(_) | Messages => low,
             Actor(room) => low || to == Actor(room),
-            Gateway => low || matches!(to, Actor(_)),
+            Gateway => low || matches!(to, Actor(_)) || to == from,
             Connector | Http => low || to == from,
         };
         (!allowed).then_some(match (from, to) {

@@ -15,6 +15,12 @@ use serde_json::Value;
 /// Ceiling for anything a healthy process does at once; generous, because two cores are shared.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
+/// Whether the long form of a test is wanted: `CADUCEUS_LONG=1`.
+#[expect(clippy::disallowed_methods, reason = "a test has no settings")]
+pub(crate) fn long() -> bool {
+    std::env::var_os("CADUCEUS_LONG").is_some()
+}
+
 /// The binary under test, killed when dropped.
 pub(crate) struct Process {
     child: Child,

@@ -42,7 +42,11 @@ pub(crate) struct World {
 impl World {
     /// A world whose gateway is not started yet.
     pub(crate) async fn prepare() -> Self {
-        let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
+        Self::prepare_with(Process::start(&["connector", "--bind", "127.0.0.1:0"])).await
+    }
+
+    /// The same around a connector that the test has started.
+    pub(crate) async fn prepare_with(connector: Process) -> Self {
         let (status, credentials) =
             post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "world"})).await;
         assert_eq!(status, 200, "{credentials}");
@@ -81,6 +85,31 @@ impl World {
     pub(crate) fn profile(&self, name: &str, env: &str) {
         fs::create_dir_all(self.path("profiles").join(name)).expect("the profile's directory is made");
         self.write(&format!("profiles/{name}/.env"), env);
+    }
+
+    /// Adds a named profile whose agent is this shell script; `more` are further lines of its `agent:` block.
+    pub(crate) fn script(&self, name: &str, script: &str, more: &str) {
+        self.profile(name, "");
+        self.write(&format!("profiles/{name}/agent.sh"), script);
+        let path = self.path("profiles").join(name).join("agent.sh").display().to_string();
+        let agent = format!("agent:\n  backend: exec\n  command: [sh, {path:?}]\n{more}");
+        self.write(&format!("profiles/{name}/caduceus.yaml"), &agent);
+    }
+
+    /// Every text that the gateway put into a chat, in order, as the connector received them.
+    pub(crate) async fn texts(&self, chat: &str) -> Vec<String> {
+        let frames = self.outbound().await;
+        let actions = frames.iter().map(|kept| &kept["frame"]["action"]);
+        let here = actions.filter(|action| action["chat_id"] == chat && action["op"] != "typing");
+        here.filter_map(|action| action["content"].as_str().map(str::to_owned)).collect()
+    }
+
+    /// Waits until a text in a chat contains `words`; the text.
+    pub(crate) async fn until_told(&self, chat: &str, words: &str) -> String {
+        wait_for(&format!("{words:?} in {chat}"), SOON, || async {
+            self.texts(chat).await.into_iter().find(|text| text.contains(words))
+        })
+        .await
     }
 
     pub(crate) fn argument(&mut self, argument: &str) {

@@ -4,30 +4,31 @@
 //! end), the gate (its moves) and operators; asks the ledger and the gate, and starts turns. A restart loses the books; they are written
 //! anew from the ledger and from the gate's list of turns.
 
+mod ending; // What the end of a turn leaves to be done.
 mod handlers; // One a message.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
-use futures_util::future::{LocalBoxFuture, ready};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{debug, error, warn};
 
+use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job, Rules};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
-use super::start::{HISTORY, NotStarted, start_turn};
+use super::start::{NotStarted, start_turn};
 use crate::drain::messages::Refusal;
-use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundId, InboundState, MarkInbound};
+use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn, TurnOutcome};
+use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -60,7 +61,7 @@ pub struct DispatchActor {
     pub(super) view: DispatchView,
     pub(super) life: Life,
     maker: TurnMaker,
-    own: Port<Taken>,
+    arrivals: Arrivals<Taken>,
     running: HashMap<TurnId, Running>,
     /// Turns that are to stop and have not started yet.
     unwanted: HashMap<TurnId, StopCause>,
@@ -91,9 +92,7 @@ pub(super) struct Running {
 }
 
 /// An event that is on disk, with what is to be done about it.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Taken {
+struct Taken {
     id: InboundId,
     job: Job,
     then: Then,
@@ -116,7 +115,7 @@ impl DispatchActor {
             ports,
             maker,
             life: birth.life().clone(),
-            own: birth.own(),
+            arrivals: Arrivals::default(),
             books: HashMap::new(),
             running: HashMap::new(),
             unwanted: HashMap::new(),
@@ -139,6 +138,16 @@ impl DispatchActor {
     pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
         for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
+        }
+    }
+
+    /// The ledger has spoken about an event.
+    fn settled(&mut self, place: Place, taken: Option<Taken>, ctx: &mut Context<Self>) {
+        for taken in self.arrivals.settled(place, taken) {
+            match &mut self.early {
+                Some(early) => early.taken.push(taken),
+                None => self.take(taken, ctx),
+            }
         }
     }
 
@@ -220,77 +229,6 @@ impl DispatchActor {
         }));
     }
 
-    /// A turn that is gone without having said how it ended.
-    fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
-        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
-            let target = job.target.clone();
-            self.say(&target, &Notice::TurnBroke, ctx);
-        }
-        let notice = Notice::TurnBroke.text();
-        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
-        let written = self.over(turn, &outcome, String::new(), ctx);
-        ctx.spawn(written.into_actor(self));
-    }
-
-    /// Takes a turn off the books; answers when the ledger has done so too.
-    fn over(
-        &mut self,
-        turn: TurnId,
-        outcome: &TurnOutcome,
-        reply: String,
-        ctx: &mut Context<Self>,
-    ) -> LocalBoxFuture<'static, ()> {
-        let running = self.running.remove(&turn);
-        self.unwanted.remove(&turn);
-        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
-        if *outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
-            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says.
-            self.view.stopped += 1;
-            self.books.remove(&event);
-            self.plan.ended(turn);
-            return Box::pin(ready(()));
-        }
-        let (state, note) = match outcome {
-            TurnOutcome::Done => (InboundState::Done, None),
-            TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
-            TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
-        };
-        match outcome {
-            TurnOutcome::Done => self.view.done += 1,
-            TurnOutcome::Failed { .. } => self.view.failed += 1,
-            TurnOutcome::Stopped(_) => self.view.stopped += 1,
-        }
-        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
-        if let Some(job) = self.books.remove(&event)
-            && state == InboundState::Done
-            && !reply.is_empty()
-        {
-            self.remember(&job, reply, ctx);
-        }
-        if let Some(running) = running {
-            let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.recent.push_back((jiff::Timestamp::now().as_millisecond(), length));
-            if self.recent.len() > RECENT_TURNS {
-                self.recent.pop_front();
-            }
-        }
-        let steps = self.plan.ended(turn);
-        self.carry_out(steps, ctx);
-        Box::pin(written)
-    }
-
-    fn remember(&self, job: &Job, reply: String, ctx: &mut Context<Self>) {
-        let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
-        let entries = vec![entry("user", job.event.text.clone()), entry("assistant", reply)];
-        let append = AppendHistory { session: job.session.clone(), entries, keep: HISTORY };
-        let appended = self.ports.append_history.ask(append, LEDGER_PATIENCE);
-        ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "a conversation was not written down"),
-            Err(error) => warn!(%error, "a conversation was not written down"),
-        }));
-    }
-
     /// Takes an event off the books and tells the chat why.
     fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.view.refused += 1;
@@ -308,9 +246,14 @@ impl DispatchActor {
         let steered = async move { Some(steer?.ask(question, GATE_PATIENCE).await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
-                actor.plan.steered(event);
-                actor.books.remove(&event);
-                actor.mark(event, InboundState::Done, Some(turn), Some("steered".to_owned()), ctx);
+                // Not done with before its turn is: should the process die with the turn, the event runs by itself.
+                let state = if actor.plan.steered(turn, event) {
+                    InboundState::Received
+                } else {
+                    actor.books.remove(&event);
+                    InboundState::Done
+                };
+                actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
                 let steps = actor.plan.not_steered(event, &key);
                 actor.carry_out(steps, ctx);

@@ -1,6 +1,7 @@
 //! From event to turn: duplicate, profile, session, queue.
 
 pub mod actor;
+mod arrivals;
 pub mod event;
 pub mod messages;
 mod notice;

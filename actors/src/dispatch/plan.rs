@@ -11,7 +11,7 @@ use crate::relay::session::SessionKey;
 use crate::settings::Busy;
 use crate::turn::id::TurnId;
 
-/// Most events that wait behind the running turn of one session.
+/// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
 
 /// What is to be done, in order.
@@ -43,6 +43,8 @@ pub(super) struct Plan {
     line: VecDeque<SessionKey>,
     /// Turns that have a place: asked for, starting or running.
     turns: HashMap<TurnId, SessionKey>,
+    /// Events that a running turn took besides its own.
+    steered: HashMap<TurnId, Vec<InboundId>>,
     /// Events on the books, so that none gets on them twice.
     known: HashSet<InboundId>,
     closed: bool,
@@ -76,6 +78,7 @@ impl Plan {
             sessions: HashMap::new(),
             line: VecDeque::new(),
             turns: HashMap::new(),
+            steered: HashMap::new(),
             known: HashSet::new(),
             closed: false,
             closed_profiles: BTreeSet::new(),
@@ -95,28 +98,23 @@ impl Plan {
         }
         let open = self.is_open(key.profile());
         let session = self.sessions.entry(key.clone()).or_default();
-        let mut steps = Vec::new();
-        match session.current {
-            None => session.queue.push_back(Waiting { event, waited: !session.queue.is_empty() }),
-            Some((turn, _)) => match self.busy {
-                Busy::Reject => {
-                    self.known.remove(&event);
-                    return vec![Step::Busy(event)];
-                }
-                Busy::Steer => return vec![Step::Steer(turn, event)],
-                Busy::Queue | Busy::Interrupt => {
-                    if session.queue.len() >= MAX_QUEUE {
-                        self.known.remove(&event);
-                        return vec![Step::Overflow(event)];
-                    }
-                    session.queue.push_back(Waiting { event, waited: true });
-                    // No running turn is stopped for one that may not start.
-                    if self.busy == Busy::Interrupt && open {
-                        steps.push(Step::Interrupt(turn));
-                    }
-                }
-            },
+        // A session that waits for a place is as busy as one that has it.
+        if self.busy == Busy::Reject && (session.current.is_some() || session.in_line) {
+            self.known.remove(&event);
+            return vec![Step::Busy(event)];
         }
+        if let (Busy::Steer, Some((turn, _))) = (self.busy, session.current) {
+            return vec![Step::Steer(turn, event)];
+        }
+        if session.queue.len() >= MAX_QUEUE {
+            self.known.remove(&event);
+            return vec![Step::Overflow(event)];
+        }
+        let waited = session.current.is_some() || !session.queue.is_empty();
+        session.queue.push_back(Waiting { event, waited });
+        // No running turn is stopped for one that may not start.
+        let interrupted = session.current.filter(|_| self.busy == Busy::Interrupt && open);
+        let mut steps: Vec<_> = interrupted.map(|(turn, _)| Step::Interrupt(turn)).into_iter().collect();
         steps.extend(self.stand_in_line(key));
         steps
     }
@@ -137,15 +135,34 @@ impl Plan {
         self.sessions.entry(key.clone()).or_default().current = Some((turn, event));
     }
 
-    /// A steered event that the running turn did not take: it waits.
+    /// A steered event that the running turn did not take: it waits, if there is room.
     pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
         self.known.remove(&event);
+        if self.sessions.get(key).is_some_and(|session| session.queue.len() >= MAX_QUEUE) {
+            return vec![Step::Overflow(event)];
+        }
         self.restored(event, key)
     }
 
-    /// A steered event that the running turn took.
-    pub(super) fn steered(&mut self, event: InboundId) {
-        self.known.remove(&event);
+    /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
+    pub(super) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
+        let runs = self.turns.contains_key(&turn);
+        if runs {
+            self.known.insert(event);
+            self.steered.entry(turn).or_default().push(event);
+        } else {
+            self.known.remove(&event);
+        }
+        runs
+    }
+
+    /// The events that a turn took besides its own; the plan knows them no longer.
+    pub(super) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
+        let steered = self.steered.remove(&turn).unwrap_or_default();
+        for event in &steered {
+            self.known.remove(event);
+        }
+        steered
     }
 
     /// The gate refused a turn.
@@ -285,160 +302,4 @@ impl Plan {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::relay::event::Source;
-    use crate::relay::session::SessionRules;
-
-    fn session(chat: &str) -> SessionKey {
-        let source =
-            Source { platform: "discord".into(), chat_type: "dm".into(), chat_id: chat.into(), ..Source::default() };
-        SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
-    }
-
-    fn asked(steps: &[Step]) -> Vec<i64> {
-        let row = |step: &Step| if let Step::Ask(_, event) = step { Some(event.0) } else { None };
-        steps.iter().filter_map(row).collect()
-    }
-
-    fn turn(steps: &[Step]) -> TurnId {
-        let turn = |step: &Step| if let Step::Ask(turn, _) = step { Some(*turn) } else { None };
-        steps.iter().find_map(turn).expect("a turn was asked for")
-    }
-
-    #[test]
-    fn a_session_runs_one_event_at_a_time_in_order() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(asked(&first), [1]);
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
-        assert_eq!(plan.arrived(InboundId(3), &session("a")), []);
-        let second = plan.ended(turn(&first));
-        assert_eq!(asked(&second), [2]);
-        assert_eq!(asked(&plan.ended(turn(&second))), [3]);
-    }
-
-    #[test]
-    fn sessions_do_not_wait_for_each_other() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"))), [1]);
-        assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"))), [2]);
-    }
-
-    #[test]
-    fn turns_above_the_limit_wait_in_order() {
-        let mut plan = Plan::new(Busy::Queue, 1);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("b")), []);
-        assert_eq!(plan.arrived(InboundId(3), &session("c")), []);
-        let second = plan.ended(turn(&first));
-        assert_eq!(asked(&second), [2]);
-        assert_eq!(asked(&plan.ended(turn(&second))), [3]);
-    }
-
-    #[test]
-    fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        plan.gate(true, []);
-        let fresh = plan.arrived(InboundId(3), &session("b"));
-        assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [Step::Refuse(InboundId(3))]);
-        assert_eq!(plan.ended(turn(&running)), []);
-        assert_eq!(plan.counts(), (1, 0, 0, 1));
-        assert_eq!(asked(&plan.gate(false, [])), [2]);
-    }
-
-    #[test]
-    fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        let second = plan.ended(turn(&running));
-        assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
-        assert_eq!(asked(&plan.gate(false, [])), [2]);
-    }
-
-    #[test]
-    fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = plan.arrived(InboundId(1), &session("a"));
-        plan.arrived(InboundId(2), &session("a"));
-        let second = plan.ended(turn(&running));
-        plan.gate(true, []);
-        plan.gate(false, []);
-        let again = plan.refused(turn(&second), Refusal::Draining, false);
-        assert_eq!(asked(&again), [2], "it is asked again");
-        assert!(plan.is_open(&ProfileName::default_profile()));
-        plan.gate(true, []);
-        assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
-    }
-
-    #[test]
-    fn an_event_is_on_the_books_once() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.restored(InboundId(1), &session("a"));
-        assert_eq!(asked(&first), [1]);
-        assert_eq!(plan.arrived(InboundId(1), &session("a")), []);
-    }
-
-    #[test]
-    fn a_session_with_too_much_waiting_overflows() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        for row in 1..=33 {
-            plan.arrived(InboundId(row), &session("a"));
-        }
-        assert_eq!(plan.arrived(InboundId(34), &session("a")), [Step::Overflow(InboundId(34))]);
-    }
-
-    #[test]
-    fn busy_settings_decide_what_a_second_message_does() {
-        for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0)))] {
-            let mut plan = Plan::new(busy, 8);
-            plan.arrived(InboundId(1), &session("a"));
-            let steps = plan.arrived(InboundId(2), &session("a"));
-            assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0))), expected, "{busy:?}");
-        }
-        let mut plan = Plan::new(Busy::Interrupt, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Interrupt(turn(&first))]);
-        plan.gate(true, []);
-        assert_eq!(plan.arrived(InboundId(3), &session("a")), [], "no turn is stopped for one that may not start");
-    }
-
-    #[test]
-    fn a_steered_event_that_is_not_taken_waits_its_turn() {
-        let mut plan = Plan::new(Busy::Steer, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2))]);
-        assert_eq!(plan.not_steered(InboundId(2), &session("a")), []);
-        assert_eq!(asked(&plan.ended(turn(&first))), [2]);
-    }
-
-    #[test]
-    fn an_adopted_turn_keeps_its_session_busy() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let running = TurnId::fresh();
-        plan.adopted(running, InboundId(1), &session("a"));
-        assert_eq!(plan.restored(InboundId(2), &session("a")), []);
-        assert_eq!(plan.event_of(running), Some(InboundId(1)));
-        assert_eq!(asked(&plan.ended(running)), [2]);
-    }
-
-    #[test]
-    fn a_refusal_by_a_superseded_gate_is_asked_again() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
-        assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
-    }
-
-    #[test]
-    fn idle_sessions_are_forgotten() {
-        let mut plan = Plan::new(Busy::Queue, 8);
-        for row in 0..100 {
-            let steps = plan.arrived(InboundId(row), &session(&row.to_string()));
-            plan.ended(turn(&steps));
-        }
-        assert_eq!(plan.counts(), (0, 0, 0, 0));
-    }
-}
+mod tests;

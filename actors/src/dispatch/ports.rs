@@ -7,7 +7,8 @@ use std::time::Duration;
 use super::messages::ReplyLeft;
 use crate::drain::messages::{ListTurns, RequestPermit};
 use crate::ledger::messages::{
-    AppendHistory, ListInbound, ListOutbound, LoadHistory, MarkInbound, MarkOutbound, RecordInbound, RecordOutbound,
+    AppendHistory, LastInterrupted, ListInbound, ListOutbound, MarkInbound, MarkOutbound, NoteRestart, RecordInbound,
+    RecordOutbound,
 };
 use crate::relay::messages::{GetLink, LinkId, SendAction};
 use crate::status::messages::StatusTouched;
@@ -35,6 +36,10 @@ pub struct DispatchPorts {
     pub mark_inbound: Port<MarkInbound>,
     /// Finds events again.
     pub list_inbound: Port<ListInbound>,
+    /// Finds what `/retry` means.
+    pub last_interrupted: Port<LastInterrupted>,
+    /// Counts the starts that found turns cut off.
+    pub note_restart: Port<NoteRestart>,
     /// Writes a notice down.
     pub record_outbound: Port<RecordOutbound>,
     /// Moves a reply on.
@@ -43,8 +48,6 @@ pub struct DispatchPorts {
     pub list_outbound: Port<ListOutbound>,
     /// Adds to a conversation.
     pub append_history: Port<AppendHistory>,
-    /// Reads a conversation.
-    pub load_history: Port<LoadHistory>,
     /// Asks the gate.
     pub permits: Port<RequestPermit>,
     /// Asks the gate which turns run.

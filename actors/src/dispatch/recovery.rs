@@ -13,10 +13,12 @@ use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
 use crate::drain::messages::{ListTurns, RunningTurn};
 use crate::ledger::messages::{
-    InboundId, InboundRow, InboundState, ListInbound, ListOutbound, OutboundRow, OutboundState,
+    InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListOutbound, NoteRestart, OutboundRow,
+    OutboundState,
 };
 use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
 use crate::settings::Interrupted;
+use crate::turn::guard;
 use crate::turn::id::TurnId;
 
 /// Pause before the ledger is asked again after it did not answer.
@@ -29,16 +31,21 @@ const REPLY_PAUSE: Duration = Duration::from_secs(1);
 const PAGE: usize = 10_000;
 /// Most times that one event is run, or one reply handed to a link.
 const MAX_ATTEMPTS: u32 = 3;
+/// Most starts within [`RESTART_WINDOW`] that find turns cut off and run them again: more is a home that its turns bring down.
+const MAX_RESTARTS: usize = 5;
+const RESTART_WINDOW: Duration = Duration::from_mins(2);
+/// How long agents that a killed gateway left behind are looked for.
+const STRAYS_PATIENCE: Duration = Duration::from_secs(3);
 /// Older replies are of no use to anyone.
 const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 
 impl DispatchActor {
     /// Writes the books anew. Until then no event is taken for new that is not.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
-        let found = read_books(self.ports.clone());
+        let found = read_books(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok((rows, turns)) => {
-                actor.take_rows(rows, &turns, ctx);
+            Ok(books) => {
+                actor.take_rows(books, ctx);
                 actor.open_books(ctx);
                 actor.life.ready();
                 for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
@@ -52,7 +59,15 @@ impl DispatchActor {
         }));
     }
 
-    fn take_rows(&mut self, rows: Vec<InboundRow>, turns: &[RunningTurn], ctx: &mut Context<Self>) {
+    fn take_rows(&mut self, books: Books, ctx: &mut Context<Self>) {
+        let Books { rows, turns, restarts } = books;
+        if restarts > MAX_RESTARTS {
+            error!(
+                restarts,
+                "this process starts over and over with turns cut off; they are not run again by themselves"
+            );
+            self.settings.interrupted = Interrupted::Ask;
+        }
         let (mut waiting, mut cut_off) = (0, 0);
         for row in rows {
             let (id, state, turn) = (row.id, row.state, row.turn);
@@ -64,6 +79,9 @@ impl DispatchActor {
             let runs = |running: &&RunningTurn| Some(running.ticket.id) == turn && !self.gone_early(running.ticket.id);
             let running = turns.iter().find(runs);
             match (state, running) {
+                (InboundState::Received, Some(running)) if self.plan.steered(running.ticket.id, id) => {
+                    self.books.insert(id, job);
+                }
                 (InboundState::Running, Some(running)) => {
                     self.plan.adopted(running.ticket.id, id, &job.session);
                     self.adopt(running.ticket.id, running.stop.clone());
@@ -132,6 +150,11 @@ impl DispatchActor {
     fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<Job> {
         let job = self.books.remove(&event);
         self.abandon(turn);
+        for steered in self.plan.take_steered(turn) {
+            if let Some(job) = self.books.remove(&steered) {
+                self.run_again(steered, job, ctx);
+            }
+        }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
         job
@@ -164,16 +187,25 @@ impl DispatchActor {
 
     /// Runs the last interrupted event of a session again.
     pub(super) fn retry(&mut self, asked: Job, ctx: &mut Context<Self>) {
-        let question = ListInbound { states: vec![InboundState::Interrupted], after: None, limit: PAGE };
-        let rows = self.ports.list_inbound.ask(question, LEDGER_PATIENCE);
-        ctx.spawn(rows.into_actor(self).map(move |rows, actor, ctx| {
-            let rows = rows.ok().and_then(Result::ok).unwrap_or_default();
-            let last = rows.into_iter().rev().find(|row| row.session == asked.session);
-            match last.and_then(Job::from_row) {
-                Some((id, job)) => actor.run_again(id, job, ctx),
+        let question = LastInterrupted { session: asked.session.clone() };
+        let found = self.ports.last_interrupted.ask(question, LEDGER_PATIENCE);
+        ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
+            Ok(Ok(row)) => match row.and_then(Job::from_row) {
+                Some((id, job)) => {
+                    // The command is done with in the ledger, so from here on the event is what must not be lost.
+                    actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
+                    actor.run_again(id, job, ctx);
+                }
                 None => actor.say(&asked.target, &Notice::NothingToRetry, ctx),
-            }
+            },
+            Ok(Err(error)) => actor.cannot_retry(&asked, &error.to_string(), ctx),
+            Err(error) => actor.cannot_retry(&asked, &error.to_string(), ctx),
         }));
+    }
+
+    fn cannot_retry(&mut self, asked: &Job, error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "what to run again cannot be read from the ledger");
+        self.say(&asked.target, &Notice::TurnBroke, ctx);
     }
 
     /// Sends what waits for `link`, if it is up. One round at a time, or a reply would be sent by two.
@@ -213,7 +245,17 @@ impl Handler<ReplyLeft> for DispatchActor {
     }
 }
 
-async fn read_books(ports: DispatchPorts) -> Result<(Vec<InboundRow>, Vec<RunningTurn>), String> {
+/// What a dispatcher finds when it comes up.
+struct Books {
+    /// Events that are not done with.
+    rows: Vec<InboundRow>,
+    /// Turns that run, of a former dispatcher.
+    turns: Vec<RunningTurn>,
+    /// Starts of late, this one included, that found turns cut off; counted where those run again.
+    restarts: usize,
+}
+
+async fn read_books(ports: DispatchPorts, interrupted: Interrupted, started_at_ms: i64) -> Result<Books, String> {
     let states = vec![InboundState::Received, InboundState::Running, InboundState::Held];
     let mut rows: Vec<InboundRow> = Vec::new();
     loop {
@@ -228,7 +270,22 @@ async fn read_books(ports: DispatchPorts) -> Result<(Vec<InboundRow>, Vec<Runnin
         }
     }
     let turns = ports.turns.ask(ListTurns, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
-    Ok((rows, turns))
+    let runs = |turn: TurnId| turns.iter().any(|running| running.ticket.id == turn);
+    let cut_off = |row: &InboundRow| row.state == InboundState::Running && !row.turn.is_some_and(runs);
+    let strays: Vec<TurnId> = rows.iter().filter(|row| cut_off(row)).filter_map(|row| row.turn).collect();
+    if !strays.is_empty() {
+        // Their guards end with the gateway that was killed; should one have been killed too, its agent must not go on beside
+        // the one that does the same work again.
+        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&strays, STRAYS_PATIENCE));
+        ended.await.map_err(|error| error.to_string())?;
+    }
+    let mut restarts = 0;
+    if interrupted == Interrupted::Rerun && rows.iter().any(cut_off) {
+        let note = NoteRestart { started_at_ms, within: RESTART_WINDOW };
+        let noted = ports.note_restart.ask(note, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
+        restarts = noted.map_err(|error| error.to_string())?;
+    }
+    Ok(Books { rows, turns, restarts })
 }
 
 async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {

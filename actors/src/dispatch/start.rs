@@ -1,23 +1,18 @@
-//! The way of one turn from its place in the line to its start: permit, ledger, history, child.
+//! The way of one turn from its place in the line to its start: permit, ledger, child.
 
 use std::time::Instant;
-
-use tracing::warn;
 
 use super::actor::Running;
 use super::event::Job;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENCE, TurnMaker};
 use crate::drain::messages::{Origin, Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
-use crate::ledger::messages::{InboundId, InboundState, LedgerError, LoadHistory, MarkInbound};
+use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::supervision::StartChild;
 use crate::turn::id::TurnId;
 use crate::turn::messages::TurnOrder;
-
-/// Entries of a conversation kept and handed to the agent.
-pub(super) const HISTORY: usize = 40;
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
@@ -48,22 +43,12 @@ pub(super) async fn start_turn(
     };
     let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
     let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    let marked = ports.mark_inbound.ask(mark, LEDGER_PATIENCE);
-    let history = ports.load_history.ask(LoadHistory { session: job.session.clone(), limit: HISTORY }, LEDGER_PATIENCE);
-    match marked.await {
+    match ports.mark_inbound.ask(mark, LEDGER_PATIENCE).await {
         Ok(Ok(())) => {}
         Ok(Err(LedgerError::Over { .. })) => return Err(NotStarted::Over),
         Ok(Err(error)) => return Err(no_ledger(error.to_string())),
         Err(error) => return Err(no_ledger(error.to_string())),
     }
-    let history = match history.await {
-        Ok(Ok(history)) => history,
-        Ok(Err(error)) => {
-            warn!(%error, "a turn runs without its history");
-            Vec::new()
-        }
-        Err(error) => return Err(no_ledger(error.to_string())),
-    };
     let descriptor = match job.descriptor {
         Some(descriptor) => descriptor,
         None => descriptor_of(&ports, &job.target).await,
@@ -78,7 +63,6 @@ pub(super) async fn start_turn(
         raw_event: job.raw_event,
         target: job.target,
         descriptor,
-        history,
         permit,
     };
     let child = maker(order);

@@ -4,7 +4,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
 use super::messages::{
-    InboundId, InboundRow, InboundState, LedgerError, ListInbound, MarkInbound, RecordInbound, Recorded,
+    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, MarkInbound, RecordInbound,
+    Recorded,
 };
 use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
@@ -150,6 +151,25 @@ impl Work for ListInbound {
         found.dedup_by_key(|row| row.id);
         found.truncate(self.limit);
         Ok(found)
+    }
+}
+
+impl Work for LastInterrupted {
+    type Answer = Option<InboundRow>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Option<InboundRow>, Failure> {
+        let (session, connection) = (super::session_text(&self.session), store.connection);
+        let mut statement =
+            connection.prepare_cached("SELECT * FROM inbound WHERE state = ? AND session = ? ORDER BY id DESC")?;
+        let state = row::code(inbound_code(InboundState::Interrupted));
+        let mut rows = statement.query(params([state, text(&session)]))?;
+        while let Some(row) = rows.next()? {
+            match inbound_row(row) {
+                Ok(row) => return Ok(Some(row)),
+                Err(Mangled) => drop(store.damaged(TABLE, row.get(0)?)),
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use actix::Message;
 use serde::{Deserialize, Serialize};
@@ -134,6 +135,25 @@ pub struct ListInbound {
     pub after: Option<InboundId>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// The newest event of a session whose turn was stopped or cut off. Damaged rows as in [`ListInbound`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Option<InboundRow>, LedgerError>")]
+pub struct LastInterrupted {
+    /// Which session.
+    pub session: SessionKey,
+}
+
+/// Notes that this process found turns cut off when it started; noted again it counts once. Answered with the number of such
+/// starts within the window, this one included.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<usize, LedgerError>")]
+pub struct NoteRestart {
+    /// When the process started, in milliseconds since 1970.
+    pub started_at_ms: i64,
+    /// How far back others count.
+    pub within: Duration,
 }
 
 /// An inbound event as it lies in the ledger.

@@ -7,10 +7,11 @@
 use rusqlite::Connection;
 
 /// What this build writes. A file of a higher version is left alone.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `schema[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; 1] = [r"
+const STEPS: [&str; 2] = [
+    r"
     CREATE TABLE inbound (
         id INTEGER PRIMARY KEY,
         state INTEGER NOT NULL,
@@ -70,7 +71,15 @@ const STEPS: [&str; 1] = [r"
         sum INTEGER NOT NULL
     ) STRICT;
     CREATE INDEX history_session ON history (session);
-"];
+",
+    // Starts of the process that found turns cut off, by milliseconds since 1970.
+    r"
+    CREATE TABLE restarts (
+        id INTEGER PRIMARY KEY,
+        sum INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The version of a file. 0 is an empty one.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {

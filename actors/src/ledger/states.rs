@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use super::messages::{InboundState, OutboundState};
 
-/// Rows that count towards the retention are in one of the states from this number on.
-pub(super) const INBOUND_ENDED: usize = 4;
+/// Rows that count towards the retention are in one of the states from this number on. An interrupted one is among them: after
+/// a week nobody says `/retry` any more.
+pub(super) const INBOUND_ENDED: usize = 3;
 /// As [`INBOUND_ENDED`], for obligations.
 pub(super) const OUTBOUND_ENDED: usize = 3;
 
@@ -111,7 +112,7 @@ mod tests {
 
     #[test]
     fn the_retention_never_counts_a_row_that_may_still_run_or_go_out() {
-        let open = [InboundState::Received, InboundState::Running, InboundState::Held, InboundState::Interrupted];
+        let open = [InboundState::Received, InboundState::Running, InboundState::Held];
         assert!(open.into_iter().all(|state| inbound_code(state) < INBOUND_ENDED));
         let open = [OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
         assert!(open.into_iter().all(|state| outbound_code(state) < OUTBOUND_ENDED));

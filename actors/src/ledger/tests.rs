@@ -3,6 +3,7 @@
 mod damage;
 mod kill;
 mod recording;
+mod retrying;
 mod writing;
 
 use std::future::Future;

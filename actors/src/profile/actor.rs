@@ -1,7 +1,8 @@
 //! One profile: holds its secrets, starts its agents or calls them, mints its tokens.
 //!
 //! Owns the scope, the file watch and the copy of the grant's token. Asked by turns, links and the status; asks the
-//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched.
+//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched, but hear of no
+//! token any more.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use super::call::{self, Caller};
 use super::child_env::{Facts, HONCHO_API_KEY, child_env};
 use super::dial::{self, Link};
 use super::env_source::{self, Content, Stamp};
+use super::input::TokenNews;
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
     AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild,
@@ -60,6 +62,7 @@ pub struct ProfileActor {
     pub(super) provisioning: Provisioning,
     health: Health,
     token: Option<SecretString>,
+    token_news: TokenNews,
     children_started: u64,
     /// What was last read; `None` before the first time.
     stamp: Option<Stamp>,
@@ -113,6 +116,7 @@ impl ProfileActor {
             scope: Scope::default(),
             provisioning: Provisioning::default(),
             token: None,
+            token_news: TokenNews::new(),
             children_started: 0,
             stamp: None,
             looks: 0,
@@ -212,6 +216,7 @@ impl ProfileActor {
         if self.token.as_ref().map(text) != token.as_ref().map(text) {
             self.token = token;
             self.feed_redactor();
+            self.token_news.tell(self.token.clone());
         }
     }
 
@@ -263,7 +268,8 @@ impl ProfileActor {
             token: self.token.as_ref(),
         };
         let environment = child_env(&self.settings.environment, &exec.env_pass, &self.scope, &facts);
-        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment })
+        let token = self.agent.hears_of_tokens().then(|| self.token_news.listen());
+        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token })
     }
 
     fn cwd<'a>(&self, exec: &'a ExecSettings) -> Result<PathBuf, &'a str> {

@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+/// Entries of a conversation that are kept unless the profile says otherwise.
+pub const DEFAULT_HISTORY: usize = 40;
+
 /// The backend of a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSettings {
@@ -31,7 +34,7 @@ pub struct ExecSettings {
     pub env_pass: Vec<String>,
     /// In which form it speaks.
     pub reply: ReplyForm,
-    /// Whether a token rotated during a long turn is handed to it.
+    /// Whether a token that changes during a long turn is handed to it, if it converses.
     pub credentials_live: bool,
 }
 
@@ -64,6 +67,27 @@ pub struct OpenAiSettings {
 }
 
 impl AgentSettings {
+    /// Entries of a conversation that are kept, and handed to the agent.
+    #[must_use]
+    pub fn history(&self) -> usize {
+        match self {
+            Self::OpenAi(server) => server.history,
+            Self::None | Self::Echo | Self::Exec(_) => DEFAULT_HISTORY,
+        }
+    }
+
+    /// Whether the agent is told what was said before.
+    #[must_use]
+    pub fn reads_history(&self) -> bool {
+        matches!(self, Self::Exec(_) | Self::OpenAi(_))
+    }
+
+    /// Whether an agent that runs is told of a token that changes meanwhile.
+    #[must_use]
+    pub fn hears_of_tokens(&self) -> bool {
+        matches!(self, Self::Exec(exec) if exec.credentials_live && exec.reply == ReplyForm::Jsonl)
+    }
+
     /// The stable word of this kind of agent.
     #[must_use]
     pub fn kind(&self) -> &'static str {

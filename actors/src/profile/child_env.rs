@@ -13,6 +13,9 @@ use crate::settings::Environment;
 /// Under this name a child finds the grant's access token.
 pub const HONCHO_API_KEY: &str = "HONCHO_API_KEY";
 
+/// Under this name a child, and whatever it starts, carries the turn that it belongs to.
+pub const TURN_ID: &str = "CADUCEUS_TURN_ID";
+
 /// What the child is told of its turn and its profile.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
@@ -53,7 +56,7 @@ pub fn child_env(
     let told = [
         ("HERMES_HOME", &*home),
         ("HERMES_PROFILE", facts.profile.as_str()),
-        ("CADUCEUS_TURN_ID", facts.turn),
+        (TURN_ID, facts.turn),
         ("CADUCEUS_SESSION_KEY", facts.session),
         ("CADUCEUS_ATTEMPT", &attempt),
     ];

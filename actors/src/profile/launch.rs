@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::input::{AgentInput, TokenEar};
 use super::messages::{SpawnError, SpawnedChild};
 use crate::turn::guard::{self, HeldGuard};
 
@@ -35,11 +36,13 @@ pub(super) struct Launch {
     pub(super) shown: String,
     pub(super) cwd: PathBuf,
     pub(super) environment: BTreeMap<String, SecretString>,
+    /// For an agent that is told when the token in its environment is no longer the one.
+    pub(super) token: Option<TokenEar>,
 }
 
 impl Launch {
     /// Starts guard and agent.
-    pub(super) fn run(&self) -> Result<SpawnedChild, SpawnError> {
+    pub(super) fn run(self) -> Result<SpawnedChild, SpawnError> {
         if !self.cwd.is_dir() {
             return Err(self.not_found("its working directory is not there"));
         }
@@ -54,7 +57,7 @@ impl Launch {
         match heard {
             Ok(Ok(())) => Ok(SpawnedChild {
                 guard: HeldGuard::new(guard),
-                stdin: OwnedFd::from(stdin),
+                stdin: AgentInput::new(OwnedFd::from(stdin), self.token),
                 stdout: OwnedFd::from(stdout),
                 stderr: OwnedFd::from(stderr),
                 lifeline: OwnedFd::from(ours),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::agent::AgentSettings;
+use super::input::AgentInput;
 use super::name::ProfileName;
 use crate::relay::delivery::DeliveryError;
 use crate::relay::policy::Policy;
@@ -42,8 +43,8 @@ pub struct SpawnChild {
 pub struct SpawnedChild {
     /// The guard; its process id is the group's.
     pub guard: HeldGuard,
-    /// The agent's standard input.
-    pub stdin: OwnedFd,
+    /// The agent's standard input, with the way by which the profile hands the agent a token that changes.
+    pub stdin: AgentInput,
     /// The agent's standard output.
     pub stdout: OwnedFd,
     /// The agent's standard error.
@@ -183,7 +184,7 @@ pub struct VerifyDelivery {
     pub signature: Option<String>,
 }
 
-/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`.
+/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`, and so do the running ones that want it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TokenChanged {

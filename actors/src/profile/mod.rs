@@ -9,6 +9,7 @@ pub mod env_edit;
 pub mod env_file;
 mod env_source;
 pub mod globals;
+mod input;
 pub mod inspect;
 mod launch;
 pub mod messages;
@@ -22,5 +23,6 @@ pub mod strength;
 
 pub use actor::{ProfileActor, ProfilePorts};
 pub use call::{CallTimings, Caller};
+pub use input::AgentInput;
 pub use launch::GuardCommand;
 pub use redact::Redactor;

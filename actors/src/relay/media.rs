@@ -62,6 +62,8 @@ enum Failed {
     Status(u16),
     #[error("the answer does not say where it ends")]
     NoEnd,
+    #[error("the connection was cut in the midst of it")]
+    Cut,
     #[error("it is larger than {MAX_FILE} bytes")]
     TooLarge,
     #[error("it did not come within {} s", LIMIT.as_secs())]
@@ -143,8 +145,9 @@ impl Fetcher {
         if answer.status() != awc::http::StatusCode::OK {
             return Err(Failed::Status(answer.status().as_u16()));
         }
-        // Without either awc takes the body for empty.
+        // Without either awc takes the body for empty; and it takes one that was cut for whole.
         let headers = answer.headers();
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
             return Err(Failed::NoEnd);
         }
@@ -157,6 +160,9 @@ impl Fetcher {
                 return Err(Failed::TooLarge);
             }
             file.write_all(&piece).await?;
+        }
+        if length.is_some_and(|length| length != bytes) {
+            return Err(Failed::Cut);
         }
         Ok(file.flush().await?)
     }

@@ -212,20 +212,21 @@ fn handshake_without_a_good_descriptor_within_30_s_is_redialled() {
 }
 
 #[test]
-fn connector_is_pinged_every_30_s() {
+fn connector_is_pinged_every_20_s() {
     let mut bench = Bench::connected();
     for _ in 0..4 {
-        assert_eq!(bench.pass(29 * S), []);
+        assert_eq!(bench.pass(19 * S), []);
         assert_eq!(bench.pass(S), [Step::Ping]);
         bench.heard();
     }
 }
 
 #[test]
-fn connection_without_any_frame_for_60_s_is_dead() {
+fn connection_without_any_frame_for_45_s_is_dead() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.pass(30 * S), [Step::Ping]);
-    assert_eq!(bench.pass(29 * S), []);
+    assert_eq!(bench.pass(20 * S), [Step::Ping]);
+    assert_eq!(bench.pass(20 * S), [Step::Ping]);
+    assert_eq!(bench.pass(4 * S), []);
     assert_eq!(bench.pass(S), [AWAY]);
     assert_eq!(bench.plan.state(), LinkState::Waiting);
 }
@@ -233,7 +234,7 @@ fn connection_without_any_frame_for_60_s_is_dead() {
 #[test]
 fn frame_of_an_older_connection_is_no_sign_of_life() {
     let mut bench = Bench::connected();
-    bench.now += 59 * S;
+    bench.now += 44 * S;
     bench.plan.heard(0, bench.now);
     assert_eq!(bench.pass(S), [AWAY]);
 }

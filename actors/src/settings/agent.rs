@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::yaml::Section;
-use crate::profile::agent::{AgentSettings, ExecSettings, OpenAiSettings, ReplyForm};
+use crate::profile::agent::{AgentSettings, DEFAULT_HISTORY, ExecSettings, OpenAiSettings, ReplyForm};
 
 /// Longest turn unless the profile says otherwise.
 const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
@@ -38,6 +38,10 @@ fn exec(section: &mut Section<'_>) -> Option<AgentSettings> {
         reply: section.word("reply", &[("text", ReplyForm::Text), ("jsonl", ReplyForm::Jsonl)]).unwrap_or_default(),
         credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
     };
+    if settings.credentials_live && settings.reply == ReplyForm::Text {
+        // Its input is closed after the document: a token that changes would silently not arrive.
+        return section.wrong("credentials", "live only with reply: jsonl");
+    }
     match command {
         Some(_) => Some(AgentSettings::Exec(settings)),
         None => section.wrong("command", "a list: the program and its arguments"),
@@ -61,7 +65,7 @@ fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
         model,
         api_key_env,
         system,
-        history: history.unwrap_or(40),
+        history: history.unwrap_or(DEFAULT_HISTORY),
         timeout,
     }))
 }
@@ -76,6 +80,18 @@ fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn an_agent_that_hears_nothing_cannot_be_told_of_a_token() {
+        for (reply, good) in [("text", false), ("jsonl", true)] {
+            let agent = json!({"backend": "exec", "command": ["a"], "reply": reply, "credentials": "live"});
+            let mut problems = Vec::new();
+            let mut root = Section::root([("agent".to_owned(), agent)].into_iter().collect(), &mut problems);
+            assert_eq!(read(&mut root).is_some_and(|agent| agent.hears_of_tokens()), good, "{reply}");
+            root.finish();
+            assert_eq!(problems.is_empty(), good, "{problems:?}");
+        }
+    }
 
     #[test]
     fn a_key_in_the_place_of_its_name_is_a_mistake_that_is_not_repeated() {

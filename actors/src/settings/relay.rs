@@ -32,15 +32,14 @@ impl Default for InboundSettings {
     }
 }
 
-/// The `relay` section of our own file.
+/// What the `relay` section of our own file says beside the times.
 #[derive(Debug, Default)]
 pub(super) struct Ours {
     pub(super) inbound: InboundSettings,
     pub(super) ca_file: Option<String>,
 }
 
-pub(super) fn ours(root: &mut Section<'_>) -> Ours {
-    let mut relay = root.section("relay");
+pub(super) fn ours(relay: &mut Section<'_>) -> Ours {
     let ca_file = relay.text("ca_file");
     let mut inbound = relay.section("inbound");
     let path = inbound.text("path").map(|path| path.trim_end_matches('/').to_owned());
@@ -53,7 +52,6 @@ pub(super) fn ours(root: &mut Section<'_>) -> Ours {
     }
     let bind = inbound.address("bind");
     inbound.finish();
-    relay.finish();
     Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()), bind }, ca_file }
 }
 

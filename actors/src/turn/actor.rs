@@ -18,7 +18,7 @@ use super::id::TurnId;
 use super::messages::{SteerError, SteerTurn, StopTurn, TooEarly, TurnEnded, TurnOrder};
 use crate::dispatch::messages::ReplyLeft;
 use crate::drain::permit::TurnPermit;
-use crate::ledger::messages::{HistoryEntry, InboundId, MarkOutbound, RecordOutbound};
+use crate::ledger::messages::{HistoryEntry, InboundId, LoadHistory, MarkOutbound, RecordOutbound};
 use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
@@ -58,7 +58,9 @@ pub struct TurnPorts {
     pub call: Port<AuthorisedCall>,
     /// The link that the event came over.
     pub send: Port<SendAction>,
-    /// The ledger.
+    /// The ledger, for what was said before.
+    pub history: Port<LoadHistory>,
+    /// The same, for what is said now.
     pub record: Port<RecordOutbound>,
     /// The same.
     pub mark: Port<MarkOutbound>,
@@ -83,6 +85,7 @@ pub(super) struct Work {
     pub(super) raw_event: Arc<Value>,
     pub(super) target: Target,
     pub(super) descriptor: Descriptor,
+    /// Oldest first; read once it is known how much of it the agent wants.
     pub(super) history: Vec<HistoryEntry>,
 }
 
@@ -102,8 +105,8 @@ impl TurnActor {
     #[must_use]
     pub fn new(order: TurnOrder, ports: TurnPorts, life: Life) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
-        let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history, permit } =
-            order;
+        let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, permit } = order;
+        let history = Vec::new();
         let work = Work { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history };
         Self { work: Some((work, received)), orders, ports, life, permit }
     }

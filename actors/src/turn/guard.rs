@@ -3,7 +3,8 @@
 //! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a session of its own, adopts
 //! every orphan below it (Linux), and holds one end of a socket: it gets the agent's pipes through it, answers whether the
 //! agent could be started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
-//! A guard that is itself killed takes nothing along; whoever waits for it kills the group that it led.
+//! A guard that is itself killed takes nothing along; whoever waits for it kills the group that it led, and what has the turn's
+//! name in its environment. If the gateway was killed too, the next one does.
 
 mod held; // The guard as the gateway holds it.
 mod subtree; // Finds and signals everything below a process.
@@ -23,6 +24,7 @@ use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::time::Instant;
 
 pub use held::HeldGuard;
+pub use subtree::end_turns;
 pub use wire::{give_pipes, hear_start, say_stop};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.

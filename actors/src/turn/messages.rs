@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::id::TurnId;
 use crate::drain::permit::TurnPermit;
-use crate::ledger::messages::{HistoryEntry, InboundId};
+use crate::ledger::messages::InboundId;
 use crate::profile::name::ProfileName;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::event::InboundEvent;
@@ -35,8 +35,6 @@ pub struct TurnOrder {
     pub target: Target,
     /// What the platform of the chat can do.
     pub descriptor: Descriptor,
-    /// What was said before, oldest first.
-    pub history: Vec<HistoryEntry>,
     /// The turn's place in the count.
     pub permit: TurnPermit,
 }
@@ -92,6 +90,8 @@ pub struct TurnEnded {
     pub outcome: TurnOutcome,
     /// What the agent said, for the history.
     pub reply: String,
+    /// Entries of the conversation that its agent wants kept.
+    pub keep: usize,
 }
 
 /// Why [`TurnEnded`] was not heard.

@@ -11,6 +11,7 @@ mod openai;
 mod outlet;
 mod process;
 mod reply;
+mod run;
 pub mod split;
 mod talk;
 mod verdict;

@@ -10,7 +10,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -34,12 +34,15 @@ const MAX_PIECES: usize = 8;
 const MAX_LINES: usize = 256;
 /// How long after its own SIGKILL a guard may take before it is killed itself.
 const GUARD_GRACE: Duration = Duration::from_secs(2);
+/// How long what is left of an agent whose guard was killed is looked for.
+const STRAYS_PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at the guard, where the signal of its end was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running agent.
 pub(super) struct Process {
     guard: Option<HeldGuard>,
+    turn: TurnId,
     pid: Pid,
     lifeline: Option<UnixStream>,
     output: Option<mpsc::Receiver<Output>>,
@@ -80,6 +83,7 @@ impl Process {
         let (said, output) = mpsc::channel(MAX_PIECES);
         let (input, told) = mpsc::channel(MAX_LINES);
         let mut process = Self {
+            turn,
             pid: child.guard.pid(),
             guard: Some(child.guard),
             lifeline: Some(UnixStream::from(child.lifeline)),
@@ -90,8 +94,7 @@ impl Process {
             pipes: JoinSet::new(),
             log: JoinSet::new(),
         };
-        let stdin = pipe::Sender::from_owned_fd(child.stdin)?;
-        process.pipes.spawn_local(write(stdin, told));
+        process.pipes.spawn_local(child.stdin.serve(told)?);
         process.pipes.spawn_local(read(receiver(child.stdout)?, said));
         process.log.spawn_local(log(receiver(child.stderr)?, turn, redactor));
         Ok(process)
@@ -173,10 +176,20 @@ impl Process {
             || {
                 // Its guard can no longer see to what is left of the agent.
                 self.kill_group();
+                self.end_strays();
                 Exit::Killed
             },
             Exit::Code,
         )
+    }
+
+    /// What has left the group. Looking through all processes is nothing for an arbiter.
+    fn end_strays(&self) {
+        let turn = self.turn;
+        let reaper = std::thread::Builder::new().name("reaper".to_owned());
+        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], STRAYS_PATIENCE)) {
+            warn!(%turn, %error, "what an agent left behind is not looked for");
+        }
     }
 
     fn kill_group(&self) {
@@ -198,15 +211,6 @@ async fn hear(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
 
 fn receiver(fd: OwnedFd) -> std::io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(fd)
-}
-
-/// Writes what the agent is told. An agent that has closed its end is told nothing more.
-async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>) {
-    while let Some(line) = told.recv().await {
-        if pipe.write_all(line.as_bytes()).await.is_err() {
-            return;
-        }
-    }
 }
 
 async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {

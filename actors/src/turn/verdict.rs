@@ -18,6 +18,17 @@ pub(super) struct Verdict {
     pub(super) lingered: bool,
     /// How it ended.
     pub(super) exit: Option<Exit>,
+    /// Why there is no answer, where one is due.
+    pub(super) mute: Option<Mute>,
+}
+
+/// Why an agent that ended well has not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mute {
+    /// It said nothing.
+    NoWord,
+    /// It is to converse, and nothing of what it said was of the conversation.
+    NoSense,
 }
 
 /// How a process ended.
@@ -54,7 +65,11 @@ impl Verdict {
         }
         match self.exit {
             _ if self.lingered => TurnOutcome::Done,
-            Some(Exit::Code(0)) => TurnOutcome::Done,
+            Some(Exit::Code(0)) => match self.mute {
+                None => TurnOutcome::Done,
+                Some(Mute::NoWord) => failed("The agent ended without an answer."),
+                Some(Mute::NoSense) => failed("The agent's answer could not be understood."),
+            },
             Some(Exit::Code(code)) => failed(format!("The agent stopped with exit code {code}.")),
             Some(Exit::Killed | Exit::Never) | None => failed("The agent was killed."),
         }
@@ -119,6 +134,14 @@ mod tests {
         assert_eq!(exited(0).outcome(), TurnOutcome::Done);
         assert_eq!(notice(&exited(3)), "The agent stopped with exit code 3.");
         assert_eq!(notice(&Verdict { exit: Some(Exit::Killed), ..Verdict::default() }), "The agent was killed.");
+    }
+
+    #[test]
+    fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
+        let mute = |mute, code| Verdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..Verdict::default() };
+        assert_eq!(notice(&mute(Mute::NoWord, 0)), "The agent ended without an answer.");
+        assert_eq!(notice(&mute(Mute::NoSense, 0)), "The agent's answer could not be understood.");
+        assert_eq!(notice(&mute(Mute::NoSense, 2)), "The agent stopped with exit code 2.");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
 use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
 use caduceus_actors::ledger::messages::{
-    HistoryEntry, InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
+    HistoryEntry, InboundId, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
@@ -54,6 +54,8 @@ pub(crate) struct DeskState {
     /// Answers of the ledger that are refusals.
     pub(crate) ledger_refusals: u32,
     pub(crate) token: Option<&'static str>,
+    /// What the ledger holds of the session, oldest first.
+    pub(crate) history: Vec<HistoryEntry>,
     rows: i64,
     messages: u64,
 }
@@ -152,6 +154,15 @@ impl Handler<SendAction> for Desk {
             _ => format!("m{}", state.messages),
         };
         MessageResult(ActionResult { success: true, message_id: Some(message_id), ..ActionResult::default() })
+    }
+}
+
+impl Handler<LoadHistory> for Desk {
+    type Result = Result<Vec<HistoryEntry>, LedgerError>;
+
+    fn handle(&mut self, question: LoadHistory, _: &mut Self::Context) -> Self::Result {
+        let state = self.state();
+        Ok(state.history[state.history.len().saturating_sub(question.limit)..].to_vec())
     }
 }
 
@@ -320,8 +331,8 @@ impl House {
                 thread_id: None,
             },
             descriptor: wish.descriptor,
-            history: wish.history,
         };
+        self.desk.state().history = wish.history;
         let (desk, profile) = (self.address.clone(), profile.clone());
         let redactor = self.redactor.clone();
         let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
@@ -330,6 +341,7 @@ impl House {
                 spawn: profile.clone().into(),
                 call: profile.into(),
                 send: desk.clone().into(),
+                history: desk.clone().into(),
                 record: desk.clone().into(),
                 mark: desk.clone().into(),
                 ended: desk.clone().into(),

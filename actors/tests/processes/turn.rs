@@ -121,11 +121,29 @@ async fn an_agent_that_never_reads_is_heard_all_the_same() {
 }
 
 #[actix::test]
-async fn an_agent_that_ends_at_once_without_a_word_is_done() {
+async fn an_agent_that_ends_at_once_without_a_word_is_told_of() {
     let house = House::with_script("exit 0", "");
+    house.turn(&house.profile("default", &[]), Wish::default()).await;
+    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent ended without an answer.");
+    assert_eq!(house.desk.posted(), ["The agent ended without an answer."]);
+}
+
+#[actix::test]
+async fn an_agent_that_converses_may_be_silent_on_purpose() {
+    let house = jsonl(r#"echo '{"type":"final"}'"#);
     house.turn(&house.profile("default", &[]), Wish::default()).await;
     assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
     assert!(house.desk.posted().is_empty());
+}
+
+#[actix::test]
+async fn an_agent_that_talks_nothing_but_nonsense_is_told_of() {
+    let deep = format!("echo '{}'", "[".repeat(100_000));
+    for nonsense in ["echo nonsense", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
+        let house = jsonl(nonsense);
+        house.turn(&house.profile("default", &[]), Wish::default()).await;
+        assert_eq!(notice(&house.desk.ended().await.outcome), "The agent's answer could not be understood.");
+    }
 }
 
 #[actix::test]

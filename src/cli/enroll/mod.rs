@@ -104,7 +104,7 @@ impl EnrollError {
     }
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match enroll(arguments) {
         Ok(report) => {
             print!("{report}");
@@ -114,7 +114,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-fn enroll(arguments: Arguments) -> Result<String, EnrollError> {
+fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
     let environment = Environment::capture();
     let home = find_home(arguments.home.clone(), &environment);
     if is_managed(&home, &environment) {
@@ -125,7 +125,7 @@ fn enroll(arguments: Arguments) -> Result<String, EnrollError> {
         eprintln!("caduceus: {warning}");
     }
     let scope = inspect(&settings.profiles[0], &settings).scope;
-    let token = token(&arguments, &scope)?;
+    let token = token(arguments, &scope)?;
     let given =
         |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let (given_url, wake_url) = (given(&arguments.connector_url), given(&arguments.wake_url));

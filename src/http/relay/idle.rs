@@ -35,7 +35,7 @@ async fn idle(asker: TokenPrincipal, state: Shared) -> Json<Value> {
         Ok(IdleAnswer::NotConnected) => "not_connected",
         Err(_) => "unavailable",
     };
-    let told = links.iter().zip(answers).map(|(link, answer)| (link.link.0.to_string(), word(answer).into()));
+    let told = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
     Json(json!({"ok": true, "links": told.collect::<Map<String, Value>>()}))
 }
 
@@ -51,7 +51,7 @@ async fn wake(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiEr
     }
     for link in &state.ports.relay.links {
         if let Err(error) = link.wake.tell(Wake) {
-            debug!(link = %link.link.0, %error, "a link was not woken");
+            debug!(link = %link.id.0, %error, "a link was not woken");
         }
     }
     debug!("poked");

@@ -43,7 +43,7 @@ pub(crate) struct RelayPorts {
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     /// Which.
-    pub(crate) link: LinkId,
+    pub(crate) id: LinkId,
     /// Sends it to sleep until it is poked.
     pub(crate) go_dormant: Port<GoDormant>,
     /// Pokes it.

@@ -1,6 +1,6 @@
 //! What the dispatcher does with each message.
 
-use actix::{Handler, MessageResult, ResponseFuture};
+use actix::{ActorFutureExt as _, Handler, MessageResult, ResponseActFuture, ResponseFuture, WrapFuture as _};
 use futures_util::future::{FutureExt as _, ready};
 use tracing::{error, info, warn};
 
@@ -18,7 +18,7 @@ use crate::supervision::ChildExited;
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
 impl Handler<Inbound> for DispatchActor {
-    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
+    type Result = ResponseActFuture<Self, Result<Receipt, NotTaken>>;
 
     fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
         let (profile, unserved) = match self.settings.rules.profile(&inbound) {
@@ -49,50 +49,32 @@ impl Handler<Inbound> for DispatchActor {
             state,
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
-        let (own, life) = (self.own.clone(), self.life.clone());
-        Box::pin(async move {
-            let recorded = recorded.await;
-            if life.is_fenced() {
+        let place = self.arrivals.arrived();
+        Box::pin(recorded.into_actor(self).map(move |recorded, actor, ctx| {
+            if actor.life.is_fenced() {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
                 // not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
             }
-            match recorded {
-                Ok(Ok(Recorded::New(id))) => {
-                    if let Err(error) = own.tell(Taken { id, job, then }) {
-                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
-                    }
-                    Ok(receipt)
-                }
+            let (taken, answer) = match recorded {
+                Ok(Ok(Recorded::New(id))) => (Some(Taken { id, job, then }), Ok(receipt)),
+                // Its first record may have been answered to nobody; one that is on the books stays there once.
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received | InboundState::Held })) => {
-                    // Its first record may have been answered to nobody; one that is on the books stays there once.
-                    if let Err(error) = own.tell(Taken { id, job, then: Then::Run }) {
-                        error!(row = id.0, %error, "an event is on disk but waits for the next start");
-                    }
-                    Ok(Receipt::Duplicate)
+                    (Some(Taken { id, job, then: Then::Run }), Ok(Receipt::Duplicate))
                 }
-                Ok(Ok(Recorded::Duplicate { .. })) => Ok(Receipt::Duplicate),
+                Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(Receipt::Duplicate)),
                 Ok(Err(error)) => {
                     error!(%error, "an event could not be written down; it is not acknowledged");
-                    Err(NotTaken::LedgerUnavailable)
+                    (None, Err(NotTaken::LedgerUnavailable))
                 }
                 Err(error) => {
                     warn!(%error, "an event could not be written down; it is not acknowledged");
-                    Err(NotTaken::LedgerUnavailable)
+                    (None, Err(NotTaken::LedgerUnavailable))
                 }
-            }
-        })
-    }
-}
-
-impl Handler<Taken> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, taken: Taken, ctx: &mut Self::Context) {
-        match &mut self.early {
-            Some(early) => early.taken.push(taken),
-            None => self.take(taken, ctx),
-        }
+            };
+            actor.settled(place, taken, ctx);
+            answer
+        }))
     }
 }
 
@@ -104,7 +86,7 @@ impl Handler<TurnEnded> for DispatchActor {
             return Box::pin(ready(Err(TooEarly)));
         }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
-        let written = self.over(ended.id, &ended.outcome, ended.reply, ctx);
+        let written = self.over(ended, ctx);
         Box::pin(written.map(Ok))
     }
 }

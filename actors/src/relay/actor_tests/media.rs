@@ -26,7 +26,8 @@ fn media_that_the_connector_keeps_becomes_a_file_and_the_events_keep_their_order
         let (own, other) = (kept(&bench, "/m/photo.PNG"), "https://elsewhere.example/m/photo.png");
         send(&mut peer, "m1", &[other, &own]).await;
         peer.inbound("m2", None).await;
-        let asked = bench.connector.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\npicture").await;
+        let asked =
+            bench.connector.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\npicture").await;
         assert!(asked.starts_with("GET /m/photo.PNG HTTP/1.1\r\n"), "{asked}");
         assert!(asked.contains("authorization: Bearer token-2\r\n"), "a token of its own: {asked}");
         let (inbound, _answer) = bench.offer().await;
@@ -46,13 +47,15 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
         let own = kept(&bench, "/m/1");
-        let mut huge = b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1900001\r\n".to_vec();
+        let mut huge =
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1900001\r\n".to_vec();
         huge.resize(huge.len() + 25 * 1024 * 1024 + 1, b'x');
         huge.extend_from_slice(b"\r\n0\r\n\r\n");
         let endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\npicture";
         let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\npicture";
         // A redirect would carry the token to wherever the answer says.
-        let redirect = format!("HTTP/1.1 302 Found\r\nlocation: {own}2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let redirect =
+            format!("HTTP/1.1 302 Found\r\nlocation: {own}2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         let missing = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
         for answer in [redirect.as_bytes(), missing, &huge, endless, cut] {
             send(&mut peer, "m", &[&own]).await;

@@ -1,6 +1,10 @@
-//! Everything below this process, whatever group or session it has moved to.
+//! Everything below this process, whatever group or session it has moved to; and everything of a turn, whatever process it is below.
+
+use std::time::Duration;
 
 use rustix::process::Signal;
+
+use crate::turn::id::TurnId;
 
 /// Sends `signal` to every process below this one. One that has ended meanwhile is no error.
 pub(super) fn signal(signal: Signal) {
@@ -11,12 +15,30 @@ pub(super) fn signal(signal: Signal) {
     let _ = rustix::process::kill_current_process_group(signal);
 }
 
+/// Kills every process that has one of `turns` in its environment, and answers when there is none; after `patience` at the
+/// latest. For what is left when a guard could not do its work. Blocks.
+pub fn end_turns(turns: &[TurnId], patience: Duration) {
+    #[cfg(target_os = "linux")]
+    linux::end_turns(turns, patience);
+    // Elsewhere nobody can look into another process's environment.
+    #[cfg(not(target_os = "linux"))]
+    let _ = (turns, patience);
+}
+
 #[cfg(target_os = "linux")]
 mod linux {
     use std::collections::HashMap;
     use std::fs;
+    use std::thread;
+    use std::time::{Duration, Instant};
 
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    use crate::profile::child_env::TURN_ID;
+    use crate::turn::id::TurnId;
+
+    /// Between two rounds.
+    const AGAIN: Duration = Duration::from_millis(20);
 
     pub(super) fn signal_below(top: Pid, signal: Signal) {
         for (pid, parent) in below(top.as_raw_nonzero().get(), &processes()) {
@@ -30,11 +52,42 @@ mod linux {
         }
     }
 
+    pub(super) fn end_turns(turns: &[TurnId], patience: Duration) {
+        let marks: Vec<String> = turns.iter().map(|turn| format!("{TURN_ID}={turn}")).collect();
+        let deadline = Instant::now() + patience;
+        // A round misses what was forked during it.
+        while Instant::now() < deadline && kill_marked(&marks) > 0 {
+            thread::sleep(AGAIN);
+        }
+    }
+
+    /// How many were there.
+    fn kill_marked(marks: &[String]) -> usize {
+        let is_marked = |pid: i32| {
+            // One that has ended meanwhile, or is of another user, is none of ours.
+            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
+        };
+        let marked = pids().filter(|pid| is_marked(*pid)).filter_map(Pid::from_raw);
+        let kill = |pid: Pid| {
+            // The number may be somebody else's by now; a descriptor is not, so it is looked at once more.
+            if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
+                && is_marked(pid.as_raw_nonzero().get())
+            {
+                let _ = pidfd_send_signal(&pidfd, Signal::KILL);
+            }
+        };
+        marked.map(kill).count()
+    }
+
+    fn pids() -> impl Iterator<Item = i32> {
+        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+    }
+
     /// Every process and its parent.
     fn processes() -> Vec<(i32, i32)> {
-        let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
-        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.filter_map(|pid| Some((pid, parent_of(pid)?))).collect()
+        pids().filter_map(|pid| Some((pid, parent_of(pid)?))).collect()
     }
 
     fn parent_of(pid: i32) -> Option<i32> {

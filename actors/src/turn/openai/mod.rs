@@ -1,6 +1,7 @@
 //! An agent behind a chat completions server: asks, asks again while that can help, and lets the reply grow as it comes.
 
 mod answer;
+mod attached;
 mod events;
 mod request;
 mod trouble;

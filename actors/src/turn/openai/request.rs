@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+use super::attached;
 use crate::ledger::messages::HistoryEntry;
 use crate::profile::agent::OpenAiSettings;
 use crate::relay::event::InboundEvent;
@@ -18,7 +19,7 @@ pub(super) fn body(settings: &OpenAiSettings, history: &[HistoryEntry], event: &
     let said = kept.iter().filter(|entry| !entry.content.trim().is_empty());
     let mut messages: Vec<Value> = settings.system.iter().map(|system| message("system", system)).collect();
     messages.extend(said.map(|entry| message(&entry.role, &entry.content)));
-    messages.push(message("user", &words(event)));
+    messages.push(json!({"role": "user", "content": attached::content(words(event), event)}));
     let request = json!({"model": settings.model, "stream": true, "messages": messages});
     Bytes::from(request.to_string())
 }

@@ -1,0 +1,94 @@
+//! What the end of a turn leaves to be done: the books, the ledger, the conversation, and whoever is next.
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use futures_util::future::{LocalBoxFuture, ready};
+use tracing::warn;
+
+use super::super::event::Job;
+use super::super::notice::Notice;
+use super::super::ports::LEDGER_PATIENCE;
+use super::{DispatchActor, RECENT_TURNS};
+use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
+use crate::turn::id::TurnId;
+use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
+
+impl DispatchActor {
+    /// A turn that is gone without having said how it ended.
+    pub(super) fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
+        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
+            let target = job.target.clone();
+            self.say(&target, &Notice::TurnBroke, ctx);
+        }
+        let notice = Notice::TurnBroke.text();
+        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
+        let broke = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 };
+        let written = self.over(broke, ctx);
+        ctx.spawn(written.into_actor(self));
+    }
+
+    /// Takes a turn off the books; answers when the ledger has done so too.
+    pub(super) fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
+        let TurnEnded { id: turn, outcome, reply, keep } = ended;
+        let running = self.running.remove(&turn);
+        self.unwanted.remove(&turn);
+        let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
+        let steered = self.plan.take_steered(turn);
+        if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
+            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
+            // steered into it stays `received`, and runs then.
+            self.view.stopped += 1;
+            self.books.remove(&event);
+            self.plan.ended(turn);
+            return Box::pin(ready(()));
+        }
+        let (state, note) = match &outcome {
+            TurnOutcome::Done => (InboundState::Done, None),
+            TurnOutcome::Failed { notice, .. } => (InboundState::Failed, Some(notice.clone())),
+            TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
+        };
+        match &outcome {
+            TurnOutcome::Done => self.view.done += 1,
+            TurnOutcome::Failed { .. } => self.view.failed += 1,
+            TurnOutcome::Stopped(_) => self.view.stopped += 1,
+        }
+        let mut said = Vec::new();
+        for event in steered {
+            said.extend(self.books.remove(&event).map(|job| job.event.text.clone()));
+            // After a stop `/retry` means the turn's own event.
+            let state = if state == InboundState::Failed { state } else { InboundState::Done };
+            self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
+        }
+        let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
+        if let Some(job) = self.books.remove(&event)
+            && state == InboundState::Done
+            && !reply.is_empty()
+        {
+            said.insert(0, job.event.text.clone());
+            self.remember(&job, said, reply, keep, ctx);
+        }
+        if let Some(running) = running {
+            let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.recent.push_back((jiff::Timestamp::now().as_millisecond(), length));
+            if self.recent.len() > RECENT_TURNS {
+                self.recent.pop_front();
+            }
+        }
+        let steps = self.plan.ended(turn);
+        self.carry_out(steps, ctx);
+        Box::pin(written)
+    }
+
+    /// Adds to the conversation what people `said`, in order, and what the agent did.
+    fn remember(&self, job: &Job, said: Vec<String>, reply: String, keep: usize, ctx: &mut Context<Self>) {
+        let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
+        let said = said.into_iter().map(|text| entry("user", text));
+        let entries = said.chain([entry("assistant", reply)]).collect();
+        let append = AppendHistory { session: job.session.clone(), entries, keep };
+        let appended = self.ports.append_history.ask(append, LEDGER_PATIENCE);
+        ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => warn!(%error, "a conversation was not written down"),
+            Err(error) => warn!(%error, "a conversation was not written down"),
+        }));
+    }
+}

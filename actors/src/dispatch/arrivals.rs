@@ -1,0 +1,69 @@
+//! Puts events back into the order in which they came: the ledger answers for each of them, and the runtime hands out the
+//! answers of one moment in any order, but a session runs first what was said first.
+
+use std::collections::BTreeMap;
+
+/// The place of one event among those that came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place(u64);
+
+/// Events between their arrival and the word of the ledger.
+#[derive(Debug)]
+pub(super) struct Arrivals<T> {
+    next: u64,
+    /// All before this one are settled.
+    due: u64,
+    /// Settled while one before it is not.
+    waiting: BTreeMap<u64, Option<T>>,
+}
+
+impl<T> Default for Arrivals<T> {
+    fn default() -> Self {
+        Self { next: 0, due: 0, waiting: BTreeMap::new() }
+    }
+}
+
+impl<T> Arrivals<T> {
+    /// An event came.
+    pub(super) fn arrived(&mut self) -> Place {
+        self.next += 1;
+        Place(self.next - 1)
+    }
+
+    /// The ledger has spoken about the event at `place`; `None` if nothing is to be done about it. Every place has to be settled,
+    /// for those behind it wait. Gives back, in order, what is to be done now.
+    pub(super) fn settled(&mut self, Place(place): Place, outcome: Option<T>) -> Vec<T> {
+        self.waiting.insert(place, outcome);
+        let mut ready = Vec::new();
+        while let Some(outcome) = self.waiting.remove(&self.due) {
+            self.due += 1;
+            ready.extend(outcome);
+        }
+        ready
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_of_the_answers_events_come_out_as_they_came(
+            keys in prop::collection::vec((any::<u32>(), any::<bool>()), 0..50),
+        ) {
+            let mut arrivals = Arrivals::default();
+            let mut answers: Vec<_> =
+                keys.iter().enumerate().map(|(number, (key, kept))| (*key, number, *kept, arrivals.arrived())).collect();
+            answers.sort_by_key(|(key, ..)| *key);
+            let out: Vec<usize> = answers
+                .into_iter()
+                .flat_map(|(_, number, kept, place)| arrivals.settled(place, kept.then_some(number)))
+                .collect();
+            let kept = (0..keys.len()).filter(|number| keys[*number].1);
+            prop_assert_eq!(out, kept.collect::<Vec<_>>());
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! Which event runs next.
+
+use super::*;
+use crate::relay::event::Source;
+use crate::relay::session::SessionRules;
+
+fn session(chat: &str) -> SessionKey {
+    let source =
+        Source { platform: "discord".into(), chat_type: "dm".into(), chat_id: chat.into(), ..Source::default() };
+    SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
+}
+
+fn asked(steps: &[Step]) -> Vec<i64> {
+    let row = |step: &Step| if let Step::Ask(_, event) = step { Some(event.0) } else { None };
+    steps.iter().filter_map(row).collect()
+}
+
+fn turn(steps: &[Step]) -> TurnId {
+    let turn = |step: &Step| if let Step::Ask(turn, _) = step { Some(*turn) } else { None };
+    steps.iter().find_map(turn).expect("a turn was asked for")
+}
+
+#[test]
+fn a_session_runs_one_event_at_a_time_in_order() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    assert_eq!(asked(&first), [1]);
+    assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("a")), []);
+    let second = plan.ended(turn(&first));
+    assert_eq!(asked(&second), [2]);
+    assert_eq!(asked(&plan.ended(turn(&second))), [3]);
+}
+
+#[test]
+fn sessions_do_not_wait_for_each_other() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"))), [1]);
+    assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"))), [2]);
+}
+
+#[test]
+fn turns_above_the_limit_wait_in_order() {
+    let mut plan = Plan::new(Busy::Queue, 1);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    assert_eq!(plan.arrived(InboundId(2), &session("b")), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("c")), []);
+    let second = plan.ended(turn(&first));
+    assert_eq!(asked(&second), [2]);
+    assert_eq!(asked(&plan.ended(turn(&second))), [3]);
+}
+
+#[test]
+fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"));
+    plan.arrived(InboundId(2), &session("a"));
+    plan.gate(true, []);
+    let fresh = plan.arrived(InboundId(3), &session("b"));
+    assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [Step::Refuse(InboundId(3))]);
+    assert_eq!(plan.ended(turn(&running)), []);
+    assert_eq!(plan.counts(), (1, 0, 0, 1));
+    assert_eq!(asked(&plan.gate(false, [])), [2]);
+}
+
+#[test]
+fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"));
+    plan.arrived(InboundId(2), &session("a"));
+    let second = plan.ended(turn(&running));
+    assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
+    assert_eq!(asked(&plan.gate(false, [])), [2]);
+}
+
+#[test]
+fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"));
+    plan.arrived(InboundId(2), &session("a"));
+    let second = plan.ended(turn(&running));
+    plan.gate(true, []);
+    plan.gate(false, []);
+    let again = plan.refused(turn(&second), Refusal::Draining, false);
+    assert_eq!(asked(&again), [2], "it is asked again");
+    assert!(plan.is_open(&ProfileName::default_profile()));
+    plan.gate(true, []);
+    assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
+}
+
+#[test]
+fn an_event_is_on_the_books_once() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let first = plan.restored(InboundId(1), &session("a"));
+    assert_eq!(asked(&first), [1]);
+    assert_eq!(plan.arrived(InboundId(1), &session("a")), []);
+}
+
+#[test]
+fn a_session_with_too_much_waiting_overflows() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    for row in 1..=33 {
+        plan.arrived(InboundId(row), &session("a"));
+    }
+    assert_eq!(plan.arrived(InboundId(34), &session("a")), [Step::Overflow(InboundId(34))]);
+}
+
+#[test]
+fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
+    let mut plan = Plan::new(Busy::Queue, 1);
+    plan.arrived(InboundId(100), &session("b"));
+    for row in 1..=32 {
+        assert_eq!(plan.arrived(InboundId(row), &session("a")), []);
+    }
+    assert_eq!(plan.arrived(InboundId(33), &session("a")), [Step::Overflow(InboundId(33))]);
+}
+
+#[test]
+fn a_session_that_waits_for_a_place_rejects_what_comes_meanwhile() {
+    let mut plan = Plan::new(Busy::Reject, 1);
+    let running = plan.arrived(InboundId(1), &session("b"));
+    assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("a")), [Step::Busy(InboundId(3))]);
+    assert_eq!(asked(&plan.ended(turn(&running))), [2]);
+}
+
+#[test]
+fn what_cannot_be_steered_overflows_like_what_is_queued() {
+    let mut plan = Plan::new(Busy::Steer, 8);
+    plan.arrived(InboundId(100), &session("a"));
+    for row in 1..=32 {
+        plan.arrived(InboundId(row), &session("a"));
+        assert_eq!(plan.not_steered(InboundId(row), &session("a")), []);
+    }
+    plan.arrived(InboundId(33), &session("a"));
+    assert_eq!(plan.not_steered(InboundId(33), &session("a")), [Step::Overflow(InboundId(33))]);
+}
+
+#[test]
+fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
+    let mut plan = Plan::new(Busy::Steer, 8);
+    let running = turn(&plan.arrived(InboundId(1), &session("a")));
+    plan.arrived(InboundId(2), &session("a"));
+    assert!(plan.steered(running, InboundId(2)));
+    assert_eq!(plan.restored(InboundId(2), &session("a")), [], "it does not run beside the turn that took it");
+    assert_eq!(plan.take_steered(running), [InboundId(2)]);
+    assert_eq!(plan.ended(running), []);
+    plan.arrived(InboundId(3), &session("b"));
+    assert!(!plan.steered(running, InboundId(3)), "a turn that has ended keeps nothing");
+}
+
+#[test]
+fn busy_settings_decide_what_a_second_message_does() {
+    for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0)))] {
+        let mut plan = Plan::new(busy, 8);
+        plan.arrived(InboundId(1), &session("a"));
+        let steps = plan.arrived(InboundId(2), &session("a"));
+        assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0))), expected, "{busy:?}");
+    }
+    let mut plan = Plan::new(Busy::Interrupt, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Interrupt(turn(&first))]);
+    plan.gate(true, []);
+    assert_eq!(plan.arrived(InboundId(3), &session("a")), [], "no turn is stopped for one that may not start");
+}
+
+#[test]
+fn a_steered_event_that_is_not_taken_waits_its_turn() {
+    let mut plan = Plan::new(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2))]);
+    assert_eq!(plan.not_steered(InboundId(2), &session("a")), []);
+    assert_eq!(asked(&plan.ended(turn(&first))), [2]);
+}
+
+#[test]
+fn an_adopted_turn_keeps_its_session_busy() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let running = TurnId::fresh();
+    plan.adopted(running, InboundId(1), &session("a"));
+    assert_eq!(plan.restored(InboundId(2), &session("a")), []);
+    assert_eq!(plan.event_of(running), Some(InboundId(1)));
+    assert_eq!(asked(&plan.ended(running)), [2]);
+}
+
+#[test]
+fn a_refusal_by_a_superseded_gate_is_asked_again() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
+}
+
+#[test]
+fn idle_sessions_are_forgotten() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    for row in 0..100 {
+        let steps = plan.arrived(InboundId(row), &session(&row.to_string()));
+        plan.ended(turn(&steps));
+    }
+    assert_eq!(plan.counts(), (0, 0, 0, 0));
+}

@@ -1,0 +1,35 @@
+//! Starts that found turns cut off, so that a home that crashes over them stops running them again.
+
+use super::messages::NoteRestart;
+use super::row::{checksum, verify};
+use super::store::{Failure, Store, Work};
+
+/// As the table is called in SQL and in errors.
+const TABLE: &str = "restarts";
+
+impl Work for NoteRestart {
+    type Answer = usize;
+
+    /// Keeps what lies within the window, both ways, for a clock may have been set back.
+    fn run(&self, store: &mut Store<'_>) -> Result<usize, Failure> {
+        let (at, within) = (self.started_at_ms, i64::try_from(self.within.as_millis()).unwrap_or(i64::MAX));
+        let window = (at.saturating_sub(within), at.saturating_add(within));
+        let connection = store.connection;
+        store.atomically(|connection| {
+            connection.prepare_cached("DELETE FROM restarts WHERE id <= ? OR id >= ?")?.execute(window)?;
+            let note = "INSERT INTO restarts VALUES (?, ?) ON CONFLICT DO NOTHING";
+            connection.prepare_cached(note)?.execute((at, checksum(TABLE, at, &[])))
+        })?;
+        let mut statement = connection.prepare_cached("SELECT id, sum FROM restarts")?;
+        let mut rows = statement.query(())?;
+        let mut good = 0;
+        while let Some(row) = rows.next()? {
+            let id = row.get(0)?;
+            match verify(TABLE, id, row, 1, 0) {
+                Ok(()) => good += 1,
+                Err(_) => drop(store.damaged(TABLE, id)),
+            }
+        }
+        Ok(good)
+    }
+}

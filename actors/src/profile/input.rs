@@ -1,0 +1,217 @@
+//! The standard input of an agent, which two may write to: its turn, and the profile itself when the grant's token changes.
+//!
+//! The profile makes an [`AgentInput`] with the pipe and the end of a channel in it, and the turn runs it. What comes through that
+//! channel goes into that one pipe and nowhere else: there is no way to read it, for the turn or for anybody else. As one task writes
+//! for both, lines never mingle; and an agent that does not read keeps nobody but that task waiting.
+
+use std::fmt;
+use std::io;
+use std::os::fd::OwnedFd;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::Serialize;
+use tokio::io::AsyncWriteExt;
+use tokio::net::unix::pipe;
+use tokio::sync::{mpsc, watch};
+use zeroize::Zeroizing;
+
+use super::child_env::HONCHO_API_KEY;
+
+/// The token of a profile's grant as its running agents get to know it: the newest counts, for an agent has no use for one before.
+#[derive(Debug)]
+pub(super) struct TokenNews(watch::Sender<Option<SecretString>>);
+
+impl TokenNews {
+    pub(super) fn new() -> Self {
+        Self(watch::Sender::new(None))
+    }
+
+    /// Tells every agent that listens.
+    pub(super) fn tell(&self, token: Option<SecretString>) {
+        self.0.send_replace(token);
+    }
+
+    /// What is told from now on.
+    pub(super) fn listen(&self) -> TokenEar {
+        TokenEar(self.0.subscribe())
+    }
+}
+
+/// Hears of changes of the token, for one agent. Opaque.
+pub(super) struct TokenEar(watch::Receiver<Option<SecretString>>);
+
+/// The writing end of an agent's standard input.
+pub struct AgentInput {
+    pipe: OwnedFd,
+    /// `None` for an agent that is not told.
+    token: Option<TokenEar>,
+}
+
+impl fmt::Debug for AgentInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AgentInput").field("pipe", &self.pipe).finish_non_exhaustive()
+    }
+}
+
+/// A line for the agent.
+#[derive(Serialize)]
+#[serde(tag = "type", rename = "credential")]
+struct Credential<'a> {
+    name: &'a str,
+    value: &'a str,
+}
+
+impl AgentInput {
+    pub(super) fn new(pipe: OwnedFd, token: Option<TokenEar>) -> Self {
+        Self { pipe, token }
+    }
+
+    /// Writes what the turn tells the agent, whole lines, and between them a token that changed. Done once the turn has nothing
+    /// more to tell; the agent's input ends with that. One that has closed its end is told nothing more.
+    ///
+    /// # Errors
+    /// What the system says of the pipe, before anything is written.
+    pub fn serve(self, told: mpsc::Receiver<String>) -> io::Result<impl Future<Output = ()> + use<>> {
+        let pipe = pipe::Sender::from_owned_fd(self.pipe)?;
+        Ok(write(pipe, told, self.token))
+    }
+}
+
+async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut token: Option<TokenEar>) {
+    loop {
+        let line = tokio::select! {
+            // The turn's words first: they begin with the document, which an agent expects before everything else.
+            biased;
+            line = told.recv() => match line {
+                Some(line) => Zeroizing::new(line),
+                None => return,
+            },
+            line = changed(&mut token) => line,
+        };
+        if pipe.write_all(line.as_bytes()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The line that tells of the next change; never comes where nobody is told. A grant that is gone is nothing to hand over.
+async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
+    while let Some(TokenEar(ear)) = token {
+        if ear.changed().await.is_err() {
+            // The profile was restarted: nobody is left to tell.
+            *token = None;
+        } else if let Some(value) = &*ear.borrow_and_update() {
+            return credential(value);
+        }
+    }
+    std::future::pending().await
+}
+
+fn credential(value: &SecretString) -> Zeroizing<String> {
+    let credential = Credential { name: HONCHO_API_KEY, value: value.expose_secret() };
+    // Room for what has to be escaped, so that no copy is left behind where a growing buffer was.
+    let mut line = Zeroizing::new(Vec::with_capacity(64 + 6 * value.expose_secret().len()));
+    serde_json::to_writer(&mut *line, &credential).expect("two texts have a JSON form");
+    line.push(b'\n');
+    Zeroizing::new(String::from_utf8(std::mem::take(&mut *line)).expect("JSON is UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, PipeReader, Read};
+    use std::time::Duration;
+
+    use super::*;
+
+    const CEILING: Duration = Duration::from_secs(20);
+
+    /// An agent that is told, the way to tell it, and what it reads.
+    fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
+        let (reader, writer) = io::pipe().unwrap();
+        let (tell, told) = mpsc::channel(8);
+        let input = AgentInput::new(writer.into(), Some(news.listen()));
+        (tell, input.serve(told).unwrap(), reader)
+    }
+
+    fn lines(reader: PipeReader) -> Vec<String> {
+        BufReader::new(reader).lines().map(Result::unwrap).collect()
+    }
+
+    #[tokio::test]
+    async fn the_document_comes_first_and_of_several_changes_the_newest() {
+        let news = TokenNews::new();
+        let (tell, serving, reader) = agent(&news);
+        news.tell(Some("one".into()));
+        news.tell(Some("t\"wo".into()));
+        tell.try_send("document\n".to_owned()).unwrap();
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut reader = BufReader::new(reader);
+            let mut read = || {
+                let mut line = String::new();
+                reader.read_line(&mut line).unwrap();
+                line
+            };
+            [read(), read()]
+        });
+        let reading = tokio::time::timeout(CEILING, reading);
+        tokio::select! {
+            read = reading => assert_eq!(
+                read.unwrap().unwrap(),
+                ["document\n", "{\"type\":\"credential\",\"name\":\"HONCHO_API_KEY\",\"value\":\"t\\\"wo\"}\n"]
+            ),
+            () = serving => panic!("it ended while the turn may still tell something"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_agent_hears_of_no_token_from_before_and_of_none_that_is_gone() {
+        let news = TokenNews::new();
+        news.tell(Some("before".into()));
+        let (tell, serving, reader) = agent(&news);
+        tell.try_send("document\n".to_owned()).unwrap();
+        news.tell(None);
+        drop(tell);
+        serving.await;
+        assert_eq!(lines(reader), ["document"]);
+    }
+
+    #[tokio::test]
+    async fn a_line_longer_than_the_pipe_is_not_cut_in_two_by_a_token() {
+        let news = TokenNews::new();
+        let (tell, serving, mut reader) = agent(&news);
+        let long = format!("{}\n", "x".repeat(1_000_000));
+        tell.try_send(long.clone()).unwrap();
+        let serving = tokio::spawn(serving);
+        // The pipe is full by now, and the line is not through.
+        let mut first = [0; 1_000];
+        let mut reader = tokio::task::spawn_blocking(move || {
+            reader.read_exact(&mut first).unwrap();
+            reader
+        })
+        .await
+        .unwrap();
+        news.tell(Some("token".into()));
+        let reading = tokio::task::spawn_blocking(move || {
+            let mut text = String::new();
+            let mut whole = BufReader::new(&mut reader);
+            whole.read_line(&mut text).unwrap();
+            whole.read_line(&mut text).unwrap();
+            text
+        });
+        let text = tokio::time::timeout(CEILING, reading).await.unwrap().unwrap();
+        assert!(text.starts_with(&long[1_000..]) && text.ends_with("\"value\":\"token\"}\n"));
+        drop(tell);
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_gone_leaves_the_turn_its_say() {
+        let news = TokenNews::new();
+        let (tell, serving, reader) = agent(&news);
+        drop(news);
+        tell.try_send("document\n".to_owned()).unwrap();
+        drop(tell);
+        serving.await;
+        assert_eq!(lines(reader), ["document"]);
+    }
+}

@@ -1,0 +1,226 @@
+use proptest::prelude::*;
+
+use super::*;
+
+/// A reply, a chat that it goes to, and a clock.
+struct Chat {
+    reply: Reply,
+    now: Instant,
+    messages: Vec<String>,
+    obligations: usize,
+    deeds: usize,
+    /// When a message was posted or changed that is not done yet.
+    grown: Vec<Instant>,
+}
+
+impl Chat {
+    fn new(supports_edit: bool, limit: usize) -> Self {
+        Self::of(&Descriptor { supports_edit, max_message_length: limit, ..Descriptor::default() })
+    }
+
+    fn of(descriptor: &Descriptor) -> Self {
+        let reply = Reply::new(descriptor, true);
+        Self { reply, now: Instant::now(), messages: Vec::new(), obligations: 0, deeds: 0, grown: Vec::new() }
+    }
+
+    fn say(&mut self, text: &str) {
+        self.reply.push(text, self.now);
+    }
+
+    /// Does what is to be done now; answers what is left.
+    fn run(&mut self) -> Step {
+        loop {
+            match self.reply.next(self.now) {
+                Step::Do(deed) => self.carry_out(&deed),
+                step => return step,
+            }
+        }
+    }
+
+    fn carry_out(&mut self, deed: &Deed) {
+        self.deeds += 1;
+        assert!(self.deeds < 1_000, "it never ends");
+        self.obligations += usize::from(deed.last);
+        self.grown.extend((!deed.last).then_some(self.now));
+        if !deed.shown_already {
+            match &deed.edits {
+                Some(id) => self.messages[id.parse::<usize>().unwrap()].clone_from(&deed.content),
+                None => self.messages.push(deed.content.clone()),
+            }
+        }
+        let id = deed.edits.clone().unwrap_or_else(|| (self.messages.len() - 1).to_string());
+        let result = ActionResult { success: true, message_id: Some(id), ..ActionResult::default() };
+        self.reply.did(deed, &result, self.now);
+    }
+
+    fn later(&mut self, millis: u64) {
+        self.now += Duration::from_millis(millis);
+    }
+}
+
+#[test]
+fn a_quick_reply_is_one_message_and_one_obligation() {
+    let mut chat = Chat::new(true, 100);
+    chat.say("hello\n");
+    assert!(matches!(chat.run(), Step::Wait(_)));
+    chat.reply.finish(None, chat.now);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!((chat.messages.as_slice(), chat.deeds, chat.obligations), (&["hello".to_owned()][..], 1, 1));
+}
+
+#[test]
+fn a_slow_reply_grows_at_most_once_a_second_and_its_end_is_an_obligation() {
+    let mut chat = Chat::new(true, 1_000);
+    for _ in 0..50 {
+        chat.say("word ");
+        chat.run();
+        chat.later(100);
+    }
+    assert!((4..=6).contains(&chat.deeds), "{} in 5 s", chat.deeds);
+    assert_eq!(chat.obligations, 0);
+    chat.reply.finish(None, chat.now);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["word ".repeat(50).trim_end()]);
+    assert_eq!(chat.obligations, 1);
+}
+
+#[test]
+fn what_the_chat_shows_already_is_written_down_and_not_sent_again() {
+    let mut chat = Chat::new(true, 100);
+    chat.say("all of it");
+    chat.later(1_000);
+    chat.run();
+    assert_eq!(chat.messages, ["all of it"]);
+    chat.reply.finish(None, chat.now);
+    let Step::Do(deed) = chat.reply.next(chat.now) else { panic!("nothing is written down") };
+    assert!(deed.last && deed.shown_already);
+}
+
+#[test]
+fn a_long_reply_becomes_several_messages_each_an_obligation() {
+    for supports_edit in [true, false] {
+        let mut chat = Chat::new(supports_edit, 20);
+        for _ in 0..10 {
+            chat.say("twelve chars\n");
+            chat.run();
+            chat.later(400);
+        }
+        chat.reply.finish(None, chat.now);
+        assert_eq!(chat.run(), Step::Done);
+        assert_eq!(chat.messages, ["twelve chars"; 10], "edits: {supports_edit}");
+        assert_eq!(chat.obligations, 10);
+    }
+}
+
+#[test]
+fn without_edits_nothing_is_posted_before_it_is_whole() {
+    let mut chat = Chat::new(false, 20);
+    chat.say("twelve chars\n");
+    chat.later(10_000);
+    assert_eq!(chat.run(), Step::Idle);
+    assert!(chat.messages.is_empty());
+    chat.say("and twelve more\n");
+    assert!(matches!(chat.run(), Step::Wait(_)));
+    chat.later(1_000);
+    assert_eq!(chat.run(), Step::Idle);
+    assert_eq!(chat.messages, ["twelve chars"]);
+}
+
+#[test]
+fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() {
+    let mut chat = Chat::new(true, 20);
+    chat.say("twelve chars\n");
+    chat.later(1_000);
+    chat.run();
+    chat.say("twelve more\nand so on\nand on\nand on");
+    chat.reply.abandon();
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["twelve chars"]);
+    assert_eq!(chat.obligations, 1);
+}
+
+#[test]
+fn an_empty_reply_posts_nothing() {
+    let mut chat = Chat::new(true, 20);
+    chat.say(" \n\n");
+    chat.reply.finish(None, chat.now);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.deeds, 0);
+}
+
+#[test]
+fn a_final_text_that_repeats_everything_takes_its_place_and_another_is_added() {
+    let mut chat = Chat::new(false, 100);
+    chat.say("one");
+    chat.reply.finish(Some("one two"), chat.now);
+    chat.run();
+    assert_eq!(chat.messages, ["one two"]);
+    let mut chat = Chat::new(false, 100);
+    chat.say("one ");
+    chat.reply.finish(Some("two"), chat.now);
+    chat.run();
+    assert_eq!(chat.messages, ["one two"]);
+}
+
+#[test]
+fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
+    let mut chat = Chat::new(true, 100);
+    chat.say("one");
+    chat.later(1_000);
+    chat.run();
+    chat.reply.finish(Some(" two"), chat.now);
+    let Step::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
+    assert!(edit.edits.is_some());
+    chat.reply.did(&edit, &ActionResult::failed("message is too old"), chat.now);
+    let Step::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
+    assert_eq!((again.edits.as_ref(), again.content.as_str()), (None, "one two"));
+    chat.reply.did(&again, &ActionResult::failed("no"), chat.now);
+    assert_eq!(chat.reply.next(chat.now), Step::Done);
+}
+
+#[test]
+fn a_growing_message_without_a_name_is_left_alone_until_the_end() {
+    let mut chat = Chat::new(true, 100);
+    chat.say("one");
+    chat.later(1_000);
+    let Step::Do(post) = chat.reply.next(chat.now) else { panic!("nothing is posted") };
+    chat.reply.did(&post, &ActionResult::ambiguous("no answer"), chat.now);
+    chat.say(" two");
+    chat.later(5_000);
+    assert_eq!(chat.run(), Step::Idle);
+    chat.reply.finish(None, chat.now);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["one two"]);
+}
+
+fn words() -> impl Strategy<Value = String> {
+    prop_oneof!["[a-z ]{0,40}", "[a-zé😀]{0,60}", Just("\n".to_owned()), Just("\n\n    code\n".to_owned())]
+}
+
+proptest! {
+    #[test]
+    fn however_it_is_said_the_chat_shows_all_of_it_once_in_messages_that_fit(
+        said in prop::collection::vec((words(), 0_u64..1_500), 1..30),
+        supports_edit: bool,
+        limit in 20_usize..200,
+        utf16: bool,
+    ) {
+        let len_unit = if utf16 { LenUnit::Utf16 } else { LenUnit::Chars };
+        let mut chat = Chat::of(&Descriptor { supports_edit, max_message_length: limit, len_unit, ..Descriptor::default() });
+        for (text, wait) in &said {
+            chat.say(text);
+            chat.run();
+            chat.later(*wait);
+        }
+        chat.reply.finish(None, chat.now);
+        prop_assert_eq!(chat.run(), Step::Done);
+        let solid = |text: &str| text.split_whitespace().collect::<String>();
+        let whole: String = said.iter().map(|(text, _)| text.as_str()).collect();
+        prop_assert_eq!(solid(&chat.messages.concat()), solid(&whole));
+        prop_assert!(chat.messages.iter().all(|message| len_unit.len(message) <= limit));
+        prop_assert_eq!(chat.obligations, chat.messages.len(), "each message is written down once");
+        let often = chat.grown.windows(2).find(|pair| pair[1] - pair[0] < GROW_EVERY);
+        prop_assert_eq!(often, None, "it grew twice within a second");
+        prop_assert!(supports_edit || chat.grown.is_empty());
+    }
+}

@@ -1,0 +1,237 @@
+//! An agent that is a process, while it runs: what it says becomes reply and actions, and what it is told goes to it.
+
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use serde_json::Value;
+use tracing::{debug, info, warn};
+
+use super::actor::Work;
+use super::driver::{Order, Orders, Turn, stopped};
+use super::messages::SteerError;
+use super::process::{News, Output, Process};
+use super::talk::{self, Opening, Said};
+use super::verdict::Mute;
+use crate::profile::agent::{ExecSettings, ReplyForm};
+use crate::relay::action::{Action, ActionResult, allowed};
+
+/// How long an agent may take to end after it has said that it is done.
+const LINGER: Duration = Duration::from_secs(10);
+/// How long the pipes of an agent that has ended may take to run dry.
+const DRY_PATIENCE: Duration = Duration::from_secs(2);
+/// Actions of one agent under way at once.
+const MAX_ACTIONS: usize = 32;
+
+/// An action under way.
+type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
+
+/// An agent while it runs.
+pub(super) struct Run<'a> {
+    turn: &'a mut Turn,
+    form: ReplyForm,
+    timeout: Duration,
+    process: Process,
+    /// What the agent asked for and waits to hear of.
+    actions: FuturesUnordered<Acting>,
+    /// When an agent that has said that it is done is ended.
+    linger_until: Option<Instant>,
+    /// Whether it asked for something to be done in the chat, which can be all of an answer.
+    acted: bool,
+    bad_lines: u64,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(turn: &'a mut Turn, exec: &ExecSettings, process: Process) -> Self {
+        Self {
+            turn,
+            form: exec.reply,
+            timeout: exec.timeout,
+            process,
+            actions: FuturesUnordered::new(),
+            linger_until: None,
+            acted: false,
+            bad_lines: 0,
+        }
+    }
+
+    /// Until the agent has ended and everything that it said has been heard.
+    pub(super) async fn watch(mut self, orders: &mut Orders) {
+        let begun = Instant::now();
+        // A new pipe takes nothing as yet, but the queue before it does.
+        self.process.tell(self.turn.work.opening());
+        if self.form == ReplyForm::Text {
+            self.process.close_input();
+        }
+        while self.turn.verdict.exit.is_none() {
+            let ending = self.turn.verdict.is_ending();
+            let due = self.linger_until.unwrap_or(begun + self.timeout);
+            tokio::select! {
+                biased;
+                order = orders.recv() => self.obey(order),
+                news = self.process.next() => match news {
+                    News::Ended(exit) => self.turn.verdict.exit = Some(exit),
+                    News::Said(said) => self.hear(said),
+                },
+                Some((id, result)) = self.actions.next() => self.answer(&id, &result),
+                () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
+                () = self.turn.outlet.advance() => {}
+            }
+        }
+        self.hear_the_rest(orders).await;
+        self.turn.verdict.mute = self.mute();
+        if self.bad_lines > 0 {
+            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent said lines that are not of the conversation");
+        }
+        info!(turn = %self.turn.work.id, exit = ?self.turn.verdict.exit, "an agent has ended");
+    }
+
+    /// What was said before the end may still be on its way, and so may be what was asked for.
+    async fn hear_the_rest(&mut self, orders: &mut Orders) {
+        let dry_at = tokio::time::Instant::now() + DRY_PATIENCE;
+        while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
+            self.hear(said);
+        }
+        let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
+        // Nobody waits for the answers, but the ledger has to hear what became of each.
+        while !self.actions.is_empty() {
+            tokio::select! {
+                _ = self.actions.next() => {}
+                cause = stopped(orders) => self.obey(Some(Order::Stop(cause))),
+            }
+        }
+    }
+
+    /// An agent that converses can end its reply without a word, and answer by actions alone; one that prints can do neither.
+    fn mute(&self) -> Option<Mute> {
+        if self.acted || self.linger_until.is_some() || !self.turn.outlet.reply.text().is_empty() {
+            return None;
+        }
+        Some(if self.bad_lines > 0 { Mute::NoSense } else { Mute::NoWord })
+    }
+
+    fn obey(&mut self, order: Option<Order>) {
+        match order {
+            Some(Order::Stop(cause)) => {
+                self.turn.verdict.stopped.get_or_insert(cause);
+                self.turn.delivery.hurry();
+                self.process.stop();
+            }
+            Some(Order::Steer(event, answer)) => {
+                let steered = if self.form == ReplyForm::Text {
+                    Err(SteerError::NotSteerable)
+                } else if self.linger_until.is_none() && self.process.tell(talk::event(&event)) {
+                    Ok(())
+                } else {
+                    Err(SteerError::NotReading)
+                };
+                // The asker may have gone.
+                let _ = answer.send(steered);
+            }
+            // The actor is gone, and this with it.
+            None => {}
+        }
+    }
+
+    fn out_of_time(&mut self) {
+        if self.linger_until.is_some() {
+            self.turn.verdict.lingered = true;
+        } else {
+            self.turn.verdict.timed_out = Some(self.timeout);
+        }
+        self.process.stop();
+    }
+
+    fn hear(&mut self, said: Output) {
+        match said {
+            Output::TooMuch => {
+                self.turn.verdict.too_much = true;
+                self.process.stop();
+            }
+            Output::Text(text) if self.form == ReplyForm::Text => {
+                self.turn.outlet.reply.push(&text, Instant::now());
+            }
+            Output::Text(lines) => lines.lines().for_each(|line| self.understand(line)),
+        }
+    }
+
+    fn understand(&mut self, line: &str) {
+        match talk::parse(line) {
+            Said::Bad => self.bad_lines += 1,
+            Said::Unknown => {}
+            Said::Action { id, action } => self.act(id, action),
+            // What is said after the end is not heard.
+            Said::Text(_) | Said::Final(_) if self.linger_until.is_some() => {}
+            Said::Text(text) => self.turn.outlet.reply.push(&text, Instant::now()),
+            Said::Final(last) => {
+                self.turn.outlet.reply.finish(last.as_deref(), Instant::now());
+                self.linger_until = Some(Instant::now() + LINGER);
+                self.close_when_answered();
+            }
+        }
+    }
+
+    fn act(&mut self, id: Value, action: Value) {
+        self.acted = true;
+        if self.actions.len() >= MAX_ACTIONS {
+            return self.answer(&id, &ActionResult::failed("too many actions at once"));
+        }
+        match self.turn.work.complete(action) {
+            Ok(action) => self.actions.push(Box::pin(self.turn.delivery.clone().act(id, action))),
+            Err(reason) => self.answer(&id, &ActionResult::failed(reason)),
+        }
+    }
+
+    fn answer(&mut self, id: &Value, result: &ActionResult) {
+        if !self.process.tell(talk::result(id, result)) {
+            debug!(turn = %self.turn.work.id, "an agent does not read the answers to its actions");
+        }
+        self.close_when_answered();
+    }
+
+    /// An agent that is done gets the answers it waits for, and then nothing more.
+    fn close_when_answered(&mut self) {
+        if self.linger_until.is_some() && self.actions.is_empty() {
+            self.process.close_input();
+        }
+    }
+}
+
+impl Work {
+    /// The first line that an agent reads.
+    fn opening(&self) -> String {
+        talk::line(&Opening {
+            turn_id: self.id,
+            session_key: &self.session.text(),
+            profile: self.profile.as_str(),
+            attempt: self.attempt,
+            event: &self.raw_event,
+            history: &self.history,
+            descriptor: &self.descriptor,
+        })
+    }
+
+    /// An agent's action, with the chat and the tenant filled in where it left them out.
+    fn complete(&self, mut action: Value) -> Result<Action, String> {
+        let fields = action.as_object_mut().ok_or("an action is an object")?;
+        let follows_up = fields.get("op").and_then(Value::as_str) == Some("follow_up");
+        if follows_up {
+            fields.entry("session_key").or_insert_with(|| self.session.text().into());
+        } else {
+            fields.entry("chat_id").or_insert_with(|| self.target.chat_id.as_str().into());
+        }
+        let mut action = Action::parse(&action).map_err(|error| error.to_string())?;
+        if !allowed(action.op(), &self.descriptor) {
+            return Err(format!("this chat does not support {}", action.op()));
+        }
+        // Of another chat we do not know the tenant.
+        let here = action.chat_id().is_none_or(|chat| chat == self.target.chat_id);
+        if let Some(metadata) = action.metadata_mut().filter(|_| here) {
+            for (name, value) in self.target.metadata() {
+                metadata.entry(name).or_insert(value);
+            }
+        }
+        Ok(action)
+    }
+}

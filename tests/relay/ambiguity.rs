@@ -1,0 +1,119 @@
+//! What an agent is told of an action whose connection broke: never "not sent" of one that arrived, never "sent" of one that did
+//! not, and `ambiguous` wherever nobody can know.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::fs;
+use std::time::Duration;
+
+use actix_web::rt::time::sleep;
+use futures_util::future::join;
+use serde_json::Value;
+
+use crate::proxy::{Proxy, Strike};
+use crate::support::{SOON, wait_for};
+use crate::world::World;
+
+/// Actions of the one turn.
+const ACTIONS: usize = 1_000;
+
+/// Sends its actions ten at a time and keeps an account of what it is told of each. They are questions, for a message is
+/// an obligation of the ledger's, which sends it again by itself.
+const AGENT: &str = r#"
+import json, os, sys, time
+document = json.loads(sys.stdin.readline())
+account = open(os.path.join(os.environ["HERMES_HOME"], "results"), "a")
+for batch in range(0, ACTIONS, 10):
+    for number in range(batch, batch + 10):
+        action = {"op": "get_chat_info", "chat_id": str(number)}
+        print(json.dumps({"type": "action", "id": str(number), "action": action}), flush=True)
+    answers = [json.loads(sys.stdin.readline()) for _ in range(10)]
+    for said in answers:
+        account.write(json.dumps([said["id"], said["result"]]) + "\n")
+    account.flush()
+    time.sleep(0.01 if answers[-1]["result"]["success"] else 0.04)
+print(json.dumps({"type": "final", "text": "done"}), flush=True)
+"#;
+
+/// Where the wire is cut: before an action is on it, in the midst of one, when it has gone and its answer is lost.
+const CUTS: [Strike; 6] =
+    [Strike::Reset, Strike::Deaf, Strike::CutOutbound(400), Strike::Mute, Strike::CutInbound(100), Strike::End];
+
+#[actix_web::test]
+async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other() {
+    let mut world = World::prepare().await;
+    let proxy = Proxy::start(world.connector.authority().parse().unwrap());
+    let env = fs::read_to_string(world.path(".env")).unwrap();
+    world.write(".env", &env.replace(world.connector.authority(), &proxy.address.to_string()));
+    world.write("agent.py", &AGENT.replace("ACTIONS", &ACTIONS.to_string()));
+    world.write(
+        "caduceus.yaml",
+        &format!(
+            "agent: {{backend: exec, reply: jsonl, command: [python3, {:?}]}}\n\
+             relay: {{ping_s: 5, silence_s: 10, redial_floor_ms: 20, redial_ceiling_ms: 20}}\n",
+            world.path("agent.py")
+        ),
+    );
+    world.serve().await;
+    world.say("go", "go", "chat", None).await;
+    let results = world.path("results");
+    let told = || fs::read_to_string(&results).unwrap_or_default().lines().count();
+    wait_for("the first results", SOON, || async { (told() > 0).then_some(()) }).await;
+
+    let done = Cell::new(false);
+    let cutting = async {
+        for cut in CUTS.into_iter().cycle() {
+            if done.get() {
+                return;
+            }
+            let dials = proxy.seen().dials.len();
+            proxy.strike(cut);
+            // What is dropped in one direction has to be cut in the end; a moment later, so that something is dropped.
+            sleep(Duration::from_millis(40)).await;
+            proxy.strike(Strike::Reset);
+            wait_for("the next dial", SOON, || async { (proxy.seen().dials.len() > dials).then_some(()) }).await;
+            sleep(Duration::from_millis(25)).await;
+        }
+    };
+    let finishing = async {
+        wait_for("a result for every action", 3 * SOON, || async { (told() == ACTIONS).then_some(()) }).await;
+        done.set(true);
+    };
+    join(cutting, finishing).await;
+    world.answer("go").await;
+
+    // The connector's own account: how often it has carried out each action.
+    let mut arrived = BTreeMap::<String, usize>::new();
+    for frame in world.outbound().await {
+        let action = &frame["frame"]["action"];
+        if action["op"] == "get_chat_info" {
+            *arrived.entry(action["chat_id"].as_str().unwrap().to_owned()).or_default() += 1;
+        }
+    }
+    let (mut sent, mut unsent, mut unknown_arrived, mut unknown_lost) = (0, 0, 0, 0);
+    for line in fs::read_to_string(&results).unwrap().lines() {
+        let (number, result): (String, Value) = serde_json::from_str(line).unwrap();
+        let times = arrived.get(&number).copied().unwrap_or_default();
+        assert!(times <= 1, "action {number} arrived {times} times; nobody repeats an agent's own action");
+        match (result["success"] == true, result["ambiguous"] == true) {
+            (true, ambiguous) => {
+                assert_eq!((times, ambiguous), (1, false), "{number}: {result}");
+                sent += 1;
+            }
+            (false, false) => {
+                assert_eq!(times, 0, "{number} is said never to have left: {result}");
+                unsent += 1;
+            }
+            (false, true) if times == 1 => unknown_arrived += 1,
+            (false, true) => unknown_lost += 1,
+        }
+    }
+    println!(
+        "{sent} sent, {unsent} not sent, ambiguous: {unknown_arrived} arrived, {unknown_lost} lost; {} dials",
+        proxy.seen().dials.len()
+    );
+    assert_eq!(sent + unsent + unknown_arrived + unknown_lost, ACTIONS);
+    for (count, what) in [(sent, "sent"), (unsent, "not sent"), (unknown_arrived, "arrived"), (unknown_lost, "lost")] {
+        assert!(count >= 10, "every case came up: {count} {what}");
+    }
+}

@@ -1,0 +1,149 @@
+//! Agents that do what no agent should: each is told of in its own chat, and nobody else is disturbed.
+
+use std::fs;
+
+use crate::support::{SOON, wait_for};
+use crate::world::World;
+
+/// How an agent misbehaves, and what its chat is told.
+struct Misbehaviour {
+    profile: &'static str,
+    script: &'static str,
+    /// Further lines of its `agent:` block.
+    more: &'static str,
+    told: &'static str,
+}
+
+const fn text(profile: &'static str, script: &'static str, told: &'static str) -> Misbehaviour {
+    Misbehaviour { profile, script, more: "", told }
+}
+
+const fn jsonl(profile: &'static str, script: &'static str, told: &'static str) -> Misbehaviour {
+    Misbehaviour { profile, script, more: "  reply: jsonl\n", told }
+}
+
+const TOO_MUCH: &str = "The agent said more than 4 MiB and was stopped.";
+const NO_SENSE: &str = "The agent's answer could not be understood.";
+
+const MISBEHAVIOURS: [Misbehaviour; 17] = [
+    text("floods", "yes flood", TOO_MUCH),
+    text("endless-line", "head -c 20000000 /dev/zero | tr '\\0' x", TOO_MUCH),
+    text("noisy", "yes noise | head -c 20000000 >&2; echo fine after all", "fine after all"),
+    text("noisy-line", "head -c 20000000 /dev/zero >&2; echo fine after all", "fine after all"),
+    text("deaf", "echo heard all the same; sleep 0.5", "heard all the same"),
+    text("hasty", "exit 0", "The agent ended without an answer."),
+    text("closes-early", "echo last word; exec 1>&-; sleep 0.5; exit 4", "The agent stopped with exit code 4."),
+    text("fails", "echo some; exit 3", "The agent stopped with exit code 3."),
+    text("crashes", "kill -9 $$", "The agent stopped with exit code 137."),
+    Misbehaviour {
+        profile: "slow",
+        script: "trap '' TERM; sleep 600",
+        more: "  timeout_s: 1\n",
+        told: "The agent took longer than 1 second and was stopped.",
+    },
+    jsonl("nonsense", "echo nonsense; echo 17; echo []", NO_SENSE),
+    jsonl("binary", "head -c 100000 /dev/urandom; echo", NO_SENSE),
+    jsonl("deep", "head -c 1000000 /dev/zero | tr '\\0' [; echo", NO_SENSE),
+    jsonl("half-a-line", r#"printf '{"type":"final","text":"never wh'"#, NO_SENSE),
+    jsonl("endless-json", "yes '{\"type\":\"thought\"}'", TOO_MUCH),
+    jsonl("some-sense", r#"echo '{"type'; echo '{"type":"text","text":"some sense"}'"#, "some sense"),
+    jsonl(
+        "deaf-talker",
+        r#"yes '{"type":"action","id":1,"action":{"op":"nothing"}}' | head -n 20000; echo '{"type":"final","text":"done"}'"#,
+        "done",
+    ),
+];
+
+/// Says `waiting`, then stands still until there is a file `go`.
+const PATIENT: &str = r#"#!/bin/sh
+read -r document
+case $document in
+*'"text":"wait"'*) touch "$HERMES_HOME/waiting"; while ! [ -e "$HERMES_HOME/go" ]; do sleep 0.05; done; echo waited ;;
+*) echo answered ;;
+esac
+"#;
+
+/// Kilobytes of memory that the gateway has now, and has had at most.
+fn memory(world: &World) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{}/status", world.gateway().id())).unwrap();
+    let of = |name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap();
+        line.trim().trim_end_matches(" kB").parse().unwrap()
+    };
+    (of("VmRSS:"), of("VmHWM:"))
+}
+
+async fn world() -> World {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", PATIENT);
+    for Misbehaviour { profile, script, more, .. } in MISBEHAVIOURS {
+        world.script(profile, script, more);
+    }
+    world.profile("nowhere", "");
+    world.write("profiles/nowhere/caduceus.yaml", "agent:\n  backend: exec\n  command: [/nowhere/agent]\n");
+    world.profile("no-program", "");
+    world.write("profiles/no-program/caduceus.yaml", "agent:\n  backend: exec\n  command: [./agent.txt]\n");
+    world.write("profiles/no-program/agent.txt", "this is no program");
+    world.serve().await;
+    world
+}
+
+#[actix_web::test]
+async fn whatever_agents_do_their_own_chat_is_told_and_every_other_session_is_served() {
+    let world = world().await;
+    world.say("waits", "wait", "chat-waits", None).await;
+    wait_for("the sibling's turn", SOON, || async { world.path("waiting").exists().then_some(()) }).await;
+    let (before, _) = memory(&world);
+
+    // More than the pipe of an agent holds, so that a deaf one is really told less than there is.
+    let long = "x".repeat(500_000);
+    let mut cases: Vec<(&str, &str)> = MISBEHAVIOURS.iter().map(|case| (case.profile, case.told)).collect();
+    cases.extend([("nowhere", "The agent cannot be run."), ("no-program", "The agent cannot be run.")]);
+    for (profile, _) in &cases {
+        world.say(&format!("m-{profile}"), &long, &format!("chat-{profile}"), Some(profile)).await;
+    }
+    // In the midst of it.
+    world.say("meanwhile", "hello", "chat-meanwhile", None).await;
+    world.until_told("chat-meanwhile", "answered").await;
+
+    for (profile, told) in &cases {
+        let chat = format!("chat-{profile}");
+        world.until_told(&chat, told).await;
+    }
+    let idle = |status: &serde_json::Value| status["active_agents"] == 1;
+    world.until("no turn but the sibling's", idle).await;
+    for (profile, told) in &cases {
+        let texts = world.texts(&format!("chat-{profile}")).await;
+        assert!(texts.last().unwrap().ends_with(told), "{profile}: the last word is {:?}", texts.last());
+        assert!(texts.len() < 50, "{profile}: {} messages", texts.len());
+    }
+    world.write("go", "");
+    world.until_told("chat-waits", "waited").await;
+
+    let log = world.gateway().log();
+    assert!(log.contains("an agent wrote too much to its standard error"), "the flood is not told of in the log");
+    assert!(log.matches("noise").count() < 1_000, "the flood is in the log");
+    let (after, most) = memory(&world);
+    eprintln!("memory in kB: {before} before, {after} after, {most} at most");
+    assert!(most < before + 150_000, "{most} kB were used, {before} kB before the floods");
+}
+
+#[actix_web::test]
+async fn an_agent_that_closed_its_output_lives_on_and_holds_its_session_only() {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", PATIENT);
+    let closed = "echo before; exec 1>&- 2>&-; while ! [ -e \"$HERMES_HOME/go\" ]; do sleep 0.05; done";
+    world.script("closed", closed, "");
+    world.serve().await;
+    world.say("c1", "hello", "chat-closed", Some("closed")).await;
+    world.until_told("chat-closed", "before").await;
+    world.say("c2", "and again", "chat-closed", Some("closed")).await;
+    world.say("s1", "hello", "chat-sibling", None).await;
+    world.until_told("chat-sibling", "answered").await;
+    let waits = |status: &serde_json::Value| status["active_agents"] == 1;
+    world.until("the turn still there", waits).await;
+    assert_eq!(world.texts("chat-closed").await, ["before"]);
+    world.write("profiles/closed/go", "");
+    wait_for("the second turn", SOON, || async { (world.texts("chat-closed").await == ["before"; 2]).then_some(()) })
+        .await;
+}

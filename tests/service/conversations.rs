@@ -1,0 +1,202 @@
+//! What a turn is given and what becomes of its words, from the chat to the agent and back.
+
+use std::fs;
+use std::path::Path;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Value, json};
+
+use crate::model_server::ModelServer;
+use crate::support::{SOON, post, wait_for};
+use crate::world::World;
+
+async fn push(world: &World, what: &Value) {
+    let (status, pushed) = post(&format!("{}/dev/inbound", world.connector.url), what).await;
+    assert_eq!(status, 202, "{pushed}");
+}
+
+/// Writes a grant as a login or another process does: in one step.
+fn log_in(home: &Path, access: &str) {
+    let expires_at = jiff::Timestamp::now().as_second() + 86_400;
+    let oauth = json!({
+        "refreshToken": format!("hch-rt-for-{access}"), "expiresAt": expires_at, "clientId": "hermes-agent",
+        // Nobody listens there: what the test writes is all that changes the grant.
+        "tokenEndpoint": "http://127.0.0.1:9/token", "scope": "write", "tokenType": "Bearer",
+    });
+    let file = json!({"hosts": {"hermes": {"apiKey": access, "oauth": oauth}}});
+    let temporary = home.join("honcho.tmp");
+    fs::write(&temporary, file.to_string()).unwrap();
+    fs::rename(temporary, home.join("honcho.json")).unwrap();
+}
+
+/// Tells its account which token it was born with, and every line that it is told after the document.
+const LISTENER: &str = r#"#!/bin/sh
+read -r document
+echo "born $HONCHO_API_KEY" >> "$HERMES_HOME/tokens"
+echo '{"type":"text","text":"listening"}'
+while read -r line; do
+    echo "told $line" >> "$HERMES_HOME/tokens"
+    case $line in *third*) echo '{"type":"final","text":" and done"}' ;; esac
+done
+"#;
+
+#[actix_web::test]
+async fn a_token_that_changes_during_a_turn_is_handed_to_the_agent_and_to_nobody_else() {
+    let token = |name: &str| format!("hch-at-{name}-{:016x}", fastrand::u64(..));
+    let [first, second, third] = ["first", "second", "third"].map(token);
+    let mut world = World::prepare().await;
+    world.variable("RUST_LOG", "trace");
+    world.write("agent.sh", LISTENER);
+    world.configure("");
+    let yaml = fs::read_to_string(world.path("caduceus.yaml")).unwrap();
+    world.write("caduceus.yaml", &format!("{yaml}  reply: jsonl\n  credentials: live\n"));
+    log_in(world.home(), &first);
+    world.serve().await;
+    world.say("m1", "hello", "c1", None).await;
+    world.until_told("c1", "listening").await;
+    let account = || fs::read_to_string(world.path("tokens")).unwrap_or_default();
+    let told =
+        |value: &str| format!("told {{\"type\":\"credential\",\"name\":\"HONCHO_API_KEY\",\"value\":\"{value}\"}}\n");
+    assert_eq!(account(), format!("born {first}\n"));
+
+    log_in(world.home(), &second);
+    let expected = format!("born {first}\n{}", told(&second));
+    wait_for("the second token", SOON, || async { (account() == expected).then_some(()) }).await;
+    log_in(world.home(), &third);
+    world.until_told("c1", "listening and done").await;
+    assert_eq!(account(), expected + &told(&third));
+
+    let log = world.gateway().log();
+    assert!(log.contains("TRACE"), "the log is not as talkative as it can be");
+    let ledger = ["caduceus.db", "caduceus.db-wal"].map(|name| fs::read(world.path(name)).unwrap_or_default()).concat();
+    let ledger = String::from_utf8_lossy(&ledger).into_owned();
+    assert!(ledger.contains("listening and done"), "the ledger was not read");
+    let frames = format!("{:?}", world.outbound().await);
+    let status = world.status().await.to_string();
+    for (place, text) in [("log", log), ("ledger", ledger), ("frames", frames), ("status", status)] {
+        for token in [&first, &second, &third] {
+            assert!(!text.contains(token.as_str()), "a token is in the {place}");
+        }
+    }
+}
+
+#[actix_web::test]
+async fn an_interaction_is_answered_by_follow_ups_under_the_right_that_the_connector_keeps() {
+    let world = World::start().await;
+    let interaction = json!({
+        "type": 2, "id": "i1", "channel_id": "111", "guild_id": "999",
+        "data": {"name": "ask", "options": [{"name": "q", "value": "why"}]},
+        "member": {"user": {"id": "42", "username": "ann"}},
+    });
+    let body = STANDARD.encode(interaction.to_string());
+    let forward =
+        json!({"platform": "discord", "botId": "b", "method": "POST", "path": "/", "headers": [], "bodyB64": body});
+    push(&world, &json!({"forward": forward})).await;
+    world.answer("i1").await;
+    let frame = world.until_said("default: ask q: why").await;
+    let frame: Value = serde_json::from_str(&frame).unwrap();
+    let action = &frame["frame"]["action"];
+    assert_eq!(action["op"], "follow_up", "{frame}");
+    assert_eq!(action["session_key"], "agent:main:relay:channel:111:42");
+    assert_eq!(action["kind"], "discord.interaction_token");
+    let ops: Vec<Value> = world.outbound().await.iter().map(|kept| kept["frame"]["action"]["op"].clone()).collect();
+    assert!(!ops.contains(&json!("edit")) && !ops.contains(&json!("send")), "{ops:?}");
+}
+
+#[actix_web::test]
+async fn a_server_gets_as_much_history_as_is_set_and_what_is_attached() {
+    let server = ModelServer::start();
+    let mut world = World::prepare().await;
+    let agent = |name: &str, history: usize| {
+        world.profile(name, "");
+        let agent =
+            format!("agent:\n  backend: openai\n  base_url: {}\n  model: m\n  history: {history}\n", server.url());
+        world.write(&format!("profiles/{name}/caduceus.yaml"), &agent);
+    };
+    agent("long", 60);
+    agent("short", 2);
+    world.serve().await;
+    for number in 0..32 {
+        let (id, text) = (format!("m{number}"), format!("number {number}"));
+        world.say(&id, &text, "c1", Some("long")).await;
+        world.answer(&id).await;
+    }
+    for number in 0..3 {
+        let id = format!("s{number}");
+        world.say(&id, &id, "c2", Some("short")).await;
+        world.answer(&id).await;
+    }
+    let asked = server.asked();
+    let lengths: Vec<usize> = asked.iter().map(|asked| asked.messages().len()).collect();
+    assert_eq!(lengths[..32], (0..32).map(|turn: usize| 1 + (2 * turn).min(60)).collect::<Vec<_>>());
+    assert_eq!(lengths[32..], [1, 3, 3]);
+    assert_eq!(asked[31].messages()[0].1, "number 1", "the oldest of 60 entries");
+
+    let mut event = World::message("p1", "what is this?", "c3", Some("short"));
+    event["message_type"] = "photo".into();
+    event["media_urls"] = json!(["https://media.example/a.png", "https://media.example/b.pdf"]);
+    event["media"] = json!([{"mime_type": "image/png"}, {"mime_type": "application/pdf"}]);
+    event["context"] = json!([{"text": "look at that", "source": {"user_name": "Bob"}}]);
+    push(&world, &json!({"event": event})).await;
+    world.answer("p1").await;
+    let content = server.asked().last().unwrap().body["messages"][0]["content"].clone();
+    let words = "[Recent channel messages]\nBob: look at that\n\n[New message]\nwhat is this?\n\
+                 [Attached] application/pdf: https://media.example/b.pdf";
+    let picture = json!({"type": "image_url", "image_url": {"url": "https://media.example/a.png"}});
+    assert_eq!(content, json!([{"type": "text", "text": words}, picture]));
+}
+
+#[actix_web::test]
+async fn an_agent_that_is_a_command_gets_what_is_attached_as_it_came() {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", "read -r document; printf '%s' \"$document\" > \"$HERMES_HOME/document\"; echo read");
+    world.serve().await;
+    let mut event = World::message("p1", "what is this?", "c1", None);
+    event["media_urls"] = json!(["https://media.example/a.png"]);
+    event["context"] = json!([{"text": "look at that"}]);
+    push(&world, &json!({"event": event})).await;
+    world.answer("p1").await;
+    let document: Value = serde_json::from_str(&fs::read_to_string(world.path("document")).unwrap()).unwrap();
+    assert_eq!(document["event"], event);
+}
+
+/// Says four lines of some length, a second apart.
+const SLOW: &str = "read -r document; for n in 1 2 3 4; do echo \"line $n of four\"; sleep 0.9; done";
+
+#[actix_web::test]
+async fn a_reply_grows_by_edits_where_the_platform_can_and_comes_message_by_message_where_it_cannot() {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", SLOW);
+    world.serve().await;
+    let of = |frames: Vec<Value>| -> Vec<(Value, Value)> {
+        let actions = frames.into_iter().map(|kept| kept["frame"]["action"].clone());
+        actions
+            .filter(|action| action["chat_id"] == "c1")
+            .map(|action| (action["op"].clone(), action["content"].clone()))
+            .collect()
+    };
+    world.say("m1", "hello", "c1", None).await;
+    world.until_told("c1", "line 4").await;
+    let grown = of(world.outbound().await);
+    let ops = |wanted: &str| grown.iter().filter(|(op, _)| op == wanted).count();
+    assert_eq!(ops("send"), 1, "{grown:?}");
+    assert!((1..=4).contains(&ops("edit")), "{grown:?}");
+    assert!(ops("typing") >= 1, "nobody sees that somebody is at work: {grown:?}");
+
+    // The platform as it tells of itself anew: it can change nothing, and a message holds two lines.
+    let descriptor = json!({
+        "contract_version": 1, "platform": "discord", "label": "Discord", "max_message_length": 30,
+        "supports_draft_streaming": false, "supports_edit": false, "supports_threads": false,
+        "markdown_dialect": "plain", "len_unit": "utf16", "supported_ops": ["send", "edit"],
+    });
+    let raw = json!({"type": "descriptor", "descriptor": descriptor}).to_string() + "\n";
+    push(&world, &json!({"raw": raw})).await;
+    let before = world.outbound().await.len();
+    world.say("m2", "hello again", "c1", None).await;
+    world.until("no turn", |status| status["active_agents"] == 0 && status["turns"]["done"] == 2).await;
+    let since = world.outbound().await.split_off(before);
+    let sent = of(since);
+    let expected = ["line 1 of four\nline 2 of four", "line 3 of four\nline 4 of four"];
+    assert_eq!(sent, expected.map(|text| (json!("send"), json!(text))));
+}

@@ -1,0 +1,177 @@
+//! The end of a turn from without: exactly one session's processes go, wherever they went, and all of them.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::processes::{Found, of_home};
+use crate::support::{SOON, post, wait_for};
+use crate::world::World;
+
+/// From SIGTERM to SIGKILL the spec gives 5 s; the rest is for a loaded machine.
+const STOPPED_WITHIN: Duration = Duration::from_secs(10);
+
+/// On `grow` an agent with children everywhere, none of which minds SIGTERM; on `wait` one that answers once there is a file `go`.
+const AGENT: &str = r#"#!/bin/sh
+read -r document
+case $document in
+*'"text":"grow"'*)
+    trap '' TERM
+    sleep 600 &
+    sh -c 'sleep 600 & sleep 600' &
+    setsid sleep 600 &
+    (setsid sh -c 'sleep 600 & exec sleep 600' &)
+    env -i PATH="$PATH" sleep 600 &
+    echo grown
+    while :; do sleep 1; done ;;
+*'"text":"wait"'*) while ! [ -e "$HERMES_HOME/go" ]; do sleep 0.05; done; echo waited ;;
+*) echo answered ;;
+esac
+"#;
+/// The guard, the agent, five children of the script's own making that keep their environment and its `sleep 1`.
+const GROWN: usize = 9;
+
+async fn world() -> World {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", AGENT);
+    world.serve().await;
+    world
+}
+
+/// The processes of the turn in a chat.
+fn of_chat(world: &World, chat: &str) -> Vec<Found> {
+    let here = |found: &Found| found.environment.get("CADUCEUS_SESSION_KEY").is_some_and(|key| key.contains(chat));
+    of_home(world.home()).into_iter().filter(here).collect()
+}
+
+async fn grown(world: &World, id: &str, chat: &str) -> Vec<Found> {
+    world.say(id, "grow", chat, None).await;
+    wait_for(&format!("the tree of {chat}"), SOON, || async {
+        let found = of_chat(world, chat);
+        (found.len() >= GROWN).then_some(found)
+    })
+    .await
+}
+
+/// Everything below a process that was there at some time, whatever its environment.
+fn alive(pid: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
+}
+
+/// All processes below these, whether or not they kept their environment.
+fn with_children(found: &[Found]) -> Vec<u32> {
+    let mut pids: Vec<u32> = found.iter().map(|found| found.pid).collect();
+    let parent = |pid: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    };
+    let entries = std::fs::read_dir("/proc").unwrap().flatten();
+    let all: Vec<u32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    let below = all.iter().filter(|pid| parent(**pid).is_some_and(|parent| pids.contains(&parent)));
+    let below: Vec<u32> = below.copied().filter(|pid| !pids.contains(pid)).collect();
+    pids.extend(below);
+    pids
+}
+
+async fn gone(what: &str, pids: &[u32], within: Duration) {
+    wait_for(&format!("the end of {what}"), within, || async { pids.iter().all(|pid| !alive(*pid)).then_some(()) })
+        .await;
+}
+
+fn variable(found: &[Found], name: &str) -> String {
+    found[0].environment[name].clone()
+}
+
+#[actix_web::test]
+async fn a_stop_by_chat_by_interrupt_or_by_order_ends_one_sessions_whole_tree_and_no_other() {
+    let world = world().await;
+    world.say("w1", "wait", "chat-waits", None).await;
+    let waits = wait_for("the sibling's turn", SOON, || async {
+        let found = of_chat(&world, "chat-waits");
+        (found.len() >= 2).then(|| with_children(&found))
+    })
+    .await;
+
+    for way in ["chat", "interrupt", "order"] {
+        let chat = format!("chat-{way}");
+        let found = grown(&world, &format!("g-{way}"), &chat).await;
+        let tree = with_children(&found);
+        assert!(tree.len() > found.len(), "the one without an environment is missing");
+        let begun = Instant::now();
+        match way {
+            "chat" => world.say("s1", "/stop", &chat, None).await,
+            "interrupt" => {
+                let interrupt = json!({"session_key": variable(&found, "CADUCEUS_SESSION_KEY"), "chat_id": chat});
+                let url = format!("{}/dev/inbound", world.connector.url);
+                assert_eq!(post(&url, &json!({"interrupt": interrupt})).await.0, 202);
+            }
+            _ => {
+                let path = format!("/api/turns/{}/stop", variable(&found, "CADUCEUS_TURN_ID"));
+                assert_eq!(post(&world.url(&path), &json!({})).await.0, 200);
+                assert_eq!(post(&world.url("/api/turns/nonsense/stop"), &json!({})).await.0, 400);
+            }
+        }
+        gone(way, &tree, STOPPED_WITHIN).await;
+        assert!(begun.elapsed() > Duration::from_secs(4), "it had its time to end by itself");
+        let texts = world.texts(&chat).await;
+        let expected: &[&str] = if way == "chat" { &["Stopped.", "grown"] } else { &["grown"] };
+        let mut sorted = texts.clone();
+        sorted.sort();
+        assert_eq!(sorted, expected, "{way}");
+        // The session is free again, and the sibling's turn has not noticed anything.
+        world.say(&format!("a-{way}"), "hello", &chat, None).await;
+        world.until_told(&chat, "answered").await;
+        assert!(waits.iter().any(|pid| alive(*pid)), "the sibling's turn was stopped by {way}");
+    }
+    world.write("go", "");
+    world.until_told("chat-waits", "waited").await;
+    world.say("s2", "/stop", "chat-waits", None).await;
+    world.until_told("chat-waits", "There is nothing to stop here.").await;
+}
+
+#[actix_web::test]
+async fn a_killed_gateway_leaves_nothing_of_an_agent_alive() {
+    let mut world = world().await;
+    let tree = with_children(&grown(&world, "g1", "chat-one").await);
+    world.kill_gateway();
+    gone("the tree", &tree, STOPPED_WITHIN).await;
+}
+
+/// The guard of a turn: its environment is the agent's, its arguments are its own.
+fn guard_of(found: &[Found]) -> u32 {
+    let guard = |found: &&Found| found.arguments.get(1).is_some_and(|argument| argument == "guard");
+    found.iter().find(guard).expect("there is a guard").pid
+}
+
+fn kill(pids: &[u32]) {
+    let pids = pids.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg("-9").args(pids).status().unwrap().success());
+}
+
+#[actix_web::test]
+async fn a_killed_guard_takes_the_agent_along_and_the_chat_is_told() {
+    let world = world().await;
+    let found = grown(&world, "g1", "chat-one").await;
+    let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
+    kill(&[guard_of(&found)]);
+    gone("the tree", &tree, STOPPED_WITHIN).await;
+    world.until_told("chat-one", "The agent was killed.").await;
+    world.say("m2", "hello", "chat-one", None).await;
+    world.until_told("chat-one", "answered").await;
+}
+
+#[actix_web::test]
+async fn what_a_gateway_and_a_guard_killed_together_leave_behind_the_next_gateway_ends() {
+    let mut world = world().await;
+    let found = grown(&world, "g1", "chat-one").await;
+    let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
+    kill(&[guard_of(&found), world.gateway().id()]);
+    world.gateway.take().unwrap().ended();
+    assert!(tree.iter().any(|pid| alive(*pid)), "nothing is left behind, so nothing is shown");
+    world.serve().await;
+    gone("the tree", &tree, STOPPED_WITHIN).await;
+    let interrupted = |status: &Value| status["active_agents"] == 0;
+    world.until("no turn", interrupted).await;
+}
