@@ -3,32 +3,39 @@
 //! All mailboxes are made first, so that anyone can be given a port to anyone; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
 
+mod links;
 mod ports;
+mod profiles; // How one of them is made, at the start or later.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use ports::{DeliveryPort, LinkPort};
+use links::Links;
+pub use ports::{DeliveryPort, DeliveryPorts, LinkPort};
 
-use crate::dispatch::actor::{DispatchActor, DispatchSettings};
-use crate::dispatch::event::Rules;
-use crate::dispatch::messages::{StopSession, StopTurnById};
+use crate::config::messages::Served;
+use crate::config::{ConfigActor, ConfigPorts, Present};
+use crate::dispatch::actor::DispatchActor;
+use crate::dispatch::home::Home;
+use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
+use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
 use crate::drain::permit::Gate;
-use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
-use crate::honcho::location::Homes;
+use crate::files::FileEvents;
+use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
+use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
-use crate::profile::name::ProfileName;
-use crate::profile::{Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use crate::profile::messages::ProfileWays;
+use crate::profile::{Caller, GuardCommand, ProfilePorts, Redactor};
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::media;
 use crate::relay::messages::LinkId;
-use crate::settings::{ProfileSettings, Settings};
+use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
+use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
 use crate::supervision::{
     Board, ChildSpec, Lane, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, Strategy,
@@ -55,6 +62,10 @@ pub struct Surroundings {
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
+    /// Told of every step of every refresh, for tests that kill us on one.
+    pub refresh_steps: StepHook,
+    /// Hears of every status.
+    pub listener: Listener,
 }
 
 /// The gateway's tree, described and not yet started.
@@ -64,6 +75,7 @@ pub struct Gateway {
     tree: SupervisorSpec,
     board: Arc<OnceLock<Board>>,
     writer: LedgerWriter,
+    present: Present,
 }
 
 /// A running gateway.
@@ -73,6 +85,7 @@ pub struct RunningGateway {
     /// The ways in.
     pub ports: GatewayPorts,
     writer: LedgerWriter,
+    present: Present,
 }
 
 /// The ways into the gateway for the layers above.
@@ -100,37 +113,25 @@ pub struct GatewayPorts {
     pub stop_turn: Port<StopTurnById>,
     /// The links, that of the process first.
     pub links: Vec<LinkPort>,
-    /// Who may deliver over HTTP: the default profile first.
-    pub deliveries: Vec<DeliveryPort>,
+    /// Who may deliver over HTTP.
+    pub deliveries: DeliveryPorts,
     /// Stops the turn of a session.
     pub stop_session: Port<StopSession>,
+    /// Tells the home channel that the process goes down.
+    pub announce_stop: Port<AnnounceStop>,
 }
 
-/// The mailboxes of all children that are there from the start.
+/// The mailboxes of all children that are there from the start to the end.
 struct Mailboxes {
     ledger: Mailbox<LedgerActor>,
     status: Mailbox<StatusActor>,
-    profiles: BTreeMap<ProfileName, Mailbox<ProfileActor>>,
+    profiles: Mailbox<Supervisor>,
     drain: Mailbox<DrainActor>,
     honcho: Mailbox<HonchoRefreshActor>,
     dispatch: Mailbox<DispatchActor>,
     turns: Mailbox<Supervisor>,
-    relay: Mailbox<RelayActor>,
-    /// Links of profiles that have their own.
-    own_links: BTreeMap<ProfileName, Mailbox<RelayActor>>,
-}
-
-impl Mailboxes {
-    /// Every link, that of the process first.
-    fn links(&self) -> impl Iterator<Item = (LinkId, &Mailbox<RelayActor>)> {
-        let own = self.own_links.iter().map(|(profile, mailbox)| (LinkId::of_profile(profile), mailbox));
-        std::iter::once((LinkId::process(), &self.relay)).chain(own)
-    }
-
-    /// The link that dials with a profile's credentials, if it has one.
-    fn link_of(&self, profile: &ProfileSettings, home: &Path) -> Option<&Mailbox<RelayActor>> {
-        if profile.home == home { Some(&self.relay) } else { self.own_links.get(&profile.name) }
-    }
+    links: Links,
+    config: Mailbox<ConfigActor>,
 }
 
 impl Gateway {
@@ -140,27 +141,34 @@ impl Gateway {
     /// [`OpenError`]: without its ledger a gateway does not start.
     pub fn new(settings: Settings, surroundings: Surroundings) -> Result<Self, OpenError> {
         let writer = LedgerWriter::open(settings.home.join(ledger::FILE_NAME))?;
-        let settings = Arc::new(settings);
         let mailboxes = Mailboxes {
             ledger: Mailbox::new(),
             status: Mailbox::new(),
-            profiles: settings.profiles.iter().map(|profile| (profile.name.clone(), Mailbox::new())).collect(),
+            profiles: Mailbox::new(),
             drain: Mailbox::new(),
             honcho: Mailbox::new(),
             dispatch: Mailbox::new(),
             turns: Mailbox::new(),
-            relay: Mailbox::new(),
-            own_links: settings
-                .profiles
-                .iter()
-                .filter(|profile| profile.own_link)
-                .map(|profile| (profile.name.clone(), Mailbox::new()))
-                .collect(),
+            links: Links::new(&settings),
+            config: Mailbox::new(),
         };
         let board = Arc::new(OnceLock::new());
         // A flood of messages must never delay a drain.
         let (control, data) = (Lane::new("control"), Lane::new("data"));
-        let wiring = Wiring { settings, surroundings, mailboxes, board: Arc::clone(&board), control, data };
+        let events = FileEvents::default();
+        let policies = settings.supervision.policies.clone();
+        let ports = ProfilePorts {
+            fresh_token: Some(mailboxes.honcho.port()),
+            status: mailboxes.status.port(),
+            caller: Caller::default(),
+            link: Some(mailboxes.links.process().port()),
+            trust: settings.trust.clone(),
+            events: events.clone(),
+        };
+        let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
+        let present = Present::new(settings, maker);
+        let board_cell = Arc::clone(&board);
+        let wiring = Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))
             .child(wiring.status())
@@ -169,8 +177,9 @@ impl Gateway {
             .child(wiring.honcho())
             .child(wiring.dispatch())
             .child(wiring.turns())
+            .child(wiring.config())
             .child(wiring.relays());
-        Ok(Self { ports: wiring.ports(), tree, board, writer })
+        Ok(Self { ports: wiring.ports(), tree, board, writer, present: wiring.present })
     }
 
     /// Adds a child that starts last and stops first.
@@ -189,11 +198,17 @@ impl Gateway {
         let root = Root::start_at(root, self.tree, options);
         // The status is born on a later turn of this or another thread; it waits for the cell.
         let _ = self.board.set(root.board());
-        RunningGateway { root, ports: self.ports, writer: self.writer }
+        RunningGateway { root, ports: self.ports, writer: self.writer, present: self.present }
     }
 }
 
 impl RunningGateway {
+    /// How long a shutdown waits for turns, by what is in force now.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.present.settings().drain_timeout
+    }
+
     /// Writes out what the ledger still holds; at most `patience`. Blocks.
     ///
     /// # Errors
@@ -205,8 +220,10 @@ impl RunningGateway {
 
 /// Everything the children are described from.
 struct Wiring {
-    settings: Arc<Settings>,
+    present: Present,
+    policies: BTreeMap<String, RestartPolicy>,
     surroundings: Surroundings,
+    events: FileEvents,
     mailboxes: Mailboxes,
     board: Arc<OnceLock<Board>>,
     control: Lane,
@@ -215,7 +232,7 @@ struct Wiring {
 
 impl Wiring {
     fn policy(&self, kind: &str) -> RestartPolicy {
-        self.settings.supervision.policies.get(kind).copied().unwrap_or_default()
+        policy(&self.policies, kind)
     }
 
     fn ledger(&self, writer: &LedgerWriter) -> ChildSpec {
@@ -225,63 +242,43 @@ impl Wiring {
     }
 
     fn status(&self) -> ChildSpec {
-        let settings = StatusSettings {
-            profiles: self.settings.profiles.iter().map(|profile| profile.name.clone()).collect(),
-            drain_timeout: self.settings.drain_timeout,
-            started: self.surroundings.started,
-            phase: PhaseMemory::default(),
-        };
+        let (present, started, phase) = (self.present.clone(), self.surroundings.started, PhaseMemory::default());
+        let listener = self.surroundings.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
             dispatch: self.mailboxes.dispatch.port(),
             ledger: self.mailboxes.ledger.port(),
             honcho: self.mailboxes.honcho.port(),
-            profiles: self.mailboxes.profiles.values().map(Mailbox::port).collect(),
-            links: self.mailboxes.links().map(|(_, mailbox)| mailbox.port()).collect(),
+            config: self.mailboxes.config.port(),
+            links: self.mailboxes.links.all().map(|(_, mailbox)| mailbox.port()).collect(),
         };
         let board = Arc::clone(&self.board);
-        let factory = move |birth: &_| StatusActor::new(settings.clone(), ports.clone(), board.wait().clone(), birth);
+        let factory = move |birth: &_| {
+            let settings = StatusSettings {
+                in_force: present.in_force(),
+                started,
+                phase: phase.clone(),
+                listener: listener.clone(),
+            };
+            StatusActor::new(settings, ports.clone(), board.wait().clone(), birth)
+        };
         ChildSpec::worker("status", &self.mailboxes.status, factory).on(&self.control).policy(self.policy("status"))
     }
 
     fn profiles(&self) -> ChildSpec {
         let one_for_one = SupervisorSpec::new(Strategy::OneForOne);
-        let caller = Caller::default();
-        let profile = |profile| self.profile(profile, caller.clone());
-        let tree = self.settings.profiles.iter().fold(one_for_one, |tree, settings| tree.child(profile(settings)));
-        ChildSpec::supervisor("profiles", &Mailbox::new(), tree)
-    }
-
-    fn profile(&self, profile: &ProfileSettings, caller: Caller) -> ChildSpec {
-        let mailbox = &self.mailboxes.profiles[&profile.name];
-        let link = self.mailboxes.link_of(profile, &self.settings.home).map(Mailbox::port);
-        let (settings, guard) = (Arc::clone(&self.settings), self.surroundings.guard.clone());
-        let (profile, redactor) = (profile.clone(), self.surroundings.redactor.clone());
-        let name = profile.name.to_string();
-        let (fresh_token, status) = (Some(self.mailboxes.honcho.port()), self.mailboxes.status.port());
-        let ports = ProfilePorts { fresh_token, status, caller, link };
-        let factory = move |birth: &_| {
-            let (profile, settings, ports) = (profile.clone(), Arc::clone(&settings), ports.clone());
-            ProfileActor::new(profile, settings, guard.clone(), redactor.clone(), ports, life(birth))
-        };
-        // One bad profile never takes the process down.
-        let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("profile") };
-        ChildSpec::worker(name, mailbox, factory)
-            .on(&self.control)
-            .policy(policy)
-            .readiness(Readiness::Said { within: READY_WITHIN })
+        let tree = self.present.children().into_iter().fold(one_for_one, |tree, child| tree.child(child.spec));
+        ChildSpec::supervisor("profiles", &self.mailboxes.profiles, tree)
     }
 
     fn drain(&self) -> ChildSpec {
-        let named = self.settings.profiles.iter().filter(|profile| profile.home != self.settings.home);
-        let settings = DrainSettings {
-            home: self.settings.home.clone(),
-            profiles: named.map(|profile| (profile.name.clone(), profile.home.clone())).collect(),
-            file_events: true,
-        };
+        let (present, events) = (self.present.clone(), self.events.clone());
         let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.mailboxes.status.port() };
         let gate = Gate::default();
-        let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
+        let factory = move |birth: &_| {
+            let settings = DrainSettings::of(&present.in_force(), Some(events.clone()));
+            DrainActor::new(gate.clone(), settings, ports.clone(), birth)
+        };
         ChildSpec::worker("drain", &self.mailboxes.drain, factory)
             .on(&self.control)
             .policy(self.policy("drain"))
@@ -289,26 +286,15 @@ impl Wiring {
     }
 
     fn honcho(&self) -> ChildSpec {
-        let profile = |profile: &ProfileSettings| HonchoProfile {
-            name: profile.name.clone(),
-            homes: Homes {
-                own: profile.home.clone(),
-                default: self.settings.home.clone(),
-                user: self.settings.environment.globals.get("HOME").map(PathBuf::from),
-            },
-            // The environment is the default profile's.
-            host: self
-                .settings
-                .environment
-                .honcho_host()
-                .filter(|_| profile.home == self.settings.home)
-                .map(str::to_owned),
-        };
-        let settings = HonchoSettings::new(self.settings.profiles.iter().map(profile).collect());
-        let tokens = self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.port()));
-        let ports = HonchoPorts { profiles: tokens.collect(), status: self.mailboxes.status.port() };
+        let surroundings = HonchoSurroundings { environment: Arc::clone(&self.present.settings().environment) };
+        let steps = self.surroundings.refresh_steps.clone();
+        let (present, status) = (self.present.clone(), self.mailboxes.status.port());
         let factory = move |birth: &_| {
-            HonchoRefreshActor::new(ports.clone(), settings.clone(), life(birth), HonchoOwn::of(birth))
+            let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
+            let profiles = surroundings.profiles(&in_force);
+            let settings = HonchoSettings { surroundings, steps, ..HonchoSettings::new(profiles) };
+            let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
+            HonchoRefreshActor::new(ports, settings, life(birth), HonchoOwn::of(birth))
         };
         ChildSpec::worker("honcho", &self.mailboxes.honcho, factory)
             .on(&self.control)
@@ -318,21 +304,8 @@ impl Wiring {
     }
 
     fn dispatch(&self) -> ChildSpec {
-        let default = self.settings.profiles[0].name.clone();
-        let settings = DispatchSettings {
-            rules: Rules {
-                multiplex: self.settings.multiplex,
-                default,
-                served: self.settings.profiles.iter().map(|profile| profile.name.clone()).collect(),
-                routes: self.settings.routes.clone(),
-                sessions: self.settings.session_rules,
-            },
-            busy: self.settings.busy,
-            max_turns: self.settings.max_concurrent_turns,
-            refused: self.settings.refused,
-            interrupted: self.settings.interrupted,
-            process_started_ms: jiff::Timestamp::now().as_millisecond(),
-        };
+        let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
+        let home = self.present.settings().home_channel.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
         let link =
             |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
@@ -348,12 +321,16 @@ impl Wiring {
             append_history: boxes.ledger.port(),
             permits: boxes.drain.port(),
             turns: boxes.drain.port(),
+            gate: boxes.drain.port(),
             start: boxes.turns.port(),
-            links: boxes.links().map(link).collect(),
+            links: boxes.links.all().map(link).collect(),
             left: boxes.dispatch.port(),
             status: boxes.status.port(),
         };
-        let factory = move |birth: &_| DispatchActor::new(settings.clone(), ports.clone(), Arc::clone(&maker), birth);
+        let factory = move |birth: &_| {
+            let settings = DispatchSettings::of(&present.in_force(), home.clone(), process_started_ms);
+            DispatchActor::new(settings, ports.clone(), Arc::clone(&maker), birth)
+        };
         ChildSpec::worker("dispatch", &boxes.dispatch, factory)
             .on(&self.data)
             .policy(self.policy("dispatch"))
@@ -367,22 +344,16 @@ impl Wiring {
 
     /// Makes one turn. Its child is temporary: whatever befalls it, it is not started again by the tree.
     fn turn_maker(&self) -> TurnMaker {
-        let profiles: BTreeMap<_, _> =
-            self.mailboxes.profiles.iter().map(|(name, mailbox)| (name.clone(), mailbox.clone())).collect();
-        let ledger = self.mailboxes.ledger.clone();
-        let links: BTreeMap<_, _> = self.mailboxes.links().map(|(id, mailbox)| (id, mailbox.clone())).collect();
-        let process = self.mailboxes.relay.clone();
+        let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, lane) = (self.mailboxes.dispatch.clone(), self.data.clone());
         let redactor = self.surroundings.redactor.clone();
-        Arc::new(move |order: TurnOrder| {
+        Arc::new(move |order: TurnOrder, profile: &ProfileWays| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
-            let profile = &profiles[&order.profile];
-            // A link may be gone that was there when the event came in: then the one there always is says that it cannot send.
-            let link = links.get(&order.target.link).unwrap_or(&process);
+            let link = links.named(&order.target.link);
             let ports = TurnPorts {
-                agent: profile.port(),
-                spawn: profile.port(),
-                call: profile.port(),
+                agent: profile.agent.clone(),
+                spawn: profile.spawn.clone(),
+                call: profile.call.clone(),
                 history: ledger.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
@@ -404,38 +375,61 @@ impl Wiring {
     }
 
     fn relays(&self) -> ChildSpec {
+        let served = self.present.in_force().profiles.clone();
+        // The home's own profile is there from the start to the end, and lends the process its credentials.
+        let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
+        let own = served.iter().filter_map(|served| {
+            let mailbox = self.mailboxes.links.of(&served.name)?;
+            Some((LinkId::of_profile(&served.name), mailbox, served))
+        });
         let tree = SupervisorSpec::new(Strategy::OneForOne);
-        let own = self.settings.profiles.iter().filter(|profile| profile.own_link);
-        let profiles = std::iter::once(&self.settings.profiles[0]).chain(own);
-        let tree = profiles.fold(tree, |tree, profile| tree.child(self.relay(profile)));
+        let links = std::iter::once(process).chain(own);
+        let tree = links.fold(tree, |tree, (link, mailbox, served)| tree.child(self.relay(&link, mailbox, served)));
         ChildSpec::supervisor("relays", &Mailbox::new(), tree)
     }
 
-    /// The link that dials with the credentials of `profile`.
-    fn relay(&self, profile: &ProfileSettings) -> ChildSpec {
+    /// The link that dials with the credentials of a profile.
+    fn relay(&self, link: &LinkId, mailbox: &Mailbox<RelayActor>, served: &Served) -> ChildSpec {
         let boxes = &self.mailboxes;
         let ports = RelayPorts {
-            profile: boxes.profiles[&profile.name].port(),
+            profile: served.ways.dial.clone(),
             dispatch: boxes.dispatch.port(),
             stop_session: boxes.dispatch.port(),
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let owner = profile.own_link.then(|| profile.name.clone());
+        let settings = self.present.settings();
         let settings = LinkSettings {
-            link: owner.as_ref().map_or_else(LinkId::process, LinkId::of_profile),
-            owner,
-            timings: self.settings.link_timings.clone(),
-            trust: self.settings.trust.clone(),
-            media: profile.home.join(media::FOLDER),
+            link: link.clone(),
+            owner: (*link != LinkId::process()).then(|| served.name.clone()),
+            timings: settings.link_timings.clone(),
+            trust: settings.trust.clone(),
+            media: served.home.join(media::FOLDER),
         };
-        let (name, mailbox) = (settings.link.0.to_string(), boxes.link_of(profile, &self.settings.home));
         let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
-        ChildSpec::worker(name, mailbox.unwrap_or(&boxes.relay), factory)
-            .on(&self.data)
-            .policy(policy)
-            .grace(LINK_GRACE)
+        ChildSpec::worker(link.0.to_string(), mailbox, factory).on(&self.data).policy(policy).grace(LINK_GRACE)
+    }
+
+    fn config(&self) -> ChildSpec {
+        let boxes = &self.mailboxes;
+        let ports = ConfigPorts {
+            start: boxes.profiles.port(),
+            stop: boxes.profiles.port(),
+            turns: boxes.drain.port(),
+            drain: boxes.drain.port(),
+            dispatch: boxes.dispatch.port(),
+            honcho: boxes.honcho.port(),
+            status: boxes.status.port(),
+            touched: boxes.status.port(),
+            redactor: self.surroundings.redactor.clone(),
+            events: self.events.clone(),
+        };
+        let present = self.present.clone();
+        let factory = move |_: &_| ConfigActor::new(present.clone(), ports.clone());
+        // Whatever is wrong with the files, who is served goes on being served.
+        let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("config") };
+        ChildSpec::worker("config", &boxes.config, factory).on(&self.control).policy(policy)
     }
 
     fn ports(&self) -> GatewayPorts {
@@ -451,20 +445,16 @@ impl Wiring {
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
-            links: boxes.links().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
-            deliveries: self.settings.profiles.iter().map(|profile| self.delivery(profile)).collect(),
+            links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
+            deliveries: DeliveryPorts::new(self.present.clone(), boxes.links.clone()),
             stop_session: boxes.dispatch.port(),
+            announce_stop: boxes.dispatch.port(),
         }
     }
+}
 
-    fn delivery(&self, profile: &ProfileSettings) -> DeliveryPort {
-        let (boxes, home) = (&self.mailboxes, &self.settings.home);
-        DeliveryPort {
-            owner: (profile.home != *home).then(|| profile.name.clone()),
-            verify: boxes.profiles[&profile.name].port(),
-            deliver: boxes.link_of(profile, home).unwrap_or(&boxes.relay).port(),
-        }
-    }
+fn policy(policies: &BTreeMap<String, RestartPolicy>, kind: &str) -> RestartPolicy {
+    policies.get(kind).copied().unwrap_or_default()
 }
 
 fn life<A: actix::Actor<Context = actix::Context<A>>>(

@@ -2,8 +2,11 @@
 //!
 //! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
 
+pub mod atomic;
+pub mod config;
 pub mod dispatch;
 pub mod drain;
+pub mod files;
 pub mod gateway;
 pub mod honcho;
 mod json;

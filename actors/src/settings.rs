@@ -6,19 +6,28 @@
 mod agent;
 mod environment;
 mod link;
+mod network;
+mod notices;
+mod profiles;
 mod relay;
+mod reload;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
+use environment::{DRAIN_SECRET, MULTIPLEX};
+pub use network::Network;
+pub use notices::HomeChannel;
 pub use relay::InboundSettings;
+pub use reload::{Reading, Sources};
 
 use crate::profile::agent::AgentSettings;
 use crate::profile::env_file::{self, EnvFile};
@@ -36,22 +45,27 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
-/// The name of the secret that lets its holder drain.
-const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+/// Our file in a home, and the original's.
+const FILE_NAME: &str = "caduceus.yaml";
+const ORIGINAL_FILE_NAME: &str = "config.yaml";
 
-/// All settings of one gateway, as read at start.
-#[derive(Debug)]
+/// All settings of one gateway.
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// The home whose `gateway.lock` we hold.
     pub home: PathBuf,
     /// Whether named profiles are served beside the default one.
     pub multiplex: bool,
     /// What the process was started with.
-    pub environment: Environment,
+    pub environment: Arc<Environment>,
     /// The profiles to serve, the default one first.
     pub profiles: Vec<ProfileSettings>,
     /// Where HTTP listens.
     pub bind: SocketAddr,
+    /// Further names that HTTP is called by, `host` or `host:port`.
+    pub names: Vec<String>,
+    /// Peers whose word for whom they speak is taken.
+    pub trusted_proxies: Vec<Network>,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
     /// Where signed deliveries come in.
@@ -72,6 +86,8 @@ pub struct Settings {
     pub interrupted: Interrupted,
     /// What a message gets that comes during a drain.
     pub refused: WhenRefused,
+    /// The chat that is told of start and shutdown.
+    pub home_channel: Option<HomeChannel>,
     /// How long a shutdown waits for turns.
     pub drain_timeout: Duration,
     /// Who may drain.
@@ -83,7 +99,7 @@ pub struct Settings {
 }
 
 /// What one profile needs to start.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProfileSettings {
     /// Its name.
     pub name: ProfileName,
@@ -93,7 +109,7 @@ pub struct ProfileSettings {
     pub agent: AgentSettings,
     /// Which messages are worth waking it for.
     pub relevance: Relevance,
-    /// Whether it has a link of its own: its `.env` held address, id and secret at start.
+    /// Whether its `.env` holds what a link of its own takes: address, id and secret.
     pub own_link: bool,
     /// What is wrong with its own configuration, one sentence each: it comes up degraded.
     pub problems: Vec<String>,
@@ -136,7 +152,7 @@ pub enum WhenRefused {
 }
 
 /// Who may drain.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DrainAuth {
     /// The shared secret; the token seam keeps a digest of it only.
     pub secret: Option<SecretString>,
@@ -147,7 +163,7 @@ pub struct DrainAuth {
 }
 
 /// Restarts and heartbeats.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisionSettings {
     /// A thread or actor that shows no sign of life for this long is replaced.
     pub wedge_after: Duration,
@@ -187,7 +203,7 @@ pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
 impl Settings {
     /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
-        self.environment.deployment.remove(DRAIN_SECRET);
+        Arc::make_mut(&mut self.environment).drain_secret = None;
         DrainAuth {
             secret: self.drain_auth.secret.take(),
             scope: self.drain_auth.scope.clone(),
@@ -199,12 +215,20 @@ impl Settings {
     ///
     /// # Errors
     /// [`SettingsError`]; a broken file of a *named* profile is not one, it degrades that profile.
-    pub fn load(home: &Path, environment: Environment) -> Result<Self, SettingsError> {
+    pub fn load(home: &Path, environment: impl Into<Arc<Environment>>) -> Result<Self, SettingsError> {
+        let mut settings = Self::read(home, environment.into(), None)?;
+        settings.drain_auth.secret = drain_secret(&settings.home, &settings.environment);
+        Ok(settings)
+    }
+
+    /// Reads everything but the secret that lets its holder drain. A profile whose own file is broken keeps what it had in
+    /// `last`.
+    fn read(home: &Path, environment: Arc<Environment>, last: Option<&Self>) -> Result<Self, SettingsError> {
         let home = usable(home)?;
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let original = read(&home.join("config.yaml"), &mut problems);
-        let ours = read(&home.join("caduceus.yaml"), &mut problems);
+        let original = read(&home.join(ORIGINAL_FILE_NAME), &mut problems);
+        let ours = read(&home.join(FILE_NAME), &mut problems);
 
         let solo = solo_profile(&home);
         let multiplex = solo.is_none() && multiplex(&original, &environment, &mut warnings);
@@ -214,6 +238,8 @@ impl Settings {
         let mut root = Section::root(ours, &mut problems);
         let mut http = root.section("http");
         let bind = http.address("bind").unwrap_or(SocketAddr::from((Ipv4Addr::LOCALHOST, 8652)));
+        let also_called = http.texts("names").unwrap_or_default();
+        let trusted_proxies = trusted_proxies(&mut http);
         http.finish();
         let mut sessions = root.section("sessions");
         let busy = sessions.word(
@@ -236,6 +262,7 @@ impl Settings {
         let refused = drain.word("refused", &[("notice", WhenRefused::Notice), ("hold", WhenRefused::Hold)]);
         let drain_timeout = drain.seconds("timeout_s");
         drain.finish();
+        let home_channel = notices::read(&mut root);
         let supervision = supervision(&mut root);
         let mut section = root.section("relay");
         let link_timings = link::read(&mut section);
@@ -243,21 +270,25 @@ impl Settings {
         section.finish();
         let agent = agent::read(&mut root);
         root.finish();
-
+        let agent = agent.unwrap_or(AgentSettings::None);
+        let named = if multiplex { profiles::named(&home, &agent, last) } else { Ok(Vec::new()) };
+        let named = named.unwrap_or_else(|problem| {
+            problems.push(problem);
+            Vec::new()
+        });
         if !problems.is_empty() {
             return Err(SettingsError::Wrong(problems));
         }
         let default = ProfileSettings {
             name: solo.unwrap_or_else(ProfileName::default_profile),
             home: home.clone(),
-            agent: agent.unwrap_or(AgentSettings::None),
+            agent,
             relevance: Relevance::read(&original),
             own_link: false,
             problems: Vec::new(),
         };
-        let named = if multiplex { named_profiles(&home, &default.agent) } else { Vec::new() };
         Ok(Self {
-            drain_auth: drain_auth(&home, &original, &environment),
+            drain_auth: drain_auth(&original),
             relay: relay::original(&original),
             inbound: relay.inbound,
             trust: relay::trust(&home, &environment, relay.ca_file, &mut warnings),
@@ -266,11 +297,14 @@ impl Settings {
             profiles: std::iter::once(default).chain(named).collect(),
             multiplex,
             bind,
+            names: also_called,
+            trusted_proxies,
             busy: busy.unwrap_or_default(),
             routes,
             max_concurrent_turns: max_concurrent_turns.unwrap_or(64),
             interrupted: interrupted.unwrap_or_default(),
             refused: refused.unwrap_or_default(),
+            home_channel,
             drain_timeout: drain_timeout.unwrap_or(DEFAULT_DRAIN_TIMEOUT),
             supervision,
             warnings,
@@ -300,6 +334,15 @@ fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
     })
 }
 
+fn trusted_proxies(http: &mut Section<'_>) -> Vec<Network> {
+    let texts = http.texts("trusted_proxies").unwrap_or_default();
+    let networks: Result<Vec<_>, _> = texts.iter().map(|text| text.parse()).collect();
+    networks
+        .ok()
+        .or_else(|| http.wrong("trusted_proxies", "addresses or networks such as 10.0.0.0/8"))
+        .unwrap_or_default()
+}
+
 /// The profile that a home of the form `…/profiles/<name>` is.
 fn solo_profile(home: &Path) -> Option<ProfileName> {
     let above = home.parent()?.file_name()?;
@@ -314,13 +357,12 @@ fn lookup<'a>(original: &'a Map<String, Value>, key: &str) -> Option<&'a Value> 
 }
 
 fn multiplex(original: &Map<String, Value>, environment: &Environment, warnings: &mut Vec<String>) -> bool {
-    const NAME: &str = "GATEWAY_MULTIPLEX_PROFILES";
     let configured = lookup(original, "multiplex_profiles").and_then(as_flag).unwrap_or(false);
-    let Some(word) = environment.deployment(NAME) else {
+    let Some(word) = environment.multiplex.as_deref() else {
         return configured;
     };
     flag_word(word).unwrap_or_else(|| {
-        warnings.push(format!("{NAME} is neither a clear yes nor a clear no; config.yaml decides"));
+        warnings.push(format!("{MULTIPLEX} is neither a clear yes nor a clear no; config.yaml decides"));
         configured
     })
 }
@@ -333,37 +375,34 @@ fn session_rules(original: &Map<String, Value>) -> SessionRules {
     }
 }
 
-fn drain_auth(home: &Path, original: &Map<String, Value>, environment: &Environment) -> DrainAuth {
+/// Who may drain, the secret apart.
+fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
     let field = |key| auth.and_then(|auth| auth.get(key));
-    // As in the original, the home's `.env` counts before the environment of the process.
-    let from_file = env_file_of(home).get(DRAIN_SECRET).cloned();
-    let secret = from_file.or_else(|| environment.deployment(DRAIN_SECRET).map(SecretString::from));
     let scope = field("scope").and_then(Value::as_str).map(str::trim).filter(|scope| !scope.is_empty());
     let min_chars = field("min_secret_chars").and_then(Value::as_u64).and_then(|chars| usize::try_from(chars).ok());
     DrainAuth {
-        secret,
+        secret: None,
         scope: scope.unwrap_or("drain").to_owned(),
         // The setting only raises the bar.
         min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
     }
 }
 
-/// The `.env` of a home, as it is at start; empty if there is none that can be read.
+/// The `.env` of a home, as it is now; empty if there is none that can be read.
 fn env_file_of(home: &Path) -> EnvFile {
     std::fs::read_to_string(home.join(".env")).map(|text| env_file::parse(&text)).unwrap_or_default()
 }
 
-/// A setting of the deployment at start: from the home's `.env`, then the environment. Trimmed; blank is unset.
-fn setting_of_home(home: &Path, environment: &Environment, name: &str) -> Option<String> {
-    let full = |text: &str| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
-    let from_file = env_file_of(home).get(name).and_then(|value| full(value.expose_secret()));
-    from_file.or_else(|| environment.deployment(name).and_then(full))
+fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {
+    // As in the original, the home's `.env` counts before the environment of the process.
+    env_file_of(home).get(DRAIN_SECRET).cloned().or_else(|| environment.drain_secret.clone())
 }
 
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     /// The kinds of actor whose policy can be set.
-    const KINDS: [&str; 9] = ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "http"];
+    const KINDS: [&str; 10] =
+        ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "config", "http"];
     let mut section = root.section("supervision");
     let wedge_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
     let mut policies = BTreeMap::new();
@@ -396,33 +435,4 @@ fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -
         healthy_after: healthy_after.unwrap_or(default.healthy_after),
         when_spent: default.when_spent,
     }
-}
-
-/// The named profiles of a home, sorted. One with a broken file of its own comes up degraded.
-fn named_profiles(home: &Path, default: &AgentSettings) -> Vec<ProfileSettings> {
-    let entries = std::fs::read_dir(home.join("profiles")).into_iter().flatten().flatten();
-    let mut found: Vec<ProfileSettings> = entries
-        .filter(|entry| entry.path().is_dir())
-        .filter_map(|entry| ProfileName::parse(entry.file_name().to_str()?).ok().map(|name| (name, entry.path())))
-        .filter(|(name, _)| !name.is_default())
-        .map(|(name, home)| named_profile(name, home, default))
-        .collect();
-    found.sort_by(|a, b| a.name.cmp(&b.name));
-    found
-}
-
-fn named_profile(name: ProfileName, home: PathBuf, default: &AgentSettings) -> ProfileSettings {
-    let mut problems = Vec::new();
-    let own = read(&home.join("caduceus.yaml"), &mut problems);
-    let mut root = Section::root(own, &mut problems);
-    let agent = agent::read(&mut root);
-    root.finish();
-    // With a broken file of its own it must not run under the home's agent instead.
-    let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { AgentSettings::None });
-    // The original's file of a profile serves the original; one that is broken is no trouble of ours.
-    let relevance = Relevance::read(&yaml::read_file(&home.join("config.yaml")).unwrap_or_default());
-    let own = env_file_of(&home);
-    let held = |name: &str| own.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
-    let own_link = ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held);
-    ProfileSettings { name, home, agent, relevance, own_link, problems }
 }

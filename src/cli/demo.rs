@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
@@ -55,10 +56,17 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let stage = Stage::set(arguments.chat_bind)?;
     furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
 
-    let mut settings = Settings::load(home.path(), Environment::capture())?;
-    settings.bind = arguments.bind;
+    let settings = Settings::load(home.path(), Environment::capture())?;
     let chat = stage.connector.url();
-    let plan = Plan { settings, redactor, started, allow_faults: true, insecure_loopback_drain: true };
+    let plan = Plan {
+        settings,
+        bind: arguments.bind,
+        redactor,
+        started,
+        allow_faults: true,
+        insecure_loopback_drain: true,
+        refresh_steps: StepHook::default(),
+    };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     stage.strike();
     println!("The temporary home is gone again.");

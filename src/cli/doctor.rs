@@ -3,6 +3,7 @@
 mod agent;
 mod events;
 mod gather;
+mod grant;
 mod judge;
 
 use std::path::PathBuf;

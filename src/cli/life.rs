@@ -3,31 +3,41 @@
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, DrainView, ListTurns};
+use caduceus_actors::dispatch::messages::AnnounceStop;
+use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
+use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{DeliveryPort, Gateway, GatewayPorts, LinkPort, RunningGateway, Surroundings};
+use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
 use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
+use caduceus_actors::status::words::GatewayState;
 use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::serve::fail;
+use super::herald::Herald;
+use super::restart::Desk;
+use super::serve::{fail, sentences};
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
 const ROOT_SILENCE: Duration = Duration::from_secs(15);
 /// How long the gate may take to close.
 const GATE_PATIENCE: Duration = Duration::from_secs(5);
+/// Pause before the successor of a gate that fell is asked.
+const GATE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link may take to have its farewell acknowledged.
 const IDLE_PATIENCE: Duration = Duration::from_secs(12);
 /// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
@@ -40,10 +50,14 @@ const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 /// What a gateway's process is started with.
 pub(super) struct Plan {
     pub(super) settings: Settings,
+    /// Where to listen.
+    pub(super) bind: SocketAddr,
     pub(super) redactor: Redactor,
     pub(super) started: Instant,
     pub(super) allow_faults: bool,
     pub(super) insecure_loopback_drain: bool,
+    /// Told of every step of every refresh of a grant.
+    pub(super) refresh_steps: StepHook,
 }
 
 /// Runs a gateway to its end. `announce` is told the address once it serves.
@@ -52,17 +66,18 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let code = System::new().block_on(async {
-        let mut signals = match Signals::listen() {
-            Ok(signals) => signals,
-            Err(error) => return report(&error, super::TRY_AGAIN),
-        };
-        match Process::start(plan, &watchdog) {
-            Ok(process) => process.live(&mut signals, announce).await,
-            Err(code) => code,
-        }
+    let herald = match Herald::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
+        Ok(herald) => herald,
+        Err(error) => return fail(&error, super::TRY_AGAIN),
+    };
+    let lived = System::new().block_on(async {
+        let mut signals = Signals::listen().map_err(|error| report(&herald, &error, super::TRY_AGAIN))?;
+        let process = Process::start(plan, &watchdog, &herald)?;
+        Ok(process.live(&mut signals, announce).await)
     });
+    herald.ended(if lived.is_ok() { GatewayState::Stopped } else { GatewayState::StartupFailed });
     watchdog.disarm();
+    let (Ok(code) | Err(code)) = lived;
     ExitCode::from(code)
 }
 
@@ -70,46 +85,52 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
 pub(super) struct Process {
     gateway: RunningGateway,
     address: SocketAddr,
-    drain_timeout: Duration,
     watchdog: Watchdog,
+    herald: Herald,
+    home: PathBuf,
+    desk: Desk,
 }
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
-    pub(super) fn start(plan: Plan, watchdog: &Watchdog) -> Result<Self, u8> {
-        let Plan { mut settings, redactor, started, allow_faults, insecure_loopback_drain } = plan;
+    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<Self, u8> {
+        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain, refresh_steps } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
-        let guard = guard_command().map_err(|error| report(&error, super::TRY_AGAIN))?;
-        let (bind, home, drain_timeout) = (settings.bind, settings.home.clone(), settings.drain_timeout);
+        let guard = guard_command().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
+        let home = settings.home.clone();
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let inbound = settings.inbound.clone();
-        let surroundings = Surroundings { guard, redactor, started };
+        let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
+        let surroundings = Surroundings { guard, redactor, started, refresh_steps, listener: herald.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
                 _ => super::CONFIGURATION,
             };
-            report(&error, code)
+            report(herald, &error, code)
         })?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
             bind,
-            names: Vec::new(),
+            names,
+            trusted_proxies,
             drain_auth,
             insecure_loopback_drain,
             allow_faults,
-            home,
+            home: home.clone(),
             healthy: Healthy(Arc::new(move || watched.fresh())),
             inbound,
         };
-        let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port()))
-            .map_err(|error| report(&error, super::TRY_AGAIN))?;
+        let desk = Desk::default();
+        let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk))
+            .map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let address = site.address();
+        herald.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
         let options = RootOptions {
             wedge_after,
@@ -117,15 +138,18 @@ impl Process {
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
-        Ok(Self { gateway: gateway.start(options, &root), address, drain_timeout, watchdog: watchdog.clone() })
+        let gateway = gateway.start(options, &root);
+        let (watchdog, herald) = (watchdog.clone(), herald.clone());
+        Ok(Self { gateway, address, watchdog, herald, home, desk })
     }
 
-    /// Serves until a signal, or until the tree gives up; then ends it in order. Answers the exit code.
+    /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order. Answers the exit code.
     pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
         let root = self.gateway.root.clone();
         let up = async {
             until_up(&root).await;
             self.tell(ProcessPhase::Running);
+            self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
             std::future::pending::<()>().await;
@@ -133,21 +157,29 @@ impl Process {
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
-        let signalled = {
-            let first = select(Box::pin(ended), Box::pin(signals.next())).await;
+        let told = async {
+            if let Either::Left(_) = select(Box::pin(signals.next()), Box::pin(self.desk.ordered())).await {
+                self.desk.signalled();
+            }
+        };
+        let told = {
+            let first = select(Box::pin(ended), Box::pin(told)).await;
             matches!(first, Either::Right(_))
         };
-        if !signalled {
+        if !told {
             return self.fallen().await;
         }
+        let hurried = async {
+            select(Box::pin(signals.next()), Box::pin(self.desk.hurried())).await;
+        };
         let code = {
-            let first = select(Box::pin(self.shut_down()), Box::pin(signals.next())).await;
+            let first = select(Box::pin(self.shut_down()), Box::pin(hurried)).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
         };
         if let Some(code) = code {
             return code;
         }
-        warn!("a second signal: the turns left are not waited for");
+        warn!("told again: the turns left are not waited for");
         self.end().await
     }
 
@@ -155,45 +187,89 @@ impl Process {
     async fn fallen(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
+        self.herald.because(end.to_string());
         self.watchdog.arm_deadline(END_PATIENCE * 2);
         self.close(end.exit_code()).await
     }
 
     /// The six steps of a shutdown.
     async fn shut_down(&self) -> u8 {
-        self.watchdog.arm_deadline(self.drain_timeout + SHUTDOWN_MARGIN);
+        let drain_timeout = self.gateway.drain_timeout();
+        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN);
         info!("gateway is stopping");
+        self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
         self.tell(ProcessPhase::Stopping);
-        if let Err(error) = ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
-            warn!(%error, "the gate was not told; it closes with the process");
-        }
+        let quiet = self.close_gate().await;
+        let told = async {
+            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_PATIENCE).await {
+                warn!(%error, "the home channel was not told that the gateway goes down");
+            }
+        };
         let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_PATIENCE));
-        for answer in futures_util::future::join_all(idle).await {
+        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
+        for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        if !self.drained(self.drain_timeout).await {
-            for turn in ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default() {
-                warn!(turn = %turn.ticket.id, "the time is over; the turn is stopped");
-                // One without a way in has not started yet.
-                let stopped = turn.stop.map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
-                info!(?stopped, "turn told");
-            }
-            self.drained(STOP_PATIENCE).await;
+        self.wait_for_turns(drain_timeout, false).await;
+        // Those whose time is over, and those that themselves asked for the drain.
+        let left = ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default();
+        for turn in &left {
+            warn!(turn = %turn.ticket.id, "the turn is stopped");
+            // One without a way in has not started yet.
+            let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
+            info!(?stopped, "turn told");
+        }
+        if !left.is_empty() {
+            self.wait_for_turns(STOP_PATIENCE, true).await;
         }
         self.end().await
     }
 
-    async fn drained(&self, patience: Duration) -> bool {
-        let question = AwaitDrained { patience };
-        let view = self.gateway.ports.await_drained.ask(question, patience + GATE_PATIENCE).await;
-        matches!(view, Ok(DrainView { active_agents: 0, .. }))
+    /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
+    /// be told again. Answers whether the shutdown is not to be announced.
+    async fn close_gate(&self) -> bool {
+        let until = Instant::now() + GATE_PATIENCE * 4;
+        while Instant::now() < until {
+            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
+                Ok(view) => return view.suppress_notification,
+                Err(error) => warn!(%error, "the gate did not say that it is closed"),
+            }
+            sleep(GATE_PAUSE).await;
+        }
+        error!("the gate was not told; it closes with the process");
+        false
+    }
+
+    /// Waits until no turn is left, for at most `patience`. A gate that falls meanwhile forgets who waits.
+    async fn wait_for_turns(&self, patience: Duration, askers_too: bool) {
+        let until = Instant::now() + patience;
+        loop {
+            let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_PATIENCE).await;
+            match answer {
+                // No turn is left, or the time is over.
+                Ok(_) => return,
+                Err(error) if Instant::now() >= until => {
+                    return warn!(%error, "the gate did not say which turns are left");
+                }
+                Err(_) => sleep(GATE_PAUSE).await,
+            }
+        }
     }
 
     async fn end(&self) -> u8 {
         self.watchdog.arm_deadline(SHUTDOWN_MARGIN);
         self.gateway.root.stop().await;
-        self.close(0).await
+        if self.desk.ends_drain() {
+            match store::remove(&self.home) {
+                Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
+                Err(error) => {
+                    error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
+                }
+            }
+        }
+        self.close(if self.desk.is_restart() { super::TRY_AGAIN } else { 0 }).await
     }
 
     /// Writes out the ledger and joins the threads.
@@ -254,6 +330,7 @@ fn http_ports(
     ports: &GatewayPorts,
     operate: caduceus_actors::supervision::Port<Operate>,
     inject_fault: caduceus_actors::supervision::Port<InjectFault>,
+    desk: &Desk,
 ) -> http::Ports {
     http::Ports {
         snapshot: ports.snapshot.clone(),
@@ -265,6 +342,7 @@ fn http_ports(
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
+        restart: desk.port(),
         relay: relay_ports(ports),
     }
 }
@@ -274,13 +352,11 @@ fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
         let LinkPort { link, go_dormant, wake, .. } = link.clone();
         http::Link { id: link, go_dormant, wake }
     };
-    let delivery = |delivery: &DeliveryPort| {
-        let DeliveryPort { owner, verify, deliver } = delivery.clone();
-        http::Delivery { owner, verify, deliver }
-    };
+    let delivery = |DeliveryPort { owner, verify, deliver }| http::Delivery { owner, verify, deliver };
+    let deliveries = ports.deliveries.clone();
     http::RelayPorts {
         links: ports.links.iter().map(link).collect(),
-        deliveries: ports.deliveries.iter().map(delivery).collect(),
+        deliveries: http::Deliveries(Arc::new(move || deliveries.now().into_iter().map(delivery).collect())),
         stop_session: Some(ports.stop_session.clone()),
     }
 }
@@ -299,7 +375,9 @@ pub(super) fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
-fn report(error: &dyn std::error::Error, code: u8) -> u8 {
+/// Says why there is no gateway, here and in the record. Answers `code`.
+fn report(herald: &Herald, error: &dyn std::error::Error, code: u8) -> u8 {
+    herald.because(sentences(error));
     fail(error, code);
     code
 }

@@ -1,15 +1,37 @@
 //! One gateway per home, decided by the kernel's lock, never by the presence of a file.
 
-use std::fs::{File, OpenOptions, TryLockError};
-use std::io;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use caduceus_actors::atomic;
+use caduceus_actors::status::identity::{Identity, Written};
+use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
-const FILE_NAME: &str = "gateway.lock";
+const LOCK: &str = "gateway.lock";
+/// Where the original's tools look for the process first.
+const PID: &str = "gateway.pid";
+/// How often is looked whether the lock is still where others look for it.
+const LOOK: Duration = Duration::from_millis(500);
+/// Records are some hundred bytes.
+const MAX_RECORD: u64 = 64 * 1024;
 
 /// The lock on a home; given back when dropped, and by the kernel however the process ends.
 #[derive(Debug)]
-pub(crate) struct HomeLock(#[expect(dead_code, reason = "held, not read")] File);
+pub(crate) struct HomeLock(Arc<Mutex<Held>>);
+
+#[derive(Debug)]
+struct Held {
+    home: PathBuf,
+    record: Vec<u8>,
+    /// The file with the lock on it; `None` once it is given back.
+    file: Option<File>,
+}
 
 /// Why the home is not ours.
 #[derive(Debug, thiserror::Error)]
@@ -28,22 +50,129 @@ pub(crate) enum LockError {
 }
 
 impl HomeLock {
-    /// Takes the lock of `home`, without waiting.
+    /// Takes the lock of `home`, without waiting, and writes down who has it.
     ///
     /// # Errors
     /// [`LockError`]; in every case nothing of the home was changed but the empty file made.
-    pub(crate) fn take(home: &Path) -> Result<Self, LockError> {
-        let path = home.join(FILE_NAME);
-        let unusable = |source| LockError::Unusable { path: path.clone(), source };
-        // Never truncated: the original keeps a record in it.
-        let file =
-            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&path).map_err(unusable)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(LockError::Held(home.to_owned())),
-            Err(TryLockError::Error(source)) => Err(unusable(source)),
+    pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, LockError> {
+        let held = Held { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
+        held.write_down();
+        let lock = Self(Arc::new(Mutex::new(held)));
+        let kept = Arc::downgrade(&lock.0);
+        if let Err(error) = thread::Builder::new().name("home-lock".to_owned()).spawn(move || keep(&kept)) {
+            warn!(%error, "the lock on the home is not looked after");
+        }
+        Ok(lock)
+    }
+}
+
+impl Drop for HomeLock {
+    fn drop(&mut self) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pid_file = held.home.join(PID);
+        // Before the lock is given back, after which it might be another's.
+        if read(&pid_file).is_some_and(|written| written.pid == std::process::id()) {
+            let _ = fs::remove_file(&pid_file);
+        }
+        held.file = None;
+    }
+}
+
+impl Held {
+    fn write_down(&self) {
+        let in_lock = self.file.as_ref().map_or(Ok(()), |file| write(file, &self.record));
+        if let Err(error) = in_lock.and_then(|()| atomic::replace(&self.home.join(PID), &self.record)) {
+            warn!(%error, "who holds the home cannot be written down; the home is held all the same");
         }
     }
+
+    /// Takes the home again if the file under the lock's name is no longer the locked one. Answers whether it was so.
+    fn renew(&mut self) -> Result<bool, LockError> {
+        let path = self.home.join(LOCK);
+        let Some(file) = &self.file else { return Ok(false) };
+        if is_at(file, &path).map_err(|source| LockError::Unusable { path, source })? {
+            return Ok(false);
+        }
+        self.file = Some(lock(&self.home)?);
+        self.write_down();
+        Ok(true)
+    }
+}
+
+/// Looks after the lock until it is given back. The original's tools remove the files of a gateway whose command line has not the
+/// word that they look for, although it runs.
+fn keep(held: &Weak<Mutex<Held>>) {
+    let (mut warned, mut lost) = (false, false);
+    while let Some(held) = held.upgrade() {
+        match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
+            Ok(true) if !warned => {
+                warn!(
+                    "somebody removed gateway.lock, and it was put back; started as hermes-gateway we are left alone"
+                );
+                warned = true;
+            }
+            Err(error) if !lost => {
+                error!(%error, "gateway.lock was removed and cannot be had again");
+                lost = true;
+            }
+            Ok(_) | Err(_) => {}
+        }
+        drop(held);
+        thread::sleep(LOOK);
+    }
+}
+
+/// The file with the lock on it.
+fn lock(home: &Path) -> Result<File, LockError> {
+    let path = home.join(LOCK);
+    let unusable = |source| LockError::Unusable { path: path.clone(), source };
+    loop {
+        let file = open(&path).map_err(unusable)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(LockError::Held(home.to_owned())),
+            Err(TryLockError::Error(source)) => return Err(unusable(source)),
+        }
+        // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
+        if is_at(&file, &path).map_err(unusable)? {
+            return Ok(file);
+        }
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    // Never truncated here: what is in it is the holder's.
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// In place: a lock is on the file, and another file under its name would not be locked.
+fn write(mut file: &File, record: &[u8]) -> io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    file.write_all(record)?;
+    file.sync_all()
+}
+
+fn read(path: &Path) -> Option<Written> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
+    Written::parse(&bytes)
+}
+
+/// Who holds `home`, as the holder wrote it down and as far as that process is there: ours or the original's.
+///
+/// Ask only when [`is_held`]; a record outlives its process.
+pub(crate) fn holder(home: &Path) -> Option<Written> {
+    [LOCK, PID].iter().filter_map(|name| read(&home.join(name))).find(Written::is_alive)
 }
 
 /// Whether a gateway holds `home`, found out without making or writing the file.
@@ -53,7 +182,7 @@ impl HomeLock {
 /// # Errors
 /// What the system said.
 pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
-    let file = match File::open(home.join(FILE_NAME)) {
+    let file = match File::open(home.join(LOCK)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error),
@@ -69,13 +198,17 @@ pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
+    fn own() -> Identity {
+        Identity::own(vec!["hermes-gateway".to_owned()])
+    }
+
     #[test]
     fn a_home_is_held_by_one_at_a_time() {
         let home = tempfile::tempdir().unwrap();
-        let first = HomeLock::take(home.path()).unwrap();
-        assert!(matches!(HomeLock::take(home.path()), Err(LockError::Held(_))));
+        let first = HomeLock::take(home.path(), &own()).unwrap();
+        assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
         drop(first);
-        assert!(HomeLock::take(home.path()).is_ok());
+        assert!(HomeLock::take(home.path(), &own()).is_ok());
     }
 
     #[test]
@@ -83,9 +216,60 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         assert!(!is_held(home.path()).unwrap());
         assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
-        let lock = HomeLock::take(home.path()).unwrap();
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
         assert!(is_held(home.path()).unwrap());
         drop(lock);
         assert!(!is_held(home.path()).unwrap());
+    }
+
+    #[test]
+    fn the_holder_writes_itself_down_and_takes_its_pid_file_along() {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(LOCK), "a long record of a gateway that crashed".repeat(50)).unwrap();
+        fs::write(home.path().join(PID), r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
+        assert_eq!(holder(home.path()), None);
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
+        assert_eq!(holder(home.path()).unwrap().pid, std::process::id());
+        assert_eq!(read(&home.path().join(PID)), read(&home.path().join(LOCK)));
+        drop(lock);
+        assert!(!home.path().join(PID).exists());
+    }
+
+    #[test]
+    fn a_pid_file_that_is_anothers_by_now_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
+        fs::write(home.path().join(PID), r#"{"kind":"hermes-gateway","pid":1,"start_time":1}"#).unwrap();
+        drop(lock);
+        assert!(home.path().join(PID).exists());
+    }
+
+    #[test]
+    fn a_lock_whose_file_was_removed_is_put_back() {
+        let home = tempfile::tempdir().unwrap();
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
+        assert!(!lock.0.lock().unwrap().renew().unwrap());
+        fs::remove_file(home.path().join(PID)).unwrap();
+        fs::remove_file(home.path().join(LOCK)).unwrap();
+        let deadline = std::time::Instant::now() + Duration::from_secs(20);
+        while !(is_held(home.path()).unwrap() && home.path().join(PID).exists()) {
+            assert!(std::time::Instant::now() < deadline, "the lock was never put back");
+            thread::sleep(Duration::from_millis(10));
+        }
+        assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
+        drop(lock);
+        assert!(!is_held(home.path()).unwrap() && !home.path().join(PID).exists());
+    }
+
+    #[test]
+    fn a_lock_on_a_file_that_is_gone_is_none() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(LOCK);
+        let file = open(&path).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        fs::remove_file(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        let _other = open(&path).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
     }
 }

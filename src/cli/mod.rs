@@ -1,23 +1,42 @@
 //! One file a subcommand, and what they share: exit codes, the log, the lock on a home.
 
+pub(crate) mod arguments;
 pub(crate) mod connector;
+mod contact;
 pub(crate) mod demo;
 pub(crate) mod doctor;
+pub(crate) mod drain;
 pub(crate) mod enroll;
 mod files;
 mod finding;
 pub(crate) mod guard;
+mod herald;
+pub(crate) mod honcho;
 mod life;
 mod lock;
 mod log;
+mod restart;
 pub(crate) mod secrets;
 pub(crate) mod serve;
+mod service_manager;
+pub(crate) mod status;
+pub(crate) mod stop;
 
+/// Exit code: what the command was to bring about did not come about, and trying again would not change that.
+pub(crate) const NOT_REACHED: u8 = 1;
+/// Exit code: there is no gateway to ask.
+pub(crate) const NOBODY: u8 = 69;
+/// Exit code: the token or the user lacks the right.
+pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Exit code: nothing is wrong with the gateway, but another one holds the home.
 pub(crate) const REFUSED: u8 = 69;
 /// Exit code: something of ours broke more often than it may.
 pub(crate) const INTERNAL_ERROR: u8 = 70;
 /// Exit code: worth another try as it is, such as an address in use.
 pub(crate) const TRY_AGAIN: u8 = 75;
+/// Exit code: the other side does not keep to the protocol.
+pub(crate) const PROTOCOL: u8 = 76;
+/// Exit code: a person or the other side said no.
+pub(crate) const DENIED: u8 = 77;
 /// Exit code: no restart can help, a person must mend the configuration.
 pub(crate) const CONFIGURATION: u8 = 78;

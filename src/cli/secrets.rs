@@ -128,14 +128,14 @@ fn read_secret(input: impl Read) -> Result<Zeroizing<String>, String> {
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// 256 random bits.
-fn random() -> Option<Zeroizing<[u8; 32]>> {
-    let mut bits = Zeroizing::new([0; 32]);
+/// Random bits; 256 of them make a secret.
+pub(super) fn random<const BYTES: usize>() -> Option<Zeroizing<[u8; BYTES]>> {
+    let mut bits = Zeroizing::new([0; BYTES]);
     let source: &dyn SecureRandom = rustls::crypto::ring::default_provider().secure_random;
     source.fill(&mut *bits).ok().map(|()| bits)
 }
 
-fn no_randomness() -> ExitCode {
+pub(super) fn no_randomness() -> ExitCode {
     eprintln!("caduceus: the system gives no random bits");
     ExitCode::from(super::TRY_AGAIN)
 }

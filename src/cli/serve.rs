@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use caduceus_actors::honcho::refresh::{Step, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
+use caduceus_actors::status::identity::Identity;
 
+use super::arguments;
 use super::life::{self, Plan};
 use super::lock::{HomeLock, LockError};
 use super::log::{self, LogFormat};
@@ -34,6 +37,9 @@ pub(crate) struct Arguments {
     /// Let other processes of this user read our memory, as debuggers and profilers must.
     #[arg(long, hide = true)]
     dumpable: bool,
+    /// Stop for ever at this step of a refresh and say so on standard error, for tests that kill us there.
+    #[arg(long, hide = true, value_name = "STEP")]
+    stall_refresh: Option<Step>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
@@ -47,32 +53,47 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
-    let mut settings = match Settings::load(&home, environment) {
+    let settings = match Settings::load(&home, environment) {
         Ok(settings) => settings,
         Err(error) => return fail(&error, super::CONFIGURATION),
     };
-    if let Some(bind) = arguments.bind {
-        settings.bind = bind;
-    }
-    let _lock = match HomeLock::take(&settings.home) {
+    let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
         Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
         Err(error @ LockError::Unusable { .. }) => return fail(&error, super::CONFIGURATION),
     };
     let plan = Plan {
+        bind: arguments.bind.unwrap_or(settings.bind),
         settings,
         redactor,
         started,
         allow_faults: arguments.allow_faults,
         insecure_loopback_drain: arguments.insecure_loopback_drain,
+        refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
     };
     life::run(plan, |address| println!("{}", serde_json::json!({"listening": format!("http://{address}")})))
 }
 
+/// Keeps a refresh for ever at `step`, which is said first.
+fn stall_at(step: Step) -> StepHook {
+    StepHook::new(move |reached| {
+        if reached == step {
+            tracing::warn!(?step, "a refresh is stalled, as was asked for");
+            loop {
+                std::thread::park();
+            }
+        }
+    })
+}
+
 /// Says on standard error why there is no gateway.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    let sentences: Vec<_> = chain.map(ToString::to_string).collect();
-    eprintln!("caduceus: {}", sentences.join(": "));
+    eprintln!("caduceus: {}", sentences(error));
     ExitCode::from(code)
+}
+
+/// An error with its causes.
+pub(super) fn sentences(error: &dyn std::error::Error) -> String {
+    let chain = std::iter::successors(Some(error), |error| error.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -12,6 +12,8 @@ use super::{Bound, Handle};
 
 /// Longest time to be up; it is a matter of threads.
 const READY_WITHIN: Duration = Duration::from_secs(10);
+/// Longest wait for the first status; without one we serve all the same, for a drain must be possible.
+const INFORMED_WITHIN: Duration = Duration::from_secs(5);
 /// What is under way gets 5 s; then the workers go.
 const GRACE: Duration = Duration::from_secs(7);
 
@@ -55,12 +57,13 @@ impl Actor for HttpActor {
             Err(error) => return self.end(ExitReason::Error(error.to_string()), ctx),
         };
         self.handle = Some(running.handle());
+        let informed = running.informed(INFORMED_WITHIN);
+        ctx.spawn(informed.into_actor(self).map(|(), actor, _| actor.life.ready()));
         ctx.spawn(running.ended().into_actor(self).map(|ended, actor, ctx| match ended {
             Ok(()) if actor.stopping => {}
             Ok(()) => actor.end(ExitReason::Error("the server ended by itself".to_owned()), ctx),
             Err(error) => actor.end(ExitReason::Error(error.to_string()), ctx),
         }));
-        self.life.ready();
     }
 
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {

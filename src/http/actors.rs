@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use actix_web::web::{self, Json, Path, Payload, ServiceConfig};
+use actix_web::web::{Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::supervision::{Fault, InjectFault, Operate, Order};
 use serde_json::{Value, json};
@@ -11,8 +11,9 @@ use tracing::{info, warn};
 use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
-use super::body::{self, Fields};
-use super::door;
+use super::body::Fields;
+use super::book::{Answer, Book, Field, Kind, Page, Who, field, maybe};
+use super::code::Code;
 use super::error::ApiError;
 
 /// Longest hang that can be ordered.
@@ -21,32 +22,79 @@ const LONGEST_HANG: Duration = Duration::from_hours(1);
 const HANG: Duration = Duration::from_secs(10);
 
 /// `allow_faults`: the route that breaks actors is there at all.
-pub(super) fn routes(config: &mut ServiceConfig, allow_faults: bool) {
-    let order = |path: &str, order| {
-        let carry_out = move |asker, path, state| operate(asker, path, state, order);
-        web::resource(path).route(web::post().to(carry_out)).wrap(auth::scoped(auth::DRAIN))
-    };
-    config
-        .service(web::resource("/api/actors").route(web::get().to(tree)))
-        .service(order("/api/actors/{path:.+}/restart", Order::Restart))
-        .service(order("/api/actors/{path:.+}/reset", Order::Reset));
+pub(super) fn routes(book: &mut Book<'_>, allow_faults: bool) {
+    const TREE: Page = Page::new("The supervision tree")
+        .answers(Answer::Fields(200, NODE))
+        .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    const FAULT: Page = order("Breaks an actor on purpose").takes(&[
+        maybe("fault", Kind::Text, "which one; a panic unless said"),
+        maybe("seconds", Kind::Number, "how long a hang lasts"),
+    ]);
+    book.at("/api/actors", Who::Known).get(tree, TREE).done();
+    for (path, page, what) in [
+        ("/api/actors/{path:.+}/restart", order("Restarts an actor"), Order::Restart),
+        (
+            "/api/actors/{path:.+}/reset",
+            order("Forgets the restarts of an actor; a parked one starts again"),
+            Order::Reset,
+        ),
+    ] {
+        let carry_out = move |request, asker, path, state, payload| operate(request, asker, path, state, payload, what);
+        book.at(path, Who::Scope(auth::DRAIN)).post(carry_out, page).done();
+    }
     if allow_faults {
-        config.service(web::resource("/api/actors/{path:.+}/fault").route(web::post().to(fault)));
+        book.at("/api/actors/{path:.+}/fault", Who::Loopback).post(fault, FAULT).done();
     }
 }
 
-async fn tree(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
-    state.seam.must_be_trusted(&request).await?;
+/// An order on one actor.
+const fn order(summary: &'static str) -> Page {
+    const PATH: &[Field] = &[field("path", Kind::Text, "the actor, as its path in the tree; it may hold slashes")];
+    const DONE: &[Field] = &[field("ok", Kind::Flag, "always true"), field("actor", Kind::Text, "the actor's path")];
+    const FAILS: &[Code] = &[
+        Code::NoSuchActor,
+        Code::ActorNotRunning,
+        Code::FaultsRefused,
+        Code::Stopping,
+        Code::BadRequest,
+        Code::ActorUnavailable,
+        Code::ActorTimeout,
+    ];
+    Page::new(summary).asks(PATH).takes(&[]).answers(Answer::Fields(200, DONE)).fails(FAILS)
+}
+
+const NODE: &[Field] = &[
+    field("id", Kind::Text, "its name among its siblings"),
+    field("path", Kind::Text, "its names from the root down, with slashes; the root's is empty"),
+    field("kind", Kind::Text, "supervisor or worker"),
+    field("state", Kind::Text, "how it is"),
+    field("generation", Kind::Count, "which incarnation this is"),
+    field("restarts_in_window", Kind::Count, "what is spent of its budget"),
+    field("restarts_total", Kind::Count, "all of them"),
+    field("started_at", Kind::TextOrNull, "when this incarnation started"),
+    field("last_exit", Kind::Object, "why the last one ended; null if none has"),
+    field("queue_depth", Kind::Count, "messages that wait"),
+    field("refused", Kind::Count, "messages refused by a full mailbox"),
+    field("next_restart_in_ms", Kind::NumberOrNull, "when it starts again"),
+    field("heartbeat_age_ms", Kind::NumberOrNull, "since its last sign of life"),
+    field("lane", Kind::Text, "its thread"),
+    field("children", Kind::List, "the same of each child"),
+];
+
+async fn tree(state: Shared) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(&state.feed.latest()?.snapshot.actors))
 }
 
 async fn operate(
+    request: HttpRequest,
     asker: TokenPrincipal,
     path: Path<String>,
     state: Shared,
+    payload: Payload,
     order: Order,
 ) -> Result<Json<Value>, ApiError> {
     let path = path.into_inner();
+    Fields::read(&request, payload).await?;
     info!(principal = asker.principal, actor = path, ?order, "actor order");
     ask(&state.ports.operate, Operate { path: path.clone(), order }).await??;
     Ok(Json(json!({"ok": true, "actor": path})))
@@ -58,11 +106,8 @@ async fn fault(
     state: Shared,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
-    if !door::is_loopback(&request) {
-        return Err(ApiError::LoopbackOnly);
-    }
     let path = path.into_inner();
-    let fault = kind(&Fields::parse(&body::read(payload).await?)?)?;
+    let fault = kind(&Fields::read(&request, payload).await?)?;
     warn!(actor = path, ?fault, "fault ordered");
     ask(&state.ports.inject_fault, InjectFault { path: path.clone(), fault }).await??;
     Ok(Json(json!({"ok": true, "actor": path})))

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use actix_web::web::{Bytes, Payload};
+use actix_web::web::Payload;
+use actix_web::{HttpMessage as _, HttpRequest};
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -17,16 +18,22 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(super) struct Fields(Map<String, Value>);
 
-/// Reads a body.
-///
-/// # Errors
-/// [`ApiError`] when it is too large, too slow or broken off.
-pub(super) async fn read(payload: Payload) -> Result<Bytes, ApiError> {
-    let body = tokio::time::timeout(TIMEOUT, payload.to_bytes_limited(LIMIT)).await.map_err(|_| ApiError::TooSlow)?;
-    body.map_err(|_| ApiError::TooLarge(LIMIT))?.map_err(ApiError::BrokenBody)
-}
-
 impl Fields {
+    /// Reads the body of an order. One whose type is clearly not ours is not looked at: what a form or a page of text sends is no
+    /// order. `curl -d` says that it sends a form unless told otherwise, so that word means nothing.
+    ///
+    /// # Errors
+    /// [`ApiError`] when it is too large, too slow, broken off, or no JSON object.
+    pub(super) async fn read(request: &HttpRequest, payload: Payload) -> Result<Self, ApiError> {
+        if !may_be_json(request.content_type()) {
+            return Err(ApiError::WrongType);
+        }
+        let body =
+            tokio::time::timeout(TIMEOUT, payload.to_bytes_limited(LIMIT)).await.map_err(|_| ApiError::TooSlow)?;
+        let body = body.map_err(|_| ApiError::TooLarge(LIMIT))?.map_err(ApiError::BrokenBody)?;
+        Self::parse(&body)
+    }
+
     /// Takes a body apart; an empty one has no fields.
     ///
     /// # Errors
@@ -80,5 +87,30 @@ impl Fields {
     ) -> Result<Option<T>, ApiError> {
         let taken = |value| take(value).ok_or(ApiError::WrongField { field, expected });
         self.0.get(field).map(taken).transpose()
+    }
+}
+
+/// `media` is the content type without its parameters; empty when the client did not say.
+fn may_be_json(media: &str) -> bool {
+    let media = media.to_ascii_lowercase();
+    let ours = ["", "application/json", "text/json", "application/x-www-form-urlencoded"].contains(&media.as_str());
+    ours || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_clearly_something_else_is_not_read_as_json() {
+        for media in
+            ["", "application/json", "Application/JSON", "application/vnd.x+json", "application/x-www-form-urlencoded"]
+        {
+            assert!(may_be_json(media), "{media}");
+        }
+        for media in ["text/plain", "multipart/form-data", "application/xml", "text/html", "application/jsonp", "json"]
+        {
+            assert!(!may_be_json(media), "{media}");
+        }
     }
 }

@@ -1,9 +1,9 @@
 //! Beginning, cancelling and watching a drain.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
 use caduceus_actors::profile::name::ProfileName;
@@ -13,7 +13,10 @@ use tracing::info;
 
 use super::ask::{PATIENCE, ask, ask_within};
 use super::auth::{self, TokenPrincipal};
-use super::body::{self, Fields};
+use super::body::Fields;
+use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
+use super::caller::Caller;
+use super::code::Code;
 use super::error::ApiError;
 use super::{Shared, State};
 
@@ -23,13 +26,54 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(
-        web::resource("/api/gateway/drain")
-            .route(web::post().to(change))
-            .route(web::get().to(look))
-            .wrap(auth::scoped(auth::DRAIN)),
-    );
+pub(super) fn routes(book: &mut Book<'_>) {
+    const CHANGE: Page = Page::new("Begins or cancels a drain; nothing at all begins one")
+        .takes(&[
+            maybe("action", Kind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
+            maybe("profile", Kind::Text, "this profile alone"),
+            maybe(
+                "suppress_notification",
+                Kind::Flag,
+                "the home channel is not told of the shutdown that ends the drain",
+            ),
+            maybe("deadline_s", Kind::Number, "the drain ends by itself after so many seconds, at most a year"),
+            maybe("turn_id", Kind::Text, "the turn that asks, which is not waited for"),
+        ])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("ok", Kind::Flag, "always true"),
+                field("action", Kind::Word(&["drain", "cancel"]), "what was done"),
+                maybe("was_draining", Kind::Flag, "of a cancel: whether there was a drain"),
+                maybe("requested_at", Kind::Text, "of a drain, as all that follows: since when"),
+                maybe("draining", Kind::Flag, "true: from now on no turn starts"),
+                maybe("suppress_notification", Kind::Flag, "as asked"),
+                maybe("active_agents", Kind::Count, "turns in flight at this moment"),
+                maybe("durable", Kind::Flag, "false if the marker is not on disk: a restart forgets the drain"),
+            ],
+        ))
+        .fails(&[
+            Code::UnknownAction,
+            Code::ProfileIsGateway,
+            Code::UnknownProfile,
+            Code::MarkerNotRemoved,
+            Code::Stopping,
+            Code::ActorUnavailable,
+            Code::ActorTimeout,
+        ]);
+    const LOOK: Page = Page::new("How the drain is, or will be once no turn is left")
+        .asks(&[maybe("wait", Kind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("draining", Kind::Flag, "whether a drain is on, or a shutdown"),
+                field("active_agents", Kind::Count, "turns in flight"),
+                field("drained", Kind::Flag, "draining, and no turn is left that counts"),
+                field("oldest_turn_s", Kind::NumberOrNull, "age of the oldest turn"),
+            ],
+        ))
+        .fails(&[Code::BadRequest, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/api/gateway/drain", Who::Scope(auth::DRAIN)).get(look, LOOK).post(change, CHANGE).done();
 }
 
 /// What a client wants, as parsed at the door.
@@ -52,12 +96,12 @@ async fn change(
     state: Shared,
     payload: Payload,
 ) -> Result<web::Json<Value>, ApiError> {
-    let order = Order::parse(&body::read(payload).await?)?;
+    let order = Order::parse(&Fields::read(&request, payload).await?)?;
     let principal = asker.principal;
     let (Order::Begin { profile, .. } | Order::Cancel { profile }) = &order;
     state.serves(profile.as_ref())?;
-    let peer = request.peer_addr().map(tracing::field::debug);
-    info!(principal, peer, order = ?order, "drain order");
+    let peer = Caller::of(&request).address;
+    info!(principal, %peer, order = ?order, "drain order");
     Ok(web::Json(match order {
         Order::Begin { profile, suppress_notification, deadline, turn } => {
             let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
@@ -84,21 +128,19 @@ async fn change(
 
 async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
     let Some(patience) = wait(request.query_string())? else {
-        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?, false)));
+        return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let asked = Instant::now();
-    let view =
-        ask_within(&state.ports.await_drained, AwaitDrained { patience }, patience.saturating_add(PATIENCE)).await?;
-    Ok(HttpResponse::Ok().json(progress(&view, asked.elapsed() < patience)))
+    let question = AwaitDrained { patience, askers_too: false };
+    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(PATIENCE)).await?;
+    Ok(HttpResponse::Ok().json(progress(&view)))
 }
 
-/// Without a drain a turn may start at any moment; so an idle gateway is not drained. `early`: the gate answered before the
-/// wait was over, which it does when no turn is left but perhaps the one that asked for the drain.
-fn progress(view: &DrainView, early: bool) -> Value {
+/// Without a drain a turn may start at any moment; so an idle gateway is not drained.
+fn progress(view: &DrainView) -> Value {
     json!({
         "draining": view.draining,
         "active_agents": view.active_agents,
-        "drained": view.draining && (early || view.active_agents == 0),
+        "drained": view.draining && view.waited_for == 0,
         "oldest_turn_s": view.oldest_turn_ms.map(|age| Duration::from_millis(age).as_secs_f64()),
     })
 }
@@ -113,8 +155,7 @@ fn wait(query: &str) -> Result<Option<Duration>, ApiError> {
 }
 
 impl Order {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        let fields = Fields::parse(body)?;
+    fn parse(fields: &Fields) -> Result<Self, ApiError> {
         let action = fields.text("action")?.unwrap_or("drain").trim().to_lowercase();
         let profile = fields.text("profile")?.map(profile).transpose()?;
         let suppress_notification = fields.flag("suppress_notification")?.unwrap_or(false);
@@ -138,8 +179,17 @@ fn profile(text: &str) -> Result<ProfileName, ApiError> {
 impl State {
     fn serves(&self, profile: Option<&ProfileName>) -> Result<(), ApiError> {
         let Some(profile) = profile else { return Ok(()) };
-        let served = self.feed.latest()?.snapshot.profiles.contains(profile);
-        if served { Ok(()) } else { Err(ApiError::UnknownProfile) }
+        drainable(profile, &self.feed.latest()?.snapshot.profiles)
+    }
+}
+
+/// Whether a profile has a marker of its own.
+fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiError> {
+    match served.iter().position(|name| name == profile) {
+        // The first is the gateway's own, also when its home is that of a named profile.
+        Some(0) => Err(ApiError::ProfileIsGateway),
+        Some(_) => Ok(()),
+        None => Err(ApiError::UnknownProfile),
     }
 }
 
@@ -147,15 +197,19 @@ impl State {
 mod tests {
     use super::*;
 
+    fn parse(body: &str) -> Result<Order, ApiError> {
+        Order::parse(&Fields::parse(body.as_bytes())?)
+    }
+
     fn refused(body: &str) -> String {
-        format!("{:?}", Order::parse(body.as_bytes()).unwrap_err())
+        format!("{:?}", parse(body).unwrap_err())
     }
 
     #[test]
     fn saying_nothing_begins_a_drain() {
         let plain = Order::Begin { profile: None, suppress_notification: false, deadline: None, turn: None };
         for body in ["", " \n", "{}", r#"{"action":" DRAIN "}"#, r#"{"force":true}"#] {
-            assert_eq!(Order::parse(body.as_bytes()).unwrap(), plain, "{body}");
+            assert_eq!(parse(body).unwrap(), plain, "{body}");
         }
     }
 
@@ -171,8 +225,8 @@ mod tests {
             deadline: Some(Duration::from_millis(1500)),
             turn: Some(turn),
         };
-        assert_eq!(Order::parse(body.as_bytes()).unwrap(), expected);
-        assert_eq!(Order::parse(br#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
+        assert_eq!(parse(&body).unwrap(), expected);
+        assert_eq!(parse(r#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
     }
 
     #[test]
@@ -206,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn the_profile_whose_home_is_the_gateways_is_the_gateway() {
+        let [work, play, ghost] = ["work", "play", "ghost"].map(|name| ProfileName::parse(name).unwrap());
+        let served = [work.clone(), play.clone()];
+        assert!(matches!(drainable(&work, &served), Err(ApiError::ProfileIsGateway)));
+        assert!(drainable(&play, &served).is_ok());
+        assert!(matches!(drainable(&ghost, &served), Err(ApiError::UnknownProfile)));
+    }
+
+    #[test]
     fn a_wait_is_bounded_and_a_bad_one_refused() {
         assert_eq!(wait("").unwrap(), None);
         assert_eq!(wait("wait=0.5").unwrap(), Some(Duration::from_millis(500)));
@@ -220,14 +283,14 @@ mod tests {
     #[test]
     fn an_idle_gateway_that_takes_turns_is_not_drained() {
         let idle = DrainView::default();
-        assert_eq!(progress(&idle, true)["drained"], false);
-        assert_eq!(progress(&DrainView { draining: true, ..idle }, false)["drained"], true);
+        assert_eq!(progress(&idle)["drained"], false);
+        assert_eq!(progress(&DrainView { draining: true, ..idle })["drained"], true);
     }
 
     #[test]
     fn the_turn_that_asked_for_the_drain_is_not_waited_for() {
         let asker_left = DrainView { draining: true, active_agents: 1, ..DrainView::default() };
-        assert_eq!(progress(&asker_left, true)["drained"], true);
-        assert_eq!(progress(&asker_left, false)["drained"], false);
+        assert_eq!(progress(&asker_left)["drained"], true);
+        assert_eq!(progress(&DrainView { waited_for: 1, ..asker_left })["drained"], false);
     }
 }

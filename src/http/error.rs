@@ -1,4 +1,4 @@
-//! The one table from what went wrong to status and code.
+//! From what went wrong to a code of the one table (`code.rs`).
 //!
 //! A client sees the code and one sentence; the cause goes to the log with the request's id (see `door.rs`).
 
@@ -12,6 +12,8 @@ use caduceus_actors::drain::messages::CancelError;
 use caduceus_actors::relay::event::EventError;
 use caduceus_actors::supervision::{AskError, OperateError};
 use serde_json::json;
+
+use super::code::Code;
 
 /// When a client may try again what an actor did not answer: a restart takes milliseconds, a backoff seconds.
 const RETRY: Duration = Duration::from_secs(2);
@@ -49,6 +51,9 @@ pub(crate) enum ApiError {
     /// The body did not come in time.
     #[error("the body did not arrive in time")]
     TooSlow,
+    /// The body says that it is something else than JSON.
+    #[error("the body must be JSON")]
+    WrongType,
     /// The body broke off.
     #[error("the body could not be read")]
     BrokenBody(#[source] actix_web::Error),
@@ -88,6 +93,9 @@ pub(crate) enum ApiError {
     /// No such turn.
     #[error(transparent)]
     Turn(#[from] UnknownTurn),
+    /// The process goes down already.
+    #[error("the gateway is stopping already")]
+    Stopping,
     /// No turn would be admitted, and why.
     #[error("{0}")]
     NotReady(String),
@@ -126,49 +134,47 @@ pub(crate) enum CancelDenied {
 }
 
 impl ApiError {
-    /// The table. A code, once used, keeps its meaning.
-    fn row(&self) -> (StatusCode, &'static str) {
+    pub(super) fn code(&self) -> Code {
         match self {
-            Self::UnknownPath => (StatusCode::NOT_FOUND, "not_found"),
-            Self::ForbiddenHost => (StatusCode::FORBIDDEN, "forbidden_host"),
-            Self::ForbiddenOrigin => (StatusCode::FORBIDDEN, "forbidden_origin"),
-            Self::LoopbackOnly => (StatusCode::FORBIDDEN, "loopback_only"),
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::ProviderUnreachable(_) => (StatusCode::SERVICE_UNAVAILABLE, "provider_unreachable"),
-            Self::MissingScope(_) => (StatusCode::FORBIDDEN, "missing_scope"),
-            Self::SlowDown(_) => (StatusCode::TOO_MANY_REQUESTS, "too_many_attempts"),
-            Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "body_too_large"),
-            Self::TooSlow => (StatusCode::REQUEST_TIMEOUT, "body_too_slow"),
-            Self::BrokenBody(_) => (StatusCode::BAD_REQUEST, "broken_body"),
-            Self::InvalidJson(_) => (StatusCode::BAD_REQUEST, "invalid_json"),
-            Self::NotAnObject => (StatusCode::BAD_REQUEST, "not_an_object"),
-            Self::WrongField { .. } => (StatusCode::BAD_REQUEST, "wrong_field"),
-            Self::BadRequest(_) => (StatusCode::BAD_REQUEST, "bad_request"),
-            Self::NotAWebSocket(_) => (StatusCode::BAD_REQUEST, "not_a_websocket"),
-            Self::TooManyViewers => (StatusCode::SERVICE_UNAVAILABLE, "too_many_viewers"),
-            Self::UnknownAction => (StatusCode::BAD_REQUEST, "unknown_action"),
-            Self::ProfileIsGateway => (StatusCode::BAD_REQUEST, "profile_is_gateway"),
-            Self::UnknownProfile => (StatusCode::NOT_FOUND, "unknown_profile"),
-            Self::Cancel(CancelDenied::Marker(_)) => (StatusCode::INTERNAL_SERVER_ERROR, "marker_not_removed"),
-            Self::Operate(OperateError::NoSuchChild(_)) => (StatusCode::NOT_FOUND, "no_such_actor"),
-            Self::Operate(OperateError::NotRunning(_)) => (StatusCode::CONFLICT, "actor_not_running"),
-            Self::Operate(OperateError::FaultsRefused) => (StatusCode::FORBIDDEN, "faults_refused"),
-            Self::Operate(OperateError::Closing) | Self::Cancel(CancelDenied::Stopping) => {
-                (StatusCode::CONFLICT, "stopping")
+            Self::UnknownPath => Code::NotFound,
+            Self::ForbiddenHost => Code::ForbiddenHost,
+            Self::ForbiddenOrigin => Code::ForbiddenOrigin,
+            Self::LoopbackOnly => Code::LoopbackOnly,
+            Self::Unauthenticated => Code::Unauthenticated,
+            Self::ProviderUnreachable(_) => Code::ProviderUnreachable,
+            Self::MissingScope(_) => Code::MissingScope,
+            Self::SlowDown(_) => Code::TooManyAttempts,
+            Self::TooLarge(_) => Code::BodyTooLarge,
+            Self::TooSlow => Code::BodyTooSlow,
+            Self::WrongType => Code::UnsupportedMediaType,
+            Self::BrokenBody(_) => Code::BrokenBody,
+            Self::InvalidJson(_) => Code::InvalidJson,
+            Self::NotAnObject => Code::NotAnObject,
+            Self::WrongField { .. } => Code::WrongField,
+            Self::BadRequest(_) => Code::BadRequest,
+            Self::NotAWebSocket(_) => Code::NotAWebSocket,
+            Self::TooManyViewers => Code::TooManyViewers,
+            Self::UnknownAction => Code::UnknownAction,
+            Self::ProfileIsGateway => Code::ProfileIsGateway,
+            Self::UnknownProfile => Code::UnknownProfile,
+            Self::Cancel(CancelDenied::Marker(_)) => Code::MarkerNotRemoved,
+            Self::Operate(OperateError::NoSuchChild(_)) => Code::NoSuchActor,
+            Self::Operate(OperateError::NotRunning(_)) => Code::ActorNotRunning,
+            Self::Operate(OperateError::FaultsRefused) => Code::FaultsRefused,
+            Self::Stopping | Self::Operate(OperateError::Closing) | Self::Cancel(CancelDenied::Stopping) => {
+                Code::Stopping
             }
-            Self::Operate(OperateError::Unreachable { .. }) => (StatusCode::SERVICE_UNAVAILABLE, "actor_unavailable"),
-            Self::Turn(_) => (StatusCode::NOT_FOUND, "unknown_turn"),
-            Self::NotReady(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_ready"),
-            Self::Unhealthy => (StatusCode::SERVICE_UNAVAILABLE, "unhealthy"),
-            Self::Unsigned => (StatusCode::UNAUTHORIZED, "unsigned_delivery"),
-            Self::InvalidEvent(_) => (StatusCode::BAD_REQUEST, "invalid_event"),
-            Self::TooManyDeliveries => (StatusCode::SERVICE_UNAVAILABLE, "too_many_deliveries"),
-            Self::NotTaken(_) => (StatusCode::SERVICE_UNAVAILABLE, "not_taken"),
-            Self::Ask(AskError::Closed | AskError::Full | AskError::Fenced) => {
-                (StatusCode::SERVICE_UNAVAILABLE, "actor_unavailable")
-            }
-            Self::Ask(AskError::Timeout) => (StatusCode::SERVICE_UNAVAILABLE, "actor_timeout"),
-            Self::Unanswerable(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
+            Self::Turn(_) => Code::UnknownTurn,
+            Self::NotReady(_) => Code::NotReady,
+            Self::Unhealthy => Code::Unhealthy,
+            Self::Unsigned => Code::UnsignedDelivery,
+            Self::InvalidEvent(_) => Code::InvalidEvent,
+            Self::TooManyDeliveries => Code::TooManyDeliveries,
+            Self::NotTaken(_) => Code::NotTaken,
+            Self::Operate(OperateError::Unreachable { .. })
+            | Self::Ask(AskError::Closed | AskError::Full | AskError::Fenced) => Code::ActorUnavailable,
+            Self::Ask(AskError::Timeout) => Code::ActorTimeout,
+            Self::Unanswerable(_) => Code::Internal,
         }
     }
 
@@ -189,11 +195,12 @@ impl From<CancelError> for ApiError {
 
 impl ResponseError for ApiError {
     fn status_code(&self) -> StatusCode {
-        self.row().0
+        self.code().status()
     }
 
     fn error_response(&self) -> HttpResponse {
-        let (status, code) = self.row();
+        let code = self.code();
+        let status = code.status();
         let mut answer = HttpResponseBuilder::new(status);
         if let Self::SlowDown(after) = self {
             answer.insert_header((RETRY_AFTER, after.as_secs().max(1)));
@@ -207,8 +214,8 @@ impl ResponseError for ApiError {
 }
 
 /// The body of every error.
-pub(super) fn body(code: &str, detail: &str) -> serde_json::Value {
-    json!({"error": code, "detail": detail})
+pub(super) fn body(code: Code, detail: &str) -> serde_json::Value {
+    json!({"error": code.word(), "detail": detail})
 }
 
 #[cfg(test)]
@@ -219,7 +226,7 @@ mod tests {
     fn a_client_never_sees_what_the_system_said_of_the_marker() {
         let error = ApiError::from(CancelError::MarkerNotRemoved("/home/x/.drain_request.json: EROFS".into()));
         assert!(!error.to_string().contains("EROFS"));
-        assert_eq!(error.row(), (StatusCode::INTERNAL_SERVER_ERROR, "marker_not_removed"));
+        assert_eq!(error.code(), Code::MarkerNotRemoved);
     }
 
     #[test]

@@ -74,6 +74,13 @@ impl Feed {
         receiver
     }
 
+    /// Waits until there is a status, or none will come.
+    pub(super) async fn known(&self) {
+        let mut news = self.0.subscribe();
+        // The sender is ours, so it is there.
+        let _ = news.wait_for(|news| !matches!(news, News::Lost(_))).await;
+    }
+
     /// The server stops: those who watch are told.
     pub(super) fn close(&self) {
         self.0.send_replace(News::Closing);

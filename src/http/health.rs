@@ -1,6 +1,6 @@
 //! Whether the process lives, and whether it would take a turn.
 
-use actix_web::web::{self, Json, ServiceConfig};
+use actix_web::web::Json;
 use caduceus_actors::drain::messages::GetDrain;
 use caduceus_actors::status::messages::GetSnapshot;
 use caduceus_actors::status::words::GatewayState;
@@ -8,12 +8,17 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::ask;
+use super::book::{Answer, Book, Kind, Page, Who, field};
+use super::code::Code;
 use super::error::ApiError;
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/healthz").route(web::get().to(healthz)).route(web::head().to(healthz)))
-        .service(web::resource("/readyz").route(web::get().to(readyz)).route(web::head().to(readyz)));
+pub(super) fn routes(book: &mut Book<'_>) {
+    const ALIVE: Page = Page::new("Whether the threads turn").fails(&[Code::Unhealthy]);
+    const READY: Page = Page::new("Whether a turn would be admitted; if not, the detail says why")
+        .answers(Answer::Fields(200, &[field("ready", Kind::Flag, "always true")]))
+        .fails(&[Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/healthz", Who::Anyone).get(healthz, ALIVE).done();
+    book.at("/readyz", Who::Anyone).get(readyz, READY).done();
 }
 
 async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {

@@ -4,9 +4,8 @@
 
 use std::fmt::Debug;
 
+use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
-use actix_web::web::{self, ServiceConfig};
-use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::relay::messages::LinkView;
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::supervision::TreeNode;
@@ -20,13 +19,16 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Shared;
+use super::book::{Answer, Book, Page, Who};
+use super::code::Code;
 use super::error::ApiError;
 
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// The actors that are named; a profile's or a turn's is counted under its supervisor.
-const ACTORS: [&str; 9] = ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "relays", "http"];
+const ACTORS: [&str; 10] =
+    ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "config", "relays", "http"];
 
 /// The kinds of frame that are named, see the wire's contract.
 const FRAMES: [&str; 13] = [
@@ -45,19 +47,23 @@ const FRAMES: [&str; 13] = [
     "pong",
 ];
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(web::resource("/metrics").route(web::get().to(metrics)));
+pub(super) fn routes(book: &mut Book<'_>) {
+    const METRICS: Page = Page::new("The status as numbers for Prometheus")
+        .answers(Answer::Other(200, OPEN_METRICS))
+        .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/metrics", Who::Known).get(metrics, METRICS).done();
 }
 
-async fn metrics(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
-    state.seam.must_be_trusted(&request).await?;
-    let text = render(&state.feed.latest()?.snapshot).map_err(|error| ApiError::Unanswerable(error.into()))?;
+async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {
+    let text = render(&state.feed.latest()?.snapshot, state.viewers.watching());
+    let text = text.map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
-fn render(snapshot: &Snapshot) -> Result<String, std::fmt::Error> {
+fn render(snapshot: &Snapshot, viewers: usize) -> Result<String, std::fmt::Error> {
     let mut sheet = Sheet(Registry::with_prefix("caduceus"));
     gateway(&mut sheet, snapshot);
+    sheet.gauge("status_viewers", "Clients that watch the status", count(viewers));
     turns(&mut sheet, snapshot);
     relay(&mut sheet, &snapshot.relay);
     keepers(&mut sheet, snapshot);
@@ -74,6 +80,13 @@ fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
     sheet.gauge("drained_profiles", "Profiles drained by themselves", count(snapshot.drain.profiles.len()));
     sheet.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
+    let profiles = snapshot.secrets.iter().map(|profile| (word(profile.state), 1));
+    sheet.gauges("profiles_by_state", "Profiles by state", "state", profiles);
+    let missing = snapshot.secrets.iter().map(|profile| count(profile.missing.len())).sum();
+    sheet.gauge("secrets_missing", "Secrets that profiles lack", missing);
+    let children = snapshot.secrets.iter().map(|profile| profile.children_started).sum();
+    sheet.counter("agents_started", "Processes of agents started", children);
+    sheet.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);
     let process = snapshot.process;
     sheet.seconds("process_uptime_seconds", "Time since the process started", process.uptime_ms);
     if let Some(bytes) = process.resident_bytes {
@@ -94,6 +107,11 @@ fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauge("events_held", "Events held until a drain ends", count(view.held));
     sheet.counter("events_refused", "Events refused", view.refused);
     sheet.counter("events_duplicate", "Events seen before", view.duplicates);
+    let mut recent: Vec<u64> = view.recent_turns.iter().map(|(_, length)| *length).collect();
+    recent.sort_unstable();
+    let at = |percent: usize| recent.get((recent.len() * percent / 100).min(recent.len().saturating_sub(1))).copied();
+    sheet.seconds("turn_median_seconds", "Median length of the last turns", at(50).unwrap_or_default());
+    sheet.seconds("turn_p95_seconds", "Length of the last turns, 95th percentile", at(95).unwrap_or_default());
     let ended = [("done", view.done), ("failed", view.failed), ("stopped", view.stopped)];
     sheet.counters("turns_ended", "Turns ended", "outcome", ended.map(|(word, n)| (word.to_owned(), n)));
 }
@@ -106,6 +124,8 @@ fn relay(sheet: &mut Sheet, links: &[LinkView]) {
     let waiting = links.iter().map(|link| count(link.waiting)).sum();
     sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
     let silence = links.iter().filter_map(|link| link.last_inbound_age_ms).max().unwrap_or_default();
+    let unheard = links.iter().filter_map(|link| link.last_ack_age_ms).max().unwrap_or_default();
+    sheet.seconds("relay_last_ack_seconds", "Age of the last acknowledgement on the most silent link", unheard);
     sheet.seconds("relay_silence_seconds", "Age of the last frame on the most silent link", silence);
 }
 
@@ -114,7 +134,11 @@ fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauges("honcho_grants", "Grants by state", "state", grants);
     let exchanges = snapshot.honcho.iter().map(|grant| grant.exchanges).sum();
     sheet.counter("honcho_exchanges", "Tokens exchanged", exchanges);
+    if let Some(left) = snapshot.honcho.iter().filter_map(|grant| grant.expires_in_s).min() {
+        sheet.signed("honcho_seconds_left", "Time left of the grant that expires first; negative once it has", left);
+    }
     let ledger = &snapshot.ledger;
+    sheet.gauge("ledger_damaged", "Rows that could not be read", ledger.damaged);
     let inbound = ledger.inbound.iter().map(|(state, n)| (word(state), *n));
     sheet.gauges("ledger_inbound", "Inbound events by state", "state", inbound);
     let outbound = ledger.outbound.iter().map(|(state, n)| (word(state), *n));
@@ -144,6 +168,12 @@ impl Sheet {
     fn gauge(&mut self, name: &str, help: &str, value: u64) {
         let gauge = Gauge::<i64>::default();
         gauge.set(signed(value));
+        self.0.register(name, help, gauge);
+    }
+
+    fn signed(&mut self, name: &str, help: &str, value: i64) {
+        let gauge = Gauge::<i64>::default();
+        gauge.set(value);
         self.0.register(name, help, gauge);
     }
 

@@ -8,14 +8,20 @@ mod actors;
 mod ask;
 mod auth;
 mod body;
+mod book;
+mod caller;
+mod code;
 mod door;
 mod drain;
 mod error;
 mod feed;
 mod health;
 mod metrics;
+mod names;
+mod openapi;
 mod page;
 mod relay;
+mod restart;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -35,19 +41,22 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_actors::supervision::{InjectFault, Operate, Port};
-use tracing::info;
+use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
 use auth::Seam;
-use door::Names;
+use book::Book;
+use caller::Proxies;
 use error::ApiError;
 use feed::Feed;
+use names::Names;
 use page::Page;
 use relay::Door;
-pub(crate) use relay::{Delivery, Link, RelayPorts};
+pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
+pub(crate) use restart::{AlreadyStopping, RestartProcess};
 use viewers::Viewers;
 
 /// Threads that serve; the control plane is not where the work is.
@@ -84,6 +93,8 @@ pub(crate) struct Ports {
     pub(crate) stop_turn: Port<StopTurnById>,
     /// What it can do with the relay.
     pub(crate) relay: RelayPorts,
+    /// Ends the process so that it is started again.
+    pub(crate) restart: Port<RestartProcess>,
 }
 
 /// How HTTP is to be served.
@@ -93,6 +104,8 @@ pub(crate) struct HttpOptions {
     pub(crate) bind: SocketAddr,
     /// Other names that clients may call us by, `host` or `host:port`.
     pub(crate) names: Vec<String>,
+    /// Peers whose word for whom they speak is taken.
+    pub(crate) trusted_proxies: Vec<Network>,
     /// Who may drain.
     pub(crate) drain_auth: DrainAuth,
     /// Without a configured secret, whoever is on loopback may drain. For local trials.
@@ -151,6 +164,7 @@ struct State {
     feed: Arc<Feed>,
     seam: Arc<Seam>,
     names: Names,
+    proxies: Proxies,
     page: Page,
     viewers: Viewers,
     healthy: Healthy,
@@ -173,6 +187,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         feed: Arc::default(),
         seam: Arc::new(Seam::new(&options.drain_auth, options.insecure_loopback_drain, &options.home)),
         names: Names::new(address, options.names),
+        proxies: Proxies::new(options.trusted_proxies),
         page: Page::new(options.allow_faults),
         viewers: Viewers::default(),
         healthy: options.healthy,
@@ -184,7 +199,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .app_data(state.clone())
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
             .wrap(from_fn(door::pass))
-            .configure(|config| routes(config, &state))
+            .configure(|config| routes(Book::new(config), &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
     let start = move |state: Shared| {
@@ -195,7 +210,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .keep_alive(KEEP_ALIVE)
             .max_connections(MAX_CONNECTIONS)
             .shutdown_timeout(STOP_GRACE_S)
-            .on_connect(door::note_local_address)
+            .on_connect(door::welcome)
             .listen(listener.try_clone()?)?;
         let server = match &inbound {
             Some((inbound, _)) => server.listen(inbound.try_clone()?)?,
@@ -213,17 +228,18 @@ fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     Ok((listener, address))
 }
 
-fn routes(config: &mut web::ServiceConfig, state: &State) {
-    config
-        .configure(page::routes)
-        .configure(health::routes)
-        .configure(status::routes)
-        .configure(ws::routes)
-        .configure(|config| actors::routes(config, state.allow_faults))
-        .configure(drain::routes)
-        .configure(turns::routes)
-        .configure(|config| relay::routes(config, &state.relay))
-        .configure(metrics::routes);
+fn routes(mut book: Book<'_>, state: &State) {
+    page::routes(&mut book);
+    health::routes(&mut book);
+    status::routes(&mut book);
+    ws::routes(&mut book);
+    actors::routes(&mut book, state.allow_faults);
+    drain::routes(&mut book);
+    restart::routes(&mut book);
+    turns::routes(&mut book);
+    relay::routes(&mut book, &state.relay);
+    metrics::routes(&mut book);
+    book.close();
 }
 
 impl Bound {
@@ -251,6 +267,16 @@ impl Running {
     #[must_use]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
+    }
+
+    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `patience`.
+    pub(crate) fn informed(&self, patience: Duration) -> impl Future<Output = ()> + use<> {
+        let feed = Arc::clone(&self.handle.feed);
+        async move {
+            if tokio::time::timeout(patience, feed.known()).await.is_err() {
+                warn!("the status is not known yet; it is served as soon as it is");
+            }
+        }
     }
 
     /// Serves until stopped.

@@ -1,6 +1,7 @@
 //! Stopping a turn.
 
-use actix_web::web::{self, Json, Path, ServiceConfig};
+use actix_web::HttpRequest;
+use actix_web::web::{Json, Path, Payload};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::turn::id::TurnId;
 use serde_json::{Value, json};
@@ -9,15 +10,32 @@ use tracing::info;
 use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
+use super::body::Fields;
+use super::book::{Answer, Book, Kind, Page, Who, field};
+use super::code::Code;
 use super::error::ApiError;
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    let stop = web::resource("/api/turns/{id}/stop").route(web::post().to(stop));
-    config.service(stop.wrap(auth::scoped(auth::DRAIN)));
+pub(super) fn routes(book: &mut Book<'_>) {
+    const STOP: Page = Page::new("Stops one turn")
+        .asks(&[field("id", Kind::Text, "the turn")])
+        .takes(&[])
+        .answers(Answer::Fields(
+            200,
+            &[field("ok", Kind::Flag, "always true"), field("turn_id", Kind::Text, "the turn that is told to stop")],
+        ))
+        .fails(&[Code::BadRequest, Code::UnknownTurn, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/api/turns/{id}/stop", Who::Scope(auth::DRAIN)).post(stop, STOP).done();
 }
 
-async fn stop(asker: TokenPrincipal, id: Path<String>, state: Shared) -> Result<Json<Value>, ApiError> {
+async fn stop(
+    request: HttpRequest,
+    asker: TokenPrincipal,
+    id: Path<String>,
+    state: Shared,
+    payload: Payload,
+) -> Result<Json<Value>, ApiError> {
     let turn: TurnId = id.parse().map_err(|_| ApiError::BadRequest("this is not the name of a turn"))?;
+    Fields::read(&request, payload).await?;
     info!(principal = asker.principal, %turn, "turn stop ordered");
     ask(&state.ports.stop_turn, StopTurnById { turn }).await??;
     Ok(Json(json!({"ok": true, "turn_id": turn})))

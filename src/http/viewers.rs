@@ -11,6 +11,8 @@ const MOST: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A silent client is asked whether it is there this often; below the minute after which proxies cut a connection.
 const EVERY: Duration = Duration::from_secs(20);
+/// Pings of a client that are answered between two looks: each answer waits in memory until the client takes it.
+const MOST_PINGS: u32 = 16;
 
 /// Places for those who watch.
 #[derive(Debug, Clone)]
@@ -27,6 +29,11 @@ impl Viewers {
     pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.0).try_acquire_owned().ok()
     }
+
+    /// How many places are taken.
+    pub(super) fn watching(&self) -> usize {
+        MOST - self.0.available_permits().min(MOST)
+    }
 }
 
 /// One client's pace: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and newer
@@ -39,6 +46,8 @@ pub(super) struct Pace {
     heard: Instant,
     /// Whether there is something newer than what was sent.
     behind: bool,
+    /// Pings of its own since the last look.
+    pings: u32,
 }
 
 /// What is due at a regular look.
@@ -52,7 +61,7 @@ pub(super) enum Due {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { asked: None, heard: now, behind: false }
+        Self { asked: None, heard: now, behind: false, pings: 0 }
     }
 
     /// The status changed: whether to send it now.
@@ -68,7 +77,14 @@ impl Pace {
         self.next(now)
     }
 
+    /// The client asks whether we are there: whether to answer. One that asks for ever is not worth it.
+    pub(super) fn pinged(&mut self) -> bool {
+        self.pings = self.pings.saturating_add(1);
+        self.pings <= MOST_PINGS
+    }
+
     pub(super) fn look(&mut self, now: Instant) -> Due {
+        self.pings = 0;
         match self.asked {
             Some(since) if now.saturating_duration_since(since) >= PATIENCE => Due::Leave,
             None if now.saturating_duration_since(self.heard) >= EVERY => {
@@ -116,11 +132,21 @@ mod tests {
     }
 
     #[test]
+    fn a_client_that_asks_without_end_is_not_answered_without_end() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        assert_eq!((0..100).filter(|_| pace.pinged()).count(), 16);
+        pace.look(now);
+        assert!(pace.pinged());
+    }
+
+    #[test]
     fn only_so_many_watch() {
         let viewers = Viewers::default();
         let places: Vec<_> = std::iter::from_fn(|| viewers.enter()).collect();
-        assert_eq!(places.len(), MOST);
+        assert_eq!((places.len(), viewers.watching()), (MOST, MOST));
         drop(places);
+        assert_eq!(viewers.watching(), 0);
         assert!(viewers.enter().is_some());
     }
 }

@@ -3,13 +3,12 @@
 //! One temporary actor for each client. A client that is not trusted by where it is or by its `Authorization` sends its token as the
 //! first message, as plain text; what else it says is not listened to.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix::fut::wrap_future;
 use actix::{Actor, ActorContext as _, ActorFutureExt as _, AsyncContext as _, StreamHandler};
-use actix_web::web::{self, Payload, ServiceConfig};
+use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use futures_util::stream;
@@ -17,8 +16,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::Shared;
-use super::auth::{self, Asked, Credential};
-use super::door;
+use super::auth::{Asked, Credential};
+use super::book::{Answer, Book, Page, Who};
+use super::caller::Caller;
+use super::code::Code;
 use super::error::ApiError;
 use super::feed::{News, Rendered};
 use super::viewers::{Due, Pace};
@@ -32,8 +33,12 @@ const LARGEST: usize = 4 * 1024;
 /// Tells the page that it must ask for a token.
 const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config.service(web::resource("/api/status/ws").route(web::get().to(watch)));
+pub(super) fn routes(book: &mut Book<'_>) {
+    const WATCH: Page =
+        Page::new("The status pushed; whoever is not known otherwise sends a token as the first message, within 5 s")
+            .answers(Answer::WebSocket)
+            .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at("/api/status/ws", Who::AnyoneInOutline).get(watch, WATCH).done();
 }
 
 async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<HttpResponse, ApiError> {
@@ -42,8 +47,7 @@ async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<
     let place = state.viewers.enter().ok_or(ApiError::TooManyViewers)?;
     let viewer = Viewer {
         standing: if trusted { Standing::Known } else { Standing::Awaited },
-        peer: auth::peer(&request),
-        loopback: door::is_loopback(&request),
+        caller: Caller::of(&request),
         pace: Pace::new(Instant::now()),
         latest: None,
         state,
@@ -57,8 +61,7 @@ async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<
 struct Viewer {
     state: Shared,
     standing: Standing,
-    peer: IpAddr,
-    loopback: bool,
+    caller: Caller,
     pace: Pace,
     latest: Option<Arc<Rendered>>,
     _place: OwnedSemaphorePermit,
@@ -128,7 +131,7 @@ impl Viewer {
             return;
         }
         self.standing = Standing::Examined;
-        let (state, peer, loopback) = (self.state.clone(), self.peer, self.loopback);
+        let (state, Caller { address: peer, loopback }) = (self.state.clone(), self.caller);
         let decision = async move {
             let credential = match token.trim() {
                 "" => Credential::None,
@@ -162,7 +165,8 @@ impl StreamHandler<News> for Viewer {
 impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Wire) {
         match message {
-            Ok(Message::Ping(payload)) => ctx.pong(&payload),
+            Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
+            Ok(Message::Ping(_)) => bid_farewell(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
                 if self.pace.pong(Instant::now()) {
                     self.send(ctx);

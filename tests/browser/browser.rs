@@ -51,8 +51,13 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// With further flags.
+    pub(crate) async fn start_with(more: &[&str]) -> Self {
         let driver = Driver::start();
-        let mut flags: Vec<String> = FLAGS.map(str::to_owned).to_vec();
+        let mut flags: Vec<String> = FLAGS.iter().chain(more).map(|flag| (*flag).to_owned()).collect();
         flags.push(format!("--user-data-dir={}", driver.folder.path().display()));
         let wanted = json!({
             "goog:chromeOptions": {"args": flags},
@@ -154,7 +159,7 @@ impl Browser {
     }
 
     /// What pages complained about since the last call.
-    async fn complaints(&self) -> Vec<String> {
+    pub(crate) async fn complaints(&self) -> Vec<String> {
         let (status, log) = post(&format!("{}/se/log", self.session), &json!({"type": "browser"})).await;
         assert_eq!(status, 200, "{log}");
         let entries = log["value"].as_array().expect("a list of entries");

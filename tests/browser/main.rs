@@ -8,9 +8,13 @@ mod browser;
 mod chat;
 mod demo;
 mod drain;
+mod foreign;
 mod status;
 #[path = "../support/mod.rs"]
 mod support;
+mod token;
+#[path = "../support/world.rs"]
+mod world;
 
 use browser::Browser;
 use demo::Demo;

@@ -7,8 +7,6 @@ mod doors;
 mod faults;
 mod gateway;
 mod original;
-#[path = "../support/original_python.rs"]
-mod original_python;
 mod page;
 #[path = "../support/mod.rs"]
 mod support;

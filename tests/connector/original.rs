@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::original_python::{PINNED, original_python};
 use crate::support::Process;
+use crate::support::original::{PINNED, original_python};
 use crate::{account, connector, event, push, register};
 
 /// Importing the original takes seconds on a busy machine.

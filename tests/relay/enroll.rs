@@ -7,9 +7,9 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::original_python::original_python;
 use crate::stub::Stub;
 use crate::support::binary;
+use crate::support::original::original_python;
 use crate::world::World;
 use crate::{credentials, text};
 

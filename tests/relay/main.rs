@@ -10,8 +10,6 @@ mod faults;
 mod hostile;
 mod idle;
 mod links;
-#[path = "../support/original_python.rs"]
-mod original_python;
 mod provision;
 mod proxy;
 mod replay;

@@ -3,19 +3,29 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod agents;
+mod askers;
+mod canaries;
 mod commands;
 mod conversations;
+mod crowd;
 mod drains;
-mod environ;
 mod faults;
+mod hold;
+mod home_channel;
+mod hostile;
+mod hostile_shots;
 mod kills;
+mod markers;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]
 mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod reload;
+mod restarts;
 mod sessions;
+mod shutdown;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;

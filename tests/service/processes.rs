@@ -17,11 +17,37 @@ pub(crate) struct Found {
 /// parent is by now.
 pub(crate) fn of_home(home: &Path) -> Vec<Found> {
     let home = home.canonicalize().expect("the home is there");
+    let mut found = all();
+    found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| home == *at));
+    found
+}
+
+/// The same for `home` and everything below it.
+pub(crate) fn below_home(home: &Path) -> Vec<Found> {
+    let home = home.canonicalize().expect("the home is there");
+    let mut found = all();
+    found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| Path::new(at).starts_with(&home)));
+    found
+}
+
+/// The children of a process, zombies among them.
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
+    pids().filter(|pid| parent_of(*pid) == Some(parent)).collect()
+}
+
+fn all() -> Vec<Found> {
+    pids().filter_map(look).collect()
+}
+
+fn pids() -> impl Iterator<Item = u32> {
     let entries = fs::read_dir("/proc").expect("there is a /proc").flatten();
-    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let found =
-        pids.filter_map(look).filter(|found| found.environment.get("HERMES_HOME").is_some_and(|at| home == *at));
-    found.collect()
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The fourth field; the second is a name, which may hold anything.
+fn parent_of(pid: u32) -> Option<u32> {
+    let stat = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    String::from_utf8_lossy(&stat).rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// `None` for one that has ended, or is not ours to look at.
@@ -31,10 +57,9 @@ fn look(pid: u32) -> Option<Found> {
         bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
     };
     let split = |word: String| word.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let stat = String::from_utf8_lossy(&read("stat")?).into_owned();
     Some(Found {
         pid,
-        parent: stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()?,
+        parent: parent_of(pid)?,
         environment: words(read("environ")?).into_iter().filter_map(split).collect(),
         arguments: words(read("cmdline")?),
     })

@@ -6,7 +6,9 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Where the environment of the process may be named, and what of it.
-const ENVIRONMENT: [(&str, &str); 2] = [
+const ENVIRONMENT: [(&str, &str); 3] = [
+    // Not the environment: how we were started, and under which name.
+    ("caduceus::cli::arguments", "std::env::args_os"),
     ("caduceus_actors::settings", "std::env"),
     // Not the environment: where our own binary lies, which guards the agents.
     ("caduceus::cli::life", "std::env::current_exe"),
@@ -125,7 +127,7 @@ impl House {
             Settings => low && to != Messages,
             Plain(_) | Messages => low,
             Actor(room) => low || to == Actor(room),
-            Gateway => low || matches!(to, Actor(_)) || to == from,
+            Gateway => low || matches!(to, Actor(_) | Gateway),
             Connector | Http => low || to == from,
         };
         (!allowed).then_some(match (from, to) {

@@ -1,8 +1,11 @@
-//! What must hold of the sources themselves: the floors of the house, panics that unwind in every profile, settings that are documented.
+//! What must hold of the sources themselves: the floors of the house, panics that unwind in every profile, settings that are
+//! documented, and deployments that name only what exists.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod deploy;
 mod floors;
 mod profiles;
+mod secrets;
 mod settings;
 mod source;

@@ -26,6 +26,7 @@ fn every_key_of_the_settings_is_documented() {
     let mut found = keys(&read("actors/src/settings.rs"));
     found.extend(keys(&read("actors/src/settings/agent.rs")));
     found.extend(keys(&read("actors/src/settings/relay.rs")));
+    found.extend(keys(&read("actors/src/settings/notices.rs")));
     assert!(
         found.len() > 20
             && found.contains("wedge_after_ms")

@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod original;
+
 use std::cell::RefCell;
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::fs::PermissionsExt;

@@ -15,16 +15,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{debug, error, warn};
 
 use super::arrivals::{Arrivals, Place};
-use super::event::{Command, Job, Rules};
+use super::event::{Command, Job};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
+use super::settings::DispatchSettings;
 use super::start::{NotStarted, start_turn};
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::WhenRefused;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
@@ -34,23 +35,6 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 const RECENT_TURNS: usize = 600;
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
-
-/// How the dispatcher decides.
-#[derive(Debug, Clone)]
-pub struct DispatchSettings {
-    /// Who is served.
-    pub rules: Rules,
-    /// What a message does while its session is busy.
-    pub busy: Busy,
-    /// Turns at once.
-    pub max_turns: usize,
-    /// What a message gets during a drain.
-    pub refused: WhenRefused,
-    /// What becomes of turns that a crash cut off.
-    pub interrupted: Interrupted,
-    /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
-    pub process_started_ms: i64,
-}
 
 /// Turns events into turns.
 pub struct DispatchActor {
@@ -67,7 +51,11 @@ pub struct DispatchActor {
     unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
-    draining: bool,
+    pub(super) draining: bool,
+    /// The process goes down.
+    pub(super) stopping: bool,
+    /// The gate itself has told how it is.
+    pub(super) gate_heard: bool,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
     /// Turns of a former dispatcher that still count.
@@ -123,6 +111,8 @@ impl DispatchActor {
             view: DispatchView::default(),
             recent: VecDeque::new(),
             draining: false,
+            stopping: false,
+            gate_heard: false,
             early: Some(Early::default()),
             adopted: Vec::new(),
             catching_up: HashMap::new(),
@@ -180,7 +170,7 @@ impl DispatchActor {
                 Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
                 Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
                 Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
-                Step::Steer(turn, event) => self.steer(turn, event, ctx),
+                Step::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
                 Step::Hold(event) => self.mark(event, InboundState::Held, None, None, ctx),
             }
         }
@@ -193,7 +183,14 @@ impl DispatchActor {
             let steps = self.plan.ended(turn);
             return self.carry_out(steps, ctx);
         };
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), job, turn, event);
+        let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
+            // It was served when the event was taken; nothing ever runs under another instead.
+            warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
+            self.turn_away(event, &Notice::UnservedProfile, ctx);
+            let steps = self.plan.ended(turn);
+            return self.carry_out(steps, ctx);
+        };
+        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
             Ok(running) => {
                 // It may be over already.
@@ -238,7 +235,7 @@ impl DispatchActor {
         self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
     }
 
-    fn steer(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
+    fn steer(&mut self, turn: TurnId, event: InboundId, late: bool, ctx: &mut Context<Self>) {
         let Some(job) = self.books.get(&event) else { return };
         let key = job.session.clone();
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
@@ -255,7 +252,8 @@ impl DispatchActor {
                 };
                 actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
-                let steps = actor.plan.not_steered(event, &key);
+                let hold = actor.settings.refused == WhenRefused::Hold;
+                let steps = actor.plan.not_steered(event, &key, late, hold);
                 actor.carry_out(steps, ctx);
             }
         }));

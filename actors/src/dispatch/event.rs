@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 
 use super::messages::Inbound;
+use crate::drain::messages::Origin;
 use crate::ledger::messages::{InboundId, InboundRow};
 use crate::profile::name::ProfileName;
 use crate::relay::descriptor::Descriptor;
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) descriptor: Option<Descriptor>,
     /// Attempts already made.
     pub(super) attempts: u32,
+    /// Who wants its turn.
+    pub(super) origin: Origin,
 }
 
 /// A command that the gateway itself answers.
@@ -92,6 +95,7 @@ impl Rules {
             raw_event: Arc::clone(&inbound.raw_event),
             descriptor: Some(inbound.descriptor.clone()),
             attempts: 0,
+            origin: Origin::External,
         }
     }
 }
@@ -109,6 +113,7 @@ impl Job {
             raw_event: Arc::new(raw),
             descriptor: None,
             attempts: row.attempts,
+            origin: Origin::External,
         };
         Some((row.id, job))
     }

@@ -87,6 +87,11 @@ pub struct ReplyLeft {
     pub link: LinkId,
 }
 
+/// The process goes down: the home channel is told, if there is one. Answered once it was, or could not be.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceStop;
+
 /// How the dispatcher is.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DispatchView")]

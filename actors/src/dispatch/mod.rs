@@ -3,10 +3,12 @@
 pub mod actor;
 mod arrivals;
 pub mod event;
+pub mod home;
 pub mod messages;
 mod notice;
 mod outbox;
 mod plan;
 pub mod ports;
 mod recovery;
+pub mod settings;
 mod start;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::relay::messages::Target;
+use crate::relay::messages::{LinkId, Target};
 
 /// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
@@ -79,7 +79,29 @@ impl Notice {
 
 /// Remembers what was said where.
 #[derive(Debug, Default)]
-pub(super) struct NoticeLimit(HashMap<(Notice, Target), Instant>);
+pub(super) struct NoticeLimit(HashMap<(Notice, Chat), Instant>);
+
+/// Whom a notice reaches: all that write in one chat see it, whoever it answers.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Chat {
+    link: LinkId,
+    platform: String,
+    bot: Option<String>,
+    id: String,
+    thread: Option<String>,
+}
+
+impl Chat {
+    fn of(target: &Target) -> Self {
+        Self {
+            link: target.link.clone(),
+            platform: target.platform.clone(),
+            bot: target.bot_id.clone(),
+            id: target.chat_id.clone(),
+            thread: target.thread_id.clone(),
+        }
+    }
+}
 
 impl NoticeLimit {
     /// Whether `notice` may be given in the chat of `target` now.
@@ -88,7 +110,7 @@ impl NoticeLimit {
             return true;
         }
         self.0.retain(|_, said| now.saturating_duration_since(*said) < NOTICE_INTERVAL);
-        let key = (notice.clone(), target.clone());
+        let key = (notice.clone(), Chat::of(target));
         if self.0.contains_key(&key) {
             return false;
         }
@@ -100,7 +122,6 @@ impl NoticeLimit {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::relay::messages::LinkId;
 
     fn chat(id: &str) -> Target {
         Target {
@@ -121,6 +142,16 @@ mod tests {
         assert!(!limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_secs(59)));
         assert!(limit.allows(&Notice::Maintenance, &chat("b"), now));
         assert!(limit.allows(&Notice::Maintenance, &chat("a"), now + Duration::from_mins(1)));
+    }
+
+    #[test]
+    fn two_people_in_one_chat_get_one_notice() {
+        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
+        let by = |user: &str| Target { user_id: Some(user.into()), scope_id: Some("g".into()), ..chat("a") };
+        assert!(limit.allows(&Notice::Maintenance, &by("ann"), now));
+        assert!(!limit.allows(&Notice::Maintenance, &by("bob"), now));
+        let thread = Target { thread_id: Some("t".into()), ..chat("a") };
+        assert!(limit.allows(&Notice::Maintenance, &thread, now));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
-use crate::drain::messages::Refusal;
+use crate::drain::messages::{Origin, Refusal};
 use crate::ledger::messages::InboundId;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
@@ -27,8 +27,9 @@ pub(super) enum Step {
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
-    /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`].
-    Steer(TurnId, InboundId),
+    /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`], as one that came
+    /// while the gate was closed if the last is true.
+    Steer(TurnId, InboundId, bool),
     /// The event waits for the gate.
     Hold(InboundId),
 }
@@ -56,9 +57,7 @@ pub(super) struct Plan {
 #[derive(Debug, Default)]
 struct Session {
     queue: VecDeque<Waiting>,
-    current: Option<(TurnId, InboundId)>,
-    /// Whether the current event has waited in the queue, and so was taken before a drain that refuses it now.
-    current_waited: bool,
+    current: Option<(TurnId, Waiting)>,
     /// The moves of the gate that were known when it was asked about the current event.
     asked_at: u64,
     in_line: bool,
@@ -67,7 +66,16 @@ struct Session {
 #[derive(Debug, Clone, Copy)]
 struct Waiting {
     event: InboundId,
+    /// It has waited in the queue, and so was taken before a drain that refuses it now.
     waited: bool,
+    /// Who wants it to run: what the gateway itself runs again passes a gate that is closed for people.
+    origin: Origin,
+}
+
+impl Waiting {
+    fn new(event: InboundId, waited: bool) -> Self {
+        Self { event, waited, origin: Origin::External }
+    }
 }
 
 impl Plan {
@@ -84,6 +92,13 @@ impl Plan {
             closed_profiles: BTreeSet::new(),
             moves: 0,
         }
+    }
+
+    /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
+    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<Step> {
+        self.busy = busy;
+        self.max_turns = max_turns;
+        self.advance(Vec::new())
     }
 
     /// Whether the gate, as last heard, lets a new turn of `profile` through.
@@ -104,14 +119,15 @@ impl Plan {
             return vec![Step::Busy(event)];
         }
         if let (Busy::Steer, Some((turn, _))) = (self.busy, session.current) {
-            return vec![Step::Steer(turn, event)];
+            return vec![Step::Steer(turn, event, !open)];
         }
-        if session.queue.len() >= MAX_QUEUE {
+        // What is held for the gate is held without a limit.
+        if (open || session.current.is_some()) && session.queue.len() >= MAX_QUEUE {
             self.known.remove(&event);
             return vec![Step::Overflow(event)];
         }
         let waited = session.current.is_some() || !session.queue.is_empty();
-        session.queue.push_back(Waiting { event, waited });
+        session.queue.push_back(Waiting::new(event, waited));
         // No running turn is stopped for one that may not start.
         let interrupted = session.current.filter(|_| self.busy == Busy::Interrupt && open);
         let mut steps: Vec<_> = interrupted.map(|(turn, _)| Step::Interrupt(turn)).into_iter().collect();
@@ -120,11 +136,17 @@ impl Plan {
     }
 
     /// An event that was taken before this dispatcher came up, or is to run again: it waits like any other.
-    pub(super) fn restored(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
+    pub(super) fn restored(&mut self, event: InboundId, key: &SessionKey, origin: Origin) -> Vec<Step> {
         if !self.known.insert(event) {
             return Vec::new();
         }
-        self.sessions.entry(key.clone()).or_default().queue.push_back(Waiting { event, waited: true });
+        let queue = &mut self.sessions.entry(key.clone()).or_default().queue;
+        // What a drain does not hold back does not wait behind what it does.
+        let place = match origin {
+            Origin::Internal => queue.iter().take_while(|first| first.origin == Origin::Internal).count(),
+            Origin::External => queue.len(),
+        };
+        queue.insert(place, Waiting { event, waited: true, origin });
         self.stand_in_line(key)
     }
 
@@ -132,16 +154,23 @@ impl Plan {
     pub(super) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey) {
         self.known.insert(event);
         self.turns.insert(turn, key.clone());
-        self.sessions.entry(key.clone()).or_default().current = Some((turn, event));
+        self.sessions.entry(key.clone()).or_default().current = Some((turn, Waiting::new(event, true)));
     }
 
-    /// A steered event that the running turn did not take: it waits, if there is room.
-    pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
+    /// A steered event that the running turn did not take: it waits, if there is room. One that came during a drain which is
+    /// still on gets what any other gets; `late`: it did.
+    pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey, late: bool, hold: bool) -> Vec<Step> {
         self.known.remove(&event);
-        if self.sessions.get(key).is_some_and(|session| session.queue.len() >= MAX_QUEUE) {
+        let late = late && !self.is_open(key.profile());
+        if late && !hold {
+            return vec![Step::Refuse(event)];
+        }
+        if !late && self.sessions.get(key).is_some_and(|session| session.queue.len() >= MAX_QUEUE) {
             return vec![Step::Overflow(event)];
         }
-        self.restored(event, key)
+        let mut steps: Vec<_> = late.then_some(Step::Hold(event)).into_iter().collect();
+        steps.extend(self.restored(event, key, Origin::External));
+        steps
     }
 
     /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
@@ -167,12 +196,13 @@ impl Plan {
 
     /// The gate refused a turn.
     pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<Step> {
-        let Some((key, event, waited)) = self.leave(turn) else { return Vec::new() };
+        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
         let Some(session) = self.sessions.get_mut(&key) else { return Vec::new() };
+        let Waiting { event, waited, .. } = current;
         match why {
             // What was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
-                session.queue.push_front(Waiting { event, waited: true });
+                session.queue.push_front(Waiting { waited: true, ..current });
                 if session.asked_at == self.moves {
                     // The gate has spoken; its news is still on the way.
                     self.close_for(key.profile());
@@ -190,13 +220,13 @@ impl Plan {
             }
             // It lies in the ledger and runs after the restart.
             Refusal::Stopping => {
-                session.queue.push_front(Waiting { event, waited: true });
+                session.queue.push_front(Waiting { waited: true, ..current });
                 self.closed = true;
                 Vec::new()
             }
             // A new gate is up or coming.
             Refusal::Superseded => {
-                session.queue.push_front(Waiting { event, waited });
+                session.queue.push_front(current);
                 self.stand_in_line(&key)
             }
         }
@@ -204,8 +234,8 @@ impl Plan {
 
     /// A turn is over, or could not be started.
     pub(super) fn ended(&mut self, turn: TurnId) -> Vec<Step> {
-        let Some((key, event, _)) = self.leave(turn) else { return Vec::new() };
-        self.known.remove(&event);
+        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
+        self.known.remove(&current.event);
         let mut steps = self.stand_in_line(&key);
         self.forget_idle(&key);
         steps.extend(self.advance(Vec::new()));
@@ -217,14 +247,18 @@ impl Plan {
         self.moves += 1;
         self.closed = closed;
         self.closed_profiles = profiles.into_iter().collect();
-        let keys: Vec<_> = self.sessions.keys().cloned().collect();
-        keys.iter().flat_map(|key| self.stand_in_line(key)).collect()
+        // Whoever came first is first in line.
+        let first = |session: &Session| session.queue.front().map(|first| first.event);
+        let mut waiting: Vec<_> =
+            self.sessions.iter().filter_map(|(key, session)| Some((first(session)?, key.clone()))).collect();
+        waiting.sort_unstable_by_key(|(event, _)| *event);
+        waiting.iter().flat_map(|(_, key)| self.stand_in_line(key)).collect()
     }
 
     /// The event that a turn runs.
     pub(super) fn event_of(&self, turn: TurnId) -> Option<InboundId> {
         let session = self.sessions.get(self.turns.get(&turn)?)?;
-        session.current.filter(|(current, _)| *current == turn).map(|(_, event)| event)
+        session.current.filter(|(current, _)| *current == turn).map(|(_, current)| current.event)
     }
 
     /// The turns of a session.
@@ -249,11 +283,10 @@ impl Plan {
     }
 
     /// Takes a turn off its session.
-    fn leave(&mut self, turn: TurnId) -> Option<(SessionKey, InboundId, bool)> {
+    fn leave(&mut self, turn: TurnId) -> Option<(SessionKey, Waiting)> {
         let key = self.turns.remove(&turn)?;
-        let session = self.sessions.get_mut(&key)?;
-        let (_, event) = session.current.take()?;
-        Some((key, event, session.current_waited))
+        let (_, current) = self.sessions.get_mut(&key)?.current.take()?;
+        Some((key, current))
     }
 
     fn forget_idle(&mut self, key: &SessionKey) {
@@ -269,7 +302,7 @@ impl Plan {
         if let Some(session) = self.sessions.get_mut(key)
             && session.current.is_none()
             && !session.in_line
-            && session.queue.front().is_some_and(|first| open || !first.waited)
+            && session.queue.front().is_some_and(|first| open || !first.waited || first.origin == Origin::Internal)
         {
             session.in_line = true;
             self.line.push_back(key.clone());
@@ -285,8 +318,7 @@ impl Plan {
             session.in_line = false;
             let Some(first) = session.queue.pop_front() else { continue };
             let turn = TurnId::fresh();
-            session.current = Some((turn, first.event));
-            session.current_waited = first.waited;
+            session.current = Some((turn, first));
             session.asked_at = self.moves;
             self.turns.insert(turn, key);
             steps.push(Step::Ask(turn, first.event));

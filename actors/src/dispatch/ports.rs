@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::ReplyLeft;
-use crate::drain::messages::{ListTurns, RequestPermit};
+use crate::drain::messages::{GetDrain, ListTurns, RequestPermit};
 use crate::ledger::messages::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, MarkInbound, MarkOutbound, NoteRestart, RecordInbound,
     RecordOutbound,
 };
+use crate::profile::messages::ProfileWays;
 use crate::relay::messages::{GetLink, LinkId, SendAction};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{ChildSpec, Port, StartChild};
@@ -52,6 +53,8 @@ pub struct DispatchPorts {
     pub permits: Port<RequestPermit>,
     /// Asks the gate which turns run.
     pub turns: Port<ListTurns>,
+    /// Asks the gate how it is.
+    pub gate: Port<GetDrain>,
     /// Starts a turn.
     pub start: Port<StartChild>,
     /// The links, by name.
@@ -82,4 +85,4 @@ pub struct TurnChild {
 }
 
 /// Makes a turn out of an order; given by whoever wires the tree, so that the dispatcher knows turns by their messages only.
-pub type TurnMaker = Arc<dyn Fn(TurnOrder) -> TurnChild + Send + Sync>;
+pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfileWays) -> TurnChild + Send + Sync>;

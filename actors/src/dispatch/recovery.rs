@@ -11,7 +11,7 @@ use super::messages::ReplyLeft;
 use super::notice::Notice;
 use super::outbox;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
-use crate::drain::messages::{ListTurns, RunningTurn};
+use crate::drain::messages::{DrainView, GetDrain, ListTurns, Origin, RunningTurn};
 use crate::ledger::messages::{
     InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListOutbound, NoteRestart, OutboundRow,
     OutboundState,
@@ -51,6 +51,7 @@ impl DispatchActor {
                 for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
                     actor.catch_up(link, ctx);
                 }
+                actor.announce_start(ctx);
             }
             Err(error) => {
                 warn!(%error, "the books cannot be read yet");
@@ -59,8 +60,18 @@ impl DispatchActor {
         }));
     }
 
+    /// How the gate was when a new dispatcher asked, unless it has moved since: its news came first then.
+    fn hear_gate(&mut self, gate: DrainView) {
+        if !self.gate_heard {
+            self.draining = gate.draining;
+            self.stopping = gate.stopping;
+            self.plan.gate(gate.draining, gate.profiles);
+        }
+    }
+
     fn take_rows(&mut self, books: Books, ctx: &mut Context<Self>) {
-        let Books { rows, turns, restarts } = books;
+        let Books { rows, turns, gate, restarts } = books;
+        self.hear_gate(gate);
         if restarts > MAX_RESTARTS {
             error!(
                 restarts,
@@ -164,7 +175,9 @@ impl DispatchActor {
     fn cut_off(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
-            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => return self.run_again(id, job, ctx),
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
+                return self.run_again(id, Job { origin: Origin::Internal, ..job }, ctx);
+            }
             Interrupted::Rerun => {
                 self.say(&job.target, &Notice::TurnBroke, ctx);
                 mark(InboundState::Dead, "too many attempts")
@@ -179,9 +192,9 @@ impl DispatchActor {
     }
 
     fn run_again(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
-        let key = job.session.clone();
+        let (key, origin) = (job.session.clone(), job.origin);
         self.books.insert(id, job);
-        let steps = self.plan.restored(id, &key);
+        let steps = self.plan.restored(id, &key, origin);
         self.carry_out(steps, ctx);
     }
 
@@ -230,6 +243,7 @@ impl Handler<LinkChanged> for DispatchActor {
     fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
         if news.state == LinkState::Connected {
             self.catch_up(news.link, ctx);
+            self.announce_start(ctx);
         }
         self.touch();
     }
@@ -251,6 +265,8 @@ struct Books {
     rows: Vec<InboundRow>,
     /// Turns that run, of a former dispatcher.
     turns: Vec<RunningTurn>,
+    /// How the gate is.
+    gate: DrainView,
     /// Starts of late, this one included, that found turns cut off; counted where those run again.
     restarts: usize,
 }
@@ -285,7 +301,8 @@ async fn read_books(ports: DispatchPorts, interrupted: Interrupted, started_at_m
         let noted = ports.note_restart.ask(note, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
         restarts = noted.map_err(|error| error.to_string())?;
     }
-    Ok(Books { rows, turns, restarts })
+    let gate = ports.gate.ask(GetDrain, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
+    Ok(Books { rows, turns, gate, restarts })
 }
 
 async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {

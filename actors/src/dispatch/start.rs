@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::actor::Running;
 use super::event::Job;
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENCE, TurnMaker};
-use crate::drain::messages::{Origin, Refusal, RequestPermit};
+use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
+use crate::profile::messages::ProfileWays;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::supervision::StartChild;
@@ -30,12 +31,13 @@ pub(super) enum NotStarted {
 pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
+    ways: ProfileWays,
     job: Job,
     turn: TurnId,
     event: InboundId,
 ) -> Result<Running, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
-    let question = RequestPermit { ticket, origin: Origin::External };
+    let question = RequestPermit { ticket, origin: job.origin };
     let permit = match ports.permits.ask(question, PERMIT_PATIENCE).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
@@ -65,7 +67,7 @@ pub(super) async fn start_turn(
         descriptor,
         permit,
     };
-    let child = maker(order);
+    let child = maker(order, &ways);
     let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
     match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
         Ok(Ok(())) => Ok(running),

@@ -5,29 +5,28 @@
 //! nothing of the gate, but the writes and removals of markers that still stand in line: those who asked are told that theirs
 //! was not done. Those who await the end of a drain ask again.
 
-use std::collections::BTreeMap;
+mod handlers; // One a message.
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use actix::{
-    Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, Response, ResponseFuture, WrapFuture,
-};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::epoch::{self, Epoch};
 use super::line::{Line, Step};
-use super::marker::{Marker, MarkerReading};
-use super::messages::{
-    AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainChanged,
-    DrainView, GetDrain, ListTurns, Refusal, RequestPermit, RunningTurn, TurnInFlight,
-};
+use super::marker::MarkerReading;
+use super::messages::{DrainChanged, DrainView, Refusal, RequestPermit, TurnInFlight};
 use super::permit::{Gate, TurnPermit};
-use super::plan::{Change, Drain, Scope};
+use super::plan::{Change, Plan, Scope};
 use super::store;
 use super::watch::{MarkerTouched, Watch};
+use crate::config::messages::InForce;
+use crate::files::FileEvents;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, Life, Port};
@@ -42,8 +41,18 @@ pub struct DrainSettings {
     pub home: PathBuf,
     /// The homes of the named profiles; each marker covers that profile.
     pub profiles: BTreeMap<ProfileName, PathBuf>,
-    /// Off for a test of the poll.
-    pub file_events: bool,
+    /// Tells that a marker may have changed; `None` for a test of the poll.
+    pub events: Option<FileEvents>,
+}
+
+impl DrainSettings {
+    /// The homes by what is in force.
+    #[must_use]
+    pub fn of(in_force: &InForce, events: Option<FileEvents>) -> Self {
+        let named = in_force.profiles.iter().filter(|served| served.home != in_force.home);
+        let profiles = named.map(|served| (served.name.clone(), served.home.clone())).collect();
+        Self { home: in_force.home.clone(), profiles, events }
+    }
 }
 
 /// Whom the gate tells.
@@ -57,8 +66,8 @@ pub struct DrainPorts {
 
 /// Keeps the gate.
 pub struct DrainActor {
-    gate: Gate,
-    settings: DrainSettings,
+    pub(super) gate: Gate,
+    pub(super) settings: DrainSettings,
     ports: DrainPorts,
     life: Life,
     own: Port<MarkerTouched>,
@@ -66,15 +75,28 @@ pub struct DrainActor {
     epoch: Option<Epoch>,
     /// Whatever is done to the markers.
     line: Line<DiskOrder>,
-    watch: Option<Watch>,
+    pub(super) watch: Option<Watch>,
     /// Questions that came before the markers were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     read_once: bool,
-    waiters: Vec<oneshot::Sender<()>>,
+    waiters: Vec<Waiter>,
     /// So that a marker from an earlier life of the machine is mentioned once.
     stale_told: bool,
-    /// The gate moved and its mailbox did not take the news: told again with the next poll.
+    /// Drains past their deadline whose marker stays, so that each is mentioned once.
+    stuck: BTreeSet<Scope>,
+    /// The gate moved and the dispatcher may not know: told again with the next poll.
     change_untold: bool,
+    /// Counts the sets of homes that there were.
+    pub(super) homes_version: u64,
+    /// Those who wait until every marker of a set of homes, or of a later one, was read.
+    pub(super) homes_waiters: Vec<(u64, oneshot::Sender<()>)>,
+}
+
+/// Someone who waits for the turns to end.
+struct Waiter {
+    /// Whether also for the turns that themselves asked for the drain.
+    askers_too: bool,
+    woken: oneshot::Sender<()>,
 }
 
 /// What is to be done to a marker off the arbiters, and what follows from it here. The work answers whether it met, or left, a
@@ -109,11 +131,14 @@ impl DrainActor {
             read_once: false,
             waiters: Vec::new(),
             stale_told: false,
+            stuck: BTreeSet::new(),
             change_untold: false,
+            homes_version: 0,
+            homes_waiters: Vec::new(),
         }
     }
 
-    fn keeper(&self) -> u64 {
+    pub(super) fn keeper(&self) -> u64 {
         self.life.generation()
     }
 
@@ -124,13 +149,13 @@ impl DrainActor {
         }
     }
 
-    fn homes(&self) -> Vec<(Scope, PathBuf)> {
+    pub(super) fn homes(&self) -> Vec<(Scope, PathBuf)> {
         let named = self.settings.profiles.iter().map(|(name, home)| (Scope::Profile(name.clone()), home.clone()));
         std::iter::once((Scope::Gateway, self.settings.home.clone())).chain(named).collect()
     }
 
     /// Has every marker read, beginning after this moment, and takes in what is found.
-    fn reread(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn reread(&mut self, ctx: &mut Context<Self>) {
         self.line.ask_reading();
         self.go_on(ctx);
     }
@@ -168,8 +193,9 @@ impl DrainActor {
 
     fn read(&mut self, ctx: &mut Context<Self>) {
         let homes = self.homes();
-        let orders = self.gate.look(super::plan::Plan::orders);
+        let orders = self.gate.look(Plan::orders);
         let known = self.epoch.clone();
+        let version = self.homes_version;
         let reading = tokio::task::spawn_blocking(move || {
             let epoch = known.or_else(epoch::current);
             let found = homes.into_iter().map(|(scope, home)| (scope, store::read(&home, epoch.as_ref()))).collect();
@@ -179,10 +205,15 @@ impl DrainActor {
             let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
             actor.epoch = epoch;
             for (scope, reading) in found {
-                actor.take_in(&scope, orders, reading.as_ref());
+                // A profile may have gone while its marker was read.
+                if actor.home(&scope).is_some() {
+                    actor.take_in(&scope, orders, reading.as_ref());
+                }
             }
             actor.first_reading_done();
+            actor.homes_were_read(version);
             actor.line.done();
+            actor.end_overdue(ctx);
             actor.go_on(ctx);
         }));
     }
@@ -216,6 +247,8 @@ impl DrainActor {
             // An asker that has gone drops the permit, and so the count, at once.
             drop(answer.send(self.admit(question)));
         }
+        // Whoever kept the gate before may have fallen between moving it and telling.
+        self.tell_change();
         self.life.ready();
     }
 
@@ -225,9 +258,13 @@ impl DrainActor {
         Ok(permit)
     }
 
-    fn tell_change(&mut self) {
-        let (draining, profiles) = self.gate.look(|plan| (plan.is_draining() || plan.is_stopping(), plan.profiles()));
-        let told = self.ports.changes.tell(DrainChanged { draining, profiles });
+    pub(super) fn tell_change(&mut self) {
+        let news = self.gate.look(|plan| DrainChanged {
+            draining: plan.is_draining() || plan.is_stopping(),
+            stopping: plan.is_stopping(),
+            profiles: plan.profiles(),
+        });
+        let told = self.ports.changes.tell(news);
         if let Err(error) = &told {
             // It asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds until it is
             // told that the gate opened.
@@ -263,24 +300,25 @@ impl DrainActor {
             active_agents: turns.len(),
             oldest_turn_ms: ages.iter().max().copied(),
             turns: shown.collect(),
+            waited_for: turns.iter().filter(|turn| !plan.asked_by(turn.ticket.id)).count(),
+            suppress_notification: plan.gateway().is_some_and(|drain| drain.suppressed),
+            file_events: self.watch.as_ref().is_some_and(Watch::is_whole),
         })
     }
 
-    /// Whether no turn is left, those apart that themselves asked for the drain.
-    fn is_drained(&self) -> bool {
-        let turns = self.gate.turns();
-        self.gate.look(|plan| turns.iter().all(|turn| plan.asked_by(turn.ticket.id)))
-    }
-
     fn wake_waiters(&mut self) {
-        if !self.waiters.is_empty() && self.is_drained() {
-            for waiter in self.waiters.drain(..) {
-                // One that no longer waits need not know.
-                let _ = waiter.send(());
-            }
+        if self.waiters.is_empty() {
+            return;
+        }
+        let view = self.view();
+        let left = |waiter: &mut Waiter| if waiter.askers_too { view.active_agents } else { view.waited_for };
+        for waiter in self.waiters.extract_if(.., |waiter| left(waiter) == 0) {
+            // One that no longer waits need not know.
+            let _ = waiter.woken.send(());
         }
     }
 
+    /// Ends what is past its deadline; after a reading, so that a marker of somebody else, which may have none, has its say.
     fn end_overdue(&mut self, ctx: &mut Context<Self>) {
         if self.line.has_orders() {
             // The removal may itself stand in line, behind a slow disk: the next poll looks again.
@@ -291,12 +329,16 @@ impl DrainActor {
             let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
                 Ok(asked) => {
                     let change = actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked));
+                    actor.stuck.remove(&scope);
                     if change == Some(Change::Ended) {
                         info!(?scope, by = "deadline", "drain.ended");
                         actor.tell_change();
                     }
                 }
-                Err(error) => error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed"),
+                Err(error) if actor.stuck.insert(scope.clone()) => {
+                    error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed; it goes on");
+                }
+                Err(_) => {}
             };
             self.remove(&ended, then, ctx);
         }
@@ -309,7 +351,7 @@ impl DrainActor {
         then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let asked = self.gate.look(super::plan::Plan::orders);
+        let asked = self.gate.look(Plan::orders);
         let home = self.home(scope);
         let work = move || home.map_or(Ok(false), |home| store::remove(&home));
         self.order(work, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
@@ -325,179 +367,17 @@ impl Actor for DrainActor {
         self.gate.adopt(self.keeper(), move || {
             let _ = released.tell(TurnReleased);
         });
-        if self.settings.file_events {
-            let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
-            self.watch = Watch::start(&homes, self.own.clone());
-        }
+        self.watch = self.settings.events.clone().map(|events| Watch::new(events, self.own.clone()));
+        self.watch_homes();
         self.reread(ctx);
         ctx.run_interval(POLL, |actor, ctx| {
             if actor.change_untold {
                 actor.tell_change();
             }
             actor.reread(ctx);
-            actor.end_overdue(ctx);
             // Also for those who wait for a turn whose incarnation was cut off: nobody tells of that.
             actor.wake_waiters();
         });
-    }
-}
-
-impl Handler<RequestPermit> for DrainActor {
-    type Result = Response<Result<TurnPermit, Refusal>>;
-
-    fn handle(&mut self, question: RequestPermit, _: &mut Self::Context) -> Self::Result {
-        if self.read_once {
-            return Response::reply(self.admit(question));
-        }
-        let (answer, answered) = oneshot::channel();
-        self.early.push((question, answer));
-        Response::fut(async move { answered.await.unwrap_or(Err(Refusal::Superseded)) })
-    }
-}
-
-impl Handler<BeginDrain> for DrainActor {
-    type Result = Response<DrainBegun>;
-
-    fn handle(&mut self, order: BeginDrain, ctx: &mut Self::Context) -> Self::Result {
-        let now = Timestamp::now();
-        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
-        let deadline = order.deadline.and_then(|after| now.checked_add(after).ok());
-        let marker = Marker {
-            requested_at: now,
-            principal: order.principal.clone(),
-            epoch: self.epoch.clone(),
-            suppress_notification: order.suppress_notification,
-            deadline,
-        };
-        let requested_at = now.to_string();
-        let drain = Drain {
-            since: Instant::now(),
-            requested_at: Some(requested_at.clone()),
-            principal: Some(order.principal.clone()),
-            suppressed: order.suppress_notification,
-            deadline,
-            turn: order.turn,
-            durable: false,
-            order: 0,
-        };
-        // The gate closes here and now; whether the disk takes the marker is another question.
-        self.gate.change(self.keeper(), |plan| plan.begin(scope.clone(), drain));
-        info!(?scope, principal = %order.principal, by = "message", "drain.begun");
-        self.tell_change();
-
-        let home = self.home(&scope);
-        let (answer, answered) = oneshot::channel();
-        let work = move || home.map_or(Ok(false), |home| store::write(&home, &marker).map(|()| true));
-        let then = move |actor: &mut Self, written: io::Result<bool>| {
-            let durable = written.unwrap_or_else(|error| {
-                error!(?scope, %error, "the drain is on, but its marker cannot be written: a restart forgets it");
-                false
-            });
-            if durable {
-                actor.gate.change(actor.keeper(), |plan| plan.written(&scope));
-            }
-            // The asker may have gone; the drain holds all the same.
-            let _ = answer.send(durable);
-        };
-        self.order(work, then, ctx);
-        let gate = self.gate.clone();
-        Response::fut(async move {
-            let durable = answered.await.unwrap_or(false);
-            DrainBegun { requested_at, active_agents: gate.count(), durable }
-        })
-    }
-}
-
-impl Handler<CancelDrain> for DrainActor {
-    type Result = ResponseFuture<Result<DrainCancelled, CancelError>>;
-
-    fn handle(&mut self, order: CancelDrain, ctx: &mut Self::Context) -> Self::Result {
-        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
-        let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope)));
-        if stopping {
-            return Box::pin(async { Err(CancelError::Stopping) });
-        }
-        let (answer, answered) = oneshot::channel();
-        self.gate.change(self.keeper(), |plan| plan.removing(&scope));
-        let ended = scope.clone();
-        let then = move |actor: &mut Self, removed: io::Result<u64>| {
-            let result =
-                removed.map_err(|error| CancelError::MarkerNotRemoved(error.kind().to_string())).map(|asked| {
-                    if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
-                        info!(?scope, principal = %order.principal, by = "message", "drain.ended");
-                        actor.tell_change();
-                    }
-                    DrainCancelled { was_draining }
-                });
-            drop(answer.send(result));
-        };
-        self.remove(&ended, then, ctx);
-        Box::pin(async move {
-            let gone = CancelError::MarkerNotRemoved("the gate was restarted".to_owned());
-            answered.await.unwrap_or(Err(gone))
-        })
-    }
-}
-
-impl Handler<BeginShutdown> for DrainActor {
-    type Result = MessageResult<BeginShutdown>;
-
-    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
-        self.gate.change(self.keeper(), super::plan::Plan::stop);
-        self.tell_change();
-        MessageResult(self.view())
-    }
-}
-
-impl Handler<GetDrain> for DrainActor {
-    type Result = MessageResult<GetDrain>;
-
-    fn handle(&mut self, _: GetDrain, _: &mut Self::Context) -> Self::Result {
-        MessageResult(self.view())
-    }
-}
-
-impl Handler<AwaitDrained> for DrainActor {
-    type Result = actix::ResponseActFuture<Self, DrainView>;
-
-    fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
-        let (waiter, woken) = oneshot::channel();
-        self.waiters.push(waiter);
-        self.wake_waiters();
-        let wait = tokio::time::timeout(order.patience, woken);
-        Box::pin(wait.into_actor(self).map(|_, actor, _| {
-            actor.waiters.retain(|waiter| !waiter.is_closed());
-            actor.view()
-        }))
-    }
-}
-
-impl Handler<ListTurns> for DrainActor {
-    type Result = MessageResult<ListTurns>;
-
-    fn handle(&mut self, _: ListTurns, _: &mut Self::Context) -> Self::Result {
-        let running = |turn: super::permit::Permitted| RunningTurn { ticket: turn.ticket, stop: turn.stop };
-        MessageResult(self.gate.turns().into_iter().map(running).collect())
-    }
-}
-
-impl Handler<TurnReleased> for DrainActor {
-    type Result = ();
-
-    fn handle(&mut self, _: TurnReleased, _: &mut Self::Context) {
-        self.wake_waiters();
-        self.touch();
-    }
-}
-
-impl Handler<MarkerTouched> for DrainActor {
-    type Result = ();
-
-    fn handle(&mut self, _: MarkerTouched, ctx: &mut Self::Context) {
-        if let Some(watch) = &self.watch {
-            watch.heard();
-        }
-        self.reread(ctx);
     }
 }
 

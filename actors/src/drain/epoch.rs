@@ -14,11 +14,7 @@ impl Epoch {
     #[must_use]
     pub fn from_parts(boot_id: Option<&str>, stat: Option<&str>) -> Option<Self> {
         let boot_id = boot_id.map_or("", str::trim);
-        // The command may itself hold spaces and brackets, hence the last one.
-        let started = stat
-            .and_then(|stat| stat.rsplit_once(')'))
-            .and_then(|(_, tail)| tail.split_whitespace().nth(START_TIME_AFTER_COMMAND))
-            .unwrap_or("");
+        let started = stat.and_then(start_time).unwrap_or("");
         if boot_id.is_empty() && started.is_empty() { None } else { Some(Self(format!("{boot_id}:{started}"))) }
     }
 
@@ -39,6 +35,14 @@ impl fmt::Display for Epoch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// The start time in the text of a `/proc/<pid>/stat`, in ticks since the machine started.
+#[must_use]
+pub fn start_time(stat: &str) -> Option<&str> {
+    // The command may itself hold spaces and brackets, hence the last one.
+    let (_, tail) = stat.rsplit_once(')')?;
+    tail.split_whitespace().nth(START_TIME_AFTER_COMMAND)
 }
 
 /// Reads the epoch of this machine, `None` without `/proc`. It cannot change while we live: ask once.

@@ -144,6 +144,53 @@ mod tests {
         assert!(reading.draining && reading.garbled);
     }
 
+    /// What the original, 0.19.0, makes of odd ones; where it reads less strictly than JSON is, we drain instead.
+    #[test]
+    fn odd_markers_read_as_the_original_reads_them() {
+        let now = Epoch::from_text("b:1");
+        let of = |text: &str| {
+            let reading = read(text.as_bytes(), now.as_ref());
+            (reading.draining, reading.suppressed)
+        };
+        let (stale, drains, quiet) = ((false, false), (true, false), (true, true));
+        for (epoch, expected) in [
+            (r#""b:1""#, quiet),
+            (r#""b:2""#, stale),
+            (r#"" b:1""#, stale),
+            (r#""""#, quiet),
+            ("null", quiet),
+            ("false", quiet),
+            ("0", quiet),
+            ("[]", quiet),
+            ("{}", quiet),
+            ("1", stale),
+            ("true", stale),
+            (r#"["b:1"]"#, stale),
+        ] {
+            assert_eq!(of(&format!(r#"{{"epoch":{epoch},"suppress_notification":"false"}}"#)), expected, "{epoch}");
+        }
+        for suppress in ["0", "null", r#""""#, "-0.0", "1e-400", "[]"] {
+            assert_eq!(of(&format!(r#"{{"suppress_notification":{suppress}}}"#)), drains, "{suppress}");
+        }
+        for text in
+            ["\u{feff}{\"epoch\":\"b:2\"}", r#"{"epoch":"b:2",}"#, r#"{"epoch":"b:2"}x"#, r"{'epoch':'b:2'}", "\0"]
+        {
+            assert_eq!(of(text), drains, "{text:?}");
+        }
+        assert_eq!(of(r#"{"epoch":"b:1","epoch":"b:2"}"#), stale, "the last of two has the say");
+    }
+
+    #[test]
+    fn a_deadline_that_is_no_time_is_none() {
+        for deadline in ["1", "null", r#""soon""#, r#""2026-13-01T00:00:00Z""#, r#""2026-01-01T00:00:00""#, r#"["x"]"#]
+        {
+            let reading = read(format!(r#"{{"deadline_at":{deadline}}}"#).as_bytes(), None);
+            assert!(reading.draining && reading.deadline.is_none(), "{deadline}");
+        }
+        let offset = read(br#"{"deadline_at":"2026-01-01T01:00:00+01:00"}"#, None).deadline;
+        assert_eq!(offset, "2026-01-01T00:00:00Z".parse().ok());
+    }
+
     proptest! {
         #[test]
         fn any_bytes_drain_unless_they_name_another_epoch(bytes in prop::collection::vec(any::<u8>(), 0..200)) {

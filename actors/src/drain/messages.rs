@@ -111,6 +111,7 @@ pub struct GetDrain;
 
 /// Answer to [`GetDrain`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers, each a field of the status")]
 pub struct DrainView {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,
@@ -130,6 +131,12 @@ pub struct DrainView {
     pub oldest_turn_ms: Option<u64>,
     /// The turns in flight, oldest first.
     pub turns: Vec<TurnInFlight>,
+    /// Turns in flight that a drain waits for: all but those that themselves asked for it.
+    pub waited_for: usize,
+    /// The shutdown that ends this drain is not announced in the home channel.
+    pub suppress_notification: bool,
+    /// Whether every home that may hold a marker gives file events; one that does not is polled once a second.
+    pub file_events: bool,
 }
 
 /// One turn in flight, as the status shows it.
@@ -145,12 +152,14 @@ pub struct TurnInFlight {
     pub age_ms: u64,
 }
 
-/// Waits until no turn is left that counts, at most `patience`.
+/// Waits until no turn is left, at most `patience`.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct AwaitDrained {
     /// Longest wait.
     pub patience: Duration,
+    /// Whether the turns that themselves asked for the drain are waited for, too.
+    pub askers_too: bool,
 }
 
 /// The turns in flight with the way to stop each: for a dispatcher that comes back, and for a shutdown.
@@ -173,6 +182,8 @@ pub struct RunningTurn {
 pub struct DrainChanged {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,
+    /// The process is going down.
+    pub stopping: bool,
     /// Profiles that are drained by themselves.
     pub profiles: Vec<ProfileName>,
 }

@@ -2,10 +2,16 @@
 
 pub mod actor;
 pub mod epoch;
+mod homes;
 mod line;
 pub mod marker;
 pub mod messages;
+#[cfg(test)]
+#[path = "../../tests/support/drain_model.rs"]
+mod model;
+#[cfg(test)]
+mod model_tests;
 pub mod permit;
 mod plan;
-mod store;
+pub mod store;
 mod watch;

@@ -3,7 +3,7 @@
 //! A reading of the disk may be older than the last order, so each carries the turn of the plan at which it was begun and is
 //! dropped when an order has come in between.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use jiff::Timestamp;
@@ -30,8 +30,8 @@ pub(super) struct Drain {
     pub(super) principal: Option<String>,
     pub(super) suppressed: bool,
     pub(super) deadline: Option<Timestamp>,
-    /// The turn that asked, which is not waited for.
-    pub(super) turn: Option<TurnId>,
+    /// The turns that asked, which are not waited for.
+    pub(super) askers: BTreeSet<TurnId>,
     /// Whether the marker is known to lie on disk: only then does its absence end the drain.
     pub(super) durable: bool,
     /// The order that began or renewed it.
@@ -72,11 +72,14 @@ impl Plan {
     }
 
     /// Closes the gate at once. The marker is not on disk yet.
-    pub(super) fn begin(&mut self, scope: Scope, drain: Drain) {
+    pub(super) fn begin(&mut self, scope: Scope, mut drain: Drain) {
         self.orders += 1;
-        // Renewing a drain keeps its age.
-        let since = self.drains.get(&scope).map_or(drain.since, |on| on.since);
-        self.drains.insert(scope, Drain { since, durable: false, order: self.orders, ..drain });
+        // Renewing a drain keeps its age, and two turns that asked for it do not wait for each other.
+        if let Some(on) = self.drains.get(&scope) {
+            drain.since = on.since;
+            drain.askers.extend(&on.askers);
+        }
+        self.drains.insert(scope, Drain { durable: false, order: self.orders, ..drain });
     }
 
     /// The marker of a drain lies on disk.
@@ -91,6 +94,13 @@ impl Plan {
     pub(super) fn removing(&mut self, scope: &Scope) {
         if let Some(drain) = self.drains.get_mut(scope) {
             drain.durable = false;
+        }
+    }
+
+    /// The marker could not be removed: somebody else may yet do it.
+    pub(super) fn not_removed(&mut self, scope: &Scope) {
+        if let Some(drain) = self.drains.get_mut(scope) {
+            drain.durable = true;
         }
     }
 
@@ -144,7 +154,7 @@ impl Plan {
                     principal: reading.principal.clone(),
                     suppressed: reading.suppressed,
                     deadline: reading.deadline,
-                    turn: None,
+                    askers: BTreeSet::new(),
                     durable: true,
                     order: self.orders,
                 };
@@ -190,7 +200,7 @@ impl Plan {
 
     /// Whether `turn` itself asked for a drain that is on.
     pub(super) fn asked_by(&self, turn: TurnId) -> bool {
-        self.drains.values().any(|drain| drain.turn == Some(turn))
+        self.drains.values().any(|drain| drain.askers.contains(&turn))
     }
 }
 
@@ -205,7 +215,7 @@ mod tests {
             principal: Some("cli".to_owned()),
             suppressed: false,
             deadline: None,
-            turn: None,
+            askers: BTreeSet::new(),
             durable: false,
             order: 0,
         }
@@ -289,12 +299,34 @@ mod tests {
     }
 
     #[test]
+    fn a_marker_that_could_not_be_removed_ends_the_drain_when_somebody_else_removes_it() {
+        let mut plan = Plan::default();
+        see(&mut plan, Some(&on_disk()));
+        plan.removing(&Scope::Gateway);
+        plan.not_removed(&Scope::Gateway);
+        assert!(plan.is_draining());
+        assert_eq!(see(&mut plan, None), Change::Ended);
+    }
+
+    #[test]
     fn renewing_a_drain_keeps_its_age() {
         let mut plan = Plan::default();
         let first = drain();
         plan.begin(Scope::Gateway, first.clone());
         plan.begin(Scope::Gateway, drain());
         assert_eq!(plan.gateway().map(|drain| drain.since), Some(first.since));
+    }
+
+    #[test]
+    fn every_turn_that_asked_for_a_drain_is_one_that_asked() {
+        let mut plan = Plan::default();
+        let (first, second) = (TurnId::fresh(), TurnId::fresh());
+        plan.begin(Scope::Gateway, Drain { askers: [first].into(), ..drain() });
+        plan.begin(Scope::Gateway, drain());
+        plan.begin(Scope::Profile(work()), Drain { askers: [second].into(), ..drain() });
+        assert!(plan.asked_by(first) && plan.asked_by(second) && !plan.asked_by(TurnId::fresh()));
+        assert_eq!(plan.removed(&Scope::Gateway, plan.orders()), Change::Ended);
+        assert!(!plan.asked_by(first), "the drain it asked for is over");
     }
 
     #[test]

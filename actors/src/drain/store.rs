@@ -1,21 +1,24 @@
 //! The marker on disk: read, written and removed off the arbiters.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
 use super::epoch::Epoch;
 use super::marker::{self, Marker, MarkerReading};
+use crate::atomic;
 
 /// Where the marker of a home lies.
-pub(super) fn path(home: &Path) -> PathBuf {
+#[must_use]
+pub fn path(home: &Path) -> PathBuf {
     home.join(marker::FILE_NAME)
 }
 
 /// What lies in `home`: `None` when there is nothing; whatever cannot be read still drains.
-pub(super) fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
+#[must_use]
+pub fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
     let file = match open(&path(home)) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
@@ -40,16 +43,18 @@ fn open(path: &Path) -> io::Result<fs::File> {
 }
 
 /// Writes the marker so that a reader sees the old one, or the new one, and a power cut leaves one of them.
-pub(super) fn write(home: &Path, marker: &Marker) -> io::Result<()> {
-    let mut file = tempfile::Builder::new().prefix(".drain_request.").tempfile_in(home)?;
-    file.write_all(&marker.to_json())?;
-    file.as_file().sync_all()?;
-    file.persist(path(home)).map_err(|error| error.error)?;
-    fs::File::open(home)?.sync_all()
+///
+/// # Errors
+/// What the system said.
+pub fn write(home: &Path, marker: &Marker) -> io::Result<()> {
+    atomic::replace(&path(home), &marker.to_json())
 }
 
 /// Removes the marker, or an empty directory in its place. Answers whether there was one.
-pub(super) fn remove(home: &Path) -> io::Result<bool> {
+///
+/// # Errors
+/// What the system said; there may still be one.
+pub fn remove(home: &Path) -> io::Result<bool> {
     let path = path(home);
     let removed = match fs::symlink_metadata(&path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

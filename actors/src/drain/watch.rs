@@ -2,15 +2,16 @@
 //!
 //! The *directory* is watched, since a rename replaces the file itself; an overflow of the queue of events counts as an event.
 
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix::Message;
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tracing::warn;
 
 use super::marker;
+use crate::files::{FileEvents, Listening};
 use crate::supervision::Port;
 
 /// News: a marker may have changed.
@@ -20,7 +21,8 @@ pub struct MarkerTouched;
 
 /// The watch; dropping it ends it.
 pub(super) struct Watch {
-    _watcher: RecommendedWatcher,
+    events: FileEvents,
+    listening: BTreeMap<PathBuf, Option<Listening>>,
     bell: Bell,
 }
 
@@ -35,32 +37,35 @@ struct Bell {
 }
 
 impl Watch {
-    /// Watches `homes` and tells `port`. `None`, with a warning, where there are no file events: the poll is left.
-    pub(super) fn start(homes: &[PathBuf], port: Port<MarkerTouched>) -> Option<Self> {
-        let bell = Bell::new(port);
-        let rung = bell.clone();
-        let on_event = move |event: notify::Result<Event>| {
-            let ours = event.as_ref().map_or(true, |event| {
-                event.need_rescan()
-                    || event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == marker::FILE_NAME))
-            });
-            if ours {
-                rung.ring();
-            }
-        };
-        let mut watcher = match notify::recommended_watcher(on_event) {
-            Ok(watcher) => watcher,
-            Err(error) => {
-                warn!(%error, "there are no file events here; drain markers are polled once a second");
-                return None;
-            }
-        };
+    /// A watch that tells `port`, and watches nothing yet.
+    pub(super) fn new(events: FileEvents, port: Port<MarkerTouched>) -> Self {
+        Self { events, listening: BTreeMap::new(), bell: Bell::new(port) }
+    }
+
+    /// Whether every home is watched; one that is not is polled.
+    pub(super) fn is_whole(&self) -> bool {
+        self.listening.values().all(Option::is_some)
+    }
+
+    /// Watches these homes and no others. With a warning where there are no file events: the poll is left.
+    pub(super) fn keep_to(&mut self, homes: &[PathBuf]) {
+        self.listening.retain(|home, _| homes.contains(home));
         for home in homes {
-            if let Err(error) = watcher.watch(home, RecursiveMode::NonRecursive) {
-                warn!(home = %home.display(), %error, "this home gives no file events; its drain marker is polled");
+            if !self.listening.contains_key(home) {
+                let listening = self.listen(home);
+                self.listening.insert(home.clone(), listening);
             }
         }
-        Some(Self { _watcher: watcher, bell })
+    }
+
+    fn listen(&self, home: &Path) -> Option<Listening> {
+        let bell = self.bell.clone();
+        let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || bell.ring());
+        listening
+            .inspect_err(
+                |error| warn!(home = %home.display(), %error, "no file events here; the drain marker is polled"),
+            )
+            .ok()
     }
 
     /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the markers are read.
@@ -120,6 +125,18 @@ mod tests {
         fn handle(&mut self, _: Heard, _: &mut Self::Context) -> usize {
             self.0
         }
+    }
+
+    #[actix::test]
+    async fn a_watch_that_lacks_a_home_says_so() {
+        let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
+        let watch = |homes: &[PathBuf]| {
+            let mut watch = Watch::new(FileEvents::default(), Port::from(Ear::default().start()));
+            watch.keep_to(homes);
+            watch
+        };
+        assert!(watch(&[there.path().to_owned()]).is_whole());
+        assert!(!watch(&[there.path().to_owned(), missing]).is_whole());
     }
 
     #[actix::test]

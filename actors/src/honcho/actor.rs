@@ -20,13 +20,15 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
 use tracing::{debug, error, warn};
 
+use super::held::Now;
+pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
-use super::plan::{Ask, Now, Order, Plan, Seen, Waits};
+use super::plan::{Ask, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
-pub use super::survey::HonchoProfile;
 use super::survey::{Place, Sighting, survey};
 use super::watch::{GrantFileTouched, Watch};
-pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings};
+pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
+use crate::config::messages::SettingsChanged;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
@@ -163,7 +165,10 @@ impl HonchoRefreshActor {
                 }
                 entry.plan.seen(seen, now);
             }
-            self.places.insert(profile, place);
+            // It may have gone while its file was looked at.
+            if self.settings.profiles.iter().any(|served| served.name == profile) {
+                self.places.insert(profile, place);
+            }
         }
         let places = &self.places;
         self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
@@ -288,6 +293,7 @@ impl HonchoRefreshActor {
             expires_in_s: plan.expires_in_s(now),
             last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
             last_error: plan.last_error().map(str::to_owned),
+            remedy: plan.state().remedy(),
             exchanges: plan.exchanges(),
         })
     }
@@ -351,6 +357,19 @@ impl Handler<GetGrants> for HonchoRefreshActor {
     type Result = MessageResult<GetGrants>;
     fn handle(&mut self, _: GetGrants, _: &mut Self::Context) -> Self::Result {
         MessageResult(self.settings.profiles.iter().filter_map(|profile| self.view(&profile.name)).collect())
+    }
+}
+
+impl Handler<SettingsChanged> for HonchoRefreshActor {
+    type Result = ();
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+        let profiles = HonchoPorts::profiles(&in_force);
+        // One that comes back has another actor, which has heard of no token.
+        self.told.retain(|profile, _| profiles.contains_key(profile));
+        self.places.retain(|profile, _| profiles.contains_key(profile));
+        self.settings.profiles = self.settings.surroundings.profiles(&in_force);
+        self.ports.profiles = profiles;
+        self.look(ctx);
     }
 }
 

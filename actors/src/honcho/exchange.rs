@@ -1,8 +1,8 @@
-//! The exchange of a refresh token at the server, and what its answers mean.
+//! The exchange of a refresh token, or of the code of a login, at the server, and what its answers mean.
 //!
 //! By hand on awc, and not by the `oauth2` crate: what counts here is whether the token can have reached the server, which only
 //! the HTTP client knows, and the server's slips (`expires_in` as text, `null` for a scope, no new refresh token) must
-//! not cost a token that is spent by then; that crate answers all of them with the same parse error.
+//! not cost a token that is spent by then; that crate answers all of them with the same parse error. See `authorize` too.
 
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use serde_json::Value;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
+use super::authorize::{Attempt, Endpoints};
 use super::grant::{Grant, is_access_token};
 use super::secret_json::SecretJson;
 
@@ -38,6 +39,8 @@ pub struct Answer {
     pub scope: Option<String>,
     /// How it is presented, if told.
     pub token_type: Option<String>,
+    /// Settings that come with a login; an object or nothing.
+    pub config: Option<SecretJson>,
 }
 
 /// Why there is no good answer. No text in here comes from the server unchecked.
@@ -72,15 +75,41 @@ pub enum ExchangeError {
 /// # Errors
 /// [`ExchangeError`]
 pub async fn exchange(grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
-    let endpoint: Uri = grant.token_endpoint.parse().map_err(|_| not_sent("the token endpoint is no address"))?;
-    if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
-        return Err(not_sent("the token endpoint is no http address"));
-    }
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", grant.client_id.as_str()),
         ("refresh_token", grant.refresh_token.expose_secret()),
     ];
+    post(&grant.token_endpoint, &form, limit).await
+}
+
+/// Presents the `code` of a login, within `limit` in all. What [`ExchangeError`] says of a token holds of the code.
+///
+/// Needs a local task set around it and an installed TLS provider.
+///
+/// # Errors
+/// [`ExchangeError`]
+pub async fn redeem(
+    endpoints: &Endpoints,
+    attempt: &Attempt,
+    code: &SecretString,
+    limit: Duration,
+) -> Result<Answer, ExchangeError> {
+    let form = [
+        ("grant_type", "authorization_code"),
+        ("client_id", endpoints.client_id.as_str()),
+        ("code", code.expose_secret()),
+        ("redirect_uri", attempt.redirect()),
+        ("code_verifier", attempt.verifier().expose_secret()),
+    ];
+    post(endpoints.token.as_str(), &form, limit).await
+}
+
+async fn post(endpoint: &str, form: &[(&str, &str)], limit: Duration) -> Result<Answer, ExchangeError> {
+    let endpoint: Uri = endpoint.parse().map_err(|_| not_sent("the token endpoint is no address"))?;
+    if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
+        return Err(not_sent("the token endpoint is no http address"));
+    }
     // Shorter than the whole, so that a server which cannot be reached is told from one that does not answer.
     let connector = Connector::new().timeout(limit.mul_f64(0.6)).handshake_timeout(limit.mul_f64(0.6));
     let client = Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
@@ -150,6 +179,7 @@ fn good(body: &[u8]) -> Result<Answer, ExchangeError> {
         life_s: body.get("expires_in").and_then(seconds).unwrap_or(0.0),
         scope: text("scope").map(str::to_owned),
         token_type: text("token_type").map(str::to_owned),
+        config: body.get("config").filter(|config| config.is_object()).cloned().map(SecretJson::new),
     })
 }
 

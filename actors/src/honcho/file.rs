@@ -82,19 +82,44 @@ impl HonchoFile {
         self.0.get("hosts")?.get(name).filter(|block| block.as_object().is_some_and(|block| !block.is_empty()))
     }
 
+    /// Makes sure that a grant can be put into the block of `host`.
+    ///
+    /// # Errors
+    /// [`FileError::Shape`] if there is no room for it.
+    pub fn make_room(&mut self, host: &str) -> Result<(), FileError> {
+        let block = self.block_name(host);
+        self.make_block(&block).map(drop)
+    }
+
+    /// A text of the block of `host`, else of the root.
+    #[must_use]
+    pub fn setting(&self, host: &str, name: &str) -> Option<&str> {
+        self.block(host).and_then(|block| text_of(block, name)).or_else(|| self.root_setting(name))
+    }
+
+    /// A text of the root.
+    #[must_use]
+    pub fn root_setting(&self, name: &str) -> Option<&str> {
+        text_of(&self.0, name)
+    }
+
     /// Puts a grant into the block of `host` and leaves everything else alone.
     ///
     /// # Errors
     /// [`FileError::Shape`] if there is no room for it; nothing was changed then.
     pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), FileError> {
-        let root = self.0.as_object_mut().ok_or(FileError::Shape("the file"))?;
-        let hosts = child(root, "hosts").ok_or(FileError::Shape("`hosts`"))?;
-        let block = child(hosts, host).ok_or(FileError::Shape("the host's block"))?;
+        let block = self.make_block(host)?;
         // Each old value is wiped as it leaves.
         let key = Value::from(grant.access_token.expose_secret());
         drop(block.insert("apiKey".to_owned(), key).map(SecretJson::new));
         drop(block.insert("oauth".to_owned(), grant.oauth_block().take()).map(SecretJson::new));
         Ok(())
+    }
+
+    fn make_block(&mut self, name: &str) -> Result<&mut Map<String, Value>, FileError> {
+        let root = self.0.as_object_mut().ok_or(FileError::Shape("the file"))?;
+        let hosts = child(root, "hosts").ok_or(FileError::Shape("`hosts`"))?;
+        child(hosts, name).ok_or(FileError::Shape("the host's block"))
     }
 
     /// Merges what a login brought along into the root, object by object; what it brings wins.
@@ -112,6 +137,10 @@ impl HonchoFile {
         text.push('\n');
         Zeroizing::new(text)
     }
+}
+
+fn text_of<'a>(place: &'a Value, name: &str) -> Option<&'a str> {
+    place.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
 /// The object under `name`, made where there is none; `None` if something else is there.

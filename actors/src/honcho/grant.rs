@@ -69,6 +69,12 @@ impl Grant {
         }))
     }
 
+    /// Whether both expire in the same second; a file may hold whole seconds only.
+    #[must_use]
+    pub(super) fn expires_with(&self, other: &Self) -> bool {
+        (self.expires_at_s.floor() - other.expires_at_s.floor()).abs() < 0.5
+    }
+
     /// Whether the access token has less than [`EXPIRY_SKEW_S`] to live at `now_s` (unix seconds).
     #[must_use]
     pub fn is_expired(&self, now_s: f64) -> bool {
@@ -104,10 +110,24 @@ pub fn older_host_name(host: &str) -> Option<String> {
     host.strip_prefix(HOST)?.strip_prefix('_').map(|profile| format!("{HOST}.{profile}"))
 }
 
-/// A number or a number as text. What is no number at all counts as expired long ago.
+/// A number, or a number as text in the forms that the original reads. What is no number at all counts as expired long ago,
+/// and so does one without an end, which could not be written back.
 fn seconds(value: &Value) -> Option<f64> {
-    let seconds = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
+    let seconds = match value {
+        Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
+        Value::String(text) => without_separators(text.trim()).parse().ok(),
+        other => other.as_f64(),
+    };
     seconds.filter(|seconds| seconds.is_finite())
+}
+
+/// The text without the underscores that stand between two digits.
+fn without_separators(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let is_digit = |place: Option<usize>| place.and_then(|place| bytes.get(place)).is_some_and(u8::is_ascii_digit);
+    let separates =
+        |place: usize| bytes[place] == b'_' && is_digit(place.checked_sub(1)) && is_digit(place.checked_add(1));
+    text.char_indices().filter(|(place, _)| !separates(*place)).map(|(_, letter)| letter).collect()
 }
 
 #[cfg(test)]
@@ -126,7 +146,9 @@ mod tests {
         assert!(!expired(&block, 879.0) && expired(&block, 880.0));
         block["oauth"]["expiresAt"] = json!("1000.7");
         assert!(!expired(&block, 880.0) && expired(&block, 881.0));
-        for odd in [json!("inf"), json!("soon"), json!([]), Value::Null] {
+        block["oauth"]["expiresAt"] = json!(" 1_000.7\n");
+        assert!(!expired(&block, 880.0) && expired(&block, 881.0));
+        for odd in [json!("inf"), json!("soon"), json!("1__0"), json!("_1"), json!([]), Value::Null] {
             block["oauth"]["expiresAt"] = odd;
             assert_eq!(Grant::from_block(&block).unwrap().oauth_block()["expiresAt"], 0);
         }

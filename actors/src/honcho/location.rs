@@ -3,6 +3,9 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
+use crate::profile::name::ProfileName;
+use crate::settings::Environment;
+
 /// The file's name inside a home of the gateway.
 pub const FILE_NAME: &str = "honcho.json";
 
@@ -15,6 +18,35 @@ pub struct Homes {
     pub default: PathBuf,
     /// The user's, which holds `.honcho/config.json`; `None` where the user has none.
     pub user: Option<PathBuf>,
+}
+
+/// A profile, as far as its grant goes.
+#[derive(Debug, Clone)]
+pub struct HonchoProfile {
+    /// Whose grant.
+    pub name: ProfileName,
+    /// Where its file is looked for.
+    pub homes: Homes,
+    /// `HERMES_HONCHO_HOST`, for the profile whose environment that is.
+    pub host: Option<String>,
+}
+
+impl HonchoProfile {
+    /// The profile `name`, whose home is `own`, of the gateway at `gateway`.
+    #[must_use]
+    pub fn new(name: ProfileName, own: &Path, gateway: &Path, environment: &Environment) -> Self {
+        // A named profile may be served alone; the default one's home is then the one above it.
+        let above = || gateway.parent().filter(|parent| parent.ends_with("profiles")).and_then(Path::parent);
+        let default = if name.is_default() { gateway } else { above().unwrap_or(gateway) };
+        let homes = Homes {
+            own: own.to_owned(),
+            default: default.to_owned(),
+            user: environment.globals.get("HOME").map(PathBuf::from),
+        };
+        // The environment is that of the profile whose home the gateway was given.
+        let host = environment.honcho_host().filter(|_| own == gateway).map(str::to_owned);
+        Self { name, homes, host }
+    }
 }
 
 impl Homes {
@@ -71,6 +103,19 @@ mod tests {
         assert_eq!(located(&[]), Path::new("/u/.honcho/config.json"));
         let lone = Homes { own: "/h".into(), default: "/h".into(), user: None };
         assert_eq!(lone.locate(|_| false), Path::new("/h/honcho.json"));
+    }
+
+    #[test]
+    fn a_profile_served_alone_shares_the_file_of_the_home_above_it() {
+        let environment = Environment::sort([("HERMES_HONCHO_HOST".to_owned(), "x".to_owned())]);
+        let work = || ProfileName::parse("work").unwrap();
+        let (root, own) = (Path::new("/h"), Path::new("/h/profiles/work"));
+        let alone = HonchoProfile::new(work(), own, own, &environment);
+        assert_eq!((alone.homes.default.as_path(), alone.host.as_deref()), (root, Some("x")));
+        let beside = HonchoProfile::new(work(), own, root, &environment);
+        assert_eq!((beside.homes.default.as_path(), beside.host), (root, None));
+        let default = HonchoProfile::new(ProfileName::default_profile(), own, own, &environment);
+        assert_eq!(default.homes.default, own);
     }
 
     #[test]

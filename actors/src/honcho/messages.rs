@@ -58,6 +58,22 @@ pub enum GrantState {
     Unreadable,
 }
 
+impl GrantState {
+    /// What a person can do about it, where anything is wrong.
+    #[must_use]
+    pub fn remedy(self) -> Option<&'static str> {
+        match self {
+            Self::None | Self::Fresh | Self::Refreshing => None,
+            Self::Backoff => Some("see to what the error says; it is tried again by itself"),
+            Self::Uncertain => Some("wait a minute; if it stays so, run `caduceus honcho login`"),
+            Self::ReauthRequired => Some("run `caduceus honcho login`"),
+            Self::Unreadable => {
+                Some("make it a JSON file that the gateway's user can read and write; until then it is left as it is")
+            }
+        }
+    }
+}
+
 /// Answer to [`GetGrants`], one for each profile with a grant. Never a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GrantView {
@@ -73,6 +89,8 @@ pub struct GrantView {
     pub last_refresh_age_s: Option<u64>,
     /// The last thing that went wrong, free of secrets.
     pub last_error: Option<String>,
+    /// What a person can do about it.
+    pub remedy: Option<&'static str>,
     /// Exchanges made since the actor started.
     pub exchanges: u64,
 }

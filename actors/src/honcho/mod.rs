@@ -4,9 +4,12 @@
 //! [`actor`] decides when, and answers from memory meanwhile.
 
 pub mod actor;
+pub mod authorize;
 pub mod exchange;
 pub mod file;
 pub mod grant;
+mod held;
+pub mod inspect;
 pub mod location;
 pub mod lock;
 pub mod messages;

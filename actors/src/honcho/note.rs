@@ -11,6 +11,9 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+/// A lifetime below this leaves no room for the usual margin before its end.
+pub(super) const SHORT_LIFE_S: f64 = 240.0;
+
 /// A server that names no lifetime, or a very short one, is not asked more often than this.
 pub(super) const EXCHANGE_FLOOR: Duration = Duration::from_secs(30);
 
@@ -31,6 +34,9 @@ pub(super) struct Note {
     fate: Fate,
     /// Careful retries left without a person's word.
     retries: u8,
+    /// What came for it lives briefly, or nobody knows how long: it rests for [`EXCHANGE_FLOOR`].
+    #[serde(default)]
+    brief: bool,
 }
 
 /// What became of a token that was presented.
@@ -97,11 +103,21 @@ impl Note {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
         let retries = again.map_or(1, |note| note.retries.saturating_sub(1));
-        Self { digest, at_s: now_s, fate: Fate::Unknown, retries }
+        Self { digest, at_s: now_s, fate: Fate::Unknown, retries, brief: false }
     }
 
     pub(super) fn with(&self, fate: Fate) -> Self {
         Self { fate, ..self.clone() }
+    }
+
+    /// Something came for it that lives for so many seconds; 0 where the server did not say.
+    pub(super) fn brought(&self, life_s: f64) -> Self {
+        Self { brief: life_s < SHORT_LIFE_S, ..self.clone() }
+    }
+
+    /// Seconds from the last time it was presented until `now_s`.
+    pub(super) fn age_s(&self, now_s: i64) -> u64 {
+        u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
 
     pub(super) fn fate(&self) -> Fate {
@@ -135,11 +151,11 @@ pub(super) fn verdict(
         return Verdict::Present;
     };
     // A clock that was set back must not stretch a wait: a stamp from the future counts as now.
-    let age = Duration::from_secs(u64::try_from(now_s - note.at_s).unwrap_or(0));
+    let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if !by_person => Verdict::TooSoon(left),
+            (Fate::Rotated, Some(left)) if note.brief && !by_person => Verdict::TooSoon(left),
             _ => Verdict::Present,
         };
     }
@@ -197,11 +213,12 @@ mod tests {
     }
 
     #[test]
-    fn a_new_token_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated);
+    fn a_token_of_a_short_or_unknown_life_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239.0);
         assert_eq!(judge(&note, "r2", 1010, false), Verdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(judge(&note, "r2", 1010, true), Verdict::Present);
         assert_eq!(judge(&note, "r2", 1030, false), Verdict::Present);
+        assert_eq!(judge(&note.brought(240.0), "r2", 1010, false), Verdict::Present);
     }
 
     #[test]

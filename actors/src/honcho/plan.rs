@@ -4,34 +4,16 @@ use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 
-use super::grant::{EXPIRY_SKEW_S, Grant};
+use super::grant::Grant;
+use super::held::{Held, Now};
 use super::messages::GrantState;
-use super::note::EXCHANGE_FLOOR;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
 
-/// A lifetime below this leaves no room for the usual margin.
-const SHORT_LIFE_S: f64 = 240.0;
-/// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that of many
-/// processes one goes first and the others take what it wrote.
-const AHEAD_MIN_S: f64 = 15.0;
-/// See [`AHEAD_MIN_S`].
-const AHEAD_SPREAD_S: f64 = 45.0;
-/// Of a short-lived token, no more than this part is given up for being early.
-const AHEAD_PART: f64 = 0.1;
 /// First wait after a failure.
 const BACKOFF_FLOOR: Duration = Duration::from_secs(5);
 /// Longest wait after failures.
 const BACKOFF_CEILING: Duration = Duration::from_mins(5);
-
-/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Now {
-    pub(super) unix_s: f64,
-    pub(super) at: Instant,
-    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
-    pub(super) random: f64,
-}
 
 /// Waits that are the operator's or a test's to choose.
 #[derive(Debug, Clone, Copy)]
@@ -55,19 +37,6 @@ pub(super) struct Plan {
     last_error: Option<String>,
     last_exchange: Option<Instant>,
     exchanges: u64,
-}
-
-#[derive(Debug)]
-struct Held {
-    grant: Grant,
-    /// From here on the token is not answered without trying for a new one. By both clocks: the wall's may be set back, and the
-    /// other stands still while the machine sleeps.
-    good_until_s: f64,
-    good_until: Instant,
-    /// How long before that a refresh comes by itself.
-    ahead_s: f64,
-    /// A lifetime that nobody knows is not worth a refresh that nobody asked for.
-    on_demand: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -156,9 +125,10 @@ impl Plan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        let order = self.may_begin(now).then(|| Box::new(self.begin(false, now)));
+        // After a failure the tries go on by themselves, and nobody is held up by one that is likely to fail as well.
+        let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
-            Phase::Refreshing { since, .. } if now.at < since + self.waits.caller => {
+            Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
             }
             _ => Ask::Have(token),
@@ -222,6 +192,7 @@ impl Plan {
             }
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
+                self.failures = self.failures.saturating_add(1);
                 self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
@@ -247,7 +218,11 @@ impl Plan {
             Seen::Grant { grant, doubt } => (grant, doubt),
         };
         self.unreadable = None;
-        if self.held.as_ref().is_some_and(|held| same_tokens(&held.grant, &grant)) {
+        if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
+            // Somebody says that it ends at another time than we were told.
+            if !held.grant.expires_with(&grant) {
+                *held = Held::first(grant, now);
+            }
             return;
         }
         if doubt == Doubt::Spent {
@@ -346,54 +321,6 @@ impl Plan {
         } else {
             Phase::Backoff { until: now.at + wait }
         };
-    }
-}
-
-impl Held {
-    /// As found in the file: what counts as expired is.
-    fn first(grant: Grant, now: Now) -> Self {
-        let left_s = grant.expires_at_s - f64::from(EXPIRY_SKEW_S) - now.unix_s;
-        Self::good_for(grant, left_s, false, now)
-    }
-
-    /// As somebody else has just rotated it: never exchanged at once, however short it lives.
-    fn adopted(grant: Grant, now: Now) -> Self {
-        let life_s = grant.expires_at_s - now.unix_s;
-        Self::exchanged(grant, life_s, now)
-    }
-
-    fn exchanged(grant: Grant, life_s: f64, now: Now) -> Self {
-        let good_s = if life_s >= SHORT_LIFE_S {
-            life_s - f64::from(EXPIRY_SKEW_S)
-        } else {
-            (life_s / 2.0).max(EXCHANGE_FLOOR.as_secs_f64())
-        };
-        Self::good_for(grant, good_s, life_s <= 0.0, now)
-    }
-
-    fn good_for(grant: Grant, good_s: f64, on_demand: bool, now: Now) -> Self {
-        let good = Duration::try_from_secs_f64(good_s.max(0.0)).unwrap_or(Duration::MAX);
-        let wanted_s = AHEAD_MIN_S + AHEAD_SPREAD_S * now.random;
-        // Never earlier than the floor between two exchanges allows.
-        let most_s = (good_s - EXCHANGE_FLOOR.as_secs_f64()).max(0.0).min(good_s.max(0.0) * AHEAD_PART);
-        Self {
-            good_until_s: now.unix_s + good_s,
-            // Beyond what an instant can hold it is the wall clock's alone to say.
-            good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_hours(24)),
-            ahead_s: wanted_s.min(most_s),
-            on_demand,
-            grant,
-        }
-    }
-
-    fn is_due(&self, now: Now) -> bool {
-        now.unix_s >= self.good_until_s || now.at >= self.good_until
-    }
-
-    fn is_due_ahead(&self, now: Now) -> bool {
-        let ahead = Duration::from_secs_f64(self.ahead_s);
-        let early = Now { unix_s: now.unix_s + self.ahead_s, at: now.at + ahead, random: now.random };
-        !self.on_demand && self.is_due(early)
     }
 }
 

@@ -138,11 +138,37 @@ fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
         assert!(!stage.begins());
         second += wait;
     }
-    stage.at(second).waits_until(true);
+    assert!(stage.at(second).begins());
     stage.rotates(2, 60.0);
     stage.at(second + 31).waits_until(true);
     stage.fails();
     assert!(stage.at(second + 36).begins(), "a success does not wipe the failures");
+}
+
+#[test]
+fn after_a_failure_nobody_waits_for_the_next_try() {
+    let mut stage = Stage::with(60.0);
+    stage.waits_until(true);
+    stage.fails();
+    assert_eq!(stage.at(5).has(), "hch-at-1");
+    assert!(stage.begins());
+    assert_eq!(stage.has(), "hch-at-1");
+    stage.no_answer(Some(Duration::from_mins(1)));
+    assert!(stage.at(65).begins());
+    assert_eq!(stage.has(), "hch-at-1");
+    stage.rotates(2, 60.0);
+    stage.at(65 + 30).waits_until(true);
+}
+
+#[test]
+fn an_expiry_that_was_brought_forward_in_the_file_counts_at_once() {
+    let mut stage = Stage::with(60.0);
+    assert!(stage.begins());
+    stage.rotates(2, 3600.0);
+    stage.see(2, 3600.3, Doubt::None);
+    assert!(!stage.begins());
+    stage.see(2, -3600.0, Doubt::None);
+    assert!(stage.begins());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -53,6 +54,16 @@ pub enum Step {
     TemporaryWritten,
     /// The new file is in place.
     Renamed,
+}
+
+impl FromStr for Step {
+    type Err = String;
+
+    /// Reads the name of a step as `Debug` shows it.
+    fn from_str(name: &str) -> Result<Self, String> {
+        let steps = [Self::Locked, Self::Read, Self::BeforeSend, Self::Answered, Self::TemporaryWritten, Self::Renamed];
+        steps.into_iter().find(|step| format!("{step:?}") == name).ok_or_else(|| format!("there is no step {name}"))
+    }
 }
 
 /// Told of every step on the refreshing thread; does nothing unless a test says so.
@@ -237,7 +248,7 @@ impl Turn {
         let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
         ours.cloned().or_else(|| {
             let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
-            let grant = presented.then(|| store::salvage(&self.lock, &self.block, &self.current)).flatten()?;
+            let grant = presented.then(|| store::salvage(self.lock.target(), &self.block, &self.current)).flatten()?;
             let life_s = (grant.expires_at_s - now_s).max(0.0);
             Some(Unsaved { grant, life_s, replaces: self.current.clone() })
         })
@@ -250,7 +261,8 @@ impl Turn {
         match store::save(&self.lock, room, &self.block, grant, &self.current, &self.steps) {
             Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
             Ok(saved) => {
-                self.put_note_or_warn(note.with(if withheld { Fate::Withheld } else { Fate::Rotated }));
+                let fate = if withheld { Fate::Withheld } else { Fate::Rotated };
+                self.put_note_or_warn(note.with(fate).brought(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);
                 if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }

@@ -62,6 +62,15 @@ pub enum SaveError {
     },
 }
 
+/// Where the grant of a login went.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Installed {
+    /// Into the file.
+    InPlace,
+    /// Beside the file, which can no longer be read or does not parse.
+    Beside(PathBuf),
+}
+
 /// Where a grant went.
 #[derive(Debug)]
 pub(super) enum Saved {
@@ -89,6 +98,16 @@ pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
     HonchoFile::parse(&text).map(Some).map_err(|source| ReadError::Broken { path: path.to_owned(), source })
 }
 
+/// Whether a grant for `host` could be saved: the file, if there is one, has room for it, and so has the disk.
+///
+/// # Errors
+/// [`SaveError`], as [`install`] would say; nothing was changed.
+pub fn rehearse(lock: &ConfigLock, host: &str) -> Result<(), SaveError> {
+    let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
+    file.make_room(host).map_err(|source| ReadError::Broken { path: lock.target().to_owned(), source })?;
+    Room::make(lock).map(drop)
+}
+
 /// Puts the grant of a login into the file, with the settings that came along, under a lock held by the caller.
 ///
 /// # Errors
@@ -98,17 +117,23 @@ pub fn install(
     host: &str,
     grant: &Grant,
     config: Option<&Map<String, Value>>,
-) -> Result<(), SaveError> {
-    let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
+) -> Result<Installed, SaveError> {
+    let room = Room::make(lock)?;
+    let steps = StepHook::default();
+    let mut file = match read(lock.target()) {
+        Ok(file) => file.unwrap_or_else(HonchoFile::empty),
+        Err(_) => return keep_beside(lock, room, host, grant, &steps).map(Installed::Beside),
+    };
     if let Some(config) = config {
         file.merge(config);
     }
-    let path = lock.target().to_owned();
-    file.set_grant(host, grant).map_err(|source| ReadError::Broken { path, source })?;
-    let room = Room::make(lock)?;
-    room.replace(lock.target(), &file, &StepHook::default())?;
-    forget_strays(lock, host);
-    Ok(())
+    let block = file.block_name(host);
+    if file.set_grant(&block, grant).is_err() {
+        return keep_beside(lock, room, host, grant, &steps).map(Installed::Beside);
+    }
+    room.replace(lock.target(), &file, &steps)?;
+    forget_strays(lock, &block);
+    Ok(Installed::InPlace)
 }
 
 /// A temporary file in the right directory, as large as will be needed. Dropping it removes it.
@@ -121,6 +146,10 @@ impl Room {
     pub(super) fn make(lock: &ConfigLock) -> Result<Self, SaveError> {
         let target = lock.target();
         let make = || {
+            // A rename would replace it all the same; whoever made it read-only meant it.
+            if target.exists() {
+                rustix::fs::access(target, rustix::fs::Access::WRITE_OK)?;
+            }
             // Mode 0600 from the first byte is what the crate does.
             let mut file = tempfile::Builder::new().prefix(&stray_prefix(target)).tempfile_in(directory(target))?;
             let mut needed = SLACK;
@@ -173,13 +202,13 @@ pub(super) fn save(
     let target = lock.target();
     let mut file = match read(target) {
         Ok(file) => file.unwrap_or_else(HonchoFile::empty),
-        Err(_) => return keep_beside(lock, room, block, grant, steps),
+        Err(_) => return keep_beside(lock, room, block, grant, steps).map(Saved::Beside),
     };
     if let Some(now) = file.grant(block).filter(|now| !same_refresh_token(now, before)) {
         return Ok(Saved::Overtaken(now));
     }
     if file.set_grant(block, grant).is_err() {
-        return keep_beside(lock, room, block, grant, steps);
+        return keep_beside(lock, room, block, grant, steps).map(Saved::Beside);
     }
     room.replace(target, &file, steps)?;
     forget_strays(lock, block);
@@ -192,19 +221,24 @@ fn keep_beside(
     block: &str,
     grant: &Grant,
     steps: &StepHook,
-) -> Result<Saved, SaveError> {
+) -> Result<PathBuf, SaveError> {
     let path = kept_path(lock.target(), block);
     let mut file = HonchoFile::empty();
     file.set_grant(block, grant).map_err(|source| ReadError::Broken { path: path.clone(), source })?;
     room.replace(&path, &file, steps)?;
-    Ok(Saved::Beside(path))
+    Ok(path)
+}
+
+/// A grant that is kept beside the file for `block`, because the file could not take it.
+pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
+    Some(kept_path(target, block)).filter(|path| path.exists())
 }
 
 /// A grant that came for `spent` and never got into the file: kept beside it, or in a temporary file of a process
 /// that died on the last step.
-pub(super) fn salvage(lock: &ConfigLock, block: &str, spent: &Grant) -> Option<Grant> {
-    let kept = std::iter::once(kept_path(lock.target(), block));
-    kept.chain(strays(lock.target())).find_map(|path| {
+pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
+    let kept = std::iter::once(kept_path(target, block));
+    kept.chain(strays(target)).find_map(|path| {
         let grant = read(&path).ok().flatten()?.grant(block)?;
         (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
     })

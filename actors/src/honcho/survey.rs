@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::HonchoFile;
-use super::grant::host_name;
-use super::location::{Homes, is_there};
+use super::grant::{Grant, host_name};
+use super::location::{HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
 use super::outcome::chain;
@@ -15,17 +15,6 @@ use super::refresh::unix_now_s;
 use super::store;
 use super::watch::Watch;
 use crate::profile::name::ProfileName;
-
-/// A profile, as far as its grant goes.
-#[derive(Debug, Clone)]
-pub struct HonchoProfile {
-    /// Whose grant.
-    pub name: ProfileName,
-    /// Where its file is looked for.
-    pub homes: Homes,
-    /// `HERMES_HONCHO_HOST`, for the profile whose environment that is.
-    pub host: Option<String>,
-}
 
 /// One grant's place: which file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -85,9 +74,17 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
         Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
+        // What came for it was left beside the file: whoever takes it in presents nothing.
+        Some(note) if note.fate() == Fate::Unknown && is_left_beside(path, block, &grant) => {
+            Doubt::Unknown { retry_in: Some(Duration::ZERO) }
+        }
         Some(note) => doubt(note, &grant.refresh_token, careful),
     };
     Seen::Grant { grant, doubt }
+}
+
+fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
+    resolve(path).is_ok_and(|target| store::salvage(&target, block, grant).is_some())
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]

@@ -1,14 +1,17 @@
 //! What the keeper of the grants is built with.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::actor::{HonchoRefreshActor, RefreshDone};
+use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
-use super::survey::HonchoProfile;
 use super::watch::GrantFileTouched;
+use crate::config::messages::{InForce, Served};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
+use crate::settings::Environment;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, Port};
 
@@ -23,6 +26,8 @@ pub struct HonchoSettings {
     pub caller_wait: Duration,
     /// How often the files are looked at without any event, for file systems that give none.
     pub poll: Duration,
+    /// What the profiles served are made of, when they change.
+    pub surroundings: HonchoSurroundings,
     /// Told of every step of every refresh, for tests that die on one.
     pub steps: StepHook,
 }
@@ -36,8 +41,26 @@ impl HonchoSettings {
             limits: Limits::default(),
             caller_wait: Duration::from_secs(15),
             poll: Duration::from_secs(10),
+            surroundings: HonchoSurroundings::default(),
             steps: StepHook::default(),
         }
+    }
+}
+
+/// What is the same for all profiles, or for the one whose environment is the process's.
+#[derive(Debug, Clone, Default)]
+pub struct HonchoSurroundings {
+    /// What the process was started with.
+    pub environment: Arc<Environment>,
+}
+
+impl HonchoSurroundings {
+    /// The profiles served, as far as their grants go.
+    #[must_use]
+    pub fn profiles(&self, in_force: &InForce) -> Vec<HonchoProfile> {
+        let profile =
+            |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, &in_force.home, &self.environment);
+        in_force.profiles.iter().map(profile).collect()
     }
 }
 
@@ -57,6 +80,14 @@ pub struct HonchoOwn {
     pub done: Port<RefreshDone>,
     /// For the watch on the files.
     pub touched: Port<GrantFileTouched>,
+}
+
+impl HonchoPorts {
+    /// Each profile's own way in.
+    #[must_use]
+    pub fn profiles(in_force: &InForce) -> BTreeMap<ProfileName, Port<TokenChanged>> {
+        in_force.profiles.iter().map(|served| (served.name.clone(), served.ways.token.clone())).collect()
+    }
 }
 
 impl HonchoOwn {

@@ -10,31 +10,31 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix::prelude::*;
 use actix::{ActorFutureExt, WrapFuture};
-use notify::RecommendedWatcher;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Notify;
 use tracing::{debug, info, warn};
 
-use super::agent::{AgentSettings, ExecSettings};
+use super::agent::AgentSettings;
 use super::call::{self, Caller};
-use super::child_env::{Facts, HONCHO_API_KEY, child_env};
+use super::child_env::{self, Facts, HONCHO_API_KEY, child_env};
 use super::dial::{self, Link};
-use super::env_source::{self, Content, Stamp};
+use super::env_source::{self, Content};
 use super::input::TokenNews;
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
-    AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, SpawnChild,
-    SpawnError, SpawnedChild, TokenChanged, VerifyDelivery,
+    AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileTerms, ProfileView,
+    SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
 };
 use super::plan::{self, Health};
 use super::provisioning::Provisioning;
 use super::redact::Redactor;
-use super::reference;
 use super::scope::{Lent, Scope};
+use crate::files::{FileEvents, Listening, Stamp};
 use crate::honcho::messages::FreshToken;
 use crate::relay::delivery::{self, DeliveryError};
 use crate::relay::messages::Wake;
-use crate::settings::{ProfileSettings, Settings};
+use crate::relay::trust::Trust;
+use crate::settings::ProfileSettings;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Life, Port};
 
@@ -51,8 +51,7 @@ const PROVISION_PATIENCE: Duration = Duration::from_secs(4);
 /// Holds one profile's secrets and does with them what it is asked to.
 #[derive(Debug)]
 pub struct ProfileActor {
-    profile: Arc<ProfileSettings>,
-    pub(super) settings: Arc<Settings>,
+    pub(super) terms: Arc<ProfileTerms>,
     guard: GuardCommand,
     redactor: Redactor,
     pub(super) ports: ProfilePorts,
@@ -66,12 +65,14 @@ pub struct ProfileActor {
     children_started: u64,
     /// What was last read; `None` before the first time.
     stamp: Option<Stamp>,
+    /// What the values are made of besides the file has changed: the next look reads it in any case.
+    stale: bool,
     /// Numbers the looks at the file, so that a slow one cannot undo a later one.
     looks: u64,
     applied: u64,
     touched: Arc<Notify>,
     /// Ends with the actor.
-    watcher: Option<RecommendedWatcher>,
+    listening: Option<Listening>,
 }
 
 /// Whom a profile asks and tells.
@@ -83,8 +84,12 @@ pub struct ProfilePorts {
     pub status: Port<StatusTouched>,
     /// Carries out its calls.
     pub caller: Caller,
-    /// The link that dials with its credentials, where there is one: told when there are new ones.
+    /// The process's link: told when there are new credentials to dial with.
     pub link: Option<Port<Wake>>,
+    /// Whom it believes to be its connector or its identity provider, over TLS.
+    pub trust: Trust,
+    /// Tells that its `.env` may have changed.
+    pub events: FileEvents,
 }
 
 type Later<R> = ResponseActFuture<ProfileActor, R>;
@@ -93,22 +98,16 @@ impl ProfileActor {
     /// A profile that has not read its file yet; it says that it is ready once it has.
     #[must_use]
     pub fn new(
-        profile: ProfileSettings,
-        settings: Arc<Settings>,
+        terms: Arc<ProfileTerms>,
         guard: GuardCommand,
         redactor: Redactor,
         ports: ProfilePorts,
         life: Life,
     ) -> Self {
-        let refused = match &profile.agent {
-            AgentSettings::Exec(exec) => plan::command(exec).err().map(|error| error.to_string()),
-            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => None,
-        };
-        Self {
-            agent: Arc::new(profile.agent.clone()),
-            health: Health { problems: profile.problems.clone(), agent: refused, ..Health::default() },
-            profile: Arc::new(profile),
-            settings,
+        let mut actor = Self {
+            agent: Arc::new(terms.profile.agent.clone()),
+            health: Health::default(),
+            terms,
             guard,
             redactor,
             ports,
@@ -119,20 +118,36 @@ impl ProfileActor {
             token_news: TokenNews::new(),
             children_started: 0,
             stamp: None,
+            stale: false,
             looks: 0,
             applied: 0,
             touched: Arc::new(Notify::new()),
-            watcher: None,
-        }
+            listening: None,
+        };
+        actor.judge_agent();
+        actor
+    }
+
+    fn profile(&self) -> &ProfileSettings {
+        &self.terms.profile
     }
 
     fn file(&self) -> PathBuf {
-        self.profile.home.join(env_source::FILE_NAME)
+        self.profile().home.join(env_source::FILE_NAME)
     }
 
     /// Whether this profile's home is the gateway's own.
     pub(super) fn is_home(&self) -> bool {
-        self.profile.home == self.settings.home
+        self.terms.lent.is_some()
+    }
+
+    /// What can be said of the agent without the secrets.
+    fn judge_agent(&mut self) {
+        self.health.problems = self.profile().problems.clone();
+        self.health.agent = match &*self.agent {
+            AgentSettings::Exec(exec) => plan::command(exec).err().map(|error| error.to_string()),
+            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => None,
+        };
     }
 
     fn link(&self) -> Link {
@@ -142,16 +157,20 @@ impl ProfileActor {
     /// Reads the file if it has changed. Off the arbiter.
     fn look(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
         self.looks += 1;
-        let (look, path, last) = (self.looks, self.file(), self.stamp.clone());
+        let last = self.stamp.clone().filter(|_| !self.stale);
+        let (look, path) = (self.looks, self.file());
         let reading = tokio::task::spawn_blocking(move || env_source::read(&path, last.as_ref()));
         tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, ctx| match read {
             Ok(Ok(Some((stamp, content)))) if look > actor.applied => {
                 actor.applied = look;
+                actor.stale = false;
                 actor.apply(stamp, content, ctx);
             }
             Ok(Ok(_)) => {}
-            Ok(Err(error)) => warn!(profile = %actor.profile.name, %error, "the reader of .env broke off"),
-            Err(_) => warn!(profile = %actor.profile.name, "the disk does not answer; .env stays as it was read last"),
+            Ok(Err(error)) => warn!(profile = %actor.profile().name, %error, "the reader of .env broke off"),
+            Err(_) => {
+                warn!(profile = %actor.profile().name, "the disk does not answer; .env stays as it was read last");
+            }
         })
     }
 
@@ -173,16 +192,14 @@ impl ProfileActor {
             Content::Values(values) => (values, None),
             Content::Unusable(reason) => (super::env_file::EnvFile::default(), Some(reason)),
         };
-        let lent = Lent {
-            environment: &self.settings.environment,
-            relay: &self.settings.relay,
-            shared: self.settings.multiplex,
-        };
-        self.scope = Scope::new(&values, self.is_home().then_some(lent));
+        let lent = self.terms.lent.as_ref();
+        let lent =
+            lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
+        self.scope = Scope::new(&values, lent);
         self.provision(ctx);
         // Before anybody can use the new values, and so before anything can write one to a log.
         self.feed_redactor();
-        let name = &self.profile.name;
+        let name = &self.terms.profile.name;
         if let Some(reason) = &trouble {
             warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own");
         } else {
@@ -202,12 +219,18 @@ impl ProfileActor {
 
     pub(super) fn feed_redactor(&self) {
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
-        self.redactor.replace(self.profile.name.as_str(), self.scope.secrets().chain(token));
+        let passed = match &*self.agent {
+            AgentSettings::Exec(exec) => &*exec.env_pass,
+            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => &[],
+        };
+        // What an agent is given it may write.
+        let passed = child_env::passed(&self.terms.environment, passed);
+        self.redactor.replace(self.profile().name.as_str(), self.scope.secrets().chain(token).chain(passed));
     }
 
     fn touch_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(profile = %self.profile.name, %error, "the status was not told");
+            debug!(profile = %self.profile().name, %error, "the status was not told");
         }
     }
 
@@ -223,7 +246,7 @@ impl ProfileActor {
     fn set_agent_trouble(&mut self, trouble: Option<String>) {
         if self.health.agent != trouble {
             if let Some(trouble) = &trouble {
-                warn!(profile = %self.profile.name, trouble, "the profile's agent cannot be run");
+                warn!(profile = %self.profile().name, trouble, "the profile's agent cannot be run");
             }
             self.health.agent = trouble;
             self.touch_status();
@@ -232,7 +255,7 @@ impl ProfileActor {
 
     /// The grant's token, fresh if its keeper answers in time. A turn never fails for it.
     fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
-        let profile = self.profile.name.clone();
+        let profile = self.profile().name.clone();
         let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_PATIENCE));
         let asking = async move {
             match asked {
@@ -242,42 +265,35 @@ impl ProfileActor {
         };
         asking.into_actor(self).map(|answer, actor, _| match answer {
             Some(Ok(answer)) => actor.set_token(answer.map(|answer| answer.token)),
-            Some(Err(error)) => warn!(profile = %actor.profile.name, %error, "no fresh token; the last one is used"),
+            Some(Err(error)) => warn!(profile = %actor.profile().name, %error, "no fresh token; the last one is used"),
             None => {}
         })
     }
 
     /// Everything that the start of one agent needs, as of now.
     fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
-        let AgentSettings::Exec(exec) = &*self.agent else { return Err(SpawnError::NotACommand) };
+        let AgentSettings::Exec(exec) = &*order.agent else { return Err(SpawnError::NotACommand) };
         if self.stamp.is_none() {
             return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
         }
         let command = plan::command(exec)?;
         let shown = exec.command.first().cloned().unwrap_or_default();
-        let cwd = self.cwd(exec).map_err(|name| SpawnError::CommandNotFound {
+        let cwd = plan::cwd(exec, &self.profile().home, &self.scope).map_err(|name| SpawnError::CommandNotFound {
             command: shown.clone(),
             reason: format!("agent.cwd needs {name}, which is not set"),
         })?;
         let facts = Facts {
-            profile: &self.profile.name,
-            home: &self.profile.home,
+            profile: &self.profile().name,
+            home: &self.profile().home,
             turn: &order.turn.to_string(),
             session: &order.session.text(),
             attempt: order.attempt,
             token: self.token.as_ref(),
         };
-        let environment = child_env(&self.settings.environment, &exec.env_pass, &self.scope, &facts);
-        let token = self.agent.hears_of_tokens().then(|| self.token_news.listen());
-        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token })
-    }
-
-    fn cwd<'a>(&self, exec: &'a ExecSettings) -> Result<PathBuf, &'a str> {
-        let Some(cwd) = &exec.cwd else { return Ok(self.profile.home.clone()) };
-        match cwd.to_str() {
-            Some(text) => Ok(self.profile.home.join(&**reference::resolve(text, &self.scope)?)),
-            None => Ok(self.profile.home.join(cwd)),
-        }
+        let environment = child_env(&self.terms.environment, &exec.env_pass, &self.scope, &facts);
+        let token = order.agent.hears_of_tokens().then(|| self.token_news.listen());
+        let secrets = self.redactor.lease(self.profile().name.as_str());
+        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
     }
 }
 
@@ -285,7 +301,7 @@ impl Actor for ProfileActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.watcher = env_source::watch(&self.profile.home, Arc::clone(&self.touched));
+        self.listening = env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched));
         self.keep_looking(ctx);
     }
 }
@@ -336,7 +352,7 @@ impl Handler<AuthorisedCall> for ProfileActor {
             if actor.stamp.is_none() {
                 return Err(CallError::NotNow("the profile's .env has not been read yet".to_owned()));
             }
-            let prepared = call::prepare(&actor.agent, &actor.scope, order.body);
+            let prepared = call::prepare(&order.agent, &actor.scope, order.body);
             match &prepared {
                 Ok(_) => actor.set_agent_trouble(None),
                 // What is missing is reported with its key already.
@@ -345,8 +361,9 @@ impl Handler<AuthorisedCall> for ProfileActor {
                 }
                 Err(_) => {}
             }
-            debug!(profile = %actor.profile.name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
-            actor.ports.caller.call(prepared?)
+            debug!(profile = %actor.profile().name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
+            let secrets = actor.redactor.lease(actor.profile().name.as_str());
+            actor.ports.caller.call(prepared?, secrets)
         }))
     }
 }
@@ -363,7 +380,7 @@ impl Handler<PrepareDial> for ProfileActor {
         Box::pin(settled.map(|_, actor, _| {
             // A clock before 1970 makes tokens that have expired, which the connector says.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            dial::prepare(&actor.scope, actor.link(), &actor.profile.relevance, now.as_secs())
+            dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, now.as_secs())
         }))
     }
 }
@@ -400,6 +417,27 @@ impl Handler<TokenChanged> for ProfileActor {
     }
 }
 
+impl Handler<TermsChanged> for ProfileActor {
+    type Result = ();
+
+    fn handle(&mut self, TermsChanged(terms): TermsChanged, _: &mut Self::Context) {
+        info!(profile = %terms.profile.name, agent = terms.profile.agent.kind(), "the profile's settings changed");
+        for problem in terms.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
+            warn!(profile = %terms.profile.name, problem, "the profile's own configuration is wrong");
+        }
+        self.agent = Arc::new(terms.profile.agent.clone());
+        self.terms = terms;
+        self.judge_agent();
+        // Another directory may have taken the place of the one that we listened to.
+        self.listening = env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched));
+        self.health.missing = plan::missing(&self.agent, &self.scope);
+        // What the process lends may be another now.
+        self.stale = true;
+        self.touched.notify_one();
+        self.touch_status();
+    }
+}
+
 impl Handler<GetProfile> for ProfileActor {
     type Result = MessageResult<GetProfile>;
 
@@ -407,7 +445,7 @@ impl Handler<GetProfile> for ProfileActor {
         let mut missing: Vec<String> = self.health.missing.iter().map(|missing| missing.name.clone()).collect();
         missing.dedup();
         MessageResult(ProfileView {
-            name: self.profile.name.clone(),
+            name: self.profile().name.clone(),
             state: self.health.state(),
             troubles: self.health.troubles(),
             secrets: self.scope.len(),

@@ -24,6 +24,7 @@ use zeroize::Zeroizing;
 
 use super::agent::AgentSettings;
 use super::messages::{Call, CallBroken, CallError, Head};
+use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
 
@@ -107,7 +108,7 @@ impl Caller {
     }
 
     /// Begins a call.
-    pub(super) fn call(&self, request: Request) -> Result<Call, CallError> {
+    pub(super) fn call(&self, request: Request, secrets: Lease) -> Result<Call, CallError> {
         let (tell, head) = oneshot::channel();
         let (pieces, body) = mpsc::channel(MAX_PIECES);
         let timings = self.0.timings;
@@ -115,7 +116,11 @@ impl Caller {
         let begun = thread.spawn_fn(move || {
             actix::spawn(carry_out(request, timings, tell, pieces));
         });
-        if begun { Ok(Call { head, body }) } else { Err(CallError::NotNow("the process goes down".to_owned())) }
+        if begun {
+            Ok(Call { head, body, secrets })
+        } else {
+            Err(CallError::NotNow("the process goes down".to_owned()))
+        }
     }
 
     fn thread(&self) -> io::Result<ArbiterHandle> {

@@ -37,7 +37,7 @@ pub struct Facts<'a> {
 ///
 /// Left out are names of the deployment and of this process, and what a process cannot have.
 #[must_use]
-pub fn child_env(
+pub(super) fn child_env(
     environment: &Environment,
     passed: &[String],
     scope: &Scope,
@@ -46,7 +46,7 @@ pub fn child_env(
     let mut child = BTreeMap::new();
     child.extend(scope.iter().filter(|(name, _)| is_the_profiles(name)).map(owned));
     // After the profile's own, which cannot override them.
-    child.extend(passed.iter().filter_map(|name| of_the_process(environment, name)));
+    child.extend(self::passed(environment, passed).map(owned));
     child.extend(environment.globals.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
     if let Some(token) = facts.token {
         child.insert(HONCHO_API_KEY.to_owned(), token.clone());
@@ -65,21 +65,17 @@ pub fn child_env(
     child
 }
 
-/// The names of `scope` that no child gets, for the audit.
-pub fn withheld(scope: &Scope) -> impl Iterator<Item = &str> {
-    let given = |name: &str, value: &SecretString| is_the_profiles(name) && child_may_hold(name, value.expose_secret());
-    scope.iter().filter(move |(name, value)| !given(name, value)).map(|(name, _)| name)
-}
-
 fn is_the_profiles(name: &str) -> bool {
     !is_global(name) && !is_deployment(name) && !is_own(name)
 }
 
-fn of_the_process(environment: &Environment, name: &str) -> Option<(String, SecretString)> {
-    if is_deployment(name) || is_own(name) {
-        return None;
-    }
-    environment.rest.get(name).map(|value| (name.to_owned(), value.clone()))
+/// What the process has of the names that a child may see besides. Names of the deployment and of the process itself are not among them.
+pub(super) fn passed<'a>(
+    environment: &'a Environment,
+    names: &'a [String],
+) -> impl Iterator<Item = (&'a str, &'a SecretString)> {
+    let allowed = names.iter().map(String::as_str).filter(|name| !is_deployment(name) && !is_own(name));
+    allowed.filter_map(|name| Some((name, environment.rest.get(name)?)))
 }
 
 fn owned((name, value): (&str, &SecretString)) -> (String, SecretString) {
@@ -169,11 +165,10 @@ mod tests {
     }
 
     #[test]
-    fn what_a_process_cannot_have_is_left_out_and_listed() {
+    fn what_a_process_cannot_have_is_left_out() {
         let file = "A B=1\nC=nul\0here\nGOOD=1\nPATH=x";
         assert!(child(file, &[], None).contains_key("GOOD"));
         assert!(!child(file, &[], None).contains_key("A B") && !child(file, &[], None).contains_key("C"));
-        assert_eq!(withheld(&Scope::new(&parse(file), None)).collect::<Vec<_>>(), ["A B", "C", "PATH"]);
     }
 
     proptest! {

@@ -20,7 +20,7 @@ static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Whose link it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Link {
+pub(super) enum Link {
     /// The process's own: the deployment's settings count, and id and secret may be missing.
     Process,
     /// A named profile's own: all three settings come from its `.env`, or there is no such link.
@@ -31,7 +31,7 @@ pub enum Link {
 ///
 /// # Errors
 /// [`NoDial`] if there is no address, or one that cannot be dialled.
-pub fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u64) -> Result<Dial, NoDial> {
+pub(super) fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u64) -> Result<Dial, NoDial> {
     let setting = |name| link.setting(scope, name);
     let url = setting("GATEWAY_RELAY_URL").ok_or(NoDial::NotSet)?;
     let credentials = setting("GATEWAY_RELAY_ID").zip(setting("GATEWAY_RELAY_SECRET"));
@@ -57,14 +57,14 @@ pub fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u64) -> 
 
 /// The keys that verify signed deliveries, the newest first; none where none is set.
 #[must_use]
-pub fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
+pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
     let listed = link.setting(scope, "GATEWAY_RELAY_DELIVERY_KEY").unwrap_or_default().split(',');
     listed.map(str::trim).filter(|key| !key.is_empty()).map(SecretString::from).collect()
 }
 
 /// What a gateway without credentials asks the connector for; nothing, when it needs none or knows no connector.
 #[must_use]
-pub fn provision(scope: &Scope) -> Option<Order> {
+pub(super) fn provision(scope: &Scope) -> Option<Order> {
     let setting = |name| scope.setting(name);
     let pinned = setting("GATEWAY_RELAY_ID").is_some() && setting("GATEWAY_RELAY_SECRET").is_some();
     let dialable = RelayUrl::new(setting("GATEWAY_RELAY_URL")?).dialable().is_ok();
@@ -81,8 +81,7 @@ impl Link {
 }
 
 /// What is odd about the settings of the process's link, one sentence each.
-#[must_use]
-pub fn oddities(scope: &Scope) -> Option<&'static str> {
+pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 

@@ -138,6 +138,23 @@ mod tests {
         }
 
         #[test]
+        fn every_name_and_value_stands_in_the_text_as_it_is(text in "(?s)[A-Z=$'\"{}%\\\\ #\\n\\r]{0,200}") {
+            for (name, value) in parse(&text).iter() {
+                prop_assert!(text.contains(name) && text.contains(value.expose_secret()), "{name} in {text:?}");
+            }
+        }
+
+        #[test]
+        fn of_two_texts_in_a_row_the_later_wins_and_nothing_else_changes(one in "(?s).{0,100}", two in "(?s).{0,100}") {
+            let (one_file, two_file, both) = (parse(&one), parse(&two), parse(&format!("{one}\n{two}")));
+            let names: std::collections::BTreeSet<_> = one_file.names().chain(two_file.names()).collect();
+            prop_assert_eq!(both.names().collect::<Vec<_>>(), names.iter().copied().collect::<Vec<_>>());
+            for name in names {
+                prop_assert_eq!(value(&both, name), value(&two_file, name).or(value(&one_file, name)));
+            }
+        }
+
+        #[test]
         fn a_plain_assignment_reads_back(name in "[A-Z_][A-Z0-9_]{0,20}", text in "[!-~&&[^'\"]]{0,40}") {
             let file = parse(&format!("export  {name} = {text} \r\n"));
             prop_assert_eq!(value(&file, &name), Some(text.as_str()));

@@ -1,30 +1,21 @@
 //! Reads a profile's `.env` when it has changed, and hears when it may have. Reading blocks.
 
-use std::fs::{self, Metadata};
-use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
 use tracing::warn;
 use zeroize::Zeroizing;
 
 use super::env_file::{self, EnvFile};
+use crate::files::{FileEvents, Listening, Stamp};
 
 /// The file's name in a profile's home.
 pub(super) const FILE_NAME: &str = ".env";
 /// Far above any real one; a log that was renamed by mistake must not be read whole.
 const MAX_BYTES: u64 = 1024 * 1024;
-
-/// What tells one state of the file from another without reading it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Stamp {
-    Missing,
-    Unreachable(ErrorKind),
-    Present { device: u64, inode: u64, bytes: u64, modified: (i64, i64), changed: (i64, i64) },
-}
 
 /// What the file holds.
 #[derive(Debug)]
@@ -38,11 +29,7 @@ pub(super) enum Content {
 /// Reads `path` unless it looks as it did at `last`.
 pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, Content)> {
     let looked = fs::metadata(path);
-    let stamp = match &looked {
-        Ok(found) => Stamp::of(found),
-        Err(error) if error.kind() == ErrorKind::NotFound => Stamp::Missing,
-        Err(error) => Stamp::Unreachable(error.kind()),
-    };
+    let stamp = Stamp::of(&looked);
     if last == Some(&stamp) {
         return None;
     }
@@ -67,37 +54,11 @@ fn parse(path: &Path, bytes: u64) -> Result<Content, String> {
     Ok(Content::Values(env_file::parse(text)))
 }
 
-impl Stamp {
-    fn of(found: &Metadata) -> Self {
-        Self::Present {
-            device: found.dev(),
-            inode: found.ino(),
-            bytes: found.len(),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-        }
-    }
-}
-
-/// Notifies `touched` of every event on the file in `home`. The watch ends when it is dropped; `None`, with a warning, where
-/// there are no file events.
-///
-/// The directory is watched, for an editor puts a new file in the place of the old one.
-pub(super) fn watch(home: &Path, touched: Arc<Notify>) -> Option<RecommendedWatcher> {
-    let on_event = move |event: notify::Result<Event>| {
-        let ours = |event: &Event| {
-            let named = event.paths.iter().any(|path| path.file_name().is_some_and(|name| name == FILE_NAME));
-            named || event.need_rescan()
-        };
-        if event.as_ref().map_or(true, ours) {
-            touched.notify_one();
-        }
-    };
-    let watching = notify::recommended_watcher(on_event).and_then(|mut watcher| {
-        watcher.watch(home, RecursiveMode::NonRecursive)?;
-        Ok(watcher)
-    });
-    watching.inspect_err(|error| warn!(home = %home.display(), %error, "no file events here; .env is polled")).ok()
+/// Notifies `touched` of every event on the file in `home`, for as long as the answer lives; `None`, with a warning, where there
+/// are no file events.
+pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Option<Listening> {
+    let listening = events.listen(home, |name| name == FILE_NAME, move || touched.notify_one());
+    listening.inspect_err(|error| warn!(home = %home.display(), %error, "no file events here; .env is polled")).ok()
 }
 
 #[cfg(test)]

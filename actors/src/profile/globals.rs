@@ -50,7 +50,7 @@ pub fn is_deployment(name: &str) -> bool {
 /// Whether `name` steers this process itself. Such a name is passed on to no child.
 #[must_use]
 pub fn is_own(name: &str) -> bool {
-    matches!(name, "RUST_LOG" | "NOTIFY_SOCKET") || name.starts_with("CADUCEUS_")
+    matches!(name, "RUST_LOG" | "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID") || name.starts_with("CADUCEUS_")
 }
 
 /// Whether a process can have this variable at all: no NUL, `=` or white space in the name, no NUL in the value.

@@ -2,11 +2,21 @@
 //!
 //! By the same rules and the same code as the actor's, so that what is told here holds there.
 
+use std::path::{Path, PathBuf};
+
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+
+use super::agent::ExecSettings;
+use super::child_env::{Facts, child_env};
 use super::env_file::EnvFile;
 use super::env_source::{self, Content};
+use super::plan;
 pub use super::plan::Missing;
-use super::plan::missing;
 use super::scope::{Lent, Scope};
+use crate::relay::identity::Source;
+use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
 
 /// What a profile holds and lacks. `Debug` shows names only.
@@ -14,12 +24,12 @@ use crate::settings::{ProfileSettings, Settings};
 pub struct Inspection {
     /// Its `.env`; empty when that cannot be used.
     pub own: EnvFile,
-    /// Its own values and what it takes from the process that asks, which may not be the gateway's.
-    pub scope: Scope,
     /// Why its `.env` cannot be used. Holds nothing of it.
     pub trouble: Option<String>,
     /// What its configuration needs and its scope lacks.
     pub missing: Vec<Missing>,
+    /// Its own values and what it takes from the process that asks, which may not be the gateway's.
+    scope: Scope,
 }
 
 /// Looks at `profile`, one of those in `settings`.
@@ -33,6 +43,79 @@ pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     };
     let lent = Lent { environment: &settings.environment, relay: &settings.relay, shared: settings.multiplex };
     let scope = Scope::new(&own, (profile.home == settings.home).then_some(lent));
-    let missing = missing(&profile.agent, &scope);
-    Inspection { own, scope, trouble, missing }
+    let missing = plan::missing(&profile.agent, &scope);
+    Inspection { own, trouble, missing, scope }
+}
+
+impl Inspection {
+    /// Of a profile that has this file and is lent nothing.
+    #[must_use]
+    pub fn of(own: EnvFile) -> Self {
+        Self { scope: Scope::new(&own, None), own, ..Self::default() }
+    }
+
+    /// Every name in its scope, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.scope.iter().map(|(name, _)| name)
+    }
+
+    /// Whether the gateway's own link has this setting.
+    #[must_use]
+    pub fn has_setting(&self, name: &str) -> bool {
+        self.scope.setting(name).is_some()
+    }
+
+    /// The address of the gateway's own link.
+    #[must_use]
+    pub fn relay_url(&self) -> Option<RelayUrl> {
+        self.scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new)
+    }
+
+    /// Who vouches for a gateway of `home`.
+    #[must_use]
+    pub fn identity(&self, home: &Path) -> Source {
+        Source::of(&|name| self.scope.setting(name), home)
+    }
+
+    /// What the gateway can be enrolled with, once.
+    #[must_use]
+    pub fn enroll_token(&self) -> Option<SecretString> {
+        self.scope.setting("GATEWAY_RELAY_ENROLL_TOKEN").map(SecretString::from)
+    }
+
+    /// The words that an agent is started with.
+    ///
+    /// # Errors
+    /// A name that one of them refers to, which none may.
+    pub fn command<'a>(&self, exec: &'a ExecSettings) -> Result<Vec<String>, &'a str> {
+        plan::words(exec)
+    }
+
+    /// Where its agent runs.
+    ///
+    /// # Errors
+    /// A name that is referred to and not set.
+    pub fn cwd<'a>(&self, exec: &'a ExecSettings, home: &Path) -> Result<PathBuf, &'a str> {
+        plan::cwd(exec, home, &self.scope)
+    }
+
+    /// The names that its agent is given, sorted.
+    #[must_use]
+    pub fn child_sees(&self, settings: &Settings, exec: &ExecSettings, facts: &Facts<'_>) -> Vec<String> {
+        child_env(&settings.environment, &exec.env_pass, &self.scope, facts).into_keys().collect()
+    }
+
+    /// The secrets of at least so many characters: the name of each, and a hash that tells nothing without `key` and is the same for the
+    /// same value.
+    ///
+    /// # Panics
+    /// Never: a key of any length is taken.
+    pub fn tags<'a>(&'a self, key: &'a [u8; 32], min_chars: usize) -> impl Iterator<Item = (&'a str, [u8; 32])> {
+        let values = self.scope.secrets().map(|(name, value)| (name, value.expose_secret()));
+        values.filter(move |(_, value)| value.chars().count() >= min_chars).map(move |(name, value)| {
+            let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is taken");
+            mac.update(value.as_bytes());
+            (name, mac.finalize().into_bytes().into())
+        })
+    }
 }

@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::input::{AgentInput, TokenEar};
 use super::messages::{SpawnError, SpawnedChild};
+use super::redact::Lease;
 use crate::turn::guard::{self, HeldGuard};
 
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub(super) environment: BTreeMap<String, SecretString>,
     /// For an agent that is told when the token in its environment is no longer the one.
     pub(super) token: Option<TokenEar>,
+    /// On the values in `environment`.
+    pub(super) secrets: Lease,
 }
 
 impl Launch {
@@ -61,6 +64,7 @@ impl Launch {
                 stdout: OwnedFd::from(stdout),
                 stderr: OwnedFd::from(stderr),
                 lifeline: OwnedFd::from(ours),
+                secrets: self.secrets,
             }),
             Ok(Err(error)) => {
                 bury(&mut guard);

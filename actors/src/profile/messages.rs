@@ -1,6 +1,7 @@
 //! What a profile is told and asked. No message returns a secret; the upgrade token, which lives
 //! 300 s, is the one exception.
 
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,73 @@ use tokio::sync::{mpsc, oneshot};
 use super::agent::AgentSettings;
 use super::input::AgentInput;
 use super::name::ProfileName;
+use super::redact::Lease;
 use crate::relay::delivery::DeliveryError;
 use crate::relay::policy::Policy;
 use crate::relay::session::SessionKey;
+use crate::settings::{Environment, ProfileSettings, Settings};
+use crate::supervision::Port;
 use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
+
+/// The ways into one profile. They outlive every incarnation of its actor.
+#[derive(Debug, Clone)]
+pub struct ProfileWays {
+    /// How its agent is run.
+    pub agent: Port<GetAgent>,
+    /// Starts it.
+    pub spawn: Port<SpawnChild>,
+    /// Calls one that is a server.
+    pub call: Port<AuthorisedCall>,
+    /// Prepares a dial of its link.
+    pub dial: Port<PrepareDial>,
+    /// Says whether a delivery is signed with one of its keys.
+    pub verify: Port<VerifyDelivery>,
+    /// Hands it its grant's token.
+    pub token: Port<TokenChanged>,
+    /// How it is.
+    pub view: Port<GetProfile>,
+    /// Its settings changed.
+    pub terms: Port<TermsChanged>,
+}
+
+/// What a profile is run by. Its own secrets are not in here; it reads them itself.
+#[derive(Debug)]
+pub struct ProfileTerms {
+    /// What is its own.
+    pub profile: ProfileSettings,
+    /// What the process was started with.
+    pub environment: Arc<Environment>,
+    /// What the process lends the profile whose home is the gateway's.
+    pub lent: Option<LentTerms>,
+}
+
+/// What the process lends one profile.
+#[derive(Debug)]
+pub struct LentTerms {
+    /// The relay as `config.yaml` has it.
+    pub relay: BTreeMap<&'static str, SecretString>,
+    /// Whether other profiles live in this process: then the rest of the environment is nobody's.
+    pub shared: bool,
+}
+
+impl ProfileTerms {
+    /// The terms of `profile` under `settings`.
+    #[must_use]
+    pub fn of(profile: &ProfileSettings, settings: &Settings) -> Self {
+        let lent = || LentTerms { relay: settings.relay.clone(), shared: settings.multiplex };
+        Self {
+            profile: profile.clone(),
+            environment: Arc::clone(&settings.environment),
+            lent: (profile.home == settings.home).then(lent),
+        }
+    }
+}
+
+/// News: the profile runs by these terms from its next turn on.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct TermsChanged(pub Arc<ProfileTerms>);
 
 /// How the profile's agent is run, as of now.
 #[derive(Debug, Clone, Copy, Message)]
@@ -29,6 +92,8 @@ pub struct GetAgent;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<SpawnedChild, SpawnError>")]
 pub struct SpawnChild {
+    /// By which settings, as [`GetAgent`] was answered: what has changed since holds from the next turn on.
+    pub agent: Arc<AgentSettings>,
     /// For which turn.
     pub turn: TurnId,
     /// In which session.
@@ -51,6 +116,8 @@ pub struct SpawnedChild {
     pub stderr: OwnedFd,
     /// As long as this is open the guard lets the agent live.
     pub lifeline: OwnedFd,
+    /// Keeps the values it was started with out of the logs, also when the profile has others by now.
+    pub secrets: Lease,
 }
 
 /// Why no agent was started.
@@ -77,6 +144,8 @@ pub enum SpawnError {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Call, CallError>")]
 pub struct AuthorisedCall {
+    /// See [`SpawnChild::agent`].
+    pub agent: Arc<AgentSettings>,
     /// For which turn.
     pub turn: TurnId,
     /// What is sent; JSON.
@@ -90,6 +159,8 @@ pub struct Call {
     pub head: oneshot::Receiver<Result<Head, CallBroken>>,
     /// What it says: a few pieces, and then the server waits. Ends in the same way where the server went away in the midst of it.
     pub body: mpsc::Receiver<Result<Bytes, CallBroken>>,
+    /// Keeps the values it was made with out of the logs, also when the profile has others by now.
+    pub secrets: Lease,
 }
 
 /// How a server answered.

@@ -1,10 +1,78 @@
 //! One profile: its secrets, its children.
+//!
+//! # What cannot be written
+//!
+//! A secret is looked up in a profile's scope, and the scope is this room's own: nobody outside can name it.
+//!
+//! ```compile_fail,E0603
+//! use caduceus_actors::profile::scope::Scope;
+//! ```
+//!
+//! What is to be told of a profile is told by [`inspect`]: names, and answers to questions.
+//!
+//! ```
+//! # use caduceus_actors::profile::{env_file, inspect::Inspection};
+//! let inspection = Inspection::of(env_file::parse("KEY=hunter2"));
+//! assert_eq!(inspection.names().collect::<Vec<_>>(), ["KEY"]);
+//! ```
+//! ```compile_fail,E0616
+//! # use caduceus_actors::profile::{env_file, inspect::Inspection};
+//! let inspection = Inspection::of(env_file::parse("KEY=hunter2"));
+//! assert_eq!(inspection.scope.get("KEY"), None);
+//! ```
+//!
+//! The environment of the process is sealed, so that no lookup falls back to it.
+//!
+//! ```
+//! # use caduceus_actors::settings::Environment;
+//! let environment = Environment::sort([("OPENAI_API_KEY".to_owned(), "sk-1".to_owned())]);
+//! assert_eq!(environment.rest.names().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+//! ```
+//! ```compile_fail,E0624
+//! # use caduceus_actors::settings::Environment;
+//! let environment = Environment::sort([("OPENAI_API_KEY".to_owned(), "sk-1".to_owned())]);
+//! environment.rest.get("OPENAI_API_KEY");
+//! ```
+//!
+//! A redactor takes secrets and gives none back.
+//!
+//! ```
+//! # use caduceus_actors::profile::Redactor;
+//! # use secrecy::SecretString;
+//! let redactor = Redactor::default();
+//! redactor.replace("work", [("KEY", &SecretString::from("hunter2-hunter2"))]);
+//! assert_eq!(redactor.redact("key: hunter2-hunter2"), "key: [redacted:KEY]");
+//! ```
+//! ```compile_fail,E0616
+//! # use caduceus_actors::profile::Redactor;
+//! # use secrecy::SecretString;
+//! let redactor = Redactor::default();
+//! redactor.replace("work", [("KEY", &SecretString::from("hunter2-hunter2"))]);
+//! redactor.0.read();
+//! ```
+//!
+//! A secret has no way into a text or a JSON document but by exposing it, which can be searched for.
+//!
+//! ```
+//! # use secrecy::SecretString;
+//! assert!(!format!("{:?}", SecretString::from("hunter2")).contains("hunter2"));
+//! ```
+//! ```compile_fail,E0277
+//! # use secrecy::SecretString;
+//! assert!(!format!("{}", SecretString::from("hunter2")).contains("hunter2"));
+//! ```
+//! ```compile_fail,E0277
+//! # use secrecy::SecretString;
+//! serde_json::to_string(&SecretString::from("hunter2"));
+//! ```
+//!
+//! The answers to messages are listed in `tests/structure/secrets.rs`, which fails for one that holds a secret.
 
 pub mod actor;
 pub mod agent;
 mod call;
 pub mod child_env;
-pub mod dial;
+mod dial;
 pub mod env_edit;
 pub mod env_file;
 mod env_source;
@@ -17,8 +85,9 @@ pub mod name;
 mod plan;
 mod provisioning;
 pub mod redact;
-pub mod reference;
-pub mod scope;
+mod reference;
+mod scope;
+pub mod sealed;
 pub mod strength;
 
 pub use actor::{ProfileActor, ProfilePorts};

@@ -1,5 +1,7 @@
 //! What is wrong with a profile, judged from what is known of it.
 
+use std::path::{Path, PathBuf};
+
 use super::agent::{AgentSettings, ExecSettings};
 use super::messages::{ProfileState, SpawnError};
 use super::reference;
@@ -49,14 +51,30 @@ impl Health {
 /// # Errors
 /// The command refers to a name. Every process of the machine can read the arguments of another, so no value goes there.
 pub(super) fn command(exec: &ExecSettings) -> Result<Vec<String>, SpawnError> {
-    let words = exec.command.iter().map(|word| reference::plain(word));
-    words.collect::<Result<_, _>>().map_err(|name| SpawnError::CommandNotFound {
+    words(exec).map_err(|name| SpawnError::CommandNotFound {
         command: exec.command.first().cloned().unwrap_or_default(),
         reason: format!(
             "agent.command refers to {name}, whose value anyone could read in the list of processes; have the agent read \
              {name} from its environment"
         ),
     })
+}
+
+/// The same; the error is the name.
+pub(super) fn words(exec: &ExecSettings) -> Result<Vec<String>, &str> {
+    exec.command.iter().map(|word| reference::plain(word)).collect()
+}
+
+/// Where an agent of a profile with this `home` runs.
+///
+/// # Errors
+/// A name that it refers to and `scope` lacks.
+pub(super) fn cwd<'a>(exec: &'a ExecSettings, home: &Path, scope: &Scope) -> Result<PathBuf, &'a str> {
+    let Some(cwd) = &exec.cwd else { return Ok(home.to_owned()) };
+    match cwd.to_str() {
+        Some(text) => Ok(home.join(&**reference::resolve(text, scope)?)),
+        None => Ok(home.join(cwd)),
+    }
 }
 
 /// The names that `agent` needs and `scope` lacks, sorted, each once a key.
@@ -69,7 +87,7 @@ pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
     };
     match agent {
         AgentSettings::Exec(exec) => {
-            let cwd = exec.cwd.as_deref().and_then(std::path::Path::to_str);
+            let cwd = exec.cwd.as_deref().and_then(Path::to_str);
             cwd.into_iter().flat_map(reference::names).for_each(|name| need("agent.cwd", name));
         }
         AgentSettings::OpenAi(openai) => {
@@ -85,7 +103,6 @@ pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
     use std::time::Duration;
 
     use super::*;

@@ -1,66 +1,81 @@
 //! Takes secrets out of whatever is written to a log.
 //!
-//! One write-only [`Redactor`] for the process: each profile puts its values in, nobody gets one out. A text is gone
-//! through once, however many values are held: every 8 bytes of it are looked up by a keyed hash, and what is found is
-//! compared in full. So a profile's values come and go without touching the others', and are wiped when they go.
+//! One write-only [`Redactor`] for the process: each profile puts its values in, nobody gets one out. A profile's values come and go
+//! without touching the others', and are wiped when they go. Values that were replaced stay as long as anybody holds a [`Lease`] on
+//! them: an agent that was started with the old ones may still write them.
 
+mod forms; // Every way in which a value may be written.
+mod index; // Finds any of many texts in one pass.
 mod writer; // A log writer that redacts, also across two writes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
-use std::ops::Range;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use secrecy::{ExposeSecret, SecretString};
-use zeroize::{Zeroize, Zeroizing};
+use secrecy::SecretString;
 
+use index::{Form, Index};
 pub use writer::RedactingWriter;
-
-/// Shorter values are words of everyday text.
-const MIN_CHARS: usize = 8;
-/// Bytes that are looked up at once. No form of a value is shorter.
-const WINDOW: usize = 8;
 
 /// Replaces the values that the process holds as secrets. Cheap to clone; every clone is the same redactor.
 #[derive(Clone, Default)]
-pub struct Redactor(Arc<RwLock<Index>>);
+pub struct Redactor(Arc<RwLock<Held>>);
 
-#[derive(Default)]
-struct Index {
-    key: RandomState,
-    /// By the hash of their first [`WINDOW`] bytes.
-    forms: HashMap<u64, Vec<Form>>,
-    /// Bytes of the longest form there ever was.
-    longest: usize,
+/// Keeps the values of a source as they were when it was taken. Dropping the last one of values that were replaced wipes them.
+pub struct Lease {
+    redactor: Redactor,
+    set: u64,
 }
 
-/// One way in which a value may be written.
-struct Form {
-    source: Arc<str>,
-    name: Arc<str>,
-    bytes: Zeroizing<Vec<u8>>,
+#[derive(Default)]
+struct Held {
+    index: Index,
+    /// The present set of each source.
+    present: HashMap<String, u64>,
+    /// For each set how many hold it, its source included.
+    holders: HashMap<u64, usize>,
+    sets: u64,
 }
 
 impl Redactor {
-    /// Holds `values` (name and value) for `source` from now on, in the place of what it held before, which is wiped.
+    /// Holds `values` (name and value) for `source` from now on, in the place of what it held before.
     pub fn replace<'a>(&self, source: &str, values: impl IntoIterator<Item = (&'a str, &'a SecretString)>) {
-        let source: Arc<str> = Arc::from(source);
         // Encoded outside the lock, so that no log line waits for it.
-        let forms: Vec<Form> = values.into_iter().flat_map(|(name, value)| forms(&source, name, value)).collect();
-        let mut index = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        index.remove(&source);
-        for form in forms {
-            index.add(form);
+        let forms: Vec<_> =
+            values.into_iter().map(|(name, value)| (Arc::<str>::from(name), forms::of(value))).collect();
+        let mut held = self.write();
+        let set = held.new_set();
+        for (name, texts) in forms {
+            for bytes in texts {
+                held.index.add(Form { set, name: Arc::clone(&name), bytes });
+            }
+        }
+        let before = held.present.insert(source.to_owned(), set);
+        if let Some(before) = before {
+            held.release(before);
         }
     }
 
-    /// Forgets and wipes what `source` put in.
+    /// `source` holds nothing any more.
     pub fn remove(&self, source: &str) {
-        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(source);
+        let mut held = self.write();
+        let before = held.present.remove(source);
+        if let Some(before) = before {
+            held.release(before);
+        }
+    }
+
+    /// Keeps what `source` holds now, whatever takes its place.
+    #[must_use]
+    pub fn lease(&self, source: &str) -> Lease {
+        let mut held = self.write();
+        let set = match held.present.get(source).copied() {
+            Some(set) => held.one_more(set),
+            // Of one that holds nothing there is nothing to keep.
+            None => held.new_set(),
+        };
+        Lease { redactor: self.clone(), set }
     }
 
     /// `text` with `[redacted:NAME]` in the place of every value held.
@@ -76,8 +91,8 @@ impl Redactor {
     /// The same for bytes that need not be text.
     #[must_use]
     pub fn redact_bytes<'a>(&self, bytes: &'a [u8]) -> Cow<'a, [u8]> {
-        let index = self.read();
-        let spans = index.spans(bytes);
+        let held = self.read();
+        let spans = held.index.spans(bytes);
         if spans.is_empty() {
             return Cow::Borrowed(bytes);
         }
@@ -92,17 +107,57 @@ impl Redactor {
         Cow::Owned(clean)
     }
 
-    /// How many of `bytes`, which go on, may be written now without cutting a value in two.
-    fn safe_cut(&self, bytes: &[u8]) -> usize {
-        let index = self.read();
-        let cut = bytes.len().saturating_sub(index.longest.saturating_sub(1));
-        let crossing = index.spans(bytes).into_iter().find(|(span, _)| span.start < cut && cut < span.end);
+    /// How many of `bytes`, which go on, may be shown now without cutting a value in two.
+    pub(crate) fn safe_cut(&self, bytes: &[u8]) -> usize {
+        let held = self.read();
+        let cut = bytes.len().saturating_sub(held.index.longest().saturating_sub(1));
+        let crossing = held.index.spans(bytes).into_iter().find(|(span, _)| span.start < cut && cut < span.end);
         crossing.map_or(cut, |(span, _)| span.start)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Index> {
+    fn read(&self) -> RwLockReadGuard<'_, Held> {
         // Every critical section leaves the index whole.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Held> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// A set with one holder.
+    fn new_set(&mut self) -> u64 {
+        self.sets += 1;
+        self.holders.insert(self.sets, 1);
+        self.sets
+    }
+
+    fn one_more(&mut self, set: u64) -> u64 {
+        *self.holders.entry(set).or_default() += 1;
+        set
+    }
+
+    /// One holder fewer; the last one has its values wiped.
+    fn release(&mut self, set: u64) {
+        let Some(holders) = self.holders.get_mut(&set) else { return };
+        *holders -= 1;
+        if *holders == 0 {
+            self.holders.remove(&set);
+            self.index.remove(set);
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.redactor.write().release(self.set);
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Lease")
     }
 }
 
@@ -112,97 +167,10 @@ impl fmt::Debug for Redactor {
     }
 }
 
-impl Index {
-    fn add(&mut self, form: Form) {
-        self.longest = self.longest.max(form.bytes.len());
-        let key = self.key.hash_one(&form.bytes[..WINDOW]);
-        self.forms.entry(key).or_default().push(form);
-    }
-
-    fn remove(&mut self, source: &str) {
-        self.forms.retain(|_, bucket| {
-            bucket.retain(|form| *form.source != *source);
-            !bucket.is_empty()
-        });
-    }
-
-    /// Where values stand, in order. Those that overlap are one, so that no end of either is left.
-    fn spans(&self, bytes: &[u8]) -> Vec<(Range<usize>, &str)> {
-        let mut spans: Vec<(Range<usize>, &str)> = Vec::new();
-        if self.forms.is_empty() {
-            return spans;
-        }
-        for (start, window) in bytes.windows(WINDOW).enumerate() {
-            let Some(bucket) = self.forms.get(&self.key.hash_one(window)) else { continue };
-            let found = bucket.iter().filter(|form| bytes[start..].starts_with(&form.bytes));
-            let Some(form) = found.max_by_key(|form| form.bytes.len()) else { continue };
-            let end = start + form.bytes.len();
-            match spans.last_mut() {
-                Some((last, _)) if start < last.end => last.end = last.end.max(end),
-                _ => spans.push((start..end, &form.name)),
-            }
-        }
-        spans
-    }
-}
-
-/// Every way in which `value` may be written: plainly, inside JSON, in hex, in base64, percent-encoded.
-fn forms(source: &Arc<str>, name: &str, value: &SecretString) -> Vec<Form> {
-    let value = value.expose_secret();
-    if value.chars().count() < MIN_CHARS {
-        return Vec::new();
-    }
-    let mut texts = vec![
-        value.to_owned(),
-        value.escape_debug().to_string(),
-        serde_json::to_string(value).map(|quoted| quoted[1..quoted.len() - 1].to_owned()).unwrap_or_default(),
-        hex::encode(value),
-        hex::encode_upper(value),
-        percent_encoded(value, false),
-        percent_encoded(value, true),
-        STANDARD.encode(value),
-    ];
-    texts.extend((0..3).flat_map(|shift| {
-        [inner_base64(value, shift, &STANDARD_NO_PAD), inner_base64(value, shift, &URL_SAFE_NO_PAD)]
-    }));
-    texts.sort_unstable();
-    texts.dedup();
-    let name: Arc<str> = Arc::from(name);
-    let form = |text: String| Form {
-        source: Arc::clone(source),
-        name: Arc::clone(&name),
-        bytes: Zeroizing::new(text.into_bytes()),
-    };
-    texts.into_iter().map(form).filter(|form| form.bytes.len() >= WINDOW).collect()
-}
-
-/// What is always the same of the base64 of a text that holds `value` after `shift` bytes of something else.
-fn inner_base64(value: &str, shift: usize, engine: &impl Engine) -> String {
-    let mut padded = vec![0; shift];
-    padded.extend_from_slice(value.as_bytes());
-    let mut text = engine.encode(&padded);
-    padded.zeroize();
-    // The last character holds bits of what follows, those at the front bits of what came before.
-    if !(shift + value.len()).is_multiple_of(3) {
-        text.pop();
-    }
-    let inner = text[(shift * 8).div_ceil(6)..].to_owned();
-    text.zeroize();
-    inner
-}
-
-fn percent_encoded(value: &str, lower: bool) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encode = |byte: u8| match byte {
-        byte if plain(byte) => char::from(byte).to_string(),
-        byte if lower => format!("%{byte:02x}"),
-        byte => format!("%{byte:02X}"),
-    };
-    value.bytes().map(encode).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
     use proptest::prelude::*;
 
     use super::*;
@@ -241,8 +209,7 @@ mod tests {
             hex::encode_upper(secret),
             STANDARD.encode(secret),
             URL_SAFE_NO_PAD.encode(secret),
-            percent_encoded(secret, false),
-            percent_encoded(secret, true),
+            secret.bytes().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat(),
             serde_json::to_string(secret).unwrap(),
             format!("{secret:?}"),
         ];
@@ -259,7 +226,31 @@ mod tests {
         redactor.replace("work", [("NEW", &new)]);
         assert_eq!(redactor.redact("old-old-old new-new-new"), "old-old-old [redacted:NEW]");
         redactor.remove("work");
-        assert!(redactor.read().forms.is_empty());
+        assert!(redactor.read().index.is_empty() && redactor.read().holders.is_empty());
+    }
+
+    #[test]
+    fn replaced_values_stay_as_long_as_somebody_holds_them() {
+        let redactor = holding(&[("OLD", "old-old-old")]);
+        let (one, other) = (redactor.lease("work"), redactor.lease("work"));
+        redactor.replace("work", [("NEW", &SecretString::from("new-new-new"))]);
+        drop(one);
+        assert_eq!(redactor.redact("old-old-old new-new-new"), "[redacted:OLD] [redacted:NEW]");
+        drop(other);
+        assert_eq!(redactor.redact("old-old-old new-new-new"), "old-old-old [redacted:NEW]");
+    }
+
+    #[test]
+    fn a_lease_that_ends_first_wipes_nothing() {
+        let redactor = holding(&[("KEY", "old-old-old")]);
+        drop(redactor.lease("work"));
+        drop(redactor.lease("nobody"));
+        assert_eq!(redactor.redact("old-old-old"), "[redacted:KEY]");
+        let lease = redactor.lease("work");
+        redactor.remove("work");
+        assert_eq!(redactor.redact("old-old-old"), "[redacted:KEY]");
+        drop(lease);
+        assert!(redactor.read().index.is_empty() && redactor.read().holders.is_empty());
     }
 
     #[test]

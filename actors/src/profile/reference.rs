@@ -17,7 +17,7 @@ enum Piece<'a> {
 ///
 /// # Errors
 /// The first name that `scope` does not hold.
-pub fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'a str> {
+pub(super) fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'a str> {
     let mut resolved = Zeroizing::new(String::new());
     for piece in pieces(text) {
         match piece {
@@ -39,7 +39,7 @@ pub fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'
 ///
 /// # Errors
 /// The first name that `text` refers to.
-pub fn plain(text: &str) -> Result<String, &str> {
+pub(super) fn plain(text: &str) -> Result<String, &str> {
     let piece = |piece| match piece {
         Piece::Text(text) => Ok(text),
         Piece::Reference(name) => Err(name),
@@ -48,7 +48,7 @@ pub fn plain(text: &str) -> Result<String, &str> {
 }
 
 /// The names that `text` refers to.
-pub fn names(text: &str) -> impl Iterator<Item = &str> {
+pub(super) fn names(text: &str) -> impl Iterator<Item = &str> {
     pieces(text).filter_map(|piece| match piece {
         Piece::Reference(name) => Some(name),
         Piece::Text(_) => None,

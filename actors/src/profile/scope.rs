@@ -11,7 +11,7 @@ use crate::settings::Environment;
 
 /// The values of one profile. `Debug` shows names only; the values are wiped on drop.
 #[derive(Default)]
-pub struct Scope {
+pub(super) struct Scope {
     /// Its `.env` and, where it is the only profile of the process, the rest of the environment.
     values: BTreeMap<String, SecretString>,
     /// Settings of the deployment, for its own use and never for a child; the stronger first.
@@ -22,26 +22,26 @@ pub struct Scope {
 
 /// What the process lends a profile besides its own `.env`.
 #[derive(Debug, Clone, Copy)]
-pub struct Lent<'a> {
+pub(super) struct Lent<'a> {
     /// The environment of the process.
-    pub environment: &'a Environment,
+    pub(super) environment: &'a Environment,
     /// The relay as `config.yaml` has it.
-    pub relay: &'a BTreeMap<&'static str, SecretString>,
+    pub(super) relay: &'a BTreeMap<&'static str, SecretString>,
     /// Whether other profiles live in this process: then the rest of the environment is nobody's.
-    pub shared: bool,
+    pub(super) shared: bool,
 }
 
 impl Scope {
     /// The scope of a profile. Only the one whose home is the gateway's is `lent` anything.
     #[must_use]
-    pub fn new(own: &EnvFile, lent: Option<Lent<'_>>) -> Self {
+    pub(super) fn new(own: &EnvFile, lent: Option<Lent<'_>>) -> Self {
         let mut scope = Self::default();
         if let Some(lent) = lent {
             if !lent.shared {
-                scope.values.clone_from(&lent.environment.rest);
+                scope.values.clone_from(lent.environment.rest.values());
             }
             let configured = lent.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
-            scope.deployment = vec![lent.environment.deployment.clone(), configured.collect()];
+            scope.deployment = vec![lent.environment.deployment.values().clone(), configured.collect()];
         }
         // What the profile says itself wins.
         scope.values.extend(own.iter().map(|(name, value)| (name.to_owned(), value.clone())));
@@ -49,13 +49,13 @@ impl Scope {
     }
 
     /// Takes what a connector gave, in the place of what it gave before.
-    pub fn provision(&mut self, given: BTreeMap<String, SecretString>) {
+    pub(super) fn provision(&mut self, given: BTreeMap<String, SecretString>) {
         self.provisioned = given;
     }
 
     /// The value that a `${NAME}` stands for. Names of the process and of its deployment are nobody's to refer to.
     #[must_use]
-    pub fn get(&self, name: &str) -> Option<&SecretString> {
+    pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
         let ours = !is_global(name) && !is_deployment(name) && !is_own(name);
         self.values.get(name).filter(|_| ours)
     }
@@ -63,7 +63,7 @@ impl Scope {
     /// A setting of the deployment, trimmed: as provisioned, else from `.env`, then the environment, then the configuration. Blank
     /// is unset.
     #[must_use]
-    pub fn setting(&self, name: &str) -> Option<&str> {
+    pub(super) fn setting(&self, name: &str) -> Option<&str> {
         let full = |value: &'_ SecretString| !value.expose_secret().trim().is_empty();
         let mut places = [&self.provisioned, &self.values].into_iter().chain(&self.deployment);
         let found = places.find_map(|place| place.get(name).filter(|value| full(value)));
@@ -72,31 +72,25 @@ impl Scope {
 
     /// The same for a profile with a link of its own: from its `.env` alone.
     #[must_use]
-    pub fn own_setting(&self, name: &str) -> Option<&str> {
+    pub(super) fn own_setting(&self, name: &str) -> Option<&str> {
         self.values.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
     }
 
     /// Names and values, sorted by name.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// Everything that must not be seen in a log: all values, and of the deployment's settings the credentials.
-    pub fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
+    pub(super) fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         let everything = [&self.values, &self.provisioned].into_iter().chain(&self.deployment).flatten();
         everything.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| is_secret(name))
     }
 
     /// Names held.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.values.len()
-    }
-
-    /// Whether no name is held.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.values.is_empty()
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::supervision::Backoff;
 
 /// The times of a link. [`LinkTimings::default`] keeps within the contract's limits.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LinkTimings {
     /// Longest wait for the profile to say what to dial; it answers from memory.
     pub prepare: Duration,

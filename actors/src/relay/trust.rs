@@ -26,6 +26,15 @@ struct Inner {
     config: OnceLock<Arc<ClientConfig>>,
 }
 
+/// Whoever trusts the same is the same.
+impl PartialEq for Trust {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.authority == other.0.authority
+    }
+}
+
+impl Eq for Trust {}
+
 /// Why a file is no authority. The text says nothing of what is in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadAuthority {

@@ -2,20 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use crate::profile::globals::{is_deployment, is_global};
+use crate::profile::globals::{is_deployment, is_global, is_own};
+use crate::profile::sealed::Sealed;
 
 /// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Environment {
     /// Names that are nobody's secret: children see them.
     pub globals: BTreeMap<String, String>,
-    /// Names of the deployment: for the default profile and the token seam, never for a child.
-    pub deployment: BTreeMap<String, SecretString>,
+    /// Names of the deployment: for the default profile, never for a child.
+    pub deployment: Sealed,
     /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
-    pub rest: BTreeMap<String, SecretString>,
+    pub rest: Sealed,
+    /// For the token seam, and for nobody else.
+    pub(super) drain_secret: Option<SecretString>,
+    /// Whether there is more than one profile, in the deployment's word.
+    pub(super) multiplex: Option<String>,
+    /// Names a file, and is read when the settings are.
+    pub(super) relay_ca_file: Option<String>,
+    managed: bool,
+    honcho_host: Option<String>,
+    honcho_base_url: Option<String>,
+    /// Addresses and names of a login; no secrets.
+    honcho_oauth: BTreeMap<String, String>,
+    /// What is said to this process itself: by the service manager, or by the gateway to a command that an agent runs.
+    pub own: BTreeMap<String, String>,
 }
+
+/// The secret that lets its holder drain.
+pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
+/// Whether named profiles are served.
+pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
+/// Names an authority that the system does not know, in PEM.
+pub(super) const CA_FILE: &str = "GATEWAY_RELAY_CA_FILE";
+/// Somebody else installs and enrolls.
+const MANAGED: &str = "HERMES_MANAGED";
+/// No secret, but it stands among those, for the original's list of globals lacks it.
+const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
+/// Where the memory is, likewise.
+const HONCHO_BASE_URL: &str = "HONCHO_BASE_URL";
+/// What a login can be told.
+const HONCHO_OAUTH: &str = "HONCHO_OAUTH_";
 
 impl Environment {
     /// Reads the process environment.
@@ -34,39 +63,76 @@ impl Environment {
         for (name, value) in variables {
             if is_global(&name) {
                 sorted.globals.insert(name, value);
+            } else if name == DRAIN_SECRET {
+                sorted.drain_secret = full(&value).map(SecretString::from);
             } else if is_deployment(&name) {
-                sorted.deployment.insert(name, value.into());
-            } else if !is_own(&name) {
-                sorted.rest.insert(name, value.into());
+                if let Some(value) = full(&value).filter(|_| name.starts_with(HONCHO_OAUTH)) {
+                    sorted.honcho_oauth.insert(name.clone(), value.to_owned());
+                }
+                if name == CA_FILE {
+                    sorted.relay_ca_file = full(&value).map(str::to_owned);
+                }
+                sorted.deployment.put(name, value.into());
+            } else if is_own(&name) {
+                sorted.own.insert(name, value);
+            } else {
+                match name.as_str() {
+                    MULTIPLEX => sorted.multiplex = full(&value).map(str::to_owned),
+                    MANAGED => sorted.managed = full(&value).is_some(),
+                    HONCHO_HOST => sorted.honcho_host = Some(value.clone()),
+                    HONCHO_BASE_URL => sorted.honcho_base_url = full(&value).map(str::to_owned),
+                    _ => {}
+                }
+                sorted.rest.put(name, value.into());
             }
         }
         sorted
     }
 
-    /// A deployment setting, trimmed; blank counts as unset.
+    /// A name of a login, such as `HONCHO_OAUTH_TOKEN_URL`.
     #[must_use]
-    pub fn deployment(&self, name: &str) -> Option<&str> {
-        self.deployment.get(name).map(|value| value.expose_secret().trim()).filter(|value| !value.is_empty())
+    pub fn honcho_oauth(&self, name: &str) -> Option<&str> {
+        self.honcho_oauth.get(name).map(String::as_str)
     }
 
-    /// `HERMES_HONCHO_HOST`, which is no secret but stands among those, for the original's list of globals lacks it.
+    /// Hands out the secret that lets a command drain, and keeps nothing of it.
+    pub fn take_drain_secret(&mut self) -> Option<SecretString> {
+        self.drain_secret.take()
+    }
+
+    /// `HERMES_MANAGED`: a package manager or a host owns this installation.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.managed
+    }
+
+    /// `HERMES_HONCHO_HOST`: whose grant the default profile has.
     #[must_use]
     pub fn honcho_host(&self) -> Option<&str> {
-        self.rest.get("HERMES_HONCHO_HOST").map(ExposeSecret::expose_secret)
+        self.honcho_host.as_deref()
+    }
+
+    /// `HONCHO_BASE_URL`, which leads to a service of one's own; likewise no secret.
+    #[must_use]
+    pub fn honcho_base_url(&self) -> Option<&str> {
+        self.honcho_base_url.as_deref()
     }
 }
 
-/// Names that belong to this process itself and to nobody below it.
-fn is_own(name: &str) -> bool {
-    name.starts_with("CADUCEUS_") || matches!(name, "RUST_LOG" | "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID")
+/// Trimmed; blank counts as unset.
+fn full(value: &str) -> Option<&str> {
+    Some(value.trim()).filter(|value| !value.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     fn sorted() -> Environment {
-        let variables = [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("RUST_LOG", "x")];
+        let variables =
+            [("PATH", "/bin"), ("OPENAI_API_KEY", "k"), ("GATEWAY_RELAY_SECRET", " s "), ("WATCHDOG_PID", "1")];
         Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())))
     }
 
@@ -74,13 +140,20 @@ mod tests {
     fn each_variable_lands_where_it_may_be_seen() {
         let environment = sorted();
         assert_eq!(environment.globals.keys().collect::<Vec<_>>(), ["PATH"]);
-        assert_eq!(environment.deployment.keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
-        assert_eq!(environment.rest.keys().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+        assert_eq!(environment.deployment.names().collect::<Vec<_>>(), ["GATEWAY_RELAY_SECRET"]);
+        assert_eq!(environment.rest.names().collect::<Vec<_>>(), ["OPENAI_API_KEY"]);
+        assert_eq!(environment.own.keys().collect::<Vec<_>>(), ["WATCHDOG_PID"]);
     }
 
     #[test]
-    fn deployment_settings_are_trimmed() {
-        assert_eq!(sorted().deployment("GATEWAY_RELAY_SECRET"), Some("s"));
+    fn what_the_settings_read_themselves_is_trimmed_and_the_drain_secret_is_nowhere_else() {
+        let variables = [(DRAIN_SECRET, " s "), (MULTIPLEX, " yes ")];
+        let environment = Environment::sort(variables.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(environment.drain_secret.as_ref().map(ExposeSecret::expose_secret), Some("s"));
+        assert_eq!(environment.multiplex.as_deref(), Some("yes"));
+        assert_eq!(environment.deployment.names().count(), 0);
+        let blank = Environment::sort([(DRAIN_SECRET.to_owned(), "  ".to_owned())]);
+        assert!(blank.drain_secret.is_none());
     }
 
     #[test]

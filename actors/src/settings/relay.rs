@@ -4,18 +4,16 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
+use super::environment::CA_FILE;
 use super::yaml::Section;
-use super::{Environment, setting_of_home};
+use super::{Environment, env_file_of};
 use crate::relay::trust::Trust;
 
 /// Where signed deliveries come in unless said otherwise.
 const DEFAULT_PATH: &str = "/relay/inbound";
-
-/// Names an authority that the system does not know, in PEM.
-const CA_FILE: &str = "GATEWAY_RELAY_CA_FILE";
 
 /// Where signed deliveries come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,9 +60,9 @@ pub(super) fn trust(
     configured: Option<String>,
     warnings: &mut Vec<String>,
 ) -> Trust {
-    let Some(file) = setting_of_home(home, environment, CA_FILE).or(configured).filter(|file| !file.is_empty()) else {
-        return Trust::default();
-    };
+    let own = env_file_of(home).get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
+    let places = [own, environment.relay_ca_file.clone(), configured];
+    let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return Trust::default() };
     let path = home.join(file);
     let shown = path.display();
     let read = std::fs::read(&path).map_err(|error| error.to_string());
@@ -107,7 +105,6 @@ pub(super) fn original(original: &Map<String, Value>) -> BTreeMap<&'static str, 
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
     use serde_json::json;
 
     use super::*;

@@ -11,16 +11,17 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult
 use futures_util::future::join_all;
 use tracing::debug;
 
+use super::listener::Listener;
 use super::messages::{GetSnapshot, Phase, ProcessPhase, SnapshotChanged, StatusTouched, Subscribe};
 use super::process;
 use super::snapshot::{PlatformView, ProcessView, Snapshot};
 use super::words::{self, GatewayState};
+use crate::config::messages::{ConfigView, GetConfig, InForce, SettingsChanged};
 use crate::dispatch::messages::{DispatchView, GetDispatch};
 use crate::drain::messages::{DrainView, GetDrain};
 use crate::honcho::messages::{GetGrants, GrantView};
 use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
-use crate::profile::name::ProfileName;
 use crate::relay::messages::{GetLink, LinkState, LinkView};
 use crate::supervision::{Birth, Board, ChildState, Kind, Port};
 
@@ -34,14 +35,14 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// What the status needs to know of the process.
 #[derive(Debug, Clone)]
 pub struct StatusSettings {
-    /// The profiles served.
-    pub profiles: Vec<ProfileName>,
-    /// How long a shutdown waits for turns.
-    pub drain_timeout: Duration,
+    /// What is in force.
+    pub in_force: Arc<InForce>,
     /// When the process started.
     pub started: Instant,
     /// Where the process is in its life; outlives any one incarnation of the actor.
     pub phase: PhaseMemory,
+    /// Who outside the tree hears of every snapshot.
+    pub listener: Listener,
 }
 
 /// Where the process is in its life, and why it ended, where it did.
@@ -75,8 +76,8 @@ pub struct StatusPorts {
     pub ledger: Port<GetLedger>,
     /// The keeper of the grants.
     pub honcho: Port<GetGrants>,
-    /// The profiles.
-    pub profiles: Vec<Port<GetProfile>>,
+    /// The keeper of the settings.
+    pub config: Port<GetConfig>,
     /// The links.
     pub links: Vec<Port<GetLink>>,
 }
@@ -103,6 +104,7 @@ struct Views {
     dispatch: DispatchView,
     ledger: LedgerView,
     grants: Vec<GrantView>,
+    config: ConfigView,
     profiles: Vec<ProfileView>,
     links: Vec<LinkView>,
     process: Option<ProcessView>,
@@ -136,7 +138,7 @@ impl StatusActor {
             return;
         }
         self.busy = true;
-        let asked = ask_everyone(self.ports.clone(), self.views.clone(), self.settings.started);
+        let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.views.clone());
         ctx.spawn(asked.into_actor(self).map(|views, actor, ctx| {
             actor.views = views;
             actor.publish();
@@ -152,21 +154,24 @@ impl StatusActor {
     fn publish(&mut self) {
         let before = Some(&*self.snapshot);
         self.snapshot = Arc::new(build(&self.settings, &self.views, &self.board, before));
+        self.settings.listener.tell(&self.snapshot);
         let news = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(news.clone()).is_ok());
     }
 }
 
-async fn ask_everyone(ports: StatusPorts, last: Views, started: Instant) -> Views {
+async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, last: Views) -> Views {
+    let (served, started) = (&settings.in_force.profiles, settings.started);
     let drain = ports.drain.ask(GetDrain, PATIENCE);
     let dispatch = ports.dispatch.ask(GetDispatch, PATIENCE);
     let ledger = ports.ledger.ask(GetLedger, PATIENCE);
     let grants = ports.honcho.ask(GetGrants, PATIENCE);
-    let profiles = join_all(ports.profiles.iter().map(|profile| profile.ask(GetProfile, PATIENCE)));
+    let config = ports.config.ask(GetConfig, PATIENCE);
+    let profiles = join_all(served.iter().map(|profile| profile.ways.view.ask(GetProfile, PATIENCE)));
     let links = join_all(ports.links.iter().map(|link| link.ask(GetLink, PATIENCE)));
     let process = tokio::task::spawn_blocking(move || process::view(started));
-    let (drain, dispatch, ledger, grants, profiles, links, process) =
-        futures_util::join!(drain, dispatch, ledger, grants, profiles, links, process);
+    let (drain, dispatch, ledger, grants, config, profiles, links, process) =
+        futures_util::join!(drain, dispatch, ledger, grants, config, profiles, links, process);
     let mut silent = Vec::new();
     let mut hear = |name, answered: bool| {
         if !answered {
@@ -177,9 +182,11 @@ async fn ask_everyone(ports: StatusPorts, last: Views, started: Instant) -> View
     hear("dispatch", dispatch.is_ok());
     hear("ledger", ledger.is_ok());
     hear("honcho", grants.is_ok());
+    hear("config", config.is_ok());
     // One that does not answer keeps the place of what it last said.
     let mut known: BTreeMap<_, _> = last.profiles.into_iter().map(|view| (view.name.clone(), view)).collect();
     known.extend(profiles.into_iter().flatten().map(|view| (view.name.clone(), view)));
+    known.retain(|name, _| served.iter().any(|profile| profile.name == *name));
     let mut known_links: BTreeMap<_, _> = last.links.into_iter().map(|view| (view.link.clone(), view)).collect();
     known_links.extend(links.into_iter().flatten().map(|view| (view.link.clone(), view)));
     Views {
@@ -187,6 +194,7 @@ async fn ask_everyone(ports: StatusPorts, last: Views, started: Instant) -> View
         dispatch: dispatch.unwrap_or(last.dispatch),
         ledger: ledger.unwrap_or(last.ledger),
         grants: grants.unwrap_or(last.grants),
+        config: config.unwrap_or(last.config),
         profiles: known.into_values().collect(),
         links: known_links.into_values().collect(),
         process: process.ok().or(last.process),
@@ -234,10 +242,11 @@ fn build(settings: &StatusSettings, views: &Views, board: &Board, before: Option
         active_agents: active,
         gateway_busy: words::busy(Some(state), true, active as u64),
         gateway_drainable: words::drainable(Some(state), true),
-        restart_drain_timeout: settings.drain_timeout.as_secs(),
+        restart_drain_timeout: settings.in_force.drain_timeout.as_secs(),
         active_sessions: views.dispatch.sessions,
-        profiles: settings.profiles.clone(),
+        profiles: settings.in_force.profiles.iter().map(|served| served.name.clone()).collect(),
         not_ready,
+        configuration: views.config.clone(),
         drain: views.drain.clone(),
         relay: views.links.clone(),
         honcho: views.grants.clone(),
@@ -303,6 +312,15 @@ impl Handler<StatusTouched> for StatusActor {
     type Result = ();
 
     fn handle(&mut self, _: StatusTouched, ctx: &mut Self::Context) {
+        self.gather(ctx);
+    }
+}
+
+impl Handler<SettingsChanged> for StatusActor {
+    type Result = ();
+
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+        self.settings.in_force = in_force;
         self.gather(ctx);
     }
 }

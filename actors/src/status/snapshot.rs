@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::words::GatewayState;
+use crate::config::messages::ConfigView;
 use crate::dispatch::messages::DispatchView;
 use crate::drain::messages::DrainView;
 use crate::honcho::messages::GrantView;
@@ -46,6 +47,8 @@ pub struct Snapshot {
 
     /// Why no turn would be admitted at the moment, if so.
     pub not_ready: Option<String>,
+    /// The configuration: what is wrong with it, and what waits for the next start.
+    pub configuration: ConfigView,
     /// The gate.
     pub drain: DrainView,
     /// The links.

@@ -112,7 +112,14 @@ impl<A: Actor<Context = Context<A>>> Reader<A> {
             if inbox.reader != self.number {
                 return Poll::Ready(None);
             }
-            let taken = Pin::new(&mut inbox.receiver).poll_next(cx);
+            let mut taken = Pin::new(&mut inbox.receiver).poll_next(cx);
+            if taken.is_pending() && !inbox.receiver.connected() {
+                // Whoever left last wakes us, but the stream does not end by itself. What it put in before is still to be had.
+                taken = match Pin::new(&mut inbox.receiver).poll_next(cx) {
+                    Poll::Pending => Poll::Ready(None),
+                    last @ Poll::Ready(_) => last,
+                };
+            }
             if taken.is_pending() && !inbox.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
                 inbox.waker = Some(cx.waker().clone());
             }
@@ -175,5 +182,38 @@ impl Gauge {
     /// Gives a place back.
     pub(super) fn leave(&self) {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Idle;
+
+    impl Actor for Idle {
+        type Context = Context<Self>;
+    }
+
+    #[derive(Message)]
+    #[rtype(result = "()")]
+    struct Hello;
+
+    impl Handler<Hello> for Idle {
+        type Result = ();
+
+        fn handle(&mut self, _: Hello, _: &mut Self::Context) {}
+    }
+
+    #[actix::test]
+    async fn draining_ends_with_the_last_who_could_send_and_leaves_nothing_behind() {
+        let mailbox: Mailbox<Idle> = Mailbox::new();
+        let (port, inbox) = (mailbox.port::<Hello>(), Arc::downgrade(&mailbox.inbox));
+        let draining = actix::spawn(mailbox.reader().drain());
+        let asked = port.ask(Hello, std::time::Duration::from_secs(5)).await;
+        assert_eq!(asked, Err(super::super::AskError::Closed), "the asker learns that nobody will answer");
+        drop((mailbox, port));
+        tokio::time::timeout(std::time::Duration::from_secs(5), draining).await.unwrap().unwrap();
+        assert!(inbox.upgrade().is_none(), "the mailbox is gone");
     }
 }

@@ -7,7 +7,8 @@ use super::fault::Fault;
 use super::port::AskError;
 use super::spec::ChildSpec;
 
-/// Starts one more child, after those that are there. A restart of the supervisor forgets it.
+/// Starts one more child, after those that are there. A restart of the supervisor forgets it if it is temporary, and
+/// otherwise starts it like any other.
 #[derive(Message)]
 #[rtype(result = "Result<(), StartChildError>")]
 pub struct StartChild(pub ChildSpec);
@@ -23,7 +24,8 @@ pub enum StartChildError {
     Closing,
 }
 
-/// Stops a child of this supervisor and removes it from the tree. Answered once the stop has begun.
+/// Stops a child of this supervisor and removes it from the tree, also for the restarts of the supervisor. Answered once the
+/// stop has begun; until it is over the id is taken.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OperateError>")]
 pub struct StopChild {

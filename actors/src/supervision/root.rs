@@ -1,5 +1,6 @@
 //! The top of a tree: starts it, says how it ended, stops it, joins its threads.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -60,6 +61,18 @@ pub enum RootEnd {
     },
     /// More threads are wedged than may be given up. The children still run.
     TooManyWedged,
+}
+
+impl fmt::Display for RootEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("the tree was asked to end"),
+            Self::BudgetSpent { path, .. } if path.is_empty() => f.write_str("the root fell"),
+            // The text of a panic may hold anything; the word for it does not.
+            Self::BudgetSpent { path, reason } => write!(f, "{path} fell more often than it may ({})", reason.word()),
+            Self::TooManyWedged => f.write_str("more threads hang than may be given up"),
+        }
+    }
 }
 
 impl RootEnd {

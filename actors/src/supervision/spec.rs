@@ -1,6 +1,6 @@
 //! What a tree is made of: children, supervisors, and how each is kept.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix::dev::ToEnvelope;
@@ -127,12 +127,13 @@ impl ChildSpec {
     /// If `id` is empty or contains a slash: it is one segment of a path.
     #[must_use]
     pub fn supervisor(id: impl Into<String>, mailbox: &Mailbox<Supervisor>, spec: SupervisorSpec) -> Self {
-        let sown = spec.clone();
+        let roll = Roll(Arc::new(Mutex::new(spec)));
+        let sown = roll.clone();
         let worker = Worker {
             mailbox: mailbox.clone(),
-            factory: Arc::new(move |birth: &Birth<Supervisor>| Supervisor::new(&sown, birth)),
+            factory: Arc::new(move |birth: &Birth<Supervisor>| Supervisor::new(sown.clone(), birth)),
         };
-        let mut branch = Self::with(id.into(), Arc::new(Branch { worker, spec }), Some(mailbox.clone()));
+        let mut branch = Self::with(id.into(), Arc::new(Branch { worker, roll }), Some(mailbox.clone()));
         branch.grace = None;
         branch.readiness = Readiness::Said { within: Duration::MAX };
         branch
@@ -234,6 +235,32 @@ impl SupervisorSpec {
     }
 }
 
+/// What one supervisor is to keep, as it stands by now; outlives its incarnations, so that a child that came or went
+/// while one ran is not forgotten by the next.
+#[derive(Clone)]
+pub(super) struct Roll(Arc<Mutex<SupervisorSpec>>);
+
+impl Roll {
+    pub(super) fn spec(&self) -> SupervisorSpec {
+        self.lock().clone()
+    }
+
+    /// A temporary child is not started a second time, so nobody needs to know it.
+    pub(super) fn add(&self, child: &ChildSpec) {
+        if child.restart != Restart::Temporary {
+            self.lock().children.push(child.clone());
+        }
+    }
+
+    pub(super) fn remove(&self, id: &str) {
+        self.lock().children.retain(|child| child.id != id);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, SupervisorSpec> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// A child with its type forgotten.
 pub(super) trait Seed: Send + Sync {
     /// Sends an incarnation to its thread; returns the thread's number.
@@ -277,7 +304,7 @@ impl<A: Actor<Context = Context<A>>> Seed for Worker<A> {
 /// A supervisor takes its children's mailboxes along when it is down for good.
 struct Branch {
     worker: Worker<Supervisor>,
-    spec: SupervisorSpec,
+    roll: Roll,
 }
 
 impl Seed for Branch {
@@ -287,7 +314,7 @@ impl Seed for Branch {
 
     fn drain(&self) {
         self.worker.drain();
-        for child in &self.spec.children {
+        for child in self.roll.spec().children {
             child.seed.drain();
         }
     }

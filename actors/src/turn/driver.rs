@@ -104,9 +104,14 @@ impl Turn {
             cause = stopped(orders) => return TurnOutcome::Stopped(cause),
             agent = asked => agent,
         };
-        if let Ok(agent) = &agent
-            && agent.reads_history()
-        {
+        let agent = match agent {
+            Ok(agent) => agent,
+            Err(error) => {
+                warn!(turn = %self.work.id, %error, "the profile did not say which agent it has");
+                return verdict::no_answer();
+            }
+        };
+        if agent.reads_history() {
             self.keep = agent.history();
             let history = history(self.ports.history.clone(), self.work.session.clone(), self.keep);
             self.work.history = tokio::select! {
@@ -115,15 +120,11 @@ impl Turn {
                 history = history => history,
             };
         }
-        match agent.as_deref() {
-            Ok(AgentSettings::Echo) => self.echo(orders).await,
-            Ok(AgentSettings::Exec(exec)) => self.exec(exec, orders).await,
-            Ok(AgentSettings::OpenAi(server)) => openai::run(self, server, orders).await,
-            Ok(AgentSettings::None) => verdict::no_agent(),
-            Err(error) => {
-                warn!(turn = %self.work.id, %error, "the profile did not say which agent it has");
-                verdict::no_answer()
-            }
+        match &*agent {
+            AgentSettings::Echo => self.echo(orders).await,
+            AgentSettings::Exec(exec) => self.exec(exec, &agent, orders).await,
+            AgentSettings::OpenAi(server) => openai::run(self, server, &agent, orders).await,
+            AgentSettings::None => verdict::no_agent(),
         }
     }
 
@@ -133,8 +134,13 @@ impl Turn {
         self.verdict.stopped.map_or(TurnOutcome::Done, TurnOutcome::Stopped)
     }
 
-    async fn exec(&mut self, exec: &ExecSettings, orders: &mut Orders) -> TurnOutcome {
-        let spawn = SpawnChild { turn: self.work.id, session: self.work.session.clone(), attempt: self.work.attempt };
+    async fn exec(&mut self, exec: &ExecSettings, agent: &Arc<AgentSettings>, orders: &mut Orders) -> TurnOutcome {
+        let spawn = SpawnChild {
+            agent: Arc::clone(agent),
+            turn: self.work.id,
+            session: self.work.session.clone(),
+            attempt: self.work.attempt,
+        };
         let asked = self.ports.spawn.ask(spawn, SPAWN_PATIENCE);
         let child = tokio::select! {
             biased;

@@ -66,11 +66,17 @@ impl Noise {
             if self.dropped > 0 {
                 entries.push(Entry::LeftOut(std::mem::take(&mut self.dropped)));
             }
-            entries.push(Entry::Line(shown(&self.line, redactor)));
+            entries.push(Entry::Line(shown(self.whole(redactor), redactor)));
         } else {
             self.dropped += 1;
         }
         self.line.clear();
+    }
+
+    /// The line without what may be the first half of a secret where it was cut.
+    fn whole(&self, redactor: &Redactor) -> &[u8] {
+        let end = if self.line.len() < MAX_READ { MAX_READ } else { redactor.safe_cut(&self.line) };
+        self.line.get(..end).unwrap_or(&self.line)
     }
 
     fn lets_through(&mut self, now: Instant) -> bool {
@@ -83,10 +89,12 @@ impl Noise {
 /// A line fit to be seen. The log redacts too, but it would not find a value that was cut in two here.
 fn shown(line: &[u8], redactor: &Redactor) -> String {
     let text = String::from_utf8_lossy(line);
-    let mut clean = match redactor.redact(text.trim_end()) {
+    let mut clean = match redactor.redact(&text) {
         Cow::Borrowed(text) => text.to_owned(),
         Cow::Owned(text) => text,
     };
+    // Not before, for a secret may end in white space.
+    clean.truncate(clean.trim_end().len());
     if clean.len() > MAX_SHOWN {
         clean.truncate(clean.floor_char_boundary(MAX_SHOWN));
         clean.push('…');
@@ -135,6 +143,27 @@ mod tests {
         let entries = noise.push("ü\nnext\n".as_bytes(), &redactor, now);
         assert_eq!(lines(&entries)[0].len(), MAX_SHOWN + '…'.len_utf8());
         assert_eq!(lines(&entries)[1], "next");
+    }
+
+    #[test]
+    fn no_half_of_a_secret_is_left_where_reading_ends() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        // Long ones, so that what is left of the line is short enough to be shown.
+        let secret = (0..1_000).map(|number| format!("{number:08}")).collect::<Vec<_>>().concat();
+        redactor.replace("work", [("KEY", &SecretString::from(secret.as_str()))]);
+        let line = format!("{}\n", secret.repeat(9));
+        let entries = noise.push(line.as_bytes(), &redactor, now);
+        assert!(
+            lines(&entries)[0].starts_with("[redacted:KEY]") && !lines(&entries)[0].contains("hunter2"),
+            "{entries:?}"
+        );
+    }
+
+    #[test]
+    fn white_space_at_the_end_of_a_secret_does_not_hide_it() {
+        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        redactor.replace("work", [("KEY", &SecretString::from("hunter2 \u{a0}"))]);
+        assert_eq!(lines(&noise.push("x hunter2 \u{a0}\n".as_bytes(), &redactor, now)), ["x [redacted:KEY]"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use super::id::TurnId;
 use super::noise::{Entry, Noise};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
-use crate::profile::redact::Redactor;
+use crate::profile::redact::{Lease, Redactor};
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
@@ -54,6 +54,8 @@ pub(super) struct Process {
     pipes: JoinSet<()>,
     /// Serves standard error.
     log: JoinSet<()>,
+    /// Until nothing of it can reach the log any more.
+    _secrets: Lease,
 }
 
 /// What an agent did.
@@ -93,6 +95,7 @@ impl Process {
             force_at: None,
             pipes: JoinSet::new(),
             log: JoinSet::new(),
+            _secrets: child.secrets,
         };
         process.pipes.spawn_local(child.stdin.serve(told)?);
         process.pipes.spawn_local(read(receiver(child.stdout)?, said));

@@ -6,13 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use actix::Arbiter;
 use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, Origin, Refusal, RequestPermit};
 use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::relay::event::Source;
-use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::turn::id::TurnId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::tree::{Doors, PATIENCE};
+use crate::tree::{Doors, PATIENCE, ticket};
 
 /// Threads that ask.
 const THREADS: usize = 3;
@@ -20,8 +17,9 @@ const THREADS: usize = 3;
 const ASKERS_EACH: usize = 4;
 /// Askers in all.
 pub(crate) const ASKERS: usize = THREADS * ASKERS_EACH;
-/// A gate that gives one asker so many permits in a round does not close.
-const MOST_PERMITS: usize = 10_000;
+/// A gate that gives one asker so many permits in a round does not close; on a loaded machine a drainer that waits for its thread lets
+/// 10,000 through.
+const MOST_PERMITS: usize = 200_000;
 /// Before a drain is begun this many permits are given at most; how many, changes from round to round.
 const HEAD_START: u64 = 24;
 
@@ -241,11 +239,4 @@ async fn ask(doors: &Doors, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> 
     let ticket = TurnTicket { id: TurnId::fresh(), ..ticket.clone() };
     let question = RequestPermit { ticket, origin: Origin::External };
     doors.permits.ask(question, PATIENCE).await.expect("the gate answers")
-}
-
-fn ticket() -> TurnTicket {
-    let profile = ProfileName::default_profile();
-    let source = Source { platform: "discord".to_owned(), chat_id: "c".to_owned(), ..Source::default() };
-    let session = SessionKey::new(&source, &profile, SessionRules::default());
-    TurnTicket { id: TurnId::fresh(), profile, session }
 }

@@ -6,7 +6,13 @@
 //! asks once the answer is known must be refused.
 
 mod askers;
+mod engage;
+mod markers;
+#[path = "../support/drain_model.rs"]
+mod model;
+mod model_steps;
 mod mutant;
+mod news;
 mod orders;
 mod tree;
 

@@ -1,18 +1,24 @@
 //! A tree with the real gate in it, its marker on a real file system, and ears for its news.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::marker::FILE_NAME;
-use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, DrainChanged, GetDrain, RequestPermit};
-use caduceus_actors::drain::permit::Gate;
+use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, RequestPermit};
+use caduceus_actors::drain::permit::{Gate, TurnTicket};
+use caduceus_actors::files::FileEvents;
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::relay::event::Source;
+use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
-    ChildSpec, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+    ChildSpec, Fault, InjectFault, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy,
+    SupervisorSpec,
 };
+use caduceus_actors::turn::id::TurnId;
 
 /// How long one answer may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,35 +30,59 @@ pub(crate) struct Doors {
     pub(crate) begin: Port<BeginDrain>,
     pub(crate) cancel: Port<CancelDrain>,
     pub(crate) look: Port<GetDrain>,
+    pub(crate) shutdown: Port<BeginShutdown>,
 }
 
 pub(crate) struct Tree {
     root: RootHandle,
     doors: Doors,
     home: tempfile::TempDir,
+    news: News,
 }
 
+/// What was told of the gate, in order.
+pub(crate) type News = Arc<Mutex<Vec<DrainChanged>>>;
+
 /// Whoever is told that the gate moved.
-struct Ear;
+struct Ear(News);
 
 impl Tree {
     pub(crate) async fn start() -> Self {
+        Self::start_with(&[], true).await
+    }
+
+    /// A gate for named profiles, too; without file events its markers are found by the poll.
+    pub(crate) async fn start_with(profiles: &[&str], file_events: bool) -> Self {
         let home = home();
         let (drain, ear) = (Mailbox::new(), Mailbox::new());
-        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: true };
+        let named = profiles.iter().map(|name| {
+            let own = home.path().join("profiles").join(name);
+            std::fs::create_dir_all(&own).expect("a home of its own");
+            (ProfileName::parse(name).expect("a name"), own)
+        });
+        let events = file_events.then(FileEvents::default);
+        let settings = DrainSettings { home: home.path().to_owned(), profiles: named.collect(), events };
         let ports = DrainPorts { changes: ear.port(), status: ear.port() };
         let gate = Gate::default();
+        let news = News::default();
+        let heard = Arc::clone(&news);
         let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
         let spec = SupervisorSpec::new(Strategy::OneForOne)
-            .child(ChildSpec::worker("ear", &ear, |_: &_| Ear).on(&Lane::new("data")))
+            .child(ChildSpec::worker("ear", &ear, move |_: &_| Ear(Arc::clone(&heard))).on(&Lane::new("data")))
             .child(
                 ChildSpec::worker("drain", &drain, factory)
                     .on(&Lane::new("control"))
                     .readiness(Readiness::Said { within: PATIENCE }),
             );
-        let options = RootOptions { wedge_after: PATIENCE, ..RootOptions::default() };
-        let doors = Doors { permits: drain.port(), begin: drain.port(), cancel: drain.port(), look: drain.port() };
-        let tree = Self { root: Root::start(spec, options), doors, home };
+        let options = RootOptions { wedge_after: PATIENCE, faults_allowed: true, ..RootOptions::default() };
+        let doors = Doors {
+            permits: drain.port(),
+            begin: drain.port(),
+            cancel: drain.port(),
+            look: drain.port(),
+            shutdown: drain.port(),
+        };
+        let tree = Self { root: Root::start(spec, options), doors, home, news };
         tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
         tree
     }
@@ -61,15 +91,39 @@ impl Tree {
         self.doors.clone()
     }
 
+    pub(crate) fn news(&self) -> News {
+        Arc::clone(&self.news)
+    }
+
+    /// Has the gate's actor panic.
+    pub(crate) async fn fall(&self) {
+        let fault = InjectFault { path: "drain".to_owned(), fault: Fault::PanicInTimer };
+        self.root.port().ask(fault, PATIENCE).await.expect("the root answers").expect("faults are allowed");
+    }
+
+    /// Where the marker of the gateway, or of a profile, lies.
+    pub(crate) fn marker(&self, profile: Option<&str>) -> PathBuf {
+        let home = self.home.path();
+        profile.map_or_else(|| home.to_owned(), |name| home.join("profiles").join(name)).join(FILE_NAME)
+    }
+
     /// Whether the gateway's marker lies on disk.
     pub(crate) fn has_marker(&self) -> bool {
-        self.home.path().join(FILE_NAME).exists()
+        self.marker(None).exists()
     }
 
     pub(crate) async fn stop(self) {
         self.root.stop().await;
         assert_eq!(self.root.join_lanes(PATIENCE).await, 0, "no thread is left behind");
     }
+}
+
+/// For a turn that nobody runs.
+pub(crate) fn ticket() -> TurnTicket {
+    let profile = ProfileName::default_profile();
+    let source = Source { platform: "discord".to_owned(), chat_id: "c".to_owned(), ..Source::default() };
+    let session = SessionKey::new(&source, &profile, SessionRules::default());
+    TurnTicket { id: TurnId::fresh(), profile, session }
 }
 
 /// In memory where that is possible: the marker is written, synced and renamed for every drain, and the disk is not what is
@@ -86,7 +140,9 @@ impl Actor for Ear {
 
 impl Handler<DrainChanged> for Ear {
     type Result = ();
-    fn handle(&mut self, _: DrainChanged, _: &mut Self::Context) {}
+    fn handle(&mut self, news: DrainChanged, _: &mut Self::Context) {
+        self.0.lock().expect("nobody panics with the news in hand").push(news);
+    }
 }
 
 impl Handler<StatusTouched> for Ear {

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use actix::Addr;
 use caduceus_actors::ledger::messages::HistoryEntry;
-use caduceus_actors::profile::messages::{AuthorisedCall, Call, CallError, GetProfile, ProfileState, ProfileView};
+use caduceus_actors::profile::messages::{
+    AuthorisedCall, Call, CallError, GetAgent, GetProfile, ProfileState, ProfileView,
+};
 use caduceus_actors::profile::{CallTimings, ProfileActor};
 use caduceus_actors::supervision::Port;
 use caduceus_actors::turn::id::TurnId;
@@ -46,7 +48,8 @@ fn notice(ended: &TurnEnded) -> &str {
 }
 
 async fn call(profile: &Addr<ProfileActor>) -> Result<Call, CallError> {
-    let order = AuthorisedCall { turn: TurnId::fresh(), body: "{}".into() };
+    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
+    let order = AuthorisedCall { agent, turn: TurnId::fresh(), body: "{}".into() };
     Port::from(profile.clone()).ask(order, CEILING).await.unwrap()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::{
-    GetProfile, PrepareDial, ProfileState, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
+    GetAgent, GetProfile, PrepareDial, ProfileState, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
 };
 use caduceus_actors::relay::event::Source;
 use caduceus_actors::supervision::Port;
@@ -18,8 +18,13 @@ use super::support::{CEILING, House, arguments_of, environment_of, marked, sessi
 
 async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
     let turn = TurnId::fresh();
-    let order = SpawnChild { turn, session: session(&Source::default()), attempt: 1 };
+    let order = order(profile, turn).await;
     (turn, Port::from(profile.clone()).ask(order, CEILING).await.unwrap())
+}
+
+async fn order(profile: &Addr<ProfileActor>, turn: TurnId) -> SpawnChild {
+    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
+    SpawnChild { agent, turn, session: session(&Source::default()), attempt: 1 }
 }
 
 async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
@@ -93,7 +98,7 @@ async fn a_child_that_nobody_takes_leaves_neither_an_agent_nor_a_zombie() {
     let house = House::new(SLEEP);
     let profile = house.profile("default", &[]);
     let turn = TurnId::fresh();
-    let order = SpawnChild { turn, session: session(&Source::default()), attempt: 1 };
+    let order = order(&profile, turn).await;
     let asking = actix::spawn(Port::from(profile).ask(order, CEILING));
     agent(turn).await;
     let processes = marked(&format!("CADUCEUS_TURN_ID={turn}"));

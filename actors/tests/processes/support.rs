@@ -11,10 +11,12 @@ use caduceus_actors::dispatch::messages::ReplyLeft;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
+use caduceus_actors::files::FileEvents;
 use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
 use caduceus_actors::ledger::messages::{
     HistoryEntry, InboundId, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
+use caduceus_actors::profile::messages::ProfileTerms;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
@@ -23,6 +25,7 @@ use caduceus_actors::relay::descriptor::Descriptor;
 use caduceus_actors::relay::event::{InboundEvent, Source};
 use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_actors::relay::trust::Trust;
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
@@ -245,7 +248,7 @@ impl House {
         let gate = Gate::default();
         let mailbox: Mailbox<DrainActor> = Mailbox::new();
         let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
-        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), file_events: false };
+        let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), events: None };
         let kept = gate.clone();
         let drain = ChildSpec::worker("drain", &mailbox, move |birth: &_| {
             DrainActor::new(kept.clone(), settings.clone(), ports.clone(), birth)
@@ -268,17 +271,20 @@ impl House {
         let path = std::env::join_paths(path).unwrap().into_string().unwrap();
         let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
         let variables = environment.iter().map(owned).chain([("PATH".to_owned(), path)]);
-        let settings = Arc::new(Settings::load(self.home.path(), Environment::sort(variables)).unwrap());
-        let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap().clone();
+        let settings = Settings::load(self.home.path(), Environment::sort(variables)).unwrap();
+        let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap();
+        let terms = Arc::new(ProfileTerms::of(profile, &settings));
         let caller = Caller::new(self.call_timings);
         let ports = ProfilePorts {
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,
             link: None,
+            trust: Trust::default(),
+            events: FileEvents::default(),
         };
         let life = Life::new(format!("profiles/{name}"), 1);
-        ProfileActor::new(profile, settings, guard_command(), self.redactor.clone(), ports, life).start()
+        ProfileActor::new(terms, guard_command(), self.redactor.clone(), ports, life).start()
     }
 
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {

@@ -140,6 +140,30 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_told() {
 }
 
 #[actix::test]
+async fn a_supervisor_that_is_restarted_remembers_who_came_and_who_went() {
+    hook();
+    let branch = Mailbox::<Supervisor>::new();
+    let [first, gone, come, passing] =
+        ["first", "gone", "come", "passing"].map(|id| Subject::new(id, &Diary::default()));
+    let spec = supervisor(Strategy::OneForOne, [first.spec(), gone.spec()]);
+    let root =
+        Root::start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, spec)]), options());
+    assert_eq!(gone.ping().await, 1);
+    let stop = StopChild { id: "gone".to_owned() };
+    assert_eq!(branch.port().ask(stop, CEILING).await, Ok(Ok(())));
+    for spec in [come.spec(), passing.spec().restart(Restart::Temporary)] {
+        assert_eq!(branch.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
+    }
+    assert_eq!((come.ping().await, passing.ping().await), (1, 1));
+    inject(&root, "branch", Fault::PanicInTimer).await;
+    until_generation(&root, "branch", 2).await;
+    assert_eq!((first.ping().await, come.ping().await), (2, 2));
+    let tree = root.board().snapshot();
+    let ids: Vec<_> = tree.find("branch").unwrap().children.iter().map(|child| child.id.as_str()).collect();
+    assert_eq!(ids, ["first", "come"]);
+}
+
+#[actix::test]
 async fn exits_of_the_children_of_a_supervisor_that_panics_are_told() {
     hook();
     let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();

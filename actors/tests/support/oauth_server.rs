@@ -1,16 +1,22 @@
 //! An authorization server for tests: real HTTP on loopback, rotating refresh tokens that are good once, and every fault
 //! that a test can script. A replayed token revokes the grant, as it would at the real one.
 //!
-//! On plain threads and sockets, so that it can also say nothing, or half of it.
+//! On plain threads and sockets, so that it can also say nothing, or half of it, or be away.
 
-use std::collections::{BTreeSet, VecDeque};
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+use url::form_urlencoded;
 
 /// What the server does with one request; without a script it rotates and answers well.
 #[derive(Debug, Clone)]
@@ -52,7 +58,17 @@ struct State {
     replays: usize,
     revoked: bool,
     odd_requests: Vec<String>,
+    /// Settings that come with a login.
+    config: Value,
+    /// Logins agreed to and not fetched yet, by code.
+    codes: BTreeMap<String, Form>,
+    logins: usize,
+    /// Nothing listens.
+    down: bool,
 }
+
+/// Fields of a form or a query.
+type Form = BTreeMap<String, String>;
 
 impl OauthServer {
     /// A server that will take `refresh_token` first, and grants tokens of one hour.
@@ -61,14 +77,52 @@ impl OauthServer {
         let address = listener.local_addr().expect("a bound socket has an address");
         let state = State { current: refresh_token.to_owned(), life: json!(3600), ..State::default() };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
-        let serving = server.clone();
+        server.listen(listener);
+        server
+    }
+
+    fn listen(&self, listener: TcpListener) {
+        let serving = self.clone();
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
+                if serving.state().down {
+                    return;
+                }
                 let server = serving.clone();
                 thread::spawn(move || server.serve(&stream));
             }
         });
-        server
+    }
+
+    /// Lets nobody connect until [`OauthServer::come_back`].
+    pub fn go_away(&self) {
+        self.state().down = true;
+        // Wakes the listener, which then closes.
+        while TcpStream::connect(self.address).is_ok() {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Listens again, at the same address.
+    pub fn come_back(&self) {
+        let listener = TcpListener::bind(self.address).expect("the address is ours yet");
+        self.state().down = false;
+        self.listen(listener);
+    }
+
+    /// Where a person agrees to a login.
+    pub fn authorize_url(&self) -> String {
+        format!("http://{}/authorize", self.address)
+    }
+
+    /// What a login brings along beside the tokens.
+    pub fn set_config(&self, config: Value) {
+        self.state().config = config;
+    }
+
+    /// Logins that were seen through to their tokens.
+    pub fn logins(&self) -> usize {
+        self.state().logins
     }
 
     /// Where tokens are exchanged.
@@ -118,8 +172,19 @@ impl OauthServer {
     fn serve(&self, stream: &TcpStream) {
         let mut reader = BufReader::new(stream.try_clone().expect("a socket can be cloned"));
         while let Some((head, body)) = read_request(&mut reader) {
-            let form: Vec<(String, String)> = body.split('&').filter_map(pair).collect();
-            let field = |name: &str| form.iter().find(|(key, _)| key == name).map_or("", |(_, value)| value);
+            if head.starts_with("GET ") {
+                self.show_a_person(stream, &head);
+                return;
+            }
+            let form: Form = form_urlencoded::parse(body.as_bytes()).into_owned().collect();
+            let field = |name: &str| form.get(name).map_or("", String::as_str);
+            if field("grant_type") == "authorization_code" {
+                let answer = self.redeem(&form);
+                if !respond(stream, None, answer) {
+                    return;
+                }
+                continue;
+            }
             let head_ok = head.starts_with("POST /oauth/token ")
                 && head.to_ascii_lowercase().contains("content-type: application/x-www-form-urlencoded");
             let form_ok =
@@ -132,6 +197,76 @@ impl OauthServer {
                 return;
             }
         }
+    }
+
+    /// The page of consent, and where its buttons lead.
+    fn show_a_person(&self, mut stream: &TcpStream, head: &str) {
+        let target = head.split(' ').nth(1).unwrap_or_default();
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let asked: Form = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let field = |name: &str| asked.get(name).map_or("", String::as_str);
+        let mut back = form_urlencoded::Serializer::new(String::new());
+        let answer = match path {
+            "/agree" => {
+                let mut state = self.state();
+                state.number += 1;
+                let code = format!("code+of/{}", state.number);
+                back.append_pair("code", &code).append_pair("state", field("state"));
+                state.codes.insert(code, asked.clone());
+                None
+            }
+            "/deny" => {
+                back.append_pair("error", "access_denied").append_pair("state", field("state"));
+                None
+            }
+            "/forge" => {
+                back.append_pair("code", "stolen").append_pair("state", "of-another-login");
+                None
+            }
+            "/authorize" => {
+                let button =
+                    |name: &str| format!("<p><a id={name} href='/{name}?{}'>{name}</a>", query.replace('&', "&amp;"));
+                let buttons = ["agree", "deny", "forge"].map(button).concat();
+                Some(format!("<!doctype html><link rel=icon href='data:,'><title>Consent</title>{buttons}"))
+            }
+            _ => Some(String::new()),
+        };
+        let response = match answer {
+            Some(page) => format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{page}",
+                page.len()
+            ),
+            None => format!(
+                "HTTP/1.1 302 Found\r\nlocation: {}?{}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n",
+                field("redirect_uri"),
+                back.finish()
+            ),
+        };
+        let _ = stream.write_all(response.as_bytes());
+    }
+
+    /// Tokens for the code of a login, once, and only to whoever began it.
+    fn redeem(&self, form: &Form) -> (u16, String) {
+        let mut state = self.state();
+        let field = |name: &str| form.get(name).map_or("", String::as_str);
+        let refused = (400, json!({"error": "invalid_grant"}).to_string());
+        let Some(asked) = state.codes.remove(field("code")) else {
+            return refused;
+        };
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(field("code_verifier")));
+        let proved = asked["code_challenge"] == challenge && asked["code_challenge_method"] == "S256";
+        let same = ["redirect_uri", "client_id"].iter().all(|name| asked[*name] == field(name));
+        if !proved || !same || asked["response_type"] != "code" {
+            return refused;
+        }
+        state.number += 1;
+        state.logins += 1;
+        state.revoked = false;
+        state.current = format!("hch-rt-n{}", state.number);
+        let answer = json!({
+            "access_token": format!("hch-at-n{}", state.number), "refresh_token": state.current,
+            "expires_in": state.life, "scope": asked["scope"], "token_type": "Bearer", "config": state.config});
+        (200, answer.to_string())
     }
 
     fn decide(&self, token: &str) -> (Option<Fault>, (u16, String)) {
@@ -209,9 +344,4 @@ fn read_request(reader: &mut impl BufRead) -> Option<(String, String)> {
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
     Some((head, String::from_utf8(body).ok()?))
-}
-
-/// The tokens of these tests need no decoding.
-fn pair(field: &str) -> Option<(String, String)> {
-    field.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()))
 }

@@ -3,8 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use caduceus_actors::profile::agent::{AgentSettings, ExecSettings};
-use caduceus_actors::profile::reference;
-use caduceus_actors::profile::scope::Scope;
+use caduceus_actors::profile::inspect::Inspection;
 use rustix::fs::Access;
 
 /// Where a program is looked for when there is no `PATH`; the C library's own choice.
@@ -26,8 +25,10 @@ pub(super) enum AgentFact {
 pub(super) enum Found {
     /// It can be run.
     Yes,
-    /// A name it refers to is not set, which is a finding of its own.
+    /// A name that its working directory refers to is not set, which is a finding of its own.
     Unresolved,
+    /// A word of it refers to this name, whose value everybody could read in the list of processes.
+    Refers(String),
     /// Its working directory, as configured, is not there.
     NoDirectory(PathBuf),
     /// It is in no directory of `PATH`, or not where its path says.
@@ -37,31 +38,29 @@ pub(super) enum Found {
 }
 
 /// Looks for the agent of a profile whose home is `home`, with the `PATH` that its child would have.
-pub(super) fn look(agent: &AgentSettings, home: &Path, scope: &Scope, path: Option<&str>) -> AgentFact {
+pub(super) fn look(agent: &AgentSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> AgentFact {
     match agent {
         AgentSettings::None => AgentFact::None,
         AgentSettings::Echo | AgentSettings::OpenAi(_) => AgentFact::NoProcess,
         AgentSettings::Exec(exec) => {
             let word = exec.command.first().cloned().unwrap_or_default();
-            let found = look_for(exec, home, scope, path).unwrap_or(Found::Unresolved);
+            let found = look_for(exec, home, inspection, path).unwrap_or(Found::Unresolved);
             AgentFact::Command { word, found }
         }
     }
 }
 
 /// `None` if a name is not set.
-fn look_for(exec: &ExecSettings, home: &Path, scope: &Scope, path: Option<&str>) -> Option<Found> {
-    let resolve = |text: &str| reference::resolve(text, scope).ok();
-    let cwd = match exec.cwd.as_deref().map(|cwd| (cwd, cwd.to_str())) {
-        None => home.to_owned(),
-        Some((_, Some(text))) => home.join(&**resolve(text)?),
-        Some((cwd, None)) => home.join(cwd),
+fn look_for(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> Option<Found> {
+    let words = match inspection.command(exec) {
+        Ok(words) => words,
+        Err(name) => return Some(Found::Refers(name.to_owned())),
     };
+    let cwd = inspection.cwd(exec, home).ok()?;
     if !cwd.is_dir() {
         return Some(Found::NoDirectory(exec.cwd.clone().unwrap_or_default()));
     }
-    let program = resolve(exec.command.first()?)?;
-    Some(search(&program, &cwd, path.unwrap_or(DEFAULT_PATH)))
+    Some(search(words.first()?, &cwd, path.unwrap_or(DEFAULT_PATH)))
 }
 
 /// Looks for a program as the system does.
@@ -86,8 +85,35 @@ fn search(program: &str, cwd: &Path, path: &str) -> Found {
 mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
+
+    use caduceus_actors::profile::agent::ReplyForm;
+    use caduceus_actors::profile::env_file::parse;
 
     use super::*;
+
+    #[test]
+    fn a_reference_in_any_word_of_a_command_is_found_also_where_the_name_is_set() {
+        let home = tempfile::tempdir().unwrap();
+        let exec = |command: &[&str]| {
+            AgentSettings::Exec(ExecSettings {
+                command: command.iter().map(|word| (*word).to_owned()).collect(),
+                cwd: None,
+                timeout: Duration::from_secs(1),
+                env_pass: Vec::new(),
+                reply: ReplyForm::Text,
+                credentials_live: false,
+            })
+        };
+        let inspection = Inspection::of(parse("KEY=sh"));
+        let found = |command: &[&str]| match look(&exec(command), home.path(), &inspection, Some("/bin:/usr/bin")) {
+            AgentFact::Command { found, .. } => found,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(found(&["sh", "-c", "run --key=${KEY}"]), Found::Refers("KEY".into()));
+        assert_eq!(found(&["${KEY}"]), Found::Refers("KEY".into()));
+        assert_eq!(found(&["sh", "-c", "echo $$ $${KEY} $KEY"]), Found::Yes);
+    }
 
     #[test]
     fn a_program_is_found_where_the_system_would_find_it() {

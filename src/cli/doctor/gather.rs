@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::honcho::location::{Homes, is_there};
+use caduceus_actors::honcho::inspect;
+use caduceus_actors::honcho::location::{HonchoProfile, is_there};
+use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
 use caduceus_actors::relay::knock::{Knock, knock};
-use caduceus_actors::relay::url::RelayUrl;
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use rustix::fs::Access;
 use secrecy::ExposeSecret as _;
@@ -97,19 +98,19 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         home: profile.home.clone(),
         closed: settings.multiplex || profile.home != settings.home,
         problems: profile.problems.clone(),
-        agent: agent::look(&profile.agent, &profile.home, &inspection.scope, path),
+        agent: agent::look(&profile.agent, &profile.home, &inspection, path),
         trouble: inspection.trouble,
         missing: inspection.missing,
+        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_s()),
     }
 }
 
 fn grant_file(profile: &ProfileSettings, settings: &Settings) -> Option<FileFact> {
-    let homes = Homes {
-        own: profile.home.clone(),
-        default: settings.home.clone(),
-        user: settings.environment.globals.get("HOME").map(PathBuf::from),
-    };
-    FileFact::look(homes.locate(is_there))
+    FileFact::look(honcho_profile(profile, settings).homes.locate(is_there))
+}
+
+fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfile {
+    HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment)
 }
 
 fn ledger(home: &Path) -> LedgerFact {
@@ -124,9 +125,9 @@ fn ledger(home: &Path) -> LedgerFact {
 
 /// Knocks at the door of the process's own link.
 fn link(settings: &Settings) -> LinkFact {
-    let scope = inspect(&settings.profiles[0], settings).scope;
-    let credentials = scope.setting("GATEWAY_RELAY_ID").is_some() && scope.setting("GATEWAY_RELAY_SECRET").is_some();
-    let Some(url) = scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new) else {
+    let inspection = inspect(&settings.profiles[0], settings);
+    let credentials = ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].iter().all(|name| inspection.has_setting(name));
+    let Some(url) = inspection.relay_url() else {
         return LinkFact::NotSet { credentials };
     };
     if let Err(why) = url.dialable() {

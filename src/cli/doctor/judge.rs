@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use caduceus_actors::honcho::inspect::GrantFact;
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
 use caduceus_actors::profile::inspect::Missing;
@@ -10,8 +11,9 @@ use caduceus_actors::relay::knock::Knock;
 
 use super::agent::{AgentFact, Found};
 use super::events::{EventsFact, Limit};
+use super::grant;
 use crate::cli::files::{FileFact, exposed};
-use crate::cli::finding::{Finding, missing_name};
+use crate::cli::finding::{Finding, missing_name, shown};
 
 /// Everything that was found out. What could not be looked at stays at its default.
 #[derive(Debug)]
@@ -59,6 +61,7 @@ pub(super) struct ProfileFact {
     pub(super) trouble: Option<String>,
     pub(super) missing: Vec<Missing>,
     pub(super) agent: AgentFact,
+    pub(super) grant: GrantFact,
 }
 
 /// The connector.
@@ -223,6 +226,7 @@ fn profile(profile: &ProfileFact) -> Vec<Finding> {
         Finding::error("env_unusable", detail, "make it a readable UTF-8 text")
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
+    found.extend(grant::judge(&profile.grant));
     // A broken file of its own is why there is no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()
@@ -242,6 +246,13 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
     };
     match found {
         Found::Yes | Found::Unresolved => None,
+        Found::Refers(name) => {
+            let detail = format!(
+                "agent.command refers to {}, whose value anyone could read in the list of processes; the agent is not started",
+                shown(name)
+            );
+            Some(Finding::error("agent_secret", detail, "have the agent read it from its environment, which holds it"))
+        }
         Found::NoDirectory(cwd) => {
             let detail = format!("the agent's working directory {} is not there", cwd.display());
             Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use actix_web::rt::System;
-use caduceus_actors::profile::inspect::inspect;
-use caduceus_actors::profile::scope::Scope;
-use caduceus_actors::relay::identity::{NoIdentity, Source};
+use caduceus_actors::profile::inspect::{Inspection, inspect};
+use caduceus_actors::relay::identity::NoIdentity;
 use caduceus_actors::relay::post::{self, PostError};
 use caduceus_actors::relay::provision::{Granted, Refused, default_gateway_id};
 use caduceus_actors::relay::url::{NotDialable, RelayUrl};
@@ -124,19 +123,18 @@ fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
     for warning in &settings.warnings {
         eprintln!("caduceus: {warning}");
     }
-    let scope = inspect(&settings.profiles[0], &settings).scope;
-    let token = token(arguments, &scope)?;
+    let inspection = inspect(&settings.profiles[0], &settings);
+    let token = token(arguments, &inspection)?;
     let given =
         |text: &Option<String>| text.as_deref().map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
     let (given_url, wake_url) = (given(&arguments.connector_url), given(&arguments.wake_url));
-    let url = given_url.clone().or_else(|| scope.setting("GATEWAY_RELAY_URL").map(str::to_owned));
-    let url = RelayUrl::new(&url.ok_or(EnrollError::NoUrl)?);
+    let url = given_url.as_deref().map(RelayUrl::new).or_else(|| inspection.relay_url()).ok_or(EnrollError::NoUrl)?;
     url.dialable()?;
     if url.is_exposed() {
         eprintln!("caduceus: the connector is reached without TLS: the network can read the credentials; use https://");
     }
     let gateway_id = given(&arguments.gateway_id).unwrap_or_else(default_gateway_id);
-    let granted = System::new().block_on(redeem(&settings, &scope, &url, &token, &gateway_id))?;
+    let granted = System::new().block_on(redeem(&settings, &inspection, &url, &token, &gateway_id))?;
 
     let without_slash = |url: String| url.trim_end_matches('/').to_owned();
     let mut values: Vec<(&str, SecretString)> =
@@ -151,11 +149,10 @@ fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
 
 /// A package manager or a host owns this installation, by the original's two signs.
 fn is_managed(home: &Path, environment: &Environment) -> bool {
-    let set = environment.rest.get("HERMES_MANAGED").is_some_and(|value| !value.expose_secret().trim().is_empty());
-    set || home.join(".managed").exists()
+    environment.is_managed() || home.join(".managed").exists()
 }
 
-fn token(arguments: &Arguments, scope: &Scope) -> Result<SecretString, EnrollError> {
+fn token(arguments: &Arguments, inspection: &Inspection) -> Result<SecretString, EnrollError> {
     let read = |shown: &Path, from: &mut dyn std::io::Read| {
         let mut text = zeroize::Zeroizing::new(String::new());
         let read = from.take(MAX_TOKEN_BYTES).read_to_string(&mut text);
@@ -174,19 +171,19 @@ fn token(arguments: &Arguments, scope: &Scope) -> Result<SecretString, EnrollErr
             let unreadable = |error| EnrollError::UnreadableToken(file.clone(), error);
             read(file, &mut std::fs::File::open(file).map_err(unreadable)?)?
         }
-        (None, None) => scope.setting("GATEWAY_RELAY_ENROLL_TOKEN").unwrap_or_default().into(),
+        (None, None) => inspection.enroll_token().unwrap_or_default(),
     };
     if token.expose_secret().is_empty() { Err(EnrollError::NoToken) } else { Ok(token) }
 }
 
 async fn redeem(
     settings: &Settings,
-    scope: &Scope,
+    inspection: &Inspection,
     url: &RelayUrl,
     token: &SecretString,
     gateway_id: &str,
 ) -> Result<Granted, EnrollError> {
-    let source = Source::of(&|name| scope.setting(name), &settings.home);
+    let source = inspection.identity(&settings.home);
     let identity = source.token(&settings.trust, jiff::Timestamp::now().as_second()).await;
     let identity = identity.map_err(|error| match error {
         NoIdentity::NotLoggedIn => EnrollError::NotLoggedIn,

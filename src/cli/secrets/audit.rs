@@ -6,11 +6,9 @@ use std::path::Path;
 
 use caduceus_actors::profile::globals::{child_may_hold, is_deployment, is_global, is_own};
 use caduceus_actors::profile::inspect::Inspection;
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
-use sha2::Sha256;
 
 use crate::cli::files::{FileFact, exposed};
 use crate::cli::finding::{Finding, lines, looks_like_a_name, missing_name, shown};
@@ -96,7 +94,7 @@ pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> Report {
 }
 
 fn names(profile: &ProfileFacts) -> ProfileReport {
-    let Inspection { own, scope, missing, .. } = &profile.inspection;
+    let Inspection { own, missing, .. } = &profile.inspection;
     let kept = own.iter().filter_map(|(name, value)| {
         let why = why_kept(name, value.expose_secret())?;
         Some(Kept { name: shown(name).into_owned(), why })
@@ -108,10 +106,11 @@ fn names(profile: &ProfileFacts) -> ProfileReport {
     ProfileReport {
         name: profile.name.clone(),
         holds: own.names().map(|name| shown(name).into_owned()).collect(),
-        from_process: scope
-            .iter()
-            .filter(|(name, _)| own.get(name).is_none())
-            .map(|(name, _)| shown(name).into_owned())
+        from_process: profile
+            .inspection
+            .names()
+            .filter(|name| own.get(name).is_none())
+            .map(|name| shown(name).into_owned())
             .collect(),
         child_sees: profile.child.as_ref().map(|names| names.iter().map(|name| shown(name).into_owned()).collect()),
         kept_from_child: kept.collect(),
@@ -161,11 +160,8 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
 fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
     let mut holders: BTreeMap<[u8; 32], Vec<(&str, &str)>> = BTreeMap::new();
     for profile in profiles {
-        for (name, value) in profile.inspection.scope.secrets() {
-            let value = value.expose_secret();
-            if value.chars().count() >= MIN_SHARED_CHARS {
-                holders.entry(digest(key, value)).or_default().push((&profile.name, name));
-            }
+        for (name, tag) in profile.inspection.tags(key, MIN_SHARED_CHARS) {
+            holders.entry(tag).or_default().push((&profile.name, name));
         }
     }
     let mut found: Vec<String> = holders
@@ -182,12 +178,6 @@ fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
         Finding::warn("shared_value", detail, "give each profile a secret of its own")
     };
     found.into_iter().map(finding).collect()
-}
-
-fn digest(key: &[u8; 32], value: &str) -> [u8; 32] {
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is taken");
-    mac.update(value.as_bytes());
-    mac.finalize().into_bytes().into()
 }
 
 impl Report {
@@ -268,18 +258,16 @@ fn row(text: &mut String, title: &str, names: &[String]) {
 mod tests {
     use caduceus_actors::profile::env_file::parse;
     use caduceus_actors::profile::inspect::Missing;
-    use caduceus_actors::profile::scope::Scope;
 
     use super::*;
 
     const KEY: [u8; 32] = [7; 32];
 
     fn profile(name: &str, env: &str) -> ProfileFacts {
-        let inspection = Inspection { own: parse(env), scope: Scope::new(&parse(env), None), ..Inspection::default() };
         ProfileFacts {
             name: name.into(),
             closed: true,
-            inspection,
+            inspection: Inspection::of(parse(env)),
             child: None,
             problems: Vec::new(),
             files: Vec::new(),

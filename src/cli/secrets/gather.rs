@@ -6,7 +6,7 @@ use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::agent::AgentSettings;
-use caduceus_actors::profile::child_env::{Facts, child_env};
+use caduceus_actors::profile::child_env::Facts;
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::settings::{ProfileSettings, Settings};
 use secrecy::SecretString;
@@ -49,10 +49,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
         token: token.as_ref(),
     };
     let child = match &profile.agent {
-        AgentSettings::Exec(exec) => {
-            let child = child_env(&settings.environment, &exec.env_pass, &inspection.scope, &turn);
-            Some(child.into_keys().collect())
-        }
+        AgentSettings::Exec(exec) => Some(inspection.child_sees(settings, exec, &turn)),
         AgentSettings::None | AgentSettings::Echo | AgentSettings::OpenAi(_) => None,
     };
     let problems = profile.problems.iter().cloned().chain(grant_trouble).collect();

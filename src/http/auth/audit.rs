@@ -19,7 +19,9 @@ use crate::http::error::ApiError;
 /// Entries that may wait to be written; beyond that they are dropped and the drop is logged.
 const WAITING: usize = 1_024;
 /// A file of this size is put aside, in bytes; one such is kept. It bounds what a flood of guesses can write.
-const LARGEST: u64 = 16 * 1024 * 1024;
+pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
+/// Longest path that is written, in bytes; the routes' own are shorter, and a client chooses the rest.
+const LONGEST_PATH: usize = 256;
 
 /// Where decisions go.
 pub(super) struct Audit(Option<SyncSender<Entry>>);
@@ -49,16 +51,18 @@ impl Entry {
             Err(ApiError::MissingScope(_)) => ("token_auth_failure", None, None, Some("missing_scope")),
             Err(_) => ("token_auth_failure", None, None, Some("no_provider_recognises_token")),
         };
-        let (path, ip) = (asked.path.to_owned(), asked.peer.to_string());
+        let path = asked.path.get(..LONGEST_PATH).unwrap_or(asked.path).to_owned();
+        let ip = asked.peer.to_string();
         Self { ts: Timestamp::now().to_string(), event, provider, principal, reason, path, ip }
     }
 }
 
 impl Audit {
-    /// Starts the writer. One that cannot be started is said so once; decisions go on without it.
-    pub(super) fn open(path: PathBuf) -> Self {
+    /// Starts the writer; a file of `largest` bytes is put aside. A writer that cannot be started is said so once; decisions go on without it.
+    pub(super) fn open(path: PathBuf, largest: u64) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
-        let started = thread::Builder::new().name("auth-log".into()).spawn(move || write_all(&path, &receiver));
+        let started =
+            thread::Builder::new().name("auth-log".into()).spawn(move || write_all(&path, largest, &receiver));
         match started {
             Ok(_) => Self(Some(sender)),
             Err(error) => {
@@ -78,11 +82,11 @@ impl Audit {
 }
 
 /// Ends when the seam is gone.
-fn write_all(path: &Path, entries: &Receiver<Entry>) {
+fn write_all(path: &Path, largest: u64, entries: &Receiver<Entry>) {
     let mut file = None;
     let mut well = true;
     for entry in entries {
-        let written = append(path, &mut file, &entry);
+        let written = append(path, largest, &mut file, &entry);
         if let Err(error) = &written {
             file = None;
             // Once for each time that it goes wrong: the next entry tries again.
@@ -94,9 +98,9 @@ fn write_all(path: &Path, entries: &Receiver<Entry>) {
     }
 }
 
-fn append(path: &Path, file: &mut Option<File>, entry: &Entry) -> io::Result<()> {
+fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &Entry) -> io::Result<()> {
     if let Some(open) = file
-        && open.metadata()?.len() >= LARGEST
+        && open.metadata()?.len() >= largest
     {
         fs::rename(path, path.with_extension("log.1"))?;
         *file = None;

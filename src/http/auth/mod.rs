@@ -9,17 +9,19 @@ pub(super) mod slow;
 #[cfg(test)]
 mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::http::header::AUTHORIZATION;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse};
 use caduceus_actors::settings::DrainAuth;
+use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
 use tracing::{error, info, warn};
 
@@ -27,7 +29,7 @@ use self::audit::{Audit, Entry};
 use self::drain_secret::DrainSecret;
 use self::slow::SlowDown;
 use super::Shared;
-use super::door;
+use super::caller::Caller;
 use super::error::ApiError;
 
 /// The scope of everything that changes how the gateway runs.
@@ -124,6 +126,43 @@ where
     })
 }
 
+/// Makes a resource one for those who are known: on this machine, or with a token.
+pub(super) fn known<S, B>()
+-> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    from_fn(|request: ServiceRequest, next: Next<B>| async move {
+        let asked = request.request();
+        let allowed = match (Caller::of(asked).loopback, asked.app_data::<Shared>()) {
+            (true, _) => Ok(()),
+            (false, Some(state)) => state.seam.decide(Asked::by(asked, None)).await.map(|_| ()),
+            (false, None) => Err(ApiError::Unauthenticated),
+        };
+        match allowed {
+            Ok(()) => Ok(next.call(request).await?.map_into_boxed_body()),
+            Err(error) => Ok(request.into_response(HttpResponse::from_error(error))),
+        }
+    })
+}
+
+/// Makes a resource one for this machine alone.
+pub(super) fn near<S, B>()
+-> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
+where
+    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
+    B: MessageBody + 'static,
+{
+    from_fn(|request: ServiceRequest, next: Next<B>| async move {
+        if Caller::of(request.request()).loopback {
+            Ok(next.call(request).await?.map_into_boxed_body())
+        } else {
+            Ok(request.into_response(HttpResponse::from_error(ApiError::LoopbackOnly)))
+        }
+    })
+}
+
 async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPrincipal, ApiError> {
     // Routes are made with the state; without it there is nobody to recognise a token.
     let state = request.app_data::<Shared>().ok_or(ApiError::Unauthenticated)?;
@@ -151,7 +190,7 @@ impl Seam {
     }
 
     fn with(providers: Vec<Box<dyn TokenProvider>>, home: &Path) -> Self {
-        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"));
+        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"), audit::LARGEST);
         Self { providers, on_loopback: None, audit, slow: Mutex::default() }
     }
 
@@ -168,18 +207,6 @@ impl Seam {
             Credential::None => Ok(false),
             Credential::Unreadable | Credential::Bearer(_) => self.decide(asked).await.map(|_| true),
         }
-    }
-
-    /// Like [`Seam::trusts`], but strangers are refused.
-    ///
-    /// # Errors
-    /// [`ApiError`] for strangers and for tokens that are not good.
-    pub(super) async fn must_be_trusted(&self, request: &HttpRequest) -> Result<(), ApiError> {
-        let asked = Asked::by(request, None);
-        if !asked.loopback {
-            self.decide(asked).await?;
-        }
-        Ok(())
     }
 
     /// Decides, and writes the decision down.
@@ -208,7 +235,7 @@ impl Seam {
         };
         let mut out_of_reach = None;
         for provider in &self.providers {
-            match tokio::time::timeout(PROVIDER_PATIENCE, provider.verify(token)).await {
+            match tokio::time::timeout(PROVIDER_PATIENCE, verdict(&**provider, token)).await {
                 Ok(Ok(Verdict::Recognised(principal))) => return Ok(principal),
                 Ok(Ok(Verdict::NotMine)) => {}
                 Ok(Ok(Verdict::OutOfReach)) | Err(_) => {
@@ -227,6 +254,14 @@ impl Seam {
     }
 }
 
+/// A provider that panics has failed, and nobody else has.
+async fn verdict(provider: &dyn TokenProvider, token: &str) -> Result<Verdict, ProviderFailed> {
+    let panicked = |_| ProviderFailed("it panicked".to_owned());
+    // Asking and waiting may each panic. What a provider leaves half done is its own.
+    let asked = catch_unwind(AssertUnwindSafe(|| provider.verify(token))).map_err(panicked)?;
+    AssertUnwindSafe(asked).catch_unwind().await.map_err(panicked)?
+}
+
 fn permitted(principal: TokenPrincipal, scope: Option<&str>) -> Result<TokenPrincipal, ApiError> {
     match scope {
         Some(scope) if !principal.scopes.iter().any(|held| held == scope) => {
@@ -238,28 +273,18 @@ fn permitted(principal: TokenPrincipal, scope: Option<&str>) -> Result<TokenPrin
 
 impl<'a> Asked<'a> {
     fn by(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
-        Self {
-            credential: Credential::of(request),
-            path: request.path(),
-            peer: peer(request),
-            loopback: door::is_loopback(request),
-            scope,
-        }
+        let Caller { address, loopback } = Caller::of(request);
+        Self { credential: Credential::of(request.headers()), path: request.path(), peer: address, loopback, scope }
     }
 }
 
-/// The address of whoever is at the other end of the connection.
-pub(super) fn peer(request: &HttpRequest) -> IpAddr {
-    request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical())
-}
-
 impl<'a> Credential<'a> {
-    fn of(request: &'a HttpRequest) -> Self {
-        if !request.headers().contains_key(AUTHORIZATION) {
-            return Self::None;
-        }
-        let value = door::the_one(request.headers(), &AUTHORIZATION);
-        match value.and_then(|value| value.trim().split_once(' ')) {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut values = headers.get_all(AUTHORIZATION);
+        let (Some(value), second) = (values.next(), values.next()) else { return Self::None };
+        // A secret may be of any characters, and a header is of bytes.
+        let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| second.is_none());
+        match text.and_then(|text| text.trim().split_once(' ')) {
             Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
                 Self::Bearer(token.trim())
             }

@@ -1,16 +1,33 @@
 //! The seam with providers of all kinds.
 
 use std::net::IpAddr;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
+use super::audit::{Audit, Entry};
 use super::{Asked, Credential, ProviderFailed, Seam, TokenPrincipal, TokenProvider, Verdict};
 use crate::http::error::ApiError;
 
 /// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
 struct Says(&'static str, Option<Verdict>);
 struct Slow;
+/// Panics when it is asked, or when it is waited for.
+struct Panics {
+    at_once: bool,
+}
+
+impl TokenProvider for Panics {
+    fn name(&self) -> &'static str {
+        "panics"
+    }
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+        assert!(!self.at_once, "planted: at once");
+        async { panic!("planted: later") }.boxed_local()
+    }
+}
 
 impl TokenProvider for Says {
     fn name(&self) -> &'static str {
@@ -70,6 +87,92 @@ async fn a_provider_that_breaks_is_skipped() {
 #[actix_web::test]
 async fn a_provider_that_never_answers_is_out_of_reach() {
     assert!(matches!(decide(vec![Box::new(Slow)]).await, Err(ApiError::ProviderUnreachable(name)) if name == "slow"));
+}
+
+#[actix_web::test]
+async fn a_provider_that_panics_is_skipped() {
+    for at_once in [true, false] {
+        let alone: Vec<Box<dyn TokenProvider>> = vec![Box::new(Panics { at_once })];
+        assert!(matches!(decide(alone).await, Err(ApiError::Unauthenticated)));
+        assert_eq!(decide(vec![Box::new(Panics { at_once }), knows("b")]).await.unwrap(), "b");
+    }
+}
+
+#[actix_web::test]
+async fn a_provider_out_of_reach_is_written_down_by_its_name() {
+    let home = tempfile::tempdir().unwrap();
+    let asked = Asked {
+        credential: Credential::Bearer("hunter2"),
+        path: "/x",
+        peer: IpAddr::from([10, 0, 0, 1]),
+        loopback: false,
+        scope: None,
+    };
+    let seam = Seam::with(vec![says("far", Some(Verdict::OutOfReach))], home.path());
+    assert!(seam.decide(asked).await.is_err());
+    let log = home.path().join("logs/dashboard-auth.log");
+    let line = written(&log, |text| text.ends_with('\n'));
+    let rest = line.split_once(r#"","event""#).unwrap().1;
+    assert_eq!(
+        rest,
+        ":\"token_auth_failure\",\"provider\":\"far\",\"reason\":\"provider_unreachable\",\"path\":\"/x\",\"ip\":\"10.0.0.1\"}\n"
+    );
+}
+
+/// The text of a file, once it is as `is` wants it.
+fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if is(&text) {
+            return text;
+        }
+        assert!(Instant::now() < deadline, "{} never came to be: {text}", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+fn refused(path: &str) -> Entry {
+    let peer = IpAddr::from([10, 0, 0, 1]);
+    let asked = Asked { credential: Credential::None, path, peer, loopback: false, scope: None };
+    Entry::of(asked, &Err(ApiError::Unauthenticated))
+}
+
+#[test]
+fn no_number_of_guesses_fills_the_disk() {
+    let home = tempfile::tempdir().unwrap();
+    let log = home.path().join("logs/dashboard-auth.log");
+    let audit = Audit::open(log.clone(), 4_096);
+    for n in 0..500 {
+        audit.note(refused(&format!("/{}/{n}", "x".repeat(100_000))));
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    audit.note(refused("/last"));
+    written(&log, |text| text.contains("/last"));
+    let size = |path: &Path| std::fs::metadata(path).unwrap().len();
+    let (now, before) = (size(&log), size(&log.with_extension("log.1")));
+    assert!(now <= 4_096 + 512 && (4_096..=4_096 + 512).contains(&before), "{now} and {before} bytes");
+    assert_eq!(std::fs::read_dir(home.path().join("logs")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
+    let home = tempfile::tempdir().unwrap();
+    let folder = home.path().join("logs");
+    std::fs::write(&folder, "in the way").unwrap();
+    let audit = Audit::open(folder.join("dashboard-auth.log"), 4_096);
+    let begun = Instant::now();
+    for _ in 0..10_000 {
+        audit.note(refused("/x"));
+    }
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    std::fs::remove_file(&folder).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while !folder.join("dashboard-auth.log").exists() {
+        assert!(Instant::now() < deadline, "it was never tried again");
+        audit.note(refused("/again"));
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 #[actix_web::test]

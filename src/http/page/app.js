@@ -62,6 +62,7 @@
     if (!shown.length) return el("p", { className: "quiet" }, "nothing yet");
     return el("ul", { className: "tags" }, ...shown.map(([word, n]) => el("li", null, el("span", null, word.replaceAll("_", " ") + " "), n.toLocaleString("en"))));
   };
+  const counted = (title, counts) => el("div", { className: "counted" }, el("h3", null, title), tags(counts));
   const trouble = (sentence) => sentence ? el("p", { className: "trouble" }, sentence) : null;
 
   // --- orders --------------------------------------------------------------------------------
@@ -104,21 +105,27 @@
   };
   const showDrain = () => {
     const drain = status.drain, line = byId("drain-state");
-    ticking.delete(line);
     if (drain.stopping) text(line, "The gateway is stopping.");
-    else if (drain.draining) age(line, drain.age_ms, 1, drain.principal ? " of draining, asked by " + drain.principal : " of draining");
+    else if (drain.draining) line.replaceChildren("Draining for ", age(el("span"), drain.age_ms), drain.principal ? ", asked by " + drain.principal + "." : ".");
     else if (drain.profiles.length) text(line, "Drained alone: " + drain.profiles.join(", "));
     else text(line, status.not_ready ? "Not taking turns: " + status.not_ready : "Taking turns.");
     byId("drain-begin").disabled = drain.draining;
     byId("drain-cancel").disabled = !drain.draining || drain.stopping;
   };
+  const stopper = (turn) => {
+    const stop = el("button", { type: "button", className: "stop" }, "Stop");
+    stop.setAttribute("aria-label", "Stop turn " + turn.turn_id);
+    stop.addEventListener("click", () => order("/api/turns/" + encodeURIComponent(turn.turn_id) + "/stop", {}, () => "Turn …" + turn.turn_id.slice(-8) + " was told to stop."));
+    return stop;
+  };
   const showTurns = () => {
     const turns = status.drain.turns;
     byId("turns-none").hidden = turns.length > 0;
+    byId("turns").parentNode.hidden = !turns.length;
     keyed(byId("turns"), turns, (turn) => turn.turn_id,
       (turn) => el("tr", null, el("td", { className: "mono", title: turn.turn_id }, turn.turn_id.slice(-8)), el("td", null, turn.profile),
-        el("td", { className: "clip wide mono", title: turn.session_key }, turn.session_key), el("td", { className: "num" })),
-      (row, turn) => age(row.lastChild, turn.age_ms));
+        el("td", { className: "clip wide mono", title: turn.session_key }, turn.session_key), el("td", { className: "num" }), el("td", { className: "acts" }, stopper(turn))),
+      (row, turn) => age(row.children[3], turn.age_ms));
   };
   const walk = (node, depth = 0) => [{ node, depth }, ...node.children.flatMap((child) => walk(child, depth + 1))];
   const showTree = () => keyed(byId("tree"), walk(status.actors), ({ node }) => node.path,
@@ -126,7 +133,7 @@
       const row = el("tr");
       row.dataset.actor = node.path || node.id;
       row.addEventListener("animationend", () => row.classList.remove("struck"));
-      const name = el("td", { className: "name", title: node.path + " on " + node.lane }, node.id);
+      const name = el("td", { className: "name", title: node.path + " on " + node.lane }, /^[0-9a-f-]{36}$/.test(node.id) ? "…" + node.id.slice(-8) : node.id);
       name.style.setProperty("--depth", depth);
       const acts = el("td", { className: "acts" });
       if (node.path) {
@@ -167,10 +174,10 @@
     el("div", { className: "top" }, el("b", null, link.link), state(link.state)),
     el("p", { className: "quiet" }, "last frame ", age(el("span"), link.last_inbound_age_ms), ", last ack ", age(el("span"), link.last_ack_age_ms),
       link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + many(link.skipped, "line") + " skipped" : ""),
-    tags(link.frames), trouble(link.last_error)]);
+    counted("Frames by kind", link.frames), trouble(link.last_error)]);
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
-    el("p", { className: "quiet" }, "inbound"), tags(ledger.inbound),
-    el("p", { className: "quiet" }, "outbound"), tags(ledger.outbound), trouble(ledger.trouble)]);
+    el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
+    el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " damaged" : "")), trouble(ledger.trouble)]);
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
     el("p", { className: "quiet" }, profile.agent + " agent, " + many(profile.secrets, "secret") + ", " + many(profile.children_started, "child", "children") + " started"),
@@ -180,7 +187,7 @@
     el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)),
     el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
       grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + many(grant.exchanges, "exchange")),
-    trouble(grant.last_error)]);
+    trouble(grant.last_error), trouble(grant.remedy)]);
   const showProcess = () => {
     const process = status.process;
     byId("process").replaceChildren(
@@ -209,6 +216,7 @@
     const height = (ms) => 4 + 126 * Math.sqrt(ms / most);
     shown.forEach(([end, ms]) => { const x = 600 - 600 * (now - end) / MINUTE_MS; lines.push(stroke(x, 140, x, 140 - height(ms), "bar")); });
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
+    text(byId("scale"), lengths.length ? "up to " + span(most) : "");
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
     const said = lengths.length ? "median " + at(0.5) + ", 95 % in " + at(0.95) : "no turns";
     text(byId("latency-said"), said);

@@ -5,14 +5,16 @@
 use actix_web::http::header::{
     CONTENT_SECURITY_POLICY, ContentType, HeaderValue, InvalidHeaderValue, REFERRER_POLICY, X_FRAME_OPTIONS,
 };
-use actix_web::web::{self, Bytes, ServiceConfig};
+use actix_web::web::Bytes;
 use actix_web::{HttpRequest, HttpResponse};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
+use super::Shared;
+use super::book::{self, Answer, Book, Who};
+use super::caller::Caller;
 use super::error::ApiError;
-use super::{Shared, door};
 
 const SHELL: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
@@ -28,15 +30,17 @@ pub(super) struct Page {
     policy: String,
 }
 
-pub(super) fn routes(config: &mut ServiceConfig) {
-    config
-        .service(web::resource("/").route(web::get().to(page)).route(web::head().to(page)))
-        .service(web::resource("/favicon.ico").route(web::get().to(|| async { HttpResponse::NoContent().finish() })));
+pub(super) fn routes(book: &mut Book<'_>) {
+    const PAGE: book::Page =
+        book::Page::new("The status page; its data comes over the WebSocket").answers(Answer::Other(200, "text/html"));
+    const ICON: book::Page = book::Page::new("No icon").answers(Answer::Other(204, ""));
+    book.at("/", Who::Anyone).get(page, PAGE).done();
+    book.at("/favicon.ico", Who::Anyone).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
 }
 
 async fn page(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
     let page = &state.page;
-    let breakable = page.allow_faults && door::is_loopback(&request);
+    let breakable = page.allow_faults && Caller::of(&request).loopback;
     let policy = page.policy().map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok()
         .insert_header(ContentType::html())

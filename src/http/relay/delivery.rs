@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
-use actix_web::web::{self, Bytes, Json, Payload, ServiceConfig};
+use actix_web::web::{Bytes, Json, Payload};
 use caduceus_actors::dispatch::messages::StopSession;
 use caduceus_actors::profile::messages::VerifyDelivery;
 use caduceus_actors::relay::delivery::{DeliveryError, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -17,10 +17,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 
-use super::Delivery;
+use super::{Delivery, Door};
 use crate::http::ask::{ask, ask_within};
-use crate::http::door;
+use crate::http::book::{Book, Kind, Page, Who, field};
+use crate::http::code::Code;
 use crate::http::error::ApiError;
+use crate::http::names::the_one;
 use crate::http::{Shared, State};
 
 /// Largest body, in bytes.
@@ -37,10 +39,21 @@ const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 type Answer = Result<Json<Value>, ApiError>;
 
-pub(super) fn routes(config: &mut ServiceConfig, path: &str, interrupt_path: &str) {
-    config
-        .service(web::resource(path).route(web::post().to(event)))
-        .service(web::resource(interrupt_path).route(web::post().to(interrupt)));
+pub(super) fn routes(book: &mut Book<'_>, door: &Door) {
+    const EVENT: Page = Page::new("An event from a connector; it is on disk when this is answered")
+        .takes(&[field("event", Kind::Object, "the event, as in an inbound frame of the relay")])
+        .fails(&[
+            Code::InvalidEvent,
+            Code::NotTaken,
+            Code::TooManyDeliveries,
+            Code::ActorUnavailable,
+            Code::ActorTimeout,
+        ]);
+    const INTERRUPT: Page = Page::new("Stops the turn of a session, at a connector's word")
+        .takes(&[field("session_key", Kind::Text, "the session; one of another profile is unknown")])
+        .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
+    book.at(door.path.clone(), Who::Signed).post(event, EVENT).done();
+    book.at(door.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
 }
 
 async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer {
@@ -103,7 +116,7 @@ impl Signed {
     /// # Errors
     /// [`ApiError::Unsigned`] in every case in which it is not proven whose it is.
     async fn receive(request: &HttpRequest, state: &State, payload: Payload) -> Result<Self, ApiError> {
-        let header = |name| door::the_one(request.headers(), &name).map(str::to_owned);
+        let header = |name| the_one(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
         // What cannot be good is refused before its body is read.
         let signed_s = timestamp.as_deref().and_then(|text| text.trim().parse::<i64>().ok());
@@ -117,7 +130,7 @@ impl Signed {
         let body = reading.await.map_err(|_| ApiError::TooSlow)?.map_err(|_| ApiError::TooLarge(LIMIT))?;
         let body = body.map_err(ApiError::BrokenBody)?;
         let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
-        let by = verified_by(&state.ports.relay.deliveries, delivery).await?;
+        let by = verified_by((state.ports.relay.deliveries.0)(), delivery).await?;
         Ok(Self { body, signature: name, by })
     }
 
@@ -142,11 +155,11 @@ impl Signed {
 }
 
 /// The first profile whose key signed it. The key stays with the profile.
-async fn verified_by(doors: &[Delivery], delivery: VerifyDelivery) -> Result<Delivery, ApiError> {
+async fn verified_by(doors: Vec<Delivery>, delivery: VerifyDelivery) -> Result<Delivery, ApiError> {
     let mut unasked = None;
     for door in doors {
         match ask_within(&door.verify, delivery.clone(), VERIFY_PATIENCE).await {
-            Ok(Ok(())) => return Ok(door.clone()),
+            Ok(Ok(())) => return Ok(door),
             // Another profile's key may have signed it.
             Ok(Err(DeliveryError::NoKey | DeliveryError::Signature)) => {}
             Ok(Err(DeliveryError::Unsigned | DeliveryError::Malformed | DeliveryError::OutsideWindow)) => {

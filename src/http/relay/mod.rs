@@ -7,10 +7,10 @@ mod delivery;
 mod idle;
 mod seen;
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use actix_web::web::ServiceConfig;
 use caduceus_actors::dispatch::messages::StopSession;
 use caduceus_actors::profile::messages::VerifyDelivery;
 use caduceus_actors::profile::name::ProfileName;
@@ -21,6 +21,7 @@ use caduceus_actors::supervision::Port;
 use tokio::sync::Semaphore;
 
 use super::auth::slow::SlowDown;
+use super::book::Book;
 use seen::Seen;
 
 /// Where a sleeping gateway is poked.
@@ -33,11 +34,15 @@ const MOST_BODIES: usize = 32;
 pub(crate) struct RelayPorts {
     /// The links.
     pub(crate) links: Vec<Link>,
-    /// Who may deliver, the default profile first.
-    pub(crate) deliveries: Vec<Delivery>,
+    /// Who may deliver.
+    pub(crate) deliveries: Deliveries,
     /// Stops the turn of a session.
     pub(crate) stop_session: Option<Port<StopSession>>,
 }
+
+/// Asks who may deliver at the moment, the default profile first: profiles come and go.
+#[derive(Clone)]
+pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<Delivery> + Send + Sync>);
 
 /// The ways into one link.
 #[derive(Debug, Clone)]
@@ -59,6 +64,18 @@ pub(crate) struct Delivery {
     pub(crate) verify: Port<VerifyDelivery>,
     /// Takes the event.
     pub(crate) deliver: Port<Deliver>,
+}
+
+impl Default for Deliveries {
+    fn default() -> Self {
+        Self(Arc::new(Vec::new))
+    }
+}
+
+impl fmt::Debug for Deliveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Deliveries")
+    }
 }
 
 /// The connectors' way in, shared by all workers and by one server after another.
@@ -106,8 +123,9 @@ impl Door {
     }
 }
 
-pub(super) fn routes(config: &mut ServiceConfig, door: &Door) {
-    config.configure(idle::routes).configure(|config| delivery::routes(config, &door.path, &door.interrupt_path));
+pub(super) fn routes(book: &mut Book<'_>, door: &Door) {
+    idle::routes(book);
+    delivery::routes(book, door);
 }
 
 #[cfg(test)]

@@ -1,8 +1,12 @@
 //! The routes over real sockets, with one stub in the place of every actor.
 
 mod access;
+mod caller;
+mod document;
+mod foreign;
 mod orders;
 mod sample;
+mod seam;
 mod support;
 mod views;
 mod watching;

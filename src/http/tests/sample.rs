@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use caduceus_actors::config::messages::ConfigView;
 use caduceus_actors::dispatch::messages::DispatchView;
 use caduceus_actors::drain::messages::{DrainView, TurnInFlight};
 use caduceus_actors::honcho::messages::{GrantState, GrantView};
@@ -121,6 +122,7 @@ pub(super) fn snapshot() -> Snapshot {
         active_sessions: 3,
         profiles: ["default", "work", "stuck"].map(name).into(),
         not_ready: None,
+        configuration: ConfigView::default(),
         drain: DrainView {
             active_agents: 2,
             oldest_turn_ms: Some(71_500),
@@ -135,6 +137,7 @@ pub(super) fn snapshot() -> Snapshot {
             expires_in_s: Some(2_900),
             last_refresh_age_s: Some(700),
             last_error: None,
+            remedy: None,
             exchanges: 4,
         }],
         turns: DispatchView { done: 41, failed: 1, queued: 5, sessions: 3, running: 2, ..DispatchView::default() },

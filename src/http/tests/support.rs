@@ -18,11 +18,12 @@ use caduceus_actors::drain::messages::{
 use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::status::words::GatewayState;
 use caduceus_actors::supervision::{InjectFault, Operate, OperateError, Order, Port};
 use serde_json::Value;
 
 use super::sample::snapshot;
-use crate::http::{self, Handle, Healthy, HttpOptions, Ports, RelayPorts};
+use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, Ports, RelayPorts, RestartProcess};
 
 /// A strong secret.
 pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
@@ -82,11 +83,12 @@ pub(super) struct Setting {
     pub(super) insecure: bool,
     pub(super) faults: bool,
     pub(super) bind: &'static str,
+    pub(super) proxies: &'static [&'static str],
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { secret: Some(SECRET), scope: "drain", insecure: false, faults: false, bind: "127.0.0.1:0" }
+        Self { secret: Some(SECRET), scope: "drain", insecure: false, faults: false, bind: "127.0.0.1:0", proxies: &[] }
     }
 }
 
@@ -111,7 +113,8 @@ impl Gate {
         let handle = running.handle();
         actix::spawn(async move { running.ended().await.unwrap() });
         let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
-        gate.until("the status to come", || async { gate.get("/api/status").await.status == 200 }).await;
+        let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
+        gate.until("the status to come", known).await;
         gate
     }
 
@@ -120,6 +123,7 @@ impl Gate {
         HttpOptions {
             bind,
             names: vec!["gate.example".to_owned()],
+            trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
             insecure_loopback_drain: setting.insecure,
             allow_faults: setting.faults,
@@ -190,10 +194,13 @@ impl Gate {
 
 impl Answer {
     pub(super) async fn of(request: ClientRequest, body: &str) -> Self {
+        let (method, path) = (request.get_method().to_string(), request.get_uri().path().to_owned());
         let mut response = request.send_body(body.to_owned()).await.unwrap();
         let text = |value: &actix_web::http::header::HeaderValue| value.to_str().unwrap().to_owned();
         let headers = response.headers().iter().map(|(name, value)| (name.to_string(), text(value))).collect();
-        Self { status: response.status().as_u16(), body: response.body().await.unwrap(), headers }
+        let answer = Self { status: response.status().as_u16(), body: response.body().await.unwrap(), headers };
+        super::document::allows(&method, &path, answer.status, &answer.body);
+        answer
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
@@ -244,6 +251,7 @@ fn ports(stub: &Addr<Stub>) -> Ports {
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),
         relay: RelayPorts::default(),
+        restart: stub.clone().into(),
     }
 }
 
@@ -342,6 +350,15 @@ impl Handler<InjectFault> for Stub {
     fn handle(&mut self, order: InjectFault, _: &mut Self::Context) -> Self::Result {
         self.heard.note(&order);
         if order.path == "down" { Err(OperateError::NotRunning(order.path)) } else { Ok(()) }
+    }
+}
+
+impl Handler<RestartProcess> for Stub {
+    type Result = Result<(), AlreadyStopping>;
+    fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
+        self.heard.note(&order);
+        let stopping = self.snapshot.gateway_state == GatewayState::Stopping;
+        if stopping { Err(AlreadyStopping) } else { Ok(()) }
     }
 }
 

@@ -138,6 +138,30 @@ async fn watchers_are_let_go_when_the_status_is_lost_and_when_the_server_stops()
 }
 
 #[actix_web::test]
+async fn a_flood_of_pings_is_not_answered_without_end() {
+    let gate = Gate::start().await;
+    let (_, mut socket) = dial(&gate).connect().await.unwrap();
+    status(&mut socket).await;
+    for _ in 0..100 {
+        // The gateway may have hung up already.
+        if socket.send(Message::Ping("x".into())).await.is_err() {
+            break;
+        }
+    }
+    let mut answered = 0;
+    let code = loop {
+        match next(&mut socket).await {
+            Frame::Pong(_) => answered += 1,
+            Frame::Close(reason) => break reason.expect("a close without a reason").code,
+            Frame::Ping(_) => {}
+            other => panic!("no farewell: {other:?}"),
+        }
+    };
+    assert_eq!((code, answered), (CloseCode::Policy, 16));
+    gate.stop().await;
+}
+
+#[actix_web::test]
 async fn a_plain_request_is_told_that_it_is_none() {
     let gate = Gate::start().await;
     assert_eq!(gate.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));

@@ -20,9 +20,16 @@ impl DispatchActor {
             self.say(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        let outcome = TurnOutcome::Failed { notice, agent_missing: false };
-        let broke = TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 };
-        let written = self.over(broke, ctx);
+        self.gone(turn, TurnOutcome::Failed { notice, agent_missing: false }, ctx);
+    }
+
+    /// A turn that the shutdown ended before it could say so.
+    pub(super) fn shut_down(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
+        self.gone(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
+    }
+
+    fn gone(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
+        let written = self.over(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
         ctx.spawn(written.into_actor(self));
     }
 

@@ -10,10 +10,13 @@ use super::super::messages::{
 };
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
+use super::super::settings::DispatchSettings;
 use super::{DispatchActor, Taken, Then};
+use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
-use crate::settings::WhenRefused;
+use crate::relay::session::SessionKey;
+use crate::settings::{Busy, WhenRefused};
 use crate::supervision::ChildExited;
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
@@ -32,7 +35,9 @@ impl Handler<Inbound> for DispatchActor {
         let (state, then, receipt) = match Command::parse(&inbound.event.text) {
             _ if unserved => (InboundState::Refused, Then::Say(Notice::UnservedProfile), Receipt::Refused),
             Some(command) => (InboundState::Done, Then::Obey(command), Receipt::Handled),
-            None if self.plan.is_open(&job.profile) => (InboundState::Received, Then::Run, Receipt::Taken),
+            None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
+                (InboundState::Received, Then::Run, Receipt::Taken)
+            }
             None => match self.settings.refused {
                 WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
                 WhenRefused::Hold => (InboundState::Held, Then::Run, Receipt::Taken),
@@ -78,6 +83,13 @@ impl Handler<Inbound> for DispatchActor {
     }
 }
 
+impl DispatchActor {
+    /// A drain starts no turn; it keeps nobody from talking to one that runs.
+    fn may_steer(&self, session: &SessionKey) -> bool {
+        self.settings.busy == Busy::Steer && !self.plan.turns_in(session).is_empty()
+    }
+}
+
 impl Handler<TurnEnded> for DispatchActor {
     type Result = ResponseFuture<Result<(), TooEarly>>;
 
@@ -101,6 +113,10 @@ impl Handler<ChildExited> for DispatchActor {
         }
         // One that said how it ended is off the plan already.
         if self.plan.event_of(turn).is_some() {
+            if self.stopping {
+                warn!(%turn, reason = %exited.reason, "a turn was cut off by the end");
+                return self.shut_down(turn, ctx);
+            }
             error!(%turn, reason = %exited.reason, "a turn broke down");
             self.broke(turn, ctx);
         }
@@ -112,7 +128,20 @@ impl Handler<DrainChanged> for DispatchActor {
 
     fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
         self.draining = news.draining;
+        self.stopping = news.stopping;
+        self.gate_heard = true;
         let steps = self.plan.gate(news.draining, news.profiles);
+        self.carry_out(steps, ctx);
+    }
+}
+
+impl Handler<SettingsChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
+        let home = self.settings.home.take();
+        self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
+        let steps = self.plan.rule(self.settings.busy, self.settings.max_turns);
         self.carry_out(steps, ctx);
     }
 }

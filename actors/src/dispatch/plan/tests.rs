@@ -91,7 +91,7 @@ fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
 #[test]
 fn an_event_is_on_the_books_once() {
     let mut plan = Plan::new(Busy::Queue, 8);
-    let first = plan.restored(InboundId(1), &session("a"));
+    let first = plan.restored(InboundId(1), &session("a"), Origin::External);
     assert_eq!(asked(&first), [1]);
     assert_eq!(plan.arrived(InboundId(1), &session("a")), []);
 }
@@ -130,10 +130,10 @@ fn what_cannot_be_steered_overflows_like_what_is_queued() {
     plan.arrived(InboundId(100), &session("a"));
     for row in 1..=32 {
         plan.arrived(InboundId(row), &session("a"));
-        assert_eq!(plan.not_steered(InboundId(row), &session("a")), []);
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), false, false), []);
     }
     plan.arrived(InboundId(33), &session("a"));
-    assert_eq!(plan.not_steered(InboundId(33), &session("a")), [Step::Overflow(InboundId(33))]);
+    assert_eq!(plan.not_steered(InboundId(33), &session("a"), false, false), [Step::Overflow(InboundId(33))]);
 }
 
 #[test]
@@ -142,7 +142,11 @@ fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
     let running = turn(&plan.arrived(InboundId(1), &session("a")));
     plan.arrived(InboundId(2), &session("a"));
     assert!(plan.steered(running, InboundId(2)));
-    assert_eq!(plan.restored(InboundId(2), &session("a")), [], "it does not run beside the turn that took it");
+    assert_eq!(
+        plan.restored(InboundId(2), &session("a"), Origin::External),
+        [],
+        "it does not run beside the turn that took it"
+    );
     assert_eq!(plan.take_steered(running), [InboundId(2)]);
     assert_eq!(plan.ended(running), []);
     plan.arrived(InboundId(3), &session("b"));
@@ -168,8 +172,10 @@ fn busy_settings_decide_what_a_second_message_does() {
 fn a_steered_event_that_is_not_taken_waits_its_turn() {
     let mut plan = Plan::new(Busy::Steer, 8);
     let first = plan.arrived(InboundId(1), &session("a"));
-    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2))]);
-    assert_eq!(plan.not_steered(InboundId(2), &session("a")), []);
+    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2), false)]);
+    plan.gate(true, []);
+    assert_eq!(plan.not_steered(InboundId(2), &session("a"), false, false), [], "it was taken before the drain");
+    plan.gate(false, []);
     assert_eq!(asked(&plan.ended(turn(&first))), [2]);
 }
 
@@ -178,7 +184,7 @@ fn an_adopted_turn_keeps_its_session_busy() {
     let mut plan = Plan::new(Busy::Queue, 8);
     let running = TurnId::fresh();
     plan.adopted(running, InboundId(1), &session("a"));
-    assert_eq!(plan.restored(InboundId(2), &session("a")), []);
+    assert_eq!(plan.restored(InboundId(2), &session("a"), Origin::External), []);
     assert_eq!(plan.event_of(running), Some(InboundId(1)));
     assert_eq!(asked(&plan.ended(running)), [2]);
 }
@@ -198,4 +204,70 @@ fn idle_sessions_are_forgotten() {
         plan.ended(turn(&steps));
     }
     assert_eq!(plan.counts(), (0, 0, 0, 0));
+}
+
+#[test]
+fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
+    for _ in 0..20 {
+        let mut plan = Plan::new(Busy::Queue, 1);
+        plan.gate(true, []);
+        for (row, chat) in [(1, "c"), (2, "a"), (3, "b"), (4, "c"), (5, "d")] {
+            let steps = plan.arrived(InboundId(row), &session(chat));
+            if !asked(&steps).is_empty() {
+                assert_eq!(plan.refused(turn(&steps), Refusal::Draining, true), [Step::Hold(InboundId(row))]);
+            }
+        }
+        let mut steps = plan.gate(false, []);
+        let mut ran = Vec::new();
+        while let [row] = asked(&steps)[..] {
+            ran.push(row);
+            steps = plan.ended(turn(&steps));
+        }
+        assert_eq!(ran, [1, 2, 3, 5, 4], "whose session has run goes to the end of the line");
+    }
+}
+
+#[test]
+fn a_drain_lets_pass_what_the_gateway_itself_runs_again() {
+    let mut plan = Plan::new(Busy::Queue, 8);
+    plan.gate(true, []);
+    assert_eq!(plan.restored(InboundId(1), &session("a"), Origin::External), []);
+    assert_eq!(asked(&plan.restored(InboundId(2), &session("a"), Origin::Internal)), [2]);
+    assert_eq!(plan.counts(), (1, 1, 0, 1));
+}
+
+#[test]
+fn a_steered_event_that_is_not_taken_during_a_drain_gets_what_any_other_gets() {
+    for (hold, expected) in [(false, Step::Refuse(InboundId(2))), (true, Step::Hold(InboundId(2)))] {
+        let mut plan = Plan::new(Busy::Steer, 8);
+        let first = plan.arrived(InboundId(1), &session("a"));
+        plan.gate(true, []);
+        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2), true)]);
+        assert_eq!(plan.not_steered(InboundId(2), &session("a"), true, hold), [expected]);
+        assert_eq!(plan.ended(turn(&first)), []);
+        assert_eq!(asked(&plan.gate(false, [])), if hold { vec![2] } else { vec![] });
+    }
+}
+
+#[test]
+fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
+    let mut plan = Plan::new(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    plan.gate(true, []);
+    plan.arrived(InboundId(2), &session("a"));
+    plan.gate(false, []);
+    assert_eq!(plan.not_steered(InboundId(2), &session("a"), true, false), []);
+    assert_eq!(asked(&plan.ended(turn(&first))), [2]);
+}
+
+#[test]
+fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
+    let mut plan = Plan::new(Busy::Queue, 1);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    plan.arrived(InboundId(2), &session("b"));
+    plan.arrived(InboundId(3), &session("c"));
+    assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
+    assert_eq!(plan.rule(Busy::Reject, 1), []);
+    assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
+    assert_eq!(plan.arrived(InboundId(4), &session("b")), [Step::Busy(InboundId(4))]);
 }

@@ -6,6 +6,7 @@ use std::thread;
 
 use super::super::lock::{ConfigLock, LockError, lock_path};
 use super::super::refresh::Step;
+use super::super::store::Installed;
 use super::*;
 
 #[test]
@@ -25,6 +26,10 @@ fn a_rotation_is_on_disk_before_it_is_told_and_leaves_all_else_alone() {
     assert_eq!(fs::metadata(trial.path()).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(trial.litter(), Vec::<String>::new());
     trial.assert_no_replay();
+}
+
+fn mode(path: &Path) -> u32 {
+    fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
 #[test]
@@ -360,14 +365,18 @@ fn a_login_is_installed_with_its_settings_where_there_was_no_file() {
     let grant = grant_in(&Trial::expired().path()).unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
     let config = json!({"workspace": "w"});
-    store::install(&lock, "hermes", &grant, config.as_object()).unwrap();
+    store::rehearse(&lock, "hermes").unwrap();
+    assert!(!path.exists(), "a rehearsal leaves nothing");
+    assert_eq!(store::install(&lock, "hermes", &grant, config.as_object()).unwrap(), Installed::InPlace);
     drop(lock);
     assert_eq!(access(&grant_in(&path).unwrap()), "hch-at-0");
-    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(mode(&path), 0o600);
     fs::write(&path, "garbage").unwrap();
     let lock = ConfigLock::take(&path, SOON).unwrap();
-    assert!(store::install(&lock, "hermes", &grant, None).is_err());
+    assert!(store::rehearse(&lock, "hermes").is_err());
+    let Installed::Beside(kept) = store::install(&lock, "hermes", &grant, None).unwrap() else { panic!("not beside") };
     assert_eq!(fs::read_to_string(&path).unwrap(), "garbage");
+    assert_eq!((access(&grant_in(&kept).unwrap()), mode(&kept)), ("hch-at-0", 0o600));
 }
 
 #[test]

@@ -110,8 +110,8 @@ impl ProfileActor {
             Step::Ask => {
                 self.provisioning.given.clear();
                 self.provisioning.under_way.send_replace(true);
-                let source = Source::of(&|name| self.scope.setting(name), &self.settings.home);
-                let trust = self.settings.trust.clone();
+                let source = Source::of(&|name| self.scope.setting(name), &self.terms.profile.home);
+                let trust = self.ports.trust.clone();
                 let attempt = async move {
                     let now_s = jiff::Timestamp::now().as_second();
                     let token = source.token(&trust, now_s).await?;

@@ -2,7 +2,7 @@
 //!
 //! Owns its children's incarnations and timers. Told by their runners, by whoever looks after heartbeats, and by
 //! operators; tells its own supervisor through its end, and the port for exits. A restart kills all its children,
-//! starts those of its spec afresh, and forgets dynamic ones.
+//! starts those on its roll afresh, and forgets temporary ones.
 
 mod orders; // What operators and actors may ask.
 
@@ -26,12 +26,13 @@ use crate::supervision::pulse::Pulse;
 use crate::supervision::realm::Realm;
 use crate::supervision::root::RootEnd;
 use crate::supervision::runner::{News, Obituary, Run};
-use crate::supervision::spec::{Birth, ChildSpec, Readiness, Restart, SupervisorSpec};
+use crate::supervision::spec::{Birth, ChildSpec, Readiness, Restart, Roll};
 
 /// Keeps its children running. Made by [`ChildSpec::supervisor`] or [`Root::start`](super::Root::start).
 pub struct Supervisor {
     plan: Plan,
     children: HashMap<Key, Child>,
+    roll: Roll,
     exits: Option<Port<ChildExited>>,
     life: Life,
     cell: Arc<Cell>,
@@ -68,12 +69,14 @@ impl Child {
 }
 
 impl Supervisor {
-    pub(super) fn new(spec: &SupervisorSpec, birth: &Birth<Self>) -> Self {
+    pub(super) fn new(roll: Roll, birth: &Birth<Self>) -> Self {
         let (news, heard) = mpsc::unbounded_channel();
+        let spec = roll.spec();
         let mut supervisor = Self {
             plan: Plan::new(spec.strategy),
             children: HashMap::new(),
-            exits: spec.exits.clone(),
+            roll,
+            exits: spec.exits,
             life: birth.life().clone(),
             cell: Arc::clone(&birth.cell),
             realm: birth.realm.clone(),
@@ -81,8 +84,8 @@ impl Supervisor {
             heard: Some(heard),
         };
         supervisor.cell.retain(|id| spec.children.iter().any(|child| child.id == id));
-        for child in &spec.children {
-            supervisor.adopt(child.clone());
+        for child in spec.children {
+            supervisor.adopt(child);
         }
         supervisor
     }

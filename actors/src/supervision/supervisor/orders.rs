@@ -23,6 +23,7 @@ impl Handler<StartChild> for Supervisor {
         if self.find(&spec.id).is_ok() {
             return Err(StartChildError::Taken(spec.id));
         }
+        self.roll.add(&spec);
         self.adopt(spec);
         self.on(Event::Added, ctx);
         Ok(())
@@ -37,6 +38,7 @@ impl Handler<StopChild> for Supervisor {
             return Err(OperateError::Closing);
         }
         let key = self.find(&id)?;
+        self.roll.remove(&id);
         self.on(Event::Remove { key }, ctx);
         Ok(())
     }

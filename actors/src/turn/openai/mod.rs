@@ -6,6 +6,7 @@ mod events;
 mod request;
 mod trouble;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -17,9 +18,9 @@ use tracing::{info, warn};
 use super::driver::{Orders, Turn, stopped};
 use super::id::TurnId;
 use super::messages::TurnOutcome;
-use crate::profile::agent::OpenAiSettings;
+use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
-use crate::profile::redact::Redactor;
+use crate::profile::redact::{Lease, Redactor};
 use crate::supervision::Port;
 use answer::Answer;
 use trouble::Trouble;
@@ -39,14 +40,21 @@ const LOGGED_CHARS: usize = 500;
 const MAX_PIECES: usize = 8;
 
 /// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
-pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut Orders) -> TurnOutcome {
+pub(super) async fn run(
+    turn: &mut Turn,
+    settings: &OpenAiSettings,
+    agent: &Arc<AgentSettings>,
+    orders: &mut Orders,
+) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
     let (say, mut said) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
         port: turn.ports.call.clone(),
+        agent: Arc::clone(agent),
         turn: turn.work.id,
         body: request::body(settings, &turn.work.history, &turn.work.event),
         redactor: turn.ports.redactor.clone(),
+        secrets: None,
         heard: false,
         say,
     };
@@ -92,9 +100,12 @@ pub(super) async fn run(turn: &mut Turn, settings: &OpenAiSettings, orders: &mut
 /// The way from the question to the last word of the answer.
 struct Conversation {
     port: Port<AuthorisedCall>,
+    agent: Arc<AgentSettings>,
     turn: TurnId,
     body: Bytes,
     redactor: Redactor,
+    /// On what the last call was made with, for the server may say it in its answer.
+    secrets: Option<Lease>,
     /// A word of the answer was heard, so that there is no second try any more.
     heard: bool,
     say: mpsc::Sender<String>,
@@ -119,8 +130,9 @@ impl Conversation {
     }
 
     async fn attempt(&mut self) -> Result<(), Trouble> {
-        let order = AuthorisedCall { turn: self.turn, body: self.body.clone() };
-        let Call { head, body } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
+        let Call { head, body, secrets } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        self.secrets = Some(secrets);
         // The thread that makes the call is gone, and the process with it.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
         if head.status == 200 { self.listen(body).await } else { Err(refusal(head, body).await) }

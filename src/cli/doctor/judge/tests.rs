@@ -1,5 +1,7 @@
 //! Each fact that is not as it should be is a finding with a remedy.
 
+use caduceus_actors::honcho::inspect::Credential;
+
 use super::*;
 use crate::cli::finding::{Level, worst};
 
@@ -12,6 +14,13 @@ fn good() -> Facts {
         trouble: None,
         missing: Vec::new(),
         agent: AgentFact::Command { word: "sh".into(), found: Found::Yes },
+        grant: GrantFact {
+            path: "/h/honcho.json".into(),
+            host: "hermes_work".into(),
+            credential: Credential::None,
+            replaceable: true,
+            kept: None,
+        },
     };
     Facts {
         home: HomeFact::There { mode: 0o755, writable: true },
@@ -46,6 +55,12 @@ fn where_nothing_is_wrong_everything_is_ok_and_every_part_is_named() {
     let parts =
         ["home", "configuration", "file_mode", "lock", "file_events", "ledger", "profile", "connector", "drain_secret"];
     assert_eq!(codes, parts);
+}
+
+#[test]
+fn the_grant_of_a_profile_is_judged_with_it() {
+    let broken = |facts: &mut Facts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
+    assert_eq!(after(broken), (Level::Error, "grant_file"));
 }
 
 #[test]
@@ -109,6 +124,7 @@ fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
     let agent = |found| after(|facts| facts.profiles[0].agent = AgentFact::Command { word: "sh".into(), found });
     assert_eq!(agent(Found::NotThere), (Level::Error, "agent_command"));
     assert_eq!(agent(Found::NotExecutable), (Level::Error, "agent_command"));
+    assert_eq!(agent(Found::Refers("KEY".into())), (Level::Error, "agent_secret"));
     assert_eq!(agent(Found::NoDirectory("/gone".into())), (Level::Error, "agent_cwd"));
     assert_eq!(after(|facts| facts.profiles[0].agent = AgentFact::None), (Level::Warn, "no_agent"));
 }

@@ -1,10 +1,10 @@
-//! The original's Python, pinned, for tests that ask the original itself.
+//! The original, installed once for all tests that hold ours against it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::support::target;
+use super::target;
 
 /// The one version we promise to work with.
 pub(crate) const PINNED: &str = "0.19.0";

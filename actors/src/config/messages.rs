@@ -1,0 +1,74 @@
+//! What the keeper of the settings tells, and what it is asked. No secret is in here.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::Message;
+use serde::Serialize;
+
+use crate::profile::messages::ProfileWays;
+use crate::profile::name::ProfileName;
+use crate::relay::route::Routes;
+use crate::relay::session::SessionRules;
+use crate::settings::{Busy, Interrupted, WhenRefused};
+
+/// What is in force, as far as others need to know.
+#[derive(Debug, Clone)]
+pub struct InForce {
+    /// The gateway's own home.
+    pub home: PathBuf,
+    /// Whether named profiles are served beside the default one.
+    pub multiplex: bool,
+    /// The profiles served, the one of the gateway's own home first.
+    pub profiles: Vec<Served>,
+    /// Which profile an event runs under when it does not say.
+    pub routes: Routes,
+    /// How session keys are made.
+    pub session_rules: SessionRules,
+    /// What happens to a message while its session is busy.
+    pub busy: Busy,
+    /// Turns at once over all sessions.
+    pub max_concurrent_turns: usize,
+    /// What becomes of turns that a crash cut off.
+    pub interrupted: Interrupted,
+    /// What a message gets that comes during a drain.
+    pub refused: WhenRefused,
+    /// How long a shutdown waits for turns.
+    pub drain_timeout: Duration,
+}
+
+/// One profile that is served.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its directory.
+    pub home: PathBuf,
+    /// The ways into it.
+    pub ways: ProfileWays,
+}
+
+/// News: this is in force from now on. Being told the same twice changes nothing. The gate answers once it knows of every
+/// profile in it whether that is drained.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct SettingsChanged(pub Arc<InForce>);
+
+/// How the configuration is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ConfigView")]
+pub struct GetConfig;
+
+/// Answer to [`GetConfig`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct ConfigView {
+    /// What is wrong with the home's files, one sentence each; while there is any, what they said last holds.
+    pub troubles: Vec<String>,
+    /// Keys that were changed and hold from the next start only.
+    pub needs_restart: Vec<&'static str>,
+    /// Profiles that are served no more and whose last turns still run, or whose actor is being stopped.
+    pub leaving: Vec<ProfileName>,
+    /// When something last changed, RFC 3339 UTC; `None` if nothing has since the start.
+    pub changed_at: Option<String>,
+}

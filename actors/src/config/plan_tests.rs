@@ -1,0 +1,181 @@
+use std::fs;
+
+use tempfile::TempDir;
+
+use super::*;
+use crate::settings::Environment;
+
+/// A home that serves several profiles.
+struct Home(TempDir);
+
+impl Home {
+    fn new(profiles: &[&str]) -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        home.write("config.yaml", "gateway: {multiplex_profiles: true}\n");
+        home.write("caduceus.yaml", "agent: {backend: echo}\n");
+        for name in profiles {
+            home.add(name);
+        }
+        home
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    fn add(&self, name: &str) {
+        fs::create_dir_all(self.0.path().join("profiles").join(name)).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_dir_all(self.0.path().join("profiles").join(name)).unwrap();
+    }
+
+    fn load(&self) -> Settings {
+        Settings::load(self.0.path(), Environment::default()).unwrap()
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::new(Arc::new(self.load()))
+    }
+}
+
+fn name(text: &str) -> ProfileName {
+    ProfileName::parse(text).unwrap()
+}
+
+fn served(plan: &Plan) -> Vec<&str> {
+    plan.served().map(ProfileName::as_str).collect()
+}
+
+fn nobody() -> BTreeSet<ProfileName> {
+    BTreeSet::new()
+}
+
+#[test]
+fn settings_that_read_as_before_are_no_step() {
+    let home = Home::new(&["work"]);
+    let mut plan = home.plan();
+    assert_eq!(plan.read(home.load()), []);
+    assert!(plan.is_settled() && plan.look(&nobody()).is_empty());
+}
+
+#[test]
+fn a_new_directory_is_started_before_anyone_is_told_of_it() {
+    let home = Home::new(&[]);
+    let mut plan = home.plan();
+    home.add("work");
+    let steps = plan.read(home.load());
+    assert_eq!(steps, [Step::Open(name("work")), Step::Start(name("work")), Step::Tell]);
+    assert_eq!(served(&plan), ["default", "work"]);
+    assert_eq!(plan.look(&nobody()), [Step::Start(name("work"))], "until it is known to have been started");
+    plan.started(&name("work"));
+    assert!(plan.is_settled());
+}
+
+#[test]
+fn a_removed_profile_is_stopped_only_when_no_turn_of_it_is_left() {
+    let home = Home::new(&["work"]);
+    let mut plan = home.plan();
+    home.remove("work");
+    assert_eq!(plan.read(home.load()), [Step::Tell]);
+    assert_eq!(served(&plan), ["default"]);
+    assert_eq!(plan.leaving(), [name("work")]);
+    let busy = BTreeSet::from([name("work")]);
+    assert_eq!(plan.look(&busy), []);
+    assert_eq!(plan.look(&nobody()), [], "one may be on its way to the gate");
+    assert_eq!(plan.look(&busy), [], "and so it was");
+    assert_eq!(plan.look(&nobody()), []);
+    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))]);
+    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))], "until it is known to be gone");
+    assert_eq!(plan.stopped(&name("work")), [Step::Close(name("work"))]);
+    assert!(plan.is_settled() && plan.leaving().is_empty());
+}
+
+#[test]
+fn a_profile_that_comes_back_while_its_turns_run_stays() {
+    let home = Home::new(&["work"]);
+    let mut plan = home.plan();
+    home.remove("work");
+    plan.read(home.load());
+    home.add("work");
+    assert_eq!(plan.read(home.load()), [Step::Change(name("work")), Step::Tell]);
+    assert_eq!(served(&plan), ["default", "work"]);
+    assert!(plan.is_settled());
+    assert_eq!(plan.stopped(&name("work")), [], "nobody had stopped it");
+}
+
+#[test]
+fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
+    let home = Home::new(&["work"]);
+    let mut plan = home.plan();
+    home.remove("work");
+    plan.read(home.load());
+    plan.look(&nobody());
+    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))]);
+    home.add("work");
+    assert_eq!(plan.read(home.load()), []);
+    assert_eq!(served(&plan), ["default"], "its ways lead nowhere");
+    let steps = plan.stopped(&name("work"));
+    let anew = [Step::Close(name("work")), Step::Open(name("work")), Step::Start(name("work")), Step::Tell];
+    assert_eq!(steps, anew);
+    assert_eq!(served(&plan), ["default", "work"]);
+}
+
+#[test]
+fn a_profile_hears_of_its_own_file_and_of_no_other() {
+    let home = Home::new(&["one", "other"]);
+    let mut plan = home.plan();
+    home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
+    assert_eq!(plan.read(home.load()), [Step::Change(name("one"))]);
+}
+
+#[test]
+fn the_homes_agent_changes_whoever_runs_it() {
+    let home = Home::new(&["own", "plain"]);
+    home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
+    let mut plan = home.plan();
+    home.write("caduceus.yaml", "agent: {backend: exec, command: [other]}\n");
+    assert_eq!(plan.read(home.load()), [Step::Change(name("default")), Step::Change(name("plain"))]);
+}
+
+#[test]
+fn what_others_go_by_is_told() {
+    for text in [
+        "sessions: {busy: reject}",
+        "turns: {max_concurrent: 3}",
+        "turns: {interrupted: drop}",
+        "drain: {refused: hold}",
+        "drain: {timeout_s: 5}",
+    ] {
+        let home = Home::new(&[]);
+        let mut plan = home.plan();
+        home.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{text}\n"));
+        assert_eq!(plan.read(home.load()), [Step::Tell], "{text}");
+        assert!(plan.needs_restart().is_empty(), "{text}");
+    }
+}
+
+#[test]
+fn what_holds_from_the_next_start_only_is_named_until_it_reads_as_at_start() {
+    let home = Home::new(&[]);
+    let mut plan = home.plan();
+    home.write(
+        "caduceus.yaml",
+        "agent: {backend: echo}\nhttp: {bind: \"127.0.0.1:1\"}\nsupervision: {wedge_after_ms: 9}\n",
+    );
+    assert_eq!(plan.read(home.load()), []);
+    assert_eq!(plan.needs_restart(), ["http.bind", "supervision"]);
+    home.write("caduceus.yaml", "agent: {backend: echo}\n");
+    plan.read(home.load());
+    assert!(plan.needs_restart().is_empty());
+}
+
+#[test]
+fn serving_one_profile_only_retires_the_others_and_lends_the_environment() {
+    let home = Home::new(&["work"]);
+    let mut plan = home.plan();
+    home.write("config.yaml", "gateway: {multiplex_profiles: false}\n");
+    assert_eq!(plan.read(home.load()), [Step::Change(name("default")), Step::Tell]);
+    assert_eq!(plan.leaving(), [name("work")]);
+}

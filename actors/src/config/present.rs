@@ -1,0 +1,145 @@
+//! What outlives every incarnation of the keeper: its plan, and the ways into each profile.
+//!
+//! One owner, the keeper, writes; the others' factories read what is in force when one of them is born anew, so that no
+//! restart forgets what its actor was told. What is in force is put here before anyone is told of it: whoever is born
+//! between the two knows it, and hears it once more.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::messages::{InForce, Served};
+use super::plan::Plan;
+use crate::profile::messages::{ProfileTerms, ProfileWays};
+use crate::profile::name::ProfileName;
+use crate::settings::Settings;
+use crate::supervision::ChildSpec;
+
+/// A profile's actor that can be started, and the ways into it.
+#[derive(Clone)]
+pub struct ProfileChild {
+    /// For the `profiles` supervisor.
+    pub spec: ChildSpec,
+    /// The ways in.
+    pub ways: ProfileWays,
+    /// By which its next incarnation is run.
+    pub terms: TermsMemory,
+}
+
+/// Makes a profile's actor; given by whoever wires the tree, so that the keeper knows profiles by their messages only.
+pub type ProfileMaker = Arc<dyn Fn(TermsMemory) -> ProfileChild + Send + Sync>;
+
+/// The terms of one profile, for its factory.
+#[derive(Debug, Clone)]
+pub struct TermsMemory(Arc<Mutex<Arc<ProfileTerms>>>);
+
+impl TermsMemory {
+    /// A memory of these terms.
+    #[must_use]
+    pub fn new(terms: ProfileTerms) -> Self {
+        Self(Arc::new(Mutex::new(Arc::new(terms))))
+    }
+
+    /// The terms by now.
+    #[must_use]
+    pub fn get(&self) -> Arc<ProfileTerms> {
+        Arc::clone(&locked(&self.0))
+    }
+
+    pub(super) fn set(&self, terms: Arc<ProfileTerms>) {
+        *locked(&self.0) = terms;
+    }
+}
+
+/// What is present. Cheap to clone; clones are the same.
+#[derive(Clone)]
+pub struct Present(Arc<Mutex<State>>);
+
+pub(super) struct State {
+    pub(super) plan: Plan,
+    pub(super) children: BTreeMap<ProfileName, ProfileChild>,
+    maker: ProfileMaker,
+}
+
+impl Present {
+    /// The settings of the start, with an actor for each profile, which the tree is to start.
+    #[must_use]
+    pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
+        let plan = Plan::new(Arc::new(settings));
+        let mut state = State { plan, children: BTreeMap::new(), maker };
+        for name in state.plan.served().cloned().collect::<Vec<_>>() {
+            state.open(&name);
+        }
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(self.lock().plan.settings())
+    }
+
+    /// What others need to know of them.
+    #[must_use]
+    pub fn in_force(&self) -> Arc<InForce> {
+        Arc::new(self.lock().in_force())
+    }
+
+    /// The actors of the profiles served, the one of the gateway's own home first.
+    #[must_use]
+    pub fn children(&self) -> Vec<ProfileChild> {
+        let state = self.lock();
+        state.plan.served().filter_map(|name| state.children.get(name)).cloned().collect()
+    }
+
+    /// Held for microseconds, never across a wait.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        locked(&self.0)
+    }
+}
+
+impl State {
+    pub(super) fn in_force(&self) -> InForce {
+        let settings = self.plan.settings();
+        let served = |name: &ProfileName| {
+            let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
+            let ways = self.children.get(name)?.ways.clone();
+            Some(Served { name: name.clone(), home: profile.home.clone(), ways })
+        };
+        InForce {
+            home: settings.home.clone(),
+            multiplex: settings.multiplex,
+            profiles: self.plan.served().filter_map(served).collect(),
+            routes: settings.routes.clone(),
+            session_rules: settings.session_rules,
+            busy: settings.busy,
+            max_concurrent_turns: settings.max_concurrent_turns,
+            interrupted: settings.interrupted,
+            refused: settings.refused,
+            drain_timeout: settings.drain_timeout,
+        }
+    }
+
+    pub(super) fn open(&mut self, name: &ProfileName) {
+        if let Some(terms) = self.terms(name) {
+            self.children.insert(name.clone(), (self.maker)(TermsMemory::new(terms)));
+        }
+    }
+
+    /// The terms of a profile by the settings in force.
+    pub(super) fn terms(&self, name: &ProfileName) -> Option<ProfileTerms> {
+        let settings = self.plan.settings();
+        let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
+        Some(ProfileTerms::of(profile, settings))
+    }
+}
+
+impl fmt::Debug for Present {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Present").field(&self.lock().plan).finish()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,56 @@
+//! How the dispatcher decides, by what is in force.
+
+use std::collections::BTreeMap;
+
+use super::event::Rules;
+use super::home::Home;
+use crate::config::messages::InForce;
+use crate::profile::messages::ProfileWays;
+use crate::profile::name::ProfileName;
+use crate::settings::{Busy, Interrupted, WhenRefused};
+
+/// How the dispatcher decides.
+#[derive(Debug, Clone)]
+pub struct DispatchSettings {
+    /// Who is served.
+    pub rules: Rules,
+    /// The ways into those.
+    pub ways: BTreeMap<ProfileName, ProfileWays>,
+    /// What a message does while its session is busy.
+    pub busy: Busy,
+    /// Turns at once.
+    pub max_turns: usize,
+    /// What a message gets during a drain.
+    pub refused: WhenRefused,
+    /// What becomes of turns that a crash cut off.
+    pub interrupted: Interrupted,
+    /// Who is told of start and shutdown.
+    pub home: Option<Home>,
+    /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
+    pub process_started_ms: i64,
+}
+
+impl DispatchSettings {
+    /// By what is in force.
+    #[must_use]
+    pub fn of(in_force: &InForce, home: Option<Home>, process_started_ms: i64) -> Self {
+        let profiles = &in_force.profiles;
+        Self {
+            rules: Rules {
+                multiplex: in_force.multiplex,
+                // There is always one, and it comes first.
+                default: profiles.first().map_or_else(ProfileName::default_profile, |served| served.name.clone()),
+                served: profiles.iter().map(|served| served.name.clone()).collect(),
+                routes: in_force.routes.clone(),
+                sessions: in_force.session_rules,
+            },
+            ways: profiles.iter().map(|served| (served.name.clone(), served.ways.clone())).collect(),
+            busy: in_force.busy,
+            max_turns: in_force.max_concurrent_turns,
+            refused: in_force.refused,
+            interrupted: in_force.interrupted,
+            home,
+            process_started_ms,
+        }
+    }
+}

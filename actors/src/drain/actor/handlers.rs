@@ -1,0 +1,194 @@
+//! What the gate does with each message.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, ResponseFuture, WrapFuture};
+use jiff::Timestamp;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+use tracing::{error, info};
+
+use super::super::epoch;
+use super::super::marker::Marker;
+use super::super::messages::{
+    AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
+    ListTurns, Refusal, RequestPermit, RunningTurn,
+};
+use super::super::permit::{Permitted, TurnPermit};
+use super::super::plan::{Change, Drain, Plan, Scope};
+use super::super::store;
+use super::super::watch::MarkerTouched;
+use super::{DrainActor, TurnReleased, Waiter};
+
+/// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
+const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+
+impl Handler<RequestPermit> for DrainActor {
+    type Result = Response<Result<TurnPermit, Refusal>>;
+
+    fn handle(&mut self, question: RequestPermit, _: &mut Self::Context) -> Self::Result {
+        if self.read_once {
+            return Response::reply(self.admit(question));
+        }
+        let (answer, answered) = oneshot::channel();
+        self.early.push((question, answer));
+        Response::fut(async move { answered.await.unwrap_or(Err(Refusal::Superseded)) })
+    }
+}
+
+impl Handler<BeginDrain> for DrainActor {
+    type Result = Response<DrainBegun>;
+
+    fn handle(&mut self, order: BeginDrain, ctx: &mut Self::Context) -> Self::Result {
+        let now = Timestamp::now();
+        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
+        let deadline = order.deadline.and_then(|after| now.checked_add(after).ok());
+        let mut marker = Marker {
+            requested_at: now,
+            principal: order.principal.clone(),
+            epoch: self.epoch.clone(),
+            suppress_notification: order.suppress_notification,
+            deadline,
+        };
+        let requested_at = now.to_string();
+        let drain = Drain {
+            since: Instant::now(),
+            requested_at: Some(requested_at.clone()),
+            principal: Some(order.principal.clone()),
+            suppressed: order.suppress_notification,
+            deadline,
+            askers: order.turn.into_iter().collect(),
+            durable: false,
+            order: 0,
+        };
+        // The gate closes here and now; whether the disk takes the marker is another question.
+        self.gate.change(self.keeper(), |plan| plan.begin(scope.clone(), drain));
+        info!(?scope, principal = %order.principal, by = "message", "drain.begun");
+        self.tell_change();
+
+        let home = self.home(&scope);
+        let (answer, answered) = oneshot::channel();
+        let work = move || {
+            // An order can come before the markers were first read, and the epoch with them.
+            marker.epoch = marker.epoch.or_else(epoch::current);
+            home.map_or(Ok(false), |home| store::write(&home, &marker).map(|()| true))
+        };
+        let then = move |actor: &mut Self, written: io::Result<bool>| {
+            let durable = written.unwrap_or_else(|error| {
+                error!(?scope, %error, "the drain is on, but its marker cannot be written: a restart forgets it");
+                false
+            });
+            if durable {
+                actor.gate.change(actor.keeper(), |plan| plan.written(&scope));
+            }
+            // The asker may have gone; the drain holds all the same.
+            let _ = answer.send(durable);
+        };
+        self.order(work, then, ctx);
+        let gate = self.gate.clone();
+        Response::fut(async move {
+            // The gate is closed; a disk that hangs must not keep that from whoever asked.
+            let durable = timeout(WRITE_PATIENCE, answered).await.is_ok_and(|answered| answered == Ok(true));
+            DrainBegun { requested_at, active_agents: gate.count(), durable }
+        })
+    }
+}
+
+impl Handler<CancelDrain> for DrainActor {
+    type Result = ResponseFuture<Result<DrainCancelled, CancelError>>;
+
+    fn handle(&mut self, order: CancelDrain, ctx: &mut Self::Context) -> Self::Result {
+        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
+        let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope)));
+        if stopping {
+            return Box::pin(async { Err(CancelError::Stopping) });
+        }
+        let (answer, answered) = oneshot::channel();
+        self.gate.change(self.keeper(), |plan| plan.removing(&scope));
+        let ended = scope.clone();
+        let then = move |actor: &mut Self, removed: io::Result<u64>| {
+            let result = match removed {
+                Ok(asked) => {
+                    if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
+                        info!(?scope, principal = %order.principal, by = "message", "drain.ended");
+                        actor.tell_change();
+                    }
+                    Ok(DrainCancelled { was_draining })
+                }
+                Err(error) => {
+                    actor.gate.change(actor.keeper(), |plan| plan.not_removed(&scope));
+                    Err(CancelError::MarkerNotRemoved(error.kind().to_string()))
+                }
+            };
+            drop(answer.send(result));
+        };
+        self.remove(&ended, then, ctx);
+        Box::pin(async move {
+            let gone = CancelError::MarkerNotRemoved("the gate was restarted".to_owned());
+            answered.await.unwrap_or(Err(gone))
+        })
+    }
+}
+
+impl Handler<BeginShutdown> for DrainActor {
+    type Result = MessageResult<BeginShutdown>;
+
+    fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
+        self.gate.change(self.keeper(), Plan::stop);
+        self.tell_change();
+        MessageResult(self.view())
+    }
+}
+
+impl Handler<GetDrain> for DrainActor {
+    type Result = MessageResult<GetDrain>;
+
+    fn handle(&mut self, _: GetDrain, _: &mut Self::Context) -> Self::Result {
+        MessageResult(self.view())
+    }
+}
+
+impl Handler<AwaitDrained> for DrainActor {
+    type Result = ResponseActFuture<Self, DrainView>;
+
+    fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
+        let (sender, woken) = oneshot::channel();
+        self.waiters.push(Waiter { askers_too: order.askers_too, woken: sender });
+        self.wake_waiters();
+        let wait = timeout(order.patience, woken);
+        Box::pin(wait.into_actor(self).map(|_, actor, _| {
+            actor.waiters.retain(|waiter| !waiter.woken.is_closed());
+            actor.view()
+        }))
+    }
+}
+
+impl Handler<ListTurns> for DrainActor {
+    type Result = MessageResult<ListTurns>;
+
+    fn handle(&mut self, _: ListTurns, _: &mut Self::Context) -> Self::Result {
+        let running = |turn: Permitted| RunningTurn { ticket: turn.ticket, stop: turn.stop };
+        MessageResult(self.gate.turns().into_iter().map(running).collect())
+    }
+}
+
+impl Handler<TurnReleased> for DrainActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TurnReleased, _: &mut Self::Context) {
+        self.wake_waiters();
+        self.touch();
+    }
+}
+
+impl Handler<MarkerTouched> for DrainActor {
+    type Result = ();
+
+    fn handle(&mut self, _: MarkerTouched, ctx: &mut Self::Context) {
+        if let Some(watch) = &self.watch {
+            watch.heard();
+        }
+        self.reread(ctx);
+    }
+}

@@ -1,0 +1,61 @@
+//! Which homes the gate looks at, as profiles come and go.
+
+use actix::{Context, Handler, ResponseFuture};
+use tokio::sync::oneshot;
+use tracing::info;
+
+use super::actor::{DrainActor, DrainSettings};
+use super::plan::{Change, Plan, Scope};
+use crate::config::messages::SettingsChanged;
+
+impl DrainActor {
+    pub(super) fn watch_homes(&mut self) {
+        let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
+        if let Some(watch) = &mut self.watch {
+            watch.keep_to(&homes);
+        }
+    }
+
+    /// Every marker of the homes of `version` has been read.
+    pub(super) fn homes_were_read(&mut self, version: u64) {
+        for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
+            if wanted <= version {
+                // One that no longer waits need not know.
+                let _ = waiter.send(());
+            } else {
+                self.homes_waiters.push((wanted, waiter));
+            }
+        }
+    }
+
+    /// What was asked of a profile that is gone is nobody's any more: should one of its name come, its own marker counts.
+    fn forget_gone(&mut self) {
+        let gone = |scope: &Scope| matches!(scope, Scope::Profile(name) if !self.settings.profiles.contains_key(name));
+        let drained = self.gate.look(Plan::profiles).into_iter().map(Scope::Profile).filter(gone);
+        for scope in drained.collect::<Vec<_>>() {
+            let ended = self.gate.change(self.keeper(), |plan| plan.removed(&scope, plan.orders()));
+            if ended == Some(Change::Ended) {
+                info!(?scope, by = "removal of the profile", "drain.ended");
+                self.tell_change();
+            }
+        }
+    }
+}
+
+impl Handler<SettingsChanged> for DrainActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Context<Self>) -> Self::Result {
+        self.settings = DrainSettings::of(&in_force, self.settings.events.clone());
+        self.homes_version += 1;
+        let (waiter, read) = oneshot::channel();
+        self.homes_waiters.push((self.homes_version, waiter));
+        self.watch_homes();
+        self.forget_gone();
+        self.reread(ctx);
+        Box::pin(async move {
+            // A gate that dies meanwhile reads them all when it comes up.
+            let _ = read.await;
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! The gate against a plain model: ten thousand random histories, step by step, and mutants that must be noticed.
+//!
+//! The gate is the real one, with its plan; what `DrainActor` does around it (write, remove, read, look for what is overdue) is done here
+//! at once and without a runtime, with one unkindness: a reading that began before a step is always delivered after it.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::marker::MarkerReading;
+use super::messages::{Origin, Refusal};
+use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
+use super::permit::{Gate, TurnPermit, TurnTicket};
+use super::plan::{Drain, Plan, Scope};
+use crate::profile::name::ProfileName;
+use crate::relay::event::Source;
+use crate::relay::session::{SessionKey, SessionRules};
+use crate::turn::id::TurnId;
+
+const HISTORIES: u64 = 10_000;
+const STEPS: usize = 40;
+/// So many a mutant may live through.
+const MUTANT_HISTORIES: u64 = 500;
+
+/// What a gate might do wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    /// It is right.
+    None,
+    /// It takes every reading for news, also one that is older than the last order.
+    BelievesOldReadings,
+    /// The end of a drain ends a shutdown too.
+    RevivesInShutdown,
+    /// What cannot be written down is no drain.
+    NeedsTheDisk,
+    /// The gateway's own drain is for its own profile.
+    ForgetsOtherProfiles,
+    /// A drain holds up the gateway's own work.
+    RefusesItself,
+    /// A drain whose marker could not be removed goes on when that is gone.
+    ForgetsWhatStays,
+}
+
+/// The real gate, with what is around it.
+struct Subject {
+    mutant: Mutant,
+    gate: Gate,
+    permits: Vec<TurnPermit>,
+    began: Timestamp,
+}
+
+fn name(profile: usize) -> ProfileName {
+    // The last has no home of its own, so only the gateway's drain covers it.
+    ProfileName::parse(["work", "play", "default"][profile]).unwrap()
+}
+
+fn scope(place: Place) -> Scope {
+    place.map_or(Scope::Gateway, |profile| Scope::Profile(name(profile)))
+}
+
+fn places() -> impl Iterator<Item = Place> {
+    std::iter::once(None).chain((0..PROFILES).map(Some))
+}
+
+impl Subject {
+    fn new(mutant: Mutant) -> Self {
+        Self { mutant, gate: Gate::default(), permits: Vec::new(), began: Timestamp::now() }
+    }
+
+    fn plan<R>(&self, change: impl FnOnce(&mut Plan) -> R) -> R {
+        self.gate.change(0, change).expect("nobody else keeps this gate")
+    }
+
+    fn at(&self, seconds: u64) -> Timestamp {
+        self.began + SignedDuration::from_secs(seconds.try_into().unwrap())
+    }
+
+    /// What somebody finds who reads the marker now.
+    fn reading(&self, marker: Option<Marker>) -> Option<MarkerReading> {
+        let drains = MarkerReading { draining: true, ..MarkerReading::default() };
+        Some(match marker? {
+            Marker::Whole { ends_at } => MarkerReading { deadline: ends_at.map(|end| self.at(end)), ..drains },
+            Marker::Stale => MarkerReading { stale: true, ..MarkerReading::default() },
+            Marker::Garbled | Marker::Directory | Marker::FullDirectory => MarkerReading { garbled: true, ..drains },
+        })
+    }
+
+    fn seen(&self, place: Place, stamp: u64, marker: Option<Marker>) {
+        let reading = self.reading(marker);
+        self.plan(|plan| {
+            let stamp = if self.mutant == Mutant::BelievesOldReadings { plan.orders() } else { stamp };
+            plan.seen(scope(place), stamp, reading.as_ref(), Instant::now())
+        });
+    }
+
+    /// Does a step; `before` is the disk as it was, `after` as the model says it is then, for the disk is not what is tried.
+    fn step(&mut self, step: Step, now: u64, before: &Model) -> Answer {
+        let writable = |place| !matches!(before.on_disk(place), Some(Marker::Directory | Marker::FullDirectory));
+        let removable = |place| before.on_disk(place) != Some(Marker::FullDirectory);
+        match step {
+            Step::Begin { scope: place, lasts, disk_takes } => {
+                let written = disk_takes && writable(place);
+                if !written && self.mutant == Mutant::NeedsTheDisk {
+                    return Answer::Done;
+                }
+                self.plan(|plan| {
+                    plan.begin(scope(place), self.drain(lasts.map(|length| now + length)));
+                    if written {
+                        plan.written(&scope(place));
+                    }
+                });
+                Answer::Done
+            }
+            Step::Cancel(place) => {
+                let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope(place))));
+                if stopping {
+                    return Answer::Stopping;
+                }
+                self.plan(|plan| plan.removing(&scope(place)));
+                let answer = self.remove(place, removable(place), was_draining);
+                if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::ForgetsWhatStays {
+                    self.plan(|plan| plan.not_removed(&scope(place)));
+                }
+                answer
+            }
+            Step::Place(..) | Step::TakeAway(_) => Answer::Done,
+            Step::Pass(length) => {
+                for over in self.gate.look(|plan| plan.overdue(self.at(now + length))) {
+                    let place = places().find(|place| scope(*place) == over).expect("it was begun by one of these");
+                    self.remove(place, removable(place), true);
+                }
+                Answer::Done
+            }
+            Step::Shutdown => {
+                self.plan(Plan::stop);
+                Answer::Done
+            }
+            Step::Start { profile, internal } => self.start(profile, internal),
+            Step::End(which) => {
+                if which < self.permits.len() {
+                    self.permits.remove(which);
+                }
+                Answer::Done
+            }
+        }
+    }
+
+    fn drain(&self, ends_at: Option<u64>) -> Drain {
+        Drain {
+            since: Instant::now(),
+            requested_at: None,
+            principal: None,
+            suppressed: false,
+            deadline: ends_at.map(|end| self.at(end)),
+            askers: BTreeSet::new(),
+            durable: false,
+            order: 0,
+        }
+    }
+
+    fn remove(&self, place: Place, removable: bool, was_draining: bool) -> Answer {
+        if !removable {
+            return Answer::MarkerNotRemoved;
+        }
+        let mutant = self.mutant;
+        self.plan(|plan| {
+            plan.removed(&scope(place), plan.orders());
+            if mutant == Mutant::RevivesInShutdown && !plan.is_draining() {
+                *plan = Plan::default();
+            }
+        });
+        Answer::Cancelled { was_draining }
+    }
+
+    fn start(&mut self, profile: usize, internal: bool) -> Answer {
+        let profile = name(profile);
+        let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
+        let ticket = TurnTicket { id: TurnId::fresh(), profile, session };
+        let lenient = self.mutant == Mutant::ForgetsOtherProfiles && !ticket.profile.is_default();
+        let strict = self.mutant == Mutant::RefusesItself;
+        let origin = if (internal || lenient) && !strict { Origin::Internal } else { Origin::External };
+        match self.gate.admit(0, ticket, origin) {
+            Ok(permit) => {
+                self.permits.push(permit);
+                Answer::Admitted
+            }
+            Err(Refusal::Draining) => Answer::Draining,
+            Err(Refusal::Stopping) => Answer::Stopping,
+            Err(Refusal::Superseded) => panic!("nobody else keeps this gate"),
+        }
+    }
+
+    fn state(&self) -> State {
+        self.gate.look(|plan| State {
+            stopping: plan.is_stopping(),
+            gateway: plan.is_draining(),
+            profiles: (0..PROFILES).filter(|profile| plan.covers(&scope(Some(*profile)))).collect(),
+            turns: self.permits.len(),
+        })
+    }
+}
+
+/// One history; `Err` says where the two parted.
+fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut model, mut subject) = (Model::default(), Subject::new(mutant));
+    let mut told = Vec::new();
+    for _ in 0..STEPS {
+        let step = any_step(|below| random.usize(..below));
+        told.push(step);
+        let agree = |what: &str, is: String, must: String| {
+            if is == must { Ok(()) } else { Err(format!("seed {seed}: {what} is {is}, not {must}, after {told:#?}")) }
+        };
+        // Readings that begin before the step and end after it.
+        let old: Vec<_> = places().map(|place| (place, model.on_disk(place))).collect();
+        let stamp = subject.gate.look(Plan::orders);
+
+        let answer = subject.step(step, model.now(), &model);
+        let expected = model.step(step);
+        agree("the answer", format!("{answer:?}"), format!("{expected:?}"))?;
+        let by_message = !matches!(step, Step::Place(..) | Step::TakeAway(_));
+        if by_message {
+            agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
+            // One that is delivered after a removal that failed would put right what that may have left wrong.
+            for (place, marker) in old.into_iter().filter(|_| answer != Answer::MarkerNotRemoved) {
+                subject.seen(place, stamp, marker);
+            }
+            agree("the state with old news", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
+        }
+        // After a cancel the next step may come before the next reading.
+        for place in places().filter(|_| !matches!(step, Step::Cancel(_))) {
+            subject.seen(place, subject.gate.look(Plan::orders), model.on_disk(place));
+        }
+        agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
+        if subject.gate.count() != model.state().turns {
+            return Err(format!(
+                "seed {seed}: {} turns are counted, not {}",
+                subject.gate.count(),
+                model.state().turns
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn the_gate_does_what_the_model_says_in_ten_thousand_histories() {
+    let first = fastrand::u64(..);
+    println!("seeds from {first}");
+    for seed in 0..HISTORIES {
+        history(first.wrapping_add(seed), Mutant::None).unwrap_or_else(|parted| panic!("{parted}"));
+    }
+}
+
+#[test]
+fn a_gate_that_does_anything_else_parts_from_the_model() {
+    let mutants = [
+        Mutant::BelievesOldReadings,
+        Mutant::RevivesInShutdown,
+        Mutant::NeedsTheDisk,
+        Mutant::ForgetsOtherProfiles,
+        Mutant::RefusesItself,
+        Mutant::ForgetsWhatStays,
+    ];
+    for mutant in mutants {
+        let caught = (0..MUTANT_HISTORIES).find(|seed| history(*seed, mutant).is_err());
+        println!("{mutant:?} is caught by history {caught:?}");
+        assert!(caught.is_some(), "{mutant:?} lives");
+    }
+}

@@ -1,0 +1,274 @@
+//! The login: where a person is sent, with what, and what the answer that comes back means. Pure; randomness comes in.
+//!
+//! By hand, and not by the `oauth2` crate: it needs `sha2` 0.10, `rand` 0.8 and `chrono` beside our own, all of them second
+//! generations of what is here, for what is one hash and one address. Its answers are no use to us either, see `exchange`.
+
+use std::path::Path;
+
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+use url::{Host, Url};
+
+use super::file::HonchoFile;
+use crate::settings::Environment;
+
+/// Where people log in, for the service in the cloud and for one on this machine.
+const DASHBOARDS: [&str; 2] = ["https://app.honcho.dev", "http://localhost:3000"];
+/// Where tokens are exchanged, likewise.
+const TOKEN_URLS: [&str; 2] = ["https://api.honcho.dev/oauth/token", "http://localhost:8000/oauth/token"];
+/// Who asks, as the authorization server knows it.
+const CLIENT_ID: &str = "hermes-agent";
+/// What is asked for.
+const SCOPE: &str = "write";
+/// Tells the page of consent where the person comes from.
+const SOURCE: &str = "hermes-cli";
+
+/// Where to log in and as whom.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Endpoints {
+    /// For the person's browser.
+    pub authorize: Url,
+    /// For us.
+    pub token: Url,
+    /// Who asks.
+    pub client_id: String,
+    /// What is asked for.
+    pub scope: String,
+}
+
+/// An address of the login is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is no http address")]
+pub struct EndpointError(pub &'static str);
+
+impl Endpoints {
+    /// The endpoints for `host`: what the environment names, else what the file's `environment` and `baseUrl` lead to.
+    ///
+    /// # Errors
+    /// [`EndpointError`], with the name of what is wrong.
+    pub fn resolve(environment: &Environment, file: &HonchoFile, host: &str) -> Result<Self, EndpointError> {
+        let base_url = ["baseUrl", "base_url"].into_iter().find_map(|name| file.root_setting(name));
+        let base_url = base_url.or_else(|| environment.honcho_base_url());
+        let base = base_url.map(|text| http(text).ok_or(EndpointError("baseUrl"))).transpose()?;
+        let local = file.setting(host, "environment").is_some_and(|word| word.eq_ignore_ascii_case("local"))
+            || base.as_ref().is_some_and(is_loopback);
+        let cloud_or_local = usize::from(local);
+        let below = |base: &str, last: &str| format!("{}/{last}", base.trim_end_matches('/'));
+
+        let dashboard = environment.honcho_oauth("HONCHO_OAUTH_DASHBOARD").unwrap_or(DASHBOARDS[cloud_or_local]);
+        let named = environment.honcho_oauth("HONCHO_OAUTH_AUTHORIZE_URL").map(str::to_owned);
+        let authorize = named.unwrap_or_else(|| below(dashboard, "authorize"));
+        let default_token = match &base {
+            Some(base) if !local => below(base.as_str(), "oauth/token"),
+            _ => TOKEN_URLS[cloud_or_local].to_owned(),
+        };
+        let token = environment.honcho_oauth("HONCHO_OAUTH_TOKEN_URL").map_or(default_token, str::to_owned);
+        Ok(Self {
+            authorize: http(&authorize).ok_or(EndpointError("the address to log in at"))?,
+            token: http(&token).ok_or(EndpointError("the address of the tokens"))?,
+            client_id: environment.honcho_oauth("HONCHO_OAUTH_CLIENT_ID").unwrap_or(CLIENT_ID).to_owned(),
+            scope: environment.honcho_oauth("HONCHO_OAUTH_SCOPE").unwrap_or(SCOPE).to_owned(),
+        })
+    }
+}
+
+/// One login under way. The verifier leaves this process only for the token endpoint.
+#[derive(Debug)]
+pub struct Attempt {
+    state: String,
+    verifier: SecretString,
+    redirect: String,
+}
+
+/// What came back to the loopback address.
+#[derive(Debug)]
+pub enum Callback {
+    /// The person agreed; the code is good once.
+    Agreed(SecretString),
+    /// The person, or the server in their name, said no.
+    Denied(String),
+    /// It does not belong to this login.
+    Foreign,
+    /// It belongs to it and says nothing.
+    Empty,
+}
+
+impl Attempt {
+    /// A login that ends at `redirect`. `random` is used for nothing else.
+    #[must_use]
+    pub fn new(redirect: String, random: &[u8; 64]) -> Self {
+        let (state, verifier) = random.split_at(32);
+        let text = |bytes: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(bytes);
+        Self { state: text(state), verifier: text(verifier).into(), redirect }
+    }
+
+    /// The address that the person opens. `shown_path` is for their eyes only.
+    #[must_use]
+    pub fn address(&self, endpoints: &Endpoints, shown_path: &str) -> Url {
+        let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.verifier.expose_secret().as_bytes()));
+        let mut address = endpoints.authorize.clone();
+        address
+            .query_pairs_mut()
+            .append_pair("client_id", &endpoints.client_id)
+            .append_pair("redirect_uri", &self.redirect)
+            .append_pair("scope", &endpoints.scope)
+            .append_pair("code_challenge", &challenge)
+            .append_pair("code_challenge_method", "S256")
+            .append_pair("response_type", "code")
+            .append_pair("state", &self.state)
+            .append_pair("source", SOURCE)
+            .append_pair("config_path", shown_path);
+        address
+    }
+
+    /// What the query of a callback means. Its state is looked at first: what is not ours says nothing.
+    #[must_use]
+    pub fn judge(&self, query: &str) -> Callback {
+        let find = |name: &str| {
+            let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+            pairs.find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).filter(|value| !value.is_empty())
+        };
+        if find("state").as_deref() != Some(&*self.state) {
+            return Callback::Foreign;
+        }
+        match (find("error"), find("code")) {
+            (Some(error), _) => Callback::Denied(word(&error)),
+            (None, Some(code)) => Callback::Agreed(code.into()),
+            (None, None) => Callback::Empty,
+        }
+    }
+
+    /// Proves at the token endpoint that whoever began the login ends it.
+    #[must_use]
+    pub fn verifier(&self) -> &SecretString {
+        &self.verifier
+    }
+
+    /// Where the person comes back to.
+    #[must_use]
+    pub fn redirect(&self) -> &str {
+        &self.redirect
+    }
+}
+
+/// How a path is shown to a service: below the user's home with `~`, else its last part. The rest is nobody's business.
+#[must_use]
+pub fn shown_path(path: &Path, home: Option<&Path>) -> String {
+    match home.and_then(|home| path.strip_prefix(home).ok()) {
+        Some(below) => format!("~/{}", below.display()),
+        None => path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
+    }
+}
+
+/// What the server said, if it is a word of the protocol: anything may be written into an address.
+fn word(text: &str) -> String {
+    let is_word = text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    if is_word { text.to_owned() } else { "an error".to_owned() }
+}
+
+fn http(text: &str) -> Option<Url> {
+    let url = Url::parse(text).ok()?;
+    (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn resolve(variables: &[(&str, &str)], file: &str) -> Endpoints {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Endpoints::resolve(&Environment::sort(variables), &HonchoFile::parse(file).unwrap(), "hermes").unwrap()
+    }
+
+    fn addresses(endpoints: &Endpoints) -> (&str, &str) {
+        (endpoints.authorize.as_str(), endpoints.token.as_str())
+    }
+
+    #[test]
+    fn the_file_leads_to_the_cloud_to_this_machine_or_to_ones_own_host() {
+        let cloud = resolve(&[], "{}");
+        assert_eq!(addresses(&cloud), ("https://app.honcho.dev/authorize", "https://api.honcho.dev/oauth/token"));
+        assert_eq!((cloud.client_id.as_str(), cloud.scope.as_str()), ("hermes-agent", "write"));
+        let local = ("http://localhost:3000/authorize", "http://localhost:8000/oauth/token");
+        for file in [
+            r#"{"environment": "local"}"#,
+            r#"{"environment": "production", "hosts": {"hermes": {"environment": "Local"}}}"#,
+            r#"{"baseUrl": "http://127.0.0.1:8000"}"#,
+        ] {
+            assert_eq!(addresses(&resolve(&[], file)), local, "{file}");
+        }
+        let own = resolve(&[], r#"{"base_url": "https://honcho.example/"}"#);
+        assert_eq!(addresses(&own), ("https://app.honcho.dev/authorize", "https://honcho.example/oauth/token"));
+        let named = resolve(&[("HONCHO_BASE_URL", "https://h.example")], "{}");
+        assert_eq!(named.token.as_str(), "https://h.example/oauth/token");
+    }
+
+    #[test]
+    fn the_environment_wins_and_blank_names_nothing() {
+        let all = resolve(
+            &[
+                ("HONCHO_OAUTH_AUTHORIZE_URL", "http://a.example/go?x=1"),
+                ("HONCHO_OAUTH_TOKEN_URL", "http://t.example/"),
+                ("HONCHO_OAUTH_CLIENT_ID", "me"),
+                ("HONCHO_OAUTH_SCOPE", "read"),
+            ],
+            r#"{"environment": "local"}"#,
+        );
+        assert_eq!(addresses(&all), ("http://a.example/go?x=1", "http://t.example/"));
+        assert_eq!((all.client_id.as_str(), all.scope.as_str()), ("me", "read"));
+        let dashboard = [("HONCHO_OAUTH_DASHBOARD", "http://d.example/"), ("HONCHO_OAUTH_AUTHORIZE_URL", " ")];
+        assert_eq!(resolve(&dashboard, "{}").authorize.as_str(), "http://d.example/authorize");
+        let wrong = [("HONCHO_OAUTH_TOKEN_URL".to_owned(), "file:///etc/passwd".to_owned())];
+        assert!(Endpoints::resolve(&Environment::sort(wrong), &HonchoFile::empty(), "hermes").is_err());
+    }
+
+    #[test]
+    fn the_address_carries_the_challenge_and_never_the_verifier() {
+        let attempt = Attempt::new("http://127.0.0.1:8765/callback".to_owned(), &[7; 64]);
+        let address = attempt.address(&resolve(&[], "{}"), "~/.honcho/config.json");
+        let pairs: BTreeMap<String, String> = address.query_pairs().into_owned().collect();
+        let expected = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(attempt.verifier.expose_secret()));
+        assert_eq!((pairs["code_challenge"].as_str(), pairs["code_challenge_method"].as_str()), (&*expected, "S256"));
+        assert_eq!(pairs["redirect_uri"], "http://127.0.0.1:8765/callback");
+        assert_eq!((pairs["response_type"].as_str(), pairs["source"].as_str()), ("code", "hermes-cli"));
+        let other = Attempt::new(String::new(), &std::array::from_fn(|place| u8::try_from(place).unwrap()));
+        assert!(other.verifier.expose_secret().len() >= 43, "as long as the protocol asks for");
+        let shown = format!("{} {other:?}", other.address(&resolve(&[], "{}"), "x"));
+        assert!(!shown.contains(other.verifier.expose_secret()), "{shown}");
+    }
+
+    #[test]
+    fn an_answer_with_another_state_says_nothing_whatever_else_is_in_it() {
+        let attempt = Attempt::new(String::new(), &[7; 64]);
+        let state = attempt.state.clone();
+        for query in ["", "code=x", "state=&code=x", "state=other&error=access_denied", "code=x&STATE=1"] {
+            assert!(matches!(attempt.judge(query), Callback::Foreign), "{query}");
+        }
+        let judged = |rest: &str| attempt.judge(&format!("{rest}&state={state}"));
+        assert!(matches!(judged("code=a%2Bb"), Callback::Agreed(code) if code.expose_secret() == "a+b"));
+        assert!(matches!(judged("error=access_denied&code=x"), Callback::Denied(word) if word == "access_denied"));
+        assert!(matches!(judged("code="), Callback::Empty));
+        assert!(matches!(judged("error=%1B[2Jboo"), Callback::Denied(word) if word == "an error"));
+    }
+
+    #[test]
+    fn nobody_outside_learns_where_a_home_lies() {
+        let home = Some(Path::new("/home/ann"));
+        assert_eq!(shown_path(Path::new("/home/ann/.honcho/config.json"), home), "~/.honcho/config.json");
+        assert_eq!(shown_path(Path::new("/srv/secret-name/honcho.json"), home), "honcho.json");
+        assert_eq!(shown_path(Path::new("/srv/x/honcho.json"), None), "honcho.json");
+    }
+}

@@ -1,0 +1,103 @@
+//! A grant as the disk shows it, for people: no lock is waited for, nothing is changed, nothing secret is told.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Access, access};
+
+use super::file::HonchoFile;
+use super::grant::{Grant, host_name};
+use super::location::{HonchoProfile, is_there};
+use super::lock::{peek, resolve};
+use super::messages::GrantState;
+use super::note::{Fate, Note, Verdict, verdict};
+use super::outcome::chain;
+use super::store;
+
+/// Where a profile's grant stands, and how it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GrantFact {
+    /// The file in use, or the one that a login makes.
+    pub path: PathBuf,
+    /// The host's name in it.
+    pub host: String,
+    /// What is there.
+    pub credential: Credential,
+    /// Whether a refresh may put a new file in the place of this one.
+    pub replaceable: bool,
+    /// Where a grant is kept that the file could not take.
+    pub kept: Option<PathBuf>,
+}
+
+/// What stands in a host's block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// Nothing.
+    None,
+    /// A key that belongs to no grant.
+    ApiKey,
+    /// A grant.
+    Grant {
+        /// The client it was granted to.
+        client_id: String,
+        /// What it is good for.
+        scope: String,
+        /// Seconds until the access token expires; negative when it has.
+        expires_in_s: i64,
+        /// Seconds since a refresh token was last presented by one of ours; nobody knows of the original's.
+        last_refresh_age_s: Option<u64>,
+        /// As far as the disk tells: fresh, uncertain or in need of a login.
+        state: GrantState,
+    },
+    /// The file cannot be read or does not parse.
+    Unusable(String),
+}
+
+/// Looks at the grant of `profile` at `now_s` (unix seconds). Blocks on the disk.
+#[must_use]
+pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
+    let path = profile.homes.locate(is_there);
+    let read = store::read(&path).map(|file| file.unwrap_or_else(HonchoFile::empty));
+    let default_host = read.as_ref().ok().and_then(HonchoFile::default_host);
+    let host = host_name(profile.host.as_deref(), &profile.name, default_host);
+    let host = read.as_ref().map_or(host.clone(), |file| file.block_name(&host));
+    let credential = match &read {
+        Err(error) => Credential::Unusable(chain(error)),
+        Ok(file) => match file.grant(&host) {
+            Some(grant) => credential(&grant, peek(&path).of(&host), now_s),
+            None if file.has_plain_key(&host) => Credential::ApiKey,
+            None => Credential::None,
+        },
+    };
+    let target = resolve(&path).unwrap_or_else(|_| path.clone());
+    let kept = store::kept_beside(&target, &host);
+    GrantFact { replaceable: may_replace(&target), path, host, credential, kept }
+}
+
+fn may_replace(target: &Path) -> bool {
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    access(directory, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+        && (!target.exists() || access(target, Access::WRITE_OK).is_ok())
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
+fn credential(grant: &Grant, note: Option<&Note>, now_s: f64) -> Credential {
+    let whole_now_s = now_s as i64;
+    Credential::Grant {
+        client_id: grant.client_id.clone(),
+        scope: grant.scope.clone(),
+        expires_in_s: (grant.expires_at_s - now_s).floor() as i64,
+        last_refresh_age_s: note.map(|note| note.age_s(whole_now_s)),
+        state: state(grant, note, whole_now_s),
+    }
+}
+
+fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
+    let Some(note) = note.filter(|note| note.is_about(&grant.refresh_token)) else {
+        return GrantState::Fresh;
+    };
+    match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
+        (Fate::Refused | Fate::Rotated, _) | (_, Verdict::Dead) => GrantState::ReauthRequired,
+        _ => GrantState::Uncertain,
+    }
+}

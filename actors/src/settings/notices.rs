@@ -1,0 +1,57 @@
+//! Who is told how the gateway is.
+
+use super::yaml::Section;
+
+/// A chat that is told of start and shutdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeChannel {
+    /// Its platform, such as `discord`.
+    pub platform: String,
+    /// The chat.
+    pub chat_id: String,
+}
+
+/// Takes `notices`.
+pub(super) fn read(root: &mut Section) -> Option<HomeChannel> {
+    let mut notices = root.section("notices");
+    let mut home = notices.section("home");
+    let is_set = !home.is_empty();
+    let channel = match (home.text("platform"), home.text("chat_id")) {
+        (Some(platform), Some(chat_id)) => Some(HomeChannel { platform, chat_id }),
+        (None, Some(_)) => home.wrong("platform", "the platform of the chat"),
+        (Some(_), None) => home.wrong("chat_id", "the chat of the platform"),
+        (None, None) if is_set => home.wrong("platform", "a platform, and beside it a chat_id"),
+        (None, None) => None,
+    };
+    home.finish();
+    notices.finish();
+    channel
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn of(document: Value) -> (Option<HomeChannel>, Vec<String>) {
+        let mut problems = Vec::new();
+        let Value::Object(map) = document else { panic!("a mapping") };
+        let mut root = Section::root(map, &mut problems);
+        let channel = read(&mut root);
+        root.finish();
+        (channel, problems)
+    }
+
+    #[test]
+    fn a_home_channel_needs_both_its_keys() {
+        let lobby = HomeChannel { platform: "discord".into(), chat_id: "42".into() };
+        let both = json!({"notices": {"home": {"platform": "discord", "chat_id": 42}}});
+        assert_eq!(of(both), (Some(lobby), Vec::new()));
+        assert_eq!(of(json!({})), (None, Vec::new()));
+        for home in [json!({"platform": "discord"}), json!({"chat_id": "lobby"}), json!({"chat": "lobby"})] {
+            let (channel, problems) = of(json!({"notices": {"home": home}}));
+            assert!(channel.is_none() && !problems.is_empty(), "{problems:?}");
+        }
+    }
+}

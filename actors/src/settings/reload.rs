@@ -1,0 +1,243 @@
+//! Reading the settings again while the gateway runs: when, and what becomes of mistakes. Blocks.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+
+use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, SettingsError, profiles};
+use crate::files::Stamp;
+
+/// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
+/// one is a good one that serves nobody.
+const REST: Duration = Duration::from_millis(100);
+/// Looks at files that do not come to rest, before they are read as they are.
+const MAX_LOOKS: u32 = 10;
+
+/// Everything that settings are read from, as it looked at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Sources(BTreeMap<PathBuf, Stamp>);
+
+/// What the files say now.
+#[derive(Debug)]
+pub struct Reading {
+    /// How the files looked.
+    pub sources: Sources,
+    /// What holds from now on.
+    pub settings: Settings,
+    /// What is wrong with the home's own files, one sentence each: as long as there is any, what they said last holds.
+    pub troubles: Vec<String>,
+}
+
+impl Sources {
+    /// Looks at the files of `home`.
+    #[must_use]
+    pub fn look(home: &Path) -> Self {
+        let place = home.join(profiles::DIRECTORY);
+        let mut paths = vec![home.join(FILE_NAME), home.join(ORIGINAL_FILE_NAME)];
+        let mut unreadable = None;
+        match profiles::homes(&place) {
+            Ok(named) => {
+                paths.extend(
+                    named.iter().flat_map(|(_, home)| [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file))),
+                );
+            }
+            Err(error) => unreadable = Some((place, Stamp::Unreachable(error.kind()))),
+        }
+        let looked = paths.into_iter().map(|path| {
+            let stamp = Stamp::look(&path);
+            (path, stamp)
+        });
+        Self(looked.chain(unreadable).collect())
+    }
+
+    /// The directories in which the files of `home` lie, or may come to lie; each may be missing.
+    #[must_use]
+    pub fn directories(&self, home: &Path) -> BTreeSet<PathBuf> {
+        let files = self.0.keys().filter_map(|path| path.parent()).map(Path::to_owned);
+        files.chain([home.join(profiles::DIRECTORY)]).collect()
+    }
+}
+
+impl Settings {
+    /// Which entries of `directory` have a part in the settings of `home`.
+    pub fn concerns(home: &Path, directory: &Path) -> impl Fn(&OsStr) -> bool + use<> {
+        let (is_home, is_place) = (directory == home, directory == home.join(profiles::DIRECTORY));
+        move |name| {
+            let ours = name == FILE_NAME || name == ORIGINAL_FILE_NAME;
+            ours || is_place || (is_home && name == profiles::DIRECTORY)
+        }
+    }
+
+    /// Reads the files again, once they are at rest, if they do not look as they did in `last`.
+    ///
+    /// The environment of the process and the secret that lets its holder drain stay as they were at start.
+    #[must_use]
+    pub fn reread(&self, last: &Sources) -> Option<Reading> {
+        let mut sources = Sources::look(&self.home);
+        if sources == *last {
+            return None;
+        }
+        for _ in 0..MAX_LOOKS {
+            sleep(REST);
+            let again = Sources::look(&self.home);
+            if again == sources {
+                break;
+            }
+            sources = again;
+        }
+        let (settings, troubles) = self.reload();
+        Some(Reading { sources, settings, troubles })
+    }
+
+    fn reload(&self) -> (Self, Vec<String>) {
+        let error = match Self::read(&self.home, self.environment.clone(), Some(self)) {
+            Ok(settings) => return (settings, Vec::new()),
+            Err(error) => error,
+        };
+        let mut troubles = match error {
+            SettingsError::Wrong(problems) => problems,
+            unusable => vec![unusable.to_string()],
+        };
+        // A mistake in the home's files does not keep profiles from coming and going.
+        let own = self.profiles.iter().filter(|profile| profile.home == self.home).cloned();
+        let mut settings = self.clone();
+        let agent = own.clone().next().map(|profile| profile.agent);
+        if let (true, Some(agent)) = (self.multiplex, agent)
+            && let Ok(named) = profiles::named(&self.home, &agent, Some(self))
+            && self.home.is_dir()
+        {
+            settings.profiles = own.chain(named).collect();
+        }
+        troubles.dedup();
+        (settings, troubles)
+    }
+
+    /// Keys that read otherwise in `now` and hold from the next start only.
+    #[must_use]
+    pub fn needs_restart(&self, now: &Self) -> Vec<&'static str> {
+        let auth = |settings: &Self| (settings.drain_auth.scope.clone(), settings.drain_auth.min_chars);
+        let relay = |settings: &Self| (settings.link_timings.clone(), settings.inbound.clone(), settings.trust.clone());
+        let own_links = |settings: &Self| {
+            let own = settings.profiles.iter().filter(|profile| profile.own_link);
+            own.map(|profile| profile.name.clone()).collect::<BTreeSet<_>>()
+        };
+        let differing = [
+            ("the relay of a profile", own_links(self) != own_links(now)),
+            ("http.bind", self.bind != now.bind),
+            ("supervision", self.supervision != now.supervision),
+            ("relay", relay(self) != relay(now)),
+            ("notices.home", self.home_channel != now.home_channel),
+            ("http.names", self.names != now.names),
+            ("http.trusted_proxies", self.trusted_proxies != now.trusted_proxies),
+            ("dashboard.drain_auth", auth(self) != auth(now)),
+        ];
+        differing.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+    }
+
+    /// Whether `profile` would notice the step from these settings to `now`.
+    #[must_use]
+    pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
+        let own = |settings: &Self| settings.profiles.iter().find(|one| one.name == profile.name).cloned();
+        let relay = |settings: &'a Self| settings.relay.iter().map(|(name, value)| (*name, value.expose_secret()));
+        let lent = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
+        own(self) != own(now) || (profile.home == now.home && lent())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::profile::agent::AgentSettings;
+    use crate::settings::{Busy, Environment};
+
+    fn home() -> tempfile::TempDir {
+        let home = tempfile::tempdir().unwrap();
+        fs::write(home.path().join(ORIGINAL_FILE_NAME), "gateway: {multiplex_profiles: true}\n").unwrap();
+        fs::write(home.path().join(FILE_NAME), "agent: {backend: echo}\nsessions: {busy: reject}\n").unwrap();
+        fs::create_dir_all(home.path().join("profiles/work")).unwrap();
+        home
+    }
+
+    fn load(home: &tempfile::TempDir) -> Settings {
+        Settings::load(home.path(), Environment::default()).unwrap()
+    }
+
+    fn names(settings: &Settings) -> Vec<&str> {
+        settings.profiles.iter().map(|profile| profile.name.as_str()).collect()
+    }
+
+    #[test]
+    fn files_that_look_as_before_are_not_read() {
+        let home = home();
+        let reading = load(&home).reread(&Sources::default()).unwrap();
+        assert!(reading.settings.reread(&reading.sources).is_none());
+        fs::create_dir(home.path().join("profiles/new")).unwrap();
+        let reading = reading.settings.reread(&reading.sources).unwrap();
+        assert_eq!(names(&reading.settings), ["default", "new", "work"]);
+    }
+
+    #[test]
+    fn a_file_of_the_home_that_turns_wrong_keeps_what_it_said_and_lets_profiles_come_and_go() {
+        let home = home();
+        let settings = load(&home);
+        fs::write(home.path().join(FILE_NAME), "agent: [hunter2-secret").unwrap();
+        fs::create_dir(home.path().join("profiles/new")).unwrap();
+        fs::remove_dir(home.path().join("profiles/work")).unwrap();
+        let (now, troubles) = settings.reload();
+        assert_eq!((now.busy, names(&now)), (Busy::Reject, vec!["default", "new"]));
+        assert_eq!(now.profiles[1].agent, AgentSettings::Echo);
+        assert!(troubles.len() == 1 && troubles[0].contains(FILE_NAME), "{troubles:?}");
+        assert!(!troubles[0].contains("hunter2"), "{troubles:?}");
+    }
+
+    #[test]
+    fn a_profiles_file_that_turns_wrong_degrades_it_and_keeps_its_agent() {
+        let home = home();
+        let file = home.path().join("profiles/work/caduceus.yaml");
+        fs::write(&file, "agent: {backend: exec, command: [run]}\n").unwrap();
+        let settings = load(&home);
+        fs::write(&file, "agent: {backend: exec, command: 7}\n").unwrap();
+        let (now, troubles) = settings.reload();
+        assert_eq!(troubles, Vec::<String>::new());
+        assert_eq!(now.profiles[1].agent, settings.profiles[1].agent);
+        assert!(!now.profiles[1].problems.is_empty());
+        fs::remove_file(&file).unwrap();
+        let (now, _) = now.reload();
+        assert_eq!((&now.profiles[1].agent, now.profiles[1].problems.len()), (&AgentSettings::Echo, 0));
+    }
+
+    #[test]
+    fn a_home_that_is_gone_retires_nobody() {
+        let home = home();
+        let settings = load(&home);
+        fs::rename(home.path(), home.path().with_extension("away")).unwrap();
+        let (now, troubles) = settings.reload();
+        fs::rename(home.path().with_extension("away"), home.path()).unwrap();
+        assert_eq!((names(&now), troubles.len()), (vec!["default", "work"], 1));
+    }
+
+    #[test]
+    fn a_file_that_is_being_written_is_read_when_it_is_whole() {
+        let home = home();
+        let settings = load(&home);
+        let file = home.path().join(ORIGINAL_FILE_NAME);
+        fs::write(&file, "").unwrap();
+        let writer = std::thread::spawn(move || {
+            sleep(REST / 2);
+            fs::write(file, "gateway: {multiplex_profiles: yes}\n").unwrap();
+        });
+        let reading = settings.reread(&Sources::default()).unwrap();
+        writer.join().unwrap();
+        assert_eq!(
+            names(&reading.settings),
+            ["default", "work"],
+            "for a moment the file said that one alone is served"
+        );
+    }
+}

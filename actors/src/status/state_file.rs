@@ -1,0 +1,199 @@
+//! Keeps `gateway_state.json`: a thread that writes the record whenever it has changed, and never in anybody's way.
+//!
+//! It outlives any one incarnation of the status. A disk that hangs or is full costs the file and nothing else.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use tracing::warn;
+
+use super::record::Record;
+use crate::atomic;
+
+/// Shortest time between two writes.
+const PERIOD: Duration = Duration::from_millis(100);
+/// How long a disk that refused a record is left alone.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// The handle on the writer. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct StateFile(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    slot: Mutex<Slot>,
+    changed: Condvar,
+}
+
+#[derive(Debug)]
+struct Slot {
+    record: Record,
+    /// No change is taken any more.
+    closed: bool,
+    /// The writer is through.
+    done: bool,
+}
+
+impl StateFile {
+    /// Writes `record` to `path`, and every change of it from now on.
+    ///
+    /// # Errors
+    /// If there is no thread for it.
+    pub fn start(path: PathBuf, record: Record) -> io::Result<Self> {
+        let slot = Mutex::new(Slot { record, closed: false, done: false });
+        let file = Self(Arc::new(Shared { path, slot, changed: Condvar::new() }));
+        let writer = Arc::clone(&file.0);
+        thread::Builder::new().name("state-file".to_owned()).spawn(move || writer.write_on())?;
+        Ok(file)
+    }
+
+    /// Changes the record. Many changes in a moment make one write.
+    pub fn change(&self, how: impl FnOnce(&mut Record)) {
+        let mut slot = self.0.slot();
+        if !slot.closed {
+            how(&mut slot.record);
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Makes a last change and waits until it is written, at most `patience`. Blocks. Answers whether the writer came to its end.
+    pub fn close(&self, patience: Duration, how: impl FnOnce(&mut Record)) -> bool {
+        self.change(how);
+        let mut slot = self.0.slot();
+        slot.closed = true;
+        self.0.changed.notify_all();
+        let waited = self.0.changed.wait_timeout_while(slot, patience, |slot| !slot.done);
+        waited.unwrap_or_else(PoisonError::into_inner).0.done
+    }
+}
+
+impl Shared {
+    fn write_on(&self) {
+        let mut written: Option<Record> = None;
+        let mut warned = false;
+        loop {
+            let (record, closed) = self.next(written.as_ref());
+            let wait = match self.write(&record, written.as_ref()) {
+                Ok(()) => {
+                    (written, warned) = (Some(record), false);
+                    PERIOD
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut warned, true) {
+                        warn!(path = %self.path.display(), %error, "the state of the gateway cannot be written down");
+                    }
+                    written = None;
+                    RETRY
+                }
+            };
+            if closed {
+                break;
+            }
+            let waited = self.changed.wait_timeout_while(self.slot(), wait, |slot| !slot.closed);
+            drop(waited.unwrap_or_else(PoisonError::into_inner));
+        }
+        self.slot().done = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for a record that is not written yet, or for the last one.
+    fn next(&self, written: Option<&Record>) -> (Record, bool) {
+        let settled = |slot: &mut Slot| !slot.closed && written == Some(&slot.record);
+        let slot = self.changed.wait_while(self.slot(), settled).unwrap_or_else(PoisonError::into_inner);
+        (slot.record.clone(), slot.closed)
+    }
+
+    fn write(&self, record: &Record, written: Option<&Record>) -> io::Result<()> {
+        if written == Some(record) { Ok(()) } else { atomic::replace(&self.path, &record.to_json()) }
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::time::Instant;
+
+    use super::*;
+    use crate::status::identity::Identity;
+    use crate::status::record::{FILE_NAME, Found};
+    use crate::status::words::GatewayState;
+
+    /// Ceiling for one write.
+    const SOON: Duration = Duration::from_secs(20);
+
+    fn start(home: &Path) -> StateFile {
+        let record = Record::starting(Identity::own(vec!["hermes-gateway".to_owned()]), home);
+        StateFile::start(home.join(FILE_NAME), record).unwrap()
+    }
+
+    fn found(home: &Path) -> Option<Found> {
+        Found::parse(&fs::read(home.join(FILE_NAME)).ok()?)
+    }
+
+    fn until(home: &Path, is: impl Fn(&Found) -> bool) -> Found {
+        let deadline = Instant::now() + SOON;
+        loop {
+            if let Some(found) = found(home).filter(&is) {
+                return found;
+            }
+            assert!(Instant::now() < deadline, "the record never came; there is {:?}", found(home));
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn each_change_is_written_down_and_the_last_one_before_the_end() {
+        let home = tempfile::tempdir().unwrap();
+        let file = start(home.path());
+        let first = until(home.path(), |found| found.state == Some(GatewayState::Starting));
+        assert!(first.written.is_alive());
+        file.change(|record| record.listens("http://127.0.0.1:1".to_owned()));
+        until(home.path(), |found| found.http.as_deref() == Some("http://127.0.0.1:1"));
+        assert!(file.close(SOON, |record| record.ends(GatewayState::Stopped, Some("why".to_owned()))));
+        let last = found(home.path()).unwrap();
+        assert_eq!((last.state, last.exit_reason.as_deref()), (Some(GatewayState::Stopped), Some("why")));
+        file.change(|record| record.ends(GatewayState::StartupFailed, None));
+        assert!(file.close(SOON, |_| ()));
+        assert_eq!(found(home.path()).unwrap().state, Some(GatewayState::Stopped), "nothing comes after the end");
+    }
+
+    #[test]
+    fn a_flood_of_changes_makes_few_writes() {
+        let home = tempfile::tempdir().unwrap();
+        let file = start(home.path());
+        let (begun, mut stamps) = (Instant::now(), std::collections::BTreeSet::new());
+        for port in 0_u32.. {
+            file.change(|record| record.listens(format!("http://127.0.0.1:{port}")));
+            stamps.extend(found(home.path()).and_then(|found| found.updated_at));
+            if begun.elapsed() > Duration::from_millis(550) {
+                break;
+            }
+        }
+        let most = begun.elapsed().as_millis() / PERIOD.as_millis() + 1;
+        assert!(stamps.len() as u128 <= most, "{} writes in {:?}", stamps.len(), begun.elapsed());
+        assert!(stamps.len() > 1, "the file was written while it changed");
+    }
+
+    #[test]
+    fn a_disk_that_refuses_is_tried_again_and_holds_nobody_up() {
+        let home = tempfile::tempdir().unwrap();
+        // A directory cannot be replaced by a file.
+        fs::create_dir(home.path().join(FILE_NAME)).unwrap();
+        let file = start(home.path());
+        file.change(|record| record.listens("http://127.0.0.1:1".to_owned()));
+        fs::remove_dir(home.path().join(FILE_NAME)).unwrap();
+        until(home.path(), |found| found.http.is_some());
+        fs::remove_file(home.path().join(FILE_NAME)).unwrap();
+        fs::create_dir(home.path().join(FILE_NAME)).unwrap();
+        assert!(file.close(SOON, |record| record.ends(GatewayState::Stopped, None)), "a refusal is an end too");
+    }
+}

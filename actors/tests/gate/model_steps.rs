@@ -1,0 +1,247 @@
+//! Random histories against the plain model, with the real actor, its mailbox and a real directory.
+//!
+//! Shorter than those of the plan alone, for what is found on disk, and the end of a drain, have to be waited for. The disk takes every
+//! marker here.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use actix::clock::sleep;
+use caduceus_actors::drain::epoch;
+use caduceus_actors::drain::marker;
+use caduceus_actors::drain::messages::{
+    BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, RequestPermit,
+};
+use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::turn::id::TurnId;
+use jiff::Timestamp;
+
+use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};
+use crate::tree::{Doors, PATIENCE, Tree, ticket};
+
+const HISTORIES: usize = 25;
+const STEPS: usize = 30;
+/// The real gate looks for what is overdue once a second, so deadlines that pass are few.
+const MOST_DEADLINES: usize = 3;
+/// Pause between two looks.
+const PAUSE: Duration = Duration::from_millis(1);
+/// Within this the gate must have found what lies on disk: the poll, on a loaded machine.
+const SOON: Duration = Duration::from_secs(20);
+
+const NAMES: [&str; PROFILES + 1] = ["work", "play", "default"];
+/// One more profile with a home, by whose marker it is seen that all have been read: it comes last in each reading.
+const ECHO: &str = "zz-echo";
+
+struct Subject {
+    tree: Tree,
+    doors: Doors,
+    permits: Vec<TurnPermit>,
+}
+
+fn name(profile: usize) -> ProfileName {
+    ProfileName::parse(NAMES[profile]).expect("a name")
+}
+
+impl Subject {
+    async fn new() -> Self {
+        let tree = Tree::start_with(&[NAMES[0], NAMES[1], ECHO], true).await;
+        Self { doors: tree.doors(), tree, permits: Vec::new() }
+    }
+
+    fn marker(&self, scope: Scope) -> PathBuf {
+        self.tree.marker(scope.map(|profile| NAMES[profile]))
+    }
+
+    async fn step(&mut self, step: Step) -> Answer {
+        match step {
+            Step::Begin { scope, lasts, .. } => {
+                let order = BeginDrain {
+                    principal: "model".to_owned(),
+                    profile: scope.map(name),
+                    // The model counts in lengths of its own; here they are over by the next look.
+                    deadline: lasts.map(|_| Duration::from_millis(1)),
+                    ..BeginDrain::default()
+                };
+                let begun = self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+                if !begun.durable {
+                    // What is in the way has the say as soon as it was read.
+                    self.all_read().await;
+                }
+                Answer::Done
+            }
+            Step::Cancel(scope) => {
+                let order = CancelDrain { principal: "model".to_owned(), profile: scope.map(name) };
+                match self.doors.cancel.ask(order, PATIENCE).await.expect("the gate answers") {
+                    Ok(cancelled) => Answer::Cancelled { was_draining: cancelled.was_draining },
+                    Err(CancelError::MarkerNotRemoved(_)) => Answer::MarkerNotRemoved,
+                    Err(CancelError::Stopping) => Answer::Stopping,
+                }
+            }
+            Step::Place(scope, marker) => {
+                place(&self.marker(scope), Some(marker)).expect("the marker is placed");
+                self.all_read().await;
+                Answer::Done
+            }
+            Step::TakeAway(scope) => {
+                place(&self.marker(scope), None).expect("the place is cleared");
+                self.all_read().await;
+                Answer::Done
+            }
+            Step::Pass(_) => Answer::Done,
+            Step::Shutdown => {
+                self.doors.shutdown.ask(BeginShutdown, PATIENCE).await.expect("the gate answers");
+                Answer::Done
+            }
+            Step::Start { profile, internal } => {
+                let ticket = TurnTicket { id: TurnId::fresh(), profile: name(profile), ..ticket() };
+                let origin = if internal { Origin::Internal } else { Origin::External };
+                let asked = self.doors.permits.ask(RequestPermit { ticket, origin }, PATIENCE).await;
+                match asked.expect("the gate answers") {
+                    Ok(permit) => {
+                        self.permits.push(permit);
+                        Answer::Admitted
+                    }
+                    Err(Refusal::Draining) => Answer::Draining,
+                    Err(Refusal::Stopping) => Answer::Stopping,
+                    Err(Refusal::Superseded) => panic!("there is one gate"),
+                }
+            }
+            Step::End(which) => {
+                if which < self.permits.len() {
+                    self.permits.remove(which);
+                }
+                Answer::Done
+            }
+        }
+    }
+
+    /// Waits until what lies on disk now has been read: the first reading that finds the echo may have begun before.
+    async fn all_read(&self) {
+        let (marker, echo) = (self.tree.marker(Some(ECHO)), ProfileName::parse(ECHO).expect("a name"));
+        for there in [true, false] {
+            place(&marker, there.then_some(Marker::Garbled)).expect("the echo is placed or taken away");
+            let deadline = Instant::now() + SOON;
+            while self.view().await.profiles.contains(&echo) != there {
+                assert!(Instant::now() < deadline, "the gate does not read its markers");
+                sleep(PAUSE).await;
+            }
+        }
+    }
+
+    async fn view(&self) -> DrainView {
+        self.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers")
+    }
+
+    async fn state(&self) -> (State, usize) {
+        let view = self.view().await;
+        let DrainView { draining, stopping, requested_at, age_ms, profiles, active_agents, .. } = view;
+        assert!(draining || requested_at.is_none(), "a drain that is not on was asked for");
+        let drained = |profile: &usize| profiles.contains(&name(*profile));
+        let state = State {
+            stopping,
+            gateway: age_ms.is_some(),
+            profiles: (0..PROFILES).filter(drained).collect(),
+            turns: active_agents,
+        };
+        (state, self.permits.len())
+    }
+}
+
+/// Puts a marker into its place as a rename does, or clears the place.
+fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
+        Ok(_) if marker.is_none() => fs::remove_file(path)?,
+        Ok(_) | Err(_) => {}
+    }
+    let other = path.with_extension("new");
+    match marker {
+        None => return Ok(()),
+        Some(Marker::Directory | Marker::FullDirectory) => {
+            if path.exists() {
+                fs::remove_file(path)?;
+            }
+            fs::create_dir(&other)?;
+            if marker == Some(Marker::FullDirectory) {
+                fs::write(other.join("kept"), "")?;
+            }
+        }
+        Some(Marker::Whole { .. }) => {
+            let whole = marker::Marker {
+                requested_at: Timestamp::now(),
+                principal: "somebody else".to_owned(),
+                epoch: epoch::current(),
+                suppress_notification: false,
+                deadline: None,
+            };
+            fs::write(&other, whole.to_json())?;
+        }
+        Some(Marker::Stale) => fs::write(&other, r#"{"epoch":"another life:1"}"#)?,
+        Some(Marker::Garbled) => fs::write(&other, "\u{feff}{\"epoch\":\"another life:1\"")?,
+    }
+    fs::rename(other, path)
+}
+
+/// One history of the real gate.
+async fn history(seed: u64) {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let (mut model, mut subject) = (Model::default(), Subject::new().await);
+    let (mut told, mut deadlines) = (Vec::new(), 0);
+    for _ in 0..STEPS {
+        // A drain that ends by itself does so at the next look, so in the model time passes with it.
+        let step = match any_step(|below| random.usize(..below)) {
+            Step::Pass(_) => continue,
+            Step::Begin { scope, lasts, .. } => {
+                deadlines += usize::from(lasts.is_some());
+                let lasts = lasts.filter(|_| deadlines <= MOST_DEADLINES);
+                Step::Begin { scope, lasts, disk_takes: true }
+            }
+            // Whether it has been found before it was over cannot be seen.
+            Step::Place(scope, Marker::Whole { .. }) => Step::Place(scope, Marker::Whole { ends_at: None }),
+            step => step,
+        };
+        continue_with(&mut subject, &mut model, step, &mut told, seed).await;
+        if let Step::Begin { lasts: Some(length), .. } = step {
+            continue_with(&mut subject, &mut model, Step::Pass(length), &mut told, seed).await;
+        }
+    }
+    subject.permits.clear();
+    subject.tree.stop().await;
+}
+
+async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, told: &mut Vec<Step>, seed: u64) {
+    told.push(step);
+    let (answer, expected) = (subject.step(step).await, model.step(step));
+    assert_eq!(answer, expected, "seed {seed}, after {told:#?}");
+    if matches!(step, Step::Begin { lasts: Some(_), .. }) {
+        // It may be over by now.
+        return;
+    }
+    // The end of a drain has to be waited for; all else holds with the answer.
+    let passes = matches!(step, Step::Pass(_));
+    let deadline = Instant::now() + SOON;
+    loop {
+        let (state, held) = subject.state().await;
+        if state == model.state() && held == state.turns {
+            return;
+        }
+        assert!(
+            passes && Instant::now() < deadline,
+            "seed {seed}: {state:?} and {held} permits, not {:?}, after {told:#?}",
+            model.state()
+        );
+        sleep(PAUSE).await;
+    }
+}
+
+#[actix::test]
+async fn the_real_gate_and_its_directory_do_what_the_model_says() {
+    let first = fastrand::u64(..);
+    eprintln!("seeds from {first}");
+    for seed in 0..HISTORIES as u64 {
+        history(first.wrapping_add(seed)).await;
+    }
+}

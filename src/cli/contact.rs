@@ -1,0 +1,94 @@
+//! How a command reaches a gateway: finds it by its home or its address, and asks it over HTTP.
+
+mod client;
+mod place;
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use actix_web::rt::System;
+
+pub(super) use client::Client;
+pub(super) use place::{Contact, Place, Presence};
+
+use super::{life, serve};
+
+/// Why a command did not get what it wanted. Each has an exit code that says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum CommandError {
+    /// The home cannot be used.
+    #[error("the home {} cannot be used", path.display())]
+    Home {
+        /// Which directory.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The token cannot be had from its file.
+    #[error("the token in {} cannot be used: {why}", path.display())]
+    Token {
+        /// Which file.
+        path: PathBuf,
+        /// One clause.
+        why: String,
+    },
+    /// The address is none of HTTP.
+    #[error("--url takes the address of a gateway, such as http://127.0.0.1:8652; credentials have no place in it")]
+    Address,
+    /// The marker or another file of the home can be neither written nor removed.
+    #[error("the drain marker in {} cannot be changed", path.display())]
+    Marker {
+        /// Which home.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Nobody is there.
+    #[error("no gateway answers: {0}")]
+    Nobody(String),
+    /// It is there and says nothing, or nothing of use.
+    #[error("the gateway gave no answer: {0}")]
+    NoAnswer(String),
+    /// It said no.
+    #[error("the gateway refused: {detail} ({status} {code})")]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// The stable word.
+        code: String,
+        /// One sentence.
+        detail: String,
+    },
+    /// The system did not let us.
+    #[error("this user may not do that to process {0}")]
+    NotPermitted(u32),
+    /// What was asked for did not come about.
+    #[error("{0}")]
+    NotReached(String),
+}
+
+impl CommandError {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Home { .. } | Self::Token { .. } | Self::Address => super::CONFIGURATION,
+            Self::Nobody(_) => super::NOBODY,
+            Self::Marker { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => super::NOT_PERMITTED,
+            Self::NotPermitted(_) | Self::Refused { status: 401 | 403, .. } => super::NOT_PERMITTED,
+            Self::Marker { .. } | Self::NoAnswer(_) | Self::Refused { status: 429 | 500.., .. } => super::TRY_AGAIN,
+            Self::Refused { .. } | Self::NotReached(_) => super::NOT_REACHED,
+        }
+    }
+}
+
+/// Runs a command to its end, and says on standard error why it failed, if it did.
+pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
+    // It may hold a token.
+    if let Err(error) = life::forbid_dumps() {
+        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+    }
+    match System::new().block_on(command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => serve::fail(&error, error.exit_code()),
+    }
+}

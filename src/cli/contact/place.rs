@@ -1,0 +1,215 @@
+//! Where the gateway is, and what we may show it.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use actix_web::rt::time::sleep;
+use awc::http::Uri;
+use caduceus_actors::settings::{Environment, find_home};
+use caduceus_actors::status::record::{FILE_NAME, Found};
+use caduceus_actors::status::words::GatewayState;
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+use super::{Client, CommandError};
+use crate::cli::lock;
+
+/// Under this name an agent, and so a command that it runs, finds its turn.
+const TURN: &str = "CADUCEUS_TURN_ID";
+/// How long a gateway that is just starting is given to say where it listens.
+const START_PATIENCE: Duration = Duration::from_secs(3);
+/// How often is looked meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+/// Far above any real token.
+const MAX_TOKEN: u64 = 64 * 1024;
+/// Records are a few kilobytes.
+const MAX_RECORD: u64 = 1024 * 1024;
+
+/// Which gateway a command is about.
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Place {
+    /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
+    #[arg(long, value_name = "DIR", conflicts_with = "url")]
+    home: Option<PathBuf>,
+    /// Address of the gateway, instead of finding it by its home.
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// File that holds the token, instead of `HERMES_DASHBOARD_DRAIN_SECRET` in the environment.
+    #[arg(long, value_name = "FILE")]
+    token_file: Option<PathBuf>,
+}
+
+/// What a command knows of its gateway before it asks.
+pub(in crate::cli) struct Contact {
+    /// The home; `None` where the gateway was named by its address.
+    pub(in crate::cli) home: Option<PathBuf>,
+    url: Option<String>,
+    token: Option<SecretString>,
+    /// The turn that the command is run by, if it is run by one.
+    pub(in crate::cli) turn: Option<String>,
+}
+
+/// Whether a gateway holds a home.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::cli) enum Presence {
+    /// None does.
+    Absent,
+    /// One does.
+    Present {
+        /// It has not said yet where it listens.
+        starting: bool,
+        /// Where it listens, as far as it says so: the original's does not.
+        address: Option<String>,
+    },
+}
+
+impl Place {
+    /// Looks in the environment and reads the token's file.
+    pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
+        let mut environment = Environment::capture();
+        let given = self.token_file.map(|path| read_token(&path)).transpose()?;
+        let token = given.or_else(|| environment.take_drain_secret());
+        let turn = environment.own.get(TURN).cloned();
+        if let Some(url) = self.url {
+            let url = Some(checked(&url).ok_or(CommandError::Address)?);
+            return Ok(Contact { home: None, url, token, turn });
+        }
+        let path = find_home(self.home, &environment);
+        let home = path.canonicalize().map_err(|source| CommandError::Home { path, source })?;
+        Ok(Contact { home: Some(home), url: None, token, turn })
+    }
+}
+
+impl Contact {
+    pub(in crate::cli) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
+    /// The way to the gateway; `None` if the home is held by nobody, or by a gateway that does not say where it listens.
+    pub(in crate::cli) async fn client(&self) -> Result<Option<Client>, CommandError> {
+        let asked = Instant::now();
+        let address = loop {
+            match (&self.url, self.presence()?) {
+                (Some(url), _) => break Some(url.clone()),
+                (None, Presence::Absent) => break None,
+                (None, Presence::Present { starting: true, .. }) if asked.elapsed() < START_PATIENCE => {
+                    sleep(LOOK).await;
+                }
+                (None, Presence::Present { address, .. }) => break address,
+            }
+        };
+        Ok(address.map(|address| Client::new(address, self.token.clone())))
+    }
+
+    /// Whether the home is held; that of a gateway that was named by its address is not known.
+    pub(in crate::cli) fn presence(&self) -> Result<Presence, CommandError> {
+        let Some(home) = &self.home else { return Ok(Presence::Absent) };
+        look(home).map_err(|source| CommandError::Home { path: home.clone(), source })
+    }
+
+    /// Why there is no [`Contact::client`].
+    pub(in crate::cli) fn nobody(&self) -> CommandError {
+        let home = self.home.as_deref().unwrap_or(Path::new("")).display();
+        match self.presence() {
+            Err(error) => error,
+            Ok(Presence::Absent) => CommandError::Nobody(format!("none holds the home {home}")),
+            Ok(Presence::Present { .. }) => {
+                CommandError::NoAnswer(format!("one holds the home {home} and does not say where it listens"))
+            }
+        }
+    }
+}
+
+fn look(home: &Path) -> io::Result<Presence> {
+    if !lock::is_held(home)? {
+        return Ok(Presence::Absent);
+    }
+    let holder = lock::holder(home);
+    // What somebody else left behind is not believed: who listens there now would be shown the token.
+    let found = read(&home.join(FILE_NAME), MAX_RECORD).ok().and_then(|bytes| Found::parse(&bytes));
+    let theirs = found.filter(|found| Some(found.written) == holder);
+    let starting =
+        theirs.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));
+    let address = theirs.and_then(|found| found.http).and_then(|url| checked(&url)).map(|url| dialled(&url));
+    Ok(Presence::Present { starting, address })
+}
+
+fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
+    // Room for all of it at once: what grows leaves copies behind.
+    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1).unwrap_or_default()));
+    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+}
+
+fn read_token(path: &Path) -> Result<SecretString, CommandError> {
+    let unusable = |why: &str| CommandError::Token { path: path.to_owned(), why: why.to_owned() };
+    let bytes = read(path, MAX_TOKEN).map_err(|error| unusable(&error.to_string()))?;
+    let token = std::str::from_utf8(&bytes).map_err(|_| unusable("it is not UTF-8"))?.trim();
+    if token.is_empty() {
+        return Err(unusable("it is empty"));
+    }
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(unusable("it has spaces or characters that a header cannot hold"));
+    }
+    Ok(token.into())
+}
+
+/// The address without a slash at its end, if it is one of HTTP and holds no credentials.
+fn checked(url: &str) -> Option<String> {
+    let uri: Uri = url.trim().parse().ok()?;
+    let authority = uri.authority()?.as_str();
+    let plain = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none() && !authority.contains('@');
+    plain.then(|| format!("{}://{authority}{}", uri.scheme_str().unwrap_or("http"), uri.path().trim_end_matches('/')))
+}
+
+/// Who listens everywhere is dialled on loopback.
+fn dialled(url: &str) -> String {
+    let address = url.strip_prefix("http://").and_then(|authority| authority.parse::<SocketAddr>().ok());
+    let Some(mut address) = address.filter(|address| address.ip().is_unspecified()) else { return url.to_owned() };
+    address.set_ip(match address.ip() {
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    });
+    format!("http://{address}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_one_of_http_and_holds_no_credentials() {
+        assert_eq!(checked("http://127.0.0.1:8652/").unwrap(), "http://127.0.0.1:8652");
+        assert_eq!(checked(" https://gate.example/under ").unwrap(), "https://gate.example/under");
+        for bad in
+            ["", "gate.example", "ftp://gate.example", "http://", "http://me:secret@gate.example", "http://a/?t=s"]
+        {
+            assert_eq!(checked(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn who_listens_everywhere_is_dialled_on_loopback() {
+        assert_eq!(dialled("http://0.0.0.0:1"), "http://127.0.0.1:1");
+        assert_eq!(dialled("http://[::]:1"), "http://[::1]:1");
+        assert_eq!(dialled("http://10.0.0.1:1"), "http://10.0.0.1:1");
+    }
+
+    #[test]
+    fn a_token_is_one_word_and_not_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("token");
+        for (text, why) in [("", "empty"), (" \n", "empty"), ("two words", "spaces"), ("schlüssel", "characters")] {
+            std::fs::write(&path, text).unwrap();
+            let error = read_token(&path).unwrap_err().to_string();
+            assert!(error.contains(why) && (text.trim().is_empty() || !error.contains(text)), "{error}");
+        }
+        std::fs::write(&path, vec![b'x'; 70_000]).unwrap();
+        assert!(read_token(&path).is_err());
+        std::fs::write(&path, "token\n").unwrap();
+        assert_eq!(secrecy::ExposeSecret::expose_secret(&read_token(&path).unwrap()), "token");
+    }
+}

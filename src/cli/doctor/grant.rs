@@ -1,0 +1,89 @@
+//! What is wrong with a profile's grant, as far as the disk tells. Pure.
+
+use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::honcho::messages::GrantState;
+
+use crate::cli::finding::{Finding, quoted};
+
+/// A finding for each thing that is wrong; none for a grant that is well, or for none at all.
+pub(super) fn judge(grant: &GrantFact) -> Vec<Finding> {
+    let path = &grant.path;
+    let mut found = Vec::new();
+    match &grant.credential {
+        Credential::None | Credential::ApiKey => {}
+        Credential::Unusable(why) => {
+            let detail = format!("the grant's file cannot be used, and is left as it is: {why}");
+            let remedy = format!("make {} a JSON file that the gateway's user can read and write", quoted(path));
+            found.push(Finding::error("grant_file", detail, remedy));
+        }
+        Credential::Grant { state, .. } => found.extend(state_of(*state, &grant.host)),
+    }
+    if matches!(grant.credential, Credential::Grant { .. }) && !grant.replaceable {
+        let detail = format!("{} cannot be replaced, so its grant is not refreshed", path.display());
+        let remedy = "let the gateway's user write the file and its directory, on a disk that is not read-only";
+        found.push(Finding::error("grant_read_only", detail, remedy));
+    }
+    if let Some(kept) = &grant.kept {
+        let detail = format!("a grant that the file could not take is kept in {}", kept.display());
+        let remedy = format!("mend {}; the next refresh takes it in, and so does a login replace it", quoted(path));
+        found.push(Finding::warn("grant_kept", detail, remedy));
+    }
+    found
+}
+
+fn state_of(state: GrantState, host: &str) -> Option<Finding> {
+    let (finding, code, detail): (fn(_, _, _) -> _, _, _) = match state {
+        GrantState::ReauthRequired => (Finding::error, "grant_reauth_required", "is spent or revoked"),
+        GrantState::Uncertain => (Finding::warn, "grant_uncertain", "may be spent: it was sent, and no answer came"),
+        GrantState::None
+        | GrantState::Fresh
+        | GrantState::Refreshing
+        | GrantState::Backoff
+        | GrantState::Unreadable => return None,
+    };
+    Some(finding(code, format!("the grant of {host} {detail}"), state.remedy().unwrap_or_default().to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fact(credential: Credential) -> GrantFact {
+        GrantFact { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable: true, kept: None }
+    }
+
+    fn in_state(state: GrantState) -> GrantFact {
+        fact(Credential::Grant {
+            client_id: "c".into(),
+            scope: "write".into(),
+            expires_in_s: 9,
+            last_refresh_age_s: None,
+            state,
+        })
+    }
+
+    fn codes(fact: &GrantFact) -> Vec<&'static str> {
+        judge(fact).iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_grant_that_is_well_is_no_finding_and_each_trouble_is_one_with_a_remedy() {
+        assert!(codes(&fact(Credential::None)).is_empty() && codes(&fact(Credential::ApiKey)).is_empty());
+        let cases = [
+            (GrantState::Fresh, vec![]),
+            (GrantState::Uncertain, vec!["grant_uncertain"]),
+            (GrantState::ReauthRequired, vec!["grant_reauth_required"]),
+        ];
+        for (state, expected) in cases {
+            let fact = in_state(state);
+            assert_eq!(codes(&fact), expected);
+            let remedies = judge(&fact).into_iter().filter_map(|finding| finding.remedy);
+            assert!(remedies.into_iter().all(|remedy| remedy.contains("caduceus honcho login")));
+        }
+        assert_eq!(codes(&fact(Credential::Unusable("line 1".into()))), ["grant_file"]);
+        let read_only = GrantFact { replaceable: false, ..in_state(GrantState::Fresh) };
+        assert_eq!(codes(&read_only), ["grant_read_only"]);
+        let kept = GrantFact { kept: Some("/h/honcho.json.kept-hermes".into()), ..fact(Credential::None) };
+        assert_eq!(codes(&kept), ["grant_kept"]);
+    }
+}

@@ -1,0 +1,99 @@
+//! Tells those outside the process how it fares: the original's tools by `gateway_state.json`, the service manager by its socket.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use caduceus_actors::settings::Environment;
+use caduceus_actors::status::identity::Identity;
+use caduceus_actors::status::listener::Listener;
+use caduceus_actors::status::record::{FILE_NAME, Record};
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::status::state_file::StateFile;
+use caduceus_actors::status::words::GatewayState;
+use caduceus_actors::supervision::Watchdog;
+use tracing::warn;
+
+use super::arguments;
+use super::service_manager::ServiceManager;
+
+/// How long the last word may take to reach the disk.
+const LAST_WORD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Knows whom to tell.
+#[derive(Debug, Clone)]
+pub(super) struct Herald {
+    state: StateFile,
+    manager: ServiceManager,
+    reason: Arc<Mutex<Option<String>>>,
+}
+
+impl Herald {
+    /// A gateway of `home` is about to start.
+    pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
+        let record = Record::starting(Identity::own(arguments::as_given()), home);
+        let state = StateFile::start(home.join(FILE_NAME), record)?;
+        let somebody = environment.own.contains_key("NOTIFY_SOCKET");
+        let manager = if somebody { ServiceManager::start(watchdog.clone())? } else { ServiceManager::default() };
+        Ok(Self { state, manager, reason: Arc::default() })
+    }
+
+    /// Whom the status is to tell of every snapshot.
+    pub(super) fn listener(&self) -> Listener {
+        let (herald, last) = (self.clone(), Mutex::new(String::new()));
+        Listener::new(move |snapshot| {
+            herald.state.change(|record| record.follow(snapshot));
+            let line = line(snapshot);
+            // Nobody panics with it in hand; if somebody did, the line would be missing and nothing else.
+            if let Ok(mut last) = last.lock()
+                && *last != line
+            {
+                last.clone_from(&line);
+                herald.manager.status(line);
+            }
+        })
+    }
+
+    /// It is bound.
+    pub(super) fn listens(&self, address: SocketAddr) {
+        self.state.change(|record| record.listens(format!("http://{address}")));
+    }
+
+    /// The whole tree is up.
+    pub(super) fn ready(&self) {
+        self.manager.ready();
+    }
+
+    /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
+    pub(super) fn stopping(&self, restart: bool) {
+        if restart {
+            self.state.change(Record::restarts);
+        }
+        self.manager.stopping();
+    }
+
+    /// Why it will have ended.
+    pub(super) fn because(&self, reason: String) {
+        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+    }
+
+    /// The last word. Blocks for as long as the disk takes, within bounds.
+    pub(super) fn ended(&self, state: GatewayState) {
+        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if !self.state.close(LAST_WORD_PATIENCE, |record| record.ends(state, reason)) {
+            warn!("the disk did not take the last word on the state of the gateway in time");
+        }
+    }
+}
+
+/// The status in one line, without names and addresses.
+fn line(snapshot: &Snapshot) -> String {
+    let turns = match snapshot.active_agents {
+        0 => "no turn".to_owned(),
+        1 => "1 turn".to_owned(),
+        many => format!("{many} turns"),
+    };
+    format!("{}, {turns}", snapshot.gateway_state)
+}

@@ -1,0 +1,290 @@
+//! `caduceus honcho login`: authorization code with PKCE, by way of the person's browser and a loopback address.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use actix_web::rt::System;
+use actix_web::rt::time::timeout;
+use caduceus_actors::honcho::authorize::{Attempt, Callback, EndpointError, Endpoints, shown_path};
+use caduceus_actors::honcho::exchange::{Answer, ExchangeError, redeem};
+use caduceus_actors::honcho::file::HonchoFile;
+use caduceus_actors::honcho::grant::Grant;
+use caduceus_actors::honcho::inspect::inspect;
+use caduceus_actors::honcho::location::HonchoProfile;
+use caduceus_actors::honcho::lock::{ConfigLock, LockError};
+use caduceus_actors::honcho::refresh::{Limits, unix_now_s};
+use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
+use caduceus_actors::settings::Environment;
+use serde_json::Value;
+
+use super::loopback::{Loopback, Page, Visit};
+use super::{Whose, roughly};
+use crate::cli::finding::print;
+use crate::cli::secrets::{no_randomness, random};
+use crate::cli::serve::fail;
+use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
+
+/// Log in to Honcho by way of a browser, and save the grant for a profile.
+///
+/// Exits with 0 once the grant is saved, with 69 if another login is under way, with 75 if the time is over or the server
+/// cannot be reached, with 76 if an answer is not for this login or makes no sense, with 77 if the login was denied, with 78
+/// if the grant's file or an address cannot be used.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    whose: Whose,
+    /// Start no browser; open the address that is printed yourself.
+    #[arg(long)]
+    no_browser: bool,
+    /// Save the tokens only, and not the settings that come with them.
+    #[arg(long)]
+    tokens_only: bool,
+    /// How long to wait for the person.
+    #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300)]
+    limit_s: u64,
+}
+
+/// Why there is no new grant.
+#[derive(Debug, thiserror::Error)]
+enum LoginError {
+    #[error("another login for {0} is under way; end it first, or wait until it ends by itself")]
+    Pending(PathBuf),
+    #[error("the grant could not be saved, so nobody was asked")]
+    NotReady(#[source] SaveError),
+    #[error("the grant's file cannot be locked")]
+    Lock(#[source] LockError),
+    #[error("the login cannot begin")]
+    Endpoint(#[source] EndpointError),
+    #[error("there is no loopback address to come back to")]
+    Loopback(#[source] std::io::Error),
+    #[error("nobody came back in {0} s; run the command again")]
+    TimeOver(u64),
+    #[error("the login was denied ({0})")]
+    Denied(String),
+    #[error(
+        "what came back belongs to another login (its state is not ours); nothing was saved, run the command again"
+    )]
+    Foreign,
+    #[error("what came back holds neither a code nor an error")]
+    Empty,
+    #[error("the server did not take the code: it is spent or expired; run the command again")]
+    CodeRefused,
+    #[error("the server cannot be reached or did not answer; run the command again")]
+    Unreachable(#[source] ExchangeError),
+    #[error("the server's answer is of no use")]
+    Useless(#[source] ExchangeError),
+    #[error("the server's answer is of no use: it holds no refresh token")]
+    NoRefreshToken,
+    #[error("the grant was given and cannot be saved; mend what is wrong and log in again")]
+    Unsaved(#[source] SaveError),
+    #[error(
+        "the file broke while you logged in, so the grant is kept in {}; mend the file and log in again", .0.display()
+    )]
+    KeptBeside(PathBuf),
+}
+
+impl LoginError {
+    fn code(&self) -> u8 {
+        match self {
+            Self::Pending(_) => REFUSED,
+            Self::Lock(_) | Self::Loopback(_) | Self::TimeOver(_) | Self::Unreachable(_) => TRY_AGAIN,
+            Self::Foreign | Self::Empty | Self::Useless(_) | Self::NoRefreshToken => PROTOCOL,
+            Self::Denied(_) | Self::CodeRefused => DENIED,
+            Self::NotReady(_) | Self::Endpoint(_) | Self::Unsaved(_) | Self::KeptBeside(_) => CONFIGURATION,
+        }
+    }
+}
+
+impl From<ExchangeError> for LoginError {
+    fn from(error: ExchangeError) -> Self {
+        match error {
+            ExchangeError::NotSent(_) | ExchangeError::NoAnswer(_) | ExchangeError::Status { status: 500.., .. } => {
+                Self::Unreachable(error)
+            }
+            ExchangeError::InvalidGrant => Self::CodeRefused,
+            ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::Useless(error),
+        }
+    }
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let Arguments { whose, no_browser, tokens_only, limit_s } = arguments;
+    let (settings, profile) = match whose.find() {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    let Some(random) = random() else { return no_randomness() };
+    let login = Login { browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
+    match login.carry_out(&profile, &settings.environment, &random) {
+        Ok(good_for_s) => {
+            print(&format!(
+                "Logged in: profile {} has a token that is good for {}.\n",
+                profile.name,
+                roughly(good_for_s)
+            ));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error, error.code()),
+    }
+}
+
+/// How to log in.
+struct Login {
+    browser: bool,
+    tokens_only: bool,
+    limit: Duration,
+}
+
+/// Where the grant goes.
+struct Place {
+    path: PathBuf,
+    host: String,
+}
+
+impl Login {
+    /// Answers for how many seconds the new token is good.
+    fn carry_out(
+        &self,
+        profile: &HonchoProfile,
+        environment: &Environment,
+        random: &[u8; 64],
+    ) -> Result<u64, LoginError> {
+        let found = inspect(profile, unix_now_s());
+        let place = Place { path: found.path, host: found.host };
+        let _pending = claim(&place.path)?;
+        let endpoints = place.rehearse(environment)?;
+        let loopback = Loopback::bind().map_err(LoginError::Loopback)?;
+        let attempt = Attempt::new(loopback.redirect(), random);
+        let address = attempt.address(&endpoints, &shown_path(&place.path, profile.homes.user.as_deref()));
+        System::new().block_on(async {
+            let (server, visits) = loopback.serve().map_err(LoginError::Loopback)?;
+            self.invite(address.as_str());
+            let ended = match timeout(self.limit, visits).await {
+                Ok(Ok(visit)) => self.receive(visit, &attempt, &endpoints, &place).await,
+                Ok(Err(_)) | Err(_) => Err(LoginError::TimeOver(self.limit.as_secs())),
+            };
+            server.stop(true).await;
+            ended
+        })
+    }
+
+    fn invite(&self, address: &str) {
+        let opened = self.browser && open_browser(address);
+        let first = if opened { "A browser was asked to open" } else { "Open in a browser on this machine" };
+        print(&format!("{first}\n\n  {address}\n\nand log in within {}.\n", roughly(self.limit.as_secs())));
+    }
+
+    /// Does what is left, and shows the visitor how it ended.
+    async fn receive(
+        &self,
+        visit: Visit,
+        attempt: &Attempt,
+        endpoints: &Endpoints,
+        place: &Place,
+    ) -> Result<u64, LoginError> {
+        let ended = self.complete(&visit.query, attempt, endpoints, place).await;
+        let page = match &ended {
+            Ok(_) => Page { good: true, sentence: "You may close this page and go back to the terminal.".to_owned() },
+            Err(error) => Page { good: false, sentence: format!("{error}. You may close this page.") },
+        };
+        // A visitor who has gone away learns it in the terminal.
+        let _ = visit.show.send(page);
+        ended
+    }
+
+    async fn complete(
+        &self,
+        query: &str,
+        attempt: &Attempt,
+        endpoints: &Endpoints,
+        place: &Place,
+    ) -> Result<u64, LoginError> {
+        let code = match attempt.judge(query) {
+            Callback::Agreed(code) => code,
+            Callback::Denied(word) => return Err(LoginError::Denied(word)),
+            Callback::Foreign => return Err(LoginError::Foreign),
+            Callback::Empty => return Err(LoginError::Empty),
+        };
+        let mut answer = redeem(endpoints, attempt, &code, Limits::default().exchange).await?;
+        let config = answer.config.take().filter(|_| !self.tokens_only);
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
+        let good_for_s = answer.life_s as u64;
+        let grant = granted(answer, endpoints)?;
+        // Waits for the lock and the disk, on a thread that has nothing else to do: the server has one of its own.
+        place.install(&grant, config.as_deref()).map(|()| good_for_s)
+    }
+}
+
+impl Place {
+    /// Makes sure that a grant could be saved before a person is asked for one.
+    fn rehearse(&self, environment: &Environment) -> Result<Endpoints, LoginError> {
+        let lock = self.lock()?;
+        store::rehearse(&lock, &self.host).map_err(LoginError::NotReady)?;
+        let file = store::read(lock.target()).map_err(|error: ReadError| LoginError::NotReady(error.into()))?;
+        let file = file.unwrap_or_else(HonchoFile::empty);
+        Endpoints::resolve(environment, &file, &self.host).map_err(LoginError::Endpoint)
+    }
+
+    fn install(&self, grant: &Grant, config: Option<&Value>) -> Result<(), LoginError> {
+        let lock = self.lock()?;
+        let config = config.and_then(Value::as_object);
+        match store::install(&lock, &self.host, grant, config).map_err(LoginError::Unsaved)? {
+            Installed::InPlace => Ok(()),
+            Installed::Beside(path) => Err(LoginError::KeptBeside(path)),
+        }
+    }
+
+    fn lock(&self) -> Result<ConfigLock, LoginError> {
+        ConfigLock::take(&self.path, Limits::default().lock_wait).map_err(LoginError::Lock)
+    }
+}
+
+/// Makes this the only login for the file at `path`, for as long as the answer lives. A lock of its own, since a person may
+/// take minutes and no refresh should wait for them.
+fn claim(path: &Path) -> Result<ConfigLock, LoginError> {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".login");
+    ConfigLock::take(Path::new(&name), Duration::ZERO).map_err(|error| match error {
+        LockError::Busy { .. } => LoginError::Pending(path.to_owned()),
+        LockError::Io { .. } => LoginError::Lock(error),
+    })
+}
+
+fn granted(answer: Answer, endpoints: &Endpoints) -> Result<Grant, LoginError> {
+    Ok(Grant {
+        access_token: answer.access_token,
+        refresh_token: answer.refresh_token.ok_or(LoginError::NoRefreshToken)?,
+        expires_at_s: unix_now_s() + answer.life_s,
+        client_id: endpoints.client_id.clone(),
+        token_endpoint: endpoints.token.to_string(),
+        scope: answer.scope.unwrap_or_else(|| endpoints.scope.clone()),
+        token_type: answer.token_type.unwrap_or_else(|| "Bearer".to_owned()),
+    })
+}
+
+/// Asks the system for a browser. Whether one really opens, only the person sees.
+fn open_browser(address: &str) -> bool {
+    let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+    let quiet = |command: &mut Command| {
+        // In a group of its own: Ctrl-C is for the login, and not for a browser that it happened to start.
+        command.arg(address).process_group(0).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    };
+    quiet(&mut Command::new(opener)).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_down_is_worth_another_try_and_a_spent_code_is_a_no() {
+        let code = |error: ExchangeError| LoginError::from(error).code();
+        assert_eq!(code(ExchangeError::NotSent("x".to_owned())), TRY_AGAIN);
+        assert_eq!(code(ExchangeError::Status { status: 503, code: None }), TRY_AGAIN);
+        assert_eq!(code(ExchangeError::InvalidGrant), DENIED);
+        assert_eq!(code(ExchangeError::Status { status: 400, code: None }), PROTOCOL);
+        assert_eq!(code(ExchangeError::Odd("x")), PROTOCOL);
+    }
+}

@@ -1,0 +1,105 @@
+//! `caduceus honcho refresh`: one refresh now, under the same lock and with the same care as the gateway's own.
+
+use std::process::ExitCode;
+
+use caduceus_actors::honcho::grant::Grant;
+use caduceus_actors::honcho::inspect::{Credential, inspect};
+use caduceus_actors::honcho::outcome::Outcome;
+use caduceus_actors::honcho::refresh::{Limits, Refresh, StepHook, unix_now_s};
+use caduceus_actors::honcho::store;
+
+use super::{Whose, roughly};
+use crate::cli::finding::print;
+use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
+
+/// Refresh a grant now, if it is about to expire.
+///
+/// Exits with 0 if the token is good then, with 75 if it was not refreshed and may be another time, with 77 if a login is
+/// needed, with 78 if there is no grant or its file cannot be used.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    whose: Whose,
+    /// Also if the token is good yet, and also if its refresh token may be spent.
+    #[arg(long)]
+    force: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let (_, profile) = match arguments.whose.find() {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    let now_s = unix_now_s();
+    let found = inspect(&profile, now_s);
+    if let Credential::Unusable(why) = &found.credential {
+        return refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}"));
+    }
+    let known = store::read(&found.path).ok().flatten().and_then(|file| file.grant(&found.host));
+    let Some(known) = known else {
+        let why = match found.credential {
+            Credential::ApiKey => "there is an API key and no grant; it is left alone",
+            _ => "there is no grant; `caduceus honcho login` makes one",
+        };
+        return refuse(CONFIGURATION, why);
+    };
+    if !arguments.force && !known.is_expired(now_s) {
+        print(&format!("The token is good for {}; --force refreshes it all the same.\n", left(&known)));
+        return ExitCode::SUCCESS;
+    }
+    let refresh = Refresh {
+        path: found.path,
+        host: found.host,
+        known: Some(known),
+        unsaved: None,
+        by_person: arguments.force,
+        limits: Limits::default(),
+        steps: StepHook::default(),
+    };
+    told(refresh.run().outcome)
+}
+
+fn told(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Rotated { grant, beside: None, .. } => {
+            print(&format!("Refreshed; the new token is good for {}.\n", left(&grant)));
+            ExitCode::SUCCESS
+        }
+        Outcome::Rotated { beside: Some(path), .. } => {
+            let why = "refreshed, but the file broke meanwhile; mend it, and what is kept here is taken in";
+            refuse(CONFIGURATION, &format!("{why}: {}", path.display()))
+        }
+        Outcome::Withheld { grant, .. } => {
+            let why = "refreshed, but no new refresh token came; log in before the token expires, in";
+            refuse(DENIED, &format!("{why} {}", left(&grant)))
+        }
+        Outcome::Adopted(grant) => {
+            print(&format!("Another process has just refreshed it; the token is good for {}.\n", left(&grant)));
+            ExitCode::SUCCESS
+        }
+        Outcome::NoGrant => refuse(CONFIGURATION, "the grant has gone from the file meanwhile"),
+        Outcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
+        Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is as good as before: {why}")),
+        Outcome::Unsaved { why, .. } => {
+            refuse(TRY_AGAIN, &format!("refreshed, but it cannot be saved, and so a login is needed: {why}"))
+        }
+        Outcome::Ambiguous { why, retry_in } => {
+            let then = match retry_in {
+                Some(wait) => format!("try again in {} s", wait.as_secs()),
+                None => "--force tries it once more, and may cost the grant; a login costs nothing".to_owned(),
+            };
+            refuse(TRY_AGAIN, &format!("the refresh token may be spent: {why}; {then}"))
+        }
+        Outcome::Refused { why, .. } => refuse(DENIED, &format!("{why}; run `caduceus honcho login`")),
+    }
+}
+
+fn refuse(code: u8, why: &str) -> ExitCode {
+    eprintln!("caduceus: {why}");
+    ExitCode::from(code)
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
+fn left(grant: &Grant) -> String {
+    roughly((grant.expires_at_s - unix_now_s()).max(0.0) as u64)
+}

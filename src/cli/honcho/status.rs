@@ -1,0 +1,173 @@
+//! `caduceus honcho status`: the grants as the disk shows them.
+
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+use caduceus_actors::honcho::inspect::{Credential, GrantFact, inspect};
+use caduceus_actors::honcho::location::HonchoProfile;
+use caduceus_actors::honcho::messages::GrantState;
+use caduceus_actors::honcho::refresh::unix_now_s;
+use caduceus_actors::profile::name::ProfileName;
+use serde_json::{Value, json};
+
+use super::{Whose, roughly};
+use crate::cli::finding::print;
+
+/// Exit code: a person has to act.
+const ACT: u8 = 1;
+
+/// Show what each profile logs in to Honcho with, and how its grant is. Never a token.
+///
+/// Exits with 0 if nobody has to act, with 1 if somebody does, with 78 if the home cannot be used.
+#[derive(Debug, clap::Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    whose: Whose,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> ExitCode {
+    let one = arguments.whose.profile.is_some();
+    let (settings, profile) = match arguments.whose.find() {
+        Ok(found) => found,
+        Err(code) => return code,
+    };
+    let served = settings
+        .profiles
+        .iter()
+        .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
+    let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
+    let now_s = unix_now_s();
+    let grants: Vec<_> = profiles.into_iter().map(|profile| (inspect(&profile, now_s), profile.name)).collect();
+    if arguments.json {
+        let list: Vec<Value> = grants.iter().map(|(grant, name)| as_json(grant, name)).collect();
+        print(&format!("{:#}\n", json!({"home": settings.home.display().to_string(), "grants": list})));
+    } else {
+        print(&grants.iter().map(|(grant, name)| as_text(grant, name)).collect::<Vec<_>>().join("\n"));
+    }
+    let all_well = grants.iter().all(|(grant, _)| remedy(grant).is_none());
+    if all_well { ExitCode::SUCCESS } else { ExitCode::from(ACT) }
+}
+
+fn state(grant: &GrantFact) -> GrantState {
+    match &grant.credential {
+        Credential::None | Credential::ApiKey => GrantState::None,
+        Credential::Grant { state, .. } => *state,
+        Credential::Unusable(_) => GrantState::Unreadable,
+    }
+}
+
+fn remedy(grant: &GrantFact) -> Option<&'static str> {
+    let read_only = "let the gateway's user write the file and its directory";
+    let is_grant = matches!(grant.credential, Credential::Grant { .. });
+    state(grant).remedy().or_else(|| (is_grant && !grant.replaceable).then_some(read_only))
+}
+
+fn as_json(grant: &GrantFact, name: &ProfileName) -> Value {
+    let mut shown = json!({
+        "profile": name,
+        "file": grant.path.display().to_string(),
+        "host": grant.host,
+        "credential": match grant.credential {
+            Credential::None => "none",
+            Credential::ApiKey => "api_key",
+            Credential::Grant { .. } => "oauth",
+            Credential::Unusable(_) => "unreadable",
+        },
+        "state": state(grant),
+        "kept_beside": grant.kept.as_ref().map(|path| path.display().to_string()),
+        "remedy": remedy(grant),
+    });
+    match &grant.credential {
+        Credential::Grant { client_id, scope, expires_in_s, last_refresh_age_s, .. } => {
+            shown["client_id"] = json!(client_id);
+            shown["scope"] = json!(scope);
+            shown["expires_in_s"] = json!(expires_in_s);
+            shown["last_refresh_age_s"] = json!(last_refresh_age_s);
+        }
+        Credential::Unusable(why) => shown["error"] = json!(why),
+        Credential::None | Credential::ApiKey => {}
+    }
+    shown
+}
+
+fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
+    let mut text = format!("profile {name}, host {} in {}\n", grant.host, grant.path.display());
+    let mut line = |name: &str, value: &str| {
+        let _ = writeln!(text, "  {name:<13} {value}");
+    };
+    match &grant.credential {
+        Credential::None => line("credential", "none; `caduceus honcho login` makes one"),
+        Credential::ApiKey => line("credential", "an API key, which is left alone"),
+        Credential::Unusable(why) => {
+            line("credential", "unknown");
+            line("error", why);
+        }
+        Credential::Grant { client_id, scope, expires_in_s, last_refresh_age_s, .. } => {
+            line("credential", "OAuth grant");
+            line("client", client_id);
+            line("scope", scope);
+            let left = u64::try_from(*expires_in_s).map_or_else(|_| "expired".to_owned(), roughly);
+            line("time left", &left);
+            let last = last_refresh_age_s.map(|age| format!("{} ago", roughly(age)));
+            line("last refresh", last.as_deref().unwrap_or("none that we know of"));
+        }
+    }
+    if let Some(kept) = &grant.kept {
+        line("kept beside", &kept.display().to_string());
+    }
+    line("state", state_word(state(grant)));
+    if let Some(remedy) = remedy(grant) {
+        line("do", remedy);
+    }
+    text
+}
+
+fn state_word(state: GrantState) -> &'static str {
+    match state {
+        GrantState::None => "none",
+        GrantState::Fresh => "good",
+        GrantState::Refreshing => "refreshing",
+        GrantState::Backoff => "backoff",
+        GrantState::Uncertain => "uncertain: the refresh token was sent and no answer came",
+        GrantState::ReauthRequired => "reauth_required: the refresh token is spent or revoked",
+        GrantState::Unreadable => "unreadable",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(state: GrantState, replaceable: bool) -> GrantFact {
+        let credential = Credential::Grant {
+            client_id: "me".into(),
+            scope: "write".into(),
+            expires_in_s: -5,
+            last_refresh_age_s: Some(300),
+            state,
+        };
+        GrantFact { path: "/h/honcho.json".into(), host: "hermes".into(), credential, replaceable, kept: None }
+    }
+
+    #[test]
+    fn every_field_of_a_grant_is_shown_in_both_forms() {
+        let text = as_text(&grant(GrantState::ReauthRequired, true), &ProfileName::default_profile());
+        for words in ["OAuth grant", "me", "write", "expired", "5 min ago", "reauth_required", "honcho login"] {
+            assert!(text.contains(words), "{words}: {text}");
+        }
+        let shown = as_json(&grant(GrantState::Uncertain, true), &ProfileName::default_profile());
+        let expected = json!({"profile": "default", "file": "/h/honcho.json", "host": "hermes", "credential": "oauth",
+            "state": "uncertain", "kept_beside": null, "remedy": GrantState::Uncertain.remedy(), "client_id": "me",
+            "scope": "write", "expires_in_s": -5, "last_refresh_age_s": 300});
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_replaced_has_a_remedy_though_its_grant_is_good() {
+        assert_eq!(remedy(&grant(GrantState::Fresh, true)), None);
+        assert!(remedy(&grant(GrantState::Fresh, false)).is_some());
+    }
+}

@@ -1,0 +1,145 @@
+//! Orders on the process from within: it is to be started again.
+//!
+//! [`Desk`] keeps how far the process is on its way out; the actor only hands orders on to it. Both outlive the tree.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use actix::{Actor, Context, Handler};
+use caduceus_actors::supervision::Port;
+use tokio::sync::Notify;
+
+use crate::http::{AlreadyStopping, RestartProcess};
+
+/// How far the process is on its way out. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Desk(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    stage: Mutex<Stage>,
+    changed: Notify,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Stage {
+    stopping: bool,
+    /// No turn is waited for.
+    forced: bool,
+    /// It was begun here, and not by a signal.
+    restart: bool,
+}
+
+impl Desk {
+    /// The way in for orders. Called on the thread that runs the process's life.
+    pub(super) fn port(&self) -> Port<RestartProcess> {
+        Clerk(self.clone()).start().into()
+    }
+
+    /// Takes an order. What a signal has begun ends as the signal wants it; it can be hurried.
+    fn order(&self, force: bool) -> Result<(), AlreadyStopping> {
+        let mut stage = self.stage();
+        if stage.stopping && (stage.forced || !force) {
+            return Err(AlreadyStopping);
+        }
+        stage.restart |= !stage.stopping;
+        stage.stopping = true;
+        stage.forced |= force;
+        drop(stage);
+        self.0.changed.notify_waiters();
+        Ok(())
+    }
+
+    /// A signal came.
+    pub(super) fn signalled(&self) {
+        self.stage().stopping = true;
+    }
+
+    /// Waits until a restart is ordered.
+    pub(super) async fn ordered(&self) {
+        self.until(|stage| stage.restart).await;
+    }
+
+    /// Waits until no turn is to be waited for.
+    pub(super) async fn hurried(&self) {
+        self.until(|stage| stage.forced).await;
+    }
+
+    /// Whether the process is to be started again.
+    pub(super) fn is_restart(&self) -> bool {
+        self.stage().restart
+    }
+
+    /// Whether a drain is over with this process.
+    pub(super) fn ends_drain(&self) -> bool {
+        let stage = self.stage();
+        stage.restart && stage.forced
+    }
+
+    async fn until(&self, is: impl Fn(Stage) -> bool) {
+        loop {
+            let changed = self.0.changed.notified();
+            tokio::pin!(changed);
+            // Listens before it looks.
+            changed.as_mut().enable();
+            if is(*self.stage()) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hands orders on.
+struct Clerk(Desk);
+
+impl Actor for Clerk {
+    type Context = Context<Self>;
+}
+
+impl Handler<RestartProcess> for Clerk {
+    type Result = Result<(), AlreadyStopping>;
+
+    fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
+        self.0.order(order.force)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt as _;
+
+    #[test]
+    fn a_restart_is_ordered_once_and_can_be_hurried_once() {
+        let desk = Desk::default();
+        assert!(desk.ordered().now_or_never().is_none());
+        assert_eq!(desk.order(false), Ok(()));
+        assert!(desk.ordered().now_or_never().is_some() && desk.hurried().now_or_never().is_none());
+        assert_eq!(desk.order(false), Err(AlreadyStopping));
+        assert!(!desk.ends_drain());
+        assert_eq!(desk.order(true), Ok(()));
+        assert!(desk.hurried().now_or_never().is_some() && desk.ends_drain());
+        assert_eq!(desk.order(true), Err(AlreadyStopping));
+    }
+
+    #[test]
+    fn what_a_signal_began_is_hurried_and_stays_what_it_is() {
+        let desk = Desk::default();
+        desk.signalled();
+        assert_eq!(desk.order(false), Err(AlreadyStopping));
+        assert_eq!(desk.order(true), Ok(()));
+        assert!(desk.hurried().now_or_never().is_some());
+        assert!(!desk.is_restart() && !desk.ends_drain(), "it was told to end, and to leave the drain alone");
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_hears_of_an_order() {
+        let desk = Desk::default();
+        let (waiting, ordering) = (desk.ordered(), async { desk.order(true) });
+        assert_eq!(tokio::join!(waiting, ordering).1, Ok(()));
+    }
+}

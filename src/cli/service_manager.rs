@@ -1,0 +1,213 @@
+//! What systemd, or whoever else set `NOTIFY_SOCKET`, is told of us.
+//!
+//! A thread of its own tells it: a socket that nobody reads must not hold up the gateway. It also gives the signs of life,
+//! but only while the root's thread gives some, and asks for more time while a shutdown waits for turns.
+
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use caduceus_actors::supervision::Watchdog;
+use sd_notify::NotifyState;
+use tracing::warn;
+
+/// How much more time is asked for at once, while a shutdown goes on.
+const EXTENSION: Duration = Duration::from_secs(30);
+/// How often, so that two may be lost.
+const EXTEND_EVERY: Duration = Duration::from_secs(10);
+
+/// The way to the thread; with nobody to tell there is none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct ServiceManager(Option<Sender<News>>);
+
+#[derive(Debug)]
+enum News {
+    Ready,
+    Stopping,
+    Status(String),
+}
+
+impl ServiceManager {
+    /// Starts the thread. `watched` decides on the signs of life.
+    pub(super) fn start(watched: Watchdog) -> io::Result<Self> {
+        let (sender, news) = channel();
+        let signs = sd_notify::watchdog_enabled().map(|allowance| allowance / 2);
+        thread::Builder::new().name("service-manager".to_owned()).spawn(move || {
+            let fresh = Box::new(move || watched.fresh());
+            Teller { fresh, signs, send: Box::new(sd_notify::notify), stopping: false, warned: false }.tell_on(&news);
+        })?;
+        Ok(Self(Some(sender)))
+    }
+
+    /// The gateway serves.
+    pub(super) fn ready(&self) {
+        self.tell(News::Ready);
+    }
+
+    /// The gateway goes down, which may take as long as turns run.
+    pub(super) fn stopping(&self) {
+        self.tell(News::Stopping);
+    }
+
+    /// One line for people.
+    pub(super) fn status(&self, line: String) {
+        self.tell(News::Status(line));
+    }
+
+    fn tell(&self, news: News) {
+        if let Some(sender) = &self.0 {
+            // The thread has ended only if the process does.
+            let _ = sender.send(news);
+        }
+    }
+}
+
+/// Sends one message.
+type Tell = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
+
+struct Teller {
+    fresh: Box<dyn Fn() -> bool + Send>,
+    /// How often it wants a sign of life, if at all.
+    signs: Option<Duration>,
+    send: Box<Tell>,
+    stopping: bool,
+    warned: bool,
+}
+
+impl Teller {
+    fn tell_on(mut self, news: &Receiver<News>) {
+        let mut next = self.period().map(|period| Instant::now() + period);
+        loop {
+            let heard = match next {
+                None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(at) => news.recv_timeout(at.saturating_duration_since(Instant::now())),
+            };
+            match heard {
+                Ok(News::Ready) => self.send(&[NotifyState::Ready]),
+                Ok(News::Status(line)) => self.send(&[NotifyState::Status(&line)]),
+                Ok(News::Stopping) => {
+                    self.stopping = true;
+                    self.send(&[NotifyState::Stopping]);
+                    self.live();
+                    next = self.period().map(|period| Instant::now() + period);
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    self.live();
+                    next = self.period().map(|period| Instant::now() + period);
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn period(&self) -> Option<Duration> {
+        let extending = self.stopping.then_some(EXTEND_EVERY);
+        self.signs.into_iter().chain(extending).min()
+    }
+
+    /// Gives a sign of life, unless the root's thread gives none.
+    fn live(&mut self) {
+        if !(self.fresh)() {
+            return;
+        }
+        let extension = u32::try_from(EXTENSION.as_micros()).unwrap_or(u32::MAX);
+        let extension = self.stopping.then_some(NotifyState::ExtendTimeoutUsec(extension));
+        let sign = self.signs.map(|_| NotifyState::Watchdog);
+        let states: Vec<_> = sign.into_iter().chain(extension).collect();
+        self.send(&states);
+    }
+
+    fn send(&mut self, states: &[NotifyState<'_>]) {
+        if let Err(error) = (self.send)(states)
+            && !std::mem::replace(&mut self.warned, true)
+        {
+            warn!(%error, "the service manager cannot be told");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// A teller on its thread, what it said, and whether the root's thread turns.
+    struct Rig {
+        manager: ServiceManager,
+        said: Arc<Mutex<Vec<String>>>,
+        turns: Arc<AtomicBool>,
+    }
+
+    impl Rig {
+        fn start(signs: Option<Duration>) -> Self {
+            let (sender, news) = channel();
+            let (said, turns) = (Arc::<Mutex<Vec<String>>>::default(), Arc::new(AtomicBool::new(true)));
+            let (kept, asked) = (Arc::clone(&said), Arc::clone(&turns));
+            thread::spawn(move || {
+                let send = move |states: &[NotifyState<'_>]| {
+                    kept.lock().unwrap().extend(states.iter().map(ToString::to_string));
+                    Ok(())
+                };
+                let fresh = Box::new(move || asked.load(Ordering::SeqCst));
+                Teller { fresh, signs, send: Box::new(send), stopping: false, warned: false }.tell_on(&news);
+            });
+            Self { manager: ServiceManager(Some(sender)), said, turns }
+        }
+
+        fn count(&self, words: &str) -> usize {
+            self.said.lock().unwrap().iter().filter(|said| said.starts_with(words)).count()
+        }
+
+        fn until(&self, words: &str, count: usize) {
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while self.count(words) < count {
+                assert!(Instant::now() < deadline, "{words} was never said {count} times");
+                thread::sleep(Duration::from_millis(2));
+            }
+        }
+    }
+
+    #[test]
+    fn signs_of_life_end_with_the_roots_and_come_back_with_them() {
+        let rig = Rig::start(Some(Duration::from_millis(10)));
+        rig.until("WATCHDOG=1", 3);
+        rig.turns.store(false, Ordering::SeqCst);
+        // One may have been under way.
+        let before = rig.count("WATCHDOG=1");
+        rig.manager.status("a".to_owned());
+        thread::sleep(Duration::from_millis(200));
+        rig.until("STATUS=a", 1);
+        assert!(rig.count("WATCHDOG=1") <= before + 1);
+        rig.turns.store(true, Ordering::SeqCst);
+        rig.until("WATCHDOG=1", before + 5);
+    }
+
+    #[test]
+    fn news_do_not_put_off_the_signs_of_life() {
+        let rig = Rig::start(Some(Duration::from_millis(10)));
+        let begun = Instant::now();
+        while rig.count("WATCHDOG=1") < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(20), "news went before all signs of life");
+            rig.manager.status("busy".to_owned());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn more_time_is_asked_for_at_once_when_stopping_and_not_by_a_root_that_hangs() {
+        let rig = Rig::start(None);
+        rig.manager.ready();
+        rig.manager.stopping();
+        rig.until("EXTEND_TIMEOUT_USEC=30000000", 1);
+        assert_eq!((rig.count("READY=1"), rig.count("STOPPING=1"), rig.count("WATCHDOG=1")), (1, 1, 0));
+        let hanging = Rig::start(None);
+        hanging.turns.store(false, Ordering::SeqCst);
+        hanging.manager.stopping();
+        hanging.manager.status("after".to_owned());
+        hanging.until("STATUS=after", 1);
+        assert_eq!(hanging.count("EXTEND_TIMEOUT_USEC"), 0);
+    }
+}

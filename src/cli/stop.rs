@@ -1,0 +1,119 @@
+//! `caduceus stop`: ends the gateway of a home, and no other process.
+
+mod process;
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use actix_web::rt::time::sleep;
+use caduceus_actors::settings::{Environment, find_home};
+use caduceus_actors::status::record::{FILE_NAME, Found};
+
+use self::process::{Process, Word};
+use super::contact::{CommandError, conclude};
+use super::finding::print;
+use super::lock;
+
+/// How often is looked whether it has ended.
+const LOOK: Duration = Duration::from_millis(100);
+/// How often the signal is repeated that says *now*.
+const INSIST: Duration = Duration::from_millis(500);
+/// How long a gateway that was told *now* may take: turns have 8 s to end, the ledger and the threads 5 s each.
+const FORCE_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Stop the gateway of a home, as SIGTERM does, and wait for its end.
+///
+/// Exits with 0 once no gateway holds the home, with 75 if one still does, with 77 if it is another user's.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
+    #[arg(long, value_name = "DIR")]
+    home: Option<PathBuf>,
+    /// Do not wait for running turns: they are stopped. After 30 s the process is killed.
+    #[arg(long)]
+    force: bool,
+    /// Give up waiting after so many seconds; the gateway goes on stopping.
+    #[arg(long, value_name = "SECONDS")]
+    timeout: Option<u32>,
+}
+
+pub(crate) fn run(arguments: Arguments) -> ExitCode {
+    conclude(async {
+        let path = find_home(arguments.home, &Environment::capture());
+        let home = path.canonicalize().map_err(|source| CommandError::Home { path, source })?;
+        let Some(gateway) = Gateway::of(&home)? else {
+            print(&format!("no gateway holds the home {}\n", home.display()));
+            return Ok(());
+        };
+        gateway.tell(Word::Terminate)?;
+        gateway.end(&home, arguments.force, arguments.timeout.map(|s| Duration::from_secs(s.into()))).await
+    })
+}
+
+/// The gateway of a home.
+struct Gateway {
+    pid: u32,
+    process: Process,
+}
+
+impl Gateway {
+    /// The process that holds `home`; `None` if it is held by nobody.
+    fn of(home: &Path) -> Result<Option<Self>, CommandError> {
+        let held = || lock::is_held(home).map_err(|source| CommandError::Home { path: home.to_owned(), source });
+        if !held()? {
+            return Ok(None);
+        }
+        if let Some(written) = lock::holder(home)
+            && let Some(process) = Process::open(written)
+        {
+            return Ok(Some(Self { pid: written.pid, process }));
+        }
+        if held()? {
+            let why = "it holds the home and does not say which process it is; if it is just starting, try again";
+            return Err(CommandError::NoAnswer(why.to_owned()));
+        }
+        Ok(None)
+    }
+
+    fn tell(&self, word: Word) -> Result<(), CommandError> {
+        self.process.tell(word).map_err(|error| match error.kind() {
+            io::ErrorKind::PermissionDenied => CommandError::NotPermitted(self.pid),
+            _ => CommandError::NoAnswer(error.to_string()),
+        })
+    }
+
+    /// Sees it to its end.
+    async fn end(&self, home: &Path, force: bool, timeout: Option<Duration>) -> Result<(), CommandError> {
+        let begun = Instant::now();
+        let (mut insisted, mut killed, mut said) = (begun, false, None);
+        // The kernel gives the lock back when the process ends, and no sooner.
+        while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
+            if force && !killed && begun.elapsed() >= FORCE_PATIENCE {
+                eprintln!("caduceus: it does not end; it is killed");
+                self.tell(Word::Kill)?;
+                killed = true;
+            } else if force && insisted.elapsed() >= INSIST {
+                self.tell(Word::Terminate)?;
+                insisted = Instant::now();
+            }
+            if timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {
+                return Err(CommandError::NoAnswer("it is still stopping".to_owned()));
+            }
+            let left = turns_left(home);
+            if left.is_some() && left != said {
+                print(&format!("stopping, turns left: {}\n", left.unwrap_or_default()));
+                said = left;
+            }
+            sleep(LOOK).await;
+        }
+        print("stopped\n");
+        Ok(())
+    }
+}
+
+fn turns_left(home: &Path) -> Option<u64> {
+    let bytes = std::fs::read(home.join(FILE_NAME)).ok()?;
+    Found::parse(&bytes).map(|found| found.active_agents)
+}

@@ -1,0 +1,117 @@
+//! One process, which cannot be mistaken for a later one with its id.
+
+use std::io;
+
+use caduceus_actors::status::identity::Written;
+
+/// What is sent to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Word {
+    /// End in order.
+    Terminate,
+    /// End.
+    Kill,
+}
+
+#[cfg(target_os = "linux")]
+mod handle {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    use rustix::fd::OwnedFd;
+    use rustix::io::Errno;
+    use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+    use super::{Word, Written, io};
+
+    /// The kernel's handle on it.
+    pub(in super::super) struct Process(OwnedFd);
+
+    impl Process {
+        /// The process as it was written down; `None` if it is gone.
+        pub(in super::super) fn open(written: Written) -> Option<Self> {
+            let pid = i32::try_from(written.pid).ok().and_then(Pid::from_raw)?;
+            let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+            // Looked at with the handle in hand: from now on the id cannot come to mean another process.
+            written.is_alive().then_some(Self(handle))
+        }
+
+        /// Sends it a word; one that is gone hears nothing, which is fine.
+        pub(in super::super) fn tell(&self, word: Word) -> io::Result<()> {
+            let signal = match word {
+                Word::Terminate => Signal::TERM,
+                Word::Kill => Signal::KILL,
+            };
+            match pidfd_send_signal(&self.0, signal) {
+                Err(Errno::SRCH) => Ok(()),
+                sent => Ok(sent?),
+            }
+        }
+
+        pub(in super::super) fn is_there(&self) -> io::Result<bool> {
+            let ended = poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&Timespec::default()))?;
+            Ok(ended == 0)
+        }
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+mod handle {
+    use super::{Word, Written, io};
+
+    /// Elsewhere no process can be told from a later one with its id, so none is signalled.
+    pub(in super::super) enum Process {}
+
+    impl Process {
+        pub(in super::super) fn open(_: Written) -> Option<Self> {
+            None
+        }
+
+        pub(in super::super) fn tell(&self, _: Word) -> io::Result<()> {
+            match *self {}
+        }
+
+        pub(in super::super) fn is_there(&self) -> io::Result<bool> {
+            match *self {}
+        }
+    }
+}
+
+pub(super) use handle::Process;
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::{Child, Command};
+
+    use caduceus_actors::status::identity::start_time;
+
+    use super::*;
+
+    fn sleeper() -> (Child, Written) {
+        let child = Command::new("sleep").arg("600").spawn().unwrap();
+        let written = Written { pid: child.id(), start_time: start_time(child.id()) };
+        (child, written)
+    }
+
+    #[test]
+    fn a_process_is_told_and_seen_to_end() {
+        let (mut child, written) = sleeper();
+        let process = Process::open(written).unwrap();
+        assert!(process.is_there().unwrap());
+        process.tell(Word::Terminate).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(15));
+        assert!(!process.is_there().unwrap());
+        process.tell(Word::Kill).unwrap();
+    }
+
+    #[test]
+    fn another_process_with_the_id_is_never_opened() {
+        let (mut child, written) = sleeper();
+        let earlier = Written { start_time: written.start_time.map(|time| time - 1), ..written };
+        assert!(Process::open(earlier).is_none());
+        assert!(Process::open(Written { start_time: None, ..written }).is_none());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(Process::open(written).is_none(), "it is gone");
+    }
+}

@@ -1,0 +1,218 @@
+//! Prints what was registered as an `OpenAPI` document.
+
+use std::collections::BTreeMap;
+
+use actix_web::HttpResponse;
+use actix_web::http::header::ContentType;
+use actix_web::http::{Method, StatusCode};
+use actix_web::web::Bytes;
+use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{
+    ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, LicenseBuilder, Object, ObjectBuilder, OpenApiBuilder,
+    PathsBuilder, Required, Response, ResponseBuilder, Type,
+};
+
+use super::book::{Answer, Entry, Field, Kind, Who};
+use super::code::Code;
+
+const JSON: &str = "application/json";
+/// The name of the token among the ways to prove oneself.
+const TOKEN: &str = "token";
+
+/// What holds for all of it.
+const ABOUT: &str = "The control plane of one gateway. Every error has a body {\"error\": code, \"detail\": sentence}, except where \
+    the request could not be read as HTTP. Every answer has an x-request-id; one that the client sends is kept if it is 1 to 64 \
+    letters, digits, dots, dashes or underscores. HEAD is answered wherever GET is. A Host that is not ours is 403, an Origin too. \
+    What is for those who are known is answered on loopback without a token.";
+
+/// What can go wrong anywhere.
+const ANYWHERE: [Code; 4] = [Code::ForbiddenHost, Code::ForbiddenOrigin, Code::MethodNotAllowed, Code::Internal];
+/// What the token seam says.
+const SEAM: [Code; 3] = [Code::Unauthenticated, Code::ProviderUnreachable, Code::TooManyAttempts];
+/// What can be wrong with a body.
+const BODY: [Code; 7] = [
+    Code::BodyTooLarge,
+    Code::BodyTooSlow,
+    Code::BrokenBody,
+    Code::InvalidJson,
+    Code::NotAnObject,
+    Code::UnsupportedMediaType,
+    Code::WrongField,
+];
+
+/// The document.
+pub(super) fn print(entries: &[Entry]) -> String {
+    let paths = entries.iter().fold(PathsBuilder::new(), |paths, entry| {
+        let method = if entry.method == Method::POST { HttpMethod::Post } else { HttpMethod::Get };
+        let item = utoipa::openapi::PathItem::new(method, operation(entry));
+        paths.path(shown(&entry.path), item)
+    });
+    let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The drain secret.")).build();
+    let info = InfoBuilder::new()
+        .title("Caduceus")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(ABOUT))
+        .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()));
+    let document = OpenApiBuilder::new()
+        .info(info)
+        .paths(paths)
+        .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, SecurityScheme::Http(token)).build()))
+        .build();
+    let mut text = document.to_pretty_json().expect("the document has keys of text only");
+    text.push('\n');
+    text
+}
+
+/// The document, sent.
+pub(super) fn answer(text: Bytes) -> HttpResponse {
+    HttpResponse::Ok().insert_header(ContentType::json()).body(text)
+}
+
+/// All that can go wrong with an operation.
+fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
+    let page = &entry.page;
+    let mut codes = [&ANYWHERE[..], page.errors].concat();
+    match entry.who {
+        Who::Anyone => {}
+        Who::AnyoneInOutline | Who::Known => codes.extend(SEAM),
+        Who::Loopback => codes.push(Code::LoopbackOnly),
+        Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
+        Who::Signed => codes.push(Code::UnsignedDelivery),
+    }
+    if page.takes.is_some() {
+        codes.extend(BODY);
+    }
+    codes.sort_unstable_by_key(|code| code.word());
+    codes.dedup();
+    let mut by_status: BTreeMap<StatusCode, Vec<&'static str>> = BTreeMap::new();
+    for code in codes {
+        by_status.entry(code.status()).or_default().push(code.word());
+    }
+    by_status
+}
+
+fn operation(entry: &Entry) -> Operation {
+    let (page, name) = (&entry.page, name(entry));
+    let (status, good) = good(page.answer);
+    let mut operation = OperationBuilder::new()
+        .summary(Some(page.summary))
+        .description(Some(who(entry.who)))
+        .operation_id(Some(name))
+        .response(status.to_string(), good);
+    for parameter in page.parameters {
+        operation = operation.parameter(self::parameter(&entry.path, parameter));
+    }
+    if let Some(fields) = page.takes {
+        let content = ContentBuilder::new().schema(Some(object(fields))).build();
+        operation = operation.request_body(Some(
+            RequestBodyBuilder::new().content(JSON, content).required(Some(Required::False)).build(),
+        ));
+    }
+    for (status, words) in errors(entry) {
+        operation = operation.response(status.as_str(), bad(&words));
+    }
+    let token = SecurityRequirement::new(TOKEN, [""; 0]);
+    match entry.who {
+        Who::Anyone | Who::Loopback | Who::Signed => operation,
+        Who::AnyoneInOutline | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
+        Who::Scope(_) => operation.security(token),
+    }
+    .build()
+}
+
+fn who(who: Who) -> String {
+    match who {
+        Who::Anyone => "For everyone.".to_owned(),
+        Who::AnyoneInOutline => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
+        Who::Known => "On loopback or with a token.".to_owned(),
+        Who::Loopback => "On loopback only.".to_owned(),
+        Who::Scope(scope) => format!("With a token of the scope {scope}."),
+        Who::Signed => format!(
+            "Under any Host, signed with a profile's delivery key: by {SIGNATURE_HEADER}, at the time in {TIMESTAMP_HEADER}."
+        ),
+    }
+}
+
+fn good(answer: Answer) -> (u16, Response) {
+    match answer {
+        Answer::Fields(status, fields) => {
+            let content = ContentBuilder::new().schema(Some(object(fields))).build();
+            (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+        }
+        Answer::Other(204, _) => (204, Response::new("Nothing")),
+        Answer::Other(status, media) => {
+            let content = ContentBuilder::new().build();
+            (status, ResponseBuilder::new().description("As asked").content(media, content).build())
+        }
+        Answer::WebSocket => (101, Response::new("The present status as a text message, then every change")),
+    }
+}
+
+fn bad(words: &[&'static str]) -> Response {
+    let schema = ObjectBuilder::new()
+        .property("error", ObjectBuilder::new().schema_type(Type::String).enum_values(Some(words.iter().copied())))
+        .property("detail", Object::with_type(Type::String))
+        .required("error")
+        .required("detail")
+        .additional_properties(Some(AdditionalProperties::FreeForm(false)));
+    let content = ContentBuilder::new().schema(Some(schema)).build();
+    ResponseBuilder::new().description(words.join(", ")).content(JSON, content).build()
+}
+
+fn object(fields: &[Field]) -> Object {
+    let shape = fields.iter().fold(ObjectBuilder::new(), |shape, field| {
+        let shape = shape.property(field.name, kind(field).description(Some(field.meaning)));
+        if field.required { shape.required(field.name) } else { shape }
+    });
+    shape.build()
+}
+
+fn kind(field: &Field) -> ObjectBuilder {
+    let plain = |kind: Type| ObjectBuilder::new().schema_type(kind);
+    let or_null = |kind: Type| ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]));
+    match field.kind {
+        Kind::Text => plain(Type::String),
+        Kind::Flag => plain(Type::Boolean),
+        Kind::Count => plain(Type::Integer).minimum(Some(0)),
+        Kind::Number => plain(Type::Number),
+        Kind::NumberOrNull => or_null(Type::Number),
+        Kind::TextOrNull => or_null(Type::String),
+        Kind::Object => plain(Type::Object),
+        Kind::List => plain(Type::Array),
+        Kind::Word(words) => plain(Type::String).enum_values(Some(words.iter().copied())),
+    }
+}
+
+fn parameter(path: &str, field: &Field) -> Parameter {
+    let in_path = path.contains(&format!("{{{}", field.name));
+    ParameterBuilder::new()
+        .name(field.name)
+        .parameter_in(if in_path { ParameterIn::Path } else { ParameterIn::Query })
+        .required(if in_path { Required::True } else { Required::False })
+        .description(Some(field.meaning))
+        .schema(Some(kind(field)))
+        .build()
+}
+
+/// A path without the patterns of its parts.
+fn shown(path: &str) -> String {
+    let mut parts = path.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |shown, part| match part.split_once('}') {
+        Some((name, rest)) => format!("{shown}{{{}}}{rest}", name.split(':').next().unwrap_or_default()),
+        None => shown,
+    })
+}
+
+/// A name for clients that are generated.
+fn name(entry: &Entry) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
+    let path: String = shown(&entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
+    let path = path.trim_start_matches("_api").trim_matches('_');
+    let method = entry.method.as_str().to_lowercase();
+    if path.is_empty() { method } else { format!("{method}_{path}") }
+}

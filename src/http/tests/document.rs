@@ -1,0 +1,142 @@
+//! The document of the API, against what is kept in `docs/`, and against every answer that any test of HTTP gets.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
+
+use actix_web::http::Method;
+use serde_json::Value;
+
+use super::support::{Answer, Gate, SECRET, Setting};
+
+static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&kept()).unwrap());
+
+fn kept() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/openapi.json");
+    std::fs::read_to_string(path).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// Fails if the document does not have an answer like this one.
+pub(super) fn allows(method: &str, path: &str, status: u16, body: &[u8]) {
+    // The only route that is not for operators: it is there for trials alone.
+    if path.ends_with("/fault") {
+        return;
+    }
+    let seen = format!("{method} {path} {status} {}", String::from_utf8_lossy(body));
+    let body: Option<Value> = serde_json::from_slice(body).ok();
+    let code = body.as_ref().and_then(|body| body["error"].as_str());
+    let Some(item) = item(path) else {
+        assert!(matches!(code, Some("not_found" | "forbidden_host" | "forbidden_origin")), "{seen}");
+        return;
+    };
+    let method = if method == "HEAD" { "get".to_owned() } else { method.to_lowercase() };
+    let Some(operation) = item.get(&method) else {
+        // Who may not look is told so before what they did wrong.
+        assert!(matches!(status, 405 | 401 | 403 | 429 | 503), "{seen}");
+        return;
+    };
+    let described = operation["responses"].get(status.to_string());
+    let described = described.unwrap_or_else(|| panic!("the document has no such answer: {seen}"));
+    let schema = &described["content"]["application/json"]["schema"];
+    if let Some(code) = code {
+        let words = schema["properties"]["error"]["enum"].as_array().unwrap();
+        assert!(words.iter().any(|word| word == code), "the document has no such code: {seen}");
+    } else if let (Some(Value::Object(fields)), Value::Object(properties)) = (&body, &schema["properties"]) {
+        let unknown: Vec<_> = fields.keys().filter(|name| !properties.contains_key(*name)).collect();
+        assert!(unknown.is_empty(), "the document does not have {unknown:?} of {seen}");
+        let required = schema["required"].as_array().unwrap().iter().filter_map(Value::as_str);
+        let missing: Vec<_> = required.filter(|name| !fields.contains_key(*name)).collect();
+        assert!(missing.is_empty(), "the document promises {missing:?} of {seen}");
+    }
+}
+
+/// The path of the document that leads to `path`.
+fn item(path: &str) -> Option<&'static Value> {
+    let fits = |pattern: &str| match pattern.split_once('{') {
+        None => pattern == path,
+        Some((before, rest)) => {
+            let after = rest.split_once('}').unwrap().1;
+            path.len() > before.len() + after.len() && path.starts_with(before) && path.ends_with(after)
+        }
+    };
+    DOCUMENT["paths"].as_object()?.iter().find(|(pattern, _)| fits(pattern)).map(|(_, item)| item)
+}
+
+#[actix_web::test]
+async fn the_document_in_docs_is_the_one_that_is_served() {
+    let gate = Gate::start().await;
+    let served = gate.request(Method::GET, "/openapi.json").send().await.unwrap().body().await.unwrap();
+    let served = String::from_utf8(served.to_vec()).unwrap();
+    if served != kept() {
+        let fresh = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/openapi.json");
+        std::fs::write(&fresh, served).unwrap();
+        panic!("the routes have changed: look at {} and copy it to docs/openapi.json", fresh.display());
+    }
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn every_documented_operation_is_there_and_no_other_method_is() {
+    let gate = Gate::with(Setting { secret: None, insecure: true, ..Setting::default() }).await;
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        let place = path.replace("{path}", "drain").replace("{id}", "019ab000-0000-7000-8000-000000000000");
+        let mut expected: BTreeSet<&str> = item.as_object().unwrap().keys().map(String::as_str).collect();
+        for method in [Method::GET, Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
+            let answer = Answer::of(gate.request(method.clone(), &place), "").await;
+            let documented = item.get(method.as_str().to_lowercase()).is_some();
+            assert_eq!(answer.status == 405, !documented, "{method} {path}: {answer:?}");
+            if !documented {
+                assert_eq!(answer.error().1, "method_not_allowed");
+                if expected.contains("get") {
+                    expected.insert("head");
+                }
+                let allowed = answer.header("allow").unwrap().to_lowercase();
+                assert_eq!(allowed.split(", ").collect::<BTreeSet<_>>(), expected, "{path}");
+            }
+        }
+    }
+    gate.stop().await;
+}
+
+#[test]
+fn nothing_is_registered_but_through_the_book() {
+    let house = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http");
+    let mut registers = Vec::new();
+    let mut folders = vec![house.clone()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path: PathBuf = entry.unwrap().path();
+            if path.is_dir() && !path.ends_with("tests") {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                if ["web::resource", "web::scope", "Resource::new", ".service(", ".route("]
+                    .iter()
+                    .any(|way| text.contains(way))
+                {
+                    registers.push(path.strip_prefix(&house).unwrap().display().to_string());
+                }
+            }
+        }
+    }
+    assert_eq!(registers, ["book.rs"]);
+}
+
+#[actix_web::test]
+async fn orders_are_marked_as_wanting_a_token() {
+    for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let bare = serde_json::json!([{"token": []}]);
+            let wants = operation["security"] == bare;
+            assert!(method != "post" || wants, "{method} {path} is an order for everyone");
+            let status = if wants { 401 } else { 200 };
+            let gate_is_closed = operation["responses"].get("401").is_some();
+            assert!(status == 200 || gate_is_closed, "{method} {path}");
+        }
+    }
+    let gate = Gate::start().await;
+    let plain = Answer::of(gate.request(Method::POST, "/api/gateway/restart"), "").await;
+    assert_eq!(plain.status, 401);
+    assert_eq!(gate.request(Method::GET, "/openapi.json").bearer_auth(SECRET).send().await.unwrap().status(), 200);
+    gate.stop().await;
+}

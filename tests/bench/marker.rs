@@ -1,0 +1,36 @@
+//! From the rename of a drain marker to the first turn that is refused, a thousand times: `cargo bench --bench marker`.
+//!
+//! The gate is the real one on threads of its own, its home a real directory; who asks for turns asks without a pause, so what is
+//! measured is the file event, the reading of the marker and one question through the mailbox.
+
+#![allow(dead_code, reason = "the tree is shared with the tests of the gate")]
+
+#[path = "../../actors/tests/gate/engage.rs"]
+mod engage;
+#[path = "../../actors/tests/gate/tree.rs"]
+mod tree;
+
+use std::time::Duration;
+
+const TIMES: usize = 1_000;
+/// The original looks once a second.
+const GOAL: Duration = Duration::from_millis(5);
+
+fn main() {
+    let mut latencies = actix::System::new().block_on(async {
+        let tree = tree::Tree::start().await;
+        let latencies = engage::engage(&tree, TIMES, Duration::ZERO).await;
+        tree.stop().await;
+        latencies
+    });
+    latencies.sort_unstable();
+    // The smallest that so many of a hundred are not above.
+    let percentile = |percent: usize| latencies[(TIMES * percent).div_ceil(100) - 1];
+    let met = if percentile(99) <= GOAL { "met" } else { "missed" };
+    println!(
+        "marker renamed to first refused turn, {TIMES} times: p50 {:?}, p99 {:?}, worst {:?}; goal p99 at most {GOAL:?}, {met}",
+        percentile(50),
+        percentile(99),
+        percentile(100),
+    );
+}

@@ -1,0 +1,32 @@
+//! A login as a person meets it: the address opened in headless Chromium, the page of consent, the page that says how it ended.
+
+use fantoccini::Locator;
+
+use crate::browser::Browser;
+use crate::grants::Shared;
+use crate::login::Login;
+
+async fn press(browser: &Browser, login: &Login, button: &str) -> String {
+    browser.open(login.address.as_str()).await;
+    browser.press(&format!("#{button}")).await;
+    browser.text("h1", "how it ended", |text| text.contains("ogged in")).await
+}
+
+#[actix_web::test]
+async fn a_person_logs_in_by_the_browser_and_reads_there_how_it_ended() {
+    let shared = Shared::empty();
+    let browser = Browser::start().await;
+    for (button, heading, expected) in
+        [("agree", "Logged in", 0), ("deny", "Not logged in", 77), ("forge", "Not logged in", 76)]
+    {
+        let login = Login::begin(&shared, &[]);
+        assert_eq!(press(&browser, &login, button).await, heading);
+        let body = browser.client.find(Locator::Css("main")).await.unwrap().text().await.unwrap();
+        assert!(body.contains("close this page"), "{body}");
+        browser.picture(&format!("login-{button}"), 700).await;
+        let (code, said) = login.ended();
+        assert_eq!(code, Some(expected), "{said}");
+    }
+    assert_eq!((shared.server.logins(), shared.token().as_str()), (1, "hch-at-n2"));
+    browser.close_without_complaints().await;
+}

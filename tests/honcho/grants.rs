@@ -1,0 +1,201 @@
+//! A user's home with the file that all share, the server that its grant is from, and gateways on homes of their own.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use caduceus_actors::honcho::lock::ConfigLock;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::oauth_server::OauthServer;
+use crate::support::{Process, SOON, binary, get, wait_for};
+
+/// The user whom nobody is.
+const NOBODY: u32 = 65534;
+
+/// The user's home with `.honcho/config.json` in it, and the server.
+pub(crate) struct Shared {
+    pub(crate) user: TempDir,
+    pub(crate) server: OauthServer,
+}
+
+impl Shared {
+    /// A grant that lives for so many seconds yet.
+    pub(crate) fn with_life(life_s: i64) -> Self {
+        let shared = Self::empty();
+        fs::create_dir(shared.user.path().join(".honcho")).unwrap();
+        shared.log_in(0, life_s);
+        shared
+    }
+
+    /// No file at all.
+    pub(crate) fn empty() -> Self {
+        Self { user: tempfile::tempdir().unwrap(), server: OauthServer::start("hch-rt-0") }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.user.path().join(".honcho/config.json")
+    }
+
+    /// Writes the file as a login would, with neighbours that must survive.
+    pub(crate) fn log_in(&self, number: u32, life_s: i64) {
+        let file = json!({"z": 1, "hosts": {"other": {"apiKey": "plain"}, "hermes": {"x": 1,
+            "apiKey": format!("hch-at-{number}"), "oauth": {"refreshToken": format!("hch-rt-{number}"),
+            "expiresAt": now_s() + life_s, "clientId": "hermes-agent", "tokenEndpoint": self.server.token_endpoint(),
+            "scope": "write", "tokenType": "Bearer"}}}, "a": {"ü": null}});
+        self.write(&file);
+    }
+
+    /// Replaces the file in one step.
+    pub(crate) fn write(&self, file: &Value) {
+        let temporary = self.path().with_file_name("test.tmp");
+        fs::write(&temporary, serde_json::to_string_pretty(file).unwrap()).unwrap();
+        fs::set_permissions(&temporary, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(temporary, self.path()).unwrap();
+    }
+
+    /// Puts the token's end into the past, under the lock.
+    pub(crate) fn expire(&self) {
+        self.expire_now(None);
+    }
+
+    /// The same, by one who may hold the lock already.
+    pub(crate) fn expire_now(&self, held: Option<&ConfigLock>) {
+        let _lock = held.is_none().then(|| ConfigLock::take(&self.path(), SOON).unwrap());
+        let mut file = self.json();
+        file["hosts"]["hermes"]["oauth"]["expiresAt"] = json!(now_s() - 3600);
+        self.write(&file);
+    }
+
+    /// The file as it is; it must parse.
+    pub(crate) fn json(&self) -> Value {
+        json_in(&self.path())
+    }
+
+    pub(crate) fn token(&self) -> String {
+        self.json()["hosts"]["hermes"]["apiKey"].as_str().expect("a token").to_owned()
+    }
+
+    /// Everything in the file but the grant itself.
+    pub(crate) fn rest(&self) -> Value {
+        let mut file = self.json();
+        let block = file["hosts"]["hermes"].as_object_mut().expect("a block");
+        block["apiKey"].take();
+        block["oauth"].take();
+        file
+    }
+
+    /// As if the last refresh token had been presented a while ago.
+    pub(crate) fn a_minute_passes(&self) {
+        let lock = self.path().with_file_name("config.json.lock");
+        let mut notes = json_in(&lock);
+        let at = notes["presented"]["hermes"]["at_s"].as_i64().expect("a note of when");
+        notes["presented"]["hermes"]["at_s"] = json!(at - 61);
+        fs::write(lock, notes.to_string()).unwrap();
+    }
+
+    /// Names in the directory of the file that are neither it nor one of its locks.
+    pub(crate) fn litter(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path().parent().unwrap()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
+        let expected = ["config.json", "config.json.lock", "config.json.login.lock"];
+        names.filter(|name| !expected.contains(&name.as_str())).collect()
+    }
+
+    /// Gives everything to the user as whom gateways of [`Gateway::as_nobody`] run.
+    pub(crate) fn give_away(&self) {
+        give_away(self.user.path());
+    }
+}
+
+/// A gateway without a link, whose user has the shared file.
+pub(crate) struct Gateway {
+    pub(crate) process: Process,
+    home: TempDir,
+}
+
+impl Gateway {
+    pub(crate) fn start(shared: &Shared, arguments: &[&str]) -> Self {
+        let home = empty_home();
+        let process = Self::run(&mut binary(), &shared.user, &home, arguments);
+        Self { process, home }
+    }
+
+    /// As an ordinary user, for whom permission bits hold.
+    pub(crate) fn as_nobody(shared: &Shared) -> Self {
+        let home = empty_home();
+        give_away(home.path());
+        let process = crate::support::as_nobody(|binary| Self::run(binary, &shared.user, &home, &[]));
+        Self { process, home }
+    }
+
+    fn run(binary: &mut Command, user: &TempDir, home: &TempDir, arguments: &[&str]) -> Process {
+        binary.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
+        Process::spawn(binary.args(arguments).env("HOME", user.path()).env_remove("HERMES_HOME"))
+    }
+
+    pub(crate) fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// How its grant is, as the status shows it; null for none.
+    pub(crate) async fn grant(&self) -> Value {
+        grant_of(&self.process.url).await
+    }
+
+    /// Waits until its grant is as `is` wants it.
+    pub(crate) async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+        until_grant(&self.process.url, what, SOON, is).await
+    }
+
+    /// Ends it as `kill -9` does.
+    pub(crate) fn kill(mut self) -> TempDir {
+        self.process.signal("KILL");
+        self.process.ended();
+        self.home
+    }
+}
+
+/// The grant of the default profile of the gateway at `url`.
+pub(crate) async fn grant_of(url: &str) -> Value {
+    get(&format!("{url}/api/status")).await.1["honcho"][0].clone()
+}
+
+pub(crate) async fn until_grant(url: &str, what: &str, ceiling: Duration, is: impl Fn(&Value) -> bool) -> Value {
+    wait_for(&format!("a grant that is {what}"), ceiling, || async { Some(grant_of(url).await).filter(&is) }).await
+}
+
+/// Whether the token is good and young.
+pub(crate) fn is_new(grant: &Value) -> bool {
+    grant["state"] == "fresh" && grant["expires_in_s"].as_i64() > Some(3000)
+}
+
+pub(crate) fn empty_home() -> TempDir {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("caduceus.yaml"), "agent:\n  backend: echo\n").unwrap();
+    home
+}
+
+pub(crate) fn give_away(path: &Path) {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            give_away(&entry.unwrap().path());
+        }
+    }
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+}
+
+pub(crate) fn json_in(path: &Path) -> Value {
+    let text = fs::read_to_string(path).unwrap();
+    serde_json::from_str(&text).unwrap_or_else(|error| panic!("{} does not parse: {error}", path.display()))
+}
+
+pub(crate) fn now_s() -> i64 {
+    i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()).unwrap()
+}

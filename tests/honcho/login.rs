@@ -1,0 +1,317 @@
+//! `caduceus honcho login`, `status` and `refresh` as commands; a plain HTTP client is the person. A browser is one in `consent`.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use url::Url;
+
+use crate::grants::{Gateway, Shared, empty_home, is_new, json_in};
+use crate::oauth_server::Fault;
+use crate::support::{SOON, binary, client};
+
+/// A login under way.
+pub(crate) struct Login {
+    child: Child,
+    output: BufReader<ChildStdout>,
+    /// The address that the person is told to open.
+    pub(crate) address: Url,
+    home: TempDir,
+}
+
+/// A command of ours for a user who has the shared file.
+pub(crate) fn honcho(shared: &Shared, home: &TempDir, arguments: &[&str]) -> Command {
+    let mut command = binary();
+    command.arg("honcho").args(arguments).arg("--home").arg(home.path());
+    command.env("HOME", shared.user.path()).env_remove("HERMES_HOME").env_remove("HERMES_HONCHO_HOST");
+    let server = &shared.server;
+    command.env("HONCHO_OAUTH_AUTHORIZE_URL", server.authorize_url());
+    command.env("HONCHO_OAUTH_TOKEN_URL", server.token_endpoint());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+impl Login {
+    pub(crate) fn begin(shared: &Shared, arguments: &[&str]) -> Self {
+        Self::begin_with(shared, empty_home(), &[&["login", "--no-browser"], arguments].concat())
+    }
+
+    fn begin_with(shared: &Shared, home: TempDir, arguments: &[&str]) -> Self {
+        let mut child = honcho(shared, &home, arguments).spawn().expect("the command starts");
+        let mut output = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        while !line.trim().starts_with("http") {
+            line.clear();
+            assert!(output.read_line(&mut line).unwrap() > 0, "no address was told: {:?}", child.wait_with_output());
+        }
+        let address = Url::parse(line.trim()).unwrap();
+        Self { child, output, address, home }
+    }
+
+    fn parameter(&self, name: &str) -> String {
+        self.address.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
+    }
+
+    /// What a browser does that was told to press `button` of the page of consent; the page in the end.
+    pub(crate) async fn press(&self, button: &str) -> String {
+        let mut next = self.address.clone();
+        next.set_path(&format!("/{button}"));
+        // The client goes where the server sends it.
+        let mut page = client().get(next.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
+        String::from_utf8(page.body().await.unwrap().to_vec()).unwrap()
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Its exit code and all that it said.
+    pub(crate) fn ended(mut self) -> (Option<i32>, String) {
+        let mut said = String::new();
+        self.output.read_to_string(&mut said).unwrap();
+        let Output { status, stderr, .. } = self.child.wait_with_output().unwrap();
+        said.push_str(&String::from_utf8_lossy(&stderr));
+        drop(self.home);
+        (status.code(), said)
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = command.output().expect("the command runs");
+    (status.code(), String::from_utf8_lossy(&stdout).into_owned() + &String::from_utf8_lossy(&stderr))
+}
+
+#[actix_web::test]
+async fn a_first_login_makes_the_users_file_with_the_settings_that_come_along() {
+    let shared = Shared::empty();
+    shared.server.set_config(json!({"peerName": "ann", "hosts": {"hermes": {"workspace": "w"}}}));
+    let login = Login::begin(&shared, &[]);
+    let told: BTreeMap<String, String> = login.address.query_pairs().into_owned().collect();
+    let told = |name: &str| told[name].as_str();
+    assert_eq!(
+        (told("response_type"), told("code_challenge_method"), told("client_id")),
+        ("code", "S256", "hermes-agent")
+    );
+    assert_eq!((told("scope"), told("config_path")), ("write", "~/.honcho/config.json"));
+    let page = login.press("agree").await;
+    assert!(page.contains("Logged in") && page.contains("close this page"), "{page}");
+    let (code, said) = login.ended();
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("Logged in") && said.contains("60 min"), "{said}");
+    let file = shared.json();
+    let block = &file["hosts"]["hermes"];
+    assert_eq!((&file["peerName"], &block["workspace"]), (&json!("ann"), &json!("w")));
+    assert_eq!((&block["apiKey"], &block["oauth"]["refreshToken"]), (&json!("hch-at-n2"), &json!("hch-rt-n2")));
+    assert_eq!(block["oauth"]["tokenEndpoint"], shared.server.token_endpoint());
+    assert_eq!(fs::metadata(shared.path()).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!((shared.server.logins(), shared.litter()), (1, Vec::new()));
+}
+
+#[actix_web::test]
+async fn a_later_login_leaves_all_else_alone_and_a_running_gateway_takes_it_up() {
+    let shared = Shared::with_life(60);
+    shared.server.revoke();
+    let gateway = Gateway::start(&shared, &[]);
+    gateway.until("in need of a login", |grant| grant["state"] == "reauth_required").await;
+    shared.server.set_config(json!({"z": 2}));
+    let rest = shared.rest();
+    let login = Login::begin(&shared, &["--tokens-only"]);
+    login.press("agree").await;
+    assert_eq!(login.ended().0, Some(0));
+    assert_eq!(shared.rest(), rest);
+    gateway.until("new", is_new).await;
+}
+
+#[actix_web::test]
+async fn a_named_profile_has_a_block_of_its_own() {
+    let shared = Shared::with_life(3600);
+    let home = empty_home();
+    fs::create_dir_all(home.path().join("profiles/work")).unwrap();
+    let login = Login::begin_with(&shared, home, &["login", "--no-browser", "--profile", "work"]);
+    login.press("agree").await;
+    assert_eq!(login.ended().0, Some(0));
+    let hosts = &shared.json()["hosts"];
+    assert_eq!(
+        (&hosts["hermes"]["apiKey"], &hosts["hermes_work"]["apiKey"]),
+        (&json!("hch-at-0"), &json!("hch-at-n2"))
+    );
+
+    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--profile", "nobody"]));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("no profile nobody"), "{said}");
+}
+
+#[actix_web::test]
+async fn a_login_that_is_denied_or_not_ours_changes_nothing_and_says_which() {
+    for (button, expected, words) in [("deny", 77, "denied (access_denied)"), ("forge", 76, "belongs to another login")]
+    {
+        let shared = Shared::with_life(3600);
+        let before = fs::read_to_string(shared.path()).unwrap();
+        let login = Login::begin(&shared, &[]);
+        let page = login.press(button).await;
+        assert!(page.contains("Not logged in") && page.contains(words), "{page}");
+        let (code, said) = login.ended();
+        assert_eq!(code, Some(expected), "{said}");
+        assert!(said.contains(words), "{said}");
+        assert_eq!((fs::read_to_string(shared.path()).unwrap(), shared.server.logins()), (before, 0));
+    }
+}
+
+#[actix_web::test]
+async fn a_login_that_nobody_comes_back_from_ends_by_itself() {
+    let shared = Shared::empty();
+    let begun = Instant::now();
+    let (code, said) = Login::begin(&shared, &["--limit-s", "1"]).ended();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("nobody came back in 1 s"), "{said}");
+    assert!(begun.elapsed() < SOON);
+    assert!(!shared.path().exists());
+}
+
+#[actix_web::test]
+async fn where_the_usual_port_is_taken_another_one_is_the_way_back() {
+    // Taken by us, or by another login of these tests.
+    let taken = TcpListener::bind("127.0.0.1:8765");
+    let shared = Shared::empty();
+    let login = Login::begin(&shared, &[]);
+    let back = Url::parse(&login.parameter("redirect_uri")).unwrap();
+    assert_eq!((back.host_str(), back.path()), (Some("127.0.0.1"), "/callback"));
+    assert!(taken.is_err() || back.port() != Some(8765), "{back}");
+    login.press("agree").await;
+    assert_eq!(login.ended().0, Some(0));
+}
+
+#[actix_web::test]
+async fn a_second_login_while_one_is_under_way_is_refused_and_disturbs_it_not() {
+    let shared = Shared::empty();
+    let login = Login::begin(&shared, &[]);
+    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
+    assert_eq!(code, Some(69), "{said}");
+    assert!(said.contains("another login") && said.contains("under way"), "{said}");
+    login.press("agree").await;
+    assert_eq!(login.ended().0, Some(0));
+}
+
+#[actix_web::test]
+async fn a_file_that_cannot_take_a_grant_is_found_out_before_anybody_is_asked() {
+    let shared = Shared::with_life(60);
+    fs::write(shared.path(), "garbage").unwrap();
+    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("nobody was asked") && said.contains("is broken"), "{said}");
+    assert_eq!(fs::read_to_string(shared.path()).unwrap(), "garbage");
+}
+
+#[actix_web::test]
+async fn a_file_that_breaks_during_a_login_is_left_alone_and_the_grant_kept_beside_it() {
+    let shared = Shared::with_life(60);
+    let login = Login::begin(&shared, &[]);
+    fs::write(shared.path(), "garbage").unwrap();
+    let page = login.press("agree").await;
+    assert!(page.contains("Not logged in"), "{page}");
+    let (code, said) = login.ended();
+    let kept = shared.path().with_file_name("config.json.kept-hermes");
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains(&kept.display().to_string()), "{said}");
+    assert_eq!(fs::read_to_string(shared.path()).unwrap(), "garbage");
+    assert_eq!(json_in(&kept)["hosts"]["hermes"]["apiKey"], "hch-at-n2");
+    assert_eq!(fs::metadata(kept).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[actix_web::test]
+async fn a_server_that_is_away_or_answers_nonsense_is_told_apart() {
+    let shared = Shared::empty();
+    let login = Login::begin(&shared, &[]);
+    let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
+    back.query_pairs_mut().append_pair("code", "made-up").append_pair("state", &login.parameter("state"));
+    client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
+    let (code, said) = login.ended();
+    assert_eq!(code, Some(77), "{said}");
+    assert!(said.contains("did not take the code"), "{said}");
+
+    let login = Login::begin(&shared, &[]);
+    let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
+    back.query_pairs_mut().append_pair("code", "c").append_pair("state", &login.parameter("state"));
+    shared.server.go_away();
+    client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
+    let (code, said) = login.ended();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("cannot be reached"), "{said}");
+}
+
+#[actix_web::test]
+async fn the_systems_browser_is_asked_unless_told_otherwise() {
+    let shared = Shared::empty();
+    let tools = tempfile::tempdir().unwrap();
+    let opener = tools.path().join("xdg-open");
+    fs::write(&opener, "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\"\nmv \"$0.new\" \"$0.asked\"\n").unwrap();
+    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:/usr/bin:/bin", tools.path().display());
+    let asked = tools.path().join("xdg-open.asked");
+    for (flags, expected) in [(vec!["login", "--no-browser"], false), (vec!["login"], true)] {
+        let home = empty_home();
+        let mut command = honcho(&shared, &home, &[&flags[..], &["--limit-s", "2"]].concat());
+        let (code, said) = run(command.env("PATH", &path));
+        assert_eq!((code, asked.exists()), (Some(75), expected), "{said}");
+        assert_eq!(said.contains("A browser was asked"), expected, "{said}");
+    }
+    assert!(fs::read_to_string(asked).unwrap().starts_with(&shared.server.authorize_url()));
+}
+
+#[actix_web::test]
+async fn the_state_of_a_grant_is_told_with_what_to_do() {
+    let shared = Shared::with_life(3600);
+    let home = empty_home();
+    let status = || run(&mut honcho(&shared, &home, &["status", "--json"]));
+    let (code, said) = status();
+    let told: Value = serde_json::from_str(&said).unwrap();
+    let grant = &told["grants"][0];
+    assert_eq!((code, &grant["credential"], &grant["state"]), (Some(0), &json!("oauth"), &json!("fresh")), "{said}");
+    assert_eq!(
+        (&grant["client_id"], &grant["scope"], &grant["host"]),
+        (&json!("hermes-agent"), &json!("write"), &json!("hermes"))
+    );
+    shared.server.revoke();
+    let (code, said) = run(&mut honcho(&shared, &home, &["refresh", "--force"]));
+    assert_eq!(code, Some(77), "{said}");
+    let (code, said) = status();
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("reauth_required") && said.contains("caduceus honcho login"), "{said}");
+    let (code, said) = run(&mut honcho(&shared, &home, &["status"]));
+    assert_eq!(code, Some(1));
+    assert!(said.contains("profile default") && said.contains("OAuth grant"), "{said}");
+    let doctor = run(binary().args(["doctor", "--json", "--home"]).arg(home.path()).env("HOME", shared.user.path()));
+    assert!(doctor.1.contains("grant_reauth_required"), "{}", doctor.1);
+}
+
+#[actix_web::test]
+async fn a_refresh_by_hand_is_made_when_it_is_due_or_forced_and_with_the_same_care() {
+    let shared = Shared::with_life(3600);
+    let home = empty_home();
+    let refresh = |flags: &[&str]| run(&mut honcho(&shared, &home, &[&["refresh"], flags].concat()));
+    let (code, said) = refresh(&[]);
+    assert_eq!((code, shared.server.presented().len()), (Some(0), 0), "{said}");
+    assert!(said.contains("--force"), "{said}");
+    let (code, said) = refresh(&["--force"]);
+    assert_eq!((code, shared.token().as_str()), (Some(0), "hch-at-n1"), "{said}");
+    shared.expire();
+    shared.server.script(Fault::Closed);
+    let (code, said) = refresh(&[]);
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("may be spent") && said.contains("60 s"), "{said}");
+    assert_eq!(refresh(&[]).0, Some(75));
+    assert_eq!(shared.server.presented().len(), 2, "no burst");
+    assert_eq!(refresh(&["--force"]).0, Some(0), "a person's word brings it out");
+    assert_eq!(shared.server.replays(), 0);
+
+    let none = Shared::empty();
+    let (code, said) = run(&mut honcho(&none, &home, &["refresh"]));
+    assert_eq!(code, Some(78), "{said}");
+    assert!(said.contains("caduceus honcho login"), "{said}");
+}

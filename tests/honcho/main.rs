@@ -1,0 +1,34 @@
+//! The grant that is presented once: real gateways, the real command line, a real authorization server on loopback, and the
+//! original beside them.
+//!
+//! `CADUCEUS_LONG=1` runs the full counts (200 expiries, 50 deaths a step, a whole minute of caution) instead of the short
+//! ones; that takes about an hour on two cores: `CADUCEUS_LONG=1 cargo test --test honcho -- --nocapture --test-threads 1`.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod answers;
+#[path = "../browser/browser.rs"]
+#[allow(dead_code, reason = "the tests of the pages use the rest")]
+mod browser;
+mod consent;
+mod fleet;
+mod grants;
+mod kills;
+mod leaks;
+mod login;
+#[path = "../../actors/tests/support/oauth_server.rs"]
+#[expect(unreachable_pub, reason = "it is shared with tests of the crate below")]
+mod oauth_server;
+mod original;
+mod outage;
+#[path = "../support/mod.rs"]
+mod support;
+mod unfit;
+#[path = "../support/world.rs"]
+mod world;
+
+/// The count of a test: the whole one where time is no matter.
+#[expect(clippy::disallowed_methods, reason = "names how long to test, and no secret")]
+fn count(short: usize, long: usize) -> usize {
+    if std::env::var_os("CADUCEUS_LONG").is_some() { long } else { short }
+}

@@ -1,0 +1,77 @@
+//! The server is away while turns go on.
+
+use std::time::{Duration, Instant};
+
+use crate::grants::{Shared, is_new, until_grant};
+use crate::support::{SOON, wait_for};
+use crate::world::World;
+
+/// Turns during the outage.
+const TURNS: usize = 100;
+/// The waits of a backoff, in seconds; the jitter only makes them longer.
+const BACKOFF_S: [u64; 6] = [5, 10, 20, 40, 80, 160];
+/// What the log says of a try that failed.
+const FAILED: &str = "a grant was not refreshed";
+
+/// How many tries there may have been after so long.
+fn tries_within(elapsed: Duration) -> usize {
+    let mut at = 0;
+    let later = BACKOFF_S.iter().filter(|wait| {
+        at += **wait;
+        at <= elapsed.as_secs()
+    });
+    1 + later.count()
+}
+
+#[actix_web::test]
+async fn while_the_server_is_away_turns_start_at_once_and_it_is_tried_once_a_step() {
+    let shared = Shared::with_life(60);
+    shared.server.go_away();
+    let mut world = World::prepare().await;
+    world.variable("HOME", &shared.user.path().display().to_string());
+    world.serve().await;
+    let begun = Instant::now();
+    let mut slowest = Duration::ZERO;
+    for turn in 0..TURNS {
+        let id = format!("m{turn}");
+        let said = Instant::now();
+        world.say(&id, "hello", "chat", None).await;
+        world.answer(&id).await;
+        if turn > 0 {
+            slowest = slowest.max(said.elapsed());
+        }
+    }
+    let took = begun.elapsed();
+    let tries = world.gateway().log().matches(FAILED).count();
+    println!("{TURNS} turns in {took:?}, the slowest in {slowest:?}; {tries} tries");
+    // A caller that waits for a refresh waits for up to 15 s.
+    assert!(slowest < Duration::from_secs(10), "a turn took {slowest:?}");
+    assert!((1..=tries_within(world_age(&world).await)).contains(&tries), "{tries} tries in {took:?}");
+    assert_eq!(shared.server.presented().len(), 0);
+    let grant = until_grant(&world.gateway().url, "waiting", SOON, |grant| grant["state"] == "backoff").await;
+    assert!(grant["last_error"].as_str().unwrap().contains("not sent"), "{grant}");
+
+    shared.server.come_back();
+    // The next step of the backoff, with room for a busy machine.
+    until_grant(&world.gateway().url, "new", Duration::from_mins(3), is_new).await;
+    world.say("after", "hello", "chat", None).await;
+    world.answer("after").await;
+    assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
+}
+
+/// How long the gateway has run: it may have begun before the first turn.
+async fn world_age(world: &World) -> Duration {
+    Duration::from_millis(world.status().await["process"]["uptime_ms"].as_u64().unwrap())
+}
+
+#[actix_web::test]
+async fn a_server_that_says_no_for_its_own_reasons_costs_nothing() {
+    use crate::oauth_server::Fault;
+    let shared = Shared::with_life(60);
+    shared.server.script(Fault::Status(503, String::new()));
+    let gateway = crate::grants::Gateway::start(&shared, &[]);
+    gateway.until("waiting", |grant| grant["state"] == "backoff").await;
+    // By itself, when its step is over.
+    wait_for("the second try", SOON, || async { Some(gateway.grant().await).filter(is_new) }).await;
+    assert_eq!((shared.server.presented().len(), shared.server.replays()), (2, 0));
+}

@@ -1,0 +1,172 @@
+//! The file or its lock cannot be used, and the gateway is an ordinary user: turns go on, nothing is written over, and what to do is
+//! shown. Needs root for the small disk, and to become somebody else.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use caduceus_actors::honcho::lock::ConfigLock;
+use serde_json::Value;
+
+use crate::grants::{Gateway, Shared, give_away, is_new};
+use crate::support::{SOON, as_nobody};
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What the doctor, run as the same user, says of the grant: codes, each with a remedy.
+fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
+    let output = as_nobody(|binary| {
+        binary.args(["doctor", "--json", "--home"]).arg(gateway.home()).env("HOME", shared.user.path()).output()
+    });
+    let report: Value = serde_json::from_slice(&output.unwrap().stdout).expect("the doctor says JSON");
+    let of_grants = report["findings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|finding| finding["code"].as_str().unwrap().starts_with("grant"));
+    let with_remedy = of_grants.map(|finding| {
+        assert!(finding["remedy"].as_str().is_some_and(|remedy| !remedy.is_empty()), "{finding}");
+        finding["code"].as_str().unwrap().to_owned()
+    });
+    with_remedy.collect()
+}
+
+/// Makes a file useless.
+type Spoil = fn(&Path);
+
+/// The gateway serves, shows `state` with a remedy and presents nothing.
+async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
+    let grant = gateway.until(state, |grant| grant["state"] == state).await;
+    assert!(grant["last_error"].as_str().is_some_and(|error| error.contains(words)), "{grant}");
+    assert!(grant["remedy"].is_string(), "{grant}");
+    assert_eq!(crate::support::get(&format!("{}/readyz", gateway.process.url)).await.0, 200, "turns are admitted");
+    assert_eq!(shared.server.presented().len(), 0);
+}
+
+#[actix_web::test]
+async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended() {
+    let garbage = "{\"hosts\": ";
+    let cases: [(&str, Spoil); 3] = [
+        ("Permission denied", |path| set_mode(path, 0o000)),
+        ("line 1", |path| fs::write(path, "{\"hosts\": ").unwrap()),
+        ("directory", |path| {
+            fs::remove_file(path).unwrap();
+            fs::create_dir(path).unwrap();
+        }),
+    ];
+    for (words, spoil) in cases {
+        let shared = Shared::with_life(60);
+        let good = fs::read_to_string(shared.path()).unwrap();
+        spoil(&shared.path());
+        shared.give_away();
+        let gateway = Gateway::as_nobody(&shared);
+        shows(&gateway, &shared, "unreadable", words).await;
+        assert_eq!(doctor(&gateway, &shared), ["grant_file"], "{words}");
+        let left = fs::metadata(shared.path()).unwrap();
+        assert!(left.is_dir() == (words == "directory"));
+        match words {
+            "line 1" => assert_eq!(fs::read_to_string(shared.path()).unwrap(), garbage),
+            "directory" => fs::remove_dir(shared.path()).unwrap(),
+            _ => assert_eq!(
+                (fs::read_to_string(shared.path()).unwrap(), left.permissions().mode() & 0o777),
+                (good.clone(), 0)
+            ),
+        }
+        // Somebody mends it.
+        let mended = shared.path().with_file_name("mended");
+        fs::write(&mended, good).unwrap();
+        give_away(&mended);
+        fs::rename(mended, shared.path()).unwrap();
+        gateway.until("new", is_new).await;
+        assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
+    }
+}
+
+#[actix_web::test]
+async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
+    let of_file: fn(&Shared) -> PathBuf = Shared::path;
+    let of_directory: fn(&Shared) -> PathBuf = |shared| shared.path().parent().unwrap().to_owned();
+    for (place, read_only, writable) in [(of_file, 0o400, 0o600), (of_directory, 0o500, 0o700)] {
+        let shared = Shared::with_life(60);
+        // The lock is there from an earlier time.
+        drop(ConfigLock::take(&shared.path(), SOON).unwrap());
+        shared.give_away();
+        let before = fs::read_to_string(shared.path()).unwrap();
+        set_mode(&place(&shared), read_only);
+        let gateway = Gateway::as_nobody(&shared);
+        shows(&gateway, &shared, "backoff", "cannot be replaced").await;
+        assert_eq!(doctor(&gateway, &shared), ["grant_read_only"]);
+        assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
+        set_mode(&place(&shared), writable);
+        gateway.until("new", is_new).await;
+        assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
+    }
+}
+
+/// A small disk, taken away when dropped.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Self {
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=64k,mode=0777", "tmpfs"]).arg(at).status();
+        assert!(mounted.is_ok_and(|status| status.success()), "a small disk cannot be mounted: this test needs root");
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+#[actix_web::test]
+async fn a_full_disk_costs_no_token() {
+    let shared = Shared::empty();
+    fs::create_dir(shared.path().parent().unwrap()).unwrap();
+    let _disk = SmallDisk::mount(shared.path().parent().unwrap());
+    shared.log_in(0, 60);
+    let before = fs::read_to_string(shared.path()).unwrap();
+    let filler = shared.path().with_file_name("filler");
+    // Until nothing more goes in.
+    let _ = fs::write(&filler, vec![0; 256 * 1024]);
+    shared.give_away();
+    let gateway = Gateway::as_nobody(&shared);
+    shows(&gateway, &shared, "backoff", "No space left").await;
+    assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
+    assert_eq!(shared.litter(), ["filler"]);
+    fs::remove_file(filler).unwrap();
+    gateway.until("new", is_new).await;
+    assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.litter()), (1, 0, Vec::new()));
+}
+
+#[actix_web::test]
+async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() {
+    let shared = Shared::with_life(60);
+    drop(ConfigLock::take(&shared.path(), SOON).unwrap());
+    shared.give_away();
+    let mut holder = Command::new("flock")
+        .arg("--no-fork")
+        .arg(shared.path().with_file_name("config.json.lock"))
+        .args(["sleep", "600"])
+        .stdin(Stdio::null())
+        .spawn()
+        .expect("flock starts");
+    let gateway = Gateway::as_nobody(&shared);
+    let wait = |state: &'static str| {
+        let url = gateway.process.url.clone();
+        async move {
+            // 20 s for the lock, and a busy machine.
+            crate::grants::until_grant(&url, state, SOON * 3, move |grant| grant["state"] == state).await
+        }
+    };
+    wait("backoff").await;
+    shows(&gateway, &shared, "backoff", "another process holds").await;
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    wait("fresh").await;
+    assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
+}

@@ -1,0 +1,13 @@
+//! What lies between a gateway and those who operate it: state files, commands, the service manager.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod commands;
+mod ended;
+mod manager;
+mod original;
+mod records;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../support/world.rs"]
+mod world;

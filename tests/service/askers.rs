@@ -1,0 +1,61 @@
+//! A turn that itself asks for the drain under which it runs.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::support::{SOON, wait_for};
+use crate::world::World;
+
+/// Told to, it drains the gateway in its own name, waits for the end of all others, writes down what it was answered, and goes on.
+const AGENT: &str = r#"
+import json, os, sys, time, urllib.request
+
+home, turn = os.environ["HERMES_HOME"], os.environ["CADUCEUS_TURN_ID"]
+text = json.loads(sys.stdin.readline())["event"]["text"]
+with open(f"{home}/account", "a") as account:
+    account.write(f"{turn} {os.environ['CADUCEUS_ATTEMPT']} {text}\n")
+if text == "drain":
+    with open(f"{home}/url") as url:
+        drain = url.read() + "/api/gateway/drain"
+    order = json.dumps({"action": "drain", "turn_id": turn}).encode()
+    with urllib.request.urlopen(urllib.request.Request(drain, order, {"content-type": "application/json"})) as answer:
+        begun = json.load(answer)
+    with urllib.request.urlopen(drain + "?wait=20") as answer:
+        waited = json.load(answer)
+    with open(f"{home}/answers.new", "w") as answers:
+        json.dump({"begun": begun, "waited": waited, "pid": os.getpid()}, answers)
+    os.rename(f"{home}/answers.new", f"{home}/answers")
+    time.sleep(600)
+time.sleep(float(text))
+print("slept")
+"#;
+
+#[actix_web::test]
+async fn the_turn_that_asked_for_the_drain_is_waited_for_neither_by_itself_nor_by_the_shutdown() {
+    let mut world = World::prepare().await;
+    world.write("agent.py", AGENT);
+    let agent = world.path("agent.py");
+    world.write("caduceus.yaml", &format!("agent:\n  backend: exec\n  command: [python3, {agent:?}]\n"));
+    world.serve().await;
+    world.write("url", &world.gateway().url);
+    world.say("other", "3", "c1", None).await;
+    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    world.say("asker", "drain", "c2", None).await;
+
+    let answers: Value = wait_for("what the agent was answered", SOON, || async {
+        fs::read(world.path("answers")).ok().map(|text| serde_json::from_slice(&text).unwrap())
+    })
+    .await;
+    assert_eq!(answers["begun"]["active_agents"], 2, "{answers}");
+    let waited = &answers["waited"];
+    assert_eq!((&waited["drained"], &waited["active_agents"]), (&json!(true), &json!(1)), "{answers}");
+    assert_eq!(world.account().await["events"]["other"]["answered"], 1, "the other was waited for");
+    let alone = |status: &Value| status["active_agents"] == 1 && status["drain"]["waited_for"] == 0;
+    world.until("the asker alone", alone).await;
+
+    // Others would have three minutes.
+    assert_eq!(world.stop_gateway().code(), Some(0));
+    let agent = format!("/proc/{}", answers["pid"]);
+    assert!(!fs::exists(&agent).unwrap(), "it is gone with the gateway");
+}

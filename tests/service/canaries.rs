@@ -1,0 +1,402 @@
+//! What leaves a profile, looked at from outside: fifty profiles with twenty secrets each, all at work at once, everything logged,
+//! agents that tell what they should not, agents and actors that break down.
+//!
+//! One scan looks at every place, and in each it has to find something that is known to have gone there.
+
+mod scan;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::process::geteuid;
+use serde_json::json;
+
+use crate::processes::{self, Found};
+use crate::support::{SOON, client, post, wait_for};
+use crate::world::World;
+use scan::Scanner;
+use values::{GRANTED, NEVER, PASSED, SECRETS, Values};
+
+/// The agent of every profile: says its word, tells two of its secrets, then works on until it is ended. Some do worse.
+const AGENT: &str = r#"#!/bin/sh
+read -r document
+echo "$1 $CANARY_0 $CANARY_13" >&2
+case $HERMES_PROFILE in
+loud) env >&2 ;;
+encoding)
+  env | base64 -w 0 >&2; echo >&2
+  for value in "$CANARY_0" "$CANARY_2" "$CANARY_4" "$CANARY_5" "$CANARY_6" "$CANARY_7" "$CANARY_8"; do
+    for before in "" x xy; do printf '%s%s' "$before" "$value" | base64 -w 0 | tr +/ -_ >&2; echo >&2; done
+    printf %s "$value" | od -An -v -tx1 | tr -d ' \n' >&2; echo >&2
+    printf %s "$value" | od -An -v -tx1 | tr -d ' \n' | sed 's/../%&/g' >&2; echo >&2
+  done ;;
+splitting)
+  for value in "$CANARY_1" "$CANARY_5" "$CANARY_7"; do
+    tail=${value#?????????}
+    printf %s "${value%"$tail"}" >&2; sleep 0.2; printf '%s\n' "$tail" >&2
+  done ;;
+default) while [ ! -e "$HERMES_HOME/finish" ]; do sleep 0.05; done; echo "$1 is what I say"; exit ;;
+crashing) while [ ! -e "$HERMES_HOME/crash" ]; do sleep 0.05; done; printf %s "$CANARY_1" >&2; kill -SEGV $$ ;;
+esac
+sleep 600 &
+echo "$1 has told all" >&2
+wait
+"#;
+
+/// Those whose agents do worse, and those that break down.
+const SPECIAL: [&str; 8] =
+    ["default", "loud", "encoding", "splitting", "crashing", "panicking", "dying-turn", values::GRANTED];
+
+#[actix_web::test]
+async fn fifty_profiles_at_work_let_no_secret_out() {
+    let world = at_work(50, "text").await;
+    world.children_see_their_own();
+    world.the_gateway_holds_none_in_sight();
+    world.break_down().await;
+    world.nothing_is_told_outside().await;
+}
+
+/// What escapes quotes and letters beyond ASCII has to be clean too.
+#[actix_web::test]
+async fn a_log_of_json_lets_no_secret_out() {
+    let world = at_work(SPECIAL.len(), "json").await;
+    world.break_down().await;
+    world.nothing_is_told_outside().await;
+}
+
+/// The agent keeps what it was started with, and so does the log, for as long.
+#[actix_web::test]
+async fn an_agent_that_outlives_its_secrets_cannot_tell_them() {
+    let mut world = World::prepare().await;
+    world.write(
+        "agent.sh",
+        "#!/bin/sh\necho \"begun $CANARY\" >&2\nread -r word < $HERMES_HOME/tell\necho \"$word $CANARY\" >&2\n",
+    );
+    world.profile("rotating", "CANARY=the-first-value");
+    let tell = world.path("profiles/rotating/tell");
+    assert!(Command::new("mkfifo").arg(&tell).status().expect("mkfifo runs").success());
+    world.serve().await;
+    let logged = async |what: &str| {
+        wait_for(what, SOON, || async { world.gateway().log().contains(what).then_some(()) }).await;
+    };
+    world.say("first", "hello", "one chat", Some("rotating")).await;
+    logged("begun [redacted:CANARY]").await;
+    world.write("profiles/rotating/.env", "CANARY=the-next-value\nANOTHER=x");
+    logged(".env read profile=rotating names=2").await;
+    fs::write(&tell, "still here:\n").expect("it is told");
+    logged("still here: [redacted:CANARY]").await;
+    assert!(!world.gateway().log().contains("the-first-value"));
+}
+
+/// A gateway all of whose profiles are at work.
+struct AtWork {
+    world: World,
+    profiles: Vec<String>,
+    values: Values,
+    log: &'static str,
+}
+
+async fn at_work(count: usize, log: &'static str) -> AtWork {
+    let ordinary = (SPECIAL.len()..count).map(|number| format!("p{number}"));
+    let mut profiles: Vec<String> = SPECIAL.iter().map(|name| (*name).to_owned()).chain(ordinary).collect();
+    let mut values = Values::of(&profiles);
+    // A name is shown, so this one shows that a place was looked at.
+    let named = values.get("planted", "actor").to_owned();
+    if count > SPECIAL.len() {
+        let last = profiles.pop().expect("there are some");
+        let own = values.0.remove(&last).expect("it has secrets");
+        values.0.insert(named.clone(), own);
+        profiles.push(named);
+    }
+    let mut world = World::prepare().await;
+    let relay = fs::read_to_string(world.path(".env")).expect("the relay's settings");
+    let key = relay.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).expect("its secret");
+    values.add("deployment", "GATEWAY_RELAY_SECRET", key.to_owned());
+    for profile in &profiles {
+        match profile.as_str() {
+            "default" => world.write(".env", &format!("{relay}{}", values.env_file(profile))),
+            name => world.profile(name, &values.env_file(name)),
+        }
+    }
+    write_grant(&world, &values);
+    world.write("agent.sh", AGENT);
+    let command = json!(["sh", world.path("agent.sh"), values.get("planted", "argument")]);
+    let passed = json!([&[PASSED][..], &NEVER[..]].concat());
+    world.write("caduceus.yaml", &format!("agent:\n  backend: exec\n  command: {command}\n  env_pass: {passed}\n"));
+    for owner in ["deployment", "process", "passed"] {
+        for (name, value) in values.0[owner].iter().filter(|(name, _)| *name != "GATEWAY_RELAY_SECRET") {
+            world.variable(name, value);
+        }
+    }
+    world.variable("RUST_LOG", "trace");
+    world.argument("--log");
+    world.argument(log);
+    world.serve().await;
+    let world = AtWork { world, profiles, values, log };
+    world.begin().await;
+    world
+}
+
+/// A grant that lasts, so that nobody refreshes it.
+fn write_grant(world: &World, values: &Values) {
+    let block = json!({
+        "apiKey": values.get(GRANTED, "HONCHO_API_KEY"),
+        "oauth": {
+            "refreshToken": values.get("grant", "refreshToken"), "expiresAt": 4_000_000_000_u64, "clientId": "c",
+            "tokenEndpoint": "http://127.0.0.1:1/oauth/token",
+        },
+    });
+    let file = json!({"hosts": {format!("hermes_{GRANTED}"): block}});
+    world.write(&format!("profiles/{GRANTED}/honcho.json"), &file.to_string());
+}
+
+impl AtWork {
+    /// Has every profile begin a turn; returns once all are at it.
+    async fn begin(&self) {
+        for profile in &self.profiles {
+            let named = (profile != "default").then_some(profile.as_str());
+            let text = format!("{} for {profile}", self.values.get("planted", "chat"));
+            self.world.say(&format!("to-{profile}"), &text, &format!("chat-{profile}"), named).await;
+        }
+        let all = self.profiles.len();
+        self.world.until("all turns", |status| status["active_agents"] == all).await;
+        wait_for("the words of all agents", SOON, || async {
+            let log = self.world.gateway().log();
+            let word = self.values.get("planted", "argument");
+            let told = log.lines().filter(|line| line.contains(word) && line.contains("[redacted:CANARY_0]"));
+            // Two agents wait to be told how to end.
+            let told_all = log.matches("has told all").count();
+            (told.count() == all && told_all == all - 2).then_some(())
+        })
+        .await;
+        let log = self.world.gateway().log();
+        for number in 0..SECRETS {
+            let shown = format!("CANARY_{number}=[redacted:CANARY_{number}]");
+            assert!(log.contains(&shown), "the whole environment of one was written: {shown}");
+        }
+    }
+
+    fn scanner(&self) -> Scanner<'_> {
+        Scanner::of(&self.values)
+    }
+
+    fn home(&self, profile: &str) -> PathBuf {
+        if profile == "default" { self.world.home().to_owned() } else { self.world.path("profiles").join(profile) }
+    }
+
+    /// Environment and arguments of every guard, agent and whatever it started.
+    fn children_see_their_own(&self) {
+        let scanner = self.scanner();
+        let mut families: BTreeMap<PathBuf, Vec<Found>> = BTreeMap::new();
+        for process in processes::below_home(self.world.home()) {
+            families.entry(PathBuf::from(&process.environment["HERMES_HOME"])).or_default().push(process);
+        }
+        for profile in &self.profiles {
+            let home = self.home(profile).canonicalize().expect("the home is there");
+            let family = families.remove(&home).unwrap_or_default();
+            let gateway = self.world.gateway().id();
+            // What the shell starts comes and goes.
+            assert!(family.len() >= 2, "guard and shell of {profile}: {family:?}");
+            assert!(family.iter().any(|process| process.parent == gateway), "the guard of {profile} is among them");
+            for process in &family {
+                self.sees_its_own(process, profile, &scanner);
+            }
+        }
+        assert!(families.is_empty(), "processes of nobody: {families:?}");
+    }
+
+    fn sees_its_own(&self, process: &Found, profile: &str, scanner: &Scanner<'_>) {
+        let environment = &process.environment;
+        for owner in [profile, "passed"] {
+            for (name, value) in &self.values.0[owner] {
+                assert_eq!(environment.get(name), Some(value), "{name} of {owner} in {profile}, byte for byte");
+            }
+        }
+        let shown: Vec<String> = environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        scanner.must_hold_none(
+            &format!("the environment of {profile}"),
+            shown.join("\n").as_bytes(),
+            &[profile, "passed"],
+        );
+        let arguments = process.arguments.join(" ");
+        if process.arguments.iter().any(|argument| argument == "sleep") {
+            scanner.must_hold_none(&format!("the arguments of {profile}"), arguments.as_bytes(), &[]);
+        } else {
+            scanner.must_be_clean(&format!("the arguments of {profile}"), arguments.as_bytes(), "argument", &[]);
+        }
+        let deployment = |name: &&str| {
+            ["CADUCEUS_", "GATEWAY_RELAY_", "HONCHO_OAUTH_"].iter().any(|family| name.starts_with(family))
+        };
+        let told: Vec<&str> = environment.keys().map(String::as_str).filter(deployment).collect();
+        assert_eq!(told, ["CADUCEUS_ATTEMPT", "CADUCEUS_SESSION_KEY", "CADUCEUS_TURN_ID"], "of {profile}");
+        for name in NEVER.iter().chain(&["OPENAI_API_KEY"]) {
+            assert!(!environment.contains_key(*name), "{name} is given to {profile}");
+        }
+        assert_eq!(environment["HERMES_PROFILE"], profile);
+        let canaries = environment.keys().filter(|name| name.starts_with("CANARY_")).count();
+        assert_eq!(canaries, SECRETS, "of {profile}");
+    }
+
+    /// The gateway's own environment and arguments.
+    fn the_gateway_holds_none_in_sight(&self) {
+        let scanner = self.scanner();
+        let read = |name: &str| fs::read(format!("/proc/{}/{name}", self.world.gateway().id()));
+        let arguments = read("cmdline").expect("everybody can read it");
+        assert!(String::from_utf8_lossy(&arguments).contains("--allow-faults"), "they were read");
+        scanner.must_hold_none("the gateway's arguments", &arguments, &[]);
+        // It is not dumpable, so nobody but root can look at the rest, not even its own user.
+        match read("environ") {
+            Ok(environment) => {
+                assert!(geteuid().is_root(), "the environment of a process that is not dumpable is root's to read");
+                let found = scanner.find(&environment);
+                assert!(found.contains(&("process", "OPENAI_API_KEY")), "it was read: {found:?}");
+                let started_with = ["deployment", "process", "passed"];
+                scanner.must_hold_none("the gateway's environment", &environment, &started_with);
+            }
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied),
+        }
+    }
+
+    /// One agent answers and ends, one crashes, an actor panics with the secrets in hand, a turn panics.
+    async fn break_down(&self) {
+        fs::write(self.world.path("finish"), "").expect("it is told to end");
+        self.world.answer("to-default").await;
+        fs::write(self.world.path("profiles/crashing/crash"), "").expect("it is told to crash");
+        let turn = processes::of_home(&self.world.path("profiles/dying-turn"))
+            .into_iter()
+            .find_map(|process| process.environment.get("CADUCEUS_TURN_ID").cloned())
+            .expect("its turn runs");
+        for (actor, fault) in
+            [("profiles/panicking".to_owned(), "panic_in_handler"), (format!("turns/{turn}"), "panic_in_timer")]
+        {
+            let (code, answer) = self.world.fault(&actor, json!({"fault": fault})).await;
+            assert_eq!(code, 200, "{actor}: {answer}");
+        }
+        let left = self.profiles.len() - 3;
+        self.world.until("three turns gone", |status| status["active_agents"] == left).await;
+        wait_for("the panics in the log", SOON, || async {
+            let log = self.world.gateway().log();
+            let panicked =
+                |actor: &str| log.lines().any(|line| line.contains("actor panicked") && line.contains(actor));
+            (panicked("profiles/panicking") && panicked(&turn)).then_some(())
+        })
+        .await;
+        wait_for("a word to both chats", SOON, || async {
+            let frames = self.world.outbound().await;
+            let told = |chat: &str, words: &str| {
+                let to_chat = |frame: &&serde_json::Value| frame["frame"]["action"]["chat_id"] == chat;
+                frames.iter().filter(to_chat).any(|frame| frame.to_string().contains(words))
+            };
+            // 128 and the number of the signal.
+            (told("chat-crashing", "exit code 139") && told("chat-dying-turn", "was not answered")).then_some(())
+        })
+        .await;
+    }
+
+    /// Log, answers, frames, files.
+    async fn nothing_is_told_outside(&self) {
+        let scanner = self.scanner();
+        let world = &self.world;
+        // An authorised order, so that a good token has been through it all as well; then a bad one.
+        let drain = world.url("/api/gateway/drain");
+        let ask =
+            |token: String| client().get(drain.clone()).insert_header(("Authorization", format!("Bearer {token}")));
+        let good = ask(self.values.get("deployment", "HERMES_DASHBOARD_DRAIN_SECRET").to_owned());
+        assert_eq!(good.send().await.expect("an answer").status(), 200);
+        let mut refused = ask(self.values.get("caller", "bearer").to_owned()).send().await.expect("an answer");
+        assert_eq!(refused.status(), 401);
+        scanner.must_hold_none("the refusal", &refused.body().await.expect("it is whole"), &[]);
+
+        let path = self.values.get("planted", "path");
+        let restart = world.url(&format!("/api/actors/{path}/restart"));
+        let (code, refused) = post(&restart, &json!({})).await;
+        assert_eq!(code, 401, "{refused}");
+        for (code, url, body) in [
+            (404, world.url(&format!("/{path}")), "{}"),
+            (404, world.url(&format!("/api/actors/{path}/fault")), r#"{"fault": "panic_in_timer"}"#),
+            (400, world.url("/api/actors/profiles/loud/fault"), r#"{"fault": "#),
+            (400, world.url("/api/actors/profiles/loud/fault"), r#"{"fault": "none such"}"#),
+        ] {
+            let mut answer = client().post(url.as_str()).send_body(body).await.expect("an answer");
+            let text = answer.body().await.expect("it is whole");
+            assert_eq!(answer.status().as_u16(), code, "{url}: {}", String::from_utf8_lossy(&text));
+            scanner.must_hold_none(&url, &text, &[]);
+        }
+
+        let get = async |path: &str| {
+            let mut answer = client().get(world.url(path)).send().await.expect("an answer");
+            answer.body().limit(1 << 26).await.expect("the answer is whole")
+        };
+        let named = self.profiles.len() > SPECIAL.len();
+        for path in ["/api/status", "/api/actors"] {
+            let text = get(path).await;
+            if named {
+                scanner.must_be_clean(path, &text, "actor", &[]);
+            } else {
+                assert!(String::from_utf8_lossy(&text).contains("dying-turn"), "{path} tells of the profiles");
+                scanner.must_hold_none(path, &text, &[]);
+            }
+        }
+        // Nothing from outside reaches these two by design, so what they say themselves shows that they were read.
+        let count = format!("caduceus_profiles {}", self.profiles.len());
+        for (path, says) in [("/metrics", count.as_str()), ("/", "<title>"), ("/readyz", "ready")] {
+            let text = get(path).await;
+            assert!(String::from_utf8_lossy(&text).contains(says), "{path}: {}", String::from_utf8_lossy(&text));
+            scanner.must_hold_none(path, &text, &[]);
+        }
+
+        let frames: Vec<String> = world.outbound().await.iter().map(ToString::to_string).collect();
+        scanner.must_be_clean("what the chats were told", frames.concat().as_bytes(), "argument", &[]);
+        self.files_hold_none(&scanner).await;
+        let log = world.gateway().log();
+        println!("{} log of {} bytes", self.log, log.len());
+        for plant in ["argument", "path"] {
+            scanner.must_be_clean("the log", log.as_bytes(), plant, &[]);
+        }
+    }
+
+    async fn files_hold_none(&self, scanner: &Scanner<'_>) {
+        let audit = wait_for("the refusals in the audit", SOON, || async {
+            let files = files_below(&self.world.path("logs"));
+            let all: Vec<u8> = files.iter().flat_map(|file| fs::read(file).unwrap_or_default()).collect();
+            scanner.find(&all).contains(&("planted", "path")).then_some(all)
+        })
+        .await;
+        scanner.must_be_clean("the logs of the home", &audit, "path", &[]);
+        for file in ["caduceus.db", "caduceus.db-wal"] {
+            let bytes = fs::read(self.world.path(file)).expect("it is there");
+            // What stands in the log ahead of the ledger need not have reached the ledger yet.
+            if file.ends_with("-wal") {
+                scanner.must_be_clean(file, &bytes, "chat", &[]);
+            } else {
+                assert!(bytes.starts_with(b"SQLite format 3"), "it was read");
+                scanner.must_hold_none(file, &bytes, &[]);
+            }
+        }
+        // An index of page numbers, which no text reaches.
+        let index = fs::read(self.world.path("caduceus.db-shm")).expect("it is there");
+        assert_eq!(index[..4], 3_007_000_u32.to_ne_bytes(), "it was read");
+        scanner.must_hold_none("caduceus.db-shm", &index, &[]);
+        let (secret, told): (Vec<PathBuf>, Vec<PathBuf>) = files_below(self.world.home())
+            .into_iter()
+            .partition(|file| file.ends_with(".env") || file.ends_with("honcho.json"));
+        assert_eq!(secret.len(), self.profiles.len() + 1, "the files that hold them");
+        let bytes: Vec<u8> = secret.iter().flat_map(|file| fs::read(file).expect("it is there")).collect();
+        let everywhere =
+            scanner.find(&bytes).into_iter().filter(|(owner, _)| self.profiles.iter().any(|one| one == owner));
+        assert_eq!(everywhere.count(), self.profiles.len() * SECRETS + 1, "the scan finds every secret where it is");
+        for file in &told {
+            scanner.must_hold_none(&file.display().to_string(), &fs::read(file).unwrap_or_default(), &[]);
+        }
+    }
+}
+
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).into_iter().flatten().flatten();
+    entries
+        .flat_map(|entry| if entry.path().is_dir() { files_below(&entry.path()) } else { vec![entry.path()] })
+        .collect()
+}

@@ -1,0 +1,214 @@
+//! Two hundred turns over fifty profiles: all at once, and one after another where there is not room for all. Nothing stays behind.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::process::Command;
+
+use serde_json::json;
+
+use crate::processes;
+use crate::support::{SOON, wait_for};
+use crate::world::World;
+
+const TURNS: usize = 200;
+const PROFILES: usize = 50;
+/// Turns at once unless `turns.max_concurrent` says otherwise.
+const DEFAULT_AT_ONCE: usize = 64;
+/// What the resident memory may be more two rounds later, in bytes: the allocator does not get the same pieces each time, and the ledger
+/// fills a page cache of 2 MiB. A turn that left its event, its descriptor and a pipe's buffer behind would be 10 KiB, and the 400 of
+/// two rounds 4 MiB. What is smaller is found by the tests of what a turn has, such as its mailbox.
+const TOLERANCE: u64 = 4 * 1024 * 1024;
+/// What the threads may be more two rounds later. Files are read and guards started on threads of a pool, which grows to as many as were
+/// ever needed at once, and which the profiles' looks at their files keep from shrinking. A thread left behind by each turn, or by every
+/// fourth, would be a hundred.
+const THREADS: usize = 64;
+
+/// Says which turn it is, waits for one line, then answers.
+const AGENT: &str = r#"#!/bin/sh
+read -r document
+text=${document#*\"text\":\"}; text=${text%%\"*}
+echo "$text" >> "$1/begun"
+read -r _ < "$1/go"
+echo "$HERMES_PROFILE: $text"
+"#;
+
+/// A gateway whose agents wait in front of a gate.
+struct Crowd {
+    world: World,
+    /// One line for each agent that may go on. Kept open both ways, so that no agent meets an end of it.
+    gate: File,
+}
+
+impl Crowd {
+    async fn gather(more: &str) -> Self {
+        let mut world = World::prepare().await;
+        for number in 1..PROFILES {
+            world.profile(&name(number), &format!("KEY=value-of-profile-{number}\n"));
+        }
+        world.write("agent.sh", AGENT);
+        let (agent, home) = (world.path("agent.sh"), world.home().to_owned());
+        let command = json!(["sh", agent, home]);
+        world.write("caduceus.yaml", &format!("agent: {{backend: exec, command: {command}}}\n{more}"));
+        let gate = world.path("go");
+        assert!(Command::new("mkfifo").arg(&gate).status().expect("mkfifo runs").success());
+        let gate = OpenOptions::new().read(true).write(true).open(gate).expect("the gate opens both ways");
+        world.serve().await;
+        Self { world, gate }
+    }
+
+    /// Sends one message to each of 200 sessions.
+    async fn arrive(&self, round: usize) {
+        for number in 0..TURNS {
+            self.send(round, number).await;
+        }
+    }
+
+    /// The same, one after the other: each is taken before the next is sent.
+    async fn arrive_in_order(&self, round: usize) {
+        for number in 0..TURNS {
+            self.send(round, number).await;
+            wait_for("it to be taken", SOON, || async {
+                (self.world.account().await["events"][id(round, number)]["acked"] == 1).then_some(())
+            })
+            .await;
+        }
+    }
+
+    async fn send(&self, round: usize, number: usize) {
+        let profile = name(number % PROFILES);
+        let named = (profile != "default").then_some(profile.as_str());
+        self.world.say(&id(round, number), &id(round, number), &format!("chat-{number}"), named).await;
+    }
+
+    /// Lets so many agents go on.
+    fn let_through(&mut self, count: usize) {
+        self.gate.write_all(&vec![b'\n'; count]).expect("the gate takes it");
+    }
+
+    /// The turns whose agents have begun, in order.
+    fn begun(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.world.path("begun")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    async fn until_begun(&self, count: usize) {
+        let what = format!("{count} agents at work");
+        wait_for(&what, SOON * 2, || async { (self.begun().len() == count).then_some(()) }).await;
+    }
+
+    async fn all_answered(&self, round: usize) {
+        wait_for("all answers", SOON * 2, || async {
+            let events = &self.world.account().await["events"];
+            (0..TURNS).all(|number| events[id(round, number)]["answered"] == 1).then_some(())
+        })
+        .await;
+        self.world.until("no turn left", |status| status["active_agents"] == 0 && status["active_sessions"] == 0).await;
+    }
+
+    /// A round of all turns at once.
+    async fn round(&mut self, round: usize) {
+        self.arrive(round).await;
+        self.until_begun((round + 1) * TURNS).await;
+        let status = self.world.status().await;
+        assert_eq!((&status["active_agents"], &status["turns"]["running"]), (&TURNS.into(), &TURNS.into()));
+        assert_eq!(status["turns"]["queued"], 0);
+        self.let_through(TURNS);
+        self.all_answered(round).await;
+    }
+
+    /// What is in use once everything that a turn used is given back.
+    async fn in_use(&self) -> InUse {
+        let gateway = self.world.gateway().id();
+        wait_for("the last agent and guard to be gone", SOON, || async {
+            (processes::below_home(self.world.home()).is_empty() && processes::children_of(gateway).is_empty())
+                .then_some(())
+        })
+        .await;
+        let descriptors = format!("/proc/{gateway}/fd");
+        InUse {
+            descriptors: fs::read_dir(descriptors).expect("it runs").count(),
+            threads: self.threads(),
+            resident: self.world.status().await["process"]["resident_bytes"].as_u64().expect("the system tells"),
+        }
+    }
+
+    fn threads(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/task", self.world.gateway().id())).expect("it runs").count()
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InUse {
+    descriptors: usize,
+    threads: usize,
+    resident: u64,
+}
+
+fn name(number: usize) -> String {
+    if number == 0 { "default".to_owned() } else { format!("p{number}") }
+}
+
+fn id(round: usize, number: usize) -> String {
+    format!("r{round}-t{number}")
+}
+
+#[actix_web::test]
+async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_behind() {
+    let mut crowd = Crowd::gather(&format!("turns: {{max_concurrent: {TURNS}}}\n")).await;
+    let mut rounds = Vec::new();
+    // The first two are there to warm up: one to meet everything once, one at full width.
+    for round in 0..4 {
+        crowd.round(round).await;
+        rounds.push(crowd.in_use().await);
+        println!("after round {round}: {:?}", rounds[round]);
+    }
+    for (round, pair) in rounds.windows(2).enumerate().skip(1) {
+        assert!(pair[1].descriptors <= pair[0].descriptors, "descriptors grew in round {}: {rounds:?}", round + 1);
+    }
+    let grown = rounds[3].resident.saturating_sub(rounds[1].resident);
+    assert!(grown <= TOLERANCE, "memory grew by {grown} bytes in two rounds: {rounds:?}");
+    assert!(rounds[3].threads <= rounds[1].threads + THREADS, "threads stay behind: {rounds:?}");
+
+    let status = crowd.world.status().await;
+    assert_eq!(status["turns"]["done"], 4 * TURNS, "{}", status["turns"]);
+    assert_eq!(
+        (&status["turns"]["failed"], &status["turns"]["refused"]),
+        (&0.into(), &0.into()),
+        "{}",
+        status["turns"]
+    );
+    assert_eq!(status["ledger"]["inbound"]["received"].as_u64().unwrap_or_default(), 0, "{}", status["ledger"]);
+    let ran: BTreeSet<String> = crowd.begun().into_iter().collect();
+    assert_eq!(ran.len(), 4 * TURNS, "each ran once");
+}
+
+#[actix_web::test]
+async fn turns_beyond_the_limit_wait_in_order_and_are_seen_to_wait() {
+    let mut crowd = Crowd::gather("").await;
+    crowd.arrive_in_order(0).await;
+    crowd.until_begun(DEFAULT_AT_ONCE).await;
+    let waiting = TURNS - DEFAULT_AT_ONCE;
+    let status = crowd.world.until("the rest in line", |status| status["turns"]["queued"] == waiting).await;
+    assert_eq!(status["active_agents"], DEFAULT_AT_ONCE);
+    assert_eq!(status["active_sessions"], TURNS, "{}", status["turns"]);
+
+    // One place at a time, so that the order in which they are taken can be seen.
+    for next in 0..40 {
+        crowd.let_through(1);
+        crowd.until_begun(DEFAULT_AT_ONCE + next + 1).await;
+    }
+    let begun = crowd.begun();
+    let first: BTreeSet<&str> = begun[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect();
+    let expected: Vec<String> = (0..TURNS).map(|number| id(0, number)).collect();
+    assert_eq!(
+        first,
+        expected[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect(),
+        "those that came first run first"
+    );
+    assert_eq!(begun[DEFAULT_AT_ONCE..], expected[DEFAULT_AT_ONCE..DEFAULT_AT_ONCE + 40], "then each in its turn");
+
+    crowd.let_through(TURNS - 40);
+    crowd.all_answered(0).await;
+    assert_eq!(crowd.begun().len(), TURNS);
+}

@@ -1,0 +1,140 @@
+//! What is kept during a drain, and what a drain lets alone.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::world::World;
+
+/// Kept for three chats, as they came.
+const HELD: [(&str, &str); 6] = [("h1", "a"), ("h2", "b"), ("h3", "c"), ("h4", "a"), ("h5", "b"), ("h6", "c")];
+
+#[actix_web::test]
+async fn what_is_held_runs_in_the_order_in_which_it_came_when_the_drain_is_cancelled() {
+    let mut world = World::prepare().await;
+    // One turn at a time, so that the agent's account is a sequence.
+    world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
+    world.serve().await;
+    assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
+    hold(&world).await;
+    assert_eq!(world.status().await["active_agents"], 0, "what is held is no turn");
+
+    assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
+    ran_in_order(&world).await;
+}
+
+#[actix_web::test]
+async fn what_is_held_outlives_a_restart_and_a_kill_and_runs_in_order_when_the_marker_goes() {
+    let mut world = World::prepare().await;
+    world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
+    world.serve().await;
+    assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
+    hold(&world).await;
+
+    assert!(world.stop_gateway().success());
+    world.serve().await;
+    let held = |status: &serde_json::Value| status["turns"]["held"] == HELD.len();
+    world.until("everything held still", held).await;
+    world.kill_gateway();
+    world.serve().await;
+    let status = world.until("everything held still", held).await;
+    assert_eq!((&status["gateway_state"], &status["active_agents"]), (&json!("draining"), &json!(0)), "{status}");
+    assert!(world.agent_account(None).is_empty(), "the marker was read before the first turn could start");
+
+    fs::remove_file(world.path(".drain_request.json")).unwrap();
+    ran_in_order(&world).await;
+}
+
+#[actix_web::test]
+async fn what_was_queued_before_a_marker_that_lies_there_at_the_start_waits_for_its_end() {
+    let mut world = World::start().await;
+    world.say("long", "sleep 30", "c1", None).await;
+    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    world.say("queued", "and then?", "c1", None).await;
+    world.until("an event in the queue", |status| status["turns"]["queued"] == 1).await;
+    world.kill_gateway();
+    fs::write(world.path(".drain_request.json"), "").unwrap();
+
+    world.serve().await;
+    world.until("the event held", |status| status["turns"]["held"] == 1).await;
+    assert_eq!(world.agent_account(None).len(), 1, "only what ran before");
+    assert!(!world.outbound().await.iter().any(|frame| frame.to_string().contains("maintenance")), "it was taken");
+    fs::remove_file(world.path(".drain_request.json")).unwrap();
+    world.answer("queued").await;
+}
+
+#[actix_web::test]
+async fn during_a_drain_no_running_turn_is_stopped_for_one_that_may_not_start() {
+    let mut world = World::prepare().await;
+    world.configure("sessions:\n  busy: interrupt\n");
+    world.serve().await;
+    world.say("long", "sleep 3", "c1", None).await;
+    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
+    // A dispatcher that has just come up must know of the drain, too.
+    assert_eq!(world.fault("dispatch", json!({"fault": "panic_in_timer"})).await.0, 200);
+    let restarted = |status: &serde_json::Value| {
+        let children = status["actors"]["children"].as_array().unwrap();
+        children
+            .iter()
+            .any(|child| child["path"] == "dispatch" && child["generation"] == 2 && child["state"] == "running")
+    };
+    world.until("another dispatcher", restarted).await;
+    world.say("second", "never mind", "c1", None).await;
+    world.until_said("maintenance").await;
+    world.answer("long").await;
+    assert!(world.until_said("slept 3").await.contains("c1"), "the turn came to its own end");
+    assert_eq!(world.agent_account(None).len(), 1);
+}
+
+#[actix_web::test]
+async fn a_running_turn_can_be_steered_during_a_drain() {
+    const AGENT: &str = r#"#!/bin/sh
+read -r document
+echo "$CADUCEUS_TURN_ID $CADUCEUS_ATTEMPT started" >> "$HERMES_HOME/account"
+read -r event
+case $event in
+*"turn left"*) echo '{"type":"final","text":"turned left"}' ;;
+*) echo '{"type":"final","text":"lost"}' ;;
+esac
+"#;
+    let mut world = World::prepare().await;
+    world.write("agent.sh", AGENT);
+    let agent = world.path("agent.sh");
+    world.write(
+        "caduceus.yaml",
+        &format!("agent:\n  backend: exec\n  command: [sh, {agent:?}]\n  reply: jsonl\nsessions:\n  busy: steer\n"),
+    );
+    world.serve().await;
+    world.say("first", "drive", "c1", None).await;
+    crate::support::wait_for("the agent at work", crate::support::SOON, || async {
+        (world.agent_account(None).len() == 1).then_some(())
+    })
+    .await;
+    assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
+    world.say("steering", "turn left", "c1", None).await;
+    world.until_said("turned left").await;
+    world.until("no turn left", |status| status["active_agents"] == 0).await;
+    world.say("refused", "and on?", "c1", None).await;
+    world.until_said("maintenance").await;
+    assert_eq!(world.agent_account(None).len(), 1, "steering starts no turn");
+}
+
+/// Has everything come during a drain.
+async fn hold(world: &World) {
+    for (done, (id, chat)) in HELD.into_iter().enumerate() {
+        world.say(id, id, chat, None).await;
+        // The connector hands on what it is given at once together, in any order.
+        world.until("one more held", |status| status["turns"]["held"] == done + 1).await;
+    }
+    assert!(!world.outbound().await.iter().any(|frame| frame.to_string().contains("maintenance")), "nobody is refused");
+}
+
+async fn ran_in_order(world: &World) {
+    for (id, _) in HELD {
+        world.answer(id).await;
+    }
+    let ran = world.agent_account(None);
+    assert_eq!(ran.iter().map(|(_, _, text)| text.as_str()).collect::<Vec<_>>(), HELD.map(|(id, _)| id));
+    assert!(ran.iter().all(|(_, attempt, _)| *attempt == 1), "a drain is no failed attempt: {ran:?}");
+}

@@ -1,0 +1,179 @@
+//! No message returns a secret: what each answers is looked at, down to the fields of our own types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use syn::visit::{self, Visit};
+
+/// What holds a secret.
+const SECRET: [&str; 2] = ["SecretString", "SecretBox"];
+/// What holds secrets and gives none back: the one is only fed, the other only writes to the pipe that it was made with.
+const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
+/// The answers that may, and why.
+const ALLOWED: [(&str, &str); 2] = [
+    // The upgrade token lives 300 s; the link has to show it.
+    ("PrepareDial", "Dial"),
+    // The access token of a grant, on its way into the profile.
+    ("FreshToken", "FreshAnswer"),
+];
+
+/// The types of a set of sources: what each message answers, and which types each type is made of.
+#[derive(Default)]
+struct Types {
+    answers: BTreeMap<(String, usize), BTreeSet<String>>,
+    /// By name and file, for private types of two files may have one name.
+    parts: BTreeMap<(String, usize), BTreeSet<String>>,
+    /// The folder of each file, counted from 1.
+    folders: Vec<PathBuf>,
+    /// Names that a file takes from other crates.
+    foreign: BTreeSet<(String, usize)>,
+}
+
+impl Types {
+    fn read(&mut self, folder: &Path) {
+        let mut left: Vec<PathBuf> = vec![folder.to_owned()];
+        while let Some(path) = left.pop() {
+            if path.is_dir() {
+                left.extend(std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                self.add(path.parent().unwrap(), &std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+
+    fn add(&mut self, folder: &Path, source: &str) {
+        self.folders.push(folder.to_owned());
+        self.visit_file(&syn::parse_file(source).unwrap());
+    }
+
+    fn of(&mut self, name: &syn::Ident, attributes: &[syn::Attribute], fields: BTreeSet<String>) {
+        let key = (name.to_string(), self.folders.len());
+        self.parts.entry(key.clone()).or_default().extend(fields);
+        for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident("rtype")) {
+            let _ = attribute.parse_nested_meta(|meta| {
+                let text: syn::LitStr = meta.value()?.parse()?;
+                let named = named(&syn::parse_str::<syn::Type>(&text.value())?);
+                self.answers.entry(key.clone()).or_default().extend(named);
+                Ok(())
+            });
+        }
+    }
+
+    /// The messages whose answer holds a secret, each with the type at the top of it that does.
+    fn telling(&self) -> BTreeSet<(String, String)> {
+        let mut found = BTreeSet::new();
+        for ((message, file), answers) in &self.answers {
+            for answer in answers.iter().filter(|answer| self.holds(answer, *file, &mut BTreeSet::new())) {
+                found.insert((message.clone(), answer.clone()));
+            }
+        }
+        found
+    }
+
+    /// Whether a type, as it is named in a file, holds a secret. Types of one name are told apart by where they are defined: in
+    /// the file itself, in its folder, else it may be any.
+    fn holds(&self, name: &str, file: usize, seen: &mut BTreeSet<(String, usize)>) -> bool {
+        if SECRET.contains(&name) {
+            return true;
+        }
+        if WRITE_ONLY.contains(&name) || self.foreign.contains(&(name.to_owned(), file)) {
+            return false;
+        }
+        let distance = |other: usize| {
+            if other == file { 0 } else { 1 + usize::from(self.folders[other - 1] != self.folders[file - 1]) }
+        };
+        let named: Vec<_> = self.parts.keys().filter(|key| key.0 == name).collect();
+        let nearest = named.iter().map(|key| distance(key.1)).min();
+        named
+            .into_iter()
+            .filter(|key| Some(distance(key.1)) == nearest)
+            .any(|key| seen.insert(key.clone()) && self.parts[key].iter().any(|part| self.holds(part, key.1, seen)))
+    }
+}
+
+impl Visit<'_> for Types {
+    fn visit_item_struct(&mut self, item: &syn::ItemStruct) {
+        let fields = item.fields.iter().flat_map(|field| named(&field.ty)).collect();
+        self.of(&item.ident, &item.attrs, fields);
+        visit::visit_item_struct(self, item);
+    }
+
+    fn visit_item_enum(&mut self, item: &syn::ItemEnum) {
+        let fields = item.variants.iter().flat_map(|variant| variant.fields.iter());
+        let fields = fields.flat_map(|field| named(&field.ty)).collect();
+        self.of(&item.ident, &item.attrs, fields);
+        visit::visit_item_enum(self, item);
+    }
+
+    fn visit_item_use(&mut self, item: &syn::ItemUse) {
+        let syn::UseTree::Path(path) = &item.tree else { return };
+        if ["crate", "super", "self"].iter().all(|ours| path.ident != ours) {
+            let file = self.folders.len();
+            self.foreign.extend(leaves(&path.tree).into_iter().map(|name| (name, file)));
+        }
+    }
+
+    fn visit_item_type(&mut self, item: &syn::ItemType) {
+        self.of(&item.ident, &item.attrs, named(&item.ty));
+    }
+}
+
+/// The names that an import brings.
+fn leaves(tree: &syn::UseTree) -> Vec<String> {
+    match tree {
+        syn::UseTree::Path(path) => leaves(&path.tree),
+        syn::UseTree::Name(name) => vec![name.ident.to_string()],
+        syn::UseTree::Rename(rename) => vec![rename.rename.to_string()],
+        syn::UseTree::Group(group) => group.items.iter().flat_map(leaves).collect(),
+        syn::UseTree::Glob(_) => Vec::new(),
+    }
+}
+
+/// Every type that a type is made of, by its last name.
+fn named(of: &syn::Type) -> BTreeSet<String> {
+    struct Names(BTreeSet<String>);
+    impl Visit<'_> for Names {
+        fn visit_path_segment(&mut self, segment: &syn::PathSegment) {
+            self.0.insert(segment.ident.to_string());
+            visit::visit_path_segment(self, segment);
+        }
+    }
+    let mut names = Names(BTreeSet::new());
+    names.visit_type(of);
+    names.0
+}
+
+#[test]
+fn no_message_answers_with_a_secret_but_the_two_that_lend_a_token() {
+    let mut types = Types::default();
+    types.read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/src"));
+    assert!(types.answers.len() > 30, "the messages were found: {:?}", types.answers.keys());
+    let allowed = ALLOWED.map(|(message, answer)| (message.to_owned(), answer.to_owned()));
+    assert_eq!(types.telling(), BTreeSet::from(allowed));
+}
+
+/// What builds the program could put what it finds in the environment into it; the other bans do not reach there.
+#[test]
+fn no_package_has_a_build_script() {
+    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
+    for package in [top.to_owned(), top.join("actors")] {
+        assert!(package.join("Cargo.toml").is_file() && !package.join("build.rs").exists(), "{}", package.display());
+        let manifest = std::fs::read_to_string(package.join("Cargo.toml")).unwrap();
+        assert!(!manifest.contains("build ="), "{}", package.display());
+    }
+}
+
+#[test]
+fn an_answer_that_holds_a_secret_deep_inside_is_found() {
+    for answer in ["Deep", "Result<Vec<Deep>, E>", "Option<Arc<SecretString>>"] {
+        let mut types = Types::default();
+        types.add(
+            Path::new("."),
+            &format!(
+                "#[derive(Message)] #[rtype(result = \"{answer}\")] struct Ask; \
+             struct Deep {{ inner: Box<Inner> }} enum Inner {{ No, Yes(SecretString), Again(Box<Deep>) }}"
+            ),
+        );
+        assert_eq!(types.telling().len(), 1, "{answer}");
+    }
+}
