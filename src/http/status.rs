@@ -29,6 +29,11 @@ const FIELDS: &[Field] = &[
     field("profiles", Kind::List, "the profiles served"),
     maybe("gateway_exit_reason", Kind::TextOrNull, "why it ended, where it did; in full only, as all that follows"),
     maybe("not_ready", Kind::TextOrNull, "why no turn would be admitted"),
+    maybe(
+        "configuration",
+        Kind::Object,
+        "what is wrong with the files of the home, what waits for a restart, who is leaving",
+    ),
     maybe("drain", Kind::Object, "the gate, and the turns in flight"),
     maybe("relay", Kind::List, "the links"),
     maybe("honcho", Kind::List, "the grants"),

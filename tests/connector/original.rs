@@ -1,15 +1,14 @@
 //! The original's own relay client against our connector.
 
-use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::Process;
 use crate::support::original::{PINNED, original_python};
+use crate::support::{Process, said_by};
 use crate::{account, connector, event, push, register};
 
 /// Importing the original takes seconds on a busy machine.
@@ -18,19 +17,23 @@ const CEILING: Duration = Duration::from_mins(1);
 /// Our script with the original's client in it, killed when dropped.
 struct Client {
     child: Child,
-    lines: Receiver<String>,
+    said: Receiver<Value>,
     /// Its home, so that it touches nobody else's.
     _home: tempfile::TempDir,
 }
 
 impl Client {
     fn start(connector: &Process, credentials: &Value, platform: &str, flags: &[&str]) -> Self {
+        Self::run("client.py", connector, credentials, &[&[platform], flags].concat())
+    }
+
+    fn run(script: &str, connector: &Process, credentials: &Value, arguments: &[&str]) -> Self {
         let home = tempfile::tempdir().unwrap();
-        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/original/client.py");
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/original").join(script);
         let mut child = Command::new(original_python())
             .arg(script)
-            .args([&connector.url, credentials["gatewayId"].as_str().unwrap(), platform])
-            .args(flags)
+            .args([&connector.url, credentials["gatewayId"].as_str().unwrap()])
+            .args(arguments)
             .env("RELAY_TEST_SECRET", credentials["secret"].as_str().unwrap())
             .env("HOME", home.path())
             .env("HERMES_HOME", home.path())
@@ -38,14 +41,8 @@ impl Client {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the client starts");
-        let output = child.stdout.take().unwrap();
-        let (sender, lines) = channel();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        Self { child, lines, _home: home }
+        let said = said_by(&mut child);
+        Self { child, said, _home: home }
     }
 
     /// What it says of a step; everything it says goes into the test's output.
@@ -53,9 +50,8 @@ impl Client {
         let deadline = Instant::now() + CEILING;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("the client never came to {name:?}"));
-            println!("original: {line}");
-            let said: Value = serde_json::from_str(&line).expect("the client says JSON");
+            let said = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("the client never came to {name:?}"));
+            println!("original: {said}");
             if said["step"] == name {
                 return said;
             }
@@ -115,4 +111,53 @@ async fn the_originals_client_reads_a_refused_dial_and_a_revoked_one_as_we_mean_
     let closed = client.step("closed");
     assert_eq!((&closed["code"], &closed["revoked"]), (&json!(4_401), &json!(false)), "{closed}");
     assert_eq!(closed["reason"], "unauthorized");
+}
+
+#[actix_web::test]
+async fn the_originals_client_lives_its_whole_life_against_our_connector() {
+    let connector = connector();
+    let credentials = register(&connector, "gw-original").await;
+    let client = Client::run("whole_life.py", &connector, &credentials, &[]);
+    assert_eq!(client.step("handshake")["platform"], "discord");
+    for (id, platform) in [("d1", "discord"), ("t1", "telegram")] {
+        let mut event = event(id, "hello");
+        event["source"]["platform"] = json!(platform);
+        push(&connector, json!({"event": event})).await;
+        let answered = client.step("answered");
+        assert_eq!((&answered["message"], &answered["result"]["success"]), (&json!(id), &json!(true)), "{answered}");
+    }
+    let links = &account(&connector).await["links"];
+    let identities = links[0]["identities"].as_array().unwrap();
+    assert_eq!(identities.len(), 2, "one hello for each: {links}");
+
+    let interaction = json!({
+        "type": 2, "id": "i1", "channel_id": "f1", "guild_id": "g1",
+        "member": {"user": {"id": "u1", "username": "ann"}}, "data": {"name": "ask"},
+    });
+    let body = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, interaction.to_string());
+    let forward = json!({
+        "platform": "discord", "botId": "bot-d", "method": "POST", "path": "/interactions", "headers": [], "bodyB64": body,
+    });
+    push(&connector, json!({"forward": forward})).await;
+    assert_eq!(client.step("followed up")["result"]["success"], true);
+
+    let session = "agent:main:discord:channel:c1:u1";
+    push(&connector, json!({"interrupt": {"session_key": session, "chat_id": "c1"}})).await;
+    assert_eq!(client.step("interrupted")["session"], session);
+    assert_eq!(client.step("interrupt came back")["session"], "agent:main:discord:channel:c9:u1");
+
+    assert_eq!(client.step("dormant")["acknowledged"], true);
+    for id in ["w1", "w2", "w3"] {
+        let pushed = push(&connector, json!({"event": event(id, "while it slept")})).await;
+        assert_eq!(pushed["delivered"], 0, "{pushed}");
+    }
+    assert_eq!(client.step("replayed")["messages"], json!(["w1", "w2", "w3"]));
+    crate::support::wait_for("every acknowledgement", CEILING, || async {
+        (account(&connector).await["links"][0]["buffered"] == 0).then_some(())
+    })
+    .await;
+
+    let url = format!("{}/manage/deprovision", connector.url);
+    assert_eq!(crate::support::post(&url, &json!({"gatewayId": "gw-original"})).await.0, 200);
+    assert_eq!(client.step("revoked")["revoked"], true);
 }

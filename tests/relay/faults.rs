@@ -1,7 +1,7 @@
 //! Connection faults of every kind while messages flow both ways.
 //!
 //! What was lost or run twice is told by the connector and by the agent; which sockets were open, by the connector and by the
-//! proxy. Never by the gateway. `CADUCEUS_LONG=1` strikes 1,000 times instead of 100.
+//! proxy. Never by the gateway. `CADUCEUS_LONG=1` strikes 1,000 times instead of 60.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,18 +13,8 @@ use futures_util::future::join;
 use serde_json::{Value, json};
 
 use crate::proxy::{Dials, Proxy, Strike};
-use crate::support::{Process, SOON, long, post, wait_for};
-use crate::world::World;
-
-/// Answers each message and keeps an account of it, without another process.
-const AGENT: &str = r#"#!/bin/sh
-read -r document || exit 1
-text=${document#*\"event\":}
-text=${text#*\"text\":\"}
-text=${text%%\"*}
-printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
-echo "heard $text"
-"#;
+use crate::support::{Process, SOON, client, long, send, wait_for};
+use crate::world::{BOOKKEEPER, World};
 
 /// Times of the link, so short that a fault takes a moment. A dead link is found after a second instead of 45.
 const TIMES: &str = "relay: {ping_s: 0.3, silence_s: 1, dial_s: 1, handshake_s: 1, result_s: 2, redial_floor_ms: 20, redial_ceiling_ms: 200}\n";
@@ -99,7 +89,7 @@ impl Scene {
         let mut world = World::prepare_with(connector).await;
         let env = fs::read_to_string(world.path(".env")).unwrap();
         world.write(".env", &env.replace(world.connector.authority(), &proxy.address.to_string()));
-        world.write("agent.sh", AGENT);
+        world.write("agent.sh", BOOKKEEPER);
         world.configure(TIMES);
         world.serve().await;
         let (past, said, quiet) = (RefCell::default(), RefCell::default(), Cell::new(false));
@@ -118,7 +108,7 @@ impl Scene {
             let body = json!({"event": World::message(&id, &id, &format!("c{}", number % CHATS), None)});
             let url = format!("{}/dev/inbound", self.world.borrow().connector.url);
             self.said.borrow_mut().push(id);
-            assert_eq!(post(&url, &body).await.0, 202);
+            assert_eq!(ask(client().post(&url), &body).await.0, 202);
         }
     }
 
@@ -134,7 +124,7 @@ impl Scene {
 
     async fn account(&self) -> Value {
         let url = format!("{}/dev/account", self.world.borrow().connector.url);
-        crate::support::get(&url).await.1
+        ask(client().get(&url), &Value::Null).await.1
     }
 
     async fn settled(&self) {
@@ -167,7 +157,7 @@ impl Scene {
             Fault::Close(code, reason) => {
                 let url = format!("{}/dev/faults", self.world.borrow().connector.url);
                 let close = json!({"close": {"code": code, "reason": reason}});
-                assert_eq!(post(&url, &close).await.0, 200);
+                assert_eq!(ask(client().post(&url), &close).await.0, 200);
             }
             Fault::Outage(how) => {
                 self.proxy.dials(how);
@@ -210,6 +200,11 @@ impl Scene {
     }
 }
 
+/// Over a connection of its own: one that is kept may be to a connector that was killed.
+async fn ask(request: awc::ClientRequest, body: &Value) -> (u16, Value) {
+    send(request.force_close(), body.to_string()).await
+}
+
 fn connector(address: &str, data: &tempfile::TempDir) -> Process {
     let file = data.path().join("connector.json");
     Process::start(&["connector", "--bind", address, "--data", file.to_str().unwrap()])
@@ -228,7 +223,7 @@ fn doubled(account: &Value) -> Vec<i64> {
 
 #[actix_web::test]
 async fn faults_of_the_network_lose_no_message_run_none_twice_and_double_no_link() {
-    let strikes = if long() { 1_000 } else { 100 };
+    let strikes = if long() { 1_000 } else { 60 };
     let scene = Scene::start().await;
     let done = Cell::new(false);
     let striking = async {

@@ -12,6 +12,7 @@ mod idle;
 mod links;
 mod provision;
 mod proxy;
+mod python;
 mod replay;
 mod stub;
 #[path = "../support/mod.rs"]

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
 use crate::support::{SOON, post, wait_for};
-use crate::world::World;
+use crate::world::{BOOKKEEPER, World};
 
 /// Frames that wait.
 const EVENTS: usize = 500;
@@ -18,20 +18,10 @@ const FORWARD_EACH: usize = 10;
 /// Chats that they come from; a session queues 32.
 const CHATS: usize = 25;
 
-/// Keeps its account in one write, so that two agents do not mix.
-const AGENT: &str = r#"#!/bin/sh
-read -r document || exit 1
-text=${document#*\"event\":}
-text=${text#*\"text\":\"}
-text=${text%%\"*}
-printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
-echo "heard $text"
-"#;
-
 /// A world whose gateway is away while the connector fills its buffer.
 async fn waiting(more: &str) -> World {
     let world = World::prepare().await;
-    world.write("agent.sh", AGENT);
+    world.write("agent.sh", BOOKKEEPER);
     world.configure(more);
     for number in 0..EVENTS {
         let body = if number % FORWARD_EACH == 0 { forward(number) } else { json!({"event": event(number)}) };

@@ -31,6 +31,18 @@ pub(crate) struct Process {
     log: Arc<Mutex<String>>,
 }
 
+/// The JSON objects that a child writes to its piped standard output, a line each.
+pub(crate) fn said_by(child: &mut Child) -> mpsc::Receiver<Value> {
+    let output = child.stdout.take().expect("standard output is piped");
+    let (sender, said) = mpsc::channel();
+    std::thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(serde_json::from_str(&line).expect("it says JSON"));
+        }
+    });
+    said
+}
+
 /// The binary under test, not started yet.
 pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_caduceus"))

@@ -20,24 +20,9 @@ pub(crate) fn original_python() -> PathBuf {
     lock.lock().expect("the lock of the virtual environment can be had");
     if installed(&python).as_deref() != Some(PINNED) {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        let requirement = format!("hermes-agent=={PINNED}");
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            &requirement,
-        ]));
-        // The relay's own transport needs it and the package names it as an extra only.
-        run(Command::new(&python).args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "websockets",
-        ]));
+        // The relay's own transport needs `websockets`, which the package names as an extra only.
+        let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "websockets"];
+        run(Command::new(&python).args(install).arg(format!("hermes-agent=={PINNED}")));
     }
     assert_eq!(installed(&python).as_deref(), Some(PINNED), "the pinned original is installed");
     python

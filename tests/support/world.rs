@@ -28,6 +28,16 @@ pid) echo $$ > "$HERMES_HOME/pid"; exec sleep 600 ;;
 esac
 "#;
 
+/// An agent that starts no other process: it keeps the same account, and says that it heard.
+pub(crate) const BOOKKEEPER: &str = r#"#!/bin/sh
+read -r document || exit 1
+text=${document#*\"event\":}
+text=${text#*\"text\":\"}
+text=${text%%\"*}
+printf '%s %s %s\n' "$CADUCEUS_TURN_ID" "$CADUCEUS_ATTEMPT" "$text" >> "$HERMES_HOME/account"
+echo "heard $text"
+"#;
+
 /// Connector, home and gateway. The gateway can be ended and started again on the same home.
 pub(crate) struct World {
     pub(crate) connector: Process,

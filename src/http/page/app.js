@@ -178,6 +178,13 @@
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
     el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
     el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " damaged" : "")), trouble(ledger.trouble)]);
+  const showConfiguration = () => {
+    const { troubles, needs_restart, leaving } = status.configuration;
+    byId("configuration").replaceChildren(
+      ...troubles.map(trouble),
+      ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and holds from the next start on")),
+      ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns run")));
+  };
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
     el("p", { className: "quiet" }, profile.agent + " agent, " + many(profile.secrets, "secret") + ", " + many(profile.children_started, "child", "children") + " started"),
@@ -230,7 +237,7 @@
   };
   const show = () => {
     ticking.clear();
-    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showProfiles, showHoncho, showProcess, showGraph, showHeard].forEach((part) => part());
+    [showHead, showDrain, showTurns, showTree, showRelay, showLedger, showConfiguration, showProfiles, showHoncho, showProcess, showGraph, showHeard].forEach((part) => part());
   };
   const banner = (sentence) => { byId("banner").hidden = !sentence; text(byId("banner"), sentence || ""); };
   const lost = (sentence, word = "unreachable") => {

@@ -1,0 +1,99 @@
+"""A connector of another make: the `websockets` library and nothing of ours.
+
+Usage: connector.py GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Prints one JSON object a line, each with a "step"; the first says
+where it listens. Plays one scene with the gateway that dials, and leaves when that has said farewell.
+"""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import os
+import sys
+import time
+
+from websockets.asyncio.server import serve
+
+SECRET = os.environ["RELAY_TEST_SECRET"].encode()
+DESCRIPTOR = {
+    "contract_version": 1, "platform": "discord", "label": "Discord", "max_message_length": 60, "supports_draft_streaming": False,
+    "supports_edit": False, "supports_threads": True, "markdown_dialect": "discord", "len_unit": "utf16",
+    "supported_ops": ["send", "typing", "get_chat_info", "follow_up"],
+}
+
+
+def say(step, **facts):
+    print(json.dumps({"step": step, **facts}), flush=True)
+
+
+def authorised(header, gateway_id):
+    token = (header or "").removeprefix("Bearer ")
+    named, expires, signature = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4)).decode().rsplit(":", 2)
+    expected = hmac.new(SECRET, f"{named}:{expires}".encode(), hashlib.sha256).hexdigest()
+    return named == gateway_id and hmac.compare_digest(expected, signature) and time.time() < int(expires) < time.time() + 301
+
+
+class Scene:
+    def __init__(self, gateway_id):
+        self.gateway_id, self.dials, self.over = gateway_id, 0, asyncio.Event()
+
+    async def play(self, socket):
+        self.dials += 1
+        say("dialled", dial=self.dials, authorised=authorised(socket.request.headers.get("Authorization"), self.gateway_id))
+        self.socket, self.partial = socket, ""
+        hello = await self.until("hello")
+        await self.tell({"type": "descriptor", "descriptor": DESCRIPTOR})
+        say("hello", platform=hello["platform"], bot=hello["botId"])
+        if self.dials == 1:
+            event = {"text": "one two three " * 12, "message_type": "text", "message_id": "m1",
+                     "source": {"platform": "discord", "chat_id": "c1", "chat_type": "dm", "user_id": "u1", "user_name": "Ann"}}
+            # Two frames and a half in one message, the rest in a binary one.
+            lines = "".join(json.dumps(frame) + "\n" for frame in (
+                {"type": "of a later contract"}, {"type": "inbound", "event": event, "bufferId": "b1"}))
+            await socket.send(lines[:-40])
+            await socket.send(lines[-40:].encode())
+            say("acknowledged", buffer=(await self.until("inbound_ack"))["bufferId"])
+            said = []
+            while "".join(said).count("three") < 12:
+                frame = await self.until("outbound")
+                if frame["action"]["op"] == "send":
+                    said.append(frame["action"]["content"])
+                await self.tell({"type": "outbound_result", "requestId": frame["requestId"],
+                                 "result": {"success": True, "message_id": f"m{len(said)}"}})
+            say("answered", longest=max(len(part.encode("utf-16-le")) // 2 for part in said), parts=len(said))
+            await socket.close(4401, "expired")
+            return
+        # The same event once more: acknowledged, and not run again.
+        await self.tell({"type": "inbound", "bufferId": "b1", "event": {
+            "text": "again", "message_id": "m1", "source": {"platform": "discord", "chat_id": "c1", "chat_type": "dm", "user_id": "u1"}}})
+        say("acknowledged again", buffer=(await self.until("inbound_ack"))["bufferId"])
+        await self.until("going_idle")
+        await self.tell({"type": "going_idle_ack"})
+        say("idle")
+        await socket.wait_closed()
+        say("closed", code=socket.close_code)
+        self.over.set()
+
+    async def tell(self, frame):
+        await self.socket.send(json.dumps(frame) + "\n")
+
+    async def until(self, kind):
+        while True:
+            while "\n" not in self.partial:
+                self.partial += await asyncio.wait_for(self.socket.recv(), 30)
+            line, self.partial = self.partial.split("\n", 1)
+            frame = json.loads(line)
+            if frame["type"] == kind:
+                return frame
+            say("besides", frame=frame)
+
+
+async def main(gateway_id):
+    scene = Scene(gateway_id)
+    async with serve(scene.play, "127.0.0.1", 0) as server:
+        say("listening", port=server.sockets[0].getsockname()[1])
+        await scene.over.wait()
+
+
+asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,88 @@
+//! Our gateway with a connector of another make: Python's `websockets`.
+
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::Receiver;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::original::original_python;
+use crate::support::said_by;
+use crate::world::World;
+
+const CEILING: Duration = Duration::from_mins(1);
+const SECRET: &str = "a-secret-of-the-relay-that-both-ends-know-0123";
+
+/// Killed when dropped.
+struct Connector {
+    child: Child,
+    said: Receiver<Value>,
+}
+
+impl Connector {
+    fn start() -> Self {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/original/connector.py");
+        let mut child = Command::new(original_python())
+            .args([script, "gw-python"])
+            .env("RELAY_TEST_SECRET", SECRET)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the connector starts");
+        let said = said_by(&mut child);
+        Self { child, said }
+    }
+
+    /// What it says of a step.
+    fn step(&self, name: &str) -> Value {
+        loop {
+            let said =
+                self.said.recv_timeout(CEILING).unwrap_or_else(|_| panic!("the connector never came to {name:?}"));
+            println!("connector: {said}");
+            if said["step"] == name {
+                return said;
+            }
+        }
+    }
+}
+
+impl Drop for Connector {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[actix_web::test]
+async fn a_connector_of_another_make_is_served() {
+    let connector = Connector::start();
+    let port = &connector.step("listening")["port"];
+    let mut world = World::prepare().await;
+    world.write(
+        ".env",
+        &format!(
+            "GATEWAY_RELAY_URL=http://127.0.0.1:{port}/relay\nGATEWAY_RELAY_ID=gw-python\n\
+             GATEWAY_RELAY_SECRET={SECRET}\nGATEWAY_RELAY_PLATFORM=discord\nGATEWAY_RELAY_BOT_ID=b7\n"
+        ),
+    );
+    world.write("caduceus.yaml", "agent: {backend: echo}\nrelay: {redial_floor_ms: 50, redial_ceiling_ms: 50}\n");
+    world.serve_alone();
+
+    assert_eq!(connector.step("dialled")["authorised"], true);
+    let hello = connector.step("hello");
+    assert_eq!((&hello["platform"], &hello["bot"]), (&Value::from("discord"), &Value::from("b7")));
+    assert_eq!(connector.step("acknowledged")["buffer"], "b1");
+    let answered = connector.step("answered");
+    assert!(answered["parts"].as_u64() > Some(1), "{answered}");
+    assert!(answered["longest"].as_u64() <= Some(60), "within its descriptor's limit: {answered}");
+
+    // Closed with 4401 `expired`, it comes again with a fresh token.
+    let again = connector.step("dialled");
+    assert_eq!((&again["dial"], &again["authorised"]), (&Value::from(2), &Value::from(true)), "{again}");
+    assert_eq!(connector.step("acknowledged again")["buffer"], "b1");
+    assert_eq!(world.status().await["turns"]["done"], 1, "the same message ran once");
+    world.gateway().signal("TERM");
+    connector.step("idle");
+    connector.step("closed");
+    assert!(world.gateway.take().unwrap().ended().success());
+}
