@@ -3,16 +3,22 @@
 //! All mailboxes are made first, so that anyone can be given a port to anyone; then the children are described from the
 //! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
 
+mod links;
+mod ports;
 mod profiles; // How one of them is made, at the start or later.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use links::Links;
+pub use ports::{DeliveryPort, DeliveryPorts, LinkPort};
+
+use crate::config::messages::Served;
 use crate::config::{ConfigActor, ConfigPorts, Present};
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::home::Home;
-use crate::dispatch::messages::{AnnounceStop, StopTurnById};
+use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
@@ -24,8 +30,9 @@ use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
 use crate::profile::{Caller, GuardCommand, ProfilePorts, Redactor};
-use crate::relay::actor::{RelayActor, RelayPorts};
-use crate::relay::messages::{GoIdle, LinkId};
+use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
+use crate::relay::media;
+use crate::relay::messages::LinkId;
 use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
 use crate::status::listener::Listener;
@@ -104,10 +111,14 @@ pub struct GatewayPorts {
     pub turns: Port<ListTurns>,
     /// Stops one turn.
     pub stop_turn: Port<StopTurnById>,
+    /// The links, that of the process first.
+    pub links: Vec<LinkPort>,
+    /// Who may deliver over HTTP.
+    pub deliveries: DeliveryPorts,
+    /// Stops the turn of a session.
+    pub stop_session: Port<StopSession>,
     /// Tells the home channel that the process goes down.
     pub announce_stop: Port<AnnounceStop>,
-    /// Sends the links to sleep.
-    pub go_idle: Vec<Port<GoIdle>>,
 }
 
 /// The mailboxes of all children that are there from the start to the end.
@@ -119,7 +130,7 @@ struct Mailboxes {
     honcho: Mailbox<HonchoRefreshActor>,
     dispatch: Mailbox<DispatchActor>,
     turns: Mailbox<Supervisor>,
-    relay: Mailbox<RelayActor>,
+    links: Links,
     config: Mailbox<ConfigActor>,
 }
 
@@ -138,7 +149,7 @@ impl Gateway {
             honcho: Mailbox::new(),
             dispatch: Mailbox::new(),
             turns: Mailbox::new(),
-            relay: Mailbox::new(),
+            links: Links::new(&settings),
             config: Mailbox::new(),
         };
         let board = Arc::new(OnceLock::new());
@@ -150,6 +161,8 @@ impl Gateway {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
             caller: Caller::default(),
+            link: Some(mailboxes.links.process().port()),
+            trust: settings.trust.clone(),
             events: events.clone(),
         };
         let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
@@ -237,7 +250,7 @@ impl Wiring {
             ledger: self.mailboxes.ledger.port(),
             honcho: self.mailboxes.honcho.port(),
             config: self.mailboxes.config.port(),
-            links: vec![self.mailboxes.relay.port()],
+            links: self.mailboxes.links.all().map(|(_, mailbox)| mailbox.port()).collect(),
         };
         let board = Arc::clone(&self.board);
         let factory = move |birth: &_| {
@@ -294,7 +307,8 @@ impl Wiring {
         let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
         let home = self.present.settings().home_channel.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link = LinkPorts { send: boxes.relay.port(), view: boxes.relay.port() };
+        let link =
+            |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
         let ports = DispatchPorts {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
@@ -309,7 +323,7 @@ impl Wiring {
             turns: boxes.drain.port(),
             gate: boxes.drain.port(),
             start: boxes.turns.port(),
-            links: BTreeMap::from([(LinkId::process(), link)]),
+            links: boxes.links.all().map(link).collect(),
             left: boxes.dispatch.port(),
             status: boxes.status.port(),
         };
@@ -330,11 +344,12 @@ impl Wiring {
 
     /// Makes one turn. Its child is temporary: whatever befalls it, it is not started again by the tree.
     fn turn_maker(&self) -> TurnMaker {
-        let (ledger, relay) = (self.mailboxes.ledger.clone(), self.mailboxes.relay.clone());
+        let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, lane) = (self.mailboxes.dispatch.clone(), self.data.clone());
         let redactor = self.surroundings.redactor.clone();
         Arc::new(move |order: TurnOrder, profile: &ProfileWays| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
+            let link = links.named(&order.target.link);
             let ports = TurnPorts {
                 agent: profile.agent.clone(),
                 spawn: profile.spawn.clone(),
@@ -342,7 +357,7 @@ impl Wiring {
                 history: ledger.port(),
                 record: ledger.port(),
                 mark: ledger.port(),
-                send: relay.port(),
+                send: link.port(),
                 ended: dispatch.port(),
                 left: dispatch.port(),
                 stop: mailbox.port(),
@@ -360,21 +375,40 @@ impl Wiring {
     }
 
     fn relays(&self) -> ChildSpec {
+        let served = self.present.in_force().profiles.clone();
+        // The home's own profile is there from the start to the end, and lends the process its credentials.
+        let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
+        let own = served.iter().filter_map(|served| {
+            let mailbox = self.mailboxes.links.of(&served.name)?;
+            Some((LinkId::of_profile(&served.name), mailbox, served))
+        });
+        let tree = SupervisorSpec::new(Strategy::OneForOne);
+        let links = std::iter::once(process).chain(own);
+        let tree = links.fold(tree, |tree, (link, mailbox, served)| tree.child(self.relay(&link, mailbox, served)));
+        ChildSpec::supervisor("relays", &Mailbox::new(), tree)
+    }
+
+    /// The link that dials with the credentials of a profile.
+    fn relay(&self, link: &LinkId, mailbox: &Mailbox<RelayActor>, served: &Served) -> ChildSpec {
         let boxes = &self.mailboxes;
         let ports = RelayPorts {
-            // The home's own profile is there from the start to the end.
-            profile: self.present.children()[0].ways.dial.clone(),
+            profile: served.ways.dial.clone(),
             dispatch: boxes.dispatch.port(),
             stop_session: boxes.dispatch.port(),
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
         };
-        let timings = self.present.settings().link_timings.clone();
-        let factory =
-            move |birth: &_| RelayActor::new(ports.clone(), LinkId::process(), None, timings.clone(), life(birth));
+        let settings = self.present.settings();
+        let settings = LinkSettings {
+            link: link.clone(),
+            owner: (*link != LinkId::process()).then(|| served.name.clone()),
+            timings: settings.link_timings.clone(),
+            trust: settings.trust.clone(),
+            media: served.home.join(media::FOLDER),
+        };
+        let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
-        let relay = ChildSpec::worker("relay", &boxes.relay, factory).on(&self.data).policy(policy).grace(LINK_GRACE);
-        ChildSpec::supervisor("relays", &Mailbox::new(), SupervisorSpec::new(Strategy::OneForOne).child(relay))
+        ChildSpec::worker(link.0.to_string(), mailbox, factory).on(&self.data).policy(policy).grace(LINK_GRACE)
     }
 
     fn config(&self) -> ChildSpec {
@@ -411,8 +445,10 @@ impl Wiring {
             begin_shutdown: boxes.drain.port(),
             turns: boxes.drain.port(),
             stop_turn: boxes.dispatch.port(),
+            links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
+            deliveries: DeliveryPorts::new(self.present.clone(), boxes.links.clone()),
+            stop_session: boxes.dispatch.port(),
             announce_stop: boxes.dispatch.port(),
-            go_idle: vec![boxes.relay.port()],
         }
     }
 }

@@ -9,6 +9,7 @@ mod link;
 mod network;
 mod notices;
 mod profiles;
+mod relay;
 mod reload;
 mod yaml;
 
@@ -25,13 +26,17 @@ pub use environment::Environment;
 use environment::{DRAIN_SECRET, MULTIPLEX};
 pub use network::Network;
 pub use notices::HomeChannel;
+pub use relay::InboundSettings;
 pub use reload::{Reading, Sources};
 
 use crate::profile::agent::AgentSettings;
+use crate::profile::env_file::{self, EnvFile};
 use crate::profile::name::ProfileName;
+use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::relay::timings::LinkTimings;
+use crate::relay::trust::Trust;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
@@ -63,6 +68,10 @@ pub struct Settings {
     pub trusted_proxies: Vec<Network>,
     /// The relay as `config.yaml` has it; environment and `.env` win over it.
     pub relay: BTreeMap<&'static str, SecretString>,
+    /// Where signed deliveries come in.
+    pub inbound: InboundSettings,
+    /// Whom the relay trusts over TLS.
+    pub trust: Trust,
     /// How long a link waits for what.
     pub link_timings: LinkTimings,
     /// How session keys are made.
@@ -98,6 +107,10 @@ pub struct ProfileSettings {
     pub home: PathBuf,
     /// How its agent is run.
     pub agent: AgentSettings,
+    /// Which messages are worth waking it for.
+    pub relevance: Relevance,
+    /// Whether its `.env` holds what a link of its own takes: address, id and secret.
+    pub own_link: bool,
     /// What is wrong with its own configuration, one sentence each: it comes up degraded.
     pub problems: Vec<String>,
 }
@@ -251,7 +264,10 @@ impl Settings {
         drain.finish();
         let home_channel = notices::read(&mut root);
         let supervision = supervision(&mut root);
-        let link_timings = link::read(&mut root);
+        let mut section = root.section("relay");
+        let link_timings = link::read(&mut section);
+        let relay = relay::ours(&mut section);
+        section.finish();
         let agent = agent::read(&mut root);
         root.finish();
         let agent = agent.unwrap_or(AgentSettings::None);
@@ -263,11 +279,19 @@ impl Settings {
         if !problems.is_empty() {
             return Err(SettingsError::Wrong(problems));
         }
-        let name = solo.unwrap_or_else(ProfileName::default_profile);
-        let default = ProfileSettings { name, home: home.clone(), agent, problems: Vec::new() };
+        let default = ProfileSettings {
+            name: solo.unwrap_or_else(ProfileName::default_profile),
+            home: home.clone(),
+            agent,
+            relevance: Relevance::read(&original),
+            own_link: false,
+            problems: Vec::new(),
+        };
         Ok(Self {
             drain_auth: drain_auth(&original),
-            relay: relay(&original),
+            relay: relay::original(&original),
+            inbound: relay.inbound,
+            trust: relay::trust(&home, &environment, relay.ca_file, &mut warnings),
             link_timings,
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),
@@ -351,28 +375,6 @@ fn session_rules(original: &Map<String, Value>) -> SessionRules {
     }
 }
 
-/// The relay's keys under `gateway:`, by the environment's name for each.
-fn relay(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> {
-    const KEYS: [(&str, &str); 8] = [
-        ("GATEWAY_RELAY_URL", "relay_url"),
-        ("GATEWAY_RELAY_ID", "relay_id"),
-        ("GATEWAY_RELAY_SECRET", "relay_secret"),
-        ("GATEWAY_RELAY_DELIVERY_KEY", "relay_delivery_key"),
-        ("GATEWAY_RELAY_ENDPOINT", "relay_endpoint"),
-        ("GATEWAY_RELAY_ROUTE_KEYS", "relay_route_keys"),
-        ("GATEWAY_RELAY_INSTANCE_ID", "relay_instance_id"),
-        ("GATEWAY_RELAY_WAKE_URL", "relay_wake_url"),
-    ];
-    let text = |value: &Value| match value {
-        Value::String(text) => Some(text.trim().to_owned()),
-        Value::Array(items) => Some(items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")),
-        _ => None,
-    };
-    let gateway = original.get("gateway");
-    let find = |key: &str| gateway.and_then(|gateway| gateway.get(key)).and_then(text).filter(|text| !text.is_empty());
-    KEYS.into_iter().filter_map(|(name, key)| Some((name, find(key)?.into()))).collect()
-}
-
 /// Who may drain, the secret apart.
 fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     let auth = original.get("dashboard").and_then(|dashboard| dashboard.get("drain_auth"));
@@ -387,11 +389,14 @@ fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
     }
 }
 
+/// The `.env` of a home, as it is now; empty if there is none that can be read.
+fn env_file_of(home: &Path) -> EnvFile {
+    std::fs::read_to_string(home.join(".env")).map(|text| env_file::parse(&text)).unwrap_or_default()
+}
+
 fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {
     // As in the original, the home's `.env` counts before the environment of the process.
-    let file = std::fs::read_to_string(home.join(".env")).ok();
-    let from_file = file.and_then(|text| crate::profile::env_file::parse(&text).get(DRAIN_SECRET).cloned());
-    from_file.or_else(|| environment.drain_secret.clone())
+    env_file_of(home).get(DRAIN_SECRET).cloned().or_else(|| environment.drain_secret.clone())
 }
 
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {

@@ -12,7 +12,7 @@ use actix_web::rt::System;
 use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
 use caduceus_actors::drain::store;
-use caduceus_actors::gateway::{Gateway, GatewayPorts, RunningGateway, Surroundings};
+use caduceus_actors::gateway::{DeliveryPort, Gateway, GatewayPorts, LinkPort, RunningGateway, Surroundings};
 use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::{GuardCommand, Redactor};
@@ -103,6 +103,7 @@ impl Process {
         let wedge_after = settings.supervision.wedge_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
+        let inbound = settings.inbound.clone();
         let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
         let surroundings = Surroundings { guard, redactor, started, refresh_steps, listener: herald.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
@@ -123,6 +124,7 @@ impl Process {
             allow_faults,
             home: home.clone(),
             healthy: Healthy(Arc::new(move || watched.fresh())),
+            inbound,
         };
         let desk = Desk::default();
         let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk))
@@ -204,7 +206,7 @@ impl Process {
                 warn!(%error, "the home channel was not told that the gateway goes down");
             }
         };
-        let idle = ports.go_idle.iter().map(|link| link.ask(GoIdle, IDLE_PATIENCE));
+        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_PATIENCE));
         let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
         for answer in answers {
             info!(?answer, "link sent to sleep");
@@ -341,6 +343,21 @@ fn http_ports(
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
         restart: desk.port(),
+        relay: relay_ports(ports),
+    }
+}
+
+fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
+    let link = |link: &LinkPort| {
+        let LinkPort { link, go_dormant, wake, .. } = link.clone();
+        http::Link { id: link, go_dormant, wake }
+    };
+    let delivery = |DeliveryPort { owner, verify, deliver }| http::Delivery { owner, verify, deliver };
+    let deliveries = ports.deliveries.clone();
+    http::RelayPorts {
+        links: ports.links.iter().map(link).collect(),
+        deliveries: http::Deliveries(Arc::new(move || deliveries.now().into_iter().map(delivery).collect())),
+        stop_session: Some(ports.stop_session.clone()),
     }
 }
 

@@ -6,6 +6,7 @@ mod contact;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod drain;
+pub(crate) mod enroll;
 mod files;
 mod finding;
 pub(crate) mod guard;

@@ -228,7 +228,13 @@ impl Store {
         let tenant = self.tenant_of(access_token)?;
         check_id(&asked.gateway_id)?;
         self.check_owner(&asked.gateway_id, &tenant)?;
-        let mut grant = self.grant(&asked.gateway_id, &tenant, ROTATION_WINDOW_S, now_s);
+        // A gateway asks once for each platform and keeps the first answer: the others must not take it back.
+        let standing = self.gateways.get(&asked.gateway_id).and_then(|gateway| gateway.secrets.first());
+        let standing = standing.filter(|secret| secret.valid_until.is_none()).map(|secret| secret.value.clone());
+        let mut grant = match standing {
+            Some(secret) => self.answer(&asked.gateway_id, &tenant, secret),
+            None => self.grant(&asked.gateway_id, &tenant, ROTATION_WINDOW_S, now_s),
+        };
         let gateway = self.gateways.entry(asked.gateway_id).or_default();
         let identity = format!("{}:{}", asked.platform, asked.bot_id);
         if !gateway.identities.contains(&identity) {
@@ -284,10 +290,15 @@ impl Store {
         if window_s == 0 {
             gateway.secrets.clear();
         }
-        gateway.secrets.insert(0, Secret { value: fresh(""), valid_until: None });
+        let secret = fresh("");
+        gateway.secrets.insert(0, Secret { value: secret.clone(), valid_until: None });
+        self.answer(gateway_id, tenant, secret)
+    }
+
+    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> Grant {
         Grant {
             gateway_id: gateway_id.to_owned(),
-            secret: gateway.secrets[0].value.clone(),
+            secret,
             delivery_key: self.tenants[tenant].delivery_key.clone(),
             tenant: tenant.to_owned(),
             route_keys: None,

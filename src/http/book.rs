@@ -2,6 +2,8 @@
 //!
 //! A [`Book`] is written once for each worker, while its application is made; `openapi.rs` prints it.
 
+use std::borrow::Cow;
+
 use actix_web::http::Method;
 use actix_web::web::{self, ServiceConfig};
 use actix_web::{FromRequest, Handler, Resource, Responder, web::Bytes};
@@ -29,12 +31,14 @@ pub(super) enum Who {
     Loopback,
     /// Whoever has a token with this scope.
     Scope(&'static str),
+    /// Whoever signs with a profile's delivery key.
+    Signed,
 }
 
 /// One operation, as the document has it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) path: &'static str,
+    pub(super) path: Cow<'static, str>,
     pub(super) who: Who,
     pub(super) method: Method,
     pub(super) page: Page,
@@ -101,7 +105,7 @@ pub(super) const fn maybe(name: &'static str, kind: Kind, meaning: &'static str)
 #[must_use]
 pub(super) struct Place<'b, 'c> {
     book: &'b mut Book<'c>,
-    path: &'static str,
+    path: Cow<'static, str>,
     who: Who,
     resource: Resource,
 }
@@ -113,15 +117,16 @@ impl<'c> Book<'c> {
     }
 
     /// Begins a path.
-    pub(super) fn at(&mut self, path: &'static str, who: Who) -> Place<'_, 'c> {
-        Place { book: self, path, who, resource: web::resource(path) }
+    pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, who: Who) -> Place<'_, 'c> {
+        let path = path.into();
+        Place { book: self, resource: web::resource(&*path), path, who }
     }
 
     /// Registers the book itself, as the last page of it.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
         let page = Page::new("This document").answers(Answer::Other(200, "application/json"));
-        self.entries.push(Entry { path: PATH, who: Who::Anyone, method: Method::GET, page });
+        self.entries.push(Entry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
         let text = Bytes::from(openapi::print(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));
         let resource = web::resource(PATH).route(web::get().to(answer.clone())).route(web::head().to(answer));
@@ -157,8 +162,8 @@ impl Place<'_, '_> {
     pub(super) fn done(self) {
         let (config, resource) = (&mut *self.book.config, self.resource);
         match self.who {
-            // In outline or in full is the handler's to say.
-            Who::Anyone | Who::AnyoneInOutline => config.service(resource),
+            // In outline or in full, and whose signature it is, the handler says.
+            Who::Anyone | Who::AnyoneInOutline | Who::Signed => config.service(resource),
             Who::Known => config.service(resource.wrap(auth::known())),
             Who::Loopback => config.service(resource.wrap(auth::near())),
             Who::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),
@@ -166,7 +171,7 @@ impl Place<'_, '_> {
     }
 
     fn note(self, method: Method, page: Page) -> Self {
-        self.book.entries.push(Entry { path: self.path, who: self.who, method, page });
+        self.book.entries.push(Entry { path: self.path.clone(), who: self.who, method, page });
         self
     }
 }

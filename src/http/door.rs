@@ -126,6 +126,12 @@ fn note(answer: &ServiceResponse) {
 impl State {
     fn refuses(&self, request: &HttpRequest) -> Option<ApiError> {
         let local = request.conn_data::<LocalAddress>().map(|LocalAddress(address)| *address);
+        if self.relay.is_elsewhere(request.path(), local) {
+            return Some(ApiError::UnknownPath);
+        }
+        if self.relay.is_for_connectors(request.path()) {
+            return None;
+        }
         self.names.refuse(request.headers(), request.uri().authority().map(Authority::as_str), local)
     }
 }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use caduceus_actors::dispatch::messages::UnknownTurn;
+use caduceus_actors::dispatch::messages::{NotTaken, UnknownTurn};
 use caduceus_actors::drain::messages::CancelError;
+use caduceus_actors::relay::event::EventError;
 use caduceus_actors::supervision::{AskError, OperateError};
 use serde_json::json;
 
@@ -101,6 +102,18 @@ pub(crate) enum ApiError {
     /// A thread does not turn.
     #[error("the gateway does not turn")]
     Unhealthy,
+    /// A delivery of which it is not proven whose it is. Why, its sender is not told.
+    #[error("the delivery is not signed by a known key, or not now")]
+    Unsigned,
+    /// The body is JSON, and no event.
+    #[error("the event cannot be understood")]
+    InvalidEvent(#[source] EventError),
+    /// Too many bodies wait to be verified.
+    #[error("too many deliveries at a time; try again")]
+    TooManyDeliveries,
+    /// The event is not on disk.
+    #[error("the event could not be taken; try again")]
+    NotTaken(#[source] NotTaken),
     /// An actor did not answer.
     #[error("a part of the gateway does not answer at the moment")]
     Ask(#[from] AskError),
@@ -154,6 +167,10 @@ impl ApiError {
             Self::Turn(_) => Code::UnknownTurn,
             Self::NotReady(_) => Code::NotReady,
             Self::Unhealthy => Code::Unhealthy,
+            Self::Unsigned => Code::UnsignedDelivery,
+            Self::InvalidEvent(_) => Code::InvalidEvent,
+            Self::TooManyDeliveries => Code::TooManyDeliveries,
+            Self::NotTaken(_) => Code::NotTaken,
             Self::Operate(OperateError::Unreachable { .. })
             | Self::Ask(AskError::Closed | AskError::Full | AskError::Fenced) => Code::ActorUnavailable,
             Self::Ask(AskError::Timeout) => Code::ActorTimeout,
@@ -189,7 +206,7 @@ impl ResponseError for ApiError {
             answer.insert_header((RETRY_AFTER, after.as_secs().max(1)));
         } else if status == StatusCode::SERVICE_UNAVAILABLE {
             answer.insert_header((RETRY_AFTER, RETRY.as_secs()));
-        } else if status == StatusCode::UNAUTHORIZED {
+        } else if status == StatusCode::UNAUTHORIZED && !matches!(self, Self::Unsigned) {
             answer.insert_header((WWW_AUTHENTICATE, "Bearer"));
         }
         answer.json(body(code, &self.to_string()))

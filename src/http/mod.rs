@@ -20,6 +20,7 @@ mod metrics;
 mod names;
 mod openapi;
 mod page;
+mod relay;
 mod restart;
 mod status;
 #[cfg(test)]
@@ -30,7 +31,7 @@ mod ws;
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +41,10 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
-use caduceus_actors::settings::{DrainAuth, Network};
+use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_actors::supervision::{InjectFault, Operate, Port};
-use tracing::warn;
+use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
 use auth::Seam;
@@ -53,6 +54,8 @@ use error::ApiError;
 use feed::Feed;
 use names::Names;
 use page::Page;
+use relay::Door;
+pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
 pub(crate) use restart::{AlreadyStopping, RestartProcess};
 use viewers::Viewers;
 
@@ -88,6 +91,8 @@ pub(crate) struct Ports {
     pub(crate) inject_fault: Port<InjectFault>,
     /// Stops one turn.
     pub(crate) stop_turn: Port<StopTurnById>,
+    /// What it can do with the relay.
+    pub(crate) relay: RelayPorts,
     /// Ends the process so that it is started again.
     pub(crate) restart: Port<RestartProcess>,
 }
@@ -111,6 +116,8 @@ pub(crate) struct HttpOptions {
     pub(crate) home: PathBuf,
     /// Whether the threads turn.
     pub(crate) healthy: Healthy,
+    /// Where signed deliveries come in.
+    pub(crate) inbound: InboundSettings,
 }
 
 /// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
@@ -161,6 +168,7 @@ struct State {
     page: Page,
     viewers: Viewers,
     healthy: Healthy,
+    relay: Door,
     allow_faults: bool,
 }
 
@@ -169,10 +177,11 @@ struct State {
 /// # Errors
 /// [`BindError`] when the address is taken or not ours.
 pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
-    let asked = options.bind;
-    let failed = |source| BindError { address: asked, source };
-    let listener = std::net::TcpListener::bind(asked).map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
+    let (listener, address) = listen(options.bind)?;
+    let inbound = options.inbound.bind.map(listen).transpose()?;
+    if let Some((_, address)) = &inbound {
+        info!(%address, "signed deliveries have a listener of their own");
+    }
     let state = State {
         ports,
         feed: Arc::default(),
@@ -182,6 +191,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         page: Page::new(options.allow_faults),
         viewers: Viewers::default(),
         healthy: options.healthy,
+        relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
         allow_faults: options.allow_faults,
     };
     let app = |state: Shared| {
@@ -202,9 +212,20 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .shutdown_timeout(STOP_GRACE_S)
             .on_connect(door::welcome)
             .listen(listener.try_clone()?)?;
+        let server = match &inbound {
+            Some((inbound, _)) => server.listen(inbound.try_clone()?)?,
+            None => server,
+        };
         Ok(server.run())
     };
     Ok(Bound { address, state, start: Arc::new(start) })
+}
+
+fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let failed = |source| BindError { address: asked, source };
+    let listener = TcpListener::bind(asked).map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
 }
 
 fn routes(mut book: Book<'_>, state: &State) {
@@ -216,6 +237,7 @@ fn routes(mut book: Book<'_>, state: &State) {
     drain::routes(&mut book);
     restart::routes(&mut book);
     turns::routes(&mut book);
+    relay::routes(&mut book, &state.relay);
     metrics::routes(&mut book);
     book.close();
 }

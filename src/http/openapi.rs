@@ -6,6 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
+use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
@@ -48,7 +49,7 @@ pub(super) fn print(entries: &[Entry]) -> String {
     let paths = entries.iter().fold(PathsBuilder::new(), |paths, entry| {
         let method = if entry.method == Method::POST { HttpMethod::Post } else { HttpMethod::Get };
         let item = utoipa::openapi::PathItem::new(method, operation(entry));
-        paths.path(shown(entry.path), item)
+        paths.path(shown(&entry.path), item)
     });
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The drain secret.")).build();
     let info = InfoBuilder::new()
@@ -80,6 +81,7 @@ fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
         Who::AnyoneInOutline | Who::Known => codes.extend(SEAM),
         Who::Loopback => codes.push(Code::LoopbackOnly),
         Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
+        Who::Signed => codes.push(Code::UnsignedDelivery),
     }
     if page.takes.is_some() {
         codes.extend(BODY);
@@ -102,7 +104,7 @@ fn operation(entry: &Entry) -> Operation {
         .operation_id(Some(name))
         .response(status.to_string(), good);
     for parameter in page.parameters {
-        operation = operation.parameter(self::parameter(entry.path, parameter));
+        operation = operation.parameter(self::parameter(&entry.path, parameter));
     }
     if let Some(fields) = page.takes {
         let content = ContentBuilder::new().schema(Some(object(fields))).build();
@@ -115,7 +117,7 @@ fn operation(entry: &Entry) -> Operation {
     }
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
-        Who::Anyone | Who::Loopback => operation,
+        Who::Anyone | Who::Loopback | Who::Signed => operation,
         Who::AnyoneInOutline | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
     }
@@ -129,6 +131,9 @@ fn who(who: Who) -> String {
         Who::Known => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
+        Who::Signed => format!(
+            "Under any Host, signed with a profile's delivery key: by {SIGNATURE_HEADER}, at the time in {TIMESTAMP_HEADER}."
+        ),
     }
 }
 
@@ -206,7 +211,7 @@ fn shown(path: &str) -> String {
 /// A name for clients that are generated.
 fn name(entry: &Entry) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-    let path: String = shown(entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
+    let path: String = shown(&entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
     let path = path.trim_start_matches("_api").trim_matches('_');
     let method = entry.method.as_str().to_lowercase();
     if path.is_empty() { method } else { format!("{method}_{path}") }

@@ -1,14 +1,40 @@
-//! The relay link through the real gateway and the real connector, with a network between them that breaks.
+//! The relay through the real gateway and the real connector: with a network between them that breaks, and its other rooms,
+//! credentials, deliveries, sleep, links of profiles, TLS.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguity;
+mod deliveries;
+mod enroll;
 mod faults;
 mod hostile;
+mod idle;
+mod links;
+mod provision;
 mod proxy;
 mod python;
 mod replay;
+mod stub;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 #[path = "../support/world.rs"]
 mod world;
+
+use serde_json::{Value, json};
+
+use support::post;
+use world::World;
+
+/// All that the connector gives the gateway of a world.
+async fn credentials(world: &World) -> Value {
+    let (status, credentials) =
+        post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "world"})).await;
+    assert_eq!(status, 200, "{credentials}");
+    credentials
+}
+
+/// A text of the credentials.
+fn text<'a>(credentials: &'a Value, name: &str) -> &'a str {
+    credentials[name].as_str().unwrap()
+}

@@ -25,8 +25,15 @@ fn every_key_of_the_settings_is_documented() {
     let page = read("docs/configuration.md");
     let mut found = keys(&read("actors/src/settings.rs"));
     found.extend(keys(&read("actors/src/settings/agent.rs")));
+    found.extend(keys(&read("actors/src/settings/relay.rs")));
     found.extend(keys(&read("actors/src/settings/notices.rs")));
-    assert!(found.len() > 20 && found.contains("wedge_after_ms") && found.contains("api_key_env"), "{found:?}");
+    assert!(
+        found.len() > 20
+            && found.contains("wedge_after_ms")
+            && found.contains("api_key_env")
+            && found.contains("ca_file"),
+        "{found:?}"
+    );
     let words: BTreeSet<&str> =
         page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
     let missing: Vec<_> = found.iter().filter(|key| !words.contains(key.as_str())).collect();

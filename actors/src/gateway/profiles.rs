@@ -34,6 +34,7 @@ pub(super) fn maker(
             spawn: mailbox.port(),
             call: mailbox.port(),
             dial: mailbox.port(),
+            verify: mailbox.port(),
             token: mailbox.port(),
             view: mailbox.port(),
             terms: mailbox.port(),

@@ -23,13 +23,17 @@ use super::input::TokenNews;
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
     AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileTerms, ProfileView,
-    SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged,
+    SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
 };
 use super::plan::{self, Health};
+use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::{Lent, Scope};
 use crate::files::{FileEvents, Listening, Stamp};
 use crate::honcho::messages::FreshToken;
+use crate::relay::delivery::{self, DeliveryError};
+use crate::relay::messages::Wake;
+use crate::relay::trust::Trust;
 use crate::settings::ProfileSettings;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Life, Port};
@@ -41,16 +45,20 @@ const READ_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for a fresh token; a turn then starts with the one there is.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
 
+/// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
+const PROVISION_PATIENCE: Duration = Duration::from_secs(4);
+
 /// Holds one profile's secrets and does with them what it is asked to.
 #[derive(Debug)]
 pub struct ProfileActor {
-    terms: Arc<ProfileTerms>,
+    pub(super) terms: Arc<ProfileTerms>,
     guard: GuardCommand,
     redactor: Redactor,
-    ports: ProfilePorts,
+    pub(super) ports: ProfilePorts,
     life: Life,
     agent: Arc<AgentSettings>,
-    scope: Scope,
+    pub(super) scope: Scope,
+    pub(super) provisioning: Provisioning,
     health: Health,
     token: Option<SecretString>,
     token_news: TokenNews,
@@ -76,6 +84,10 @@ pub struct ProfilePorts {
     pub status: Port<StatusTouched>,
     /// Carries out its calls.
     pub caller: Caller,
+    /// The process's link: told when there are new credentials to dial with.
+    pub link: Option<Port<Wake>>,
+    /// Whom it believes to be its connector or its identity provider, over TLS.
+    pub trust: Trust,
     /// Tells that its `.env` may have changed.
     pub events: FileEvents,
 }
@@ -101,6 +113,7 @@ impl ProfileActor {
             ports,
             life,
             scope: Scope::default(),
+            provisioning: Provisioning::default(),
             token: None,
             token_news: TokenNews::new(),
             children_started: 0,
@@ -123,6 +136,11 @@ impl ProfileActor {
         self.profile().home.join(env_source::FILE_NAME)
     }
 
+    /// Whether this profile's home is the gateway's own.
+    pub(super) fn is_home(&self) -> bool {
+        self.terms.lent.is_some()
+    }
+
     /// What can be said of the agent without the secrets.
     fn judge_agent(&mut self) {
         self.health.problems = self.profile().problems.clone();
@@ -132,17 +150,21 @@ impl ProfileActor {
         };
     }
 
+    fn link(&self) -> Link {
+        if self.is_home() { Link::Process } else { Link::Own }
+    }
+
     /// Reads the file if it has changed. Off the arbiter.
     fn look(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
         self.looks += 1;
         let last = self.stamp.clone().filter(|_| !self.stale);
         let (look, path) = (self.looks, self.file());
         let reading = tokio::task::spawn_blocking(move || env_source::read(&path, last.as_ref()));
-        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, _| match read {
+        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, ctx| match read {
             Ok(Ok(Some((stamp, content)))) if look > actor.applied => {
                 actor.applied = look;
                 actor.stale = false;
-                actor.apply(stamp, content);
+                actor.apply(stamp, content, ctx);
             }
             Ok(Ok(_)) => {}
             Ok(Err(error)) => warn!(profile = %actor.profile().name, %error, "the reader of .env broke off"),
@@ -165,7 +187,7 @@ impl ProfileActor {
         ctx.spawn(looking.map(|(), actor, ctx| actor.keep_looking(ctx)));
     }
 
-    fn apply(&mut self, stamp: Stamp, content: Content) {
+    fn apply(&mut self, stamp: Stamp, content: Content, ctx: &mut Context<Self>) {
         let (values, trouble) = match content {
             Content::Values(values) => (values, None),
             Content::Unusable(reason) => (super::env_file::EnvFile::default(), Some(reason)),
@@ -174,6 +196,7 @@ impl ProfileActor {
         let lent =
             lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
         self.scope = Scope::new(&values, lent);
+        self.provision(ctx);
         // Before anybody can use the new values, and so before anything can write one to a log.
         self.feed_redactor();
         let name = &self.terms.profile.name;
@@ -194,7 +217,7 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    fn feed_redactor(&self) {
+    pub(super) fn feed_redactor(&self) {
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
         let passed = match &*self.agent {
             AgentSettings::Exec(exec) => &*exec.env_pass,
@@ -349,11 +372,39 @@ impl Handler<PrepareDial> for ProfileActor {
     type Result = Later<Result<Dial, NoDial>>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.look().map(|(), actor, _| {
-            let link = if actor.terms.lent.is_some() { Link::Process } else { Link::Own };
+        // Credentials that are being asked for are better than none.
+        let settled = self.look().then(|(), actor: &mut Self, _| {
+            let settled = tokio::time::timeout(PROVISION_PATIENCE, actor.provisioning.settled());
+            settled.into_actor(actor)
+        });
+        Box::pin(settled.map(|_, actor, _| {
             // A clock before 1970 makes tokens that have expired, which the connector says.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            dial::prepare(&actor.scope, link, now.as_secs())
+            dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, now.as_secs())
+        }))
+    }
+}
+
+impl Handler<VerifyDelivery> for ProfileActor {
+    type Result = Later<Result<(), DeliveryError>>;
+
+    fn handle(&mut self, delivery: VerifyDelivery, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.look().then(move |(), actor, _| {
+            let keys = dial::delivery_keys(&actor.scope, actor.link());
+            let verifying = async move {
+                if keys.is_empty() {
+                    return Err(DeliveryError::NoKey);
+                }
+                // Off the arbiter: whoever cannot sign can still send megabytes.
+                let verified = tokio::task::spawn_blocking(move || {
+                    let VerifyDelivery { body, timestamp, signature } = delivery;
+                    let now_s = jiff::Timestamp::now().as_second();
+                    let (timestamp, signature) = (timestamp.as_deref(), signature.as_deref());
+                    delivery::verify(&body, timestamp, signature, &keys, delivery::MAX_SKEW_S, now_s).map(|_| ())
+                });
+                verified.await.unwrap_or(Err(DeliveryError::Signature))
+            };
+            verifying.into_actor(actor)
         }))
     }
 }

@@ -3,13 +3,15 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
 use super::messages::{Dial, Identity, NoDial};
 use super::scope::Scope;
 use crate::json::identifier;
 use crate::relay::event::RELAY;
+use crate::relay::policy::Relevance;
+use crate::relay::provision::Order;
 use crate::relay::token;
 use crate::relay::url::RelayUrl;
 
@@ -29,11 +31,8 @@ pub(super) enum Link {
 ///
 /// # Errors
 /// [`NoDial`] if there is no address, or one that cannot be dialled.
-pub(super) fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoDial> {
-    let setting = |name| match link {
-        Link::Process => scope.setting(name),
-        Link::Own => scope.own_setting(name),
-    };
+pub(super) fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u64) -> Result<Dial, NoDial> {
+    let setting = |name| link.setting(scope, name);
     let url = setting("GATEWAY_RELAY_URL").ok_or(NoDial::NotSet)?;
     let credentials = setting("GATEWAY_RELAY_ID").zip(setting("GATEWAY_RELAY_SECRET"));
     if link == Link::Own && credentials.is_none() {
@@ -41,12 +40,44 @@ pub(super) fn prepare(scope: &Scope, link: Link, now_s: u64) -> Result<Dial, NoD
     }
     RelayUrl::new(url).dialable().map_err(|why| NoDial::Undialable(why.to_string()))?;
     let mint = |(id, secret): (&str, &str)| token::mint(id, &SecretString::from(secret), now_s, token::DEFAULT_TTL_S);
+    let identities = identities(&setting).0;
+    let policy = |identity: &Identity| {
+        let platform = &identity.platform;
+        let allow_bots = scope.get(&format!("{}_ALLOW_BOTS", platform.to_uppercase()));
+        relevance.policy(platform, allow_bots.map(ExposeSecret::expose_secret))
+    };
     Ok(Dial {
         url: url.to_owned(),
         token: credentials.map(mint),
         credentials: FINGERPRINT.hash_one((url, credentials)),
-        identities: identities(&setting).0,
+        policies: identities.iter().filter_map(policy).collect(),
+        identities,
     })
+}
+
+/// The keys that verify signed deliveries, the newest first; none where none is set.
+#[must_use]
+pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
+    let listed = link.setting(scope, "GATEWAY_RELAY_DELIVERY_KEY").unwrap_or_default().split(',');
+    listed.map(str::trim).filter(|key| !key.is_empty()).map(SecretString::from).collect()
+}
+
+/// What a gateway without credentials asks the connector for; nothing, when it needs none or knows no connector.
+#[must_use]
+pub(super) fn provision(scope: &Scope) -> Option<Order> {
+    let setting = |name| scope.setting(name);
+    let pinned = setting("GATEWAY_RELAY_ID").is_some() && setting("GATEWAY_RELAY_SECRET").is_some();
+    let dialable = RelayUrl::new(setting("GATEWAY_RELAY_URL")?).dialable().is_ok();
+    if pinned || !dialable { None } else { Order::of(&setting, identities(&setting).0) }
+}
+
+impl Link {
+    fn setting<'a>(self, scope: &'a Scope, name: &str) -> Option<&'a str> {
+        match self {
+            Self::Process => scope.setting(name),
+            Self::Own => scope.own_setting(name),
+        }
+    }
 }
 
 /// What is odd about the settings of the process's link, one sentence each.
@@ -83,15 +114,13 @@ fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Id
 
 #[cfg(test)]
 mod tests {
-    use secrecy::ExposeSecret;
-
     use super::*;
     use crate::profile::env_file::parse;
 
     const FULL: &str = "GATEWAY_RELAY_URL=https://relay.example\nGATEWAY_RELAY_ID=gw-1\nGATEWAY_RELAY_SECRET=s3cret\n";
 
     fn dial(env_file: &str, link: Link) -> Result<Dial, NoDial> {
-        prepare(&Scope::new(&parse(env_file), None), link, 1_000)
+        prepare(&Scope::new(&parse(env_file), None), link, &Relevance::default(), 1_000)
     }
 
     fn fronted(env_file: &str) -> Vec<(String, String)> {
@@ -134,6 +163,33 @@ mod tests {
         {
             assert_ne!(of(FULL), of(&format!("{FULL}{name}")), "{name}");
         }
+    }
+
+    #[test]
+    fn a_gateway_without_a_whole_pair_asks_for_one_and_a_pinned_pair_is_left_alone() {
+        let asked = |file: &str| provision(&Scope::new(&parse(file), None)).map(|order| order.gateway_id);
+        assert_eq!(asked(FULL), None);
+        assert_eq!(asked(&FULL.replace("SECRET=s3cret", "SECRET=")), Some("gw-1".to_owned()));
+        assert!(asked(&FULL.replace("ID=gw-1", "ID=")).is_some_and(|id| id.starts_with("gw-")));
+        assert_eq!(asked("GATEWAY_RELAY_URL="), None);
+        assert_eq!(asked("GATEWAY_RELAY_URL=relay.example"), None);
+    }
+
+    #[test]
+    fn delivery_keys_are_a_list_and_a_named_profiles_are_its_own() {
+        let keys = |file: &str| {
+            let keys = delivery_keys(&Scope::new(&parse(file), None), Link::Own);
+            keys.iter().map(|key| key.expose_secret().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(keys("GATEWAY_RELAY_DELIVERY_KEY= new, ,old "), ["new", "old"]);
+        assert!(keys("GATEWAY_RELAY_DELIVERY_KEY=,").is_empty());
+    }
+
+    #[test]
+    fn a_platforms_word_on_bots_is_taken_from_the_profile() {
+        let file = format!("{FULL}GATEWAY_RELAY_PLATFORMS=discord,telegram\nDISCORD_ALLOW_BOTS=all");
+        let policies = dial(&file, Link::Process).unwrap().policies;
+        assert_eq!(policies.iter().map(|policy| policy.platform.as_str()).collect::<Vec<_>>(), ["discord"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 
 use super::agent::ExecSettings;
@@ -15,6 +15,7 @@ use super::env_source::{self, Content};
 use super::plan;
 pub use super::plan::Missing;
 use super::scope::{Lent, Scope};
+use crate::relay::identity::Source;
 use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
 
@@ -68,6 +69,18 @@ impl Inspection {
     #[must_use]
     pub fn relay_url(&self) -> Option<RelayUrl> {
         self.scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new)
+    }
+
+    /// Who vouches for a gateway of `home`.
+    #[must_use]
+    pub fn identity(&self, home: &Path) -> Source {
+        Source::of(&|name| self.scope.setting(name), home)
+    }
+
+    /// What the gateway can be enrolled with, once.
+    #[must_use]
+    pub fn enroll_token(&self) -> Option<SecretString> {
+        self.scope.setting("GATEWAY_RELAY_ENROLL_TOKEN").map(SecretString::from)
     }
 
     /// The words that an agent is started with.

@@ -16,6 +16,8 @@ use super::agent::AgentSettings;
 use super::input::AgentInput;
 use super::name::ProfileName;
 use super::redact::Lease;
+use crate::relay::delivery::DeliveryError;
+use crate::relay::policy::Policy;
 use crate::relay::session::SessionKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
 use crate::supervision::Port;
@@ -33,6 +35,8 @@ pub struct ProfileWays {
     pub call: Port<AuthorisedCall>,
     /// Prepares a dial of its link.
     pub dial: Port<PrepareDial>,
+    /// Says whether a delivery is signed with one of its keys.
+    pub verify: Port<VerifyDelivery>,
     /// Hands it its grant's token.
     pub token: Port<TokenChanged>,
     /// How it is.
@@ -215,10 +219,12 @@ pub struct Dial {
     pub credentials: u64,
     /// Whom this gateway fronts, at least one.
     pub identities: Vec<Identity>,
+    /// What the connector is told after the handshake, a platform each; most have nothing to say.
+    pub policies: Vec<Policy>,
 }
 
 /// One platform identity fronted over the relay.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
     /// Such as `discord`; `relay` by default.
     pub platform: String,
@@ -235,6 +241,18 @@ pub enum NoDial {
     /// The address cannot be dialled.
     #[error("the relay address cannot be dialled: {0}")]
     Undialable(String),
+}
+
+/// Asks whether a delivery is signed with one of this profile's keys.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), DeliveryError>")]
+pub struct VerifyDelivery {
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// The header with the time of signing.
+    pub timestamp: Option<String>,
+    /// The header with the signature.
+    pub signature: Option<String>,
 }
 
 /// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`, and so do the running ones that want it.

@@ -83,6 +83,7 @@ mod launch;
 pub mod messages;
 pub mod name;
 mod plan;
+mod provisioning;
 pub mod redact;
 mod reference;
 mod scope;

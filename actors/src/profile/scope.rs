@@ -16,6 +16,8 @@ pub(super) struct Scope {
     values: BTreeMap<String, SecretString>,
     /// Settings of the deployment, for its own use and never for a child; the stronger first.
     deployment: Vec<BTreeMap<String, SecretString>>,
+    /// What a connector gave this process; it counts before all that is configured.
+    provisioned: BTreeMap<String, SecretString>,
 }
 
 /// What the process lends a profile besides its own `.env`.
@@ -46,6 +48,11 @@ impl Scope {
         scope
     }
 
+    /// Takes what a connector gave, in the place of what it gave before.
+    pub(super) fn provision(&mut self, given: BTreeMap<String, SecretString>) {
+        self.provisioned = given;
+    }
+
     /// The value that a `${NAME}` stands for. Names of the process and of its deployment are nobody's to refer to.
     #[must_use]
     pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
@@ -53,11 +60,12 @@ impl Scope {
         self.values.get(name).filter(|_| ours)
     }
 
-    /// A setting of the deployment, trimmed: from `.env`, then the environment, then the configuration. Blank is unset.
+    /// A setting of the deployment, trimmed: as provisioned, else from `.env`, then the environment, then the configuration. Blank
+    /// is unset.
     #[must_use]
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
         let full = |value: &'_ SecretString| !value.expose_secret().trim().is_empty();
-        let mut places = std::iter::once(&self.values).chain(&self.deployment);
+        let mut places = [&self.provisioned, &self.values].into_iter().chain(&self.deployment);
         let found = places.find_map(|place| place.get(name).filter(|value| full(value)));
         found.map(|value| value.expose_secret().trim())
     }
@@ -75,7 +83,7 @@ impl Scope {
 
     /// Everything that must not be seen in a log: all values, and of the deployment's settings the credentials.
     pub(super) fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
-        let everything = std::iter::once(&self.values).chain(&self.deployment).flatten();
+        let everything = [&self.values, &self.provisioned].into_iter().chain(&self.deployment).flatten();
         everything.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| is_secret(name))
     }
 
@@ -172,6 +180,18 @@ mod tests {
     fn what_a_log_must_not_show_includes_the_relays_secret_and_not_its_platform() {
         let scope = Scope::new(&parse("GATEWAY_RELAY_SECRET=s\nGATEWAY_RELAY_PLATFORM=telegram\nA=1"), None);
         assert_eq!(scope.secrets().map(|(name, _)| name).collect::<Vec<_>>(), ["A", "GATEWAY_RELAY_SECRET"]);
+    }
+
+    #[test]
+    fn what_was_provisioned_counts_first_is_redacted_and_is_no_childs() {
+        let mut scope = Scope::new(&parse("GATEWAY_RELAY_ID=pinned"), None);
+        let given = [("GATEWAY_RELAY_ID", "given"), ("GATEWAY_RELAY_SECRET", "s")];
+        scope.provision(given.map(|(name, value)| (name.to_owned(), value.into())).into());
+        assert_eq!(scope.setting("GATEWAY_RELAY_ID"), Some("given"));
+        assert!(scope.secrets().any(|(name, _)| name == "GATEWAY_RELAY_SECRET"));
+        assert_eq!(scope.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["GATEWAY_RELAY_ID"]);
+        scope.provision(BTreeMap::new());
+        assert_eq!(scope.setting("GATEWAY_RELAY_ID"), Some("pinned"));
     }
 
     #[test]

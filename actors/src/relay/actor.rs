@@ -5,8 +5,9 @@
 //! other links. A restart loses the connection: who waits for a result is told `ambiguous`, what was not acknowledged is
 //! sent again by the connector, and that the credentials were revoked has to be learnt again.
 
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use tokio::sync::{Semaphore, oneshot};
@@ -19,6 +20,8 @@ use super::counts::Counts;
 use super::descriptor::Descriptor;
 use super::frame::ToConnector;
 use super::intake::Intake;
+use super::lineup::Lineup;
+use super::media::Fetcher;
 use super::messages::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, Wake,
 };
@@ -26,12 +29,16 @@ use super::plan::Plan;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, Step};
 use super::timings::LinkTimings;
+use super::trust::Trust;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
 use crate::profile::messages::{Dial, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Life, Port};
+
+/// How often old media is looked for.
+const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
 /// Whom a link talks to.
 #[derive(Debug, Clone)]
@@ -48,6 +55,21 @@ pub struct RelayPorts {
     pub status: Port<StatusTouched>,
 }
 
+/// What a link is made with.
+#[derive(Debug, Clone)]
+pub struct LinkSettings {
+    /// Its name.
+    pub link: LinkId,
+    /// The profile that owns it, for a link of a profile's own.
+    pub owner: Option<ProfileName>,
+    /// How long it waits.
+    pub timings: LinkTimings,
+    /// Whom it trusts over TLS.
+    pub trust: Trust,
+    /// Where media that the connector keeps is put.
+    pub media: PathBuf,
+}
+
 /// Carries out what its plan decides for one link.
 pub struct RelayActor {
     pub(super) link: LinkId,
@@ -55,6 +77,8 @@ pub struct RelayActor {
     pub(super) owner: Option<ProfileName>,
     pub(super) ports: RelayPorts,
     pub(super) timings: LinkTimings,
+    pub(super) trust: Trust,
+    pub(super) fetcher: Fetcher,
     life: Life,
     pub(super) plan: Plan,
     /// What the profile said last.
@@ -66,6 +90,8 @@ pub struct RelayActor {
     /// Places for arrivals, shared by all connections, for those of an older one may still wait for an answer.
     pub(super) places: Arc<Semaphore>,
     pub(super) waiting: Waiting,
+    /// Events of which some wait for their media.
+    pub(super) lineup: Lineup<Arrival>,
     pub(super) intake: Intake<Arrival>,
     /// The first is the default.
     pub(super) descriptors: Vec<Descriptor>,
@@ -77,15 +103,18 @@ pub struct RelayActor {
 }
 
 impl RelayActor {
-    /// A link that dials as soon as it is started. `owner` is the profile of a link of a profile's own.
+    /// A link that dials as soon as it is started.
     #[must_use]
-    pub fn new(ports: RelayPorts, link: LinkId, owner: Option<ProfileName>, timings: LinkTimings, life: Life) -> Self {
+    pub fn new(ports: RelayPorts, settings: LinkSettings, life: Life) -> Self {
+        let LinkSettings { link, owner, timings, trust, media } = settings;
         Self {
             plan: Plan::new(timings.clone(), Instant::now()),
+            fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
             link,
             owner,
             ports,
             timings,
+            trust,
             life,
             dial: None,
             dialling: None,
@@ -93,6 +122,7 @@ impl RelayActor {
             slot: Arc::new(Semaphore::new(1)),
             places: Arc::new(Semaphore::new(PLACES as usize)),
             waiting: Waiting::default(),
+            lineup: Lineup::default(),
             intake: Intake::default(),
             descriptors: Vec::new(),
             counts: Counts::default(),
@@ -154,6 +184,11 @@ impl RelayActor {
         self.touch_status();
     }
 
+    fn sweep_media(&mut self, ctx: &mut Context<Self>) {
+        let fetcher = self.fetcher.clone();
+        ctx.spawn(async move { fetcher.sweep().await }.into_actor(self));
+    }
+
     pub(super) fn touch_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
             debug!(link = %self.link.0, %error, "the status was not told");
@@ -202,6 +237,8 @@ impl Actor for RelayActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         // Whether the connector can be reached is no matter of the start.
         self.life.ready();
+        self.sweep_media(ctx);
+        ctx.run_interval(SWEEP_EVERY, Self::sweep_media);
         self.decide(ctx, Plan::start);
     }
 
@@ -279,7 +316,7 @@ impl Handler<GetLink> for RelayActor {
 
     fn handle(&mut self, _: GetLink, _: &mut Self::Context) -> Self::Result {
         let now = Instant::now();
-        let ms = |wait: std::time::Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let age = |then: Instant| ms(now.saturating_duration_since(then));
         MessageResult(LinkView {
             link: self.link.clone(),

@@ -15,6 +15,8 @@ use super::dial::{self, DialError, Socket};
 use super::event::InboundEvent;
 use super::frame::ToConnector;
 use super::intake::{After, Answer, Intake, Seq};
+use super::lineup::Lineup;
+use super::session::names_session_of;
 use super::socket::{Connection, News, Opening};
 use super::steps::{Loss, Prepared, Step};
 use super::url::RelayUrl;
@@ -49,6 +51,7 @@ impl RelayActor {
                 self.waiting.lose_all();
                 // The connector sends again what was not acknowledged.
                 self.intake = Intake::default();
+                self.lineup = Lineup::default();
             }
         }
     }
@@ -58,6 +61,7 @@ impl RelayActor {
             Ok(Ok(dial)) => match RelayUrl::new(&dial.url).dialable() {
                 Ok(()) => {
                     let credentials = dial.credentials;
+                    self.warn_if_exposed(&dial);
                     self.dial = Some(dial);
                     Prepared::Dialable { credentials }
                 }
@@ -73,14 +77,22 @@ impl RelayActor {
         self.decide(ctx, |plan, at| plan.prepared(prepared, at));
     }
 
+    /// Once for each address.
+    fn warn_if_exposed(&self, dial: &Dial) {
+        let news = self.dial.as_ref().is_none_or(|before| before.url != dial.url);
+        if news && RelayUrl::new(&dial.url).is_exposed() {
+            warn!(link = %self.link.0, "the connector is dialled without TLS: the network can read every message; use wss://");
+        }
+    }
+
     fn start_dial(&mut self, generation: u64, ctx: &mut Context<Self>) {
-        let Some(dial) = &mut self.dial else { return };
-        // The token is for one dial.
-        let (url, token) = (RelayUrl::new(&dial.url).dial().to_owned(), dial.token.take());
+        let Some(dial) = &self.dial else { return };
+        let (url, token) = (RelayUrl::new(&dial.url).dial().to_owned(), dial.token.clone());
+        let trust = self.trust.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
         let dialled = async move {
             let slot = slot.await.expect("the slot is never closed");
-            (dial::dial(url, token).await, slot)
+            (dial::dial(trust, url, token).await, slot)
         };
         self.dialling = Some(ctx.spawn(dialled.into_actor(self).map(move |(outcome, slot), link, ctx| {
             link.dialling = None;
@@ -137,8 +149,8 @@ impl RelayActor {
         }
     }
 
-    fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
-        self.counts.last_inbound = Some(Instant::now());
+    /// An event is whole; it goes to the dispatcher when its turn comes.
+    pub(super) fn take_in(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
         if let Some((seq, arrival)) = self.intake.arrived(arrival) {
             self.offer(generation, seq, arrival, ctx);
         }
@@ -220,12 +232,12 @@ impl RelayActor {
     }
 
     /// The bot that an event was addressed to, where several are fronted.
-    fn bot_of(&self, event: &InboundEvent) -> Option<String> {
+    pub(super) fn bot_of(&self, event: &InboundEvent) -> Option<String> {
         let identity = self.identity_of(&event.source.platform).filter(|_| self.identities().len() > 1)?;
         Some(identity.bot_id.clone()).filter(|id| !id.is_empty())
     }
 
-    fn descriptor_of(&self, platform: &str) -> Descriptor {
+    pub(super) fn descriptor_of(&self, platform: &str) -> Descriptor {
         let named = self.descriptors.iter().find(|descriptor| descriptor.platform == platform);
         named.or(self.descriptors.first()).cloned().unwrap_or_default()
     }
@@ -236,10 +248,19 @@ impl RelayActor {
             None => self.descriptors.push(descriptor),
         }
         self.touch_status();
+        let was_up = self.plan.is_up();
         self.decide(ctx, |plan, at| {
             plan.described(generation, at);
             Vec::new()
         });
+        if self.plan.is_up() && !was_up {
+            self.declare_policies(ctx);
+        }
+    }
+
+    /// A link of a profile's own reaches that profile's sessions only.
+    fn may_stop(&self, session_key: &str) -> bool {
+        self.owner.as_ref().is_none_or(|owner| names_session_of(session_key, owner))
     }
 
     fn skipped(&mut self, reason: &str) {
@@ -265,6 +286,9 @@ impl StreamHandler<(u64, News)> for RelayActor {
                 if !self.waiting.settle(&request_id, result) {
                     debug!(link = %self.link.0, "a result came for nobody");
                 }
+            }
+            News::Interrupted { session_key } if !self.may_stop(&session_key) => {
+                warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
             }
             News::Interrupted { session_key } => {
                 let stop = StopSession { session_key, cause: StopCause::Asked };

@@ -1,27 +1,21 @@
 //! Dialling the connector: the upgrade, TLS, and a codec that bounds what it holds.
 
-use std::cell::OnceCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::time::Duration;
-
 use actix_codec::{Decoder, Encoder, Framed};
 use actix_http::ws::{Codec, Frame, Message, ProtocolError};
+use awc::BoxedSocket;
 use awc::error::WsClientError;
-use awc::http::{StatusCode, Version, header};
-use awc::{BoxedSocket, Client, Connector};
+use awc::http::{StatusCode, header};
 use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lines::MAX_LINE_BYTES;
+use super::trust::{NoRoots, Trust};
 
 /// Longest WebSocket frame. A message may hold several lines, so it is more than the longest line.
 const MAX_FRAME_BYTES: usize = 2 * MAX_LINE_BYTES;
 
 /// Longest head of a frame that a server sends.
 const MAX_HEAD_BYTES: usize = 10;
-
-/// Longest connect and longest TLS handshake. The link's own limit holds over both; awc's 5 s are too short for a slow name server.
-const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 /// An open connection.
 pub(super) type Socket = Framed<BoxedSocket, Bounded>;
@@ -39,13 +33,13 @@ pub(super) enum DialError {
     #[error("the upgrade token is malformed")]
     Token,
     /// The certificates of the system cannot be read.
-    #[error("the system's root certificates cannot be used")]
-    Roots,
+    #[error(transparent)]
+    Roots(#[from] NoRoots),
 }
 
 /// Opens a connection to `url`. Waits as long as it takes; the caller drops it when that is too long.
-pub(super) async fn dial(url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
-    let mut request = client()?.ws(url).max_frame_size(MAX_FRAME_BYTES);
+pub(super) async fn dial(trust: Trust, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
+    let mut request = trust.client()?.ws(url).max_frame_size(MAX_FRAME_BYTES);
     if let Some(token) = token {
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = header::HeaderValue::from_str(&bearer).map_err(|_| DialError::Token)?;
@@ -57,27 +51,6 @@ pub(super) async fn dial(url: String, token: Option<SecretString>) -> Result<Soc
         Err(WsClientError::InvalidResponseStatus(status)) => Err(DialError::Refused(status)),
         Err(error) => Err(DialError::Unreachable(error)),
     }
-}
-
-/// The client of this thread. Reading the certificates takes long enough to do it once.
-fn client() -> Result<Client, DialError> {
-    thread_local!(static CLIENT: OnceCell<Client> = const { OnceCell::new() });
-    CLIENT.with(|cell| {
-        if let Some(client) = cell.get() {
-            return Ok(client.clone());
-        }
-        // awc panics over certificates that it cannot read; that is a dial that failed, not a bug of ours.
-        let client = catch_unwind(AssertUnwindSafe(|| {
-            let connector = Connector::new()
-                .timeout(CONNECT_LIMIT)
-                .handshake_timeout(CONNECT_LIMIT)
-                // Over HTTP/2 awc has no upgrade.
-                .max_http_version(Version::HTTP_11);
-            Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
-        }))
-        .map_err(|_| DialError::Roots)?;
-        Ok(cell.get_or_init(|| client).clone())
-    })
 }
 
 /// awc's codec looks at the length of a frame only once all of it is there; this one does not wait for the end of a frame

@@ -1,6 +1,7 @@
 //! One knock at the connector's door, for a person who asks whether it is there.
 
 use super::dial::{DialError, dial};
+use super::trust::Trust;
 use super::url::RelayUrl;
 
 /// What came of it.
@@ -16,11 +17,11 @@ pub enum Knock {
 
 /// Asks for the upgrade as a link does, but sends no token and no frame. Waits as long as it takes; the caller drops it when
 /// that is too long.
-pub async fn knock(url: &RelayUrl) -> Knock {
-    match dial(url.dial().to_owned(), None).await {
+pub async fn knock(trust: &Trust, url: &RelayUrl) -> Knock {
+    match dial(trust.clone(), url.dial().to_owned(), None).await {
         Ok(_) => Knock::Opened,
         Err(DialError::Refused(status)) => Knock::Answered(status.as_u16()),
-        Err(error @ (DialError::Unreachable(_) | DialError::Token | DialError::Roots)) => {
+        Err(error @ (DialError::Unreachable(_) | DialError::Token | DialError::Roots(_))) => {
             Knock::Unreachable(error.to_string())
         }
     }

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 
 use super::action::{Action, ActionResult};
 use super::descriptor::Descriptor;
+use crate::profile::name::ProfileName;
 
-/// Names one link: `relay` for the process's own, a profile's name for a link of its own.
+/// Names one link: `relay` for the process's own, `relay-NAME` for that of the profile NAME.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub Arc<str>);
@@ -20,6 +21,12 @@ impl LinkId {
     #[must_use]
     pub fn process() -> Self {
         Self(Arc::from("relay"))
+    }
+
+    /// The link of a profile that has its own.
+    #[must_use]
+    pub fn of_profile(profile: &ProfileName) -> Self {
+        Self(format!("relay-{profile}").into())
     }
 }
 

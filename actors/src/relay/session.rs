@@ -83,6 +83,13 @@ fn steady(id: Option<String>, platform: &str) -> Option<String> {
     id.split([':', '@']).next().filter(|digits| !digits.is_empty()).map(str::to_owned)
 }
 
+/// Whether the text of a session key, as the wire has it, names a conversation of the named profile `owner`.
+#[must_use]
+pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
+    let name = if owner.is_default() { "main" } else { owner.as_str() };
+    text.strip_prefix("agent:").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with(':'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,6 +2,8 @@
 //!
 //! The mapping is the original's, down to addresses that cannot work: those are mapped and then refused.
 
+use std::net::IpAddr;
+
 /// Addresses of one connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
@@ -95,6 +97,21 @@ impl RelayUrl {
     }
 }
 
+impl RelayUrl {
+    /// Whether tokens and messages would cross a network for everybody on it to read.
+    #[must_use]
+    pub fn is_exposed(&self) -> bool {
+        let Some(rest) = self.dial.strip_prefix("ws://") else { return false };
+        let authority = rest.split('/').next().unwrap_or_default();
+        let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            Some((address, _)) => address,
+            None => authority.rsplit_once(':').map_or(authority, |(host, _)| host),
+        };
+        let near = host.parse::<IpAddr>().is_ok_and(|address| address.to_canonical().is_loopback());
+        !near && !host.eq_ignore_ascii_case("localhost")
+    }
+}
+
 /// Swaps the scheme for its counterpart. Only lower case is known, as in the original.
 fn rescheme(url: &str, safe: &str, safe_to: &str, plain: &str, plain_to: &str) -> String {
     let swap = |from: &str, to: &str| url.strip_prefix(from).map(|rest| format!("{to}{rest}"));
@@ -121,6 +138,22 @@ mod tests {
             ("https://c.exa mple", Some(NotDialable::Character)),
         ] {
             assert_eq!(RelayUrl::new(url).dialable().err(), reason, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_plain_address_beyond_this_machine_is_exposed() {
+        for (url, exposed) in [
+            ("ws://c.example", true),
+            ("http://10.0.0.7:80/relay", true),
+            ("ws://[2001:db8::1]:80", true),
+            ("ws://127.0.0.1.evil:80", true),
+            ("wss://c.example", false),
+            ("ws://127.0.0.1:9", false),
+            ("http://LocalHost:9", false),
+            ("ws://[::1]/x", false),
+        ] {
+            assert_eq!(RelayUrl::new(url).is_exposed(), exposed, "{url}");
         }
     }
 

@@ -20,6 +20,9 @@ pub struct Environment {
     pub(super) drain_secret: Option<SecretString>,
     /// Whether there is more than one profile, in the deployment's word.
     pub(super) multiplex: Option<String>,
+    /// Names a file, and is read when the settings are.
+    pub(super) relay_ca_file: Option<String>,
+    managed: bool,
     honcho_host: Option<String>,
     honcho_base_url: Option<String>,
     /// Addresses and names of a login; no secrets.
@@ -32,6 +35,10 @@ pub struct Environment {
 pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Whether named profiles are served.
 pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
+/// Names an authority that the system does not know, in PEM.
+pub(super) const CA_FILE: &str = "GATEWAY_RELAY_CA_FILE";
+/// Somebody else installs and enrolls.
+const MANAGED: &str = "HERMES_MANAGED";
 /// No secret, but it stands among those, for the original's list of globals lacks it.
 const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
 /// Where the memory is, likewise.
@@ -62,12 +69,16 @@ impl Environment {
                 if let Some(value) = full(&value).filter(|_| name.starts_with(HONCHO_OAUTH)) {
                     sorted.honcho_oauth.insert(name.clone(), value.to_owned());
                 }
+                if name == CA_FILE {
+                    sorted.relay_ca_file = full(&value).map(str::to_owned);
+                }
                 sorted.deployment.put(name, value.into());
             } else if is_own(&name) {
                 sorted.own.insert(name, value);
             } else {
                 match name.as_str() {
                     MULTIPLEX => sorted.multiplex = full(&value).map(str::to_owned),
+                    MANAGED => sorted.managed = full(&value).is_some(),
                     HONCHO_HOST => sorted.honcho_host = Some(value.clone()),
                     HONCHO_BASE_URL => sorted.honcho_base_url = full(&value).map(str::to_owned),
                     _ => {}
@@ -87,6 +98,12 @@ impl Environment {
     /// Hands out the secret that lets a command drain, and keeps nothing of it.
     pub fn take_drain_secret(&mut self) -> Option<SecretString> {
         self.drain_secret.take()
+    }
+
+    /// `HERMES_MANAGED`: a package manager or a host owns this installation.
+    #[must_use]
+    pub fn is_managed(&self) -> bool {
+        self.managed
     }
 
     /// `HERMES_HONCHO_HOST`: whose grant the default profile has.

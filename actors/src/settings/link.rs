@@ -6,10 +6,9 @@ use super::yaml::Section;
 use crate::relay::timings::LinkTimings;
 use crate::supervision::Backoff;
 
-/// Reads the `relay` section.
-pub(super) fn read(root: &mut Section<'_>) -> LinkTimings {
+/// Reads the times out of the `relay` section.
+pub(super) fn read(section: &mut Section<'_>) -> LinkTimings {
     let default = LinkTimings::default();
-    let mut section = root.section("relay");
     let mut time = |key, otherwise: Duration| match section.seconds(key) {
         Some(Duration::ZERO) => section.wrong(key, "more than 0").unwrap_or(otherwise),
         given => given.unwrap_or(otherwise),
@@ -28,6 +27,5 @@ pub(super) fn read(root: &mut Section<'_>) -> LinkTimings {
     if redial.is_none() {
         section.wrong::<()>("redial_floor_ms", "no more than redial_ceiling_ms");
     }
-    section.finish();
     LinkTimings { ping, silence, dial, handshake, result, redial: redial.unwrap_or(default.redial), ..default }
 }

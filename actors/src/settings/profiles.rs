@@ -3,10 +3,13 @@
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::yaml::Section;
-use super::{ProfileSettings, Settings, agent, read};
+use secrecy::ExposeSecret;
+
+use super::yaml::{self, Section};
+use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, agent, env_file_of, read};
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
+use crate::relay::policy::Relevance;
 
 /// The directory that holds the homes of the named profiles.
 pub(super) const DIRECTORY: &str = "profiles";
@@ -59,12 +62,17 @@ fn named_profile(
     before: Option<&AgentSettings>,
 ) -> ProfileSettings {
     let mut problems = Vec::new();
-    let own = read(&home.join(super::FILE_NAME), &mut problems);
+    let own = read(&home.join(FILE_NAME), &mut problems);
     let mut root = Section::root(own, &mut problems);
     let agent = agent::read(&mut root);
     root.finish();
     // With a broken file of its own it must not run under the home's agent instead.
     let broken = || before.cloned().unwrap_or(AgentSettings::None);
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { broken() });
-    ProfileSettings { name, home, agent, problems }
+    // The original's file of a profile serves the original; one that is broken is no trouble of ours.
+    let relevance = Relevance::read(&yaml::read_file(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default());
+    let own = env_file_of(&home);
+    let held = |name: &str| own.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
+    let own_link = ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held);
+    ProfileSettings { name, home, agent, relevance, own_link, problems }
 }

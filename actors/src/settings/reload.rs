@@ -40,7 +40,11 @@ impl Sources {
         let mut paths = vec![home.join(FILE_NAME), home.join(ORIGINAL_FILE_NAME)];
         let mut unreadable = None;
         match profiles::homes(&place) {
-            Ok(named) => paths.extend(named.into_iter().map(|(_, home)| home.join(FILE_NAME))),
+            Ok(named) => {
+                paths.extend(
+                    named.iter().flat_map(|(_, home)| [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file))),
+                );
+            }
             Err(error) => unreadable = Some((place, Stamp::Unreachable(error.kind()))),
         }
         let looked = paths.into_iter().map(|path| {
@@ -63,8 +67,8 @@ impl Settings {
     pub fn concerns(home: &Path, directory: &Path) -> impl Fn(&OsStr) -> bool + use<> {
         let (is_home, is_place) = (directory == home, directory == home.join(profiles::DIRECTORY));
         move |name| {
-            let ours = name == FILE_NAME || (is_home && (name == ORIGINAL_FILE_NAME || name == profiles::DIRECTORY));
-            ours || is_place
+            let ours = name == FILE_NAME || name == ORIGINAL_FILE_NAME;
+            ours || is_place || (is_home && name == profiles::DIRECTORY)
         }
     }
 
@@ -116,10 +120,16 @@ impl Settings {
     #[must_use]
     pub fn needs_restart(&self, now: &Self) -> Vec<&'static str> {
         let auth = |settings: &Self| (settings.drain_auth.scope.clone(), settings.drain_auth.min_chars);
+        let relay = |settings: &Self| (settings.link_timings.clone(), settings.inbound.clone(), settings.trust.clone());
+        let own_links = |settings: &Self| {
+            let own = settings.profiles.iter().filter(|profile| profile.own_link);
+            own.map(|profile| profile.name.clone()).collect::<BTreeSet<_>>()
+        };
         let differing = [
+            ("the relay of a profile", own_links(self) != own_links(now)),
             ("http.bind", self.bind != now.bind),
             ("supervision", self.supervision != now.supervision),
-            ("relay", self.link_timings != now.link_timings),
+            ("relay", relay(self) != relay(now)),
             ("notices.home", self.home_channel != now.home_channel),
             ("http.names", self.names != now.names),
             ("http.trusted_proxies", self.trusted_proxies != now.trusted_proxies),

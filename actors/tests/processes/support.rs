@@ -25,6 +25,7 @@ use caduceus_actors::relay::descriptor::Descriptor;
 use caduceus_actors::relay::event::{InboundEvent, Source};
 use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_actors::relay::trust::Trust;
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
@@ -278,6 +279,8 @@ impl House {
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,
+            link: None,
+            trust: Trust::default(),
             events: FileEvents::default(),
         };
         let life = Life::new(format!("profiles/{name}"), 1);

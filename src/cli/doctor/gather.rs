@@ -135,7 +135,7 @@ fn link(settings: &Settings) -> LinkFact {
     }
     // Without its path, in which somebody may have put a secret.
     let place: String = url.dial().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&url)).await });
+    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&settings.trust, &url)).await });
     let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_PATIENCE.as_secs()));
     LinkFact::Knocked { place, credentials, answer: answer.unwrap_or_else(silent) }
 }

@@ -5,7 +5,7 @@
 
 mod audit;
 mod drain_secret;
-mod slow;
+pub(super) mod slow;
 #[cfg(test)]
 mod tests;
 

@@ -1,4 +1,4 @@
-//! Who has failed too often. Pure: the time comes in.
+//! Who has failed, or poked, too often. Pure: the time comes in.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -13,7 +13,7 @@ const MOST_PEERS: usize = 1_024;
 
 /// Failures by peer.
 #[derive(Debug, Default)]
-pub(super) struct SlowDown(HashMap<IpAddr, Failures>);
+pub(in crate::http) struct SlowDown(HashMap<IpAddr, Failures>);
 
 #[derive(Debug, Clone, Copy)]
 struct Failures {
@@ -23,7 +23,7 @@ struct Failures {
 
 impl SlowDown {
     /// Counts one more failure of `peer`; `Some` with the time left when it has had too many.
-    pub(super) fn failed(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
+    pub(in crate::http) fn failed(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
         let peer = network(peer);
         self.make_room(&peer, now);
         let failures = self.0.entry(peer).or_insert(Failures { since: now, count: 0 });

@@ -15,7 +15,7 @@ use caduceus_actors::dispatch::messages::{StopTurnById, UnknownTurn};
 use caduceus_actors::drain::messages::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
 };
-use caduceus_actors::settings::DrainAuth;
+use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::words::GatewayState;
@@ -23,7 +23,7 @@ use caduceus_actors::supervision::{InjectFault, Operate, OperateError, Order, Po
 use serde_json::Value;
 
 use super::sample::snapshot;
-use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, Ports, RestartProcess};
+use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, Ports, RelayPorts, RestartProcess};
 
 /// A strong secret.
 pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
@@ -129,6 +129,7 @@ impl Gate {
             allow_faults: setting.faults,
             home: home.to_owned(),
             healthy: Healthy(Arc::new(|| true)),
+            inbound: InboundSettings::default(),
         }
     }
 
@@ -249,6 +250,7 @@ fn ports(stub: &Addr<Stub>) -> Ports {
         operate: stub.clone().into(),
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),
+        relay: RelayPorts::default(),
         restart: stub.clone().into(),
     }
 }

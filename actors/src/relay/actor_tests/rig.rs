@@ -86,6 +86,16 @@ impl Connector {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
+    /// Takes the next request, which is no dial, and answers it; what was asked.
+    pub(super) async fn answer(&self, answer: &[u8]) -> String {
+        let (mut stream, _) = within("a request", self.listener.accept()).await.unwrap();
+        let mut asked = vec![0; 4096];
+        let bytes = stream.read(&mut asked).await.unwrap();
+        // It may be more than whoever asked wants to hear.
+        let _ = stream.write_all(answer).await;
+        String::from_utf8_lossy(&asked[..bytes]).into_owned()
+    }
+
     pub(super) async fn no_dial(&self) {
         never("a dial", self.listener.accept()).await;
     }
@@ -241,6 +251,8 @@ pub(super) struct Bench {
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
     pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
+    /// Holds the folder for media.
+    pub(super) media: tempfile::TempDir,
 }
 
 /// The contract's times, but for the waits.
@@ -260,7 +272,7 @@ impl Bench {
 
     pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
         let connector = Connector::new().await;
-        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities };
+        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities, policies: Vec::new() };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
         let (stop_news, stops) = mpsc::unbounded_channel();
@@ -274,8 +286,16 @@ impl Bench {
             status: dispatch.into(),
         };
         let life = Life::new("relays/relay", 1);
-        let link = RelayActor::new(ports, LinkId::process(), None, timings, life).start();
-        Self { connector, link, profile, offered, stops, changes }
+        let media = tempfile::tempdir().unwrap();
+        let settings = LinkSettings {
+            link: LinkId::process(),
+            owner: None,
+            timings,
+            trust: Trust::default(),
+            media: media.path().join("media"),
+        };
+        let link = RelayActor::new(ports, settings, life).start();
+        Self { connector, link, profile, offered, stops, changes, media }
     }
 
     /// A link that is connected, and its peer.

@@ -1,0 +1,46 @@
+//! The links: that of the process, and one for each profile that had one of its own at the start.
+
+use std::collections::BTreeMap;
+
+use crate::profile::name::ProfileName;
+use crate::relay::actor::RelayActor;
+use crate::relay::messages::LinkId;
+use crate::settings::Settings;
+use crate::supervision::Mailbox;
+
+/// The mailboxes of all links. Clones are the same.
+#[derive(Clone)]
+pub(super) struct Links {
+    process: Mailbox<RelayActor>,
+    own: BTreeMap<ProfileName, Mailbox<RelayActor>>,
+}
+
+impl Links {
+    /// Those that `settings` ask for.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let own = settings.profiles.iter().filter(|profile| profile.own_link);
+        let own = own.map(|profile| (profile.name.clone(), Mailbox::new())).collect();
+        Self { process: Mailbox::new(), own }
+    }
+
+    /// That of the process.
+    pub(super) fn process(&self) -> &Mailbox<RelayActor> {
+        &self.process
+    }
+
+    /// That of a profile's own.
+    pub(super) fn of(&self, profile: &ProfileName) -> Option<&Mailbox<RelayActor>> {
+        self.own.get(profile)
+    }
+
+    /// By its name; the one that is always there, which says that it cannot send, for one that is gone since an event came in.
+    pub(super) fn named(&self, link: &LinkId) -> &Mailbox<RelayActor> {
+        self.all().find_map(|(id, mailbox)| (id == *link).then_some(mailbox)).unwrap_or(&self.process)
+    }
+
+    /// Every link, that of the process first.
+    pub(super) fn all(&self) -> impl Iterator<Item = (LinkId, &Mailbox<RelayActor>)> {
+        let own = self.own.iter().map(|(profile, mailbox)| (LinkId::of_profile(profile), mailbox));
+        std::iter::once((LinkId::process(), &self.process)).chain(own)
+    }
+}

@@ -1,0 +1,141 @@
+//! When a gateway asks for credentials, and when it asks again.
+
+use std::time::Duration;
+
+use crate::supervision::Backoff;
+
+/// Where one profile stands with its connector.
+#[derive(Debug)]
+pub(super) struct Plan {
+    state: State,
+    backoff: Backoff,
+    /// Failures in a row.
+    failures: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing is to be asked for.
+    Content,
+    Asking(u64),
+    Waiting(u64),
+    Granted(u64),
+}
+
+/// What is to be done. An order is named by its fingerprint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Nothing,
+    /// Ask; whatever is under way is given up, and what was given is forgotten.
+    Ask,
+    /// Ask again after this long.
+    AskAfter(Duration),
+    /// Forget what was given, and whatever is under way.
+    Forget,
+}
+
+impl Plan {
+    pub(super) fn new(backoff: Backoff) -> Self {
+        Self { state: State::Content, backoff, failures: 0 }
+    }
+
+    /// The settings were read: this is what they ask for.
+    pub(super) fn wanted(&mut self, order: Option<u64>) -> Step {
+        match (self.state, order) {
+            (State::Content, None) => Step::Nothing,
+            (State::Asking(present) | State::Granted(present), Some(order)) if present == order => Step::Nothing,
+            // Someone changed the file: another try at once, also when what is asked for is the same.
+            (_, Some(order)) => {
+                self.failures = 0;
+                self.state = State::Asking(order);
+                Step::Ask
+            }
+            (_, None) => {
+                self.state = State::Content;
+                Step::Forget
+            }
+        }
+    }
+
+    /// The time to ask again has come.
+    pub(super) fn due(&mut self, order: u64) -> Step {
+        if self.state != State::Waiting(order) {
+            return Step::Nothing;
+        }
+        self.state = State::Asking(order);
+        Step::Ask
+    }
+
+    /// The order that is under way was granted; whether that still counts.
+    pub(super) fn granted(&mut self, order: u64) -> bool {
+        let counts = self.state == State::Asking(order);
+        if counts {
+            self.state = State::Granted(order);
+            self.failures = 0;
+        }
+        counts
+    }
+
+    /// The order that is under way came to nothing.
+    pub(super) fn failed(&mut self, order: u64, random: f64) -> Step {
+        if self.state != State::Asking(order) {
+            return Step::Nothing;
+        }
+        self.state = State::Waiting(order);
+        let wait = self.backoff.delay(self.failures, random);
+        self.failures = self.failures.saturating_add(1);
+        Step::AskAfter(wait)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn plan() -> Plan {
+        Plan::new(Backoff::new(SECOND, SECOND * 60).unwrap())
+    }
+
+    #[test]
+    fn an_order_is_made_once_and_kept_while_it_stays_the_same() {
+        let mut plan = plan();
+        assert_eq!(plan.wanted(None), Step::Nothing);
+        assert_eq!(plan.wanted(Some(1)), Step::Ask);
+        assert_eq!(plan.wanted(Some(1)), Step::Nothing);
+        assert!(plan.granted(1));
+        assert_eq!(plan.wanted(Some(1)), Step::Nothing);
+        assert_eq!(plan.wanted(None), Step::Forget, "a pair was pinned");
+    }
+
+    #[test]
+    fn it_is_tried_again_after_waits_that_grow_and_without_end() {
+        let mut plan = plan();
+        plan.wanted(Some(1));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            assert_eq!(plan.failed(1, 1.0), Step::AskAfter(SECOND * seconds));
+            assert_eq!(plan.due(1), Step::Ask);
+        }
+    }
+
+    #[test]
+    fn a_changed_file_ends_the_wait() {
+        let mut plan = plan();
+        plan.wanted(Some(1));
+        plan.failed(1, 1.0);
+        assert_eq!(plan.wanted(Some(1)), Step::Ask);
+        assert_eq!(plan.due(1), Step::Nothing);
+        assert_eq!(plan.failed(1, 1.0), Step::AskAfter(SECOND));
+    }
+
+    #[test]
+    fn what_comes_of_an_older_order_does_not_count() {
+        let mut plan = plan();
+        plan.wanted(Some(1));
+        assert_eq!(plan.wanted(Some(2)), Step::Ask);
+        assert!(!plan.granted(1));
+        assert_eq!(plan.failed(1, 0.5), Step::Nothing);
+        assert!(plan.granted(2));
+    }
+}

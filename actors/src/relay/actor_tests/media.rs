@@ -1,0 +1,69 @@
+//! Media that the connector keeps, fetched before the dispatcher hears of the event.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use serde_json::{Value, json};
+
+use super::rig::{Bench, Peer, event, run};
+
+/// An event with media at these addresses.
+async fn send(peer: &mut Peer, message_id: &str, addresses: &[&str]) {
+    let mut event = event(message_id);
+    event["media_urls"] = addresses.iter().copied().map(Value::from).collect();
+    peer.say(json!({"type": "inbound", "event": event})).await;
+}
+
+/// The address of something that the connector of `bench` keeps.
+fn kept(bench: &Bench, path: &str) -> String {
+    format!("{}{path}", bench.connector.url.replace("ws://", "http://"))
+}
+
+#[test]
+fn media_that_the_connector_keeps_becomes_a_file_and_the_events_keep_their_order() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let (own, other) = (kept(&bench, "/m/photo.PNG"), "https://elsewhere.example/m/photo.png");
+        send(&mut peer, "m1", &[other, &own]).await;
+        peer.inbound("m2", None).await;
+        let asked =
+            bench.connector.answer(b"HTTP/1.1 200 OK\r\ncontent-length: 7\r\nconnection: close\r\n\r\npicture").await;
+        assert!(asked.starts_with("GET /m/photo.PNG HTTP/1.1\r\n"), "{asked}");
+        assert!(asked.contains("authorization: Bearer token-2\r\n"), "a token of its own: {asked}");
+        let (inbound, _answer) = bench.offer().await;
+        assert_eq!((inbound.event.message_id.as_deref(), inbound.event.media_urls[0].as_str()), (Some("m1"), other));
+        let path = &inbound.event.media_urls[1];
+        assert_eq!(inbound.raw_event["media_urls"], json!([other, path]));
+        let shape = std::path::Path::new(path);
+        assert!(shape.starts_with(bench.media.path()) && shape.extension().is_some_and(|it| it == "png"), "{path}");
+        assert_eq!(fs::read(path).unwrap(), b"picture");
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m2"));
+    });
+}
+
+#[test]
+fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let own = kept(&bench, "/m/1");
+        let mut huge =
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1900001\r\n".to_vec();
+        huge.resize(huge.len() + 25 * 1024 * 1024 + 1, b'x');
+        huge.extend_from_slice(b"\r\n0\r\n\r\n");
+        let endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\npicture";
+        let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\npicture";
+        // A redirect would carry the token to wherever the answer says.
+        let redirect =
+            format!("HTTP/1.1 302 Found\r\nlocation: {own}2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+        let missing = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+        for answer in [redirect.as_bytes(), missing, &huge, endless, cut] {
+            send(&mut peer, "m", &[&own]).await;
+            bench.connector.answer(answer).await;
+            let (inbound, _answer) = bench.offer().await;
+            assert_eq!(inbound.event.media_urls, [own.as_str()]);
+        }
+        bench.connector.no_dial().await;
+        assert_eq!(fs::read_dir(bench.media.path().join("media")).unwrap().count(), 0);
+    });
+}

@@ -1,0 +1,3 @@
+//! Events that come in beside the socket.
+
+pub mod messages;

@@ -1,0 +1,289 @@
+//! Media that the connector keeps for us: fetched with a token of ours at receipt, for the token is good for minutes and a turn
+//! may wait longer. From the connector's own origin only, never after a redirect; every other address is passed on as it is.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use awc::http::Uri;
+use awc::http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
+use futures_util::StreamExt;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tokio::fs::OpenOptions;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+use tracing::warn;
+use zeroize::Zeroizing;
+
+use super::event::InboundEvent;
+use super::trust::Trust;
+use super::url::RelayUrl;
+use crate::profile::messages::PrepareDial;
+use crate::supervision::Port;
+
+/// Where the files lie, in a home.
+pub const FOLDER: &str = "cache/relay_media";
+/// Largest file; what chat platforms let people attach.
+const MAX_FILE: u64 = 25 * 1024 * 1024;
+/// Most files of one event.
+const MAX_FILES: usize = 10;
+/// Longest fetch of one file.
+const LIMIT: Duration = Duration::from_secs(30);
+/// Fetches of one link at a time.
+const AT_ONCE: usize = 4;
+/// A turn has long read what is older.
+const KEPT_FOR: Duration = Duration::from_hours(24);
+/// Most bytes that are kept; the oldest go first.
+const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
+
+/// Fetches for one link. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Fetcher {
+    profile: Port<PrepareDial>,
+    /// Longest wait for a token.
+    patience: Duration,
+    trust: Trust,
+    folder: PathBuf,
+    room: Arc<Semaphore>,
+}
+
+/// Why a file was not fetched; its address is passed on as it is.
+#[derive(Debug, thiserror::Error)]
+enum Failed {
+    #[error("there is no token to fetch it with")]
+    NoToken,
+    #[error("the connector cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the connector answered with status {0}")]
+    Status(u16),
+    #[error("the answer does not say where it ends")]
+    NoEnd,
+    #[error("the connection was cut in the midst of it")]
+    Cut,
+    #[error("it is larger than {MAX_FILE} bytes")]
+    TooLarge,
+    #[error("it did not come within {} s", LIMIT.as_secs())]
+    TooSlow,
+    #[error("it could not be kept")]
+    Disk(#[from] std::io::Error),
+}
+
+impl Fetcher {
+    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, trust: Trust, folder: PathBuf) -> Self {
+        Self { profile, patience, trust, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// The event with the files of the connector at `url` in the place of their addresses.
+    pub(super) async fn bring(
+        self,
+        url: String,
+        event: Arc<InboundEvent>,
+        raw: Arc<Value>,
+    ) -> (Arc<InboundEvent>, Arc<Value>) {
+        let (mut event, mut raw) = (event, raw);
+        let wanted = rehosted(&event, &url);
+        let Ok(_room) = self.room.acquire().await else { return (event, raw) };
+        self.sweep().await;
+        for index in wanted {
+            match self.fetch(&event.media_urls[index]).await {
+                Ok(path) => {
+                    let path = path.to_string_lossy().into_owned();
+                    let shown = Arc::make_mut(&mut raw).get_mut("media_urls").and_then(|urls| urls.get_mut(index));
+                    if let Some(shown) = shown {
+                        *shown = path.as_str().into();
+                    }
+                    Arc::make_mut(&mut event).media_urls[index] = path;
+                }
+                Err(reason) => {
+                    let cause = std::error::Error::source(&reason).map(tracing::field::display);
+                    warn!(%reason, cause, "media of the connector was not fetched");
+                }
+            }
+        }
+        (event, raw)
+    }
+
+    /// Deletes what is too old or too much.
+    pub(super) async fn sweep(&self) {
+        let folder = self.folder.clone();
+        let swept = tokio::task::spawn_blocking(move || sweep(&folder, SystemTime::now())).await;
+        if let Ok(Err(error)) = swept {
+            warn!(folder = %self.folder.display(), %error, "old media could not be deleted");
+        }
+    }
+
+    async fn fetch(&self, address: &str) -> Result<PathBuf, Failed> {
+        let dial = self.profile.ask(PrepareDial, self.patience).await.ok().and_then(Result::ok);
+        let token = dial.and_then(|dial| dial.token).ok_or(Failed::NoToken)?;
+        let folder = self.folder.clone();
+        let path = folder.join(file_name(address));
+        let made = tokio::task::spawn_blocking(move || {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+        });
+        made.await.map_err(std::io::Error::other)??;
+        let fetched = timeout(LIMIT, self.download(address, &token, &path)).await.unwrap_or(Err(Failed::TooSlow));
+        if fetched.is_err() {
+            // It may not even be there.
+            let _ = tokio::fs::remove_file(&path).await;
+        }
+        fetched.map(|()| path)
+    }
+
+    async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
+        let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        let mut bearer = HeaderValue::from_str(&text).map_err(|_| Failed::NoToken)?;
+        bearer.set_sensitive(true);
+        let unreachable = |why: &dyn ToString| Failed::Unreachable(why.to_string());
+        let client = self.trust.client().map_err(|error| unreachable(&error))?;
+        let sent = client.get(address).insert_header((AUTHORIZATION, bearer)).send().await;
+        let mut answer = sent.map_err(|error| unreachable(&error))?;
+        if answer.status() != awc::http::StatusCode::OK {
+            return Err(Failed::Status(answer.status().as_u16()));
+        }
+        // Without either awc takes the body for empty; and it takes one that was cut for whole.
+        let headers = answer.headers();
+        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
+            return Err(Failed::NoEnd);
+        }
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
+        let mut bytes = 0;
+        while let Some(piece) = answer.next().await {
+            let piece = piece.map_err(|error| unreachable(&error))?;
+            bytes += piece.len() as u64;
+            if bytes > MAX_FILE {
+                return Err(Failed::TooLarge);
+            }
+            file.write_all(&piece).await?;
+        }
+        if length.is_some_and(|length| length != bytes) {
+            return Err(Failed::Cut);
+        }
+        Ok(file.flush().await?)
+    }
+}
+
+/// Which of the event's media the connector at `url` keeps.
+pub(super) fn rehosted(event: &InboundEvent, url: &str) -> Vec<usize> {
+    let Some(ours) = origin(RelayUrl::new(url).enroll_base()) else { return Vec::new() };
+    let kept = |address: &str| origin(address).is_some_and(|origin| origin == ours);
+    let addresses = event.media_urls.iter().enumerate();
+    addresses.filter(|(_, address)| kept(address)).map(|(index, _)| index).take(MAX_FILES).collect()
+}
+
+/// Scheme, host and port of an HTTP address without a user in it.
+fn origin(address: &str) -> Option<(String, String, u16)> {
+    let uri: Uri = address.parse().ok()?;
+    let scheme = uri.scheme_str()?.to_lowercase();
+    let default = match scheme.as_str() {
+        "http" => 80,
+        "https" => 443,
+        _ => return None,
+    };
+    let authority = uri.authority()?;
+    let plain = !authority.as_str().contains('@') && !authority.host().is_empty();
+    plain.then(|| (scheme, authority.host().to_lowercase(), authority.port_u16().unwrap_or(default)))
+}
+
+/// A fresh name, with the ending of the address if it has a harmless one: agents look at it.
+fn file_name(address: &str) -> String {
+    let path = address.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
+    let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
+    let harmless =
+        |ending: &&str| (1..=8).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let ending = ending.filter(harmless).map(|ending| format!(".{}", ending.to_lowercase())).unwrap_or_default();
+    format!("{}{ending}", uuid::Uuid::now_v7().simple())
+}
+
+/// Blocks.
+fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        entries => entries?,
+    };
+    let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // One that has just gone is what is wanted.
+        let Ok(found) = entry.metadata() else { continue };
+        if found.is_file() {
+            files.push((found.modified()?, found.len(), entry.path()));
+        }
+    }
+    files.sort_unstable_by(|a, b| b.cmp(a));
+    let mut kept = 0_u64;
+    for (modified, bytes, path) in files {
+        kept = kept.saturating_add(bytes);
+        let age = now.duration_since(modified).unwrap_or_default();
+        if age > KEPT_FOR || kept > KEPT_BYTES {
+            fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(addresses: &[&str]) -> InboundEvent {
+        let media_urls = addresses.iter().map(|address| (*address).to_owned()).collect();
+        InboundEvent { media_urls, ..InboundEvent::default() }
+    }
+
+    #[test]
+    fn only_the_connectors_own_origin_is_fetched_from() {
+        let own = ["https://c.example/m/1", "HTTPS://C.EXAMPLE:443/m/2?x=1"];
+        assert_eq!(rehosted(&event(&own), "wss://c.example/relay"), [0, 1]);
+        for other in [
+            "http://c.example/m",
+            "https://c.example:444/m",
+            "https://c.example.evil/m",
+            "https://evil/c.example",
+            "https://u@c.example/m",
+            "https://c.example@evil/m",
+            "//c.example/m",
+            "/m",
+            "file:///etc/passwd",
+            "",
+        ] {
+            assert!(rehosted(&event(&[other]), "wss://c.example/relay").is_empty(), "{other}");
+        }
+        assert_eq!(rehosted(&event(&["http://127.0.0.1:9/a"]), "ws://127.0.0.1:9"), [0]);
+        assert_eq!(rehosted(&event(&["https://c.example/m"; 20]), "https://c.example").len(), MAX_FILES);
+    }
+
+    #[test]
+    fn a_file_keeps_a_harmless_ending_and_no_other_part_of_its_address() {
+        let name = file_name("https://c.example/a/photo.JPG?x=.exe");
+        assert_eq!(name.split_once('.').map(|(_, ending)| ending), Some("jpg"));
+        for odd in ["https://c.example/..%2f..%2fx", "https://c.example/a.b/c", "https://c.example/a.tar-gz", "x"] {
+            assert!(!file_name(odd).contains(['.', '/', '%']), "{odd}: {}", file_name(odd));
+        }
+    }
+
+    #[test]
+    fn what_is_old_or_too_much_is_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for (name, bytes) in [("old", 1), ("big", KEPT_BYTES), ("new", 1)] {
+            fs::File::create(path(name)).unwrap().set_len(bytes).unwrap();
+        }
+        let now = SystemTime::now();
+        let set = |name: &str, age: u64| {
+            let file = fs::File::options().append(true).open(path(name)).unwrap();
+            file.set_modified(now - Duration::from_secs(age)).unwrap();
+        };
+        set("old", 24 * 3_600 + 60);
+        set("big", 60);
+        sweep(folder.path(), now).unwrap();
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["new"], "the newer ones fill what may be kept");
+        sweep(&folder.path().join("missing"), now).unwrap();
+    }
+}

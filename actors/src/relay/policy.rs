@@ -1,0 +1,158 @@
+//! Which messages are worth waking us for: the original's knobs, in the words that every connector knows.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use crate::json::{identifier, truthy};
+
+/// The knobs of a configuration, by platform.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Relevance {
+    platforms: BTreeMap<String, Knobs>,
+    /// Hold for a platform that does not say otherwise.
+    common: Knobs,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Knobs {
+    require_mention: Option<bool>,
+    free_response: Option<Vec<String>>,
+}
+
+/// What a connector is told of one platform.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Policy {
+    /// Which.
+    pub platform: String,
+    /// Only what is addressed to us counts.
+    pub require_address: bool,
+    /// Where that is waived.
+    pub free_response_scopes: Vec<String>,
+    /// Whether what other bots write counts.
+    pub allow_other_bots: bool,
+}
+
+impl Relevance {
+    /// Reads the knobs out of the original's configuration. A platform's block stands at its root, under `gateway.platforms` or
+    /// under `platforms`; the first that is there holds.
+    #[must_use]
+    pub fn read(original: &Map<String, Value>) -> Self {
+        let below = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
+        let nested = below(original.get("gateway").and_then(|gateway| gateway.get("platforms")));
+        let mut platforms = BTreeMap::new();
+        for blocks in [original.clone(), nested, below(original.get("platforms"))] {
+            for (name, block) in blocks {
+                if let Value::Object(block) = block {
+                    platforms.entry(name).or_insert_with(|| Knobs::read(&block));
+                }
+            }
+        }
+        Self { platforms, common: Knobs::read(original) }
+    }
+
+    /// What a connector has to know of `platform`; nothing, when its own default is meant.
+    #[must_use]
+    pub fn policy(&self, platform: &str, allow_bots: Option<&str>) -> Option<Policy> {
+        // The generic platform has no knobs.
+        if platform.is_empty() || platform == super::event::RELAY {
+            return None;
+        }
+        let own = self.platforms.get(platform);
+        let require_address = own.and_then(|own| own.require_mention).or(self.common.require_mention).unwrap_or(false);
+        let free = own.and_then(|own| own.free_response.clone()).or_else(|| self.common.free_response.clone());
+        let free_response_scopes = free.unwrap_or_default();
+        let word = allow_bots.unwrap_or_default().trim().to_lowercase();
+        let allow_other_bots = matches!(word.as_str(), "mentions" | "all");
+        let declared = require_address || allow_other_bots || !free_response_scopes.is_empty();
+        let platform = platform.to_owned();
+        declared.then_some(Policy { platform, require_address, free_response_scopes, allow_other_bots })
+    }
+}
+
+impl Knobs {
+    fn read(block: &Map<String, Value>) -> Self {
+        Self {
+            require_mention: block.get("require_mention").and_then(truth),
+            free_response: block.get("free_response_channels").and_then(channels),
+        }
+    }
+}
+
+/// Whether the original would take it for yes. A word in quotes that means no is one here.
+fn truth(value: &Value) -> Option<bool> {
+    match value {
+        Value::Null => None,
+        Value::String(text) => {
+            let word = text.trim().to_lowercase();
+            Some(!matches!(word.as_str(), "" | "0" | "false" | "no" | "off"))
+        }
+        value => Some(truthy(value)),
+    }
+}
+
+fn channels(value: &Value) -> Option<Vec<String>> {
+    let text = |item: &Value| identifier(Some(item)).map(|text| text.trim().to_owned());
+    let listed = match value {
+        Value::Null => return None,
+        Value::Array(items) => items.iter().filter_map(text).collect(),
+        Value::String(text) => text.split(',').map(|item| item.trim().to_owned()).collect(),
+        _ => Vec::new(),
+    };
+    Some(listed.into_iter().filter(|item: &String| !item.is_empty()).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(config: Value, allow_bots: Option<&str>) -> Option<(bool, Vec<String>, bool)> {
+        let Value::Object(config) = config else { panic!("a configuration is a mapping") };
+        let policy = Relevance::read(&config).policy("discord", allow_bots)?;
+        Some((policy.require_address, policy.free_response_scopes, policy.allow_other_bots))
+    }
+
+    #[test]
+    fn a_platforms_own_block_counts_before_what_holds_for_all() {
+        let own =
+            json!({"discord": {"require_mention": true}, "require_mention": false, "free_response_channels": "a, ,b"});
+        assert_eq!(policy(own, None), Some((true, vec!["a".into(), "b".into()], false)));
+        let waived = json!({"discord": {"require_mention": false}, "require_mention": true});
+        assert_eq!(policy(waived, None), None);
+        let common = json!({"telegram": {"require_mention": false}, "require_mention": "yes"});
+        assert_eq!(policy(common, None), Some((true, vec![], false)));
+    }
+
+    #[test]
+    fn a_block_is_found_in_each_of_three_places_and_the_first_holds() {
+        let nested = json!({"gateway": {"platforms": {"discord": {"free_response_channels": [7, " c "]}}}});
+        assert_eq!(policy(nested, None), Some((false, vec!["7".into(), "c".into()], false)));
+        let flat = json!({"platforms": {"discord": {"require_mention": 1}}});
+        assert_eq!(policy(flat, None), Some((true, vec![], false)));
+        let both = json!({"discord": {}, "platforms": {"discord": {"require_mention": true}}});
+        assert_eq!(policy(both, None), None, "as in the original, an empty block hides the others");
+    }
+
+    #[test]
+    fn other_bots_are_let_in_by_two_words_only() {
+        for (word, let_in) in [("mentions", true), (" ALL ", true), ("true", false), ("none", false), ("", false)] {
+            assert_eq!(policy(json!({}), Some(word)).is_some(), let_in, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_generic_platform_has_nothing_to_declare() {
+        let config = json!({"require_mention": true});
+        let relevance = Relevance::read(config.as_object().unwrap());
+        assert_eq!(relevance.policy("relay", Some("all")), None);
+        let declared = relevance.policy("telegram", None).unwrap();
+        assert_eq!(
+            serde_json::to_value(declared).unwrap(),
+            json!({"platform": "telegram", "requireAddress": true, "freeResponseScopes": [], "allowOtherBots": false})
+        );
+    }
+}

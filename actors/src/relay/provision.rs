@@ -1,0 +1,232 @@
+//! Credentials for a gateway that has none: what is asked of the connector, and what it answers.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::LazyLock;
+
+use secrecy::SecretString;
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::post::{self, PostError};
+use super::trust::Trust;
+use super::url::RelayUrl;
+use crate::profile::messages::Identity;
+
+/// Keys the fingerprint of an order, so that it tells nothing outside this process.
+static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// What a gateway asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Order {
+    /// Where.
+    pub url: String,
+    /// As whom.
+    pub gateway_id: String,
+    /// For which platforms.
+    pub identities: Vec<Identity>,
+    /// Where signed deliveries go; without it there are none.
+    pub endpoint: Option<String>,
+    /// Which chats are the tenant's.
+    pub route_keys: Vec<String>,
+    /// A name that outlives the process.
+    pub instance_id: Option<String>,
+    /// Where the gateway can be poked.
+    pub wake_url: Option<String>,
+}
+
+/// What a connector gives. No `Debug`: it holds secrets.
+pub struct Granted {
+    /// Who we are from now on.
+    pub gateway_id: String,
+    /// Signs upgrade tokens.
+    pub secret: SecretString,
+    /// Verifies signed deliveries.
+    pub delivery_key: Option<SecretString>,
+    /// Whose we are, if it was said.
+    pub tenant: Option<String>,
+}
+
+/// What came of an order.
+pub struct Provisioned {
+    /// The credentials of the first success.
+    pub granted: Granted,
+    /// The platforms that were taken.
+    pub platforms: Vec<String>,
+}
+
+/// Why a platform was not taken.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No answer.
+    #[error("the connector cannot be reached: {0}")]
+    Unreachable(#[from] PostError),
+    /// It said no.
+    #[error("the connector answered with status {status}{}", .sentence.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
+    Status {
+        /// The status.
+        status: u16,
+        /// Its own words.
+        sentence: Option<String>,
+    },
+    /// It said yes, and gave nothing.
+    #[error("the connector's answer holds no secret")]
+    NoSecret,
+}
+
+impl Order {
+    /// The order that these settings make, if there is an address.
+    #[must_use]
+    pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, identities: Vec<Identity>) -> Option<Self> {
+        let address = |name| setting(name).map(|url| url.trim_end_matches('/').to_owned());
+        Some(Self {
+            url: setting("GATEWAY_RELAY_URL")?.to_owned(),
+            gateway_id: setting("GATEWAY_RELAY_ID").map_or_else(default_gateway_id, str::to_owned),
+            identities,
+            endpoint: address("GATEWAY_RELAY_ENDPOINT"),
+            route_keys: route_keys(setting("GATEWAY_RELAY_ROUTE_KEYS").unwrap_or_default()),
+            instance_id: setting("GATEWAY_RELAY_INSTANCE_ID").map(str::to_owned),
+            wake_url: address("GATEWAY_RELAY_WAKE_URL"),
+        })
+    }
+
+    /// Differs when the order does.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        FINGERPRINT.hash_one(self)
+    }
+
+    /// Asks for every platform in turn. The first success gives the credentials; a platform that fails is skipped.
+    ///
+    /// # Errors
+    /// Why the last platform was refused, when all were.
+    pub async fn carry_out(&self, trust: &Trust, token: &SecretString) -> Result<Provisioned, Refused> {
+        let url = RelayUrl::new(&self.url).provision();
+        let mut first = None;
+        let mut platforms = Vec::new();
+        let mut last = Refused::NoSecret;
+        for identity in &self.identities {
+            let platform = &identity.platform;
+            match self.ask(trust, &url, token, identity).await {
+                Ok(granted) => {
+                    platforms.push(platform.clone());
+                    first.get_or_insert(granted);
+                }
+                Err(reason) => {
+                    warn!(platform, %reason, "relay self-provision failed for one platform");
+                    last = reason;
+                }
+            }
+        }
+        first.map(|granted| Provisioned { granted, platforms }).ok_or(last)
+    }
+
+    async fn ask(
+        &self,
+        trust: &Trust,
+        url: &str,
+        token: &SecretString,
+        identity: &Identity,
+    ) -> Result<Granted, Refused> {
+        Granted::of(&post::json(trust, url, token, &self.body(identity)).await?, &self.gateway_id)
+    }
+
+    fn body(&self, identity: &Identity) -> Value {
+        let mut body = json!({
+            "gatewayId": self.gateway_id,
+            "platform": identity.platform,
+            "botId": identity.bot_id,
+            "gatewayEndpoint": self.endpoint.as_deref().unwrap_or_default(),
+            "routeKeys": self.route_keys,
+        });
+        // Absent, the connector keeps nothing; empty, it would keep an empty name.
+        for (name, value) in [("instanceId", &self.instance_id), ("wakeUrl", &self.wake_url)] {
+            if let Some(value) = value {
+                body[name] = value.as_str().into();
+            }
+        }
+        body
+    }
+}
+
+impl Granted {
+    /// The credentials in an answer to whoever asked as `gateway_id`.
+    ///
+    /// # Errors
+    /// [`Refused`] unless it holds a secret.
+    pub fn of(answer: &post::Answer, gateway_id: &str) -> Result<Self, Refused> {
+        if !answer.is_success() {
+            return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
+        }
+        Ok(Self {
+            secret: answer.text("secret").ok_or(Refused::NoSecret)?.into(),
+            gateway_id: answer.text("gatewayId").unwrap_or(gateway_id).to_owned(),
+            delivery_key: answer.text("deliveryKey").map(SecretString::from),
+            tenant: answer.text("tenant").map(str::to_owned),
+        })
+    }
+}
+
+/// The name of a gateway that was given none: after its host.
+#[must_use]
+pub fn default_gateway_id() -> String {
+    let name = rustix::system::uname();
+    let host = name.nodename().to_string_lossy();
+    let host = host.trim();
+    format!("gw-{}", if host.is_empty() { "hermes" } else { host })
+}
+
+fn route_keys(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|key| !key.is_empty()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity { platform: "discord".into(), bot_id: "7".into() }
+    }
+
+    #[test]
+    fn an_order_holds_what_is_set_and_leaves_out_what_has_to_be_absent() {
+        let bare = Order::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
+        let bare = bare.unwrap();
+        assert!(bare.gateway_id.starts_with("gw-") && bare.gateway_id.len() > 3);
+        let body = bare.body(&identity());
+        assert_eq!((&body["gatewayEndpoint"], &body["routeKeys"]), (&json!(""), &json!([])));
+        assert!(body.get("instanceId").is_none() && body.get("wakeUrl").is_none(), "{body}");
+        let setting = |name: &'static str| {
+            Some(match name {
+                "GATEWAY_RELAY_URL" => "wss://c.example",
+                "GATEWAY_RELAY_ID" => "gw-1",
+                "GATEWAY_RELAY_ENDPOINT" => "https://me.example/in/",
+                "GATEWAY_RELAY_ROUTE_KEYS" => " g1, ,g2",
+                "GATEWAY_RELAY_INSTANCE_ID" => "i1",
+                "GATEWAY_RELAY_WAKE_URL" => "https://me.example/wake/",
+                _ => return None,
+            })
+        };
+        let full = Order::of(&setting, vec![identity()]).unwrap();
+        assert_eq!(
+            full.body(&identity()),
+            json!({
+                "gatewayId": "gw-1", "platform": "discord", "botId": "7", "gatewayEndpoint": "https://me.example/in",
+                "routeKeys": ["g1", "g2"], "instanceId": "i1", "wakeUrl": "https://me.example/wake",
+            })
+        );
+        assert_ne!(full.fingerprint(), bare.fingerprint());
+        assert!(Order::of(&|_| None, vec![identity()]).is_none());
+    }
+
+    #[test]
+    fn an_answer_gives_credentials_or_says_why_not() {
+        let of = |status, body| Granted::of(&post::Answer { status, body }, "mine");
+        let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
+        assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));
+        assert_eq!(of(200, json!({"secret": "s", "gatewayId": ""})).ok().unwrap().gateway_id, "mine");
+        assert_eq!(of(200, json!({"secret": ""})).err(), Some(Refused::NoSecret));
+        assert_eq!(of(200, json!(null)).err(), Some(Refused::NoSecret));
+        let refused = of(403, json!({"error": "tenant mismatch"})).err().unwrap().to_string();
+        assert_eq!(refused, "the connector answered with status 403: tenant mismatch");
+    }
+}

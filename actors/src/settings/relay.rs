@@ -1,0 +1,157 @@
+//! What the two YAML files say of the relay.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::Path;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::{Map, Value};
+
+use super::environment::CA_FILE;
+use super::yaml::Section;
+use super::{Environment, env_file_of};
+use crate::relay::trust::Trust;
+
+/// Where signed deliveries come in unless said otherwise.
+const DEFAULT_PATH: &str = "/relay/inbound";
+
+/// Where signed deliveries come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundSettings {
+    /// The path of events; interrupts have `/interrupt` behind it.
+    pub path: String,
+    /// A listener for these alone; the main one, if there is none.
+    pub bind: Option<SocketAddr>,
+}
+
+impl Default for InboundSettings {
+    fn default() -> Self {
+        Self { path: DEFAULT_PATH.to_owned(), bind: None }
+    }
+}
+
+/// What the `relay` section of our own file says beside the times.
+#[derive(Debug, Default)]
+pub(super) struct Ours {
+    pub(super) inbound: InboundSettings,
+    pub(super) ca_file: Option<String>,
+}
+
+pub(super) fn ours(relay: &mut Section<'_>) -> Ours {
+    let ca_file = relay.text("ca_file");
+    let mut inbound = relay.section("inbound");
+    let path = inbound.text("path").map(|path| path.trim_end_matches('/').to_owned());
+    let good = |path: &String| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
+        path.starts_with('/') && !path.contains("//") && path.bytes().all(plain)
+    };
+    if path.as_ref().is_some_and(|path| !good(path)) {
+        inbound.wrong::<()>("path", "a path such as /relay/inbound");
+    }
+    let bind = inbound.address("bind");
+    inbound.finish();
+    Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()), bind }, ca_file }
+}
+
+/// Whom the relay trusts over TLS. A broken setting is a warning, and then the system's authorities hold alone.
+pub(super) fn trust(
+    home: &Path,
+    environment: &Environment,
+    configured: Option<String>,
+    warnings: &mut Vec<String>,
+) -> Trust {
+    let own = env_file_of(home).get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
+    let places = [own, environment.relay_ca_file.clone(), configured];
+    let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return Trust::default() };
+    let path = home.join(file);
+    let shown = path.display();
+    let read = std::fs::read(&path).map_err(|error| error.to_string());
+    read.and_then(|pem| Trust::with_authority(&pem).map_err(|error| error.to_string())).unwrap_or_else(|reason| {
+        warnings.push(format!("the relay's authority {shown} is not used: {reason}"));
+        Trust::default()
+    })
+}
+
+/// The relay's keys under `gateway:`, by the environment's name for each.
+pub(super) fn original(original: &Map<String, Value>) -> BTreeMap<&'static str, SecretString> {
+    const KEYS: [(&str, &[&str]); 12] = [
+        ("GATEWAY_RELAY_URL", &["relay_url"]),
+        ("GATEWAY_RELAY_ID", &["relay_id"]),
+        ("GATEWAY_RELAY_SECRET", &["relay_secret"]),
+        ("GATEWAY_RELAY_DELIVERY_KEY", &["relay_delivery_key"]),
+        ("GATEWAY_RELAY_ENDPOINT", &["relay_endpoint"]),
+        ("GATEWAY_RELAY_ROUTE_KEYS", &["relay_route_keys"]),
+        ("GATEWAY_RELAY_INSTANCE_ID", &["relay_instance_id"]),
+        ("GATEWAY_RELAY_WAKE_URL", &["relay_wake_url"]),
+        ("GATEWAY_RELAY_IDP_TOKEN_URL", &["idp", "token_url"]),
+        ("GATEWAY_RELAY_IDP_CLIENT_ID", &["idp", "client_id"]),
+        ("GATEWAY_RELAY_IDP_CLIENT_SECRET", &["idp", "client_secret"]),
+        ("GATEWAY_RELAY_IDP_SCOPE", &["idp", "scope"]),
+    ];
+    let text = |value: &Value| match value {
+        Value::Array(items) => {
+            let texts: Vec<String> = items.iter().filter_map(|item| crate::json::identifier(Some(item))).collect();
+            Some(texts.join(","))
+        }
+        value => crate::json::identifier(Some(value)).map(|text| text.trim().to_owned()),
+    };
+    let gateway = original.get("gateway");
+    let find = |path: &[&str]| {
+        let found = path.iter().try_fold(gateway?, |value, key| value.get(key))?;
+        text(found).filter(|text| !text.is_empty())
+    };
+    KEYS.into_iter().filter_map(|(name, path)| Some((name, find(path)?.into()))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn load(ours: &str) -> Result<Settings, String> {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join("caduceus.yaml"), ours).unwrap();
+        let variables = [("GATEWAY_RELAY_CA_FILE".to_owned(), "nowhere.pem".to_owned())];
+        Settings::load(home.path(), Environment::sort(variables)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_path_that_no_request_can_have_is_a_mistake() {
+        assert_eq!(load("").unwrap().inbound, InboundSettings::default());
+        let set = load("relay: {inbound: {path: /in/here/, bind: '127.0.0.1:1'}}").unwrap().inbound;
+        assert_eq!((set.path.as_str(), set.bind.unwrap().port()), ("/in/here", 1));
+        for path in ["in", "/a//b", "/a{b}", "/a b", "/", "/ä"] {
+            let mistake = load(&format!("relay: {{inbound: {{path: '{path}'}}}}")).unwrap_err();
+            assert!(mistake.contains("relay.inbound.path"), "{path}: {mistake}");
+        }
+    }
+
+    #[test]
+    fn an_authority_that_cannot_be_read_is_a_warning_and_no_failed_start() {
+        let settings = load("").unwrap();
+        assert!(settings.warnings.iter().any(|warning| warning.contains("nowhere.pem")), "{:?}", settings.warnings);
+    }
+
+    #[test]
+    fn every_key_of_the_original_is_found_under_its_name() {
+        let config = json!({"gateway": {
+            "relay_url": " wss://c ", "relay_route_keys": ["a", 7], "relay_id": 12,
+            "idp": {"token_url": "https://idp", "client_id": "c", "client_secret": "s", "scope": ""},
+        }});
+        let read = original(config.as_object().unwrap());
+        let shown: Vec<_> = read.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
+        assert_eq!(
+            shown,
+            [
+                ("GATEWAY_RELAY_ID", "12"),
+                ("GATEWAY_RELAY_IDP_CLIENT_ID", "c"),
+                ("GATEWAY_RELAY_IDP_CLIENT_SECRET", "s"),
+                ("GATEWAY_RELAY_IDP_TOKEN_URL", "https://idp"),
+                ("GATEWAY_RELAY_ROUTE_KEYS", "a,7"),
+                ("GATEWAY_RELAY_URL", "wss://c"),
+            ]
+        );
+    }
+}

@@ -1,0 +1,90 @@
+//! Writes credentials into a `.env`: whole or not at all, for its owner alone, and every other byte as it was.
+
+use std::fs::{self, File, Permissions};
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use caduceus_actors::profile::env_edit::{MergeError, merge};
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// Why nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum KeepError {
+    /// The file is there and cannot be read, or its folder cannot be written to.
+    #[error(transparent)]
+    System(#[from] std::io::Error),
+    /// It would not read back.
+    #[error("the file is not UTF-8")]
+    NotText,
+    /// The connector gave something that cannot stand in such a file.
+    #[error(transparent)]
+    Merge(#[from] MergeError),
+}
+
+/// Puts `values` into the file at `path`, which need not be there. A link stays a link.
+pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), KeepError> {
+    let target = match path.canonicalize() {
+        Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
+        target => target?,
+    };
+    let mut text = Zeroizing::new(Vec::new());
+    match File::open(&target) {
+        Err(error) if error.kind() == ErrorKind::NotFound => {}
+        file => {
+            file?.read_to_end(&mut text)?;
+        }
+    }
+    let text = std::str::from_utf8(&text).map_err(|_| KeepError::NotText)?;
+    let values: Vec<_> = values.iter().map(|(name, value)| (*name, value)).collect();
+    let merged = merge(text, &values)?;
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Made for its owner alone before its first byte.
+    let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
+    file.write_all(merged.as_bytes())?;
+    file.as_file().sync_all()?;
+    // As root for somebody else's home: the file stays theirs.
+    if let Ok(before) = fs::metadata(&target).or_else(|_| fs::metadata(folder)) {
+        use std::os::unix::fs::MetadataExt as _;
+        let made = file.as_file().metadata()?;
+        if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
+            // Not ours to give: then it is ours to keep.
+            let _ = std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
+        }
+    }
+    file.persist(&target).map_err(|error| error.error)?;
+    Ok(File::open(folder)?.sync_all()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_gets_the_values_keeps_the_rest_and_is_its_owners_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("real"), home.path().join(".env"));
+        fs::write(&file, "# kept\r\nA='1'\n\nGATEWAY_RELAY_ID=old # x\n").unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        std::os::unix::fs::symlink("real", &link).unwrap();
+        keep(&link, &[("GATEWAY_RELAY_ID", "new".into()), ("B", "2".into())]).unwrap();
+        let written = fs::read_to_string(&file).unwrap();
+        assert!(written.starts_with("# kept\r\nA='1'\n\nGATEWAY_RELAY_ID=new"), "{written:?}");
+        assert!(written.contains("B=2"), "{written:?}");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+        assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "nothing is left lying about");
+    }
+
+    #[test]
+    fn what_cannot_be_merged_leaves_the_file_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join(".env");
+        fs::write(&file, b"A=\xff\n").unwrap();
+        assert!(matches!(keep(&file, &[("B", "2".into())]), Err(KeepError::NotText)));
+        fs::write(&file, "A=1\n").unwrap();
+        assert!(matches!(keep(&file, &[("B", "2\nC=3".into())]), Err(KeepError::Merge(_))));
+        assert_eq!(fs::read(&file).unwrap(), b"A=1\n");
+    }
+}

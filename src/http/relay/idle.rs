@@ -1,0 +1,85 @@
+//! Sending the links to sleep, and waking them.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use actix_web::web::{Json, Payload};
+use actix_web::{HttpRequest, HttpResponse};
+use caduceus_actors::relay::messages::{GoDormant, IdleAnswer, Wake};
+use futures_util::future::join_all;
+use serde_json::{Map, Value, json};
+use tracing::{debug, info};
+
+use super::WAKE;
+use crate::http::Shared;
+use crate::http::auth::{self, TokenPrincipal};
+use crate::http::body::Fields;
+use crate::http::book::{Answer, Book, Kind, Page, Who, field};
+use crate::http::caller::Caller;
+use crate::http::code::Code;
+use crate::http::error::ApiError;
+
+/// A connector has 10 s to acknowledge.
+const PATIENCE: Duration = Duration::from_secs(12);
+
+pub(super) fn routes(book: &mut Book<'_>) {
+    const IDLE: Page = Page::new("Closes the links for a machine that is about to sleep")
+        .takes(&[])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("ok", Kind::Flag, "always true"),
+                field(
+                    "links",
+                    Kind::Object,
+                    "of each link, whether its connector said that it buffers: acknowledged, not_acknowledged, not_connected or \
+                     unavailable",
+                ),
+            ],
+        ));
+    const POKE: Page = Page::new("Wakes the links, under any Host: one that sleeps or waits dials at once")
+        .answers(Answer::Other(204, ""))
+        .fails(&[Code::TooManyAttempts]);
+    book.at("/api/relay/idle", Who::Scope(auth::DRAIN)).post(idle, IDLE).done();
+    book.at(WAKE, Who::Anyone).get(wake, POKE).done();
+}
+
+/// For a machine that is about to sleep: every link is closed, and dialled again when poked or a second after waking.
+async fn idle(
+    request: HttpRequest,
+    asker: TokenPrincipal,
+    state: Shared,
+    payload: Payload,
+) -> Result<Json<Value>, ApiError> {
+    Fields::read(&request, payload).await?;
+    info!(principal = asker.principal, "relay idle ordered");
+    let links = &state.ports.relay.links;
+    let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, PATIENCE))).await;
+    let word = |answer| match answer {
+        Ok(IdleAnswer::Acknowledged) => "acknowledged",
+        Ok(IdleAnswer::NotAcknowledged) => "not_acknowledged",
+        Ok(IdleAnswer::NotConnected) => "not_connected",
+        Err(_) => "unavailable",
+    };
+    let told = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
+    Ok(Json(json!({"ok": true, "links": told.collect::<Map<String, Value>>()})))
+}
+
+/// Open to everyone, for the connector has no token for it; so it says nothing, and too many pokes are told to wait.
+async fn wake(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+    let slowed = {
+        // Every critical section leaves the table whole, so a poisoned lock is still a good one.
+        let mut pokes = state.relay.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        pokes.failed(Caller::of(&request).address, Instant::now())
+    };
+    if let Some(left) = slowed {
+        return Err(ApiError::SlowDown(left));
+    }
+    for link in &state.ports.relay.links {
+        if let Err(error) = link.wake.tell(Wake) {
+            debug!(link = %link.id.0, %error, "a link was not woken");
+        }
+    }
+    debug!("poked");
+    Ok(HttpResponse::NoContent().finish())
+}

@@ -1,0 +1,70 @@
+//! Which deliveries have been done. Pure: the time comes in.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::{Duration, Instant};
+
+/// A signature is good for 300 s either way of its time, so after 600 s it is refused by itself.
+const KEPT_FOR: Duration = Duration::from_mins(10);
+/// Far above what a chat makes in ten minutes. Only good signatures come in, so only the connector could fill it.
+const MOST: usize = 65_536;
+
+/// Signatures of the last ten minutes. A restart forgets them; events are then found in the ledger.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    known: HashSet<String>,
+    /// In order of age.
+    order: VecDeque<(Instant, String)>,
+}
+
+impl Seen {
+    /// Whether this delivery was done already.
+    pub(super) fn knows(&mut self, signature: &str, now: Instant) -> bool {
+        self.forget(now);
+        self.known.contains(signature)
+    }
+
+    /// This delivery is done.
+    pub(super) fn note(&mut self, signature: String, now: Instant) {
+        self.forget(now);
+        if self.known.insert(signature.clone()) {
+            self.order.push_back((now, signature));
+        }
+    }
+
+    fn forget(&mut self, now: Instant) {
+        while let Some((then, _)) = self.order.front() {
+            if now.saturating_duration_since(*then) <= KEPT_FOR && self.order.len() < MOST {
+                break;
+            }
+            if let Some((_, signature)) = self.order.pop_front() {
+                self.known.remove(&signature);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_delivery_is_known_for_as_long_as_its_signature_can_be_good() {
+        let (mut seen, start) = (Seen::default(), Instant::now());
+        assert!(!seen.knows("a", start));
+        seen.note("a".into(), start);
+        seen.note("a".into(), start + KEPT_FOR / 2);
+        assert!(seen.knows("a", start + KEPT_FOR));
+        assert!(!seen.knows("a", start + KEPT_FOR + Duration::from_millis(1)));
+        assert!(seen.order.is_empty() && seen.known.is_empty());
+    }
+
+    #[test]
+    fn no_number_of_deliveries_makes_it_grow() {
+        let (mut seen, now) = (Seen::default(), Instant::now());
+        for n in 0..=MOST {
+            seen.note(n.to_string(), now);
+        }
+        assert_eq!((seen.order.len(), seen.known.len()), (MOST, MOST));
+        assert!(!seen.knows("0", now), "the oldest is forgotten first");
+    }
+}

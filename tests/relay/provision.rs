@@ -1,0 +1,162 @@
+//! A gateway that gets its credentials for itself.
+
+use std::fs;
+use std::path::Path;
+
+use caduceus_actors::relay::token;
+use serde_json::{Value, json};
+
+use crate::stub::Stub;
+use crate::support::{SOON, post, wait_for};
+use crate::world::World;
+use crate::{credentials, text};
+
+/// A `.env` without a pair, for two platforms.
+fn env(world: &World, more: &str) -> String {
+    format!("GATEWAY_RELAY_URL={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n{more}", world.connector.url)
+}
+
+/// Waits for `count` lines of the log that have `words`.
+async fn until_logged(world: &World, words: &str, count: usize) {
+    wait_for(&format!("{count} lines that say {words:?}"), SOON, || async {
+        let log = world.gateway().log();
+        (log.lines().filter(|line| line.contains(words)).count() >= count).then_some(())
+    })
+    .await;
+}
+
+/// Every file below a folder that holds `needle`.
+fn files_with(folder: &Path, needle: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_with(&path, needle));
+        } else if fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle.as_bytes()) {
+            found.push(path.display().to_string());
+        }
+    }
+    found
+}
+
+async fn registered(world: &World, gateway: &str) -> Value {
+    world.account().await["registered"][gateway].clone()
+}
+
+#[actix_web::test]
+async fn a_gateway_without_a_pair_gets_one_into_memory_and_never_onto_the_disk() {
+    let mut world = World::prepare().await;
+    let credentials = credentials(&world).await;
+    let access = text(&credentials, "accessToken");
+    let more = "GATEWAY_RELAY_ID=world\nGATEWAY_RELAY_ENDPOINT=https://me.example/in/\nGATEWAY_RELAY_ROUTE_KEYS=g1, g2\n\
+                GATEWAY_RELAY_INSTANCE_ID=i-1\nGATEWAY_RELAY_WAKE_URL=https://me.example/wake\n";
+    world.write(".env", &env(&world, more));
+    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", access);
+    world.serve().await;
+    until_logged(&world, "relay self-provisioned", 1).await;
+    let line = world.gateway().log().lines().find(|line| line.contains("self-provisioned")).unwrap().to_owned();
+    for word in ["world", "tenant-", "discord,telegram", "routes=2", "inbound=\"yes\"", "i-1", "wake=\"yes\""] {
+        assert!(line.contains(word), "{word}: {line}");
+    }
+    let told = registered(&world, "world").await;
+    assert_eq!(told["identities"], json!(["discord:", "telegram:"]), "{told}");
+    assert_eq!((&told["endpoint"], &told["routeKeys"]), (&json!("https://me.example/in"), &json!(["g1", "g2"])));
+    assert_eq!((&told["instanceId"], &told["wakeUrl"]), (&json!("i-1"), &json!("https://me.example/wake")));
+    for secret in ["secret", "deliveryKey", "accessToken"] {
+        let secret = text(&credentials, secret);
+        assert_eq!(files_with(world.home(), secret), [] as [&str; 0]);
+        assert!(!world.gateway().log().contains(secret));
+    }
+    world.say("m1", "hello", "c", None).await;
+    assert_eq!(world.answer("m1").await["answered"], 1);
+
+    let (status, answer) = post(&world.url("/api/actors/profiles/default/restart"), &json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    until_logged(&world, "relay self-provisioned", 2).await;
+    world.say("m2", "again", "c", None).await;
+    assert_eq!(world.answer("m2").await["answered"], 1);
+}
+
+#[actix_web::test]
+async fn a_login_that_comes_late_is_found_and_the_link_comes_up_by_itself() {
+    let mut world = World::prepare().await;
+    let credentials = credentials(&world).await;
+    world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\n"));
+    world.serve_alone();
+    until_logged(&world, "for want of an identity", 1).await;
+    let login = json!({"version": 1, "providers": {"nous": {
+        "access_token": credentials["accessToken"], "refresh_token": "r", "expires_at": "2099-01-01T00:00:00+00:00",
+    }}});
+    world.write("auth.json", &login.to_string());
+    world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+    assert_eq!(fs::read_to_string(world.path("auth.json")).unwrap(), login.to_string(), "the login is only read");
+}
+
+#[actix_web::test]
+async fn a_pinned_pair_is_respected() {
+    let mut world = World::prepare().await;
+    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", "nobody's");
+    world.serve().await;
+    until_logged(&world, "relay self-provision skipped: id and secret are set", 1).await;
+    assert_eq!(registered(&world, "world").await["identities"], json!([]));
+}
+
+#[actix_web::test]
+async fn an_identity_provider_is_asked_by_client_credentials_before_any_login() {
+    let mut world = World::prepare().await;
+    let credentials = credentials(&world).await;
+    let token = json!({"access_token": credentials["accessToken"], "token_type": "Bearer"}).to_string();
+    let provider = Stub::new(move |_, _| (200, token.clone()));
+    world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\nGATEWAY_RELAY_ACCESS_TOKEN=wrong\n"));
+    world.write(
+        "config.yaml",
+        &format!(
+            "gateway:\n  idp:\n    token_url: {}/token\n    client_id: me\n    client_secret: s&p\n    scope: a b\n",
+            provider.url
+        ),
+    );
+    world.serve().await;
+    let form = "grant_type=client_credentials&client_id=me&client_secret=s%26p&scope=a%20b";
+    assert_eq!(provider.asked("/token"), [("/token".to_owned(), None, form.to_owned())]);
+}
+
+#[actix_web::test]
+async fn a_platform_that_fails_is_skipped_and_the_first_success_gives_the_credentials() {
+    let connector = Stub::new(|path, body| {
+        let platform = serde_json::from_str::<Value>(body).map(|body| body["platform"].clone()).unwrap_or_default();
+        match (path, platform.as_str()) {
+            ("/relay/provision", Some("discord")) => (500, json!({"error": "not this one"}).to_string()),
+            ("/relay/provision", Some(name)) => {
+                (200, json!({"secret": format!("secret of {name}"), "gatewayId": "given"}).to_string())
+            }
+            _ => (404, String::new()),
+        }
+    });
+    let mut world = World::prepare().await;
+    let env = env(&world, "").replace(&world.connector.url, &connector.url).replace("telegram", "telegram,slack");
+    world.write(".env", &format!("{env}GATEWAY_RELAY_ACCESS_TOKEN=a\n"));
+    world.serve_alone();
+    let token = wait_for("a dial with a token", SOON, || async {
+        connector.asked("/relay").into_iter().find_map(|(_, bearer, _)| bearer)
+    })
+    .await;
+    let now_s = jiff::Timestamp::now().as_second().unsigned_abs();
+    let verified = token::verify(token.strip_prefix("Bearer ").unwrap(), &["secret of telegram".into()], now_s);
+    assert_eq!(verified.as_deref(), Ok("given"));
+    let log = world.gateway().log();
+    assert!(log.contains("not this one") && log.contains("telegram,slack"), "{log}");
+}
+
+#[actix_web::test]
+async fn relevance_is_declared_for_each_platform_that_has_something_to_say() {
+    let mut world = World::prepare().await;
+    world.write("config.yaml", "discord: {require_mention: true, free_response_channels: [c1, c2]}\n");
+    world.serve().await;
+    let policies = wait_for("a policy", SOON, || async {
+        let policies = registered(&world, "world").await["policies"].clone();
+        policies.as_object().is_some_and(|policies| !policies.is_empty()).then_some(policies)
+    })
+    .await;
+    let discord = json!({"platform": "discord", "requireAddress": true, "freeResponseScopes": ["c1", "c2"], "allowOtherBots": false});
+    assert_eq!(policies, json!({"discord": discord}));
+}

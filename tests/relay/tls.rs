@@ -1,0 +1,98 @@
+//! A connector behind TLS, with an authority that no system knows.
+
+use std::fs;
+use std::sync::Arc;
+
+use actix_web::rt::net::{TcpListener, TcpStream};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivatePkcs8KeyDer;
+use tokio_rustls::TlsAcceptor;
+
+use crate::world::World;
+use crate::{credentials, text};
+
+/// Which certificate the connector shows.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Good,
+    Expired,
+    OfAnother,
+}
+
+/// Puts TLS in front of the connector; its address, and the authority in PEM.
+async fn tls(world: &World, shown: Shown) -> (String, String) {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut authority = CertificateParams::new(Vec::new()).unwrap();
+    authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let pem = authority.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(authority, authority_key);
+    let name = if shown == Shown::OfAnother { "another.example" } else { "127.0.0.1" };
+    let mut leaf = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    if shown == Shown::Expired {
+        leaf.not_after = date_time_ymd(2020, 1, 1);
+    }
+    let key = KeyPair::generate().unwrap();
+    let chain = vec![leaf.signed_by(&key, &issuer).unwrap().der().clone()];
+    let config = ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(chain, PrivatePkcs8KeyDer::from(key.serialize_der()).into())
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let behind = world.connector.authority().to_owned();
+    actix_web::rt::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let (acceptor, behind) = (acceptor.clone(), behind.clone());
+            actix_web::rt::spawn(async move {
+                // Who does not like our certificate goes.
+                let Ok(mut outer) = acceptor.accept(stream).await else { return };
+                let mut inner = TcpStream::connect(behind).await.unwrap();
+                let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
+            });
+        }
+    });
+    (format!("wss://{address}/relay"), pem)
+}
+
+#[actix_web::test]
+async fn a_private_authority_is_trusted_by_setting_for_the_link_and_for_the_credentials() {
+    let mut world = World::prepare().await;
+    let credentials = credentials(&world).await;
+    let (url, pem) = tls(&world, Shown::Good).await;
+    world.write("ca.pem", &pem);
+    world.configure("relay: {ca_file: ca.pem}\n");
+    // Without a pair: provisioning goes the same way.
+    world.write(".env", &format!("GATEWAY_RELAY_URL={url}\nGATEWAY_RELAY_ID=world\nGATEWAY_RELAY_PLATFORMS=discord\n"));
+    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", text(&credentials, "accessToken"));
+    world.serve().await;
+    assert!(world.gateway().log().contains("relay self-provisioned"));
+    world.say("m1", "hello", "c", None).await;
+    world.answer("m1").await;
+}
+
+#[actix_web::test]
+async fn a_certificate_that_is_unknown_expired_or_another_names_is_refused() {
+    for (shown, trusted) in [(Shown::Good, false), (Shown::Expired, true), (Shown::OfAnother, true)] {
+        let mut world = World::prepare().await;
+        let (url, pem) = tls(&world, shown).await;
+        world.write("ca.pem", &pem);
+        let env = fs::read_to_string(world.path(".env")).unwrap();
+        world.write(".env", &env.replace(&format!("{}/relay", world.connector.url), &url));
+        if trusted {
+            world.variable("GATEWAY_RELAY_CA_FILE", &world.path("ca.pem").display().to_string());
+        }
+        world.serve_alone();
+        let status = world.until("a refused dial", |status| status["relay"][0]["state"] == "waiting").await;
+        let error = status["relay"][0]["last_error"].as_str().unwrap();
+        let expected = match shown {
+            Shown::Good => "UnknownIssuer",
+            Shown::Expired => "expired",
+            Shown::OfAnother => "not valid for",
+        };
+        assert!(error.contains(expected), "{error}");
+    }
+}
