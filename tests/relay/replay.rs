@@ -98,7 +98,8 @@ async fn what_waited_comes_in_order_and_once() {
 #[actix_web::test]
 async fn a_gateway_killed_in_the_middle_has_acknowledged_nothing_that_is_not_in_its_ledger() {
     let mut world = waiting("turns: {interrupted: rerun}\n").await;
-    for left in [400, 250, 100] {
+    // Twice, for a turn that is cut off a third time does not run again.
+    for left in [400, 150] {
         world.serve_alone();
         wait_for("some acknowledgements", SOON, || async { (buffered(&world).await < left).then_some(()) }).await;
         world.kill_gateway();
