@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
 use tracing::{debug, error, warn};
 
 use super::arrivals::{Arrivals, Place};
@@ -33,6 +33,8 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
+/// Pause before a full mailbox is tried again.
+const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before the gate is asked again after it did not answer.
 const GATE_PAUSE: Duration = Duration::from_millis(200);
 
@@ -46,6 +48,7 @@ pub struct DispatchActor {
     pub(super) life: Life,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
+    own: Port<Settled>,
     running: HashMap<TurnId, Running>,
     /// Turns that are to stop and have not started yet.
     unwanted: HashMap<TurnId, StopCause>,
@@ -79,7 +82,19 @@ pub(super) struct Running {
     pub(super) since: Instant,
 }
 
+/// News: the ledger has spoken about an event.
+#[derive(Clone, Message)]
+#[rtype(result = "()")]
+struct Settled {
+    place: Place,
+    /// Of the instance that knows the place.
+    generation: u64,
+    /// `None` if nothing is to be done about it.
+    taken: Option<Taken>,
+}
+
 /// An event that is on disk, with what is to be done about it.
+#[derive(Clone)]
 struct Taken {
     id: InboundId,
     job: Job,
@@ -104,6 +119,7 @@ impl DispatchActor {
             maker,
             life: birth.life().clone(),
             arrivals: Arrivals::default(),
+            own: birth.own(),
             books: HashMap::new(),
             running: HashMap::new(),
             unwanted: HashMap::new(),
@@ -134,10 +150,14 @@ impl DispatchActor {
     /// The ledger has spoken about an event.
     fn settled(&mut self, place: Place, taken: Option<Taken>, ctx: &mut Context<Self>) {
         for taken in self.arrivals.settled(place, taken) {
-            match &mut self.early {
-                Some(early) => early.taken.push(taken),
-                None => self.take(taken, ctx),
-            }
+            self.take_or_wait(taken, ctx);
+        }
+    }
+
+    fn take_or_wait(&mut self, taken: Taken, ctx: &mut Context<Self>) {
+        match &mut self.early {
+            Some(early) => early.taken.push(taken),
+            None => self.take(taken, ctx),
         }
     }
 

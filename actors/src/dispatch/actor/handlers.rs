@@ -1,6 +1,6 @@
 //! What the dispatcher does with each message.
 
-use actix::{ActorFutureExt as _, Handler, MessageResult, ResponseActFuture, ResponseFuture, WrapFuture as _};
+use actix::{Handler, MessageResult, ResponseFuture};
 use futures_util::future::{FutureExt as _, ready};
 use tracing::{error, info, warn};
 
@@ -11,17 +11,17 @@ use super::super::messages::{
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
 use super::super::settings::DispatchSettings;
-use super::{DispatchActor, Taken, Then};
+use super::{DispatchActor, SETTLE_PAUSE, Settled, Taken, Then};
 use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::relay::session::SessionKey;
 use crate::settings::{Busy, WhenRefused};
-use crate::supervision::ChildExited;
+use crate::supervision::{ChildExited, Port, TellError};
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
 impl Handler<Inbound> for DispatchActor {
-    type Result = ResponseActFuture<Self, Result<Receipt, NotTaken>>;
+    type Result = ResponseFuture<Result<Receipt, NotTaken>>;
 
     fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
         let (profile, unserved) = match self.settings.rules.profile(&inbound) {
@@ -54,9 +54,11 @@ impl Handler<Inbound> for DispatchActor {
             state,
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
-        let place = self.arrivals.arrived();
-        Box::pin(recorded.into_actor(self).map(move |recorded, actor, ctx| {
-            if actor.life.is_fenced() {
+        let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
+        // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
+        Box::pin(async move {
+            let recorded = recorded.await;
+            if life.is_fenced() {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
                 // not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
@@ -77,9 +79,34 @@ impl Handler<Inbound> for DispatchActor {
                     (None, Err(NotTaken::LedgerUnavailable))
                 }
             };
-            actor.settled(place, taken, ctx);
+            settle(&own, Settled { place, generation: life.generation(), taken }).await;
             answer
-        }))
+        })
+    }
+}
+
+/// Brings what became of an event to whoever is the dispatcher by then. Those behind it wait for it, so a full mailbox is tried again.
+async fn settle(own: &Port<Settled>, settled: Settled) {
+    while let Err(error) = own.tell(settled.clone()) {
+        if error != TellError::Full {
+            let row = settled.taken.as_ref().map(|taken| taken.id.0);
+            return error!(?row, %error, "an event is on disk but waits for the next start");
+        }
+        tokio::time::sleep(SETTLE_PAUSE).await;
+    }
+}
+
+impl Handler<Settled> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, Settled { place, generation, taken }: Settled, ctx: &mut Self::Context) {
+        if generation == self.life.generation() {
+            return self.settled(place, taken, ctx);
+        }
+        // It was the predecessor's, who knew its place.
+        if let Some(taken) = taken {
+            self.take_or_wait(taken, ctx);
+        }
     }
 }
 
