@@ -10,7 +10,9 @@ use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
-use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, LicenseBuilder, Object, ObjectBuilder, OpenApiBuilder,
     PathsBuilder, Required, Response, ResponseBuilder, Type,
@@ -22,6 +24,8 @@ use super::code::Code;
 const JSON: &str = "application/json";
 /// The name of the token among the ways to prove oneself.
 const TOKEN: &str = "token";
+/// The same of a signature of the body.
+const SIGNATURE: &str = "signature";
 
 /// What holds for all of it.
 const ABOUT: &str = "The control plane of one gateway. Every error has a body {\"error\": code, \"detail\": sentence}, except where \
@@ -52,16 +56,17 @@ pub(super) fn print(entries: &[Entry]) -> String {
         paths.path(shown(&entry.path), item)
     });
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The drain secret.")).build();
+    let about = format!("Of the body and {TIMESTAMP_HEADER}, with a profile's delivery key.");
+    let signature = ApiKey::Header(ApiKeyValue::with_description(SIGNATURE_HEADER, &about));
+    let schemes = ComponentsBuilder::new()
+        .security_scheme(TOKEN, SecurityScheme::Http(token))
+        .security_scheme(SIGNATURE, SecurityScheme::ApiKey(signature));
     let info = InfoBuilder::new()
         .title("Caduceus")
         .version(env!("CARGO_PKG_VERSION"))
         .description(Some(ABOUT))
         .license(Some(LicenseBuilder::new().name(env!("CARGO_PKG_LICENSE")).build()));
-    let document = OpenApiBuilder::new()
-        .info(info)
-        .paths(paths)
-        .components(Some(ComponentsBuilder::new().security_scheme(TOKEN, SecurityScheme::Http(token)).build()))
-        .build();
+    let document = OpenApiBuilder::new().info(info).paths(paths).components(Some(schemes.build())).build();
     let mut text = document.to_pretty_json().expect("the document has keys of text only");
     text.push('\n');
     text
@@ -117,9 +122,10 @@ fn operation(entry: &Entry) -> Operation {
     }
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
-        Who::Anyone | Who::Loopback | Who::Signed => operation,
+        Who::Anyone | Who::Loopback => operation,
         Who::AnyoneInOutline | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
+        Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
     .build()
 }
@@ -131,9 +137,7 @@ fn who(who: Who) -> String {
         Who::Known => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
-        Who::Signed => format!(
-            "Under any Host, signed with a profile's delivery key: by {SIGNATURE_HEADER}, at the time in {TIMESTAMP_HEADER}."
-        ),
+        Who::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),
     }
 }
 

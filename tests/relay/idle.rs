@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use serde_json::json;
 
-use crate::support::{post, send};
+use crate::support::{SOON, post, send, wait_for};
 use crate::world::{World, get_with};
 use crate::{credentials, text};
 
@@ -35,7 +35,8 @@ async fn what_came_while_the_gateway_slept_wakes_it_and_arrives_in_order_and_onc
     world.serve().await;
     let (status, answer) = post(&world.url("/api/relay/idle"), &json!({})).await;
     assert_eq!((status, &answer["links"]), (200, &json!({"relay": "acknowledged"})), "{answer}");
-    assert!(world.gateway().log().contains("state=Idle"), "the link sleeps by the time of the answer");
+    // The log is read by a thread that may come after the answer.
+    wait_for("a link that sleeps", SOON, || async { world.gateway().log().contains("state=Idle").then_some(()) }).await;
     let ids: Vec<(usize, String)> = (0..EVENTS).map(|n| (n % CHATS, format!("{}-{n}", n % CHATS))).collect();
     for (chat, id) in &ids {
         world.say(id, id, &format!("c{chat}"), None).await;
