@@ -69,6 +69,11 @@ pub(super) enum CommandError {
 }
 
 impl CommandError {
+    /// Whether another try may end otherwise, although nobody did anything about it.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self.exit_code(), super::NOBODY | super::TRY_AGAIN)
+    }
+
     fn exit_code(&self) -> u8 {
         match self {
             Self::Home { .. } | Self::Token { .. } | Self::Address => super::CONFIGURATION,
@@ -90,5 +95,21 @@ pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) 
     match System::new().block_on(command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => serve::fail(&error, error.exit_code()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_down_for_a_moment_may_pass_and_a_no_does_not() {
+        let refused = |status| CommandError::Refused { status, code: String::new(), detail: String::new() };
+        for error in [refused(429), refused(503), CommandError::Nobody(String::new())] {
+            assert!(error.may_pass(), "{error:?}");
+        }
+        for error in [refused(401), refused(403), refused(404), CommandError::Address] {
+            assert!(!error.may_pass(), "{error:?}");
+        }
     }
 }

@@ -166,7 +166,8 @@ impl Drain {
     }
 
     async fn wait(&self, timeout: Option<Duration>) -> Result<(), CommandError> {
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        // What lies beyond all time has no end.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut said: Option<(Progress, Instant)> = None;
         loop {
             let progress = self.look(LOOK).await?;

@@ -68,9 +68,7 @@ impl Herald {
 
     /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
     pub(super) fn stopping(&self, restart: bool) {
-        if restart {
-            self.state.change(Record::restarts);
-        }
+        self.state.change(|record| record.restarts(restart));
         self.manager.stopping();
     }
 

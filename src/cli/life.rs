@@ -169,11 +169,8 @@ impl Process {
         if !told {
             return self.fallen().await;
         }
-        let hurried = async {
-            select(Box::pin(signals.next()), Box::pin(self.desk.hurried())).await;
-        };
         let code = {
-            let first = select(Box::pin(self.shut_down()), Box::pin(hurried)).await;
+            let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
         };
         if let Some(code) = code {
@@ -190,6 +187,24 @@ impl Process {
         self.herald.because(end.to_string());
         self.watchdog.arm_deadline(END_PATIENCE * 2);
         self.close(end.exit_code()).await
+    }
+
+    /// Waits until a shutdown under way is told not to wait for turns.
+    async fn hurried(&self, signals: &mut Signals) {
+        // Told so from the beginning, it goes through all its steps and waits in none of them for a turn.
+        let forced = self.desk.is_forced();
+        let ordered = async { if forced { std::future::pending().await } else { self.desk.hurried().await } };
+        let signalled = async {
+            if self.desk.is_restart() {
+                // The first of its kind: it says how the process is to end, and nothing of the turns.
+                signals.next().await;
+                warn!("told to stop: the gateway ends and asks for no other one");
+                self.desk.signalled();
+                self.herald.stopping(false);
+            }
+            signals.next().await;
+        };
+        select(Box::pin(signalled), Box::pin(ordered)).await;
     }
 
     /// The six steps of a shutdown.
@@ -211,7 +226,8 @@ impl Process {
         for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        self.wait_for_turns(drain_timeout, false).await;
+        let patience = if self.desk.is_forced() { Duration::ZERO } else { drain_timeout };
+        self.wait_for_turns(patience, false).await;
         // Those whose time is over, and those that themselves asked for the drain.
         let left = ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default();
         for turn in &left {

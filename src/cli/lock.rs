@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::status::identity::{Identity, Written};
@@ -18,6 +18,8 @@ const LOCK: &str = "gateway.lock";
 const PID: &str = "gateway.pid";
 /// How often is looked whether the lock is still where others look for it.
 const LOOK: Duration = Duration::from_millis(500);
+/// How long one who only asks whether the home is held may have the lock; a gateway that starts meanwhile waits.
+const ASKERS: Duration = Duration::from_millis(100);
 /// Records are some hundred bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 
@@ -126,10 +128,15 @@ fn keep(held: &Weak<Mutex<Held>>) {
 fn lock(home: &Path) -> Result<File, LockError> {
     let path = home.join(LOCK);
     let unusable = |source| LockError::Unusable { path: path.clone(), source };
+    let until = Instant::now() + ASKERS;
     loop {
         let file = open(&path).map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => {}
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                thread::sleep(ASKERS / 10);
+                continue;
+            }
             Err(TryLockError::WouldBlock) => return Err(LockError::Held(home.to_owned())),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
@@ -177,7 +184,7 @@ pub(crate) fn holder(home: &Path) -> Option<Written> {
 
 /// Whether a gateway holds `home`, found out without making or writing the file.
 ///
-/// The lock is shared and held for a moment only; a gateway that starts in that very moment is refused, and starts again.
+/// The lock is shared and held for a moment only; a gateway that starts in that very moment waits for it.
 ///
 /// # Errors
 /// What the system said.
@@ -209,6 +216,19 @@ mod tests {
         assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
         drop(first);
         assert!(HomeLock::take(home.path(), &own()).is_ok());
+    }
+
+    #[test]
+    fn a_gateway_that_starts_while_somebody_asks_is_not_refused() {
+        let home = tempfile::tempdir().unwrap();
+        let asker = open(&home.path().join(LOCK)).unwrap();
+        asker.try_lock_shared().unwrap();
+        thread::scope(|threads| {
+            let gateway = threads.spawn(|| HomeLock::take(home.path(), &own()));
+            thread::sleep(ASKERS / 5);
+            drop(asker);
+            assert!(gateway.join().unwrap().is_ok());
+        });
     }
 
     #[test]

@@ -25,7 +25,7 @@ struct Stage {
     stopping: bool,
     /// No turn is waited for.
     forced: bool,
-    /// It was begun here, and not by a signal.
+    /// It was begun here, and no signal has come.
     restart: bool,
 }
 
@@ -49,9 +49,11 @@ impl Desk {
         Ok(())
     }
 
-    /// A signal came.
+    /// A signal came: the process is to end, and not to be started again, whatever was ordered before.
     pub(super) fn signalled(&self) {
-        self.stage().stopping = true;
+        let mut stage = self.stage();
+        stage.stopping = true;
+        stage.restart = false;
     }
 
     /// Waits until a restart is ordered.
@@ -62,6 +64,11 @@ impl Desk {
     /// Waits until no turn is to be waited for.
     pub(super) async fn hurried(&self) {
         self.until(|stage| stage.forced).await;
+    }
+
+    /// Whether no turn is to be waited for.
+    pub(super) fn is_forced(&self) -> bool {
+        self.stage().forced
     }
 
     /// Whether the process is to be started again.
@@ -134,6 +141,17 @@ mod tests {
         assert_eq!(desk.order(true), Ok(()));
         assert!(desk.hurried().now_or_never().is_some());
         assert!(!desk.is_restart() && !desk.ends_drain(), "it was told to end, and to leave the drain alone");
+    }
+
+    #[test]
+    fn a_signal_makes_a_restart_an_end() {
+        let desk = Desk::default();
+        assert_eq!(desk.order(false), Ok(()));
+        desk.signalled();
+        assert!(!desk.is_restart() && !desk.is_forced(), "the turns are waited for as they were");
+        assert_eq!(desk.order(false), Err(AlreadyStopping));
+        assert_eq!(desk.order(true), Ok(()));
+        assert!(!desk.is_restart() && desk.is_forced());
     }
 
     #[tokio::test]

@@ -38,8 +38,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             let text = match look(&contact).await {
                 Ok(status) if arguments.json => format!("{status}\n"),
                 Ok(status) => summary(&status),
-                // A watch outlives the gateway that it watches.
-                Err(error @ (CommandError::Nobody(_) | CommandError::NoAnswer(_))) if arguments.watch => {
+                // A watch outlives the gateway that it watches, and whatever of it is down for a while.
+                Err(error) if arguments.watch && error.may_pass() => {
                     if arguments.json {
                         format!("{}\n", serde_json::json!({"error": error.to_string()}))
                     } else {

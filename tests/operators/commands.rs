@@ -130,6 +130,12 @@ async fn one_profile_is_drained_alone() {
 }
 
 #[actix_web::test]
+async fn a_wait_may_be_longer_than_time_itself() {
+    let world = World::start().await;
+    on(world.home(), &["drain", "wait", "--timeout", "1e19"]).with(1).says("there is no drain to wait for");
+}
+
+#[actix_web::test]
 async fn the_status_is_shown_in_short_in_full_and_again_when_it_changes() {
     let world = World::start().await;
     on(world.home(), &["status"]).with(0).says("platform discord: connected");

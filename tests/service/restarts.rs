@@ -30,7 +30,9 @@ async fn a_forced_restart_waits_for_nobody_and_ends_a_drain() {
     assert!(world.path(".drain_request.json").exists());
     let (code, _) = post(&world.url("/api/gateway/restart"), &json!({"force": true})).await;
     assert_eq!(code, 202);
-    assert_eq!(world.gateway.take().expect("the gateway runs").ended().code(), Some(75));
+    let mut gateway = world.gateway.take().expect("the gateway runs");
+    assert_eq!(gateway.ended().code(), Some(75));
+    assert!(gateway.log().contains("answer=Ok(Acknowledged)"), "the connector was told that the gateway goes");
     assert!(!world.path(".drain_request.json").exists(), "the drain is over");
     world.serve().await;
     assert_eq!(world.ready().await, 200);
@@ -47,6 +49,21 @@ async fn a_restart_that_waits_can_be_forced_and_leaves_a_drain_alone_until_then(
     assert!(world.path(".drain_request.json").exists());
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({"force": true})).await.0, 202);
     assert_eq!(world.gateway.take().expect("the gateway runs").ended().code(), Some(75));
+}
+
+#[actix_web::test]
+async fn a_signal_during_a_restart_makes_it_an_end_and_cuts_no_turn_short() {
+    let mut world = World::start().await;
+    world.say("long", "sleep 3", "c1", None).await;
+    world.until("a turn running", |status| status["active_agents"] == 1).await;
+    assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
+    wait_for("readiness to end", SOON, || async { (world.ready().await == 503).then_some(()) }).await;
+    world.gateway().signal("TERM");
+    assert_eq!(world.gateway.take().expect("the gateway runs").ended().code(), Some(0));
+    world.answer("long").await;
+    let record = std::fs::read(world.path("gateway_state.json")).unwrap();
+    let record: Value = serde_json::from_slice(&record).unwrap();
+    assert_eq!((&record["gateway_state"], &record["restart_requested"]), (&json!("stopped"), &json!(false)));
 }
 
 #[actix_web::test]

@@ -12,6 +12,9 @@ use serde_json::{Map, Value};
 /// Largest configuration file; the original's run to some 100 KiB.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
+/// Longest time; so much can be added to any moment.
+const LONGEST: Duration = Duration::from_hours(366 * 24);
+
 /// Reads a YAML file as a mapping. A file that is not there, or is empty, is an empty one.
 ///
 /// # Errors
@@ -96,7 +99,8 @@ impl<'a> Section<'a> {
     pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
         let value = self.take(key)?;
         let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        seconds.or_else(|| self.wrong(key, "a number of seconds"))
+        let seconds = seconds.filter(|length| *length <= LONGEST);
+        seconds.or_else(|| self.wrong(key, "a number of seconds, at most a year"))
     }
 
     pub(super) fn millis(&mut self, key: &'static str) -> Option<Duration> {
@@ -214,6 +218,17 @@ mod tests {
         turns.finish();
         root.finish();
         assert_eq!(problems, ["turns.max_concurent: is not a known key; did you mean turns.max_concurrent?"]);
+    }
+
+    #[test]
+    fn a_time_beyond_a_year_is_a_mistake() {
+        let mut problems = Vec::new();
+        let map = parse("a: 31622400\nb: 31622401\nc: 1.0e+19\nd: -1\n").unwrap();
+        let mut root = Section::root(map, &mut problems);
+        assert_eq!(root.seconds("a"), Some(LONGEST));
+        assert_eq!((root.seconds("b"), root.seconds("c"), root.seconds("d")), (None, None, None));
+        root.finish();
+        assert_eq!(problems.len(), 3, "{problems:?}");
     }
 
     #[test]

@@ -82,9 +82,9 @@ impl Record {
         self.http_of = Some(self.identity.written());
     }
 
-    /// It ends to be started again.
-    pub fn restarts(&mut self) {
-        self.restart_requested = true;
+    /// It ends, `restart`: to be started again.
+    pub fn restarts(&mut self, restart: bool) {
+        self.restart_requested = restart;
     }
 
     /// Takes over what `snapshot` says.
