@@ -238,9 +238,7 @@ pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
 /// that died on the last step.
 pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
     let kept = std::iter::once(kept_path(target, block));
-    kept.chain(strays(target)).find_map(|path| {
-        came_for(spent, &read(&path).ok().flatten()?, block)
-    })
+    kept.chain(strays(target)).find_map(|path| came_for(spent, &read(&path).ok().flatten()?, block))
 }
 
 /// The grant in `block` of a left-over file, if it is the one that came for `spent`.
