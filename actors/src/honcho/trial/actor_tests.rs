@@ -104,7 +104,7 @@ impl Keeper {
             refused: WhenRefused::default(),
             drain_timeout: SOON,
         };
-        self.addr.do_send(SettingsChanged(Arc::new(in_force)));
+        Port::from(self.addr.clone()).tell(SettingsChanged(Arc::new(in_force))).expect("the keeper is there");
     }
 
     async fn fresh(&self) -> Option<FreshAnswer> {
