@@ -38,28 +38,30 @@ async fn cautious(shared: &Shared, presented: usize) {
 #[actix_web::test]
 async fn a_death_with_the_lock_in_hand_costs_nothing() {
     for step in ["Locked", "Read"] {
-        for _ in 0..crate::count(3, 50) {
+        crate::rounds(3, 50, || async {
             let shared = Shared::with_life(60);
             let rest = kill_at(step, &shared).await;
             healed(&shared, 1, &rest).await;
-        }
+        })
+        .await;
     }
 }
 
 #[actix_web::test]
 async fn a_death_on_the_brink_of_presenting_costs_a_minute() {
-    for _ in 0..crate::count(3, 50) {
+    crate::rounds(3, 50, || async {
         let shared = Shared::with_life(60);
         let rest = kill_at("BeforeSend", &shared).await;
         cautious(&shared, 0).await;
         shared.a_minute_passes();
         healed(&shared, 1, &rest).await;
-    }
+    })
+    .await;
 }
 
 #[actix_web::test]
 async fn a_death_with_the_answer_in_hand_ends_in_a_login_after_one_careful_try() {
-    for _ in 0..crate::count(3, 50) {
+    crate::rounds(3, 50, || async {
         let shared = Shared::with_life(60);
         let rest = kill_at("Answered", &shared).await;
         cautious(&shared, 1).await;
@@ -72,26 +74,29 @@ async fn a_death_with_the_answer_in_hand_ends_in_a_login_after_one_careful_try()
         let server = &shared.server;
         assert_eq!((server.presented().len(), server.replays()), (2, 1), "one careful try, and no loop");
         assert_eq!((shared.rest(), shared.token()), (rest, "hch-at-0".to_owned()));
-    }
+    })
+    .await;
 }
 
 #[actix_web::test]
 async fn a_death_between_the_answer_and_the_file_is_made_good_from_the_temporary_file() {
-    for _ in 0..crate::count(3, 50) {
+    crate::rounds(3, 50, || async {
         let shared = Shared::with_life(60);
         let rest = kill_at("TemporaryWritten", &shared).await;
         assert_eq!(shared.token(), "hch-at-0");
         healed(&shared, 1, &rest).await;
         assert_eq!(shared.token(), "hch-at-n1");
-    }
+    })
+    .await;
 }
 
 #[actix_web::test]
 async fn a_death_after_the_rename_costs_nothing() {
-    for _ in 0..crate::count(3, 50) {
+    crate::rounds(3, 50, || async {
         let shared = Shared::with_life(60);
         let rest = kill_at("Renamed", &shared).await;
         assert_eq!(shared.token(), "hch-at-n1");
         healed(&shared, 1, &rest).await;
-    }
+    })
+    .await;
 }

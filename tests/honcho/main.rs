@@ -7,6 +7,8 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod answers;
+// Its one test waits the longest and is named to be among the first, so that the others run beside it.
+mod blocked;
 #[path = "../browser/browser.rs"]
 #[allow(dead_code, reason = "the tests of the pages use the rest")]
 mod browser;
@@ -23,9 +25,19 @@ mod original;
 mod outage;
 #[path = "../support/mod.rs"]
 mod support;
-mod unfit;
 #[path = "../support/world.rs"]
 mod world;
+
+use futures_util::StreamExt as _;
+
+/// Rounds at a time.
+const ABREAST: usize = 4;
+
+/// Does a round as often as [`count`] says, some of them at a time: each mostly waits.
+async fn rounds<F: Future<Output = ()>>(short: usize, long: usize, round: impl Fn() -> F) {
+    let rounds = (0..count(short, long)).map(|_| round());
+    futures_util::stream::iter(rounds).for_each_concurrent(ABREAST, |round| round).await;
+}
 
 /// The count of a test: the whole one where time is no matter.
 #[expect(clippy::disallowed_methods, reason = "names how long to test, and no secret")]

@@ -22,7 +22,7 @@ use tracing::{debug, error, warn};
 
 use super::held::Now;
 pub use super::location::HonchoProfile;
-use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
+use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::plan::{Ask, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
 use super::survey::{Place, Sighting, survey};
@@ -49,6 +49,9 @@ pub struct RefreshDone {
 /// Which refresh: of which incarnation, and which of its.
 type Job = (u64, u64);
 
+/// The answer to a [`FreshToken`].
+type Fresh = Result<Option<FreshAnswer>, GrantUnknown>;
+
 /// Keeps the grants.
 pub struct HonchoRefreshActor {
     ports: HonchoPorts,
@@ -69,7 +72,7 @@ pub struct HonchoRefreshActor {
     /// Refreshes started and ended: a look that overlaps with one may have seen what is no longer true.
     started: u64,
     ended: u64,
-    /// Callers that came before the first look; woken by being dropped.
+    /// Callers that came before the first look at their profile; woken by being dropped.
     early: Vec<oneshot::Sender<()>>,
     stopping: bool,
 }
@@ -174,9 +177,11 @@ impl HonchoRefreshActor {
         self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
         if !self.looked {
             self.looked = true;
-            self.early.clear();
             self.life.ready();
+            // What is due already need not wait for the clock.
+            self.tick();
         }
+        self.early.clear();
         self.publish();
     }
 
@@ -243,28 +248,27 @@ impl HonchoRefreshActor {
         }
     }
 
-    /// Answers the token, after a refresh if one is needed and ends in time.
-    fn fresh(&mut self, profile: ProfileName) -> ResponseActFuture<Self, Option<FreshAnswer>> {
-        if !self.looked {
+    /// Answers the token, after a refresh if one is needed and ends in time. Until `deadline` it is waited for the first look at a
+    /// profile, which may have come just now.
+    fn fresh(&mut self, profile: ProfileName, deadline: Instant) -> ResponseActFuture<Self, Fresh> {
+        let now = now();
+        let stopping = self.stopping;
+        let served = self.settings.profiles.iter().any(|served| served.name == profile);
+        let Some((place, entry)) = self.entry(&profile) else {
+            if !served || now.at >= deadline {
+                return Box::pin(fut::ready(Err(GrantUnknown(profile))));
+            }
             let (wake, woken) = oneshot::channel();
             self.early.push(wake);
-            return Box::pin(
-                within(self.settings.caller_wait, woken)
-                    .into_actor(self)
-                    .then(|(), actor, _| if actor.looked { actor.fresh(profile) } else { Box::pin(fut::ready(None)) }),
-            );
-        }
-        let stopping = self.stopping;
-        let Some((place, entry)) = self.entry(&profile) else {
-            return Box::pin(fut::ready(None));
+            let looked = within(deadline - now.at, woken).into_actor(self);
+            return Box::pin(looked.then(move |(), actor, _| actor.fresh(profile, deadline)));
         };
-        let now = now();
-        let have = |token| Box::pin(fut::ready(Some(FreshAnswer { token, refreshed: false })));
+        let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
         // On the way out nothing is begun that might be cut off in the middle.
         let asked =
             if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
         match asked {
-            Ask::Nothing => Box::pin(fut::ready(None)),
+            Ask::Nothing => Box::pin(fut::ready(Ok(None))),
             Ask::Have(token) => have(token),
             Ask::Wait { order, until } => {
                 let before = entry.plan.token().cloned();
@@ -275,8 +279,9 @@ impl HonchoRefreshActor {
                 }
                 let patience = until.saturating_duration_since(now.at);
                 Box::pin(within(patience, woken).into_actor(self).map(move |(), actor, _| {
-                    let token = actor.entry(&profile)?.1.plan.token()?.clone();
-                    Some(FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token })
+                    let Some((_, entry)) = actor.entry(&profile) else { return Err(GrantUnknown(profile)) };
+                    let answer = |token| FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token };
+                    Ok(entry.plan.token().cloned().map(answer))
                 }))
             }
         }
@@ -325,9 +330,9 @@ impl Actor for HonchoRefreshActor {
 }
 
 impl Handler<FreshToken> for HonchoRefreshActor {
-    type Result = ResponseActFuture<Self, Option<FreshAnswer>>;
+    type Result = ResponseActFuture<Self, Fresh>;
     fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(question.profile)
+        self.fresh(question.profile, Instant::now() + self.settings.caller_wait)
     }
 }
 

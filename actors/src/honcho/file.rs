@@ -59,6 +59,11 @@ impl HonchoFile {
         Grant::from_block(self.block(host)?)
     }
 
+    /// The names of all hosts.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.0.get("hosts").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
     /// Whether `host` has a key that belongs to no grant, and so is left alone.
     #[must_use]
     pub fn has_plain_key(&self, host: &str) -> bool {

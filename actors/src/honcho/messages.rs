@@ -8,13 +8,19 @@ use crate::profile::name::ProfileName;
 
 /// The profile's access token, refreshed first when it is about to expire. Asked by `ProfileActor` only.
 ///
-/// Never an error: a refresh that fails answers the token there is.
+/// `None` where there is no grant. A refresh that fails is no error and answers the token there is.
 #[derive(Debug, Clone, Message)]
-#[rtype(result = "Option<FreshAnswer>")]
+#[rtype(result = "Result<Option<FreshAnswer>, GrantUnknown>")]
 pub struct FreshToken {
     /// Whose.
     pub profile: ProfileName,
 }
+
+/// The keeper cannot say whether there is a grant: its files have not been looked at in time, or the profile is served no more. A
+/// token in hand is as good as before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("nobody knows how the grant of {0} is")]
+pub struct GrantUnknown(pub ProfileName);
 
 /// Answer to [`FreshToken`].
 #[derive(Debug, Clone)]

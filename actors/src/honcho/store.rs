@@ -132,7 +132,7 @@ pub fn install(
         return keep_beside(lock, room, host, grant, &steps).map(Installed::Beside);
     }
     room.replace(lock.target(), &file, &steps)?;
-    forget_strays(lock, &block);
+    forget_strays(lock, &block, &file);
     Ok(Installed::InPlace)
 }
 
@@ -211,7 +211,7 @@ pub(super) fn save(
         return keep_beside(lock, room, block, grant, steps).map(Saved::Beside);
     }
     room.replace(target, &file, steps)?;
-    forget_strays(lock, block);
+    forget_strays(lock, block, &file);
     Ok(Saved::InPlace)
 }
 
@@ -238,15 +238,28 @@ pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
 /// that died on the last step.
 pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
     let kept = std::iter::once(kept_path(target, block));
-    kept.chain(strays(target)).find_map(|path| {
-        let grant = read(&path).ok().flatten()?.grant(block)?;
-        (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
-    })
+    kept.chain(strays(target)).find_map(|path| came_for(spent, &read(&path).ok().flatten()?, block))
 }
 
-/// Removes what [`salvage`] would find; the holder of the lock is the only one who has such files.
-pub(super) fn forget_strays(lock: &ConfigLock, block: &str) {
-    for path in std::iter::once(kept_path(lock.target(), block)).chain(strays(lock.target())) {
+/// The grant in `block` of a left-over file, if it is the one that came for `spent`.
+fn came_for(spent: &Grant, left: &HonchoFile, block: &str) -> Option<Grant> {
+    let grant = left.grant(block)?;
+    (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
+}
+
+/// Removes what [`salvage`] would find for `block`, of which `written` has the grant; the holder of the lock is the only one
+/// who has such files. What another host of the file still has to find stays.
+fn forget_strays(lock: &ConfigLock, block: &str, written: &HonchoFile) {
+    let notes = lock.notes();
+    let is_awaited = |path: &PathBuf| {
+        let Ok(Some(left)) = read(path) else { return false };
+        written.hosts().filter(|host| *host != block).any(|host| {
+            let presented = |grant: &Grant| notes.of(host).is_some_and(|note| note.is_about(&grant.refresh_token));
+            written.grant(host).filter(presented).is_some_and(|spent| came_for(&spent, &left, host).is_some())
+        })
+    };
+    let strays = strays(lock.target()).into_iter().filter(|path| !is_awaited(path));
+    for path in std::iter::once(kept_path(lock.target(), block)).chain(strays) {
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {

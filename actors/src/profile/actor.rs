@@ -42,8 +42,9 @@ use crate::supervision::{Life, Port};
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for one look at the file; a turn then starts with what is known.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
-/// Longest wait for a fresh token; a turn then starts with the one there is.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(15);
+/// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
+/// in the file, which is more than a newborn profile has.
+const TOKEN_PATIENCE: Duration = Duration::from_secs(17);
 
 /// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
 const PROVISION_PATIENCE: Duration = Duration::from_secs(4);
@@ -264,7 +265,8 @@ impl ProfileActor {
             }
         };
         asking.into_actor(self).map(|answer, actor, _| match answer {
-            Some(Ok(answer)) => actor.set_token(answer.map(|answer| answer.token)),
+            Some(Ok(Ok(answer))) => actor.set_token(answer.map(|answer| answer.token)),
+            Some(Ok(Err(error))) => warn!(%error, "no fresh token; the last one is used"),
             Some(Err(error)) => warn!(profile = %actor.profile().name, %error, "no fresh token; the last one is used"),
             None => {}
         })

@@ -189,7 +189,7 @@ impl Handler<FreshToken> for Desk {
 
     fn handle(&mut self, _: FreshToken, _: &mut Self::Context) -> Self::Result {
         let token = self.state().token;
-        MessageResult(token.map(|token| FreshAnswer { token: token.into(), refreshed: false }))
+        MessageResult(Ok(token.map(|token| FreshAnswer { token: token.into(), refreshed: false })))
     }
 }
 

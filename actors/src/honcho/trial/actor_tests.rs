@@ -5,13 +5,18 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
-use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantView, RefreshGrant};
+use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::super::refresh::Step;
 use super::*;
-use crate::profile::messages::TokenChanged;
+use crate::config::messages::{InForce, Served, SettingsChanged};
+use crate::profile::actor::ProfileActor;
+use crate::profile::messages::{ProfileWays, TokenChanged};
 use crate::profile::name::ProfileName;
+use crate::relay::route::Routes;
+use crate::relay::session::SessionRules;
+use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Life, Port};
+use crate::supervision::{Life, Mailbox, Port};
 
 /// Profile and status in one; keeps what it is told.
 #[derive(Default, Clone)]
@@ -34,6 +39,20 @@ impl Handler<TokenChanged> for Listener {
 impl Handler<StatusTouched> for Listener {
     type Result = ();
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
+}
+
+/// The ways into a profile that hears of its token and of nothing else.
+fn deaf_but_for(token: Port<TokenChanged>) -> ProfileWays {
+    let nobody: Mailbox<ProfileActor> = Mailbox::new();
+    ProfileWays {
+        agent: nobody.port(),
+        spawn: nobody.port(),
+        call: nobody.port(),
+        dial: nobody.port(),
+        token,
+        view: nobody.port(),
+        terms: nobody.port(),
+    }
 }
 
 struct Keeper {
@@ -65,8 +84,31 @@ impl Keeper {
         Self { addr, listener, life }
     }
 
+    /// The settings changed: these profiles are served from now on.
+    fn serve(&self, trial: &Trial, names: &[&ProfileName]) {
+        let ears = self.listener.clone().start();
+        let served = |name: &&ProfileName| Served {
+            name: (*name).clone(),
+            home: trial.home.path().to_owned(),
+            ways: deaf_but_for(Port::from(ears.clone())),
+        };
+        let in_force = InForce {
+            home: trial.home.path().to_owned(),
+            multiplex: true,
+            profiles: names.iter().map(served).collect(),
+            routes: Routes::default(),
+            session_rules: SessionRules::default(),
+            busy: Busy::default(),
+            max_concurrent_turns: 1,
+            interrupted: Interrupted::default(),
+            refused: WhenRefused::default(),
+            drain_timeout: SOON,
+        };
+        Port::from(self.addr.clone()).tell(SettingsChanged(Arc::new(in_force))).expect("the keeper is there");
+    }
+
     async fn fresh(&self) -> Option<FreshAnswer> {
-        self.addr.send(FreshToken { profile: name() }).await.expect("the keeper is there")
+        self.addr.send(FreshToken { profile: name() }).await.expect("the keeper is there").expect("it was looked at")
     }
 
     async fn token(&self) -> (String, bool) {
@@ -116,6 +158,25 @@ async fn a_good_token_is_answered_from_memory() {
     tokio::time::timeout(SOON, keeper.life.until_ready()).await.expect("it never got ready");
     keeper.until_told(Some("hch-at-0")).await;
     assert_eq!(trial.server.presented().len(), 0);
+}
+
+#[actix::test]
+async fn a_profile_that_comes_while_running_gets_its_token_at_once_and_one_that_leaves_is_not_told_that_it_has_none() {
+    let trial = Trial::with_life(3600);
+    let text = fs::read_to_string(trial.path()).unwrap().replace("\"hermes\"", "\"hermes_work\"");
+    fs::write(trial.path(), text).unwrap();
+    let keeper = Keeper::start(&trial, no_poll);
+    assert!(keeper.fresh().await.is_none(), "the first profile has no grant");
+    let work = ProfileName::parse("work").unwrap();
+    // Before anyone has looked at its file: its first turn may be quicker than that.
+    let (default, ask) = (name(), || keeper.addr.send(FreshToken { profile: work.clone() }));
+    keeper.serve(&trial, &[&default, &work]);
+    let answer = ask().await.unwrap().expect("it is served").expect("it has a grant");
+    assert_eq!(answer.token.expose_secret(), "hch-at-0");
+
+    keeper.serve(&trial, &[&default]);
+    // Its last turns may start another agent.
+    assert_eq!(ask().await.unwrap().unwrap_err(), GrantUnknown(work.clone()));
 }
 
 #[actix::test]

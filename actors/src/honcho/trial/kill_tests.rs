@@ -2,6 +2,7 @@
 
 use std::process::{Command, Stdio};
 
+use super::super::lock::ConfigLock;
 use super::super::refresh::Step;
 use super::*;
 
@@ -99,4 +100,20 @@ fn a_death_after_the_rename_costs_nothing() {
     kill_on(Step::Renamed, &trial);
     assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
     assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[test]
+fn a_neighbour_that_writes_the_file_leaves_the_grant_that_a_dead_process_had_in_hand() {
+    let trial = Trial::expired();
+    kill_on(Step::TemporaryWritten, &trial);
+    let mut theirs = grant_in(&trial.path()).unwrap();
+    theirs.access_token = "hch-at-7".into();
+    theirs.refresh_token = "hch-rt-7".into();
+    let lock = ConfigLock::take(&trial.path(), SOON).unwrap();
+    store::install(&lock, "other", &theirs, None).unwrap();
+    drop(lock);
+    assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
+    assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
+    assert_eq!(trial.json()["hosts"]["other"]["apiKey"], "hch-at-7");
+    trial.assert_no_replay();
 }

@@ -34,6 +34,17 @@ fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
     with_remedy.collect()
 }
 
+/// All at once, for they mostly wait: for the lock, for the next step of a backoff.
+#[actix_web::test]
+async fn what_cannot_be_read_or_written_or_locked_fails_no_turn_costs_no_token_and_is_shown() {
+    futures_util::join!(
+        a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended(),
+        a_file_or_a_directory_that_is_read_only_costs_no_token(),
+        a_full_disk_costs_no_token(),
+        a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long(),
+    );
+}
+
 /// Makes a file useless.
 type Spoil = fn(&Path);
 
@@ -46,9 +57,8 @@ async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
     assert_eq!(shared.server.presented().len(), 0);
 }
 
-#[actix_web::test]
 async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended() {
-    let garbage = "{\"hosts\": ";
+    const GARBAGE: &str = "{\"hosts\": ";
     let cases: [(&str, Spoil); 3] = [
         ("Permission denied", |path| set_mode(path, 0o000)),
         ("line 1", |path| fs::write(path, "{\"hosts\": ").unwrap()),
@@ -57,7 +67,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
             fs::create_dir(path).unwrap();
         }),
     ];
-    for (words, spoil) in cases {
+    futures_util::future::join_all(cases.map(|(words, spoil)| async move {
         let shared = Shared::with_life(60);
         let good = fs::read_to_string(shared.path()).unwrap();
         spoil(&shared.path());
@@ -68,7 +78,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
         let left = fs::metadata(shared.path()).unwrap();
         assert!(left.is_dir() == (words == "directory"));
         match words {
-            "line 1" => assert_eq!(fs::read_to_string(shared.path()).unwrap(), garbage),
+            "line 1" => assert_eq!(fs::read_to_string(shared.path()).unwrap(), GARBAGE),
             "directory" => fs::remove_dir(shared.path()).unwrap(),
             _ => assert_eq!(
                 (fs::read_to_string(shared.path()).unwrap(), left.permissions().mode() & 0o777),
@@ -82,14 +92,15 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
         fs::rename(mended, shared.path()).unwrap();
         gateway.until("new", is_new).await;
         assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
-    }
+    }))
+    .await;
 }
 
-#[actix_web::test]
 async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
     let of_file: fn(&Shared) -> PathBuf = Shared::path;
     let of_directory: fn(&Shared) -> PathBuf = |shared| shared.path().parent().unwrap().to_owned();
-    for (place, read_only, writable) in [(of_file, 0o400, 0o600), (of_directory, 0o500, 0o700)] {
+    let cases = [(of_file, 0o400, 0o600), (of_directory, 0o500, 0o700)];
+    futures_util::future::join_all(cases.map(|(place, read_only, writable)| async move {
         let shared = Shared::with_life(60);
         // The lock is there from an earlier time.
         drop(ConfigLock::take(&shared.path(), SOON).unwrap());
@@ -103,7 +114,8 @@ async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
         set_mode(&place(&shared), writable);
         gateway.until("new", is_new).await;
         assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
-    }
+    }))
+    .await;
 }
 
 /// A small disk, taken away when dropped.
@@ -123,7 +135,6 @@ impl Drop for SmallDisk {
     }
 }
 
-#[actix_web::test]
 async fn a_full_disk_costs_no_token() {
     let shared = Shared::empty();
     fs::create_dir(shared.path().parent().unwrap()).unwrap();
@@ -143,7 +154,6 @@ async fn a_full_disk_costs_no_token() {
     assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.litter()), (1, 0, Vec::new()));
 }
 
-#[actix_web::test]
 async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() {
     let shared = Shared::with_life(60);
     drop(ConfigLock::take(&shared.path(), SOON).unwrap());
