@@ -49,6 +49,7 @@ fn deaf_but_for(token: Port<TokenChanged>) -> ProfileWays {
         spawn: nobody.port(),
         call: nobody.port(),
         dial: nobody.port(),
+        verify: nobody.port(),
         token,
         view: nobody.port(),
         terms: nobody.port(),
