@@ -163,9 +163,11 @@ impl DispatchActor {
     }
 
     pub(super) fn carry_out(&mut self, steps: Vec<Step>, ctx: &mut Context<Self>) {
-        for step in steps {
+        // What follows from a step waits here and not on the stack: any number in line may be turned away at once.
+        let mut steps = VecDeque::from(steps);
+        while let Some(step) = steps.pop_front() {
             match step {
-                Step::Ask(turn, event) => self.start(turn, event, ctx),
+                Step::Ask(turn, event) => steps.extend(self.start(turn, event, ctx)),
                 Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
                 Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
                 Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
@@ -177,18 +179,14 @@ impl DispatchActor {
         self.touch();
     }
 
-    /// Asks the gate, and starts the turn if it is let through.
-    fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
-        let Some(job) = self.books.get(&event).cloned() else {
-            let steps = self.plan.ended(turn);
-            return self.carry_out(steps, ctx);
-        };
+    /// Asks the gate, and starts the turn if it is let through. Answers what follows if it cannot even be asked.
+    fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Vec<Step> {
+        let Some(job) = self.books.get(&event).cloned() else { return self.plan.ended(turn) };
         let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
             // It was served when the event was taken; nothing ever runs under another instead.
             warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
             self.turn_away(event, &Notice::UnservedProfile, ctx);
-            let steps = self.plan.ended(turn);
-            return self.carry_out(steps, ctx);
+            return self.plan.ended(turn);
         };
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
@@ -224,6 +222,7 @@ impl DispatchActor {
                 actor.broke(turn, ctx);
             }
         }));
+        Vec::new()
     }
 
     /// Takes an event off the books and tells the chat why.
