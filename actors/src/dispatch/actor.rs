@@ -238,8 +238,10 @@ impl DispatchActor {
         let Some(job) = self.books.get(&event) else { return };
         let key = job.session.clone();
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
-        let steer = self.running.get(&turn).and_then(|running| running.steer.clone());
-        let steered = async move { Some(steer?.ask(question, GATE_PATIENCE).await) };
+        let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
+        // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
+        let asked = steer.map(|steer| steer.ask(question, GATE_PATIENCE));
+        let steered = async move { Some(asked?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
                 // Not done with before its turn is: should the process die with the turn, the event runs by itself.
