@@ -202,15 +202,11 @@ impl DispatchActor {
             }
             Err(NotStarted::Refused(why)) => {
                 let hold = actor.settings.refused == WhenRefused::Hold;
-                let steps = actor.plan.refused(turn, why, hold);
-                actor.carry_out(steps, ctx);
+                actor.not_started(turn, why, hold, ctx);
             }
             Err(NotStarted::NoAnswer(error)) => {
                 warn!(%turn, %error, "a turn could not be started yet");
-                ctx.run_later(GATE_PAUSE, move |actor, ctx| {
-                    let steps = actor.plan.refused(turn, Refusal::Superseded, true);
-                    actor.carry_out(steps, ctx);
-                });
+                ctx.run_later(GATE_PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
             }
             Err(NotStarted::Over) => {
                 actor.books.remove(&event);
@@ -223,6 +219,17 @@ impl DispatchActor {
             }
         }));
         Vec::new()
+    }
+
+    /// The event of a turn that was not started waits or is refused; one that is to stop by now is not run by another turn.
+    fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
+        match self.unwanted.remove(&turn) {
+            Some(cause) => self.stopped_early(turn, cause, ctx),
+            None => {
+                let steps = self.plan.refused(turn, why, hold);
+                self.carry_out(steps, ctx);
+            }
+        }
     }
 
     /// Takes an event off the books and tells the chat why.
