@@ -223,13 +223,11 @@ impl DispatchActor {
 
     /// The event of a turn that was not started waits or is refused; one that is to stop by now is not run by another turn.
     fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
-        match self.unwanted.remove(&turn) {
-            Some(cause) => self.stopped_early(turn, cause, ctx),
-            None => {
-                let steps = self.plan.refused(turn, why, hold);
-                self.carry_out(steps, ctx);
-            }
+        if let Some(cause) = self.unwanted.remove(&turn) {
+            return self.stopped_early(turn, cause, ctx);
         }
+        let steps = self.plan.refused(turn, why, hold);
+        self.carry_out(steps, ctx);
     }
 
     /// Takes an event off the books and tells the chat why.
