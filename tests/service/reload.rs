@@ -351,3 +351,25 @@ async fn an_event_kept_for_a_profile_that_is_gone_at_the_next_start_is_refused_a
     let dispatch = status["actors"]["children"].as_array().unwrap().iter().find(|node| node["id"] == "dispatch");
     assert_eq!(dispatch.unwrap()["restarts_total"], 0, "{status}");
 }
+
+#[actix_web::test]
+async fn a_long_line_of_a_profile_that_is_gone_is_refused_and_brings_nobody_down() {
+    let mut world = World::prepare().await;
+    world.profile("work", "");
+    world.configure("turns:\n  max_concurrent: 1\n");
+    world.serve().await;
+    world.say("long", "sleep 600", "c-long", None).await;
+    until_begun(&world, None, 1).await;
+    let line = 1_500;
+    for number in 0..line {
+        world.say(&format!("m{number}"), "hello", &format!("c-{number}"), Some("work")).await;
+    }
+    world.until("all of them in line", |status| status["turns"]["queued"] == line).await;
+    fs::remove_dir_all(world.path("profiles/work")).unwrap();
+    world.until("no such profile", |status| !serves(status, "work")).await;
+    world.say("stop", "/stop", "c-long", None).await;
+    world.until("an empty line", |status| status["turns"]["queued"] == 0).await;
+    until_refused(&world, &format!("c-{}", line - 1)).await;
+    world.say("next", "hello", "c-next", None).await;
+    world.until_said("default: hello").await;
+}

@@ -175,3 +175,16 @@ async fn what_a_gateway_and_a_guard_killed_together_leave_behind_the_next_gatewa
     let interrupted = |status: &Value| status["active_agents"] == 0;
     world.until("no turn", interrupted).await;
 }
+
+#[actix_web::test]
+async fn a_turn_that_is_stopped_while_the_gate_is_asked_about_it_does_not_run_afterwards() {
+    let world = World::start().await;
+    // Longer than the gate is waited for, so that it has to be asked again.
+    let (code, answer) = world.fault("drain", json!({"fault": "hang_in_timer", "seconds": 6})).await;
+    assert_eq!(code, 200, "{answer}");
+    world.say("long", "sleep 600", "c1", None).await;
+    world.say("stop", "/stop", "c1", None).await;
+    world.until_told("c1", "Stopped").await;
+    world.say("next", "hello", "c1", None).await;
+    world.until_told("c1", "default: hello").await;
+}

@@ -183,9 +183,11 @@ impl DispatchActor {
     }
 
     pub(super) fn carry_out(&mut self, steps: Vec<Step>, ctx: &mut Context<Self>) {
-        for step in steps {
+        // What follows from a step waits here and not on the stack: any number in line may be turned away at once.
+        let mut steps = VecDeque::from(steps);
+        while let Some(step) = steps.pop_front() {
             match step {
-                Step::Ask(turn, event) => self.start(turn, event, ctx),
+                Step::Ask(turn, event) => steps.extend(self.start(turn, event, ctx)),
                 Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
                 Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
                 Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
@@ -197,18 +199,14 @@ impl DispatchActor {
         self.touch();
     }
 
-    /// Asks the gate, and starts the turn if it is let through.
-    fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
-        let Some(job) = self.books.get(&event).cloned() else {
-            let steps = self.plan.ended(turn);
-            return self.carry_out(steps, ctx);
-        };
+    /// Asks the gate, and starts the turn if it is let through. Answers what follows if it cannot even be asked.
+    fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Vec<Step> {
+        let Some(job) = self.books.get(&event).cloned() else { return self.plan.ended(turn) };
         let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
             // It was served when the event was taken; nothing ever runs under another instead.
             warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
             self.turn_away(event, &Notice::UnservedProfile, ctx);
-            let steps = self.plan.ended(turn);
-            return self.carry_out(steps, ctx);
+            return self.plan.ended(turn);
         };
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
@@ -224,15 +222,11 @@ impl DispatchActor {
             }
             Err(NotStarted::Refused(why)) => {
                 let hold = actor.settings.refused == WhenRefused::Hold;
-                let steps = actor.plan.refused(turn, why, hold);
-                actor.carry_out(steps, ctx);
+                actor.not_started(turn, why, hold, ctx);
             }
             Err(NotStarted::NoAnswer(error)) => {
                 warn!(%turn, %error, "a turn could not be started yet");
-                ctx.run_later(GATE_PAUSE, move |actor, ctx| {
-                    let steps = actor.plan.refused(turn, Refusal::Superseded, true);
-                    actor.carry_out(steps, ctx);
-                });
+                ctx.run_later(GATE_PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
             }
             Err(NotStarted::Over) => {
                 actor.books.remove(&event);
@@ -244,6 +238,16 @@ impl DispatchActor {
                 actor.broke(turn, ctx);
             }
         }));
+        Vec::new()
+    }
+
+    /// The event of a turn that was not started waits or is refused; one that is to stop by now is not run by another turn.
+    fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
+        if let Some(cause) = self.unwanted.remove(&turn) {
+            return self.stopped_early(turn, cause, ctx);
+        }
+        let steps = self.plan.refused(turn, why, hold);
+        self.carry_out(steps, ctx);
     }
 
     /// Takes an event off the books and tells the chat why.
@@ -259,8 +263,10 @@ impl DispatchActor {
         let Some(job) = self.books.get(&event) else { return };
         let key = job.session.clone();
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
-        let steer = self.running.get(&turn).and_then(|running| running.steer.clone());
-        let steered = async move { Some(steer?.ask(question, GATE_PATIENCE).await) };
+        let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
+        // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
+        let asked = steer.map(|steer| steer.ask(question, GATE_PATIENCE));
+        let steered = async move { Some(asked?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
                 // Not done with before its turn is: should the process die with the turn, the event runs by itself.

@@ -169,7 +169,13 @@ impl Plan {
             return vec![Step::Overflow(event)];
         }
         let mut steps: Vec<_> = late.then_some(Step::Hold(event)).into_iter().collect();
-        steps.extend(self.restored(event, key, Origin::External));
+        self.known.insert(event);
+        let queue = &mut self.sessions.entry(key.clone()).or_default().queue;
+        // Several come back at once when their turn ends, in any order.
+        let behind = |first: &Waiting| first.origin == Origin::Internal || first.event < event;
+        let place = queue.iter().take_while(|first| behind(first)).count();
+        queue.insert(place, Waiting::new(event, true));
+        steps.extend(self.stand_in_line(key));
         steps
     }
 

@@ -240,7 +240,7 @@ impl ProfileActor {
         if self.token.as_ref().map(text) != token.as_ref().map(text) {
             self.token = token;
             self.feed_redactor();
-            self.token_news.tell(self.token.clone());
+            self.token_news.tell(self.token.as_ref(), &self.redactor);
         }
     }
 
@@ -293,8 +293,8 @@ impl ProfileActor {
             token: self.token.as_ref(),
         };
         let environment = child_env(&self.terms.environment, &exec.env_pass, &self.scope, &facts);
-        let token = order.agent.hears_of_tokens().then(|| self.token_news.listen());
         let secrets = self.redactor.lease(self.profile().name.as_str());
+        let token = order.agent.hears_of_tokens().then(|| self.token_news.listen(&secrets));
         Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
     }
 }

@@ -16,10 +16,15 @@ use tokio::sync::{mpsc, watch};
 use zeroize::Zeroizing;
 
 use super::child_env::HONCHO_API_KEY;
+use super::redact::{Lease, Redactor};
 
 /// The token of a profile's grant as its running agents get to know it: the newest counts, for an agent has no use for one before.
 #[derive(Debug)]
-pub(super) struct TokenNews(watch::Sender<Option<SecretString>>);
+pub(super) struct TokenNews(watch::Sender<Option<Told>>);
+
+/// A token, and the lease that keeps it out of the log until whoever is told has one.
+#[derive(Debug)]
+struct Told(SecretString, Lease);
 
 impl TokenNews {
     pub(super) fn new() -> Self {
@@ -27,18 +32,24 @@ impl TokenNews {
     }
 
     /// Tells every agent that listens.
-    pub(super) fn tell(&self, token: Option<SecretString>) {
-        self.0.send_replace(token);
+    pub(super) fn tell(&self, token: Option<&SecretString>, redactor: &Redactor) {
+        let told = token.map(|token| Told(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
+        self.0.send_replace(told);
     }
 
-    /// What is told from now on.
-    pub(super) fn listen(&self) -> TokenEar {
-        TokenEar(self.0.subscribe())
+    /// What is told from now on, to an agent whose `secrets` are kept out of the log.
+    pub(super) fn listen(&self, secrets: &Lease) -> TokenEar {
+        TokenEar { news: self.0.subscribe(), secrets: secrets.clone() }
     }
 }
 
 /// Hears of changes of the token, for one agent. Opaque.
-pub(super) struct TokenEar(watch::Receiver<Option<SecretString>>);
+pub(super) struct TokenEar {
+    news: watch::Receiver<Option<Told>>,
+    /// What it hears is kept out of the log for as long as what it was started with: it may write a token long after that was
+    /// replaced, or its grant is gone.
+    secrets: Lease,
+}
 
 /// The writing end of an agent's standard input.
 pub struct AgentInput {
@@ -96,11 +107,12 @@ async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut tok
 
 /// The line that tells of the next change; never comes where nobody is told. A grant that is gone is nothing to hand over.
 async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
-    while let Some(TokenEar(ear)) = token {
-        if ear.changed().await.is_err() {
+    while let Some(TokenEar { news, secrets }) = token {
+        if news.changed().await.is_err() {
             // The profile was restarted: nobody is left to tell.
             *token = None;
-        } else if let Some(value) = &*ear.borrow_and_update() {
+        } else if let Some(Told(value, lease)) = &*news.borrow_and_update() {
+            secrets.keep(lease);
             return credential(value);
         }
     }
@@ -129,8 +141,12 @@ mod tests {
     fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
         let (tell, told) = mpsc::channel(8);
-        let input = AgentInput::new(writer.into(), Some(news.listen()));
+        let input = AgentInput::new(writer.into(), Some(news.listen(&Redactor::default().lease("work"))));
         (tell, input.serve(told).unwrap(), reader)
+    }
+
+    fn tell_all(news: &TokenNews, token: Option<&str>) {
+        news.tell(token.map(SecretString::from).as_ref(), &Redactor::default());
     }
 
     fn lines(reader: PipeReader) -> Vec<String> {
@@ -141,8 +157,8 @@ mod tests {
     async fn the_document_comes_first_and_of_several_changes_the_newest() {
         let news = TokenNews::new();
         let (tell, serving, reader) = agent(&news);
-        news.tell(Some("one".into()));
-        news.tell(Some("t\"wo".into()));
+        tell_all(&news, Some("one"));
+        tell_all(&news, Some("t\"wo"));
         tell.try_send("document\n".to_owned()).unwrap();
         let reading = tokio::task::spawn_blocking(move || {
             let mut reader = BufReader::new(reader);
@@ -166,10 +182,10 @@ mod tests {
     #[tokio::test]
     async fn an_agent_hears_of_no_token_from_before_and_of_none_that_is_gone() {
         let news = TokenNews::new();
-        news.tell(Some("before".into()));
+        tell_all(&news, Some("before"));
         let (tell, serving, reader) = agent(&news);
         tell.try_send("document\n".to_owned()).unwrap();
-        news.tell(None);
+        tell_all(&news, None);
         drop(tell);
         serving.await;
         assert_eq!(lines(reader), ["document"]);
@@ -190,7 +206,7 @@ mod tests {
         })
         .await
         .unwrap();
-        news.tell(Some("token".into()));
+        tell_all(&news, Some("token"));
         let reading = tokio::task::spawn_blocking(move || {
             let mut text = String::new();
             let mut whole = BufReader::new(&mut reader);

@@ -39,7 +39,7 @@ pub(super) struct Launch {
     pub(super) environment: BTreeMap<String, SecretString>,
     /// For an agent that is told when the token in its environment is no longer the one.
     pub(super) token: Option<TokenEar>,
-    /// On the values in `environment`.
+    /// On the values in `environment`, and on each that it is told of.
     pub(super) secrets: Lease,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! One write-only [`Redactor`] for the process: each profile puts its values in, nobody gets one out. A profile's values come and go
 //! without touching the others', and are wiped when they go. Values that were replaced stay as long as anybody holds a [`Lease`] on
-//! them: an agent that was started with the old ones may still write them.
+//! them: an agent that was started with the old ones, or was told of them since, may still write them.
 
 mod forms; // Every way in which a value may be written.
 mod index; // Finds any of many texts in one pass.
@@ -11,9 +11,10 @@ mod writer; // A log writer that redacts, also across two writes.
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use secrecy::SecretString;
+use zeroize::Zeroizing;
 
 use index::{Form, Index};
 pub use writer::RedactingWriter;
@@ -23,10 +24,17 @@ pub use writer::RedactingWriter;
 pub struct Redactor(Arc<RwLock<Held>>);
 
 /// Keeps the values of a source as they were when it was taken. Dropping the last one of values that were replaced wipes them.
-pub struct Lease {
+/// Cheap to clone; every clone is the same lease.
+#[derive(Clone)]
+pub struct Lease(Arc<Kept>);
+
+struct Kept {
     redactor: Redactor,
-    set: u64,
+    sets: Mutex<Vec<u64>>,
 }
+
+/// The name of a value, and every way to write it.
+type NamedForms = (Arc<str>, Vec<Zeroizing<Vec<u8>>>);
 
 #[derive(Default)]
 struct Held {
@@ -41,20 +49,21 @@ struct Held {
 impl Redactor {
     /// Holds `values` (name and value) for `source` from now on, in the place of what it held before.
     pub fn replace<'a>(&self, source: &str, values: impl IntoIterator<Item = (&'a str, &'a SecretString)>) {
-        // Encoded outside the lock, so that no log line waits for it.
-        let forms: Vec<_> =
-            values.into_iter().map(|(name, value)| (Arc::<str>::from(name), forms::of(value))).collect();
+        let forms = forms_of(values);
         let mut held = self.write();
-        let set = held.new_set();
-        for (name, texts) in forms {
-            for bytes in texts {
-                held.index.add(Form { set, name: Arc::clone(&name), bytes });
-            }
-        }
+        let set = held.add(forms);
         let before = held.present.insert(source.to_owned(), set);
         if let Some(before) = before {
             held.release(before);
         }
+    }
+
+    /// Holds one value for as long as there is the lease, whatever becomes of its source.
+    #[must_use]
+    pub(super) fn hold(&self, name: &str, value: &SecretString) -> Lease {
+        let forms = forms_of([(name, value)]);
+        let set = self.write().add(forms);
+        self.lease_on(set)
     }
 
     /// `source` holds nothing any more.
@@ -75,7 +84,12 @@ impl Redactor {
             // Of one that holds nothing there is nothing to keep.
             None => held.new_set(),
         };
-        Lease { redactor: self.clone(), set }
+        drop(held);
+        self.lease_on(set)
+    }
+
+    fn lease_on(&self, set: u64) -> Lease {
+        Lease(Arc::new(Kept { redactor: self.clone(), sets: Mutex::new(vec![set]) }))
     }
 
     /// `text` with `[redacted:NAME]` in the place of every value held.
@@ -125,7 +139,43 @@ impl Redactor {
     }
 }
 
+impl Lease {
+    /// Keeps what `other`, a lease of the same redactor, keeps as well.
+    pub(super) fn keep(&self, other: &Self) {
+        let more = other.0.sets().clone();
+        let mut sets = self.0.sets();
+        let mut held = self.0.redactor.write();
+        for set in more {
+            if !sets.contains(&set) {
+                sets.push(held.one_more(set));
+            }
+        }
+    }
+}
+
+impl Kept {
+    fn sets(&self) -> MutexGuard<'_, Vec<u64>> {
+        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Encodes outside the lock, so that no log line waits for it.
+fn forms_of<'a>(values: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -> Vec<NamedForms> {
+    values.into_iter().map(|(name, value)| (Arc::from(name), forms::of(value))).collect()
+}
+
 impl Held {
+    /// A set of these values, with one holder.
+    fn add(&mut self, forms: Vec<NamedForms>) -> u64 {
+        let set = self.new_set();
+        for (name, texts) in forms {
+            for bytes in texts {
+                self.index.add(Form { set, name: Arc::clone(&name), bytes });
+            }
+        }
+        set
+    }
+
     /// A set with one holder.
     fn new_set(&mut self) -> u64 {
         self.sets += 1;
@@ -149,9 +199,13 @@ impl Held {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Kept {
     fn drop(&mut self) {
-        self.redactor.write().release(self.set);
+        let sets = std::mem::take(&mut *self.sets());
+        let mut held = self.redactor.write();
+        for set in sets {
+            held.release(set);
+        }
     }
 }
 
@@ -250,6 +304,22 @@ mod tests {
         redactor.remove("work");
         assert_eq!(redactor.redact("old-old-old"), "[redacted:KEY]");
         drop(lease);
+        assert!(redactor.read().index.is_empty() && redactor.read().holders.is_empty());
+    }
+
+    #[test]
+    fn a_value_that_a_lease_took_on_stays_as_long_as_the_lease_and_any_clone_of_it() {
+        let redactor = holding(&[("KEY", "old-old-old")]);
+        let lease = redactor.lease("work");
+        let told = redactor.hold("TOKEN", &SecretString::from("new-new-new"));
+        lease.keep(&told);
+        lease.keep(&told);
+        drop(told);
+        redactor.remove("work");
+        let clone = lease.clone();
+        drop(lease);
+        assert_eq!(redactor.redact("old-old-old new-new-new"), "[redacted:KEY] [redacted:TOKEN]");
+        drop(clone);
         assert!(redactor.read().index.is_empty() && redactor.read().holders.is_empty());
     }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
 mod guard;
+mod live;
 #[path = "../support/model_server.rs"]
 mod model_server;
 mod openai;

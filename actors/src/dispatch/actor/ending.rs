@@ -28,6 +28,11 @@ impl DispatchActor {
         self.gone(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
     }
 
+    /// A turn that was told to stop before it began.
+    pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
+        self.gone(turn, TurnOutcome::Stopped(cause), ctx);
+    }
+
     fn gone(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
         let written = self.over(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
         ctx.spawn(written.into_actor(self));

@@ -189,7 +189,8 @@ impl Handler<StopTurnById> for DispatchActor {
     type Result = Result<(), UnknownTurn>;
 
     fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
-        if !self.running.contains_key(&order.turn) {
+        // One that has its place and is being started can be stopped as well.
+        if self.plan.event_of(order.turn).is_none() {
             return Err(UnknownTurn(order.turn));
         }
         self.stop_turn(order.turn, StopCause::Operator);

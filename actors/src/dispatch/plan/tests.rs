@@ -180,6 +180,24 @@ fn a_steered_event_that_is_not_taken_waits_its_turn() {
 }
 
 #[test]
+fn steered_events_that_come_back_in_another_order_run_as_they_came() {
+    let mut plan = Plan::new(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"));
+    for row in 2..=4 {
+        plan.arrived(InboundId(row), &session("a"));
+    }
+    for row in [4, 2, 3] {
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), false, false), []);
+    }
+    let mut running = turn(&first);
+    for row in 2..=4 {
+        let steps = plan.ended(running);
+        assert_eq!(asked(&steps), [row]);
+        running = turn(&steps);
+    }
+}
+
+#[test]
 fn an_adopted_turn_keeps_its_session_busy() {
     let mut plan = Plan::new(Busy::Queue, 8);
     let running = TurnId::fresh();

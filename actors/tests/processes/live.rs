@@ -1,0 +1,45 @@
+//! A token that changes under a running agent.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+
+use caduceus_actors::profile::messages::{GetAgent, SpawnChild, TokenChanged};
+use caduceus_actors::relay::event::Source;
+use caduceus_actors::supervision::Port;
+use caduceus_actors::turn::id::TurnId;
+use tokio::sync::mpsc;
+
+use super::support::{CEILING, House, session};
+
+#[actix::test]
+async fn a_token_that_an_agent_was_told_is_redacted_until_the_agent_is_gone() {
+    let house = House::new("agent:\n  backend: exec\n  command: [cat]\n  reply: jsonl\n  credentials: live\n");
+    house.desk.state().token = Some("hch-at-the-first");
+    let profile = house.profile("default", &[]);
+    let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
+    let order = SpawnChild { agent, turn: TurnId::fresh(), session: session(&Source::default()), attempt: 1 };
+    let child = Port::from(profile.clone()).ask(order, CEILING).await.unwrap().unwrap();
+    let (_tell, told) = mpsc::channel(1);
+    let serving = actix::spawn(child.stdin.serve(told).unwrap());
+    let change = async |token: Option<&str>| {
+        let token = token.map(Into::into);
+        Port::from(profile.clone()).ask(TokenChanged { token }, CEILING).await.unwrap();
+    };
+
+    change(Some("hch-at-the-second")).await;
+    let mut stdout = BufReader::new(File::from(child.stdout));
+    let reading = tokio::task::spawn_blocking(move || {
+        let mut line = String::new();
+        stdout.read_line(&mut line).map(|_| line)
+    });
+    let line = tokio::time::timeout(CEILING, reading).await.unwrap().unwrap().unwrap();
+    assert!(line.contains("hch-at-the-second"), "{line}");
+    // Its grant is gone: the profile itself knows neither any more.
+    change(None).await;
+    serving.abort();
+    let written = "hch-at-the-first hch-at-the-second";
+    assert_eq!(house.redactor.redact(written), "[redacted:HONCHO_API_KEY] [redacted:HONCHO_API_KEY]");
+    let _ = serving.await;
+    drop((child.lifeline, child.secrets));
+    assert_eq!(house.redactor.redact(written), written);
+}
