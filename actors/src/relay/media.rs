@@ -89,7 +89,7 @@ impl Fetcher {
         let Ok(_room) = self.room.acquire().await else { return (event, raw) };
         self.sweep().await;
         for index in wanted {
-            match self.fetch(&event.media_urls[index]).await {
+            match self.fetch(&event.media_urls[index], &url).await {
                 Ok(path) => {
                     let path = path.to_string_lossy().into_owned();
                     let shown = Arc::make_mut(&mut raw).get_mut("media_urls").and_then(|urls| urls.get_mut(index));
@@ -116,8 +116,10 @@ impl Fetcher {
         }
     }
 
-    async fn fetch(&self, address: &str) -> Result<PathBuf, Failed> {
+    async fn fetch(&self, address: &str, url: &str) -> Result<PathBuf, Failed> {
         let dial = self.profile.ask(PrepareDial, self.patience).await.ok().and_then(Result::ok);
+        // The settings may have changed under an open connection: a token for another connector is not for this one.
+        let dial = dial.filter(|dial| dial.url == url);
         let token = dial.and_then(|dial| dial.token).ok_or(Failed::NoToken)?;
         let folder = self.folder.clone();
         let path = folder.join(file_name(address));
@@ -221,7 +223,11 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
         kept = kept.saturating_add(bytes);
         let age = now.duration_since(modified).unwrap_or_default();
         if age > KEPT_FOR || kept > KEPT_BYTES {
-            fs::remove_file(path)?;
+            match fs::remove_file(path) {
+                // Several links sweep the same folder.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                removed => removed?,
+            }
         }
     }
     Ok(())

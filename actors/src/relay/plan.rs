@@ -310,21 +310,26 @@ impl Plan {
             self.since = at.now;
             return vec![Step::AnswerIdle(answer)];
         }
+        self.wipe_slate(at.now);
         self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
         vec![Step::Close(CloseWith::Away), Step::AnswerIdle(answer)]
+    }
+
+    /// A connection that ends, however it does, forgives older failures if it held.
+    fn wipe_slate(&mut self, now: Instant) {
+        if let State::Up { since, .. } = self.state
+            && now.saturating_duration_since(since) >= self.timings.held
+        {
+            self.attempt = 0;
+            self.strike = None;
+        }
     }
 
     /// Ends the present connection or dial and decides what follows: the one place that does.
     fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
         let mut steps = vec![Step::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
-        let mut going = Going::Not;
-        if let State::Up { since, going: was, .. } = self.state {
-            going = was;
-            if at.now.saturating_duration_since(since) >= self.timings.held {
-                self.attempt = 0;
-                self.strike = None;
-            }
-        }
+        let going = if let State::Up { going, .. } = self.state { going } else { Going::Not };
+        self.wipe_slate(at.now);
         let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
         self.last_error = Some(loss.text());
         if let Going::Asked { .. } = going {

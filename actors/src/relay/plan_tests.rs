@@ -391,6 +391,28 @@ fn dormant_link_is_closed_and_redials_after_1_s() {
 }
 
 #[test]
+fn connection_that_held_60_s_wipes_the_slate_also_when_it_ends_in_dormancy() {
+    let mut bench = Bench::connected();
+    for _ in 0..5 {
+        bench.lost(cut());
+        bench.wait_out();
+        bench.connect(1);
+    }
+    bench.refused("unauthorized");
+    bench.connect(1);
+    bench.now += 60 * S;
+    bench.heard();
+    bench.go_idle(Idleness::Dormant);
+    bench.plan.idle_acked(bench.plan.generation(), bench.at());
+    bench.pass(S);
+    bench.prepared(1);
+    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare], "the older refusal is forgiven");
+    bench.prepared(1);
+    bench.lost(cut());
+    assert_eq!(bench.wait(), S, "and so are the older failures");
+}
+
+#[test]
 fn dormant_link_dials_at_once_when_poked() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);

@@ -212,6 +212,25 @@ fn report(gateway_id: &str, tenant: Option<&str>, file: &Path, values: &[(&str, 
         };
         let _ = writeln!(text, "  {name}={shown}");
     }
-    text.push_str("A running gateway takes them up by itself.\n");
+    text.push_str("A running gateway takes them up by itself when it next dials.\n");
+    // Names are the connector's to choose; what a terminal would obey is not shown.
+    text.retain(|c| c == '\n' || !c.is_control());
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_report_hides_secrets_and_shows_nothing_that_a_terminal_would_obey() {
+        let values = [
+            ("GATEWAY_RELAY_ID", SecretString::from("gw\u{1b}]0;x\u{7}")),
+            ("GATEWAY_RELAY_SECRET", "hunter2".into()),
+            ("GATEWAY_RELAY_DELIVERY_KEY", "hunter3".into()),
+        ];
+        let shown = report("gw\u{1b}]0;x\u{7}", Some("t\u{9b}2J"), Path::new("/h/.env"), &values);
+        assert!(shown.contains("gw]0;x for tenant t2J") && !shown.contains("hunter"), "{shown}");
+        assert!(shown.lines().count() == 5 && shown.chars().all(|c| c == '\n' || !c.is_control()), "{shown:?}");
+    }
 }

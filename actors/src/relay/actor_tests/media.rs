@@ -67,3 +67,16 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
         assert_eq!(fs::read_dir(bench.media.path().join("media")).unwrap().count(), 0);
     });
 }
+
+#[test]
+fn a_token_for_a_new_connector_is_not_shown_to_the_old_one() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let own = kept(&bench, "/m/1");
+        bench.profile.borrow_mut().1.as_mut().unwrap().url = "wss://new.example".into();
+        send(&mut peer, "m", &[&own]).await;
+        let (inbound, _answer) = bench.offer().await;
+        assert_eq!(inbound.event.media_urls, [own.as_str()]);
+        bench.connector.no_dial().await;
+    });
+}
