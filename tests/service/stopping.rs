@@ -49,7 +49,9 @@ async fn grown(world: &World, id: &str, chat: &str) -> Vec<Found> {
     world.say(id, "grow", chat, None).await;
     wait_for(&format!("the tree of {chat}"), SOON, || async {
         let found = of_chat(world, chat);
-        (found.len() >= GROWN).then_some(found)
+        // The one that empties its environment has still ours until it is another program.
+        let whole = found.len() >= GROWN && with_children(&found).len() > found.len();
+        whole.then_some(found)
     })
     .await
 }
