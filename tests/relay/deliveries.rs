@@ -196,7 +196,8 @@ async fn the_profile_whose_key_verifies_owns_the_event() {
         world.answer(id).await;
     }
     assert_eq!((ran(&world, Some("work")), ran(&world, None)), (vec!["m1".to_owned()], vec!["m2".to_owned()]));
-    // Its connector reaches its own sessions and no others.
+    // Its connector reaches its own sessions and no others. An answered turn still counts for a moment.
+    world.until("no turn", |status| status["drain"]["active_agents"] == 0).await;
     world.say("m3", "sleep 600", "c", None).await;
     world.until("a turn", |status| status["drain"]["active_agents"] == 1).await;
     let key = json!({"session_key": "agent:main:discord:channel:c:u1"}).to_string();
