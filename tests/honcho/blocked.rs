@@ -48,12 +48,14 @@ async fn what_cannot_be_read_or_written_or_locked_fails_no_turn_costs_no_token_a
 /// Makes a file useless.
 type Spoil = fn(&Path);
 
-/// The gateway serves, shows `state` with a remedy and presents nothing.
+/// The gateway serves a turn, shows `state` with a remedy and presents nothing.
 async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
     let grant = gateway.until(state, |grant| grant["state"] == state).await;
     assert!(grant["last_error"].as_str().is_some_and(|error| error.contains(words)), "{grant}");
     assert!(grant["remedy"].is_string(), "{grant}");
-    assert_eq!(crate::support::get(&format!("{}/readyz", gateway.process.url)).await.0, 200, "turns are admitted");
+    // No turn fails: its agent has the old token, or none where none can be read.
+    let token = gateway.turn("meanwhile").await;
+    assert_eq!(token, if state == "unreadable" { "none" } else { "hch-at-0" }, "{grant}");
     assert_eq!(shared.server.presented().len(), 0);
 }
 
@@ -72,7 +74,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
         let good = fs::read_to_string(shared.path()).unwrap();
         spoil(&shared.path());
         shared.give_away();
-        let gateway = Gateway::as_nobody(&shared);
+        let gateway = Gateway::as_nobody(&shared).await;
         shows(&gateway, &shared, "unreadable", words).await;
         assert_eq!(doctor(&gateway, &shared), ["grant_file"], "{words}");
         let left = fs::metadata(shared.path()).unwrap();
@@ -107,7 +109,7 @@ async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
         shared.give_away();
         let before = fs::read_to_string(shared.path()).unwrap();
         set_mode(&place(&shared), read_only);
-        let gateway = Gateway::as_nobody(&shared);
+        let gateway = Gateway::as_nobody(&shared).await;
         shows(&gateway, &shared, "backoff", "cannot be replaced").await;
         assert_eq!(doctor(&gateway, &shared), ["grant_read_only"]);
         assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
@@ -145,7 +147,7 @@ async fn a_full_disk_costs_no_token() {
     // Until nothing more goes in.
     let _ = fs::write(&filler, vec![0; 256 * 1024]);
     shared.give_away();
-    let gateway = Gateway::as_nobody(&shared);
+    let gateway = Gateway::as_nobody(&shared).await;
     shows(&gateway, &shared, "backoff", "No space left").await;
     assert_eq!(fs::read_to_string(shared.path()).unwrap(), before);
     assert_eq!(shared.litter(), ["filler"]);
@@ -165,7 +167,7 @@ async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() 
         .stdin(Stdio::null())
         .spawn()
         .expect("flock starts");
-    let gateway = Gateway::as_nobody(&shared);
+    let gateway = Gateway::as_nobody(&shared).await;
     let wait = |state: &'static str| {
         let url = gateway.process.url.clone();
         async move {

@@ -11,7 +11,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::oauth_server::OauthServer;
-use crate::support::{Process, SOON, binary, get, wait_for};
+use crate::support::{Process, SOON, binary, get, post, wait_for};
+use crate::world::World;
 
 /// The user whom nobody is.
 const NOBODY: u32 = 65534;
@@ -111,25 +112,55 @@ impl Shared {
     }
 }
 
-/// A gateway without a link, whose user has the shared file.
+/// A gateway whose user has the shared file.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
     home: TempDir,
+    /// The other end of its link, where it has one.
+    connector: Option<Process>,
 }
+
+/// Says in an account of its own which token it was given.
+const AGENT: &str = "read -r document; echo \"token ${HONCHO_API_KEY:-none}\" >> $HERMES_HOME/account; echo done";
 
 impl Gateway {
     pub(crate) fn start(shared: &Shared, arguments: &[&str]) -> Self {
         let home = empty_home();
         let process = Self::run(&mut binary(), &shared.user, &home, arguments);
-        Self { process, home }
+        Self { process, home, connector: None }
     }
 
-    /// As an ordinary user, for whom permission bits hold.
-    pub(crate) fn as_nobody(shared: &Shared) -> Self {
+    /// As an ordinary user, for whom permission bits hold; with a link and an agent.
+    pub(crate) async fn as_nobody(shared: &Shared) -> Self {
         let home = empty_home();
+        let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
+        let (status, known) = post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "gw"})).await;
+        assert_eq!(status, 200, "{known}");
+        let env = format!(
+            "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORM=discord\n",
+            connector.url,
+            known["secret"].as_str().unwrap()
+        );
+        fs::write(home.path().join(".env"), env).unwrap();
+        let agent = json!({"agent": {"backend": "exec", "command": ["sh", "-c", AGENT.replace('$', "$$")]}});
+        fs::write(home.path().join("caduceus.yaml"), agent.to_string()).unwrap();
         give_away(home.path());
         let process = crate::support::as_nobody(|binary| Self::run(binary, &shared.user, &home, &[]));
-        Self { process, home }
+        Self { process, home, connector: Some(connector) }
+    }
+
+    /// Has a turn run over the link; the token that its agent was given.
+    pub(crate) async fn turn(&self, id: &str) -> String {
+        let connector = &self.connector.as_ref().expect("it has a link").url;
+        let event = json!({"event": World::message(id, "hello", "c1", None)});
+        assert_eq!(post(&format!("{connector}/dev/inbound"), &event).await.0, 202);
+        wait_for(&format!("an answer to {id}"), SOON, || async {
+            let account = get(&format!("{connector}/dev/account")).await.1;
+            (account["events"][id]["answered"].as_u64() == Some(1)).then_some(())
+        })
+        .await;
+        let account = fs::read_to_string(self.home.path().join("account")).expect("the agent has run");
+        account.lines().last().and_then(|line| line.strip_prefix("token ")).expect("it says its token").to_owned()
     }
 
     fn run(binary: &mut Command, user: &TempDir, home: &TempDir, arguments: &[&str]) -> Process {
