@@ -29,7 +29,7 @@ use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSet
 use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
-use crate::profile::{Caller, GuardCommand, ProfilePorts, Redactor};
+use crate::profile::{CallTimings, Caller, GuardCommand, ProfilePorts, Redactor};
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::media;
 use crate::relay::messages::LinkId;
@@ -160,7 +160,7 @@ impl Gateway {
         let ports = ProfilePorts {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
-            caller: Caller::default(),
+            caller: Caller::new(settings.trust.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
             trust: settings.trust.clone(),
             events: events.clone(),
@@ -286,7 +286,9 @@ impl Wiring {
     }
 
     fn honcho(&self) -> ChildSpec {
-        let surroundings = HonchoSurroundings { environment: Arc::clone(&self.present.settings().environment) };
+        let settings = self.present.settings();
+        let surroundings =
+            HonchoSurroundings { environment: Arc::clone(&settings.environment), client: settings.trust.clone() };
         let steps = self.surroundings.refresh_steps.clone();
         let (present, status) = (self.present.clone(), self.mailboxes.status.port());
         let factory = move |birth: &_| {

@@ -9,6 +9,7 @@ pub mod drain;
 pub mod files;
 pub mod gateway;
 pub mod honcho;
+pub mod http_client;
 mod json;
 pub mod ledger;
 pub mod profile;

@@ -27,8 +27,10 @@ use environment::{DRAIN_SECRET, MULTIPLEX};
 pub use network::Network;
 pub use notices::HomeChannel;
 pub use relay::InboundSettings;
+pub use relay::client_of_command;
 pub use reload::{Reading, Sources};
 
+use crate::http_client::HttpClient;
 use crate::profile::agent::AgentSettings;
 use crate::profile::env_file::{self, EnvFile};
 use crate::profile::name::ProfileName;
@@ -36,7 +38,6 @@ use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::relay::timings::LinkTimings;
-use crate::relay::trust::Trust;
 use crate::supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
@@ -70,8 +71,8 @@ pub struct Settings {
     pub relay: BTreeMap<&'static str, SecretString>,
     /// Where signed deliveries come in.
     pub inbound: InboundSettings,
-    /// Whom the relay trusts over TLS.
-    pub trust: Trust,
+    /// How HTTP calls are made: whom they trust over TLS, and through which proxies they go.
+    pub trust: HttpClient,
     /// How long a link waits for what.
     pub link_timings: LinkTimings,
     /// How session keys are made.
@@ -291,7 +292,7 @@ impl Settings {
             drain_auth: drain_auth(&original),
             relay: relay::original(&original),
             inbound: relay.inbound,
-            trust: relay::trust(&home, &environment, relay.ca_file, &mut warnings),
+            trust: relay::client(&home, &environment, relay.ca_file, &mut warnings),
             link_timings,
             session_rules: session_rules(&original),
             profiles: std::iter::once(default).chain(named).collect(),

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use caduceus_actors::settings::{Environment, client_of_command};
 use futures_util::future::{Either, select};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
@@ -43,7 +44,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { bind, data, open } = arguments;
     let mut interrupts = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
     let mut terminations = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
-    let connector = connector::bind(ConnectorOptions { bind, data, open }).await?;
+    let mut warnings = Vec::new();
+    let http = client_of_command(&Environment::capture(), &mut warnings);
+    for warning in warnings {
+        tracing::warn!(warning, "a setting is odd");
+    }
+    let connector = connector::bind(ConnectorOptions { bind, data, open, http }).await?;
     let handle = connector.handle();
     announce(&handle.url()).context("cannot write to standard output")?;
     let signalled = Box::pin(async {

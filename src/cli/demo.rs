@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use caduceus_actors::honcho::refresh::StepHook;
+use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
@@ -102,13 +103,14 @@ impl Stage {
 type Told = anyhow::Result<(ConnectorHandle, Credentials)>;
 
 async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
-    let connector = match connector::bind(ConnectorOptions { bind, data: None, open: false }).await {
-        Ok(connector) => connector,
-        Err(error) => {
-            let _ = told.send(Err(error.into()));
-            return;
-        }
-    };
+    let connector =
+        match connector::bind(ConnectorOptions { bind, data: None, open: false, http: HttpClient::default() }).await {
+            Ok(connector) => connector,
+            Err(error) => {
+                let _ = told.send(Err(error.into()));
+                return;
+            }
+        };
     let handle = connector.handle();
     let credentials = handle.register(Some("demo".to_owned())).await;
     let _ = told.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));

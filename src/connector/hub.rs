@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use caduceus_actors::http_client::{Call, HttpClient, Limits};
 use caduceus_actors::supervision::Port;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -35,6 +36,7 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out what [`Plan`] decides.
 pub(super) struct Hub {
+    http: HttpClient,
     plan: Plan,
     wires: HashMap<u64, Port<Command>>,
     chat_streams: Vec<mpsc::Sender<Bytes>>,
@@ -185,8 +187,9 @@ pub(super) struct WatchFrames {
 pub(super) struct Stop;
 
 impl Hub {
-    pub(super) fn new(plan: Plan, data: Option<PathBuf>) -> Self {
+    pub(super) fn new(plan: Plan, data: Option<PathBuf>, http: HttpClient) -> Self {
         Self {
+            http,
             plan,
             wires: HashMap::new(),
             chat_streams: Vec::new(),
@@ -216,7 +219,7 @@ impl Hub {
                 Step::Frame { gateway_id, frame } => self.tell_frame(&gateway_id, &frame),
                 Step::Chat(news) => self.tell_chat(&news),
                 Step::Status => self.tell_status_soon(ctx),
-                Step::Wake { url } => wake(url, ctx),
+                Step::Wake { url } => wake(self.http.clone(), url, ctx),
                 Step::Save => self.save_soon(ctx),
             }
         }
@@ -507,11 +510,10 @@ fn broadcast(streams: &mut Vec<mpsc::Sender<Bytes>>, event: &Bytes) {
     streams.retain(|stream| stream.try_send(event.clone()).is_ok());
 }
 
-fn wake(url: String, ctx: &mut Context<Hub>) {
+fn wake(http: HttpClient, url: String, ctx: &mut Context<Hub>) {
     let waking = async move {
-        let client = awc::Client::builder().timeout(WAKE_TIMEOUT).disable_redirects().finish();
-        match client.get(url).send().await {
-            Ok(answer) => debug!(status = answer.status().as_u16(), "gateway woken"),
+        match http.send(Call::get(&url, Limits::within(WAKE_TIMEOUT, 0))).await {
+            Ok(answer) => debug!(status = answer.status(), "gateway woken"),
             Err(error) => warn!(%error, "gateway could not be woken"),
         }
     };

@@ -24,6 +24,7 @@ use actix::{Actor, Addr};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::supervision::{AskError, Port};
 use tracing::warn;
 
@@ -48,6 +49,8 @@ pub(crate) struct ConnectorOptions {
     pub(crate) data: Option<PathBuf>,
     /// Lets gateways dial without a token.
     pub(crate) open: bool,
+    /// Makes its calls to gateways.
+    pub(crate) http: HttpClient,
 }
 
 /// Why no connector was made. Nothing listens.
@@ -117,9 +120,9 @@ pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, Connect
     let bind_error = |source| ConnectorError::Bind { address: options.bind, source };
     let listener = TcpListener::bind(options.bind).map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    let hub = Hub::new(Plan::new(saved, options.open), options.data).start();
+    let hub = Hub::new(Plan::new(saved, options.open), options.data, options.http.clone()).start();
     let (register, stop) = (Port::from(hub.clone()), Port::from(hub.clone()));
-    let ports = web::Data::new(ports(&hub));
+    let ports = web::Data::new(ports(&hub, options.http));
     let server = HttpServer::new(move || {
         App::new().app_data(ports.clone()).wrap(from_fn(guard::own_site_only)).configure(routes::configure)
     })
@@ -173,8 +176,9 @@ impl ConnectorHandle {
     }
 }
 
-fn ports(hub: &Addr<Hub>) -> Ports {
+fn ports(hub: &Addr<Hub>, http: HttpClient) -> Ports {
     Ports {
+        http,
         admit: hub.clone().into(),
         register: hub.clone().into(),
         enroll: hub.clone().into(),

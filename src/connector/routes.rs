@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
-use actix_web::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
+use caduceus_actors::http_client::{Call, HttpClient, HttpError, Limits};
 use caduceus_actors::supervision::Port;
 use futures_util::stream;
 use serde::Deserialize;
@@ -42,6 +43,7 @@ type Answer = Result<HttpResponse, Problem>;
 /// All that the routes may ask of the hub.
 #[derive(Clone)]
 pub(super) struct Ports {
+    pub(super) http: HttpClient,
     pub(super) admit: Port<Admit>,
     pub(super) register: Port<Register>,
     pub(super) enroll: Port<Enroll>,
@@ -275,20 +277,25 @@ async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
     let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
     let document = document.to_string();
     let timestamp = jiff::Timestamp::now().as_second();
-    let client = awc::Client::builder().timeout(DELIVERY_PATIENCE).disable_redirects().finish();
-    let sent = client
-        .post(format!("{}{path}", endpoint.trim_end_matches('/')))
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .insert_header((ACCEPT, "application/json"))
-        .insert_header(("x-relay-timestamp", timestamp.to_string()))
-        .insert_header(("x-relay-signature", sign_delivery(&key, timestamp, &document)))
-        .send_body(document)
-        .await;
-    let answer = sent.map_err(|error| {
+    let delivered = async {
+        let url = format!("{}{path}", endpoint.trim_end_matches('/'));
+        let signature = sign_delivery(&key, timestamp, &document);
+        // Only the status counts.
+        let call = Call::post(&url, "application/json", document, Limits::within(DELIVERY_PATIENCE, 0))
+            .accept("application/json")
+            .header("x-relay-timestamp", &timestamp.to_string())?
+            .header("x-relay-signature", &signature)?;
+        match ports.http.send(call).await {
+            Ok(answer) => Ok(answer.status()),
+            Err(HttpError::Redirect { status, .. }) => Ok(status),
+            Err(error) => Err(error),
+        }
+    };
+    let status = delivered.await.map_err(|error: HttpError| {
         Problem::new(StatusCode::BAD_GATEWAY, "delivery_failed", format!("the endpoint did not answer: {error}"))
     })?;
-    let status = answer.status();
-    Ok(HttpResponse::Accepted().json(json!({"delivered": u8::from(status.is_success()), "status": status.as_u16()})))
+    let delivered = u8::from((200..300).contains(&status));
+    Ok(HttpResponse::Accepted().json(json!({"delivered": delivered, "status": status})))
 }
 
 #[derive(Deserialize)]

@@ -14,11 +14,22 @@ const ENVIRONMENT: [(&str, &str); 3] = [
     ("caduceus::cli::life", "std::env::current_exe"),
 ];
 
+/// Where a client of HTTP may be named. Every call goes by `http_client`: awc reads bodies that end with the connection as empty.
+const HTTP_CLIENTS: [(&str, &str); 4] = [
+    ("caduceus_actors::http_client", "awc"),
+    ("caduceus_actors::http_client", "hyper"),
+    ("caduceus_actors::http_client", "hyper_util"),
+    // The WebSocket of a link.
+    ("caduceus_actors::relay::dial", "awc"),
+];
+
 /// What a decision must not touch: it takes an event and answers the next step.
-const NOT_IN_A_PLAN: [&str; 9] = [
+const NOT_IN_A_PLAN: [&str; 11] = [
     "actix",
     "actix_web",
     "awc",
+    "hyper",
+    "hyper_util",
     "tokio",
     "std::fs",
     "std::net",
@@ -149,6 +160,10 @@ fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
     if below(&named, "std::env") && !ENVIRONMENT.iter().any(allowed) {
         return Some("only settings reads the environment of the process");
     }
+    let client = HTTP_CLIENTS.iter().any(|(_, client)| below(&named, client));
+    if client && !HTTP_CLIENTS.iter().any(allowed) {
+        return Some("every HTTP call goes by http_client");
+    }
     let bare = |name: &str| named == format!("actix::{name}") || named == name;
     if below(&place, "caduceus::http") && (bare("Addr") || bare("Recipient")) {
         return Some("HTTP holds a port for each message it may send, and no address");
@@ -209,6 +224,8 @@ fn every_kind_of_violation_is_found_when_planted() {
         ("caduceus::http::planted", "use actix::prelude::*; struct S(Addr<T>);", "no address"),
         ("caduceus_actors::relay::planted", "fn f() { std::env::var(\"HOME\"); }", "only settings reads"),
         ("caduceus::cli::life", "use std::env::{current_exe, vars};", "only settings reads"),
+        ("caduceus::cli::planted", "fn f() { awc::Client::default(); }", "goes by http_client"),
+        ("caduceus_actors::relay::planted", "use hyper_util::client::legacy::Client;", "goes by http_client"),
         ("caduceus_actors::drain::plan", "use actix::Context;", "a plan decides"),
         ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan decides"),
     ];

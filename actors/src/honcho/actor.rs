@@ -221,6 +221,7 @@ impl HonchoRefreshActor {
             unsaved: order.unsaved,
             by_person: order.by_person,
             limits: self.settings.limits,
+            client: self.settings.surroundings.client.clone(),
             steps: self.settings.steps.clone(),
         };
         let (done, place) = (self.own.done.clone(), place.clone());

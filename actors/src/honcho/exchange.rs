@@ -1,23 +1,20 @@
 //! The exchange of a refresh token, or of the code of a login, at the server, and what its answers mean.
 //!
-//! By hand on awc, and not by the `oauth2` crate: what counts here is whether the token can have reached the server, which only
+//! By hand, and not by the `oauth2` crate: what counts here is whether the token can have reached the server, which only
 //! the HTTP client knows, and the server's slips (`expires_in` as text, `null` for a scope, no new refresh token) must
 //! not cost a token that is spent by then; that crate answers all of them with the same parse error. See `authorize` too.
 
 use std::time::Duration;
 
-use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::ACCEPT;
-use awc::http::{StatusCode, Uri};
-use awc::{Client, Connector};
+use http::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::time::timeout;
-use zeroize::Zeroizing;
+use url::form_urlencoded;
 
 use super::authorize::{Attempt, Endpoints};
 use super::grant::{Grant, is_access_token};
 use super::secret_json::SecretJson;
+use crate::http_client::{Call, Collected, HttpClient, HttpError, Limits};
 
 /// Answers are some hundred bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -70,26 +67,27 @@ pub enum ExchangeError {
 
 /// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one place.
 ///
-/// Needs a local task set around it and an installed TLS provider.
+/// Needs a runtime of tokio around it.
 ///
 /// # Errors
 /// [`ExchangeError`]
-pub async fn exchange(grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", grant.client_id.as_str()),
         ("refresh_token", grant.refresh_token.expose_secret()),
     ];
-    post(&grant.token_endpoint, &form, limit).await
+    post(client, &grant.token_endpoint, &form, limit).await
 }
 
 /// Presents the `code` of a login, within `limit` in all. What [`ExchangeError`] says of a token holds of the code.
 ///
-/// Needs a local task set around it and an installed TLS provider.
+/// Needs a runtime of tokio around it.
 ///
 /// # Errors
 /// [`ExchangeError`]
 pub async fn redeem(
+    client: &HttpClient,
     endpoints: &Endpoints,
     attempt: &Attempt,
     code: &SecretString,
@@ -102,73 +100,48 @@ pub async fn redeem(
         ("redirect_uri", attempt.redirect()),
         ("code_verifier", attempt.verifier().expose_secret()),
     ];
-    post(endpoints.token.as_str(), &form, limit).await
+    post(client, endpoints.token.as_str(), &form, limit).await
 }
 
-async fn post(endpoint: &str, form: &[(&str, &str)], limit: Duration) -> Result<Answer, ExchangeError> {
-    let endpoint: Uri = endpoint.parse().map_err(|_| not_sent("the token endpoint is no address"))?;
-    if !matches!(endpoint.scheme_str(), Some("http" | "https")) || endpoint.host().is_none() {
-        return Err(not_sent("the token endpoint is no http address"));
-    }
-    // Shorter than the whole, so that a server which cannot be reached is told from one that does not answer.
-    let connector = Connector::new().timeout(limit.mul_f64(0.6)).handshake_timeout(limit.mul_f64(0.6));
-    let client = Client::builder().connector(connector).disable_timeout().disable_redirects().finish();
-    let talk = async {
-        let request = client.post(endpoint).insert_header((ACCEPT, "application/json"));
-        let mut response = request.send_form(&form).await.map_err(|error| unanswered(&error))?;
-        let status = response.status();
-        let body = response.body().limit(MAX_BODY).await;
-        judge(status, body.map(|bytes| Zeroizing::new(bytes.to_vec())))
-    };
-    timeout(limit, talk).await.unwrap_or_else(|_| Err(ExchangeError::NoAnswer("it took too long".to_owned())))
-}
-
-fn not_sent(why: &str) -> ExchangeError {
-    ExchangeError::NotSent(why.to_owned())
-}
-
-/// Only what certainly happened before the first byte was written counts as not sent. A connection that the server closed
-/// without a word is `Disconnected` to awc.
-fn unanswered(error: &SendRequestError) -> ExchangeError {
-    match error {
-        SendRequestError::Url(_)
-        | SendRequestError::Connect(
-            ConnectError::SslIsNotSupported
-            | ConnectError::Resolver(_)
-            | ConnectError::NoRecords
-            | ConnectError::Timeout
-            | ConnectError::Unresolved
-            | ConnectError::Io(_),
-        ) => ExchangeError::NotSent(error.to_string()),
-        SendRequestError::Connect(ConnectError::Disconnected) => {
-            ExchangeError::NoAnswer("the connection was closed".to_owned())
-        }
-        error => ExchangeError::NoAnswer(error.to_string()),
+async fn post(
+    client: &HttpClient,
+    endpoint: &str,
+    form: &[(&str, &str)],
+    limit: Duration,
+) -> Result<Answer, ExchangeError> {
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
+    let call = Call::post(endpoint, "application/x-www-form-urlencoded", form, Limits::within(limit, MAX_BODY));
+    match client.send(call.accept("application/json")).await {
+        Ok(answer) => judge(answer.collect().await),
+        Err(HttpError::Redirect { status, .. }) => Err(ExchangeError::Status { status, code: None }),
+        Err(error) if error.is_sent() => Err(ExchangeError::NoAnswer(error.to_string())),
+        Err(error) => Err(ExchangeError::NotSent(error.to_string())),
     }
 }
 
-fn judge(status: StatusCode, body: Result<Zeroizing<Vec<u8>>, PayloadError>) -> Result<Answer, ExchangeError> {
+fn judge(answer: Collected) -> Result<Answer, ExchangeError> {
+    let status = StatusCode::from_u16(answer.status).unwrap_or_default();
+    let json = answer.json().map(SecretJson::new);
     if status.is_success() {
-        let body = body.map_err(|error| match error {
-            PayloadError::Overflow => ExchangeError::Odd("it is too long"),
-            error => ExchangeError::NoAnswer(error.to_string()),
-        })?;
-        return good(&body);
+        return match (json, answer.broken) {
+            (Some(body), _) => good(&body),
+            (None, None) => Err(ExchangeError::Odd("it is no JSON")),
+            (None, Some(HttpError::TooLarge(_))) => Err(ExchangeError::Odd("it is too long")),
+            (None, Some(broken)) => Err(ExchangeError::NoAnswer(broken.to_string())),
+        };
     }
     // A status is an answer, whatever becomes of its body.
-    let body = body.unwrap_or_default();
-    let code = serde_json::from_slice(&body).ok().map(SecretJson::new).and_then(|body| error_code(&body));
+    let code = json.and_then(|body| error_code(&body));
     let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
     let refused = code.as_deref() == Some(INVALID_GRANT) && status.is_client_error();
-    if refused || (matches!(status.as_u16(), 400 | 401) && says_so(&body)) {
+    if refused || (matches!(answer.status, 400 | 401) && says_so(&answer.body)) {
         return Err(ExchangeError::InvalidGrant);
     }
-    Err(ExchangeError::Status { status: status.as_u16(), code })
+    Err(ExchangeError::Status { status: answer.status, code })
 }
 
-fn good(body: &[u8]) -> Result<Answer, ExchangeError> {
-    let body = SecretJson::new(serde_json::from_slice(body).map_err(|_| ExchangeError::Odd("it is no JSON"))?);
-    if error_code(&body).as_deref() == Some(INVALID_GRANT) {
+fn good(body: &SecretJson) -> Result<Answer, ExchangeError> {
+    if error_code(body).as_deref() == Some(INVALID_GRANT) {
         return Err(ExchangeError::InvalidGrant);
     }
     let text = |name| body.get(name).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
@@ -200,7 +173,7 @@ mod tests {
     use super::*;
 
     fn said(status: u16, body: &str) -> Result<Answer, ExchangeError> {
-        judge(StatusCode::from_u16(status).unwrap(), Ok(Zeroizing::new(body.as_bytes().to_vec())))
+        judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None })
     }
 
     #[test]
@@ -247,8 +220,23 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Overflow)), Err(ExchangeError::Odd(_))));
-        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Incomplete(None))), Err(ExchangeError::NoAnswer(_))));
+        let broken = |why| judge(Collected { status: 200, body: Default::default(), broken: Some(why) });
+        assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
+        assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
+    }
+
+    #[test]
+    fn a_body_that_was_cut_counts_where_all_of_its_object_came() {
+        let whole = r#"{"access_token":"hch-at-1","refresh_token":"hch-rt-1"}"#;
+        let cut = |body: &str| {
+            judge(Collected {
+                status: 200,
+                body: body.as_bytes().to_vec().into(),
+                broken: Some(HttpError::Cut(String::new())),
+            })
+        };
+        assert!(cut(whole).unwrap().refresh_token.is_some());
+        assert!(matches!(cut(&whole[..whole.len() - 1]), Err(ExchangeError::NoAnswer(_))));
     }
 
     #[test]

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::task::LocalSet;
 use tracing::{error, warn};
 
 use super::exchange::{Answer, ExchangeError, exchange};
@@ -20,6 +19,7 @@ use super::lock::ConfigLock;
 use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
 use super::outcome::{Outcome, Unsaved, chain};
 use super::store::{self, Room, Saved};
+use crate::http_client::HttpClient;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -104,6 +104,8 @@ pub struct Refresh {
     pub by_person: bool,
     /// How long things may take.
     pub limits: Limits,
+    /// Makes the call.
+    pub client: HttpClient,
     /// Told of every step.
     pub steps: StepHook,
 }
@@ -182,7 +184,7 @@ impl Refresh {
         let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), whole(now_s));
         turn.put_note(note.clone()).map_err(|error| failed(&error))?;
         self.steps.reached(Step::BeforeSend);
-        let answer = talk(&turn.current, self.limits.exchange);
+        let answer = talk(&self.client, &turn.current, self.limits.exchange);
         self.steps.reached(Step::Answered);
         *presented = !matches!(answer, Err(ExchangeError::NotSent(_)));
         match answer {
@@ -289,10 +291,10 @@ fn taken_in(answer: Answer, current: &Grant) -> Unsaved {
 }
 
 /// The exchange on a runtime of its own, for this thread has none.
-fn talk(grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
-    let answer = LocalSet::new().block_on(&runtime, exchange(grant, limit));
+    let answer = runtime.block_on(exchange(client, grant, limit));
     // A name that is still being looked up must not hold the lock.
     runtime.shutdown_background();
     answer

@@ -71,6 +71,7 @@ impl Trial {
             unsaved: None,
             by_person: false,
             limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_mins(1) },
+            client: crate::http_client::HttpClient::default(),
             steps: StepHook::default(),
         }
     }

@@ -9,6 +9,7 @@ use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
+use crate::http_client::HttpClient;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::settings::Environment;
@@ -52,6 +53,8 @@ impl HonchoSettings {
 pub struct HonchoSurroundings {
     /// What the process was started with.
     pub environment: Arc<Environment>,
+    /// Makes the exchanges.
+    pub client: HttpClient,
 }
 
 impl HonchoSurroundings {

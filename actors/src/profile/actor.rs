@@ -31,9 +31,9 @@ use super::redact::Redactor;
 use super::scope::{Lent, Scope};
 use crate::files::{FileEvents, Listening, Stamp};
 use crate::honcho::messages::FreshToken;
+use crate::http_client::HttpClient;
 use crate::relay::delivery::{self, DeliveryError};
 use crate::relay::messages::Wake;
-use crate::relay::trust::Trust;
 use crate::settings::ProfileSettings;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Life, Port};
@@ -87,8 +87,8 @@ pub struct ProfilePorts {
     pub caller: Caller,
     /// The process's link: told when there are new credentials to dial with.
     pub link: Option<Port<Wake>>,
-    /// Whom it believes to be its connector or its identity provider, over TLS.
-    pub trust: Trust,
+    /// Makes its calls to its connector and its identity provider.
+    pub trust: HttpClient,
     /// Tells that its `.env` may have changed.
     pub events: FileEvents,
 }

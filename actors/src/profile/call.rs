@@ -2,24 +2,15 @@
 //!
 //! They run on a thread of their own: a server that floods its answers delays neither a drain nor the reading of a file.
 
-use std::cell::OnceCell;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
-use awc::error::{ConnectError, SendRequestError};
-use awc::http::header::{
-    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, HttpDate, RETRY_AFTER,
-};
-use awc::http::{Uri, Version};
-use awc::{Client, ClientResponse, Connector};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use http::{HeaderValue, Uri};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
 use zeroize::Zeroizing;
 
 use super::agent::AgentSettings;
@@ -27,6 +18,7 @@ use super::messages::{Call, CallBroken, CallError, Head};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
+use crate::http_client::{Answer, Call as HttpCall, HttpClient, HttpError, Limits};
 
 /// Pieces that wait for the turn; then the server waits.
 const MAX_PIECES: usize = 8;
@@ -54,6 +46,7 @@ pub struct Caller(Arc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
+    client: HttpClient,
     timings: CallTimings,
     thread: Mutex<Option<ArbiterHandle>>,
 }
@@ -103,18 +96,18 @@ fn is_callable(url: &str) -> bool {
 impl Caller {
     /// A caller that gives servers this long.
     #[must_use]
-    pub fn new(timings: CallTimings) -> Self {
-        Self(Arc::new(Inner { timings, thread: Mutex::default() }))
+    pub fn new(client: HttpClient, timings: CallTimings) -> Self {
+        Self(Arc::new(Inner { client, timings, thread: Mutex::default() }))
     }
 
     /// Begins a call.
     pub(super) fn call(&self, request: Request, secrets: Lease) -> Result<Call, CallError> {
         let (tell, head) = oneshot::channel();
         let (pieces, body) = mpsc::channel(MAX_PIECES);
-        let timings = self.0.timings;
+        let (client, timings) = (self.0.client.clone(), self.0.timings);
         let thread = self.thread().map_err(|error| CallError::NotNow(error.to_string()))?;
         let begun = thread.spawn_fn(move || {
-            actix::spawn(carry_out(request, timings, tell, pieces));
+            actix::spawn(carry_out(client, request, timings, tell, pieces));
         });
         if begun {
             Ok(Call { head, body, secrets })
@@ -134,6 +127,7 @@ impl Caller {
 
 /// Makes the call; ends at once when nobody listens any more.
 async fn carry_out(
+    client: HttpClient,
     request: Request,
     timings: CallTimings,
     tell: oneshot::Sender<Result<Head, CallBroken>>,
@@ -142,14 +136,13 @@ async fn carry_out(
     let answer = tokio::select! {
         biased;
         () = pieces.closed() => return,
-        answer = send(request, timings) => answer,
+        answer = send(&client, request, timings) => answer,
     };
     // A listener that has gone is noticed by the other channel.
     match answer {
         Ok(answer) => {
-            let head = Head { status: answer.status().as_u16(), retry_after: retry_after(answer.headers()) };
-            let _ = tell.send(Ok(head));
-            pass_on(answer, timings.idle, &pieces).await;
+            let _ = tell.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));
+            pass_on(answer, &pieces).await;
         }
         Err(broken) => {
             let _ = tell.send(Err(broken));
@@ -157,97 +150,47 @@ async fn carry_out(
     }
 }
 
-async fn send(request: Request, timings: CallTimings) -> Result<ClientResponse, CallBroken> {
+async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Result<Answer, CallBroken> {
     let Request { url, key, body } = request;
-    let client = client(timings.connect)?;
-    let mut prepared = client
-        .post(url.as_str())
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .insert_header((ACCEPT, "text/event-stream, application/json"))
-        .insert_header((ACCEPT_ENCODING, "identity"));
+    let CallTimings { connect, idle } = timings;
+    let limits = Limits { connect, head: idle, idle, total: None, body: MAX_BODY };
+    let mut call = HttpCall::post(&url, "application/json", body, limits)
+        .accept("text/event-stream, application/json")
+        .kept_alive();
     if let Some(key) = key {
-        let bearer = Zeroizing::new(format!("Bearer {}", key.expose_secret()));
-        let mut value = HeaderValue::from_str(&bearer).map_err(|_| broken("the key cannot stand in a header"))?;
-        value.set_sensitive(true);
-        prepared = prepared.insert_header((AUTHORIZATION, value));
+        call = call.bearer(&key).map_err(broken)?;
     }
-    match timeout(timings.idle, prepared.send_body(body)).await {
-        Ok(Ok(answer)) => Ok(answer),
-        Ok(Err(error)) => Err(unanswered(&error)),
-        Err(_) => Err(CallBroken::Silent(timings.idle)),
-    }
+    client.send(call).await.map_err(broken)
 }
 
-async fn pass_on(mut answer: ClientResponse, idle: Duration, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
-    let mut left = MAX_BODY;
+async fn pass_on(mut answer: Answer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
     loop {
         let piece = tokio::select! {
             biased;
             () = pieces.closed() => return,
-            piece = timeout(idle, answer.next()) => piece,
+            piece = answer.piece() => piece,
         };
-        let piece = match piece {
-            Ok(None) => return,
-            Ok(Some(Ok(bytes))) if bytes.len() > left => Err(CallBroken::TooLong(MAX_BODY)),
-            Ok(Some(Ok(bytes))) => {
-                left -= bytes.len();
-                Ok(bytes)
-            }
-            Ok(Some(Err(error))) => Err(broken(&error)),
-            Err(_) => Err(CallBroken::Silent(idle)),
-        };
+        let Some(piece) = piece else { return };
         let last = piece.is_err();
-        if pieces.send(piece).await.is_err() || last {
+        if pieces.send(piece.map_err(broken)).await.is_err() || last {
             return;
         }
     }
 }
 
-/// The client of this thread. Reading the certificates takes long enough to do it once.
-fn client(connect: Duration) -> Result<Client, CallBroken> {
-    thread_local!(static CLIENT: OnceCell<Client> = const { OnceCell::new() });
-    CLIENT.with(|cell| {
-        if let Some(client) = cell.get() {
-            return Ok(client.clone());
-        }
-        // awc panics over certificates that it cannot read; that is a call that failed, not a bug of ours.
-        let client = catch_unwind(AssertUnwindSafe(|| {
-            let connector = Connector::new()
-                .timeout(connect)
-                .handshake_timeout(connect)
-                // The turns have a limit of their own.
-                .limit(0)
-                .max_http_version(Version::HTTP_11);
-            // A redirect would carry the key to wherever the answer says.
-            Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
-        }))
-        .map_err(|_| CallBroken::Unreachable("the system's root certificates cannot be used".to_owned()))?;
-        Ok(cell.get_or_init(|| client).clone())
-    })
-}
-
-fn broken(why: &(impl ToString + ?Sized)) -> CallBroken {
-    CallBroken::Broken(why.to_string())
-}
-
-/// A connection that the server closed without a word is `Disconnected` to awc.
-fn unanswered(error: &SendRequestError) -> CallBroken {
+fn broken(error: HttpError) -> CallBroken {
     match error {
-        SendRequestError::Connect(ConnectError::Disconnected) => broken("it was closed without an answer"),
-        SendRequestError::Connect(_) | SendRequestError::Url(_) => CallBroken::Unreachable(error.to_string()),
-        error => broken(error),
+        HttpError::Silent(limit) | HttpError::Stalled(limit) => CallBroken::Silent(limit),
+        HttpError::TooLarge(limit) => CallBroken::TooLong(limit),
+        HttpError::Redirect { status, .. } => CallBroken::Redirect { status, why: error.to_string() },
+        HttpError::Compressed(_) | HttpError::Malformed(_) | HttpError::Unusable(_) => {
+            CallBroken::Unfit(error.to_string())
+        }
+        HttpError::Unreachable(_) | HttpError::Tls(_) | HttpError::Proxy(_) => {
+            CallBroken::Unreachable(error.to_string())
+        }
+        HttpError::NoAnswer(_) | HttpError::Cut(_) | HttpError::TooSlow(_) => CallBroken::Broken(error.to_string()),
     }
-}
-
-/// Seconds, or a date.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = SystemTime::from(text.parse::<HttpDate>().ok()?);
-    // One that has passed means now.
-    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -293,18 +236,5 @@ mod tests {
             assert_eq!(key(name).unwrap_err(), format!("agent.api_key_env needs {name}, which is not set"));
         }
         assert_eq!(key("ODD").unwrap_err(), "agent.api_key_env names ODD, which cannot stand in a header");
-    }
-
-    #[test]
-    fn a_server_says_in_seconds_or_by_date_when_it_wants_to_be_asked_again() {
-        let after = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(RETRY_AFTER, HeaderValue::from_str(text).unwrap());
-            retry_after(&headers)
-        };
-        assert_eq!(after(" 7 "), Some(Duration::from_secs(7)));
-        assert_eq!(after("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
-        assert!(after("Fri, 31 Dec 2399 23:59:59 GMT").unwrap() > Duration::from_hours(24));
-        assert_eq!((after("soon"), after("-1")), (None, None));
     }
 }

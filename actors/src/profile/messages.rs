@@ -198,6 +198,17 @@ pub enum CallBroken {
     /// The connection broke.
     #[error("the connection to the agent's server broke: {0}")]
     Broken(String),
+    /// The server sent the call elsewhere, where the key must not go.
+    #[error("the agent's server cannot be used: {why}")]
+    Redirect {
+        /// The status.
+        status: u16,
+        /// One clause.
+        why: String,
+    },
+    /// What the server answers is of no use, and would be again.
+    #[error("the agent's server cannot be used: {0}")]
+    Unfit(String),
     /// The server said more than anybody can mean.
     #[error("the agent's server said more than {0} bytes")]
     TooLong(usize),

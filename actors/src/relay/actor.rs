@@ -29,9 +29,9 @@ use super::plan::Plan;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, Step};
 use super::timings::LinkTimings;
-use super::trust::Trust;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
+use crate::http_client::HttpClient;
 use crate::profile::messages::{Dial, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
@@ -64,8 +64,8 @@ pub struct LinkSettings {
     pub owner: Option<ProfileName>,
     /// How long it waits.
     pub timings: LinkTimings,
-    /// Whom it trusts over TLS.
-    pub trust: Trust,
+    /// Makes its connection and its calls.
+    pub trust: HttpClient,
     /// Where media that the connector keeps is put.
     pub media: PathBuf,
 }
@@ -77,7 +77,7 @@ pub struct RelayActor {
     pub(super) owner: Option<ProfileName>,
     pub(super) ports: RelayPorts,
     pub(super) timings: LinkTimings,
-    pub(super) trust: Trust,
+    pub(super) trust: HttpClient,
     pub(super) fetcher: Fetcher,
     life: Life,
     pub(super) plan: Plan,

@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lines::MAX_LINE_BYTES;
-use super::trust::{NoRoots, Trust};
+use crate::http_client::HttpClient;
 
 /// Longest WebSocket frame. A message may hold several lines, so it is more than the longest line.
 const MAX_FRAME_BYTES: usize = 2 * MAX_LINE_BYTES;
@@ -32,14 +32,11 @@ pub(super) enum DialError {
     /// The token cannot stand in a header.
     #[error("the upgrade token is malformed")]
     Token,
-    /// The certificates of the system cannot be read.
-    #[error(transparent)]
-    Roots(#[from] NoRoots),
 }
 
 /// Opens a connection to `url`. Waits as long as it takes; the caller drops it when that is too long.
-pub(super) async fn dial(trust: Trust, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
-    let mut request = trust.client()?.ws(url).max_frame_size(MAX_FRAME_BYTES);
+pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
+    let mut request = trust.websocket().ws(url).max_frame_size(MAX_FRAME_BYTES);
     if let Some(token) = token {
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = header::HeaderValue::from_str(&bearer).map_err(|_| DialError::Token)?;

@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 
 use super::post::{self, PostError};
-use super::trust::Trust;
+use crate::http_client::HttpClient;
 
 /// The original's file of logins, in a home.
 pub const LOGIN_FILE: &str = "auth.json";
@@ -92,7 +92,7 @@ impl Source {
     ///
     /// # Errors
     /// [`NoIdentity`].
-    pub async fn token(self, trust: &Trust, now_s: i64) -> Result<SecretString, NoIdentity> {
+    pub async fn token(self, trust: &HttpClient, now_s: i64) -> Result<SecretString, NoIdentity> {
         match self {
             Self::Provider { token_url, client_id, client_secret, scope } => {
                 let (id, secret) = client_id.zip(client_secret).ok_or(NoIdentity::Incomplete)?;
@@ -108,7 +108,7 @@ impl Source {
 }
 
 async fn from_provider(
-    trust: &Trust,
+    trust: &HttpClient,
     token_url: &str,
     client_id: &str,
     client_secret: &SecretString,

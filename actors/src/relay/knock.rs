@@ -1,8 +1,8 @@
 //! One knock at the connector's door, for a person who asks whether it is there.
 
 use super::dial::{DialError, dial};
-use super::trust::Trust;
 use super::url::RelayUrl;
+use crate::http_client::HttpClient;
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,12 +17,10 @@ pub enum Knock {
 
 /// Asks for the upgrade as a link does, but sends no token and no frame. Waits as long as it takes; the caller drops it when
 /// that is too long.
-pub async fn knock(trust: &Trust, url: &RelayUrl) -> Knock {
+pub async fn knock(trust: &HttpClient, url: &RelayUrl) -> Knock {
     match dial(trust.clone(), url.dial().to_owned(), None).await {
         Ok(_) => Knock::Opened,
         Err(DialError::Refused(status)) => Knock::Answered(status.as_u16()),
-        Err(error @ (DialError::Unreachable(_) | DialError::Token | DialError::Roots(_))) => {
-            Knock::Unreachable(error.to_string())
-        }
+        Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Knock::Unreachable(error.to_string()),
     }
 }

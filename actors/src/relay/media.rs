@@ -7,28 +7,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use awc::http::Uri;
-use awc::http::header::{AUTHORIZATION, CONTENT_LENGTH, HeaderValue, TRANSFER_ENCODING};
-use futures_util::StreamExt;
-use secrecy::{ExposeSecret, SecretString};
+use http::Uri;
+use secrecy::SecretString;
 use serde_json::Value;
 use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
-use zeroize::Zeroizing;
 
 use super::event::InboundEvent;
-use super::trust::Trust;
 use super::url::RelayUrl;
+use crate::http_client::{Call, HttpClient, HttpError, Limits};
 use crate::profile::messages::PrepareDial;
 use crate::supervision::Port;
 
 /// Where the files lie, in a home.
 pub const FOLDER: &str = "cache/relay_media";
 /// Largest file; what chat platforms let people attach.
-const MAX_FILE: u64 = 25 * 1024 * 1024;
+const MAX_FILE: usize = 25 * 1024 * 1024;
 /// Most files of one event.
 const MAX_FILES: usize = 10;
 /// Longest fetch of one file.
@@ -46,7 +43,7 @@ pub(super) struct Fetcher {
     profile: Port<PrepareDial>,
     /// Longest wait for a token.
     patience: Duration,
-    trust: Trust,
+    trust: HttpClient,
     folder: PathBuf,
     room: Arc<Semaphore>,
 }
@@ -56,16 +53,10 @@ pub(super) struct Fetcher {
 enum Failed {
     #[error("there is no token to fetch it with")]
     NoToken,
-    #[error("the connector cannot be reached: {0}")]
-    Unreachable(String),
+    #[error("the connector did not send it: {0}")]
+    Http(#[from] HttpError),
     #[error("the connector answered with status {0}")]
     Status(u16),
-    #[error("the answer does not say where it ends")]
-    NoEnd,
-    #[error("the connection was cut in the midst of it")]
-    Cut,
-    #[error("it is larger than {MAX_FILE} bytes")]
-    TooLarge,
     #[error("it did not come within {} s", LIMIT.as_secs())]
     TooSlow,
     #[error("it could not be kept")]
@@ -73,7 +64,7 @@ enum Failed {
 }
 
 impl Fetcher {
-    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, trust: Trust, folder: PathBuf) -> Self {
+    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, trust: HttpClient, folder: PathBuf) -> Self {
         Self { profile, patience, trust, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
@@ -137,34 +128,14 @@ impl Fetcher {
     }
 
     async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
-        let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
-        let mut bearer = HeaderValue::from_str(&text).map_err(|_| Failed::NoToken)?;
-        bearer.set_sensitive(true);
-        let unreachable = |why: &dyn ToString| Failed::Unreachable(why.to_string());
-        let client = self.trust.client().map_err(|error| unreachable(&error))?;
-        let sent = client.get(address).insert_header((AUTHORIZATION, bearer)).send().await;
-        let mut answer = sent.map_err(|error| unreachable(&error))?;
-        if answer.status() != awc::http::StatusCode::OK {
-            return Err(Failed::Status(answer.status().as_u16()));
-        }
-        // Without either awc takes the body for empty; and it takes one that was cut for whole.
-        let headers = answer.headers();
-        let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
-        if !headers.contains_key(CONTENT_LENGTH) && !headers.contains_key(TRANSFER_ENCODING) {
-            return Err(Failed::NoEnd);
+        let call = Call::get(address, Limits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
+        let mut answer = self.trust.send(call).await?;
+        if answer.status() != 200 {
+            return Err(Failed::Status(answer.status()));
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
-        let mut bytes = 0;
-        while let Some(piece) = answer.next().await {
-            let piece = piece.map_err(|error| unreachable(&error))?;
-            bytes += piece.len() as u64;
-            if bytes > MAX_FILE {
-                return Err(Failed::TooLarge);
-            }
-            file.write_all(&piece).await?;
-        }
-        if length.is_some_and(|length| length != bytes) {
-            return Err(Failed::Cut);
+        while let Some(piece) = answer.piece().await {
+            file.write_all(&piece?).await?;
         }
         Ok(file.flush().await?)
     }

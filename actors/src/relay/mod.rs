@@ -31,7 +31,6 @@ mod socket;
 mod steps;
 pub mod timings;
 pub mod token;
-pub mod trust;
 pub mod url;
 mod waiting;
 mod writer;

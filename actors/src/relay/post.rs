@@ -2,14 +2,11 @@
 
 use std::time::Duration;
 
-use awc::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use bytes::Bytes;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde_json::Value;
-use tokio::time::timeout;
-use zeroize::Zeroizing;
 
-use super::trust::{NoRoots, Trust};
+use crate::http_client::{Call, HttpClient, HttpError, Limits};
 
 /// Longest request, from the name to the end of the answer; the original's limit.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -30,44 +27,42 @@ pub struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostError {
     /// No connection, no answer in time, or one that broke off.
-    #[error("{0}")]
-    Unreachable(String),
-    /// The token cannot stand in a header.
-    #[error("the token is malformed")]
-    Token,
+    #[error(transparent)]
+    Unreachable(#[from] HttpError),
 }
 
 /// Sends `body` as JSON to `url`.
 ///
 /// # Errors
 /// [`PostError`] when no answer came; a refusal is an answer.
-pub async fn json(trust: &Trust, url: &str, bearer: &SecretString, body: &Value) -> Result<Answer, PostError> {
-    let text = Zeroizing::new(format!("Bearer {}", bearer.expose_secret()));
-    let mut value = HeaderValue::from_str(&text).map_err(|_| PostError::Token)?;
-    value.set_sensitive(true);
-    let request = trust.client()?.post(url).insert_header((AUTHORIZATION, value));
-    send(request.insert_header((CONTENT_TYPE, "application/json")), body.to_string().into()).await
+pub async fn json(client: &HttpClient, url: &str, bearer: &SecretString, body: &Value) -> Result<Answer, PostError> {
+    send(client, Call::post(url, "application/json", body.to_string(), limits()).bearer(bearer)?).await
 }
 
 /// Sends `form`, which is encoded already, to `url`.
 ///
 /// # Errors
 /// [`PostError`] when no answer came.
-pub async fn form(trust: &Trust, url: &str, form: Bytes) -> Result<Answer, PostError> {
-    let request = trust.client()?.post(url).insert_header((CONTENT_TYPE, "application/x-www-form-urlencoded"));
-    send(request, form).await
+pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<Answer, PostError> {
+    send(client, Call::post(url, "application/x-www-form-urlencoded", form, limits())).await
 }
 
-async fn send(request: awc::ClientRequest, body: Bytes) -> Result<Answer, PostError> {
-    let exchange = async {
-        let unreachable = |why: String| PostError::Unreachable(why);
-        let sent = request.insert_header((ACCEPT, "application/json")).send_body(body).await;
-        let mut answer = sent.map_err(|error| unreachable(error.to_string()))?;
-        let bytes = answer.body().limit(MAX_ANSWER).await.map_err(|error| unreachable(error.to_string()))?;
-        Ok(Answer { status: answer.status().as_u16(), body: serde_json::from_slice(&bytes).unwrap_or_default() })
+fn limits() -> Limits {
+    Limits::within(LIMIT, MAX_ANSWER)
+}
+
+async fn send(client: &HttpClient, call: Call) -> Result<Answer, PostError> {
+    let collected = match client.send(call.accept("application/json")).await {
+        // It is an answer, and says no.
+        Err(HttpError::Redirect { status, .. }) => return Ok(Answer { status, body: Value::Null }),
+        sent => sent?.collect().await,
     };
-    let silent = |_| PostError::Unreachable(format!("it did not answer within {} s", LIMIT.as_secs()));
-    timeout(LIMIT, exchange).await.map_err(silent)?
+    match (collected.json(), collected.status) {
+        (Some(body), status) => Ok(Answer { status, body }),
+        // A status is an answer, whatever becomes of its body; a yes without one is none.
+        (None, status) if !collected.is_success() => Ok(Answer { status, body: Value::Null }),
+        (None, status) => collected.whole().map(|_| Answer { status, body: Value::Null }).map_err(PostError::from),
+    }
 }
 
 impl Answer {
@@ -89,12 +84,6 @@ impl Answer {
         let text = self.text("error")?;
         let plain = |c: &char| !c.is_control();
         Some(text.chars().filter(plain).take(MAX_SENTENCE).collect()).filter(|text: &String| !text.trim().is_empty())
-    }
-}
-
-impl From<NoRoots> for PostError {
-    fn from(error: NoRoots) -> Self {
-        Self::Unreachable(error.to_string())
     }
 }
 

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::post::{self, PostError};
-use super::trust::Trust;
 use super::url::RelayUrl;
+use crate::http_client::HttpClient;
 use crate::profile::messages::Identity;
 
 /// Keys the fingerprint of an order, so that it tells nothing outside this process.
@@ -99,7 +99,7 @@ impl Order {
     ///
     /// # Errors
     /// Why the last platform was refused, when all were.
-    pub async fn carry_out(&self, trust: &Trust, token: &SecretString) -> Result<Provisioned, Refused> {
+    pub async fn carry_out(&self, trust: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
         let url = RelayUrl::new(&self.url).provision();
         let mut first = None;
         let mut platforms = Vec::new();
@@ -122,7 +122,7 @@ impl Order {
 
     async fn ask(
         &self,
-        trust: &Trust,
+        trust: &HttpClient,
         url: &str,
         token: &SecretString,
         identity: &Identity,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use secrecy::SecretString;
 
+use crate::http_client::PROXY_VARIABLES;
 use crate::profile::globals::{is_deployment, is_global, is_own};
 use crate::profile::sealed::Sealed;
 
@@ -22,6 +23,8 @@ pub struct Environment {
     pub(super) multiplex: Option<String>,
     /// Names a file, and is read when the settings are.
     pub(super) relay_ca_file: Option<String>,
+    /// The proxies of HTTP calls, by name in either case. They may hold a password.
+    proxies: BTreeMap<String, SecretString>,
     managed: bool,
     honcho_host: Option<String>,
     honcho_base_url: Option<String>,
@@ -61,6 +64,9 @@ impl Environment {
     pub fn sort(variables: impl IntoIterator<Item = (String, String)>) -> Self {
         let mut sorted = Self::default();
         for (name, value) in variables {
+            if PROXY_VARIABLES.iter().any(|known| name.eq_ignore_ascii_case(known)) {
+                sorted.proxies.insert(name.clone(), value.clone().into());
+            }
             if is_global(&name) {
                 sorted.globals.insert(name, value);
             } else if name == DRAIN_SECRET {
@@ -98,6 +104,12 @@ impl Environment {
     /// Hands out the secret that lets a command drain, and keeps nothing of it.
     pub fn take_drain_secret(&mut self) -> Option<SecretString> {
         self.drain_secret.take()
+    }
+
+    /// A variable that names proxies, such as `HTTPS_PROXY` or `https_proxy`.
+    #[must_use]
+    pub(super) fn proxy(&self, name: &str) -> Option<SecretString> {
+        self.proxies.get(name).cloned()
     }
 
     /// `HERMES_MANAGED`: a package manager or a host owns this installation.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::environment::CA_FILE;
 use super::yaml::Section;
 use super::{Environment, env_file_of};
-use crate::relay::trust::Trust;
+use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
 /// Where signed deliveries come in unless said otherwise.
 const DEFAULT_PATH: &str = "/relay/inbound";
@@ -53,22 +53,35 @@ pub(super) fn ours(relay: &mut Section<'_>) -> Ours {
     Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()), bind }, ca_file }
 }
 
-/// Whom the relay trusts over TLS. A broken setting is a warning, and then the system's authorities hold alone.
-pub(super) fn trust(
+/// How all HTTP calls are made: which authorities count, and through which proxies they go. A broken setting is a warning, and
+/// then it does not hold.
+pub(super) fn client(
     home: &Path,
     environment: &Environment,
     configured: Option<String>,
     warnings: &mut Vec<String>,
-) -> Trust {
-    let own = env_file_of(home).get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
-    let places = [own, environment.relay_ca_file.clone(), configured];
-    let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return Trust::default() };
+) -> HttpClient {
+    let own = env_file_of(home);
+    // As in the original, the home's `.env` counts before the environment of the process.
+    let proxies = Proxies::read(|name| own.get(name).cloned().or_else(|| environment.proxy(name)), warnings);
+    let ca_file = own.get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
+    HttpClient::new(roots(home, [ca_file, environment.relay_ca_file.clone(), configured], warnings), proxies)
+}
+
+/// The same for a command that reads no settings: by the environment of the process alone.
+pub fn client_of_command(environment: &Environment, warnings: &mut Vec<String>) -> HttpClient {
+    let proxies = Proxies::read(|name| environment.proxy(name), warnings);
+    HttpClient::new(roots(Path::new(""), [None, environment.relay_ca_file.clone(), None], warnings), proxies)
+}
+
+fn roots(home: &Path, places: [Option<String>; 3], warnings: &mut Vec<String>) -> TlsRoots {
+    let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return TlsRoots::default() };
     let path = home.join(file);
     let shown = path.display();
     let read = std::fs::read(&path).map_err(|error| error.to_string());
-    read.and_then(|pem| Trust::with_authority(&pem).map_err(|error| error.to_string())).unwrap_or_else(|reason| {
+    read.and_then(|pem| TlsRoots::with_authority(&pem).map_err(|error| error.to_string())).unwrap_or_else(|reason| {
         warnings.push(format!("the relay's authority {shown} is not used: {reason}"));
-        Trust::default()
+        TlsRoots::default()
     })
 }
 

@@ -13,6 +13,7 @@ use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
+use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::ledger::messages::{
     HistoryEntry, InboundId, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
 };
@@ -25,7 +26,6 @@ use caduceus_actors::relay::descriptor::Descriptor;
 use caduceus_actors::relay::event::{InboundEvent, Source};
 use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
-use caduceus_actors::relay::trust::Trust;
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
@@ -274,13 +274,13 @@ impl House {
         let settings = Settings::load(self.home.path(), Environment::sort(variables)).unwrap();
         let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap();
         let terms = Arc::new(ProfileTerms::of(profile, &settings));
-        let caller = Caller::new(self.call_timings);
+        let caller = Caller::new(HttpClient::default(), self.call_timings);
         let ports = ProfilePorts {
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,
             link: None,
-            trust: Trust::default(),
+            trust: HttpClient::default(),
             events: FileEvents::default(),
         };
         let life = Life::new(format!("profiles/{name}"), 1);

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use awc::error::{ConnectError, SendRequestError};
-use awc::{ClientRequest, ClientResponse};
-use futures_util::Stream;
-use secrecy::{ExposeSecret, SecretString};
+use caduceus_actors::http_client::{Call, HttpClient, HttpError, Limits, json};
+use secrecy::SecretString;
 use serde_json::Value;
 
 use super::CommandError;
@@ -17,60 +15,56 @@ const MAX_BODY: usize = 16 * 1024 * 1024;
 
 /// The way to one gateway.
 pub(in crate::cli) struct Client {
-    http: awc::Client,
+    http: HttpClient,
     base: String,
     token: Option<SecretString>,
 }
 
 impl Client {
-    pub(super) fn new(base: String, token: Option<SecretString>) -> Self {
-        // A redirect would take the token to another place.
-        let http = awc::Client::builder().timeout(PATIENCE).disable_redirects().finish();
+    pub(super) fn new(http: HttpClient, base: String, token: Option<SecretString>) -> Self {
         Self { http, base, token }
     }
 
     /// Asks, and waits on purpose for up to `wait`.
     pub(in crate::cli) async fn get(&self, path: &str, wait: Duration) -> Result<Value, CommandError> {
-        let request = self.http.get(self.url(path)).timeout(wait + PATIENCE);
-        answer(self.shown(request).send().await).await
+        self.answer(Call::get(&self.url(path), limits(wait))).await
     }
 
     /// Orders.
     pub(in crate::cli) async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
-        let request = self.http.post(self.url(path));
-        answer(self.shown(request).send_json(body).await).await
+        let limits = limits(Duration::ZERO);
+        self.answer(Call::post(&self.url(path), "application/json", body.to_string(), limits)).await
     }
 
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// The request with the token.
-    fn shown(&self, request: ClientRequest) -> ClientRequest {
-        match &self.token {
-            Some(token) => request.bearer_auth(token.expose_secret()),
-            None => request,
+    /// Shows the token, and reads what comes back.
+    async fn answer(&self, call: Call) -> Result<Value, CommandError> {
+        let call = match &self.token {
+            Some(token) => call.bearer(token).map_err(|error| unanswered(&error))?,
+            None => call,
+        };
+        let collected = self.http.send(call).await.map_err(|error| unanswered(&error))?.collect().await;
+        let (status, good) = (collected.status, collected.is_success());
+        let body = collected.whole().map_err(|error| unanswered(&error))?;
+        let body = json::<Value>(&body).ok();
+        if good {
+            return body.ok_or_else(|| CommandError::NoAnswer("it is not JSON; is this a gateway?".to_owned()));
         }
+        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(plain);
+        Err(CommandError::Refused {
+            status,
+            code: text("error").unwrap_or_else(|| "no_code".to_owned()),
+            detail: text("detail").unwrap_or_else(|| "it did not say why".to_owned()),
+        })
     }
 }
 
-async fn answer<S>(sent: Result<ClientResponse<S>, SendRequestError>) -> Result<Value, CommandError>
-where
-    S: Stream<Item = Result<bytes::Bytes, awc::error::PayloadError>> + Unpin,
-{
-    let mut response = sent.map_err(|error| unanswered(&error))?;
-    let body = response.body().limit(MAX_BODY).await.map_err(|error| CommandError::NoAnswer(error.to_string()))?;
-    let status = response.status();
-    let body = serde_json::from_slice::<Value>(&body).ok();
-    if status.is_success() {
-        return body.ok_or_else(|| CommandError::NoAnswer("it is not JSON; is this a gateway?".to_owned()));
-    }
-    let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(plain);
-    Err(CommandError::Refused {
-        status: status.as_u16(),
-        code: text("error").unwrap_or_else(|| "no_code".to_owned()),
-        detail: text("detail").unwrap_or_else(|| "it did not say why".to_owned()),
-    })
+fn limits(wait: Duration) -> Limits {
+    let total = wait + PATIENCE;
+    Limits { connect: PATIENCE, ..Limits::within(total, MAX_BODY) }
 }
 
 /// Text of a stranger, for a terminal.
@@ -79,11 +73,9 @@ fn plain(text: &str) -> String {
 }
 
 /// Only what certainly reached nobody is nobody.
-fn unanswered(error: &SendRequestError) -> CommandError {
+fn unanswered(error: &HttpError) -> CommandError {
     match error {
-        SendRequestError::Connect(
-            ConnectError::Io(_) | ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved,
-        ) => CommandError::Nobody(error.to_string()),
+        HttpError::Unreachable(_) => CommandError::Nobody(error.to_string()),
         error => CommandError::NoAnswer(error.to_string()),
     }
 }

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use actix_web::http::Uri;
 use actix_web::rt::time::sleep;
-use awc::http::Uri;
-use caduceus_actors::settings::{Environment, find_home};
+use caduceus_actors::http_client::HttpClient;
+use caduceus_actors::settings::{Environment, client_of_command, find_home};
 use caduceus_actors::status::record::{FILE_NAME, Found};
 use caduceus_actors::status::words::GatewayState;
 use secrecy::SecretString;
@@ -48,6 +49,7 @@ pub(in crate::cli) struct Contact {
     pub(in crate::cli) home: Option<PathBuf>,
     url: Option<String>,
     token: Option<SecretString>,
+    http: HttpClient,
     /// The turn that the command is run by, if it is run by one.
     pub(in crate::cli) turn: Option<String>,
 }
@@ -73,13 +75,14 @@ impl Place {
         let given = self.token_file.map(|path| read_token(&path)).transpose()?;
         let token = given.or_else(|| environment.take_drain_secret());
         let turn = environment.own.get(TURN).cloned();
+        let http = client_of_command(&environment, &mut Vec::new());
         if let Some(url) = self.url {
             let url = Some(checked(&url).ok_or(CommandError::Address)?);
-            return Ok(Contact { home: None, url, token, turn });
+            return Ok(Contact { home: None, url, token, http, turn });
         }
         let path = find_home(self.home, &environment);
         let home = path.canonicalize().map_err(|source| CommandError::Home { path, source })?;
-        Ok(Contact { home: Some(home), url: None, token, turn })
+        Ok(Contact { home: Some(home), url: None, token, http, turn })
     }
 }
 
@@ -101,7 +104,7 @@ impl Contact {
                 (None, Presence::Present { address, .. }) => break address,
             }
         };
-        Ok(address.map(|address| Client::new(address, self.token.clone())))
+        Ok(address.map(|address| Client::new(self.http.clone(), address, self.token.clone())))
     }
 
     /// Whether the home is held; that of a gateway that was named by its address is not known.

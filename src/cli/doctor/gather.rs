@@ -68,6 +68,7 @@ pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
 
 fn of_settings(facts: &mut Facts, mut settings: Settings) {
     facts.oddities = std::mem::take(&mut settings.warnings);
+    facts.proxies = settings.trust.describe_proxies();
     facts.profiles = settings.profiles.iter().map(|profile| of_profile_settings(profile, &settings)).collect();
     let mut files: Vec<FileFact> = settings.profiles.iter().flat_map(|profile| of_profile(&profile.home)).collect();
     files.extend(settings.profiles.iter().filter_map(|profile| grant_file(profile, &settings)));

@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub(super) mistakes: Vec<String>,
     /// In the configuration, one sentence each; a gateway starts all the same.
     pub(super) oddities: Vec<String>,
+    /// The proxies in force, one sentence each.
+    pub(super) proxies: Vec<String>,
     /// Files that hold secrets.
     pub(super) files: Vec<FileFact>,
     /// Whether a gateway holds the home, or why that cannot be told.
@@ -89,6 +91,7 @@ impl Default for Facts {
             home: HomeFact::Missing,
             mistakes: Vec::new(),
             oddities: Vec::new(),
+            proxies: Vec::new(),
             files: Vec::new(),
             lock: Ok(false),
             events: None,
@@ -107,6 +110,7 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
         return found;
     }
     found.extend(configuration(&facts.mistakes, &facts.oddities));
+    found.extend(facts.proxies.iter().map(|proxy| Finding::ok("proxy", proxy)));
     let exposed = exposed(&facts.files);
     if exposed.is_empty() {
         found.push(Finding::ok("file_mode", "no file with secrets can be read by others"));

@@ -16,6 +16,7 @@ use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::lock::{ConfigLock, LockError};
 use caduceus_actors::honcho::refresh::{Limits, unix_now_s};
 use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
+use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
 use serde_json::Value;
 
@@ -116,7 +117,8 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         Err(code) => return code,
     };
     let Some(random) = random() else { return no_randomness() };
-    let login = Login { browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
+    let client = settings.trust.clone();
+    let login = Login { client, browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
     match login.carry_out(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
             print(&format!(
@@ -132,6 +134,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 
 /// How to log in.
 struct Login {
+    client: HttpClient,
     browser: bool,
     tokens_only: bool,
     limit: Duration,
@@ -207,7 +210,7 @@ impl Login {
             Callback::Foreign => return Err(LoginError::Foreign),
             Callback::Empty => return Err(LoginError::Empty),
         };
-        let mut answer = redeem(endpoints, attempt, &code, Limits::default().exchange).await?;
+        let mut answer = redeem(&self.client, endpoints, attempt, &code, Limits::default().exchange).await?;
         let config = answer.config.take().filter(|_| !self.tokens_only);
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
         let good_for_s = answer.life_s as u64;

@@ -26,7 +26,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let (_, profile) = match arguments.whose.find() {
+    let (settings, profile) = match arguments.whose.find() {
         Ok(found) => found,
         Err(code) => return code,
     };
@@ -54,6 +54,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         unsaved: None,
         by_person: arguments.force,
         limits: Limits::default(),
+        client: settings.trust.clone(),
         steps: StepHook::default(),
     };
     told(refresh.run().outcome)

@@ -22,6 +22,7 @@ fn the_victim_dies_where_it_is_told() {
     let step = STEPS[step.parse::<usize>().unwrap()];
     let path = PathBuf::from(path);
     let refresh = Refresh {
+        client: crate::http_client::HttpClient::default(),
         known: grant_in(&path),
         path,
         host: "hermes".to_owned(),

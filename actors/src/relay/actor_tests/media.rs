@@ -51,13 +51,12 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
             b"HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n1900001\r\n".to_vec();
         huge.resize(huge.len() + 25 * 1024 * 1024 + 1, b'x');
         huge.extend_from_slice(b"\r\n0\r\n\r\n");
-        let endless = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\npicture";
         let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\npicture";
         // A redirect would carry the token to wherever the answer says.
         let redirect =
             format!("HTTP/1.1 302 Found\r\nlocation: {own}2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         let missing = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
-        for answer in [redirect.as_bytes(), missing, &huge, endless, cut] {
+        for answer in [redirect.as_bytes(), missing, &huge, cut] {
             send(&mut peer, "m", &[&own]).await;
             bench.connector.answer(answer).await;
             let (inbound, _answer) = bench.offer().await;
@@ -65,6 +64,18 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
         }
         bench.connector.no_dial().await;
         assert_eq!(fs::read_dir(bench.media.path().join("media")).unwrap().count(), 0);
+    });
+}
+
+#[test]
+fn media_whose_end_is_that_of_the_connection_is_whole() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        let own = kept(&bench, "/m/1");
+        send(&mut peer, "m", &[&own]).await;
+        bench.connector.answer(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\npicture").await;
+        let (inbound, _answer) = bench.offer().await;
+        assert_eq!(fs::read(&inbound.event.media_urls[0]).unwrap(), b"picture");
     });
 }
 

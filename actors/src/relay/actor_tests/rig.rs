@@ -291,7 +291,7 @@ impl Bench {
             link: LinkId::process(),
             owner: None,
             timings,
-            trust: Trust::default(),
+            trust: HttpClient::default(),
             media: media.path().join("media"),
         };
         let link = RelayActor::new(ports, settings, life).start();

@@ -63,7 +63,7 @@ impl Trouble {
                 None
             }
             Self::Status { .. }
-            | Self::Call(CallBroken::TooLong(_))
+            | Self::Call(CallBroken::TooLong(_) | CallBroken::Unfit(_) | CallBroken::Redirect { .. })
             | Self::Profile(_)
             | Self::NoProfile(_)
             | Self::Reported(_)
@@ -95,7 +95,10 @@ impl Trouble {
             Self::Status { status: status @ 500..=599, .. } => {
                 format!("The agent's server failed with {status}; please try again later.")
             }
-            Self::Status { status, .. } => format!("The agent's server refused the request with {status}."),
+            Self::Call(CallBroken::Unfit(_)) => "The agent's answer makes no sense.".to_owned(),
+            Self::Status { status, .. } | Self::Call(CallBroken::Redirect { status, .. }) => {
+                format!("The agent's server refused the request with {status}.")
+            }
             Self::Reported(_) => "The agent's server reported an error.".to_owned(),
             Self::Nonsense => "The agent's answer makes no sense.".to_owned(),
             Self::NoText => "The agent gave no answer.".to_owned(),

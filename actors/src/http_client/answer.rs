@@ -1,0 +1,217 @@
+//! What came back from a server: the head, then the body piece by piece or all of it.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, LOCATION, RETRY_AFTER};
+use http::{HeaderMap, Response, Uri};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::time::{Instant, timeout_at};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use super::connect::chain;
+use super::error::{HttpError, Limits};
+use super::unpack::Unpack;
+
+/// The answer of a server whose head has come. Dropping it ends the call.
+pub struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    body: Incoming,
+    limits: Limits,
+    /// The end of the whole call.
+    due: Option<Instant>,
+    /// Bytes that may still come, as they come and unpacked.
+    left: [usize; 2],
+    packed: Option<Unpack>,
+}
+
+/// A body that has ended, well or not.
+pub struct Collected {
+    /// The status of the answer.
+    pub status: u16,
+    /// What came.
+    pub body: Zeroizing<Vec<u8>>,
+    /// Why it is not all, if it is not.
+    pub broken: Option<HttpError>,
+}
+
+impl Answer {
+    pub(super) fn new(answer: Response<Incoming>, limits: Limits, due: Option<Instant>) -> Result<Self, HttpError> {
+        let (head, body) = answer.into_parts();
+        let status = head.status.as_u16();
+        if head.status.is_informational() {
+            return Err(HttpError::Malformed(format!("it ends with the interim status {status}")));
+        }
+        if head.status.is_redirection() && head.headers.contains_key(LOCATION) {
+            return Err(HttpError::Redirect { status, to: head.headers.get(LOCATION).and_then(origin) });
+        }
+        let packed = encoding(&head.headers).map(|encoding| {
+            debug!(encoding, "the answer is compressed, unasked");
+            Unpack::of(&encoding).ok_or(HttpError::Compressed(encoding))
+        });
+        let left = [limits.body; 2];
+        Ok(Self { status, headers: head.headers, body, limits, due, left, packed: packed.transpose()? })
+    }
+
+    /// The status code.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// When the server wants to be asked again, if it says so: in seconds or as a date.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?)
+    }
+
+    /// The next piece of the body; `None` at its end. Not to be asked again after an error.
+    pub async fn piece(&mut self) -> Option<Result<Bytes, HttpError>> {
+        loop {
+            let idle_due = Instant::now() + self.limits.idle;
+            let due = self.due.map_or(idle_due, |due| due.min(idle_due));
+            let frame = match timeout_at(due, self.body.frame()).await {
+                Ok(None) => return self.packed.take()?.end().map(Err),
+                Ok(Some(frame)) => frame,
+                Err(_) if due < idle_due => {
+                    return Some(Err(HttpError::TooSlow(self.limits.total.unwrap_or_default())));
+                }
+                Err(_) => return Some(Err(HttpError::Stalled(self.limits.idle))),
+            };
+            match frame.map(hyper::body::Frame::into_data) {
+                Err(error) => return Some(Err(HttpError::Cut(chain(&error)))),
+                Ok(Ok(bytes)) => match self.taken(bytes) {
+                    Ok(bytes) if bytes.is_empty() => {}
+                    taken => return Some(taken),
+                },
+                // Trailers say nothing that is asked for.
+                Ok(Err(_)) => {}
+            }
+        }
+    }
+
+    /// All of the body, or what came of it.
+    pub async fn collect(mut self) -> Collected {
+        let mut collected = Collected { status: self.status, body: Zeroizing::default(), broken: None };
+        while let Some(piece) = self.piece().await {
+            match piece {
+                Ok(bytes) => append(&mut collected.body, &bytes),
+                Err(error) => collected.broken = Some(error),
+            }
+            if collected.broken.is_some() {
+                break;
+            }
+        }
+        collected
+    }
+
+    /// A piece as it came, counted and unpacked.
+    fn taken(&mut self, bytes: Bytes) -> Result<Bytes, HttpError> {
+        let [raw, unpacked] = &mut self.left;
+        let too_large = HttpError::TooLarge(self.limits.body);
+        *raw = raw.checked_sub(bytes.len()).ok_or_else(|| too_large.clone())?;
+        let bytes = match &mut self.packed {
+            Some(packed) => packed.feed(&bytes, *unpacked)?.ok_or_else(|| too_large.clone())?,
+            None => bytes,
+        };
+        *unpacked = unpacked.checked_sub(bytes.len()).ok_or(too_large)?;
+        Ok(bytes)
+    }
+}
+
+/// The encoding that was not asked for.
+fn encoding(headers: &HeaderMap) -> Option<String> {
+    let mut named = headers.get_all(CONTENT_ENCODING).iter();
+    let named = named.find(|value| !value.is_empty() && !value.as_bytes().eq_ignore_ascii_case(b"identity"))?;
+    // A word of the protocol; anything may be written here.
+    let word = |text: &&str| {
+        text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b", -".contains(&byte))
+    };
+    Some(named.to_str().ok().filter(word).unwrap_or("something odd").to_owned())
+}
+
+/// Grows without leaving copies of secrets behind.
+fn append(body: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
+    if body.capacity() - body.len() < bytes.len() {
+        let mut larger = Zeroizing::new(Vec::with_capacity((body.len() + bytes.len()).max(2 * body.capacity())));
+        larger.extend_from_slice(body);
+        *body = larger;
+    }
+    body.extend_from_slice(bytes);
+}
+
+impl Collected {
+    /// Whether the status means yes.
+    #[must_use]
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON. One that was cut counts where an object or a list is whole: no shorter text is one.
+    #[must_use]
+    pub fn json(&self) -> Option<Value> {
+        let value: Value = json(&self.body).ok()?;
+        (self.broken.is_none() || value.is_object() || value.is_array()).then_some(value)
+    }
+
+    /// The whole body.
+    ///
+    /// # Errors
+    /// Why it is not whole.
+    pub fn whole(self) -> Result<Zeroizing<Vec<u8>>, HttpError> {
+        match self.broken {
+            None => Ok(self.body),
+            Some(broken) => Err(broken),
+        }
+    }
+}
+
+/// Without the body, which may hold secrets.
+impl fmt::Debug for Collected {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let bytes = self.body.len();
+        f.debug_struct("Collected")
+            .field("status", &self.status)
+            .field("bytes", &bytes)
+            .field("broken", &self.broken)
+            .finish()
+    }
+}
+
+impl fmt::Debug for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// Reads JSON as servers write it: with a byte-order mark, too.
+///
+/// # Errors
+/// Where it is none.
+pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body))
+}
+
+/// Scheme and host alone: path and query may hold secrets.
+fn origin(location: &http::HeaderValue) -> Option<String> {
+    let uri: Uri = location.to_str().ok()?.parse().ok()?;
+    let authority = uri.authority()?;
+    let port = authority.port().map(|port| format!(":{port}")).unwrap_or_default();
+    Some(format!("{}://{}{port}", uri.scheme_str()?, authority.host()))
+}
+
+/// Seconds, also with a fraction, or a date; one that has passed means now.
+fn retry_after(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse::<f64>() {
+        return Duration::try_from_secs_f64(seconds).ok();
+    }
+    let date = SystemTime::from(text.parse::<actix_http::header::HttpDate>().ok()?);
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}

@@ -1,0 +1,260 @@
+//! Every HTTP call of this program, and the connections of its WebSockets.
+//!
+//! Bodies are read in each form that servers use: with a length, chunked, ended by closing the connection, after interim answers,
+//! compressed unasked. No redirect is followed, for a token would go with it. An error says whether the request can have reached
+//! the server, and repeats neither the address nor what the server said. Proxies and the private authority hold for all calls.
+//!
+//! Owns no actor and no state but connections that wait for the next request, a few for each thread; they are lost with it.
+
+mod answer;
+mod connect;
+mod error;
+mod proxy;
+mod roots;
+#[cfg(test)]
+mod tests;
+mod unpack;
+mod websocket;
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, PROXY_AUTHORIZATION, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client as Pool;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+pub use answer::{Answer, Collected, json};
+pub use error::{HttpError, Limits};
+pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
+pub use roots::{BadAuthority, TlsRoots};
+
+use connect::{ConnectError, Connector, chain};
+
+/// Headers of an answer. Servers behind several gateways send a hundred.
+const MAX_HEADERS: usize = 512;
+/// Bytes of the head of an answer.
+const MAX_HEAD: usize = 256 * 1024;
+/// How long a connection waits for the next request.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// Clients that a thread keeps; more than there are sets of settings in one process.
+const MAX_CLIENTS: usize = 8;
+
+/// Makes calls. Cheap to clone; clones share what was read.
+#[derive(Debug, Clone, Default)]
+pub struct HttpClient {
+    roots: TlsRoots,
+    proxies: Arc<Proxies>,
+}
+
+/// What holds for the same certificates and proxies is the same.
+impl PartialEq for HttpClient {
+    fn eq(&self, other: &Self) -> bool {
+        self.roots == other.roots && self.proxies == other.proxies
+    }
+}
+
+impl Eq for HttpClient {}
+
+/// A call to be made. No `Debug`: it holds secrets.
+pub struct Call {
+    method: Method,
+    url: Zeroizing<String>,
+    headers: HeaderMap,
+    body: Bytes,
+    limits: Limits,
+    kept_alive: bool,
+}
+
+impl Call {
+    /// A GET.
+    #[must_use]
+    pub fn get(url: &str, limits: Limits) -> Self {
+        Self {
+            method: Method::GET,
+            url: Zeroizing::new(url.to_owned()),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            limits,
+            kept_alive: false,
+        }
+    }
+
+    /// A POST of `body`, which is of the kind `content_type`.
+    #[must_use]
+    pub fn post(url: &str, content_type: &'static str, body: impl Into<Bytes>, limits: Limits) -> Self {
+        let call = Self { method: Method::POST, body: body.into(), ..Self::get(url, limits) };
+        call.fixed(CONTENT_TYPE, content_type)
+    }
+
+    /// Names the kinds of answer that are understood.
+    #[must_use]
+    pub fn accept(self, kinds: &'static str) -> Self {
+        self.fixed(ACCEPT, kinds)
+    }
+
+    /// Adds a header that is no secret.
+    ///
+    /// # Errors
+    /// [`HttpError::Unusable`] if the value cannot stand in one.
+    pub fn header(mut self, name: &'static str, value: &str) -> Result<Self, HttpError> {
+        let value = HeaderValue::from_str(value).map_err(|_| HttpError::Unusable("a header is malformed"))?;
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(self)
+    }
+
+    /// Shows `token` to the server.
+    ///
+    /// # Errors
+    /// [`HttpError::Unusable`] if it cannot stand in a header.
+    pub fn bearer(mut self, token: &SecretString) -> Result<Self, HttpError> {
+        let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
+        let mut value = HeaderValue::from_str(&text).map_err(|_| HttpError::Unusable("the token is malformed"))?;
+        value.set_sensitive(true);
+        self.headers.insert(AUTHORIZATION, value);
+        Ok(self)
+    }
+
+    /// May go over a connection that waited for it, and leaves one behind. For a call that is made often and made again after an
+    /// error: the server may have closed the connection meanwhile, and then nothing says whether it read the request.
+    #[must_use]
+    pub fn kept_alive(mut self) -> Self {
+        self.kept_alive = true;
+        self
+    }
+
+    fn fixed(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+}
+
+impl HttpClient {
+    /// Calls with these roots and proxies.
+    #[must_use]
+    pub fn new(roots: TlsRoots, proxies: Proxies) -> Self {
+        Self { roots, proxies: Arc::new(proxies) }
+    }
+
+    /// One sentence for each proxy in force.
+    #[must_use]
+    pub fn describe_proxies(&self) -> Vec<String> {
+        self.proxies.describe()
+    }
+
+    /// Makes the call; the head of the answer, whose body comes with [`Answer::piece`] or [`Answer::collect`].
+    ///
+    /// Needs a runtime of tokio around it. The call ends when the future or the answer is dropped.
+    ///
+    /// # Errors
+    /// [`HttpError`]; a redirect is one, every other status is an answer.
+    pub async fn send(&self, call: Call) -> Result<Answer, HttpError> {
+        let Call { method, url, mut headers, body, limits, kept_alive } = call;
+        let start = Instant::now();
+        let uri = address(&url)?;
+        let connector = self.connector(limits.connect);
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(concat!("caduceus/", env!("CARGO_PKG_VERSION"))));
+        if let Some(login) = connector.forward_login(&uri) {
+            headers.insert(PROXY_AUTHORIZATION, login);
+        }
+        let mut request = Request::new(Full::new(body));
+        *request.method_mut() = method;
+        *request.uri_mut() = uri;
+        *request.headers_mut() = headers;
+        let pool = self.pool(&connector, kept_alive);
+        let due = limits.total.map(|total| start + total);
+        // The connection has a limit of its own.
+        let head_due = start + limits.connect + limits.head;
+        let sent = timeout_at(due.map_or(head_due, |due| due.min(head_due)), pool.request(request)).await;
+        let answer = sent
+            .map_err(|_| HttpError::Silent(limits.total.map_or(limits.head, |total| total.min(limits.head))))?
+            .map_err(|error| unanswered(&error))?;
+        Answer::new(answer, limits, due)
+    }
+
+    fn connector(&self, limit: Duration) -> Connector {
+        Connector { roots: self.roots.clone(), proxies: Arc::clone(&self.proxies), limit }
+    }
+
+    fn roots(&self) -> &TlsRoots {
+        &self.roots
+    }
+
+    /// Whether both share what was read.
+    fn is(&self, other: &Self) -> bool {
+        self.roots.is(&other.roots) && Arc::ptr_eq(&self.proxies, &other.proxies)
+    }
+
+    /// The connections that may serve the call: those of this thread, for a thread that hangs must not hold up another.
+    fn pool(&self, connector: &Connector, kept_alive: bool) -> Pool<Connector, Full<Bytes>> {
+        type Kept = (HttpClient, Duration, Pool<Connector, Full<Bytes>>);
+        thread_local!(static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) });
+        if !kept_alive {
+            return pool(connector.clone(), 0);
+        }
+        KEPT.with_borrow_mut(|kept| {
+            let found = kept.iter().find(|(of, limit, _)| of.is(self) && *limit == connector.limit);
+            if let Some((_, _, pool)) = found {
+                return pool.clone();
+            }
+            if kept.len() == MAX_CLIENTS {
+                kept.remove(0);
+            }
+            let fresh = pool(connector.clone(), usize::MAX);
+            kept.push((self.clone(), connector.limit, fresh.clone()));
+            fresh
+        })
+    }
+}
+
+fn pool(connector: Connector, idle: usize) -> Pool<Connector, Full<Bytes>> {
+    Pool::builder(TokioExecutor::new())
+        .pool_idle_timeout(KEEP_ALIVE)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(idle)
+        // Only a request that was never begun is tried again, on another connection.
+        .retry_canceled_requests(true)
+        .http1_max_headers(MAX_HEADERS)
+        .http1_max_buf_size(MAX_HEAD)
+        .build(connector)
+}
+
+/// The address of a call: of HTTP, with a host and no user in it.
+fn address(url: &str) -> Result<Uri, HttpError> {
+    let uri: Uri = url.trim().parse().map_err(|_| HttpError::Unusable("it is no address"))?;
+    let authority = uri.authority().filter(|authority| !authority.host().is_empty());
+    match (uri.scheme_str(), authority) {
+        (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
+            Err(HttpError::Unusable("the address holds a user name"))
+        }
+        (Some("http" | "https"), Some(_)) => Ok(uri),
+        _ => Err(HttpError::Unusable("it is no http or https address")),
+    }
+}
+
+fn unanswered(error: &hyper_util::client::legacy::Error) -> HttpError {
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        if let Some(connect) = inner.downcast_ref::<ConnectError>() {
+            return connect.into();
+        }
+        if let Some(inner) = inner.downcast_ref::<hyper::Error>() {
+            return if error.is_connect() || inner.is_canceled() {
+                HttpError::Unreachable(chain(inner))
+            } else if inner.is_parse() {
+                HttpError::Malformed(chain(inner))
+            } else {
+                HttpError::NoAnswer(chain(inner))
+            };
+        }
+        cause = inner.source();
+    }
+    if error.is_connect() { HttpError::Unreachable(chain(error)) } else { HttpError::NoAnswer(chain(error)) }
+}

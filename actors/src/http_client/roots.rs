@@ -1,0 +1,116 @@
+//! Which certificates a server may show: those of the system, and one private authority more where one is set.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+use rustls::{ClientConfig, RootCertStore};
+use tracing::warn;
+
+/// The roots of TLS. Cheap to clone; clones share what was read. The system's are read once, by the first call.
+#[derive(Clone, Default)]
+pub struct TlsRoots(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    authority: Vec<CertificateDer<'static>>,
+    config: OnceLock<Arc<ClientConfig>>,
+}
+
+/// Why a file is no authority. The text repeats nothing of its content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BadAuthority {
+    /// It is in another format, or empty.
+    #[error("it holds no certificate in PEM form")]
+    Empty,
+    /// It begins like one.
+    #[error("one of its certificates is broken")]
+    Broken,
+}
+
+impl TlsRoots {
+    /// Takes the authorities in `pem` too.
+    ///
+    /// # Errors
+    /// [`BadAuthority`] unless it holds certificates and nothing broken.
+    pub fn with_authority(pem: &[u8]) -> Result<Self, BadAuthority> {
+        let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+        let authority = read.map_err(|_| BadAuthority::Broken)?;
+        if authority.is_empty() {
+            return Err(BadAuthority::Empty);
+        }
+        let mut trial = RootCertStore::empty();
+        authority
+            .iter()
+            .try_for_each(|certificate| trial.add(certificate.clone()))
+            .map_err(|_| BadAuthority::Broken)?;
+        Ok(Self(Arc::new(Inner { authority, config: OnceLock::new() })))
+    }
+
+    /// Whether both share what was read.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// For HTTP/1.1 alone: over HTTP/2 there is no upgrade.
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        Arc::clone(self.0.config.get_or_init(|| Arc::new(self.0.read())))
+    }
+}
+
+impl Inner {
+    fn read(&self) -> ClientConfig {
+        let mut roots = RootCertStore::empty();
+        let system = rustls_native_certs::load_native_certs();
+        for error in &system.errors {
+            warn!(%error, "some of the system's root certificates cannot be read");
+        }
+        roots.add_parsable_certificates(system.certs);
+        if roots.is_empty() {
+            warn!("the system has no root certificates; the bundled ones are used");
+            roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+        }
+        roots.add_parsable_certificates(self.authority.iter().cloned());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring has the suites of every version")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config
+    }
+}
+
+/// What the same file says is the same.
+impl PartialEq for TlsRoots {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.authority == other.0.authority
+    }
+}
+
+impl Eq for TlsRoots {}
+
+impl fmt::Debug for TlsRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsRoots").field("authorities", &self.0.authority.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_authority_says_so_and_shows_nothing() {
+        for (pem, why) in [
+            ("", BadAuthority::Empty),
+            ("hunter2", BadAuthority::Empty),
+            ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", BadAuthority::Broken),
+            ("-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n", BadAuthority::Broken),
+        ] {
+            assert_eq!(TlsRoots::with_authority(pem.as_bytes()).unwrap_err(), why, "{pem}");
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Bodies that are compressed although identity was asked for. A token in one is spent: it must not be lost.
+
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use zeroize::Zeroize;
+
+use super::error::HttpError;
+
+/// Bytes that are unpacked before their number is looked at: at most a thousand times as many come of them.
+const STEP: usize = 1024;
+
+/// What unpacks one body.
+pub(super) enum Unpack {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Zlib(ZlibDecoder<Vec<u8>>),
+}
+
+impl Unpack {
+    /// `None` for an encoding that is not known here.
+    pub(super) fn of(encoding: &str) -> Option<Self> {
+        match encoding.trim().to_ascii_lowercase().as_str() {
+            "gzip" | "x-gzip" => Some(Self::Gzip(MultiGzDecoder::new(Vec::new()))),
+            "deflate" => Some(Self::Zlib(ZlibDecoder::new(Vec::new()))),
+            _ => None,
+        }
+    }
+
+    /// What came of these bytes; `None` if it is more than `most`.
+    pub(super) fn feed(&mut self, bytes: &[u8], most: usize) -> Result<Option<Bytes>, HttpError> {
+        for part in bytes.chunks(STEP) {
+            self.write(part).map_err(|error| cut(&error))?;
+            if self.out().len() > most {
+                return Ok(None);
+            }
+        }
+        Ok(Some(std::mem::take(self.out()).into()))
+    }
+
+    /// Why the body that has ended is not whole, if it is not.
+    pub(super) fn end(mut self) -> Option<HttpError> {
+        let ended = match &mut self {
+            Self::Gzip(decoder) => decoder.try_finish(),
+            Self::Zlib(decoder) => decoder.try_finish(),
+        };
+        ended.err().map(|error| cut(&error))
+    }
+
+    fn write(&mut self, part: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Gzip(decoder) => decoder.write_all(part).and_then(|()| decoder.flush()),
+            Self::Zlib(decoder) => decoder.write_all(part).and_then(|()| decoder.flush()),
+        }
+    }
+
+    fn out(&mut self) -> &mut Vec<u8> {
+        match self {
+            Self::Gzip(decoder) => decoder.get_mut(),
+            Self::Zlib(decoder) => decoder.get_mut(),
+        }
+    }
+}
+
+fn cut(error: &io::Error) -> HttpError {
+    HttpError::Cut(format!("it cannot be unpacked: {error}"))
+}
+
+impl Drop for Unpack {
+    fn drop(&mut self) {
+        self.out().zeroize();
+    }
+}
