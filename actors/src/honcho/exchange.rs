@@ -4,10 +4,10 @@
 //! the HTTP client knows, and the server's slips (`expires_in` as text, `null` for a scope, no new refresh token) must
 //! not cost a token that is spent by then; that crate answers all of them with the same parse error. See `authorize` too.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use awc::error::{ConnectError, PayloadError, SendRequestError};
-use awc::http::header::ACCEPT;
+use awc::http::header::{ACCEPT, HttpDate, RETRY_AFTER};
 use awc::http::{StatusCode, Uri};
 use awc::{Client, Connector};
 use secrecy::{ExposeSecret, SecretString};
@@ -65,7 +65,12 @@ pub enum ExchangeError {
         status: u16,
         /// The server's word for it, if it is one.
         code: Option<String>,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
     },
+    /// The server, or something on the way to it, broke down over the request or sent it on: the token may be spent.
+    #[error("the server answered {0}, which leaves open whether the token is spent")]
+    Unclear(u16),
 }
 
 /// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one place.
@@ -117,8 +122,9 @@ async fn post(endpoint: &str, form: &[(&str, &str)], limit: Duration) -> Result<
         let request = client.post(endpoint).insert_header((ACCEPT, "application/json"));
         let mut response = request.send_form(&form).await.map_err(|error| unanswered(&error))?;
         let status = response.status();
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| pause(value.to_str().ok()?.trim()));
         let body = response.body().limit(MAX_BODY).await;
-        judge(status, body.map(|bytes| Zeroizing::new(bytes.to_vec())))
+        judge(status, retry_after, body.map(|bytes| Zeroizing::new(bytes.to_vec())))
     };
     timeout(limit, talk).await.unwrap_or_else(|_| Err(ExchangeError::NoAnswer("it took too long".to_owned())))
 }
@@ -147,7 +153,23 @@ fn unanswered(error: &SendRequestError) -> ExchangeError {
     }
 }
 
-fn judge(status: StatusCode, body: Result<Zeroizing<Vec<u8>>, PayloadError>) -> Result<Answer, ExchangeError> {
+/// A `Retry-After`: seconds, or a date.
+fn pause(text: &str) -> Option<Duration> {
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = SystemTime::from(text.parse::<HttpDate>().ok()?);
+    // One that has passed means now.
+    Some(date.duration_since(SystemTime::now()).unwrap_or_default())
+}
+
+/// What an answer means for the token. Only what certainly comes from before the exchange leaves it as good as before: a
+/// server that is busy or away, or that names another error of the client's. A server can break down after it has rotated.
+fn judge(
+    status: StatusCode,
+    retry_after: Option<Duration>,
+    body: Result<Zeroizing<Vec<u8>>, PayloadError>,
+) -> Result<Answer, ExchangeError> {
     if status.is_success() {
         let body = body.map_err(|error| match error {
             PayloadError::Overflow => ExchangeError::Odd("it is too long"),
@@ -155,15 +177,30 @@ fn judge(status: StatusCode, body: Result<Zeroizing<Vec<u8>>, PayloadError>) -> 
         })?;
         return good(&body);
     }
-    // A status is an answer, whatever becomes of its body.
+    let refuses = status.is_client_error();
+    match status.as_u16() {
+        // Of these the status says it all.
+        429 | 503 => {}
+        100..200 => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
+        // Elsewhere is where the answer to a request is that was carried out.
+        303 => return Err(ExchangeError::Unclear(303)),
+        300..400 => {}
+        // What is cut may be the very word that the token is refused.
+        _ if refuses => {
+            if let Err(error) = &body {
+                return Err(ExchangeError::NoAnswer(error.to_string()));
+            }
+        }
+        code => return Err(ExchangeError::Unclear(code)),
+    }
     let body = body.unwrap_or_default();
     let code = serde_json::from_slice(&body).ok().map(SecretJson::new).and_then(|body| error_code(&body));
     let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
-    let refused = code.as_deref() == Some(INVALID_GRANT) && status.is_client_error();
+    let refused = code.as_deref() == Some(INVALID_GRANT) && refuses;
     if refused || (matches!(status.as_u16(), 400 | 401) && says_so(&body)) {
         return Err(ExchangeError::InvalidGrant);
     }
-    Err(ExchangeError::Status { status: status.as_u16(), code })
+    Err(ExchangeError::Status { status: status.as_u16(), code, retry_after })
 }
 
 fn good(body: &[u8]) -> Result<Answer, ExchangeError> {
@@ -200,7 +237,7 @@ mod tests {
     use super::*;
 
     fn said(status: u16, body: &str) -> Result<Answer, ExchangeError> {
-        judge(StatusCode::from_u16(status).unwrap(), Ok(Zeroizing::new(body.as_bytes().to_vec())))
+        judge(StatusCode::from_u16(status).unwrap(), None, Ok(Zeroizing::new(body.as_bytes().to_vec())))
     }
 
     #[test]
@@ -235,10 +272,41 @@ mod tests {
             (400, r#"{"error":"invalid_client"}"#),
             (401, "no"),
             (429, ""),
+            (408, ""),
             (302, ""),
-            (500, r#"{"error":"invalid_grant"}"#),
+            (307, ""),
+            (503, "<html>"),
+            (503, r#"{"error":"invalid_grant"}"#),
         ] {
             assert!(matches!(said(status, body), Err(ExchangeError::Status { .. })), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_a_server_may_give_after_it_has_rotated_leaves_the_token_in_doubt() {
+        for status in [300 + 3, 500, 501, 502, 504, 505, 507, 520, 599] {
+            for body in ["", "<html>", r#"{"error":"invalid_grant"}"#, r#"{"error":"server_error"}"#] {
+                assert!(matches!(said(status, body), Err(ExchangeError::Unclear(code)) if code == status), "{status}");
+            }
+        }
+        for status in [100, 103, 199] {
+            assert!(matches!(said(status, ""), Err(ExchangeError::NoAnswer(_))), "{status}");
+        }
+        let cut = |status: u16| judge(StatusCode::from_u16(status).unwrap(), None, Err(PayloadError::Incomplete(None)));
+        for status in [200, 400, 401, 403] {
+            assert!(matches!(cut(status), Err(ExchangeError::NoAnswer(_))), "{status}");
+        }
+        for status in [429, 503] {
+            assert!(matches!(cut(status), Err(ExchangeError::Status { .. })), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+        assert_eq!(pause("30"), Some(Duration::from_secs(30)));
+        assert_eq!(pause("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        for odd in ["soon", "-1", "1.5", ""] {
+            assert_eq!(pause(odd), None, "{odd}");
         }
     }
 
@@ -247,8 +315,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Overflow)), Err(ExchangeError::Odd(_))));
-        assert!(matches!(judge(StatusCode::OK, Err(PayloadError::Incomplete(None))), Err(ExchangeError::NoAnswer(_))));
+        assert!(matches!(judge(StatusCode::OK, None, Err(PayloadError::Overflow)), Err(ExchangeError::Odd(_))));
     }
 
     #[test]
