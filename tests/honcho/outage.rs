@@ -64,6 +64,36 @@ async fn world_age(world: &World) -> Duration {
     Duration::from_millis(world.status().await["process"]["uptime_ms"].as_u64().unwrap())
 }
 
+/// Gateways that share the grant.
+const GATEWAYS: usize = 8;
+
+#[actix_web::test]
+async fn eight_gateways_present_the_token_to_a_busy_server_once_a_step() {
+    use crate::oauth_server::Fault;
+    let shared = Shared::with_life(60);
+    shared.server.script(Fault::Status(503, String::new()));
+    let gateways: Vec<_> = (0..GATEWAYS).map(|_| crate::grants::Gateway::start(&shared, &[])).collect();
+    for gateway in &gateways {
+        until_grant(&gateway.process.url, "new", 3 * SOON, is_new).await;
+    }
+    let gaps = shared.server.gaps();
+    println!("{GATEWAYS} gateways, a server busy once: {} presentations, {gaps:?} apart", gaps.len() + 1);
+    assert_eq!((gaps.len(), shared.server.replays()), (1, 0));
+    assert!(gaps[0] >= Duration::from_secs(5), "{gaps:?}");
+}
+
+#[actix_web::test]
+async fn a_server_that_breaks_down_after_it_has_rotated_is_no_reason_to_present_the_token_again_at_once() {
+    use crate::oauth_server::Fault;
+    let shared = Shared::with_life(60);
+    shared.server.script(Fault::RotatedThen(500));
+    let gateways: Vec<_> = (0..GATEWAYS / 2).map(|_| crate::grants::Gateway::start(&shared, &[])).collect();
+    for gateway in &gateways {
+        gateway.until("uncertain", |grant| grant["state"] == "uncertain").await;
+    }
+    assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
+}
+
 #[actix_web::test]
 async fn a_server_that_says_no_for_its_own_reasons_costs_nothing() {
     use crate::oauth_server::Fault;

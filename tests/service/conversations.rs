@@ -11,6 +11,34 @@ use crate::model_server::ModelServer;
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
+/// A message on Discord, as the connector says.
+const LIMIT: usize = 2_000;
+
+#[actix_web::test]
+async fn an_answer_that_is_sent_again_is_marked_and_still_within_the_limit() {
+    let mut world = World::prepare().await;
+    world
+        .write("agent.sh", "read -r document\ni=0\nwhile [ $i -lt 450 ]; do printf 'word%04d ' $i; i=$((i+1)); done\n");
+    world.serve().await;
+    let faults = format!("{}/dev/faults", world.connector.url);
+    assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
+    world.say("m1", "go", "c1", None).await;
+    world.until_told("c1", "word0000").await;
+    // The part is in the chat and its answer is lost: it may be a repeat when it is sent again.
+    assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
+    let end = "a whole answer with its mark";
+    let texts = wait_for(end, 2 * SOON, || async {
+        let texts = world.texts("c1").await;
+        let marked = texts.iter().any(|text| text.starts_with("(may be a repeat) word0000"));
+        (marked && texts.iter().any(|text| text.contains("word0449"))).then_some(texts)
+    })
+    .await;
+    let lengths: Vec<usize> = texts.iter().map(|text| text.encode_utf16().count()).collect();
+    println!("parts of {lengths:?}");
+    assert!(lengths.iter().all(|length| *length <= LIMIT), "{lengths:?}");
+    assert!(lengths[0] > LIMIT - 20, "the first part was full before it was marked: {lengths:?}");
+}
+
 async fn push(world: &World, what: &Value) {
     let (status, pushed) = post(&format!("{}/dev/inbound", world.connector.url), what).await;
     assert_eq!(status, 202, "{pushed}");

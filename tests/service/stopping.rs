@@ -29,6 +29,7 @@ case $document in
 *) echo answered ;;
 esac
 "#;
+const OPERATOR: &str = "An operator stopped the work on your last message. Send /retry to run it again.";
 /// The guard, the agent, five children of the script's own making that keep their environment and its `sleep 1`.
 const GROWN: usize = 9;
 
@@ -118,9 +119,12 @@ async fn a_stop_by_chat_by_interrupt_or_by_order_ends_one_sessions_whole_tree_an
         gone(way, &tree, STOPPED_WITHIN).await;
         assert!(begun.elapsed() > Duration::from_secs(4), "it had its time to end by itself");
         let texts = world.texts(&chat).await;
-        let expected: &[&str] = if way == "chat" { &["Stopped.", "grown"] } else { &["grown"] };
+        // The half-written message is closed, and the chat is told once, by whoever stopped the turn.
+        let expected = ["grown", "grown\n\n(stopped)", if way == "order" { OPERATOR } else { "Stopped." }];
         let mut sorted = texts.clone();
         sorted.sort();
+        let mut expected = expected.map(str::to_owned);
+        expected.sort();
         assert_eq!(sorted, expected, "{way}");
         // The session is free again, and the sibling's turn has not noticed anything.
         world.say(&format!("a-{way}"), "hello", &chat, None).await;

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crate::relay::messages::{LinkId, Target};
+use crate::turn::messages::{OPERATOR_STOPPED, StopCause};
 
 /// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
@@ -25,6 +26,8 @@ pub(super) enum Notice {
     Interrupted,
     /// `/stop` found a turn.
     Stopped,
+    /// An operator stopped the turn.
+    StoppedByOperator,
     /// `/stop` found none.
     NothingToStop,
     /// `/retry` found nothing.
@@ -41,6 +44,16 @@ pub(super) enum Notice {
 }
 
 impl Notice {
+    /// What is said of a stop beside what is said anyway: by the answer to `/stop`, by the newer message's answer, by the
+    /// next start.
+    pub(super) fn of_stop(cause: StopCause) -> Option<Self> {
+        match cause {
+            StopCause::Operator => Some(Self::StoppedByOperator),
+            StopCause::Interrupt => Some(Self::Stopped),
+            StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
+        }
+    }
+
     /// As the chat reads it.
     pub(super) fn text(&self) -> String {
         match self {
@@ -53,6 +66,7 @@ impl Notice {
             Self::TurnBroke => "Something went wrong inside the gateway, and this message was not answered.".into(),
             Self::Interrupted => "A restart cut off the work on your last message. Send /retry to run it again.".into(),
             Self::Stopped => "Stopped.".into(),
+            Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
             Self::NothingToRetry => "There is nothing to run again here.".into(),
             Self::Status { running, turns, draining } => {
@@ -70,6 +84,7 @@ impl Notice {
             Self::TurnBroke
             | Self::Interrupted
             | Self::Stopped
+            | Self::StoppedByOperator
             | Self::NothingToStop
             | Self::NothingToRetry
             | Self::Status { .. } => false,

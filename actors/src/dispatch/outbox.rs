@@ -4,13 +4,15 @@ use tracing::{debug, error, warn};
 
 use super::messages::ReplyLeft;
 use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, SEND_PATIENCE};
+use super::start::descriptor_of;
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
 use crate::supervision::AskError;
+use crate::turn::fit::fit;
 
-/// What stands before a reply that may have been delivered already.
-const REPEAT_MARK: &str = "(may be a repeat) ";
+/// What a chat reads of an answer that was sent again and refused.
+const NOT_TAKEN: &str = "An answer from before, or a part of it, could not be delivered: the chat did not take it.";
 
 /// Says `text` in the chat of `target`. The ledger has it before whatever it is asked after this call, polled or not: an
 /// event must not be marked as one whose chat was told before the words are on disk.
@@ -40,50 +42,71 @@ pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Fu
 /// Sends again what lies in the ledger: plainly if it never left, with a mark if it may have. `false` if the link is not up.
 pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
-    let Some(mut action) = parsed else {
+    let Some(action) = parsed else {
         error!(row = row.id.0, "a reply in the ledger no longer reads; it is given up");
         mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
         return true;
     };
-    if row.state == OutboundState::Pending {
+    let plain = row.state == OutboundState::Pending;
+    if plain {
         mark(ports, row.id, OutboundState::Sending, None, None).await;
-        return send(ports, row.id, row.target, action).await;
     }
-    mark_as_repeat(&mut action);
-    let link = row.target.link.clone();
-    let result = hand_over(ports, row.target, action).await;
-    if result.never_left {
+    let target = row.target;
+    let result = hand_over(ports, target.clone(), action, !plain).await;
+    let (up, state) = (!result.never_left, OutboundState::after(&result));
+    if !plain && !up {
         // It did not leave this time; that it may have before has to be remembered.
         return false;
     }
-    // Only what was handed to the link counts as an attempt.
-    mark(ports, row.id, OutboundState::Sending, None, None).await;
-    settle(ports, row.id, link, result).await;
-    true
-}
-
-/// Sends what has been marked as `Sending`. `false` if the link is not up.
-async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) -> bool {
-    let link = target.link.clone();
-    let result = hand_over(ports, target, action).await;
-    let up = !result.never_left;
-    settle(ports, id, link, result).await;
+    if !plain {
+        // Only what was handed to the link counts as an attempt.
+        mark(ports, row.id, OutboundState::Sending, None, None).await;
+    }
+    settle(ports, row.id, target.link.clone(), result).await;
+    // A notice that is refused is told of by no other.
+    if state == OutboundState::Refused && row.inbound.is_some() {
+        say(ports.clone(), target, NOT_TAKEN.to_owned()).await;
+    }
     up
 }
 
-async fn hand_over(ports: &DispatchPorts, target: Target, action: Action) -> ActionResult {
-    match ports.links.get(&target.link) {
-        None => ActionResult::failed("there is no such link any more"),
-        Some(link) => link.send.ask(SendAction { target, action }, SEND_PATIENCE).await.unwrap_or_else(|error| {
+/// Sends what has been marked as `Sending`.
+async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Action) {
+    let link = target.link.clone();
+    let result = hand_over(ports, target, action, false).await;
+    settle(ports, id, link, result).await;
+}
+
+/// Sends `action` as the platform takes it by now, which may be as several messages; `repeat` if it may be in the chat.
+async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat: bool) -> ActionResult {
+    let Some(link) = ports.links.get(&target.link) else {
+        return ActionResult::failed("there is no such link any more");
+    };
+    // It may have been made for another limit.
+    let descriptor = descriptor_of(ports, &target).await;
+    let mut first = None;
+    for action in fit(action, &descriptor, repeat) {
+        let order = SendAction { target: target.clone(), action };
+        let result = link.send.ask(order, SEND_PATIENCE).await.unwrap_or_else(|error| {
             // The link's actor was lost with the question: it may have been written.
             ActionResult::ambiguous(error.to_string())
-        }),
+        });
+        if !result.success {
+            // Part of it is in the chat, so that the next try repeats it.
+            let parted = result.never_left && first.is_some();
+            return if parted { ActionResult::ambiguous("only a part of it was sent") } else { result };
+        }
+        first.get_or_insert(result);
     }
+    first.unwrap_or_else(|| ActionResult::failed("there is nothing in it"))
 }
 
 /// Writes down what became of it; what has not certainly arrived is sent again.
 async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
     let state = OutboundState::after(&result);
+    if state == OutboundState::Refused {
+        warn!(row = id.0, error = result.error, "the connector refused what the gateway sent");
+    }
     mark(ports, id, state, result.message_id, result.error).await;
     if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
         && let Err(error) = ports.left.tell(ReplyLeft { link })
@@ -111,18 +134,6 @@ async fn mark(
         Ok(Ok(())) => {}
         Ok(Err(error)) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),
         Err(error) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),
-    }
-}
-
-/// Says in the text, and to the connector, that this may have been delivered already.
-fn mark_as_repeat(action: &mut Action) {
-    if let Action::Send { content, .. } | Action::FollowUp { content, .. } = action
-        && !content.starts_with(REPEAT_MARK)
-    {
-        content.insert_str(0, REPEAT_MARK);
-    }
-    if let Some(metadata) = action.metadata_mut() {
-        metadata.insert("repeat".to_owned(), true.into());
     }
 }
 

@@ -77,7 +77,7 @@ pub(super) async fn start_turn(
 }
 
 /// What the platform of a chat can do, as its link knows it by now.
-async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
+pub(super) async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
     let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
     let Ok(view) = link.view.ask(GetLink, GATE_PATIENCE).await else {
         return Descriptor::default();

@@ -62,7 +62,12 @@ pub enum ExchangeError {
         status: u16,
         /// The server's word for it, if it is one.
         code: Option<String>,
+        /// How long the server wants to be left alone.
+        retry_after: Option<Duration>,
     },
+    /// The server, or something on the way to it, broke down over the request or sent it on: the token may be spent.
+    #[error("the server answered {0}, which leaves open whether the token is spent")]
+    Unclear(u16),
 }
 
 /// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one place.
@@ -112,14 +117,21 @@ async fn post(
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let call = Call::post(endpoint, "application/x-www-form-urlencoded", form, Limits::within(limit, MAX_BODY));
     match client.send(call.accept("application/json")).await {
-        Ok(answer) => judge(answer.collect().await),
-        Err(HttpError::Redirect { status, .. }) => Err(ExchangeError::Status { status, code: None }),
+        Ok(answer) => {
+            let retry_after = answer.retry_after();
+            judge(answer.collect().await, retry_after)
+        }
+        // Elsewhere is where the answer to a request is that was carried out.
+        Err(HttpError::Redirect { status: 303, .. }) => Err(ExchangeError::Unclear(303)),
+        Err(HttpError::Redirect { status, .. }) => Err(ExchangeError::Status { status, code: None, retry_after: None }),
         Err(error) if error.is_sent() => Err(ExchangeError::NoAnswer(error.to_string())),
         Err(error) => Err(ExchangeError::NotSent(error.to_string())),
     }
 }
 
-fn judge(answer: Collected) -> Result<Answer, ExchangeError> {
+/// What an answer means for the token. Only what certainly comes from before the exchange leaves it as good as before: a
+/// server that is busy or away, or that names another error of the client's. A server can break down after it has rotated.
+fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<Answer, ExchangeError> {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     let json = answer.json().map(SecretJson::new);
     if status.is_success() {
@@ -130,14 +142,29 @@ fn judge(answer: Collected) -> Result<Answer, ExchangeError> {
             (None, Some(broken)) => Err(ExchangeError::NoAnswer(broken.to_string())),
         };
     }
-    // A status is an answer, whatever becomes of its body.
+    let refuses = status.is_client_error();
+    match answer.status {
+        // Of these the status says it all.
+        429 | 503 => {}
+        100..200 => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
+        // Elsewhere is where the answer to a request is that was carried out.
+        303 => return Err(ExchangeError::Unclear(303)),
+        300..400 => {}
+        // What is cut may be the very word that the token is refused.
+        _ if refuses => {
+            if let Some(broken) = &answer.broken {
+                return Err(ExchangeError::NoAnswer(broken.to_string()));
+            }
+        }
+        code => return Err(ExchangeError::Unclear(code)),
+    }
     let code = json.and_then(|body| error_code(&body));
     let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
-    let refused = code.as_deref() == Some(INVALID_GRANT) && status.is_client_error();
+    let refused = code.as_deref() == Some(INVALID_GRANT) && refuses;
     if refused || (matches!(answer.status, 400 | 401) && says_so(&answer.body)) {
         return Err(ExchangeError::InvalidGrant);
     }
-    Err(ExchangeError::Status { status: answer.status, code })
+    Err(ExchangeError::Status { status: answer.status, code, retry_after })
 }
 
 fn good(body: &SecretJson) -> Result<Answer, ExchangeError> {
@@ -173,7 +200,7 @@ mod tests {
     use super::*;
 
     fn said(status: u16, body: &str) -> Result<Answer, ExchangeError> {
-        judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None })
+        judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None }, None)
     }
 
     #[test]
@@ -208,10 +235,41 @@ mod tests {
             (400, r#"{"error":"invalid_client"}"#),
             (401, "no"),
             (429, ""),
+            (408, ""),
             (302, ""),
-            (500, r#"{"error":"invalid_grant"}"#),
+            (307, ""),
+            (503, "<html>"),
+            (503, r#"{"error":"invalid_grant"}"#),
         ] {
             assert!(matches!(said(status, body), Err(ExchangeError::Status { .. })), "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_answer_that_a_server_may_give_after_it_has_rotated_leaves_the_token_in_doubt() {
+        for status in [300 + 3, 500, 501, 502, 504, 505, 507, 520, 599] {
+            for body in ["", "<html>", r#"{"error":"invalid_grant"}"#, r#"{"error":"server_error"}"#] {
+                assert!(matches!(said(status, body), Err(ExchangeError::Unclear(code)) if code == status), "{status}");
+            }
+        }
+        for status in [100, 103, 199] {
+            assert!(matches!(said(status, ""), Err(ExchangeError::NoAnswer(_))), "{status}");
+        }
+        let cut = |status: u16| judge(StatusCode::from_u16(status).unwrap(), None, Err(PayloadError::Incomplete(None)));
+        for status in [200, 400, 401, 403] {
+            assert!(matches!(cut(status), Err(ExchangeError::NoAnswer(_))), "{status}");
+        }
+        for status in [429, 503] {
+            assert!(matches!(cut(status), Err(ExchangeError::Status { .. })), "{status}");
+        }
+    }
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+        assert_eq!(pause("30"), Some(Duration::from_secs(30)));
+        assert_eq!(pause("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        for odd in ["soon", "-1", "1.5", ""] {
+            assert_eq!(pause(odd), None, "{odd}");
         }
     }
 
@@ -220,7 +278,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        let broken = |why| judge(Collected { status: 200, body: Default::default(), broken: Some(why) });
+        let broken = |why| judge(Collected { status: 200, body: Default::default(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }
@@ -229,11 +287,14 @@ mod tests {
     fn a_body_that_was_cut_counts_where_all_of_its_object_came() {
         let whole = r#"{"access_token":"hch-at-1","refresh_token":"hch-rt-1"}"#;
         let cut = |body: &str| {
-            judge(Collected {
-                status: 200,
-                body: body.as_bytes().to_vec().into(),
-                broken: Some(HttpError::Cut(String::new())),
-            })
+            judge(
+                Collected {
+                    status: 200,
+                    body: body.as_bytes().to_vec().into(),
+                    broken: Some(HttpError::Cut(String::new())),
+                },
+                None,
+            )
         };
         assert!(cut(whole).unwrap().refresh_token.is_some());
         assert!(matches!(cut(&whole[..whole.len() - 1]), Err(ExchangeError::NoAnswer(_))));

@@ -17,11 +17,39 @@ pub(super) const SHORT_LIFE_S: f64 = 240.0;
 /// A server that names no lifetime, or a very short one, is not asked more often than this.
 pub(super) const EXCHANGE_FLOOR: Duration = Duration::from_secs(30);
 
+/// First wait after a failure, and the longest.
+const STEP_FLOOR: Duration = Duration::from_secs(5);
+const STEP_CEILING: Duration = Duration::from_mins(5);
+/// No server is left alone for longer, whatever it asks for.
+const MAX_PAUSE: Duration = Duration::from_hours(1);
+
+/// The wait after so many failures before this one. `random` in 0..1 spreads it.
+pub(super) fn step(failures: u32, random: f64) -> Duration {
+    let doubled = STEP_FLOOR.saturating_mul(2_u32.saturating_pow(failures));
+    doubled.mul_f64(1.0 + random / 4.0).min(STEP_CEILING)
+}
+
 /// The notes of one lock file, by host. What cannot be read counts as no notes: the lock is what protects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
     #[serde(default)]
     presented: BTreeMap<String, Note>,
+    /// Servers that said no for a reason of their own. An older gateway passes over this.
+    #[serde(default)]
+    rests: BTreeMap<String, Rest>,
+}
+
+/// A token that is as good as before and waits, for every process, until its server may be asked again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Rest {
+    /// SHA-256 of the refresh token, in hex.
+    digest: String,
+    /// Unix seconds at which the server said no.
+    at_s: i64,
+    /// Seconds from then on.
+    wait_s: u64,
+    /// How often it has said no in a row.
+    failures: u32,
 }
 
 /// The last token presented for a host.
@@ -86,6 +114,40 @@ impl Notes {
     /// Puts a note in the place of the host's last one, which is returned.
     pub(super) fn put(&mut self, host: &str, note: Note) -> Option<Note> {
         self.presented.insert(host.to_owned(), note)
+    }
+
+    /// The server said no for a reason of its own, and may want to be left alone for some time. How long every process waits.
+    pub(super) fn denied(
+        &mut self,
+        host: &str,
+        token: &SecretString,
+        now_s: i64,
+        asked_for: Option<Duration>,
+        random: f64,
+    ) -> Duration {
+        let digest = digest(token);
+        let before = self.rests.get(host).filter(|rest| rest.digest == digest);
+        let failures = before.map_or(0, |rest| rest.failures);
+        let wait = step(failures, random).max(asked_for.unwrap_or_default().min(MAX_PAUSE));
+        // Stamps are whole seconds, and no step may be shorter than it says.
+        let wait_s = wait.as_secs() + 1 + u64::from(wait.subsec_nanos() > 0);
+        let rest = Rest { digest, at_s: now_s, wait_s, failures: failures.saturating_add(1) };
+        self.rests.insert(host.to_owned(), rest);
+        Duration::from_secs(wait_s)
+    }
+
+    /// How long `token` still waits for its server.
+    pub(super) fn rests(&self, host: &str, token: &SecretString, now_s: i64) -> Option<Duration> {
+        let rest = self.rests.get(host).filter(|rest| rest.digest == digest(token))?;
+        // A clock that was set back must not stretch a wait.
+        let age = Duration::from_secs(u64::try_from(now_s - rest.at_s).unwrap_or(0));
+        let wait = Duration::from_secs(rest.wait_s.min(MAX_PAUSE.as_secs() + 1));
+        wait.checked_sub(age).filter(|left| !left.is_zero())
+    }
+
+    /// The server has given another answer than a no.
+    pub(super) fn answered(&mut self, host: &str) {
+        self.rests.remove(host);
     }
 
     /// Takes back the last note: the token did not get to be presented after all.
@@ -234,6 +296,28 @@ mod tests {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
         assert_eq!(judge(&note, "r1", 9999, false), Verdict::Withhold);
         assert_eq!(judge(&note, "r1", 9999, true), Verdict::Present);
+    }
+
+    #[test]
+    fn a_token_whose_server_said_no_rests_longer_each_time_and_for_as_long_as_it_asks() {
+        let (mut notes, r1) = (Notes::default(), token("r1"));
+        let mut now_s = 1000;
+        for step in [6, 11, 21, 41, 81, 161, 301, 301] {
+            assert_eq!(notes.rests("hermes", &r1, now_s), None);
+            assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.0), Duration::from_secs(step));
+            assert_eq!(notes.rests("hermes", &r1, now_s), Some(Duration::from_secs(step)));
+            now_s += i64::try_from(step).unwrap();
+        }
+        assert_eq!(notes.denied("hermes", &r1, now_s, Some(Duration::from_secs(900)), 0.9), Duration::from_secs(901));
+        let years = Some(Duration::from_secs(u64::MAX));
+        let hour = Duration::from_secs(3_601);
+        assert_eq!(notes.denied("hermes", &r1, now_s, years, 0.0), hour);
+        assert_eq!(notes.rests("hermes", &r1, 0), Some(hour), "whatever the clock says");
+        assert_eq!(notes.rests("hermes", &token("r2"), now_s), None, "another token is another matter");
+        assert_eq!(notes.rests("other", &r1, now_s), None);
+        assert_eq!(Notes::parse(&notes.to_text()), notes);
+        notes.answered("hermes");
+        assert_eq!(notes.denied("hermes", &r1, now_s, None, 0.5), Duration::from_secs(7), "it begins anew");
     }
 
     #[test]

@@ -40,8 +40,15 @@ pub enum Outcome {
     NoGrant,
     /// The file cannot be read or does not parse; nothing was exchanged.
     Unreadable(String),
-    /// The refresh token is as good as before: it was not sent, or the server said no for another reason.
+    /// The refresh token is as good as before: it was not sent.
     Failed(String),
+    /// The refresh token is as good as before: the server said no for another reason, to this process or to a sibling.
+    Denied {
+        /// Why.
+        why: String,
+        /// When any process may ask again.
+        retry_in: Duration,
+    },
     /// The refresh token may be spent.
     Ambiguous {
         /// Why.
@@ -77,6 +84,10 @@ impl Outcome {
             Self::Unsaved { .. } => {} // Logged where it happened, with its cause.
             Self::Unreadable(why) => warn!(host, why, "a grant's file cannot be used; nothing was exchanged"),
             Self::Failed(why) => warn!(host, why, "a grant was not refreshed; the old token is used meanwhile"),
+            Self::Denied { why, retry_in } => {
+                let retry_in_s = retry_in.as_secs();
+                warn!(host, why, retry_in_s, "a grant was not refreshed; the old token is used meanwhile");
+            }
             Self::Ambiguous { why, retry_in: Some(wait) } => {
                 warn!(host, why, retry_in_s = wait.as_secs(), "a refresh token may be spent; it is tried once more");
             }

@@ -7,13 +7,9 @@ use secrecy::SecretString;
 use super::grant::Grant;
 use super::held::{Held, Now};
 use super::messages::GrantState;
+use super::note::step;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
-
-/// First wait after a failure.
-const BACKOFF_FLOOR: Duration = Duration::from_secs(5);
-/// Longest wait after failures.
-const BACKOFF_CEILING: Duration = Duration::from_mins(5);
 
 /// Waits that are the operator's or a test's to choose.
 #[derive(Debug, Clone, Copy)]
@@ -185,10 +181,11 @@ impl Plan {
                 }
                 self.unreadable = Some(why);
             }
-            Outcome::Failed(why) => self.fail(why, doubt, now),
+            Outcome::Failed(why) => self.fail(why, step(self.failures, now.random), doubt, now),
+            Outcome::Denied { why, retry_in } => self.fail(why, retry_in, doubt, now),
             Outcome::Unsaved { unsaved, why } => {
                 self.unsaved = Some(unsaved);
-                self.fail(why, doubt, now);
+                self.fail(why, step(self.failures, now.random), doubt, now);
             }
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
@@ -311,10 +308,8 @@ impl Plan {
         self.last_error = None;
     }
 
-    fn fail(&mut self, why: String, doubt: bool, now: Now) {
+    fn fail(&mut self, why: String, wait: Duration, doubt: bool, now: Now) {
         self.last_error = Some(why);
-        let doubled = BACKOFF_FLOOR.saturating_mul(2_u32.saturating_pow(self.failures));
-        let wait = doubled.mul_f64(1.0 + now.random / 4.0).min(BACKOFF_CEILING);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
             Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }

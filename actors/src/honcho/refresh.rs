@@ -162,6 +162,7 @@ impl Refresh {
             let note = Note::presenting(&turn.current.refresh_token, turn.note(), whole(now_s));
             return Ok(turn.keep(room, unsaved, &note));
         }
+        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, whole(now_s));
         let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &turn.current));
         if rotated && turn.current.expires_at_s > now_s - EXCHANGE_FLOOR.as_secs_f64() {
             return Ok(Outcome::Adopted(turn.current));
@@ -169,7 +170,12 @@ impl Refresh {
         let withheld =
             |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
         match verdict(turn.note(), &turn.current.refresh_token, whole(now_s), self.by_person, self.limits.careful) {
-            Verdict::Present => {}
+            Verdict::Present => {
+                if let Some(left) = rested.filter(|_| !self.by_person) {
+                    let why = "the server said no a while ago, to this process or another".to_owned();
+                    return Ok(Outcome::Denied { why, retry_in: left });
+                }
+            }
             Verdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
             Verdict::Wait(left) => return Ok(withheld(Some(left))),
             Verdict::Withhold => return Ok(withheld(None)),
@@ -192,13 +198,21 @@ impl Refresh {
                 let unsaved = taken_in(answer, &turn.current);
                 Ok(turn.keep(room, unsaved, &note))
             }
-            Err(error @ (ExchangeError::NotSent(_) | ExchangeError::Status { .. })) => {
+            Err(error @ ExchangeError::NotSent(_)) => {
                 turn.restore_note(before);
                 Err(failed(&error))
             }
-            Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_))) => {
+            Err(ref error @ ExchangeError::Status { retry_after, .. }) => {
+                let (host, token) = (&turn.block, &turn.current.refresh_token);
+                // In the notes, so that siblings do not each find out for themselves.
+                let retry_in = turn.notes.denied(host, token, whole(unix_now_s()), retry_after, fastrand::f64());
+                turn.restore_note(before);
+                Err(Outcome::Denied { why: chain(error), retry_in })
+            }
+            Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
                 let note = note.at(whole(unix_now_s()));
+                turn.notes.answered(&turn.block);
                 let retry_in = note.may_retry().then_some(self.limits.careful);
                 turn.put_note_or_warn(note);
                 Err(Outcome::Ambiguous { why: chain(&error), retry_in })
@@ -264,6 +278,7 @@ impl Turn {
             Ok(Saved::Overtaken(theirs)) => Outcome::Adopted(theirs),
             Ok(saved) => {
                 let fate = if withheld { Fate::Withheld } else { Fate::Rotated };
+                self.notes.answered(&self.block);
                 self.put_note_or_warn(note.with(fate).brought(*life_s));
                 let beside = if let Saved::Beside(path) = saved { Some(path) } else { None };
                 let (grant, life_s) = (grant.clone(), *life_s);

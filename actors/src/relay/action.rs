@@ -231,6 +231,49 @@ impl Action {
         }
     }
 
+    /// Whether this brings something for people to read or see, so that it is an obligation.
+    #[must_use]
+    pub fn carries_content(&self) -> bool {
+        match self {
+            Self::Send { .. } | Self::Edit { .. } | Self::FollowUp { .. } => true,
+            Self::SendMedia { .. } | Self::Prompt { .. } => true,
+            Self::Other(fields) => fields.get("content").is_some_and(|content| !content.is_null()),
+            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => false,
+            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => false,
+        }
+    }
+
+    /// The text that people read, for the ops that are obligations.
+    #[must_use]
+    pub fn content(&self) -> Option<&str> {
+        match self {
+            Self::Send { content, .. }
+            | Self::Edit { content, .. }
+            | Self::FollowUp { content, .. }
+            | Self::Prompt { content, .. } => Some(content),
+            Self::SendMedia { content, .. } => content.as_deref(),
+            Self::Other(fields) => fields.get("content").and_then(Value::as_str),
+            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => None,
+            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => None,
+        }
+    }
+
+    /// Puts another text in the place of [`Action::content`]; a picture without one gets one.
+    pub fn set_content(&mut self, text: String) {
+        match self {
+            Self::Send { content, .. }
+            | Self::Edit { content, .. }
+            | Self::FollowUp { content, .. }
+            | Self::Prompt { content, .. } => *content = text,
+            Self::SendMedia { content, .. } => *content = Some(text),
+            Self::Other(fields) => {
+                fields.insert("content".to_owned(), text.into());
+            }
+            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => {}
+            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => {}
+        }
+    }
+
     /// Where the tenant is named, to be filled in before sending. `None` for ops without.
     pub fn metadata_mut(&mut self) -> Option<&mut Map<String, Value>> {
         match self {

@@ -291,7 +291,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
                 warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
             }
             News::Interrupted { session_key } => {
-                let stop = StopSession { session_key, cause: StopCause::Asked };
+                let stop = StopSession { session_key, cause: StopCause::Interrupt };
                 if let Err(error) = self.ports.stop_session.tell(stop) {
                     warn!(link = %self.link.0, %error, "an interrupt was lost");
                 }

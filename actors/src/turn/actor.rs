@@ -94,7 +94,9 @@ impl Work {
         let kind = self.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         let follow_up = kind.map(|kind| (self.session.text(), kind.to_owned()));
         let reply_to = self.event.message_id.clone();
-        let delivery = Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), reply_to, follow_up);
+        let limit = (self.descriptor.max_message_length, self.descriptor.len_unit);
+        let delivery =
+            Delivery::new(ports.clone(), self.id, self.inbound, self.target.clone(), reply_to, follow_up, limit);
         // What an earlier attempt said before it was cut off may have arrived.
         if self.attempt > 1 { delivery.may_repeat() } else { delivery }
     }

@@ -10,9 +10,11 @@ use tracing::{debug, error, warn};
 use super::actor::TurnPorts;
 use super::id::TurnId;
 use super::reply::Deed;
+use super::split::split;
 use crate::dispatch::messages::ReplyLeft;
 use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
+use crate::relay::descriptor::LenUnit;
 use crate::relay::messages::{SendAction, Target};
 use crate::supervision::AskError;
 
@@ -41,6 +43,8 @@ pub(super) struct Delivery {
     reply_to: Option<String>,
     /// The session, and the kind of the right to answer it, where the connector keeps one.
     follow_up: Option<(String, String)>,
+    /// How long a message may be, and in which unit.
+    limit: (usize, LenUnit),
     /// The words may have been said before.
     repeats: bool,
     /// Set when the turn is to end, so that nobody waits for a ledger any longer.
@@ -55,8 +59,9 @@ impl Delivery {
         target: Target,
         reply_to: Option<String>,
         follow_up: Option<(String, String)>,
+        limit: (usize, LenUnit),
     ) -> Self {
-        Self { ports, turn, inbound, target, reply_to, follow_up, repeats: false, hurried: Rc::default() }
+        Self { ports, turn, inbound, target, reply_to, follow_up, limit, repeats: false, hurried: Rc::default() }
     }
 
     /// Says to the connector of all that it brings that it may have been said before.
@@ -98,20 +103,15 @@ impl Delivery {
 
     /// Says `text` in the chat, as an obligation.
     pub(super) async fn say(&self, text: String) {
-        self.oblige(self.action(text, None)).await;
+        let (limit, unit) = self.limit;
+        for part in split(&text, limit, unit) {
+            self.oblige(self.action(part, None)).await;
+        }
     }
 
     /// Does what an agent asked for; what carries content is an obligation.
     pub(super) async fn act(self, id: Value, action: Action) -> (Value, ActionResult) {
-        let obliges = matches!(
-            action,
-            Action::Send { .. }
-                | Action::Edit { .. }
-                | Action::SendMedia { .. }
-                | Action::Prompt { .. }
-                | Action::FollowUp { .. }
-        );
-        let result = if obliges { self.oblige(action).await } else { self.send(action).await };
+        let result = if action.carries_content() { self.oblige(action).await } else { self.send(action).await };
         (id, result)
     }
 

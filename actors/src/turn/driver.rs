@@ -47,9 +47,20 @@ pub(super) async fn run(work: Work, ports: TurnPorts, mut orders: Orders) -> Tur
     let delivery = work.delivery(&ports);
     let outlet = Outlet::new(&work.descriptor, delivery.clone());
     let mut turn = Turn { outlet, delivery, work, ports, verdict: Verdict::default(), keep: DEFAULT_HISTORY };
-    let outcome = turn.run(&mut orders).await;
-    if let TurnOutcome::Failed { notice, .. } = &outcome {
-        turn.tell_chat(notice.clone(), &mut orders).await;
+    let mut outcome = turn.run(&mut orders).await;
+    if outcome == TurnOutcome::Done && turn.outlet.reply.was_refused() {
+        outcome = verdict::refused();
+    }
+    let notice = match &outcome {
+        TurnOutcome::Done => None,
+        TurnOutcome::Failed { notice, .. } => Some(notice.as_str()),
+        TurnOutcome::Stopped(cause) => {
+            turn.delivery.hurry();
+            verdict::notice_of(*cause)
+        }
+    };
+    if let Some(notice) = notice {
+        turn.tell_chat(notice.to_owned(), &mut orders).await;
     }
     TurnEnded { id: turn.work.id, outcome, reply: turn.outlet.reply.text().to_owned(), keep: turn.keep }
 }
@@ -166,26 +177,37 @@ impl Turn {
                 return verdict::no_answer();
             }
         }
-        if self.verdict.too_much || self.verdict.stopped.is_some() {
-            self.outlet.reply.abandon();
-        } else {
-            self.outlet.reply.finish(None, Instant::now());
-        }
-        self.let_out(orders).await;
+        let whole = self.verdict.outcome() == TurnOutcome::Done;
+        self.end_reply(whole, orders).await;
         self.verdict.outcome()
     }
 
+    /// The agent says nothing more; `whole` if it had come to its end. Waits until the reply is out.
+    pub(super) async fn end_reply(&mut self, whole: bool, orders: &mut Orders) {
+        let reply = &mut self.outlet.reply;
+        match self.verdict.stopped {
+            Some(cause) => {
+                self.delivery.hurry();
+                reply.abandon(Some(verdict::mark_of(cause)));
+            }
+            None if self.verdict.too_much => reply.abandon(None),
+            None if whole => reply.finish(None, Instant::now()),
+            None => reply.finish_broken(Instant::now()),
+        }
+        self.let_out(orders).await;
+    }
+
     /// Waits until the reply is out. An order to stop cuts it short.
-    pub(super) async fn let_out(&mut self, orders: &mut Orders) {
+    async fn let_out(&mut self, orders: &mut Orders) {
         loop {
             let stop = tokio::select! {
                 biased;
                 () = self.outlet.drain() => return,
                 cause = stopped(orders) => cause,
             };
-            self.verdict.stopped.get_or_insert(stop);
+            let cause = *self.verdict.stopped.get_or_insert(stop);
             self.delivery.hurry();
-            self.outlet.reply.abandon();
+            self.outlet.reply.abandon(Some(verdict::mark_of(cause)));
         }
     }
 

@@ -50,8 +50,10 @@ pub struct StopTurn {
 /// Why a turn is stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopCause {
-    /// `/stop` in the chat, or an interrupt from the connector.
+    /// `/stop` in the chat.
     Asked,
+    /// An interrupt from the connector, or as a signed delivery.
+    Interrupt,
     /// A newer message in the session, where `sessions.busy` says `interrupt`.
     Superseded,
     /// An operator.
@@ -59,6 +61,9 @@ pub enum StopCause {
     /// The process goes down and the turn's time is over.
     Shutdown,
 }
+
+/// What the chat reads when an operator has stopped its turn.
+pub const OPERATOR_STOPPED: &str = "An operator stopped the work on your last message. Send /retry to run it again.";
 
 /// Hands an event to a running agent that can take it.
 #[derive(Debug, Clone, Message)]

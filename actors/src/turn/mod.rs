@@ -3,6 +3,7 @@
 pub mod actor;
 mod delivery;
 mod driver;
+pub mod fit;
 pub mod guard;
 pub mod id;
 pub mod messages;

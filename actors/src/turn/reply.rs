@@ -5,9 +5,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::split::split;
+use super::split::{Cutter, Rest};
 use crate::relay::action::{ActionResult, allowed};
-use crate::relay::descriptor::{Descriptor, LenUnit};
+use crate::relay::descriptor::Descriptor;
 
 /// Between two changes of one message; platforms slow down whoever edits more often.
 const GROW_EVERY: Duration = Duration::from_secs(1);
@@ -17,33 +17,52 @@ const FIRST_AFTER: Duration = Duration::from_millis(700);
 /// One reply on its way.
 #[derive(Debug)]
 pub(super) struct Reply {
-    limit: usize,
-    unit: LenUnit,
+    cutter: Cutter,
     /// Whether a message may grow.
     grows: bool,
     text: String,
-    /// The text as messages, as of the last look.
-    parts: Vec<String>,
+    /// The message that is being made, as of the last look.
+    part: Option<Part>,
+    /// Its way into the chat so far.
+    shown: Shown,
+    /// There is text that the last look did not see.
     stale: bool,
-    /// How far each message has come.
-    shown: Vec<Shown>,
-    /// When the text is next cut into messages; `None` before the first word. Cutting at every line of a flood would take
-    /// the arbiter's time.
+    /// A message is done: the next one is looked for at once.
+    more: bool,
+    /// When the text is next looked at; `None` before the first word. Looking at every line of a flood would take the
+    /// arbiter's time.
     look_at: Option<Instant>,
     /// When a message may grow again; `None` before the first one.
     grow_at: Option<Instant>,
+    /// Something of it may be in the chat.
+    begun: bool,
     finished: bool,
+    /// It ends with the message that was begun, and this mark.
+    abandoned: bool,
+    mark: Option<&'static str>,
+    /// That is yet to be seen to.
+    to_cut: bool,
+    /// The connector did not take a message of it.
+    refused: bool,
 }
 
-/// One message of the reply in the chat.
+/// One message, as the text gives it.
+#[derive(Debug)]
+struct Part {
+    content: String,
+    /// Nothing can be added to it.
+    whole: bool,
+    /// What closes the fence that it leaves open because the agent did.
+    close: String,
+}
+
+/// A message in the chat.
 #[derive(Debug, Default)]
 struct Shown {
     /// `None` when the connector gave no name for it, so that it cannot be changed.
     message_id: Option<String>,
     content: String,
-    /// It is done, or at least in the ledger.
-    settled: bool,
-    /// It may be in the chat although nobody said so.
+    /// It may be in the chat although no answer said so.
     posted: bool,
 }
 
@@ -63,8 +82,6 @@ pub(super) enum Step {
 /// One thing done for a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Deed {
-    /// Which message of the reply.
-    part: usize,
     /// The message to change; a new one otherwise.
     pub(super) edits: Option<String>,
     /// Its text.
@@ -79,22 +96,32 @@ impl Reply {
     /// A reply to a platform that can do `descriptor`. `grows` may be denied, as for a reply that has no name to be changed by.
     pub(super) fn new(descriptor: &Descriptor, grows: bool) -> Self {
         Self {
-            limit: descriptor.max_message_length,
-            unit: descriptor.len_unit,
+            cutter: Cutter::new(descriptor.max_message_length, descriptor.len_unit),
             grows: grows && allowed("edit", descriptor),
             text: String::new(),
-            parts: Vec::new(),
+            part: None,
+            shown: Shown::default(),
             stale: false,
-            shown: Vec::new(),
+            more: false,
             look_at: None,
             grow_at: None,
+            begun: false,
             finished: false,
+            abandoned: false,
+            mark: None,
+            to_cut: false,
+            refused: false,
         }
     }
 
-    /// All that was said.
+    /// All that was said. Of a reply that was abandoned, what was let out.
     pub(super) fn text(&self) -> &str {
         self.text.trim()
+    }
+
+    /// Whether the connector refused a message, so that the chat does not have all of the reply.
+    pub(super) fn was_refused(&self) -> bool {
+        self.refused
     }
 
     /// Adds what was said.
@@ -109,89 +136,161 @@ impl Reply {
     /// Nothing more will be said. `last` is said still; one that repeats all that was said takes its place.
     pub(super) fn finish(&mut self, last: Option<&str>, now: Instant) {
         if let Some(last) = last {
-            if last.starts_with(self.text()) {
-                self.text.clear();
+            let more = last.strip_prefix(self.text());
+            if more.is_some() {
+                self.cutter.trim(&mut self.text);
             }
-            self.push(last, now);
+            self.push(more.unwrap_or(last), now);
         }
         self.finished = true;
         self.stale = true;
     }
 
-    /// Nothing more will be said, and of what was said only what has begun to be posted is finished.
-    pub(super) fn abandon(&mut self) {
-        self.parts.truncate(self.shown.iter().filter(|shown| shown.posted).count());
+    /// Nothing more will be said, although the agent had not come to its end: the code that it left open is closed.
+    pub(super) fn finish_broken(&mut self, now: Instant) {
+        if !self.finished {
+            self.close_fence();
+        }
+        self.finish(None, now);
+    }
+
+    /// Nothing more will be said, and of what was said only what has begun to be posted is finished, with `mark` at its end.
+    pub(super) fn abandon(&mut self, mark: Option<&'static str>) {
+        if !std::mem::replace(&mut self.abandoned, true) {
+            (self.mark, self.to_cut) = (mark, true);
+        }
         self.finished = true;
-        self.stale = false;
+        self.stale = true;
     }
 
     /// What comes next. The caller does one deed at a time and reports it before it asks again.
     pub(super) fn next(&mut self, now: Instant) -> Step {
+        // Not before: what was under way when it was abandoned has its answer by now.
+        if std::mem::take(&mut self.to_cut) {
+            self.cut_short();
+        }
         let due = self.look_at.unwrap_or(now);
-        if self.stale && (self.finished || now >= due) {
-            self.stale = false;
-            self.look_at = Some(now + GROW_EVERY);
-            self.parts = split(self.text.trim_end().trim_start_matches(['\n', '\r']), self.limit, self.unit);
-            self.shown.resize_with(self.parts.len().max(self.shown.len()), Shown::default);
+        if self.more || (self.stale && (self.finished || now >= due)) {
+            self.look(now);
         }
-        for part in 0..self.parts.len() {
-            let whole = self.finished || part + 1 < self.parts.len();
-            let step = if whole { self.complete(part) } else { self.grow(part, now) };
-            if let Some(step) = step {
-                return step;
-            }
+        let step =
+            self.part.as_ref().and_then(|part| if part.whole { self.complete(part) } else { self.grow(part, now) });
+        match step {
+            Some(step) => step,
+            None if self.finished => Step::Done,
+            None if self.stale => Step::Wait(self.look_at.unwrap_or(now)),
+            None => Step::Idle,
         }
-        match () {
-            () if self.finished => Step::Done,
-            () if self.stale => Step::Wait(due),
-            () => Step::Idle,
+    }
+
+    /// Finds out what the next message is. One that is whole is not looked at again.
+    fn look(&mut self, now: Instant) {
+        (self.stale, self.more) = (false, false);
+        self.look_at = Some(now + GROW_EVERY);
+        if self.part.as_ref().is_some_and(|part| part.whole) {
+            return;
         }
+        let part = |content: String, whole, close| Part { content, whole, close };
+        self.part = if let Some(content) = self.cutter.full(&self.text, self.finished) {
+            Some(part(content, true, String::new()))
+        } else if self.finished {
+            let rest = self.cutter.rest(&self.text);
+            rest.map(|Rest { content, close }| part(content.trim_end().to_owned(), true, close))
+        } else if self.grows {
+            self.cutter.tail(&self.text).map(|tail| part(tail.trim_end().to_owned(), false, String::new()))
+        } else {
+            None
+        };
     }
 
     /// A message to which nothing will be added.
-    fn complete(&self, part: usize) -> Option<Step> {
-        let (shown, content) = (&self.shown[part], &self.parts[part]);
-        if shown.settled {
-            return None;
-        }
+    fn complete(&self, part: &Part) -> Option<Step> {
+        let (shown, content) = (&self.shown, &part.content);
         let shown_already = shown.posted && shown.content == *content;
         let edits = shown.message_id.clone();
-        Some(Step::Do(Deed { part, edits, content: content.clone(), last: true, shown_already }))
+        Some(Step::Do(Deed { edits, content: content.clone(), last: true, shown_already }))
     }
 
     /// The message to which something may be added.
-    fn grow(&self, part: usize, now: Instant) -> Option<Step> {
-        let (shown, content) = (&self.shown[part], &self.parts[part]);
+    fn grow(&self, part: &Part, now: Instant) -> Option<Step> {
+        let (shown, content) = (&self.shown, &part.content);
         let frozen = shown.posted && shown.message_id.is_none();
-        if !self.grows || frozen || shown.settled || shown.content == *content {
+        if frozen || shown.content == *content {
             return None;
         }
         if let Some(due) = self.grow_at.filter(|due| *due > now) {
             return Some(Step::Wait(due));
         }
         let edits = shown.message_id.clone();
-        Some(Step::Do(Deed { part, edits, content: content.clone(), last: false, shown_already: false }))
+        Some(Step::Do(Deed { edits, content: content.clone(), last: false, shown_already: false }))
     }
 
     /// Reports what became of a deed.
     pub(super) fn did(&mut self, deed: &Deed, result: &ActionResult, now: Instant) {
         self.grow_at = Some(now + GROW_EVERY);
-        let shown = &mut self.shown[deed.part];
+        let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;
         if deed.last && deed.edits.is_some() && refused && !deed.shown_already {
             // The message is gone or too old to be changed: the text goes out as a new one.
             *shown = Shown::default();
             return;
         }
-        shown.settled = deed.last;
         if deed.edits.is_none() {
             shown.posted = !refused;
             shown.message_id.clone_from(&result.message_id);
+            self.begun |= !refused;
         }
         if result.success {
             shown.content.clone_from(&deed.content);
         }
+        if deed.last {
+            self.refused |= refused && !result.never_left;
+            self.shown = Shown::default();
+            self.part = None;
+            self.more = true;
+        }
     }
+
+    /// Takes away all but the message that was begun, and puts the mark at the end of what the chat has.
+    fn cut_short(&mut self) {
+        if !self.shown.posted {
+            self.part = None;
+        } else if !self.part.as_ref().is_some_and(|part| part.whole) {
+            self.part =
+                self.cutter.full(&self.text, true).map(|content| Part { content, whole: true, close: String::new() });
+            if self.part.is_none() {
+                self.close_fence();
+            }
+        }
+        if self.part.is_some() || !self.shown.posted {
+            self.cutter.drop_rest(&mut self.text);
+        }
+        if let Some(part) = &mut self.part {
+            let close = std::mem::take(&mut part.close);
+            append(part, &close, &self.cutter);
+        }
+        let Some(mark) = self.mark.filter(|_| self.begun) else { return };
+        let mark = format!("\n\n{mark}");
+        if !self.part.as_mut().is_some_and(|part| append(part, &mark, &self.cutter)) {
+            self.text.push_str(&mark);
+        }
+    }
+
+    fn close_fence(&mut self) {
+        let close = self.cutter.close(&self.text);
+        self.cutter.trim(&mut self.text);
+        self.text.push_str(&close);
+    }
+}
+
+/// Adds to a message, if there is room.
+fn append(part: &mut Part, more: &str, cutter: &Cutter) -> bool {
+    let longer = format!("{}{more}", part.content);
+    let fits = cutter.fits(&longer);
+    if fits {
+        part.content = longer;
+    }
+    fits
 }
 
 #[cfg(test)]

@@ -1,89 +1,283 @@
 //! Cuts a reply into messages that the platform takes.
 //!
-//! Cuts at line ends, else at word ends, else between two characters. A code fence that a cut falls into is closed
-//! before it and opened again after it, and counts.
+//! Cuts at line ends, else at word ends, else between two grapheme clusters, and inside one only if it is longer than a
+//! message. A code fence that a cut falls into is closed before it and opened again after it, and counts.
+//!
+//! A [`Cutter`] follows a text that grows. What is in a part is not looked at again, so all the work on a text is
+//! proportional to its length.
+
+mod fence;
+
+use std::rc::Rc;
+
+use unicode_segmentation::GraphemeCursor;
 
 use crate::relay::descriptor::LenUnit;
+use fence::{Fence, Kind, NextLine};
 
-/// Shortest run of backticks that makes a fence.
-const FENCE: usize = 3;
-
-/// A code fence that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Open<'a> {
-    /// The line that opened it, without indentation and line end.
-    line: &'a str,
-    /// Its run of backticks.
-    ticks: &'a str,
-}
+/// How often a cut is moved to where no fence would begin after it and no cluster is cut in two.
+const MAX_MOVES: usize = 32;
+/// Characters behind a message that are looked at for a fence that would begin after the cut.
+const LOOK_AHEAD: usize = 32;
 
 /// `text` in parts of at most `limit` in `unit`; none for a blank text.
 ///
-/// White space around a cut is dropped. A limit too small for a fence leaves fences as they fall; one below two
-/// counts as two, for a single character can be that long.
+/// White space around a cut is dropped, and so are blank lines at the start. A limit too small for a fence leaves fences as
+/// they fall; one below two counts as two, for a single character can be that long.
 #[must_use]
 pub fn split(text: &str, limit: usize, unit: LenUnit) -> Vec<String> {
-    let limit = limit.max(2);
-    let mut parts = Vec::new();
-    let mut rest = text;
-    let mut open: Option<Open<'_>> = None;
-    while !rest.trim().is_empty() {
-        let part = Part::cut(rest, open, limit, unit);
-        if !part.text.trim().is_empty() {
-            parts.push(part.text);
-        }
-        rest = part.rest;
-        open = part.open;
-    }
+    let mut cutter = Cutter::new(limit, unit);
+    let mut parts: Vec<String> = std::iter::from_fn(|| cutter.full(text, true)).collect();
+    parts.extend(cutter.rest(text).map(|rest| rest.content));
     parts
 }
 
-/// One part and where it leaves off.
-struct Part<'a> {
-    text: String,
-    rest: &'a str,
-    open: Option<Open<'a>>,
+/// Where in a growing text the next part begins.
+///
+/// Every call gets the whole text, which may only grow, or be cut off behind what is in parts.
+#[derive(Debug, Clone)]
+pub struct Cutter {
+    limit: usize,
+    unit: LenUnit,
+    /// Bytes that are in parts.
+    at: usize,
+    /// The fence that is open there.
+    open: Option<Rc<Fence>>,
+    /// The last cut fell into a line.
+    mid_line: bool,
+    /// Bytes that have been counted, and how long those are that are not in parts.
+    counted: usize,
+    length: usize,
 }
 
-impl<'a> Part<'a> {
-    fn cut(rest: &'a str, open: Option<Open<'a>>, limit: usize, unit: LenUnit) -> Self {
-        // A long line after the backticks would leave little room for the code itself.
-        let again = |open: Open<'a>| if unit.len(open.line) > limit / 2 { open.ticks } else { open.line };
-        let prefix = open.map(|open| format!("{}\n", again(open))).unwrap_or_default();
-        let budget = limit.saturating_sub(unit.len(&prefix));
-        if head(rest, budget, unit) == rest.len() {
-            return Self { text: prefix + rest, rest: "", open: None };
-        }
-        Self::fenced(rest, open, &prefix, budget, unit).unwrap_or_else(|| {
-            // Too narrow for a fence: better parts without one than no parts.
-            let (piece, rest) = cut_at(rest, break_of(rest, head(rest, limit, unit)), false);
-            Self { text: piece.to_owned(), rest, open: None }
-        })
+/// All that was left of a text that has ended.
+#[derive(Debug)]
+pub struct Rest {
+    /// As one message.
+    pub content: String,
+    /// What closes the fence that is open at its end, line end included.
+    pub close: String,
+}
+
+/// A place to cut at.
+struct Cut {
+    /// Bytes of the part.
+    at: usize,
+    /// The fence that is open there.
+    open: Option<Rc<Fence>>,
+}
+
+/// A line that may have to be cut in two.
+struct Line {
+    start: usize,
+    /// How long what comes before it is.
+    used: usize,
+    open: Option<Rc<Fence>>,
+}
+
+impl Cutter {
+    /// Parts of at most `limit` in `unit`.
+    #[must_use]
+    pub fn new(limit: usize, unit: LenUnit) -> Self {
+        Self { limit: limit.max(2), unit, at: 0, open: None, mid_line: false, counted: 0, length: 0 }
     }
 
-    /// The longest part whose fence can still be closed within `budget`; `None` if there is no room for it.
-    fn fenced(rest: &'a str, open: Option<Open<'a>>, prefix: &str, budget: usize, unit: LenUnit) -> Option<Self> {
-        let mut room = budget;
+    /// Whether `message` is short enough.
+    #[must_use]
+    pub fn fits(&self, message: &str) -> bool {
+        self.unit.len(message) <= self.limit
+    }
+
+    /// The next part to which nothing can be added. `None` if all that is left fits into one message, which may grow
+    /// unless the text is `whole`.
+    pub fn full(&mut self, text: &str, whole: bool) -> Option<String> {
         loop {
-            let fits = head(rest, room, unit);
-            let at = outside_fence_line(rest, open, break_of(rest, fits), fits)?;
-            let after = state_after(&rest[..at], open);
-            let (piece, next) = cut_at(rest, at, after.is_some());
-            let Some(fence) = after else {
-                return Some(Self { text: format!("{prefix}{piece}"), rest: next, open: None });
-            };
-            let close = fence.ticks.len() + 1;
-            if unit.len(piece) + close <= budget {
-                // A fence that ends right here needs no second one after the cut.
-                let ended = closing_line(next, fence.ticks);
-                let text = format!("{prefix}{piece}\n{}", fence.ticks);
-                return Some(match ended {
-                    Some(end) => Self { text, rest: next[end..].trim_start_matches(['\r', '\n']), open: None },
-                    None => Self { text, rest: next, open: Some(fence) },
-                });
+            self.pass_over(text, whole);
+            if !self.overflows(text) {
+                return None;
             }
-            // Each round has less room, so this ends.
-            room = (room - 1).min(budget.checked_sub(close)?);
+            let part = self.cut(&text[self.at..]);
+            if let Some(part) = part {
+                return Some(part);
+            }
+        }
+    }
+
+    /// What is left by now, as one message, which may grow; `None` if there is nothing to show. Only after
+    /// [`Cutter::full`] had nothing more.
+    #[must_use]
+    pub fn tail(&self, text: &str) -> Option<String> {
+        let rest = &text[self.at..];
+        let fence = self.open.as_ref().filter(|_| !self.mid_line);
+        let shows = fence.is_none_or(|fence| fence.next_line(rest, false) != NextLine::Open);
+        (shows && !rest.trim().is_empty()).then(|| self.prefix() + rest)
+    }
+
+    /// Takes all that is left of a text that has ended; `None` if that is blank. Only after [`Cutter::full`] had nothing
+    /// more.
+    pub fn rest(&mut self, text: &str) -> Option<Rest> {
+        let rest = &text[self.at..];
+        let content = (!rest.trim().is_empty()).then(|| self.prefix() + rest);
+        self.open = self.open_at_end(text);
+        self.advance(rest.len());
+        content.map(|content| Rest { content, close: self.close(text) })
+    }
+
+    /// What closes the fence that is open at the end of the text, line end included.
+    #[must_use]
+    pub fn close(&self, text: &str) -> String {
+        self.open_at_end(text).map(|fence| fence.close.clone()).unwrap_or_default()
+    }
+
+    /// Takes the white space off the end of the text, as far as it is not in parts.
+    pub fn trim(&mut self, text: &mut String) {
+        text.truncate(text.trim_end().len().max(self.at));
+        self.advance(0);
+    }
+
+    /// Takes off the text what is not in parts; what comes then has nothing to do with it.
+    pub fn drop_rest(&mut self, text: &mut String) {
+        text.truncate(self.at);
+        (self.open, self.mid_line) = (None, false);
+        self.advance(0);
+    }
+
+    fn open_at_end(&self, text: &str) -> Option<Rc<Fence>> {
+        let lines = text[self.at..].lines().skip(usize::from(self.mid_line));
+        lines.fold(self.open.clone(), |open, line| fence::step(open.as_ref(), line, self.limit, self.unit).0)
+    }
+
+    /// What stands before the next part.
+    fn prefix(&self) -> String {
+        let Some(fence) = &self.open else { return String::new() };
+        let line_start = if self.mid_line { fence.line_start.as_str() } else { "" };
+        format!("{}{line_start}", fence.again)
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.at += bytes;
+        (self.counted, self.length) = (self.at, 0);
+    }
+
+    /// Passes over what is not to stand at the start of a part: white space, and the end of a fence that was closed there.
+    fn pass_over(&mut self, text: &str, whole: bool) {
+        if let Some(fence) = self.open.clone().filter(|_| !self.mid_line) {
+            let rest = &text[self.at..];
+            // The longest line that could still matter; a longer one is code.
+            let seen = head(rest, self.limit, self.unit);
+            match fence.next_line(&rest[..seen], whole && seen == rest.len()) {
+                NextLine::Closes { end } => {
+                    self.open = None;
+                    self.advance(end);
+                }
+                NextLine::Left => self.open = None,
+                NextLine::Inside | NextLine::Open => {}
+            }
+        }
+        if self.open.is_none() {
+            let rest = &text[self.at..];
+            let mut blank = rest.len() - rest.trim_start().len();
+            match rest[..blank].rfind('\n') {
+                // The indentation of the first line stays.
+                Some(end) => (blank, self.mid_line) = (end + 1, false),
+                None if self.mid_line => blank = border_at_or_before(rest, blank),
+                None => blank = 0,
+            }
+            if blank > 0 {
+                self.advance(blank);
+            }
+        }
+    }
+
+    /// Whether more is left than fits into one message. Looks at what it has not yet counted only.
+    fn overflows(&mut self, text: &str) -> bool {
+        let room = self.limit.saturating_sub(self.unit.len(&self.prefix()));
+        for c in text[self.counted..].chars() {
+            let length = self.length + self.unit.of(c);
+            if length > room {
+                return true;
+            }
+            self.length = length;
+            self.counted += c.len_utf8();
+        }
+        false
+    }
+
+    /// Cuts one part off `rest`, which is longer than a message; `None` for one that would be blank.
+    fn cut(&mut self, rest: &str) -> Option<String> {
+        let prefix = self.prefix();
+        let room = self.limit.saturating_sub(self.unit.len(&prefix));
+        let fits = head(rest, room, self.unit);
+        if rest[..fits].trim().is_empty() {
+            self.mid_line = !rest[..fits].ends_with('\n');
+            self.advance(fits);
+            return None;
+        }
+        let Some(cut) = self.best_cut(rest, fits, room) else {
+            // Too narrow for a fence: better parts without one than no parts.
+            let end = head(rest, self.limit, self.unit);
+            let ahead = &rest[..end + head(&rest[end..], LOOK_AHEAD, LenUnit::Chars)];
+            let at = border(ahead, end, 0);
+            let part = rest[..at].to_owned();
+            (self.open, self.mid_line) = (None, true);
+            self.advance(at);
+            return Some(part);
+        };
+        let after = &rest[cut.at..];
+        let line_end =
+            after.len() - after.strip_prefix("\r\n").or_else(|| after.strip_prefix('\n')).unwrap_or(after).len();
+        let piece = if cut.open.is_some() { &rest[..cut.at] } else { trim_end(&rest[..cut.at]) };
+        let close = cut.open.as_ref().map_or("", |fence| &fence.close);
+        let part = format!("{prefix}{piece}{close}");
+        self.open = cut.open;
+        self.mid_line = line_end == 0;
+        self.advance(cut.at + line_end);
+        Some(part)
+    }
+
+    /// Where to cut within the first `fits` bytes of `rest`, which are at most `room` long: at the last line end, else at the
+    /// last word end, but rather in the latter half, so that parts are not needlessly small.
+    fn best_cut(&self, rest: &str, fits: usize, room: usize) -> Option<Cut> {
+        // What follows the last character that fits may be the very white space to cut at.
+        let window = &rest[..fits + rest[fits..].chars().next().map_or(0, char::len_utf8)];
+        let close = |fence: &Option<Rc<Fence>>| fence.as_ref().map_or(0, |fence| self.unit.len(&fence.close));
+        let (mut start, mut used, mut open) = (0, 0, self.open.clone());
+        let (mut line_end, mut last_line) = (None, None);
+        while start <= fits && start < window.len() {
+            let end = window[start..].find('\n').map_or(window.len(), |at| start + at);
+            let line = window[start..end].strip_suffix('\r').unwrap_or(&window[start..end]);
+            let (after, kind) = if start == 0 && self.mid_line {
+                (open.clone(), Kind::Text)
+            } else {
+                fence::step(open.as_ref(), line, self.limit, self.unit)
+            };
+            let at = start + line.len();
+            let length = used + self.unit.len(line);
+            // After a blank line is as good as before it.
+            let ends_here = kind != Kind::Opens && !line.trim().is_empty();
+            if ends_here && at <= fits && length + close(&after) <= room {
+                line_end = Some(Cut { at, open: after.clone() });
+            } else if ends_here && kind == Kind::Text && used + close(&after) < room {
+                last_line = Some(Line { start, used, open: after.clone() });
+            }
+            (used, start, open) = (length + self.unit.len(&window[at..(end + 1).min(window.len())]), end + 1, after);
+        }
+        let late = |cut: &Cut| cut.at >= fits / 2;
+        if let Some(cut) = line_end.take_if(|cut| late(cut)) {
+            return Some(cut);
+        }
+        let last_line = last_line?;
+        let end = last_line.start
+            + head(&window[last_line.start..fits], room - last_line.used - close(&last_line.open), self.unit);
+        let ahead = &rest[..fits + head(&rest[fits..], LOOK_AHEAD, LenUnit::Chars)];
+        let word_end = word_end(ahead, last_line.start, end).map(|at| Cut { at, open: last_line.open.clone() });
+        let anywhere = || {
+            let at = border(ahead, end, last_line.start);
+            (at > 0).then(|| Cut { at, open: last_line.open.clone() })
+        };
+        match (word_end, line_end) {
+            (Some(word_end), Some(line_end)) => Some(if late(&word_end) { word_end } else { line_end }),
+            (word_end, line_end) => word_end.or(line_end).or_else(anywhere),
         }
     }
 }
@@ -98,72 +292,63 @@ fn head(text: &str, room: usize, unit: LenUnit) -> usize {
     text.len()
 }
 
-/// Where to cut within the first `fits` bytes: at the last line end, else at the last word end, but rather in the
-/// latter half, so that parts are not needlessly small.
-fn break_of(text: &str, fits: usize) -> usize {
-    // What follows the last byte that fits may be the very white space to cut at.
-    let window = &text[..fits + text[fits..].chars().next().filter(|c| c.is_whitespace()).map_or(0, char::len_utf8)];
-    let line = window.rfind('\n').filter(|at| *at > 0);
-    let word = window.rfind(char::is_whitespace).filter(|at| *at > 0);
-    let late = |at: &usize| *at >= fits / 2;
-    line.filter(late).or_else(|| word.filter(late)).or(line).or(word).unwrap_or(fits)
-}
-
-/// `at`, moved where it would cut a fence's own line in two, or leave its opening line last: before that line, else
-/// into the code. `None` if neither leaves anything before the cut.
-fn outside_fence_line(text: &str, open: Option<Open<'_>>, at: usize, fits: usize) -> Option<usize> {
-    let start = text[..at].rfind('\n').map_or(0, |end| end + 1);
-    let line = text[start..].lines().next().unwrap_or_default();
-    let in_two = start + line.len() > at;
-    let opens = || state_after(&text[..start], open).is_none();
-    let moved = if ticks_of(line).is_none() || !(in_two || opens()) {
-        at
-    } else if !text[..start].trim().is_empty() {
-        start - 1
-    } else if in_two || text[at + 1..].lines().next().and_then(ticks_of).is_some() {
-        0
-    } else {
-        fits
+/// The last word end in the line that begins at `start`, not behind `end`.
+fn word_end(text: &str, start: usize, end: usize) -> Option<usize> {
+    let line = &text[start..];
+    let first = start + line.len() - line.trim_start().len();
+    // What follows the last character that fits may be the very white space to cut at.
+    let seen = &text[..end + text[end..].chars().next().map_or(0, char::len_utf8)];
+    let blanks = seen[start..].char_indices().rev().map(|(at, c)| (start + at, c));
+    let mut blanks = blanks.take_while(|(at, _)| *at > first).filter(|(_, c)| c.is_whitespace());
+    let ends_word = |at: usize, c: char| {
+        let after = at + c.len_utf8();
+        is_border(text, at) && is_border(text, after) && !fence::looks_like_one(&text[after..])
     };
-    (moved > 0).then_some(moved)
+    blanks.by_ref().take(MAX_MOVES).find(|(at, c)| ends_word(*at, *c)).map(|(at, _)| at)
 }
 
-/// The two sides of a cut without the white space around it. Inside code only the line end at the cut goes.
-fn cut_at(text: &str, at: usize, in_code: bool) -> (&str, &str) {
-    let (piece, rest) = text.split_at(at);
-    if in_code {
-        let rest = rest.strip_prefix("\r\n").or_else(|| rest.strip_prefix('\n')).unwrap_or(rest);
-        return (piece, rest);
+/// The last border between two clusters that is not behind `end` and behind `start`, rather one after which no fence
+/// begins; inside a cluster that is longer than that, `end`.
+fn border(text: &str, end: usize, start: usize) -> usize {
+    let last = Some(border_at_or_before(text, end)).filter(|at| *at > start);
+    let mut at = last;
+    for _ in 0..MAX_MOVES {
+        match at {
+            Some(here) if goes_on_as_fence(text, here) => at = previous(text, here).filter(|at| *at > start),
+            _ => break,
+        }
     }
-    let rest = rest.trim_start_matches([' ', '\t']);
-    (piece.trim_end(), rest.trim_start_matches(['\r', '\n']))
+    at.filter(|at| !goes_on_as_fence(text, *at)).or(last).unwrap_or(end)
 }
 
-/// The run of backticks that a line begins with, if it is a fence.
-fn ticks_of(line: &str) -> Option<&str> {
-    let line = line.trim_start_matches(' ');
-    let ticks = &line[..line.len() - line.trim_start_matches('`').len()];
-    // A backtick later in the line makes it code within a line.
-    (ticks.len() >= FENCE && !line[ticks.len()..].contains('`')).then_some(ticks)
+/// Whether a fence would begin here, or a run of backticks or tildes that could be one is cut in two.
+fn goes_on_as_fence(text: &str, at: usize) -> bool {
+    if fence::looks_like_one(text[at..].trim_start()) {
+        return true;
+    }
+    let Some(tick) = text[at..].chars().next().filter(|c| matches!(c, '`' | '~')) else { return false };
+    let before = text[..at].bytes().rev().take_while(|byte| char::from(*byte) == tick).take(2).count();
+    let after = text[at..].bytes().take_while(|byte| char::from(*byte) == tick).take(3).count();
+    before + after >= 3
 }
 
-/// Which fence is open after `piece`.
-fn state_after<'a>(piece: &'a str, before: Option<Open<'a>>) -> Option<Open<'a>> {
-    piece.lines().fold(before, |open, line| match (open, ticks_of(line)) {
-        (None, Some(ticks)) => Some(Open { line: line.trim(), ticks }),
-        (Some(fence), Some(ticks)) if closes(line, ticks, fence.ticks) => None,
-        (open, _) => open,
-    })
+fn border_at_or_before(text: &str, at: usize) -> usize {
+    if is_border(text, at) { at } else { previous(text, at).unwrap_or(0) }
 }
 
-fn closes(line: &str, ticks: &str, opened_by: &str) -> bool {
-    ticks.len() >= opened_by.len() && line.trim() == ticks
+fn is_border(text: &str, at: usize) -> bool {
+    GraphemeCursor::new(at, text.len(), true).is_boundary(text, 0).unwrap_or(true)
 }
 
-/// Where the first line of `text` ends, if that line closes the fence.
-fn closing_line(text: &str, opened_by: &str) -> Option<usize> {
-    let line = text.lines().next()?;
-    ticks_of(line).filter(|ticks| closes(line, ticks, opened_by)).map(|_| line.len())
+fn previous(text: &str, at: usize) -> Option<usize> {
+    GraphemeCursor::new(at, text.len(), true).prev_boundary(text, 0).ok().flatten()
+}
+
+/// `text` without the white space at its end, but for one that is of one cluster with what stands before it.
+fn trim_end(text: &str) -> &str {
+    let end = text.trim_end().len();
+    let next = text[end..].chars().next().map_or(0, char::len_utf8);
+    if is_border(text, end) { &text[..end] } else { &text[..end + next] }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::messages::{StopCause, TurnOutcome};
+use super::messages::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 use crate::profile::messages::SpawnError;
 
 /// What happened to an agent that ran. Several things can have: the first in the order of [`Verdict::outcome`] counts.
@@ -74,6 +74,34 @@ impl Verdict {
             Some(Exit::Killed | Exit::Never) | None => failed("The agent was killed."),
         }
     }
+}
+
+/// What stands at the end of an answer that was stopped half-way.
+pub(super) fn mark_of(cause: StopCause) -> &'static str {
+    match cause {
+        StopCause::Asked | StopCause::Interrupt | StopCause::Operator => "(stopped)",
+        StopCause::Superseded => "(stopped for a newer message)",
+        StopCause::Shutdown => "(cut off: the gateway is going down)",
+    }
+}
+
+/// What the chat reads of a stop, beside the mark; `None` where it is told otherwise.
+pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
+    match cause {
+        // The dispatcher answers the command.
+        StopCause::Asked => None,
+        StopCause::Interrupt => Some("Stopped."),
+        StopCause::Operator => Some(OPERATOR_STOPPED),
+        // The answer to the newer message follows.
+        StopCause::Superseded => None,
+        // The next start does what `turns.interrupted` says, and tells the chat.
+        StopCause::Shutdown => None,
+    }
+}
+
+/// The outcome of a turn whose answer the connector did not take.
+pub(super) fn refused() -> TurnOutcome {
+    failed("The answer, or a part of it, could not be delivered: the chat did not take it.")
 }
 
 /// The outcome of a turn whose agent did not start.
@@ -154,6 +182,14 @@ mod tests {
         let late = Verdict { timed_out, exit, ..Verdict::default() };
         assert_eq!(notice(&late), "The agent took longer than 30 minutes and was stopped.");
         assert_eq!(Verdict { lingered: true, exit, ..Verdict::default() }.outcome(), TurnOutcome::Done);
+    }
+
+    #[test]
+    fn every_stop_is_told_to_the_chat_once() {
+        let told = |cause| notice_of(cause).is_some();
+        assert!(told(StopCause::Operator) && told(StopCause::Interrupt));
+        // The dispatcher, the newer message and the next start see to these.
+        assert!(!told(StopCause::Asked) && !told(StopCause::Superseded) && !told(StopCause::Shutdown));
     }
 
     #[test]

@@ -54,11 +54,15 @@ pub(crate) enum Seen {
 pub(crate) struct DeskState {
     pub(crate) seen: Vec<Seen>,
     pub(crate) link_down: bool,
+    /// Characters of the longest text that the connector takes.
+    pub(crate) takes: Option<usize>,
     /// Answers of the ledger that are refusals.
     pub(crate) ledger_refusals: u32,
     pub(crate) token: Option<&'static str>,
     /// What the ledger holds of the session, oldest first.
     pub(crate) history: Vec<HistoryEntry>,
+    /// The messages in the chat by name, the last changed last.
+    shown: Vec<(String, String)>,
     rows: i64,
     messages: u64,
 }
@@ -96,6 +100,11 @@ impl Desk {
     pub(crate) fn posted(&self) -> Vec<String> {
         let content = |action: Value| action["content"].as_str().unwrap_or_default().to_owned();
         self.sent().into_iter().filter(|action| action["op"] == "send").map(content).collect()
+    }
+
+    /// What the chat shows in the end: the messages that were taken, as they were last changed.
+    pub(crate) fn shown(&self) -> Vec<String> {
+        self.state().shown.iter().map(|(_, text)| text.clone()).collect()
     }
 
     /// The state in which each obligation was left.
@@ -151,11 +160,19 @@ impl Handler<SendAction> for Desk {
         if state.link_down {
             return MessageResult(ActionResult::never_left(NOT_CONNECTED));
         }
+        let length = send.action.content().map_or(0, |content| content.chars().count());
+        if state.takes.is_some_and(|most| length > most) {
+            return MessageResult(ActionResult::failed("message too long"));
+        }
         state.messages += 1;
         let message_id = match &send.action {
             Action::Edit { message_id, .. } => message_id.clone(),
             _ => format!("m{}", state.messages),
         };
+        if let Some(text) = send.action.content() {
+            state.shown.retain(|(name, _)| *name != message_id || !matches!(send.action, Action::Edit { .. }));
+            state.shown.push((message_id.clone(), text.to_owned()));
+        }
         MessageResult(ActionResult { success: true, message_id: Some(message_id), ..ActionResult::default() })
     }
 }

@@ -6,7 +6,7 @@ use actix::Arbiter;
 use caduceus_actors::ledger::messages::OutboundState;
 use caduceus_actors::relay::descriptor::Descriptor;
 use caduceus_actors::supervision::Port;
-use caduceus_actors::turn::messages::{SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
+use caduceus_actors::turn::messages::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
 use serde_json::{Value, json};
 
 use super::support::{CEILING, House, Seen, Wish, marked, until};
@@ -171,15 +171,87 @@ async fn an_agent_that_takes_too_long_is_stopped_with_all_that_it_started() {
 }
 
 #[actix::test]
-async fn a_stopped_turn_ends_its_agent_and_posts_no_notice() {
+async fn a_stopped_turn_ends_its_agent_and_marks_the_message_that_it_was_writing() {
     let house = House::with_script("trap 'exit 9' TERM; echo working; sleep 300 & wait", "");
     let (id, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
     until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
     Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
     assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
     assert_eq!(house.desk.posted(), ["working"]);
+    assert_eq!(house.desk.shown(), ["working\n\n(stopped)"], "`/stop` itself is answered by the dispatcher");
     assert_eq!(house.desk.ledger().len(), 1, "what the chat shows is in the ledger");
     assert!(marked(&id.to_string()).is_empty());
+}
+
+#[actix::test]
+async fn whatever_stops_a_turn_its_half_written_message_is_closed_and_marked() {
+    for (cause, mark, notice) in [
+        (StopCause::Asked, "(stopped)", None),
+        (StopCause::Interrupt, "(stopped)", Some("Stopped.")),
+        (StopCause::Operator, "(stopped)", Some(OPERATOR_STOPPED)),
+        (StopCause::Superseded, "(stopped for a newer message)", None),
+        (StopCause::Shutdown, "(cut off: the gateway is going down)", None),
+    ] {
+        let house = House::with_script("printf 'so:\\n~~~ sh\\nls\\n'; sleep 300", "");
+        let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
+        until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+        Port::from(turn).tell(StopTurn { cause }).unwrap();
+        assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(cause));
+        let closed = format!("so:\n~~~ sh\nls\n~~~\n\n{mark}");
+        let expected: Vec<String> = std::iter::once(closed).chain(notice.map(str::to_owned)).collect();
+        assert_eq!(house.desk.shown(), expected, "{cause:?}");
+        assert!(house.desk.ledger().values().all(|state| *state == OutboundState::Delivered), "{cause:?}");
+    }
+}
+
+#[actix::test]
+async fn an_operator_who_stops_a_turn_that_has_said_nothing_is_told_of_in_the_chat() {
+    let house = House::with_script("sleep 300", "");
+    let (id, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
+    until("the agent", || (!marked(&id.to_string()).is_empty()).then_some(())).await;
+    Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
+    house.desk.ended().await;
+    assert_eq!(house.desk.shown(), [OPERATOR_STOPPED]);
+}
+
+#[actix::test]
+async fn code_that_a_failed_agent_left_open_is_closed() {
+    let house = House::with_script("printf '```rs\\nlet a\\n'; exit 3", "");
+    house.turn(&house.profile("default", &[]), Wish::default()).await;
+    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent stopped with exit code 3.");
+    assert_eq!(house.desk.shown()[0], "```rs\nlet a\n```");
+}
+
+#[actix::test]
+async fn an_answer_that_the_connector_refuses_fails_the_turn_and_the_chat_is_told() {
+    for (script, delivered) in [
+        ("printf '%0200d' 1", 0),
+        ("printf '%0200d\\n' 1 1 1; echo short", 0),
+        ("printf '%0090d\\n' 1; printf '%0120d' 1", 1),
+    ] {
+        let house = House::with_script(script, "");
+        house.desk.state().takes = Some(100);
+        let descriptor = Descriptor { max_message_length: 200, supports_edit: false, ..Descriptor::default() };
+        house.turn(&house.profile("default", &[]), Wish { descriptor, ..Wish::default() }).await;
+        let ended = house.desk.ended().await;
+        let told = notice(&ended.outcome);
+        assert!(told.contains("could not be delivered"), "{told}");
+        let shown = house.desk.shown();
+        assert_eq!(shown.last().map(String::as_str), Some(told), "{script}");
+        let states: Vec<_> = house.desk.ledger().into_values().collect();
+        assert!(states.contains(&OutboundState::Refused), "{states:?}");
+        assert!(shown.len() > delivered, "{shown:?}");
+    }
+}
+
+#[actix::test]
+async fn a_notice_is_cut_to_the_limit_like_a_reply() {
+    let house = House::with_script("exit 3", "");
+    house.desk.state().takes = Some(20);
+    let descriptor = Descriptor { max_message_length: 20, ..Descriptor::default() };
+    house.turn(&house.profile("default", &[]), Wish { descriptor, ..Wish::default() }).await;
+    house.desk.ended().await;
+    assert_eq!(house.desk.shown(), ["The agent stopped", "with exit code 3."]);
 }
 
 #[actix::test]

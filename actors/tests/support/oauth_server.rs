@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -35,6 +35,12 @@ pub enum Fault {
     Body(String),
     /// Sends the client elsewhere and rotates nothing.
     Redirect(String),
+    /// Rotates and answers this status all the same.
+    RotatedThen(u16),
+    /// Answers so, with these lines in its head, and rotates nothing.
+    StatusWith(u16, String),
+    /// Writes this and closes the connection; rotates before it, if so.
+    Raw(String, bool),
     /// Gives an access token and keeps the refresh token.
     NoRefreshToken,
 }
@@ -54,6 +60,7 @@ struct State {
     life: Value,
     faults: VecDeque<Fault>,
     presented: Vec<String>,
+    presented_at: Vec<Instant>,
     exchanges: usize,
     replays: usize,
     revoked: bool,
@@ -153,6 +160,11 @@ impl OauthServer {
     /// Refresh tokens that arrived, in order, good or not.
     pub fn presented(&self) -> Vec<String> {
         self.state().presented.clone()
+    }
+
+    /// Between a refresh token that arrived and the next.
+    pub fn gaps(&self) -> Vec<Duration> {
+        self.state().presented_at.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     /// Spent refresh tokens that arrived again.
@@ -272,10 +284,12 @@ impl OauthServer {
     fn decide(&self, token: &str) -> (Option<Fault>, (u16, String)) {
         let mut state = self.state();
         state.presented.push(token.to_owned());
+        state.presented_at.push(Instant::now());
         let fault = state.faults.pop_front();
         match &fault {
             Some(Fault::Status(status, body)) => return (fault.clone(), (*status, body.clone())),
-            Some(Fault::Closed | Fault::Redirect(_)) => return (fault, (0, String::new())),
+            Some(Fault::StatusWith(status, _)) => return (fault.clone(), (*status, String::new())),
+            Some(Fault::Closed | Fault::Redirect(_) | Fault::Raw(_, false)) => return (fault, (0, String::new())),
             Some(Fault::NoRefreshToken) => {
                 state.number += 1;
                 let answer = json!({"access_token": format!("hch-at-n{}", state.number), "expires_in": state.life});
@@ -313,6 +327,12 @@ fn respond(mut stream: &TcpStream, fault: Option<Fault>, (status, mut body): (u1
         Some(Fault::LostAnswer | Fault::Closed) => return false,
         Some(Fault::CutAnswer) => cut = true,
         Some(Fault::Body(other)) => body = other,
+        Some(Fault::RotatedThen(other)) => (status, body) = (other, String::new()),
+        Some(Fault::StatusWith(_, lines)) => location = lines,
+        Some(Fault::Raw(text, _)) => {
+            let _ = stream.write_all(text.as_bytes());
+            return false;
+        }
         Some(Fault::Redirect(to)) => (status, location) = (307, format!("location: {to}\r\n")),
         Some(Fault::Status(..) | Fault::NoRefreshToken) | None => {}
     }

@@ -101,9 +101,10 @@ impl LoginError {
 impl From<ExchangeError> for LoginError {
     fn from(error: ExchangeError) -> Self {
         match error {
-            ExchangeError::NotSent(_) | ExchangeError::NoAnswer(_) | ExchangeError::Status { status: 500.., .. } => {
-                Self::Unreachable(error)
-            }
+            ExchangeError::NotSent(_)
+            | ExchangeError::NoAnswer(_)
+            | ExchangeError::Unclear(_)
+            | ExchangeError::Status { status: 500.., .. } => Self::Unreachable(error),
             ExchangeError::InvalidGrant => Self::CodeRefused,
             ExchangeError::Odd(_) | ExchangeError::Status { .. } => Self::Useless(error),
         }
@@ -285,9 +286,9 @@ mod tests {
     fn a_server_that_is_down_is_worth_another_try_and_a_spent_code_is_a_no() {
         let code = |error: ExchangeError| LoginError::from(error).code();
         assert_eq!(code(ExchangeError::NotSent("x".to_owned())), TRY_AGAIN);
-        assert_eq!(code(ExchangeError::Status { status: 503, code: None }), TRY_AGAIN);
+        assert_eq!(code(ExchangeError::Status { status: 503, code: None, retry_after: None }), TRY_AGAIN);
         assert_eq!(code(ExchangeError::InvalidGrant), DENIED);
-        assert_eq!(code(ExchangeError::Status { status: 400, code: None }), PROTOCOL);
+        assert_eq!(code(ExchangeError::Status { status: 400, code: None, retry_after: None }), PROTOCOL);
         assert_eq!(code(ExchangeError::Odd("x")), PROTOCOL);
     }
 }

@@ -81,6 +81,10 @@ fn told(outcome: Outcome) -> ExitCode {
         Outcome::NoGrant => refuse(CONFIGURATION, "the grant has gone from the file meanwhile"),
         Outcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
         Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is as good as before: {why}")),
+        Outcome::Denied { why, retry_in } => {
+            let then = format!("try again in {} s; --force asks at once", retry_in.as_secs());
+            refuse(TRY_AGAIN, &format!("not refreshed; the grant is as good as before: {why}; {then}"))
+        }
         Outcome::Unsaved { why, .. } => {
             refuse(TRY_AGAIN, &format!("refreshed, but it cannot be saved, and so a login is needed: {why}"))
         }

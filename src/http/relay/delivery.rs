@@ -90,7 +90,7 @@ async fn interrupt(request: HttpRequest, state: Shared, payload: Payload) -> Ans
     if signed.by.owner.as_ref().is_none_or(|owner| names_session_of(key, owner))
         && let Some(port) = &state.ports.relay.stop_session
     {
-        let stop = StopSession { session_key: key.to_owned(), cause: StopCause::Asked };
+        let stop = StopSession { session_key: key.to_owned(), cause: StopCause::Interrupt };
         let stopped = ask(port, stop).await?;
         info!(stopped, "signed interrupt");
     }

@@ -28,8 +28,14 @@ impl DispatchActor {
         self.gone(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
     }
 
-    /// A turn that was told to stop before it began.
+    /// A turn that was told to stop before it began, and so cannot tell its chat.
     pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
+        if let Some(notice) = Notice::of_stop(cause)
+            && let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event))
+        {
+            let target = job.target.clone();
+            self.say(&target, &notice, ctx);
+        }
         self.gone(turn, TurnOutcome::Stopped(cause), ctx);
     }
 

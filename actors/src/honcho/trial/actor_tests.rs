@@ -218,13 +218,13 @@ async fn a_caller_gets_the_old_token_when_the_refresh_takes_too_long() {
 #[actix::test]
 async fn a_failed_refresh_is_no_error_and_the_next_try_waits() {
     let trial = Trial::expired();
-    trial.server.script(Fault::Status(500, String::new()));
+    trial.server.script(Fault::Status(503, String::new()));
     let keeper = Keeper::start(&trial, no_poll);
     for _ in 0..50 {
         assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
     }
     let view = keeper.view().await.unwrap();
-    assert_eq!((view.state, view.last_error.as_deref()), (GrantState::Backoff, Some("the server answered 500")));
+    assert_eq!((view.state, view.last_error.as_deref()), (GrantState::Backoff, Some("the server answered 503")));
     assert_eq!(trial.server.presented().len(), 1);
 }
 

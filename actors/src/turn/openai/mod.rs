@@ -81,15 +81,8 @@ pub(super) async fn run(
     while let Ok(text) = said.try_recv() {
         hear(turn, text);
     }
-    if turn.verdict.stopped.is_some() {
-        turn.delivery.hurry();
-    }
-    if turn.verdict.too_much || turn.verdict.stopped.is_some() {
-        turn.outlet.reply.abandon();
-    } else {
-        turn.outlet.reply.finish(None, Instant::now());
-    }
-    turn.let_out(orders).await;
+    let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(())));
+    turn.end_reply(whole, orders).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
         (None, Some(Err(trouble))) => trouble.outcome(heard > 0),

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::relay::descriptor::LenUnit;
 
 /// A reply, a chat that it goes to, and a clock.
 struct Chat {
@@ -9,6 +10,7 @@ struct Chat {
     messages: Vec<String>,
     obligations: usize,
     deeds: usize,
+    max_deeds: usize,
     /// When a message was posted or changed that is not done yet.
     grown: Vec<Instant>,
 }
@@ -20,7 +22,15 @@ impl Chat {
 
     fn of(descriptor: &Descriptor) -> Self {
         let reply = Reply::new(descriptor, true);
-        Self { reply, now: Instant::now(), messages: Vec::new(), obligations: 0, deeds: 0, grown: Vec::new() }
+        Self {
+            reply,
+            now: Instant::now(),
+            messages: Vec::new(),
+            obligations: 0,
+            deeds: 0,
+            max_deeds: 1_000,
+            grown: Vec::new(),
+        }
     }
 
     fn say(&mut self, text: &str) {
@@ -39,7 +49,7 @@ impl Chat {
 
     fn carry_out(&mut self, deed: &Deed) {
         self.deeds += 1;
-        assert!(self.deeds < 1_000, "it never ends");
+        assert!(self.deeds < self.max_deeds, "it never ends");
         self.obligations += usize::from(deed.last);
         self.grown.extend((!deed.last).then_some(self.now));
         if !deed.shown_already {
@@ -133,10 +143,153 @@ fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() 
     chat.later(1_000);
     chat.run();
     chat.say("twelve more\nand so on\nand on\nand on");
-    chat.reply.abandon();
+    chat.reply.abandon(None);
     assert_eq!(chat.run(), Step::Done);
     assert_eq!(chat.messages, ["twelve chars"]);
     assert_eq!(chat.obligations, 1);
+}
+
+const MARK: &str = "(stopped)";
+
+#[test]
+fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
+    let mut chat = Chat::new(true, 100);
+    chat.say("look:\n```rs\nlet a = 1;\n");
+    chat.later(1_000);
+    chat.run();
+    chat.reply.abandon(Some(MARK));
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["look:\n```rs\nlet a = 1;\n```\n\n(stopped)"]);
+    assert_eq!(chat.obligations, 1);
+    chat.reply.abandon(Some("(again)"));
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages.len(), 1);
+}
+
+#[test]
+fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
+    let mut chat = Chat::new(true, 20);
+    chat.say("twelve chars\n");
+    chat.later(1_000);
+    chat.run();
+    chat.say("twelve more\nand so on\nand on\nand on");
+    chat.reply.abandon(Some(MARK));
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["twelve chars", MARK]);
+}
+
+#[test]
+fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
+    let mut chat = Chat::new(true, 20);
+    chat.say("twelve chars\n");
+    chat.reply.abandon(Some(MARK));
+    assert_eq!(chat.run(), Step::Done);
+    assert!(chat.messages.is_empty());
+}
+
+#[test]
+fn a_reply_stopped_between_two_messages_says_so() {
+    let mut chat = Chat::new(false, 20);
+    chat.say("twelve chars\ntwelve more\nand so on");
+    chat.later(1_000);
+    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    // The first message is under way when the stop comes.
+    chat.reply.abandon(Some(MARK));
+    chat.carry_out(&first);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["twelve chars", MARK]);
+}
+
+#[test]
+fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
+    let mut chat = Chat::new(true, 50);
+    chat.say("~~~\none");
+    chat.later(1_000);
+    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    chat.reply.abandon(Some(MARK));
+    chat.carry_out(&first);
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["~~~\none\n~~~\n\n(stopped)"]);
+}
+
+#[test]
+fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_while_it_goes_out() {
+    let mut chat = Chat::new(false, 100);
+    chat.say("```\none\n");
+    chat.reply.finish_broken(chat.now);
+    chat.run();
+    assert_eq!(chat.messages, ["```\none\n```"]);
+
+    let mut chat = Chat::new(true, 100);
+    chat.say("```\none\n");
+    chat.later(1_000);
+    chat.run();
+    chat.say("two\n");
+    chat.reply.finish(None, chat.now);
+    let Step::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
+    chat.reply.did(&edit, &ActionResult::failed("too old"), chat.now);
+    let Step::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
+    chat.reply.did(&again, &ActionResult::ambiguous("no answer"), chat.now);
+    assert!(!chat.reply.was_refused());
+}
+
+#[test]
+fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out() {
+    let mut chat = Chat::new(false, 20);
+    chat.say("twelve chars\ntwelve more\n");
+    chat.reply.finish(None, chat.now);
+    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    chat.reply.did(&first, &ActionResult::failed("message too long"), chat.now);
+    assert!(chat.reply.was_refused());
+    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.messages, ["twelve more"]);
+}
+
+#[test]
+fn a_final_text_that_repeats_all_of_a_reply_that_is_partly_out_says_the_rest_once() {
+    for lead in ["", "\n\n"] {
+        let mut chat = Chat::new(true, 20);
+        chat.say(&format!("{lead}twelve chars\ntwelve more\n"));
+        chat.later(1_000);
+        chat.run();
+        chat.reply.finish(Some("twelve chars\ntwelve more and the end"), chat.now);
+        assert_eq!(chat.run(), Step::Done);
+        assert_eq!(chat.messages, ["twelve chars", "twelve more and the", "end"]);
+    }
+}
+
+/// Nanoseconds that this thread has worked.
+fn worked() -> u64 {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap()
+}
+
+/// The work on a reply of so many lines, looked at every second while it is said.
+fn work_on(lines: usize, supports_edit: bool) -> u64 {
+    let before = worked();
+    let mut chat = Chat::new(supports_edit, 2_000);
+    chat.max_deeds = usize::MAX;
+    for _ in 0..lines {
+        chat.say("one line of a long answer that goes on and on\u{a0}\u{a0}\n");
+        chat.run();
+        chat.later(1_100);
+    }
+    chat.reply.finish(None, chat.now);
+    assert_eq!(chat.run(), Step::Done);
+    worked() - before
+}
+
+#[test]
+fn a_look_at_a_growing_reply_costs_no_more_when_more_has_been_said() {
+    for supports_edit in [true, false] {
+        let least = |lines| (0..3).map(|_| work_on(lines, supports_edit)).min().unwrap().max(1);
+        let (less, more) = (least(500), least(4_000));
+        println!(
+            "500 and 4000 looks, edits {supports_edit}: {less} ns and {more} ns, ×{:.1}",
+            more as f64 / less as f64
+        );
+        assert!(more / less < 24, "eight times the text takes {less} and {more} ns");
+    }
 }
 
 #[test]

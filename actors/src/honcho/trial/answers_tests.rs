@@ -1,0 +1,101 @@
+//! What a server answers, and how often a token is presented for it by all processes together.
+
+use std::thread;
+use std::time::Duration;
+
+use super::super::outcome::Outcome;
+use super::oauth_server::Fault;
+use super::{SOON, Trial, rotated};
+
+/// Every form of an answer, how often the token is presented for it while no wait is over, and with all waits over, and
+/// how often it is replayed then.
+fn answers() -> Vec<(&'static str, Fault, [usize; 3])> {
+    let raw = |text: &str, rotates| Fault::Raw(text.to_owned(), rotates);
+    let html = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\n\r\n<html>";
+    vec![
+        ("500 before a rotation", Fault::Status(500, String::new()), [1, 2, 0]),
+        ("500 after a rotation", Fault::RotatedThen(500), [1, 2, 1]),
+        ("502 after a rotation", Fault::RotatedThen(502), [1, 2, 1]),
+        ("502 before a rotation", Fault::Status(502, "<html>".to_owned()), [1, 2, 0]),
+        ("504 after a rotation", Fault::RotatedThen(504), [1, 2, 1]),
+        ("503", Fault::Status(503, String::new()), [1, 2, 0]),
+        ("429 with a pause", Fault::StatusWith(429, "retry-after: 30\r\n".to_owned()), [1, 2, 0]),
+        ("100, then cut", raw("HTTP/1.1 100 Continue\r\n\r\n", true), [1, 2, 1]),
+        ("103, then cut", raw("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n", true), [1, 2, 1]),
+        ("no answer", Fault::LostAnswer, [1, 2, 1]),
+        ("a cut body", Fault::CutAnswer, [1, 2, 1]),
+        ("a cut head", raw("HTTP/1.1 200 OK\r\ncontent-ty", true), [1, 2, 1]),
+        ("a cut refusal", raw("HTTP/1.1 400 No\r\ncontent-length: 99\r\n\r\n{\"err", false), [1, 2, 0]),
+        ("an empty 200", Fault::Body(String::new()), [1, 2, 1]),
+        ("an HTML 200", raw(html, true), [1, 2, 1]),
+        ("a redirect", Fault::Redirect("/elsewhere".to_owned()), [1, 2, 0]),
+        ("see other, after a rotation", Fault::RotatedThen(303), [1, 2, 1]),
+        ("a refused token", Fault::Status(400, r#"{"error":"invalid_grant"}"#.to_owned()), [1, 1, 0]),
+    ]
+}
+
+#[test]
+fn whatever_the_answer_siblings_present_the_token_once_and_then_once_more() {
+    for (name, fault, expected) in answers() {
+        let trial = Trial::expired();
+        trial.server.script(fault);
+        // Eight processes that know nothing of each other but the file and its lock.
+        let siblings = || {
+            let threads: Vec<_> =
+                (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
+            threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+            trial.server.presented().iter().filter(|token| *token == "hch-rt-0").count()
+        };
+        let at_once = siblings();
+        trial.waits_are_over();
+        let after = siblings();
+        trial.waits_are_over();
+        let (last, replays) = (siblings(), trial.server.replays());
+        println!("{name}: presented {at_once} times, {after} after the wait, {last} in the end; {replays} replays");
+        assert_eq!(([at_once, after, replays], last), (expected, after), "{name}");
+    }
+}
+
+#[test]
+fn a_server_that_never_answers_is_given_up_and_the_token_left_alone() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::Delay(SOON));
+    let mut refresh = trial.refresh();
+    refresh.limits.exchange = Duration::from_millis(100);
+    let threads: Vec<_> = (0..8).map(|_| refresh.clone()).map(|refresh| thread::spawn(move || refresh.run())).collect();
+    threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+    println!("never answered: presented {} times", trial.server.presented().len());
+    assert_eq!(trial.server.presented().len(), 1);
+}
+
+#[test]
+fn while_a_server_is_busy_eight_siblings_present_the_token_once_a_step() {
+    let trial = Trial::expired();
+    for (step, least_s) in [5, 10, 20, 40].into_iter().enumerate() {
+        trial.server.script(Fault::Status(503, String::new()));
+        let threads: Vec<_> =
+            (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
+        for thread in threads {
+            let report = thread.join().unwrap();
+            let Outcome::Denied { retry_in, .. } = report.outcome else { panic!("{report:?}") };
+            assert!((least_s..=least_s + least_s / 4 + 2).contains(&retry_in.as_secs()), "{step}: {retry_in:?}");
+        }
+        assert_eq!(trial.server.presented().len(), step + 1);
+        trial.waits_are_over();
+    }
+    rotated(trial.run());
+    trial.assert_no_replay();
+}
+
+#[test]
+fn a_server_that_wants_to_be_left_alone_is_unless_a_person_asks() {
+    let trial = Trial::expired();
+    trial.server.script(Fault::StatusWith(429, "retry-after: 900\r\n".to_owned()));
+    let Outcome::Denied { retry_in, .. } = trial.run() else { panic!("it is not denied") };
+    assert_eq!(retry_in, Duration::from_secs(901));
+    assert!(matches!(trial.run(), Outcome::Denied { .. }));
+    assert_eq!(trial.server.presented().len(), 1);
+    let mut asked = trial.refresh();
+    asked.by_person = true;
+    rotated(asked.run().outcome);
+}

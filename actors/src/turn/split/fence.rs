@@ -1,0 +1,246 @@
+//! Code fences in a text: what opens one, what closes it, and how it is closed before a cut and opened again after it.
+
+use std::rc::Rc;
+
+use crate::relay::descriptor::LenUnit;
+
+/// Shortest run of backticks or tildes that makes a fence.
+const MIN_RUN: usize = 3;
+/// A closing line may be indented so much further than the opening one; beyond that it is code.
+const MAX_DEEPER: usize = 3;
+/// A cut inside a fence needs room for one character at least, and that can be two units long.
+const MIN_ROOM: usize = 2;
+
+/// A code fence that is open.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Fence {
+    /// How many block quotes it is in; they end with the first line that lacks their marks.
+    depth: usize,
+    indent: usize,
+    tick: char,
+    run: usize,
+    /// What opens it again after a cut, line end included; empty if it is not.
+    pub(super) again: String,
+    /// What stands before the rest of a line that was cut in two.
+    pub(super) line_start: String,
+    /// What closes it before a cut, line end included; empty if it is not.
+    pub(super) close: String,
+}
+
+/// What a line is to the fences.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Neither of the others.
+    Text,
+    /// It opens a fence that is closed and opened again around a cut.
+    Opens,
+    /// It closes one.
+    Closes,
+}
+
+/// A line that can open a fence, taken apart.
+#[derive(Debug, PartialEq, Eq)]
+struct Opening<'a> {
+    depth: usize,
+    indent: usize,
+    tick: char,
+    run: usize,
+    info: &'a str,
+}
+
+/// Which fence is open after `line`, and what the line is.
+pub(super) fn step(open: Option<&Rc<Fence>>, line: &str, limit: usize, unit: LenUnit) -> (Option<Rc<Fence>>, Kind) {
+    if let Some(fence) = open {
+        match fence.look(line) {
+            Look::Inside => return (Some(Rc::clone(fence)), Kind::Text),
+            Look::Closes => return (None, Kind::Closes),
+            Look::Left => {}
+        }
+    }
+    let Some(opening) = Opening::read(line) else { return (None, Kind::Text) };
+    let fence = Fence::new(&opening, line, limit, unit);
+    let kind = if fence.close.is_empty() { Kind::Text } else { Kind::Opens };
+    (Some(Rc::new(fence)), kind)
+}
+
+/// Whether `text`, at the start of a message, would be taken for a fence.
+pub(super) fn looks_like_one(text: &str) -> bool {
+    let (rest, ..) = marks(text);
+    let begins = rest.starts_with("```") || rest.starts_with("~~~");
+    begins && Opening::read(rest.split('\n').next().unwrap_or_default()).is_some()
+}
+
+/// What the line after a cut is to the fence that the cut fell into.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NextLine {
+    /// Code.
+    Inside,
+    /// It closes the fence; what follows it begins at `end`.
+    Closes {
+        /// In bytes.
+        end: usize,
+    },
+    /// It is outside the quote that the fence is in.
+    Left,
+    /// Not all of it is there, and it may yet be any of these.
+    Open,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    Inside,
+    Closes,
+    /// The quote that the fence is in has ended, and the fence with it.
+    Left,
+}
+
+impl Fence {
+    fn new(opening: &Opening<'_>, line: &str, limit: usize, unit: LenUnit) -> Self {
+        let Opening { depth, indent, tick, run, info } = *opening;
+        let line_start = "> ".repeat(depth);
+        let ticks = format!("{line_start}{}", tick.to_string().repeat(run));
+        let named = format!("{ticks}{info}");
+        let close = format!("\n{ticks}");
+        // A long word after the ticks would leave little room for the code itself.
+        let again = if unit.len(&named) > limit / 2 { &ticks } else { &named };
+        let again = format!("{again}\n");
+        // Without room for code between the two, a fence is left as it falls.
+        let around = unit.len(&again).max(unit.len(line.trim_end()) + 1) + unit.len(&line_start);
+        let fits = around + MIN_ROOM + unit.len(&close) <= limit;
+        let kept = |text: String| if fits { text } else { String::new() };
+        Self { depth, indent, tick, run, again: kept(again), line_start: kept(line_start), close: kept(close) }
+    }
+
+    fn look(&self, line: &str) -> Look {
+        let Some((inside, indent)) = self.inside_quotes(line) else { return Look::Left };
+        let rest = inside.trim_start_matches(self.tick);
+        let run = inside.len() - rest.len();
+        let closes = run >= self.run && rest.trim().is_empty() && indent <= self.indent + MAX_DEEPER;
+        if closes { Look::Closes } else { Look::Inside }
+    }
+
+    /// What a line holds within the fence's quotes, and its indentation there; `None` if it is not in them.
+    fn inside_quotes<'a>(&self, line: &'a str) -> Option<(&'a str, usize)> {
+        let mut rest = line;
+        for _ in 0..self.depth {
+            rest = rest.trim_start_matches([' ', '\t']).strip_prefix('>')?;
+        }
+        let inside = rest.trim_start_matches([' ', '\t']);
+        Some((inside, rest.len() - inside.len()))
+    }
+
+    /// What the first line of `text` is to this fence. It may go on behind `text` unless `whole`.
+    pub(super) fn next_line(&self, text: &str, whole: bool) -> NextLine {
+        let line = text.split('\n').next().unwrap_or_default();
+        let complete = whole || line.len() < text.len();
+        if !complete && line.chars().all(|c| c == self.tick || c == '>' || c.is_whitespace()) {
+            return NextLine::Open;
+        }
+        match self.look(line.trim_end_matches('\r')) {
+            Look::Closes if complete => NextLine::Closes { end: (line.len() + 1).min(text.len()) },
+            Look::Left => NextLine::Left,
+            Look::Inside | Look::Closes => NextLine::Inside,
+        }
+    }
+}
+
+impl<'a> Opening<'a> {
+    fn read(line: &'a str) -> Option<Self> {
+        let (rest, depth, indent) = marks(line);
+        let tick = rest.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+        let info = rest.trim_start_matches(tick);
+        let run = rest.len() - info.len();
+        // A backtick later in the line makes it code within a line.
+        let opens = run >= MIN_RUN && !(tick == '`' && info.contains('`'));
+        opens.then(|| Self { depth, indent, tick, run, info: info.trim_end() })
+    }
+}
+
+/// What follows the marks of quotes and list items that a line begins with; how many quotes, and the indentation in them.
+fn marks(line: &str) -> (&str, usize, usize) {
+    let (mut rest, mut depth, mut indent) = (line, 0, 0);
+    loop {
+        let inside = rest.trim_start_matches([' ', '\t']);
+        indent += rest.len() - inside.len();
+        rest = inside;
+        if let Some(quoted) = rest.strip_prefix('>') {
+            (rest, depth, indent) = (quoted, depth + 1, 0);
+        } else if let Some(item) = list_item(rest) {
+            indent += rest.len() - item.len();
+            rest = item;
+        } else {
+            return (rest, depth, indent);
+        }
+    }
+}
+
+/// What follows the mark of a list item.
+fn list_item(text: &str) -> Option<&str> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let mark = match text[digits..].chars().next()? {
+        '-' | '*' | '+' if digits == 0 => 1,
+        '.' | ')' if (1..=9).contains(&digits) => digits + 1,
+        _ => return None,
+    };
+    text[mark..].starts_with([' ', '\t']).then_some(&text[mark..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 100;
+
+    fn fence(line: &str) -> Option<Rc<Fence>> {
+        step(None, line, LIMIT, LenUnit::Chars).0
+    }
+
+    fn kind(open: Option<&Rc<Fence>>, line: &str) -> Kind {
+        step(open, line, LIMIT, LenUnit::Chars).1
+    }
+
+    #[test]
+    fn three_backticks_or_tildes_open_a_fence_wherever_a_line_may_begin() {
+        for line in ["```", "~~~", "````rs", "  ```", "> ```", ">> ~~~py", "- ```sh", "12. ~~~", "> * ```", "~~~ a`b"] {
+            assert_eq!(kind(None, line), Kind::Opens, "{line}");
+        }
+        for line in ["``", "```x``` y", "~~", "a ```", "-```", "1234567890. ```", "", ">"] {
+            assert_eq!(kind(None, line), Kind::Text, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_fence_is_closed_by_its_own_kind_at_least_as_long_and_nothing_behind_it() {
+        let open = fence("````rs");
+        for line in ["````", "`````  ", "   ````"] {
+            assert_eq!(kind(open.as_ref(), line), Kind::Closes, "{line}");
+        }
+        for line in ["```", "~~~~", "````rs", "    ````", "> ````", "x"] {
+            assert_eq!(kind(open.as_ref(), line), Kind::Text, "{line}");
+            assert_eq!(step(open.as_ref(), line, LIMIT, LenUnit::Chars).0, open, "{line}");
+        }
+        assert_eq!(kind(fence("- ```").as_ref(), "  ```"), Kind::Closes);
+        assert_eq!(kind(fence("~~~").as_ref(), "~~~"), Kind::Closes);
+    }
+
+    #[test]
+    fn a_fence_in_a_quote_ends_with_the_quote() {
+        let open = fence("> ```rs").unwrap();
+        assert_eq!((open.again.as_str(), open.close.as_str()), ("> ```rs\n", "\n> ```"));
+        assert_eq!(kind(Some(&open), "> ```"), Kind::Closes);
+        assert_eq!(kind(Some(&open), "> x"), Kind::Text);
+        assert_eq!(step(Some(&open), "outside", LIMIT, LenUnit::Chars).0, None);
+        let next = step(Some(&open), "~~~", LIMIT, LenUnit::Chars);
+        assert_eq!((next.0.unwrap().tick, next.1), ('~', Kind::Opens));
+    }
+
+    #[test]
+    fn a_fence_that_leaves_no_room_is_followed_and_left_as_it_falls() {
+        let (open, kind) = step(None, "```", 9, LenUnit::Chars);
+        let open = open.unwrap();
+        assert_eq!((kind, open.close.as_str(), open.again.as_str()), (Kind::Text, "", ""));
+        assert_eq!(step(Some(&open), "```", 9, LenUnit::Chars), (None, Kind::Closes));
+        let named = fence(&format!("```{}", "x".repeat(60))).unwrap();
+        assert_eq!(named.again, "```\n", "the word behind it takes more than half");
+    }
+}
