@@ -114,7 +114,7 @@ impl Caller {
         let timings = self.0.timings;
         let thread = self.thread().map_err(|error| CallError::NotNow(error.to_string()))?;
         let begun = thread.spawn_fn(move || {
-            actix::spawn(carry_out(request, timings, tell, pieces));
+            crate::supervision::spawn(carry_out(request, timings, tell, pieces));
         });
         if begun {
             Ok(Call { head, body, secrets })
