@@ -8,7 +8,8 @@ use std::time::Duration;
 use actix::prelude::{Actor, ActorContext, Context, Handler, Message};
 use caduceus_actors::supervision::{
     Backoff, Birth, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Life, Mailbox, Operate, Order, Port,
-    ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent, install_panic_hook, spawn,
+    ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent,
+    install_panic_hook, spawn,
 };
 use tokio::sync::{oneshot, watch};
 

@@ -7,8 +7,8 @@ use actix::prelude::*;
 use caduceus_actors::supervision::{AskError, Fault, Lane, Port, Root, RootEnd, RootHandle, RootOptions, Strategy};
 
 use crate::support::{
-    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, TellAfter, WEDGE_AFTER, hook, inject, last_word, supervisor,
-    until_generation, watchful, within,
+    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, TellAfter, WEDGE_AFTER, hook, inject, last_word,
+    supervisor, until_generation, watchful, within,
 };
 
 /// Longer than it takes to find out, also on a busy machine.
