@@ -1,8 +1,13 @@
 //! A supervised gateway for AI agents. The life of the process, on one page.
 
+// They panic when the reader is gone, and block when it does not read; `out.rs` writes.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod cli;
 mod connector;
 mod http;
+mod out;
+mod stream;
 
 use std::process::ExitCode;
 
@@ -35,10 +40,19 @@ enum Command {
 fn main() -> ExitCode {
     // Before anything dials: a second provider later would panic.
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        eprintln!("caduceus: another TLS provider is installed already");
+        out::complain("another TLS provider is installed already");
         return cli::INTERNAL_ERROR.into();
     }
-    match Arguments::parse_from(cli::arguments::to_parse()).command {
+    let code = match Arguments::try_parse_from(cli::arguments::to_parse()) {
+        Ok(arguments) => run(arguments.command),
+        Err(answer) => explain(&answer),
+    };
+    cli::log::flush();
+    out::outcome(code)
+}
+
+fn run(command: Command) -> ExitCode {
+    match command {
         Command::Serve(arguments) => cli::serve::run(arguments),
         Command::Demo(arguments) => cli::demo::run(&arguments),
         Command::Connector(arguments) => cli::connector::run(arguments),
@@ -51,4 +65,13 @@ fn main() -> ExitCode {
         Command::Honcho(arguments) => cli::honcho::run(arguments),
         Command::Guard(arguments) => cli::guard::run(&arguments),
     }
+}
+
+/// Prints the help or the version that was asked for, or what is wrong with the command line.
+fn explain(answer: &clap::Error) -> ExitCode {
+    let printed = answer.print();
+    if !answer.use_stderr() {
+        out::note(printed);
+    }
+    ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(cli::INTERNAL_ERROR))
 }

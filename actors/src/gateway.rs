@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use links::Links;
 pub use ports::{DeliveryPort, DeliveryPorts, LinkPort};
 
-use crate::config::messages::Served;
+use crate::config::messages::{ReadAgain, Served};
 use crate::config::{ConfigActor, ConfigPorts, Present};
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::home::Home;
@@ -115,6 +115,8 @@ pub struct GatewayPorts {
     pub links: Vec<LinkPort>,
     /// Who may deliver over HTTP.
     pub deliveries: DeliveryPorts,
+    /// Reads every file again.
+    pub read_again: Port<ReadAgain>,
     /// Stops the turn of a session.
     pub stop_session: Port<StopSession>,
     /// Tells the home channel that the process goes down.
@@ -449,6 +451,7 @@ impl Wiring {
             stop_turn: boxes.dispatch.port(),
             links: boxes.links.all().map(|(link, mailbox)| LinkPort::new(link, mailbox)).collect(),
             deliveries: DeliveryPorts::new(self.present.clone(), boxes.links.clone()),
+            read_again: boxes.config.port(),
             stop_session: boxes.dispatch.port(),
             announce_stop: boxes.dispatch.port(),
         }

@@ -2,6 +2,9 @@
 //!
 //! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
 
+// They panic when the reader is gone, and block when it does not read. What is to be said is logged.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod atomic;
 pub mod config;
 pub mod dispatch;
@@ -15,6 +18,8 @@ pub mod ledger;
 pub mod profile;
 pub mod relay;
 pub mod settings;
+pub mod signals;
 pub mod status;
 pub mod supervision;
+pub mod system_error;
 pub mod turn;

@@ -1,6 +1,5 @@
 //! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
 
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,9 +8,10 @@ use anyhow::Context as _;
 use caduceus_actors::settings::{Environment, client_of_command};
 use futures_util::future::{Either, select};
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::signals::{SignalOrder, Signals};
 use crate::connector::{self, ConnectorOptions};
+use crate::out;
 
 /// Run a development connector with a web chat.
 #[derive(Debug, clap::Args)]
@@ -27,14 +27,15 @@ pub(crate) struct Arguments {
     open: bool,
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until SIGINT, SIGTERM or SIGQUIT, and started on a terminal until that hangs up.
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
     super::log::init(&redactor, "info", super::log::LogFormat::Text);
+    super::signals::withstand();
     match actix_web::rt::System::new().block_on(serve(arguments)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("caduceus: {error:#}");
+            out::complain(&format!("{error:#}"));
             ExitCode::from(super::TRY_AGAIN)
         }
     }
@@ -42,8 +43,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 
 async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     let Arguments { bind, data, open } = arguments;
-    let mut interrupts = signal(SignalKind::interrupt()).context("cannot await SIGINT")?;
-    let mut terminations = signal(SignalKind::terminate()).context("cannot await SIGTERM")?;
+    let mut signals = Signals::listen().context("cannot await signals")?;
     let mut warnings = Vec::new();
     let http = client_of_command(&Environment::capture(), &mut warnings);
     for warning in warnings {
@@ -51,9 +51,12 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
     }
     let connector = connector::bind(ConnectorOptions { bind, data, open, http }).await?;
     let handle = connector.handle();
-    announce(&handle.url()).context("cannot write to standard output")?;
+    // By this line a script learns the port.
+    out::announce(json!({"listening": handle.url()}).to_string());
     let signalled = Box::pin(async {
-        select(Box::pin(interrupts.recv()), Box::pin(terminations.recv())).await;
+        while signals.next().await == SignalOrder::Reload {
+            tracing::info!("SIGHUP ignored: a connector has no files to read again");
+        }
     });
     match select(Box::pin(connector.run()), signalled).await {
         Either::Left((ended, _)) => ended.context("the listener ended"),
@@ -63,11 +66,4 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             ended.context("the listener ended")
         }
     }
-}
-
-/// The first line on standard output, by which a script learns the port.
-fn announce(url: &str) -> std::io::Result<()> {
-    let mut output = std::io::stdout().lock();
-    writeln!(output, "{}", json!({"listening": url}))?;
-    output.flush()
 }

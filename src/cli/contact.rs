@@ -13,6 +13,7 @@ pub(super) use client::Client;
 pub(super) use place::{Contact, Place, Presence};
 
 use super::{life, serve};
+use crate::out;
 
 /// Why a command did not get what it wanted. Each has an exit code that says what to do about it.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +91,7 @@ impl CommandError {
 pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
     // It may hold a token.
     if let Err(error) = life::forbid_dumps() {
-        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+        out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match System::new().block_on(command) {
         Ok(()) => ExitCode::SUCCESS,

@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 
 use super::life::{self, Plan};
 use super::log::{self, LogFormat};
+use super::signals;
 use crate::connector::{self, ConnectorHandle, ConnectorOptions, Credentials};
+use crate::out;
 
 /// The agent of both profiles.
 const AGENT: &str = include_str!("demo_agent.sh");
@@ -42,10 +44,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     let redactor = Redactor::default();
     log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
+    signals::withstand();
     match play(arguments, redactor) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("caduceus: {error:#}");
+            out::complain(&format!("{error:#}"));
             ExitCode::from(super::TRY_AGAIN)
         }
     }
@@ -70,7 +73,7 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     stage.strike();
-    println!("The temporary home is gone again.");
+    out::print_briefly("The temporary home is gone again.\n");
     Ok(code)
 }
 
@@ -95,7 +98,7 @@ impl Stage {
     fn strike(self) {
         actix_web::rt::System::new().block_on(self.connector.stop());
         if self.thread.join().is_err() {
-            eprintln!("caduceus: the connector's thread panicked");
+            out::complain("the connector's thread panicked");
         }
     }
 }
@@ -148,7 +151,7 @@ fn write_secret(path: &Path, text: &str) -> io::Result<()> {
 
 fn explain(chat: &str, gateway: SocketAddr, home: &Path) {
     let marker = home.join(".drain_request.json");
-    println!(
+    out::announce(format!(
         "Caduceus is up. Open
 
   chat:    {chat}/
@@ -164,5 +167,5 @@ and try
 The home is {home}. Ctrl-C ends everything and removes it.",
         marker = marker.display(),
         home = home.display(),
-    );
+    ));
 }

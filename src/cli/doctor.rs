@@ -12,8 +12,9 @@ use std::process::ExitCode;
 use caduceus_actors::settings::{Environment, find_home};
 use serde_json::json;
 
-use super::finding::{Level, lines, print, worst};
+use super::finding::{Level, lines, worst};
 use super::life;
+use crate::out::{self, print};
 
 /// Look over a home and all that its gateway needs, and say what to do about what is wrong.
 ///
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     if let Err(error) = life::forbid_dumps() {
-        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+        out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);

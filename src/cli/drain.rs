@@ -13,7 +13,7 @@ use caduceus_actors::profile::name::ProfileName;
 
 use self::progress::{Progress, Step};
 use super::contact::{Client, CommandError, Contact, Place, Presence, conclude};
-use super::finding::print;
+use crate::out::print;
 
 /// How long the gateway keeps one question open while turns run.
 const LOOK: Duration = Duration::from_secs(1);

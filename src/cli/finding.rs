@@ -1,10 +1,9 @@
 //! What a command that looks at a home has found, and how it is shown. No value is ever part of it.
 
-use std::borrow::Cow;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::Path;
 
+pub(super) use caduceus_actors::profile::shown::{looks_like_a_name, shown};
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -89,25 +88,6 @@ pub(super) fn lines(findings: &[Finding]) -> String {
     text
 }
 
-/// A name out of a `.env` or a configuration, if it looks like one. In place of a name there may stand a piece of a secret,
-/// such as a line of a key that was pasted in; its letters are mixed or it is long.
-pub(super) fn shown(name: &str) -> Cow<'_, str> {
-    if looks_like_a_name(name) {
-        Cow::Borrowed(name)
-    } else {
-        Cow::Owned(format!("(odd name of {} characters)", name.chars().count()))
-    }
-}
-
-/// Whether `name` is one that people give: 64 characters at most, of one case, beginning with a letter or `_`.
-pub(super) fn looks_like_a_name(name: &str) -> bool {
-    let of_case = |is_case: fn(&char) -> bool| {
-        let rest = |c: char| is_case(&c) || c.is_ascii_digit() || c == '_';
-        name.starts_with(|c: char| is_case(&c) || c == '_') && name.chars().all(rest)
-    };
-    name.len() <= 64 && (of_case(char::is_ascii_uppercase) || of_case(char::is_ascii_lowercase))
-}
-
 /// A name that the configuration refers to and a profile lacks. Where the profile is not `closed` the gateway may have it
 /// from its own environment, which need not be that of the command.
 pub(super) fn missing_name(key: &str, name: &str, closed: bool) -> Finding {
@@ -131,31 +111,9 @@ pub(super) fn quoted(path: &Path) -> String {
     format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
 }
 
-/// Writes to standard output. A reader that has gone away wants no more of it.
-pub(super) fn print(text: &str) {
-    let mut output = io::stdout().lock();
-    if let Err(error) = output.write_all(text.as_bytes()).and_then(|()| output.flush())
-        && error.kind() != io::ErrorKind::BrokenPipe
-    {
-        eprintln!("caduceus: cannot write to standard output: {error}");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_does_not_look_like_a_name_is_not_shown() {
-        for name in ["OPENAI_API_KEY", "_X", "http_proxy", "K8S"] {
-            assert_eq!(shown(name), name);
-        }
-        for odd in ["", "MIIEvQIBADANBg", "sk-live-1", "a b", "9A", "\"token\": \"x", &"A".repeat(65), "Ä"] {
-            let shown = shown(odd);
-            assert!(shown.starts_with("(odd name of "), "{shown}");
-            assert!(odd.is_empty() || !shown.contains(odd), "{shown}");
-        }
-    }
 
     #[test]
     fn the_worst_finding_counts() {

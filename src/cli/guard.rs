@@ -5,6 +5,8 @@ use std::process::ExitCode;
 
 use caduceus_actors::turn::guard;
 
+use crate::out;
+
 /// Run an agent under guard. For the gateway only.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -14,5 +16,9 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
-    guard::run(&arguments.command)
+    guard::run(&arguments.command).unwrap_or_else(|error| {
+        // Standard error leads nowhere when the gateway started us, but a person who tries this by hand sees it.
+        out::complain(&format!("the guard is run by the gateway only: {error}"));
+        guard::BROKEN.into()
+    })
 }

@@ -35,8 +35,13 @@ impl Herald {
     pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
         let record = Record::starting(Identity::own(arguments::as_given()), home);
         let state = StateFile::start(home.join(FILE_NAME), record)?;
-        let somebody = environment.own.contains_key("NOTIFY_SOCKET");
-        let manager = if somebody { ServiceManager::start(watchdog.clone())? } else { ServiceManager::default() };
+        let manager = match environment.own.get("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
+            None => ServiceManager::default(),
+            Some(address) => ServiceManager::start(address, watchdog.clone()).unwrap_or_else(|error| {
+                warn!(%error, "the service manager cannot be told");
+                ServiceManager::default()
+            }),
+        };
         Ok(Self { state, manager, reason: Arc::default() })
     }
 
@@ -64,6 +69,11 @@ impl Herald {
     /// The whole tree is up.
     pub(super) fn ready(&self) {
         self.manager.ready();
+    }
+
+    /// The files are being read again; [`Herald::ready`] says that this is over.
+    pub(super) fn reloading(&self) {
+        self.manager.reloading();
     }
 
     /// The shutdown has begun; `restart`: the service manager is to start the gateway again.

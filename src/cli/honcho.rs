@@ -14,6 +14,7 @@ use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
 
 use super::{life, serve};
+use crate::out;
 
 /// Look after the OAuth grants of Honcho: log in, show them, refresh one.
 #[derive(Debug, clap::Args)]
@@ -31,7 +32,7 @@ enum Command {
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     if let Err(error) = life::forbid_dumps() {
-        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+        out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
         Command::Login(arguments) => login::run(arguments),
@@ -74,7 +75,7 @@ impl Whose {
             None => settings.home.join("profiles").join(name.as_str()),
         };
         if !own.is_dir() {
-            eprintln!("caduceus: there is no profile {name}: {} is no directory", own.display());
+            out::complain(&format!("there is no profile {name}: {} is no directory", own.display()));
             return Err(ExitCode::from(super::CONFIGURATION));
         }
         let profile = HonchoProfile::new(name, &own, &settings.home, &settings.environment);

@@ -1,5 +1,8 @@
 //! The life of a gateway's process: bind, start, announce, await a signal, drain, exit.
 
+mod wiring; // The ways into the tree, for HTTP, and how its guard is run.
+
+use std::cell::Cell;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,27 +12,31 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
+use caduceus_actors::config::messages::{ReadAgain, ReadAgainDone};
 use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
 use caduceus_actors::drain::store;
-use caduceus_actors::gateway::{DeliveryPort, Gateway, GatewayPorts, LinkPort, RunningGateway, Surroundings};
+use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::ledger::OpenError;
-use caduceus_actors::profile::{GuardCommand, Redactor};
+use caduceus_actors::profile::Redactor;
 use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
 use caduceus_actors::status::words::GatewayState;
-use caduceus_actors::supervision::{ChildState, InjectFault, Mailbox, Operate, RootHandle, RootOptions, Watchdog};
+use caduceus_actors::supervision::{ChildState, Mailbox, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
-use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use self::wiring::{guard_command, http_ports};
 use super::herald::Herald;
+use super::log;
 use super::restart::Desk;
 use super::serve::{fail, sentences};
+use super::signals::{SignalOrder, Signals};
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
@@ -42,8 +49,17 @@ const GATE_PAUSE: Duration = Duration::from_millis(100);
 const IDLE_PATIENCE: Duration = Duration::from_secs(12);
 /// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
 const STOP_PATIENCE: Duration = Duration::from_secs(8);
-/// How long the ledger and the threads may take to end.
-const END_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the ledger may take to be written out.
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the threads may take to end.
+const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
+/// What the record, the lock and the log may take after that.
+const LAST_STEPS: Duration = Duration::from_secs(10);
+/// When the watchdog ends a process that is closing: later than all that closing waits for.
+const CLOSING_DEADLINE: Duration =
+    LEDGER_TIMEOUT.saturating_add(THREADS_TIMEOUT).saturating_add(LAST_STEPS).saturating_add(Duration::from_secs(5));
+/// How long the files may take to be read again, before the service manager hears that the gateway is ready all the same.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// What all of a shutdown but the wait for turns may take, before the watchdog ends the process.
 const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 
@@ -70,15 +86,27 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Ok(herald) => herald,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let lived = System::new().block_on(async {
-        let mut signals = Signals::listen().map_err(|error| report(&herald, &error, super::TRY_AGAIN))?;
-        let process = Process::start(plan, &watchdog, &herald)?;
+    let system = System::new();
+    let lived = system.block_on(async {
+        let (process, mut signals) = Process::start(plan, &watchdog, &herald)?;
         Ok(process.live(&mut signals, announce).await)
     });
-    herald.ended(if lived.is_ok() { GatewayState::Stopped } else { GatewayState::StartupFailed });
-    watchdog.disarm();
-    let (Ok(code) | Err(code)) = lived;
+    let Ended { code, was_up } = lived.unwrap_or_else(|code| Ended { code, was_up: false });
+    // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
+    watchdog.arm_deadline(LAST_STEPS, code);
+    herald.ended(if was_up { GatewayState::Stopped } else { GatewayState::StartupFailed });
+    // Its drop would wait without limit for files that are being read on its blocking threads.
+    std::mem::forget(system);
     ExitCode::from(code)
+}
+
+/// How a gateway's life ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// The exit code.
+    code: u8,
+    /// Whether it ever served, or was ended before by order.
+    was_up: bool,
 }
 
 /// A gateway that has been started.
@@ -93,7 +121,7 @@ pub(super) struct Process {
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
-    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<Self, u8> {
+    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<(Self, Signals), u8> {
         let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain, refresh_steps } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
@@ -109,10 +137,13 @@ impl Process {
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
+                error if error.may_pass() => super::TRY_AGAIN,
                 _ => super::CONFIGURATION,
             };
             report(herald, &error, code)
         })?;
+        // Not before: a signal ends a start that hangs on the disk, while nothing runs that would have to be ended in order.
+        let signals = Signals::listen().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
@@ -124,11 +155,14 @@ impl Process {
             allow_faults,
             home: home.clone(),
             healthy: Healthy(Arc::new(move || watched.fresh())),
+            log_dropped: log::dropped,
             inbound,
         };
         let desk = Desk::default();
-        let site = http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk))
-            .map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
+        let site =
+            http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk)).map_err(|error| {
+                report(herald, &error, if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION })
+            })?;
         let address = site.address();
         herald.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
@@ -140,26 +174,44 @@ impl Process {
         };
         let gateway = gateway.start(options, &root);
         let (watchdog, herald) = (watchdog.clone(), herald.clone());
-        Ok(Self { gateway, address, watchdog, herald, home, desk })
+        Ok((Self { gateway, address, watchdog, herald, home, desk }, signals))
     }
 
-    /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order. Answers the exit code.
-    pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
+    /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order.
+    pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> Ended {
         let root = self.gateway.root.clone();
+        let (is_up, reload) = (Cell::new(false), Notify::new());
         let up = async {
             until_up(&root).await;
+            is_up.set(true);
             self.tell(ProcessPhase::Running);
             self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
-            std::future::pending::<()>().await;
+            loop {
+                reload.notified().await;
+                self.reload().await;
+            }
         };
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
         let told = async {
-            if let Either::Left(_) = select(Box::pin(signals.next()), Box::pin(self.desk.ordered())).await {
-                self.desk.signalled();
+            loop {
+                let ordered = match select(Box::pin(signals.next()), Box::pin(self.desk.ordered())).await {
+                    Either::Left((order, _)) => order,
+                    Either::Right(_) => return,
+                };
+                match ordered {
+                    // Several before one is carried out are one.
+                    SignalOrder::Reload => reload.notify_one(),
+                    SignalOrder::Hangup => {
+                        warn!("the terminal is gone: the gateway stops");
+                        return self.desk.signalled(false);
+                    }
+                    SignalOrder::Stop => return self.desk.signalled(false),
+                    SignalOrder::StopNow => return self.desk.signalled(true),
+                }
             }
         };
         let told = {
@@ -167,8 +219,13 @@ impl Process {
             matches!(first, Either::Right(_))
         };
         if !told {
-            return self.fallen().await;
+            return Ended { code: self.fallen().await, was_up: is_up.get() };
         }
+        Ended { code: self.obey(signals).await, was_up: true }
+    }
+
+    /// Ends in order, in a hurry once that is asked for.
+    async fn obey(&self, signals: &mut Signals) -> u8 {
         let code = {
             let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
             if let Either::Left((code, _)) = first { Some(code) } else { None }
@@ -185,8 +242,25 @@ impl Process {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
         self.herald.because(end.to_string());
-        self.watchdog.arm_deadline(END_PATIENCE * 2);
-        self.close(end.exit_code()).await
+        let code = end.exit_code();
+        self.watchdog.arm_deadline(CLOSING_DEADLINE, code);
+        self.close(code).await
+    }
+
+    /// Has every file read again. What changed is logged by those who read.
+    async fn reload(&self) {
+        info!("SIGHUP: every file is read again");
+        self.herald.reloading();
+        match self.gateway.ports.read_again.ask(ReadAgain, RELOAD_TIMEOUT).await {
+            Ok(ReadAgainDone { changed, troubles }) if troubles.is_empty() => {
+                info!(?changed, "files read again");
+            }
+            Ok(ReadAgainDone { changed, troubles }) => {
+                warn!(?changed, ?troubles, "files read again; what is wrong keeps what it said last");
+            }
+            Err(error) => warn!(%error, "the files were not read again in time; they are as soon as they can be"),
+        }
+        self.herald.ready();
     }
 
     /// Waits until a shutdown under way is told not to wait for turns.
@@ -197,12 +271,15 @@ impl Process {
         let signalled = async {
             if self.desk.is_restart() {
                 // The first of its kind: it says how the process is to end, and nothing of the turns.
-                signals.next().await;
+                let order = signals.next_stop().await;
                 warn!("told to stop: the gateway ends and asks for no other one");
-                self.desk.signalled();
+                self.desk.signalled(false);
                 self.herald.stopping(false);
+                if order == SignalOrder::StopNow {
+                    return;
+                }
             }
-            signals.next().await;
+            signals.next_stop().await;
         };
         select(Box::pin(signalled), Box::pin(ordered)).await;
     }
@@ -210,7 +287,7 @@ impl Process {
     /// The six steps of a shutdown.
     async fn shut_down(&self) -> u8 {
         let drain_timeout = self.gateway.drain_timeout();
-        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN);
+        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN, super::TRY_AGAIN);
         info!("gateway is stopping");
         self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
@@ -275,7 +352,7 @@ impl Process {
     }
 
     async fn end(&self) -> u8 {
-        self.watchdog.arm_deadline(SHUTDOWN_MARGIN);
+        self.watchdog.arm_deadline(SHUTDOWN_MARGIN, super::TRY_AGAIN);
         self.gateway.root.stop().await;
         if self.desk.ends_drain() {
             match store::remove(&self.home) {
@@ -290,10 +367,10 @@ impl Process {
 
     /// Writes out the ledger and joins the threads.
     async fn close(&self, code: u8) -> u8 {
-        if let Err(error) = self.gateway.close_ledger(END_PATIENCE) {
+        if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
             error!(%error, "the ledger was not closed");
         }
-        let left = self.gateway.root.join_lanes(END_PATIENCE).await;
+        let left = self.gateway.root.join_lanes(THREADS_TIMEOUT).await;
         if left > 0 {
             warn!(left, "threads are left behind");
         }
@@ -305,22 +382,6 @@ impl Process {
         if let Err(error) = self.gateway.ports.phase.tell(Phase { phase, exit_reason: None }) {
             warn!(%error, "the status was not told where the process is in its life");
         }
-    }
-}
-
-/// SIGTERM and SIGINT, one as good as the other.
-pub(super) struct Signals {
-    terminate: Signal,
-    interrupt: Signal,
-}
-
-impl Signals {
-    pub(super) fn listen() -> io::Result<Self> {
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
-    }
-
-    pub(super) async fn next(&mut self) {
-        select(Box::pin(self.terminate.recv()), Box::pin(self.interrupt.recv())).await;
     }
 }
 
@@ -336,52 +397,11 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
                 return;
             }
             if changes.changed().await.is_err() {
-                return;
+                // It is gone without having come up.
+                return std::future::pending().await;
             }
         }
     }
-}
-
-fn http_ports(
-    ports: &GatewayPorts,
-    operate: caduceus_actors::supervision::Port<Operate>,
-    inject_fault: caduceus_actors::supervision::Port<InjectFault>,
-    desk: &Desk,
-) -> http::Ports {
-    http::Ports {
-        snapshot: ports.snapshot.clone(),
-        subscribe: ports.subscribe.clone(),
-        drain: ports.drain.clone(),
-        begin_drain: ports.begin_drain.clone(),
-        cancel_drain: ports.cancel_drain.clone(),
-        await_drained: ports.await_drained.clone(),
-        operate,
-        inject_fault,
-        stop_turn: ports.stop_turn.clone(),
-        restart: desk.port(),
-        relay: relay_ports(ports),
-    }
-}
-
-fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
-    let link = |link: &LinkPort| {
-        let LinkPort { link, go_dormant, wake, .. } = link.clone();
-        http::Link { id: link, go_dormant, wake }
-    };
-    let delivery = |DeliveryPort { owner, verify, deliver }| http::Delivery { owner, verify, deliver };
-    let deliveries = ports.deliveries.clone();
-    http::RelayPorts {
-        links: ports.links.iter().map(link).collect(),
-        deliveries: http::Deliveries(Arc::new(move || deliveries.now().into_iter().map(delivery).collect())),
-        stop_session: Some(ports.stop_session.clone()),
-    }
-}
-
-/// How the guard of an agent is run: our own binary.
-fn guard_command() -> io::Result<GuardCommand> {
-    // Through the kernel's own link, which still leads to us when an upgrade has replaced the file.
-    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
-    Ok(GuardCommand { program, arguments: vec!["guard".into()] })
 }
 
 /// No core file and no look into our memory for other processes of this user.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::status::identity::{Identity, Written};
+use caduceus_actors::system_error::may_pass;
 use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
@@ -49,6 +50,16 @@ pub(crate) enum LockError {
         /// What the system said.
         source: io::Error,
     },
+}
+
+impl LockError {
+    /// Whether the home may be had another time although nobody did anything about it.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Held(_) => true,
+            Self::Unusable { source, .. } => may_pass(source),
+        }
+    }
 }
 
 impl HomeLock {

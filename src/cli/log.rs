@@ -1,12 +1,29 @@
 //! The log: one line an event on standard error, every secret replaced on its way out.
+//!
+//! A line is redacted and escaped by the thread that logs, then put into a bounded queue; a thread of its own writes. So no reader
+//! of standard error can hold up, or end, what logs.
 
-use std::io::{self, LineWriter, Stderr};
-use std::sync::Mutex;
+mod line; // One event, one line.
+mod queue; // Lines on their way, and those that were lost.
+
+use std::io;
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::profile::redact::RedactingWriter;
 use caduceus_actors::supervision::install_panic_hook;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+
+use crate::stream::Stream;
+use line::{lost_lines, one_line};
+use queue::LogQueue;
+
+/// How long the last lines may take at the end of the process.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The log of this process, once there is one.
+static LOG: OnceLock<Sink> = OnceLock::new();
 
 /// In which form the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -19,14 +36,80 @@ pub(crate) enum LogFormat {
 
 /// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which wins over it.
 pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
-    let writer = RedactingWriter::new(redactor.clone(), LineWriter::new(io::stderr()));
-    let writer: Mutex<RedactingWriter<LineWriter<Stderr>>> = Mutex::new(writer);
+    let sink = LOG.get_or_init(|| {
+        let queue = LogQueue::default();
+        // Without a thread the lines are counted, once the queue is full, and the gateway serves.
+        let _ =
+            queue.start(Box::new(|bytes| Stream::Error.write(bytes)), Box::new(move |lost| lost_lines(lost, format)));
+        Sink { redactor: redactor.clone(), queue, format }
+    });
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(false);
+    // Its own errors would go to standard error past all of this.
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false).log_internal_errors(false);
     match format {
         LogFormat::Text => log.init(),
         LogFormat::Json => log.json().init(),
     }
     let redactor = redactor.clone();
     install_panic_hook(move |text| redactor.redact(text).into_owned());
+}
+
+/// Writes `line` among those of the log. Answers whether there is a log.
+pub(crate) fn say(line: &str) -> bool {
+    let log = LOG.get();
+    if let Some(log) = log {
+        log.put(line.as_bytes());
+    }
+    log.is_some()
+}
+
+/// Lines lost since the start because standard error did not take them.
+pub(crate) fn dropped() -> u64 {
+    LOG.get().map_or(0, |log| log.queue.dropped())
+}
+
+/// Waits until the lines so far are written, for at most 2 s.
+pub(crate) fn flush() {
+    if let Some(log) = LOG.get() {
+        log.queue.flush(FLUSH_TIMEOUT);
+    }
+}
+
+/// Takes whole events.
+#[derive(Debug)]
+struct Sink {
+    redactor: Redactor,
+    queue: LogQueue,
+    format: LogFormat,
+}
+
+impl Sink {
+    fn put(&self, event: &[u8]) {
+        // First, for what follows cuts and escapes what a secret may hold.
+        let clean = self.redactor.redact_bytes(event);
+        self.queue.push(&one_line(&clean, self.format));
+    }
+}
+
+impl<'s> MakeWriter<'s> for &'static Sink {
+    type Writer = EventWriter;
+
+    fn make_writer(&'s self) -> Self::Writer {
+        EventWriter(self)
+    }
+}
+
+/// Takes one event, which the formatter writes at once.
+struct EventWriter(&'static Sink);
+
+impl io::Write for EventWriter {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        self.0.put(event);
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -14,11 +14,12 @@ mod herald;
 pub(crate) mod honcho;
 mod life;
 mod lock;
-mod log;
+pub(crate) mod log;
 mod restart;
 pub(crate) mod secrets;
 pub(crate) mod serve;
 mod service_manager;
+mod signals;
 pub(crate) mod status;
 pub(crate) mod stop;
 

@@ -49,11 +49,15 @@ impl Desk {
         Ok(())
     }
 
-    /// A signal came: the process is to end, and not to be started again, whatever was ordered before.
-    pub(super) fn signalled(&self) {
+    /// A signal came: the process is to end, and not to be started again, whatever was ordered before. `now`: no turn is
+    /// waited for.
+    pub(super) fn signalled(&self, now: bool) {
         let mut stage = self.stage();
         stage.stopping = true;
         stage.restart = false;
+        stage.forced |= now;
+        drop(stage);
+        self.0.changed.notify_waiters();
     }
 
     /// Waits until a restart is ordered.
@@ -136,7 +140,7 @@ mod tests {
     #[test]
     fn what_a_signal_began_is_hurried_and_stays_what_it_is() {
         let desk = Desk::default();
-        desk.signalled();
+        desk.signalled(false);
         assert_eq!(desk.order(false), Err(AlreadyStopping));
         assert_eq!(desk.order(true), Ok(()));
         assert!(desk.hurried().now_or_never().is_some());
@@ -144,10 +148,19 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_that_waits_for_no_turn_is_an_end_in_a_hurry_and_leaves_a_drain_alone() {
+        let desk = Desk::default();
+        desk.signalled(true);
+        assert!(desk.hurried().now_or_never().is_some());
+        assert!(!desk.is_restart() && !desk.ends_drain());
+        assert_eq!(desk.order(true), Err(AlreadyStopping));
+    }
+
+    #[test]
     fn a_signal_makes_a_restart_an_end() {
         let desk = Desk::default();
         assert_eq!(desk.order(false), Ok(()));
-        desk.signalled();
+        desk.signalled(false);
         assert!(!desk.is_restart() && !desk.is_forced(), "the turns are waited for as they were");
         assert_eq!(desk.order(false), Err(AlreadyStopping));
         assert_eq!(desk.order(true), Ok(()));

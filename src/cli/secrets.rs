@@ -14,8 +14,8 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use rustls::crypto::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::finding::print;
 use super::{life, serve};
+use crate::out::{self, print};
 
 /// Exit code: something was found, or the secret is too weak.
 const FOUND: u8 = 1;
@@ -62,7 +62,7 @@ struct Check {
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
     if let Err(error) = life::forbid_dumps() {
-        eprintln!("caduceus: other processes of this user can read our memory: {error}");
+        out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
         Command::Audit(arguments) => audit(arguments),
@@ -136,7 +136,7 @@ pub(super) fn random<const BYTES: usize>() -> Option<Zeroizing<[u8; BYTES]>> {
 }
 
 pub(super) fn no_randomness() -> ExitCode {
-    eprintln!("caduceus: the system gives no random bits");
+    out::complain("the system gives no random bits");
     ExitCode::from(super::TRY_AGAIN)
 }
 

@@ -14,6 +14,8 @@ use super::arguments;
 use super::life::{self, Plan};
 use super::lock::{HomeLock, LockError};
 use super::log::{self, LogFormat};
+use super::signals;
+use crate::out;
 
 /// Run the gateway of a home until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
@@ -46,6 +48,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let started = Instant::now();
     let redactor = Redactor::default();
     log::init(&redactor, "info", arguments.log);
+    signals::withstand();
     if !arguments.dumpable
         && let Err(error) = life::forbid_dumps()
     {
@@ -60,7 +63,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
         Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
-        Err(error @ LockError::Unusable { .. }) => return fail(&error, super::CONFIGURATION),
+        Err(error @ LockError::Unusable { .. }) => {
+            let code = if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION };
+            return fail(&error, code);
+        }
     };
     let plan = Plan {
         bind: arguments.bind.unwrap_or(settings.bind),
@@ -71,7 +77,9 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
         insecure_loopback_drain: arguments.insecure_loopback_drain,
         refresh_steps: arguments.stall_refresh.map_or_else(StepHook::default, stall_at),
     };
-    life::run(plan, |address| println!("{}", serde_json::json!({"listening": format!("http://{address}")})))
+    life::run(plan, |address| {
+        out::announce(serde_json::json!({"listening": format!("http://{address}")}).to_string());
+    })
 }
 
 /// Keeps a refresh for ever at `step`, which is said first.
@@ -88,7 +96,7 @@ fn stall_at(step: Step) -> StepHook {
 
 /// Says on standard error why there is no gateway.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    eprintln!("caduceus: {}", sentences(error));
+    out::complain(&sentences(error));
     ExitCode::from(code)
 }
 

@@ -4,6 +4,7 @@
 //! but only while the root's thread gives some, and asks for more time while a shutdown waits for turns.
 
 use std::io;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -24,18 +25,24 @@ pub(super) struct ServiceManager(Option<Sender<News>>);
 #[derive(Debug)]
 enum News {
     Ready,
+    Reloading,
     Stopping,
     Status(String),
 }
 
 impl ServiceManager {
-    /// Starts the thread. `watched` decides on the signs of life.
-    pub(super) fn start(watched: Watchdog) -> io::Result<Self> {
+    /// Starts the thread that tells the socket at `address`, which is in the form of `NOTIFY_SOCKET`. `watched` decides on the
+    /// signs of life.
+    ///
+    /// # Errors
+    /// If there is no thread for it, or the address is of a kind that is not known here.
+    pub(super) fn start(address: &str, watched: Watchdog) -> io::Result<Self> {
+        let send = sender(address)?;
         let (sender, news) = channel();
         let signs = sd_notify::watchdog_enabled().map(|allowance| allowance / 2);
         thread::Builder::new().name("service-manager".to_owned()).spawn(move || {
             let fresh = Box::new(move || watched.fresh());
-            Teller { fresh, signs, send: Box::new(sd_notify::notify), stopping: false, warned: false }.tell_on(&news);
+            Teller { fresh, signs, send, stopping: false, warned: false }.tell_on(&news);
         })?;
         Ok(Self(Some(sender)))
     }
@@ -43,6 +50,11 @@ impl ServiceManager {
     /// The gateway serves.
     pub(super) fn ready(&self) {
         self.tell(News::Ready);
+    }
+
+    /// It reads its files again; [`ServiceManager::ready`] says that it is through.
+    pub(super) fn reloading(&self) {
+        self.tell(News::Reloading);
     }
 
     /// The gateway goes down, which may take as long as turns run.
@@ -61,6 +73,30 @@ impl ServiceManager {
             let _ = sender.send(news);
         }
     }
+}
+
+/// Sends to a socket in the file system, or to an abstract one (`@name`), which `sd-notify` takes for a file.
+fn sender(address: &str) -> io::Result<Box<Tell>> {
+    let address = match address.strip_prefix('@') {
+        Some(name) => abstract_address(name)?,
+        None if address.starts_with('/') => SocketAddr::from_pathname(address)?,
+        None => return Err(io::Error::new(io::ErrorKind::Unsupported, "NOTIFY_SOCKET is neither a path nor @name")),
+    };
+    let socket = UnixDatagram::unbound()?;
+    Ok(Box::new(move |states| {
+        let text = states.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        socket.send_to_addr(text.as_bytes(), &address).map(drop)
+    }))
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_address(name: &str) -> io::Result<SocketAddr> {
+    <SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_address(_: &str) -> io::Result<SocketAddr> {
+    Err(io::Error::new(io::ErrorKind::Unsupported, "abstract sockets are Linux's"))
 }
 
 /// Sends one message.
@@ -85,6 +121,10 @@ impl Teller {
             };
             match heard {
                 Ok(News::Ready) => self.send(&[NotifyState::Ready]),
+                Ok(News::Reloading) => match NotifyState::monotonic_usec_now() {
+                    Ok(now) => self.send(&[NotifyState::Reloading, now]),
+                    Err(error) => warn!(%error, "the service manager is not told of a reload: there is no clock"),
+                },
                 Ok(News::Status(line)) => self.send(&[NotifyState::Status(&line)]),
                 Ok(News::Stopping) => {
                     self.stopping = true;
@@ -183,6 +223,37 @@ mod tests {
         assert!(rig.count("WATCHDOG=1") <= before + 1);
         rig.turns.store(true, Ordering::SeqCst);
         rig.until("WATCHDOG=1", before + 5);
+    }
+
+    #[test]
+    fn a_socket_hears_the_same_by_a_path_and_by_a_name_without_a_file() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("notify");
+        let name = format!("caduceus-test-{}", std::process::id());
+        let by_name = abstract_address(&name).unwrap();
+        let sockets = [
+            (path.to_str().unwrap().to_owned(), UnixDatagram::bind(&path).unwrap()),
+            (format!("@{name}"), UnixDatagram::bind_addr(&by_name).unwrap()),
+        ];
+        for (address, socket) in sockets {
+            socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+            sender(&address).unwrap()(&[NotifyState::Ready, NotifyState::Status("up")]).unwrap();
+            let mut heard = [0; 64];
+            let length = socket.recv(&mut heard).expect("what was said");
+            assert_eq!(&heard[..length], b"READY=1\nSTATUS=up", "{address}");
+        }
+        assert_eq!(sender("vsock:2:1234").err().map(|error| error.kind()), Some(io::ErrorKind::Unsupported));
+    }
+
+    #[test]
+    fn a_reload_is_told_with_the_time_at_which_it_began() {
+        let rig = Rig::start(None);
+        rig.manager.reloading();
+        rig.manager.ready();
+        rig.until("READY=1", 1);
+        let said = rig.said.lock().unwrap().clone();
+        assert_eq!((said[0].as_str(), said[2].as_str()), ("RELOADING=1", "READY=1"));
+        assert!(said[1].strip_prefix("MONOTONIC_USEC=").is_some_and(|at| at.parse::<u64>().is_ok()), "{said:?}");
     }
 
     #[test]

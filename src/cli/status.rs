@@ -10,7 +10,8 @@ use caduceus_actors::status::record::{FILE_NAME, Found};
 use serde_json::Value;
 
 use super::contact::{CommandError, Contact, Place, conclude};
-use super::finding::print;
+use crate::out::print;
+use crate::stream::Stream;
 
 /// How often a watch looks.
 const LOOK: Duration = Duration::from_secs(1);
@@ -52,7 +53,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
                 print(&text);
                 said = text;
             }
-            if !arguments.watch {
+            // A watch without a reader has nobody to watch for.
+            if !arguments.watch || !Stream::Output.has_reader() {
                 return Ok(());
             }
             sleep(LOOK).await;

@@ -13,8 +13,8 @@ use caduceus_actors::status::record::{FILE_NAME, Found};
 
 use self::process::{Process, Word};
 use super::contact::{CommandError, conclude};
-use super::finding::print;
 use super::lock;
+use crate::out::{self, print};
 
 /// How often is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(100);
@@ -91,7 +91,7 @@ impl Gateway {
         // The kernel gives the lock back when the process ends, and no sooner.
         while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
             if force && !killed && begun.elapsed() >= FORCE_PATIENCE {
-                eprintln!("caduceus: it does not end; it is killed");
+                out::complain("it does not end; it is killed");
                 self.tell(Word::Kill)?;
                 killed = true;
             } else if force && insisted.elapsed() >= INSIST {

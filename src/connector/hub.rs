@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use caduceus_actors::http_client::{Call, HttpClient, Limits};
-use caduceus_actors::supervision::Port;
+use caduceus_actors::supervision::{Port, ResponseFuture};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
@@ -499,8 +499,8 @@ impl Handler<Stop> for Hub {
         self.chat_streams.clear();
         self.frame_streams.clear();
         match self.data.clone() {
-            Some(path) => Box::pin(write_off_arbiter(path, self.encoded())),
-            None => Box::pin(std::future::ready(())),
+            Some(path) => ResponseFuture::new(write_off_arbiter(path, self.encoded())),
+            None => ResponseFuture::ready(()),
         }
     }
 }

@@ -55,15 +55,24 @@ pub(super) fn routes(book: &mut Book<'_>) {
 }
 
 async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {
-    let text = render(&state.feed.latest()?.snapshot, state.viewers.watching());
+    let own = Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)() };
+    let text = render(&state.feed.latest()?.snapshot, own);
     let text = text.map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
-fn render(snapshot: &Snapshot, viewers: usize) -> Result<String, std::fmt::Error> {
+/// What the process counts beside the status.
+#[derive(Debug, Clone, Copy, Default)]
+struct Own {
+    viewers: usize,
+    log_dropped: u64,
+}
+
+fn render(snapshot: &Snapshot, own: Own) -> Result<String, std::fmt::Error> {
     let mut sheet = Sheet(Registry::with_prefix("caduceus"));
     gateway(&mut sheet, snapshot);
-    sheet.gauge("status_viewers", "Clients that watch the status", count(viewers));
+    sheet.gauge("status_viewers", "Clients that watch the status", count(own.viewers));
+    sheet.counter("log_lines_dropped", "Log lines that standard error did not take", own.log_dropped);
     turns(&mut sheet, snapshot);
     relay(&mut sheet, &snapshot.relay);
     keepers(&mut sheet, snapshot);

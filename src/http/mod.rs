@@ -116,6 +116,8 @@ pub(crate) struct HttpOptions {
     pub(crate) home: PathBuf,
     /// Whether the threads turn.
     pub(crate) healthy: Healthy,
+    /// Lines of the log that were lost.
+    pub(crate) log_dropped: fn() -> u64,
     /// Where signed deliveries come in.
     pub(crate) inbound: InboundSettings,
 }
@@ -131,6 +133,13 @@ pub(crate) struct BindError {
     /// Which address; another may be free.
     pub(crate) address: SocketAddr,
     source: io::Error,
+}
+
+impl BindError {
+    /// Whether the address may be had another time although nobody changed a setting or a right.
+    pub(crate) fn may_pass(&self) -> bool {
+        caduceus_actors::system_error::may_pass(&self.source)
+    }
 }
 
 /// A socket that listens; nothing is answered yet. Cheap to clone.
@@ -168,6 +177,7 @@ struct State {
     page: Page,
     viewers: Viewers,
     healthy: Healthy,
+    log_dropped: fn() -> u64,
     relay: Door,
     allow_faults: bool,
 }
@@ -191,6 +201,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         page: Page::new(options.allow_faults),
         viewers: Viewers::default(),
         healthy: options.healthy,
+        log_dropped: options.log_dropped,
         relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
         allow_faults: options.allow_faults,
     };
@@ -257,7 +268,7 @@ impl Bound {
         // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
         let feed = Arc::new(Feed::default());
         let server = (self.start)(Shared::new(State { feed: Arc::clone(&feed), ..self.state.clone() }))?;
-        actix::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
+        caduceus_actors::supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
         Ok(Running { handle: Handle { server: server.handle(), feed }, server })
     }
 }

@@ -6,7 +6,9 @@ mod commands;
 mod ended;
 mod manager;
 mod original;
+mod outputs;
 mod records;
+mod signals;
 #[path = "../support/mod.rs"]
 mod support;
 #[path = "../support/world.rs"]

@@ -16,13 +16,13 @@ echo done
 "#;
 
 /// The ear of a service manager.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     heard: Vec<String>,
 }
 
 impl Manager {
-    fn of(world: &mut World) -> Self {
+    pub(crate) fn of(world: &mut World) -> Self {
         let path = world.path("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
         world.variable("NOTIFY_SOCKET", path.to_str().unwrap());
@@ -30,7 +30,7 @@ impl Manager {
     }
 
     /// Listens until `words` are said; what was said up to then stays in `heard`.
-    fn hears(&mut self, words: &str) {
+    pub(crate) fn hears(&mut self, words: &str) {
         let deadline = Instant::now() + SOON;
         let mut buffer = [0; 4096];
         while !self.heard.iter().any(|line| line.starts_with(words)) {
@@ -43,7 +43,7 @@ impl Manager {
         }
     }
 
-    fn forget(&mut self) {
+    pub(crate) fn forget(&mut self) {
         self.heard.clear();
     }
 }

@@ -86,7 +86,7 @@ impl Proxy {
             runtime.block_on(async move {
                 let listener = TcpListener::from_std(listener).unwrap();
                 while let Ok((gateway, _)) = listener.accept().await {
-                    tokio::spawn(Arc::clone(&kept).carry(gateway));
+                    caduceus_actors::supervision::spawn(Arc::clone(&kept).carry(gateway));
                 }
             });
         });

@@ -34,7 +34,7 @@ impl Stub {
         let url = format!("http://{}", server.addrs()[0]);
         let server = server.run();
         let handle = server.handle();
-        actix_web::rt::spawn(server);
+        caduceus_actors::supervision::spawn(server);
         Self { url, asked, server: handle }
     }
 

@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use super::messages::{ConfigView, GetConfig};
+use super::messages::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use super::present::Present;
-use super::round::{ConfigPorts, News, Round};
+use super::round::{ConfigPorts, Look, News, Round};
+use crate::supervision::ResponseFuture;
 
 /// How often the files are looked at without any event, for file systems that give none.
 const POLL_EVERY: Duration = Duration::from_secs(2);
@@ -27,20 +28,31 @@ pub struct ConfigActor {
     touched: Arc<Notify>,
     troubles: Vec<String>,
     changed_at: Option<String>,
+    /// Those who wait for a round that has not begun yet.
+    asked: Vec<oneshot::Sender<ReadAgainDone>>,
 }
 
 impl ConfigActor {
     /// A keeper of what is `present`.
     #[must_use]
     pub fn new(present: Present, ports: ConfigPorts) -> Self {
-        Self { present, ports, touched: Arc::new(Notify::new()), troubles: Vec::new(), changed_at: None }
+        let touched = Arc::new(Notify::new());
+        Self { present, ports, touched, troubles: Vec::new(), changed_at: None, asked: Vec::new() }
     }
 
-    fn go_round(&self, round: Round, ctx: &mut Context<Self>) {
-        let done = round.run().into_actor(self);
+    fn go_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+        let asked = std::mem::take(&mut self.asked);
+        let look = if asked.is_empty() { Look::AtChanges } else { Look::AtEverything };
+        let done = round.run(look).into_actor(self);
         ctx.spawn(done.then(|(round, news), actor: &mut Self, _| {
+            let changed = news.as_ref().map(|news| news.keys.clone()).unwrap_or_default();
             if let Some(news) = news {
                 actor.take_in(news);
+            }
+            let done = ReadAgainDone { changed, troubles: actor.troubles.clone() };
+            for asker in asked {
+                // One who waits no more has given up.
+                let _ = asker.send(done.clone());
             }
             let pause = if actor.present.lock().plan.is_settled() { POLL_EVERY } else { SETTLE_EVERY };
             let touched = Arc::clone(&actor.touched);
@@ -73,6 +85,21 @@ impl Actor for ConfigActor {
     fn started(&mut self, ctx: &mut Self::Context) {
         let round = Round::new(self.present.clone(), self.ports.clone(), Arc::clone(&self.touched));
         self.go_round(round, ctx);
+    }
+}
+
+impl Handler<ReadAgain> for ConfigActor {
+    type Result = ResponseFuture<ReadAgainDone>;
+
+    fn handle(&mut self, _: ReadAgain, _: &mut Self::Context) -> Self::Result {
+        let (asker, done) = oneshot::channel();
+        self.asked.push(asker);
+        self.touched.notify_one();
+        ResponseFuture::new(async move {
+            // Whoever takes our place reads everything at its start.
+            let fell = || vec!["the reading was cut off by a restart of its actor; it is done again".to_owned()];
+            done.await.unwrap_or_else(|_| ReadAgainDone { troubles: fell(), ..ReadAgainDone::default() })
+        })
     }
 }
 

@@ -55,6 +55,21 @@ pub struct Served {
 #[rtype(result = "()")]
 pub struct SettingsChanged(pub Arc<InForce>);
 
+/// Reads every file again, the settings and each profile's `.env`, also those that look as they did. Answered once what follows
+/// from it has been carried out.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ReadAgainDone")]
+pub struct ReadAgain;
+
+/// Answer to [`ReadAgain`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReadAgainDone {
+    /// Keys of the home's files, and `profile NAME`, that read otherwise than before.
+    pub changed: Vec<String>,
+    /// What is wrong with the home's files, one sentence each.
+    pub troubles: Vec<String>,
+}
+
 /// How the configuration is.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ConfigView")]

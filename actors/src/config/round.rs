@@ -15,7 +15,7 @@ use super::plan::Step;
 use super::present::Present;
 use crate::drain::messages::ListTurns;
 use crate::files::{FileEvents, Listening, Stamp};
-use crate::profile::messages::TermsChanged;
+use crate::profile::messages::{ReadEnvAgain, TermsChanged};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 use crate::settings::{Reading, Settings, Sources};
@@ -26,6 +26,9 @@ use crate::supervision::{OperateError, Port, StartChild, StartChildError, StopCh
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the gate may take to read the markers of profiles that are new to it. A disk that hangs does not keep them out.
 const MARKER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long a profile may take to read its `.env`; it gives up a disk that does not answer after 5 s.
+const ENV_PATIENCE: Duration = Duration::from_secs(7);
 
 /// Whom the keeper of the settings asks and tells.
 #[derive(Clone)]
@@ -68,11 +71,22 @@ pub(super) struct Round {
     untold_terms: BTreeSet<ProfileName>,
 }
 
+/// What a round reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Look {
+    /// Files that do not look as they did.
+    AtChanges,
+    /// All files, those of the profiles too.
+    AtEverything,
+}
+
 /// What a reading brought.
 pub(super) struct News {
     pub(super) troubles: Vec<String>,
     /// Whether anything is in force that was not before.
     pub(super) changed: bool,
+    /// What reads otherwise.
+    pub(super) keys: Vec<String>,
 }
 
 impl Round {
@@ -92,7 +106,10 @@ impl Round {
     }
 
     /// Looks, and does what there is to be done. Answers what was read, if anything was.
-    pub(super) async fn run(mut self) -> (Self, Option<News>) {
+    pub(super) async fn run(mut self, look: Look) -> (Self, Option<News>) {
+        if look == Look::AtEverything {
+            self.sources = Sources::default();
+        }
         let (round, reading) = self.read().await;
         self = round;
         let (mut steps, mut news) = (VecDeque::new(), None);
@@ -100,8 +117,12 @@ impl Round {
             self.sources = sources;
             let before = self.present.settings();
             tell_oddities(&before, &settings);
+            let keys = before.changed(&settings);
+            if !keys.is_empty() {
+                info!(?keys, "the configuration changed");
+            }
             steps.extend(self.present.lock().plan.read(settings));
-            news = Some(News { troubles, changed: !steps.is_empty() });
+            news = Some(News { troubles, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
             // Not in a round that read something: the dispatcher has to hear of it before anyone is looked after.
             steps.extend(self.look().await);
@@ -114,7 +135,20 @@ impl Round {
             let more = self.carry_out(step).await;
             steps.extend(more);
         }
+        if look == Look::AtEverything {
+            self.read_profiles().await;
+        }
         (self, news)
+    }
+
+    /// Has each profile read its `.env` again, all at once.
+    async fn read_profiles(&self) {
+        let asked = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
+            if let Err(error) = served.ways.read_again.ask(ReadEnvAgain, ENV_PATIENCE).await {
+                warn!(profile = %served.name, %error, "a profile did not read its .env again");
+            }
+        });
+        futures_util::future::join_all(asked).await;
     }
 
     /// Reads the files if they have changed, off the arbiter.

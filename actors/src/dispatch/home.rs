@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseFuture, WrapFuture};
-use futures_util::future::ready;
+use crate::supervision::ResponseFuture;
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tracing::{info, warn};
 
 use super::actor::DispatchActor;
@@ -87,9 +87,9 @@ impl Handler<AnnounceStop> for DispatchActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
-        let Some(home) = &self.settings.home else { return Box::pin(ready(())) };
+        let Some(home) = &self.settings.home else { return ResponseFuture::ready(()) };
         let said = home.say(&self.ports, STOPPING);
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let result = said.await;
             if result.success {
                 info!("the home channel was told that the gateway goes down");

@@ -1,6 +1,8 @@
 //! Which homes the gate looks at, as profiles come and go.
 
-use actix::{Context, Handler, ResponseFuture};
+use actix::{Context, Handler};
+
+use crate::supervision::ResponseFuture;
 use tokio::sync::oneshot;
 use tracing::info;
 
@@ -53,7 +55,7 @@ impl Handler<SettingsChanged> for DrainActor {
         self.watch_homes();
         self.forget_gone();
         self.reread(ctx);
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             // A gate that dies meanwhile reads them all when it comes up.
             let _ = read.await;
         })

@@ -38,6 +38,7 @@ pub(super) fn maker(
             token: mailbox.port(),
             view: mailbox.port(),
             terms: mailbox.port(),
+            read_again: mailbox.port(),
         };
         ProfileChild { spec, ways, terms }
     })

@@ -255,21 +255,15 @@ mod tests {
         for status in [100, 103, 199] {
             assert!(matches!(said(status, ""), Err(ExchangeError::NoAnswer(_))), "{status}");
         }
-        let cut = |status: u16| judge(StatusCode::from_u16(status).unwrap(), None, Err(PayloadError::Incomplete(None)));
+        let cut = |status: u16| {
+            let broken = Some(HttpError::Cut(String::new()));
+            judge(Collected { status, body: Default::default(), broken }, None)
+        };
         for status in [200, 400, 401, 403] {
             assert!(matches!(cut(status), Err(ExchangeError::NoAnswer(_))), "{status}");
         }
         for status in [429, 503] {
             assert!(matches!(cut(status), Err(ExchangeError::Status { .. })), "{status}");
-        }
-    }
-
-    #[test]
-    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
-        assert_eq!(pause("30"), Some(Duration::from_secs(30)));
-        assert_eq!(pause("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
-        for odd in ["soon", "-1", "1.5", ""] {
-            assert_eq!(pause(odd), None, "{odd}");
         }
     }
 

@@ -24,14 +24,14 @@ mod tests;
 
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult, ResponseFuture};
+use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, MessageResult};
 
 pub use open::OpenError;
 pub use writer::{CloseError, LedgerWriter};
 
 use crate::relay::session::SessionKey;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{ExitReason, Fatal, Life, Port};
+use crate::supervision::{ExitReason, Fatal, Life, Port, ResponseFuture};
 use messages::{GetLedger, LedgerError};
 use store::Work;
 
@@ -90,7 +90,7 @@ where
     type Result = ResponseFuture<Result<M::Answer, LedgerError>>;
 
     fn handle(&mut self, message: M, _: &mut Self::Context) -> Self::Result {
-        Box::pin(self.writer.ask(message))
+        ResponseFuture::new(self.writer.ask(message))
     }
 }
 

@@ -13,6 +13,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 use super::schema;
 use super::states::Tally;
 use super::store::Ids;
+use crate::system_error::may_pass;
 
 /// How long a write waits for a person's `sqlite3` that holds the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
@@ -76,6 +77,22 @@ pub enum OpenError {
         /// What it said.
         source: rusqlite::Error,
     },
+}
+
+impl OpenError {
+    /// Whether it may open another time although nobody did anything about it: the disk has no room, or fails to read.
+    #[must_use]
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Self::Locked(_) => true,
+            Self::File { source, .. } | Self::Stuck { source, .. } => may_pass(source),
+            Self::Database { source, .. } => matches!(
+                source.sqlite_error_code(),
+                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
+            ),
+            Self::Damaged { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
+        }
+    }
 }
 
 /// An open ledger, ours alone to write.

@@ -23,12 +23,13 @@ use super::input::TokenNews;
 use super::launch::{GuardCommand, Launch};
 use super::messages::{
     AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileTerms, ProfileView,
-    SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
+    ReadEnvAgain, SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
 };
 use super::plan::{self, Health};
 use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::{Lent, Scope};
+use super::shown;
 use crate::files::{FileEvents, Listening, Stamp};
 use crate::honcho::messages::FreshToken;
 use crate::http_client::HttpClient;
@@ -196,15 +197,18 @@ impl ProfileActor {
         let lent = self.terms.lent.as_ref();
         let lent =
             lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
-        self.scope = Scope::new(&values, lent);
+        let before = std::mem::replace(&mut self.scope, Scope::new(&values, lent));
         self.provision(ctx);
         // Before anybody can use the new values, and so before anything can write one to a log.
         self.feed_redactor();
         let name = &self.terms.profile.name;
         if let Some(reason) = &trouble {
             warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own");
-        } else {
+        } else if self.stamp.is_none() {
             info!(profile = %name, names = values.len(), ".env read");
+        } else {
+            let [added, changed, removed] = before.changes(&self.scope).map(|names| shown::listed(&names));
+            info!(profile = %name, names = values.len(), added, changed, removed, ".env read again");
         }
         let missing = plan::missing(&self.agent, &self.scope);
         for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
@@ -437,6 +441,15 @@ impl Handler<TermsChanged> for ProfileActor {
         self.stale = true;
         self.touched.notify_one();
         self.touch_status();
+    }
+}
+
+impl Handler<ReadEnvAgain> for ProfileActor {
+    type Result = Later<()>;
+
+    fn handle(&mut self, _: ReadEnvAgain, _: &mut Self::Context) -> Self::Result {
+        self.stale = true;
+        Box::pin(self.look())
     }
 }
 

@@ -191,13 +191,13 @@ mod tests {
         assert_eq!(lines(reader), ["document"]);
     }
 
-    #[tokio::test]
+    #[actix::test]
     async fn a_line_longer_than_the_pipe_is_not_cut_in_two_by_a_token() {
         let news = TokenNews::new();
         let (tell, serving, mut reader) = agent(&news);
         let long = format!("{}\n", "x".repeat(1_000_000));
         tell.try_send(long.clone()).unwrap();
-        let serving = tokio::spawn(serving);
+        let serving = crate::supervision::spawn(serving);
         // The pipe is full by now, and the line is not through.
         let mut first = [0; 1_000];
         let mut reader = tokio::task::spawn_blocking(move || {

@@ -43,6 +43,8 @@ pub struct ProfileWays {
     pub view: Port<GetProfile>,
     /// Its settings changed.
     pub terms: Port<TermsChanged>,
+    /// Has its `.env` read again.
+    pub read_again: Port<ReadEnvAgain>,
 }
 
 /// What a profile is run by. Its own secrets are not in here; it reads them itself.
@@ -82,6 +84,11 @@ impl ProfileTerms {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TermsChanged(pub Arc<ProfileTerms>);
+
+/// Reads the profile's `.env` again, also if it looks as it did. Answered once that is done, or the disk did not answer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReadEnvAgain;
 
 /// How the profile's agent is run, as of now.
 #[derive(Debug, Clone, Copy, Message)]

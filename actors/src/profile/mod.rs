@@ -88,6 +88,7 @@ pub mod redact;
 mod reference;
 mod scope;
 pub mod sealed;
+pub mod shown;
 pub mod strength;
 
 pub use actor::{ProfileActor, ProfilePorts};

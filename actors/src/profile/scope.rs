@@ -87,6 +87,19 @@ impl Scope {
         everything.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| is_secret(name))
     }
 
+    /// The names whose values are others in `now`: added, changed, removed.
+    pub(super) fn changes<'a>(&'a self, now: &'a Self) -> [Vec<&'a str>; 3] {
+        let lacks = |scope: &Self, name: &str| !scope.values.contains_key(name);
+        let differs = |name: &String, value: &SecretString| {
+            self.values.get(name).is_some_and(|before| before.expose_secret() != value.expose_secret())
+        };
+        [
+            now.values.keys().filter(|name| lacks(self, name)).map(String::as_str).collect(),
+            now.values.iter().filter(|(name, value)| differs(name, value)).map(|(name, _)| name.as_str()).collect(),
+            self.values.keys().filter(|name| lacks(now, name)).map(String::as_str).collect(),
+        ]
+    }
+
     /// Names held.
     #[must_use]
     pub(super) fn len(&self) -> usize {

@@ -35,7 +35,7 @@ use crate::http_client::HttpClient;
 use crate::profile::messages::{Dial, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Life, Port};
+use crate::supervision::{Life, Port, ResponseFuture};
 
 /// How often old media is looked for.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -207,7 +207,7 @@ impl RelayActor {
         self.idle_askers.push(asker);
         self.decide(ctx, |plan, at| plan.go_idle(how, at));
         // A link that is stopping, or whose actor died, is none.
-        Box::pin(async move { answer.await.unwrap_or(IdleAnswer::NotConnected) })
+        ResponseFuture::new(async move { answer.await.unwrap_or(IdleAnswer::NotConnected) })
     }
 
     /// The platform and bot on an outbound frame.
@@ -262,7 +262,7 @@ impl Handler<SendAction> for RelayActor {
     type Result = ResponseFuture<ActionResult>;
 
     fn handle(&mut self, message: SendAction, _: &mut Self::Context) -> Self::Result {
-        let refuse = |why: &str| -> Self::Result { Box::pin(std::future::ready(ActionResult::never_left(why))) };
+        let refuse = |why: &str| -> Self::Result { ResponseFuture::ready(ActionResult::never_left(why)) };
         let Some(connection) = self.connection.as_ref().filter(|_| self.plan.is_up()) else {
             return refuse(NOT_CONNECTED);
         };
@@ -278,7 +278,7 @@ impl Handler<SendAction> for RelayActor {
         match connection.send(frame.to_line(), ticket) {
             Ok(()) => {
                 self.counts.frame("outbound");
-                Box::pin(answer)
+                ResponseFuture::new(answer)
             }
             // Dropping `answer` takes it off the list of those who wait.
             Err(NotQueued::Full) => refuse(QUEUE_FULL),

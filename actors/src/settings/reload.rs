@@ -138,6 +138,27 @@ impl Settings {
         differing.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 
+    /// What reads otherwise in `now`: keys of the home's files, and `profile NAME` for each that came, went or has other settings.
+    #[must_use]
+    pub fn changed(&self, now: &Self) -> Vec<String> {
+        let at_once = [
+            ("multiplex_profiles", self.multiplex != now.multiplex),
+            ("session rules", self.session_rules != now.session_rules),
+            ("profile_routes", self.routes != now.routes),
+            ("sessions.busy", self.busy != now.busy),
+            ("turns.max_concurrent", self.max_concurrent_turns != now.max_concurrent_turns),
+            ("turns.interrupted", self.interrupted != now.interrupted),
+            ("drain.refused", self.refused != now.refused),
+            ("drain.timeout_s", self.drain_timeout != now.drain_timeout),
+        ];
+        let at_once = at_once.into_iter().filter_map(|(key, differs)| differs.then_some(key));
+        let keys = at_once.chain(self.needs_restart(now)).map(str::to_owned);
+        let here = now.profiles.iter().filter(|profile| self.differs_for(profile, now)).map(|profile| &profile.name);
+        let kept = |gone: &&ProfileSettings| now.profiles.iter().all(|profile| profile.name != gone.name);
+        let gone = self.profiles.iter().filter(kept).map(|profile| &profile.name);
+        keys.chain(here.chain(gone).map(|name| format!("profile {name}"))).collect()
+    }
+
     /// Whether `profile` would notice the step from these settings to `now`.
     #[must_use]
     pub fn differs_for<'a>(&'a self, profile: &ProfileSettings, now: &'a Self) -> bool {
@@ -180,6 +201,21 @@ mod tests {
         fs::create_dir(home.path().join("profiles/new")).unwrap();
         let reading = reading.settings.reread(&reading.sources).unwrap();
         assert_eq!(names(&reading.settings), ["default", "new", "work"]);
+    }
+
+    #[test]
+    fn what_changed_is_named_by_its_key_and_by_its_profile() {
+        let home = home();
+        let before = load(&home);
+        assert_eq!(before.changed(&load(&home)), Vec::<String>::new());
+        fs::write(home.path().join(FILE_NAME), "agent: {backend: echo}\nsessions: {busy: queue}\nhttp: {names: [a]}\n")
+            .unwrap();
+        fs::write(home.path().join("profiles/work/caduceus.yaml"), "agent: {backend: none}\n").unwrap();
+        fs::create_dir(home.path().join("profiles/new")).unwrap();
+        let now = load(&home);
+        assert_eq!(before.changed(&now), ["sessions.busy", "http.names", "profile new", "profile work"]);
+        fs::remove_dir(home.path().join("profiles/new")).unwrap();
+        assert_eq!(now.changed(&load(&home)), ["profile new"]);
     }
 
     #[test]

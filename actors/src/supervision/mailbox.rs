@@ -209,7 +209,7 @@ mod tests {
     async fn draining_ends_with_the_last_who_could_send_and_leaves_nothing_behind() {
         let mailbox: Mailbox<Idle> = Mailbox::new();
         let (port, inbox) = (mailbox.port::<Hello>(), Arc::downgrade(&mailbox.inbox));
-        let draining = actix::spawn(mailbox.reader().drain());
+        let draining = crate::supervision::spawn(mailbox.reader().drain());
         let asked = port.ask(Hello, std::time::Duration::from_secs(5)).await;
         assert_eq!(asked, Err(super::super::AskError::Closed), "the asker learns that nobody will answer");
         drop((mailbox, port));

@@ -5,6 +5,7 @@
 //! incarnation; the [`Board`] shows all of it to anyone.
 
 mod board;
+mod carried;
 mod exit;
 mod fault;
 mod hook;
@@ -27,6 +28,7 @@ mod watch;
 mod watchdog;
 
 pub use board::{Board, ChildState, Kind, LastExit, TreeNode};
+pub use carried::{Carried, ResponseFuture, spawn};
 pub use exit::{ExitReason, Fatal};
 pub use fault::Fault;
 pub use hook::install_panic_hook;

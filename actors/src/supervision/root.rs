@@ -9,6 +9,7 @@ use actix::{Context, Handler, Message};
 use tokio::sync::mpsc;
 
 use super::board::{Board, Cell, ChildState, Posting, wall_clock};
+use super::carried::spawn_outside;
 use super::exit::ExitReason;
 use super::leash::Leash;
 use super::life::Life;
@@ -139,8 +140,8 @@ impl Root {
             vitals.posting =
                 begun.ok().map(|thread| Posting { run: 0, life, leash, pulse, lane, thread, permanent: true, news });
         });
-        actix::spawn(outlive(heard, cell, realm.clone()));
-        actix::spawn(watch(realm.clone(), board.clone()));
+        spawn_outside(outlive(heard, cell, realm.clone()));
+        spawn_outside(watch(realm.clone(), board.clone()));
         RootHandle { realm, board, leash, mailbox }
     }
 }

@@ -7,6 +7,7 @@ use actix::dev::ToEnvelope;
 use actix::{Actor, Context, Handler, Message};
 
 use super::board::{Cell, Kind};
+use super::carried::spawn_outside;
 use super::exit::ExitReason;
 use super::lane::Lane;
 use super::life::Life;
@@ -287,13 +288,13 @@ impl<A: Actor<Context = Context<A>>> Seed for Worker<A> {
         };
         let factory = Arc::clone(&self.factory);
         lane.run(realm.beat_every(), move || {
-            actix::spawn(Runner::new(run, birth, factory));
+            spawn_outside(Runner::new(run, birth, factory));
         })
         .map_err(|error| ExitReason::Error(format!("lane {} has no thread: {error}", lane.name())))
     }
 
     fn drain(&self) {
-        actix::spawn(self.mailbox.reader().drain());
+        spawn_outside(self.mailbox.reader().drain());
     }
 
     fn gauge(&self) -> &Arc<Gauge> {

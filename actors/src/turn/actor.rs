@@ -26,7 +26,7 @@ use crate::relay::descriptor::Descriptor;
 use crate::relay::event::InboundEvent;
 use crate::relay::messages::{SendAction, Target};
 use crate::relay::session::SessionKey;
-use crate::supervision::{AskError, ExitReason, Life, Port};
+use crate::supervision::{AskError, ExitReason, Life, Port, ResponseFuture};
 
 /// How long the dispatcher may take to hear of the end, a restart of it included.
 const ENDED_PATIENCE: Duration = Duration::from_secs(30);
@@ -160,7 +160,7 @@ impl Handler<SteerTurn> for TurnActor {
     fn handle(&mut self, order: SteerTurn, _: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         let sent = self.orders.send(Order::Steer(order.raw_event, answer));
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             sent.map_err(|_| SteerError::NotReading)?;
             answered.await.unwrap_or(Err(SteerError::NotReading))
         })

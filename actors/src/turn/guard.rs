@@ -23,6 +23,8 @@ use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::signals;
+
 pub use held::HeldGuard;
 pub use subtree::end_turns;
 pub use wire::{give_pipes, hear_start, say_stop};
@@ -38,25 +40,20 @@ const KILL_EVERY: Duration = Duration::from_millis(20);
 /// Exit code for a command that could not be started, as a shell has it.
 const NOT_STARTED: u8 = 127;
 /// Exit code for a guard that could not do its own work.
-const BROKEN: u8 = 125;
+pub const BROKEN: u8 = 125;
 
 /// Runs `command` as the guard of it. Called by the hidden subcommand, on a process's main thread, before any other
 /// thread exists. The code is the agent's, 128 + n if signal n ended it.
-#[must_use]
-pub fn run(command: &[OsString]) -> ExitCode {
-    guard(command).unwrap_or_else(|error| {
-        // Standard error leads nowhere when the gateway started us, but a person who tries this by hand sees it.
-        eprintln!("the guard is run by the gateway only: {error}");
-        ExitCode::from(BROKEN)
-    })
-}
-
-fn guard(command: &[OsString]) -> io::Result<ExitCode> {
+///
+/// # Errors
+/// If it is not run by the gateway, or the system does not let it do its work; the process is to end with [`BROKEN`].
+pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     let pipes = wire::take_pipes(&control)?;
     // Already leading a group, as a shell's child does, is as good.
     let _ = rustix::process::setsid();
     adopt_orphans()?;
+    signals::withstand_and_reset_in_children()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         // Before the agent exists, so that no signal and no end of it is missed.
@@ -95,6 +92,7 @@ struct Stops {
     terminate: Stream,
     interrupt: Stream,
     hangup: Stream,
+    quit: Stream,
 }
 
 impl Stops {
@@ -103,6 +101,7 @@ impl Stops {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
             hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
         })
     }
 
@@ -111,6 +110,7 @@ impl Stops {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
             _ = self.hangup.recv() => {}
+            _ = self.quit.recv() => {}
         }
     }
 }

@@ -23,6 +23,7 @@ use super::noise::{Entry, Noise};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
+use crate::supervision::Carried;
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
@@ -81,6 +82,7 @@ impl Process {
     ///
     /// # Errors
     /// What the system says; the agent is ended.
+    #[expect(clippy::disallowed_methods, reason = "each is carried")]
     pub(super) fn new(child: SpawnedChild, turn: TurnId, redactor: Redactor) -> std::io::Result<Self> {
         let (said, output) = mpsc::channel(MAX_PIECES);
         let (input, told) = mpsc::channel(MAX_LINES);
@@ -97,9 +99,9 @@ impl Process {
             log: JoinSet::new(),
             _secrets: child.secrets,
         };
-        process.pipes.spawn_local(child.stdin.serve(told)?);
-        process.pipes.spawn_local(read(receiver(child.stdout)?, said));
-        process.log.spawn_local(log(receiver(child.stderr)?, turn, redactor));
+        process.pipes.spawn_local(Carried::new(child.stdin.serve(told)?));
+        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, said)));
+        process.log.spawn_local(Carried::new(log(receiver(child.stderr)?, turn, redactor)));
         Ok(process)
     }
 

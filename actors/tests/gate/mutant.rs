@@ -1,8 +1,8 @@
 //! Gates that are wrong on purpose, in front of the real one: the test must notice them.
 
-use actix::{Actor, Context, Handler, ResponseFuture};
+use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
-use caduceus_actors::supervision::Port;
+use caduceus_actors::supervision::{Port, ResponseFuture};
 
 use crate::tree::{Doors, PATIENCE};
 
@@ -35,9 +35,9 @@ impl Handler<BeginDrain> for Hasty {
 
     fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
         let behind = self.behind.clone();
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let count = count(&behind).await;
-            actix::spawn(async move { behind.begin.ask(order, PATIENCE).await });
+            caduceus_actors::supervision::spawn(async move { behind.begin.ask(order, PATIENCE).await });
             answer(count)
         })
     }
@@ -52,7 +52,7 @@ impl Handler<BeginDrain> for Miscounting {
 
     fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
         let behind = self.behind.clone();
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let count = count(&behind).await;
             behind.begin.ask(order, PATIENCE).await.expect("the gate answers");
             answer(count)

@@ -195,7 +195,7 @@ async fn closing_supervisor_starts_nobody() {
     assert_eq!(subject.ping().await, 1);
     inject(&root, "slow", Fault::SlowStop(Duration::from_millis(300))).await;
     let (stopping, port) = (root.clone(), root.port());
-    let stop = actix::spawn(async move { stopping.stop().await });
+    let stop = caduceus_actors::supervision::spawn(async move { stopping.stop().await });
     until_state(&root, "slow", ChildState::Stopping).await;
     let late = StartChild(Subject::new("late", &Diary::default()).spec());
     assert_eq!(port.ask(late, CEILING).await, Ok(Err(StartChildError::Closing)));

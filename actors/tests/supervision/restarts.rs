@@ -39,7 +39,7 @@ async fn lost_while(fault: Fault) -> u64 {
     let askers: Vec<_> = (0..8)
         .map(|_| {
             let (port, asked, lost) = (subject.mailbox.port(), Arc::clone(&asked), Arc::clone(&lost));
-            actix::spawn(async move {
+            caduceus_actors::supervision::spawn(async move {
                 let mut generation = 1;
                 while generation == 1 || asked.load(Ordering::SeqCst) < QUESTIONS {
                     asked.fetch_add(1, Ordering::SeqCst);

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix::prelude::*;
+use actix::prelude::{Actor, ActorContext, Context, Handler, Message};
 use caduceus_actors::supervision::{
     Backoff, Birth, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Life, Mailbox, Operate, Order, Port,
-    RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent, install_panic_hook,
+    ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, Strategy, SupervisorSpec, TreeNode, WhenSpent,
+    install_panic_hook, spawn,
 };
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
 /// Far above what any wait here takes on a loaded machine; only a broken library reaches it.
 pub(crate) const CEILING: Duration = Duration::from_secs(20);
@@ -44,6 +45,15 @@ pub(crate) struct SayReady;
 pub(crate) struct BlockThenTell {
     pub(crate) length: Duration,
     pub(crate) to: Port<Note>,
+}
+
+/// Has the probe tell `to` once `after` has come, in a future outside its context: the answer, or a spawned one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellAfter {
+    pub(crate) after: oneshot::Receiver<()>,
+    pub(crate) to: Port<Note>,
+    pub(crate) spawned: bool,
 }
 
 /// Has the probe hand this to its thread's pool for blocking calls.
@@ -140,6 +150,24 @@ impl Handler<BlockThenTell> for Probe {
         std::thread::sleep(length);
         let told = to.tell(Note("from the grave".to_owned()));
         self.diary.write(format!("told: {told:?}"));
+    }
+}
+
+impl Handler<TellAfter> for Probe {
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, TellAfter { after, to, spawned }: TellAfter, _: &mut Self::Context) -> Self::Result {
+        let diary = self.diary.clone();
+        let telling = async move {
+            after.await.expect("the test lets it go on");
+            let told = to.tell(Note("from the grave".to_owned()));
+            diary.write(format!("told: {told:?}"));
+        };
+        if spawned {
+            spawn(telling);
+            ResponseFuture::ready(())
+        } else {
+            ResponseFuture::new(telling)
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use actix::prelude::*;
 use caduceus_actors::supervision::{AskError, Fault, Lane, Port, Root, RootEnd, RootHandle, RootOptions, Strategy};
 
 use crate::support::{
-    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, WEDGE_AFTER, hook, inject, last_word, supervisor,
-    until_generation, watchful, within,
+    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, TellAfter, WEDGE_AFTER, hook, inject, last_word,
+    supervisor, until_generation, watchful, within,
 };
 
 /// Longer than it takes to find out, also on a busy machine.
@@ -54,6 +54,30 @@ async fn what_a_fenced_instance_sends_when_it_wakes_is_dropped() {
 }
 
 #[actix::test]
+async fn a_future_outside_the_context_sends_for_the_instance_that_began_it() {
+    for spawned in [true, false] {
+        let (diary, notes) = (Diary::default(), Diary::default());
+        let subject = Subject::new("a", &diary);
+        let root = watched([&subject], &Lane::new("data"));
+        let to: Port<Note> = Notary(notes.clone()).start().into();
+        let tell = |after| subject.mailbox.port().tell(TellAfter { after, to: to.clone(), spawned }).unwrap();
+        let (now, after) = tokio::sync::oneshot::channel();
+        tell(after);
+        now.send(()).unwrap();
+        diary.until("told: Ok(())").await;
+        let (now, after) = tokio::sync::oneshot::channel();
+        tell(after);
+        assert_eq!(subject.ping().await, 1, "it is under way");
+        subject.crash();
+        until_generation(&root, "a", 2).await;
+        now.send(()).unwrap();
+        diary.until("told: Err(Fenced)").await;
+        assert_eq!(to.ask(Note("the end".to_owned()), CEILING).await, Ok(()));
+        assert_eq!(notes.lines("ft"), ["from the grave", "the end"], "spawned: {spawned}");
+    }
+}
+
+#[actix::test]
 async fn hung_actor_on_a_live_thread_is_replaced_alone() {
     let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
     let root = watched([&a, &b], &Lane::new("data"));
@@ -75,7 +99,7 @@ async fn third_wedged_thread_ends_the_tree() {
         until_generation(&root, "a", generation).await;
         inject(&root, "a", Fault::HangThread(forever)).await;
         // Its asker hears nothing for as long as the thread sleeps.
-        actix::spawn(subject.mailbox.port().ask(Ping, CEILING));
+        caduceus_actors::supervision::spawn(subject.mailbox.port().ask(Ping, CEILING));
     }
     let end = within("the end of the root", root.ended()).await;
     assert_eq!((&end, end.exit_code()), (&RootEnd::TooManyWedged, 75));

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::Drain;
 use crate::cli::contact::{CommandError, Presence};
-use crate::cli::finding::print;
+use crate::out::{self, print};
 
 /// Who asks, as the marker keeps it.
 const PRINCIPAL: &str = "cli";
@@ -30,7 +30,7 @@ pub(super) async fn begin(drain: &Drain, suppress: bool, deadline: Option<Durati
         let left = answer.get("active_agents").and_then(Value::as_u64).unwrap_or_default();
         print(&format!("the drain has begun, turns left: {left}\n"));
         if answer.get("durable") == Some(&Value::Bool(false)) {
-            eprintln!("caduceus: the marker could not be written; a restart of the gateway ends this drain");
+            out::complain("the marker could not be written; a restart of the gateway ends this drain");
         }
         return Ok(());
     }
@@ -80,7 +80,7 @@ impl Drain {
         match client.post("/api/gateway/drain", &Value::Object(body)).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error @ (CommandError::Nobody(_) | CommandError::NoAnswer(_))) if marker_is_left => {
-                eprintln!("caduceus: {error}; the marker it is");
+                out::complain(&format!("{error}; the marker it is"));
                 Ok(None)
             }
             Err(error) => Err(error),

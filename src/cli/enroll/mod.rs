@@ -17,6 +17,7 @@ use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home}
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
+use crate::out;
 use keep::{KeepError, keep};
 
 /// Longest token that is read from a file.
@@ -106,7 +107,7 @@ impl EnrollError {
 pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     match enroll(arguments) {
         Ok(report) => {
-            print!("{report}");
+            out::print(&report);
             ExitCode::SUCCESS
         }
         Err(error) => super::serve::fail(&error, error.exit_code()),
@@ -121,7 +122,7 @@ fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
     }
     let settings = Settings::load(&home, environment)?;
     for warning in &settings.warnings {
-        eprintln!("caduceus: {warning}");
+        out::complain(warning);
     }
     let inspection = inspect(&settings.profiles[0], &settings);
     let token = token(arguments, &inspection)?;
@@ -131,7 +132,7 @@ fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
     let url = given_url.as_deref().map(RelayUrl::new).or_else(|| inspection.relay_url()).ok_or(EnrollError::NoUrl)?;
     url.dialable()?;
     if url.is_exposed() {
-        eprintln!("caduceus: the connector is reached without TLS: the network can read the credentials; use https://");
+        out::complain("the connector is reached without TLS: the network can read the credentials; use https://");
     }
     let gateway_id = given(&arguments.gateway_id).unwrap_or_else(default_gateway_id);
     let granted = System::new().block_on(redeem(&settings, &inspection, &url, &token, &gateway_id))?;
@@ -162,8 +163,8 @@ fn token(arguments: &Arguments, inspection: &Inspection) -> Result<SecretString,
     let token = match (&arguments.token, &arguments.token_file) {
         (Some(dash), _) if dash == "-" => read(Path::new("standard input"), &mut std::io::stdin().lock())?,
         (Some(token), _) => {
-            eprintln!(
-                "caduceus: everyone on this machine can read a token in the arguments of a process; use --token-file or --token -"
+            out::complain(
+                "everyone on this machine can read a token in the arguments of a process; use --token-file or --token -",
             );
             token.trim().into()
         }

@@ -22,10 +22,10 @@ use serde_json::Value;
 
 use super::loopback::{Loopback, Page, Visit};
 use super::{Whose, roughly};
-use crate::cli::finding::print;
 use crate::cli::secrets::{no_randomness, random};
 use crate::cli::serve::fail;
 use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
+use crate::out::print;
 
 /// Log in to Honcho by way of a browser, and save the grant for a profile.
 ///

@@ -9,8 +9,8 @@ use caduceus_actors::honcho::refresh::{Limits, Refresh, StepHook, unix_now_s};
 use caduceus_actors::honcho::store;
 
 use super::{Whose, roughly};
-use crate::cli::finding::print;
 use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
+use crate::out::{self, print};
 
 /// Refresh a grant now, if it is about to expire.
 ///
@@ -100,7 +100,7 @@ fn told(outcome: Outcome) -> ExitCode {
 }
 
 fn refuse(code: u8, why: &str) -> ExitCode {
-    eprintln!("caduceus: {why}");
+    out::complain(why);
     ExitCode::from(code)
 }
 

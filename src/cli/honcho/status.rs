@@ -11,7 +11,7 @@ use caduceus_actors::profile::name::ProfileName;
 use serde_json::{Value, json};
 
 use super::{Whose, roughly};
-use crate::cli::finding::print;
+use crate::out::print;
 
 /// Exit code: a person has to act.
 const ACT: u8 = 1;

@@ -111,7 +111,7 @@ impl Gate {
         let address = bound.address();
         let running = bound.run().unwrap();
         let handle = running.handle();
-        actix::spawn(async move { running.ended().await.unwrap() });
+        caduceus_actors::supervision::spawn(async move { running.ended().await.unwrap() });
         let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
         let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
         gate.until("the status to come", known).await;
@@ -129,6 +129,7 @@ impl Gate {
             allow_faults: setting.faults,
             home: home.to_owned(),
             healthy: Healthy(Arc::new(|| true)),
+            log_dropped: || 7,
             inbound: InboundSettings::default(),
         }
     }

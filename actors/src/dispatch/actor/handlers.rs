@@ -1,7 +1,7 @@
 //! What the dispatcher does with each message.
 
-use actix::{Handler, MessageResult, ResponseFuture};
-use futures_util::future::{FutureExt as _, ready};
+use actix::{Handler, MessageResult};
+use futures_util::future::FutureExt as _;
 use tracing::{error, info, warn};
 
 use super::super::event::Command;
@@ -17,7 +17,7 @@ use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::relay::session::SessionKey;
 use crate::settings::{Busy, WhenRefused};
-use crate::supervision::{ChildExited, Port, TellError};
+use crate::supervision::{ChildExited, Port, ResponseFuture, TellError};
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
 impl Handler<Inbound> for DispatchActor {
@@ -56,7 +56,7 @@ impl Handler<Inbound> for DispatchActor {
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
         let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
         // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let recorded = recorded.await;
             if life.is_fenced() {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
@@ -122,11 +122,11 @@ impl Handler<TurnEnded> for DispatchActor {
 
     fn handle(&mut self, ended: TurnEnded, ctx: &mut Self::Context) -> Self::Result {
         if self.early.is_some() {
-            return Box::pin(ready(Err(TooEarly)));
+            return ResponseFuture::ready(Err(TooEarly));
         }
         info!(turn = %ended.id, outcome = ?ended.outcome, "turn.ended");
         let written = self.over(ended, ctx);
-        Box::pin(written.map(Ok))
+        ResponseFuture::new(written.map(Ok))
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, ResponseFuture, WrapFuture};
+use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, WrapFuture};
 use jiff::Timestamp;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
@@ -20,6 +20,7 @@ use super::super::plan::{Change, Drain, Plan, Scope};
 use super::super::store;
 use super::super::watch::MarkerTouched;
 use super::{DrainActor, TurnReleased, Waiter};
+use crate::supervision::ResponseFuture;
 
 /// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
@@ -102,7 +103,7 @@ impl Handler<CancelDrain> for DrainActor {
         let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
         let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope)));
         if stopping {
-            return Box::pin(async { Err(CancelError::Stopping) });
+            return ResponseFuture::ready(Err(CancelError::Stopping));
         }
         let (answer, answered) = oneshot::channel();
         self.gate.change(self.keeper(), |plan| plan.removing(&scope));
@@ -124,7 +125,7 @@ impl Handler<CancelDrain> for DrainActor {
             drop(answer.send(result));
         };
         self.remove(&ended, then, ctx);
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             let gone = CancelError::MarkerNotRemoved("the gate was restarted".to_owned());
             answered.await.unwrap_or(Err(gone))
         })

@@ -53,6 +53,7 @@ fn deaf_but_for(token: Port<TokenChanged>) -> ProfileWays {
         token,
         view: nobody.port(),
         terms: nobody.port(),
+        read_again: nobody.port(),
     }
 }
 

@@ -47,6 +47,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
 }
 
 /// Says `ack <row> <number>` for each event on disk, until the pipe or the process ends.
+#[expect(clippy::disallowed_methods, reason = "the test reads it")]
 fn record_until_killed(path: &Path) {
     let writer = LedgerWriter::open(path).unwrap();
     let threads = (0..4_u64).map(|thread| {

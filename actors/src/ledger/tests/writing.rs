@@ -207,7 +207,7 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
         let inbound: Port<RecordInbound> = first.clone().into();
         // Fewer than a plain mailbox takes at once, so that all are before the crash.
         let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
-        let asked = actix::spawn(futures_util::future::join_all(asked));
+        let asked = crate::supervision::spawn(futures_util::future::join_all(asked));
         let crash: Port<Crash> = first.into();
         assert!(crash.ask(Crash, CEILING).await.is_err(), "the actor did not panic");
 

@@ -20,7 +20,7 @@ use super::super::*;
 use crate::dispatch::messages::{NotTaken, Receipt};
 use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
-use crate::supervision::Backoff;
+use crate::supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.
 const CEILING: Duration = Duration::from_secs(10);
@@ -212,7 +212,7 @@ impl Handler<Inbound> for StubDispatch {
     fn handle(&mut self, inbound: Inbound, _: &mut Self::Context) -> Self::Result {
         let (answer, answered) = oneshot::channel();
         self.offered.send((inbound, answer)).unwrap();
-        Box::pin(async move {
+        ResponseFuture::new(async move {
             match answered.await {
                 Ok(answer) => answer,
                 Err(_) => std::future::pending().await,
@@ -319,7 +319,7 @@ impl Bench {
     /// Hands an action to the link; its answer comes out of the future, which need not be polled.
     pub(super) fn send(&self, content: &str) -> impl Future<Output = ActionResult> + use<> {
         let action = Action::parse(&json!({"op": "send", "chat_id": "c", "content": content})).unwrap();
-        let answer = actix::spawn(self.link.send(SendAction { target: target("discord"), action }));
+        let answer = spawn(self.link.send(SendAction { target: target("discord"), action }));
         async move { within("the answer to an action", answer).await.unwrap().unwrap() }
     }
 

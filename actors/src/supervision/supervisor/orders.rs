@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use actix::{Context, Handler, ResponseFuture};
+use actix::{Context, Handler};
 
 use super::Supervisor;
+use crate::supervision::carried::ResponseFuture;
 use crate::supervision::fault::Fault;
 use crate::supervision::messages::{InjectFault, Operate, OperateError, Order, StartChild, StartChildError, StopChild};
 use crate::supervision::plan::{Event, Key};
@@ -53,7 +54,7 @@ impl Handler<Operate> for Supervisor {
             Ok(None) => self.operate(&path, order, ctx),
             Err(error) => Err(error),
         };
-        Box::pin(std::future::ready(answer))
+        ResponseFuture::ready(answer)
     }
 }
 
@@ -67,7 +68,7 @@ impl Handler<InjectFault> for Supervisor {
             Ok(None) => self.inject(&path, fault, ctx),
             Err(error) => Err(error),
         };
-        Box::pin(std::future::ready(answer))
+        ResponseFuture::ready(answer)
     }
 }
 
@@ -115,8 +116,10 @@ where
     M: actix::Message<Result = Result<(), OperateError>> + Send + 'static,
 {
     let Some(branch) = &spec.branch else {
-        return Box::pin(std::future::ready(Err(OperateError::NoSuchChild(spec.id.clone()))));
+        return ResponseFuture::ready(Err(OperateError::NoSuchChild(spec.id.clone())));
     };
     let (id, answer) = (spec.id.clone(), branch.port::<M>().ask(message, ROUTE_PATIENCE));
-    Box::pin(async move { answer.await.unwrap_or_else(|source| Err(OperateError::Unreachable { id, source })) })
+    ResponseFuture::new(
+        async move { answer.await.unwrap_or_else(|source| Err(OperateError::Unreachable { id, source })) },
+    )
 }

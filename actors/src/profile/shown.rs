@@ -1,0 +1,61 @@
+//! Which names of a `.env` or a configuration may be shown. In the place of a name there may stand a piece of a secret, such as a
+//! line of a key that was pasted in; its letters are mixed or it is long.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+/// Most names that one list shows.
+const MOST: usize = 20;
+
+/// `name`, if it looks like one.
+#[must_use]
+pub fn shown(name: &str) -> Cow<'_, str> {
+    if looks_like_a_name(name) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("(odd name of {} characters)", name.chars().count()))
+    }
+}
+
+/// Whether `name` is one that people give: 64 characters at most, of one case, beginning with a letter or `_`.
+#[must_use]
+pub fn looks_like_a_name(name: &str) -> bool {
+    let of_case = |is_case: fn(&char) -> bool| {
+        let rest = |c: char| is_case(&c) || c.is_ascii_digit() || c == '_';
+        name.starts_with(|c: char| is_case(&c) || c == '_') && name.chars().all(rest)
+    };
+    name.len() <= 64 && (of_case(char::is_ascii_uppercase) || of_case(char::is_ascii_lowercase))
+}
+
+/// The names, for one line of a log: 20 at most, and how many more there are.
+#[must_use]
+pub(super) fn listed(names: &[&str]) -> String {
+    let mut text = names.iter().take(MOST).map(|name| shown(name)).collect::<Vec<_>>().join(" ");
+    if names.len() > MOST {
+        let _ = write!(text, " and {} more", names.len() - MOST);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_does_not_look_like_a_name_is_not_shown() {
+        for name in ["OPENAI_API_KEY", "_X", "http_proxy", "K8S"] {
+            assert_eq!(shown(name), name);
+        }
+        for odd in ["", "MIIEvQIBADANBg", "sk-live-1", "a b", "9A", "\"token\": \"x", &"A".repeat(65), "Ä"] {
+            let shown = shown(odd);
+            assert!(shown.starts_with("(odd name of "), "{shown}");
+            assert!(odd.is_empty() || !shown.contains(odd), "{shown}");
+        }
+    }
+
+    #[test]
+    fn a_list_of_names_has_an_end() {
+        assert_eq!(listed(&["A", "sk-live-1"]), "A (odd name of 9 characters)");
+        assert!(listed(&["A"; 50]).ends_with(" A and 30 more"));
+    }
+}

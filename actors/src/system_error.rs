@@ -1,0 +1,39 @@
+//! What an error of the system is worth: another try, or a person's look.
+
+use std::io::{self, ErrorKind};
+
+/// Whether the same may work another time although nobody changes a setting, a right or a path: no space, too many open files, a
+/// disk that fails to read.
+#[must_use]
+pub fn may_pass(error: &io::Error) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::PermissionDenied
+            | ErrorKind::NotFound
+            | ErrorKind::AlreadyExists
+            | ErrorKind::NotADirectory
+            | ErrorKind::IsADirectory
+            | ErrorKind::ReadOnlyFilesystem
+            | ErrorKind::InvalidInput
+            | ErrorKind::InvalidFilename
+            | ErrorKind::InvalidData
+            | ErrorKind::Unsupported
+    ) && rustix::io::Errno::from_io_error(error) != Some(rustix::io::Errno::LOOP)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::io::Errno;
+
+    #[test]
+    fn a_lack_of_room_may_pass_and_a_lack_of_right_does_not() {
+        for passing in [Errno::NOSPC, Errno::DQUOT, Errno::IO, Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::STALE] {
+            assert!(may_pass(&passing.into()), "{passing:?}");
+        }
+        for lasting in [Errno::ACCESS, Errno::PERM, Errno::NOENT, Errno::NOTDIR, Errno::ISDIR, Errno::ROFS, Errno::LOOP]
+        {
+            assert!(!may_pass(&lasting.into()), "{lasting:?}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! The ways into the tree, for HTTP, and how its guard is run.
+
+use std::io;
+use std::sync::Arc;
+
+use caduceus_actors::gateway::{DeliveryPort, GatewayPorts, LinkPort};
+use caduceus_actors::profile::GuardCommand;
+use caduceus_actors::supervision::{InjectFault, Operate, Port};
+
+use crate::cli::restart::Desk;
+use crate::http;
+
+pub(super) fn http_ports(
+    ports: &GatewayPorts,
+    operate: Port<Operate>,
+    inject_fault: Port<InjectFault>,
+    desk: &Desk,
+) -> http::Ports {
+    http::Ports {
+        snapshot: ports.snapshot.clone(),
+        subscribe: ports.subscribe.clone(),
+        drain: ports.drain.clone(),
+        begin_drain: ports.begin_drain.clone(),
+        cancel_drain: ports.cancel_drain.clone(),
+        await_drained: ports.await_drained.clone(),
+        operate,
+        inject_fault,
+        stop_turn: ports.stop_turn.clone(),
+        restart: desk.port(),
+        relay: relay_ports(ports),
+    }
+}
+
+fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
+    let link = |link: &LinkPort| {
+        let LinkPort { link, go_dormant, wake, .. } = link.clone();
+        http::Link { id: link, go_dormant, wake }
+    };
+    let delivery = |DeliveryPort { owner, verify, deliver }| http::Delivery { owner, verify, deliver };
+    let deliveries = ports.deliveries.clone();
+    http::RelayPorts {
+        links: ports.links.iter().map(link).collect(),
+        deliveries: http::Deliveries(Arc::new(move || deliveries.now().into_iter().map(delivery).collect())),
+        stop_session: Some(ports.stop_session.clone()),
+    }
+}
+
+/// How the guard of an agent is run: our own binary.
+pub(super) fn guard_command() -> io::Result<GuardCommand> {
+    // Through the kernel's own link, which still leads to us when an upgrade has replaced the file.
+    let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
+    Ok(GuardCommand { program, arguments: vec!["guard".into()] })
+}

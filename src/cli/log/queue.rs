@@ -1,0 +1,239 @@
+//! Lines of the log on their way to standard error: a queue with a bound, and the thread that empties it.
+//!
+//! A reader that is gone, stalled or out of space costs lines, never time: what does not fit is counted, and the count is written
+//! as a line of its own as soon as something can be written again. Lost when the process is killed: what waits.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::thread;
+use std::time::Duration;
+
+/// Most bytes that wait; as many again may be in the writer's hands.
+const ROOM: usize = 2 * 1024 * 1024;
+
+/// Writes bytes; answers how many were written, and why no more.
+pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
+/// The line, or lines, that tell of so many lost ones.
+pub(super) type Tell = dyn Fn(u64) -> Vec<u8> + Send;
+
+/// The way into the queue. Cheap to clone; clones are the same queue.
+#[derive(Debug, Clone, Default)]
+pub(super) struct LogQueue(Arc<Shared>);
+
+#[derive(Debug, Default)]
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+    /// All lines lost since the start.
+    dropped: AtomicU64,
+    /// Those of them that no line has told of yet.
+    untold: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    /// Whole lines.
+    bytes: Vec<u8>,
+    /// The writer has taken some and is not through with them.
+    writing: bool,
+}
+
+impl LogQueue {
+    /// Starts the thread that writes.
+    ///
+    /// # Errors
+    /// If there is no thread for it; then nothing is ever written.
+    pub(super) fn start(&self, write: Box<Write>, tell: Box<Tell>) -> io::Result<()> {
+        let shared = Arc::clone(&self.0);
+        thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on(&*write, &*tell))?;
+        Ok(())
+    }
+
+    /// Puts one line in, which ends with a newline. Never blocks on input or output.
+    pub(super) fn push(&self, line: &[u8]) {
+        let taken = self.0.waiting_for(thread::panicking()).is_some_and(|mut waiting| {
+            let fits = waiting.bytes.len() + line.len() <= ROOM;
+            if fits {
+                waiting.bytes.extend_from_slice(line);
+            }
+            fits
+        });
+        if taken {
+            self.0.changed.notify_all();
+        } else {
+            self.0.lose(1);
+        }
+    }
+
+    /// Lines lost since the start.
+    pub(super) fn dropped(&self) -> u64 {
+        self.0.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Waits until everything put in so far has been written, or given up; at most `timeout`. Answers whether it has.
+    pub(super) fn flush(&self, timeout: Duration) -> bool {
+        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
+        let waited = self.0.changed.wait_timeout_while(self.0.waiting(), timeout, busy);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
+}
+
+impl Shared {
+    fn write_on(&self, write: &Write, tell: &Tell) {
+        let mut sink = Sink { write, mid_line: false };
+        let mut batch = Vec::new();
+        loop {
+            let mut waiting = self.waiting();
+            waiting.writing = false;
+            self.changed.notify_all();
+            let empty = |waiting: &mut Waiting| waiting.bytes.is_empty();
+            waiting = self.changed.wait_while(waiting, empty).unwrap_or_else(PoisonError::into_inner);
+            waiting.writing = true;
+            batch.clear();
+            std::mem::swap(&mut batch, &mut waiting.bytes);
+            drop(waiting);
+            self.lose(sink.put(&batch));
+            // They did not fit behind those just written.
+            let untold = self.untold.load(Ordering::Relaxed);
+            if untold > 0 && sink.put(&tell(untold)) == 0 {
+                self.untold.fetch_sub(untold, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn lose(&self, lines: u64) {
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+        self.untold.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A thread that panics may hold the lock itself.
+    fn waiting_for(&self, panicking: bool) -> Option<MutexGuard<'_, Waiting>> {
+        if !panicking {
+            return Some(self.waiting());
+        }
+        match self.waiting.try_lock() {
+            Ok(waiting) => Some(waiting),
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+}
+
+/// What is written to, and whether it stopped in the middle of a line.
+struct Sink<'w> {
+    write: &'w Write,
+    mid_line: bool,
+}
+
+impl Sink<'_> {
+    /// Writes whole lines. Answers how many were not written whole.
+    fn put(&mut self, lines: &[u8]) -> u64 {
+        if self.mid_line && (self.write)(b"\n").0 == 0 {
+            return count(lines);
+        }
+        self.mid_line = false;
+        let (written, ended) = (self.write)(lines);
+        if ended.is_ok() {
+            return 0;
+        }
+        self.mid_line = written > 0 && lines[written - 1] != b'\n';
+        count(&lines[written..])
+    }
+}
+
+fn count(lines: &[u8]) -> u64 {
+    // The last one may have been written but for its end.
+    lines.split_inclusive(|byte| *byte == b'\n').count() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Receiver, Sender, channel};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Ceiling for what another thread does.
+    const SOON: Duration = Duration::from_secs(20);
+
+    /// A queue whose reader takes a write only when it is let.
+    fn gated() -> (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
+        let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
+        let write = move |bytes: &[u8]| {
+            let allowed: io::Result<()> = gate.recv().unwrap_or(Ok(()));
+            if allowed.is_ok() {
+                let _ = shown.send(bytes.to_vec());
+            }
+            (if allowed.is_ok() { bytes.len() } else { 0 }, allowed)
+        };
+        queue.start(Box::new(write), Box::new(|lost| format!("{lost} lost\n").into_bytes())).unwrap();
+        (queue, let_go, written)
+    }
+
+    #[test]
+    fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_told_once_it_reads() {
+        let (queue, let_go, written) = gated();
+        queue.push(b"first\n");
+        // The writer has it in hand, and waits.
+        let line = [&[b'x'; 1023][..], b"\n"].concat();
+        let begun = Instant::now();
+        for _ in 0..10_000 {
+            queue.push(&line);
+        }
+        assert!(begun.elapsed() < SOON, "nothing was waited for");
+        let lost = queue.dropped();
+        assert!((10_000 - 2 * 2048..=10_000 - 2047).contains(&lost), "{lost} of 10,000 KiB for a room of 2 MiB");
+        assert!(!queue.flush(Duration::from_millis(10)), "it is not written");
+        drop(let_go);
+        let mut lines = Vec::new();
+        while !lines.ends_with(format!("{lost} lost\n").as_bytes()) {
+            lines.extend(written.recv_timeout(SOON).expect("the count of the lost lines"));
+        }
+        assert_eq!(count(&lines), 10_001 - lost + 1, "each line is written or counted");
+        assert!(queue.flush(SOON));
+    }
+
+    #[test]
+    fn what_a_full_disk_refuses_is_counted_and_told_when_there_is_room_again() {
+        let (queue, let_go, written) = gated();
+        let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
+        queue.push(b"one\ntwo\n");
+        // The lines, and the line that would tell of them.
+        let_go.send(full()).unwrap();
+        let_go.send(full()).unwrap();
+        assert!(queue.flush(SOON));
+        assert_eq!(queue.dropped(), 2);
+        drop(let_go);
+        queue.push(b"three\n");
+        assert_eq!(written.recv_timeout(SOON).unwrap(), b"three\n");
+        assert_eq!(written.recv_timeout(SOON).unwrap(), b"2 lost\n");
+        assert!(queue.flush(SOON));
+        assert!(written.try_recv().is_err(), "it is told once");
+    }
+
+    #[test]
+    fn a_line_cut_by_a_full_disk_is_ended_before_the_next_one() {
+        let (queue, (shown, written)) = (LogQueue::default(), channel());
+        let first = AtomicU64::new(1);
+        let write = move |bytes: &[u8]| {
+            if first.swap(0, Ordering::Relaxed) == 1 {
+                let _ = shown.send(bytes[..3].to_vec());
+                return (3, Err(io::ErrorKind::StorageFull.into()));
+            }
+            let _ = shown.send(bytes.to_vec());
+            (bytes.len(), Ok(()))
+        };
+        queue.start(Box::new(write), Box::new(|lost| format!("{lost} lost\n").into_bytes())).unwrap();
+        queue.push(b"abcdef\n");
+        assert!(queue.flush(SOON));
+        queue.push(b"next\n");
+        assert!(queue.flush(SOON));
+        let all: Vec<u8> = written.try_iter().flatten().collect();
+        assert_eq!(String::from_utf8(all).unwrap(), "abc\n1 lost\nnext\n");
+    }
+}

@@ -1,0 +1,86 @@
+//! Standard output and standard error: the only place of this program that writes to them.
+//!
+//! The standard library's macros panic when the other end is gone, and block while it does not read. Here a command goes on
+//! without a reader, and says by its exit code that its output was not written; a long-running process waits for no reader at all.
+//! Nothing is buffered: what a function answers for has been handed to the kernel.
+
+use std::io::{self, IsTerminal as _};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use crate::cli::log;
+use crate::stream::Stream;
+
+/// Exit code: the command did its work, and its output could not be written.
+pub(crate) const OUTPUT_FAILED: u8 = 74;
+
+/// How long a message on standard error may take; after that the process goes on without it.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Whether something meant for standard output was lost although there is a reader.
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Writes the result of a command to standard output. A reader that has gone away wants no more of it; any other error is said
+/// on standard error and becomes the exit code.
+pub(crate) fn print(text: &str) {
+    note(Stream::Output.write(text.as_bytes()).1);
+}
+
+/// Notes how a write to standard output ended.
+pub(crate) fn note(written: io::Result<()>) {
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+        && !LOST.swap(true, Ordering::Relaxed)
+    {
+        complain(&format!("cannot write to standard output: {error}"));
+    }
+}
+
+/// Writes a line of a long-running process to standard output, without waiting for the reader.
+pub(crate) fn announce(mut line: String) {
+    line.push('\n');
+    let writing = thread::Builder::new().name("announcement".to_owned()).spawn(move || {
+        if let (_, Err(error)) = Stream::Output.write(line.as_bytes()) {
+            tracing::warn!(%error, "standard output did not take the announcement");
+        }
+    });
+    if let Err(error) = writing {
+        tracing::warn!(%error, "no thread for the announcement on standard output");
+    }
+}
+
+/// Writes the last words of a long-running process to standard output. Waits for at most 1 s.
+pub(crate) fn print_briefly(text: &str) {
+    write_within(Stream::Output, text.as_bytes().to_vec(), MESSAGE_TIMEOUT);
+}
+
+/// Says on standard error what went wrong. Waits for at most 1 s.
+pub(crate) fn complain(message: &str) {
+    let line = format!("caduceus: {}\n", message.trim_end());
+    if !log::say(&line) {
+        write_within(Stream::Error, line.into_bytes(), MESSAGE_TIMEOUT);
+    }
+}
+
+/// Writes on a thread of its own, which may stay behind blocked. Answers whether it came to an end in time.
+fn write_within(stream: Stream, bytes: Vec<u8>, timeout: Duration) -> bool {
+    let (done, wait) = mpsc::channel();
+    let writing = thread::Builder::new().name("message".to_owned()).spawn(move || {
+        let _ = stream.write(&bytes);
+        let _ = done.send(());
+    });
+    writing.is_ok() && wait.recv_timeout(timeout).is_ok()
+}
+
+/// Whether the process was started on a terminal: standard input is one.
+pub(crate) fn on_terminal() -> bool {
+    io::stdin().is_terminal()
+}
+
+/// The exit code of a process that means to end with `code`.
+pub(crate) fn outcome(code: ExitCode) -> ExitCode {
+    if code == ExitCode::SUCCESS && LOST.load(Ordering::Relaxed) { OUTPUT_FAILED.into() } else { code }
+}

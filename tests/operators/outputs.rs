@@ -1,0 +1,281 @@
+//! Output whose reader is gone, whose disk is full, or that is not read: it must not matter to what serves, and commands say so.
+
+use std::fs::{self, File};
+use std::io::{self, PipeReader, Read as _};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::support::{SOON, binary, client, get, post, wait_for};
+
+/// Ceiling for what takes the length of a silence and then some.
+const LATER: Duration = Duration::from_mins(1);
+
+/// What becomes of a stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// A pipe without a reader.
+    Closed,
+    /// A disk without room.
+    Full,
+    /// A pipe without room, whose reader does not read.
+    Unread,
+}
+
+const FATES: [Fate; 3] = [Fate::Closed, Fate::Full, Fate::Unread];
+
+impl Fate {
+    /// The stream, and the reader that must be kept.
+    fn stream(self) -> (Stdio, Option<PipeReader>) {
+        if self == Self::Full {
+            return (File::options().write(true).open("/dev/full").unwrap().into(), None);
+        }
+        let (reader, mut writer) = io::pipe().unwrap();
+        if self == Self::Closed {
+            return (writer.into(), None);
+        }
+        rustix::io::ioctl_fionbio(&writer, true).unwrap();
+        while io::Write::write(&mut writer, &[b'#'; 4096]).is_ok() {}
+        while io::Write::write(&mut writer, b"#").is_ok() {}
+        rustix::io::ioctl_fionbio(&writer, false).unwrap();
+        (writer.into(), Some(reader))
+    }
+}
+
+/// A process with odd streams, killed when dropped.
+struct Odd {
+    child: Child,
+    readers: Vec<PipeReader>,
+}
+
+impl Odd {
+    fn start(command: &mut Command, output: Option<Fate>, error: Option<Fate>) -> Self {
+        let mut readers = Vec::new();
+        let mut stream = |fate: Option<Fate>| {
+            let (stream, reader) = fate.map_or_else(|| (Stdio::null(), None), Fate::stream);
+            readers.extend(reader);
+            stream
+        };
+        let (output, error) = (stream(output), stream(error));
+        let child = command.stdin(Stdio::null()).stdout(output).stderr(error).spawn().unwrap();
+        // Ours would keep the writing end open.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        Self { child, readers }
+    }
+
+    fn terminate(&self) {
+        let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
+        assert!(ended.success(), "it is there to be told");
+    }
+
+    fn ended(&mut self, ceiling: Duration) -> Option<i32> {
+        let deadline = Instant::now() + ceiling;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status.code();
+            }
+            assert!(Instant::now() < deadline, "it did not end in {ceiling:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Odd {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn home() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("caduceus.yaml"), "agent: {backend: echo}\n").unwrap();
+    home
+}
+
+fn serve(home: &Path) -> Command {
+    let mut command = binary();
+    command.args(["serve", "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain", "--home"]).arg(home);
+    command
+}
+
+/// Where it listens, by the record in its home, which needs no output.
+async fn address(home: &Path) -> String {
+    wait_for("a record of a running gateway", SOON, || async {
+        let record: Value = serde_json::from_slice(&fs::read(home.join("gateway_state.json")).ok()?).ok()?;
+        (record["gateway_state"] == "running").then(|| record["http"].as_str().unwrap().to_owned())
+    })
+    .await
+}
+
+async fn metric(url: &str, name: &str) -> u64 {
+    let mut answer = client().get(format!("{url}/metrics")).send().await.unwrap();
+    let text = String::from_utf8(answer.body().await.unwrap().to_vec()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+    line.unwrap_or_else(|| panic!("no {name} in {text}")).parse().unwrap()
+}
+
+#[actix_web::test]
+async fn a_gateway_serves_restarts_its_actors_and_ends_whatever_becomes_of_its_output() {
+    let cases = FATES.into_iter().flat_map(|fate| [(Some(fate), None), (None, Some(fate)), (Some(fate), Some(fate))]);
+    let started: Vec<_> = cases
+        .map(|(output, error)| {
+            let home = home();
+            let gateway = Odd::start(&mut serve(home.path()), output, error);
+            (output, error, home, gateway)
+        })
+        .collect();
+    for (output, error, home, mut gateway) in started {
+        let what = format!("output {output:?}, error {error:?}");
+        let url = address(home.path()).await;
+        // The panic hook logs on the thread that panics.
+        let (code, answer) =
+            post(&format!("{url}/api/actors/drain/fault"), &json!({"fault": "panic_in_handler"})).await;
+        assert_eq!(code, 200, "{what}: {answer}");
+        wait_for(&format!("another gate, {what}"), SOON, || async {
+            let (_, tree) = get(&format!("{url}/api/actors")).await;
+            let children = tree["children"].as_array()?.clone();
+            children.iter().any(|child| child["id"] == "drain" && child["generation"] == 2).then_some(())
+        })
+        .await;
+        assert_eq!(get(&format!("{url}/healthz")).await.0, 200, "{what}");
+        let dropped = metric(&url, "caduceus_log_lines_dropped_total").await;
+        assert_eq!(dropped > 0, matches!(error, Some(Fate::Closed | Fate::Full)), "{what}: {dropped} lines dropped");
+        gateway.terminate();
+        assert_eq!(gateway.ended(SOON), Some(0), "{what}");
+    }
+}
+
+#[actix_web::test]
+async fn what_was_logged_while_nobody_read_is_there_when_somebody_does_a_line_an_event() {
+    let home = home();
+    let mut command = serve(home.path());
+    let mut gateway = Odd::start(command.args(["--log", "json"]), None, Some(Fate::Unread));
+    let url = address(home.path()).await;
+    let (code, _) = post(&format!("{url}/api/actors/drain/fault"), &json!({"fault": "panic_in_handler"})).await;
+    assert_eq!(code, 200);
+    let mut reader = gateway.readers.pop().unwrap();
+    let reading = std::thread::spawn(move || {
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        text
+    });
+    gateway.terminate();
+    assert_eq!(gateway.ended(SOON), Some(0));
+    let text = reading.join().unwrap();
+    let lines: Vec<Value> = text
+        .trim_start_matches('#')
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line:?} is no event")))
+        .collect();
+    for words in ["gateway is up", "actor panicked", "gateway is down"] {
+        assert!(lines.iter().any(|line| line["fields"]["message"] == words), "{words:?} in {text}");
+    }
+}
+
+#[actix_web::test]
+async fn the_watchdog_ends_a_gateway_whose_log_is_not_read() {
+    let home = home();
+    let mut gateway = Odd::start(&mut serve(home.path()), Some(Fate::Unread), Some(Fate::Unread));
+    let url = address(home.path()).await;
+    let hang = json!({"fault": "hang_in_timer", "seconds": 600});
+    assert_eq!(post(&format!("{url}/api/actors/relays/fault"), &hang).await.0, 200);
+    assert_eq!(gateway.ended(LATER), Some(75));
+}
+
+#[test]
+fn a_start_that_fails_ends_with_its_code_whatever_becomes_of_its_words() {
+    for fate in FATES {
+        let home = home();
+        fs::write(home.path().join("caduceus.yaml"), "agent: [\n").unwrap();
+        let mut gateway = Odd::start(&mut serve(home.path()), Some(fate), Some(fate));
+        assert_eq!(gateway.ended(SOON), Some(78), "{fate:?}");
+        let mut command = binary();
+        let mut status = Odd::start(command.args(["status", "--home"]).arg(home.path()), Some(fate), Some(fate));
+        assert_eq!(status.ended(SOON), Some(69), "{fate:?}");
+        // Started by hand, without a gateway at the other end.
+        let mut guard = Odd::start(binary().args(["guard", "--", "true"]), Some(fate), Some(fate));
+        assert_eq!(guard.ended(SOON), Some(125), "{fate:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_connector_and_a_trial_run_and_end_whatever_becomes_of_their_output() {
+    let started: Vec<_> = FATES
+        .into_iter()
+        .flat_map(|fate| {
+            ["connector", "demo"].map(|name| {
+                let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+                let mut command = binary();
+                command.args([name, "--bind", &free.to_string()]);
+                (name, fate, free, Odd::start(&mut command, Some(fate), Some(fate)))
+            })
+        })
+        .collect();
+    for (name, fate, address, mut process) in started {
+        wait_for(&format!("{name} to answer, {fate:?}"), LATER, || async {
+            client().get(format!("http://{address}/")).send().await.is_ok().then_some(())
+        })
+        .await;
+        process.terminate();
+        assert_eq!(process.ended(LATER), Some(0), "{name}, {fate:?}");
+    }
+}
+
+#[actix_web::test]
+async fn a_command_without_a_reader_ends_as_with_one_and_one_without_room_says_so() {
+    let home = home();
+    let _gateway = Odd::start(&mut serve(home.path()), None, None);
+    address(home.path()).await;
+    let path = home.path().to_str().unwrap();
+    let on_home: [&[&str]; 8] = [
+        &["status"],
+        &["status", "--json"],
+        &["doctor"],
+        &["doctor", "--json"],
+        &["secrets", "audit"],
+        &["honcho", "status"],
+        &["drain", "status"],
+        &["drain", "cancel"],
+    ];
+    let others: [&[&str]; 5] =
+        [&["--help"], &["serve", "--help"], &["--version"], &["secrets", "generate"], &["honcho", "login", "--help"]];
+    let commands = on_home.map(|words| [words, &["--home", path]].concat()).into_iter();
+    for words in commands.chain(others.map(<[&str]>::to_vec)) {
+        let good = crate::ended::caduceus(&words, &[]).code;
+        let with = |fate| {
+            let (output, _reader) = Fate::stream(fate);
+            let mut command = binary();
+            command.args(&words).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(output);
+            let child = command.stderr(Stdio::piped()).spawn().unwrap();
+            command.stdout(Stdio::null());
+            let ended = child.wait_with_output().unwrap();
+            (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
+        };
+        let (closed, error) = with(Fate::Closed);
+        assert_eq!(closed, good, "{words:?}: {error}");
+        assert!(!error.contains("panicked"), "{words:?}: {error}");
+        let (full, error) = with(Fate::Full);
+        // What it found wins over how it was shown.
+        assert_eq!(full, if good == Some(0) { Some(74) } else { good }, "{words:?}: {error}");
+        assert!(error.contains("cannot write to standard output"), "{words:?}: {error}");
+    }
+}
+
+#[actix_web::test]
+async fn a_watch_ends_when_its_reader_has_gone() {
+    let home = home();
+    let _gateway = Odd::start(&mut serve(home.path()), None, None);
+    address(home.path()).await;
+    let mut command = binary();
+    command.args(["status", "--watch", "--home"]).arg(home.path()).stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut watch = Odd { child: command.spawn().unwrap(), readers: Vec::new() };
+    let mut output = watch.child.stdout.take().unwrap();
+    output.read_exact(&mut [0; 10]).unwrap();
+    drop(output);
+    // Nothing changes that would have to be written.
+    assert_eq!(watch.ended(SOON), Some(0));
+}
