@@ -215,3 +215,18 @@ fn retry_after(text: &str) -> Option<Duration> {
     let date = SystemTime::from(text.parse::<actix_http::header::HttpDate>().ok()?);
     Some(date.duration_since(SystemTime::now()).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_by_a_date() {
+        assert_eq!(retry_after(" 30 "), Some(Duration::from_secs(30)));
+        assert_eq!(retry_after("1.5"), Some(Duration::from_millis(1_500)));
+        assert_eq!(retry_after("Thu, 01 Jan 1970 00:00:00 GMT"), Some(Duration::ZERO));
+        for odd in ["soon", "-1", "", "inf", "NaN"] {
+            assert_eq!(retry_after(odd), None, "{odd}");
+        }
+    }
+}
