@@ -39,6 +39,59 @@ async fn an_answer_that_is_sent_again_is_marked_and_still_within_the_limit() {
     assert!(lengths[0] > LIMIT - 20, "the first part was full before it was marked: {lengths:?}");
 }
 
+#[actix_web::test]
+async fn an_answer_that_was_cut_for_another_limit_is_cut_again_when_it_is_sent_again() {
+    let mut world = World::prepare().await;
+    world
+        .write("agent.sh", "read -r document\ni=0\nwhile [ $i -lt 450 ]; do printf 'word%04d ' $i; i=$((i+1)); done\n");
+    world.serve().await;
+    let descriptor = json!({
+        "contract_version": 1, "platform": "discord", "label": "Discord", "max_message_length": 5_000,
+        "supports_draft_streaming": false, "supports_edit": false, "supports_threads": false,
+        "markdown_dialect": "plain", "len_unit": "utf16", "supported_ops": ["send"],
+    });
+    push(&world, &json!({"raw": json!({"type": "descriptor", "descriptor": descriptor}).to_string() + "\n"})).await;
+    let faults = format!("{}/dev/faults", world.connector.url);
+    assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
+    world.say("m1", "go", "c1", None).await;
+    let whole = world.until_told("c1", "word0449").await;
+    assert!(whole.len() > LIMIT, "it was cut for the limit that held then");
+    // At the next handshake the connector says its own limit again.
+    assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
+    let again = wait_for("all of it again", 2 * SOON, || async {
+        let texts = world.texts("c1").await.split_off(1);
+        texts.iter().any(|text| text.contains("word0449")).then_some(texts)
+    })
+    .await;
+    assert!(again.iter().all(|text| text.len() <= LIMIT), "{:?}", again.iter().map(String::len).collect::<Vec<_>>());
+    assert_eq!(again.join(" "), format!("(may be a repeat) {whole}"));
+}
+
+/// Has a message changed that is none, and is done.
+const CHANGER: &str = r#"#!/bin/sh
+read -r document
+echo '{"type":"action","id":"a","action":{"op":"edit","message_id":"none","content":"changed"}}'
+echo '{"type":"final"}'
+"#;
+
+#[actix_web::test]
+async fn what_is_refused_when_it_is_sent_again_is_told_to_the_chat() {
+    let mut world = World::prepare().await;
+    world.write("agent.sh", CHANGER);
+    world.configure("");
+    let agent = fs::read_to_string(world.path("caduceus.yaml")).unwrap();
+    world.write("caduceus.yaml", &agent.replace("backend: exec", "backend: exec\n  reply: jsonl"));
+    world.serve().await;
+    let faults = format!("{}/dev/faults", world.connector.url);
+    assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
+    world.say("m1", "go", "c1", None).await;
+    world.until_told("c1", "changed").await;
+    // It may have arrived; the second time the connector says that there is no such message.
+    assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
+    world.until_told("c1", "could not be delivered").await;
+    assert!(world.texts("c1").await.contains(&"(may be a repeat) changed".to_owned()));
+}
+
 async fn push(world: &World, what: &Value) {
     let (status, pushed) = post(&format!("{}/dev/inbound", world.connector.url), what).await;
     assert_eq!(status, 202, "{pushed}");

@@ -142,25 +142,19 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<Answer, Exc
             (None, Some(broken)) => Err(ExchangeError::NoAnswer(broken.to_string())),
         };
     }
-    let refuses = status.is_client_error();
-    match answer.status {
-        // Of these the status says it all.
-        429 | 503 => {}
-        100..200 => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
-        // Elsewhere is where the answer to a request is that was carried out.
-        303 => return Err(ExchangeError::Unclear(303)),
-        300..400 => {}
+    let is_no = status.is_client_error();
+    match (answer.status, &answer.broken) {
+        (100..200, _) => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
+        // Of these the status says it all. Elsewhere than at a 303 the request is yet to be carried out.
+        (429 | 503 | 300..=302 | 304..400, _) => {}
         // What is cut may be the very word that the token is refused.
-        _ if refuses => {
-            if let Some(broken) = &answer.broken {
-                return Err(ExchangeError::NoAnswer(broken.to_string()));
-            }
-        }
-        code => return Err(ExchangeError::Unclear(code)),
+        (_, Some(broken)) if is_no => return Err(ExchangeError::NoAnswer(broken.to_string())),
+        _ if is_no => {}
+        (code, _) => return Err(ExchangeError::Unclear(code)),
     }
     let code = json.and_then(|body| error_code(&body));
     let says_so = |body: &[u8]| body.windows(INVALID_GRANT.len()).any(|part| part == INVALID_GRANT.as_bytes());
-    let refused = code.as_deref() == Some(INVALID_GRANT) && refuses;
+    let refused = code.as_deref() == Some(INVALID_GRANT) && is_no;
     if refused || (matches!(answer.status, 400 | 401) && says_so(&answer.body)) {
         return Err(ExchangeError::InvalidGrant);
     }

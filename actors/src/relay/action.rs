@@ -235,11 +235,17 @@ impl Action {
     #[must_use]
     pub fn carries_content(&self) -> bool {
         match self {
-            Self::Send { .. } | Self::Edit { .. } | Self::FollowUp { .. } => true,
-            Self::SendMedia { .. } | Self::Prompt { .. } => true,
+            Self::Send { .. }
+            | Self::Edit { .. }
+            | Self::FollowUp { .. }
+            | Self::SendMedia { .. }
+            | Self::Prompt { .. } => true,
             Self::Other(fields) => fields.get("content").is_some_and(|content| !content.is_null()),
-            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => false,
-            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => false,
+            Self::Typing { .. }
+            | Self::GetChatInfo { .. }
+            | Self::React { .. }
+            | Self::ThreadCreate { .. }
+            | Self::ThreadRename { .. } => false,
         }
     }
 
@@ -253,8 +259,11 @@ impl Action {
             | Self::Prompt { content, .. } => Some(content),
             Self::SendMedia { content, .. } => content.as_deref(),
             Self::Other(fields) => fields.get("content").and_then(Value::as_str),
-            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => None,
-            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => None,
+            Self::Typing { .. }
+            | Self::GetChatInfo { .. }
+            | Self::React { .. }
+            | Self::ThreadCreate { .. }
+            | Self::ThreadRename { .. } => None,
         }
     }
 
@@ -269,8 +278,11 @@ impl Action {
             Self::Other(fields) => {
                 fields.insert("content".to_owned(), text.into());
             }
-            Self::Typing { .. } | Self::GetChatInfo { .. } | Self::React { .. } => {}
-            Self::ThreadCreate { .. } | Self::ThreadRename { .. } => {}
+            Self::Typing { .. }
+            | Self::GetChatInfo { .. }
+            | Self::React { .. }
+            | Self::ThreadCreate { .. }
+            | Self::ThreadRename { .. } => {}
         }
     }
 

@@ -16,6 +16,7 @@ const FIRST_AFTER: Duration = Duration::from_millis(700);
 
 /// One reply on its way.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Reply {
     cutter: Cutter,
     /// Whether a message may grow.
@@ -173,8 +174,10 @@ impl Reply {
         if self.more || (self.stale && (self.finished || now >= due)) {
             self.look(now);
         }
-        let step =
-            self.part.as_ref().and_then(|part| if part.whole { self.complete(part) } else { self.grow(part, now) });
+        let step = self
+            .part
+            .as_ref()
+            .and_then(|part| if part.whole { Some(self.complete(part)) } else { self.grow(part, now) });
         match step {
             Some(step) => step,
             None if self.finished => Step::Done,
@@ -204,11 +207,11 @@ impl Reply {
     }
 
     /// A message to which nothing will be added.
-    fn complete(&self, part: &Part) -> Option<Step> {
+    fn complete(&self, part: &Part) -> Step {
         let (shown, content) = (&self.shown, &part.content);
         let shown_already = shown.posted && shown.content == *content;
         let edits = shown.message_id.clone();
-        Some(Step::Do(Deed { edits, content: content.clone(), last: true, shown_already }))
+        Step::Do(Deed { edits, content: content.clone(), last: true, shown_already })
     }
 
     /// The message to which something may be added.

@@ -88,14 +88,11 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
 /// What the chat reads of a stop, beside the mark; `None` where it is told otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
-        // The dispatcher answers the command.
-        StopCause::Asked => None,
         StopCause::Interrupt => Some("Stopped."),
         StopCause::Operator => Some(OPERATOR_STOPPED),
-        // The answer to the newer message follows.
-        StopCause::Superseded => None,
-        // The next start does what `turns.interrupted` says, and tells the chat.
-        StopCause::Shutdown => None,
+        // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start does what
+        // `turns.interrupted` says, and tells the chat.
+        StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
     }
 }
 
