@@ -251,7 +251,7 @@ mod tests {
         }
         let cut = |status: u16| {
             let broken = Some(HttpError::Cut(String::new()));
-            judge(Collected { status, body: Default::default(), broken }, None)
+            judge(Collected { status, body: zeroize::Zeroizing::default(), broken }, None)
         };
         for status in [200, 400, 401, 403] {
             assert!(matches!(cut(status), Err(ExchangeError::NoAnswer(_))), "{status}");
@@ -266,7 +266,8 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        let broken = |why| judge(Collected { status: 200, body: Default::default(), broken: Some(why) }, None);
+        let broken =
+            |why| judge(Collected { status: 200, body: zeroize::Zeroizing::default(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }

@@ -308,7 +308,7 @@ mod tests {
             assert_eq!(notes.rests("hermes", &r1, now_s), Some(Duration::from_secs(step)));
             now_s += i64::try_from(step).unwrap();
         }
-        assert_eq!(notes.denied("hermes", &r1, now_s, Some(Duration::from_secs(900)), 0.9), Duration::from_secs(901));
+        assert_eq!(notes.denied("hermes", &r1, now_s, Some(Duration::from_mins(15)), 0.9), Duration::from_secs(901));
         let years = Some(Duration::from_secs(u64::MAX));
         let hour = Duration::from_secs(3_601);
         assert_eq!(notes.denied("hermes", &r1, now_s, years, 0.0), hour);

@@ -80,8 +80,8 @@ mod tests {
         Descriptor { max_message_length: limit, len_unit, ..Descriptor::default() }
     }
 
-    fn action(value: Value) -> Action {
-        Action::parse(&value).unwrap()
+    fn action(value: &Value) -> Action {
+        Action::parse(value).unwrap()
     }
 
     /// Every op that lies in the ledger, with this text.
@@ -94,7 +94,7 @@ mod tests {
             json!({"op": "prompt", "chat_id": "c", "prompt_kind": "k", "prompt_id": "p", "content": text, "options": []}),
             json!({"op": "poll", "chat_id": "c", "content": text}),
         ]
-        .map(action)
+        .map(|value| action(&value))
         .into()
     }
 
@@ -122,9 +122,9 @@ mod tests {
     #[test]
     fn a_picture_without_a_word_is_marked_too_and_a_reaction_cannot_be() {
         let media = json!({"op": "send_media", "chat_id": "c", "media_kind": "photo", "source_url": "u"});
-        assert_eq!(texts(&fit(action(media), &platform(100, LenUnit::Chars), true)), ["(may be a repeat)"]);
+        assert_eq!(texts(&fit(action(&media), &platform(100, LenUnit::Chars), true)), ["(may be a repeat)"]);
         let react = json!({"op": "react", "chat_id": "c", "message_id": "m", "emoji": "x"});
-        assert_eq!(fit(action(react), &platform(1, LenUnit::Chars), true)[0].content(), None);
+        assert_eq!(fit(action(&react), &platform(1, LenUnit::Chars), true)[0].content(), None);
     }
 
     #[test]

@@ -43,7 +43,9 @@ fn whatever_the_answer_siblings_present_the_token_once_and_then_once_more() {
         let siblings = || {
             let threads: Vec<_> =
                 (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();
-            threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+            for thread in threads {
+                thread.join().unwrap();
+            }
             trial.server.presented().iter().filter(|token| *token == "hch-rt-0").count()
         };
         let at_once = siblings();
@@ -63,7 +65,9 @@ fn a_server_that_never_answers_is_given_up_and_the_token_left_alone() {
     let mut refresh = trial.refresh();
     refresh.limits.exchange = Duration::from_millis(100);
     let threads: Vec<_> = (0..8).map(|_| refresh.clone()).map(|refresh| thread::spawn(move || refresh.run())).collect();
-    threads.into_iter().for_each(|thread| drop(thread.join().unwrap()));
+    for thread in threads {
+        thread.join().unwrap();
+    }
     println!("never answered: presented {} times", trial.server.presented().len());
     assert_eq!(trial.server.presented().len(), 1);
 }
