@@ -9,6 +9,7 @@ mod http;
 mod out;
 mod stream;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -44,7 +45,10 @@ fn main() -> ExitCode {
         return cli::INTERNAL_ERROR.into();
     }
     let code = match Arguments::try_parse_from(cli::arguments::to_parse()) {
-        Ok(arguments) => run(arguments.command),
+        // A panic is said by its hook, and is an internal error, not the 101 of the language.
+        Ok(arguments) => {
+            panic::catch_unwind(AssertUnwindSafe(|| run(arguments.command))).unwrap_or(cli::INTERNAL_ERROR.into())
+        }
         Err(answer) => explain(&answer),
     };
     cli::log::flush();

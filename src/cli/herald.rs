@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub(super) struct Herald {
     state: StateFile,
     manager: ServiceManager,
     reason: Arc<Mutex<Option<String>>>,
+    /// It served, or is ended in order before it could.
+    came_up: Arc<AtomicBool>,
 }
 
 impl Herald {
@@ -42,7 +45,7 @@ impl Herald {
                 ServiceManager::default()
             }),
         };
-        Ok(Self { state, manager, reason: Arc::default() })
+        Ok(Self { state, manager, reason: Arc::default(), came_up: Arc::default() })
     }
 
     /// Whom the status is to tell of every snapshot.
@@ -68,6 +71,7 @@ impl Herald {
 
     /// The whole tree is up.
     pub(super) fn ready(&self) {
+        self.came_up.store(true, Ordering::Relaxed);
         self.manager.ready();
     }
 
@@ -78,6 +82,7 @@ impl Herald {
 
     /// The shutdown has begun; `restart`: the service manager is to start the gateway again.
     pub(super) fn stopping(&self, restart: bool) {
+        self.came_up.store(true, Ordering::Relaxed);
         self.state.change(|record| record.restarts(restart));
         self.manager.stopping();
     }
@@ -88,7 +93,9 @@ impl Herald {
     }
 
     /// The last word. Blocks for as long as the disk takes, within bounds.
-    pub(super) fn ended(&self, state: GatewayState) {
+    pub(super) fn ended(&self) {
+        let came_up = self.came_up.load(Ordering::Relaxed);
+        let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
         let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
         if !self.state.close(LAST_WORD_PATIENCE, |record| record.ends(state, reason)) {
             warn!("the disk did not take the last word on the state of the gateway in time");

@@ -2,10 +2,11 @@
 
 mod wiring; // The ways into the tree, for HTTP, and how its guard is run.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::io;
+use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
-use caduceus_actors::status::words::GatewayState;
 use caduceus_actors::supervision::{ChildState, Mailbox, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use futures_util::future::{Either, select};
@@ -86,27 +86,22 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Ok(herald) => herald,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let system = System::new();
-    let lived = system.block_on(async {
-        let (process, mut signals) = Process::start(plan, &watchdog, &herald)?;
-        Ok(process.live(&mut signals, announce).await)
+    let lived = panic::catch_unwind(AssertUnwindSafe(|| {
+        // Its drop would wait without limit for files that are being read on its blocking threads.
+        let system = ManuallyDrop::new(System::new());
+        system.block_on(async {
+            let (process, mut signals) = Process::start(plan, &watchdog, &herald)?;
+            Ok(process.live(&mut signals, announce).await)
+        })
+    }));
+    let (Ok(code) | Err(code)) = lived.unwrap_or_else(|_| {
+        herald.because("the thread that runs the process panicked".to_owned());
+        Err(super::INTERNAL_ERROR)
     });
-    let Ended { code, was_up } = lived.unwrap_or_else(|code| Ended { code, was_up: false });
     // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
     watchdog.arm_deadline(LAST_STEPS, code);
-    herald.ended(if was_up { GatewayState::Stopped } else { GatewayState::StartupFailed });
-    // Its drop would wait without limit for files that are being read on its blocking threads.
-    std::mem::forget(system);
+    herald.ended();
     ExitCode::from(code)
-}
-
-/// How a gateway's life ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Ended {
-    /// The exit code.
-    code: u8,
-    /// Whether it ever served, or was ended before by order.
-    was_up: bool,
 }
 
 /// A gateway that has been started.
@@ -178,12 +173,11 @@ impl Process {
     }
 
     /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order.
-    pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> Ended {
+    pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
         let root = self.gateway.root.clone();
-        let (is_up, reload) = (Cell::new(false), Notify::new());
+        let reload = Notify::new();
         let up = async {
             until_up(&root).await;
-            is_up.set(true);
             self.tell(ProcessPhase::Running);
             self.herald.ready();
             announce(self.address);
@@ -219,9 +213,9 @@ impl Process {
             matches!(first, Either::Right(_))
         };
         if !told {
-            return Ended { code: self.fallen().await, was_up: is_up.get() };
+            return self.fallen().await;
         }
-        Ended { code: self.obey(signals).await, was_up: true }
+        self.obey(signals).await
     }
 
     /// Ends in order, in a hurry once that is asked for.

@@ -151,6 +151,13 @@ fn a_stop_is_given_the_time_that_a_drain_takes() {
 }
 
 #[test]
+fn a_reload_of_either_unit_is_the_signal_that_reads_everything_again() {
+    for name in UNITS {
+        assert_eq!(value(&text(name), "ExecReload"), "/bin/kill -HUP $MAINPID", "{name}");
+    }
+}
+
+#[test]
 fn systemd_takes_the_units() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("hermes-gateway");

@@ -123,6 +123,7 @@ impl Connector {
             .map_err(bad)?;
         // Ends with this call, whatever ends it.
         let mut driver = JoinSet::new();
+        #[expect(clippy::disallowed_methods, reason = "it drives a connection, and sends through no port")]
         driver.spawn(connection.with_upgrades());
         let authority = format!("{}:{}", target.host, target.port);
         let mut request = Request::connect(&authority).header(HOST, &authority);

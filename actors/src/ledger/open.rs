@@ -86,10 +86,12 @@ impl OpenError {
         match self {
             Self::Locked(_) => true,
             Self::File { source, .. } | Self::Stuck { source, .. } => may_pass(source),
-            Self::Database { source, .. } => matches!(
-                source.sqlite_error_code(),
-                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory)
-            ),
+            Self::Database { path, source } => match source.sqlite_error_code() {
+                Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => true,
+                // It does not say why; without a descriptor to spare nothing else can be opened either.
+                Some(ErrorCode::CannotOpen) => File::open(path).is_err_and(|error| may_pass(&error)),
+                _ => false,
+            },
             Self::Damaged { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
         }
     }

@@ -6,7 +6,6 @@
 
 mod forms; // Every way in which a value may be written.
 mod index; // Finds any of many texts in one pass.
-mod writer; // A log writer that redacts, also across two writes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -17,7 +16,6 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 use index::{Form, Index};
-pub use writer::RedactingWriter;
 
 /// Replaces the values that the process holds as secrets. Cheap to clone; every clone is the same redactor.
 #[derive(Clone, Default)]
