@@ -311,12 +311,17 @@ impl Wiring {
         let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
         let home = self.present.settings().home_channel.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
-        let link =
-            |(id, link): (LinkId, &Mailbox<RelayActor>)| (id, LinkPorts { send: link.port(), view: link.port() });
+        let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
+            (id, LinkPorts { send: link.port(), view: link.port(), tell_again: link.port() })
+        };
         let ports = DispatchPorts {
             record_inbound: boxes.ledger.port(),
             mark_inbound: boxes.ledger.port(),
             list_inbound: boxes.ledger.port(),
+            list_waiting: boxes.ledger.port(),
+            read_inbound: boxes.ledger.port(),
+            list_unread: boxes.ledger.port(),
+            tell_unread: boxes.ledger.port(),
             last_interrupted: boxes.ledger.port(),
             note_restart: boxes.ledger.port(),
             record_outbound: boxes.ledger.port(),

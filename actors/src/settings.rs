@@ -146,9 +146,9 @@ pub enum Interrupted {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum WhenRefused {
     /// A notice to send it again.
-    #[default]
     Notice,
     /// It is kept and runs when the drain ends.
+    #[default]
     Hold,
 }
 

@@ -114,6 +114,8 @@ fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauge("sessions_active", "Sessions with work queued or running", count(view.sessions));
     sheet.gauge("events_queued", "Events that wait for their turn", count(view.queued));
     sheet.gauge("events_held", "Events held until a drain ends", count(view.held));
+    let awaiting = view.awaiting_link.values().map(|events| count(*events)).sum();
+    sheet.gauge("events_awaiting_link", "Events that wait for their link to come up", awaiting);
     sheet.counter("events_refused", "Events refused", view.refused);
     sheet.counter("events_duplicate", "Events seen before", view.duplicates);
     let mut recent: Vec<u64> = view.recent_turns.iter().map(|(_, length)| *length).collect();

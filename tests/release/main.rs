@@ -2,8 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../support/backlog.rs"]
+mod backlog;
+mod backlog_released;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/world.rs"]
+mod world;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -127,7 +127,11 @@ async fn hold(world: &World) {
         // The connector hands on what it is given at once together, in any order.
         world.until("one more held", |status| status["turns"]["held"] == done + 1).await;
     }
-    assert!(!world.outbound().await.iter().any(|frame| frame.to_string().contains("maintenance")), "nobody is refused");
+    for chat in ["a", "b", "c"] {
+        let told: Vec<String> =
+            world.texts(chat).await.into_iter().filter(|text| text.contains("maintenance")).collect();
+        assert!(told.len() == 1 && told[0].contains("Your message is kept"), "told once, and not refused: {told:?}");
+    }
 }
 
 async fn ran_in_order(world: &World) {

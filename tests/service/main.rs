@@ -4,6 +4,9 @@
 
 mod agents;
 mod askers;
+#[path = "../support/backlog.rs"]
+mod backlog;
+mod backlog_released;
 mod canaries;
 mod commands;
 mod conversations;
@@ -22,6 +25,7 @@ mod model_server;
 mod openai;
 mod processes;
 mod races;
+mod recovered;
 mod reload;
 mod restarts;
 mod sessions;
@@ -29,5 +33,6 @@ mod shutdown;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
+mod unread;
 #[path = "../support/world.rs"]
 mod world;

@@ -50,6 +50,7 @@ async fn no_turn_starts_after_a_drain_was_answered_over_http() {
     let mut world = World::prepare().await;
     world.write("agent.sh", AGENT);
     let mut pipe = pipe(&world);
+    world.configure("drain:\n  refused: notice\n");
     world.serve().await;
 
     let begun = Instant::now();
@@ -74,6 +75,8 @@ async fn no_turn_starts_after_a_drain_was_answered_over_http() {
         assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
         let idle = |status: &Value| status["gateway_state"] == "running" && status["active_agents"] == 0;
         world.until("the round over", idle).await;
+        // Each refused message was in a chat of its own, which is told after the drain that it was not read.
+        wait_for("every chat told", SOON, || async { (notices(&world).await == 2 * refused).then_some(()) }).await;
     }
     eprintln!("{started} started, {refused} refused, {split} of {ROUNDS} rounds split, in {:?}", begun.elapsed());
     assert!(split > ROUNDS / 4, "the drains fell among their messages in {split} rounds of {ROUNDS}");
@@ -109,7 +112,7 @@ async fn race(world: &World, round: usize, behind: Duration, (started, refused):
         let shown = status["active_agents"].as_u64();
         assert!(shown <= Some(admitted as u64), "round {round}: answered {admitted}, and the status says {shown:?}");
         let lines = world.agent_account(None).len() - started;
-        let notices = notices(world).await - refused;
+        let notices = notices(world).await - 2 * refused;
         assert!(lines <= admitted, "round {round}: answered {admitted}, and {lines} turns have started");
         if lines + notices == MESSAGES {
             assert_eq!(lines, admitted, "round {round}: {notices} notices");
@@ -155,7 +158,7 @@ fn told_of_maintenance(frame: &Value) -> Option<String> {
     let action = frame.get("action").or_else(|| frame["frame"].get("action"))?;
     let text = action["content"].as_str()?;
     let chat = action["chat_id"].as_str()?.strip_prefix("chat-")?;
-    text.contains("maintenance").then(|| format!("m-{chat}"))
+    text.contains("send your message again").then(|| format!("m-{chat}"))
 }
 
 /// A named pipe with both ends open here, so that nobody who opens it waits or reads its end.

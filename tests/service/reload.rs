@@ -277,7 +277,9 @@ async fn a_hundred_profiles_at_once_disturb_nobody() {
 
 #[actix_web::test]
 async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
-    let world = World::start().await;
+    let mut world = World::prepare().await;
+    world.configure("drain:\n  refused: notice\n");
+    world.serve().await;
     // No profile's name begins with a dot.
     world.profile(".coming", "");
     world.write("profiles/.coming/.drain_request.json", "");
@@ -285,7 +287,7 @@ async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
     fs::rename(world.path("profiles/.coming"), &work).unwrap();
     world.until("the new profile", |status| serves(status, "work")).await;
     world.say("refused", "hello", "c1", Some("work")).await;
-    world.until_said("maintenance").await;
+    world.until_said("send your message again").await;
     assert_eq!(world.status().await["drain"]["profiles"], json!(["work"]));
     fs::remove_file(work.join(".drain_request.json")).unwrap();
     world.until("no drain", |status| status["drain"]["profiles"] == json!([])).await;

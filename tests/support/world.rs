@@ -47,6 +47,8 @@ pub(crate) struct World {
     arguments: Vec<String>,
     /// Extra variables of its environment.
     environment: Vec<(String, String)>,
+    /// Another build of the binary than the one under test.
+    program: Option<PathBuf>,
 }
 
 impl World {
@@ -63,7 +65,8 @@ impl World {
         let home = tempfile::tempdir().expect("a temporary home");
         let agent = home.path().join("agent.sh");
         fs::write(&agent, AGENT).expect("the agent is written");
-        let world = Self { connector, gateway: None, home, arguments: Vec::new(), environment: Vec::new() };
+        let world =
+            Self { connector, gateway: None, home, arguments: Vec::new(), environment: Vec::new(), program: None };
         world.write(
             ".env",
             &format!(
@@ -126,6 +129,11 @@ impl World {
         self.arguments.push(argument.to_owned());
     }
 
+    /// Runs another build of the binary.
+    pub(crate) fn program(&mut self, program: &Path) {
+        self.program = Some(program.to_owned());
+    }
+
     pub(crate) fn variable(&mut self, name: &str, value: &str) {
         self.environment.push((name.to_owned(), value.to_owned()));
     }
@@ -143,7 +151,8 @@ impl World {
             vec!["serve", "--home", &home, "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain"];
         arguments.extend(self.arguments.iter().map(String::as_str));
         let variables = self.environment.iter().map(|(name, value)| (name, value));
-        self.gateway = Some(Process::spawn(binary().args(&arguments).envs(variables)));
+        let mut program = self.program.as_ref().map_or_else(binary, Command::new);
+        self.gateway = Some(Process::spawn(program.args(&arguments).envs(variables)));
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

@@ -1,31 +1,29 @@
 //! From event to turn: duplicate, profile, session, ledger, queue, permit.
 //!
-//! Owns the books of events that are not done, and the queues of the sessions. Told by the links (events), the turns (their
-//! end), the gate (its moves) and operators; asks the ledger and the gate, and starts turns. A restart loses the books; they are written
-//! anew from the ledger and from the gate's list of turns.
+//! Owns the queues of the sessions, which hold the rows of events and not what they say, and the events whose turns run. Told by
+//! the links (events, and whether they are up), the turns (their end), the gate (its moves) and operators; asks the ledger and the
+//! gate, and starts turns. A restart loses the queues; they are written anew from the ledger and from the gate's list of turns.
 
 mod ending; // What the end of a turn leaves to be done.
 mod handlers; // One a message.
+mod starting; // The way of an event from its place to its turn.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
-use tracing::{debug, error, warn};
+use actix::{Actor, AsyncContext, Context, Message, WrapFuture};
+use tracing::{debug, error, info};
 
 use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job};
+use super::links::{Descriptors, LOOK, Orphans};
 use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
+use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
-use super::start::{NotStarted, start_turn};
-use crate::drain::messages::Refusal;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
-use crate::settings::WhenRefused;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
@@ -35,36 +33,47 @@ use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 const RECENT_TURNS: usize = 600;
 /// Pause before a full mailbox is tried again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
-/// Pause before the gate is asked again after it did not answer.
-const GATE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Turns events into turns.
 pub struct DispatchActor {
     pub(super) settings: DispatchSettings,
     pub(super) ports: DispatchPorts,
     pub(super) plan: Plan,
-    pub(super) books: HashMap<InboundId, Job>,
+    /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
+    pub(super) jobs: HashMap<InboundId, Job>,
     pub(super) view: DispatchView,
     pub(super) life: Life,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
     own: Port<Settled>,
     running: HashMap<TurnId, Running>,
-    /// Turns that are to stop and have not started yet.
-    unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
     recent: VecDeque<(i64, u64)>,
-    pub(super) draining: bool,
-    /// The process goes down.
-    pub(super) stopping: bool,
-    /// The gate itself has told how it is.
-    pub(super) gate_heard: bool,
+    /// The next slice of those in line is due.
+    going_on: bool,
+    pub(super) gate: Heard,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
     /// Turns of a former dispatcher that still count.
     pub(super) adopted: Vec<TurnId>,
     /// Links whose replies are being sent again; `true` if more were left meanwhile.
     pub(super) catching_up: HashMap<LinkId, bool>,
+    /// What the links can do that are up.
+    pub(super) links: Descriptors,
+    /// Events of links that are no more.
+    pub(super) orphans: Orphans,
+    /// Chats are being told of what a drain refused; `true` if there may be more since that began.
+    pub(super) telling: Option<bool>,
+}
+
+/// What is known of the gate.
+#[derive(Debug, Default)]
+pub(super) struct Heard {
+    pub(super) draining: bool,
+    /// The process goes down.
+    pub(super) stopping: bool,
+    /// The gate itself has told; else it was asked.
+    pub(super) told: bool,
 }
 
 /// News that came too early.
@@ -72,7 +81,7 @@ pub struct DispatchActor {
 struct Early {
     taken: Vec<Taken>,
     /// Turns that ended without a word.
-    gone: Vec<TurnId>,
+    gone: HashSet<TurnId>,
 }
 
 /// The ways into a turn that this incarnation started, or adopted.
@@ -104,6 +113,8 @@ struct Taken {
 #[derive(Debug, Clone)]
 enum Then {
     Run,
+    /// It waits for the end of a drain, and the chat is told.
+    Keep,
     Say(Notice),
     Obey(Command),
 }
@@ -120,18 +131,19 @@ impl DispatchActor {
             life: birth.life().clone(),
             arrivals: Arrivals::default(),
             own: birth.own(),
-            books: HashMap::new(),
+            jobs: HashMap::new(),
             running: HashMap::new(),
-            unwanted: HashMap::new(),
             notices: NoticeLimit::default(),
             view: DispatchView::default(),
             recent: VecDeque::new(),
-            draining: false,
-            stopping: false,
-            gate_heard: false,
+            going_on: false,
+            gate: Heard::default(),
             early: Some(Early::default()),
             adopted: Vec::new(),
             catching_up: HashMap::new(),
+            links: Descriptors::default(),
+            orphans: Orphans::default(),
+            telling: None,
         }
     }
 
@@ -140,11 +152,18 @@ impl DispatchActor {
         self.early.as_ref().is_some_and(|early| early.gone.contains(&turn))
     }
 
+    /// Whether the books are not written yet.
+    pub(super) fn is_early(&self) -> bool {
+        self.early.is_some()
+    }
+
     /// The books are written: what came too early has its turn.
     pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
         for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
         }
+        let steps = self.plan.open();
+        self.carry_out(steps, ctx);
     }
 
     /// The ledger has spoken about an event.
@@ -161,136 +180,83 @@ impl DispatchActor {
         }
     }
 
-    fn take(&mut self, taken: Taken, ctx: &mut Context<Self>) {
-        match taken.then {
+    fn take(&mut self, Taken { id, job, then }: Taken, ctx: &mut Context<Self>) {
+        match then {
+            // One that the ledger has already given is on the books.
+            Then::Run | Then::Keep if self.plan.knows(id) => {}
             Then::Run => {
-                // One that the ledger has already given is on the books.
-                if self.books.contains_key(&taken.id) {
-                    return;
+                let (key, link) = (job.session.clone(), job.target.link.clone());
+                let equipped = job.descriptor.is_some();
+                self.jobs.insert(id, job);
+                let steps = self.plan.arrived(id, &key, &link, equipped);
+                self.carry_out_for(id, steps, ctx);
+            }
+            Then::Keep => {
+                let steps = self.plan.held(id, &job.session, &job.target.link);
+                if !steps.contains(&Step::Busy(id)) {
+                    info!(row = id.0, "an event is held until the drain ends");
+                    self.say(&job.target, &Notice::Held, ctx);
                 }
-                let key = taken.job.session.clone();
-                self.books.insert(taken.id, taken.job);
-                let steps = self.plan.arrived(taken.id, &key);
-                self.carry_out(steps, ctx);
+                self.jobs.insert(id, job);
+                self.carry_out_for(id, steps, ctx);
             }
             Then::Say(notice) => {
                 self.view.refused += 1;
-                self.say(&taken.job.target, &notice, ctx);
+                info!(row = id.0, reason = notice.reason(), "an event is refused");
+                self.say(&job.target, &notice, ctx);
                 self.touch();
             }
-            Then::Obey(command) => self.obey(command, &taken.job, ctx),
+            Then::Obey(command) => self.obey(command, &job, ctx),
+        }
+    }
+
+    /// Carries out what was decided about one event. If it waits now, the ledger alone keeps what it says.
+    pub(super) fn carry_out_for(&mut self, event: InboundId, steps: Vec<Step>, ctx: &mut Context<Self>) {
+        let needed = |step: &Step| matches!(step, Step::Ask(_, id) | Step::Steer(_, id, _) if *id == event);
+        let needed = steps.iter().any(needed);
+        self.carry_out(steps, ctx);
+        if !needed {
+            self.jobs.remove(&event);
         }
     }
 
     pub(super) fn carry_out(&mut self, steps: Vec<Step>, ctx: &mut Context<Self>) {
-        // What follows from a step waits here and not on the stack: any number in line may be turned away at once.
-        let mut steps = VecDeque::from(steps);
-        while let Some(step) = steps.pop_front() {
+        for step in steps {
             match step {
-                Step::Ask(turn, event) => steps.extend(self.start(turn, event, ctx)),
+                Step::Ask(turn, event) => self.start(turn, event, ctx),
                 Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
                 Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
                 Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
                 Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 Step::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
-                Step::Hold(event) => self.mark(event, InboundState::Held, None, None, ctx),
+                Step::Hold(event, came_late) => self.hold(event, came_late, ctx),
             }
         }
         self.touch();
-    }
-
-    /// Asks the gate, and starts the turn if it is let through. Answers what follows if it cannot even be asked.
-    fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Vec<Step> {
-        let Some(job) = self.books.get(&event).cloned() else { return self.plan.ended(turn) };
-        let Some(ways) = self.settings.ways.get(&job.profile).cloned() else {
-            // It was served when the event was taken; nothing ever runs under another instead.
-            warn!(%turn, profile = %job.profile, "the profile of an event is served no more; it is refused");
-            self.turn_away(event, &Notice::UnservedProfile, ctx);
-            return self.plan.ended(turn);
-        };
-        let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job, turn, event);
-        ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
-            Ok(running) => {
-                // It may be over already.
-                if actor.plan.event_of(turn).is_some() {
-                    actor.running.insert(turn, running);
-                    if let Some(cause) = actor.unwanted.remove(&turn) {
-                        actor.stop_turn(turn, cause);
-                    }
-                }
-                actor.touch();
-            }
-            Err(NotStarted::Refused(why)) => {
-                let hold = actor.settings.refused == WhenRefused::Hold;
-                actor.not_started(turn, why, hold, ctx);
-            }
-            Err(NotStarted::NoAnswer(error)) => {
-                warn!(%turn, %error, "a turn could not be started yet");
-                ctx.run_later(GATE_PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
-            }
-            Err(NotStarted::Over) => {
-                actor.books.remove(&event);
-                let steps = actor.plan.ended(turn);
+        // The rest in slices: others on this thread have their turn in between, its heartbeat among them.
+        if !self.going_on && self.plan.has_more() {
+            self.going_on = true;
+            ctx.run_later(Duration::ZERO, |actor, ctx| {
+                actor.going_on = false;
+                let steps = actor.plan.go_on();
                 actor.carry_out(steps, ctx);
-            }
-            Err(NotStarted::Broke(error)) => {
-                error!(%turn, %error, "a turn could not be started");
-                actor.broke(turn, ctx);
-            }
-        }));
-        Vec::new()
-    }
-
-    /// The event of a turn that was not started waits or is refused; one that is to stop by now is not run by another turn.
-    fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
-        if let Some(cause) = self.unwanted.remove(&turn) {
-            return self.stopped_early(turn, cause, ctx);
+            });
         }
-        let steps = self.plan.refused(turn, why, hold);
-        self.carry_out(steps, ctx);
     }
 
-    /// Takes an event off the books and tells the chat why.
-    fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
-        self.view.refused += 1;
-        if let Some(job) = self.books.remove(&event) {
-            self.say(&job.target, notice, ctx);
+    fn hold(&mut self, event: InboundId, came_late: bool, ctx: &mut Context<Self>) {
+        if came_late && let Some(job) = self.jobs.get(&event) {
+            info!(row = event.0, "an event is held until the drain ends");
+            let target = job.target.clone();
+            self.say(&target, &Notice::Held, ctx);
         }
-        self.mark(event, InboundState::Refused, None, Some(format!("{notice:?}")), ctx);
-    }
-
-    fn steer(&mut self, turn: TurnId, event: InboundId, late: bool, ctx: &mut Context<Self>) {
-        let Some(job) = self.books.get(&event) else { return };
-        let key = job.session.clone();
-        let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
-        let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
-        // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
-        let asked = steer.map(|steer| steer.ask(question, GATE_PATIENCE));
-        let steered = async move { Some(asked?.await) };
-        ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
-            if let Some(Ok(Ok(()))) = steered {
-                // Not done with before its turn is: should the process die with the turn, the event runs by itself.
-                let state = if actor.plan.steered(turn, event) {
-                    InboundState::Received
-                } else {
-                    actor.books.remove(&event);
-                    InboundState::Done
-                };
-                actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
-            } else {
-                let hold = actor.settings.refused == WhenRefused::Hold;
-                let steps = actor.plan.not_steered(event, &key, late, hold);
-                actor.carry_out(steps, ctx);
-            }
-        }));
+        self.mark(event, InboundState::Held, None, None, ctx);
     }
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
         let Some(running) = self.running.get(&turn) else {
             // It has its place and is being started: it is stopped as soon as there is a way in.
-            if self.plan.event_of(turn).is_some() {
-                self.unwanted.insert(turn, cause);
-            }
+            self.plan.stop_once_started(turn, cause);
             return;
         };
         if let Some(stop) = &running.stop
@@ -351,19 +317,18 @@ impl DispatchActor {
     }
 
     fn obey(&mut self, command: Command, job: &Job, ctx: &mut Context<Self>) {
-        let turns = self.plan.turns_in(&job.session);
+        let turn = self.plan.turn_in(&job.session);
         match command {
             Command::Stop => {
-                let notice = if turns.is_empty() { Notice::NothingToStop } else { Notice::Stopped };
-                for turn in turns {
+                let notice = if turn.is_none() { Notice::NothingToStop } else { Notice::Stopped };
+                if let Some(turn) = turn {
                     self.stop_turn(turn, StopCause::Asked);
                 }
                 self.say(&job.target, &notice, ctx);
             }
             Command::Status => {
-                let (_, running_in_all, _, _) = self.plan.counts();
-                let running = !turns.is_empty();
-                let notice = Notice::Status { running, turns: running_in_all, draining: self.draining };
+                let (running, turns) = (turn.is_some(), self.plan.places());
+                let notice = Notice::Status { running, turns, draining: self.gate.draining };
                 self.say(&job.target, &notice, ctx);
             }
             Command::Retry => self.retry(job.clone(), ctx),
@@ -382,5 +347,6 @@ impl Actor for DispatchActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.rebuild(ctx);
+        ctx.run_interval(LOOK, Self::look_at_links);
     }
 }

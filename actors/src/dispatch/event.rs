@@ -23,7 +23,7 @@ pub(super) struct Job {
     pub(super) target: Target,
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
-    /// `None` for an event from the ledger: the link is asked when it is up.
+    /// `None` for an event that came from the ledger, or while its link was down: known when its turn starts.
     pub(super) descriptor: Option<Descriptor>,
     /// Attempts already made.
     pub(super) attempts: u32,
@@ -93,7 +93,7 @@ impl Rules {
             target,
             event: Arc::clone(&inbound.event),
             raw_event: Arc::clone(&inbound.raw_event),
-            descriptor: Some(inbound.descriptor.clone()),
+            descriptor: inbound.descriptor.clone(),
             attempts: 0,
             origin: Origin::External,
         }
@@ -149,7 +149,7 @@ mod tests {
             digest: [0; 32],
             event: Arc::new(InboundEvent::parse(&raw).unwrap()),
             raw_event: Arc::new(raw),
-            descriptor: Descriptor::default(),
+            descriptor: Some(Descriptor::default()),
         }
     }
 

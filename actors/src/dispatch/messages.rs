@@ -1,5 +1,6 @@
 //! What the dispatcher is told and asked.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use actix::Message;
@@ -31,8 +32,8 @@ pub struct Inbound {
     pub event: Arc<InboundEvent>,
     /// The event, as received.
     pub raw_event: Arc<Value>,
-    /// What the platform of the chat can do.
-    pub descriptor: Descriptor,
+    /// What the platform of the chat can do; `None` if the link that answers is not up: the event waits for it.
+    pub descriptor: Option<Descriptor>,
 }
 
 /// What became of an event. In every case it may be acknowledged.
@@ -108,6 +109,8 @@ pub struct DispatchView {
     pub queued: usize,
     /// Events held until a drain ends.
     pub held: usize,
+    /// Events that wait for their link to come up, by link, those of a link that is no more included.
+    pub awaiting_link: BTreeMap<String, usize>,
     /// Turns ended since the process started, by outcome.
     pub done: u64,
     /// See `done`.

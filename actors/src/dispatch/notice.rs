@@ -1,8 +1,10 @@
 //! What the gateway itself says in a chat, and how often.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::ledger::messages::REFUSED_BY_DRAIN;
 use crate::relay::messages::{LinkId, Target};
 use crate::turn::messages::{OPERATOR_STOPPED, StopCause};
 
@@ -12,8 +14,10 @@ const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 /// Something that the gateway itself says.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
-    /// A drain is on.
+    /// A drain is on, and the message is refused.
     Maintenance,
+    /// A drain is on, and the message is kept.
+    Held,
     /// The event names a profile that is not served.
     UnservedProfile,
     /// Too much waits in the session.
@@ -24,6 +28,8 @@ pub(super) enum Notice {
     TurnBroke,
     /// A restart cut the turn off.
     Interrupted,
+    /// Restarts cut the turn off too often.
+    GivenUp,
     /// `/stop` found a turn.
     Stopped,
     /// An operator stopped the turn.
@@ -60,29 +66,55 @@ impl Notice {
             Self::Maintenance => {
                 "The agent is in maintenance. Please send your message again in a little while.".into()
             }
+            Self::Held => {
+                "The agent is in maintenance. Your message is kept and will be answered when that is over.".into()
+            }
             Self::UnservedProfile => "This gateway does not serve the profile this message is for.".into(),
             Self::QueueFull => "Too many messages are waiting here; this one was not taken.".into(),
             Self::Busy => "The agent is still busy with your last message; this one was not taken.".into(),
             Self::TurnBroke => "Something went wrong inside the gateway, and this message was not answered.".into(),
             Self::Interrupted => "A restart cut off the work on your last message. Send /retry to run it again.".into(),
+            Self::GivenUp => "Restarts cut off the work here too often, and this message was not answered.".into(),
             Self::Stopped => "Stopped.".into(),
             Self::StoppedByOperator => OPERATOR_STOPPED.into(),
             Self::NothingToStop => "There is nothing to stop here.".into(),
             Self::NothingToRetry => "There is nothing to run again here.".into(),
             Self::Status { running, turns, draining } => {
                 let here = if *running { "The agent is at work here" } else { "Nothing is running here" };
-                let gate = if *draining { "; new messages are refused for maintenance" } else { "" };
+                let gate = if *draining { "; new messages wait or are refused for maintenance" } else { "" };
                 format!("{here}; {turns} running in all{gate}.")
             }
         }
     }
 
-    /// Answers to what a person asked are given every time.
+    /// In the log, and in the ledger.
+    pub(super) fn reason(&self) -> &'static str {
+        match self {
+            // In the ledger it means that the chat is to be told after the drain how much was not read.
+            Self::Maintenance => REFUSED_BY_DRAIN,
+            Self::Held => "held",
+            Self::UnservedProfile => "unserved profile",
+            Self::QueueFull => "queue full",
+            Self::Busy => "busy",
+            Self::TurnBroke => "broke",
+            Self::Interrupted => "interrupted",
+            Self::GivenUp => "too many attempts",
+            Self::StoppedByOperator => "stopped",
+            Self::Stopped | Self::NothingToStop | Self::NothingToRetry | Self::Status { .. } => "command",
+        }
+    }
+
+    /// Answers to what a person asked are given every time. A crash cuts off many turns of one chat at once.
     fn is_limited(&self) -> bool {
         match self {
-            Self::Maintenance | Self::UnservedProfile | Self::QueueFull | Self::Busy => true,
-            Self::TurnBroke
+            Self::Maintenance
+            | Self::Held
+            | Self::UnservedProfile
+            | Self::QueueFull
+            | Self::Busy
             | Self::Interrupted
+            | Self::GivenUp => true,
+            Self::TurnBroke
             | Self::Stopped
             | Self::StoppedByOperator
             | Self::NothingToStop
@@ -92,9 +124,21 @@ impl Notice {
     }
 }
 
-/// Remembers what was said where.
+/// What a chat is told after a drain that refused `count` of its messages.
+pub(super) fn unread(count: u64) -> String {
+    let (messages, were) = if count == 1 { ("message", "was") } else { ("messages", "were") };
+    format!(
+        "The maintenance is over. {count} {messages} sent here meanwhile {were} not read; please send again what still matters."
+    )
+}
+
+/// Remembers what was said where, for as long as it keeps the same from being said again.
 #[derive(Debug, Default)]
-pub(super) struct NoticeLimit(HashMap<(Notice, Chat), Instant>);
+pub(super) struct NoticeLimit {
+    said: HashSet<Rc<(Notice, Chat)>>,
+    /// The same, oldest first: each leaves once, so that a call costs the same however many chats there are.
+    order: VecDeque<(Instant, Rc<(Notice, Chat)>)>,
+}
 
 /// Whom a notice reaches: all that write in one chat see it, whoever it answers.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -124,12 +168,15 @@ impl NoticeLimit {
         if !notice.is_limited() {
             return true;
         }
-        self.0.retain(|_, said| now.saturating_duration_since(*said) < NOTICE_INTERVAL);
-        let key = (notice.clone(), Chat::of(target));
-        if self.0.contains_key(&key) {
+        let old = |said: &Instant| now.saturating_duration_since(*said) >= NOTICE_INTERVAL;
+        while let Some((_, key)) = self.order.pop_front_if(|(said, _)| old(said)) {
+            self.said.remove(&key);
+        }
+        let key = Rc::new((notice.clone(), Chat::of(target)));
+        if !self.said.insert(Rc::clone(&key)) {
             return false;
         }
-        self.0.insert(key, now);
+        self.order.push_back((now, key));
         true
     }
 }

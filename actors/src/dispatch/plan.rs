@@ -1,18 +1,32 @@
-//! Which event runs next: one turn at a time in a session, so many at once over all, none through a closed gate.
+//! Which event runs next: one turn at a time in a session, so many at once over all, none through a closed gate, and none that
+//! waited before its link is up.
 //!
-//! Knows events by their row in the ledger only; what they say is kept beside it by the actor.
+//! Knows events by their row in the ledger only; what they say stays there until their turn. Nothing here costs more with more
+//! sessions or events, and no call answers more than [`SLICE`] starts: what is left is asked for with [`Plan::go_on`].
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+mod coming; // How events come onto the books.
+mod lines; // Who is next for a place.
+mod session; // What waits in one conversation.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::Arc;
 
 use crate::drain::messages::{Origin, Refusal};
 use crate::ledger::messages::InboundId;
 use crate::profile::name::ProfileName;
+use crate::relay::messages::LinkId;
 use crate::relay::session::SessionKey;
 use crate::settings::Busy;
 use crate::turn::id::TurnId;
+use crate::turn::messages::StopCause;
+pub(super) use lines::Counts;
+use lines::{LineId, Lines};
+use session::{Current, Queue, Session, Waiting};
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
+/// Most turns that are asked for at once: whoever carries them out has other things to do in between.
+const SLICE: usize = 64;
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,312 +44,330 @@ pub(super) enum Step {
     /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`], as one that came
     /// while the gate was closed if the last is true.
     Steer(TurnId, InboundId, bool),
-    /// The event waits for the gate.
-    Hold(InboundId),
+    /// The event waits for the gate; the chat is told if it came while that was closed, which the last says.
+    Hold(InboundId, bool),
 }
 
-/// Sessions, their queues and the line for a place.
+/// Sessions, their queues and the lines for a place.
 #[derive(Debug)]
 pub(super) struct Plan {
     busy: Busy,
     max_turns: usize,
-    sessions: HashMap<SessionKey, Session>,
-    /// Sessions whose first event waits for a place, in order.
-    line: VecDeque<SessionKey>,
+    /// Nothing starts: not everything that waits is known yet, or the process goes down.
+    paused: bool,
+    sessions: HashMap<Arc<SessionKey>, Session>,
+    lines: Lines,
     /// Turns that have a place: asked for, starting or running.
-    turns: HashMap<TurnId, SessionKey>,
+    turns: HashMap<TurnId, Arc<SessionKey>>,
+    /// The same by their session's key as the wire has it: two sessions can read the same.
+    by_text: HashMap<String, Vec<TurnId>>,
     /// Events that a running turn took besides its own.
     steered: HashMap<TurnId, Vec<InboundId>>,
     /// Events on the books, so that none gets on them twice.
     known: HashSet<InboundId>,
-    closed: bool,
-    closed_profiles: BTreeSet<ProfileName>,
     /// Counts the news of the gate; a refusal asked for before the last one is older than it.
     moves: u64,
 }
 
-#[derive(Debug, Default)]
-struct Session {
-    queue: VecDeque<Waiting>,
-    current: Option<(TurnId, Waiting)>,
-    /// The moves of the gate that were known when it was asked about the current event.
-    asked_at: u64,
-    in_line: bool,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Waiting {
-    event: InboundId,
-    /// It has waited in the queue, and so was taken before a drain that refuses it now.
-    waited: bool,
-    /// Who wants it to run: what the gateway itself runs again passes a gate that is closed for people.
-    origin: Origin,
-}
-
-impl Waiting {
-    fn new(event: InboundId, waited: bool) -> Self {
-        Self { event, waited, origin: Origin::External }
-    }
-}
-
 impl Plan {
+    /// A plan that starts nothing until [`Plan::open`].
     pub(super) fn new(busy: Busy, max_turns: usize) -> Self {
         Self {
             busy,
             max_turns,
+            paused: true,
             sessions: HashMap::new(),
-            line: VecDeque::new(),
+            lines: Lines::new(),
             turns: HashMap::new(),
+            by_text: HashMap::new(),
             steered: HashMap::new(),
             known: HashSet::new(),
-            closed: false,
-            closed_profiles: BTreeSet::new(),
             moves: 0,
         }
+    }
+
+    /// Everything that waits is known: from now on turns start.
+    pub(super) fn open(&mut self) -> Vec<Step> {
+        self.paused = false;
+        self.go_on()
     }
 
     /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
     pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<Step> {
         self.busy = busy;
         self.max_turns = max_turns;
-        self.advance(Vec::new())
+        self.go_on()
     }
 
     /// Whether the gate, as last heard, lets a new turn of `profile` through.
     pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
-        !self.closed && !self.closed_profiles.contains(profile)
+        self.lines.is_open(profile)
     }
 
-    /// An event that was just written down.
-    pub(super) fn arrived(&mut self, event: InboundId, key: &SessionKey) -> Vec<Step> {
-        if !self.known.insert(event) {
-            return Vec::new();
-        }
-        let open = self.is_open(key.profile());
-        let session = self.sessions.entry(key.clone()).or_default();
-        // A session that waits for a place is as busy as one that has it.
-        if self.busy == Busy::Reject && (session.current.is_some() || session.in_line) {
-            self.known.remove(&event);
-            return vec![Step::Busy(event)];
-        }
-        if let (Busy::Steer, Some((turn, _))) = (self.busy, session.current) {
-            return vec![Step::Steer(turn, event, !open)];
-        }
-        // What is held for the gate is held without a limit.
-        if (open || session.current.is_some()) && session.queue.len() >= MAX_QUEUE {
-            self.known.remove(&event);
-            return vec![Step::Overflow(event)];
-        }
-        let waited = session.current.is_some() || !session.queue.is_empty();
-        session.queue.push_back(Waiting::new(event, waited));
-        // No running turn is stopped for one that may not start.
-        let interrupted = session.current.filter(|_| self.busy == Busy::Interrupt && open);
-        let mut steps: Vec<_> = interrupted.map(|(turn, _)| Step::Interrupt(turn)).into_iter().collect();
-        steps.extend(self.stand_in_line(key));
-        steps
-    }
-
-    /// An event that was taken before this dispatcher came up, or is to run again: it waits like any other.
-    pub(super) fn restored(&mut self, event: InboundId, key: &SessionKey, origin: Origin) -> Vec<Step> {
-        if !self.known.insert(event) {
-            return Vec::new();
-        }
-        let queue = &mut self.sessions.entry(key.clone()).or_default().queue;
-        // What a drain does not hold back does not wait behind what it does.
-        let place = match origin {
-            Origin::Internal => queue.iter().take_while(|first| first.origin == Origin::Internal).count(),
-            Origin::External => queue.len(),
-        };
-        queue.insert(place, Waiting { event, waited: true, origin });
-        self.stand_in_line(key)
-    }
-
-    /// A turn that was running before this dispatcher came up.
-    pub(super) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey) {
-        self.known.insert(event);
-        self.turns.insert(turn, key.clone());
-        self.sessions.entry(key.clone()).or_default().current = Some((turn, Waiting::new(event, true)));
-    }
-
-    /// A steered event that the running turn did not take: it waits, if there is room. One that came during a drain which is
-    /// still on gets what any other gets; `late`: it did.
-    pub(super) fn not_steered(&mut self, event: InboundId, key: &SessionKey, late: bool, hold: bool) -> Vec<Step> {
-        self.known.remove(&event);
-        let late = late && !self.is_open(key.profile());
-        if late && !hold {
-            return vec![Step::Refuse(event)];
-        }
-        if !late && self.sessions.get(key).is_some_and(|session| session.queue.len() >= MAX_QUEUE) {
-            return vec![Step::Overflow(event)];
-        }
-        let mut steps: Vec<_> = late.then_some(Step::Hold(event)).into_iter().collect();
-        self.known.insert(event);
-        let queue = &mut self.sessions.entry(key.clone()).or_default().queue;
-        // Several come back at once when their turn ends, in any order.
-        let behind = |first: &Waiting| first.origin == Origin::Internal || first.event < event;
-        let place = queue.iter().take_while(|first| behind(first)).count();
-        queue.insert(place, Waiting::new(event, true));
-        steps.extend(self.stand_in_line(key));
-        steps
-    }
-
-    /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
-    pub(super) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
-        let runs = self.turns.contains_key(&turn);
-        if runs {
-            self.known.insert(event);
-            self.steered.entry(turn).or_default().push(event);
-        } else {
-            self.known.remove(&event);
-        }
-        runs
-    }
-
-    /// The events that a turn took besides its own; the plan knows them no longer.
-    pub(super) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
-        let steered = self.steered.remove(&turn).unwrap_or_default();
-        for event in &steered {
-            self.known.remove(event);
-        }
-        steered
+    /// Whether the event is on the books.
+    pub(super) fn knows(&self, event: InboundId) -> bool {
+        self.known.contains(&event)
     }
 
     /// The gate refused a turn.
     pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<Step> {
         let Some((key, current)) = self.leave(turn) else { return Vec::new() };
-        let Some(session) = self.sessions.get_mut(&key) else { return Vec::new() };
-        let Waiting { event, waited, .. } = current;
+        let Current { line, waiting, asked_at, .. } = current;
+        let Waiting { event, waited, .. } = waiting;
+        let put_back = Waiting { waited: true, ..waiting };
+        let mut steps = Vec::new();
         match why {
             // What was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
-                session.queue.push_front(Waiting { waited: true, ..current });
-                if session.asked_at == self.moves {
+                if asked_at == self.moves && self.is_open(key.profile()) {
                     // The gate has spoken; its news is still on the way.
-                    self.close_for(key.profile());
+                    self.lines.close_profile(key.profile());
                 }
                 // The news can also have come first, and that of the drain's end with it: then nothing else would ask again.
                 let shut = !self.is_open(key.profile());
-                let mut steps: Vec<_> = shut.then_some(Step::Hold(event)).into_iter().collect();
-                steps.extend(self.stand_in_line(&key));
-                steps
+                steps.extend(shut.then_some(Step::Hold(event, !waited)));
+                self.put_back(&key, line, put_back);
             }
             Refusal::Draining => {
                 self.known.remove(&event);
-                self.forget_idle(&key);
-                self.advance(vec![Step::Refuse(event)])
+                steps.push(Step::Refuse(event));
+                self.stand_again(&key, false);
             }
             // It lies in the ledger and runs after the restart.
             Refusal::Stopping => {
-                session.queue.push_front(Waiting { waited: true, ..current });
-                self.closed = true;
-                Vec::new()
+                self.paused = true;
+                self.lines.close_all();
+                self.put_back(&key, line, put_back);
             }
             // A new gate is up or coming.
-            Refusal::Superseded => {
-                session.queue.push_front(current);
-                self.stand_in_line(&key)
-            }
+            Refusal::Superseded if !waited && self.has_place() => steps.push(self.start(&key, line, waiting)),
+            Refusal::Superseded => self.put_back(&key, line, put_back),
         }
+        steps.extend(self.go_on());
+        steps
+    }
+
+    /// The link of a turn's event went down before the turn could start: the event waits for it.
+    pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<Step> {
+        if let Some((key, Current { line, waiting, .. })) = self.leave(turn) {
+            self.put_back(&key, line, Waiting { waited: true, ..waiting });
+        }
+        self.go_on()
     }
 
     /// A turn is over, or could not be started.
     pub(super) fn ended(&mut self, turn: TurnId) -> Vec<Step> {
-        let Some((key, current)) = self.leave(turn) else { return Vec::new() };
-        self.known.remove(&current.event);
-        let mut steps = self.stand_in_line(&key);
-        self.forget_idle(&key);
-        steps.extend(self.advance(Vec::new()));
-        steps
+        self.drop_turn(turn);
+        self.go_on()
+    }
+
+    /// The same without a look at who is next: [`Plan::go_on`] is to follow.
+    pub(super) fn drop_turn(&mut self, turn: TurnId) {
+        if let Some((key, current)) = self.leave(turn) {
+            self.known.remove(&current.waiting.event);
+            self.stand_again(&key, true);
+        }
     }
 
     /// The gate moved.
     pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<Step> {
         self.moves += 1;
-        self.closed = closed;
-        self.closed_profiles = profiles.into_iter().collect();
-        // Whoever came first is first in line.
-        let first = |session: &Session| session.queue.front().map(|first| first.event);
-        let mut waiting: Vec<_> =
-            self.sessions.iter().filter_map(|(key, session)| Some((first(session)?, key.clone()))).collect();
-        waiting.sort_unstable_by_key(|(event, _)| *event);
-        waiting.iter().flat_map(|(_, key)| self.stand_in_line(key)).collect()
+        self.lines.set_gate(closed, profiles.into_iter().collect());
+        self.go_on()
+    }
+
+    /// A link came up and said what it can do, or went down.
+    pub(super) fn link(&mut self, link: &LinkId, open: bool) -> Vec<Step> {
+        self.lines.set_link(link, open);
+        self.go_on()
+    }
+
+    /// Those who are next, at most [`SLICE`] of them.
+    pub(super) fn go_on(&mut self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        while steps.len() < SLICE
+            && self.has_place()
+            && let Some(key) = self.lines.next()
+        {
+            let Some(step) = self.start_first(&key) else { break };
+            steps.push(step);
+        }
+        steps
+    }
+
+    /// Whether [`Plan::go_on`] has something to answer.
+    pub(super) fn has_more(&mut self) -> bool {
+        self.has_place() && self.lines.has_next()
     }
 
     /// The event that a turn runs.
     pub(super) fn event_of(&self, turn: TurnId) -> Option<InboundId> {
-        let session = self.sessions.get(self.turns.get(&turn)?)?;
-        session.current.filter(|(current, _)| *current == turn).map(|(_, current)| current.event)
+        self.current(turn).map(|current| current.waiting.event)
     }
 
-    /// The turns of a session.
-    pub(super) fn turns_in(&self, session: &SessionKey) -> Vec<TurnId> {
-        self.turns.iter().filter(|(_, key)| *key == session).map(|(turn, _)| *turn).collect()
+    /// Who wants the event that a turn runs.
+    pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
+        self.current(turn).map(|current| current.waiting.origin)
     }
 
-    /// The turns of every session whose key reads so, as the wire has it: two sessions can read the same.
+    /// The session of a turn.
+    pub(super) fn session_of(&self, turn: TurnId) -> Option<Arc<SessionKey>> {
+        self.turns.get(&turn).cloned()
+    }
+
+    /// Has a turn that is being started stopped as soon as there is a way in. `false` if there is no such turn.
+    pub(super) fn stop_once_started(&mut self, turn: TurnId, cause: StopCause) -> bool {
+        let current = self.current_mut(turn);
+        current.map(|current| current.unwanted = Some(cause)).is_some()
+    }
+
+    /// Whether a turn is to stop that had not started when that was said; said once.
+    pub(super) fn take_unwanted(&mut self, turn: TurnId) -> Option<StopCause> {
+        self.current_mut(turn)?.unwanted.take()
+    }
+
+    /// The turn of a session.
+    pub(super) fn turn_in(&self, session: &SessionKey) -> Option<TurnId> {
+        self.sessions.get(session)?.current.as_ref().map(|current| current.turn)
+    }
+
+    /// The turns of every session whose key reads so, as the wire has it.
     pub(super) fn turns_of(&self, text: &str) -> Vec<TurnId> {
-        self.turns.iter().filter(|(_, key)| key.text() == text).map(|(turn, _)| *turn).collect()
+        self.by_text.get(text).cloned().unwrap_or_default()
     }
 
-    /// Sessions with work; turns with a place; events that wait with the gate open; events that wait for the gate.
-    pub(super) fn counts(&self) -> (usize, usize, usize, usize) {
-        let (open, held): (Vec<_>, Vec<_>) = self.sessions.iter().partition(|(key, _)| self.is_open(key.profile()));
-        let waiting = |sessions: Vec<(&SessionKey, &Session)>| sessions.iter().map(|(_, one)| one.queue.len()).sum();
-        (self.sessions.len(), self.turns.len(), waiting(open), waiting(held))
+    /// Sessions with work.
+    pub(super) fn sessions(&self) -> usize {
+        self.sessions.len()
     }
 
-    fn close_for(&mut self, profile: &ProfileName) {
-        self.closed_profiles.insert(profile.clone());
+    /// Turns with a place.
+    pub(super) fn places(&self) -> usize {
+        self.turns.len()
+    }
+
+    /// Events that wait.
+    pub(super) fn counts(&self) -> Counts {
+        self.lines.counts()
+    }
+
+    fn has_place(&self) -> bool {
+        !self.paused && self.turns.len() < self.max_turns
+    }
+
+    fn current(&self, turn: TurnId) -> Option<&Current> {
+        let current = self.sessions.get(self.turns.get(&turn)?)?.current.as_deref();
+        current.filter(|current| current.turn == turn)
+    }
+
+    fn current_mut(&mut self, turn: TurnId) -> Option<&mut Current> {
+        let current = self.sessions.get_mut(self.turns.get(&turn)?)?.current.as_deref_mut();
+        current.filter(|current| current.turn == turn)
+    }
+
+    /// Puts an event into the queue of its session and link, where `at` says, and the session in line.
+    fn wait(
+        &mut self,
+        key: &Arc<SessionKey>,
+        line: LineId,
+        waiting: Waiting,
+        at: impl FnOnce(&VecDeque<Waiting>) -> usize,
+    ) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let number = session.queues.iter().position(|queue| queue.line == line).unwrap_or_else(|| {
+            session.queues.push(Queue { line, events: VecDeque::with_capacity(1), place: None });
+            session.queues.len() - 1
+        });
+        let events = &mut session.queues[number].events;
+        events.insert(at(events), waiting);
+        self.lines.count(line, 1);
+        self.stand_again(key, false);
+    }
+
+    /// Puts an event that was next back where it was. What a drain does not hold back does not wait behind what it does.
+    fn put_back(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) {
+        self.wait(key, line, waiting, |queue| match waiting.origin {
+            Origin::Internal => 0,
+            Origin::External => queue.partition_point(|first| first.origin == Origin::Internal),
+        });
+    }
+
+    /// Puts a session where it belongs: in line for its first events, or nowhere if it runs one.
+    fn stand_again(&mut self, key: &Arc<SessionKey>, has_run: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let idle = session.current.is_none();
+        for queue in &mut session.queues {
+            let first = queue.events.front().filter(|_| idle);
+            let stands = queue.place.map(|(place, origin)| (place, origin, queue.line));
+            if let (Some(first), Some((_, origin, _))) = (first, stands)
+                && first.origin == origin
+            {
+                // Where it stands it stays, whatever comes behind it.
+                continue;
+            }
+            if let Some((place, origin, line)) = stands {
+                self.lines.step_out(line, place, origin);
+                queue.place = None;
+            }
+            if let Some(first) = first {
+                let place = self.lines.place(queue.line, first.event, first.origin, has_run);
+                self.lines.stand(queue.line, place, first.origin, Arc::clone(key));
+                queue.place = Some((place, first.origin));
+            }
+        }
+        session.queues.retain(|queue| !queue.events.is_empty());
+        self.forget_idle(key);
+    }
+
+    /// Starts the first event of a session that may run, whichever link it came over.
+    fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<Step> {
+        let lines = &self.lines;
+        let session = self.sessions.get_mut(key)?;
+        let order = |queue: &Queue| {
+            let first = queue.events.front()?;
+            lines.lets(queue.line, first.origin).then_some((first.origin == Origin::External, first.event))
+        };
+        let queue =
+            session.queues.iter_mut().filter(|queue| order(queue).is_some()).min_by_key(|queue| order(queue))?;
+        let (line, first) = (queue.line, queue.events.pop_front()?);
+        self.lines.count(line, -1);
+        Some(self.start(key, line, first))
+    }
+
+    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) -> Step {
+        let turn = TurnId::fresh();
+        self.take_place(turn, key, line, waiting);
+        Step::Ask(turn, waiting.event)
+    }
+
+    fn take_place(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) {
+        let asked_at = self.moves;
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.current = Some(Box::new(Current { turn, line, waiting, asked_at, unwanted: None }));
+        }
+        self.turns.insert(turn, Arc::clone(key));
+        self.by_text.entry(key.text()).or_default().push(turn);
+        self.stand_again(key, false);
     }
 
     /// Takes a turn off its session.
-    fn leave(&mut self, turn: TurnId) -> Option<(SessionKey, Waiting)> {
+    fn leave(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, Current)> {
         let key = self.turns.remove(&turn)?;
-        let (_, current) = self.sessions.get_mut(&key)?.current.take()?;
-        Some((key, current))
+        let text = key.text();
+        if let Some(turns) = self.by_text.get_mut(&text) {
+            turns.retain(|other| *other != turn);
+            if turns.is_empty() {
+                self.by_text.remove(&text);
+            }
+        }
+        let current = self.sessions.get_mut(&key)?.current.take_if(|current| current.turn == turn)?;
+        Some((key, *current))
     }
 
     fn forget_idle(&mut self, key: &SessionKey) {
-        if self.sessions.get(key).is_some_and(|session| session.current.is_none() && session.queue.is_empty()) {
+        if self.sessions.get(key).is_some_and(|session| session.current.is_none() && session.queues.is_empty()) {
             self.sessions.remove(key);
         }
-    }
-
-    /// Puts a session into the line if its first event can run, and lets the line advance.
-    fn stand_in_line(&mut self, key: &SessionKey) -> Vec<Step> {
-        // Events that just arrived get the gate's own word, not what was last heard of it.
-        let open = self.is_open(key.profile());
-        if let Some(session) = self.sessions.get_mut(key)
-            && session.current.is_none()
-            && !session.in_line
-            && session.queue.front().is_some_and(|first| open || !first.waited || first.origin == Origin::Internal)
-        {
-            session.in_line = true;
-            self.line.push_back(key.clone());
-        }
-        self.advance(Vec::new())
-    }
-
-    fn advance(&mut self, mut steps: Vec<Step>) -> Vec<Step> {
-        while self.turns.len() < self.max_turns
-            && let Some(key) = self.line.pop_front()
-        {
-            let Some(session) = self.sessions.get_mut(&key) else { continue };
-            session.in_line = false;
-            let Some(first) = session.queue.pop_front() else { continue };
-            let turn = TurnId::fresh();
-            session.current = Some((turn, first));
-            session.asked_at = self.moves;
-            self.turns.insert(turn, key);
-            steps.push(Step::Ask(turn, first.event));
-        }
-        // Whoever is left in line was taken and now waits: a drain may not refuse it any more.
-        for key in &self.line {
-            if let Some(first) = self.sessions.get_mut(key).and_then(|session| session.queue.front_mut()) {
-                first.waited = true;
-            }
-        }
-        steps
     }
 }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::messages::ReplyLeft;
 use crate::drain::messages::{GetDrain, ListTurns, RequestPermit};
 use crate::ledger::messages::{
-    AppendHistory, LastInterrupted, ListInbound, ListOutbound, MarkInbound, MarkOutbound, NoteRestart, RecordInbound,
-    RecordOutbound,
+    AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
+    NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
 };
 use crate::profile::messages::ProfileWays;
-use crate::relay::messages::{GetLink, LinkId, SendAction};
+use crate::relay::messages::{GetLink, LinkId, SendAction, TellAgain};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{ChildSpec, Port, StartChild};
 use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
@@ -20,6 +20,8 @@ use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
 pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
 /// Ledgers that may die with the same order in hand.
 pub(super) const MARK_RETRIES: u32 = 10;
+/// Most times that one event is run, or one reply handed to a link.
+pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// How long the gate may take to admit a turn before it is asked again: one that hangs with the question in hand has a
 /// successor within seconds, and what it still admits when it wakes does not count.
 pub(super) const PERMIT_PATIENCE: Duration = Duration::from_secs(2);
@@ -37,6 +39,14 @@ pub struct DispatchPorts {
     pub mark_inbound: Port<MarkInbound>,
     /// Finds events again.
     pub list_inbound: Port<ListInbound>,
+    /// Finds those that wait.
+    pub list_waiting: Port<ListWaiting>,
+    /// Fetches one when its turn has come.
+    pub read_inbound: Port<ReadInbound>,
+    /// Finds who is to be told of what a drain refused.
+    pub list_unread: Port<ListUnread>,
+    /// Writes down that they are told.
+    pub tell_unread: Port<TellUnread>,
     /// Finds what `/retry` means.
     pub last_interrupted: Port<LastInterrupted>,
     /// Counts the starts that found turns cut off.
@@ -70,8 +80,10 @@ pub struct DispatchPorts {
 pub struct LinkPorts {
     /// Sends an action.
     pub send: Port<SendAction>,
-    /// Asks how it is.
+    /// Asks what it can do.
     pub view: Port<GetLink>,
+    /// Has it tell again how it is.
+    pub tell_again: Port<TellAgain>,
 }
 
 /// A turn that can be started, and the ways into it.

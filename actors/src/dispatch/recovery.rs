@@ -1,22 +1,23 @@
-//! What a dispatcher does when it comes up, and when a link does: the books from the ledger, and replies that never arrived.
+//! What a dispatcher does when it comes up: the books from the ledger, a page at a time, and from the gate's list of turns.
+//!
+//! The turns that run and those that were cut off come first, for they are few. Then it is ready, and events may come while
+//! the rest is read: they wait until all before them are known.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{error, info, warn};
 
-use super::actor::DispatchActor;
+use super::actor::{DispatchActor, Heard};
 use super::event::Job;
-use super::messages::ReplyLeft;
 use super::notice::Notice;
-use super::outbox;
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE};
+use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MAX_ATTEMPTS};
 use crate::drain::messages::{DrainView, GetDrain, ListTurns, Origin, RunningTurn};
 use crate::ledger::messages::{
-    InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListOutbound, NoteRestart, OutboundRow,
-    OutboundState,
+    InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListWaiting, NoteRestart, ReadInbound,
+    WaitingRow,
 };
-use crate::relay::messages::{GetLink, LinkChanged, LinkId, LinkState};
 use crate::settings::Interrupted;
 use crate::turn::guard;
 use crate::turn::id::TurnId;
@@ -25,33 +26,38 @@ use crate::turn::id::TurnId;
 const PAUSE: Duration = Duration::from_millis(500);
 /// How often adopted turns are looked after; far longer than the way from a permit to the start of its turn.
 const ADOPTED_LOOK: Duration = Duration::from_secs(1);
-/// Pause before a reply that could not be sent is tried again, if its link is up.
-const REPLY_PAUSE: Duration = Duration::from_secs(1);
-/// Rows asked for at once.
-const PAGE: usize = 10_000;
-/// Most times that one event is run, or one reply handed to a link.
-const MAX_ATTEMPTS: u32 = 3;
+/// Rows asked for at once: a few milliseconds for the ledger, and for us.
+const PAGE: usize = 500;
 /// Most starts within [`RESTART_WINDOW`] that find turns cut off and run them again: more is a home that its turns bring down.
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_mins(2);
 /// How long agents that a killed gateway left behind are looked for.
 const STRAYS_PATIENCE: Duration = Duration::from_secs(3);
-/// Older replies are of no use to anyone.
-const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
+
+/// How far a dispatcher has come with its books.
+pub(super) struct Rebuild {
+    /// Turns that run, of a former dispatcher.
+    turns: HashMap<TurnId, RunningTurn>,
+    /// Events that they took besides their own.
+    steered: Vec<InboundId>,
+    /// The last row that was read.
+    after: Option<InboundId>,
+    /// Events that wait.
+    waiting: usize,
+    /// Turns that a crash cut off.
+    cut_off: usize,
+}
 
 impl DispatchActor {
     /// Writes the books anew. Until then no event is taken for new that is not.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
-        let found = read_books(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
+        let found = read_running(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok(books) => {
-                actor.take_rows(books, ctx);
-                actor.open_books(ctx);
+            Ok(found) => {
+                let rebuild = actor.take_running(found, ctx);
                 actor.life.ready();
-                for link in actor.ports.links.keys().cloned().collect::<Vec<_>>() {
-                    actor.catch_up(link, ctx);
-                }
-                actor.announce_start(ctx);
+                actor.ask_links(actor.ports.links.keys());
+                actor.read_page(rebuild, ctx);
             }
             Err(error) => {
                 warn!(%error, "the books cannot be read yet");
@@ -62,15 +68,15 @@ impl DispatchActor {
 
     /// How the gate was when a new dispatcher asked, unless it has moved since: its news came first then.
     fn hear_gate(&mut self, gate: DrainView) {
-        if !self.gate_heard {
-            self.draining = gate.draining;
-            self.stopping = gate.stopping;
-            self.plan.gate(gate.draining, gate.profiles);
+        if !self.gate.told {
+            self.gate = Heard { draining: gate.draining, stopping: gate.stopping, told: false };
+            // Nothing starts yet.
+            drop(self.plan.gate(gate.draining, gate.profiles));
         }
     }
 
-    fn take_rows(&mut self, books: Books, ctx: &mut Context<Self>) {
-        let Books { rows, turns, gate, restarts } = books;
+    fn take_running(&mut self, found: Found, ctx: &mut Context<Self>) -> Rebuild {
+        let Found { rows, turns, gate, restarts } = found;
         self.hear_gate(gate);
         if restarts > MAX_RESTARTS {
             error!(
@@ -79,42 +85,99 @@ impl DispatchActor {
             );
             self.settings.interrupted = Interrupted::Ask;
         }
-        let (mut waiting, mut cut_off) = (0, 0);
+        let turns = turns.into_iter().map(|running| (running.ticket.id, running));
+        let turns = turns.filter(|(turn, _)| !self.gone_early(*turn)).collect();
+        let mut rebuild = Rebuild { turns, steered: Vec::new(), after: None, waiting: 0, cut_off: 0 };
         for row in rows {
-            let (id, state, turn) = (row.id, row.state, row.turn);
+            let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
             let Some((id, job)) = Job::from_row(row) else {
                 error!(row = id.0, "an event in the ledger no longer reads; it is given up");
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
-            let runs = |running: &&RunningTurn| Some(running.ticket.id) == turn && !self.gone_early(running.ticket.id);
-            let running = turns.iter().find(runs);
-            match (state, running) {
-                (InboundState::Received, Some(running)) if self.plan.steered(running.ticket.id, id) => {
-                    self.books.insert(id, job);
-                }
-                (InboundState::Running, Some(running)) => {
-                    self.plan.adopted(running.ticket.id, id, &job.session);
-                    self.adopt(running.ticket.id, running.stop.clone());
-                    self.adopted.push(running.ticket.id);
-                    self.books.insert(id, job);
-                }
-                (InboundState::Running, None) => {
-                    cut_off += 1;
-                    self.cut_off(id, job, ctx);
-                }
-                _ => {
-                    waiting += 1;
-                    self.run_again(id, job, ctx);
-                }
+            if let Some(running) = turn.and_then(|turn| rebuild.turns.get(&turn)) {
+                let turn = running.ticket.id;
+                self.plan.adopted(turn, id, &job.session, &job.target.link);
+                self.adopt(turn, running.stop.clone());
+                self.adopted.push(turn);
+                self.jobs.insert(id, job);
+            } else {
+                rebuild.cut_off += 1;
+                self.cut_off(id, &job, received, ctx);
             }
         }
+        rebuild
+    }
+
+    /// Reads on. Between two pages others on this thread have their turn.
+    fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let states = vec![InboundState::Received, InboundState::Held];
+        let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
+        let page = self.ports.list_waiting.ask(question, LEDGER_PATIENCE);
+        ctx.spawn(page.into_actor(self).map(move |page, actor, ctx| match page {
+            Ok(Ok(page)) => actor.take_page(page, rebuild, ctx),
+            Ok(Err(error)) => Self::read_page_later(&error.to_string(), rebuild, ctx),
+            Err(error) => Self::read_page_later(&error.to_string(), rebuild, ctx),
+        }));
+    }
+
+    fn read_page_later(error: &str, rebuild: Rebuild, ctx: &mut Context<Self>) {
+        warn!(error, "the events that wait cannot be read yet");
+        ctx.run_later(PAUSE, |actor, ctx| actor.read_page(rebuild, ctx));
+    }
+
+    fn take_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let is_last = page.len() < PAGE;
+        rebuild.after = page.last().map(|row| row.id).or(rebuild.after);
+        for row in page {
+            let WaitingRow { id, link, session, turn, received_at_ms } = row;
+            let running = turn.filter(|turn| rebuild.turns.contains_key(turn));
+            if running.is_some_and(|turn| self.plan.steered(turn, id)) {
+                rebuild.steered.push(id);
+                continue;
+            }
+            rebuild.waiting += 1;
+            if self.ports.links.contains_key(&link) {
+                // Nothing starts yet, so nothing follows.
+                drop(self.plan.restored(id, &session, &link, Origin::External));
+            } else {
+                self.orphans.push(link, received_at_ms, id);
+            }
+        }
+        if is_last { self.fetch_steered(rebuild, ctx) } else { self.read_page(rebuild, ctx) }
+    }
+
+    /// What running turns took besides their own events becomes part of the conversation when they end.
+    fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
+        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_PATIENCE);
+        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
+            let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
+            match row.map(Job::from_row) {
+                Ok(job) => actor.jobs.extend(job),
+                Err(error) => warn!(row = id.0, error, "what was said to a running turn cannot be read"),
+            }
+            actor.fetch_steered(rebuild, ctx);
+        }));
+    }
+
+    fn finish(&mut self, rebuild: &Rebuild, ctx: &mut Context<Self>) {
+        let Rebuild { waiting, cut_off, .. } = *rebuild;
         if waiting + cut_off > 0 {
             info!(waiting, cut_off, "events from before are taken up");
         }
+        for (link, events) in self.orphans.counts() {
+            error!(
+                link = %link.0,
+                events,
+                "events wait for a link that is no more: they run once a start finds it again, and are given up after 24 hours"
+            );
+        }
+        self.open_books(ctx);
         if !self.adopted.is_empty() {
             ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
         }
+        self.tell_unread(ctx);
     }
 
     /// Finds adopted turns of which nothing will be heard: those that the former dispatcher had a permit for and never
@@ -127,16 +190,18 @@ impl DispatchActor {
         let turns = self.ports.turns.ask(ListTurns, GATE_PATIENCE);
         ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
             if let Ok(turns) = turns {
-                actor.let_go(&turns, ctx);
+                actor.let_go(turns, ctx);
             }
             ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
         }));
     }
 
-    fn let_go(&mut self, turns: &[RunningTurn], ctx: &mut Context<Self>) {
+    fn let_go(&mut self, turns: Vec<RunningTurn>, ctx: &mut Context<Self>) {
+        let turns: HashMap<TurnId, RunningTurn> =
+            turns.into_iter().map(|running| (running.ticket.id, running)).collect();
         for turn in std::mem::take(&mut self.adopted) {
             let Some(event) = self.plan.event_of(turn) else { continue };
-            match turns.iter().find(|running| running.ticket.id == turn) {
+            match turns.get(&turn) {
                 Some(RunningTurn { stop: Some(stop), .. }) => {
                     self.adopt(turn, Some(stop.clone()));
                     self.adopted.push(turn);
@@ -144,14 +209,14 @@ impl DispatchActor {
                 Some(RunningTurn { stop: None, .. }) => {
                     warn!(%turn, "a turn was never started; its event runs anew");
                     if let Some(job) = self.forget(turn, event, ctx) {
-                        self.run_again(event, job, ctx);
+                        self.run_again(event, &job, now_ms(), ctx);
                     }
                 }
                 // A turn counts until its end was heard.
                 None => {
                     warn!(%turn, "a turn is gone without a word");
                     if let Some(job) = self.forget(turn, event, ctx) {
-                        self.cut_off(event, job, ctx);
+                        self.cut_off(event, &job, now_ms(), ctx);
                     }
                 }
             }
@@ -159,11 +224,11 @@ impl DispatchActor {
     }
 
     fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<Job> {
-        let job = self.books.remove(&event);
+        let job = self.jobs.remove(&event);
         self.abandon(turn);
         for steered in self.plan.take_steered(turn) {
-            if let Some(job) = self.books.remove(&steered) {
-                self.run_again(steered, job, ctx);
+            if let Some(job) = self.jobs.remove(&steered) {
+                self.run_again(steered, &job, now_ms(), ctx);
             }
         }
         let steps = self.plan.ended(turn);
@@ -172,15 +237,16 @@ impl DispatchActor {
     }
 
     /// A turn that a crash cut off.
-    fn cut_off(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
+    fn cut_off(&mut self, id: InboundId, job: &Job, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
-                return self.run_again(id, Job { origin: Origin::Internal, ..job }, ctx);
+                let job = Job { origin: Origin::Internal, ..job.clone() };
+                return self.run_again(id, &job, received_at_ms, ctx);
             }
             Interrupted::Rerun => {
-                self.say(&job.target, &Notice::TurnBroke, ctx);
-                mark(InboundState::Dead, "too many attempts")
+                self.say(&job.target, &Notice::GivenUp, ctx);
+                mark(InboundState::Dead, Notice::GivenUp.reason())
             }
             Interrupted::Ask => {
                 self.say(&job.target, &Notice::Interrupted, ctx);
@@ -191,11 +257,15 @@ impl DispatchActor {
         self.mark(id, state, None, note, ctx);
     }
 
-    fn run_again(&mut self, id: InboundId, job: Job, ctx: &mut Context<Self>) {
-        let (key, origin) = (job.session.clone(), job.origin);
-        self.books.insert(id, job);
-        let steps = self.plan.restored(id, &key, origin);
-        self.carry_out(steps, ctx);
+    /// An event waits again; what it says lies in the ledger.
+    fn run_again(&mut self, id: InboundId, job: &Job, received_at_ms: i64, ctx: &mut Context<Self>) {
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.restored(id, &job.session, link, job.origin);
+            self.carry_out(steps, ctx);
+        } else {
+            self.orphans.push(link.clone(), received_at_ms, id);
+        }
     }
 
     /// Runs the last interrupted event of a session again.
@@ -207,7 +277,7 @@ impl DispatchActor {
                 Some((id, job)) => {
                     // The command is done with in the ledger, so from here on the event is what must not be lost.
                     actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
-                    actor.run_again(id, job, ctx);
+                    actor.run_again(id, &job, now_ms(), ctx);
                 }
                 None => actor.say(&asked.target, &Notice::NothingToRetry, ctx),
             },
@@ -220,48 +290,15 @@ impl DispatchActor {
         warn!(error, "what to run again cannot be read from the ledger");
         self.say(&asked.target, &Notice::TurnBroke, ctx);
     }
-
-    /// Sends what waits for `link`, if it is up. One round at a time, or a reply would be sent by two.
-    fn catch_up(&mut self, link: LinkId, ctx: &mut Context<Self>) {
-        if let Some(more) = self.catching_up.get_mut(&link) {
-            *more = true;
-            return;
-        }
-        self.catching_up.insert(link.clone(), false);
-        let resent = resend_all(self.ports.clone(), link.clone(), self.settings.process_started_ms);
-        ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
-            if actor.catching_up.remove(&link) == Some(true) {
-                actor.catch_up(link, ctx);
-            }
-        }));
-    }
 }
 
-impl Handler<LinkChanged> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
-        if news.state == LinkState::Connected {
-            self.catch_up(news.link, ctx);
-            self.announce_start(ctx);
-        }
-        self.touch();
-    }
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
 }
 
-impl Handler<ReplyLeft> for DispatchActor {
-    type Result = ();
-
-    // Between its last word of the link and this the link may have come up. Not at once, or a link that takes nothing would be
-    // asked as fast as the disk writes.
-    fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
-        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.catch_up(news.link, ctx));
-    }
-}
-
-/// What a dispatcher finds when it comes up.
-struct Books {
-    /// Events that are not done with.
+/// What a dispatcher finds when it comes up, but for what waits.
+struct Found {
+    /// Events whose turn runs or was cut off.
     rows: Vec<InboundRow>,
     /// Turns that run, of a former dispatcher.
     turns: Vec<RunningTurn>,
@@ -271,12 +308,11 @@ struct Books {
     restarts: usize,
 }
 
-async fn read_books(ports: DispatchPorts, interrupted: Interrupted, started_at_ms: i64) -> Result<Books, String> {
-    let states = vec![InboundState::Received, InboundState::Running, InboundState::Held];
+async fn read_running(ports: DispatchPorts, interrupted: Interrupted, started_at_ms: i64) -> Result<Found, String> {
     let mut rows: Vec<InboundRow> = Vec::new();
     loop {
         let after = rows.last().map(|row| row.id);
-        let question = ListInbound { states: states.clone(), after, limit: PAGE };
+        let question = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
         let page = ports.list_inbound.ask(question, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
@@ -286,9 +322,10 @@ async fn read_books(ports: DispatchPorts, interrupted: Interrupted, started_at_m
         }
     }
     let turns = ports.turns.ask(ListTurns, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
-    let runs = |turn: TurnId| turns.iter().any(|running| running.ticket.id == turn);
-    let cut_off = |row: &InboundRow| row.state == InboundState::Running && !row.turn.is_some_and(runs);
-    let strays: Vec<TurnId> = rows.iter().filter(|row| cut_off(row)).filter_map(|row| row.turn).collect();
+    let running: std::collections::HashSet<TurnId> = turns.iter().map(|running| running.ticket.id).collect();
+    let cut_off = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
+    let strays: Vec<TurnId> = rows.iter().filter(cut_off).filter_map(|row| row.turn).collect();
+    let was_cut_off = rows.iter().any(|row| cut_off(&row));
     if !strays.is_empty() {
         // Their guards end with the gateway that was killed; should one have been killed too, its agent must not go on beside
         // the one that does the same work again.
@@ -296,43 +333,11 @@ async fn read_books(ports: DispatchPorts, interrupted: Interrupted, started_at_m
         ended.await.map_err(|error| error.to_string())?;
     }
     let mut restarts = 0;
-    if interrupted == Interrupted::Rerun && rows.iter().any(cut_off) {
+    if interrupted == Interrupted::Rerun && was_cut_off {
         let note = NoteRestart { started_at_ms, within: RESTART_WINDOW };
         let noted = ports.note_restart.ask(note, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
         restarts = noted.map_err(|error| error.to_string())?;
     }
     let gate = ports.gate.ask(GetDrain, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
-    Ok(Books { rows, turns, gate, restarts })
-}
-
-async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
-    let Some(way) = ports.links.get(&link) else { return };
-    let up = way.view.ask(GetLink, GATE_PATIENCE).await.is_ok_and(|view| view.state == LinkState::Connected);
-    if !up {
-        return;
-    }
-    let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
-    let question = ListOutbound { states, after: None, limit: PAGE };
-    let rows = match ports.list_outbound.ask(question, LEDGER_PATIENCE).await {
-        Ok(Ok(rows)) => rows,
-        Ok(Err(error)) => return warn!(%error, "replies that wait for the link cannot be read"),
-        Err(error) => return warn!(%error, "replies that wait for the link cannot be read"),
-    };
-    for row in rows.into_iter().filter(|row| row.target.link == link) {
-        // One that is being sent by this very process has its answer to come.
-        if row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms {
-            continue;
-        }
-        if is_given_up(&row) {
-            outbox::give_up(&ports, row.id).await;
-        } else if !outbox::resend(&ports, row).await {
-            // The next time that it comes up begins a round of its own.
-            return;
-        }
-    }
-}
-
-fn is_given_up(row: &OutboundRow) -> bool {
-    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(row.recorded_at_ms);
-    row.attempts > MAX_ATTEMPTS || u128::try_from(age).is_ok_and(|age| age > MAX_REPLY_AGE.as_millis())
+    Ok(Found { rows, turns, gate, restarts })
 }

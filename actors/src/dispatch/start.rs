@@ -51,10 +51,6 @@ pub(super) async fn start_turn(
         Ok(Err(error)) => return Err(no_ledger(error.to_string())),
         Err(error) => return Err(no_ledger(error.to_string())),
     }
-    let descriptor = match job.descriptor {
-        Some(descriptor) => descriptor,
-        None => descriptor_of(&ports, &job.target).await,
-    };
     let order = TurnOrder {
         id: turn,
         inbound: event,
@@ -64,7 +60,7 @@ pub(super) async fn start_turn(
         event: job.event,
         raw_event: job.raw_event,
         target: job.target,
-        descriptor,
+        descriptor: job.descriptor.unwrap_or_default(),
         permit,
     };
     let child = maker(order, &ways);

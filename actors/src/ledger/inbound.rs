@@ -4,8 +4,8 @@ use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
 use super::messages::{
-    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, MarkInbound, RecordInbound,
-    Recorded,
+    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
+    ReadInbound, RecordInbound, Recorded, WaitingRow,
 };
 use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
@@ -13,7 +13,7 @@ use super::store::{Failure, Store, Work};
 use crate::relay::session::SessionKey;
 
 /// As the table is called in SQL and in errors.
-const TABLE: &str = "inbound";
+pub(super) const TABLE: &str = "inbound";
 /// Part of the checksum over what a mark changes.
 const STATE: &str = "inbound.state";
 /// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
@@ -47,7 +47,7 @@ impl Work for RecordInbound {
             text(&self.event),
         ];
         let attempts = i64::from(self.state == InboundState::Running);
-        let state = state_values(self.state, attempts, None, None, store.now_ms);
+        let state = state_values(self.state, attempts, None, self.note.as_deref(), store.now_ms);
         let values = std::iter::once(ValueRef::Integer(id))
             .chain(state)
             .chain([ValueRef::Integer(checksum(STATE, id, &state))])
@@ -102,17 +102,7 @@ impl Work for MarkInbound {
 
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let row = self.id.0;
-        let found = store
-            .connection
-            .prepare_cached(
-                "SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?",
-            )?
-            .query_row([row], |found| Ok(before(found)))
-            .optional()?
-            .ok_or(LedgerError::Missing { table: TABLE, row })?;
-        let Ok(before) = found else {
-            return Err(store.damaged(TABLE, row).into());
-        };
+        let before = read_state(store, row)?;
         let is_over = matches!(
             before.state,
             InboundState::Done | InboundState::Failed | InboundState::Refused | InboundState::Dead
@@ -123,19 +113,48 @@ impl Work for MarkInbound {
         let attempts = before.attempts + i64::from(self.state == InboundState::Running);
         let turn = self.turn.map(|turn| turn.to_string()).or(before.turn);
         let note = self.note.as_deref().or(before.note.as_deref());
-        let state = state_values(self.state, attempts, turn.as_deref(), note, store.now_ms);
-        let sum = ValueRef::Integer(checksum(STATE, row, &state));
-        store
-            .connection
-            .prepare_cached(
-                "UPDATE inbound SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
-                 WHERE id = ?",
-            )?
-            .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))?;
+        write_state(store, row, state_values(self.state, attempts, turn.as_deref(), note, store.now_ms))?;
         store.delta.inbound[inbound_code(before.state)] -= 1;
         store.delta.inbound[inbound_code(self.state)] += 1;
         Ok(())
     }
+}
+
+/// Changes the note of an event and nothing else.
+pub(super) struct NoteChange {
+    pub(super) id: i64,
+    pub(super) note: &'static str,
+}
+
+impl NoteChange {
+    pub(super) fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
+        let Before { state, attempts, turn, .. } = read_state(store, self.id)?;
+        let values = state_values(state, attempts, turn.as_deref(), Some(self.note), store.now_ms);
+        Ok(write_state(store, self.id, values)?)
+    }
+}
+
+/// What a mark changes, as it stands in row `row`.
+fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
+    let connection = store.connection;
+    let found = connection
+        .prepare_cached("SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?")?
+        .query_row([row], |found| Ok(before(found)))
+        .optional()?
+        .ok_or(LedgerError::Missing { table: TABLE, row })?;
+    found.map_err(|Mangled| store.damaged(TABLE, row).into())
+}
+
+fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]) -> rusqlite::Result<()> {
+    let sum = ValueRef::Integer(checksum(STATE, row, &state));
+    store
+        .connection
+        .prepare_cached(
+            "UPDATE inbound SET state = ?, attempts = ?, turn = ?, note = ?, changed_at_ms = ?, state_sum = ? \
+             WHERE id = ?",
+        )?
+        .execute(params(state.into_iter().chain([sum, ValueRef::Integer(row)])))
+        .map(|_| ())
 }
 
 impl Work for ListInbound {
@@ -151,6 +170,37 @@ impl Work for ListInbound {
         found.dedup_by_key(|row| row.id);
         found.truncate(self.limit);
         Ok(found)
+    }
+}
+
+impl Work for ListWaiting {
+    type Answer = Vec<WaitingRow>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Vec<WaitingRow>, Failure> {
+        let after = self.after.map_or(i64::MIN, |id| id.0);
+        let mut found = Vec::new();
+        for state in &self.states {
+            store.list(TABLE, inbound_code(*state), after, self.limit, waiting_row, &mut found)?;
+        }
+        found.sort_unstable_by_key(|row: &WaitingRow| row.id);
+        found.dedup_by_key(|row| row.id);
+        found.truncate(self.limit);
+        Ok(found)
+    }
+}
+
+impl Work for ReadInbound {
+    type Answer = InboundRow;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<InboundRow, Failure> {
+        let row = self.id.0;
+        let connection = store.connection;
+        let found = connection
+            .prepare_cached("SELECT * FROM inbound WHERE id = ?")?
+            .query_row([row], |found| Ok(inbound_row(found)))
+            .optional()?
+            .ok_or(LedgerError::Missing { table: TABLE, row })?;
+        found.map_err(|Mangled| store.damaged(TABLE, row).into())
     }
 }
 
@@ -201,7 +251,13 @@ fn before(row: &Row<'_>) -> Result<Before, Mangled> {
     })
 }
 
-fn inbound_row(row: &Row<'_>) -> Result<InboundRow, Mangled> {
+/// What waits, believed as little as a whole row: its checksums are looked at, and only its event stays behind.
+fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, Mangled> {
+    let InboundRow { id, target, session, turn, received_at_ms, .. } = inbound_row(row)?;
+    Ok(WaitingRow { id, link: target.link, session, turn, received_at_ms })
+}
+
+pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, Mangled> {
     let id = row.get(0)?;
     let before = before(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::profile::name::ProfileName;
 use crate::relay::action::ActionResult;
-use crate::relay::messages::Target;
+use crate::relay::messages::{LinkId, Target};
 use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
 
@@ -94,7 +94,12 @@ pub struct RecordInbound {
     pub event: String,
     /// `Received`, or `Held` / `Refused` when it is not to run now.
     pub state: InboundState,
+    /// Why, as in [`MarkInbound`].
+    pub note: Option<String>,
 }
+
+/// Note of an event that a drain refused and whose chat was not told yet, after the drain, that it was not read.
+pub const REFUSED_BY_DRAIN: &str = "drain";
 
 /// Answer to [`RecordInbound`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +140,60 @@ pub struct ListInbound {
     pub after: Option<InboundId>,
     /// At most so many.
     pub limit: usize,
+}
+
+/// The events in the given states, oldest first, without what they say: for a dispatcher that learns what waits. Damaged rows
+/// as in [`ListInbound`].
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<WaitingRow>, LedgerError>")]
+pub struct ListWaiting {
+    /// Which states.
+    pub states: Vec<InboundState>,
+    /// Only rows after this one.
+    pub after: Option<InboundId>,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// An event that waits, as a dispatcher needs to know it until its turn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WaitingRow {
+    /// Its row.
+    pub id: InboundId,
+    /// Over which link it came, and so over which its replies go.
+    pub link: LinkId,
+    /// In which session it runs, and so under which profile.
+    pub session: SessionKey,
+    /// The turn that ran it last, or took it besides its own event.
+    pub turn: Option<TurnId>,
+    /// Milliseconds since 1970 at which it was written down.
+    pub received_at_ms: i64,
+}
+
+/// One inbound event, when its turn has come.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<InboundRow, LedgerError>")]
+pub struct ReadInbound {
+    /// Which.
+    pub id: InboundId,
+}
+
+/// The profiles that have chats to be told of messages that a drain refused ([`REFUSED_BY_DRAIN`]).
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<Vec<ProfileName>, LedgerError>")]
+pub struct ListUnread;
+
+/// Writes down for some chats of a profile the word that so many of their messages were refused by a drain: one reply a chat,
+/// `Pending`, and in the same step its events count as told. Answered with the links of those replies; none: nothing is left.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
+pub struct TellUnread {
+    /// Which profile.
+    pub profile: ProfileName,
+    /// At most so many chats.
+    pub chats: usize,
+    /// Makes the action, JSON with `op`, for a chat and its count.
+    pub words: fn(&Target, u64) -> String,
 }
 
 /// The newest event of a session whose turn was stopped or cut off. Damaged rows as in [`ListInbound`].

@@ -17,6 +17,7 @@ mod schema;
 mod shared;
 mod states;
 mod store;
+mod unread;
 mod writer;
 
 #[cfg(test)]

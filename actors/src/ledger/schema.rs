@@ -7,10 +7,10 @@
 use rusqlite::Connection;
 
 /// What this build writes. A file of a higher version is left alone.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
 
 /// `schema[n]` takes a file from version `n` to `n + 1`.
-const STEPS: [&str; 2] = [
+const STEPS: [&str; 3] = [
     r"
     CREATE TABLE inbound (
         id INTEGER PRIMARY KEY,
@@ -78,6 +78,11 @@ const STEPS: [&str; 2] = [
         id INTEGER PRIMARY KEY,
         sum INTEGER NOT NULL
     ) STRICT;
+",
+    // Chats that are to be told that a drain refused messages of theirs: of the few rows that say so.
+    r"
+    CREATE INDEX inbound_unread ON inbound (profile, link, platform, chat_id, bot_id, thread_id)
+        WHERE state = 6 AND note = 'drain';
 ",
 ];
 

@@ -4,6 +4,7 @@ mod damage;
 mod kill;
 mod recording;
 mod retrying;
+mod waiting;
 mod writing;
 
 use std::future::Future;
@@ -91,6 +92,7 @@ fn event(number: u64) -> RecordInbound {
         session: session("chat"),
         event: format!("{{\"text\":\"number {number}\"}}"),
         state: InboundState::Received,
+        note: None,
     }
 }
 

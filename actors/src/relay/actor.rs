@@ -23,7 +23,8 @@ use super::intake::Intake;
 use super::lineup::Lineup;
 use super::media::Fetcher;
 use super::messages::{
-    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, Wake,
+    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, TellAgain,
+    Wake,
 };
 use super::plan::Plan;
 use super::socket::{Connection, NotQueued};
@@ -95,6 +96,8 @@ pub struct RelayActor {
     pub(super) intake: Intake<Arrival>,
     /// The first is the default.
     pub(super) descriptors: Vec<Descriptor>,
+    /// The generation of the connection that had its time to describe every identity.
+    pub(super) described: Option<u64>,
     pub(super) counts: Counts,
     idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
@@ -125,6 +128,7 @@ impl RelayActor {
             lineup: Lineup::default(),
             intake: Intake::default(),
             descriptors: Vec::new(),
+            described: None,
             counts: Counts::default(),
             idle_askers: Vec::new(),
             timer: None,
@@ -176,12 +180,31 @@ impl RelayActor {
                 debug!(%link, ?state, "relay link changed");
             }
         }
+        self.tell_change();
+        self.touch_status();
+    }
+
+    /// Tells the listed ports how the link is. One that missed it asks ([`TellAgain`]).
+    pub(super) fn tell_change(&self) {
+        let state = self.plan.state();
+        let known = state == LinkState::Connected && self.is_described();
+        // The first is the default; of the others only those that we asked for.
+        let ours = |(place, known): &(usize, &Descriptor)| *place == 0 || self.identity_of(&known.platform).is_some();
+        let descriptors = known.then(|| {
+            self.descriptors.iter().enumerate().filter(ours).map(|(_, known)| known.clone()).collect::<Arc<[_]>>()
+        });
+        let news = LinkChanged { link: self.link.clone(), state, descriptors };
         for port in &self.ports.changes {
-            if let Err(error) = port.tell(LinkChanged { link: self.link.clone(), state }) {
-                debug!(%link, %error, "nobody heard of the change");
+            if let Err(error) = port.tell(news.clone()) {
+                debug!(link = %self.link.0, %error, "a change of the link was not heard");
             }
         }
-        self.touch_status();
+    }
+
+    /// Whether the connector has described every identity, or had the time for it.
+    pub(super) fn is_described(&self) -> bool {
+        let known = |identity: &Identity| self.descriptors.iter().any(|known| known.platform == identity.platform);
+        self.described == Some(self.plan.generation()) || self.identities().iter().all(known)
     }
 
     fn sweep_media(&mut self, ctx: &mut Context<Self>) {
@@ -308,6 +331,14 @@ impl Handler<Wake> for RelayActor {
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
         self.decide(ctx, Plan::wake);
+    }
+}
+
+impl Handler<TellAgain> for RelayActor {
+    type Result = ();
+
+    fn handle(&mut self, _: TellAgain, _: &mut Self::Context) {
+        self.tell_change();
     }
 }
 

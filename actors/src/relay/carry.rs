@@ -237,12 +237,23 @@ impl RelayActor {
         Some(identity.bot_id.clone()).filter(|id| !id.is_empty())
     }
 
-    pub(super) fn descriptor_of(&self, platform: &str) -> Descriptor {
-        let named = self.descriptors.iter().find(|descriptor| descriptor.platform == platform);
-        named.or(self.descriptors.first()).cloned().unwrap_or_default()
+    /// What the platform of an event can do; `None` while that is not known, or the link is not up.
+    pub(super) fn descriptor_of(&self, platform: &str) -> Option<Descriptor> {
+        let known = Descriptor::of(&self.descriptors, platform).filter(|_| self.plan.is_up())?;
+        (known.platform == platform || self.is_described()).then(|| known.clone())
+    }
+
+    /// Those who wait for the connector to describe every identity wait no longer.
+    fn settle_descriptors(&mut self, generation: u64) {
+        if generation == self.plan.generation() && self.plan.is_up() && self.described != Some(generation) {
+            self.described = Some(generation);
+            self.tell_change();
+        }
     }
 
     fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
+        let ours = self.identity_of(&descriptor.platform).is_some();
+        let is_news = ours && !self.descriptors.contains(&descriptor);
         match self.descriptors.iter_mut().find(|known| known.platform == descriptor.platform) {
             Some(known) => *known = descriptor,
             None => self.descriptors.push(descriptor),
@@ -253,8 +264,12 @@ impl RelayActor {
             plan.described(generation, at);
             Vec::new()
         });
-        if self.plan.is_up() && !was_up {
+        if was_up && is_news {
+            // The change of state tells of the first; this is one more, or one that changed.
+            self.tell_change();
+        } else if !was_up && self.plan.is_up() {
             self.declare_policies(ctx);
+            ctx.run_later(self.timings.handshake, move |link, _| link.settle_descriptors(generation));
         }
     }
 

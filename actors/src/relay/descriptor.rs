@@ -101,6 +101,12 @@ impl Default for Descriptor {
 pub struct DescriptorError(pub FieldError);
 
 impl Descriptor {
+    /// That of `platform` among those of a link, else the first, which is the default.
+    #[must_use]
+    pub fn of<'a>(descriptors: &'a [Self], platform: &str) -> Option<&'a Self> {
+        descriptors.iter().find(|descriptor| descriptor.platform == platform).or(descriptors.first())
+    }
+
     /// Reads a descriptor from the wire. Unknown fields are ignored, missing optional ones take the defaults.
     ///
     /// # Errors

@@ -156,7 +156,7 @@ pub struct LinkView {
     pub descriptors: Vec<Descriptor>,
 }
 
-/// News: a link went up or down.
+/// News: a link went up or down, or what it knows of the connector changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct LinkChanged {
@@ -164,4 +164,13 @@ pub struct LinkChanged {
     pub link: LinkId,
     /// Its new state.
     pub state: LinkState,
+    /// What the connector fronts, while the link is in service and once it is known of every identity, or none more came in
+    /// time; the first is the default.
+    pub descriptors: Option<Arc<[Descriptor]>>,
 }
+
+/// Has the link tell again how it is ([`LinkChanged`]), for one that may have missed the news. Told and not answered, so that
+/// no answer comes behind later news.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct TellAgain;

@@ -30,8 +30,8 @@ use crate::supervision::{AskError, ExitReason, Life, Port, ResponseFuture};
 
 /// How long the dispatcher may take to hear of the end, a restart of it included.
 const ENDED_PATIENCE: Duration = Duration::from_secs(30);
-/// Tries to tell a dispatcher that keeps dying, and the pause between them.
-const ENDED_TRIES: u32 = 600;
+/// Tries to tell a dispatcher that keeps dying or reads long books, and the pause between them: five minutes.
+const ENDED_TRIES: u32 = 6_000;
 const ENDED_RETRY: Duration = Duration::from_millis(50);
 /// In an event as received: by which kind of kept right the chat is answered, instead of a message of its own.
 pub const FOLLOW_UP: &str = "follow_up";
@@ -128,9 +128,12 @@ impl Actor for TurnActor {
             for _ in 0..ENDED_TRIES {
                 match ended.ask(news.clone(), ENDED_PATIENCE).await {
                     Ok(Ok(())) => return,
-                    // A dispatcher that died with the news in hand has a successor, which reads its books first.
-                    Ok(Err(TooEarly)) | Err(AskError::Closed) => tokio::time::sleep(ENDED_RETRY).await,
-                    Err(error @ (AskError::Timeout | AskError::Full | AskError::Fenced)) => {
+                    // A dispatcher that died with the news in hand has a successor, which reads its books first; one whose
+                    // mailbox is full has not seen it.
+                    Ok(Err(TooEarly)) | Err(AskError::Closed | AskError::Full) => {
+                        tokio::time::sleep(ENDED_RETRY).await;
+                    }
+                    Err(error @ (AskError::Timeout | AskError::Fenced)) => {
                         return error!(turn = %id, %error, "the dispatcher did not hear how a turn ended");
                     }
                 }

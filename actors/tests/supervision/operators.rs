@@ -189,6 +189,32 @@ async fn exits_of_the_children_of_a_supervisor_that_panics_are_told() {
 }
 
 #[actix::test]
+async fn an_exit_that_does_not_fit_into_a_full_mailbox_is_told_once_there_is_room_and_in_order() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    // A listener that is not born yet, with room for one message.
+    let mailbox: Mailbox<Listener> = Mailbox::with_limit(1);
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = supervisor(Strategy::OneForOne, []).tell_exits(mailbox.port());
+    let root = Root::start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("turns", &turns, spec)]), options());
+    for id in ["turn-1", "turn-2", "turn-3"] {
+        let subject = Subject::new(id, &Diary::default());
+        let start = StartChild(subject.spec().restart(Restart::Temporary));
+        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
+        assert_eq!(subject.ping().await, 1);
+        subject.crash();
+        until(&root, "the turn gone", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
+    }
+    assert!(mailbox.gauge().refused() >= 1, "there was no room");
+    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| Listener(told.clone()));
+    assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
+    for id in ["turn-1", "turn-2", "turn-3"] {
+        let news = within("the exit of a child", exits.recv()).await.expect("the supervisor tells");
+        assert_eq!(news.id, id);
+    }
+}
+
+#[actix::test]
 async fn closing_supervisor_starts_nobody() {
     let subject = Subject::new("slow", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec().grace(CEILING)]);

@@ -15,7 +15,7 @@ use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
 impl DispatchActor {
     /// A turn that is gone without having said how it ended.
     pub(super) fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
-        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event)) {
+        if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
             let target = job.target.clone();
             self.say(&target, &Notice::TurnBroke, ctx);
         }
@@ -31,7 +31,7 @@ impl DispatchActor {
     /// A turn that was told to stop before it began, and so cannot tell its chat.
     pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
         if let Some(notice) = Notice::of_stop(cause)
-            && let Some(job) = self.plan.event_of(turn).and_then(|event| self.books.get(&event))
+            && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
         {
             let target = job.target.clone();
             self.say(&target, &notice, ctx);
@@ -48,15 +48,17 @@ impl DispatchActor {
     pub(super) fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let TurnEnded { id: turn, outcome, reply, keep } = ended;
         let running = self.running.remove(&turn);
-        self.unwanted.remove(&turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let steered = self.plan.take_steered(turn);
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
             // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
             // steered into it stays `received`, and runs then.
             self.view.stopped += 1;
-            self.books.remove(&event);
-            self.plan.ended(turn);
+            self.jobs.remove(&event);
+            for event in steered {
+                self.jobs.remove(&event);
+            }
+            self.plan.drop_turn(turn);
             return Box::pin(ready(()));
         }
         let (state, note) = match &outcome {
@@ -71,13 +73,13 @@ impl DispatchActor {
         }
         let mut said = Vec::new();
         for event in steered {
-            said.extend(self.books.remove(&event).map(|job| job.event.text.clone()));
+            said.extend(self.jobs.remove(&event).map(|job| job.event.text.clone()));
             // After a stop `/retry` means the turn's own event.
             let state = if state == InboundState::Failed { state } else { InboundState::Done };
             self.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
         }
         let written = self.marked(MarkInbound { id: event, state, turn: Some(turn), note });
-        if let Some(job) = self.books.remove(&event)
+        if let Some(job) = self.jobs.remove(&event)
             && state == InboundState::Done
             && !reply.is_empty()
         {

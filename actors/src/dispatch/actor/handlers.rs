@@ -9,9 +9,10 @@ use super::super::messages::{
     DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
 };
 use super::super::notice::Notice;
+use super::super::plan::Counts;
 use super::super::ports::LEDGER_PATIENCE;
 use super::super::settings::DispatchSettings;
-use super::{DispatchActor, SETTLE_PAUSE, Settled, Taken, Then};
+use super::{DispatchActor, Heard, SETTLE_PAUSE, Settled, Taken, Then};
 use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
@@ -40,8 +41,12 @@ impl Handler<Inbound> for DispatchActor {
             }
             None => match self.settings.refused {
                 WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
-                WhenRefused::Hold => (InboundState::Held, Then::Run, Receipt::Taken),
+                WhenRefused::Hold => (InboundState::Held, Then::Keep, Receipt::Taken),
             },
+        };
+        let note = match &then {
+            Then::Say(notice) => Some(notice.reason().to_owned()),
+            Then::Run | Then::Keep | Then::Obey(_) => None,
         };
         let record = RecordInbound {
             target: job.target.clone(),
@@ -52,6 +57,7 @@ impl Handler<Inbound> for DispatchActor {
             session: job.session.clone(),
             event: job.raw_event.to_string(),
             state,
+            note,
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
         let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
@@ -66,8 +72,11 @@ impl Handler<Inbound> for DispatchActor {
             let (taken, answer) = match recorded {
                 Ok(Ok(Recorded::New(id))) => (Some(Taken { id, job, then }), Ok(receipt)),
                 // Its first record may have been answered to nobody; one that is on the books stays there once.
-                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received | InboundState::Held })) => {
+                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received })) => {
                     (Some(Taken { id, job, then: Then::Run }), Ok(Receipt::Duplicate))
+                }
+                Ok(Ok(Recorded::Duplicate { id, state: InboundState::Held })) => {
+                    (Some(Taken { id, job, then: Then::Keep }), Ok(Receipt::Duplicate))
                 }
                 Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(Receipt::Duplicate)),
                 Ok(Err(error)) => {
@@ -113,7 +122,7 @@ impl Handler<Settled> for DispatchActor {
 impl DispatchActor {
     /// A drain starts no turn; it keeps nobody from talking to one that runs.
     fn may_steer(&self, session: &SessionKey) -> bool {
-        self.settings.busy == Busy::Steer && !self.plan.turns_in(session).is_empty()
+        self.settings.busy == Busy::Steer && self.plan.turn_in(session).is_some()
     }
 }
 
@@ -136,11 +145,12 @@ impl Handler<ChildExited> for DispatchActor {
     fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
         let Ok(turn) = exited.id.parse() else { return };
         if let Some(early) = &mut self.early {
-            return early.gone.push(turn);
+            early.gone.insert(turn);
+            return;
         }
         // One that said how it ended is off the plan already.
         if self.plan.event_of(turn).is_some() {
-            if self.stopping {
+            if self.gate.stopping {
                 warn!(%turn, reason = %exited.reason, "a turn was cut off by the end");
                 return self.shut_down(turn, ctx);
             }
@@ -154,11 +164,10 @@ impl Handler<DrainChanged> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
-        self.draining = news.draining;
-        self.stopping = news.stopping;
-        self.gate_heard = true;
+        self.gate = Heard { draining: news.draining, stopping: news.stopping, told: true };
         let steps = self.plan.gate(news.draining, news.profiles);
         self.carry_out(steps, ctx);
+        self.tell_unread(ctx);
     }
 }
 
@@ -202,12 +211,14 @@ impl Handler<GetDispatch> for DispatchActor {
     type Result = MessageResult<GetDispatch>;
 
     fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
-        let (sessions, _, queued, held) = self.plan.counts();
+        let Counts { queued, held, awaiting_link } = self.plan.counts();
+        let awaiting_link = awaiting_link.into_iter().chain(self.orphans.counts());
         MessageResult(DispatchView {
-            sessions,
+            sessions: self.plan.sessions(),
             running: self.running.len(),
             queued,
             held,
+            awaiting_link: awaiting_link.map(|(link, events)| (link.0.to_string(), events)).collect(),
             recent_turns: self.recent.iter().copied().collect(),
             ..self.view.clone()
         })

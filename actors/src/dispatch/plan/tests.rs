@@ -1,5 +1,10 @@
 //! Which event runs next.
 
+mod backlog; // Many that wait, several links, and who is next among them.
+mod model; // Against a plan that looks at everything each time.
+
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::relay::event::Source;
 use crate::relay::session::SessionRules;
@@ -8,6 +13,25 @@ fn session(chat: &str) -> SessionKey {
     let source =
         Source { platform: "discord".into(), chat_type: "dm".into(), chat_id: chat.into(), ..Source::default() };
     SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
+}
+
+fn link() -> LinkId {
+    LinkId::process()
+}
+
+/// A plan that knows all that waits, and whose one link is up.
+fn plan(busy: Busy, max_turns: usize) -> Plan {
+    let mut plan = Plan::new(busy, max_turns);
+    assert_eq!(plan.open(), []);
+    assert_eq!(plan.link(&link(), true), []);
+    plan
+}
+
+/// Events that wait with the gate open, and for the gate.
+fn waiting(plan: &Plan) -> (usize, usize) {
+    let counts = plan.counts();
+    assert_eq!(counts.awaiting_link, BTreeMap::new());
+    (counts.queued, counts.held)
 }
 
 fn asked(steps: &[Step]) -> Vec<i64> {
@@ -22,11 +46,11 @@ fn turn(steps: &[Step]) -> TurnId {
 
 #[test]
 fn a_session_runs_one_event_at_a_time_in_order() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
+    let mut plan = plan(Busy::Queue, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert_eq!(asked(&first), [1]);
-    assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
-    assert_eq!(plan.arrived(InboundId(3), &session("a")), []);
+    assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), []);
     let second = plan.ended(turn(&first));
     assert_eq!(asked(&second), [2]);
     assert_eq!(asked(&plan.ended(turn(&second))), [3]);
@@ -34,17 +58,17 @@ fn a_session_runs_one_event_at_a_time_in_order() {
 
 #[test]
 fn sessions_do_not_wait_for_each_other() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"))), [1]);
-    assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"))), [2]);
+    let mut plan = plan(Busy::Queue, 8);
+    assert_eq!(asked(&plan.arrived(InboundId(1), &session("a"), &link(), true)), [1]);
+    assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
 }
 
 #[test]
 fn turns_above_the_limit_wait_in_order() {
-    let mut plan = Plan::new(Busy::Queue, 1);
-    let first = plan.arrived(InboundId(1), &session("a"));
-    assert_eq!(plan.arrived(InboundId(2), &session("b")), []);
-    assert_eq!(plan.arrived(InboundId(3), &session("c")), []);
+    let mut plan = plan(Busy::Queue, 1);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    assert_eq!(plan.arrived(InboundId(2), &session("b"), &link(), true), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("c"), &link(), true), []);
     let second = plan.ended(turn(&first));
     assert_eq!(asked(&second), [2]);
     assert_eq!(asked(&plan.ended(turn(&second))), [3]);
@@ -52,32 +76,32 @@ fn turns_above_the_limit_wait_in_order() {
 
 #[test]
 fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let running = plan.arrived(InboundId(1), &session("a"));
-    plan.arrived(InboundId(2), &session("a"));
+    let mut plan = plan(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    plan.arrived(InboundId(2), &session("a"), &link(), true);
     plan.gate(true, []);
-    let fresh = plan.arrived(InboundId(3), &session("b"));
+    let fresh = plan.arrived(InboundId(3), &session("b"), &link(), true);
     assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [Step::Refuse(InboundId(3))]);
     assert_eq!(plan.ended(turn(&running)), []);
-    assert_eq!(plan.counts(), (1, 0, 0, 1));
+    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 0, (0, 1)));
     assert_eq!(asked(&plan.gate(false, [])), [2]);
 }
 
 #[test]
 fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let running = plan.arrived(InboundId(1), &session("a"));
-    plan.arrived(InboundId(2), &session("a"));
+    let mut plan = plan(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    plan.arrived(InboundId(2), &session("a"), &link(), true);
     let second = plan.ended(turn(&running));
-    assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
+    assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2), false)]);
     assert_eq!(asked(&plan.gate(false, [])), [2]);
 }
 
 #[test]
 fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let running = plan.arrived(InboundId(1), &session("a"));
-    plan.arrived(InboundId(2), &session("a"));
+    let mut plan = plan(Busy::Queue, 8);
+    let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    plan.arrived(InboundId(2), &session("a"), &link(), true);
     let second = plan.ended(turn(&running));
     plan.gate(true, []);
     plan.gate(false, []);
@@ -85,109 +109,120 @@ fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
     assert_eq!(asked(&again), [2], "it is asked again");
     assert!(plan.is_open(&ProfileName::default_profile()));
     plan.gate(true, []);
-    assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2))]);
+    assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2), false)]);
 }
 
 #[test]
 fn an_event_is_on_the_books_once() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let first = plan.restored(InboundId(1), &session("a"), Origin::External);
+    let mut plan = plan(Busy::Queue, 8);
+    let first = plan.restored(InboundId(1), &session("a"), &link(), Origin::External);
     assert_eq!(asked(&first), [1]);
-    assert_eq!(plan.arrived(InboundId(1), &session("a")), []);
+    assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), true), []);
 }
 
 #[test]
 fn a_session_with_too_much_waiting_overflows() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = plan(Busy::Queue, 8);
     for row in 1..=33 {
-        plan.arrived(InboundId(row), &session("a"));
+        plan.arrived(InboundId(row), &session("a"), &link(), true);
     }
-    assert_eq!(plan.arrived(InboundId(34), &session("a")), [Step::Overflow(InboundId(34))]);
+    assert_eq!(plan.arrived(InboundId(34), &session("a"), &link(), true), [Step::Overflow(InboundId(34))]);
 }
 
 #[test]
 fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
-    let mut plan = Plan::new(Busy::Queue, 1);
-    plan.arrived(InboundId(100), &session("b"));
+    let mut plan = plan(Busy::Queue, 1);
+    plan.arrived(InboundId(100), &session("b"), &link(), true);
     for row in 1..=32 {
-        assert_eq!(plan.arrived(InboundId(row), &session("a")), []);
+        assert_eq!(plan.arrived(InboundId(row), &session("a"), &link(), true), []);
     }
-    assert_eq!(plan.arrived(InboundId(33), &session("a")), [Step::Overflow(InboundId(33))]);
+    assert_eq!(plan.arrived(InboundId(33), &session("a"), &link(), true), [Step::Overflow(InboundId(33))]);
 }
 
 #[test]
 fn a_session_that_waits_for_a_place_rejects_what_comes_meanwhile() {
-    let mut plan = Plan::new(Busy::Reject, 1);
-    let running = plan.arrived(InboundId(1), &session("b"));
-    assert_eq!(plan.arrived(InboundId(2), &session("a")), []);
-    assert_eq!(plan.arrived(InboundId(3), &session("a")), [Step::Busy(InboundId(3))]);
+    let mut plan = plan(Busy::Reject, 1);
+    let running = plan.arrived(InboundId(1), &session("b"), &link(), true);
+    assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
+    assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), [Step::Busy(InboundId(3))]);
     assert_eq!(asked(&plan.ended(turn(&running))), [2]);
 }
 
 #[test]
 fn what_cannot_be_steered_overflows_like_what_is_queued() {
-    let mut plan = Plan::new(Busy::Steer, 8);
-    plan.arrived(InboundId(100), &session("a"));
+    let mut plan = plan(Busy::Steer, 8);
+    plan.arrived(InboundId(100), &session("a"), &link(), true);
     for row in 1..=32 {
-        plan.arrived(InboundId(row), &session("a"));
-        assert_eq!(plan.not_steered(InboundId(row), &session("a"), false, false), []);
+        plan.arrived(InboundId(row), &session("a"), &link(), true);
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false), []);
     }
-    plan.arrived(InboundId(33), &session("a"));
-    assert_eq!(plan.not_steered(InboundId(33), &session("a"), false, false), [Step::Overflow(InboundId(33))]);
+    plan.arrived(InboundId(33), &session("a"), &link(), true);
+    assert_eq!(plan.not_steered(InboundId(33), &session("a"), &link(), false, false), [Step::Overflow(InboundId(33))]);
 }
 
 #[test]
 fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
-    let mut plan = Plan::new(Busy::Steer, 8);
-    let running = turn(&plan.arrived(InboundId(1), &session("a")));
-    plan.arrived(InboundId(2), &session("a"));
+    let mut plan = plan(Busy::Steer, 8);
+    let running = turn(&plan.arrived(InboundId(1), &session("a"), &link(), true));
+    plan.arrived(InboundId(2), &session("a"), &link(), true);
     assert!(plan.steered(running, InboundId(2)));
     assert_eq!(
-        plan.restored(InboundId(2), &session("a"), Origin::External),
+        plan.restored(InboundId(2), &session("a"), &link(), Origin::External),
         [],
         "it does not run beside the turn that took it"
     );
     assert_eq!(plan.take_steered(running), [InboundId(2)]);
     assert_eq!(plan.ended(running), []);
-    plan.arrived(InboundId(3), &session("b"));
+    plan.arrived(InboundId(3), &session("b"), &link(), true);
     assert!(!plan.steered(running, InboundId(3)), "a turn that has ended keeps nothing");
 }
 
 #[test]
 fn busy_settings_decide_what_a_second_message_does() {
-    for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0)))] {
-        let mut plan = Plan::new(busy, 8);
-        plan.arrived(InboundId(1), &session("a"));
-        let steps = plan.arrived(InboundId(2), &session("a"));
-        assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0))), expected, "{busy:?}");
+    for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0), false))] {
+        let mut plan = plan(busy, 8);
+        plan.arrived(InboundId(1), &session("a"), &link(), true);
+        let steps = plan.arrived(InboundId(2), &session("a"), &link(), true);
+        assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0), false)), expected, "{busy:?}");
     }
-    let mut plan = Plan::new(Busy::Interrupt, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
-    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Interrupt(turn(&first))]);
+    let mut plan = plan(Busy::Interrupt, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), [Step::Interrupt(turn(&first))]);
     plan.gate(true, []);
-    assert_eq!(plan.arrived(InboundId(3), &session("a")), [], "no turn is stopped for one that may not start");
+    assert_eq!(
+        plan.arrived(InboundId(3), &session("a"), &link(), true),
+        [],
+        "no turn is stopped for one that may not start"
+    );
 }
 
 #[test]
 fn a_steered_event_that_is_not_taken_waits_its_turn() {
-    let mut plan = Plan::new(Busy::Steer, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
-    assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2), false)]);
+    let mut plan = plan(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    assert_eq!(
+        plan.arrived(InboundId(2), &session("a"), &link(), true),
+        [Step::Steer(turn(&first), InboundId(2), false)]
+    );
     plan.gate(true, []);
-    assert_eq!(plan.not_steered(InboundId(2), &session("a"), false, false), [], "it was taken before the drain");
+    assert_eq!(
+        plan.not_steered(InboundId(2), &session("a"), &link(), false, false),
+        [],
+        "it was taken before the drain"
+    );
     plan.gate(false, []);
     assert_eq!(asked(&plan.ended(turn(&first))), [2]);
 }
 
 #[test]
 fn steered_events_that_come_back_in_another_order_run_as_they_came() {
-    let mut plan = Plan::new(Busy::Steer, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
+    let mut plan = plan(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     for row in 2..=4 {
-        plan.arrived(InboundId(row), &session("a"));
+        plan.arrived(InboundId(row), &session("a"), &link(), true);
     }
     for row in [4, 2, 3] {
-        assert_eq!(plan.not_steered(InboundId(row), &session("a"), false, false), []);
+        assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false), []);
     }
     let mut running = turn(&first);
     for row in 2..=4 {
@@ -199,40 +234,40 @@ fn steered_events_that_come_back_in_another_order_run_as_they_came() {
 
 #[test]
 fn an_adopted_turn_keeps_its_session_busy() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = plan(Busy::Queue, 8);
     let running = TurnId::fresh();
-    plan.adopted(running, InboundId(1), &session("a"));
-    assert_eq!(plan.restored(InboundId(2), &session("a"), Origin::External), []);
+    plan.adopted(running, InboundId(1), &session("a"), &link());
+    assert_eq!(plan.restored(InboundId(2), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.event_of(running), Some(InboundId(1)));
     assert_eq!(asked(&plan.ended(running)), [2]);
 }
 
 #[test]
 fn a_refusal_by_a_superseded_gate_is_asked_again() {
-    let mut plan = Plan::new(Busy::Queue, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
+    let mut plan = plan(Busy::Queue, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert_eq!(asked(&plan.refused(turn(&first), Refusal::Superseded, false)), [1]);
 }
 
 #[test]
 fn idle_sessions_are_forgotten() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = plan(Busy::Queue, 8);
     for row in 0..100 {
-        let steps = plan.arrived(InboundId(row), &session(&row.to_string()));
+        let steps = plan.arrived(InboundId(row), &session(&row.to_string()), &link(), true);
         plan.ended(turn(&steps));
     }
-    assert_eq!(plan.counts(), (0, 0, 0, 0));
+    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (0, 0, (0, 0)));
 }
 
 #[test]
 fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
     for _ in 0..20 {
-        let mut plan = Plan::new(Busy::Queue, 1);
+        let mut plan = plan(Busy::Queue, 1);
         plan.gate(true, []);
         for (row, chat) in [(1, "c"), (2, "a"), (3, "b"), (4, "c"), (5, "d")] {
-            let steps = plan.arrived(InboundId(row), &session(chat));
+            let steps = plan.arrived(InboundId(row), &session(chat), &link(), true);
             if !asked(&steps).is_empty() {
-                assert_eq!(plan.refused(turn(&steps), Refusal::Draining, true), [Step::Hold(InboundId(row))]);
+                assert_eq!(plan.refused(turn(&steps), Refusal::Draining, true), [Step::Hold(InboundId(row), true)]);
             }
         }
         let mut steps = plan.gate(false, []);
@@ -247,21 +282,24 @@ fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
 
 #[test]
 fn a_drain_lets_pass_what_the_gateway_itself_runs_again() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = plan(Busy::Queue, 8);
     plan.gate(true, []);
-    assert_eq!(plan.restored(InboundId(1), &session("a"), Origin::External), []);
-    assert_eq!(asked(&plan.restored(InboundId(2), &session("a"), Origin::Internal)), [2]);
-    assert_eq!(plan.counts(), (1, 1, 0, 1));
+    assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
+    assert_eq!(asked(&plan.restored(InboundId(2), &session("a"), &link(), Origin::Internal)), [2]);
+    assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 1, (0, 1)));
 }
 
 #[test]
 fn a_steered_event_that_is_not_taken_during_a_drain_gets_what_any_other_gets() {
-    for (hold, expected) in [(false, Step::Refuse(InboundId(2))), (true, Step::Hold(InboundId(2)))] {
-        let mut plan = Plan::new(Busy::Steer, 8);
-        let first = plan.arrived(InboundId(1), &session("a"));
+    for (hold, expected) in [(false, Step::Refuse(InboundId(2))), (true, Step::Hold(InboundId(2), true))] {
+        let mut plan = plan(Busy::Steer, 8);
+        let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
         plan.gate(true, []);
-        assert_eq!(plan.arrived(InboundId(2), &session("a")), [Step::Steer(turn(&first), InboundId(2), true)]);
-        assert_eq!(plan.not_steered(InboundId(2), &session("a"), true, hold), [expected]);
+        assert_eq!(
+            plan.arrived(InboundId(2), &session("a"), &link(), true),
+            [Step::Steer(turn(&first), InboundId(2), true)]
+        );
+        assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, hold), [expected]);
         assert_eq!(plan.ended(turn(&first)), []);
         assert_eq!(asked(&plan.gate(false, [])), if hold { vec![2] } else { vec![] });
     }
@@ -269,23 +307,23 @@ fn a_steered_event_that_is_not_taken_during_a_drain_gets_what_any_other_gets() {
 
 #[test]
 fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
-    let mut plan = Plan::new(Busy::Steer, 8);
-    let first = plan.arrived(InboundId(1), &session("a"));
+    let mut plan = plan(Busy::Steer, 8);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.gate(true, []);
-    plan.arrived(InboundId(2), &session("a"));
+    plan.arrived(InboundId(2), &session("a"), &link(), true);
     plan.gate(false, []);
-    assert_eq!(plan.not_steered(InboundId(2), &session("a"), true, false), []);
+    assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, false), []);
     assert_eq!(asked(&plan.ended(turn(&first))), [2]);
 }
 
 #[test]
 fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
-    let mut plan = Plan::new(Busy::Queue, 1);
-    let first = plan.arrived(InboundId(1), &session("a"));
-    plan.arrived(InboundId(2), &session("b"));
-    plan.arrived(InboundId(3), &session("c"));
+    let mut plan = plan(Busy::Queue, 1);
+    let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
+    plan.arrived(InboundId(2), &session("b"), &link(), true);
+    plan.arrived(InboundId(3), &session("c"), &link(), true);
     assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
     assert_eq!(plan.rule(Busy::Reject, 1), []);
     assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
-    assert_eq!(plan.arrived(InboundId(4), &session("b")), [Step::Busy(InboundId(4))]);
+    assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [Step::Busy(InboundId(4))]);
 }

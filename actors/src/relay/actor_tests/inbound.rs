@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use tokio::sync::mpsc::error::TryRecvError;
 
-use super::rig::{Bench, event, never, run, within};
+use super::rig::{Bench, event, identity, never, quick, run, within};
 use super::*;
 use crate::dispatch::messages::{NotTaken, Receipt};
 
@@ -19,7 +19,7 @@ fn event_is_acknowledged_only_after_the_dispatcher_answered() {
         let (inbound, answer) = bench.offer().await;
         assert_eq!(inbound.event.message_id.as_deref(), Some("m1"));
         assert_eq!((inbound.buffer_id.as_deref(), &*inbound.raw_event), (Some("b1"), &event("m1")));
-        assert_eq!(inbound.descriptor.platform, "discord");
+        assert_eq!(inbound.descriptor.unwrap().platform, "discord");
         never("an acknowledgement", peer.read()).await;
         answer.send(Ok(Receipt::Taken)).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
@@ -258,5 +258,53 @@ fn forwarded_interaction_is_an_event_and_is_acknowledged() {
         answer.send(Ok(Receipt::Taken)).unwrap();
         assert_eq!(peer.frame().await, ack("b1"));
         assert_eq!(bench.view().await.frames["passthrough_forward"], 1);
+    });
+}
+
+#[test]
+fn a_link_says_what_it_can_do_once_every_identity_is_described_and_takes_it_back_when_it_goes_down() {
+    run(async {
+        let mut bench = Bench::with(quick(), vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut peer = bench.connector.accept().await;
+        for platform in ["discord", "telegram"] {
+            assert_eq!(peer.frame().await["platform"], platform);
+        }
+        peer.describe("discord").await;
+        let known = |news: &LinkChanged| -> Option<Vec<String>> {
+            Some(news.descriptors.as_ref()?.iter().map(|known| known.platform.clone()).collect())
+        };
+        let mut news = within("news", bench.changes.recv()).await.unwrap();
+        while news.state != LinkState::Connected {
+            assert_eq!(known(&news), None);
+            news = within("news", bench.changes.recv()).await.unwrap();
+        }
+        assert_eq!(known(&news), None, "a reply to telegram would be cut to the limit of discord");
+        peer.inbound("m1", Some("b1")).await;
+        assert_eq!(bench.offer().await.0.descriptor.unwrap().platform, "discord");
+        let mut telegram = event("m2");
+        telegram["source"]["platform"] = "telegram".into();
+        peer.say(json!({"type": "inbound", "event": telegram})).await;
+        assert_eq!(bench.offer().await.0.descriptor, None, "it waits for it");
+        peer.describe("telegram").await;
+        let news = within("news", bench.changes.recv()).await.unwrap();
+        assert_eq!(known(&news), Some(vec!["discord".to_owned(), "telegram".to_owned()]));
+        bench.link.send(TellAgain).await.unwrap();
+        let again = within("the news again", bench.changes.recv()).await.unwrap();
+        assert_eq!((again.state, known(&again)), (news.state, known(&news)));
+        peer.close(1001, "").await;
+        let news = within("news", bench.changes.recv()).await.unwrap();
+        assert_eq!((news.state, known(&news)), (LinkState::Waiting, None));
+    });
+}
+
+#[test]
+fn an_identity_that_the_connector_never_describes_holds_up_nobody_for_long() {
+    run(async {
+        let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
+        let mut bench = Bench::with(timings, vec![identity("discord", "b1"), identity("telegram", "b2")]).await;
+        let mut peer = bench.connector.accept().await;
+        peer.describe("discord").await;
+        let told = async { while bench.changes.recv().await.unwrap().descriptors.is_none() {} };
+        within("what is known", told).await;
     });
 }

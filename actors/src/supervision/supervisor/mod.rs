@@ -6,7 +6,7 @@
 
 mod orders; // What operators and actors may ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -21,12 +21,15 @@ use crate::supervision::leash::Leash;
 use crate::supervision::life::Life;
 use crate::supervision::messages::ChildExited;
 use crate::supervision::plan::{Event, Key, Plan, Spent, State, Step, Terms, Timer};
-use crate::supervision::port::Port;
+use crate::supervision::port::{Port, TellError};
 use crate::supervision::pulse::Pulse;
 use crate::supervision::realm::Realm;
 use crate::supervision::root::RootEnd;
 use crate::supervision::runner::{News, Obituary, Run};
 use crate::supervision::spec::{Birth, ChildSpec, Readiness, Restart, Roll};
+
+/// Pause before an exit is told again that did not fit into a mailbox.
+const EXIT_RETRY: Duration = Duration::from_millis(20);
 
 /// Keeps its children running. Made by [`ChildSpec::supervisor`] or [`Root::start`](super::Root::start).
 pub struct Supervisor {
@@ -34,6 +37,8 @@ pub struct Supervisor {
     children: HashMap<Key, Child>,
     roll: Roll,
     exits: Option<Port<ChildExited>>,
+    /// Exits that did not fit into the mailbox of who hears of them, oldest first: they are told again.
+    untold: VecDeque<ChildExited>,
     life: Life,
     cell: Arc<Cell>,
     realm: Realm,
@@ -59,12 +64,8 @@ struct Present {
 }
 
 impl Child {
-    fn tell_exit(&self, exits: Option<&Port<ChildExited>>, generation: u64, reason: ExitReason) {
-        let Some(port) = exits else { return };
-        let news = ChildExited { id: self.spec.id.clone(), path: self.cell.path().to_owned(), generation, reason };
-        if let Err(error) = port.tell(news) {
-            tracing::warn!(child = self.cell.path(), %error, "exit was not told");
-        }
+    fn exited(&self, generation: u64, reason: ExitReason) -> ChildExited {
+        ChildExited { id: self.spec.id.clone(), path: self.cell.path().to_owned(), generation, reason }
     }
 }
 
@@ -77,6 +78,7 @@ impl Supervisor {
             children: HashMap::new(),
             roll,
             exits: spec.exits,
+            untold: VecDeque::new(),
             life: birth.life().clone(),
             cell: Arc::clone(&birth.cell),
             realm: birth.realm.clone(),
@@ -203,7 +205,32 @@ impl Supervisor {
             vitals.posting = None;
             vitals.last_exit = Some((reason.clone(), wall_clock()));
         });
-        child.tell_exit(self.exits.as_ref(), generation, reason);
+        let news = child.exited(generation, reason);
+        if self.exits.is_some() {
+            self.untold.push_back(news);
+            // Those behind one that is told again wait for it.
+            if self.untold.len() == 1 {
+                self.tell_exits(ctx);
+            }
+        }
+    }
+
+    /// Tells the exits in order. Whoever counts on them would wait for ever for one that is lost.
+    fn tell_exits(&mut self, ctx: &mut Context<Self>) {
+        let Some(port) = &self.exits else { return };
+        while let Some(news) = self.untold.front() {
+            match port.tell(news.clone()) {
+                Err(TellError::Full) => {
+                    ctx.run_later(EXIT_RETRY, Self::tell_exits);
+                    return;
+                }
+                Err(error @ (TellError::Closed | TellError::Fenced)) => {
+                    tracing::warn!(child = %news.path, %error, "exit was not told");
+                }
+                Ok(()) => {}
+            }
+            self.untold.pop_front();
+        }
     }
 
     fn finish(&mut self, reason: ExitReason, spent: Option<Spent>, ctx: &mut Context<Self>) {
@@ -305,7 +332,14 @@ impl Drop for Supervisor {
                 vitals.posting = None;
                 vitals.last_exit = Some((ExitReason::Killed, wall_clock()));
             });
-            child.tell_exit(self.exits.as_ref(), present.life.generation(), ExitReason::Killed);
+            self.untold.push_back(child.exited(present.life.generation(), ExitReason::Killed));
+        }
+        let Some(port) = &self.exits else { return };
+        for news in self.untold.drain(..) {
+            let path = news.path.clone();
+            if let Err(error) = port.tell(news) {
+                tracing::warn!(child = %path, %error, "exit was not told");
+            }
         }
     }
 }

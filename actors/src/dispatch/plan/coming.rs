@@ -1,0 +1,152 @@
+//! How events come onto the books of the plan: new, kept, found again, or back from a turn that did not take them.
+
+use std::collections::VecDeque;
+
+use super::session::{Queue, Waiting, entry};
+use super::{MAX_QUEUE, Plan, Step};
+use crate::drain::messages::Origin;
+use crate::ledger::messages::InboundId;
+use crate::relay::messages::LinkId;
+use crate::relay::session::SessionKey;
+use crate::settings::Busy;
+use crate::turn::id::TurnId;
+
+impl Plan {
+    /// An event that was just written down. `equipped`: what its turn needs to know of the link came with it.
+    pub(in crate::dispatch) fn arrived(
+        &mut self,
+        event: InboundId,
+        key: &SessionKey,
+        over: &LinkId,
+        equipped: bool,
+    ) -> Vec<Step> {
+        if !self.known.insert(event) {
+            return Vec::new();
+        }
+        self.lines.came(event);
+        let (open, line) = (self.is_open(key.profile()), self.lines.line(over, key.profile()));
+        let (key, session) = entry(&mut self.sessions, key);
+        let waits = session.queues.iter().any(|queue| self.lines.lets(queue.line, queue.origin()));
+        // A session that waits for a place is as busy as one that has it.
+        if self.busy == Busy::Reject && (session.current.is_some() || waits) {
+            self.known.remove(&event);
+            return vec![Step::Busy(event)];
+        }
+        if let (Busy::Steer, Some(current)) = (self.busy, &session.current) {
+            return vec![Step::Steer(current.turn, event, !open)];
+        }
+        let running = session.current.as_ref().map(|current| current.turn);
+        // What is held for the gate is held without a limit.
+        if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
+            self.known.remove(&event);
+            self.forget_idle(&key);
+            return vec![Step::Overflow(event)];
+        }
+        // What waits for another link that is down is no reason to wait.
+        let behind = |queue: &Queue| queue.line == line || self.lines.is_link_open(queue.line);
+        let free = running.is_none() && !session.queues.iter().any(behind);
+        let waiting = Waiting { event, waited: false, origin: Origin::External };
+        // It gets the gate's own word, not what was last heard of it; but nobody who may run is overtaken.
+        if free && (equipped || self.lines.is_link_open(line)) && self.has_place() && !(open && self.lines.has_next()) {
+            return vec![self.start(&key, line, waiting)];
+        }
+        self.wait(&key, line, Waiting { waited: true, ..waiting }, VecDeque::len);
+        // No running turn is stopped for one that may not start.
+        let interrupted = running.filter(|_| self.busy == Busy::Interrupt && open);
+        let mut steps: Vec<_> = interrupted.map(Step::Interrupt).into_iter().collect();
+        steps.extend(self.go_on());
+        steps
+    }
+
+    /// An event that was kept when it came, for the gate was known to be closed.
+    pub(in crate::dispatch) fn held(&mut self, event: InboundId, key: &SessionKey, over: &LinkId) -> Vec<Step> {
+        let busy = self.sessions.get(key).is_some_and(|session| session.current.is_some());
+        if self.busy == Busy::Reject && busy && !self.knows(event) {
+            return vec![Step::Busy(event)];
+        }
+        self.restored(event, key, over, Origin::External)
+    }
+
+    /// An event that was taken before this dispatcher came up, or is to run again: it waits like any other.
+    pub(in crate::dispatch) fn restored(
+        &mut self,
+        event: InboundId,
+        key: &SessionKey,
+        over: &LinkId,
+        origin: Origin,
+    ) -> Vec<Step> {
+        if !self.known.insert(event) {
+            return Vec::new();
+        }
+        self.lines.came(event);
+        let line = self.lines.line(over, key.profile());
+        let (key, _) = entry(&mut self.sessions, key);
+        // What a drain does not hold back does not wait behind what it does.
+        self.wait(&key, line, Waiting { event, waited: true, origin }, |queue| match origin {
+            Origin::Internal => queue.partition_point(|first| first.origin == Origin::Internal),
+            Origin::External => queue.len(),
+        });
+        self.go_on()
+    }
+
+    /// A turn that was running before this dispatcher came up.
+    pub(in crate::dispatch) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey, over: &LinkId) {
+        self.known.insert(event);
+        self.lines.came(event);
+        let line = self.lines.line(over, key.profile());
+        let (key, _) = entry(&mut self.sessions, key);
+        self.take_place(turn, &key, line, Waiting { event, waited: true, origin: Origin::External });
+    }
+
+    /// A steered event that the running turn did not take: it waits, if there is room. One that came during a drain which is
+    /// still on gets what any other gets; `late`: it did.
+    pub(in crate::dispatch) fn not_steered(
+        &mut self,
+        event: InboundId,
+        key: &SessionKey,
+        over: &LinkId,
+        late: bool,
+        hold: bool,
+    ) -> Vec<Step> {
+        let late = late && !self.is_open(key.profile());
+        if late && !hold {
+            self.known.remove(&event);
+            return vec![Step::Refuse(event)];
+        }
+        let line = self.lines.line(over, key.profile());
+        if !late && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {
+            self.known.remove(&event);
+            return vec![Step::Overflow(event)];
+        }
+        let mut steps: Vec<_> = late.then_some(Step::Hold(event, true)).into_iter().collect();
+        self.known.insert(event);
+        let (key, _) = entry(&mut self.sessions, key);
+        // Several come back at once when their turn ends, in any order.
+        self.wait(&key, line, Waiting { event, waited: true, origin: Origin::External }, |queue| {
+            queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
+        });
+        steps.extend(self.go_on());
+        steps
+    }
+
+    /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
+    pub(in crate::dispatch) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
+        let runs = self.turns.contains_key(&turn);
+        if runs {
+            self.known.insert(event);
+            self.steered.entry(turn).or_default().push(event);
+        } else {
+            self.known.remove(&event);
+        }
+        runs
+    }
+
+    /// The events that a turn took besides its own; the plan knows them no longer.
+    pub(in crate::dispatch) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
+        let steered = self.steered.remove(&turn).unwrap_or_default();
+        for event in &steered {
+            self.known.remove(event);
+        }
+        steered
+    }
+}

@@ -1,0 +1,252 @@
+//! Who is next for a place: one line for each link and profile, served in turn.
+//!
+//! Knows sessions by their keys only. What a gate shuts stays in its line and is passed over, so that a gate opens at the
+//! cost of one look at each line, however many wait in it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
+
+use crate::drain::messages::Origin;
+use crate::ledger::messages::InboundId;
+use crate::profile::name::ProfileName;
+use crate::relay::messages::LinkId;
+use crate::relay::session::SessionKey;
+
+/// One line, by its number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LineId(usize);
+
+/// Where a session stands in a line: by the event that brought it there, and behind those of that event by a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    event: InboundId,
+    behind: u64,
+}
+
+/// Events by why they wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(in crate::dispatch) struct Counts {
+    /// For their session or for a place.
+    pub(in crate::dispatch) queued: usize,
+    /// For the gate.
+    pub(in crate::dispatch) held: usize,
+    /// For their link, by link; those that the gate holds too are not among them.
+    pub(in crate::dispatch) awaiting_link: BTreeMap<LinkId, usize>,
+}
+
+/// All lines, and the gates in front of them.
+#[derive(Debug)]
+pub(super) struct Lines {
+    all: Vec<Line>,
+    numbers: HashMap<(LinkId, ProfileName), LineId>,
+    /// Lines of which one may run, each once, and perhaps some of which none may any more.
+    rounds: VecDeque<LineId>,
+    /// The gate is closed for all.
+    closed: bool,
+    closed_profiles: BTreeSet<ProfileName>,
+    open_links: BTreeSet<LinkId>,
+    /// The newest event that is known.
+    newest: InboundId,
+    /// Counts those that went to the end of a line.
+    behind: u64,
+}
+
+#[derive(Debug)]
+struct Line {
+    link: LinkId,
+    profile: ProfileName,
+    link_open: bool,
+    profile_open: bool,
+    /// Sessions whose first event people sent.
+    external: BTreeMap<Place, Arc<SessionKey>>,
+    /// Sessions whose first event the gateway itself runs again: a closed gate lets it pass.
+    internal: BTreeMap<Place, Arc<SessionKey>>,
+    in_rounds: bool,
+    /// Events that wait, of all sessions.
+    events: usize,
+}
+
+impl Line {
+    fn lets(&self, origin: Origin) -> bool {
+        self.link_open && (self.profile_open || origin == Origin::Internal)
+    }
+
+    fn of(&mut self, origin: Origin) -> &mut BTreeMap<Place, Arc<SessionKey>> {
+        match origin {
+            Origin::Internal => &mut self.internal,
+            Origin::External => &mut self.external,
+        }
+    }
+
+    /// Whether one of its sessions may run.
+    fn has_next(&self) -> bool {
+        [(Origin::Internal, &self.internal), (Origin::External, &self.external)]
+            .into_iter()
+            .any(|(origin, sessions)| self.lets(origin) && !sessions.is_empty())
+    }
+}
+
+impl Lines {
+    pub(super) fn new() -> Self {
+        Self {
+            all: Vec::new(),
+            numbers: HashMap::new(),
+            rounds: VecDeque::new(),
+            closed: false,
+            closed_profiles: BTreeSet::new(),
+            open_links: BTreeSet::new(),
+            newest: InboundId(i64::MIN),
+            behind: 0,
+        }
+    }
+
+    /// The line of a link and a profile.
+    pub(super) fn line(&mut self, link: &LinkId, profile: &ProfileName) -> LineId {
+        let key = (link.clone(), profile.clone());
+        if let Some(number) = self.numbers.get(&key) {
+            return *number;
+        }
+        let number = LineId(self.all.len());
+        self.all.push(Line {
+            link: link.clone(),
+            profile: profile.clone(),
+            link_open: self.open_links.contains(link),
+            profile_open: self.is_open(profile),
+            external: BTreeMap::new(),
+            internal: BTreeMap::new(),
+            in_rounds: false,
+            events: 0,
+        });
+        self.numbers.insert(key, number);
+        number
+    }
+
+    /// Whether the gate, as last heard, lets a new turn of `profile` through.
+    pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
+        !self.closed && !self.closed_profiles.contains(profile)
+    }
+
+    pub(super) fn is_link_open(&self, line: LineId) -> bool {
+        self.all[line.0].link_open
+    }
+
+    /// Whether the gates let an event of this line through.
+    pub(super) fn lets(&self, line: LineId, origin: Origin) -> bool {
+        self.all[line.0].lets(origin)
+    }
+
+    /// The gate moved.
+    pub(super) fn set_gate(&mut self, closed: bool, profiles: BTreeSet<ProfileName>) {
+        (self.closed, self.closed_profiles) = (closed, profiles);
+        self.look_again();
+    }
+
+    pub(super) fn close_all(&mut self) {
+        let profiles = std::mem::take(&mut self.closed_profiles);
+        self.set_gate(true, profiles);
+    }
+
+    pub(super) fn close_profile(&mut self, profile: &ProfileName) {
+        let mut profiles = std::mem::take(&mut self.closed_profiles);
+        profiles.insert(profile.clone());
+        self.set_gate(self.closed, profiles);
+    }
+
+    /// A link came up, or went down.
+    pub(super) fn set_link(&mut self, link: &LinkId, open: bool) {
+        let changed = if open { self.open_links.insert(link.clone()) } else { self.open_links.remove(link) };
+        if changed {
+            self.look_again();
+        }
+    }
+
+    /// Costs one look at each line, whatever waits there.
+    fn look_again(&mut self) {
+        for number in 0..self.all.len() {
+            let open = self.is_open(&self.all[number].profile);
+            let line = &mut self.all[number];
+            (line.profile_open, line.link_open) = (open, self.open_links.contains(&line.link));
+            self.enlist(LineId(number));
+        }
+    }
+
+    fn enlist(&mut self, LineId(number): LineId) {
+        let line = &mut self.all[number];
+        if !line.in_rounds && line.has_next() {
+            line.in_rounds = true;
+            self.rounds.push_back(LineId(number));
+        }
+    }
+
+    /// An event came onto the books.
+    pub(super) fn came(&mut self, event: InboundId) {
+        self.newest = self.newest.max(event);
+    }
+
+    /// So many events more, or fewer, wait behind `line`.
+    pub(super) fn count(&mut self, line: LineId, change: isize) {
+        let events = &mut self.all[line.0].events;
+        *events = events.saturating_add_signed(change);
+    }
+
+    /// The place of a session whose first event is `event`: that of the event, or behind all that are here if it has just run.
+    pub(super) fn place(&mut self, line: LineId, event: InboundId, origin: Origin, has_run: bool) -> Place {
+        if has_run && self.lets(line, origin) {
+            self.behind += 1;
+            Place { event: self.newest.max(event), behind: self.behind }
+        } else {
+            Place { event, behind: 0 }
+        }
+    }
+
+    pub(super) fn stand(&mut self, line: LineId, place: Place, origin: Origin, session: Arc<SessionKey>) {
+        self.all[line.0].of(origin).insert(place, session);
+        self.enlist(line);
+    }
+
+    pub(super) fn step_out(&mut self, line: LineId, place: Place, origin: Origin) {
+        self.all[line.0].of(origin).remove(&place);
+    }
+
+    /// Whether anyone may run.
+    pub(super) fn has_next(&mut self) -> bool {
+        while let Some(line) = self.rounds.front() {
+            let line = &mut self.all[line.0];
+            if line.has_next() {
+                return true;
+            }
+            line.in_rounds = false;
+            self.rounds.pop_front();
+        }
+        false
+    }
+
+    /// The session that is next, from the line whose turn it is; it has to step out.
+    pub(super) fn next(&mut self) -> Option<Arc<SessionKey>> {
+        if !self.has_next() {
+            return None;
+        }
+        let number = self.rounds.pop_front()?;
+        // It goes to the end of the round, also if nobody is left: that is seen when its turn comes.
+        self.rounds.push_back(number);
+        let line = &self.all[number.0];
+        let first = |origin, sessions: &BTreeMap<Place, Arc<SessionKey>>| {
+            line.lets(origin).then(|| sessions.first_key_value().map(|(_, session)| Arc::clone(session))).flatten()
+        };
+        first(Origin::Internal, &line.internal).or_else(|| first(Origin::External, &line.external))
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts::default();
+        for line in self.all.iter().filter(|line| line.events > 0) {
+            if !line.profile_open {
+                counts.held += line.events;
+            } else if line.link_open {
+                counts.queued += line.events;
+            } else {
+                *counts.awaiting_link.entry(line.link.clone()).or_default() += line.events;
+            }
+        }
+        counts
+    }
+}

@@ -1,0 +1,164 @@
+//! Whatever happens, in any order: one turn a session, its events as they came over each link, no turn through a closed gate or
+//! over a link that is down, no more turns than places, nobody left out, and the counts are what is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proptest::prelude::*;
+
+use super::*;
+
+#[derive(Debug, Clone)]
+enum Op {
+    Arrive { chat: u8, other: bool, equipped: bool },
+    Hold { chat: u8, other: bool },
+    Restore { chat: u8, other: bool, internal: bool },
+    End { which: usize },
+    Refuse { which: usize },
+    NoLink { which: usize },
+    Gate { closed: bool, profile: bool },
+    Link { other: bool, open: bool },
+    Places { places: usize },
+    GoOn,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (chat, flag) = (0..4_u8, any::<bool>());
+    prop_oneof![
+        4 => (chat.clone(), flag, flag, ).prop_map(|(chat, other, equipped)| Op::Arrive { chat, other, equipped }),
+        1 => (chat.clone(), flag).prop_map(|(chat, other)| Op::Hold { chat, other }),
+        2 => (chat, flag, prop::bool::weighted(0.2)).prop_map(|(chat, other, internal)| Op::Restore { chat, other, internal }),
+        5 => (0..8_usize).prop_map(|which| Op::End { which }),
+        1 => (0..8_usize).prop_map(|which| Op::Refuse { which }),
+        1 => (0..8_usize).prop_map(|which| Op::NoLink { which }),
+        1 => (flag, flag).prop_map(|(closed, profile)| Op::Gate { closed, profile }),
+        2 => (flag, prop::bool::weighted(0.7)).prop_map(|(other, open)| Op::Link { other, open }),
+        1 => (1..4_usize).prop_map(|places| Op::Places { places }),
+        1 => Just(Op::GoOn),
+    ]
+}
+
+fn link_of(other: bool) -> LinkId {
+    if other { LinkId("relay-other".into()) } else { link() }
+}
+
+#[derive(Debug, Clone)]
+struct Known {
+    chat: u8,
+    other: bool,
+    internal: bool,
+    /// It has waited, and goes by the gates as they were last heard of.
+    waited: bool,
+}
+
+#[derive(Debug, Default)]
+struct Model {
+    waiting: BTreeMap<i64, Known>,
+    running: Vec<(TurnId, i64, Known)>,
+    closed: bool,
+    profile_closed: bool,
+    up: [bool; 2],
+    places: usize,
+}
+
+impl Model {
+    fn may_run(&self, known: &Known) -> bool {
+        self.up[usize::from(known.other)] && (known.internal || !(self.closed || self.profile_closed))
+    }
+
+    /// Takes in what the plan wants, and sees that it may.
+    fn take(&mut self, steps: &[Step], fresh: Option<(i64, bool)>) -> Result<(), TestCaseError> {
+        for step in steps {
+            let Step::Ask(turn, event) = step else { continue };
+            let known = self.waiting.remove(&event.0).expect("it waits");
+            let is_fresh =
+                fresh.is_some_and(|(row, equipped)| row == event.0 && (equipped || self.up[usize::from(known.other)]));
+            prop_assert!(is_fresh || self.may_run(&known), "{event:?} may not run");
+            prop_assert!(self.running.iter().all(|(_, _, other)| other.chat != known.chat), "two at once in a session");
+            prop_assert!(self.running.len() < self.places, "more than there are places");
+            let before = self.waiting.iter().find(|(row, other)| {
+                other.chat == known.chat
+                    && other.other == known.other
+                    && other.internal == known.internal
+                    && **row < event.0
+            });
+            prop_assert!(before.is_none(), "{before:?} came before {event:?}");
+            self.running.push((*turn, event.0, Known { waited: known.waited || !is_fresh, ..known }));
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_happens_the_promises_hold(ops in prop::collection::vec(op(), 0..120)) {
+        let mut plan = Plan::new(Busy::Queue, 3);
+        let mut model = Model { places: 3, ..Model::default() };
+        plan.open();
+        for (row, op) in (0_i64..).zip(ops) {
+            let mut fresh = None;
+            let steps = match op {
+                Op::Arrive { chat, other, equipped } => {
+                    fresh = Some((row, equipped));
+                    model.waiting.insert(row, Known { chat, other, internal: false, waited: false });
+                    let steps = plan.arrived(InboundId(row), &session(&chat.to_string()), &link_of(other), equipped);
+                    if steps.contains(&Step::Overflow(InboundId(row))) {
+                        model.waiting.remove(&row);
+                    }
+                    steps
+                }
+                Op::Hold { chat, other } => {
+                    model.waiting.insert(row, Known { chat, other, internal: false, waited: true });
+                    plan.held(InboundId(row), &session(&chat.to_string()), &link_of(other))
+                }
+                Op::Restore { chat, other, internal } => {
+                    model.waiting.insert(row, Known { chat, other, internal, waited: true });
+                    let origin = if internal { Origin::Internal } else { Origin::External };
+                    plan.restored(InboundId(row), &session(&chat.to_string()), &link_of(other), origin)
+                }
+                Op::End { which } if which < model.running.len() => {
+                    let (turn, ..) = model.running.remove(which);
+                    plan.ended(turn)
+                }
+                Op::NoLink { which } if which < model.running.len() && !model.up[usize::from(model.running[which].2.other)] => {
+                    let (turn, row, known) = model.running.remove(which);
+                    model.waiting.insert(row, Known { waited: true, ..known });
+                    plan.no_link(turn)
+                }
+                Op::Refuse { which } if which < model.running.len() && !model.running[which].2.internal => {
+                    let (turn, row, known) = model.running.remove(which);
+                    let was_open = plan.is_open(&ProfileName::default_profile());
+                    model.waiting.insert(row, Known { waited: true, ..known });
+                    let steps = plan.refused(turn, Refusal::Draining, true);
+                    // The gate's word counts before its news.
+                    model.profile_closed |= was_open && !plan.is_open(&ProfileName::default_profile());
+                    steps
+                }
+                Op::Gate { closed, profile } => {
+                    (model.closed, model.profile_closed) = (closed, profile);
+                    plan.gate(closed, profile.then(ProfileName::default_profile))
+                }
+                Op::Link { other, open } => {
+                    model.up[usize::from(other)] = open;
+                    plan.link(&link_of(other), open)
+                }
+                Op::Places { places } => {
+                    model.places = places;
+                    plan.rule(Busy::Queue, places)
+                }
+                Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::GoOn => plan.go_on(),
+            };
+            model.take(&steps, fresh)?;
+            prop_assert!(!plan.has_more(), "there is room, and nobody was asked for");
+            let counts = plan.counts();
+            let all = counts.queued + counts.held + counts.awaiting_link.values().sum::<usize>();
+            prop_assert_eq!(all, model.waiting.len());
+            prop_assert_eq!(plan.places(), model.running.len());
+            let idle = |known: &&Known| model.running.iter().all(|(_, _, other)| other.chat != known.chat);
+            let left_out = model.waiting.values().filter(idle).any(|known| model.may_run(known));
+            prop_assert!(!left_out || model.running.len() >= model.places, "somebody who may run is left out");
+            let chats: BTreeSet<u8> =
+                model.waiting.values().chain(model.running.iter().map(|(_, _, known)| known)).map(|known| known.chat).collect();
+            prop_assert_eq!(plan.sessions(), chats.len());
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What waits, read in pages without what it says; one event when its turn has come; and chats told of what a drain refused.
+
+use super::*;
+use crate::turn::id::TurnId;
+
+fn waiting(writer: &LedgerWriter, after: Option<InboundId>, limit: usize) -> Vec<WaitingRow> {
+    let states = vec![InboundState::Received, InboundState::Held];
+    wait(writer.ask(ListWaiting { states, after, limit })).unwrap()
+}
+
+#[test]
+fn what_waits_is_found_in_pages_in_the_order_in_which_it_came() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 1..=6 {
+        record(&writer, number);
+    }
+    wait(writer.ask(mark(InboundId(2), InboundState::Held))).unwrap();
+    wait(writer.ask(mark(InboundId(3), InboundState::Done))).unwrap();
+    let turn = TurnId::fresh();
+    let steered = MarkInbound { turn: Some(turn), ..mark(InboundId(5), InboundState::Received) };
+    wait(writer.ask(steered)).unwrap();
+    let ids = |rows: Vec<WaitingRow>| rows.iter().map(|row| row.id.0).collect::<Vec<_>>();
+    assert_eq!(ids(waiting(&writer, None, 2)), [1, 2]);
+    assert_eq!(ids(waiting(&writer, Some(InboundId(2)), 2)), [4, 5]);
+    assert_eq!(ids(waiting(&writer, Some(InboundId(5)), 2)), [6]);
+    let rows = waiting(&writer, None, 10);
+    assert_eq!((&rows[0].session, &rows[0].link, rows[0].turn), (&session("chat"), &target().link, None));
+    assert_eq!(rows[3].turn, Some(turn));
+}
+
+#[test]
+fn one_event_is_fetched_whole_and_one_that_is_damaged_or_gone_says_so() {
+    let home = Home::new();
+    let writer = home.open();
+    for number in 1..=2 {
+        record(&writer, number);
+    }
+    let row = wait(writer.ask(ReadInbound { id: InboundId(1) })).unwrap();
+    assert_eq!((row.event.as_str(), row.target), ("{\"text\":\"number 1\"}", target()));
+    let read = |id| wait(writer.ask(ReadInbound { id: InboundId(id) }));
+    assert_eq!(read(7), Err(LedgerError::Missing { table: "inbound", row: 7 }));
+    home.peek().execute("UPDATE inbound SET event = 'other' WHERE id = 2", ()).unwrap();
+    assert_eq!(read(2), Err(LedgerError::Damaged { table: "inbound", row: 2 }));
+    assert_eq!(waiting(&writer, None, 10).len(), 1, "and it does not count among those that wait");
+}
+
+fn refused(number: u64, chat: &str) -> RecordInbound {
+    let note = Some(REFUSED_BY_DRAIN.to_owned());
+    let target = Target { chat_id: chat.into(), user_id: Some(format!("user-{number}")), ..target() };
+    RecordInbound { state: InboundState::Refused, note, target, ..event(number) }
+}
+
+fn words(target: &Target, count: u64) -> String {
+    format!("{{\"op\":\"{} {count}\"}}", target.chat_id)
+}
+
+fn tell(writer: &LedgerWriter, chats: usize) -> usize {
+    let profile = ProfileName::default_profile();
+    wait(writer.ask(TellUnread { profile, chats, words })).unwrap().len()
+}
+
+fn told(writer: &LedgerWriter) -> Vec<String> {
+    let states = vec![OutboundState::Pending];
+    let rows = wait(writer.ask(ListOutbound { states, after: None, limit: 100 })).unwrap();
+    let mut told: Vec<_> = rows.into_iter().map(|row| row.action).collect();
+    told.sort();
+    told
+}
+
+#[test]
+fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_restart() {
+    let home = Home::new();
+    let writer = home.open();
+    for (number, chat) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")] {
+        wait(writer.ask(refused(number, chat))).unwrap();
+    }
+    // Refused for another reason: of that its chat was told at once.
+    wait(writer.ask(RecordInbound { note: Some("busy".into()), ..refused(6, "a") })).unwrap();
+    // Refused by the gate after it was taken.
+    let id = record(&writer, 7);
+    let note = Some(REFUSED_BY_DRAIN.to_owned());
+    wait(writer.ask(MarkInbound { note, ..mark(id, InboundState::Refused) })).unwrap();
+    assert_eq!(wait(writer.ask(ListUnread)).unwrap(), [ProfileName::default_profile()]);
+    assert_eq!(tell(&writer, 2), 2);
+    close(&writer);
+
+    let writer = home.open();
+    assert_eq!(tell(&writer, 10), 2);
+    assert_eq!(tell(&writer, 10), 0);
+    assert_eq!(wait(writer.ask(ListUnread)).unwrap(), []);
+    let expected = ["a 3", "b 1", "c 1", "chat 1"].map(|said| format!("{{\"op\":\"{said}\"}}"));
+    assert_eq!(told(&writer), expected);
+    assert_eq!(writer.view().inbound[&InboundState::Refused], 7, "they stay what they are");
+    // What is refused later is told later, and alone.
+    wait(writer.ask(refused(8, "a"))).unwrap();
+    assert_eq!(tell(&writer, 10), 1);
+    assert!(told(&writer).contains(&"{\"op\":\"a 1\"}".to_owned()));
+}
+
+#[test]
+fn a_damaged_row_is_not_told_of_and_holds_up_no_other() {
+    let home = Home::new();
+    let writer = home.open();
+    for (number, chat) in [(1, "a"), (2, "a"), (3, "b")] {
+        wait(writer.ask(refused(number, chat))).unwrap();
+    }
+    home.peek().execute("UPDATE inbound SET attempts = 7 WHERE id IN (2, 3)", ()).unwrap();
+    assert_eq!(tell(&writer, 10), 1);
+    assert_eq!(told(&writer), ["{\"op\":\"a 1\"}"]);
+    assert_eq!(tell(&writer, 10), 0, "it ends");
+    assert_eq!(writer.view().damaged, 2);
+}
+
+#[test]
+fn the_index_of_chats_to_tell_is_the_one_that_is_used() {
+    let home = Home::new();
+    let writer = home.open();
+    record(&writer, 1);
+    let sql = "EXPLAIN QUERY PLAN SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' \
+               AND profile = ?1 GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+    let plan: Vec<String> = {
+        let peek = home.peek();
+        let mut statement = peek.prepare(sql).unwrap();
+        let plan = statement.query_map(("default", 1), |row| row.get(3)).unwrap();
+        plan.map(Result::unwrap).collect()
+    };
+    assert!(plan.len() == 1 && plan[0].contains("inbound_unread"), "{plan:?}");
+}

@@ -1,0 +1,94 @@
+//! What a drain refused and nobody read: each chat is told once, how many.
+//!
+//! Which chats are still to be told lies in the note of their events alone, so no restart forgets or repeats it. A partial
+//! index holds just these.
+
+use rusqlite::OptionalExtension;
+
+use super::inbound::{NoteChange, TABLE, inbound_row};
+use super::messages::{
+    InboundRow, LedgerError, ListUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, TellUnread,
+};
+use super::row::{Mangled, params, text};
+use super::store::{Failure, Store, Work};
+use crate::profile::name::ProfileName;
+use crate::relay::messages::LinkId;
+
+/// What [`REFUSED_BY_DRAIN`] becomes once the chat was told.
+const TOLD: &str = "drain, told";
+
+impl Work for ListUnread {
+    type Answer = Vec<ProfileName>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Vec<ProfileName>, Failure> {
+        // The literals are those of the index, or SQLite would not use it.
+        let sql = "SELECT DISTINCT profile FROM inbound WHERE state = 6 AND note = 'drain'";
+        let mut statement = store.connection.prepare_cached(sql)?;
+        let names: Vec<String> = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        // One that is no name is a damaged row, which is found when it is read.
+        Ok(names.into_iter().filter_map(|name| name.try_into().ok()).collect())
+    }
+}
+
+impl Work for TellUnread {
+    type Answer = Vec<LinkId>;
+
+    fn run(&self, store: &mut Store<'_>) -> Result<Vec<LinkId>, Failure> {
+        let mut told = Vec::new();
+        for chat in self.rows(store)? {
+            told.extend(self.tell(store, &chat)?);
+        }
+        Ok(told)
+    }
+}
+
+impl TellUnread {
+    /// The rows of the first chats, by chat.
+    fn rows(&self, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
+        let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
+                   GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+        let mut statement = store.connection.prepare_cached(sql)?;
+        let limit = i64::try_from(self.chats).unwrap_or(i64::MAX);
+        let groups: Vec<String> =
+            statement.query_map((self.profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
+    }
+
+    /// Tells one chat. Damaged rows are left out and logged, and are not told of.
+    fn tell(&self, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+        let mut last = None;
+        for id in ids.iter().rev() {
+            if let Some(row) = whole(store, *id)? {
+                last = Some(row);
+                break;
+            }
+        }
+        let Some(InboundRow { target, .. }) = last else { return Ok(None) };
+        let mut count = 0;
+        for id in ids {
+            match (NoteChange { id: *id, note: TOLD }).run(store) {
+                Ok(()) => count += 1,
+                Err(Failure::Answered(LedgerError::Damaged { .. })) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+        let link = target.link.clone();
+        let action = (self.words)(&target, count);
+        RecordOutbound { inbound: None, turn: None, target, action, state: OutboundState::Pending }.run(store)?;
+        Ok(Some(link))
+    }
+}
+
+fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {
+    let connection = store.connection;
+    let mut statement = connection.prepare_cached("SELECT * FROM inbound WHERE id = ?1 AND note = ?2")?;
+    let values = [rusqlite::types::ValueRef::Integer(id), text(REFUSED_BY_DRAIN)];
+    let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
+    match found {
+        Some(Err(Mangled)) => {
+            drop(store.damaged(TABLE, id));
+            Ok(None)
+        }
+        other => Ok(other.and_then(Result::ok)),
+    }
+}

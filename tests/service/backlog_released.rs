@@ -1,0 +1,93 @@
+//! A backlog is worked off, at a cost for each event that does not grow with it, and starves nobody. The long form, 100,000
+//! events on the release binary, is in `tests/release`.
+
+use std::fs;
+use std::time::Duration;
+
+use caduceus_actors::ledger::messages::InboundState;
+use serde_json::json;
+
+use crate::backlog::{Waiting, fill, release};
+use crate::support::{get, post, wait_for};
+use crate::world::World;
+
+/// Long enough for a debug build on a busy machine.
+const CEILING: Duration = Duration::from_mins(2);
+const FEW: usize = 300;
+const MANY: usize = 2_400;
+
+async fn world() -> World {
+    let world = World::prepare().await;
+    world.write("caduceus.yaml", "agent:\n  backend: echo\n");
+    world
+}
+
+#[actix_web::test]
+async fn the_cost_of_an_event_does_not_grow_with_the_backlog_it_is_released_from() {
+    let few = release(&mut world().await, FEW, CEILING).await;
+    let many = release(&mut world().await, MANY, CEILING).await;
+    println!("{FEW} events: {few:?}");
+    println!("{MANY} events: {many:?}");
+    let ratio = many.answered.as_secs_f64() / few.answered.as_secs_f64();
+    println!("an event of {MANY} costs {ratio:.2} times one of {FEW}");
+    // What looked at everything for each event would be eight times as dear.
+    assert!(ratio < 2.0, "{ratio}");
+}
+
+#[actix_web::test]
+async fn a_backlog_of_one_link_does_not_hold_up_what_comes_over_another() {
+    let mut world = world().await;
+    let url = format!("{}/dev/gateways", world.connector.url);
+    let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
+    let env = format!(
+        "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
+        world.connector.url,
+        own["secret"].as_str().unwrap()
+    );
+    world.profile("work", &env);
+    let waiting =
+        Waiting { link: "relay", profile: "default", prefix: "held-", events: 1_500, state: InboundState::Held };
+    fill(world.home(), &waiting).await;
+    fs::write(world.path(".drain_request.json"), "").unwrap();
+    world.serve().await;
+    world.until("both links up", |status| status["relay"][1]["state"] == "connected").await;
+    world.until("everything held", |status| status["turns"]["held"] == 1_500).await;
+    fs::remove_file(world.path(".drain_request.json")).unwrap();
+    world.until("the backlog under way", |status| status["turns"]["done"].as_u64() > Some(0)).await;
+
+    let event = World::message("probe", "are you there?", "c", None);
+    let body = json!({"gatewayId": "of-work", "event": event});
+    assert_eq!(post(&format!("{}/dev/inbound", world.connector.url), &body).await.0, 202);
+    world.answer("probe").await;
+    let done = world.status().await["turns"]["done"].as_u64().unwrap();
+    println!("the other link was answered when {done} of 1,500 were done");
+    assert!(done < 1_500, "it waited for all of them");
+}
+
+#[actix_web::test]
+async fn what_comes_while_the_books_are_read_keeps_its_order_and_is_run_once() {
+    let mut world = world().await;
+    let waiting =
+        Waiting { link: "relay", profile: "default", prefix: "c", events: 800, state: InboundState::Received };
+    fill(world.home(), &waiting).await;
+    world.serve_alone();
+    // The connector hands it over as soon as the link is up; its session has one that waits since the last life.
+    world.say("new", "new", "c799", None).await;
+    // Its answer was lost with the last life, so it comes again.
+    let again = World::message("c5", "c5", "c5", Some("default"));
+    assert_eq!(post(&format!("{}/dev/inbound", world.connector.url), &json!({"event": again})).await.0, 202);
+    world.answer("new").await;
+    wait_for("all answers", CEILING, || async {
+        let (code, status) = get(&world.url("/api/status")).await;
+        (code == 200 && status["turns"]["done"] == 801).then_some(())
+    })
+    .await;
+    let frames = world.outbound().await;
+    let place = |id: &str| {
+        let here = |frame: &&serde_json::Value| frame["frame"]["action"]["reply_to"] == id;
+        assert_eq!(frames.iter().filter(here).count(), 1, "{id}");
+        frames.iter().position(|frame| here(&frame)).unwrap()
+    };
+    assert!(place("c799") < place("new"));
+    place("c5");
+}

@@ -1,0 +1,156 @@
+//! A home whose ledger holds a backlog, and what it costs to work it off.
+
+#![allow(dead_code, reason = "each test binary uses its own part")]
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use caduceus_actors::ledger::messages::{InboundState, RecordInbound};
+use caduceus_actors::ledger::{FILE_NAME, LedgerWriter};
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::relay::event::InboundEvent;
+use caduceus_actors::relay::messages::{LinkId, Target};
+use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use futures_util::future::join_all;
+use serde_json::Value;
+
+use crate::support::Process;
+use crate::world::World;
+
+/// Rows handed to the ledger at once.
+const GROUP: usize = 500;
+/// Between two looks at a gateway that works: seldom enough not to count among its work.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Messages that a gateway took and did not run.
+pub(crate) struct Waiting<'a> {
+    pub(crate) link: &'a str,
+    pub(crate) profile: &'a str,
+    /// Their names begin with this; each is in a chat of its own.
+    pub(crate) prefix: &'a str,
+    pub(crate) events: usize,
+    pub(crate) state: InboundState,
+}
+
+/// Writes them into the ledger of a home whose gateway does not run.
+pub(crate) async fn fill(home: &Path, waiting: &Waiting<'_>) {
+    let ledger = LedgerWriter::open(home.join(FILE_NAME)).expect("the ledger opens");
+    let numbers: Vec<usize> = (0..waiting.events).collect();
+    for group in numbers.chunks(GROUP) {
+        let recorded = join_all(group.iter().map(|number| ledger.ask(waiting.row(*number)))).await;
+        assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
+    }
+    ledger.close(Duration::from_secs(20)).expect("it closes");
+}
+
+impl Waiting<'_> {
+    fn row(&self, number: usize) -> RecordInbound {
+        let id = format!("{}{number}", self.prefix);
+        let raw = World::message(&id, &id, &id, Some(self.profile));
+        let source = InboundEvent::parse(&raw).expect("an event").source;
+        let profile = ProfileName::parse(self.profile).expect("a name");
+        let mut digest = [0; 32];
+        digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
+        RecordInbound {
+            target: Target {
+                link: LinkId(self.link.into()),
+                platform: source.platform.clone(),
+                bot_id: None,
+                chat_id: source.chat_id.clone(),
+                scope_id: source.scope_id.clone(),
+                user_id: source.user_id.clone(),
+                thread_id: None,
+            },
+            buffer_id: Some(id.clone()),
+            digest,
+            message_id: Some(id),
+            session: SessionKey::new(&source, &profile, SessionRules::default()),
+            profile,
+            event: raw.to_string(),
+            state: self.state,
+            note: None,
+        }
+    }
+}
+
+/// What working off a backlog took.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Worked {
+    /// CPU time of the gateway to take the backlog up, for each event.
+    pub(crate) found: Duration,
+    /// CPU time of the gateway to answer it, for each event.
+    pub(crate) answered: Duration,
+    /// How long that took.
+    pub(crate) took: Duration,
+    /// Resident memory with all of it waiting, in bytes.
+    pub(crate) resident: u64,
+}
+
+/// Starts the gateway of `world` on so many events that a drain held, ends the drain, and waits until all are answered.
+pub(crate) async fn release(world: &mut World, events: usize, ceiling: Duration) -> Worked {
+    let waiting = Waiting { link: "relay", profile: "default", prefix: "held-", events, state: InboundState::Held };
+    fill(world.home(), &waiting).await;
+    fs::write(world.path(".drain_request.json"), "").expect("the marker is written");
+    world.serve().await;
+    let status = until(world, ceiling, |status| status["turns"]["held"] == events).await;
+    assert_eq!(status["turns"]["done"], 0);
+    let (found, begun) = (cpu(world.gateway()), Instant::now());
+    fs::remove_file(world.path(".drain_request.json")).expect("the marker goes");
+    all_answered(world, events, ceiling).await;
+    Worked {
+        found: share(found, events),
+        answered: share(cpu(world.gateway()).saturating_sub(found), events),
+        took: begun.elapsed(),
+        resident: status["process"]["resident_bytes"].as_u64().expect("the system tells"),
+    }
+}
+
+/// Starts the gateway of `world` on so many events that wait for their turn, and waits until all are answered.
+pub(crate) async fn find(world: &mut World, events: usize, ceiling: Duration) -> Worked {
+    let waiting =
+        Waiting { link: "relay", profile: "default", prefix: "found-", events, state: InboundState::Received };
+    fill(world.home(), &waiting).await;
+    let begun = Instant::now();
+    world.serve().await;
+    all_answered(world, events, ceiling).await;
+    let answered = share(cpu(world.gateway()), events);
+    Worked { found: Duration::ZERO, answered, took: begun.elapsed(), resident: 0 }
+}
+
+async fn all_answered(world: &World, events: usize, ceiling: Duration) {
+    let status = until(world, ceiling, |status| status["ledger"]["inbound"]["done"] == events).await;
+    assert_eq!(status["turns"]["done"], events, "each ran once: {}", status["turns"]);
+    until(world, ceiling, |status| status["ledger"]["outbound"]["delivered"] == events).await;
+    for child in status["actors"]["children"].as_array().expect("the tree") {
+        assert_eq!(child["restarts_total"], 0, "{child}");
+    }
+    let log = world.gateway().log();
+    let odd = log.lines().find(|line| line.contains("wedged") || line.contains(" ERROR "));
+    assert_eq!(odd, None, "a thread was given up, or something was lost");
+}
+
+async fn until(world: &World, ceiling: Duration, is: impl Fn(&Value) -> bool) -> Value {
+    let begun = Instant::now();
+    loop {
+        let status = world.status().await;
+        if is(&status) {
+            return status;
+        }
+        assert!(begun.elapsed() < ceiling, "not within {ceiling:?}: {} {}", status["turns"], status["ledger"]);
+        actix_web::rt::time::sleep(LOOK).await;
+    }
+}
+
+/// CPU time that a process has had, in all its threads.
+pub(crate) fn cpu(process: &Process) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
+    let (_, fields) = stat.rsplit_once(')').expect("its name is in brackets");
+    let ticks: u64 =
+        fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a count")).sum();
+    Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).expect("a hundred")
+}
+
+fn share(whole: Duration, events: usize) -> Duration {
+    whole / u32::try_from(events).expect("not so many")
+}
