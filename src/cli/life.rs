@@ -97,6 +97,7 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
     herald.ended(if was_up { GatewayState::Stopped } else { GatewayState::StartupFailed });
     // Its drop would wait without limit for files that are being read on its blocking threads.
     std::mem::forget(system);
+    super::log::tell_left_out();
     ExitCode::from(code)
 }
 

@@ -1,6 +1,6 @@
 //! What the gateway itself says in a chat, and how often.
 
-use std::collections::HashMap;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use crate::relay::messages::{LinkId, Target};
@@ -92,12 +92,19 @@ impl Notice {
     }
 }
 
+/// Chats remembered. A connector can make up any number of them; beyond these nothing is said for a moment.
+const MOST_CHATS: usize = 4_096;
+
 /// Remembers what was said where.
 #[derive(Debug, Default)]
-pub(super) struct NoticeLimit(HashMap<(Notice, Chat), Instant>);
+pub(super) struct NoticeLimit {
+    said: HashSet<(Notice, Chat)>,
+    /// The same, in order of age.
+    order: VecDeque<(Instant, (Notice, Chat))>,
+}
 
 /// Whom a notice reaches: all that write in one chat see it, whoever it answers.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Chat {
     link: LinkId,
     platform: String,
@@ -124,12 +131,18 @@ impl NoticeLimit {
         if !notice.is_limited() {
             return true;
         }
-        self.0.retain(|_, said| now.saturating_duration_since(*said) < NOTICE_INTERVAL);
+        while let Some((then, _)) = self.order.front()
+            && now.saturating_duration_since(*then) >= NOTICE_INTERVAL
+        {
+            if let Some((_, key)) = self.order.pop_front() {
+                self.said.remove(&key);
+            }
+        }
         let key = (notice.clone(), Chat::of(target));
-        if self.0.contains_key(&key) {
+        if self.said.len() >= MOST_CHATS || !self.said.insert(key.clone()) {
             return false;
         }
-        self.0.insert(key, now);
+        self.order.push_back((now, key));
         true
     }
 }
@@ -167,6 +180,16 @@ mod tests {
         assert!(!limit.allows(&Notice::Maintenance, &by("bob"), now));
         let thread = Target { thread_id: Some("t".into()), ..chat("a") };
         assert!(limit.allows(&Notice::Maintenance, &thread, now));
+    }
+
+    #[test]
+    fn no_number_of_chats_makes_it_grow() {
+        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
+        let told = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
+        assert_eq!((told, limit.said.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
+        assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer is given all the same");
+        assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
+        assert_eq!((limit.said.len(), limit.order.len()), (1, 1));
     }
 
     #[test]
