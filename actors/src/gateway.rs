@@ -164,6 +164,7 @@ impl Gateway {
             status: mailboxes.status.port(),
             caller: Caller::new(settings.trust.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
+            claims: mailboxes.links.claims().clone(),
             trust: settings.trust.clone(),
             events: events.clone(),
         };
@@ -403,6 +404,7 @@ impl Wiring {
         let ports = RelayPorts {
             profile: served.ways.dial.clone(),
             dispatch: boxes.dispatch.port(),
+            ledger: boxes.ledger.port(),
             stop_session: boxes.dispatch.port(),
             changes: vec![boxes.dispatch.port()],
             status: boxes.status.port(),
@@ -411,6 +413,8 @@ impl Wiring {
         let settings = LinkSettings {
             link: link.clone(),
             owner: (*link != LinkId::process()).then(|| served.name.clone()),
+            profile: served.name.clone(),
+            claims: boxes.links.claims().clone(),
             timings: settings.link_timings.clone(),
             trust: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
@@ -431,6 +435,7 @@ impl Wiring {
             honcho: boxes.honcho.port(),
             status: boxes.status.port(),
             touched: boxes.status.port(),
+            claims: boxes.links.claims().clone(),
             redactor: self.surroundings.redactor.clone(),
             events: self.events.clone(),
         };

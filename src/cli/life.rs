@@ -101,6 +101,7 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
     // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
     watchdog.arm_deadline(LAST_STEPS, code);
     herald.ended();
+    super::log::tell_left_out();
     ExitCode::from(code)
 }
 

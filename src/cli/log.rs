@@ -3,6 +3,7 @@
 //! A line is redacted and escaped by the thread that logs, then put into a bounded queue; a thread of its own writes. So no reader
 //! of standard error can hold up, or end, what logs.
 
+mod limit; // How many lines of one kind there are.
 mod line; // One event, one line.
 mod queue; // Lines on their way, and those that were lost.
 
@@ -14,8 +15,11 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::supervision::install_panic_hook;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::stream::Stream;
+use limit::Limit;
 use line::{lost_lines, one_line};
 use queue::LogQueue;
 
@@ -24,6 +28,8 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log of this process, once there is one.
 static LOG: OnceLock<Sink> = OnceLock::new();
+/// How many lines of one kind come into it.
+static LIMIT: OnceLock<Limit> = OnceLock::new();
 
 /// In which form the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -47,9 +53,10 @@ pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
     // Its own errors would go to standard error past all of this.
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false).log_internal_errors(false);
+    let limit = LIMIT.get_or_init(Limit::new).clone();
     match format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().init(),
+        LogFormat::Text => log.finish().with(limit).init(),
+        LogFormat::Json => log.json().finish().with(limit).init(),
     }
     let redactor = redactor.clone();
     install_panic_hook(move |text| redactor.redact(text).into_owned());
@@ -67,6 +74,13 @@ pub(crate) fn say(line: &str) -> bool {
 /// Lines lost since the start because standard error did not take them.
 pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
+}
+
+/// Says what was left out of the log lately: the process is about to end.
+pub(crate) fn tell_left_out() {
+    if let Some(limit) = LIMIT.get() {
+        limit.tell();
+    }
 }
 
 /// Waits until the lines so far are written, for at most 2 s.

@@ -9,6 +9,7 @@ pub(crate) mod drain;
 pub(crate) mod enroll;
 mod files;
 mod finding;
+mod gateways;
 pub(crate) mod guard;
 mod herald;
 pub(crate) mod honcho;

@@ -128,6 +128,7 @@ pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, Connect
     })
     .workers(1) // It waits, it does not compute.
     .disable_signals()
+    .tcp_nodelay(true)
     .shutdown_timeout(SHUTDOWN_S)
     .listen(listener)
     .map_err(|source| ConnectorError::Bind { address, source })?

@@ -132,6 +132,8 @@ fn relay(sheet: &mut Sheet, links: &[LinkView]) {
     let frames = links.iter().flat_map(|link| &link.frames).map(|(kind, n)| (known(kind, &FRAMES), *n));
     sheet.counters("relay_frames", "Frames by kind", "kind", frames);
     sheet.counter("relay_lines_skipped", "Lines that were not frames", links.iter().map(|link| link.skipped).sum());
+    let dead = links.iter().map(|link| link.dead_letters).sum();
+    sheet.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
     let waiting = links.iter().map(|link| count(link.waiting)).sum();
     sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
     let silence = links.iter().filter_map(|link| link.last_inbound_age_ms).max().unwrap_or_default();

@@ -217,6 +217,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         let server = HttpServer::new(move || app(state.clone()))
             .workers(WORKERS)
             .disable_signals()
+            .tcp_nodelay(true)
             .client_request_timeout(HEAD_TIMEOUT)
             .keep_alive(KEEP_ALIVE)
             .max_connections(MAX_CONNECTIONS)

@@ -19,21 +19,29 @@ use crate::world::World;
 const MOST_MEMORY_KB: u64 = 96 * 1024;
 const MIB: usize = 1024 * 1024;
 
-type Wire = WebSocketStream<TcpStream>;
+pub(crate) type Wire = WebSocketStream<TcpStream>;
 
 /// A connector without manners.
-struct Connector {
-    listener: TcpListener,
-    world: World,
+pub(crate) struct Connector {
+    pub(crate) listener: TcpListener,
+    pub(crate) world: World,
     cases: usize,
 }
 
 impl Connector {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
+        Self::start_with("").await
+    }
+
+    /// With more lines of the `.env`.
+    pub(crate) async fn start_with(env: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut world = World::prepare().await;
         let address = listener.local_addr().unwrap();
-        world.write(".env", &format!("GATEWAY_RELAY_URL=http://{address}/relay\nGATEWAY_RELAY_PLATFORMS=discord\n"));
+        world.write(
+            ".env",
+            &format!("GATEWAY_RELAY_URL=http://{address}/relay\nGATEWAY_RELAY_PLATFORMS=discord\n{env}"),
+        );
         world.write(
             "caduceus.yaml",
             "agent: {backend: echo}\n\
@@ -44,7 +52,7 @@ impl Connector {
     }
 
     /// A connection that is through its handshake.
-    async fn wire(&self) -> Wire {
+    pub(crate) async fn wire(&self) -> Wire {
         loop {
             let (socket, _) = within(SOON, "a dial", self.listener.accept()).await.unwrap();
             let Ok(mut wire) = accept_async(socket).await else { continue };
@@ -75,7 +83,7 @@ impl Connector {
     }
 
     /// An event is acknowledged and answered, over this connection or another.
-    async fn lives(&mut self, what: &str, wire: Option<Wire>) {
+    pub(crate) async fn lives(&mut self, what: &str, wire: Option<Wire>) {
         self.cases += 1;
         let id = format!("alive-{}", self.cases);
         let event = World::message(&id, &id, "chat", None);
@@ -98,14 +106,23 @@ impl Connector {
 
     /// The most that the gateway ever had resident.
     fn most_memory(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// What the gateway has resident.
+    pub(crate) fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.world.gateway().id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 }
 
 /// Reads until the acknowledgement and the answer of `id` are there; answers whether they came.
-async fn heard(wire: &mut Wire, id: &str) -> bool {
+pub(crate) async fn heard(wire: &mut Wire, id: &str) -> bool {
     let (mut acknowledged, mut answered) = (false, false);
     while !(acknowledged && answered) {
         let Some(frame) = next(wire).await else { return false };
@@ -122,7 +139,7 @@ async fn heard(wire: &mut Wire, id: &str) -> bool {
     true
 }
 
-async fn said(wire: &mut Wire, kind: &str) -> Option<Value> {
+pub(crate) async fn said(wire: &mut Wire, kind: &str) -> Option<Value> {
     loop {
         let frame = next(wire).await?;
         if frame["type"] == kind {
@@ -132,7 +149,7 @@ async fn said(wire: &mut Wire, kind: &str) -> Option<Value> {
 }
 
 /// The next frame; `None` when the connection ends.
-async fn next(wire: &mut Wire) -> Option<Value> {
+pub(crate) async fn next(wire: &mut Wire) -> Option<Value> {
     loop {
         match tokio::time::timeout(Duration::from_secs(3), wire.next()).await.ok()?? {
             Ok(Ws::Text(line)) => return serde_json::from_str(line.as_str()).ok(),
@@ -142,11 +159,11 @@ async fn next(wire: &mut Wire) -> Option<Value> {
     }
 }
 
-fn text(frame: &Value) -> Ws {
+pub(crate) fn text(frame: &Value) -> Ws {
     Ws::text(format!("{frame}\n"))
 }
 
-fn descriptor() -> Value {
+pub(crate) fn descriptor() -> Value {
     json!({"type": "descriptor", "descriptor": {
         "contract_version": 1, "platform": "discord", "label": "Discord", "max_message_length": 2000,
         "supports_draft_streaming": false, "supports_edit": false, "supports_threads": true,
@@ -155,7 +172,7 @@ fn descriptor() -> Value {
 }
 
 /// Sends until the gateway has had enough of it.
-async fn send_all(wire: &mut Wire, messages: impl IntoIterator<Item = Ws>) {
+pub(crate) async fn send_all(wire: &mut Wire, messages: impl IntoIterator<Item = Ws>) {
     for message in messages {
         if wire.send(message).await.is_err() {
             return;

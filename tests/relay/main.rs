@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguity;
+mod clones;
+mod dead_letters;
 mod deliveries;
+mod dials;
 mod enroll;
 mod faults;
+mod floods;
 mod hostile;
 mod idle;
 mod links;

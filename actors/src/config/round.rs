@@ -18,6 +18,7 @@ use crate::files::{FileEvents, Listening, Stamp};
 use crate::profile::messages::{ReadEnvAgain, TermsChanged};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
+use crate::relay::claims::Claims;
 use crate::settings::{Reading, Settings, Sources};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{OperateError, Port, StartChild, StartChildError, StopChild};
@@ -49,6 +50,8 @@ pub struct ConfigPorts {
     pub status: Port<SettingsChanged>,
     /// The same: something shown changed.
     pub touched: Port<StatusTouched>,
+    /// Which link fronts which gateway: a profile that is gone leaves its own to others.
+    pub claims: Claims,
     /// Forgets what profiles that are gone put in.
     pub redactor: Redactor,
     /// Tells that files may have changed.
@@ -211,6 +214,7 @@ impl Round {
                 info!(profile = %name, "a profile is gone");
                 self.present.lock().children.remove(&name);
                 self.ports.redactor.remove(name.as_str());
+                self.ports.claims.declare(&Some(name), None);
                 self.touch();
             }
             Step::Tell => self.tell().await,

@@ -132,6 +132,9 @@ pub(super) fn unread(count: u64) -> String {
     )
 }
 
+/// Chats remembered. A connector can make up any number of them; beyond these nothing is said for a moment.
+const MOST_CHATS: usize = 4_096;
+
 /// Remembers what was said where, for as long as it keeps the same from being said again.
 #[derive(Debug, Default)]
 pub(super) struct NoticeLimit {
@@ -141,7 +144,7 @@ pub(super) struct NoticeLimit {
 }
 
 /// Whom a notice reaches: all that write in one chat see it, whoever it answers.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Chat {
     link: LinkId,
     platform: String,
@@ -173,7 +176,7 @@ impl NoticeLimit {
             self.said.remove(&key);
         }
         let key = Rc::new((notice.clone(), Chat::of(target)));
-        if !self.said.insert(Rc::clone(&key)) {
+        if self.said.len() >= MOST_CHATS || !self.said.insert(Rc::clone(&key)) {
             return false;
         }
         self.order.push_back((now, key));
@@ -214,6 +217,16 @@ mod tests {
         assert!(!limit.allows(&Notice::Maintenance, &by("bob"), now));
         let thread = Target { thread_id: Some("t".into()), ..chat("a") };
         assert!(limit.allows(&Notice::Maintenance, &thread, now));
+    }
+
+    #[test]
+    fn no_number_of_chats_makes_it_grow() {
+        let (mut limit, now) = (NoticeLimit::default(), Instant::now());
+        let told = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
+        assert_eq!((told, limit.said.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
+        assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer is given all the same");
+        assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
+        assert_eq!((limit.said.len(), limit.order.len()), (1, 1));
     }
 
     #[test]

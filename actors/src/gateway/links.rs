@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::profile::name::ProfileName;
 use crate::relay::actor::RelayActor;
+use crate::relay::claims::Claims;
 use crate::relay::messages::LinkId;
 use crate::settings::Settings;
 use crate::supervision::Mailbox;
@@ -13,14 +14,21 @@ use crate::supervision::Mailbox;
 pub(super) struct Links {
     process: Mailbox<RelayActor>,
     own: BTreeMap<ProfileName, Mailbox<RelayActor>>,
+    claims: Claims,
 }
 
 impl Links {
-    /// Those that `settings` ask for.
+    /// Those that `settings` ask for, as many as there can be.
     pub(super) fn new(settings: &Settings) -> Self {
-        let own = settings.profiles.iter().filter(|profile| profile.own_link);
-        let own = own.map(|profile| (profile.name.clone(), Mailbox::new())).collect();
-        Self { process: Mailbox::new(), own }
+        let asked = || settings.profiles.iter().filter(|profile| profile.own_link).map(|profile| profile.name.clone());
+        let claims = Claims::new(asked());
+        let own = asked().filter(|profile| claims.has_link(profile)).map(|profile| (profile, Mailbox::new())).collect();
+        Self { process: Mailbox::new(), own, claims }
+    }
+
+    /// Which of them fronts which gateway.
+    pub(super) fn claims(&self) -> &Claims {
+        &self.claims
     }
 
     /// That of the process.

@@ -207,7 +207,7 @@ fn origin(location: &http::HeaderValue) -> Option<String> {
 }
 
 /// Seconds, also with a fraction, or a date; one that has passed means now.
-fn retry_after(text: &str) -> Option<Duration> {
+pub(super) fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).ok();

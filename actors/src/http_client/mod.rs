@@ -10,6 +10,7 @@ mod answer;
 mod connect;
 mod error;
 mod proxy;
+mod refusals;
 mod roots;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 pub use answer::{Answer, Collected, json};
 pub use error::{HttpError, Limits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
+pub use refusals::Refused;
 pub use roots::{BadAuthority, TlsRoots};
 
 use connect::{ConnectError, Connector, chain};

@@ -14,6 +14,7 @@ use futures_util::future::LocalBoxFuture;
 
 use super::HttpClient;
 use super::connect::{Connector, Transport};
+use super::refusals::TellRefusals;
 
 /// Longest connect and longest TLS handshake. The caller has a limit of its own.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -37,7 +38,7 @@ impl HttpClient {
             .timeout(CONNECT_LIMIT)
             .handshake_timeout(CONNECT_LIMIT)
             .limit(0);
-        Client::builder().connector(connector).disable_timeout().disable_redirects().finish()
+        Client::builder().connector(connector).disable_timeout().disable_redirects().wrap(TellRefusals).finish()
     }
 }
 

@@ -33,6 +33,7 @@ use super::shown;
 use crate::files::{FileEvents, Listening, Stamp};
 use crate::honcho::messages::FreshToken;
 use crate::http_client::HttpClient;
+use crate::relay::claims::{Claims, Owner};
 use crate::relay::delivery::{self, DeliveryError};
 use crate::relay::messages::Wake;
 use crate::settings::ProfileSettings;
@@ -65,6 +66,8 @@ pub struct ProfileActor {
     token: Option<SecretString>,
     token_news: TokenNews,
     children_started: u64,
+    /// When the last upgrade token says that it was minted, in seconds since 1970.
+    minted_s: u64,
     /// What was last read; `None` before the first time.
     stamp: Option<Stamp>,
     /// What the values are made of besides the file has changed: the next look reads it in any case.
@@ -88,6 +91,8 @@ pub struct ProfilePorts {
     pub caller: Caller,
     /// The process's link: told when there are new credentials to dial with.
     pub link: Option<Port<Wake>>,
+    /// Which link fronts which gateway.
+    pub claims: Claims,
     /// Makes its calls to its connector and its identity provider.
     pub trust: HttpClient,
     /// Tells that its `.env` may have changed.
@@ -119,6 +124,7 @@ impl ProfileActor {
             token: None,
             token_news: TokenNews::new(),
             children_started: 0,
+            minted_s: 0,
             stamp: None,
             stale: false,
             looks: 0,
@@ -168,7 +174,7 @@ impl ProfileActor {
                 actor.stale = false;
                 actor.apply(stamp, content, ctx);
             }
-            Ok(Ok(_)) => {}
+            Ok(Ok(_)) => actor.note_objection(),
             Ok(Err(error)) => warn!(profile = %actor.profile().name, %error, "the reader of .env broke off"),
             Err(_) => {
                 warn!(profile = %actor.profile().name, "the disk does not answer; .env stays as it was read last");
@@ -217,8 +223,36 @@ impl ProfileActor {
         self.health.file = trouble;
         self.health.missing = missing;
         self.health.relay = dial::oddities(&self.scope);
+        self.declare_gateway();
         self.stamp = Some(stamp);
         self.life.ready();
+        self.touch_status();
+    }
+
+    /// Whose link it is.
+    fn owner(&self) -> Owner {
+        (!self.is_home()).then(|| self.profile().name.clone())
+    }
+
+    /// Says which gateway the settings name, so that one gateway has one link.
+    pub(super) fn declare_gateway(&mut self) {
+        self.ports.claims.declare(&self.owner(), dial::gateway(&self.scope, self.link()));
+        self.note_objection();
+    }
+
+    /// What stands against a link of its own changes with the settings of others, too.
+    fn note_objection(&mut self) {
+        let objection = self.ports.claims.objection(&self.owner()).map(|reason| reason.to_string());
+        if self.health.link == objection {
+            return;
+        }
+        let profile = &self.terms.profile.name;
+        if let Some(reason) = &objection {
+            warn!(%profile, reason, "profile has no link of its own");
+        } else {
+            info!(%profile, "nothing stands against a link of its own any more");
+        }
+        self.health.link = objection;
         self.touch_status();
     }
 
@@ -386,7 +420,8 @@ impl Handler<PrepareDial> for ProfileActor {
         Box::pin(settled.map(|_, actor, _| {
             // A clock before 1970 makes tokens that have expired, which the connector says.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, now.as_secs())
+            actor.minted_s = dial::mint_at(now.as_secs(), actor.minted_s);
+            dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, actor.minted_s)
         }))
     }
 }

@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use super::messages::{Dial, Identity, NoDial};
 use super::scope::Scope;
 use crate::json::identifier;
+use crate::relay::claims::GatewayKey;
+use crate::relay::descriptors::is_platform;
 use crate::relay::event::RELAY;
 use crate::relay::policy::Relevance;
 use crate::relay::provision::Order;
@@ -17,6 +19,9 @@ use crate::relay::url::RelayUrl;
 
 /// Keys the fingerprint of the credentials, so that it tells nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
+/// Tokens of one moment differ by their time; many of them must not make one that is good for long.
+const MAX_AHEAD_S: u64 = 60;
 
 /// Whose link it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +54,27 @@ pub(super) fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u
     Ok(Dial {
         url: url.to_owned(),
         token: credentials.map(mint),
+        gateway: credentials.map(|(id, _)| GatewayKey::new(url, id)),
         credentials: FINGERPRINT.hash_one((url, credentials)),
         policies: identities.iter().filter_map(policy).collect(),
         identities,
     })
+}
+
+/// When a token minted at `now_s` says that it was, in seconds since 1970: never as the one before it did, at `last_s`, for the
+/// connector may have refused that one; at most [`MAX_AHEAD_S`] ahead.
+#[must_use]
+pub(super) fn mint_at(now_s: u64, last_s: u64) -> u64 {
+    now_s.max(last_s.saturating_add(1)).min(now_s.saturating_add(MAX_AHEAD_S))
+}
+
+/// The gateway that the settings name, where they make a link that proves who it is.
+#[must_use]
+pub(super) fn gateway(scope: &Scope, link: Link) -> Option<GatewayKey> {
+    let setting = |name| link.setting(scope, name);
+    let url = setting("GATEWAY_RELAY_URL")?;
+    let (id, _) = setting("GATEWAY_RELAY_ID").zip(setting("GATEWAY_RELAY_SECRET"))?;
+    Some(GatewayKey::new(url, id))
 }
 
 /// The keys that verify signed deliveries, the newest first; none where none is set.
@@ -87,17 +109,28 @@ pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
 
 /// Whom the gateway fronts: the list, else the single form, else `relay`.
 fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Identity>, Option<&'static str>) {
+    const NO_PLATFORM: &str = "a name in GATEWAY_RELAY_PLATFORMS or GATEWAY_RELAY_PLATFORM is not 1 to 64 of a-z, 0-9, `_` and \
+                               `-`; it is left out";
     let mut platforms: Vec<String> = Vec::new();
+    let mut no_platform = None;
     for platform in setting("GATEWAY_RELAY_PLATFORMS").unwrap_or_default().split(',') {
         let platform = platform.trim().to_lowercase();
-        if !platform.is_empty() && !platforms.contains(&platform) {
+        if platform.is_empty() || platforms.contains(&platform) {
+            continue;
+        }
+        if is_platform(&platform) {
             platforms.push(platform);
+        } else {
+            no_platform = Some(NO_PLATFORM);
         }
     }
     if platforms.is_empty() {
         let platform = setting("GATEWAY_RELAY_PLATFORM").unwrap_or(RELAY).to_lowercase();
         let bot_id = setting("GATEWAY_RELAY_BOT_ID").unwrap_or_default().to_owned();
-        return (vec![Identity { platform, bot_id }], None);
+        if is_platform(&platform) {
+            return (vec![Identity { platform, bot_id }], no_platform);
+        }
+        return (vec![Identity { platform: RELAY.to_owned(), bot_id }], Some(NO_PLATFORM));
     }
     let text = setting("GATEWAY_RELAY_BOT_IDS");
     let read: Option<Map<String, Value>> = text.and_then(|text| serde_json::from_str(text).ok());
@@ -109,7 +142,7 @@ fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Id
         identifier(entry.get("botId")).or_else(|| identifier(Some(entry)))
     };
     let identity = |platform: String| Identity { bot_id: bot_id(&platform).unwrap_or_default(), platform };
-    (platforms.into_iter().map(identity).collect(), odd)
+    (platforms.into_iter().map(identity).collect(), no_platform.or(odd))
 }
 
 #[cfg(test)]
@@ -138,6 +171,37 @@ mod tests {
         let secrets = [SecretString::from("s3cret")];
         assert_eq!(token::verify(token.expose_secret(), &secrets, 1_300), Ok("gw-1".to_owned()));
         assert_eq!(token::verify(token.expose_secret(), &secrets, 1_301), Err(token::TokenError::Expired));
+    }
+
+    #[test]
+    fn tokens_of_one_second_differ_and_are_good_for_little_longer() {
+        assert_eq!((mint_at(1_000, 0), mint_at(1_000, 1_000), mint_at(1_005, 1_001)), (1_000, 1_001, 1_005));
+        assert_eq!(mint_at(1_000, 9_000), 1_000 + MAX_AHEAD_S);
+        let token = |now_s| {
+            let dial = prepare(&Scope::new(&parse(FULL), None), Link::Process, &Relevance::default(), now_s).unwrap();
+            dial.token.unwrap().expose_secret().to_owned()
+        };
+        assert_ne!(token(mint_at(1_000, 0)), token(mint_at(1_000, 1_000)));
+    }
+
+    #[test]
+    fn the_gateway_is_named_where_there_is_a_link_that_proves_it() {
+        let named = |file: &str, link| gateway(&Scope::new(&parse(file), None), link);
+        assert_eq!(named(FULL, Link::Own), Some(GatewayKey::new("wss://relay.example", " GW-1 ")));
+        assert_eq!(dial(FULL, Link::Own).unwrap().gateway, named(FULL, Link::Own));
+        for name in ["URL", "ID", "SECRET"] {
+            let blank = format!("{FULL}GATEWAY_RELAY_{name}= ");
+            assert_eq!((named(&blank, Link::Own), named(&blank, Link::Process)), (None, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_is_no_platform_is_left_out_and_reported() {
+        let odd = |file: &str| oddities(&Scope::new(&parse(file), None)).is_some();
+        assert_eq!(fronted("GATEWAY_RELAY_PLATFORMS=discord,two words\n"), pairs(&[("discord", "")]));
+        assert_eq!(fronted("GATEWAY_RELAY_PLATFORM=ä\n"), pairs(&[("relay", "")]));
+        assert!(odd("GATEWAY_RELAY_PLATFORMS=discord,two words") && odd("GATEWAY_RELAY_PLATFORM=ä"));
+        assert!(!odd("GATEWAY_RELAY_PLATFORMS=discord"));
     }
 
     #[test]

@@ -10,11 +10,13 @@ use sha2::Sha256;
 
 use super::agent::ExecSettings;
 use super::child_env::{Facts, child_env};
+use super::dial::{self, Link};
 use super::env_file::EnvFile;
 use super::env_source::{self, Content};
 use super::plan;
 pub use super::plan::Missing;
 use super::scope::{Lent, Scope};
+use crate::relay::claims::GatewayKey;
 use crate::relay::identity::Source;
 use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
@@ -28,6 +30,8 @@ pub struct Inspection {
     pub trouble: Option<String>,
     /// What its configuration needs and its scope lacks.
     pub missing: Vec<Missing>,
+    /// The gateway that its settings name, where they make a link.
+    pub gateway: Option<GatewayKey>,
     /// Its own values and what it takes from the process that asks, which may not be the gateway's.
     scope: Scope,
 }
@@ -44,14 +48,17 @@ pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     let lent = Lent { environment: &settings.environment, relay: &settings.relay, shared: settings.multiplex };
     let scope = Scope::new(&own, (profile.home == settings.home).then_some(lent));
     let missing = plan::missing(&profile.agent, &scope);
-    Inspection { own, trouble, missing, scope }
+    let link = if profile.home == settings.home { Link::Process } else { Link::Own };
+    let gateway = dial::gateway(&scope, link);
+    Inspection { own, trouble, missing, gateway, scope }
 }
 
 impl Inspection {
     /// Of a profile that has this file and is lent nothing.
     #[must_use]
     pub fn of(own: EnvFile) -> Self {
-        Self { scope: Scope::new(&own, None), own, ..Self::default() }
+        let scope = Scope::new(&own, None);
+        Self { gateway: dial::gateway(&scope, Link::Own), scope, own, ..Self::default() }
     }
 
     /// Every name in its scope, sorted.

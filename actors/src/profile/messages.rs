@@ -16,6 +16,7 @@ use super::agent::AgentSettings;
 use super::input::AgentInput;
 use super::name::ProfileName;
 use super::redact::Lease;
+use crate::relay::claims::GatewayKey;
 use crate::relay::delivery::DeliveryError;
 use crate::relay::policy::Policy;
 use crate::relay::session::SessionKey;
@@ -233,6 +234,8 @@ pub struct Dial {
     pub url: String,
     /// Authenticates the upgrade; lives 300 s. Without id and secret the dial goes without a token.
     pub token: Option<SecretString>,
+    /// As which gateway, at which connector; `None` without a token.
+    pub gateway: Option<GatewayKey>,
     /// Changes whenever the credentials do, so that a revoked link knows that new ones are there.
     pub credentials: u64,
     /// Whom this gateway fronts, at least one.

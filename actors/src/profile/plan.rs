@@ -27,6 +27,8 @@ pub(super) struct Health {
     pub(super) agent: Option<String>,
     /// What is odd about its settings of the relay.
     pub(super) relay: Option<&'static str>,
+    /// Why its settings make no link of their own.
+    pub(super) link: Option<String>,
     /// What its scope lacks.
     pub(super) missing: Vec<Missing>,
 }
@@ -39,7 +41,7 @@ impl Health {
     /// One sentence each.
     pub(super) fn troubles(&self) -> Vec<String> {
         let file = self.file.as_ref().map(|reason| format!(".env cannot be used, so no secret is there: {reason}"));
-        let relay = self.relay.map(str::to_owned);
+        let relay = self.relay.map(str::to_owned).into_iter().chain(self.link.clone());
         let missing =
             self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
         self.problems.iter().cloned().chain(file).chain(relay).chain(missing).chain(self.agent.clone()).collect()

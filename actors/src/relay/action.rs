@@ -323,6 +323,13 @@ pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
     listed && (op != "edit" || descriptor.supports_edit)
 }
 
+/// Longest identifier that a connector gives, in bytes; a longer one is none.
+const MAX_ID: usize = 1024;
+/// Longest error of a connector, in characters; the rest is cut off.
+const MAX_ERROR: usize = 1024;
+/// Largest description of a chat, in bytes; a larger one is left out.
+const MAX_CHAT_INFO: usize = 16 * 1024;
+
 /// What the connector answered to one action, or what stands in for an answer that never came.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ActionResult {
@@ -346,6 +353,14 @@ pub struct ActionResult {
     /// Whether it is certain that it never left this process, and so may be sent again plainly.
     #[serde(skip)]
     pub never_left: bool,
+}
+
+/// `error`, of which the end may be left out; then it says so.
+fn cut(error: String) -> String {
+    match error.char_indices().nth(MAX_ERROR) {
+        Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
+        None => error,
+    }
 }
 
 impl ActionResult {
@@ -373,15 +388,16 @@ impl ActionResult {
     /// [`ActionError`] if it is no object.
     pub fn parse(value: &Value) -> Result<Self, ActionError> {
         let fields = Fields::of(value, "result").map_err(ActionError)?;
-        let text = |name: &str| identifier(fields.get(name));
+        // Many results wait at a time, and an error is logged and shown.
+        let id = |name: &str| identifier(fields.get(name)).filter(|id| id.len() <= MAX_ID);
         let success = fields.get("success").is_some_and(truthy);
         Ok(Self {
             success,
-            message_id: text("message_id"),
-            thread_id: text("thread_id"),
-            error: text("error"),
+            message_id: id("message_id"),
+            thread_id: id("thread_id"),
+            error: identifier(fields.get("error")).map(cut),
             ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
-            chat_info: fields.get("chat_info").cloned(),
+            chat_info: fields.get("chat_info").filter(|info| info.to_string().len() <= MAX_CHAT_INFO).cloned(),
             never_left: false,
         })
     }
@@ -392,6 +408,18 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_result_is_short_whatever_the_connector_says() {
+        let long = "ä".repeat(1_000_000);
+        let wire =
+            json!({"success": true, "message_id": long, "thread_id": "t", "error": long, "chat_info": {"name": long}});
+        let result = ActionResult::parse(&wire).unwrap();
+        assert_eq!((result.success, &result.message_id, result.thread_id.as_deref()), (true, &None, Some("t")));
+        let error = result.error.unwrap();
+        assert!(error.len() < 2_200 && error.ends_with("(cut off; 2000000 bytes in all)"), "{}", error.len());
+        assert_eq!(result.chat_info, None);
+    }
 
     #[test]
     fn an_action_reads_back_as_it_was_written() {

@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use super::action::ActionResult;
 use super::arrival::{Arrival, PLACES};
+use super::claims::{Claim, Claims};
 use super::counts::Counts;
-use super::descriptor::Descriptor;
+use super::descriptors::Descriptors;
 use super::frame::ToConnector;
 use super::intake::Intake;
 use super::lineup::Lineup;
@@ -33,6 +34,7 @@ use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
 use crate::http_client::HttpClient;
+use crate::ledger::messages::RecordInbound;
 use crate::profile::messages::{Dial, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
@@ -48,6 +50,8 @@ pub struct RelayPorts {
     pub profile: Port<PrepareDial>,
     /// Takes what comes in.
     pub dispatch: Port<Inbound>,
+    /// Keeps what cannot be used.
+    pub ledger: Port<RecordInbound>,
     /// Is told to stop a session.
     pub stop_session: Port<StopSession>,
     /// Are told of every change of state, in order.
@@ -63,6 +67,10 @@ pub struct LinkSettings {
     pub link: LinkId,
     /// The profile that owns it, for a link of a profile's own.
     pub owner: Option<ProfileName>,
+    /// The profile whose settings it dials with.
+    pub profile: ProfileName,
+    /// Which link fronts which gateway.
+    pub claims: Claims,
     /// How long it waits.
     pub timings: LinkTimings,
     /// Makes its connection and its calls.
@@ -76,6 +84,10 @@ pub struct RelayActor {
     pub(super) link: LinkId,
     /// The profile that owns the link, for a link of a profile's own.
     pub(super) owner: Option<ProfileName>,
+    pub(super) profile: ProfileName,
+    pub(super) claims: Claims,
+    /// Held while a gateway is dialled or open.
+    pub(super) claim: Option<Claim>,
     pub(super) ports: RelayPorts,
     pub(super) timings: LinkTimings,
     pub(super) trust: HttpClient,
@@ -94,8 +106,7 @@ pub struct RelayActor {
     /// Events of which some wait for their media.
     pub(super) lineup: Lineup<Arrival>,
     pub(super) intake: Intake<Arrival>,
-    /// The first is the default.
-    pub(super) descriptors: Vec<Descriptor>,
+    pub(super) descriptors: Descriptors,
     /// The generation of the connection that had its time to describe every identity.
     pub(super) described: Option<u64>,
     pub(super) counts: Counts,
@@ -109,12 +120,15 @@ impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, life: Life) -> Self {
-        let LinkSettings { link, owner, timings, trust, media } = settings;
+        let LinkSettings { link, owner, profile, claims, timings, trust, media } = settings;
         Self {
             plan: Plan::new(timings.clone(), Instant::now()),
             fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
             link,
             owner,
+            profile,
+            claims,
+            claim: None,
             ports,
             timings,
             trust,
@@ -127,7 +141,7 @@ impl RelayActor {
             waiting: Waiting::default(),
             lineup: Lineup::default(),
             intake: Intake::default(),
-            descriptors: Vec::new(),
+            descriptors: Descriptors::default(),
             described: None,
             counts: Counts::default(),
             idle_askers: Vec::new(),
@@ -188,11 +202,7 @@ impl RelayActor {
     pub(super) fn tell_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();
-        // The first is the default; of the others only those that we asked for.
-        let ours = |(place, known): &(usize, &Descriptor)| *place == 0 || self.identity_of(&known.platform).is_some();
-        let descriptors = known.then(|| {
-            self.descriptors.iter().enumerate().filter(ours).map(|(_, known)| known.clone()).collect::<Arc<[_]>>()
-        });
+        let descriptors = known.then(|| Arc::from(self.descriptors.all()));
         let news = LinkChanged { link: self.link.clone(), state, descriptors };
         for port in &self.ports.changes {
             if let Err(error) = port.tell(news.clone()) {
@@ -203,7 +213,8 @@ impl RelayActor {
 
     /// Whether the connector has described every identity, or had the time for it.
     pub(super) fn is_described(&self) -> bool {
-        let known = |identity: &Identity| self.descriptors.iter().any(|known| known.platform == identity.platform);
+        let known =
+            |identity: &Identity| self.descriptors.all().iter().any(|known| known.platform == identity.platform);
         self.described == Some(self.plan.generation()) || self.identities().iter().all(known)
     }
 
@@ -261,6 +272,7 @@ impl Actor for RelayActor {
         // Whether the connector can be reached is no matter of the start.
         self.life.ready();
         self.sweep_media(ctx);
+        self.mind_claims(ctx);
         ctx.run_interval(SWEEP_EVERY, Self::sweep_media);
         self.decide(ctx, Plan::start);
     }
@@ -360,8 +372,9 @@ impl Handler<GetLink> for RelayActor {
             last_error: self.plan.last_error().map(str::to_owned),
             frames: self.counts.frames.clone(),
             skipped: self.counts.skipped,
+            dead_letters: self.counts.dead_letters,
             waiting: self.waiting.len(),
-            descriptors: self.descriptors.clone(),
+            descriptors: self.descriptors.all().to_vec(),
         })
     }
 }

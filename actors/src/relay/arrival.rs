@@ -1,4 +1,4 @@
-//! What came in for the dispatcher: one event, whatever kind of frame carried it.
+//! What came in and is to be written down: one event, whatever kind of frame carried it, or a frame that cannot be used.
 
 use std::sync::Arc;
 
@@ -6,9 +6,11 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::dead_letter::DeadLetter;
 use super::event::InboundEvent;
 use super::frame::{FrameError, Inbound, PassthroughForward};
 use super::interaction::{self, InteractionError};
+use super::lines::{LineTooLong, PassedLine};
 
 /// Most places that arrivals take at a time, over all connections of a link.
 pub(super) const PLACES: u32 = 256;
@@ -16,22 +18,37 @@ pub(super) const PLACES: u32 = 256;
 /// So many bytes of a line take one place more: what waits is bounded in bytes as well.
 const BYTES_A_PLACE: usize = 64 * 1024;
 
-/// An event on its way to the dispatcher.
+/// A frame on its way into the ledger.
 #[derive(Debug)]
 pub(super) struct Arrival {
+    pub(super) cargo: Cargo,
+    pub(super) buffer_id: Option<String>,
+    pub(super) digest: [u8; 32],
+    /// Given back once the frame is answered, and its acknowledgement written.
+    pub(super) place: OwnedSemaphorePermit,
+}
+
+/// What a frame brings.
+#[derive(Debug)]
+pub(super) enum Cargo {
+    /// For the dispatcher.
+    Event(EventCargo),
+    /// For the ledger alone.
+    Dead(DeadLetter),
+}
+
+/// An event, and what the frame says of it.
+#[derive(Debug)]
+pub(super) struct EventCargo {
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
-    pub(super) buffer_id: Option<String>,
     /// The identity that the frame itself names.
     pub(super) bot_id: Option<String>,
     /// Whether it was made from a forwarded request.
     pub(super) forwarded: bool,
-    pub(super) digest: [u8; 32],
-    /// Given back once the event is answered, and its acknowledgement written.
-    pub(super) place: OwnedSemaphorePermit,
 }
 
-/// Why a frame is no event. It is counted and skipped.
+/// Why a frame is no event. Shows nothing of what it says.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArrivalError {
     /// The frame is broken.
@@ -40,43 +57,40 @@ pub(super) enum ArrivalError {
     /// The forwarded request is none that we understand.
     #[error(transparent)]
     Interaction(#[from] InteractionError),
+    /// Its type is of a later contract.
+    #[error("its type is none that this gateway knows")]
+    UnknownType,
 }
 
-impl Arrival {
+impl EventCargo {
     /// The event of an `inbound` frame.
-    pub(super) fn of_inbound(frame: Inbound, line: &[u8], place: OwnedSemaphorePermit) -> Result<Self, ArrivalError> {
-        let raw = serde_json::from_str(frame.raw.get()).map_err(|_| FrameError::NotAnObject)?;
-        Ok(Self {
-            event: Arc::new(frame.event),
-            raw_event: Arc::new(raw),
-            buffer_id: frame.buffer_id,
-            bot_id: None,
-            forwarded: false,
-            digest: Sha256::digest(line).into(),
-            place,
-        })
+    pub(super) fn of_inbound(frame: Inbound) -> Result<Self, ArrivalError> {
+        let raw = serde_json::from_str(frame.raw.get()).map_err(|_| FrameError::Unreadable)?;
+        Ok(Self { event: Arc::new(frame.event), raw_event: Arc::new(raw), bot_id: None, forwarded: false })
     }
 
     /// The event that a forwarded request stands for.
-    pub(super) fn of_forward(
-        frame: PassthroughForward,
-        line: &[u8],
-        place: OwnedSemaphorePermit,
-    ) -> Result<Self, ArrivalError> {
+    pub(super) fn of_forward(frame: PassthroughForward) -> Result<Self, ArrivalError> {
         let mut event = interaction::event(&frame.forward.body)?;
         event.source.profile = frame.forward.profile;
         let mut raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
         // The connector keeps the right to answer; the turn names it and never holds it.
         raw["follow_up"] = interaction::FOLLOW_UP_KIND.into();
-        Ok(Self {
-            event: Arc::new(event),
-            raw_event: Arc::new(raw),
-            buffer_id: frame.buffer_id.filter(|id| !id.is_empty()),
-            bot_id: Some(frame.forward.bot_id).filter(|id| !id.is_empty()),
-            forwarded: true,
-            digest: Sha256::digest(line).into(),
-            place,
-        })
+        let bot_id = Some(frame.forward.bot_id).filter(|id| !id.is_empty());
+        Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id, forwarded: true })
+    }
+}
+
+impl Arrival {
+    /// What the frame in `line` brings.
+    pub(super) fn of(cargo: Cargo, buffer_id: Option<String>, line: &[u8], place: OwnedSemaphorePermit) -> Self {
+        Self { cargo, buffer_id, digest: Sha256::digest(line).into(), place }
+    }
+
+    /// A line that was too long to be held.
+    pub(super) fn passed_by(line: PassedLine, place: OwnedSemaphorePermit) -> Self {
+        let letter = DeadLetter::passed_by(line.bytes, LineTooLong.to_string());
+        Self { cargo: Cargo::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
     }
 }
 

@@ -9,18 +9,23 @@ use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::actor::RelayActor;
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Cargo, EventCargo};
+use super::dead_letter::DeadLetter;
 use super::descriptor::Descriptor;
+use super::descriptors::Descriptors;
 use super::dial::{self, DialError, Socket};
 use super::event::InboundEvent;
 use super::frame::ToConnector;
 use super::intake::{After, Answer, Intake, Seq};
 use super::lineup::Lineup;
+use super::plan::Plan;
 use super::session::names_session_of;
 use super::socket::{Connection, News, Opening};
-use super::steps::{Loss, Prepared, Step};
+use super::steps::{Loss, Prepared, Step, plain};
 use super::url::RelayUrl;
 use crate::dispatch::messages::{Inbound, NotTaken, Receipt, StopSession};
+use crate::http_client::Refused;
+use crate::ledger::messages::{LedgerError, Recorded};
 use crate::profile::messages::{Dial, NoDial, PrepareDial};
 use crate::supervision::AskError;
 use crate::turn::messages::StopCause;
@@ -57,15 +62,17 @@ impl RelayActor {
     }
 
     fn prepared(&mut self, answer: Result<Result<Dial, NoDial>, AskError>, ctx: &mut Context<Self>) {
+        // There is no socket now: what it was claimed for is over.
+        self.claim = None;
         let prepared = match answer {
-            Ok(Ok(dial)) => match RelayUrl::new(&dial.url).dialable() {
+            Ok(Ok(dial)) => match self.may_dial(&dial) {
                 Ok(()) => {
                     let credentials = dial.credentials;
                     self.warn_if_exposed(&dial);
                     self.dial = Some(dial);
                     Prepared::Dialable { credentials }
                 }
-                Err(reason) => Prepared::Nothing(Some(reason.to_string())),
+                Err(reason) => Prepared::Nothing(Some(reason)),
             },
             Ok(Err(NoDial::NotSet)) => Prepared::Nothing(None),
             Ok(Err(reason @ NoDial::Undialable(_))) => Prepared::Nothing(Some(reason.to_string())),
@@ -75,6 +82,29 @@ impl RelayActor {
             }
         };
         self.decide(ctx, |plan, at| plan.prepared(prepared, at));
+    }
+
+    fn may_dial(&mut self, dial: &Dial) -> Result<(), String> {
+        RelayUrl::new(&dial.url).dialable().map_err(|reason| reason.to_string())?;
+        if let Some(gateway) = &dial.gateway {
+            let claim = self.claims.take(&self.owner, gateway.clone()).map_err(|reason| reason.to_string())?;
+            self.claim = Some(claim);
+        }
+        Ok(())
+    }
+
+    /// Closes when another link comes before this one for the gateway that it has open.
+    pub(super) fn mind_claims(&mut self, ctx: &mut Context<Self>) {
+        let changes = stream::unfold(self.claims.changes(), |mut changes| async move {
+            changes.changed().await.ok().map(|()| ((), changes))
+        });
+        let minding = changes.into_actor(self).map(|(), link: &mut Self, ctx| {
+            if link.claims.is_evicted(&link.owner) {
+                link.decide(ctx, Plan::evicted);
+                link.claim = None;
+            }
+        });
+        ctx.spawn(minding.finish());
     }
 
     /// Once for each address.
@@ -122,10 +152,15 @@ impl RelayActor {
             Err(error) => {
                 drop(slot);
                 let loss = match &error {
-                    DialError::Refused(status) if matches!(status.as_u16(), 401 | 403) => {
+                    DialError::Refused(refused) if matches!(refused.status.as_u16(), 401 | 403) => {
                         Loss::Unauthorized { reason: error.to_string() }
                     }
-                    _ => Loss::Other(error.to_string()),
+                    DialError::Refused(Refused { status, retry_after: Some(wait) })
+                        if matches!(status.as_u16(), 429 | 503) =>
+                    {
+                        Loss::ToldToWait { reason: error.to_string(), wait: *wait }
+                    }
+                    _ => Loss::Other(plain(&error.to_string())),
                 };
                 self.decide(ctx, |plan, at| plan.lost(generation, &loss, at));
             }
@@ -133,7 +168,7 @@ impl RelayActor {
     }
 
     fn say_hello(&mut self) {
-        self.descriptors.clear();
+        self.descriptors = Descriptors::named(self.identities().iter().map(|identity| identity.platform.as_str()));
         for identity in self.identities().to_vec() {
             let hello = ToConnector::Hello { platform: identity.platform, bot_id: identity.bot_id };
             self.say(&hello, "hello", None);
@@ -156,43 +191,75 @@ impl RelayActor {
         }
     }
 
-    /// Hands one event to the dispatcher; its answer comes back to `answered`.
+    /// Hands one event to the dispatcher, or one dead letter to the ledger; the answer comes back to `answered`.
     fn offer(&self, generation: u64, seq: Seq, arrival: Arrival, ctx: &mut Context<Self>) {
-        let inbound = Inbound {
+        match &arrival.cargo {
+            Cargo::Event(event) => {
+                let answer = self.ports.dispatch.ask(self.inbound(&arrival, event), self.timings.take);
+                ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
+                    let taken = link.was_taken(answer);
+                    link.answered(generation, seq, arrival, taken, ctx);
+                }));
+            }
+            Cargo::Dead(letter) => {
+                let record =
+                    letter.record(self.link.clone(), self.profile.clone(), arrival.buffer_id.clone(), arrival.digest);
+                let answer = self.ports.ledger.ask(record, self.timings.take);
+                ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
+                    let taken = link.was_kept(&arrival, answer);
+                    link.answered(generation, seq, arrival, taken, ctx);
+                }));
+            }
+        }
+    }
+
+    fn inbound(&self, arrival: &Arrival, event: &EventCargo) -> Inbound {
+        Inbound {
             link: self.link.clone(),
-            bot_id: arrival.bot_id.clone().or_else(|| self.bot_of(&arrival.event)),
+            bot_id: event.bot_id.clone().or_else(|| self.bot_of(&event.event)),
             owner: self.owner.clone(),
             buffer_id: arrival.buffer_id.clone(),
             digest: arrival.digest,
-            event: Arc::clone(&arrival.event),
-            raw_event: Arc::clone(&arrival.raw_event),
-            descriptor: self.descriptor_of(&arrival.event.source.platform),
-        };
-        let answer = self.ports.dispatch.ask(inbound, self.timings.take);
-        ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
-            link.answered(generation, seq, arrival, answer, ctx);
-        }));
+            event: Arc::clone(&event.event),
+            raw_event: Arc::clone(&event.raw_event),
+            descriptor: self.descriptors.of(&event.event.source.platform),
+        }
     }
 
-    fn answered(
-        &mut self,
-        generation: u64,
-        seq: Seq,
-        arrival: Arrival,
-        answer: Result<Result<Receipt, NotTaken>, AskError>,
-        ctx: &mut Context<Self>,
-    ) {
+    fn was_taken(&self, answer: Result<Result<Receipt, NotTaken>, AskError>) -> bool {
+        match answer {
+            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => true,
+            Ok(Err(NotTaken::LedgerUnavailable)) => false,
+            Err(reason) => {
+                debug!(link = %self.link.0, %reason, "the dispatcher did not answer");
+                false
+            }
+        }
+    }
+
+    fn was_kept(&mut self, arrival: &Arrival, answer: Result<Result<Recorded, LedgerError>, AskError>) -> bool {
+        let error = match answer {
+            Ok(Ok(recorded)) => {
+                if let (Recorded::New(row), Cargo::Dead(letter)) = (recorded, &arrival.cargo) {
+                    self.counts.dead_letters += 1;
+                    let DeadLetter { reason, bytes, .. } = letter;
+                    warn!(link = %self.link.0, row = row.0, bytes, reason, "frame kept as a dead letter");
+                    self.touch_status();
+                }
+                return true;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        debug!(link = %self.link.0, error, "dead letter not written; it is tried again");
+        false
+    }
+
+    fn answered(&mut self, generation: u64, seq: Seq, arrival: Arrival, taken: bool, ctx: &mut Context<Self>) {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        let answer = match answer {
-            Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => Answer::Taken(arrival),
-            Ok(Err(NotTaken::LedgerUnavailable)) => Answer::Refused(arrival),
-            Err(reason) => {
-                debug!(link = %self.link.0, %reason, "the dispatcher did not answer");
-                Answer::Refused(arrival)
-            }
-        };
+        let answer = if taken { Answer::Taken(arrival) } else { Answer::Refused(arrival) };
         let (done, after) = self.intake.answered(seq, answer);
         for arrival in done {
             self.acknowledge(arrival);
@@ -220,9 +287,13 @@ impl RelayActor {
 
     fn acknowledge(&mut self, arrival: Arrival) {
         if let Some(buffer_id) = arrival.buffer_id {
-            self.counts.last_ack = Some(Instant::now());
-            self.say(&ToConnector::InboundAck { buffer_id }, "inbound_ack", Some(arrival.place));
+            self.say_ack(buffer_id, Some(arrival.place));
         }
+    }
+
+    fn say_ack(&mut self, buffer_id: String, place: Option<OwnedSemaphorePermit>) {
+        self.counts.last_ack = Some(Instant::now());
+        self.say(&ToConnector::InboundAck { buffer_id }, "inbound_ack", place);
     }
 
     fn pause(&self, paused: bool) {
@@ -239,7 +310,7 @@ impl RelayActor {
 
     /// What the platform of an event can do; `None` while that is not known, or the link is not up.
     pub(super) fn descriptor_of(&self, platform: &str) -> Option<Descriptor> {
-        let known = Descriptor::of(&self.descriptors, platform).filter(|_| self.plan.is_up())?;
+        let known = Descriptor::of(self.descriptors.all(), platform).filter(|_| self.plan.is_up())?;
         (known.platform == platform || self.is_described()).then(|| known.clone())
     }
 
@@ -252,11 +323,9 @@ impl RelayActor {
     }
 
     fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
-        let ours = self.identity_of(&descriptor.platform).is_some();
-        let is_news = ours && !self.descriptors.contains(&descriptor);
-        match self.descriptors.iter_mut().find(|known| known.platform == descriptor.platform) {
-            Some(known) => *known = descriptor,
-            None => self.descriptors.push(descriptor),
+        let is_news = !self.descriptors.all().contains(&descriptor);
+        if let Err(reason) = self.descriptors.keep(descriptor) {
+            return self.skipped(&reason.to_string());
         }
         self.touch_status();
         let was_up = self.plan.is_up();
@@ -312,6 +381,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
                 }
             }
             News::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
+            News::WantsAck(buffer_id) => self.say_ack(buffer_id, None),
             News::Unknown => {}
             News::Skipped(reason) => self.skipped(&reason),
             News::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
@@ -327,13 +397,16 @@ impl News {
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Described(_) => "descriptor",
-            Self::Arrived(arrival) if arrival.forwarded => "passthrough_forward",
-            Self::Arrived(_) => "inbound",
+            Self::Arrived(arrival) => match &arrival.cargo {
+                Cargo::Event(EventCargo { forwarded: true, .. }) => "passthrough_forward",
+                Cargo::Event(_) => "inbound",
+                Cargo::Dead(_) => return None,
+            },
             Self::Result { .. } => "outbound_result",
             Self::Interrupted { .. } => "interrupt_inbound",
             Self::IdleAcked => "going_idle_ack",
             Self::Unknown => "unknown",
-            Self::Skipped(_) | Self::Ended(_) => return None,
+            Self::WantsAck(_) | Self::Skipped(_) | Self::Ended(_) => return None,
         })
     }
 }

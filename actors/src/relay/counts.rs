@@ -11,6 +11,8 @@ const WARN_EVERY: Duration = Duration::from_mins(1);
 pub(super) struct Counts {
     pub(super) frames: BTreeMap<String, u64>,
     pub(super) skipped: u64,
+    /// Frames that could not be used and are kept in the ledger.
+    pub(super) dead_letters: u64,
     pub(super) last_inbound: Option<Instant>,
     pub(super) last_ack: Option<Instant>,
     warned: Option<Instant>,

@@ -1,17 +1,18 @@
 //! Dialling the connector: the upgrade, TLS, and a codec that bounds what it holds.
 
 use actix_codec::{Decoder, Encoder, Framed};
-use actix_http::ws::{Codec, Frame, Message, ProtocolError};
+use actix_http::ws::{Codec, Frame, Item, Message, ProtocolError};
 use awc::BoxedSocket;
-use awc::error::WsClientError;
-use awc::http::{StatusCode, header};
-use bytes::BytesMut;
+use awc::error::{SendRequestError, WsClientError};
+use awc::http::header;
+use bytes::{Buf, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lines::MAX_LINE_BYTES;
-use crate::http_client::HttpClient;
+use crate::http_client::{HttpClient, Refused};
 
-/// Longest WebSocket frame. A message may hold several lines, so it is more than the longest line.
+/// Longest WebSocket frame that is held as a whole. A message may hold several lines, so it is more than the longest line. A
+/// message above it that comes in one frame is handed on in pieces as it comes in.
 const MAX_FRAME_BYTES: usize = 2 * MAX_LINE_BYTES;
 
 /// Longest head of a frame that a server sends.
@@ -24,8 +25,8 @@ pub(super) type Socket = Framed<BoxedSocket, Bounded>;
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
     /// The connector answered, and not with an upgrade.
-    #[error("the connector answered the upgrade with {0}")]
-    Refused(StatusCode),
+    #[error(transparent)]
+    Refused(Refused),
     /// No connection came about.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(WsClientError),
@@ -44,16 +45,45 @@ pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretStr
         request = request.set_header(header::AUTHORIZATION, value);
     }
     match request.connect().await {
-        Ok((_, socket)) => Ok(socket.into_map_codec(|codec| Bounded { codec })),
-        Err(WsClientError::InvalidResponseStatus(status)) => Err(DialError::Refused(status)),
+        Ok((_, socket)) => Ok(socket.into_map_codec(|codec| Bounded { codec, left: 0 })),
+        Err(WsClientError::InvalidResponseStatus(status)) => {
+            Err(DialError::Refused(Refused { status, retry_after: None }))
+        }
+        Err(WsClientError::SendRequest(SendRequestError::Custom(error, what))) => match error.downcast() {
+            Ok(refused) => Err(DialError::Refused(*refused)),
+            Err(error) => Err(DialError::Unreachable(SendRequestError::Custom(error, what).into())),
+        },
         Err(error) => Err(DialError::Unreachable(error)),
     }
 }
 
 /// awc's codec looks at the length of a frame only once all of it is there; this one does not wait for the end of a frame
-/// that is too long.
+/// that is too long: of a whole message it gives the pieces, anything else ends the connection.
 pub(super) struct Bounded {
     codec: Codec,
+    /// So much of a message that is given in pieces is still to come.
+    left: u64,
+}
+
+impl Bounded {
+    /// The next piece of a message that is given in pieces.
+    fn piece(&mut self, bytes: &mut BytesMut) -> Option<Frame> {
+        let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
+        if length == 0 {
+            return None;
+        }
+        let piece = bytes.split_to(length).freeze();
+        self.left -= length as u64;
+        Some(Frame::Continuation(if self.left == 0 { Item::Last(piece) } else { Item::Continue(piece) }))
+    }
+}
+
+/// The length of a message in one frame, unmasked as a server sends it, whose length takes eight bytes; and so of every one that
+/// is too long to be held.
+fn long_message(bytes: &[u8]) -> Option<u64> {
+    let (&[first, second], rest) = bytes.split_first_chunk()?;
+    let (length, _) = rest.split_first_chunk()?;
+    (matches!(first, 0x81 | 0x82) && second == 127).then(|| u64::from_be_bytes(*length))
 }
 
 impl Decoder for Bounded {
@@ -61,6 +91,16 @@ impl Decoder for Bounded {
     type Error = ProtocolError;
 
     fn decode(&mut self, bytes: &mut BytesMut) -> Result<Option<Frame>, ProtocolError> {
+        if self.left == 0
+            && let Some(length) = long_message(bytes)
+            && length > MAX_FRAME_BYTES as u64
+        {
+            bytes.advance(MAX_HEAD_BYTES);
+            self.left = length;
+        }
+        if self.left > 0 {
+            return Ok(self.piece(bytes));
+        }
         match self.codec.decode(bytes)? {
             None if bytes.len() > MAX_FRAME_BYTES + MAX_HEAD_BYTES => Err(ProtocolError::Overflow),
             frame => Ok(frame),
@@ -81,16 +121,50 @@ mod tests {
     use super::*;
 
     fn bounded() -> Bounded {
-        Bounded { codec: Codec::new().max_size(MAX_FRAME_BYTES).client_mode() }
+        Bounded { codec: Codec::new().max_size(MAX_FRAME_BYTES).client_mode(), left: 0 }
+    }
+
+    fn head(first: u8, length: u64) -> BytesMut {
+        let mut bytes = BytesMut::from(&[first, 127][..]);
+        bytes.extend_from_slice(&length.to_be_bytes());
+        bytes
     }
 
     #[test]
-    fn a_frame_that_is_too_long_is_refused_before_its_end_came() {
-        let mut bytes = BytesMut::from(&[0x81_u8, 127][..]);
-        bytes.extend_from_slice(&(1_u64 << 40).to_be_bytes());
-        assert!(matches!(bounded().decode(&mut bytes), Ok(None)));
-        bytes.resize(MAX_FRAME_BYTES + MAX_HEAD_BYTES + 1, b'x');
-        assert!(matches!(bounded().decode(&mut bytes), Err(ProtocolError::Overflow)));
+    fn a_fragment_that_is_too_long_is_refused_before_its_end_came() {
+        for first in [0x01, 0x00, 0x80] {
+            let mut bytes = head(first, 1 << 40);
+            assert!(matches!(bounded().decode(&mut bytes), Ok(None)));
+            bytes.resize(MAX_FRAME_BYTES + MAX_HEAD_BYTES + 1, b'x');
+            assert!(matches!(bounded().decode(&mut bytes), Err(ProtocolError::Overflow)), "{first:x}");
+        }
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_comes_in_pieces_and_what_follows_it_as_it_is() {
+        let length = MAX_FRAME_BYTES + 1;
+        let mut wire = head(0x81, length as u64);
+        wire.resize(MAX_HEAD_BYTES + length, b'x');
+        wire.extend_from_slice(b"\x81\x02hi");
+        let (mut codec, mut bytes, mut came, mut most) = (bounded(), BytesMut::new(), 0, 0);
+        let mut last = false;
+        for part in wire.chunks(1_000_003) {
+            bytes.extend_from_slice(part);
+            most = most.max(bytes.len());
+            while let Some(frame) = codec.decode(&mut bytes).unwrap() {
+                match frame {
+                    Frame::Continuation(Item::Continue(piece)) if !last => came += piece.len(),
+                    Frame::Continuation(Item::Last(piece)) if !last => {
+                        came += piece.len();
+                        last = true;
+                    }
+                    Frame::Text(text) => assert_eq!((&*text, last), (&b"hi"[..], true)),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!((came, bytes.len()), (length, 0));
+        assert!(most < 2_000_000, "{most} bytes were held");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use actix::prelude::*;
 use tracing::{info, warn};
 
 use super::actor::RelayActor;
-use super::arrival::Arrival;
+use super::arrival::{Arrival, Cargo};
 use super::inbound::messages::Deliver;
 use super::media;
 use super::post;
@@ -43,19 +43,27 @@ impl RelayActor {
 
     pub(super) fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
         self.counts.last_inbound = Some(Instant::now());
-        let Some(url) = self.keeper_of(&arrival.event) else {
+        let keeper = match &arrival.cargo {
+            Cargo::Event(event) => self.keeper_of(&event.event).map(|url| (url, event)),
+            Cargo::Dead(_) => None,
+        };
+        let Some((url, event)) = keeper else {
             if let Some(arrival) = self.lineup.whole(arrival) {
                 self.take_in(generation, arrival, ctx);
             }
             return;
         };
         let place = self.lineup.expect();
-        let bringing = self.fetcher.clone().bring(url, Arc::clone(&arrival.event), Arc::clone(&arrival.raw_event));
+        let bringing = self.fetcher.clone().bring(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
         ctx.spawn(bringing.into_actor(self).map(move |(event, raw_event), link, ctx| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
                 return;
             }
-            for arrival in link.lineup.came(place, Arrival { event, raw_event, ..arrival }) {
+            let mut arrival = arrival;
+            if let Cargo::Event(brought) = &mut arrival.cargo {
+                (brought.event, brought.raw_event) = (event, raw_event);
+            }
+            for arrival in link.lineup.came(place, arrival) {
                 link.take_in(generation, arrival, ctx);
             }
         }));
@@ -90,7 +98,7 @@ impl Handler<Deliver> for RelayActor {
                 // The ledger takes the same name with the same content for the same event, also after a restart.
                 buffer_id: Some(format!("signed:{signature}")),
                 digest,
-                descriptor: link.descriptor_of(&event.source.platform),
+                descriptor: link.descriptors.of(&event.source.platform),
                 event,
                 raw_event,
             };

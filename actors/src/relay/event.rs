@@ -47,6 +47,9 @@ const PLATFORMS: [&str; 32] = [
     "yuanbao",
 ];
 
+/// Longest identifier, in bytes. Sessions, chats and rows are known by them; those of real platforms are below 1 KiB.
+const MAX_ID: usize = 2 * 1024;
+
 /// What kind of message it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -179,8 +182,8 @@ impl InboundEvent {
         Ok(Self {
             text: fields.text("text")?.unwrap_or_default(),
             message_type: word(fields, "message_type").map(MessageType::from_word).unwrap_or_default(),
-            message_id: fields.text("message_id")?,
-            reply_to_message_id: fields.text("reply_to_message_id")?,
+            message_id: id(fields, "message_id")?,
+            reply_to_message_id: id(fields, "reply_to_message_id")?,
             reply_to: fields.object("reply_to")?.map(ReplyTo::read).transpose()?,
             media_urls: fields.texts("media_urls")?,
             media: fields.list("media")?.to_vec(),
@@ -207,22 +210,28 @@ impl Source {
     fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
         Ok(Self {
             platform: known_platform(word(fields, "platform").unwrap_or(RELAY)),
-            chat_id: fields.text("chat_id")?.unwrap_or_default(),
-            chat_type: fields.text("chat_type")?.unwrap_or_else(|| "dm".to_owned()),
+            chat_id: id(fields, "chat_id")?.unwrap_or_default(),
+            chat_type: id(fields, "chat_type")?.unwrap_or_else(|| "dm".to_owned()),
             chat_name: fields.text("chat_name")?,
-            user_id: fields.text("user_id")?,
+            user_id: id(fields, "user_id")?,
             user_name: fields.text("user_name")?,
             user_display_name: fields.text("user_display_name")?,
-            user_id_alt: fields.text("user_id_alt")?,
-            thread_id: fields.text("thread_id")?,
+            user_id_alt: id(fields, "user_id_alt")?,
+            thread_id: id(fields, "thread_id")?,
             chat_topic: fields.text("chat_topic")?,
-            chat_id_alt: fields.text("chat_id_alt")?,
-            scope_id: fields.text("scope_id")?,
-            parent_chat_id: fields.text("parent_chat_id")?,
-            message_id: fields.text("message_id")?,
-            profile: fields.text("profile")?,
+            chat_id_alt: id(fields, "chat_id_alt")?,
+            scope_id: id(fields, "scope_id")?,
+            parent_chat_id: id(fields, "parent_chat_id")?,
+            message_id: id(fields, "message_id")?,
+            profile: id(fields, "profile")?,
         })
     }
+}
+
+/// An identifier.
+fn id(fields: Fields<'_>, name: &'static str) -> Result<Option<String>, FieldError> {
+    let id = fields.text(name)?;
+    if id.as_ref().is_some_and(|id| id.len() > MAX_ID) { Err(FieldError::TooLong(name)) } else { Ok(id) }
 }
 
 /// A word that may be one we do not know, and so may be of any kind.
@@ -265,6 +274,20 @@ mod tests {
             (json!("x"), "event"),
         ] {
             assert_eq!(InboundEvent::parse(&event), Err(EventError(FieldError::WrongKind(name))));
+        }
+    }
+
+    #[test]
+    fn an_identifier_that_is_too_long_refuses_the_event() {
+        let long = "x".repeat(MAX_ID + 1);
+        let source = ["chat_id", "chat_type", "user_id", "user_id_alt", "thread_id", "chat_id_alt", "scope_id"];
+        for name in source.into_iter().chain(["parent_chat_id", "message_id", "profile"]) {
+            let error = InboundEvent::parse(&json!({"source": {name: long}})).unwrap_err();
+            assert_eq!(error, EventError(FieldError::TooLong(name)));
+            assert!(InboundEvent::parse(&json!({"source": {name: long[1..]}})).is_ok());
+        }
+        for name in ["message_id", "reply_to_message_id"] {
+            assert_eq!(InboundEvent::parse(&json!({name: long})), Err(EventError(FieldError::TooLong(name))));
         }
     }
 

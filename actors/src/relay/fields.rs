@@ -11,6 +11,9 @@ pub enum FieldError {
     /// It is there and of another kind than the contract says.
     #[error("`{0}` is of the wrong kind")]
     WrongKind(&'static str),
+    /// It is there and longer than anything that means something.
+    #[error("`{0}` is too long")]
+    TooLong(&'static str),
 }
 
 /// Reads fields by name.

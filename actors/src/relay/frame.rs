@@ -3,9 +3,11 @@
 //! The gateway reads [`FromConnector`] and writes [`ToConnector`]; the development connector does the reverse.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -14,6 +16,29 @@ use super::action::{Action, ActionError, ActionResult};
 use super::descriptor::{Descriptor, DescriptorError};
 use super::event::{EventError, InboundEvent};
 use super::fields::{FieldError, Fields};
+use super::scan::{self, MAX_BUFFER_ID};
+
+/// Longest descriptor, in bytes. It is kept, shown and handed to every turn; real ones are below 2 KiB.
+const MAX_DESCRIPTOR: usize = 64 * 1024;
+/// Longest session key of an interrupt, in bytes: many of them wait at a time.
+const MAX_SESSION_KEY: usize = 4 * 1024;
+
+/// The fields that frames have, in both directions. Others are not looked at, however many there are.
+const FIELDS: [&str; 13] = [
+    "type",
+    "descriptor",
+    "event",
+    "bufferId",
+    "requestId",
+    "result",
+    "session_key",
+    "chat_id",
+    "forward",
+    "platform",
+    "botId",
+    "action",
+    "reason",
+];
 
 /// A frame from the connector to the gateway.
 #[derive(Debug, Clone, Serialize)]
@@ -142,6 +167,9 @@ pub enum FrameError {
     /// It is no JSON, no object, or nested too deeply.
     #[error("the line is no JSON object")]
     NotAnObject,
+    /// The event is no JSON that we can hold: half a character, or nested too deeply.
+    #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
+    Unreadable,
     /// A field of the frame itself is missing or of the wrong kind.
     #[error("{frame} frame: {error}")]
     Field {
@@ -164,22 +192,47 @@ pub enum FrameError {
     Action(#[from] ActionError),
 }
 
+/// A line from the connector, as far as it could be read.
+#[derive(Debug)]
+pub struct Received {
+    /// The frame; `None` for a type of a later contract.
+    pub frame: Result<Option<FromConnector>, FrameError>,
+    /// What the connector wants to have back, whatever else the line says: as long as it does not come, the line comes again.
+    pub buffer_id: Option<String>,
+}
+
 impl FromConnector {
+    /// Reads a line from the connector.
+    #[must_use]
+    pub fn read(line: &[u8]) -> Received {
+        match Line::of(line) {
+            Ok((kind, fields)) => {
+                let buffer_id = fields.buffer_id().ok().flatten();
+                Received { frame: Self::of(&kind, fields), buffer_id }
+            }
+            Err(error) => Received { frame: Err(error), buffer_id: scan::buffer_id(line) },
+        }
+    }
+
     /// Reads a line from the connector; `None` for a type of a later contract.
     ///
     /// # Errors
     /// [`FrameError`]: count it, skip the line.
     pub fn parse(line: &[u8]) -> Result<Option<Self>, FrameError> {
-        let (kind, line) = Line::of(line)?;
-        Ok(Some(match kind.as_str() {
+        Self::read(line).frame
+    }
+
+    fn of(kind: &str, line: Line<'_>) -> Result<Option<Self>, FrameError> {
+        Ok(Some(match kind {
             "descriptor" => {
-                let descriptor = line.of_type("descriptor").value("descriptor")?;
-                Self::Descriptor { descriptor: Box::new(Descriptor::parse(&descriptor)?) }
+                let line = line.of_type("descriptor");
+                line.at_most("descriptor", MAX_DESCRIPTOR)?;
+                Self::Descriptor { descriptor: Box::new(Descriptor::parse(&line.value("descriptor")?)?) }
             }
             "inbound" => {
                 let line = line.of_type("inbound");
                 let raw = line.raw("event").ok_or_else(|| line.error(FieldError::Missing("event")))?;
-                Self::Inbound(Box::new(Inbound::new(raw.to_owned(), line.text("bufferId")?)?))
+                Self::Inbound(Box::new(Inbound::new(raw.to_owned(), line.buffer_id()?)?))
             }
             "outbound_result" => {
                 let line = line.of_type("outbound_result");
@@ -188,6 +241,8 @@ impl FromConnector {
             }
             "interrupt_inbound" => {
                 let line = line.of_type("interrupt_inbound");
+                line.at_most("session_key", MAX_SESSION_KEY)?;
+                line.at_most("chat_id", MAX_SESSION_KEY)?;
                 let chat_id = line.text("chat_id")?.unwrap_or_default();
                 Self::InterruptInbound { session_key: line.required("session_key")?, chat_id }
             }
@@ -195,7 +250,7 @@ impl FromConnector {
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
                 let forward = Forward::parse(&line.value("forward")?)?;
-                Self::PassthroughForward(Box::new(PassthroughForward { forward, buffer_id: line.text("bufferId")? }))
+                Self::PassthroughForward(Box::new(PassthroughForward { forward, buffer_id: line.buffer_id()? }))
             }
             _ => return Ok(None),
         }))
@@ -250,7 +305,7 @@ impl Inbound {
     /// # Errors
     /// [`FrameError`] if it is no event.
     pub fn new(raw: Box<RawValue>, buffer_id: Option<String>) -> Result<Self, FrameError> {
-        let value: Value = serde_json::from_str(raw.get()).map_err(|_| FrameError::NotAnObject)?;
+        let value: Value = serde_json::from_str(raw.get()).map_err(|_| FrameError::Unreadable)?;
         let buffer_id = buffer_id.filter(|id| !id.is_empty());
         Ok(Self { event: InboundEvent::parse(&value)?, raw, buffer_id })
     }
@@ -283,13 +338,41 @@ fn header(pair: &Value) -> Option<(String, String)> {
 /// The fields of a line, each as it came: what is deeper is read only where it is wanted.
 struct Line<'a> {
     frame: &'static str,
-    fields: BTreeMap<String, &'a RawValue>,
+    fields: BTreeMap<&'static str, &'a RawValue>,
+}
+
+/// The fields of a line that frames have. Of one that stands there twice the last counts.
+struct Known<'a>(BTreeMap<&'static str, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Known<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Known<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Known<'de>, M::Error> {
+                let mut known = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    match FIELDS.iter().find(|field| **field == name) {
+                        Some(field) => drop(known.insert(*field, map.next_value()?)),
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Known(known))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
 }
 
 impl<'a> Line<'a> {
     /// The type of a line, empty when there is none, and its fields.
     fn of(line: &'a [u8]) -> Result<(String, Self), FrameError> {
-        let fields = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
+        let Known(fields) = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
         let line = Self { frame: "unknown", fields };
         Ok((line.text("type")?.unwrap_or_default(), line))
     }
@@ -305,6 +388,20 @@ impl<'a> Line<'a> {
     /// A field that is there and not null.
     fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
+    /// What the frame is acknowledged by; an empty one is none.
+    fn buffer_id(&self) -> Result<Option<String>, FrameError> {
+        let id = self.text("bufferId")?.filter(|id| !id.is_empty());
+        match id {
+            Some(id) if id.len() > MAX_BUFFER_ID => Err(self.error(FieldError::TooLong("bufferId"))),
+            id => Ok(id),
+        }
+    }
+
+    fn at_most(&self, name: &'static str, bytes: usize) -> Result<(), FrameError> {
+        let long = self.raw(name).is_some_and(|raw| raw.get().len() > bytes);
+        if long { Err(self.error(FieldError::TooLong(name))) } else { Ok(()) }
     }
 
     fn value(&self, name: &'static str) -> Result<Value, FrameError> {

@@ -20,7 +20,7 @@ pub enum Knock {
 pub async fn knock(trust: &HttpClient, url: &RelayUrl) -> Knock {
     match dial(trust.clone(), url.dial().to_owned(), None).await {
         Ok(_) => Knock::Opened,
-        Err(DialError::Refused(status)) => Knock::Answered(status.as_u16()),
+        Err(DialError::Refused(refused)) => Knock::Answered(refused.status.as_u16()),
         Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Knock::Unreachable(error.to_string()),
     }
 }

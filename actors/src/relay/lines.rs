@@ -1,14 +1,40 @@
 //! Cuts what a socket delivers into lines: a message may hold several of them, or a part of one.
 
 use bytes::{Buf, Bytes, BytesMut};
+use sha2::{Digest, Sha256};
 
-/// Longest line, in bytes without its end. The contract's limit: media travels by address, not in frames.
+use super::scan::Scan;
+
+/// Longest line that is read, in bytes without its end. The contract's limit: media travels by address, not in frames.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// A line above [`MAX_LINE_BYTES`]. The link has to be closed (1009): where it would end is unknown.
+/// Longest line that is let pass by unread. One without an end must not keep the link for ever.
+const MAX_PASSED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
+
+/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link has to be closed (1009), for it would come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
 pub struct LineTooLong;
+
+/// One line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Line {
+    /// As it came, without its end.
+    Whole(Bytes),
+    /// One above [`MAX_LINE_BYTES`] that can be answered.
+    TooLong(PassedLine),
+}
+
+/// What is kept of a line that passed by unread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PassedLine {
+    /// How long it was.
+    pub bytes: u64,
+    /// SHA-256 of it.
+    pub digest: [u8; 32],
+    /// What it is acknowledged by.
+    pub buffer_id: String,
+}
 
 /// Bytes received on one connection and not yet read as lines.
 #[derive(Debug, Default)]
@@ -16,6 +42,32 @@ pub struct LineBuffer {
     held: BytesMut,
     /// So much of `held` is known to hold no line end, so that a long line is not searched over and over.
     searched: usize,
+    passing: Option<Passing>,
+}
+
+/// A line that passes by unread.
+#[derive(Debug, Default)]
+struct Passing {
+    bytes: u64,
+    digest: Sha256,
+    scan: Scan,
+}
+
+impl Passing {
+    fn feed(&mut self, part: &[u8]) -> Result<(), LineTooLong> {
+        self.bytes += part.len() as u64;
+        if self.bytes > MAX_PASSED_BYTES {
+            return Err(LineTooLong);
+        }
+        self.digest.update(part);
+        self.scan.feed(part);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Line, LineTooLong> {
+        let buffer_id = self.scan.finish().ok_or(LineTooLong)?;
+        Ok(Line::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
+    }
 }
 
 impl LineBuffer {
@@ -30,16 +82,17 @@ impl LineBuffer {
         self.held.extend_from_slice(message);
     }
 
-    /// The next complete line without its end; blank ones are skipped. `None`: more has to come in.
+    /// The next complete line; blank ones are skipped. `None`: more has to come in.
     ///
     /// # Errors
-    /// [`LineTooLong`], once the lines before it have been taken.
-    pub fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
+    /// [`LineTooLong`], once the lines before it have been taken: a long line that names nothing to acknowledge it by, or does
+    /// not end.
+    pub fn next_line(&mut self) -> Result<Option<Line>, LineTooLong> {
         loop {
             let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
             let length = end.map_or(self.held.len(), |end| self.searched + end);
-            if length > MAX_LINE_BYTES {
-                return Err(LineTooLong);
+            if self.passing.is_some() || length > MAX_LINE_BYTES {
+                return self.pass(length, end.is_some());
             }
             if end.is_none() {
                 self.searched = length;
@@ -49,9 +102,27 @@ impl LineBuffer {
             let line = self.held.split_to(length).freeze();
             self.held.advance(1);
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(line));
+                return Ok(Some(Line::Whole(line)));
             }
         }
+    }
+
+    /// Lets `length` bytes of a long line go by, and says what it was once it has ended.
+    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<Line>, LineTooLong> {
+        let mut passing = match self.passing.take() {
+            Some(passing) => passing,
+            None if self.held.trim_ascii_start().first() == Some(&b'{') => Passing::default(),
+            // What is no object names nothing, wherever it ends.
+            None => return Err(LineTooLong),
+        };
+        self.searched = 0;
+        passing.feed(&self.held.split_to(length))?;
+        if ends {
+            self.held.advance(1);
+            return passing.finish().map(Some);
+        }
+        self.passing = Some(passing);
+        Ok(None)
     }
 }
 
@@ -62,7 +133,16 @@ mod tests {
     use super::*;
 
     fn all(buffer: &mut LineBuffer) -> Vec<Bytes> {
-        std::iter::from_fn(|| buffer.next_line().unwrap()).collect()
+        let whole = |line| match line {
+            Line::Whole(line) => line,
+            Line::TooLong(line) => panic!("{line:?}"),
+        };
+        std::iter::from_fn(|| buffer.next_line().unwrap().map(whole)).collect()
+    }
+
+    /// A frame of at least so many bytes, without its end.
+    fn long(bytes: usize) -> Vec<u8> {
+        format!(r#"{{"event":{{"text":"{}"}},"bufferId":"b1"}}"#, "x".repeat(bytes)).into_bytes()
     }
 
     #[test]
@@ -71,7 +151,7 @@ mod tests {
         buffer.push(b"one\ntwo\n");
         buffer.push(&vec![b'x'; MAX_LINE_BYTES]);
         assert_eq!(all(&mut buffer), ["one", "two"]);
-        buffer.push(b"x");
+        buffer.push(b"x\n");
         assert_eq!(buffer.next_line(), Err(LineTooLong));
     }
 
@@ -80,7 +160,46 @@ mod tests {
         let mut buffer = LineBuffer::new();
         buffer.push(&vec![b'x'; MAX_LINE_BYTES]);
         buffer.push(b"\n");
-        assert_eq!(buffer.next_line().unwrap().unwrap().len(), MAX_LINE_BYTES);
+        assert_eq!(all(&mut buffer)[0].len(), MAX_LINE_BYTES);
+    }
+
+    #[test]
+    fn a_line_too_long_passes_by_and_says_what_it_is_acknowledged_by() {
+        let line = long(MAX_LINE_BYTES);
+        let digest: [u8; 32] = Sha256::digest(&line).into();
+        let expected = PassedLine { bytes: line.len() as u64, digest, buffer_id: "b1".to_owned() };
+        for piece in [line.len(), 1024 * 1024, 4_000_037] {
+            let mut buffer = LineBuffer::new();
+            let mut most = 0;
+            for part in line.chunks(piece) {
+                assert_eq!(buffer.next_line(), Ok(None));
+                buffer.push(part);
+                most = most.max(buffer.held.len());
+            }
+            buffer.push(b"\nnext\n");
+            assert_eq!(buffer.next_line(), Ok(Some(Line::TooLong(expected.clone()))), "in pieces of {piece}");
+            assert_eq!(all(&mut buffer), ["next"]);
+            assert!(piece == line.len() || most <= MAX_LINE_BYTES + piece, "{most} bytes were held");
+        }
+    }
+
+    #[test]
+    fn a_long_line_that_is_no_object_is_given_up_before_its_end_came() {
+        let mut buffer = LineBuffer::new();
+        buffer.push(&vec![b'x'; MAX_LINE_BYTES + 1]);
+        assert_eq!(buffer.next_line(), Err(LineTooLong));
+    }
+
+    #[test]
+    fn a_line_without_an_end_is_given_up() {
+        let (mut buffer, part) = (LineBuffer::new(), long(MAX_LINE_BYTES));
+        let parts = (0..20).map(|_| {
+            buffer.push(&part);
+            buffer.next_line()
+        });
+        let ends: Vec<_> = parts.take_while(|outcome| *outcome == Ok(None)).collect();
+        assert!((6..=8).contains(&ends.len()), "{} of 8 MiB passed", ends.len());
+        assert!(buffer.held.len() <= part.len());
     }
 
     proptest! {

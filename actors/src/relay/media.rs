@@ -37,6 +37,9 @@ const KEPT_FOR: Duration = Duration::from_hours(24);
 /// Most bytes that are kept; the oldest go first.
 const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
 
+/// Most files that are kept; the oldest go first. Each look at the folder takes as long as it has files.
+const KEPT_FILES: usize = 4_096;
+
 /// Fetches for one link. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Fetcher {
@@ -190,10 +193,10 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     }
     files.sort_unstable_by(|a, b| b.cmp(a));
     let mut kept = 0_u64;
-    for (modified, bytes, path) in files {
+    for (number, (modified, bytes, path)) in files.into_iter().enumerate() {
         kept = kept.saturating_add(bytes);
         let age = now.duration_since(modified).unwrap_or_default();
-        if age > KEPT_FOR || kept > KEPT_BYTES {
+        if age > KEPT_FOR || kept > KEPT_BYTES || number >= KEPT_FILES {
             match fs::remove_file(path) {
                 // Several links sweep the same folder.
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -262,5 +265,15 @@ mod tests {
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left, ["new"], "the newer ones fill what may be kept");
         sweep(&folder.path().join("missing"), now).unwrap();
+    }
+
+    #[test]
+    fn no_number_of_small_files_makes_the_folder_grow() {
+        let folder = tempfile::tempdir().unwrap();
+        for number in 0..KEPT_FILES + 5 {
+            fs::File::create(folder.path().join(number.to_string())).unwrap();
+        }
+        sweep(folder.path(), SystemTime::now()).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT_FILES);
     }
 }

@@ -150,6 +150,8 @@ pub struct LinkView {
     pub frames: BTreeMap<String, u64>,
     /// Lines that were skipped because they were not what they should be.
     pub skipped: u64,
+    /// Frames that could not be used and are kept in the ledger as dead letters.
+    pub dead_letters: u64,
     /// Outbound frames that wait for a result.
     pub waiting: usize,
     /// What the connector fronts, one for each identity.

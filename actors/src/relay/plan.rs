@@ -2,11 +2,14 @@
 //!
 //! Plain: the moment and the random number come in, the next steps go out.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::messages::{IdleAnswer, LinkState};
 use super::steps::{At, CloseWith, EXPIRED, Idleness, Loss, Prepared, Step};
 use super::timings::LinkTimings;
+
+/// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
+const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
 
 /// What one link is doing.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ enum State {
     },
     Waiting {
         until: Instant,
+        /// The connector itself asked for this wait; a poke does not shorten it.
+        ordered: bool,
     },
     Revoked {
         ask_at: Option<Instant>,
@@ -120,7 +125,7 @@ impl Plan {
     /// When the next dial is due, when waiting for it.
     pub(super) fn next_dial(&self) -> Option<Instant> {
         match self.state {
-            State::Waiting { until } => Some(until),
+            State::Waiting { until, .. } => Some(until),
             State::Idle { dial_at } => dial_at,
             _ => None,
         }
@@ -131,7 +136,7 @@ impl Plan {
         match self.state {
             State::Disabled { ask_at } | State::Revoked { ask_at } => ask_at,
             State::Preparing => None,
-            State::Dialling { until } | State::Handshaking { until } | State::Waiting { until } => Some(until),
+            State::Dialling { until } | State::Handshaking { until } | State::Waiting { until, .. } => Some(until),
             State::Idle { dial_at } => dial_at,
             State::Up { heard, ping_at, going, .. } => {
                 let due = ping_at.min(heard + self.timings.silence);
@@ -178,7 +183,7 @@ impl Plan {
                     State::Disabled { ask_at } | State::Revoked { ask_at } => *ask_at = later,
                     _ => {
                         self.last_error = Some("the profile did not say what to dial".into());
-                        self.wait(at);
+                        self.wait(None, at);
                     }
                 }
                 Vec::new()
@@ -262,9 +267,28 @@ impl Plan {
     /// Someone pokes the link: a dormant or waiting one dials at once.
     pub(super) fn wake(&mut self, at: At) -> Steps {
         match self.state {
-            State::Idle { dial_at: Some(_) } | State::Waiting { .. } => self.start(at),
+            State::Idle { dial_at: Some(_) } | State::Waiting { ordered: false, .. } => self.start(at),
             _ => Vec::new(),
         }
+    }
+
+    /// Another link is the one of this gateway from now on: this one closes, and asks later whether it may dial.
+    pub(super) fn evicted(&mut self, at: At) -> Steps {
+        let going = match self.state {
+            State::Dialling { .. } | State::Handshaking { .. } => Going::Not,
+            State::Up { going, .. } => going,
+            _ => return Vec::new(),
+        };
+        self.wipe_slate(at.now);
+        self.last_error = Some("another link of this process fronts the same gateway".into());
+        let mut steps = vec![Step::Close(CloseWith::Away)];
+        if let Going::Asked { .. } = going {
+            steps.push(Step::AnswerIdle(IdleAnswer::NotAcknowledged));
+        }
+        let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
+        let later = Some(at.now + self.timings.settings);
+        self.enter(if leaving { State::Idle { dial_at: None } } else { State::Disabled { ask_at: later } }, at.now);
+        steps
     }
 
     /// Time has passed.
@@ -275,7 +299,7 @@ impl Plan {
                 *ask_at = None;
                 vec![Step::Prepare]
             }
-            State::Waiting { until } if due(*until) => self.start(at),
+            State::Waiting { until, .. } if due(*until) => self.start(at),
             State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
             State::Dialling { until } if due(*until) => self.give_up(&Loss::Other("the dial took too long".into()), at),
             State::Handshaking { until } if due(*until) => {
@@ -352,15 +376,18 @@ impl Plan {
                 self.strike = Some(self.credentials);
                 steps.extend(self.start(at));
             }
-            Going::Not => self.wait(at),
+            Going::Not => self.wait(loss.ordered_wait(), at),
         }
         steps
     }
 
-    fn wait(&mut self, at: At) {
+    /// The next dial comes after our own wait, and after the one that the connector `ordered`.
+    fn wait(&mut self, ordered: Option<Duration>, at: At) {
         let delay = self.timings.redial.delay(self.attempt, at.random);
+        let ordered = ordered.map(|wait| wait.min(LONGEST_ORDERED_WAIT)).filter(|wait| *wait > delay);
         self.attempt = self.attempt.saturating_add(1);
-        self.enter(State::Waiting { until: at.now + delay }, at.now);
+        let until = at.now + ordered.unwrap_or(delay);
+        self.enter(State::Waiting { until, ordered: ordered.is_some() }, at.now);
     }
 
     fn enter(&mut self, state: State, now: Instant) {

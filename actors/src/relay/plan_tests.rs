@@ -155,6 +155,42 @@ fn silent_profile_is_asked_again_with_backoff() {
 }
 
 #[test]
+fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
+    for (asked, kept) in [(7, 7), (0, 1), (3_600, 300), (u64::MAX, 300)] {
+        let mut bench = Bench::new();
+        bench.plan.start(bench.at());
+        assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+        let loss = Loss::ToldToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
+        assert_eq!(bench.plan.lost(1, &loss, bench.at()), [Step::Close(CloseWith::Away)]);
+        assert_eq!(
+            (bench.plan.state(), bench.wait(), bench.plan.last_error()),
+            (LinkState::Waiting, kept * S, Some("503"))
+        );
+        let poked = bench.plan.wake(bench.at());
+        assert_eq!(poked.is_empty(), asked > 0, "a poke does not shorten what the connector asked for");
+        if asked > 0 {
+            assert_eq!(bench.pass(kept * S), [Step::Prepare]);
+        }
+    }
+}
+
+#[test]
+fn evicted_link_closes_whatever_it_was_doing_and_asks_later() {
+    let mut bench = Bench::connected();
+    let now = bench.at();
+    assert_eq!(bench.plan.evicted(now), [Step::Close(CloseWith::Away)]);
+    assert_eq!(bench.plan.state(), LinkState::Disabled);
+    assert_eq!(bench.plan.evicted(now), [], "there is nothing to close any more");
+    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+
+    let mut bench = Bench::connected();
+    bench.plan.go_idle(Idleness::Leaving, bench.at());
+    let left = [Step::Close(CloseWith::Away), Step::AnswerIdle(IdleAnswer::NotAcknowledged)];
+    assert_eq!(bench.plan.evicted(bench.at()), left);
+    assert_eq!((bench.plan.state(), bench.plan.next_tick()), (LinkState::Idle, None), "it is not dialled again");
+}
+
+#[test]
 fn backoff_doubles_from_1_s_to_30_s_without_end() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());

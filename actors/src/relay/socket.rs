@@ -17,12 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::action::ActionResult;
-use super::arrival::{Arrival, ArrivalError, places};
+use super::arrival::{Arrival, ArrivalError, Cargo, EventCargo, places};
+use super::dead_letter::DeadLetter;
 use super::descriptor::Descriptor;
 use super::dial::Socket;
-use super::frame::FromConnector;
-use super::lines::{LineBuffer, LineTooLong};
-use super::steps::{CloseWith, Loss};
+use super::frame::{FromConnector, Received};
+use super::lines::{Line, LineBuffer, LineTooLong};
+use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
 use super::writer::{Control, Outbound, Writer};
 
@@ -54,6 +55,8 @@ pub(super) enum News {
         session_key: String,
     },
     IdleAcked,
+    /// The frame before this one carries no event and wants an acknowledgement all the same.
+    WantsAck(String),
     /// A type of a later contract.
     Unknown,
     /// A line that was not what it should be.
@@ -289,32 +292,53 @@ impl Reader {
 
     async fn read_lines(&mut self) -> Result<(), LineTooLong> {
         while let Some(line) = self.lines.next_line()? {
-            if let Some(news) = self.understand(&line).await {
-                self.tell(news).await;
+            match line {
+                Line::Whole(line) => self.take(&line).await,
+                Line::TooLong(line) => {
+                    if let Some(place) = self.place(0).await {
+                        self.tell(News::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
+                    }
+                }
             }
             self.stand_still_while_paused().await;
         }
         Ok(())
     }
 
-    async fn understand(&mut self, line: &Bytes) -> Option<News> {
-        let skipped = |error: ArrivalError| News::Skipped(error.to_string());
-        Some(match FromConnector::parse(line) {
-            Ok(None) => News::Unknown,
+    /// Reads one line and says what it is.
+    async fn take(&mut self, line: &Bytes) {
+        let Received { frame, buffer_id } = FromConnector::read(line);
+        let news = match frame {
+            Ok(None) if buffer_id.is_none() => News::Unknown,
+            Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
+            Ok(Some(FromConnector::Inbound(frame))) => {
+                return self.arrive(EventCargo::of_inbound(*frame), buffer_id, line).await;
+            }
+            Ok(Some(FromConnector::PassthroughForward(frame))) => {
+                return self.arrive(EventCargo::of_forward(*frame), buffer_id, line).await;
+            }
+            Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
             Ok(Some(FromConnector::Descriptor { descriptor })) => News::Described(descriptor),
             Ok(Some(FromConnector::OutboundResult { request_id, result })) => News::Result { request_id, result },
             Ok(Some(FromConnector::InterruptInbound { session_key, .. })) => News::Interrupted { session_key },
             Ok(Some(FromConnector::GoingIdleAck)) => News::IdleAcked,
-            Ok(Some(FromConnector::Inbound(frame))) => {
-                let place = self.place(line.len()).await?;
-                Arrival::of_inbound(*frame, line, place).map_or_else(skipped, |it| News::Arrived(Box::new(it)))
-            }
-            Ok(Some(FromConnector::PassthroughForward(frame))) => {
-                let place = self.place(line.len()).await?;
-                Arrival::of_forward(*frame, line, place).map_or_else(skipped, |it| News::Arrived(Box::new(it)))
-            }
-            Err(error) => News::Skipped(error.to_string()),
-        })
+        };
+        self.tell(news).await;
+        if let Some(buffer_id) = buffer_id {
+            self.tell(News::WantsAck(buffer_id)).await;
+        }
+    }
+
+    /// What is no event is kept if it would come again, and skipped if not.
+    async fn arrive(&mut self, event: Result<EventCargo, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
+        let cargo = match event {
+            Ok(event) => Cargo::Event(event),
+            Err(error) if buffer_id.is_some() => Cargo::Dead(DeadLetter::of(line, error.to_string())),
+            Err(error) => return self.tell(News::Skipped(error.to_string())).await,
+        };
+        if let Some(place) = self.place(line.len()).await {
+            self.tell(News::Arrived(Box::new(Arrival::of(cargo, buffer_id, line, place)))).await;
+        }
     }
 
     /// Waits for room; `None` only when the link's actor is gone.
@@ -347,7 +371,7 @@ impl Reader {
 fn closed_by_peer(reason: Option<CloseReason>) -> Loss {
     let Some(reason) = reason else { return Loss::Other("the connector closed the connection".into()) };
     let code = u16::from(reason.code);
-    let text = reason.description.unwrap_or_default();
+    let text = plain(&reason.description.unwrap_or_default());
     if code == UNAUTHORIZED {
         return Loss::Unauthorized { reason: text };
     }

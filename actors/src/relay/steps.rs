@@ -1,6 +1,6 @@
 //! What goes into the plan of a link, and what comes out of it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::messages::IdleAnswer;
 
@@ -58,6 +58,8 @@ pub(super) enum Prepared {
 pub(super) enum Loss {
     /// Closed with 4401, or the upgrade refused with 401 or 403.
     Unauthorized { reason: String },
+    /// The upgrade was refused, with the word that the next dial is to come after this long at the earliest.
+    ToldToWait { reason: String, wait: Duration },
     /// A line above the limit.
     TooBig,
     /// Anything else.
@@ -73,12 +75,29 @@ pub(super) enum Idleness {
     Dormant,
 }
 
+/// Longest text of a loss, in characters: it is logged, shown and kept, and some of it is the connector's.
+const MAX_TEXT: usize = 300;
+
+/// A text that comes from outside, or holds something that does: short, and without what a terminal would obey.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
+}
+
 impl Loss {
+    /// How long the connector asked to be left alone.
+    pub(super) fn ordered_wait(&self) -> Option<Duration> {
+        match self {
+            Self::ToldToWait { wait, .. } => Some(*wait),
+            Self::Unauthorized { .. } | Self::TooBig | Self::Other(_) => None,
+        }
+    }
+
     /// As the view shows it.
     pub(super) fn text(&self) -> String {
         match self {
             Self::Unauthorized { reason } if reason.is_empty() => "the connector refused the credentials".into(),
             Self::Unauthorized { reason } => format!("the connector refused the credentials: {reason}"),
+            Self::ToldToWait { reason, .. } => reason.clone(),
             Self::TooBig => "the connector sent a line above the limit".into(),
             Self::Other(text) => text.clone(),
         }

@@ -293,6 +293,7 @@ impl House {
         let terms = Arc::new(ProfileTerms::of(profile, &settings));
         let caller = Caller::new(HttpClient::default(), self.call_timings);
         let ports = ProfilePorts {
+            claims: caduceus_actors::relay::claims::Claims::new([]),
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,

@@ -101,6 +101,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         problems: profile.problems.clone(),
         agent: agent::look(&profile.agent, &profile.home, &inspection, path),
         trouble: inspection.trouble,
+        gateway: inspection.gateway,
         missing: inspection.missing,
         grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_s()),
     }

@@ -7,6 +7,7 @@ use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
+use caduceus_actors::relay::claims::GatewayKey;
 use caduceus_actors::relay::knock::Knock;
 
 use super::agent::{AgentFact, Found};
@@ -14,6 +15,7 @@ use super::events::{EventsFact, Limit};
 use super::grant;
 use crate::cli::files::{FileFact, exposed};
 use crate::cli::finding::{Finding, missing_name, shown};
+use crate::cli::gateways;
 
 /// Everything that was found out. What could not be looked at stays at its default.
 #[derive(Debug)]
@@ -62,6 +64,8 @@ pub(super) struct ProfileFact {
     pub(super) problems: Vec<String>,
     pub(super) trouble: Option<String>,
     pub(super) missing: Vec<Missing>,
+    /// The gateway that its settings name.
+    pub(super) gateway: Option<GatewayKey>,
     pub(super) agent: AgentFact,
     pub(super) grant: GrantFact,
 }
@@ -210,7 +214,8 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
 }
 
 fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {
-    let found: Vec<Finding> = profiles.iter().flat_map(profile).collect();
+    let gateways = profiles.iter().map(|profile| (profile.name.as_str(), profile.gateway.as_ref()));
+    let found: Vec<Finding> = profiles.iter().flat_map(profile).chain(gateways::shared(gateways)).collect();
     match profiles.len() {
         0 => found,
         _ if !found.is_empty() => found,

@@ -60,7 +60,8 @@ impl Loopback {
         let (told, hear) = oneshot::channel();
         let door = web::Data::new(Door { host: self.address.to_string(), told: Mutex::new(Some(told)) });
         let app = move || App::new().app_data(door.clone()).default_service(web::to(visited));
-        let server = HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(2).listen(self.listener)?.run();
+        let server = HttpServer::new(app).workers(1).disable_signals().tcp_nodelay(true);
+        let server = server.shutdown_timeout(2).listen(self.listener)?.run();
         let handle = server.handle();
         caduceus_actors::supervision::spawn(server);
         Ok((handle, hear))

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use crate::cli::files::{FileFact, exposed};
 use crate::cli::finding::{Finding, lines, looks_like_a_name, missing_name, shown};
+use crate::cli::gateways;
 
 /// A shorter value is `true` or a number, and shared by accident.
 const MIN_SHARED_CHARS: usize = 8;
@@ -84,6 +85,8 @@ enum Why {
 pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> Report {
     let mut findings: Vec<Finding> = profiles.iter().flat_map(of_one).collect();
     findings.extend(shared(profiles, key));
+    let gateways = profiles.iter().map(|profile| (profile.name.as_str(), profile.inspection.gateway.as_ref()));
+    findings.extend(gateways::shared(gateways));
     let mut told = Vec::new();
     findings.retain(|finding| {
         let first = !told.contains(finding);
@@ -298,6 +301,16 @@ mod tests {
         assert!(report(&[profile("a", &own), profile("b", env)], &KEY).findings.is_empty());
         let relay = "GATEWAY_RELAY_SECRET=same-value-1";
         assert_eq!(codes(&report(&[profile("a", relay), profile("b", relay)], &KEY)), ["shared_value"]);
+    }
+
+    #[test]
+    fn a_profile_with_the_credentials_of_another_is_named() {
+        let relay = "GATEWAY_RELAY_URL=wss://c.example\nGATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET=";
+        let of = |name, secret: &str| profile(name, &format!("{relay}{secret}\n"));
+        let clone = report(&[of("a", "same-value-1"), of("b", "same-value-1")], &KEY);
+        assert_eq!(codes(&clone), ["shared_value", "shared_gateway"]);
+        assert_eq!(clone.findings[1].profile.as_deref(), Some("b"));
+        assert_eq!(codes(&report(&[of("a", "value-number-1"), of("b", "value-number-2")], &KEY)), ["shared_gateway"]);
     }
 
     #[test]

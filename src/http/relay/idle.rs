@@ -65,12 +65,13 @@ async fn idle(
     Ok(Json(json!({"ok": true, "links": told.collect::<Map<String, Value>>()})))
 }
 
-/// Open to everyone, for the connector has no token for it; so it says nothing, and too many pokes are told to wait.
+/// Open to everyone, for the connector has no token for it; so it says nothing, and too many pokes, from one address or from all,
+/// are told to wait.
 async fn wake(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
     let slowed = {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
         let mut pokes = state.relay.pokes.lock().unwrap_or_else(PoisonError::into_inner);
-        pokes.failed(Caller::of(&request).address, Instant::now())
+        pokes.poked(Caller::of(&request).address, Instant::now())
     };
     if let Some(left) = slowed {
         return Err(ApiError::SlowDown(left));

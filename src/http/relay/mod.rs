@@ -5,6 +5,7 @@
 
 mod delivery;
 mod idle;
+mod pokes;
 mod seen;
 
 use std::fmt;
@@ -20,8 +21,8 @@ use caduceus_actors::settings::InboundSettings;
 use caduceus_actors::supervision::Port;
 use tokio::sync::Semaphore;
 
-use super::auth::slow::SlowDown;
 use super::book::Book;
+use pokes::Pokes;
 use seen::Seen;
 
 /// Where a sleeping gateway is poked.
@@ -86,7 +87,7 @@ pub(super) struct Door {
     /// The address that serves these paths and nothing else, where there is one.
     listener: Option<SocketAddr>,
     seen: Arc<Mutex<Seen>>,
-    pokes: Arc<Mutex<SlowDown>>,
+    pokes: Arc<Mutex<Pokes>>,
     bodies: Arc<Semaphore>,
 }
 

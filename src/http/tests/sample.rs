@@ -89,6 +89,7 @@ fn link() -> LinkView {
         last_error: None,
         frames: frames.map(|(kind, n)| (kind.to_owned(), n)).into(),
         skipped: 0,
+        dead_letters: 0,
         waiting: 1,
         descriptors: Vec::new(),
     }

@@ -21,6 +21,9 @@ use crate::settings::{Busy, WhenRefused};
 use crate::supervision::{ChildExited, Port, ResponseFuture, TellError};
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
 
+/// Longest name of a profile that is shown, in characters; none that is served is longer.
+const MAX_SHOWN_NAME: usize = 64;
+
 impl Handler<Inbound> for DispatchActor {
     type Result = ResponseFuture<Result<Receipt, NotTaken>>;
 
@@ -28,7 +31,9 @@ impl Handler<Inbound> for DispatchActor {
         let (profile, unserved) = match self.settings.rules.profile(&inbound) {
             Ok(profile) => (profile, false),
             Err(name) => {
-                warn!(profile = %name.escape_debug(), "an event names a profile that is not served; it is refused");
+                let named: String = name.chars().take(MAX_SHOWN_NAME).collect();
+                let named = named.escape_debug();
+                warn!(link = %inbound.link.0, %named, "event refused: the profile that it names is not served");
                 (self.settings.rules.default.clone(), true)
             }
         };

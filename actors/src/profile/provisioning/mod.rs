@@ -164,6 +164,7 @@ impl ProfileActor {
         self.provisioning.given = pair.into_iter().chain(key).collect();
         self.provisioning.said = None;
         self.scope.provision(self.provisioning.given.clone());
+        self.declare_gateway();
         self.feed_redactor();
         if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
             debug!(%error, "the link was not told of its credentials; it asks by itself");

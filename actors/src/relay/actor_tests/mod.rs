@@ -1,5 +1,6 @@
 //! The link against a connector on a real socket.
 
+mod dead_letters;
 mod inbound;
 mod media;
 mod outbound;
@@ -14,7 +15,8 @@ use super::super::timings::LinkTimings;
 use super::*;
 use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
-use rig::{Bench, identity, quick, run, within};
+use crate::relay::claims::{GatewayKey, NotYours};
+use rig::{Bench, descriptor, identity, never, quick, run, within};
 
 #[test]
 fn handshake_names_every_identity_and_keeps_what_the_connector_can_do() {
@@ -46,6 +48,115 @@ fn refused_descriptor_does_not_end_the_handshake() {
         let mut again = bench.connector.accept().await;
         assert_eq!(bench.view().await.skipped, 1);
         assert_eq!(again.frame().await["type"], "hello");
+    });
+}
+
+#[test]
+fn platforms_that_were_not_named_are_not_kept() {
+    run(async {
+        let (mut bench, mut peer) = Bench::connected().await;
+        for name in ["telegram", "discord\u{1b}[2J", "relay", "", &"x".repeat(900)] {
+            peer.describe(name).await;
+        }
+        let mut large = descriptor("discord");
+        large["platform_hint"] = "x".repeat(65 * 1024).into();
+        peer.say(json!({"type": "descriptor", "descriptor": large})).await;
+        let mut again = descriptor("discord");
+        again["max_message_length"] = 77.into();
+        peer.say(json!({"type": "descriptor", "descriptor": again})).await;
+        peer.inbound("m", None).await;
+        assert_eq!(bench.offer().await.0.descriptor.max_message_length, 77);
+        let view = bench.view().await;
+        let platforms: Vec<_> = view.descriptors.iter().map(|known| known.platform.as_str()).collect();
+        assert_eq!((platforms, view.skipped), (vec!["discord"], 6));
+    });
+}
+
+#[test]
+fn handshake_is_not_ended_by_a_descriptor_of_another_platform() {
+    run(async {
+        let timings = LinkTimings { handshake: Duration::from_millis(100), ..quick() };
+        let bench = Bench::with(timings, vec![identity("discord", "")]).await;
+        let mut peer = bench.connector.accept().await;
+        peer.describe("telegram").await;
+        bench.connector.accept().await;
+        assert!(bench.view().await.descriptors.is_empty());
+    });
+}
+
+#[test]
+fn refused_upgrade_says_when_the_next_dial_may_come() {
+    run(async {
+        let mut bench = Bench::new().await;
+        for (status, head, ordered) in [
+            (503, "retry-after: 1\r\n", true),
+            (429, "Retry-After: 100\r\n", true),
+            (503, "", false),
+            (429, "retry-after: soon\r\n", false),
+            (500, "retry-after: 100\r\n", false),
+        ] {
+            bench.connector.refuse_with(status, head).await;
+            bench.until(LinkState::Waiting).await;
+            let view = bench.view().await;
+            assert!(view.last_error.unwrap().contains(&status.to_string()));
+            if ordered {
+                bench.connector.no_dial().await;
+                // A poke is anybody's, and does not go before the word of the connector.
+                bench.link.send(Wake).await.unwrap();
+                bench.connector.no_dial().await;
+                if status == 429 {
+                    return;
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn socket_of_a_link_sends_without_delay() {
+    run(async {
+        let (bench, peer) = Bench::connected().await;
+        let ours = peer.socket.get_ref().peer_addr().unwrap();
+        let me = rustix::process::getpid();
+        let me = rustix::process::pidfd_open(me, rustix::process::PidfdFlags::empty()).unwrap();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+            let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
+            // It may have been closed since by another test.
+            let copy = rustix::process::pidfd_getfd(&me, number, rustix::process::PidfdGetfdFlags::empty());
+            let Ok(copy) = copy else { continue };
+            let local = rustix::net::getsockname(&copy).ok().and_then(|name| std::net::SocketAddr::try_from(name).ok());
+            if local == Some(ours) {
+                found.push(rustix::net::sockopt::tcp_nodelay(&copy).unwrap());
+            }
+        }
+        assert_eq!(found, [true]);
+        drop(bench);
+    });
+}
+
+#[test]
+fn link_that_another_comes_before_closes_and_waits_until_it_may_dial_again() {
+    run(async {
+        let gateway = GatewayKey::new("ws://c.example", "gw");
+        let work = Some(ProfileName::parse("work").unwrap());
+        let mut bench = Bench::owned(work.clone(), gateway.clone()).await;
+        let mut peer = bench.connector.serve().await;
+        bench.until(LinkState::Connected).await;
+        bench.claims.declare(&None, Some(gateway.clone()));
+        never("a close", peer.read()).await;
+        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), NotYours::GivenUp(work));
+        assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
+        drop(peer);
+        bench.until(LinkState::Disabled).await;
+        let first = bench.claims.take(&None, gateway).unwrap();
+        bench.connector.no_dial().await;
+        let reason = bench.view().await.last_error.unwrap();
+        assert!(reason.contains("GATEWAY_RELAY_ID"), "{reason}");
+        bench.claims.declare(&None, None);
+        drop(first);
+        bench.connector.serve().await;
+        bench.until(LinkState::Connected).await;
     });
 }
 

@@ -18,8 +18,10 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::super::*;
 use crate::dispatch::messages::{NotTaken, Receipt};
+use crate::ledger::messages::{LedgerError, Recorded};
 use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
+use crate::relay::claims::GatewayKey;
 use crate::supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.
@@ -80,9 +82,14 @@ impl Connector {
 
     /// Answers the next upgrade with a status.
     pub(super) async fn refuse(&self, status: u16) {
+        self.refuse_with(status, "").await;
+    }
+
+    /// The same with more lines of a head, each with its end.
+    pub(super) async fn refuse_with(&self, status: u16, head: &str) {
         let (mut stream, _) = within("a dial", self.listener.accept()).await.unwrap();
         let _ = stream.read(&mut [0; 4096]).await.unwrap();
-        let answer = format!("HTTP/1.1 {status} No\r\ncontent-length: 0\r\n\r\n");
+        let answer = format!("HTTP/1.1 {status} No\r\n{head}content-length: 0\r\n\r\n");
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
@@ -196,7 +203,11 @@ impl Handler<PrepareDial> for StubProfile {
 /// An event that was offered, and the way to answer it. Dropping that leaves it unanswered.
 pub(super) type Offered = (Inbound, oneshot::Sender<Result<Receipt, NotTaken>>);
 
+/// A dead letter that is to be written down, and the way to answer it.
+pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
+
 struct StubDispatch {
+    letters: mpsc::UnboundedSender<Letter>,
     offered: mpsc::UnboundedSender<Offered>,
     stops: mpsc::UnboundedSender<StopSession>,
     changes: mpsc::UnboundedSender<LinkChanged>,
@@ -218,6 +229,16 @@ impl Handler<Inbound> for StubDispatch {
                 Err(_) => std::future::pending().await,
             }
         })
+    }
+}
+
+impl Handler<RecordInbound> for StubDispatch {
+    type Result = ResponseFuture<Result<Recorded, LedgerError>>;
+
+    fn handle(&mut self, record: RecordInbound, _: &mut Self::Context) -> Self::Result {
+        let (answer, answered) = oneshot::channel();
+        self.letters.send((record, answer)).unwrap();
+        ResponseFuture::new(async move { answered.await.unwrap_or(Err(LedgerError::Closed)) })
     }
 }
 
@@ -249,6 +270,8 @@ pub(super) struct Bench {
     pub(super) link: Addr<RelayActor>,
     pub(super) profile: Answers,
     pub(super) offered: mpsc::UnboundedReceiver<Offered>,
+    pub(super) letters: mpsc::UnboundedReceiver<Letter>,
+    pub(super) claims: Claims,
     pub(super) stops: mpsc::UnboundedReceiver<StopSession>,
     pub(super) changes: mpsc::UnboundedReceiver<LinkChanged>,
     /// Holds the folder for media.
@@ -271,16 +294,35 @@ impl Bench {
     }
 
     pub(super) async fn with(timings: LinkTimings, identities: Vec<Identity>) -> Self {
+        Self::of(timings, identities, None, None).await
+    }
+
+    /// The link of a profile's own, which dials as this gateway.
+    pub(super) async fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
+        Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway)).await
+    }
+
+    async fn of(
+        timings: LinkTimings,
+        identities: Vec<Identity>,
+        owner: Option<ProfileName>,
+        gateway: Option<GatewayKey>,
+    ) -> Self {
         let connector = Connector::new().await;
-        let dial = Dial { url: connector.url.clone(), token: None, credentials: 1, identities, policies: Vec::new() };
+        let dial =
+            Dial { url: connector.url.clone(), token: None, gateway, credentials: 1, identities, policies: Vec::new() };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
+        let (letter_news, letters) = mpsc::unbounded_channel();
+        let claims = Claims::new(owner.clone());
         let (stop_news, stops) = mpsc::unbounded_channel();
         let (change_news, changes) = mpsc::unbounded_channel();
-        let dispatch = StubDispatch { offered: offers, stops: stop_news, changes: change_news }.start();
+        let dispatch = StubDispatch { letters: letter_news, offered: offers, stops: stop_news, changes: change_news };
+        let dispatch = dispatch.start();
         let ports = RelayPorts {
             profile: StubProfile(Rc::clone(&profile)).start().into(),
             dispatch: dispatch.clone().into(),
+            ledger: dispatch.clone().into(),
             stop_session: dispatch.clone().into(),
             changes: vec![dispatch.clone().into()],
             status: dispatch.into(),
@@ -289,13 +331,15 @@ impl Bench {
         let media = tempfile::tempdir().unwrap();
         let settings = LinkSettings {
             link: LinkId::process(),
-            owner: None,
+            owner,
+            profile: ProfileName::default_profile(),
+            claims: claims.clone(),
             timings,
             trust: HttpClient::default(),
             media: media.path().join("media"),
         };
         let link = RelayActor::new(ports, settings, life).start();
-        Self { connector, link, profile, offered, stops, changes, media }
+        Self { connector, link, profile, offered, letters, claims, stops, changes, media }
     }
 
     /// A link that is connected, and its peer.
@@ -314,6 +358,10 @@ impl Bench {
 
     pub(super) async fn offer(&mut self) -> Offered {
         within("an event at the dispatcher", self.offered.recv()).await.unwrap()
+    }
+
+    pub(super) async fn letter(&mut self) -> Letter {
+        within("a dead letter at the ledger", self.letters.recv()).await.unwrap()
     }
 
     /// Hands an action to the link; its answer comes out of the future, which need not be polled.

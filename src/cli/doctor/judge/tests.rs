@@ -13,6 +13,7 @@ fn good() -> Facts {
         problems: Vec::new(),
         trouble: None,
         missing: Vec::new(),
+        gateway: None,
         agent: AgentFact::Command { word: "sh".into(), found: Found::Yes },
         grant: GrantFact {
             path: "/h/honcho.json".into(),
@@ -61,6 +62,21 @@ fn where_nothing_is_wrong_everything_is_ok_and_every_part_is_named() {
 fn the_grant_of_a_profile_is_judged_with_it() {
     let broken = |facts: &mut Facts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
     assert_eq!(after(broken), (Level::Error, "grant_file"));
+}
+
+#[test]
+fn a_profile_with_the_credentials_of_another_is_an_error_of_that_profile() {
+    let mut facts = good();
+    let gateway = Some(GatewayKey::new("wss://c.example", "gw"));
+    facts.profiles[0].gateway.clone_from(&gateway);
+    let fact = ProfileFact { name: "work-2".into(), gateway, ..good().profiles.remove(0) };
+    facts.profiles.push(fact);
+    let found: Vec<_> = findings(&facts).into_iter().filter(|finding| finding.level > Level::Ok).collect();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(
+        (found[0].level, found[0].code, found[0].profile.as_deref()),
+        (Level::Error, "shared_gateway", Some("work-2"))
+    );
 }
 
 #[test]

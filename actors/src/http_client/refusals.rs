@@ -1,0 +1,85 @@
+//! A refused upgrade to a WebSocket, with all that the answer says of it; awc keeps its status alone.
+
+use std::time::Duration;
+
+use actix_service::{Service, forward_ready};
+use awc::error::SendRequestError;
+use awc::http::StatusCode;
+use awc::http::header::RETRY_AFTER;
+use awc::middleware::Transform;
+use awc::{ConnectRequest, ConnectResponse};
+use futures_util::future::LocalBoxFuture;
+
+use super::answer::retry_after;
+
+/// An answer to an upgrade that is no upgrade.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the connector answered the upgrade with {status}")]
+pub struct Refused {
+    /// Its status.
+    pub status: StatusCode,
+    /// How long it wants to be left alone, if it says.
+    pub retry_after: Option<Duration>,
+}
+
+/// Makes a refused upgrade an error that is a [`Refused`].
+pub(super) struct TellRefusals;
+
+pub(super) struct RefusalsTold<S> {
+    service: S,
+}
+
+impl<S> Transform<S, ConnectRequest> for TellRefusals
+where
+    S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError>,
+    S::Future: 'static,
+{
+    type Transform = RefusalsTold<S>;
+
+    fn new_transform(self, service: S) -> Self::Transform {
+        RefusalsTold { service }
+    }
+}
+
+impl<S> Service<ConnectRequest> for RefusalsTold<S>
+where
+    S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError>,
+    S::Future: 'static,
+{
+    type Response = ConnectResponse;
+    type Error = SendRequestError;
+    type Future = LocalBoxFuture<'static, Result<ConnectResponse, SendRequestError>>;
+
+    forward_ready!(service);
+
+    fn call(&self, request: ConnectRequest) -> Self::Future {
+        let answering = self.service.call(request);
+        Box::pin(async move {
+            match answering.await? {
+                ConnectResponse::Tunnel(head, _) if head.status != StatusCode::SWITCHING_PROTOCOLS => {
+                    let wait = head.headers().get(RETRY_AFTER).and_then(|text| pause(text.to_str().ok()?));
+                    let refused = Refused { status: head.status, retry_after: wait };
+                    Err(SendRequestError::Custom(Box::new(refused), Box::new("upgrade")))
+                }
+                answer => Ok(answer),
+            }
+        })
+    }
+}
+
+/// More seconds than a time can hold are a long time all the same.
+fn pause(text: &str) -> Option<Duration> {
+    let digits = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_digit());
+    retry_after(text).or(digits.then_some(Duration::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_without_end_is_a_long_one() {
+        assert_eq!((pause(" 7 "), pause(&"9".repeat(30))), (Some(Duration::from_secs(7)), Some(Duration::MAX)));
+        assert_eq!((pause(""), pause("soon"), pause("-1")), (None, None, None));
+    }
+}

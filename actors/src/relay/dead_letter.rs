@@ -1,0 +1,103 @@
+//! A frame that wants an acknowledgement and cannot be used: kept in the ledger and acknowledged, or it would come again without
+//! end. Plain.
+
+use serde_json::json;
+
+use super::event::{RELAY, Source};
+use super::messages::{LinkId, Target};
+use super::session::{SessionKey, SessionRules};
+use crate::ledger::messages::{InboundState, RecordInbound};
+use crate::profile::name::ProfileName;
+
+/// So much of a frame is kept, in bytes. The ledger holds many rows, and a person who looks for the fault needs its beginning.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// What is kept of such a frame.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct DeadLetter {
+    /// Why it cannot be used; nothing of what it says.
+    pub(super) reason: String,
+    /// How long it was.
+    pub(super) bytes: u64,
+    /// Its beginning; nothing of one that was too long to be held.
+    frame: Option<String>,
+}
+
+impl DeadLetter {
+    /// Of a line that was received.
+    pub(super) fn of(line: &[u8], reason: String) -> Self {
+        let beginning = &line[..line.len().min(MAX_KEPT)];
+        let frame = Some(String::from_utf8_lossy(beginning).into_owned());
+        Self { reason, bytes: line.len() as u64, frame }
+    }
+
+    /// Of a line that passed by unread.
+    pub(super) fn passed_by(bytes: u64, reason: String) -> Self {
+        Self { reason, bytes, frame: None }
+    }
+
+    /// The row of the ledger, under the profile that the link belongs to. It is done with: it never runs.
+    pub(super) fn record(
+        &self,
+        link: LinkId,
+        profile: ProfileName,
+        buffer_id: Option<String>,
+        digest: [u8; 32],
+    ) -> RecordInbound {
+        let source = Source { platform: RELAY.into(), chat_type: "dm".into(), ..Source::default() };
+        let session = SessionKey::new(&source, &profile, SessionRules::default());
+        let target = Target {
+            link,
+            platform: source.platform,
+            bot_id: None,
+            chat_id: source.chat_id,
+            scope_id: None,
+            user_id: None,
+            thread_id: None,
+        };
+        let letter = json!({"reason": self.reason, "bytes": self.bytes, "frame": self.frame});
+        RecordInbound {
+            target,
+            buffer_id,
+            digest,
+            message_id: None,
+            profile,
+            session,
+            event: json!({"dead_letter": letter}).to_string(),
+            state: InboundState::Dead,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    fn row(letter: &DeadLetter) -> Value {
+        let record = letter.record(LinkId::process(), ProfileName::default_profile(), Some("b".into()), [7; 32]);
+        assert_eq!((record.state, record.message_id, record.digest), (InboundState::Dead, None, [7; 32]));
+        serde_json::from_str::<Value>(&record.event).unwrap()["dead_letter"].take()
+    }
+
+    #[test]
+    fn the_frame_is_kept_as_it_came_with_the_reason() {
+        let line = br#"{"type":"inbound","event":{"text":"\ud800"},"bufferId":"b"}"#;
+        let kept = row(&DeadLetter::of(line, "no event".into()));
+        assert_eq!(kept["frame"], std::str::from_utf8(line).unwrap());
+        assert_eq!((&kept["reason"], &kept["bytes"]), (&json!("no event"), &json!(line.len())));
+        let odd = row(&DeadLetter::of(b"{\"a\":\"\xff\0\"", "no JSON".into()));
+        assert_eq!(odd["frame"], "{\"a\":\"\u{fffd}\0\"");
+    }
+
+    #[test]
+    fn a_long_frame_is_cut_and_one_that_passed_by_is_not_kept() {
+        let kept = row(&DeadLetter::of("ä".repeat(MAX_KEPT).as_bytes(), String::new()));
+        assert_eq!(
+            (kept["frame"].as_str().unwrap().chars().count(), &kept["bytes"]),
+            (MAX_KEPT / 2, &json!(MAX_KEPT * 2))
+        );
+        assert_eq!(row(&DeadLetter::passed_by(9, String::new()))["frame"], Value::Null);
+    }
+}

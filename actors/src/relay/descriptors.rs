@@ -1,0 +1,122 @@
+//! What the connector has said it can do, one descriptor for each identity that was named to it. Plain.
+//!
+//! Bounded by our own identities: a connector that makes up platforms adds nothing.
+
+use super::descriptor::Descriptor;
+use super::event::RELAY;
+
+/// Longest name of a platform.
+const MAX_PLATFORM: usize = 64;
+
+/// The descriptors of one connection. The first is the default.
+#[derive(Debug, Default)]
+pub(super) struct Descriptors {
+    /// The platforms named in a hello on this connection.
+    named: Vec<String>,
+    known: Vec<Descriptor>,
+}
+
+/// Why a descriptor is not kept; the one before it holds. Shows nothing of what the connector said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum NotKept {
+    #[error("descriptor: `platform` is not 1 to {MAX_PLATFORM} of a-z, 0-9, `_` and `-`")]
+    Name,
+    #[error("descriptor: it is for a platform that this gateway did not say hello for")]
+    NotNamed,
+}
+
+impl Descriptors {
+    /// A new connection, on which these platforms are named.
+    pub(super) fn named<'a>(platforms: impl IntoIterator<Item = &'a str>) -> Self {
+        Self { named: platforms.into_iter().map(str::to_owned).collect(), known: Vec::new() }
+    }
+
+    /// Keeps `descriptor` in the place of the one of the same platform.
+    ///
+    /// # Errors
+    /// [`NotKept`].
+    pub(super) fn keep(&mut self, descriptor: Descriptor) -> Result<(), NotKept> {
+        let platform = descriptor.platform.trim().to_lowercase();
+        if !is_platform(&platform) {
+            return Err(NotKept::Name);
+        }
+        if !self.named.contains(&platform) && !self.answers_the_generic_hello(&platform) {
+            return Err(NotKept::NotNamed);
+        }
+        let descriptor = Descriptor { platform, ..descriptor };
+        match self.known.iter_mut().find(|known| known.platform == descriptor.platform) {
+            Some(known) => *known = descriptor,
+            None => self.known.push(descriptor),
+        }
+        Ok(())
+    }
+
+    /// A hello for `relay` leaves it to the connector which platform it fronts: one name may come in its place.
+    fn answers_the_generic_hello(&self, platform: &str) -> bool {
+        let in_its_place = |known: &&Descriptor| known.platform == RELAY || !self.named.contains(&known.platform);
+        self.named.iter().any(|named| named == RELAY)
+            && self.known.iter().find(in_its_place).is_none_or(|known| known.platform == platform)
+    }
+
+    /// The descriptor of a platform, else the default.
+    pub(super) fn of(&self, platform: &str) -> Descriptor {
+        let known = self.known.iter().find(|descriptor| descriptor.platform == platform);
+        known.or(self.known.first()).cloned().unwrap_or_default()
+    }
+
+    /// All of them, in the order they first came.
+    pub(super) fn all(&self) -> &[Descriptor] {
+        &self.known
+    }
+}
+
+/// Whether `name` has the form of a platform's name.
+#[must_use]
+pub fn is_platform(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+    (1..=MAX_PLATFORM).contains(&name.len()) && name.bytes().all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(platform: &str, length: usize) -> Descriptor {
+        Descriptor { platform: platform.into(), max_message_length: length, ..Descriptor::default() }
+    }
+
+    fn platforms(kept: &Descriptors) -> Vec<&str> {
+        kept.all().iter().map(|descriptor| descriptor.platform.as_str()).collect()
+    }
+
+    #[test]
+    fn only_platforms_that_were_named_are_kept_and_each_once() {
+        let mut kept = Descriptors::named(["discord", "telegram"]);
+        assert_eq!(kept.keep(of("Discord ", 1)), Ok(()));
+        for n in 0..1_000 {
+            assert_eq!(kept.keep(of(&format!("invented-{n}"), 2)), Err(NotKept::NotNamed));
+        }
+        assert_eq!((kept.keep(of("telegram", 3)), kept.keep(of("discord", 4))), (Ok(()), Ok(())));
+        assert_eq!(platforms(&kept), ["discord", "telegram"]);
+        assert_eq!((kept.of("discord").max_message_length, kept.of("slack").max_message_length), (4, 4));
+    }
+
+    #[test]
+    fn a_name_that_is_none_is_refused_whatever_was_named() {
+        let mut kept = Descriptors::named(["relay"]);
+        let long = "x".repeat(MAX_PLATFORM + 1);
+        for name in ["", " ", "a b", "\u{1b}[2J", "a\nb", "dïscord", "\u{9b}31m", &long] {
+            assert_eq!(kept.keep(of(name, 1)), Err(NotKept::Name), "{name:?}");
+        }
+        assert!(kept.all().is_empty());
+    }
+
+    #[test]
+    fn a_generic_hello_is_answered_by_one_platform() {
+        let mut kept = Descriptors::named(["relay"]);
+        assert_eq!(kept.keep(of("matrix", 1)), Ok(()));
+        assert_eq!(kept.keep(of("irc", 2)), Err(NotKept::NotNamed));
+        assert_eq!(kept.keep(of("matrix", 3)), Ok(()));
+        assert_eq!(platforms(&kept), ["matrix"]);
+    }
+}

@@ -1,0 +1,173 @@
+//! Finds the `bufferId` of a line that cannot be read, or not be held: byte by byte, in little memory. Plain.
+//!
+//! It looks at the names and texts of the outermost object only, so that what a person wrote in a chat is never taken for one.
+
+/// Longest name of a frame that wants an acknowledgement, in bytes: it is kept and sent back.
+pub(super) const MAX_BUFFER_ID: usize = 1024;
+/// The name it looks for.
+const NAME: &[u8] = b"bufferId";
+/// Longest text of one as it stands on the wire: every character may be an escape of six bytes.
+const MAX_TOKEN: usize = MAX_BUFFER_ID * 6 + 2;
+
+/// A look at one line, as far as it has come.
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    depth: u64,
+    text: Option<Text>,
+    escaped: bool,
+    /// The next text of the outermost object is a name.
+    name_next: bool,
+    /// The value that comes is the one.
+    wanted: bool,
+    held: Vec<u8>,
+    /// The last one found, as it stands on the wire, without its quotes.
+    found: Option<Vec<u8>>,
+}
+
+/// What the text is that we are inside of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Text {
+    Name,
+    Value,
+    Other,
+}
+
+impl Scan {
+    /// Looks at more of the line.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.step(*byte);
+        }
+    }
+
+    fn step(&mut self, byte: u8) {
+        let Some(text) = self.text else { return self.outside(byte) };
+        if byte == b'"' && !self.escaped {
+            self.text = None;
+            self.text_ended(text);
+            return;
+        }
+        self.escaped = byte == b'\\' && !self.escaped;
+        let room = match text {
+            Text::Name => NAME.len() + 1,
+            Text::Value => MAX_TOKEN,
+            Text::Other => 0,
+        };
+        if self.held.len() < room {
+            self.held.push(byte);
+        }
+    }
+
+    fn outside(&mut self, byte: u8) {
+        match byte {
+            b'"' => {
+                self.held.clear();
+                self.text = Some(match (self.depth, self.name_next, self.wanted) {
+                    (1, true, _) => Text::Name,
+                    (1, false, true) => Text::Value,
+                    _ => Text::Other,
+                });
+            }
+            b'{' | b'[' => {
+                self.depth += 1;
+                self.name_next = self.depth == 1 && byte == b'{';
+                // A value of another kind is none, and the last one of a name counts.
+                if self.wanted && self.depth == 2 {
+                    self.found = None;
+                }
+            }
+            b'}' | b']' => self.depth = self.depth.saturating_sub(1),
+            b':' if self.depth == 1 => self.name_next = false,
+            b',' if self.depth == 1 => (self.name_next, self.wanted) = (true, false),
+            _ => {}
+        }
+    }
+
+    fn text_ended(&mut self, text: Text) {
+        match text {
+            Text::Name => self.wanted = self.held == NAME,
+            Text::Value => {
+                self.found = (self.held.len() < MAX_TOKEN).then(|| std::mem::take(&mut self.held));
+                self.wanted = false;
+            }
+            Text::Other => {}
+        }
+    }
+
+    /// The `bufferId`, if there is one that can be given back as it came.
+    pub(super) fn finish(self) -> Option<String> {
+        let quoted = [b"\"", self.found?.as_slice(), b"\""].concat();
+        let id: String = serde_json::from_slice(&quoted).ok()?;
+        Some(id).filter(|id| (1..=MAX_BUFFER_ID).contains(&id.len()))
+    }
+}
+
+/// The `bufferId` of a whole line.
+pub(super) fn buffer_id(line: &[u8]) -> Option<String> {
+    let mut scan = Scan::default();
+    scan.feed(line);
+    scan.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_id_of_the_frame_is_found_and_none_that_stands_deeper() {
+        for (line, id) in [
+            (r#"{"type":"inbound","bufferId":"b1","event":{"text":"\ud800"}}"#, Some("b1")),
+            (r#"{"event":{"bufferId":"not this"} , "bufferId" : "b2" }"#, Some("b2")),
+            (r#"{"event":{"text":"\"bufferId\":\"nor this\",\\"},"x":["bufferId"],"bufferId":"b3"#, None),
+            (r#"{"event":{"text":"broken","bufferId":"b4"}"#, None),
+            (r#"{"bufferId":"b5","event":{"text":"it ends here"#, Some("b5")),
+            (r#"{"bufferId":"a\"b\\\u00e4","event":}"#, Some("a\"b\\ä")),
+            (r#"{"bufferId":"first","bufferId":"last","event":}"#, Some("last")),
+            (r#"{"bufferId":"first","bufferId":{"a":1},"event":}"#, None),
+            (r#"{"bufferId":"\ud800","event":{}}"#, None),
+            (r#"{"bufferId":"","event":}"#, None),
+            (r#"{"bufferId":7,"event":"b"}"#, None),
+            (r#"{"x":"bufferId","y":"b"}"#, None),
+            (r#"["bufferId","b"]"#, None),
+            (r#""bufferId":"b""#, None),
+            ("", None),
+        ] {
+            assert_eq!(buffer_id(line.as_bytes()).as_deref(), id, "{line}");
+        }
+        let long = format!(r#"{{"bufferId":"{}","event":}}"#, "x".repeat(MAX_BUFFER_ID + 1));
+        assert_eq!(buffer_id(long.as_bytes()), None);
+    }
+
+    proptest! {
+        #[test]
+        fn a_line_that_can_be_read_is_scanned_as_it_is_read(
+            id in ".{1,20}",
+            text in ".{0,40}",
+            before in any::<bool>(),
+            cut in 0_usize..200,
+        ) {
+            let line = if before {
+                json!({"bufferId": id, "event": {"bufferId": text, "text": [text]}})
+            } else {
+                json!({"event": {"bufferId": text, "text": [text]}, "bufferId": id})
+            };
+            let line = line.to_string();
+            let (head, tail) = line.as_bytes().split_at(cut.min(line.len()));
+            let mut scan = Scan::default();
+            scan.feed(head);
+            scan.feed(tail);
+            prop_assert_eq!(scan.finish(), Some(id));
+        }
+
+        #[test]
+        fn no_line_panics_or_is_held(line in prop::collection::vec(any::<u8>(), 0..2_000)) {
+            let mut scan = Scan::default();
+            scan.feed(&line);
+            prop_assert!(scan.held.len() <= MAX_TOKEN);
+            let _ = scan.finish();
+        }
+    }
+}

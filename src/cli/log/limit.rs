@@ -1,0 +1,273 @@
+//! How many lines of one kind come into the log: whoever is outside can cause some of them without end.
+//!
+//! A kind is a place in the code, for each link by itself, so that the flood of one connector does not hide what is said of
+//! another. What is left out is counted, and said a few seconds later.
+
+use std::collections::HashMap;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::{self, Write as _};
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tracing::callsite::Identifier;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Metadata, Subscriber, warn};
+use tracing_subscriber::Layer;
+use tracing_subscriber::layer::Context;
+
+/// Pause between what is left out and the line that says so.
+const TOLD_AFTER: Duration = Duration::from_secs(2);
+/// Kinds remembered. A gateway has some hundred places that log, and only those about links are counted for each.
+const MOST_KINDS: usize = 4_096;
+
+/// How many lines of one kind there may be.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Allowance {
+    /// At once.
+    burst: f64,
+    /// From then on.
+    each_second: f64,
+}
+
+impl Allowance {
+    /// Errors and warnings are for people, and a hundred of one kind say no more than one. What happens to each message is
+    /// information. Whoever asks for more wants to see more.
+    fn of(level: Level) -> Self {
+        match level {
+            Level::ERROR | Level::WARN => Self { burst: 50.0, each_second: 1.0 },
+            Level::INFO => Self { burst: 2_000.0, each_second: 100.0 },
+            _ => Self { burst: 20_000.0, each_second: 1_000.0 },
+        }
+    }
+}
+
+/// What was left out of one kind.
+#[derive(Debug, PartialEq)]
+struct LeftOut<T> {
+    lines: u64,
+    what: T,
+}
+
+/// Lines of each kind. Plain: the time comes in.
+#[derive(Debug)]
+struct Plan<K, T> {
+    kinds: HashMap<K, Kind<T>>,
+    /// For kinds that there is no room for.
+    others: Option<Kind<T>>,
+}
+
+#[derive(Debug)]
+struct Kind<T> {
+    /// Lines that may still be written at once.
+    left: f64,
+    since: Instant,
+    left_out: u64,
+    what: T,
+}
+
+impl<T> Kind<T> {
+    fn new(allowance: Allowance, now: Instant, what: T) -> Self {
+        Self { left: allowance.burst, since: now, left_out: 0, what }
+    }
+
+    fn admit(&mut self, allowance: Allowance, now: Instant) -> bool {
+        let passed = now.saturating_duration_since(self.since).as_secs_f64();
+        self.left = (self.left + passed * allowance.each_second).min(allowance.burst);
+        self.since = now;
+        let admitted = self.left >= 1.0;
+        if admitted {
+            self.left -= 1.0;
+        } else {
+            self.left_out += 1;
+        }
+        admitted
+    }
+}
+
+impl<K: Hash + Eq, T: Copy> Plan<K, T> {
+    fn new() -> Self {
+        Self { kinds: HashMap::new(), others: None }
+    }
+
+    /// Whether one more line of this kind is written.
+    fn admit(&mut self, key: K, allowance: Allowance, now: Instant, what: T) -> bool {
+        if let Some(kind) = self.kinds.get_mut(&key) {
+            return kind.admit(allowance, now);
+        }
+        if self.kinds.len() >= MOST_KINDS {
+            return self.others.get_or_insert_with(|| Kind::new(allowance, now, what)).admit(allowance, now);
+        }
+        self.kinds.entry(key).or_insert_with(|| Kind::new(allowance, now, what)).admit(allowance, now)
+    }
+
+    /// What was left out since this was asked last.
+    fn take_left_out(&mut self) -> Vec<LeftOut<T>> {
+        let kinds = self.kinds.values_mut().chain(self.others.as_mut()).filter(|kind| kind.left_out > 0);
+        kinds.map(|kind| LeftOut { lines: std::mem::take(&mut kind.left_out), what: kind.what }).collect()
+    }
+}
+
+/// A kind of line: its place in the code, and the link it is about, if it is about one.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key(Identifier, u64);
+
+/// The limit, as a layer of the log. Clones are the same.
+#[derive(Debug, Clone)]
+pub(super) struct Limit(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    plan: Plan<Key, &'static Metadata<'static>>,
+    /// Someone is about to say what was left out.
+    telling: bool,
+}
+
+impl Limit {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Mutex::new(State { plan: Plan::new(), telling: false })))
+    }
+
+    fn admits(&self, event: &Event<'_>) -> bool {
+        let metadata = event.metadata();
+        if metadata.target() == module_path!() {
+            return true;
+        }
+        let mut link = OfLink::default();
+        event.record(&mut link);
+        let key = Key(metadata.callsite(), link.0.map_or(0, |hasher| hasher.finish()));
+        let mut state = self.state();
+        let admitted = state.plan.admit(key, Allowance::of(*metadata.level()), Instant::now(), metadata);
+        let tell = !admitted && !std::mem::replace(&mut state.telling, true);
+        drop(state);
+        if tell {
+            self.tell_later();
+        }
+        admitted
+    }
+
+    /// A line that is being written cannot write another one.
+    fn tell_later(&self) {
+        let limit = self.clone();
+        let teller = thread::Builder::new().name("log limit".to_owned()).spawn(move || {
+            thread::sleep(TOLD_AFTER);
+            limit.tell();
+        });
+        if teller.is_err() {
+            // The next line that is left out tries again.
+            self.state().telling = false;
+        }
+    }
+
+    /// Says what was left out and has not been said.
+    pub(super) fn tell(&self) {
+        let left_out = {
+            let mut state = self.state();
+            state.telling = false;
+            state.plan.take_left_out()
+        };
+        for LeftOut { lines, what } in left_out {
+            let place = what.file().map(|file| format!("{file}:{}", what.line().unwrap_or_default()));
+            warn!(lines, level = %what.level(), from = what.target(), place, "log lines of one kind were left out");
+        }
+    }
+
+    // Every critical section leaves it whole, so a poisoned lock is still a good one.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Limit {
+    fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
+        self.admits(event)
+    }
+}
+
+/// The link that an event names. No other field counts: what comes from outside would make a kind of each line.
+#[derive(Default)]
+struct OfLink(Option<DefaultHasher>);
+
+impl Visit for OfLink {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "link" {
+            let mut text = Hashed(DefaultHasher::new());
+            // Nothing that is hashed can fail.
+            let _ = write!(text, "{value:?}");
+            self.0 = Some(text.0);
+        }
+    }
+}
+
+struct Hashed(DefaultHasher);
+
+impl fmt::Write for Hashed {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.write(text.as_bytes());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::*;
+
+    const FEW: Allowance = Allowance { burst: 3.0, each_second: 1.0 };
+
+    #[test]
+    fn a_burst_is_written_and_then_so_many_each_second() {
+        let (mut plan, start) = (Plan::new(), Instant::now());
+        let mut written = |after_ms: u64, lines: usize| {
+            let now = start + Duration::from_millis(after_ms);
+            (0..lines).filter(|_| plan.admit('a', FEW, now, "a line")).count()
+        };
+        assert_eq!((written(0, 10), written(500, 10), written(1_000, 10), written(60_000, 10)), (3, 0, 1, 3));
+        assert_eq!(plan.take_left_out(), [LeftOut { lines: 7 + 10 + 9 + 7, what: "a line" }]);
+        assert_eq!(plan.take_left_out(), []);
+    }
+
+    #[test]
+    fn one_kind_does_not_hide_another() {
+        let (mut plan, now) = (Plan::new(), Instant::now());
+        assert_eq!((0..10).filter(|_| plan.admit('a', FEW, now, ())).count(), 3);
+        assert!(plan.admit('b', FEW, now, ()));
+    }
+
+    #[test]
+    fn no_number_of_kinds_makes_it_grow_or_lets_all_through() {
+        let (mut plan, now) = (Plan::new(), Instant::now());
+        let written = (0..MOST_KINDS * 3).filter(|kind| plan.admit(*kind, FEW, now, ())).count();
+        assert_eq!((plan.kinds.len(), written), (MOST_KINDS, MOST_KINDS + 3));
+    }
+
+    /// Counts the events that get through.
+    struct Count(Arc<AtomicUsize>);
+
+    impl<S: Subscriber> Layer<S> for Count {
+        fn on_event(&self, _: &Event<'_>, _: Context<'_, S>) {
+            self.0.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    #[test]
+    fn lines_of_one_place_are_limited_for_each_link_and_what_is_left_out_is_said() {
+        let (limit, written) = (Limit::new(), Arc::new(AtomicUsize::new(0)));
+        let log = tracing_subscriber::registry().with(Count(Arc::clone(&written))).with(limit.clone());
+        tracing::subscriber::with_default(log, || {
+            let flood = |link: &str| {
+                for number in 0..200 {
+                    warn!(link = %link, name = format!("made up {number}"), "a connector did it again");
+                }
+                written.swap(0, Ordering::SeqCst)
+            };
+            assert_eq!((flood("relay"), flood("relay"), flood("relay-work")), (50, 0, 50));
+            limit.tell();
+            assert_eq!(written.load(Ordering::SeqCst), 2, "one line for each kind");
+        });
+    }
+}

@@ -1,0 +1,154 @@
+//! A connector that sends much of what it may send little of: memory stays flat, and so does the log.
+
+use std::fmt::Write as _;
+
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_tungstenite::accept_async;
+use tokio_tungstenite::tungstenite::Message as Ws;
+
+use crate::hostile::{Connector, descriptor, next, said, send_all, text};
+use crate::support::{SOON, wait_for, within};
+use crate::world::World;
+
+/// How much more may be resident after a flood: what allocators and threads take once.
+const SLACK_KB: u64 = 24 * 1024;
+
+/// `count` lines in messages of a hundred.
+fn flood(count: usize, line: impl Fn(usize) -> Value) -> Vec<Ws> {
+    let lines: Vec<usize> = (0..count).collect();
+    let message = |numbers: &[usize]| {
+        let mut text = String::new();
+        for number in numbers {
+            let _ = writeln!(text, "{}", line(*number));
+        }
+        Ws::text(text)
+    };
+    lines.chunks(100).map(message).collect()
+}
+
+fn invented(number: usize) -> Value {
+    let mut frame = descriptor();
+    frame["descriptor"]["platform"] =
+        json!(format!("p{number}-{}", "x".repeat(if number.is_multiple_of(2) { 40 } else { 900 })));
+    frame["descriptor"]["label"] = json!("l".repeat(900));
+    frame
+}
+
+fn interrupt(number: usize) -> Value {
+    json!({"type": "interrupt_inbound", "session_key": format!("agent:main:discord:channel:{number}-{}", "x".repeat(3_000)), "chat_id": "c"})
+}
+
+/// A line of a flood, and how many of them the gateway says that it has seen.
+type Kind = (&'static str, fn(usize) -> Value, fn(&Value) -> u64);
+
+/// Sends the flood until the gateway has seen all of it: on a busy machine a connection may be given up under it.
+async fn seen(connector: &mut Connector, (what, line, count): Kind, lines: usize) {
+    let before = count(&connector.world.status().await["relay"][0]);
+    let seen = async {
+        loop {
+            let mut wire = connector.wire().await;
+            send_all(&mut wire, flood(lines, line)).await;
+            connector.lives(what, Some(wire)).await;
+            if count(&connector.world.status().await["relay"][0]) >= before + lines as u64 {
+                return;
+            }
+        }
+    };
+    within(SOON * 4, &format!("{lines} {what} that the gateway has seen"), seen).await;
+}
+
+#[actix_web::test]
+async fn memory_is_flat_under_invented_platforms_and_under_a_flood_of_interrupts() {
+    let mut connector = Connector::start().await;
+    let kinds: [Kind; 2] = [
+        ("invented platforms", invented, |link| link["skipped"].as_u64().unwrap()),
+        ("interrupts", interrupt, |link| link["frames"]["interrupt_inbound"].as_u64().unwrap_or_default()),
+    ];
+    for kind in kinds {
+        // What a flood takes once: buffers, threads, pages of the ledger.
+        seen(&mut connector, kind, 2_000).await;
+        let before = connector.resident();
+        seen(&mut connector, kind, 20_000).await;
+        let after = connector.resident();
+        println!("20,000 {}: {before} KB resident before, {after} KB after", kind.0);
+        assert!(after < before + SLACK_KB, "{}: {before} KB before, {after} KB after", kind.0);
+    }
+    let _wire = connector.wire().await;
+    let status = connector.world.until("a link", |status| status["relay"][0]["state"] == "connected").await;
+    let platforms: Vec<_> = status["gateway_platforms"].as_object().unwrap().keys().collect();
+    assert_eq!(platforms, ["discord"]);
+    assert_eq!(status["relay"][0]["descriptors"].as_array().unwrap().len(), 1);
+}
+
+/// Lines of the log that have `words`.
+fn lines(world: &World, words: &str) -> usize {
+    world.gateway().log().lines().filter(|line| line.contains(words)).count()
+}
+
+#[actix_web::test]
+async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_said() {
+    const FLOOD: usize = 1_000;
+    let evil = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut world = World::prepare().await;
+    let address = evil.local_addr().unwrap();
+    let env = |id: &str| {
+        format!(
+            "GATEWAY_RELAY_URL=http://{address}\nGATEWAY_RELAY_ID={id}\nGATEWAY_RELAY_SECRET=a-secret-of-{id}-0123456789\n\
+             GATEWAY_RELAY_PLATFORMS=discord\n"
+        )
+    };
+    world.write(".env", &env("home"));
+    world.profile("work", &env("work"));
+    world.write("caduceus.yaml", "agent: {backend: echo}\n");
+    world.serve_alone();
+    let mut wires = Vec::new();
+    for _ in 0..2 {
+        let (socket, _) = within(SOON, "a dial", evil.accept()).await.unwrap();
+        let mut wire = accept_async(socket).await.unwrap();
+        said(&mut wire, "hello").await.unwrap();
+        send_all(&mut wire, [text(&descriptor())]).await;
+        wires.push(wire);
+    }
+    // Which of them is whose does not matter: each is sent everything.
+    let foreign =
+        |_| json!({"type": "interrupt_inbound", "session_key": "agent:other:discord:channel:c", "chat_id": "c"});
+    let unserved = |number| {
+        let id = format!("u{number}");
+        json!({"type": "inbound", "event": World::message(&id, "x", "c", Some(&format!("nobody-{number}"))), "bufferId": id})
+    };
+    let odd = |number| json!({"type": "inbound", "event": number, "bufferId": format!("d{number}")});
+    let nobodys = |number: usize| json!({"type": "outbound_result", "requestId": number.to_string(), "result": {}});
+    for wire in &mut wires {
+        let all = [flood(FLOOD, foreign), flood(FLOOD, unserved), flood(FLOOD, odd), flood(FLOOD, nobodys)];
+        send_all(wire, all.into_iter().flatten()).await;
+        let mut acknowledged = 0;
+        while acknowledged < 2 * FLOOD {
+            let frame = within(SOON, "the acknowledgements", next(wire)).await.expect("the link stays");
+            acknowledged += usize::from(frame["type"] == "inbound_ack");
+        }
+    }
+    let kinds = [
+        // Of the profile's own link only; of the gateway's only; of both.
+        ("interrupt for another profile's session", 1),
+        ("the profile that it names is not served", 1),
+        ("frame kept as a dead letter", 2),
+    ];
+    let left_out = wait_for("what was left out of the log", SOON, || async {
+        let log = world.gateway().log();
+        let said = log.lines().filter(|line| line.contains("log lines of one kind were left out"));
+        let count = |line: &str| line.split("lines=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
+        let sum: usize = said.filter_map(count).sum();
+        let written: usize = kinds.iter().map(|(words, _)| lines(&world, words)).sum();
+        (sum + written >= 4 * FLOOD).then_some(sum)
+    })
+    .await;
+    let log = world.gateway().log();
+    println!("{left_out} lines left out; the log has {} bytes", log.len());
+    for (words, links) in kinds {
+        let written = lines(&world, words);
+        println!("{words}: {written} of {} lines", FLOOD * links);
+        assert!((1..=100 * links).contains(&written), "{words}: {written} lines");
+    }
+    assert!(log.len() < 256 * 1024, "{} bytes of log", log.len());
+}
