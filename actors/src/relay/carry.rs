@@ -222,7 +222,7 @@ impl RelayActor {
             digest: arrival.digest,
             event: Arc::clone(&event.event),
             raw_event: Arc::clone(&event.raw_event),
-            descriptor: self.descriptors.of(&event.event.source.platform),
+            descriptor: self.descriptor_of(&event.event.source.platform),
         }
     }
 

@@ -65,6 +65,7 @@ impl DeadLetter {
             session,
             event: json!({"dead_letter": letter}).to_string(),
             state: InboundState::Dead,
+            note: Some(self.reason.clone()),
         }
     }
 }

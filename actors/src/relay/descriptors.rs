@@ -58,12 +58,6 @@ impl Descriptors {
             && self.known.iter().find(in_its_place).is_none_or(|known| known.platform == platform)
     }
 
-    /// The descriptor of a platform, else the default.
-    pub(super) fn of(&self, platform: &str) -> Descriptor {
-        let known = self.known.iter().find(|descriptor| descriptor.platform == platform);
-        known.or(self.known.first()).cloned().unwrap_or_default()
-    }
-
     /// All of them, in the order they first came.
     pub(super) fn all(&self) -> &[Descriptor] {
         &self.known
@@ -85,6 +79,10 @@ mod tests {
         Descriptor { platform: platform.into(), max_message_length: length, ..Descriptor::default() }
     }
 
+    fn limit(kept: &Descriptors, platform: &str) -> usize {
+        Descriptor::of(kept.all(), platform).expect("one is known").max_message_length
+    }
+
     fn platforms(kept: &Descriptors) -> Vec<&str> {
         kept.all().iter().map(|descriptor| descriptor.platform.as_str()).collect()
     }
@@ -98,7 +96,7 @@ mod tests {
         }
         assert_eq!((kept.keep(of("telegram", 3)), kept.keep(of("discord", 4))), (Ok(()), Ok(())));
         assert_eq!(platforms(&kept), ["discord", "telegram"]);
-        assert_eq!((kept.of("discord").max_message_length, kept.of("slack").max_message_length), (4, 4));
+        assert_eq!((limit(&kept, "discord"), limit(&kept, "slack")), (4, 4));
     }
 
     #[test]

@@ -98,7 +98,7 @@ impl Handler<Deliver> for RelayActor {
                 // The ledger takes the same name with the same content for the same event, also after a restart.
                 buffer_id: Some(format!("signed:{signature}")),
                 digest,
-                descriptor: link.descriptors.of(&event.source.platform),
+                descriptor: link.descriptor_of(&event.source.platform),
                 event,
                 raw_event,
             };

@@ -65,7 +65,7 @@ fn platforms_that_were_not_named_are_not_kept() {
         again["max_message_length"] = 77.into();
         peer.say(json!({"type": "descriptor", "descriptor": again})).await;
         peer.inbound("m", None).await;
-        assert_eq!(bench.offer().await.0.descriptor.max_message_length, 77);
+        assert_eq!(bench.offer().await.0.descriptor.map(|known| known.max_message_length), Some(77));
         let view = bench.view().await;
         let platforms: Vec<_> = view.descriptors.iter().map(|known| known.platform.as_str()).collect();
         assert_eq!((platforms, view.skipped), (vec!["discord"], 6));
