@@ -145,7 +145,7 @@ fn what_others_go_by_is_told() {
         "sessions: {busy: reject}",
         "turns: {max_concurrent: 3}",
         "turns: {interrupted: drop}",
-        "drain: {refused: hold}",
+        "drain: {refused: notice}",
         "drain: {timeout_s: 5}",
     ] {
         let home = Home::new(&[]);
