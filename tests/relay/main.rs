@@ -4,9 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguity;
+#[path = "../support/forms.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod answer_forms;
 mod deliveries;
 mod enroll;
 mod faults;
+mod forms;
 mod hostile;
 mod idle;
 mod links;

@@ -164,8 +164,7 @@ impl Answer {
             "" | "null" => {}
             data if data.starts_with(':') => {}
             data => {
-                let unreadable = || Trouble::Unreadable(data.chars().take(SHOWN).collect());
-                self.take(&lenient::read(data).ok_or_else(unreadable)?, text)?;
+                self.take(&lenient::read(data).ok_or_else(|| unreadable(data))?, text)?;
             }
         }
         Ok(())
@@ -181,7 +180,7 @@ impl Answer {
             return Err(Trouble::Reported { message, status: reason::status(said) });
         }
         if !said.is_object() {
-            return Err(Trouble::Unreadable(said.to_string().chars().take(SHOWN).collect()));
+            return Err(unreadable(&said.to_string()));
         }
         self.chunks += 1;
         let choices = said["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -211,6 +210,16 @@ impl Answer {
         let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
         content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, mended, text));
     }
+}
+
+/// What is no document may be a reason; what is part of one may be part of the conversation, which has no place in a log.
+fn unreadable(data: &str) -> Trouble {
+    let is_part = data.starts_with(['{', '[', '"']);
+    Trouble::Unreadable(if is_part {
+        format!("{} bytes of JSON", data.len())
+    } else {
+        data.chars().take(SHOWN).collect()
+    })
 }
 
 #[cfg(test)]
