@@ -287,7 +287,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        let broken = |why| judge(Collected { status: 200, body: Default::default(), broken: Some(why) }, None);
+        let broken = |why| judge(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }

@@ -1,4 +1,4 @@
-//! Every HTTP call of this program, and the connections of its WebSockets.
+//! Every HTTP call of this program, and the connections of each WebSocket.
 //!
 //! Bodies are read in each form that servers use: with a length, chunked, ended by closing the connection, after interim answers,
 //! compressed unasked. No redirect is followed, for a token would go with it. An error says whether the request can have reached

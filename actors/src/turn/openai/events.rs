@@ -99,17 +99,13 @@ impl Events {
 
     /// A line of data.
     fn add(&mut self, value: &[u8]) -> Option<Event> {
-        match &mut self.data {
-            Some(data) => {
-                data.push(b'\n');
-                data.extend_from_slice(value);
-                None
-            }
-            None => {
-                self.data = Some(value.to_vec());
-                if is_whole(value) { self.end_event() } else { None }
-            }
+        if let Some(data) = &mut self.data {
+            data.push(b'\n');
+            data.extend_from_slice(value);
+            return None;
         }
+        self.data = Some(value.to_vec());
+        if is_whole(value) { self.end_event() } else { None }
     }
 
     fn end_event(&mut self) -> Option<Event> {

@@ -46,19 +46,15 @@ fn mended(text: &str) -> String {
                     length
                 }
             },
-            c if !within => match ["NaN", "Infinity", "-Infinity"].into_iter().find(|word| rest.starts_with(word)) {
-                Some(word) => {
+            c => {
+                let mut words = ["NaN", "Infinity", "-Infinity"].into_iter();
+                if let Some(word) = words.find(|word| !within && rest.starts_with(word)) {
                     out.push_str("null");
                     word.len()
-                }
-                None => {
+                } else {
                     out.push(c);
                     c.len_utf8()
                 }
-            },
-            c => {
-                out.push(c);
-                c.len_utf8()
             }
         };
         rest = &rest[taken..];

@@ -121,7 +121,6 @@ impl Trouble {
             Self::Status { status: status @ 500..=599, .. } => {
                 format!("The agent's server failed with {status}; please try again later.")
             }
-            Self::Call(CallBroken::Unfit(_)) => "The agent's answer makes no sense.".to_owned(),
             Self::Status { status, .. } | Self::Call(CallBroken::Redirect { status, .. }) => {
                 format!("The agent's server refused the request with {status}.")
             }
@@ -130,7 +129,9 @@ impl Trouble {
             }
             Self::Withheld(_) => "The agent gave no answer: the model's content filter held it back.".to_owned(),
             Self::Reported { .. } => "The agent's server reported an error.".to_owned(),
-            Self::Nonsense | Self::Unreadable(_) => "The agent's answer makes no sense.".to_owned(),
+            Self::Nonsense | Self::Unreadable(_) | Self::Call(CallBroken::Unfit(_)) => {
+                "The agent's answer makes no sense.".to_owned()
+            }
             Self::NoText => "The agent gave no answer.".to_owned(),
         };
         verdict::failed(notice)
