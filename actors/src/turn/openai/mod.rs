@@ -84,7 +84,7 @@ pub(super) async fn run(
     while let Ok(text) = said.try_recv() {
         hear(turn, text);
     }
-    let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(())));
+    let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
     turn.end_reply(whole, orders).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
