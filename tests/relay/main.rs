@@ -4,6 +4,9 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguity;
+#[path = "../support/forms.rs"]
+#[allow(dead_code, reason = "shared with tests that use more of it")]
+mod answer_forms;
 mod clones;
 mod dead_letters;
 mod deliveries;
@@ -11,6 +14,7 @@ mod dials;
 mod enroll;
 mod faults;
 mod floods;
+mod forms;
 mod hostile;
 mod idle;
 mod links;

@@ -155,7 +155,8 @@ pub(crate) fn answer(stream: &mut TcpStream, form: &str, kind: &str, body: &[u8]
             }
         }
         "200-headers" => {
-            let many: String = (0..200).map(|at| format!("X-Header-{at}: {}\r\n", "v".repeat(60))).collect();
+            let many: String =
+                (0..200).map(|at| ["X-Header-", &at.to_string(), ": ", &"v".repeat(60), "\r\n"].concat()).collect();
             put(&[ok.as_bytes(), many.as_bytes(), length(body).as_bytes(), body])?;
         }
         "line-feeds" => {
@@ -172,7 +173,7 @@ pub(crate) fn answer(stream: &mut TcpStream, form: &str, kind: &str, body: &[u8]
         "huge-head" => {
             put(&[ok.as_bytes(), b"X-Long: "])?;
             for _ in 0..64 {
-                put(&[&[b'x'; 64 * 1024]])?;
+                put(&[&b"x".repeat(64 * 1024)])?;
             }
         }
         "not-http" => put(&[b"SSH-2.0-OpenSSH_9.2\r\n\r\n"])?,

@@ -133,7 +133,7 @@ async fn post(
 /// server that is busy or away, or that names another error of the client's. A server can break down after it has rotated.
 fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<Answer, ExchangeError> {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
-    let json = answer.json().map(SecretJson::new);
+    let json = answer.json().or_else(|| form(&answer)).map(SecretJson::new);
     if status.is_success() {
         return match (json, answer.broken) {
             (Some(body), _) => good(&body),
@@ -159,6 +159,14 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<Answer, Exc
         return Err(ExchangeError::InvalidGrant);
     }
     Err(ExchangeError::Status { status: answer.status, code, retry_after })
+}
+
+/// Some servers answer in the form of a request. What was cut has no end that could be seen.
+fn form(answer: &Collected) -> Option<Value> {
+    let is_form = answer.broken.is_none() && answer.body.starts_with(b"access_token=");
+    is_form.then(|| {
+        form_urlencoded::parse(&answer.body).map(|(name, value)| (name.into_owned(), Value::from(value))).collect()
+    })
 }
 
 fn good(body: &SecretJson) -> Result<Answer, ExchangeError> {
@@ -205,6 +213,13 @@ mod tests {
         for odd in ["null", "-5", "0", "\"soon\"", "\"inf\"", "1e300", "[]", "true"] {
             assert!(life(odd).abs() < 0.1, "{odd}");
         }
+    }
+
+    #[test]
+    fn an_answer_in_the_form_of_a_request_is_understood() {
+        let answer = said(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
+        assert_eq!(answer.refresh_token.unwrap().expose_secret(), "hch-rt-2");
+        assert!(answer.life_s > 3_599.0);
     }
 
     #[test]
@@ -266,8 +281,7 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":"sk-other","refresh_token":"r"}"#, r#"{"access_token":7}"#] {
             assert!(matches!(said(200, body), Err(ExchangeError::Odd(_))), "{body}");
         }
-        let broken =
-            |why| judge(Collected { status: 200, body: zeroize::Zeroizing::default(), broken: Some(why) }, None);
+        let broken = |why| judge(Collected { status: 200, body: Vec::new().into(), broken: Some(why) }, None);
         assert!(matches!(broken(HttpError::TooLarge(1)), Err(ExchangeError::Odd(_))));
         assert!(matches!(broken(HttpError::Cut(String::new())), Err(ExchangeError::NoAnswer(_))));
     }

@@ -1,4 +1,4 @@
-//! Every HTTP call of this program, and the connections of its WebSockets.
+//! Every HTTP call of this program, and the connections of each WebSocket.
 //!
 //! Bodies are read in each form that servers use: with a length, chunked, ended by closing the connection, after interim answers,
 //! compressed unasked. No redirect is followed, for a token would go with it. An error says whether the request can have reached
@@ -26,9 +26,10 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, PROXY_A
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client as Pool;
+use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use secrecy::{ExposeSecret, SecretString};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
 pub use answer::{Answer, Collected, json};
@@ -170,14 +171,13 @@ impl HttpClient {
         *request.method_mut() = method;
         *request.uri_mut() = uri;
         *request.headers_mut() = headers;
-        let pool = self.pool(&connector, kept_alive);
         let due = limits.total.map(|total| start + total);
-        // The connection has a limit of its own.
-        let head_due = start + limits.connect + limits.head;
-        let sent = timeout_at(due.map_or(head_due, |due| due.min(head_due)), pool.request(request)).await;
-        let answer = sent
-            .map_err(|_| HttpError::Silent(limits.total.map_or(limits.head, |total| total.min(limits.head))))?
-            .map_err(|error| unanswered(&error))?;
+        let captured = capture_connection(&mut request);
+        let answer = tokio::select! {
+            biased;
+            answer = self.pool(&connector, kept_alive).request(request) => answer.map_err(|error| unanswered(&error))?,
+            limit = head_overdue(captured, limits, due) => return Err(HttpError::Silent(limit)),
+        };
         Answer::new(answer, limits, due)
     }
 
@@ -214,6 +214,20 @@ impl HttpClient {
             fresh
         })
     }
+}
+
+/// Ends when the head of an answer should have come, with the limit that it broke. The connection has a limit of its own.
+async fn head_overdue(mut captured: CaptureConnection, limits: Limits, due: Option<Instant>) -> Duration {
+    let head_due = async {
+        drop(captured.wait_for_connection_metadata().await);
+        sleep(limits.head).await;
+    };
+    match due {
+        None => head_due.await,
+        Some(due) if timeout_at(due, head_due).await.is_err() => return limits.total.unwrap_or(limits.head),
+        Some(_) => {}
+    }
+    limits.head
 }
 
 fn pool(connector: Connector, idle: usize) -> Pool<Connector, Full<Bytes>> {

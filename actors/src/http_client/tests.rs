@@ -103,8 +103,8 @@ fn a_body_is_no_longer_than_it_may_be_packed_or_not() {
     packer.write_all(&vec![0; 10_000_000]).unwrap();
     assert_eq!(bomb.feed(&packer.finish().unwrap(), 1_000_000), Ok(None));
     let mut cut = unpack::Unpack::of("gzip").unwrap();
-    let packed = gzip(b"hunter2");
-    assert!(cut.feed(&packed[..packed.len() - 9], 100).is_ok());
+    let body = gzip(b"hunter2");
+    assert!(cut.feed(&body[..body.len() - 9], 100).is_ok());
     assert!(cut.end().is_some(), "half a body is none");
 }
 

@@ -20,7 +20,7 @@ use super::refusals::TellRefusals;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 impl HttpClient {
-    /// A client of this thread for WebSockets: HTTP/1.1 alone, no redirect is followed, no limit of time but for the connection
+    /// A client of this thread for the WebSocket of a link: HTTP/1.1 alone, no redirect is followed, no limit of time but for the connection
     /// and none of the number of links.
     #[must_use]
     pub fn websocket(&self) -> Client {

@@ -158,9 +158,9 @@ async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Re
         .accept("text/event-stream, application/json")
         .kept_alive();
     if let Some(key) = key {
-        call = call.bearer(&key).map_err(broken)?;
+        call = call.bearer(&key).map_err(|error| broken(&error))?;
     }
-    client.send(call).await.map_err(broken)
+    client.send(call).await.map_err(|error| broken(&error))
 }
 
 async fn pass_on(mut answer: Answer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
@@ -172,17 +172,17 @@ async fn pass_on(mut answer: Answer, pieces: &mpsc::Sender<Result<Bytes, CallBro
         };
         let Some(piece) = piece else { return };
         let last = piece.is_err();
-        if pieces.send(piece.map_err(broken)).await.is_err() || last {
+        if pieces.send(piece.map_err(|error| broken(&error))).await.is_err() || last {
             return;
         }
     }
 }
 
-fn broken(error: HttpError) -> CallBroken {
+fn broken(error: &HttpError) -> CallBroken {
     match error {
-        HttpError::Silent(limit) | HttpError::Stalled(limit) => CallBroken::Silent(limit),
-        HttpError::TooLarge(limit) => CallBroken::TooLong(limit),
-        HttpError::Redirect { status, .. } => CallBroken::Redirect { status, why: error.to_string() },
+        HttpError::Silent(limit) | HttpError::Stalled(limit) => CallBroken::Silent(*limit),
+        HttpError::TooLarge(limit) => CallBroken::TooLong(*limit),
+        HttpError::Redirect { status, .. } => CallBroken::Redirect { status: *status, why: error.to_string() },
         HttpError::Compressed(_) | HttpError::Malformed(_) | HttpError::Unusable(_) => {
             CallBroken::Unfit(error.to_string())
         }

@@ -211,7 +211,8 @@ impl Turn {
         }
     }
 
-    async fn tell_chat(&mut self, notice: String, orders: &mut Orders) {
+    /// Posts a message of the gateway's own.
+    pub(super) async fn tell_chat(&mut self, notice: String, orders: &mut Orders) {
         let delivery = self.delivery.clone();
         let told = delivery.say(notice);
         tokio::pin!(told);

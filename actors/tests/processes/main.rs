@@ -2,6 +2,8 @@
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]
 
+#[path = "../../../tests/support/forms.rs"]
+mod forms;
 mod guard;
 mod live;
 #[path = "../support/model_server.rs"]

@@ -15,6 +15,7 @@ use caduceus_actors::turn::id::TurnId;
 use caduceus_actors::turn::messages::{StopCause, StopTurn, TurnEnded, TurnOutcome};
 use serde_json::{Value, json};
 
+use super::forms::{Ends, FORMS, FormServer};
 use super::model_server::{Act, ModelServer, answered, chunk, done, gate, say, stream_head, streamed, word};
 use super::support::{CEILING, House, Wish, until};
 
@@ -156,6 +157,92 @@ async fn what_cannot_get_better_is_not_tried_again_and_the_servers_words_stay_ou
         assert_eq!(notice(&turn(&house).await), expected);
         assert_eq!((house.desk.posted().len(), server.asked().len()), (1, 1), "{expected}");
     }
+}
+
+#[actix::test]
+async fn an_answer_is_the_same_in_every_form_that_servers_use() {
+    let finish = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
+    let body = format!("{}{}{finish}", word("Grüße, ", "\n"), word("all of it", "\n"));
+    let turns = FORMS.map(|(form, ends)| {
+        let body = body.clone();
+        async move {
+            let server = FormServer::start(move |_| (form.to_owned(), "text/event-stream", body.clone().into()));
+            let mut house = House::new(&yaml(&format!("{}/v1", server.url()), ""));
+            if ends == Ends::Never {
+                house.call_timings.idle = Duration::from_millis(300);
+            }
+            let ended = turn(&house).await;
+            let (expected, tries): (&[&str], _) = match ends {
+                Ends::Whole => {
+                    assert_eq!(
+                        (&ended.outcome, ended.reply.as_str()),
+                        (&TurnOutcome::Done, "Grüße, all of it"),
+                        "{form}"
+                    );
+                    (&["Grüße, all of it"], 1)
+                }
+                Ends::Unreadable => (&["The agent's answer makes no sense."], 1),
+                Ends::Redirect => (&["The agent's server refused the request with 307."], 1),
+                Ends::Closed => (&["The agent's answer did not arrive; please try again later."], 3),
+                Ends::Never if form == "never" => (&["The agent did not answer in time; please try again later."], 3),
+                // Half of the body holds the first word.
+                Ends::Cut | Ends::Never => (&["Grüße,", BROKE_OFF], 1),
+            };
+            let posted: Vec<String> = house.desk.posted();
+            assert_eq!(posted, expected, "{form}");
+            assert_eq!(server.requests(), tries, "{form}");
+        }
+    });
+    futures_util::future::join_all(turns).await;
+}
+
+#[actix::test]
+async fn a_pause_after_the_models_last_word_may_be_followed_by_more() {
+    let (server, house) = house("");
+    let (open, gate) = gate();
+    let finish = |text: &str| {
+        let chunk = json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]});
+        Act::Say(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
+    };
+    server.script(vec![stream_head(), finish("Hello "), gate, finish("there"), done()]);
+    house.turn(&house.profile("default", &[]), Wish::default()).await;
+    until("the first word in the chat", || (house.desk.posted() == ["Hello"]).then_some(())).await;
+    // Longer than was once waited for.
+    tokio::time::sleep(Duration::from_millis(2_200)).await;
+    open.send(()).unwrap();
+    let ended = house.desk.ended().await;
+    assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "Hello there"));
+}
+
+#[actix::test]
+async fn an_answer_with_a_hole_ends_before_it_and_one_that_is_cut_short_says_so() {
+    let end = |finish: &str| {
+        let chunk = json!({"choices": [{"delta": {}, "finish_reason": finish}]});
+        Act::Say(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
+    };
+    let hole = || Act::Say(chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n"));
+    for (acts, failed, expected) in [
+        (vec![hole(), say(&["and C"])], true, "The answer ends here: its next part could not be read."),
+        (vec![end("length")], false, "The answer ends here because it reached the model's limit of length."),
+        (vec![end("content_filter")], false, "The rest of the answer was held back by the model's content filter."),
+        (vec![end("error")], true, BROKE_OFF),
+    ] {
+        let (server, house) = house("");
+        server.script([stream_head(), say(&["to A"])].into_iter().chain(acts).chain([done()]).collect());
+        let ended = turn(&house).await;
+        assert_eq!((ended.reply.as_str(), ended.outcome != TurnOutcome::Done), ("to A", failed), "{expected}");
+        assert_eq!(house.desk.posted(), ["to A", expected]);
+        assert_eq!(server.asked().len(), 1, "{expected}");
+    }
+}
+
+#[actix::test]
+async fn an_error_that_passes_is_asked_about_again_also_where_the_status_is_well() {
+    let (server, house) = house("");
+    server.script(answered(200, "", &json!({"error": {"message": "try again", "code": 429}})));
+    server.script(answered(408, "", &Value::Null));
+    assert_eq!(turn(&house).await.reply, "You said: hello");
+    assert_eq!(server.asked().len(), 3);
 }
 
 #[actix::test]

@@ -1,158 +1,247 @@
 //! The answer of a chat completions server: a stream of events, or one document from a server that does not stream.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
-use super::events::{Events, TooLong};
-use super::trouble::Trouble;
+use super::events::{DONE, Event, Events, TooLong};
+use super::lenient::{self, Halves, Read};
+use super::reason;
+use super::trouble::{Ending, Trouble};
 
 /// Bytes of an answer that is not streamed; more than the longest reply may be, every character of it escaped.
 const MAX_DOCUMENT: usize = 32 * 1024 * 1024;
-/// What a stream ends with.
-const DONE: &str = "[DONE]";
+/// How long a stream may be silent before the model has said that it ends.
+const SILENCE: Duration = Duration::from_mins(1);
+/// How long it may be silent afterwards; some servers say so with every chunk, or before more text.
+const AFTER_FINISH: Duration = Duration::from_secs(10);
+/// Characters of a chunk that cannot be read, for the log.
+const SHOWN: usize = 200;
+const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// An answer as it comes in.
 #[derive(Debug, Default)]
 pub(super) struct Answer {
     form: Form,
-    /// The model has said that it is done.
-    finished: bool,
-    /// Events that are none of ours.
-    odd: usize,
+    /// The stream's own mark of its end has come.
+    done: bool,
+    /// Why the model ended, by the last chunk that said so; nothing was said after it.
+    finish: Option<String>,
+    /// The chunk that said so held text.
+    finish_with_text: bool,
+    /// Chunks that were of the answer.
+    chunks: u64,
+    halves: Halves,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 enum Form {
-    /// Nothing has come but white space.
-    #[default]
-    Unknown,
+    /// Nothing has come but white space, and what may be part of a mark.
+    Unknown(Vec<u8>),
     Events(Events),
     Document(Vec<u8>),
 }
 
+impl Default for Form {
+    fn default() -> Self {
+        Self::Unknown(Vec::new())
+    }
+}
+
 impl Answer {
-    /// Reads on; the text that is new.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<String, Trouble> {
-        if let Form::Unknown = self.form {
-            bytes = bytes.trim_ascii_start();
+    /// Reads on; adds what is new to `text`, also where trouble comes after it.
+    pub(super) fn feed(&mut self, bytes: &[u8], text: &mut String) -> Result<(), Trouble> {
+        let start;
+        let mut bytes = bytes;
+        if let Form::Unknown(begun) = &mut self.form {
+            begun.extend_from_slice(bytes);
+            start = std::mem::take(begun);
+            bytes = start.trim_ascii_start();
+            bytes = bytes.strip_prefix(BOM).unwrap_or(bytes).trim_ascii_start();
             match bytes.first() {
-                None => return Ok(String::new()),
-                // No line of a stream begins like this, whatever the header says.
-                Some(b'{') => self.form = Form::Document(Vec::new()),
+                None => return Ok(()),
+                Some(_) if BOM.starts_with(bytes) => {
+                    self.form = Form::Unknown(bytes.to_vec());
+                    return Ok(());
+                }
+                // No line of a stream begins like these, whatever the header says.
+                Some(b'<') => return Err(Trouble::Nonsense),
+                Some(b'{' | b'[') => self.form = Form::Document(Vec::new()),
                 Some(_) => self.form = Form::Events(Events::default()),
             }
         }
         match &mut self.form {
-            Form::Unknown => Ok(String::new()),
+            Form::Unknown(_) => Ok(()),
             Form::Document(document) => {
                 document.extend_from_slice(bytes);
-                if document.len() > MAX_DOCUMENT { Err(Trouble::TooMuch) } else { Ok(String::new()) }
+                if document.len() > MAX_DOCUMENT { Err(Trouble::TooMuch) } else { Ok(()) }
             }
             Form::Events(events) => {
-                let whole = events.feed(bytes).map_err(|TooLong| Trouble::TooMuch)?;
-                let mut text = String::new();
-                for data in whole {
-                    self.hear(&data, &mut text)?;
-                }
-                Ok(text)
+                let mut whole = Vec::new();
+                let fed = events.feed(bytes, &mut whole);
+                whole.into_iter().try_for_each(|event| self.hear(event, text))?;
+                fed.map_err(|TooLong| Trouble::TooMuch)
             }
         }
     }
 
-    /// Whether everything that counts has come.
-    pub(super) fn is_finished(&self) -> bool {
-        self.finished
+    /// Whether nothing that comes now counts any more.
+    pub(super) fn is_done(&self) -> bool {
+        self.done
     }
 
-    /// Events that were not understood.
-    pub(super) fn odd(&self) -> usize {
-        self.odd
+    /// Whether silence is an end now.
+    pub(super) fn may_end(&self) -> bool {
+        self.done || self.finish.is_some()
     }
 
-    /// Nothing more comes; the text that is left.
-    pub(super) fn end(&mut self) -> Result<String, Trouble> {
-        let mut text = String::new();
+    /// How long to wait for the next bytes; as long as the call allows, if nothing.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        match &self.form {
+            Form::Document(_) => None,
+            Form::Unknown(_) | Form::Events(_) => Some(if self.finish.is_some() { AFTER_FINISH } else { SILENCE }),
+        }
+    }
+
+    /// Chunks so far, so that comments are told from what is said.
+    pub(super) fn chunks(&self) -> u64 {
+        self.chunks
+    }
+
+    /// Nothing more comes; adds what is left to `text`. `cut` says that the connection broke, which is no end of a body.
+    pub(super) fn end(&mut self, cut: bool, text: &mut String) -> Result<Ending, Trouble> {
+        let mut whole = false;
         match std::mem::take(&mut self.form) {
-            Form::Unknown => {}
+            Form::Unknown(_) => {}
             Form::Document(document) => {
                 // One that was cut is no JSON either.
-                let Ok(document) = serde_json::from_slice::<Value>(&document) else { return Err(Trouble::Nonsense) };
-                self.take(&document, &mut text)?;
-                // It is whole, whether it says so or not.
-                self.finished = document["choices"].is_array();
+                let read = std::str::from_utf8(&document).ok().and_then(lenient::read);
+                let read = read.ok_or(if cut { Trouble::BrokeOff } else { Trouble::Nonsense })?;
+                whole = self.take(&read, text)?;
             }
-            Form::Events(events) => {
-                if let Some(data) = events.end() {
-                    self.hear(&data, &mut text)?;
-                }
-            }
+            // Of what was cut the last line may be half of one.
+            Form::Events(_) if cut => {}
+            Form::Events(events) => events.end().into_iter().try_for_each(|event| self.hear(event, text))?,
         }
-        Ok(text)
+        self.halves.end(text);
+        let finished = self.finish.is_some() && !(cut && self.finish_with_text);
+        if !(self.done || whole || finished) {
+            return Err(Trouble::BrokeOff);
+        }
+        match self.finish.as_deref().map(str::to_ascii_lowercase).as_deref() {
+            Some("length" | "max_tokens" | "model_length") => Ok(Ending::OutOfLength),
+            Some("content_filter" | "content-filter" | "safety") => Ok(Ending::Filtered),
+            Some("error") => {
+                Err(Trouble::Reported { message: "the model ended with an error".to_owned(), status: None })
+            }
+            _ => Ok(Ending::Whole),
+        }
     }
 
-    fn hear(&mut self, data: &str, text: &mut String) -> Result<(), Trouble> {
-        if data.trim() == DONE {
-            self.finished = true;
+    fn hear(&mut self, event: Event, text: &mut String) -> Result<(), Trouble> {
+        if self.done {
             return Ok(());
         }
-        if let Ok(event @ Value::Object(_)) = serde_json::from_str(data) {
-            return self.take(&event, text);
+        let data = match event {
+            Event::Data(data) => data,
+            Event::Error(error) => {
+                let status = serde_json::from_str(&error).ok().and_then(|said| reason::status(&said));
+                return Err(Trouble::Reported { message: reason::of_refusal(error.as_bytes()), status });
+            }
+        };
+        let lines = data.contains('\n');
+        match self.understood(&data, text) {
+            Err(Trouble::Unreadable(_)) if lines => data.lines().try_for_each(|line| self.understood(line, text)),
+            heard => heard,
         }
-        self.odd += 1;
+    }
+
+    fn understood(&mut self, data: &str, text: &mut String) -> Result<(), Trouble> {
+        let data = data.trim();
+        match data {
+            DONE => self.done = true,
+            // Signs of life that are no chunks.
+            "" | "null" => {}
+            data if data.starts_with(':') => {}
+            data => {
+                self.take(&lenient::read(data).ok_or_else(|| unreadable(data))?, text)?;
+            }
+        }
         Ok(())
     }
 
-    fn take(&mut self, said: &Value, text: &mut String) -> Result<(), Trouble> {
-        if let Some(message) = error(said) {
-            return Err(Trouble::Reported(message));
+    /// Whether it is of the answer at all.
+    fn take(&mut self, read: &Read, text: &mut String) -> Result<bool, Trouble> {
+        let (said, mended) = match read {
+            Read::Strict(said) => (said, false),
+            Read::Mended(said) => (said, true),
+        };
+        if let Some(message) = reason::error(said) {
+            return Err(Trouble::Reported { message, status: reason::status(said) });
         }
+        if !said.is_object() {
+            return Err(unreadable(&said.to_string()));
+        }
+        self.chunks += 1;
         let choices = said["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
         let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
         for choice in choices.iter().filter(first) {
-            push(&choice["delta"]["content"], text);
-            push(&choice["message"]["content"], text);
-            self.finished |= choice["finish_reason"].as_str().is_some_and(|reason| !reason.is_empty());
+            let before = text.len();
+            for message in [&choice["delta"], &choice["message"]] {
+                for content in [&message["content"], &message["refusal"]] {
+                    self.push(content, mended, text);
+                }
+            }
+            let spoke = text.len() > before;
+            match choice["finish_reason"].as_str().filter(|reason| !reason.is_empty()) {
+                Some(reason) => {
+                    self.finish = Some(reason.to_owned());
+                    self.finish_with_text = spoke;
+                }
+                None if spoke => self.finish = None,
+                None => {}
+            }
         }
-        Ok(())
+        Ok(said["choices"].is_array())
+    }
+
+    /// Text, or a list of parts some of which are.
+    fn push(&mut self, content: &Value, mended: bool, text: &mut String) {
+        let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
+        content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, mended, text));
     }
 }
 
-/// Text, or a list of parts some of which are.
-fn push(content: &Value, text: &mut String) {
-    if let Some(content) = content.as_str() {
-        text.push_str(content);
-    }
-    let parts = content.as_array().into_iter().flatten();
-    text.extend(parts.filter_map(|part| part["text"].as_str()));
-}
-
-/// The server's words for what went wrong, if it says that something did.
-pub(super) fn error(said: &Value) -> Option<String> {
-    let message = match &said["error"] {
-        Value::Null if said["object"] == "error" => said,
-        Value::Null | Value::Bool(false) => return None,
-        error => error,
-    };
-    let words = ["message", "type", "code"].iter().filter_map(|name| match &message[*name] {
-        Value::String(word) => Some(word.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        _ => None,
-    });
-    let words: Vec<String> = message.as_str().map(str::to_owned).into_iter().chain(words).collect();
-    Some(words.join("; "))
+/// What is no document may be a reason; what is part of one may be part of the conversation, which has no place in a log.
+fn unreadable(data: &str) -> Trouble {
+    let is_part = data.starts_with(['{', '[', '"']);
+    Trouble::Unreadable(if is_part {
+        format!("{} bytes of JSON", data.len())
+    } else {
+        data.chars().take(SHOWN).collect()
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(body: &str, cut: usize) -> Result<(String, bool, usize), Trouble> {
+    fn ended(body: &str, cut: usize, broken: bool) -> (String, Result<Ending, Trouble>) {
         let mut answer = Answer::default();
         let mut text = String::new();
-        for piece in body.as_bytes().chunks(cut) {
-            text += &answer.feed(piece)?;
-        }
-        text += &answer.end()?;
-        Ok((text, answer.is_finished(), answer.odd()))
+        let fed = body.as_bytes().chunks(cut).try_for_each(|piece| answer.feed(piece, &mut text));
+        let end = fed.and_then(|()| answer.end(broken, &mut text));
+        (text, end)
+    }
+
+    fn read(body: &str, cut: usize) -> Result<(String, Ending), Trouble> {
+        let (text, end) = ended(body, cut, false);
+        end.map(|end| (text, end))
+    }
+
+    #[expect(clippy::unnecessary_wraps, reason = "it is compared with what was read")]
+    fn whole(text: &str) -> Result<(String, Ending), Trouble> {
+        Ok((text.to_owned(), Ending::Whole))
     }
 
     const STREAM: &str = concat!(
@@ -160,46 +249,140 @@ mod tests {
         "data: {\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":null}}]}\r\n\r\n",
         "data: {\"choices\":[{\"index\":0,\ndata: \"delta\":{\"content\":\"Grüße \"}}]}\r\n\r\n",
         "data: {\"choices\":[{\"index\":1,\"delta\":{\"content\":\"not this\"}}]}\r\n\r\n",
-        "data: nonsense\r\n\r\n",
-        "data: {\"choices\":[{\"delta\":{\"content\":\"😀\"},\"finish_reason\":null}]}\r\n\r\n",
+        "data: : keep-alive\r\n\r\ndata:\r\n\r\nevent: ping\r\n\r\n",
+        "data: {\"choices\":[{\"delta\":{\"content\":\"😀\"},\"finish_reason\":null,\"logprobs\":NaN}]}\r\n\r\n",
     );
 
+    fn chunk(text: &str, finish: &str) -> String {
+        let finish = if finish.is_empty() { "null".to_owned() } else { format!("{finish:?}") };
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":{text:?}}},\"finish_reason\":{finish}}}]}}\n\n")
+    }
+
     #[test]
-    fn a_stream_says_the_same_however_it_is_cut() {
-        let whole = format!("{STREAM}data: {{\"choices\":[],\"usage\":{{}}}}\r\n\r\ndata: [DONE]\r\n\r\n");
-        for cut in [1, 2, 3, 7, 100_000] {
-            assert_eq!(read(&whole, cut), Ok(("Grüße 😀".to_owned(), true, 1)), "{cut}");
+    fn a_stream_says_the_same_however_it_is_cut_and_with_a_mark_before_it() {
+        let stream = format!("{STREAM}data: {{\"choices\":[],\"usage\":{{}}}}\r\n\r\ndata: [DONE]\r\n\r\n");
+        for stream in [stream.clone(), format!("\u{feff}{stream}"), format!(" \n\u{feff}\n{stream}")] {
+            for cut in [1, 2, 3, 7, 100_000] {
+                assert_eq!(read(&stream, cut), whole("Grüße 😀"), "{cut}");
+            }
         }
     }
 
     #[test]
     fn a_stream_is_finished_by_its_mark_or_by_the_models_word_and_by_nothing_else() {
-        let finished = |end: &str| read(&format!("{STREAM}{end}"), 5).unwrap().1;
-        assert!(!finished(""));
-        assert!(!finished("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}\n\n"));
-        assert!(finished("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"));
-        assert!(finished("data: [DONE]"));
+        let end = |end: &str| read(&format!("{STREAM}{end}"), 5).map(|(_, end)| end);
+        assert_eq!(end(""), Err(Trouble::BrokeOff));
+        assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}\n\n"), Err(Trouble::BrokeOff));
+        assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"), Ok(Ending::Whole));
+        assert_eq!(end("data: [DONE]"), Ok(Ending::Whole));
+        assert_eq!(read(&format!("{STREAM}data: [DONE]\n\n{}", chunk("more", "")), 9), whole("Grüße 😀"));
+    }
+
+    #[test]
+    fn a_cut_is_an_end_only_after_the_mark_or_after_a_last_word_of_its_own() {
+        let cut = |body: String| ended(&body, 9, true);
+        let so_far = chunk("so far", "");
+        assert_eq!(cut(so_far.clone()).1, Err(Trouble::BrokeOff));
+        // Such a server says so with every chunk.
+        assert_eq!(cut(chunk("so far", "stop")), ("so far".to_owned(), Err(Trouble::BrokeOff)));
+        assert_eq!(cut(format!("{so_far}{}", chunk("", "stop"))).1, Ok(Ending::Whole));
+        assert_eq!(cut(format!("{so_far}{}{so_far}", chunk("", "stop"))).1, Err(Trouble::BrokeOff));
+        assert_eq!(cut(format!("{so_far}data: [DONE]\n\n")).1, Ok(Ending::Whole));
+        assert_eq!(cut(format!("{so_far}data: {{\"choices\":[{{\"del")).1, Err(Trouble::BrokeOff));
+        assert_eq!(cut("{\"choices\":[{\"mess".to_owned()).1, Err(Trouble::BrokeOff));
+    }
+
+    #[test]
+    fn silence_is_waited_out_by_what_was_said_before_it() {
+        let waits = |body: &str| {
+            let mut answer = Answer::default();
+            answer.feed(body.as_bytes(), &mut String::new()).unwrap();
+            (answer.patience().map(|wait| wait.as_secs()), answer.may_end(), answer.is_done())
+        };
+        assert_eq!(waits(""), (Some(60), false, false));
+        assert_eq!(waits(&chunk("a", "")), (Some(60), false, false));
+        assert_eq!(waits(&chunk("a", "stop")), (Some(10), true, false));
+        assert_eq!(waits(&format!("{}: ping\n\n", chunk("", "tool_calls"))), (Some(10), true, false));
+        assert_eq!(waits(&format!("{}{}", chunk("", "tool_calls"), chunk("Done.", ""))), (Some(60), false, false));
+        assert!(waits("data: [DONE]\n\n").2);
+        assert_eq!(waits("{\"choices\":["), (None, false, false), "the call has its own limit");
+    }
+
+    #[test]
+    fn a_model_that_had_to_stop_is_told_from_one_that_was_done() {
+        let end = |finish: &str| read(&format!("{}{}", chunk("a", ""), chunk("", finish)), 9).map(|(_, end)| end);
+        assert_eq!(end("length"), Ok(Ending::OutOfLength));
+        assert_eq!(end("content_filter"), Ok(Ending::Filtered));
+        assert!(matches!(end("error"), Err(Trouble::Reported { .. })));
+        for other in ["stop", "tool_calls", "eos_token", "function_call"] {
+            assert_eq!(end(other), Ok(Ending::Whole), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_cannot_be_read_ends_the_answer_and_keeps_what_came_before_it() {
+        for hole in [
+            "data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n",
+            "data: Number of choices must be greater than 0.\n\n",
+            "data: [1]\n\n",
+            "data: \"text\"\n\n",
+        ] {
+            for cut in [7, 100_000] {
+                let (text, end) = ended(&format!("{}{hole}{}", chunk("to A, ", ""), chunk("to C", "stop")), cut, false);
+                assert_eq!(text, "to A, ", "{hole}");
+                assert!(matches!(end, Err(Trouble::Unreadable(_))), "{hole} {end:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn events_without_a_blank_line_between_them_are_read_line_by_line() {
+        let stream = format!("{}{}data: [DONE]\n\n", chunk("Hello ", ""), chunk("there", "stop"));
+        assert_eq!(read(&stream.replace("\n\n", "\n"), 4), whole("Hello there"));
+        // The first cannot be taken for whole by itself.
+        let odd = chunk("Hello ", "").replace("null", "NaN").replace("\n\n", "\n");
+        assert_eq!(read(&format!("{odd}{}", chunk("there", "stop")), 4), whole("Hello there"));
+    }
+
+    #[test]
+    fn halves_of_characters_are_kept() {
+        let stream = concat!(
+            "data: {\"choices\":[{\"delta\":{\"content\":\"\\ud83d\"}}]}\n\n",
+            "data: {\"choices\":[{\"delta\":{\"content\":\"\\ude00 ok \\udc00\"}}]}\n\n",
+            "data: [DONE]\n\n"
+        );
+        assert_eq!(read(stream, 5), whole("😀 ok \u{fffd}"));
     }
 
     #[test]
     fn a_server_that_does_not_stream_is_understood() {
         let document = |content: &str| format!("\n {{\"choices\":[{{\"message\":{{\"content\":{content}}}}}]}}\n");
-        assert_eq!(read(&document("\"Grüße\""), 1), Ok(("Grüße".to_owned(), true, 0)));
+        assert_eq!(read(&document("\"Grüße\""), 1), whole("Grüße"));
+        assert_eq!(read(&format!("\u{feff}{}", document("\"Grüße\"")), 1), whole("Grüße"));
         let parts = r#"[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]"#;
-        assert_eq!(read(&document(parts), 3), Ok(("ab".to_owned(), true, 0)));
+        assert_eq!(read(&document(parts), 3), whole("ab"));
         assert_eq!(read("{\"choices\":[{\"mess", 4), Err(Trouble::Nonsense));
-        assert_eq!(read("{}", 4), Ok((String::new(), false, 0)));
-        assert_eq!(read("  ", 4), Ok((String::new(), false, 0)));
+        assert_eq!(read("{}", 4), Err(Trouble::BrokeOff));
+        assert_eq!(read("  ", 4), Err(Trouble::BrokeOff));
+        assert_eq!(read("<!DOCTYPE html>\n<html>", 4), Err(Trouble::Nonsense));
+        let cut_short = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}"#;
+        assert_eq!(read(cut_short, 9), Ok(("a".to_owned(), Ending::OutOfLength)));
+        let refused = r#"{"choices":[{"message":{"content":null,"refusal":"I cannot."}}]}"#;
+        assert_eq!(read(refused, 9), whole("I cannot."));
     }
 
     #[test]
     fn an_error_object_is_an_error_in_either_form() {
-        let reported = |text: &str| Err(Trouble::Reported(text.to_owned()));
-        let error = r#"{"error":{"message":"overloaded","type":"server_error","code":7}}"#;
-        assert_eq!(read(error, 3), reported("overloaded; server_error; 7"));
-        assert_eq!(read(&format!("{STREAM}data: {error}\n\n"), 3), reported("overloaded; server_error; 7"));
-        assert_eq!(read(r#"{"error":"no"}"#, 3), reported("no"));
-        assert_eq!(read(r#"{"object":"error","message":"no model"}"#, 3), reported("no model"));
-        assert_eq!(read(r#"{"error":null,"choices":[]}"#, 3), Ok((String::new(), true, 0)));
+        let reported = |text: &str, status| Err(Trouble::Reported { message: text.to_owned(), status });
+        let error = r#"{"error":{"message":"overloaded","type":"server_error","code":429}}"#;
+        let shown = "overloaded (server_error) (429)";
+        assert_eq!(read(error, 3), reported(shown, Some(429)));
+        assert_eq!(read(&format!("{STREAM}data: {error}\n\n"), 3), reported(shown, Some(429)));
+        assert_eq!(read(&format!("{STREAM}error: {error}\n\n"), 3), reported(shown, Some(429)));
+        assert_eq!(read(&format!("{STREAM}{error}\n"), 3), reported(shown, Some(429)));
+        assert_eq!(read(&format!("[{error}]"), 3), reported(shown, Some(429)));
+        assert_eq!(read(r#"{"error":"no"}"#, 3), reported("no", None));
+        assert_eq!(read(r#"{"object":"error","message":"no model"}"#, 3), reported("no model", None));
+        assert_eq!(read(r#"{"error":null,"choices":[]}"#, 3), whole(""));
     }
 }

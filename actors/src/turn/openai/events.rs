@@ -1,11 +1,27 @@
 //! Server-sent events, read from a stream that is cut anywhere: within lines, line ends and characters.
+//!
+//! Laxer than the standard where servers are: a line that is a whole document is an event, with or without a blank line after it;
+//! a line that begins like a document is data; there is a field `error`.
+
+use serde::de::IgnoredAny;
 
 /// Bytes of one event; more than the longest reply may be. A line that never ends must not fill the memory.
 const MAX_EVENT: usize = 16 * 1024 * 1024;
+/// What a stream ends with.
+pub(super) const DONE: &str = "[DONE]";
 
 /// An event is longer than anybody can mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct TooLong;
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Its lines of data, one under the other.
+    Data(String),
+    /// The server calls it an error.
+    Error(String),
+}
 
 /// What has come of the next event.
 #[derive(Debug, Default)]
@@ -14,6 +30,8 @@ pub(super) struct Events {
     line: Vec<u8>,
     /// The lines of data so far, one under the other.
     data: Option<Vec<u8>>,
+    /// The event is named an error.
+    named_error: bool,
     /// The last byte was a CR: an LF after it is the same line end.
     after_cr: bool,
     /// The first line has ended, so that there can be no byte-order mark any more.
@@ -21,9 +39,8 @@ pub(super) struct Events {
 }
 
 impl Events {
-    /// Reads on; the data of each event that is now whole.
-    pub(super) fn feed(&mut self, mut bytes: &[u8]) -> Result<Vec<String>, TooLong> {
-        let mut whole = Vec::new();
+    /// Reads on; adds each event that is now whole to `whole`.
+    pub(super) fn feed(&mut self, mut bytes: &[u8], whole: &mut Vec<Event>) -> Result<(), TooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
@@ -43,40 +60,64 @@ impl Events {
                 bytes = rest;
             }
         }
-        Ok(whole)
+        Ok(())
     }
 
-    /// The data of an event that the stream ended in; some servers leave out the last line end.
-    pub(super) fn end(mut self) -> Option<String> {
-        if !self.line.is_empty() {
-            self.end_line();
-        }
-        self.data.map(text)
+    /// What the stream ended in; some servers leave out the last line end.
+    pub(super) fn end(mut self) -> Vec<Event> {
+        let last = if self.line.is_empty() { None } else { self.end_line() };
+        last.into_iter().chain(self.end_event()).collect()
     }
 
-    fn end_line(&mut self) -> Option<String> {
+    fn end_line(&mut self) -> Option<Event> {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.begun, true) && line.starts_with("\u{feff}".as_bytes()) {
             line.drain(..3);
         }
         if line.is_empty() {
-            return self.data.take().map(text);
+            let event = self.end_event();
+            self.named_error = false;
+            return event;
+        }
+        if matches!(line[0], b'{' | b'[') {
+            return self.add(&line);
         }
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let value = line.get(colon + 1..).unwrap_or_default();
+        let value = value.strip_prefix(b" ").unwrap_or(value);
         // Comments begin with the colon; the other fields mean nothing here.
-        if &line[..colon] == b"data" {
-            let value = value.strip_prefix(b" ").unwrap_or(value);
-            match &mut self.data {
-                Some(data) => {
-                    data.push(b'\n');
-                    data.extend_from_slice(value);
-                }
-                None => self.data = Some(value.to_vec()),
+        match &line[..colon] {
+            b"data" => self.add(value),
+            b"error" => Some(Event::Error(text(value.to_vec()))),
+            b"event" => {
+                self.named_error = value.trim_ascii() == b"error";
+                None
             }
+            _ => None,
         }
-        None
     }
+
+    /// A line of data.
+    fn add(&mut self, value: &[u8]) -> Option<Event> {
+        if let Some(data) = &mut self.data {
+            data.push(b'\n');
+            data.extend_from_slice(value);
+            return None;
+        }
+        self.data = Some(value.to_vec());
+        if is_whole(value) { self.end_event() } else { None }
+    }
+
+    fn end_event(&mut self) -> Option<Event> {
+        let data = text(self.data.take()?);
+        Some(if self.named_error { Event::Error(data) } else { Event::Data(data) })
+    }
+}
+
+/// Whether a line needs no other to be understood.
+fn is_whole(line: &[u8]) -> bool {
+    let line = line.trim_ascii();
+    line == DONE.as_bytes() || (line.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok())
 }
 
 /// Only whole events are made text, so no character is cut by where the stream was.
@@ -94,10 +135,14 @@ mod tests {
         let mut events = Events::default();
         let mut whole = Vec::new();
         for piece in pieces {
-            whole.extend(events.feed(piece).unwrap());
+            events.feed(piece, &mut whole).unwrap();
         }
         whole.extend(events.end());
-        whole
+        let shown = |event| match event {
+            Event::Data(data) => data,
+            Event::Error(error) => format!("error {error}"),
+        };
+        whole.into_iter().map(shown).collect()
     }
 
     #[test]
@@ -120,10 +165,29 @@ mod tests {
     }
 
     #[test]
+    fn a_line_that_is_a_document_needs_no_blank_line_and_part_of_one_waits_for_the_rest() {
+        let stream = "data: {\"a\":1}\ndata: {\"b\":2}\ndata: [DONE]\n";
+        assert_eq!(read([stream.as_bytes()]), [r#"{"a":1}"#, r#"{"b":2}"#, "[DONE]"]);
+        let mut events = Events::default();
+        let mut whole = Vec::new();
+        events.feed(b"data: {\"a\":1}\n", &mut whole).unwrap();
+        assert_eq!(whole.len(), 1, "it is not kept until the next line");
+        // The second line alone is a document, and is no event.
+        let pretty = "data: {\"a\":[\ndata: {\"b\":2}\ndata: ]}\n\n";
+        assert_eq!(read([pretty.as_bytes()]), ["{\"a\":[\n{\"b\":2}\n]}"]);
+    }
+
+    #[test]
+    fn an_error_is_a_field_a_name_or_a_document_without_a_field() {
+        let stream = "error: {\"code\":400}\n\nevent: error\ndata: no\n\ndata: yes\n\n{\"error\":1}\n";
+        assert_eq!(read([stream.as_bytes()]), [r#"error {"code":400}"#, "error no", "yes", r#"{"error":1}"#]);
+    }
+
+    #[test]
     fn a_line_without_an_end_is_given_up() {
         let mut events = Events::default();
         let flood = vec![b'x'; 1024 * 1024];
-        assert_eq!((0..17).find_map(|_| events.feed(&flood).err()), Some(TooLong));
+        assert_eq!((0..17).find_map(|_| events.feed(&flood, &mut Vec::new()).err()), Some(TooLong));
     }
 
     proptest! {

@@ -3,6 +3,8 @@
 mod answer;
 mod attached;
 mod events;
+mod lenient;
+mod reason;
 mod request;
 mod trouble;
 
@@ -10,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
@@ -23,14 +24,16 @@ use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
 use crate::supervision::Port;
 use answer::Answer;
-use trouble::Trouble;
+use trouble::{Ending, Trouble};
 
 /// Bytes of a reply that end a turn, as for an agent that is a process.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// How long the profile may take to begin a call: a look at the disk.
 const CALL_PATIENCE: Duration = Duration::from_secs(15);
-/// How long a server may take to close its answer once the model is done.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a server may take to close its answer once all is said: then the connection serves the next call.
+const LINGER: Duration = Duration::from_millis(50);
+/// How long signs of life alone keep a turn once the model has said that it is done.
+const LINGER_WITH_COMMENTS: Duration = Duration::from_mins(1);
 /// What is read of the words of a server that refuses, and for how long.
 const MAX_REFUSAL: usize = 16 * 1024;
 const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
@@ -81,12 +84,27 @@ pub(super) async fn run(
     while let Ok(text) = said.try_recv() {
         hear(turn, text);
     }
-    let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(())));
+    let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
     turn.end_reply(whole, orders).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
         (None, Some(Err(trouble))) => trouble.outcome(heard > 0),
-        (None, _) => TurnOutcome::Done,
+        (None, Some(Ok(ending))) => {
+            if let Some(note) = note(ending) {
+                turn.tell_chat(note.to_owned(), orders).await;
+            }
+            TurnOutcome::Done
+        }
+        (None, None) => TurnOutcome::Done,
+    }
+}
+
+/// What the chat is told of an answer that is not all that the model meant to say.
+fn note(ending: Ending) -> Option<&'static str> {
+    match ending {
+        Ending::Whole => None,
+        Ending::OutOfLength => Some("The answer ends here because it reached the model's limit of length."),
+        Ending::Filtered => Some("The rest of the answer was held back by the model's content filter."),
     }
 }
 
@@ -105,13 +123,17 @@ struct Conversation {
 }
 
 impl Conversation {
-    async fn run(mut self) -> Result<(), Trouble> {
+    async fn run(mut self) -> Result<Ending, Trouble> {
         let mut tries = 0;
         loop {
-            let Err(trouble) = self.attempt().await else { return Ok(()) };
+            let trouble = match self.attempt().await {
+                Ok(ending) => return Ok(ending),
+                Err(trouble) => trouble,
+            };
             tries += 1;
             // Redacted before it is cut, for half a secret would not be found.
             let reason: String = self.redactor.redact(&trouble.to_string()).chars().take(LOGGED_CHARS).collect();
+            let reason = reason::escaped(&reason);
             let pause = trouble.retry_in(tries, fastrand::f64()).filter(|_| !self.heard);
             let Some(pause) = pause else {
                 warn!(turn = %self.turn, tries, reason, "the agent's server did not answer well");
@@ -122,38 +144,54 @@ impl Conversation {
         }
     }
 
-    async fn attempt(&mut self) -> Result<(), Trouble> {
+    async fn attempt(&mut self) -> Result<Ending, Trouble> {
         let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
         let Call { head, body, secrets } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
         self.secrets = Some(secrets);
         // The thread that makes the call is gone, and the process with it.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
-        if head.status == 200 { self.listen(body).await } else { Err(refusal(head, body).await) }
+        if (200..300).contains(&head.status) { self.listen(body).await } else { Err(refusal(head, body).await) }
     }
 
-    async fn listen(&mut self, mut body: Pieces) -> Result<(), Trouble> {
+    async fn listen(&mut self, mut body: Pieces) -> Result<Ending, Trouble> {
         let mut answer = Answer::default();
-        loop {
-            let piece = if answer.is_finished() {
-                timeout(LINGER, body.recv()).await.ok().flatten()
-            } else {
-                body.recv().await
+        let mut chunks = (0, Instant::now());
+        let broken = loop {
+            let piece = match answer.patience() {
+                Some(patience) => timeout(patience, body.recv()).await.map_err(|_| patience),
+                None => Ok(body.recv().await),
             };
             match piece {
-                Some(Ok(bytes)) => self.pass_on(answer.feed(&bytes)?).await,
-                Some(Err(_)) if answer.is_finished() => break,
-                Some(Err(broken)) => return Err(broken.into()),
-                None => break,
+                Ok(Some(Ok(bytes))) => {
+                    let mut text = String::new();
+                    let fed = answer.feed(&bytes, &mut text);
+                    self.pass_on(text).await;
+                    fed?;
+                }
+                Ok(Some(Err(broken))) => break Some(broken),
+                Ok(None) => break None,
+                Err(_) if answer.may_end() => break None,
+                Err(patience) => break Some(CallBroken::Silent(patience)),
             }
-        }
-        self.pass_on(answer.end()?).await;
-        if answer.odd() > 0 {
-            warn!(turn = %self.turn, events = answer.odd(), "the agent's server said what is not of the protocol");
-        }
-        match (answer.is_finished(), self.heard) {
-            (true, true) => Ok(()),
-            (true, false) => Err(Trouble::NoText),
-            (false, _) => Err(Trouble::BrokeOff),
+            if answer.chunks() != chunks.0 {
+                chunks = (answer.chunks(), Instant::now());
+            }
+            if answer.is_done() {
+                let _ = timeout(LINGER, body.recv()).await;
+                break None;
+            }
+            if answer.may_end() && chunks.1.elapsed() > LINGER_WITH_COMMENTS {
+                break None;
+            }
+        };
+        let mut text = String::new();
+        let ended = answer.end(broken.is_some(), &mut text);
+        self.pass_on(text).await;
+        match (ended, broken) {
+            (Err(Trouble::BrokeOff), Some(broken)) => Err(broken.into()),
+            (Ok(Ending::Whole), _) if !self.heard => Err(Trouble::NoText),
+            (Ok(ending), _) if !self.heard => Err(Trouble::Withheld(ending)),
+            (ended, _) => ended,
         }
     }
 
@@ -181,7 +219,5 @@ async fn refusal(head: Head, mut body: Pieces) -> Trouble {
     };
     // Its words are for the log; what has come by then will do.
     let _ = timeout(REFUSAL_PATIENCE, reading).await;
-    let message = serde_json::from_slice::<Value>(&words).ok().and_then(|said| answer::error(&said));
-    let message = message.unwrap_or_else(|| "it does not say why".to_owned());
-    Trouble::Status { status: head.status, retry_after: head.retry_after, message }
+    Trouble::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&words) }
 }

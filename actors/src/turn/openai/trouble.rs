@@ -14,6 +14,17 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A server that wants to be left alone for longer than this is: nobody waits that long in a chat.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
+/// How an answer ended that is as whole as it will be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// All was said.
+    Whole,
+    /// The model had to stop.
+    OutOfLength,
+    /// What came next was held back.
+    Filtered,
+}
+
 /// Why there is no answer, or not all of it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Trouble {
@@ -37,11 +48,22 @@ pub(super) enum Trouble {
         message: String,
     },
     /// The server said in its answer that something went wrong.
-    #[error("the agent's server reported an error: {0}")]
-    Reported(String),
+    #[error("the agent's server reported an error: {message}")]
+    Reported {
+        /// Its own words; for the log.
+        message: String,
+        /// The status that it would have answered with, if it says so.
+        status: Option<u16>,
+    },
     /// The answer ended before its end.
     #[error("the answer of the agent's server broke off")]
     BrokeOff,
+    /// A part of the answer makes no sense; without it the rest would have a hole.
+    #[error("a chunk of the agent's server cannot be read: {0}")]
+    Unreadable(String),
+    /// The model ended before it said anything, and not by itself.
+    #[error("the model ended before its first word: {0:?}")]
+    Withheld(Ending),
     /// It is no answer.
     #[error("the answer of the agent's server makes no sense")]
     Nonsense,
@@ -58,7 +80,8 @@ impl Trouble {
     /// the turns of a busy gateway from coming back all at once. Not to be asked once a word of the answer was heard.
     pub(super) fn retry_in(&self, tries: u32, chance: f64) -> Option<Duration> {
         let asked_for = match self {
-            Self::Status { status: 429 | 500..=599, retry_after, .. } => *retry_after,
+            Self::Status { status: 408 | 425 | 429 | 500..=599, retry_after, .. } => *retry_after,
+            Self::Reported { status: Some(408 | 429 | 500..=599), .. } => None,
             Self::Call(CallBroken::Unreachable(_) | CallBroken::Silent(_) | CallBroken::Broken(_)) | Self::BrokeOff => {
                 None
             }
@@ -66,7 +89,9 @@ impl Trouble {
             | Self::Call(CallBroken::TooLong(_) | CallBroken::Unfit(_) | CallBroken::Redirect { .. })
             | Self::Profile(_)
             | Self::NoProfile(_)
-            | Self::Reported(_)
+            | Self::Reported { .. }
+            | Self::Unreadable(_)
+            | Self::Withheld(_)
             | Self::Nonsense
             | Self::NoText
             | Self::TooMuch => return None,
@@ -85,6 +110,7 @@ impl Trouble {
             Self::Profile(CallError::Unusable(_)) => return verdict::cannot_run(),
             Self::Profile(CallError::NotNow(_)) | Self::NoProfile(_) => return verdict::no_answer(),
             Self::TooMuch | Self::Call(CallBroken::TooLong(_)) => return verdict::too_much(),
+            Self::Unreadable(_) if heard => "The answer ends here: its next part could not be read.".to_owned(),
             _ if heard => "The answer broke off; this is all there is of it.".to_owned(),
             Self::Call(CallBroken::Unreachable(_)) => return verdict::no_answer(),
             Self::Call(CallBroken::Silent(_)) => "The agent did not answer in time; please try again later.".to_owned(),
@@ -95,12 +121,17 @@ impl Trouble {
             Self::Status { status: status @ 500..=599, .. } => {
                 format!("The agent's server failed with {status}; please try again later.")
             }
-            Self::Call(CallBroken::Unfit(_)) => "The agent's answer makes no sense.".to_owned(),
             Self::Status { status, .. } | Self::Call(CallBroken::Redirect { status, .. }) => {
                 format!("The agent's server refused the request with {status}.")
             }
-            Self::Reported(_) => "The agent's server reported an error.".to_owned(),
-            Self::Nonsense => "The agent's answer makes no sense.".to_owned(),
+            Self::Withheld(Ending::OutOfLength) => {
+                "The agent gave no answer: it reached the model's limit of length first.".to_owned()
+            }
+            Self::Withheld(_) => "The agent gave no answer: the model's content filter held it back.".to_owned(),
+            Self::Reported { .. } => "The agent's server reported an error.".to_owned(),
+            Self::Nonsense | Self::Unreadable(_) | Self::Call(CallBroken::Unfit(_)) => {
+                "The agent's answer makes no sense.".to_owned()
+            }
             Self::NoText => "The agent gave no answer.".to_owned(),
         };
         verdict::failed(notice)
@@ -115,12 +146,19 @@ mod tests {
         Trouble::Status { status, retry_after: retry_after.map(Duration::from_secs), message: "sk-secret".into() }
     }
 
+    fn reported(status: Option<u16>) -> Trouble {
+        Trouble::Reported { message: "sk-secret".into(), status }
+    }
+
     #[test]
     fn what_may_pass_is_tried_twice_again_and_each_time_later() {
         let passing = [
             status(429, None),
             status(500, None),
             status(599, None),
+            status(408, None),
+            reported(Some(429)),
+            reported(Some(502)),
             Trouble::BrokeOff,
             CallBroken::Unreachable(String::new()).into(),
             CallBroken::Silent(Duration::ZERO).into(),
@@ -139,7 +177,12 @@ mod tests {
             status(307, None),
             status(400, None),
             status(401, Some(1)),
-            Trouble::Reported(String::new()),
+            reported(None),
+            reported(Some(401)),
+            Trouble::Unreadable(String::new()),
+            Trouble::Withheld(Ending::Filtered),
+            CallBroken::Unfit(String::new()).into(),
+            CallBroken::Redirect { status: 307, why: String::new() }.into(),
             Trouble::Nonsense,
             Trouble::NoText,
             Trouble::TooMuch,
@@ -164,8 +207,12 @@ mod tests {
         for (trouble, heard) in [
             (status(401, None), false),
             (status(500, None), false),
-            (Trouble::Reported("sk-secret".into()), false),
-            (Trouble::Reported("sk-secret".into()), true),
+            (reported(None), false),
+            (reported(None), true),
+            (Trouble::Unreadable("sk-secret".into()), false),
+            (Trouble::Unreadable("sk-secret".into()), true),
+            (CallBroken::Unfit("sk-secret".into()).into(), false),
+            (CallBroken::Redirect { status: 307, why: "sk-secret".into() }.into(), false),
             (CallError::Unusable("sk-secret".into()).into(), false),
             (CallBroken::Broken("sk-secret".into()).into(), false),
         ] {

@@ -1,0 +1,157 @@
+//! JSON as servers write it that is not quite JSON: numbers that are none, halves of characters.
+
+use serde_json::Value;
+
+/// Where halves of characters are kept while the rest is read: at the end of the last private plane, from which no text comes.
+const HALVES: u32 = 0x10_f800 - 0xd800;
+
+/// A document, as it was read.
+pub(super) enum Read {
+    /// It is JSON.
+    Strict(Value),
+    /// It is JSON but for what was mended; halves of characters stand in it, see [`Halves`].
+    Mended(Value),
+}
+
+/// Reads `text`; `None` where even mending does not help.
+pub(super) fn read(text: &str) -> Option<Read> {
+    let strict = serde_json::from_str(text).ok().map(Read::Strict);
+    strict.or_else(|| serde_json::from_str(&mended(text)).ok().map(Read::Mended))
+}
+
+/// With `null` for numbers that are none, and with halves of characters that JSON cannot hold kept apart.
+fn mended(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    let mut within = false;
+    while let Some(c) = rest.chars().next() {
+        let taken = match c {
+            '"' => {
+                within = !within;
+                out.push('"');
+                1
+            }
+            '\\' if within => match (unit(rest), rest.get(6..).and_then(unit)) {
+                (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => {
+                    out.push_str(&rest[..12]);
+                    12
+                }
+                (Some(half @ 0xd800..0xe000), _) => {
+                    out.extend(char::from_u32(HALVES + half));
+                    6
+                }
+                _ => {
+                    let length = rest.chars().take(2).map(char::len_utf8).sum();
+                    out.push_str(&rest[..length]);
+                    length
+                }
+            },
+            c => {
+                let mut words = ["NaN", "Infinity", "-Infinity"].into_iter();
+                if let Some(word) = words.find(|word| !within && rest.starts_with(word)) {
+                    out.push_str("null");
+                    word.len()
+                } else {
+                    out.push(c);
+                    c.len_utf8()
+                }
+            }
+        };
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// The unit of UTF-16 that is written here, `\uXXXX`.
+fn unit(text: &str) -> Option<u32> {
+    u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
+}
+
+/// Puts halves of characters together, which may come in two chunks. One that stays alone becomes U+FFFD.
+#[derive(Debug, Default)]
+pub(super) struct Halves {
+    high: Option<u32>,
+}
+
+impl Halves {
+    /// Adds `content` to `text`. Only in what was mended, halves are looked for.
+    pub(super) fn push(&mut self, content: &str, mended: bool, text: &mut String) {
+        for c in content.chars() {
+            let half = Some(u32::from(c).wrapping_sub(HALVES)).filter(|half| mended && (0xd800..0xe000).contains(half));
+            match (half, self.high.take()) {
+                (Some(low @ 0xdc00..), Some(high)) => {
+                    text.extend(char::from_u32(0x1_0000 + ((high - 0xd800) << 10) + (low - 0xdc00)));
+                }
+                (half, alone) => {
+                    text.extend(alone.map(|_| '\u{fffd}'));
+                    match half {
+                        Some(high @ ..0xdc00) => self.high = Some(high),
+                        Some(_) => text.push('\u{fffd}'),
+                        None => text.push(c),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Nothing more comes.
+    pub(super) fn end(&mut self, text: &mut String) {
+        text.extend(self.high.take().map(|_| '\u{fffd}'));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn content(chunks: &[&str]) -> Option<String> {
+        let (mut halves, mut text) = (Halves::default(), String::new());
+        for chunk in chunks {
+            let (value, mended) = match read(chunk)? {
+                Read::Strict(value) => (value, false),
+                Read::Mended(value) => (value, true),
+            };
+            halves.push(value["c"].as_str()?, mended, &mut text);
+        }
+        halves.end(&mut text);
+        Some(text)
+    }
+
+    #[test]
+    fn halves_of_characters_are_put_together_or_shown_as_missing() {
+        for (chunks, expected) in [
+            (&[r#"{"c":"a\ud83d\ude00b"}"#][..], "a😀b"),
+            (&[r#"{"c":"a\ud83d"}"#, r#"{"c":"\ude00b"}"#], "a😀b"),
+            (&[r#"{"c":"a\ud83d"}"#, r#"{"c":"b"}"#], "a\u{fffd}b"),
+            (&[r#"{"c":"\ude00\ud83dx"}"#], "\u{fffd}\u{fffd}x"),
+            (&[r#"{"c":"\uD83D\uD83D\uDE00 \\ud83d"}"#], "\u{fffd}😀 \\ud83d"),
+            (&[r#"{"c":"a\ud83d"}"#], "a\u{fffd}"),
+            (&["{\"c\":\"\u{10f83d}\"}"], "\u{10f83d}"),
+        ] {
+            assert_eq!(content(chunks).as_deref(), Some(expected), "{chunks:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_that_are_none_are_passed_over_and_words_are_not() {
+        let chunk = r#"{"c":"NaN -Infinity","p":[NaN,-Infinity,Infinity,{"x":NaN}]}"#;
+        assert_eq!(content(&[chunk]).as_deref(), Some("NaN -Infinity"));
+        for broken in [r#"{"c":"a""#, r#"{"c":"\ud83"}"#, "NaNa", r#"{"c":"\u"#, "\\", r#"{"c":"\é"}"#, "{\"c\":\"\\"]
+        {
+            assert!(read(broken).is_none(), "{broken}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_panics_and_what_is_json_is_read_as_it_is(text in "[{}\\[\\]\"\\\\u0-9a-fNI:, é😀-]{0,40}") {
+            let strict = serde_json::from_str::<Value>(&text).ok();
+            match read(&text) {
+                Some(Read::Strict(value)) => prop_assert_eq!(Some(value), strict),
+                _ => prop_assert!(strict.is_none()),
+            }
+        }
+    }
+}
