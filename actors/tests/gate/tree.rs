@@ -159,6 +159,7 @@ fn served(name: ProfileName, home: PathBuf) -> Served {
         token: mailbox.port(),
         view: mailbox.port(),
         terms: mailbox.port(),
+        read_again: mailbox.port(),
     };
     Served { name, home, ways }
 }
