@@ -1,8 +1,9 @@
 //! Replacing a file in one step.
 
-use std::fs::File;
 use std::io::{self, Write as _};
 use std::path::Path;
+
+use crate::files::own;
 
 /// Replaces the file at `path`, for our user alone: a reader sees the old one or the new one, and a power cut leaves one of them.
 ///
@@ -16,10 +17,11 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     prefix.push(".");
     // Made with mode 0600, before the first byte.
     let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
+    own::give_to_owner_of(Some(folder), file.as_file());
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error)?;
-    File::open(folder)?.sync_all()
+    own::sync_directory(folder)
 }
 
 #[cfg(test)]

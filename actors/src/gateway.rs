@@ -293,11 +293,12 @@ impl Wiring {
         let surroundings =
             HonchoSurroundings { environment: Arc::clone(&settings.environment), client: settings.trust.clone() };
         let steps = self.surroundings.refresh_steps.clone();
-        let (present, status) = (self.present.clone(), self.mailboxes.status.port());
+        let (present, status, events) = (self.present.clone(), self.mailboxes.status.port(), self.events.clone());
         let factory = move |birth: &_| {
             let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
             let profiles = surroundings.profiles(&in_force);
-            let settings = HonchoSettings { surroundings, steps, ..HonchoSettings::new(profiles) };
+            let events = events.clone();
+            let settings = HonchoSettings { surroundings, steps, events, ..HonchoSettings::new(profiles) };
             let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
             HonchoRefreshActor::new(ports, settings, life(birth), HonchoOwn::of(birth))
         };

@@ -4,6 +4,10 @@
 
 // They panic when the reader is gone, and block when it does not read. What is to be said is logged.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
+#![cfg_attr(
+    test,
+    allow(clippy::disallowed_methods, reason = "a test makes its own files; the build without tests has the ban")
+)]
 
 pub mod atomic;
 pub mod config;

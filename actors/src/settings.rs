@@ -28,8 +28,9 @@ pub use network::Network;
 pub use notices::HomeChannel;
 pub use relay::InboundSettings;
 pub use relay::client_of_command;
-pub use reload::{Reading, Sources};
+pub use reload::{Place, Reading, Sources};
 
+use crate::files::{Links, small};
 use crate::http_client::HttpClient;
 use crate::profile::agent::AgentSettings;
 use crate::profile::env_file::{self, EnvFile};
@@ -392,7 +393,8 @@ fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
 
 /// The `.env` of a home, as it is now; empty if there is none that can be read.
 fn env_file_of(home: &Path) -> EnvFile {
-    std::fs::read_to_string(home.join(".env")).map(|text| env_file::parse(&text)).unwrap_or_default()
+    let read = small::read_text(&home.join(".env"), env_file::MAX_BYTES, Links::Follow);
+    read.map(|text| env_file::parse(&text)).unwrap_or_default()
 }
 
 fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {

@@ -2,6 +2,7 @@
 //!
 //! `$CADUCEUS_VECTORS` names another directory of such cases.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![expect(clippy::unwrap_used, reason = "the cases are known to be well-formed, and a test may panic")]
 
 use std::path::PathBuf;

@@ -3,13 +3,13 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use caduceus_actors::files::own;
 use caduceus_actors::honcho::refresh::StepHook;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::profile::Redactor;
@@ -127,13 +127,13 @@ fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
     let work = home.join("profiles").join("work");
     fs::create_dir_all(&work)?;
     let agent = home.join("agent.sh");
-    fs::write(&agent, AGENT)?;
-    fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n")?;
+    write_new(&agent, AGENT)?;
+    write_new(&home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n")?;
     let ours = format!(
         "agent:\n  backend: exec\n  command: [sh, {agent:?}]\n  timeout_s: 600\ndrain:\n  timeout_s: 20\n",
         agent = agent.display().to_string()
     );
-    fs::write(home.join("caduceus.yaml"), ours)?;
+    write_new(&home.join("caduceus.yaml"), &ours)?;
     let relay = format!(
         "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={}\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n",
         stage.connector.url(),
@@ -141,12 +141,12 @@ fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
         stage.credentials.secret,
     );
     let secret = || uuid::Uuid::new_v4().simple().to_string();
-    write_secret(&home.join(".env"), &format!("{relay}DEMO_DEFAULT_KEY={}\n", secret()))?;
-    write_secret(&work.join(".env"), &format!("DEMO_WORK_KEY={}\n", secret()))
+    write_new(&home.join(".env"), &format!("{relay}DEMO_DEFAULT_KEY={}\n", secret()))?;
+    write_new(&work.join(".env"), &format!("DEMO_WORK_KEY={}\n", secret()))
 }
 
-fn write_secret(path: &Path, text: &str) -> io::Result<()> {
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?.write_all(text.as_bytes())
+fn write_new(path: &Path, text: &str) -> io::Result<()> {
+    own::create_new(path, own::Use::ReadWrite, 0o600).map_err(std::io::Error::from)?.write_all(text.as_bytes())
 }
 
 fn explain(chat: &str, gateway: SocketAddr, home: &Path) {

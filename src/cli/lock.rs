@@ -1,7 +1,7 @@
 //! One gateway per home, decided by the kernel's lock, never by the presence of a file.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
+use caduceus_actors::files::{FileError, Links, Unusable, own, small};
 use caduceus_actors::status::identity::{Identity, Written};
 use caduceus_actors::system_error::may_pass;
 use tracing::{error, warn};
@@ -42,7 +43,10 @@ pub(crate) enum LockError {
     /// Another gateway, ours or the original, serves this home.
     #[error("another gateway holds the home {}", .0.display())]
     Held(PathBuf),
-    /// The file cannot be made or locked.
+    /// Something that is no file lies there, or it is another user's.
+    #[error("cannot lock the home: {0}")]
+    File(FileError),
+    /// The file cannot be locked.
     #[error("cannot lock {}", path.display())]
     Unusable {
         /// Which file.
@@ -57,6 +61,7 @@ impl LockError {
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Held(_) => true,
+            Self::File(error) => matches!(&error.why, Unusable::System(source) if may_pass(source)),
             Self::Unusable { source, .. } => may_pass(source),
         }
     }
@@ -103,7 +108,7 @@ impl Held {
     fn renew(&mut self) -> Result<bool, LockError> {
         let path = self.home.join(LOCK);
         let Some(file) = &self.file else { return Ok(false) };
-        if is_at(file, &path).map_err(|source| LockError::Unusable { path, source })? {
+        if own::is_at(file, &path).map_err(|source| LockError::Unusable { path, source })? {
             return Ok(false);
         }
         self.file = Some(lock(&self.home)?);
@@ -141,7 +146,7 @@ fn lock(home: &Path) -> Result<File, LockError> {
     let unusable = |source| LockError::Unusable { path: path.clone(), source };
     let until = Instant::now() + ASKERS;
     loop {
-        let file = open(&path).map_err(unusable)?;
+        let file = open(&path).map_err(LockError::File)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if Instant::now() < until => {
@@ -152,24 +157,20 @@ fn lock(home: &Path) -> Result<File, LockError> {
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
-        if is_at(&file, &path).map_err(unusable)? {
+        if !own::is_at(&file, &path).map_err(unusable)? {
+            continue;
+        }
+        // Under a second name it is somebody's file, and what we write into ours must not land there.
+        if file.metadata().map_err(unusable)?.nlink() == 1 {
             return Ok(file);
         }
+        fs::remove_file(&path).map_err(unusable)?;
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // Never truncated here: what is in it is the holder's.
-    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
-}
-
-fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::metadata(path) {
-        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+fn open(path: &Path) -> Result<File, FileError> {
+    // Readable by all, as the original makes it. Never truncated here: what is in it is the holder's.
+    own::open_or_create(path, own::Use::ReadWrite, 0o644)
 }
 
 /// In place: a lock is on the file, and another file under its name would not be locked.
@@ -181,9 +182,7 @@ fn write(mut file: &File, record: &[u8]) -> io::Result<()> {
 }
 
 fn read(path: &Path) -> Option<Written> {
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MAX_RECORD).read_to_end(&mut bytes).ok()?;
-    Written::parse(&bytes)
+    Written::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
 }
 
 /// Who holds `home`, as the holder wrote it down and as far as that process is there: ours or the original's.
@@ -200,10 +199,10 @@ pub(crate) fn holder(home: &Path) -> Option<Written> {
 /// # Errors
 /// What the system said.
 pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
-    let file = match File::open(home.join(LOCK)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(error),
+    let file = match small::open(&home.join(LOCK), Links::Refuse) {
+        Ok((file, _)) => file,
+        Err(error) if error.is_missing() => return Ok(false),
+        Err(error) => return Err(error.into()),
     };
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
@@ -293,14 +292,26 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_on_a_file_that_is_gone_is_none() {
+    fn a_lock_that_is_another_file_under_a_second_name_is_made_anew_and_that_file_stays() {
         let home = tempfile::tempdir().unwrap();
-        let path = home.path().join(LOCK);
-        let file = open(&path).unwrap();
-        assert!(is_at(&file, &path).unwrap());
-        fs::remove_file(&path).unwrap();
-        assert!(!is_at(&file, &path).unwrap());
-        let _other = open(&path).unwrap();
-        assert!(!is_at(&file, &path).unwrap());
+        let precious = home.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        fs::hard_link(&precious, home.path().join(LOCK)).unwrap();
+        let lock = HomeLock::take(home.path(), &own()).unwrap();
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
+        assert_eq!(holder(home.path()).unwrap().pid, std::process::id());
+        drop(lock);
+    }
+
+    #[test]
+    fn a_lock_that_is_a_link_is_refused_by_name_and_its_target_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let precious = home.path().join("precious");
+        fs::write(&precious, "precious").unwrap();
+        std::os::unix::fs::symlink(&precious, home.path().join(LOCK)).unwrap();
+        let refused = HomeLock::take(home.path(), &own()).unwrap_err().to_string();
+        assert!(refused.contains(LOCK) && refused.contains("symbolic link"), "{refused}");
+        assert!(is_held(home.path()).is_err(), "it cannot be told");
+        assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 }

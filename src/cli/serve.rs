@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
         Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
-        Err(error @ LockError::Unusable { .. }) => {
+        Err(error @ (LockError::File(_) | LockError::Unusable { .. })) => {
             let code = if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION };
             return fail(&error, code);
         }

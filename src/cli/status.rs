@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::rt::time::sleep;
-use caduceus_actors::status::record::{FILE_NAME, Found};
+use caduceus_actors::status::record;
 use serde_json::Value;
 
 use super::contact::{CommandError, Contact, Place, conclude};
@@ -74,7 +74,7 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
 
 /// What the last gateway of a home left behind.
 fn last_words(home: &Path) -> Option<String> {
-    let found = Found::parse(&std::fs::read(home.join(FILE_NAME)).ok()?)?;
+    let found = record::read(home)?;
     let state = found.state?;
     let mut text = format!("the last one left it as {state}");
     if let Some(at) = found.updated_at {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::settings::{Environment, find_home};
-use caduceus_actors::status::record::{FILE_NAME, Found};
+use caduceus_actors::status::record;
 
 use self::process::{Process, Word};
 use super::contact::{CommandError, conclude};
@@ -114,6 +114,5 @@ impl Gateway {
 }
 
 fn turns_left(home: &Path) -> Option<u64> {
-    let bytes = std::fs::read(home.join(FILE_NAME)).ok()?;
-    Found::parse(&bytes).map(|found| found.active_agents)
+    record::read(home).map(|found| found.active_agents)
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use actix::prelude::*;
 use bytes::Bytes;
+use caduceus_actors::files::own;
 use caduceus_actors::http_client::{Call, HttpClient, Limits};
 use caduceus_actors::supervision::{Port, ResponseFuture};
 use serde_json::{Value, json};
@@ -542,7 +543,7 @@ fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path)?;
-    std::fs::File::open(folder)?.sync_all()
+    own::sync_directory(folder)
 }
 
 fn now_ms() -> i64 {

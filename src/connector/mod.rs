@@ -24,6 +24,7 @@ use actix::{Actor, Addr};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use caduceus_actors::files::{Links, small};
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::supervision::{AskError, Port};
 use tracing::warn;
@@ -35,6 +36,8 @@ use socket::Ear;
 
 pub(crate) use store::{Credentials, GrantError};
 
+/// Longest data file: what waits for a thousand gateways.
+const MAX_DATA: u64 = 256 * 1024 * 1024;
 /// The hub answers from memory.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What open requests may still take when the connector stops.
@@ -200,11 +203,13 @@ fn ports(hub: &Addr<Hub>, http: HttpClient) -> Ports {
 
 /// A file that is not there yet is an empty one.
 async fn read_data(path: &Path) -> Result<plan::Saved, ConnectorError> {
-    match tokio::fs::read(path).await {
-        Ok(bytes) => {
-            serde_json::from_slice(&bytes).map_err(|source| ConnectorError::Format { path: path.to_owned(), source })
-        }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(plan::Saved::default()),
-        Err(source) => Err(ConnectorError::Data { path: path.to_owned(), source }),
+    let data = |source| ConnectorError::Data { path: path.to_owned(), source };
+    let place = path.to_owned();
+    let read = tokio::task::spawn_blocking(move || small::read(&place, MAX_DATA, Links::Follow)).await;
+    match read.map_err(|error| data(io::Error::other(error)))? {
+        Ok(contents) => serde_json::from_slice(&contents.bytes)
+            .map_err(|source| ConnectorError::Format { path: path.to_owned(), source }),
+        Err(error) if error.is_missing() => Ok(plan::Saved::default()),
+        Err(error) => Err(data(error.why.into())),
     }
 }

@@ -6,6 +6,7 @@ use std::fmt::Debug;
 
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
+use caduceus_actors::files::workers;
 use caduceus_actors::relay::messages::LinkView;
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::supervision::TreeNode;
@@ -93,6 +94,8 @@ fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauges("profiles_by_state", "Profiles by state", "state", profiles);
     let missing = snapshot.secrets.iter().map(|profile| count(profile.missing.len())).sum();
     sheet.gauge("secrets_missing", "Secrets that profiles lack", missing);
+    let hung = count(workers::hung().len());
+    sheet.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
     let children = snapshot.secrets.iter().map(|profile| profile.children_started).sum();
     sheet.counter("agents_started", "Processes of agents started", children);
     sheet.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);

@@ -3,6 +3,7 @@
 //! The gate is the real one on threads of its own, its home a real directory; who asks for turns asks without a pause, so what is
 //! measured is the file event, the reading of the marker and one question through the mailbox.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(dead_code, reason = "the tree is shared with the tests of the gate")]
 
 #[path = "../../actors/tests/gate/engage.rs"]

@@ -3,6 +3,8 @@
 //! Prints, and asserts nothing: what a shared machine does to microseconds is no test. Lengths take turns in a new order each round, so
 //! that whatever else the machine does hits all of them alike.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

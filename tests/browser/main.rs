@@ -2,6 +2,7 @@
 //!
 //! Needs `chromium` and `chromedriver`; `tests/run` installs them.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod browser;

@@ -4,6 +4,7 @@
 //! `CADUCEUS_LONG=1` runs the full counts (200 expiries, 50 deaths a step, a whole minute of caution) instead of the short
 //! ones; that takes about an hour on two cores: `CADUCEUS_LONG=1 cargo test --test honcho -- --nocapture --test-threads 1`.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod answers;

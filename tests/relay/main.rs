@@ -1,6 +1,7 @@
 //! The relay through the real gateway and the real connector: with a network between them that breaks, and its other rooms,
 //! credentials, deliveries, sleep, links of profiles, TLS.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod ambiguity;

@@ -1,5 +1,6 @@
 //! What is shipped: the binary of the release profile, where a panic must still unwind and be supervised.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 #[path = "../support/backlog.rs"]

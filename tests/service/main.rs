@@ -1,5 +1,6 @@
 //! The gateway through its real binary: real sockets, real files, real processes.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
 mod agents;
@@ -22,6 +23,7 @@ mod markers;
 mod mistakes;
 #[path = "../../actors/tests/support/model_server.rs"]
 mod model_server;
+mod odd_files;
 mod openai;
 mod processes;
 mod races;

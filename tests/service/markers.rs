@@ -97,7 +97,7 @@ async fn without_file_events_the_marker_is_found_by_looking_and_everyone_says_so
     world.gateway = Some(Process::spawn(&mut eventless(&serve)));
     let status = world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
     assert_eq!(status["drain"]["file_events"], false, "{status}");
-    assert!(world.gateway().log().contains("the drain marker is polled"), "{}", world.gateway().log());
+    assert!(world.gateway().log().contains("its files are polled"), "{}", world.gateway().log());
 
     let marker = world.path(".drain_request.json");
     fs::write(&marker, "").unwrap();

@@ -14,12 +14,13 @@ use super::messages::{InForce, SettingsChanged};
 use super::plan::Step;
 use super::present::Present;
 use crate::drain::messages::ListTurns;
-use crate::files::{FileEvents, Listening, Stamp};
+use crate::files::events::Watched;
+use crate::files::{FileEvents, Listening};
 use crate::profile::messages::{ReadEnvAgain, TermsChanged};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
-use crate::settings::{Reading, Settings, Sources};
+use crate::settings::{Place, Reading, Settings, Sources};
 use crate::status::messages::StatusTouched;
 use crate::supervision::{OperateError, Port, StartChild, StartChildError, StopChild};
 
@@ -66,7 +67,7 @@ pub(super) struct Round {
     touched: Arc<Notify>,
     sources: Sources,
     /// By directory, and which one it was when we began.
-    listening: BTreeMap<PathBuf, (Stamp, Listening)>,
+    listening: BTreeMap<PathBuf, (Place, Listening)>,
     /// Whom the dispatcher was last told of.
     told: BTreeSet<ProfileName>,
     /// News that a mailbox did not take, told again next time.
@@ -167,23 +168,20 @@ impl Round {
     }
 
     fn listen(&mut self, home: &Path) {
-        let directories = Sources::look(home).directories(home);
-        self.listening.retain(|directory, _| directories.contains(directory));
-        for directory in directories {
-            let Stamp::Present { device, inode, .. } = Stamp::look(&directory) else {
-                self.listening.remove(&directory);
-                continue;
-            };
-            let same = |stamp: &Stamp| matches!(stamp, Stamp::Present { device: d, inode: i, .. } if (*d, *i) == (device, inode));
-            if self.listening.get(&directory).is_some_and(|(stamp, _)| same(stamp)) {
+        let sources = Sources::look(home);
+        let places: BTreeMap<_, _> = sources.directories().collect();
+        self.listening
+            .retain(|directory, _| places.get(directory.as_path()).is_some_and(|place| *place != Place::Missing));
+        for (directory, place) in places {
+            let listens = |(at, listening): &(Place, Listening)| *at == place && listening.watched() != Watched::No;
+            // One that does not answer is listened to as before.
+            if !matches!(place, Place::There(..)) || self.listening.get(directory).is_some_and(listens) {
                 continue;
             }
             let touched = Arc::clone(&self.touched);
-            let heard = Settings::concerns(home, &directory);
-            match self.ports.events.listen(&directory, heard, move || touched.notify_one()) {
-                Ok(listening) => drop(self.listening.insert(directory.clone(), (Stamp::look(&directory), listening))),
-                Err(error) => debug!(directory = %directory.display(), %error, "no file events here; it is polled"),
-            }
+            let heard = Settings::concerns(home, directory);
+            let listening = self.ports.events.listen(directory, heard, move || touched.notify_one());
+            self.listening.insert(directory.to_owned(), (place, listening));
         }
     }
 

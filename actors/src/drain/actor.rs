@@ -9,7 +9,7 @@ mod handlers; // One a message.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
@@ -18,15 +18,17 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::epoch::{self, Epoch};
-use super::line::{Line, Step};
+use super::line::Step;
 use super::marker::MarkerReading;
 use super::messages::{DrainChanged, DrainView, Refusal, RequestPermit, TurnInFlight};
 use super::permit::{Gate, TurnPermit};
 use super::plan::{Change, Plan, Scope};
+use super::readings::{Hanging, Readings};
 use super::store;
 use super::watch::{MarkerTouched, Watch};
 use crate::config::messages::InForce;
-use crate::files::FileEvents;
+use crate::files::workers::Owner;
+use crate::files::{FileEvents, FileWorker, Purpose};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use crate::supervision::{Birth, Life, Port};
@@ -73,11 +75,12 @@ pub struct DrainActor {
     own: Port<MarkerTouched>,
     released: Port<TurnReleased>,
     epoch: Option<Epoch>,
-    /// Whatever is done to the markers.
-    line: Line<DiskOrder>,
+    /// Whatever is done to the markers, and what is known of them.
+    pub(super) markers: Readings<DiskOrder>,
     pub(super) watch: Option<Watch>,
-    /// Questions that came before the markers were first read.
+    /// Questions that came before the markers that they depend on were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
+    /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
     /// So that a marker from an earlier life of the machine is mentioned once.
@@ -101,10 +104,13 @@ struct Waiter {
 
 /// What is to be done to a marker off the arbiters, and what follows from it here. The work answers whether it met, or left, a
 /// marker.
-struct DiskOrder {
-    work: Box<dyn FnOnce() -> io::Result<bool> + Send>,
+pub(super) struct DiskOrder {
+    home: Option<PathBuf>,
+    work: Work,
     then: Then,
 }
+
+type Work = Box<dyn FnOnce(&Path) -> io::Result<bool> + Send>;
 
 type Then = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
 
@@ -125,7 +131,7 @@ impl DrainActor {
             own: birth.own(),
             released: birth.own(),
             epoch: None,
-            line: Line::new(),
+            markers: Readings::new(),
             watch: None,
             early: Vec::new(),
             read_once: false,
@@ -156,66 +162,117 @@ impl DrainActor {
 
     /// Has every marker read, beginning after this moment, and takes in what is found.
     pub(super) fn reread(&mut self, ctx: &mut Context<Self>) {
-        self.line.ask_reading();
-        self.go_on(ctx);
+        for (scope, _) in self.homes() {
+            self.reread_one(&scope, ctx);
+        }
     }
 
-    /// Has this order carried out after all those before it: its place in line is taken here and now, not at the first poll
-    /// of some future.
+    /// The same for one home.
+    pub(super) fn reread_one(&mut self, scope: &Scope, ctx: &mut Context<Self>) {
+        self.markers.ask_reading(scope);
+        self.go_on(scope, ctx);
+    }
+
+    /// Has this order carried out after all those before it in this home: its place in line is taken here and now, not at the first
+    /// poll of some future.
     fn order(
         &mut self,
-        work: impl FnOnce() -> io::Result<bool> + Send + 'static,
+        scope: &Scope,
+        work: impl FnOnce(&Path) -> io::Result<bool> + Send + 'static,
         then: impl FnOnce(&mut Self, io::Result<bool>) + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        self.line.push(DiskOrder { work: Box::new(work), then: Box::new(then) });
-        self.go_on(ctx);
+        let home = self.home(scope);
+        self.markers.push(scope, DiskOrder { home, work: Box::new(work), then: Box::new(then) });
+        self.go_on(scope, ctx);
     }
 
-    /// Begins what is next at the markers, if nothing is under way there.
-    fn go_on(&mut self, ctx: &mut Context<Self>) {
-        match self.line.next() {
-            Some(Step::Order(order)) => self.carry_out(order, ctx),
-            Some(Step::Read) => self.read(ctx),
+    /// Begins what is next at the marker, if nothing is under way there.
+    fn go_on(&mut self, scope: &Scope, ctx: &mut Context<Self>) {
+        match self.markers.next(scope) {
+            Some(Step::Order(order)) => self.carry_out(scope.clone(), order, ctx),
+            Some(Step::Read) => self.read(scope.clone(), ctx),
             None => {}
         }
     }
 
-    fn carry_out(&mut self, order: DiskOrder, ctx: &mut Context<Self>) {
-        let DiskOrder { work, then } = order;
-        let working = tokio::task::spawn_blocking(work);
+    fn carry_out(&mut self, scope: Scope, order: DiskOrder, ctx: &mut Context<Self>) {
+        let DiskOrder { home, work, then } = order;
+        let place = home.map(|home| (worker(&scope, &home), home));
+        let working = async move {
+            // Nobody of that name has a home.
+            let Some((worker, home)) = place else { return Ok(false) };
+            let done = worker.run_to_the_end(move || work(&home)).await;
+            done.unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
         ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
-            then(actor, done.expect("writing or removing a marker does not panic"));
-            actor.line.done();
-            actor.go_on(ctx);
+            then(actor, done);
+            actor.markers.done(&scope, false);
+            actor.go_on(&scope, ctx);
         }));
     }
 
-    fn read(&mut self, ctx: &mut Context<Self>) {
-        let homes = self.homes();
+    fn read(&mut self, scope: Scope, ctx: &mut Context<Self>) {
+        let Some(home) = self.home(&scope) else { return };
+        self.markers.begin_reading(&scope, self.homes_version, Instant::now());
         let orders = self.gate.look(Plan::orders);
-        let known = self.epoch.clone();
-        let version = self.homes_version;
-        let reading = tokio::task::spawn_blocking(move || {
-            let epoch = known.or_else(epoch::current);
-            let found = homes.into_iter().map(|(scope, home)| (scope, store::read(&home, epoch.as_ref()))).collect();
-            (epoch, found)
-        });
+        let (known, place) = (self.epoch.clone(), home.clone());
+        let worker = worker(&scope, &home);
+        let reading = async move {
+            let read = worker.run_to_the_end(move || {
+                let epoch = known.or_else(epoch::current);
+                let found = store::read(&place, epoch.as_ref());
+                (epoch, found)
+            });
+            read.await
+        };
         ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
-            let (epoch, found): (_, Vec<_>) = read.expect("reading a marker does not panic");
-            actor.epoch = epoch;
-            for (scope, reading) in found {
-                // A profile may have gone while its marker was read.
-                if actor.home(&scope).is_some() {
-                    actor.take_in(&scope, orders, reading.as_ref());
+            // The profile may have gone, or moved, while its marker was read; and an order may have come in between.
+            let answered = read.is_ok();
+            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(Plan::orders);
+            match read {
+                Ok((epoch, found)) => {
+                    actor.epoch = epoch;
+                    if counts {
+                        actor.take_in(&scope, orders, found.as_ref());
+                    }
                 }
+                Err(error) => warn!(?scope, %error, "a drain marker was not read"),
             }
-            actor.first_reading_done();
-            actor.homes_were_read(version);
-            actor.line.done();
-            actor.end_overdue(ctx);
-            actor.go_on(ctx);
+            if actor.markers.done(&scope, counts) {
+                info!(?scope, "the disk of a home answers again; its drain marker was read");
+            }
+            if answered && !counts {
+                actor.markers.ask_reading(&scope);
+            }
+            actor.were_read();
+            actor.end_overdue(&scope, ctx);
+            actor.go_on(&scope, ctx);
         }));
+    }
+
+    /// Markers were read, or given up: whoever waited for that goes on.
+    fn were_read(&mut self) {
+        self.first_reading_done();
+        self.answer_early();
+        self.homes_were_read();
+    }
+
+    /// Looks for homes whose disk does not answer.
+    fn notice_hanging(&mut self) {
+        for Hanging { scope, presumed } in self.markers.hanging(Instant::now()) {
+            if presumed {
+                error!(
+                    ?scope,
+                    "the disk of a home does not answer, so a drain marker may lie there: it counts as drained until it does"
+                );
+                let drained = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
+                self.take_in(&scope, self.gate.look(Plan::orders), Some(&drained));
+            } else {
+                error!(?scope, "the disk of a home does not answer; what was known last of its drain holds");
+            }
+            self.were_read();
+        }
     }
 
     fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
@@ -239,17 +296,29 @@ impl DrainActor {
     }
 
     fn first_reading_done(&mut self) {
-        if self.read_once {
+        if self.read_once || !self.markers.is_known(&Scope::Gateway) {
             return;
         }
         self.read_once = true;
-        for (question, answer) in std::mem::take(&mut self.early) {
-            // An asker that has gone drops the permit, and so the count, at once.
-            drop(answer.send(self.admit(question)));
-        }
         // Whoever kept the gate before may have fallen between moving it and telling.
         self.tell_change();
         self.life.ready();
+    }
+
+    /// Whether the markers on which turns of `profile` depend have been read.
+    fn knows_of(&self, profile: &ProfileName) -> bool {
+        self.read_once && self.markers.is_known(&Scope::Profile(profile.clone()))
+    }
+
+    fn answer_early(&mut self) {
+        for (question, answer) in std::mem::take(&mut self.early) {
+            if self.knows_of(&question.ticket.profile) {
+                // An asker that has gone drops the permit, and so the count, at once.
+                drop(answer.send(self.admit(question)));
+            } else {
+                self.early.push((question, answer));
+            }
+        }
     }
 
     fn admit(&self, question: RequestPermit) -> Result<TurnPermit, Refusal> {
@@ -319,12 +388,12 @@ impl DrainActor {
     }
 
     /// Ends what is past its deadline; after a reading, so that a marker of somebody else, which may have none, has its say.
-    fn end_overdue(&mut self, ctx: &mut Context<Self>) {
-        if self.line.has_orders() {
+    fn end_overdue(&mut self, read: &Scope, ctx: &mut Context<Self>) {
+        if self.markers.has_orders(read) {
             // The removal may itself stand in line, behind a slow disk: the next poll looks again.
             return;
         }
-        for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())) {
+        for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
             let ended = scope.clone();
             let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
                 Ok(asked) => {
@@ -352,9 +421,7 @@ impl DrainActor {
         ctx: &mut Context<Self>,
     ) {
         let asked = self.gate.look(Plan::orders);
-        let home = self.home(scope);
-        let work = move || home.map_or(Ok(false), |home| store::remove(&home));
-        self.order(work, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
+        self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
     }
 }
 
@@ -375,10 +442,17 @@ impl Actor for DrainActor {
                 actor.tell_change();
             }
             actor.reread(ctx);
+            actor.notice_hanging();
             // Also for those who wait for a turn whose incarnation was cut off: nobody tells of that.
             actor.wake_waiters();
         });
     }
+}
+
+/// Whoever touches the marker of this home.
+fn worker(scope: &Scope, home: &Path) -> FileWorker {
+    let owner = if *scope == Scope::Gateway { Owner::Gateway } else { Owner::Profile };
+    FileWorker::of(home, Purpose::Marker, owner)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,6 +1,8 @@
 //! Which life of the machine this is, so that a drain marker of an earlier one is told apart.
 
-use std::{fmt, fs};
+use std::fmt;
+
+use crate::files::small::of_the_kernel;
 
 /// `<boot id>:<start time of process 1>`. The same as long as process 1 lives.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,9 +50,9 @@ pub fn start_time(stat: &str) -> Option<&str> {
 /// Reads the epoch of this machine, `None` without `/proc`. It cannot change while we live: ask once.
 #[must_use]
 pub fn current() -> Option<Epoch> {
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
-    let stat = fs::read_to_string("/proc/1/stat").ok();
-    Epoch::from_parts(boot_id.as_deref(), stat.as_deref())
+    let boot_id = of_the_kernel("/proc/sys/kernel/random/boot_id");
+    let stat = of_the_kernel("/proc/1/stat");
+    Epoch::from_parts(boot_id.as_ref().map(|text| text.as_str()), stat.as_ref().map(|text| text.as_str()))
 }
 
 #[cfg(test)]

@@ -12,16 +12,17 @@ use crate::config::messages::SettingsChanged;
 
 impl DrainActor {
     pub(super) fn watch_homes(&mut self) {
-        let homes: Vec<_> = self.homes().into_iter().map(|(_, home)| home).collect();
+        let homes = self.homes();
+        self.markers.keep_to(homes.iter().map(|(scope, _)| scope.clone()));
         if let Some(watch) = &mut self.watch {
             watch.keep_to(&homes);
         }
     }
 
-    /// Every marker of the homes of `version` has been read.
-    pub(super) fn homes_were_read(&mut self, version: u64) {
+    /// Answers those who wait until every marker of a set of homes has been read, or cannot be.
+    pub(super) fn homes_were_read(&mut self) {
         for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
-            if wanted <= version {
+            if self.markers.is_settled(wanted) {
                 // One that no longer waits need not know.
                 let _ = waiter.send(());
             } else {

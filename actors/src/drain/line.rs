@@ -1,4 +1,5 @@
-//! Who is next at the markers: what is done to them is done one at a time, in the order asked.
+//! Who is next at a marker: what is done to one is done one at a time, in the order asked. Each home has a line of its own, so a disk
+//! that hangs under one of them holds up no other.
 //!
 //! Orders stand in line from the turn in which they are asked, so a begin never overtakes the cancel before it. A reading is
 //! taken only when no order is left: it never sees the disk between two orders, and no reading overtakes another. However many
@@ -25,7 +26,7 @@ enum Doing {
 pub(super) enum Step<J> {
     /// Carry out this order.
     Order(J),
-    /// Read every marker.
+    /// Read the marker.
     Read,
 }
 

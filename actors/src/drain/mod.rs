@@ -13,5 +13,6 @@ mod model;
 mod model_tests;
 pub mod permit;
 mod plan;
+mod readings;
 pub mod store;
 mod watch;

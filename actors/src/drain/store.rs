@@ -1,14 +1,13 @@
 //! The marker on disk: read, written and removed off the arbiters.
 
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
-
-use rustix::fs::{Mode, OFlags};
 
 use super::epoch::Epoch;
 use super::marker::{self, Marker, MarkerReading};
 use crate::atomic;
+use crate::files::{Links, own, small};
 
 /// Where the marker of a home lies.
 #[must_use]
@@ -19,27 +18,12 @@ pub fn path(home: &Path) -> PathBuf {
 /// What lies in `home`: `None` when there is nothing; whatever cannot be read still drains.
 #[must_use]
 pub fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
-    let file = match open(&path(home)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return None,
-        Err(_) => return Some(marker::read(b"", epoch)),
-    };
-    let mut bytes = Vec::new();
-    let limit = marker::MAX_BYTES as u64 + 1;
-    match file.take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Some(marker::read(&bytes, epoch)),
+    // A link is followed: the original's tools may have put one there, and its presence counts.
+    match small::read(&path(home), marker::MAX_BYTES as u64, Links::Follow) {
+        Ok(contents) => Some(marker::read(&contents.bytes, epoch)),
+        Err(error) if error.is_missing() => None,
         Err(_) => Some(marker::read(b"", epoch)),
     }
-}
-
-/// Opens a marker, but only a regular file: opening a pipe would wait for somebody to write into it.
-fn open(path: &Path) -> io::Result<fs::File> {
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    // A pipe may have taken its place since we looked; that must not hold us up either.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    Ok(rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, Mode::empty()))?.into())
 }
 
 /// Writes the marker so that a reader sees the old one, or the new one, and a power cut leaves one of them.
@@ -66,7 +50,7 @@ pub fn remove(home: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         removed => removed?,
     }
-    fs::File::open(home)?.sync_all()?;
+    own::sync_directory(home)?;
     Ok(true)
 }
 
@@ -106,8 +90,7 @@ mod tests {
     #[test]
     fn a_pipe_in_its_place_drains_without_a_wait_and_can_be_removed() {
         let home = tempfile::tempdir().unwrap();
-        let owner = Mode::RUSR | Mode::WUSR;
-        rustix::fs::mknodat(rustix::fs::CWD, path(home.path()), rustix::fs::FileType::Fifo, owner, 0).unwrap();
+        crate::files::odd::place("pipe", &path(home.path()));
         assert!(read(home.path(), None).unwrap().garbled);
         assert!(read(home.path(), None).unwrap().draining);
         assert!(remove(home.path()).unwrap());

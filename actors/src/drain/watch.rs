@@ -3,7 +3,7 @@
 //! The *directory* is watched, since a rename replaces the file itself; an overflow of the queue of events counts as an event.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -11,24 +11,27 @@ use actix::Message;
 use tracing::warn;
 
 use super::marker;
+use super::plan::Scope;
+use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
 use crate::supervision::Port;
 
-/// News: a marker may have changed.
-#[derive(Debug, Clone, Copy, Message)]
+/// News: the marker of a home may have changed.
+#[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct MarkerTouched;
+pub struct MarkerTouched(pub(super) Scope);
 
 /// The watch; dropping it ends it.
 pub(super) struct Watch {
     events: FileEvents,
-    listening: BTreeMap<PathBuf, Option<Listening>>,
-    bell: Bell,
+    listening: BTreeMap<Scope, (PathBuf, Listening, Bell)>,
+    port: Port<MarkerTouched>,
 }
 
 /// Tells the gate of a flood of events as of one: none is told while the last one told waits in the mailbox.
 #[derive(Clone)]
 struct Bell {
+    scope: Scope,
     port: Port<MarkerTouched>,
     /// News lies in the mailbox, unseen.
     pending: Arc<AtomicBool>,
@@ -39,51 +42,46 @@ struct Bell {
 impl Watch {
     /// A watch that tells `port`, and watches nothing yet.
     pub(super) fn new(events: FileEvents, port: Port<MarkerTouched>) -> Self {
-        Self { events, listening: BTreeMap::new(), bell: Bell::new(port) }
+        Self { events, listening: BTreeMap::new(), port }
     }
 
     /// Whether every home is watched; one that is not is polled.
     pub(super) fn is_whole(&self) -> bool {
-        self.listening.values().all(Option::is_some)
+        self.listening.values().all(|(_, listening, _)| listening.watched() == Watched::Yes)
     }
 
-    /// Watches these homes and no others. With a warning where there are no file events: the poll is left.
-    pub(super) fn keep_to(&mut self, homes: &[PathBuf]) {
-        self.listening.retain(|home, _| homes.contains(home));
-        for home in homes {
-            if !self.listening.contains_key(home) {
-                let listening = self.listen(home);
-                self.listening.insert(home.clone(), listening);
+    /// Watches these homes and no others. Where there are no file events the poll is left.
+    pub(super) fn keep_to(&mut self, homes: &[(Scope, PathBuf)]) {
+        let wanted: BTreeMap<_, _> = homes.iter().map(|(scope, home)| (scope, home)).collect();
+        self.listening.retain(|scope, (home, ..)| wanted.get(scope) == Some(&&*home));
+        for (scope, home) in homes {
+            if !self.listening.contains_key(scope) {
+                let bell = Bell::new(scope.clone(), self.port.clone());
+                let rung = bell.clone();
+                let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || rung.ring());
+                self.listening.insert(scope.clone(), (home.clone(), listening, bell));
             }
         }
     }
 
-    fn listen(&self, home: &Path) -> Option<Listening> {
-        let bell = self.bell.clone();
-        let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || bell.ring());
-        listening
-            .inspect_err(
-                |error| warn!(home = %home.display(), %error, "no file events here; the drain marker is polled"),
-            )
-            .ok()
-    }
-
-    /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the markers are read.
-    pub(super) fn heard(&self) {
-        self.bell.heard();
+    /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the marker is read.
+    pub(super) fn heard(&self, scope: &Scope) {
+        if let Some((_, _, bell)) = self.listening.get(scope) {
+            bell.heard();
+        }
     }
 }
 
 impl Bell {
-    fn new(port: Port<MarkerTouched>) -> Self {
-        Self { port, pending: Arc::default(), warned: Arc::default() }
+    fn new(scope: Scope, port: Port<MarkerTouched>) -> Self {
+        Self { scope, port, pending: Arc::default(), warned: Arc::default() }
     }
 
     fn ring(&self) {
         if self.pending.swap(true, Ordering::SeqCst) {
             return;
         }
-        if let Err(error) = self.port.tell(MarkerTouched) {
+        if let Err(error) = self.port.tell(MarkerTouched(self.scope.clone())) {
             self.pending.store(false, Ordering::SeqCst);
             if !self.warned.swap(true, Ordering::Relaxed) {
                 warn!(%error, "the gate was not told of a file event");
@@ -130,19 +128,22 @@ mod tests {
     #[actix::test]
     async fn a_watch_that_lacks_a_home_says_so() {
         let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
-        let watch = |homes: &[PathBuf]| {
-            let mut watch = Watch::new(FileEvents::default(), Port::from(Ear::default().start()));
-            watch.keep_to(homes);
-            watch
-        };
-        assert!(watch(&[there.path().to_owned()]).is_whole());
-        assert!(!watch(&[there.path().to_owned(), missing]).is_whole());
+        let mut watch = Watch::new(FileEvents::default(), Port::from(Ear::default().start()));
+        let own = (Scope::Gateway, there.path().to_owned());
+        watch.keep_to(std::slice::from_ref(&own));
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+        while !watch.is_whole() {
+            assert!(std::time::Instant::now() < deadline, "the home was never watched");
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+        watch.keep_to(&[own, (Scope::Profile(crate::profile::name::ProfileName::parse("work").unwrap()), missing)]);
+        assert!(!watch.is_whole());
     }
 
     #[actix::test]
     async fn a_flood_of_events_is_told_once_until_it_was_heard() {
         let ear = Ear::default().start();
-        let bell = Bell::new(Port::from(ear.clone()));
+        let bell = Bell::new(Scope::Gateway, Port::from(ear.clone()));
         for _ in 0..1000 {
             bell.ring();
         }

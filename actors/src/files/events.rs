@@ -3,6 +3,10 @@
 //! One, because each costs a thread and one of the few (128) that the system grants a user, and there may be a thousand profiles.
 //! *Directories* are watched, since a rename replaces a file itself. Where there are no events their listeners poll, as all of
 //! them do anyway.
+//!
+//! To set a watch on a file system that hangs blocks, and would hold up all events. So it is tried first with a watcher of its own, on
+//! a thread that may be given up, and only a directory that answered comes to the one watch. No listener waits for any of this: it
+//! is told once its directory is watched, since what happened before is not seen.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -12,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
+use tracing::{debug, warn};
+
+use super::workers::{FileWorker, Owner, Purpose};
 
 /// The watch of the process. Cheap to clone; clones are the same watch, which begins with the first listener.
 #[derive(Clone, Default)]
@@ -19,7 +26,7 @@ pub struct FileEvents(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Never asked while the ears are locked: it answers from the thread that tells them.
+    /// Only touched by the worker that sets the watches. Never asked while the ears are locked: it answers from the thread that tells them.
     watcher: Mutex<Option<RecommendedWatcher>>,
     ears: Arc<Mutex<Ears>>,
 }
@@ -27,7 +34,27 @@ struct Inner {
 #[derive(Default)]
 struct Ears {
     last: u64,
-    by_directory: HashMap<PathBuf, Vec<(u64, Arc<Ear>)>>,
+    by_directory: HashMap<PathBuf, Directory>,
+}
+
+#[derive(Default)]
+struct Directory {
+    ears: Vec<(u64, Arc<Ear>)>,
+    watched: Watched,
+    /// A try is on its way, and has not come to the watch yet.
+    on_its_way: bool,
+}
+
+/// Whether a directory gives events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watched {
+    /// It is not known yet; for as long as its file system hangs it stays so.
+    #[default]
+    NotYet,
+    /// It does.
+    Yes,
+    /// It does not: it is not there, or the system has no room.
+    No,
 }
 
 struct Ear {
@@ -43,31 +70,71 @@ pub struct Listening {
 }
 
 impl FileEvents {
-    /// Calls `tell` at every event on an entry of `directory` whose name `hears` wants, and whenever events may have been lost.
-    /// It is called from a thread of the watch, which it must not hold up.
-    ///
-    /// # Errors
-    /// The system's word: there are no events here.
+    /// Calls `tell` at every event on an entry of `directory` whose name `hears` wants, when the directory comes to be watched, and
+    /// whenever events may have been lost. It is called from a thread of the watch, which it must not hold up. Waits for nothing.
+    #[must_use]
     pub fn listen(
         &self,
         directory: &Path,
         hears: impl Fn(&OsStr) -> bool + Send + Sync + 'static,
         tell: impl Fn() + Send + Sync + 'static,
-    ) -> notify::Result<Listening> {
+    ) -> Listening {
         let ear = Arc::new(Ear { hears: Box::new(hears), tell: Box::new(tell) });
-        let mut watcher = locked(&self.0.watcher);
-        let watcher = match &mut *watcher {
-            Some(watcher) => watcher,
-            none => none.insert(self.start()?),
-        };
         // Before the watch is set: an event between the two must find it.
-        let number = locked(&self.0.ears).add(directory, ear);
+        let (number, ask) = locked(&self.0.ears).add(directory, ear);
         // Also where one is set: another directory may have taken the place of the one that was watched.
-        if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
-            locked(&self.0.ears).remove(directory, number);
-            return Err(error);
+        if ask {
+            let (events, place) = (self.clone(), directory.to_owned());
+            let posted = trial_worker(directory).post(move || {
+                try_out(&place);
+                events.settle(place);
+            });
+            if !posted {
+                locked(&self.0.ears).not_on_its_way(directory);
+            }
         }
-        Ok(Listening { events: self.clone(), directory: directory.to_owned(), number })
+        Listening { events: self.clone(), directory: directory.to_owned(), number }
+    }
+
+    /// Has the one watch see to `directory`, on the thread that does nothing else.
+    fn settle(&self, directory: PathBuf) {
+        let events = self.clone();
+        let registrar = FileWorker::of(Path::new("the watch of the process"), Purpose::Watch, Owner::Gateway);
+        let place = directory.clone();
+        if !registrar.post(move || events.set(&directory)) {
+            locked(&self.0.ears).not_on_its_way(&place);
+            warn!(directory = %place.display(), "file events hang; its files are polled");
+        }
+    }
+
+    /// Watches `directory` if anybody listens there, and no longer if nobody does.
+    fn set(&self, directory: &Path) {
+        let wanted = locked(&self.0.ears).begin_setting(directory);
+        let mut watcher = locked(&self.0.watcher);
+        if !wanted {
+            if let Some(watcher) = &mut *watcher {
+                // A directory that is gone has taken its watch along.
+                let _ = watcher.unwatch(directory);
+            }
+            return;
+        }
+        let set = match &mut *watcher {
+            Some(watcher) => Ok(watcher),
+            none => self.start().map(|started| none.insert(started)),
+        };
+        let set = set.and_then(|watcher| watcher.watch(directory, RecursiveMode::NonRecursive));
+        drop(watcher);
+        let (before, told) = locked(&self.0.ears).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No });
+        match &set {
+            Ok(()) => {}
+            Err(error) if before == Watched::No || !directory.is_dir() => {
+                debug!(directory = %directory.display(), %error, "no file events here");
+            }
+            Err(error) => warn!(directory = %directory.display(), %error, "no file events here; its files are polled"),
+        }
+        for ear in told {
+            (ear.tell)();
+        }
     }
 
     fn start(&self) -> notify::Result<RecommendedWatcher> {
@@ -81,18 +148,53 @@ impl FileEvents {
     }
 }
 
+fn trial_worker(directory: &Path) -> FileWorker {
+    FileWorker::of(directory, Purpose::Watch, Owner::Profile)
+}
+
+/// Does what the one watch would do, with a watcher that nothing else depends on. What it finds does not matter, only that it returns.
+fn try_out(directory: &Path) {
+    if std::fs::metadata(directory).is_ok()
+        && let Ok(mut watcher) = notify::recommended_watcher(|_| ())
+    {
+        let _ = watcher.watch(directory, RecursiveMode::NonRecursive);
+    }
+}
+
 impl Ears {
-    fn add(&mut self, directory: &Path, ear: Arc<Ear>) -> u64 {
+    /// Answers the ear's number, and whether the watch must be asked.
+    fn add(&mut self, directory: &Path, ear: Arc<Ear>) -> (u64, bool) {
         self.last += 1;
-        self.by_directory.entry(directory.to_owned()).or_default().push((self.last, ear));
-        self.last
+        let place = self.by_directory.entry(directory.to_owned()).or_default();
+        place.ears.push((self.last, ear));
+        (self.last, !std::mem::replace(&mut place.on_its_way, true))
+    }
+
+    fn not_on_its_way(&mut self, directory: &Path) {
+        if let Some(place) = self.by_directory.get_mut(directory) {
+            place.on_its_way = false;
+        }
+    }
+
+    /// Whether anybody listens; who comes from now on asks anew.
+    fn begin_setting(&mut self, directory: &Path) -> bool {
+        self.not_on_its_way(directory);
+        self.by_directory.contains_key(directory)
+    }
+
+    /// Notes how it is, and answers how it was and who is to be told.
+    fn set(&mut self, directory: &Path, watched: Watched) -> (Watched, Vec<Arc<Ear>>) {
+        let Some(place) = self.by_directory.get_mut(directory) else { return (Watched::No, Vec::new()) };
+        let before = std::mem::replace(&mut place.watched, watched);
+        let told = place.ears.iter().filter(|_| watched == Watched::Yes).map(|(_, ear)| Arc::clone(ear));
+        (before, told.collect())
     }
 
     /// Whether nobody is left at `directory`.
     fn remove(&mut self, directory: &Path, number: u64) -> bool {
-        let Some(ears) = self.by_directory.get_mut(directory) else { return true };
-        ears.retain(|(of, _)| *of != number);
-        let empty = ears.is_empty();
+        let Some(place) = self.by_directory.get_mut(directory) else { return true };
+        place.ears.retain(|(of, _)| *of != number);
+        let empty = place.ears.is_empty();
         if empty {
             self.by_directory.remove(directory);
         }
@@ -103,7 +205,14 @@ impl Ears {
     fn of(&self, event: &notify::Result<Event>) -> Vec<Arc<Ear>> {
         let event = match event {
             Ok(event) if !event.need_rescan() => event,
-            _ => return self.by_directory.values().flatten().map(|(_, ear)| Arc::clone(ear)).collect(),
+            _ => {
+                return self
+                    .by_directory
+                    .values()
+                    .flat_map(|place| &place.ears)
+                    .map(|(_, ear)| Arc::clone(ear))
+                    .collect();
+            }
         };
         // That somebody reads is no news.
         if let EventKind::Access(kind) = event.kind
@@ -114,7 +223,7 @@ impl Ears {
         let mut told: Vec<Arc<Ear>> = Vec::new();
         for path in &event.paths {
             let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { continue };
-            for (_, ear) in self.by_directory.get(directory).into_iter().flatten() {
+            for (_, ear) in self.by_directory.get(directory).into_iter().flat_map(|place| &place.ears) {
                 if (ear.hears)(name) && !told.iter().any(|other| Arc::ptr_eq(other, ear)) {
                     told.push(Arc::clone(ear));
                 }
@@ -124,13 +233,19 @@ impl Ears {
     }
 }
 
+impl Listening {
+    /// Whether there are events.
+    #[must_use]
+    pub fn watched(&self) -> Watched {
+        locked(&self.events.0.ears).by_directory.get(&self.directory).map(|place| place.watched).unwrap_or_default()
+    }
+}
+
 impl Drop for Listening {
     fn drop(&mut self) {
-        let mut watcher = locked(&self.events.0.watcher);
         let last = locked(&self.events.0.ears).remove(&self.directory, self.number);
-        if let (true, Some(watcher)) = (last, &mut *watcher) {
-            // A directory that is gone has taken its watch along.
-            let _ = watcher.unwatch(&self.directory);
+        if last {
+            self.events.settle(std::mem::take(&mut self.directory));
         }
     }
 }
@@ -161,13 +276,21 @@ mod tests {
 
     const SOON: Duration = Duration::from_secs(20);
 
+    /// Listens, and takes in that the directory is watched.
     fn listen(events: &FileEvents, directory: &Path, name: &'static str) -> (Listening, Receiver<()>) {
+        let (listening, told) = begin(events, directory, name);
+        told.recv_timeout(SOON).unwrap();
+        assert_eq!(listening.watched(), Watched::Yes);
+        (listening, told)
+    }
+
+    fn begin(events: &FileEvents, directory: &Path, name: &'static str) -> (Listening, Receiver<()>) {
         let (tell, told) = mpsc::channel();
         let tell = move || {
             // The test may be over.
             let _ = tell.send(());
         };
-        (events.listen(directory, move |heard| heard == name, tell).unwrap(), told)
+        (events.listen(directory, move |heard| heard == name, tell), told)
     }
 
     #[test]
@@ -175,6 +298,8 @@ mod tests {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
         let (_one, one) = listen(&events, place.path(), "one");
         let (_other, other) = listen(&events, place.path(), "other");
+        // Whoever comes has the watch set again, of which all are told: here that has been.
+        while one.try_recv().is_ok() {}
         fs::write(place.path().join("one"), "1").unwrap();
         one.recv_timeout(SOON).unwrap();
         assert!(other.try_recv().is_err());
@@ -195,7 +320,13 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_there_gives_no_events_and_leaves_no_ear() {
         let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
-        assert!(events.listen(&place.path().join("nowhere"), |_| true, || {}).is_err());
+        let (listening, _told) = begin(&events, &place.path().join("nowhere"), "file");
+        let deadline = std::time::Instant::now() + SOON;
+        while listening.watched() != Watched::No {
+            assert!(std::time::Instant::now() < deadline, "it never came out that there is nothing");
+            std::thread::yield_now();
+        }
+        drop(listening);
         assert!(locked(&events.0.ears).by_directory.is_empty());
     }
 
@@ -210,6 +341,27 @@ mod tests {
         let (_again, told) = listen(&events, &home, "file");
         fs::write(home.join("file"), "1").unwrap();
         told.recv_timeout(SOON).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_hangs_keeps_nobody_from_listening_elsewhere() {
+        let (events, place) = (FileEvents::default(), tempfile::tempdir().unwrap());
+        let (dead, well) = (place.path().join("dead"), place.path().join("well"));
+        fs::create_dir(&dead).unwrap();
+        fs::create_dir(&well).unwrap();
+        // What a dead file system does to the thread that looks at it.
+        let (release, released) = mpsc::channel::<()>();
+        assert!(trial_worker(&dead).post(move || {
+            let _ = released.recv();
+        }));
+        let (hanging, hears_late) = begin(&events, &dead, "file");
+        let (_well, told) = listen(&events, &well, "file");
+        assert_eq!(hanging.watched(), Watched::NotYet);
+        fs::write(well.join("file"), "1").unwrap();
+        told.recv_timeout(SOON).unwrap();
+        drop(release);
+        hears_late.recv_timeout(SOON).unwrap();
+        assert_eq!(hanging.watched(), Watched::Yes);
     }
 
     #[test]

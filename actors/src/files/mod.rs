@@ -1,7 +1,16 @@
-//! Files that others write: what tells that one has changed, and how to look whether it has.
+//! Files: the one way to open and read them, what tells that one has changed, and threads for file systems that may not answer.
 
+mod error;
 pub mod events;
+#[cfg(test)]
+pub(crate) mod odd;
+pub mod own;
+pub mod small;
 pub mod stamp;
+pub mod workers;
 
+pub use error::{FileError, Kind, Unusable};
 pub use events::{FileEvents, Listening};
+pub use small::{Contents, Links};
 pub use stamp::Stamp;
+pub use workers::{FileWorker, NoAnswer, Purpose};

@@ -34,17 +34,23 @@ impl Stamp {
         Self::of(&fs::metadata(path))
     }
 
-    /// The stamp of what was seen.
+    /// The stamp of what is there.
+    #[must_use]
+    pub fn seen(found: &Metadata) -> Self {
+        Self::Present {
+            device: found.dev(),
+            inode: found.ino(),
+            bytes: found.len(),
+            modified: (found.mtime(), found.mtime_nsec()),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
+
+    /// The stamp of what was found by looking.
     #[must_use]
     pub fn of(looked: &io::Result<Metadata>) -> Self {
         match looked {
-            Ok(found) => Self::Present {
-                device: found.dev(),
-                inode: found.ino(),
-                bytes: found.len(),
-                modified: (found.mtime(), found.mtime_nsec()),
-                changed: (found.ctime(), found.ctime_nsec()),
-            },
+            Ok(found) => Self::seen(found),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::Missing,
             Err(error) => Self::Unreachable(error.kind()),
         }

@@ -16,24 +16,29 @@ use actix::{
     Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseActFuture,
     Running, WrapFuture,
 };
+use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::oneshot;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::plan::{Ask, Order, Plan, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
-use super::survey::{Place, Sighting, survey};
+use super::survey::{Place, Sighting, Survey, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
 use crate::config::messages::SettingsChanged;
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, Purpose};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use crate::supervision::Life;
 
+/// How long a look at the files of one profile may take.
+const LOOK_PATIENCE: Duration = Duration::from_secs(2);
 /// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -63,18 +68,26 @@ pub struct HonchoRefreshActor {
     grants: BTreeMap<Place, Entry>,
     /// The token each profile was last told; a profile not in here has been told nothing.
     told: BTreeMap<ProfileName, Option<SecretString>>,
-    /// Away while a look is under way.
-    watch: Option<Watch>,
+    watch: Watch,
+    looking: Looking,
     /// A file event is on its way to us.
     touched: Arc<AtomicBool>,
     looked: bool,
-    look_again: bool,
     /// Refreshes started and ended: a look that overlaps with one may have seen what is no longer true.
     started: u64,
     ended: u64,
     /// Callers that came before the first look at their profile; woken by being dropped.
     early: Vec<oneshot::Sender<()>>,
     stopping: bool,
+}
+
+/// A look at the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    Idle,
+    UnderWay,
+    /// Under way, and asked for once more since.
+    Again,
 }
 
 struct Entry {
@@ -88,22 +101,24 @@ impl HonchoRefreshActor {
     /// A keeper that begins with a look at the files.
     #[must_use]
     pub fn new(ports: HonchoPorts, settings: HonchoSettings, life: Life, own: HonchoOwn) -> Self {
+        let touched = Arc::<AtomicBool>::default();
+        let watch = Watch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
         Self {
             ports,
-            settings,
             life,
             own,
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
             told: BTreeMap::new(),
-            watch: None,
-            touched: Arc::default(),
+            watch,
+            looking: Looking::Idle,
+            touched,
             looked: false,
-            look_again: false,
             started: 0,
             ended: 0,
             early: Vec::new(),
             stopping: false,
+            settings,
         }
     }
 
@@ -119,50 +134,59 @@ impl HonchoRefreshActor {
 
     /// Looks at the files, or once more if that is being done.
     fn look(&mut self, ctx: &mut Context<Self>) {
-        let Some(mut watch) = self.watch.take() else {
-            self.look_again = true;
+        if self.looking != Looking::Idle {
+            self.looking = Looking::Again;
             return;
-        };
-        self.look_again = false;
-        let profiles = self.settings.profiles.clone();
+        }
+        self.looking = Looking::UnderWay;
         let careful = self.settings.limits.careful;
-        let (started, ended) = (self.started, self.ended);
-        let looking = tokio::task::spawn_blocking(move || {
-            let sightings = survey(&profiles, careful, &mut watch);
-            (watch, sightings)
-        });
-        ctx.spawn(looking.into_actor(self).map(move |looked, actor, ctx| {
-            match looked {
-                Ok((watch, sightings)) => {
-                    actor.watch = Some(watch);
-                    actor.take_in(sightings, (started, ended));
-                }
-                Err(error) => {
-                    error!(%error, "looking at the grants failed");
-                    actor.watch = Some(actor.new_watch());
+        let before = (self.started, self.ended);
+        let looks = self.settings.profiles.clone().into_iter().map(|profile| {
+            // Each on a thread of its own: a profile whose disk hangs keeps no other waiting for longer than this.
+            let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
+            let known = self.places.get(&profile.name).cloned();
+            async move {
+                let looked = profile.clone();
+                match worker.run(LOOK_PATIENCE, move || survey(&looked, careful)).await {
+                    Ok(survey) => survey,
+                    Err(error) => {
+                        let sighting = unanswered(&profile, known.as_ref(), error.to_string());
+                        Survey { sighting, spots: Vec::new() }
+                    }
                 }
             }
-            if actor.look_again {
+        });
+        let looks: Vec<_> = looks.collect();
+        ctx.spawn(join_all(looks).into_actor(self).map(move |looked, actor, ctx| {
+            let again = std::mem::replace(&mut actor.looking, Looking::Idle) == Looking::Again;
+            let mut sightings = Vec::with_capacity(looked.len());
+            for Survey { sighting, spots } in looked {
+                for spot in &spots {
+                    actor.watch.add(spot);
+                }
+                sightings.push(sighting);
+            }
+            actor.take_in(sightings, before);
+            if again | actor.overtaken(before) {
                 actor.look(ctx);
             }
         }));
     }
 
-    fn new_watch(&self) -> Watch {
-        Watch::new(self.own.touched.clone(), Arc::clone(&self.touched))
+    /// Whether a refresh began or ended since; what was seen meanwhile may no longer be true.
+    fn overtaken(&self, before: (u64, u64)) -> bool {
+        before != (self.started, self.ended)
     }
 
     fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
-        let overlapped = before != (self.started, self.ended);
+        let overlapped = self.overtaken(before);
         let now = now();
         let waits = self.waits();
         for Sighting { profile, place, seen } in sightings {
             let entry = self.grants.entry(place.clone()).or_insert_with(|| Entry::new(waits));
-            // A refresh sees the file under the lock, which is better than this.
-            if entry.plan.is_refreshing() {
-            } else if overlapped && entry.plan.token().is_some() {
-                self.look_again = true;
-            } else {
+            // A refresh sees the file under the lock, which is better than this; and what one overtook is looked at once more.
+            let overtaken = overlapped && entry.plan.token().is_some();
+            if !entry.plan.is_refreshing() && !overtaken {
                 if let (Seen::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
                     warn!(host = place.host, why, "a grant's file cannot be used; the token in hand stays");
                 }
@@ -315,7 +339,6 @@ impl Actor for HonchoRefreshActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.watch = Some(self.new_watch());
         self.look(ctx);
         ctx.run_interval(TICK, |actor, _| actor.tick());
         ctx.run_interval(self.settings.poll, Self::look);

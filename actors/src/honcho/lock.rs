@@ -3,14 +3,15 @@
 //! It is an exclusive `flock` on `<path>.lock`, a file that is never renamed or removed. Where the path is a symbolic link, the
 //! lock of the file it leads to is taken as well, for another process may know it by that name. Everything here blocks.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::note::Notes;
+use crate::files::{Links, own, small};
 
 /// Between two tries; a rotation takes some tenths of a second.
 const TRY_EVERY: Duration = Duration::from_millis(25);
@@ -110,9 +111,21 @@ impl ConfigLock {
     }
 
     /// Leaves notes for those that hold the lock next; on disk when this returns.
+    ///
+    /// # Errors
+    /// The system refuses, or something is in there that none of us wrote: that is not written over.
     pub(super) fn leave(&self, notes: &Notes) -> Result<(), LockError> {
         let mut file = self.notes_file();
         let mut write = || {
+            let mut held = Vec::new();
+            file.seek(SeekFrom::Start(0))?;
+            file.take(MAX_NOTES).read_to_end(&mut held)?;
+            if !Notes::may_replace(&held) {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    "it holds something that is not the gateway's; move it away",
+                ));
+            }
             file.set_len(0)?;
             // The file is open for appending, so this lands at its start.
             file.write_all(notes.to_text().as_bytes())?;
@@ -133,9 +146,9 @@ impl ConfigLock {
 impl Held {
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
+            own::make_directory(parent)?;
         }
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path)?;
+        let file = own::open_or_create(path, own::Use::ReadAppend, 0o600).map_err(|error| error.why)?;
         let seen = file.metadata()?;
         Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file })
     }
@@ -155,24 +168,20 @@ impl Held {
     }
 
     fn is_current(&self) -> bool {
-        std::fs::metadata(&self.path).is_ok_and(|seen| (seen.dev(), seen.ino()) == self.identity)
+        own::is_at(&self.file, &self.path).unwrap_or(false)
     }
 }
 
 /// Looks at the notes without the lock, for a first impression.
 pub(super) fn peek(path: &Path) -> Notes {
-    let read = || {
-        let mut text = String::new();
-        File::open(lock_path(&resolve(path)?))?.take(MAX_NOTES).read_to_string(&mut text)?;
-        io::Result::Ok(text)
-    };
+    let read = || small::read_text(&lock_path(&resolve(path)?), MAX_NOTES, Links::Refuse).map_err(io::Error::from);
     read().map(|text| Notes::parse(&text)).unwrap_or_default()
 }
 
 /// Whether somebody holds the lock just now. Holding it shared for that moment makes nobody fail: everyone tries again.
 pub(super) fn is_held(path: &Path) -> bool {
-    let file = resolve(path).and_then(|target| File::open(lock_path(&target)));
-    file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+    let file = resolve(path).and_then(|target| Ok(small::open(&lock_path(&target), Links::Refuse)?));
+    file.is_ok_and(|(file, _)| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
 /// `path` with its last part's links followed, also where they lead to nothing yet.

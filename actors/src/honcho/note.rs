@@ -101,6 +101,15 @@ impl Notes {
         serde_json::from_str(text).unwrap_or_default()
     }
 
+    /// Whether a lock file with this in it is empty, or holds what [`Notes::to_text`] began to write.
+    pub(super) fn may_replace(held: &[u8]) -> bool {
+        const BEGINNING: &[u8] = b"{\"presented\"";
+        // A power cut may leave zeros.
+        let held = held.trim_ascii();
+        let begun = held.len().min(BEGINNING.len());
+        held.iter().all(|byte| *byte == 0) || held[..begun] == BEGINNING[..begun]
+    }
+
     pub(super) fn to_text(&self) -> String {
         let mut text = serde_json::to_string(self).expect("names, numbers and words have a JSON form");
         text.push('\n');
@@ -246,6 +255,18 @@ mod tests {
 
     fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> Verdict {
         verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
+    }
+
+    #[test]
+    fn a_lock_file_is_written_over_only_if_one_of_us_wrote_it() {
+        let ours = Notes::default().to_text();
+        for held in ["", "\n", "{", "{\"pres", ours.as_str(), "\0\0\0"] {
+            assert!(Notes::may_replace(held.as_bytes()), "{held:?}");
+        }
+        for held in ["KEY=value\n", "{}", "{\"kind\":1}", "\0x"] {
+            assert!(!Notes::may_replace(held.as_bytes()), "{held:?}");
+        }
+        assert!(!Notes::may_replace(b"\xff\xfe"));
     }
 
     #[test]

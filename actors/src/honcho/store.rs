@@ -4,7 +4,7 @@
 //! file that does not parse is never replaced: the grant is then kept beside it.
 
 use std::fs;
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +16,7 @@ use super::file::{FileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::refresh::{Step, StepHook};
+use crate::files::{Links, Unusable, own, small};
 
 /// The file is some kilobytes; more than this is something else.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -87,15 +88,15 @@ pub(super) enum Saved {
 /// # Errors
 /// [`ReadError`]
 pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
-    let fail = |source| ReadError::Io { path: path.to_owned(), source };
-    let mut text = zeroize::Zeroizing::new(String::new());
-    match fs::File::open(path).and_then(|file| file.take(MAX_FILE + 1).read_to_string(&mut text)) {
-        Ok(length) if length as u64 > MAX_FILE => return Err(fail(io::ErrorKind::FileTooLarge.into())),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(fail(error)),
-    }
-    HonchoFile::parse(&text).map(Some).map_err(|source| ReadError::Broken { path: path.to_owned(), source })
+    let fail = |why: Unusable| ReadError::Io { path: path.to_owned(), source: why.into() };
+    let contents = match small::read(path, MAX_FILE, Links::Follow) {
+        Ok(contents) => contents,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(fail(error.why)),
+    };
+    HonchoFile::parse(contents.text().map_err(fail)?)
+        .map(Some)
+        .map_err(|source| ReadError::Broken { path: path.to_owned(), source })
 }
 
 /// Whether a grant for `host` could be saved: the file, if there is one, has room for it, and so has the disk.
@@ -152,6 +153,7 @@ impl Room {
             }
             // Mode 0600 from the first byte is what the crate does.
             let mut file = tempfile::Builder::new().prefix(&stray_prefix(target)).tempfile_in(directory(target))?;
+            own::give_to_owner_of(Some(directory(target)), file.as_file());
             let mut needed = SLACK;
             if let Ok(old) = fs::metadata(target) {
                 needed += usize::try_from(old.len()).unwrap_or(SLACK);
@@ -184,7 +186,7 @@ impl Room {
         self.file.persist(path).map_err(|error| fail(error.error))?;
         steps.reached(Step::Renamed);
         // The rename is what counts for everyone but a power cut; a file system that cannot sync a directory is left.
-        let _ = fs::File::open(directory(path)).and_then(|directory| directory.sync_all());
+        let _ = own::sync_directory(directory(path));
         Ok(())
     }
 }

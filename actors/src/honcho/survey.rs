@@ -1,19 +1,18 @@
-//! A look at the files of all profiles, without any lock. Blocks.
+//! A look at the files of a profile, without any lock. Blocks.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
-use super::location::{HonchoProfile, is_there};
+use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
 use super::outcome::chain;
 use super::plan::{Doubt, Seen};
 use super::refresh::unix_now_s;
 use super::store;
-use super::watch::Watch;
+use super::watch::Spot;
 use crate::profile::name::ProfileName;
 
 /// One grant's place: which file, and the host's name in it.
@@ -31,31 +30,43 @@ pub(super) struct Sighting {
     pub(super) seen: Seen,
 }
 
-/// Looks at every profile's file, each file once, and has their directories watched.
-pub(super) fn survey(profiles: &[HonchoProfile], careful: Duration, watch: &mut Watch) -> Vec<Sighting> {
-    let mut files = BTreeMap::new();
-    let mut look = |profile: &HonchoProfile| {
-        for candidate in profile.homes.candidates() {
-            watch.add(&candidate);
-            if let Some(target) = resolve(&candidate).ok().filter(|target| *target != candidate) {
-                watch.add(&target);
-            }
+/// A look at one profile's file, and where it may lie.
+#[derive(Debug)]
+pub(super) struct Survey {
+    pub(super) sighting: Sighting,
+    /// What is to be watched.
+    pub(super) spots: Vec<Spot>,
+}
+
+/// Looks at the profile's file.
+pub(super) fn survey(profile: &HonchoProfile, careful: Duration) -> Survey {
+    let mut spots = Vec::new();
+    for candidate in profile.homes.candidates() {
+        let target = resolve(&candidate).ok().filter(|target| *target != candidate);
+        spots.extend(std::iter::once(&candidate).chain(&target).map(|file| Spot::of(file)));
+    }
+    let path = profile.homes.locate(is_there);
+    let file = open(&path);
+    let default_host = file.as_ref().ok().and_then(|(file, _)| file.default_host());
+    let host = host_name(profile.host.as_deref(), &profile.name, default_host);
+    let (host, seen) = match file {
+        Ok((file, notes)) => {
+            let block = file.block_name(&host);
+            let seen = in_file(&file, &notes, &path, &block, careful);
+            (block, seen)
         }
-        let path = profile.homes.locate(is_there);
-        let file = files.entry(path.clone()).or_insert_with(|| open(&path));
-        let default_host = file.as_ref().ok().and_then(|(file, _)| file.default_host());
-        let host = host_name(profile.host.as_deref(), &profile.name, default_host);
-        let (host, seen) = match file {
-            Ok((file, notes)) => {
-                let block = file.block_name(&host);
-                let seen = in_file(file, notes, &path, &block, careful);
-                (block, seen)
-            }
-            Err(why) => (host, Seen::Unreadable(why.clone())),
-        };
-        Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }
+        Err(why) => (host, Seen::Unreadable(why)),
     };
-    profiles.iter().map(&mut look).collect()
+    Survey { sighting: Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }, spots }
+}
+
+/// What is seen of a profile whose disk does not answer; `known` is where its grant stood last.
+pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&Place>, why: String) -> Sighting {
+    let first = || Place {
+        path: profile.homes.own.join(FILE_NAME),
+        host: host_name(profile.host.as_deref(), &profile.name, None),
+    };
+    Sighting { profile: profile.name.clone(), place: known.cloned().unwrap_or_else(first), seen: Seen::Unreadable(why) }
 }
 
 fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {

@@ -9,6 +9,7 @@ use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
+use crate::files::FileEvents;
 use crate::http_client::HttpClient;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
@@ -31,6 +32,8 @@ pub struct HonchoSettings {
     pub surroundings: HonchoSurroundings,
     /// Told of every step of every refresh, for tests that die on one.
     pub steps: StepHook,
+    /// Tells that a file may have changed.
+    pub events: FileEvents,
 }
 
 impl HonchoSettings {
@@ -44,6 +47,7 @@ impl HonchoSettings {
             poll: Duration::from_secs(10),
             surroundings: HonchoSurroundings::default(),
             steps: StepHook::default(),
+            events: FileEvents::default(),
         }
     }
 }

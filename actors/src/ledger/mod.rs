@@ -10,6 +10,7 @@ pub mod messages;
 mod open;
 mod outbound;
 pub mod peek;
+mod places;
 mod restarts;
 mod retention;
 mod row;

@@ -2,17 +2,19 @@
 //!
 //! Each step is a function of its own. What costs time in proportion to the file is not done here.
 
-use std::fs::{File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Read};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::fs::{File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use super::places::Places;
 use super::schema;
 use super::states::Tally;
 use super::store::Ids;
+use crate::files::{Links, own, small};
 use crate::system_error::may_pass;
 
 /// How long a write waits for a person's `sqlite3` that holds the file.
@@ -103,6 +105,8 @@ pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) tally: Tally,
     pub(super) ids: Ids,
+    /// Where its files lie.
+    pub(super) places: Places,
     /// Held until the connection is closed, so it stands below it.
     pub(super) _claim: File,
 }
@@ -119,7 +123,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, tally, ids)) => Ok(Opened { connection, tally, ids, _claim: claim }),
+        Ok((connection, tally, ids)) => Ok(Opened { connection, tally, ids, places: Places::of(path), _claim: claim }),
         Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
         Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
@@ -135,7 +139,7 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
 fn claim(path: &Path) -> Result<File, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
-    let claim = private().open(&lock).map_err(file)?;
+    let claim = private(&lock).map_err(file)?;
     match claim.try_lock() {
         Ok(()) => Ok(claim),
         Err(TryLockError::WouldBlock) => Err(OpenError::Locked(path.to_owned())),
@@ -145,16 +149,18 @@ fn claim(path: &Path) -> Result<File, OpenError> {
 
 /// The file exists and, with its companions, is its owner's alone. SQLite gives new companions the mode of the file.
 fn make_private(path: &Path) -> io::Result<()> {
-    let fresh = !path.try_exists()?;
-    private().open(path)?.set_permissions(Permissions::from_mode(0o600))?;
+    let fresh = std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    private(path)?.set_permissions(Permissions::from_mode(0o600))?;
     if fresh && let Some(directory) = path.parent() {
         // Else a power cut could take the name of a file whose content is on disk.
-        File::open(directory)?.sync_all()?;
+        own::sync_directory(directory)?;
     }
-    for companion in COMPANIONS.map(|ending| with_ending(path, ending)) {
-        match std::fs::set_permissions(&companion, Permissions::from_mode(0o600)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+    // SQLite would open them whatever they are, and wait on a pipe.
+    for companion in COMPANIONS.into_iter().chain(["-journal"]).map(|ending| with_ending(path, ending)) {
+        match small::open(&companion, Links::Refuse) {
+            Ok((file, _)) => file.set_permissions(Permissions::from_mode(0o600))?,
+            Err(error) if error.is_missing() => {}
+            Err(error) => return Err(error.into()),
         }
     }
     Ok(())
@@ -163,8 +169,7 @@ fn make_private(path: &Path) -> io::Result<()> {
 /// What is wrong with the files before SQLite sees them, if anything. The scan of the write-ahead log belongs here,
 /// for SQLite silently drops what comes after a bad frame.
 fn examine(path: &Path) -> io::Result<Option<String>> {
-    let mut head = Vec::new();
-    File::open(path)?.take(MAGIC.len() as u64).read_to_end(&mut head)?;
+    let head = small::read_start(path, MAGIC.len() as u64, Links::Refuse).map_err(|error| error.why)?;
     let good = head.is_empty() || head == MAGIC;
     Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
 }
@@ -254,10 +259,8 @@ fn set_aside(path: &Path, detail: String) -> OpenError {
     OpenError::Damaged { path: path.to_owned(), set_aside: aside, detail }
 }
 
-fn private() -> OpenOptions {
-    let mut options = File::options();
-    options.read(true).write(true).create(true).truncate(false).mode(0o600);
-    options
+fn private(path: &Path) -> io::Result<File> {
+    Ok(own::open_or_create(path, own::Use::ReadWrite, 0o600).map_err(|error| error.why)?)
 }
 
 fn with_ending(path: &Path, ending: &str) -> PathBuf {

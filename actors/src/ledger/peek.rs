@@ -1,11 +1,11 @@
 //! A look at the ledger's file that neither opens it as a database nor touches its locks, so that it is harmless beside a gateway.
 
-use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io;
 use std::path::Path;
 
 use super::open::MAGIC;
 use super::schema;
+use crate::files::{Links, small};
 
 /// Where the header of a SQLite file keeps the version that its user gave it, in four bytes, the highest first.
 const VERSION_AT: usize = 60;
@@ -31,11 +31,10 @@ pub const KNOWN_VERSION: i64 = schema::VERSION;
 /// # Errors
 /// What the system said.
 pub fn peek(path: &Path) -> io::Result<Peek> {
-    let mut head = Vec::new();
-    match File::open(path) {
-        Ok(file) => file.take(VERSION_AT as u64 + 4).read_to_end(&mut head)?,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Peek::Missing),
-        Err(error) => return Err(error),
+    let head = match small::read_start(path, VERSION_AT as u64 + 4, Links::Refuse) {
+        Ok(head) => head,
+        Err(error) if error.is_missing() => return Ok(Peek::Missing),
+        Err(error) => return Err(error.into()),
     };
     if head.is_empty() {
         return Ok(Peek::Fresh);

@@ -28,6 +28,8 @@ struct Shown {
     tally: Tally,
     damaged: u64,
     trouble: Option<String>,
+    /// The file is no longer where it was: what is written is lost with the process.
+    gone: Option<String>,
     /// Since when the thread is with the disk.
     busy: Option<Instant>,
     has_ended: bool,
@@ -61,7 +63,7 @@ impl Shared {
             outbound: shown.tally.outbound(),
             written: shown.tally.written,
             damaged: shown.damaged,
-            trouble: lost.or(stalled).or_else(|| shown.trouble.clone()),
+            trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.trouble.clone()),
         }
     }
 
@@ -96,6 +98,21 @@ impl Shared {
         let changed = shown.tally != tally || shown.damaged != damaged || shown.trouble != trouble;
         (shown.tally, shown.damaged, shown.trouble) = (tally, damaged, trouble);
         changed
+    }
+
+    /// The thread looked whether the files are where they were. Answers whether anything has changed.
+    pub(super) fn show_gone(&self, gone: Option<String>) -> bool {
+        let mut shown = self.lock();
+        if shown.gone == gone {
+            return false;
+        }
+        if let Some(gone) = &gone {
+            tracing::error!(%gone, "the ledger was taken away under the gateway");
+        } else {
+            tracing::info!("the ledger is where it was");
+        }
+        shown.gone = gone;
+        true
     }
 
     pub(super) fn trouble(&self) -> Option<String> {

@@ -29,6 +29,8 @@ const QUEUE: usize = 4_096;
 const GROUP: usize = 512;
 /// How often the disk is tried again while it takes no writes and nobody writes.
 const PROBE: Duration = Duration::from_secs(1);
+/// How often it is looked whether the files are still there.
+const LOOK: Duration = Duration::from_secs(1);
 /// Least time between two pieces of news, so that a flood of events is not one of news too.
 const NEWS: Duration = Duration::from_millis(100);
 
@@ -206,6 +208,7 @@ impl Books {
 
     fn keep(mut self, waiting: &Receiver<Box<dyn Job>>) {
         let mut looked = Instant::now();
+        let mut sought = Instant::now();
         loop {
             match waiting.recv_timeout(self.patience()) {
                 Ok(first) => {
@@ -223,6 +226,10 @@ impl Books {
                 self.sweep();
             }
             looked = now;
+            if now.duration_since(sought) >= LOOK {
+                sought = now;
+                self.seek();
+            }
             self.tell();
         }
         loop {
@@ -238,7 +245,15 @@ impl Books {
     fn patience(&self) -> Duration {
         let news = self.untold.then(|| self.told.map_or(Duration::ZERO, |told| NEWS.saturating_sub(told.elapsed())));
         let probe = self.shared.in_trouble().then_some(PROBE);
-        [news, probe].into_iter().flatten().fold(self.retention.due_in(), Duration::min)
+        [news, probe].into_iter().flatten().fold(self.retention.due_in().min(LOOK), Duration::min)
+    }
+
+    /// Looks whether the files are where they were.
+    fn seek(&mut self) {
+        self.shared.begin();
+        let gone = self.opened.places.gone();
+        self.untold |= self.shared.show_gone(gone);
+        self.show(self.shared.trouble());
     }
 
     /// Does all of `jobs` in one transaction and then answers them.

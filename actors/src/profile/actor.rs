@@ -30,7 +30,7 @@ use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::{Lent, Scope};
 use super::shown;
-use crate::files::{FileEvents, Listening, Stamp};
+use crate::files::{FileEvents, FileWorker, Listening, NoAnswer, Purpose, Stamp, workers};
 use crate::honcho::messages::FreshToken;
 use crate::http_client::HttpClient;
 use crate::relay::claims::{Claims, Owner};
@@ -167,19 +167,40 @@ impl ProfileActor {
         self.looks += 1;
         let last = self.stamp.clone().filter(|_| !self.stale);
         let (look, path) = (self.looks, self.file());
-        let reading = tokio::task::spawn_blocking(move || env_source::read(&path, last.as_ref()));
-        tokio::time::timeout(READ_PATIENCE, reading).into_actor(self).map(move |read, actor, ctx| match read {
-            Ok(Ok(Some((stamp, content)))) if look > actor.applied => {
+        let owner = if self.is_home() { workers::Owner::Gateway } else { workers::Owner::Profile };
+        let worker = FileWorker::of(&self.profile().home, Purpose::Secrets, owner);
+        let reading = async move { worker.run(READ_PATIENCE, move || env_source::read(&path, last.as_ref())).await };
+        reading.into_actor(self).map(move |read, actor, ctx| match read {
+            Ok(Some((stamp, content))) if look > actor.applied => {
+                actor.note_disk(None);
                 actor.applied = look;
                 actor.stale = false;
                 actor.apply(stamp, content, ctx);
             }
-            Ok(Ok(_)) => actor.note_objection(),
-            Ok(Err(error)) => warn!(profile = %actor.profile().name, %error, "the reader of .env broke off"),
-            Err(_) => {
-                warn!(profile = %actor.profile().name, "the disk does not answer; .env stays as it was read last");
+            Ok(_) => {
+                actor.note_disk(None);
+                actor.note_objection();
             }
+            Err(error) => actor.note_disk(Some(error)),
         })
+    }
+
+    /// Whether the disk under the home answers; said once for each time that it does not.
+    fn note_disk(&mut self, error: Option<NoAnswer>) {
+        let trouble = error.map(|error| error.to_string());
+        if trouble == self.health.disk {
+            return;
+        }
+        let name = &self.terms.profile.name;
+        if let Some(reason) = &trouble {
+            warn!(profile = %name, %reason, ".env stays as it was read last, and no agent is started");
+        } else {
+            info!(profile = %name, "the disk under the profile's home answers again");
+        }
+        self.health.disk = trouble;
+        // Degraded is a state to be in; to wait for this disk would hold up the tree.
+        self.life.ready();
+        self.touch_status();
     }
 
     /// Looks for as long as the actor lives: at every event, and once a second.
@@ -313,6 +334,9 @@ impl ProfileActor {
     /// Everything that the start of one agent needs, as of now.
     fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
         let AgentSettings::Exec(exec) = &*order.agent else { return Err(SpawnError::NotACommand) };
+        if let Some(trouble) = &self.health.disk {
+            return Err(SpawnError::System(trouble.clone()));
+        }
         if self.stamp.is_none() {
             return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
         }
@@ -341,7 +365,7 @@ impl Actor for ProfileActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        self.listening = env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched));
+        self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
         self.keep_looking(ctx);
     }
 }
@@ -364,6 +388,7 @@ impl Handler<SpawnChild> for ProfileActor {
             let launch = actor.launch(&order);
             let starting = async move {
                 let launch = launch?;
+                launch.reach().await?;
                 let started = tokio::task::spawn_blocking(move || launch.run()).await;
                 started.unwrap_or_else(|error| Err(SpawnError::System(error.to_string())))
             };
@@ -470,7 +495,7 @@ impl Handler<TermsChanged> for ProfileActor {
         self.terms = terms;
         self.judge_agent();
         // Another directory may have taken the place of the one that we listened to.
-        self.listening = env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched));
+        self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
         self.health.missing = plan::missing(&self.agent, &self.scope);
         // What the process lends may be another now.
         self.stale = true;

@@ -5,6 +5,9 @@ use std::fmt;
 
 use secrecy::SecretString;
 
+/// Longest file that is read, in bytes. Far above any real one; a log that was renamed by mistake must not be read whole.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
 /// The values of one `.env`. `Debug` shows names only; the values are wiped on drop.
 #[derive(Clone, Default)]
 pub struct EnvFile(BTreeMap<String, SecretString>);

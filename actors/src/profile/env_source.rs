@@ -1,21 +1,15 @@
 //! Reads a profile's `.env` when it has changed, and hears when it may have. Reading blocks.
 
-use std::fs;
-use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Notify;
-use tracing::warn;
-use zeroize::Zeroizing;
 
-use super::env_file::{self, EnvFile};
-use crate::files::{FileEvents, Listening, Stamp};
+use super::env_file::{self, EnvFile, MAX_BYTES};
+use crate::files::{Contents, FileError, FileEvents, Links, Listening, Stamp, Unusable, small};
 
 /// The file's name in a profile's home.
 pub(super) const FILE_NAME: &str = ".env";
-/// Far above any real one; a log that was renamed by mistake must not be read whole.
-const MAX_BYTES: u64 = 1024 * 1024;
 
 /// What the file holds.
 #[derive(Debug)]
@@ -28,42 +22,37 @@ pub(super) enum Content {
 
 /// Reads `path` unless it looks as it did at `last`.
 pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, Content)> {
-    let looked = fs::metadata(path);
-    let stamp = Stamp::of(&looked);
+    let stamp = Stamp::look(path);
     if last == Some(&stamp) {
         return None;
     }
-    let content = match looked {
-        Err(_) if stamp == Stamp::Missing => Content::Values(EnvFile::default()),
-        Err(error) => Content::Unusable(error.to_string()),
-        // Anything else could block for ever, or never end.
-        Ok(found) if !found.is_file() => Content::Unusable("it is not a file".to_owned()),
-        Ok(found) if found.len() > MAX_BYTES => Content::Unusable(format!("it is larger than {MAX_BYTES} bytes")),
-        Ok(found) => parse(path, found.len()).unwrap_or_else(Content::Unusable),
-    };
-    Some((stamp, content))
+    Some(match small::read(path, MAX_BYTES, Links::Follow) {
+        Ok(contents) => (Stamp::seen(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
+        Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, Content::Values(EnvFile::default())),
+        Err(error) => (stamp, unusable(error.why)),
+    })
 }
 
-fn parse(path: &Path, bytes: u64) -> Result<Content, String> {
-    // Room for all of it at once: what grows leaves copies behind.
-    let mut text = Zeroizing::new(Vec::with_capacity(usize::try_from(bytes).unwrap_or(0) + 1));
-    let file = fs::File::open(path).map_err(|error| error.to_string())?;
-    file.take(MAX_BYTES).read_to_end(&mut text).map_err(|error| error.to_string())?;
-    let text =
-        std::str::from_utf8(&text).map_err(|error| format!("it is not UTF-8 at byte {}", error.valid_up_to()))?;
-    Ok(Content::Values(env_file::parse(text)))
+fn parse(contents: &Contents) -> Result<Content, Unusable> {
+    contents.text().map(|text| Content::Values(env_file::parse(text)))
 }
 
-/// Notifies `touched` of every event on the file in `home`, for as long as the answer lives; `None`, with a warning, where there
-/// are no file events.
-pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Option<Listening> {
-    let listening = events.listen(home, |name| name == FILE_NAME, move || touched.notify_one());
-    listening.inspect_err(|error| warn!(home = %home.display(), %error, "no file events here; .env is polled")).ok()
+#[expect(clippy::needless_pass_by_value, reason = "it is the end of it")]
+fn unusable(why: Unusable) -> Content {
+    Content::Unusable(why.to_string())
+}
+
+/// Notifies `touched` of every event on the file in `home`, for as long as the answer lives.
+pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Listening {
+    events.listen(home, |name| name == FILE_NAME, move || touched.notify_one())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+    use crate::files::odd::{ODD, place};
 
     fn content(path: &Path) -> Content {
         read(path, None).unwrap().1
@@ -82,12 +71,19 @@ mod tests {
         fs::write(&path, b"KEY=hunter2\xff").unwrap();
         let Content::Unusable(reason) = content(&path) else { panic!("it was taken") };
         assert_eq!(reason, "it is not UTF-8 at byte 11");
-        fs::remove_file(&path).unwrap();
-        fs::create_dir(&path).unwrap();
-        assert!(matches!(content(&path), Content::Unusable(_)));
-        fs::remove_dir(&path).unwrap();
         fs::write(&path, vec![b'x'; 1_048_577]).unwrap();
         assert!(matches!(content(&path), Content::Unusable(_)));
+    }
+
+    #[test]
+    fn whatever_is_no_file_is_named_and_holds_nobody_up() {
+        for (kind, said) in ODD {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join(FILE_NAME);
+            let _held = place(kind, &path);
+            let Content::Unusable(reason) = content(&path) else { panic!("{kind} was taken for a file") };
+            assert!(reason.contains(said), "{kind}: {reason}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! By the same rules and the same code as the actor's, so that what is told here holds there.
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret, SecretString};
@@ -16,6 +17,8 @@ use super::env_source::{self, Content};
 use super::plan;
 pub use super::plan::Missing;
 use super::scope::{Lent, Scope};
+use crate::files::workers::{Owner, PATIENCE};
+use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
 use crate::relay::identity::Source;
 use crate::relay::url::RelayUrl;
@@ -39,11 +42,15 @@ pub struct Inspection {
 /// Looks at `profile`, one of those in `settings`.
 #[must_use]
 pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
-    let (own, trouble) = match env_source::read(&profile.home.join(env_source::FILE_NAME), None) {
-        Some((_, Content::Values(own))) => (own, None),
-        Some((_, Content::Unusable(reason))) => (EnvFile::default(), Some(reason)),
+    let path = profile.home.join(env_source::FILE_NAME);
+    let worker = FileWorker::of(&profile.home, Purpose::Secrets, Owner::Profile);
+    let read = worker.begin(move || env_source::read(&path, None)).wait(Instant::now() + PATIENCE);
+    let (own, trouble) = match read {
+        Ok(Some((_, Content::Values(own)))) => (own, None),
+        Ok(Some((_, Content::Unusable(reason)))) => (EnvFile::default(), Some(reason)),
         // Only a file that looks as it did last time is not read.
-        None => (EnvFile::default(), None),
+        Ok(None) => (EnvFile::default(), None),
+        Err(error) => (EnvFile::default(), Some(error.to_string())),
     };
     let lent = Lent { environment: &settings.environment, relay: &settings.relay, shared: settings.multiplex };
     let scope = Scope::new(&own, (profile.home == settings.home).then_some(lent));
@@ -59,6 +66,12 @@ impl Inspection {
     pub fn of(own: EnvFile) -> Self {
         let scope = Scope::new(&own, None);
         Self { gateway: dial::gateway(&scope, Link::Own), scope, own, ..Self::default() }
+    }
+
+    /// Of a profile whose `.env` cannot be looked at, for this reason.
+    #[must_use]
+    pub fn unanswered(why: String) -> Self {
+        Self { trouble: Some(why), ..Self::default() }
     }
 
     /// Every name in its scope, sorted.

@@ -14,8 +14,12 @@ use secrecy::{ExposeSecret, SecretString};
 use super::input::{AgentInput, TokenEar};
 use super::messages::{SpawnError, SpawnedChild};
 use super::redact::Lease;
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, Purpose};
 use crate::turn::guard::{self, HeldGuard};
 
+/// Longest wait for the disk under the working directory.
+const REACH_PATIENCE: Duration = Duration::from_secs(5);
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
 const START_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,11 +48,19 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    /// Starts guard and agent.
-    pub(super) fn run(self) -> Result<SpawnedChild, SpawnError> {
-        if !self.cwd.is_dir() {
-            return Err(self.not_found("its working directory is not there"));
+    /// Whether the agent's working directory can be reached. What does not answer is not entered: whoever does so hangs.
+    pub(super) async fn reach(&self) -> Result<(), SpawnError> {
+        let cwd = self.cwd.clone();
+        let worker = FileWorker::of(&self.cwd, Purpose::Start, Owner::Profile);
+        match worker.run(REACH_PATIENCE, move || cwd.is_dir()).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.not_found("its working directory is not there")),
+            Err(error) => Err(SpawnError::System(error.to_string())),
         }
+    }
+
+    /// Starts guard and agent, after [`Launch::reach`].
+    pub(super) fn run(self) -> Result<SpawnedChild, SpawnError> {
         let system = |error: io::Error| SpawnError::System(error.to_string());
         let (ours, theirs) = UnixStream::pair().map_err(system)?;
         let (agent_stdin, stdin) = io::pipe().map_err(system)?;

@@ -21,6 +21,8 @@ pub struct Missing {
 pub(super) struct Health {
     /// Found in its own configuration at start.
     pub(super) problems: Vec<String>,
+    /// The disk under its home does not answer.
+    pub(super) disk: Option<String>,
     /// Why its `.env` cannot be read.
     pub(super) file: Option<String>,
     /// Why its agent cannot be run.
@@ -44,7 +46,17 @@ impl Health {
         let relay = self.relay.map(str::to_owned).into_iter().chain(self.link.clone());
         let missing =
             self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
-        self.problems.iter().cloned().chain(file).chain(relay).chain(missing).chain(self.agent.clone()).collect()
+        // The files of its configuration may hang in the same way.
+        let disk = self.disk.clone().filter(|trouble| !self.problems.contains(trouble));
+        self.problems
+            .iter()
+            .cloned()
+            .chain(disk)
+            .chain(file)
+            .chain(relay)
+            .chain(missing)
+            .chain(self.agent.clone())
+            .collect()
     }
 }
 

@@ -3,15 +3,16 @@
 //! From client credentials where an identity provider is set; else from the original's portal login; else from a token that
 //! was handed to us. The portal's login is only read: its refresh token is good for one use and the original's to spend.
 
-use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
+use tracing::warn;
 
 use super::post::{self, PostError};
+use crate::files::workers::{Owner, PATIENCE};
+use crate::files::{FileWorker, Links, Purpose, small};
 use crate::http_client::HttpClient;
 
 /// The original's file of logins, in a home.
@@ -99,8 +100,13 @@ impl Source {
                 from_provider(trust, &token_url, &id, &secret, scope.as_deref()).await
             }
             Self::Login { files, handed } => {
-                let found = tokio::task::spawn_blocking(move || from_login(&files, now_s)).await;
-                let found = found.unwrap_or(Err(NoIdentity::NotLoggedIn));
+                let place = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("/")).to_owned();
+                let worker = FileWorker::of(&place, Purpose::Secrets, Owner::Profile);
+                let found = worker.run(PATIENCE, move || from_login(&files, now_s)).await;
+                let found = found.unwrap_or_else(|error| {
+                    warn!(%error, "the portal login cannot be read");
+                    Err(NoIdentity::NotLoggedIn)
+                });
                 found.or_else(|reason| handed.ok_or(reason))
             }
         }
@@ -166,9 +172,14 @@ fn from_login(files: &[PathBuf], now_s: i64) -> Result<SecretString, NoIdentity>
 }
 
 fn read(file: &Path) -> Option<Value> {
-    let mut text = Vec::new();
-    fs::File::open(file).ok()?.take(MAX_BYTES).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+    match small::read(file, MAX_BYTES, Links::Follow) {
+        Ok(contents) => serde_json::from_slice(&contents.bytes).ok(),
+        Err(error) if error.is_missing() => None,
+        Err(error) => {
+            warn!(%error, "the portal login cannot be read");
+            None
+        }
+    }
 }
 
 struct Login {
@@ -194,6 +205,8 @@ fn seconds(stamp: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use serde_json::json;
 
     use super::*;

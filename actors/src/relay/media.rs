@@ -2,7 +2,7 @@
 //! may wait longer. From the connector's own origin only, never after a redirect; every other address is passed on as it is.
 
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -10,7 +10,6 @@ use std::time::{Duration, SystemTime};
 use http::Uri;
 use secrecy::SecretString;
 use serde_json::Value;
-use tokio::fs::OpenOptions;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -18,6 +17,7 @@ use tracing::warn;
 
 use super::event::InboundEvent;
 use super::url::RelayUrl;
+use crate::files::own;
 use crate::http_client::{Call, HttpClient, HttpError, Limits};
 use crate::profile::messages::PrepareDial;
 use crate::supervision::Port;
@@ -118,14 +118,19 @@ impl Fetcher {
         let folder = self.folder.clone();
         let path = folder.join(file_name(address));
         let made = tokio::task::spawn_blocking(move || {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
-            fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))
+            own::make_directory(&folder)?;
+            // A link to a larger disk keeps the mode that its maker gave the directory there.
+            if fs::symlink_metadata(&folder)?.is_dir() {
+                fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
+            }
+            std::io::Result::Ok(())
         });
         made.await.map_err(std::io::Error::other)??;
         let fetched = timeout(LIMIT, self.download(address, &token, &path)).await.unwrap_or(Err(Failed::TooSlow));
         if fetched.is_err() {
             // It may not even be there.
-            let _ = tokio::fs::remove_file(&path).await;
+            let gone = path.clone();
+            let _ = tokio::task::spawn_blocking(move || fs::remove_file(gone)).await;
         }
         fetched.map(|()| path)
     }
@@ -136,7 +141,10 @@ impl Fetcher {
         if answer.status() != 200 {
             return Err(Failed::Status(answer.status()));
         }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).await?;
+        let place = path.to_owned();
+        let created = tokio::task::spawn_blocking(move || own::create_new(&place, own::Use::Append, 0o600)).await;
+        let file = created.map_err(std::io::Error::other)?.map_err(|error| std::io::Error::from(error.why))?;
+        let mut file = tokio::fs::File::from_std(file);
         while let Some(piece) = answer.piece().await {
             file.write_all(&piece?).await?;
         }
@@ -176,7 +184,18 @@ fn file_name(address: &str) -> String {
     format!("{}{ending}", uuid::Uuid::now_v7().simple())
 }
 
-/// Blocks.
+/// Whether a name is one that [`file_name`] makes.
+fn is_ours(name: &str) -> bool {
+    let (stem, ending) = name.split_once('.').map_or((name, None), |(stem, ending)| (stem, Some(ending)));
+    let hex = stem.len() == 32 && stem.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    let id = hex.then(|| uuid::Uuid::try_parse(stem).ok()).flatten();
+    let harmless = |ending: &str| {
+        (1..=8).contains(&ending.len()) && ending.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+    };
+    id.is_some_and(|id| id.get_version_num() == 7) && ending.is_none_or(harmless)
+}
+
+/// Deletes files of our own names that are too old or too much. Blocks.
 fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -185,6 +204,10 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in entries {
         let entry = entry?;
+        // What somebody else put there is theirs, a link to it as well.
+        if !entry.file_name().to_str().is_some_and(is_ours) {
+            continue;
+        }
         // One that has just gone is what is wanted.
         let Ok(found) = entry.metadata() else { continue };
         if found.is_file() {
@@ -251,19 +274,32 @@ mod tests {
     fn what_is_old_or_too_much_is_swept() {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
-        for (name, bytes) in [("old", 1), ("big", KEPT_BYTES), ("new", 1)] {
+        let [old, big, new] = ["https://c/a.jpg", "https://c/b", "https://c/c.png"].map(file_name);
+        let theirs = ["notes.txt", ".env", "0123.jpg", "cafe0123cafe0123cafe0123cafe0123.jpg"];
+        for (name, bytes) in
+            [(&*old, 1), (&*big, KEPT_BYTES), (&*new, 1)].into_iter().chain(theirs.map(|name| (name, 1)))
+        {
             fs::File::create(path(name)).unwrap().set_len(bytes).unwrap();
         }
+        let link = format!("{}.jpg", uuid::Uuid::now_v7().simple());
+        std::os::unix::fs::symlink(path("notes.txt"), path(&link)).unwrap();
         let now = SystemTime::now();
         let set = |name: &str, age: u64| {
             let file = fs::File::options().append(true).open(path(name)).unwrap();
             file.set_modified(now - Duration::from_secs(age)).unwrap();
         };
-        set("old", 24 * 3_600 + 60);
-        set("big", 60);
+        set(&old, 24 * 3_600 + 60);
+        set(&big, 60);
+        for name in theirs {
+            set(name, 48 * 3_600);
+        }
         sweep(folder.path(), now).unwrap();
-        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-        assert_eq!(left, ["new"], "the newer ones fill what may be kept");
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut left: Vec<_> = names.collect();
+        let mut expected: Vec<_> = theirs.map(str::to_owned).into_iter().chain([new, link]).collect();
+        left.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(left, expected, "the newer ones fill what may be kept, and what others put there stays");
         sweep(&folder.path().join("missing"), now).unwrap();
     }
 

@@ -2,11 +2,15 @@
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use secrecy::ExposeSecret;
+use serde_json::{Map, Value};
 
 use super::yaml::{self, Section};
-use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, agent, env_file_of, read};
+use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, agent, env_file_of};
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, NoAnswer, Purpose};
 use crate::profile::agent::AgentSettings;
 use crate::profile::name::ProfileName;
 use crate::relay::policy::Relevance;
@@ -14,8 +18,20 @@ use crate::relay::policy::Relevance;
 /// The directory that holds the homes of the named profiles.
 pub(super) const DIRECTORY: &str = "profiles";
 
+/// How long the files of one home may take, or the list of all. One whose disk hangs is degraded, and keeps no other waiting for longer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The home of a named profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct ProfileHome {
+    pub(super) name: ProfileName,
+    pub(super) home: PathBuf,
+    /// A link, which may lead to no directory.
+    is_link: bool,
+}
+
 /// The named profiles of `home`, sorted. One with a broken file of its own comes up degraded; if it was served in `last` it
-/// keeps the agent that it had.
+/// keeps the agent that it had. So does one whose disk does not answer.
 ///
 /// # Errors
 /// One sentence: the directory is there and cannot be read, so nobody can say who is to be served.
@@ -27,15 +43,25 @@ pub(super) fn named(
     let place = home.join(DIRECTORY);
     let found = homes(&place).map_err(|error| format!("{}: cannot be read: {error}", place.display()))?;
     let had = |name: &ProfileName| last?.profiles.iter().find(|profile| profile.name == *name);
-    let served = |(name, home): (ProfileName, PathBuf)| {
-        let before = had(&name).map(|profile| &profile.agent);
-        named_profile(name, home, default, before)
-    };
-    Ok(found.into_iter().map(served).collect())
+    let read = each(found, Files::read);
+    let served = read.into_iter().filter_map(|(ProfileHome { name, home, .. }, files)| {
+        let before = had(&name);
+        match files {
+            Ok(files) => Some(named_profile(name, home, default, before.map(|profile| &profile.agent), files?)),
+            Err(error) => Some(unanswered(name, home, before, &error)),
+        }
+    });
+    Ok(served.collect())
 }
 
-/// Names and homes below `place`, sorted by name. One that is not there, or is no directory, holds none.
-pub(super) fn homes(place: &Path) -> io::Result<Vec<(ProfileName, PathBuf)>> {
+/// Homes below `place`, sorted by name. One that is not there, or is no directory, holds none.
+pub(super) fn homes(place: &Path) -> io::Result<Vec<ProfileHome>> {
+    let directory = place.to_owned();
+    let listing = FileWorker::of(place, Purpose::Settings, Owner::Profile).begin(move || list(&directory));
+    listing.wait(Instant::now() + PATIENCE).map_err(|error| io::Error::new(ErrorKind::TimedOut, error))?
+}
+
+fn list(place: &Path) -> io::Result<Vec<ProfileHome>> {
     let entries = match std::fs::read_dir(place) {
         Ok(entries) => entries,
         Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(Vec::new()),
@@ -45,14 +71,62 @@ pub(super) fn homes(place: &Path) -> io::Result<Vec<(ProfileName, PathBuf)>> {
     for entry in entries {
         let entry = entry?;
         let name = entry.file_name().to_str().and_then(|name| ProfileName::parse(name).ok());
-        if let Some(name) = name.filter(|name| !name.is_default())
-            && entry.path().is_dir()
-        {
-            found.push((name, entry.path()));
+        let Some(name) = name.filter(|name| !name.is_default()) else { continue };
+        // Where a link leads is looked at with the rest of that home: it may be a disk that does not answer.
+        let kind = entry.file_type()?;
+        if kind.is_dir() || kind.is_symlink() {
+            found.push(ProfileHome { name, home: entry.path(), is_link: kind.is_symlink() });
         }
     }
     found.sort();
     Ok(found)
+}
+
+/// Does `look` in every home, all at a time, each on a thread of its own for as long as its disk needs.
+pub(super) fn each<T: Send + 'static>(
+    homes: Vec<ProfileHome>,
+    look: impl Fn(&ProfileHome) -> T + Clone + Send + 'static,
+) -> Vec<(ProfileHome, Result<T, NoAnswer>)> {
+    let begun = homes.into_iter().map(|home| {
+        let (place, look) = (home.clone(), look.clone());
+        let worker = FileWorker::of(&home.home, Purpose::Settings, Owner::Profile);
+        (home, worker.begin(move || look(&place)))
+    });
+    let begun: Vec<_> = begun.collect();
+    let deadline = Instant::now() + PATIENCE;
+    begun.into_iter().map(|(home, pending)| (home, pending.wait(deadline))).collect()
+}
+
+impl ProfileHome {
+    /// Whether it is a home. Blocks.
+    pub(super) fn is_directory(&self) -> bool {
+        !self.is_link || self.home.is_dir()
+    }
+}
+
+/// What settings are read from in one home.
+struct Files {
+    own: Result<Map<String, Value>, String>,
+    original: Map<String, Value>,
+    own_link: bool,
+}
+
+impl Files {
+    /// Reads them; `None` if there is no such directory. Blocks.
+    fn read(home: &ProfileHome) -> Option<Self> {
+        if !home.is_directory() {
+            return None;
+        }
+        let home = &home.home;
+        let env = env_file_of(home);
+        let held = |name: &str| env.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
+        Some(Self {
+            own: yaml::read_file(&home.join(FILE_NAME)),
+            // The original's file of a profile serves the original; one that is broken is no trouble of ours.
+            original: yaml::read_file(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default(),
+            own_link: ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held),
+        })
+    }
 }
 
 fn named_profile(
@@ -60,19 +134,83 @@ fn named_profile(
     home: PathBuf,
     default: &AgentSettings,
     before: Option<&AgentSettings>,
+    files: Files,
 ) -> ProfileSettings {
     let mut problems = Vec::new();
-    let own = read(&home.join(FILE_NAME), &mut problems);
+    let own = files.own.unwrap_or_else(|problem| {
+        problems.push(problem);
+        Map::new()
+    });
     let mut root = Section::root(own, &mut problems);
     let agent = agent::read(&mut root);
     root.finish();
     // With a broken file of its own it must not run under the home's agent instead.
     let broken = || before.cloned().unwrap_or(AgentSettings::None);
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { broken() });
-    // The original's file of a profile serves the original; one that is broken is no trouble of ours.
-    let relevance = Relevance::read(&yaml::read_file(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default());
-    let own = env_file_of(&home);
-    let held = |name: &str| own.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
-    let own_link = ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held);
-    ProfileSettings { name, home, agent, relevance, own_link, problems }
+    let relevance = Relevance::read(&files.original);
+    ProfileSettings { name, home, agent, relevance, own_link: files.own_link, problems }
+}
+
+/// One whose disk does not answer.
+fn unanswered(name: ProfileName, home: PathBuf, before: Option<&ProfileSettings>, error: &NoAnswer) -> ProfileSettings {
+    let unknown = || ProfileSettings {
+        name,
+        home,
+        agent: AgentSettings::None,
+        relevance: Relevance::read(&Map::new()),
+        own_link: false,
+        problems: Vec::new(),
+    };
+    ProfileSettings { problems: vec![error.to_string()], ..before.cloned().unwrap_or_else(unknown) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::settings::Environment;
+
+    #[test]
+    fn a_home_whose_disk_does_not_answer_is_degraded_alone_and_keeps_what_it_had() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::write(home.path().join(ORIGINAL_FILE_NAME), "gateway: {multiplex_profiles: true}\n").unwrap();
+        for name in ["dead", "well"] {
+            let own = home.path().join(DIRECTORY).join(name);
+            std::fs::create_dir_all(&own).unwrap();
+            std::fs::write(own.join(FILE_NAME), "agent: {backend: echo}\n").unwrap();
+        }
+        let load = || Settings::load(home.path(), Environment::default()).unwrap();
+        let before = load();
+        let dead = before.home.join(DIRECTORY).join("dead");
+        // What a dead file system does to the thread that looks at it.
+        let (release, released) = mpsc::channel::<()>();
+        let worker = FileWorker::of(&dead, Purpose::Settings, Owner::Profile);
+        assert!(worker.post(move || {
+            let _ = released.recv();
+        }));
+        let problems = |settings: &Settings| settings.profiles.iter().map(|one| one.problems.len()).collect::<Vec<_>>();
+        let fresh = load();
+        assert_eq!((problems(&fresh), &fresh.profiles[1].agent), (vec![0, 1, 0], &AgentSettings::None));
+        assert!(fresh.profiles[1].problems[0].contains("does not answer"), "{:?}", fresh.profiles[1].problems);
+        let known = named(&before.home, &AgentSettings::None, Some(&before)).unwrap();
+        assert_eq!((known[0].problems.len(), &known[0].agent), (1, &AgentSettings::Echo), "it keeps its agent");
+        drop(release);
+        assert_eq!(problems(&load()), [0, 0, 0]);
+    }
+
+    #[test]
+    fn a_link_to_a_directory_is_a_home_and_one_to_a_file_or_to_nothing_is_none() {
+        let place = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(place.path().join("elsewhere/home")).unwrap();
+        std::fs::write(place.path().join("elsewhere/file"), "").unwrap();
+        let profiles = place.path().join(DIRECTORY);
+        std::fs::create_dir(&profiles).unwrap();
+        for (name, target) in [("linked", "home"), ("file", "file"), ("nothing", "nothing")] {
+            symlink(place.path().join("elsewhere").join(target), profiles.join(name)).unwrap();
+        }
+        let found = named(place.path(), &AgentSettings::Echo, None).unwrap();
+        assert_eq!(found.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>(), ["linked"]);
+    }
 }

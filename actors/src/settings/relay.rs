@@ -10,8 +10,11 @@ use serde_json::{Map, Value};
 use super::environment::CA_FILE;
 use super::yaml::Section;
 use super::{Environment, env_file_of};
+use crate::files::{Links, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
+/// A bundle of all authorities of the world has some 250 KiB.
+const MAX_AUTHORITY: u64 = 4 * 1024 * 1024;
 /// Where signed deliveries come in unless said otherwise.
 const DEFAULT_PATH: &str = "/relay/inbound";
 
@@ -78,8 +81,9 @@ fn roots(home: &Path, places: [Option<String>; 3], warnings: &mut Vec<String>) -
     let Some(file) = places.into_iter().flatten().find(|file| !file.is_empty()) else { return TlsRoots::default() };
     let path = home.join(file);
     let shown = path.display();
-    let read = std::fs::read(&path).map_err(|error| error.to_string());
-    read.and_then(|pem| TlsRoots::with_authority(&pem).map_err(|error| error.to_string())).unwrap_or_else(|reason| {
+    let read = small::read(&path, MAX_AUTHORITY, Links::Follow).map_err(|error| error.why.to_string());
+    let roots = read.and_then(|pem| TlsRoots::with_authority(&pem.bytes).map_err(|error| error.to_string()));
+    roots.unwrap_or_else(|reason| {
         warnings.push(format!("the relay's authority {shown} is not used: {reason}"));
         TlsRoots::default()
     })

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
@@ -19,7 +20,30 @@ const MAX_LOOKS: u32 = 10;
 
 /// Everything that settings are read from, as it looked at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Sources(BTreeMap<PathBuf, Stamp>);
+pub struct Sources {
+    files: BTreeMap<PathBuf, Stamp>,
+    directories: BTreeMap<PathBuf, Place>,
+}
+
+/// Which directory lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// None.
+    Missing,
+    /// That of this device and number.
+    There(u64, u64),
+    /// Its disk does not answer.
+    NoAnswer,
+}
+
+impl From<Stamp> for Place {
+    fn from(stamp: Stamp) -> Self {
+        match stamp {
+            Stamp::Present { device, inode, .. } => Self::There(device, inode),
+            Stamp::Missing | Stamp::Unreachable(_) => Self::Missing,
+        }
+    }
+}
 
 /// What the files say now.
 #[derive(Debug)]
@@ -33,32 +57,45 @@ pub struct Reading {
 }
 
 impl Sources {
-    /// Looks at the files of `home`.
+    /// Looks at the files of `home`, and of every profile as far as its disk answers. Blocks.
     #[must_use]
     pub fn look(home: &Path) -> Self {
         let place = home.join(profiles::DIRECTORY);
-        let mut paths = vec![home.join(FILE_NAME), home.join(ORIGINAL_FILE_NAME)];
-        let mut unreadable = None;
-        match profiles::homes(&place) {
-            Ok(named) => {
-                paths.extend(
-                    named.iter().flat_map(|(_, home)| [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file))),
-                );
-            }
-            Err(error) => unreadable = Some((place, Stamp::Unreachable(error.kind()))),
+        let mut sources = Self::default();
+        for file in [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| home.join(file)) {
+            let stamp = Stamp::look(&file);
+            sources.files.insert(file, stamp);
         }
-        let looked = paths.into_iter().map(|path| {
-            let stamp = Stamp::look(&path);
-            (path, stamp)
+        sources.directories.insert(home.to_owned(), Stamp::look(home).into());
+        let named = match profiles::homes(&place) {
+            Ok(named) => {
+                sources.directories.insert(place.clone(), Stamp::look(&place).into());
+                named
+            }
+            Err(error) => {
+                sources.files.insert(place.clone(), Stamp::Unreachable(error.kind()));
+                sources.directories.insert(place, Place::NoAnswer);
+                Vec::new()
+            }
+        };
+        let looked = profiles::each(named, |profile| {
+            let stamps = || [FILE_NAME, ORIGINAL_FILE_NAME].map(|file| Stamp::look(&profile.home.join(file)));
+            profile.is_directory().then(|| (Stamp::look(&profile.home).into(), stamps()))
         });
-        Self(looked.chain(unreadable).collect())
+        for (profile, looked) in looked {
+            let unanswered = || Some((Place::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
+            let Some((directory, stamps)) = looked.unwrap_or_else(|_| unanswered()) else { continue };
+            for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
+                sources.files.insert(profile.home.join(file), stamp);
+            }
+            sources.directories.insert(profile.home, directory);
+        }
+        sources
     }
 
-    /// The directories in which the files of `home` lie, or may come to lie; each may be missing.
-    #[must_use]
-    pub fn directories(&self, home: &Path) -> BTreeSet<PathBuf> {
-        let files = self.0.keys().filter_map(|path| path.parent()).map(Path::to_owned);
-        files.chain([home.join(profiles::DIRECTORY)]).collect()
+    /// The directories in which the files lie, or may come to lie.
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, Place)> {
+        self.directories.iter().map(|(path, place)| (path.as_path(), *place))
     }
 }
 

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use crate::files::{FileError, Links, Unusable, small};
+
 /// Largest configuration file; the original's run to some 100 KiB.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -20,16 +22,13 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// # Errors
 /// One sentence that names the file, and the line where there is one; never the content.
 pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
-    let shown = path.display();
-    let text = match std::fs::metadata(path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        Err(error) => return Err(format!("{shown}: cannot be read: {error}")),
-        Ok(found) if !found.is_file() => return Err(format!("{shown}: is not a file")),
-        Ok(found) if found.len() > MAX_BYTES => return Err(format!("{shown}: is larger than {MAX_BYTES} bytes")),
-        Ok(_) => std::fs::read(path).map_err(|error| format!("{shown}: cannot be read: {error}"))?,
+    let contents = match small::read(path, MAX_BYTES, Links::Follow) {
+        Err(FileError { why: Unusable::Missing, .. }) => return Ok(Map::new()),
+        read => read.map_err(|error| error.to_string())?,
     };
-    let text = String::from_utf8(text).map_err(|_| format!("{shown}: is not UTF-8"))?;
-    parse(&text).map_err(|error| format!("{shown}: {error}"))
+    let named = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+    let text = contents.text().map_err(|why| named(&why))?;
+    parse(text).map_err(|why| named(&why))
 }
 
 fn parse(text: &str) -> Result<Map<String, Value>, String> {

@@ -1,11 +1,10 @@
 //! Which process a gateway is, in the words of the original's `gateway.lock` and `gateway.pid`.
 
-use std::fs;
-
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::drain::epoch;
+use crate::files::small::of_the_kernel;
 
 /// The word by which the original's tools know a record of a gateway.
 const KIND: &str = "hermes-gateway";
@@ -75,7 +74,7 @@ impl Written {
 /// When the process was started, in ticks since the machine started; `None` if there is none, or no `/proc`.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
-    epoch::start_time(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?.parse().ok()
+    epoch::start_time(&of_the_kernel(format!("/proc/{pid}/stat"))?)?.parse().ok()
 }
 
 #[cfg(test)]

@@ -9,10 +9,13 @@ use serde_json::Value;
 use super::identity::{Identity, Written};
 use super::snapshot::{PlatformView, Snapshot};
 use super::words::GatewayState;
+use crate::files::{Links, small};
 use crate::profile::name::ProfileName;
 
 /// Name of the record in the home.
 pub const FILE_NAME: &str = "gateway_state.json";
+/// Longest record that is read, in bytes; they have a few kilobytes.
+const MAX_BYTES: u64 = 1024 * 1024;
 
 /// Everything in the record but the time of its writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -138,6 +141,12 @@ impl Found {
             updated_at: text("updated_at"),
         })
     }
+}
+
+/// Reads the record in `home`; `None` for whatever is none. Blocks.
+#[must_use]
+pub fn read(home: &Path) -> Option<Found> {
+    Found::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
 }
 
 #[cfg(test)]

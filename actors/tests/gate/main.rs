@@ -5,8 +5,11 @@
 //! exactly `n` permits must exist. One more was admitted after the answer (or before it and not counted). And whoever
 //! asks once the answer is known must be refused.
 
+#![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
+
 mod askers;
 mod engage;
+mod hanging;
 mod markers;
 #[path = "../support/drain_model.rs"]
 mod model;

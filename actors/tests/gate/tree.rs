@@ -5,14 +5,19 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use actix::{Actor, Context, Handler};
+use caduceus_actors::config::messages::{InForce, Served, SettingsChanged};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::marker::FILE_NAME;
 use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, RequestPermit};
 use caduceus_actors::drain::permit::{Gate, TurnTicket};
 use caduceus_actors::files::FileEvents;
+use caduceus_actors::profile::ProfileActor;
+use caduceus_actors::profile::messages::ProfileWays;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::event::Source;
+use caduceus_actors::relay::route::Routes;
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::supervision::{
     ChildSpec, Fault, InjectFault, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy,
@@ -38,6 +43,8 @@ pub(crate) struct Tree {
     doors: Doors,
     home: tempfile::TempDir,
     news: News,
+    settings: Port<SettingsChanged>,
+    in_force: Arc<InForce>,
 }
 
 /// What was told of the gate, in order.
@@ -58,10 +65,10 @@ impl Tree {
         let named = profiles.iter().map(|name| {
             let own = home.path().join("profiles").join(name);
             std::fs::create_dir_all(&own).expect("a home of its own");
-            (ProfileName::parse(name).expect("a name"), own)
+            served(ProfileName::parse(name).expect("a name"), own)
         });
-        let events = file_events.then(FileEvents::default);
-        let settings = DrainSettings { home: home.path().to_owned(), profiles: named.collect(), events };
+        let in_force = Arc::new(in_force(home.path(), named.collect()));
+        let settings = DrainSettings::of(&in_force, file_events.then(FileEvents::default));
         let ports = DrainPorts { changes: ear.port(), status: ear.port() };
         let gate = Gate::default();
         let news = News::default();
@@ -82,7 +89,8 @@ impl Tree {
             look: drain.port(),
             shutdown: drain.port(),
         };
-        let tree = Self { root: Root::start(spec, options), doors, home, news };
+        let root = Root::start(spec, options);
+        let tree = Self { root, doors, home, news, settings: drain.port(), in_force };
         tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
         tree
     }
@@ -101,6 +109,12 @@ impl Tree {
         self.root.port().ask(fault, PATIENCE).await.expect("the root answers").expect("faults are allowed");
     }
 
+    /// Waits until every marker has been read by a reading that began after this moment: the gate answers news of its homes then.
+    pub(crate) async fn all_read(&self) {
+        let news = SettingsChanged(Arc::clone(&self.in_force));
+        self.settings.ask(news, PATIENCE).await.expect("the gate reads its markers");
+    }
+
     /// Where the marker of the gateway, or of a profile, lies.
     pub(crate) fn marker(&self, profile: Option<&str>) -> PathBuf {
         let home = self.home.path();
@@ -116,6 +130,38 @@ impl Tree {
         self.root.stop().await;
         assert_eq!(self.root.join_lanes(PATIENCE).await, 0, "no thread is left behind");
     }
+}
+
+fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
+    InForce {
+        home: home.to_owned(),
+        multiplex: true,
+        profiles,
+        routes: Routes::default(),
+        session_rules: SessionRules::default(),
+        busy: Busy::default(),
+        max_concurrent_turns: 1,
+        interrupted: Interrupted::default(),
+        refused: WhenRefused::default(),
+        drain_timeout: PATIENCE,
+    }
+}
+
+/// A profile whose actor is nowhere: the gate does not ask it.
+fn served(name: ProfileName, home: PathBuf) -> Served {
+    let mailbox: Mailbox<ProfileActor> = Mailbox::new();
+    let ways = ProfileWays {
+        agent: mailbox.port(),
+        spawn: mailbox.port(),
+        call: mailbox.port(),
+        dial: mailbox.port(),
+        verify: mailbox.port(),
+        token: mailbox.port(),
+        view: mailbox.port(),
+        terms: mailbox.port(),
+        read_again: mailbox.port(),
+    };
+    Served { name, home, ways }
 }
 
 /// For a turn that nobody runs.

@@ -3,6 +3,8 @@
 //! `guard -- COMMAND…` is what the gateway's own subcommand does. `hold -- COMMAND…` starts a guard for the command as the
 //! gateway would, says so on standard output, and waits to be killed.
 
+#![allow(clippy::disallowed_methods, reason = "it stands in for the gateway in a test")]
+
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::Write;

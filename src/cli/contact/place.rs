@@ -1,7 +1,6 @@
 //! Where the gateway is, and what we may show it.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -10,13 +9,12 @@ use actix_web::http::Uri;
 use actix_web::rt::time::sleep;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::{Environment, client_of_command, find_home};
-use caduceus_actors::status::record::{FILE_NAME, Found};
+use caduceus_actors::status::record;
 use caduceus_actors::status::words::GatewayState;
 use secrecy::SecretString;
-use zeroize::Zeroizing;
 
 use super::{Client, CommandError};
-use crate::cli::lock;
+use crate::cli::{lock, token};
 
 /// Under this name an agent, and so a command that it runs, finds its turn.
 const TURN: &str = "CADUCEUS_TURN_ID";
@@ -26,8 +24,6 @@ const START_PATIENCE: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_millis(20);
 /// Far above any real token.
 const MAX_TOKEN: u64 = 64 * 1024;
-/// Records are a few kilobytes.
-const MAX_RECORD: u64 = 1024 * 1024;
 
 /// Which gateway a command is about.
 #[derive(Debug, clap::Args)]
@@ -132,7 +128,7 @@ fn look(home: &Path) -> io::Result<Presence> {
     }
     let holder = lock::holder(home);
     // What somebody else left behind is not believed: who listens there now would be shown the token.
-    let found = read(&home.join(FILE_NAME), MAX_RECORD).ok().and_then(|bytes| Found::parse(&bytes));
+    let found = record::read(home);
     let theirs = found.filter(|found| Some(found.written) == holder);
     let starting =
         theirs.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));
@@ -140,17 +136,10 @@ fn look(home: &Path) -> io::Result<Presence> {
     Ok(Presence::Present { starting, address })
 }
 
-fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for all of it at once: what grows leaves copies behind.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(usize::try_from(limit + 1).unwrap_or_default()));
-    File::open(path)?.take(limit + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
-}
-
 fn read_token(path: &Path) -> Result<SecretString, CommandError> {
     let unusable = |why: &str| CommandError::Token { path: path.to_owned(), why: why.to_owned() };
-    let bytes = read(path, MAX_TOKEN).map_err(|error| unusable(&error.to_string()))?;
-    let token = std::str::from_utf8(&bytes).map_err(|_| unusable("it is not UTF-8"))?.trim();
+    let contents = token::read(path, MAX_TOKEN).map_err(|why| unusable(&why.to_string()))?;
+    let token = std::str::from_utf8(&contents).map_err(|_| unusable("it is not UTF-8"))?.trim();
     if token.is_empty() {
         return Err(unusable("it is empty"));
     }

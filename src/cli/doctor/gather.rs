@@ -3,11 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::honcho::inspect;
+use caduceus_actors::files::workers::{Owner, PATIENCE};
+use caduceus_actors::files::{FileWorker, Purpose};
+use caduceus_actors::honcho::inspect::{self, Credential, GrantFact};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
@@ -18,6 +21,7 @@ use caduceus_actors::settings::{Environment, ProfileSettings, Settings, Settings
 use rustix::fs::Access;
 use secrecy::ExposeSecret as _;
 
+use super::agent::AgentFact;
 use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, ProfileFact};
 use super::{agent, events};
 use crate::cli::files::{FileFact, of_ledger, of_profile};
@@ -27,6 +31,9 @@ use crate::cli::lock;
 const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
+
+/// Profiles that are looked at together; there are only so many threads.
+const AT_ONCE: usize = 64;
 
 /// Looks over `home`.
 pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
@@ -62,16 +69,17 @@ pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
     if facts.lock == Ok(true) {
         watched.truncate(1);
     }
-    facts.events = events::look(&watched);
+    let watching = FileWorker::of(home, Purpose::Watch, Owner::Gateway).begin(move || events::look(&watched));
+    facts.events = watching.wait(Instant::now() + PATIENCE).ok().flatten();
     facts
 }
 
 fn of_settings(facts: &mut Facts, mut settings: Settings) {
     facts.oddities = std::mem::take(&mut settings.warnings);
     facts.proxies = settings.trust.describe_proxies();
-    facts.profiles = settings.profiles.iter().map(|profile| of_profile_settings(profile, &settings)).collect();
-    let mut files: Vec<FileFact> = settings.profiles.iter().flat_map(|profile| of_profile(&profile.home)).collect();
-    files.extend(settings.profiles.iter().filter_map(|profile| grant_file(profile, &settings)));
+    let (profiles, files): (Vec<_>, Vec<_>) = each_profile(&settings).into_iter().unzip();
+    facts.profiles = profiles;
+    let mut files: Vec<FileFact> = files.into_iter().flatten().collect();
     if settings.relay.keys().any(|name| name.ends_with("SECRET") || name.ends_with("KEY")) {
         files.extend(FileFact::look(settings.home.join("config.yaml")));
     }
@@ -89,6 +97,55 @@ fn of_settings(facts: &mut Facts, mut settings: Settings) {
             Err(weakness) => DrainFact::Weak(weakness),
         },
     });
+}
+
+/// Looks at every profile, each on a thread of its own: one whose disk does not answer is told so, and keeps no other waiting.
+fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
+    let shared = Arc::new(settings.clone());
+    settings.profiles.chunks(AT_ONCE).flat_map(|some| each_of(some, settings, &shared)).collect()
+}
+
+fn each_of(
+    profiles: &[ProfileSettings],
+    settings: &Settings,
+    shared: &Arc<Settings>,
+) -> Vec<(ProfileFact, Vec<FileFact>)> {
+    let begun = profiles.iter().cloned().map(|profile| {
+        let (shared, own) = (Arc::clone(shared), profile.clone());
+        let looking = FileWorker::of(&profile.home, Purpose::Settings, Owner::Profile).begin(move || {
+            let files = of_profile(&own.home).into_iter().chain(grant_file(&own, &shared)).collect();
+            (of_profile_settings(&own, &shared), files)
+        });
+        (profile, looking)
+    });
+    let begun: Vec<_> = begun.collect();
+    // The `.env` within has as long for itself.
+    let deadline = Instant::now() + PATIENCE * 2;
+    let found = begun.into_iter().map(|(profile, looking)| {
+        looking.wait(deadline).unwrap_or_else(|error| (unanswered(&profile, settings, error.to_string()), Vec::new()))
+    });
+    found.collect()
+}
+
+/// What is known of a profile without its disk.
+fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFact {
+    let grants = honcho_profile(profile, settings);
+    ProfileFact {
+        name: profile.name.to_string(),
+        home: profile.home.clone(),
+        closed: settings.multiplex || profile.home != settings.home,
+        problems: profile.problems.iter().filter(|problem| **problem != why).cloned().collect(),
+        agent: AgentFact::NoProcess,
+        trouble: Some(why.clone()),
+        missing: Vec::new(),
+        grant: GrantFact {
+            path: grants.homes.own.clone(),
+            host: String::new(),
+            credential: Credential::Unusable(why),
+            replaceable: true,
+            kept: None,
+        },
+    }
 }
 
 fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> ProfileFact {

@@ -1,11 +1,13 @@
 //! Writes credentials into a `.env`: whole or not at all, for its owner alone, and every other byte as it was.
 
-use std::fs::{self, File, Permissions};
-use std::io::{ErrorKind, Read as _, Write as _};
+use std::fs::{self, Permissions};
+use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use caduceus_actors::files::{Links, own, small};
 use caduceus_actors::profile::env_edit::{MergeError, merge};
+use caduceus_actors::profile::env_file::MAX_BYTES;
 use secrecy::SecretString;
 use zeroize::Zeroizing;
 
@@ -29,13 +31,10 @@ pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), K
         Err(error) if error.kind() == ErrorKind::NotFound => path.to_owned(),
         target => target?,
     };
-    let mut text = Zeroizing::new(Vec::new());
-    match File::open(&target) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {}
-        file => {
-            file?.read_to_end(&mut text)?;
-        }
-    }
+    let text = match small::read(&target, MAX_BYTES, Links::Follow) {
+        Err(error) if error.is_missing() => Zeroizing::default(),
+        read => read.map_err(std::io::Error::from)?.bytes,
+    };
     let text = std::str::from_utf8(&text).map_err(|_| KeepError::NotText)?;
     let values: Vec<_> = values.iter().map(|(name, value)| (*name, value)).collect();
     let merged = merge(text, &values)?;
@@ -54,7 +53,7 @@ pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), K
         }
     }
     file.persist(&target).map_err(|error| error.error)?;
-    Ok(File::open(folder)?.sync_all()?)
+    Ok(own::sync_directory(folder)?)
 }
 
 #[cfg(test)]

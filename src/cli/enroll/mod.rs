@@ -169,8 +169,9 @@ fn token(arguments: &Arguments, inspection: &Inspection) -> Result<SecretString,
             token.trim().into()
         }
         (None, Some(file)) => {
-            let unreadable = |error| EnrollError::UnreadableToken(file.clone(), error);
-            read(file, &mut std::fs::File::open(file).map_err(unreadable)?)?
+            let bytes = crate::cli::token::read(file, MAX_TOKEN_BYTES);
+            let bytes = bytes.map_err(|error| EnrollError::UnreadableToken(file.clone(), error))?;
+            read(file, &mut bytes.as_slice())?
         }
         (None, None) => inspection.enroll_token().unwrap_or_default(),
     };

@@ -1,13 +1,17 @@
 //! Reads what the audit judges. Thin: what it means is judged there.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
 
+use caduceus_actors::files::workers::{Owner, PATIENCE};
+use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::agent::AgentSettings;
 use caduceus_actors::profile::child_env::Facts;
-use caduceus_actors::profile::inspect::inspect;
+use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::settings::{ProfileSettings, Settings};
 use secrecy::SecretString;
 
@@ -16,7 +20,27 @@ use crate::cli::files::{FileFact, of_profile};
 
 /// Looks at every profile that the gateway would serve.
 pub(super) fn facts(settings: &Settings) -> Vec<ProfileFacts> {
-    settings.profiles.iter().map(|profile| of(profile, settings)).collect()
+    let shared = Arc::new(settings.clone());
+    let look = |profile: &ProfileSettings| {
+        let (shared, own) = (Arc::clone(&shared), profile.clone());
+        let worker = FileWorker::of(&profile.home, Purpose::Settings, Owner::Profile);
+        // The `.env` within has as long for itself.
+        let found = worker.begin(move || of(&own, &shared)).wait(Instant::now() + PATIENCE * 2);
+        found.unwrap_or_else(|error| unanswered(profile, settings, error.to_string()))
+    };
+    settings.profiles.iter().map(look).collect()
+}
+
+/// What is known of a profile whose disk does not answer.
+fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFacts {
+    ProfileFacts {
+        name: profile.name.to_string(),
+        closed: settings.multiplex || profile.home != settings.home,
+        inspection: Inspection::unanswered(why),
+        child: None,
+        problems: profile.problems.clone(),
+        files: Vec::new(),
+    }
 }
 
 fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {

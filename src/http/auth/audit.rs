@@ -2,13 +2,13 @@
 //!
 //! A thread of its own writes; whoever decides hands over and goes on, also when the disk is full or the thread behind.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
+use caduceus_actors::files::own;
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{error, warn};
@@ -99,11 +99,14 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<Entry>) {
 }
 
 fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &Entry) -> io::Result<()> {
-    if let Some(open) = file
-        && open.metadata()?.len() >= largest
-    {
-        fs::rename(path, path.with_extension("log.1"))?;
-        *file = None;
+    if let Some(open) = file {
+        // A person, or logrotate, may have renamed or removed it: what is written there is read by nobody.
+        if !own::is_at(open, path)? {
+            *file = None;
+        } else if open.metadata()?.len() >= largest {
+            fs::rename(path, path.with_extension("log.1"))?;
+            *file = None;
+        }
     }
     let open = match file {
         Some(open) => open,
@@ -116,7 +119,7 @@ fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &Entry) -> 
 
 fn create(path: &Path) -> io::Result<File> {
     if let Some(directory) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
+        own::make_directory(directory)?;
     }
-    OpenOptions::new().create(true).append(true).mode(0o600).open(path)
+    Ok(own::open_or_create(path, own::Use::Append, 0o600).map_err(|error| error.why)?)
 }

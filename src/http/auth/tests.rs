@@ -175,6 +175,30 @@ fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
     }
 }
 
+#[test]
+fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more() {
+    let home = tempfile::tempdir().unwrap();
+    let log = home.path().join("logs/dashboard-auth.log");
+    let rotated = log.with_extension("log.old");
+    let audit = Audit::open(log.clone(), 4_096);
+    audit.note(refused("/first"));
+    written(&log, |text| text.contains("/first"));
+    std::fs::rename(&log, &rotated).unwrap();
+    audit.note(refused("/second"));
+    written(&log, |text| text.contains("/second"));
+    std::fs::remove_dir_all(log.parent().unwrap()).unwrap();
+    audit.note(refused("/third"));
+    written(&log, |text| text.contains("/third"));
+    std::fs::rename(&log, &rotated).unwrap();
+    std::os::unix::fs::symlink(&rotated, &log).unwrap();
+    audit.note(refused("/fourth"));
+    std::fs::remove_file(&log).unwrap();
+    audit.note(refused("/fifth"));
+    written(&log, |text| text.contains("/fifth"));
+    let old = std::fs::read_to_string(&rotated).unwrap();
+    assert!(old.contains("/third") && !old.contains("/fourth") && !old.contains("/fifth"), "{old}");
+}
+
 #[actix_web::test]
 async fn without_providers_nobody_is_known() {
     assert!(matches!(decide(Vec::new()).await, Err(ApiError::Unauthenticated)));

@@ -1,6 +1,7 @@
 //! What the gate does with each message.
 
 use std::io;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, WrapFuture};
@@ -25,11 +26,14 @@ use crate::supervision::ResponseFuture;
 /// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// How long it may take to remove a marker, before it is answered that it was not.
+const REMOVE_PATIENCE: Duration = Duration::from_secs(5);
+
 impl Handler<RequestPermit> for DrainActor {
     type Result = Response<Result<TurnPermit, Refusal>>;
 
     fn handle(&mut self, question: RequestPermit, _: &mut Self::Context) -> Self::Result {
-        if self.read_once {
+        if self.knows_of(&question.ticket.profile) {
             return Response::reply(self.admit(question));
         }
         let (answer, answered) = oneshot::channel();
@@ -68,12 +72,12 @@ impl Handler<BeginDrain> for DrainActor {
         info!(?scope, principal = %order.principal, by = "message", "drain.begun");
         self.tell_change();
 
-        let home = self.home(&scope);
+        let ended = scope.clone();
         let (answer, answered) = oneshot::channel();
-        let work = move || {
+        let work = move |home: &Path| {
             // An order can come before the markers were first read, and the epoch with them.
             marker.epoch = marker.epoch.or_else(epoch::current);
-            home.map_or(Ok(false), |home| store::write(&home, &marker).map(|()| true))
+            store::write(home, &marker).map(|()| true)
         };
         let then = move |actor: &mut Self, written: io::Result<bool>| {
             let durable = written.unwrap_or_else(|error| {
@@ -86,7 +90,7 @@ impl Handler<BeginDrain> for DrainActor {
             // The asker may have gone; the drain holds all the same.
             let _ = answer.send(durable);
         };
-        self.order(work, then, ctx);
+        self.order(&ended, work, then, ctx);
         let gate = self.gate.clone();
         Response::fut(async move {
             // The gate is closed; a disk that hangs must not keep that from whoever asked.
@@ -126,8 +130,11 @@ impl Handler<CancelDrain> for DrainActor {
         };
         self.remove(&ended, then, ctx);
         ResponseFuture::new(async move {
-            let gone = CancelError::MarkerNotRemoved("the gate was restarted".to_owned());
-            answered.await.unwrap_or(Err(gone))
+            let not_removed = |why: &str| Err(CancelError::MarkerNotRemoved(why.to_owned()));
+            match timeout(REMOVE_PATIENCE, answered).await {
+                Ok(answered) => answered.unwrap_or_else(|_| not_removed("the gate was restarted")),
+                Err(_) => not_removed("the disk does not answer; the drain ends when it does"),
+            }
         })
     }
 }
@@ -186,10 +193,10 @@ impl Handler<TurnReleased> for DrainActor {
 impl Handler<MarkerTouched> for DrainActor {
     type Result = ();
 
-    fn handle(&mut self, _: MarkerTouched, ctx: &mut Self::Context) {
+    fn handle(&mut self, MarkerTouched(scope): MarkerTouched, ctx: &mut Self::Context) {
         if let Some(watch) = &self.watch {
-            watch.heard();
+            watch.heard(&scope);
         }
-        self.reread(ctx);
+        self.reread_one(&scope, ctx);
     }
 }

@@ -29,11 +29,13 @@ pub fn end_turns(turns: &[TurnId], patience: Duration) {
 mod linux {
     use std::collections::HashMap;
     use std::fs;
+    use std::path::Path;
     use std::thread;
     use std::time::{Duration, Instant};
 
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+    use crate::files::{Links, small};
     use crate::profile::child_env::TURN_ID;
     use crate::turn::id::TurnId;
 
@@ -65,7 +67,9 @@ mod linux {
     fn kill_marked(marks: &[String]) -> usize {
         let is_marked = |pid: i32| {
             // One that has ended meanwhile, or is of another user, is none of ours.
-            let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+            let environment =
+                small::read(Path::new(&format!("/proc/{pid}/environ")), small::KERNEL_LIMIT, Links::Follow);
+            let environment = environment.map(|contents| contents.bytes).unwrap_or_default();
             environment.split(|byte| *byte == 0).any(|pair| marks.iter().any(|mark| mark.as_bytes() == pair))
         };
         let marked = pids().filter(|pid| is_marked(*pid)).filter_map(Pid::from_raw);
@@ -91,7 +95,7 @@ mod linux {
     }
 
     fn parent_of(pid: i32) -> Option<i32> {
-        parse_parent(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+        parse_parent(&small::of_the_kernel(format!("/proc/{pid}/stat"))?)
     }
 
     /// The fourth field. The second is the command's name, which may hold blanks and brackets.

@@ -1,0 +1,173 @@
+//! Why a file cannot be used: which path, and what lies there.
+
+use std::fmt;
+use std::fs::FileType;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+/// What lies at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A named pipe (FIFO).
+    Pipe,
+    /// A socket.
+    Socket,
+    /// A character or block device.
+    Device,
+    /// A symbolic link that is not followed.
+    Link,
+    /// Something else.
+    Other,
+}
+
+impl Kind {
+    /// The kind by what the system says.
+    #[must_use]
+    pub fn of(kind: FileType) -> Self {
+        match kind {
+            kind if kind.is_file() => Self::File,
+            kind if kind.is_dir() => Self::Directory,
+            kind if kind.is_symlink() => Self::Link,
+            kind if kind.is_fifo() => Self::Pipe,
+            kind if kind.is_socket() => Self::Socket,
+            kind if kind.is_char_device() || kind.is_block_device() => Self::Device,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::File => "a regular file",
+            Self::Directory => "a directory",
+            Self::Pipe => "a named pipe",
+            Self::Socket => "a socket",
+            Self::Device => "a device",
+            Self::Link => "a symbolic link, which is not followed here",
+            Self::Other => "something else",
+        })
+    }
+}
+
+/// A file that cannot be used. Nothing of its content is in here.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {why}", path.display())]
+pub struct FileError {
+    /// Which file.
+    pub path: PathBuf,
+    /// Why.
+    pub why: Unusable,
+}
+
+/// Why a file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Unusable {
+    /// Nothing lies there.
+    #[error("there is no such file")]
+    Missing,
+    /// A link lies there, and nothing where it leads.
+    #[error("it is a symbolic link to nothing")]
+    Dangling,
+    /// Opening or reading it could block, or never end.
+    #[error("it is not a file, but {0}")]
+    NotAFile(Kind),
+    /// It is something else than what it should be, such as a log.
+    #[error("it is larger than {0} bytes")]
+    TooLarge(u64),
+    /// It is no text.
+    #[error("it is not UTF-8 at byte {0}")]
+    NotText(usize),
+    /// Another user owns it and has not shared it, as when root made it first.
+    #[error(
+        "permission denied: it belongs to user {owner} and this process runs as user {user}; as root run `{remedy}`"
+    )]
+    Foreign {
+        /// The number of the user who owns it.
+        owner: u32,
+        /// The number of our user.
+        user: u32,
+        /// The command that gives it to us.
+        remedy: String,
+    },
+    /// The system refused.
+    #[error("it cannot be used: {0}")]
+    System(io::Error),
+}
+
+impl FileError {
+    /// Whether there is no such file; a link to nothing is none either.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        matches!(self.why, Unusable::Missing | Unusable::Dangling)
+    }
+
+    pub(super) fn new(path: &Path, why: Unusable) -> Self {
+        Self { path: path.to_owned(), why }
+    }
+}
+
+impl Unusable {
+    /// The kind of the error that the system would give.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Missing | Self::Dangling => ErrorKind::NotFound,
+            Self::NotAFile(Kind::Directory) => ErrorKind::IsADirectory,
+            Self::NotAFile(_) => ErrorKind::InvalidInput,
+            Self::TooLarge(_) => ErrorKind::FileTooLarge,
+            Self::NotText(_) => ErrorKind::InvalidData,
+            Self::Foreign { .. } => ErrorKind::PermissionDenied,
+            Self::System(error) => error.kind(),
+        }
+    }
+}
+
+/// For callers that name the path themselves.
+impl From<Unusable> for io::Error {
+    fn from(why: Unusable) -> Self {
+        match why {
+            Unusable::System(error) => error,
+            why => Self::new(why.kind(), why),
+        }
+    }
+}
+
+impl From<FileError> for io::Error {
+    fn from(error: FileError) -> Self {
+        Self::new(error.why.kind(), error)
+    }
+}
+
+/// What stands in the way at `path`, after the system answered `error` to an attempt to open it.
+pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError {
+    if error.kind() == ErrorKind::NotFound {
+        return nothing(path);
+    }
+    let found = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
+    let why = match found {
+        Ok(found) if !found.is_file() => Unusable::NotAFile(Kind::of(found.file_type())),
+        Ok(found) if error.kind() == ErrorKind::PermissionDenied => {
+            foreign(path, &found).unwrap_or(Unusable::System(error))
+        }
+        Ok(_) | Err(_) => Unusable::System(error),
+    };
+    FileError::new(path, why)
+}
+
+/// What it means that nothing was found at `path`.
+pub(super) fn nothing(path: &Path) -> FileError {
+    let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
+    FileError::new(path, if link { Unusable::Dangling } else { Unusable::Missing })
+}
+
+fn foreign(path: &Path, found: &std::fs::Metadata) -> Option<Unusable> {
+    let (owner, user) = (std::os::unix::fs::MetadataExt::uid(found), rustix::process::geteuid().as_raw());
+    let shown = path.display().to_string().replace('\'', r"'\''");
+    (owner != user).then(|| Unusable::Foreign { owner, user, remedy: format!("chown {user} '{shown}'") })
+}

@@ -1,0 +1,215 @@
+//! Opens what the gateway itself keeps: locks, logs, directories. Nothing is truncated, and no link is followed.
+//!
+//! What root makes in a home belongs to the owner of the directory, so that a command run with `sudo` never keeps the gateway's own
+//! user out.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::error::{FileError, Unusable, explain};
+use super::small::{Links, descriptor, regular};
+
+/// How often a file may come and go while it is opened.
+const TRIES: u32 = 16;
+
+/// What a file of ours is opened for. In no case is anything in it lost by that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// Reading and writing in place.
+    ReadWrite,
+    /// Reading, and writing at its end.
+    ReadAppend,
+    /// Writing at its end.
+    Append,
+}
+
+impl Use {
+    fn flags(self) -> OFlags {
+        match self {
+            Self::ReadWrite => OFlags::RDWR,
+            Self::ReadAppend => OFlags::RDWR | OFlags::APPEND,
+            Self::Append => OFlags::WRONLY | OFlags::APPEND,
+        }
+    }
+}
+
+/// Opens the file at `path`, making an empty one with `mode` if there is none.
+///
+/// # Errors
+/// [`FileError`]; a link, or anything else that is no regular file, is left alone.
+pub fn open_or_create(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
+    for _ in 0..TRIES {
+        match regular(path, fs::symlink_metadata(path)) {
+            Ok(_) => {}
+            Err(error) if error.is_missing() => match create_new(path, what_for, mode) {
+                Err(error) if error.why.kind() == ErrorKind::AlreadyExists => continue,
+                created => return created,
+            },
+            Err(error) => return Err(error),
+        }
+        match descriptor(path, what_for.flags(), Mode::empty(), Links::Refuse) {
+            Ok(file) => {
+                regular(path, file.metadata())?;
+                return Ok(file);
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(explain(path, false, error)),
+        }
+    }
+    Err(FileError::new(path, Unusable::System(io::Error::other("it comes and goes"))))
+}
+
+/// Makes a new file at `path` with `mode`, before its first byte.
+///
+/// # Errors
+/// [`FileError`]; whatever lies there already is left alone.
+pub fn create_new(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
+    let flags = what_for.flags() | OFlags::CREATE | OFlags::EXCL;
+    match descriptor(path, flags, Mode::from_raw_mode(mode), Links::Refuse) {
+        Ok(file) => {
+            give_to_owner_of(path.parent(), &file);
+            Ok(file)
+        }
+        // Not a file that stands in the way of reading, but one that was in time.
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(FileError::new(path, Unusable::System(error))),
+        // Here it is the directory that is missing, and not the file.
+        Err(error) => Err(FileError::new(path, Unusable::System(error))),
+    }
+}
+
+/// Makes a directory and those above it, for our user alone as far as they are new.
+///
+/// # Errors
+/// What the system said.
+pub fn make_directory(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {
+            if let Ok((uid, gid)) = owner_for(path.parent()) {
+                // Not ours to give: then it is ours to keep.
+                let _ = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = path.parent().filter(|above| !above.as_os_str().is_empty()).ok_or(error)?;
+            make_directory(above)?;
+            make_directory(path)
+        }
+        Err(_) if path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts on disk that the names in `folder` are as they are.
+///
+/// # Errors
+/// What the system said.
+pub fn sync_directory(folder: &Path) -> io::Result<()> {
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
+    descriptor(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Links::Follow)?.sync_all()
+}
+
+/// As root, gives a file just made in `folder` to the owner of the folder.
+pub fn give_to_owner_of(folder: Option<&Path>, file: &File) {
+    if let Ok((uid, gid)) = owner_for(folder) {
+        // Not ours to give: then it is ours to keep.
+        let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
+    }
+}
+
+/// The owner of `folder`; an error where what we make there is ours anyway.
+fn owner_for(folder: Option<&Path>) -> io::Result<(u32, u32)> {
+    let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let found = fs::metadata(folder)?;
+    if rustix::process::geteuid().is_root() && found.uid() != 0 {
+        Ok((found.uid(), found.gid()))
+    } else {
+        Err(Errno::PERM.into())
+    }
+}
+
+/// Whether `path` still leads to the open `file`, and not to another one or to nothing.
+///
+/// # Errors
+/// What the system said, beside that there is nothing.
+pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok((there.dev(), there.ino()) == (ours.dev(), ours.ino())),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+
+    use super::*;
+    use crate::files::odd::{ODD, place};
+
+    #[test]
+    fn what_is_there_is_kept_and_what_is_new_has_its_mode() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("log");
+        open_or_create(&path, Use::Append, 0o600).unwrap().write_all(b"one ").unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        open_or_create(&path, Use::Append, 0o600).unwrap().write_all(b"two").unwrap();
+        let mut text = String::new();
+        open_or_create(&path, Use::ReadWrite, 0o600).unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "one two");
+    }
+
+    #[test]
+    fn no_link_is_followed_and_nothing_that_is_no_file_is_opened() {
+        for (kind, _) in ODD.iter().filter(|(kind, _)| *kind != "10 GB") {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join("it");
+            let _held = place(kind, &path);
+            for what_for in [Use::ReadWrite, Use::ReadAppend, Use::Append] {
+                let error = open_or_create(&path, what_for, 0o600).unwrap_err();
+                assert!(matches!(error.why, Unusable::NotAFile(_)), "{kind}: {error}");
+            }
+        }
+        let home = tempfile::tempdir().unwrap();
+        let (target, link) = (home.path().join("precious"), home.path().join("lock"));
+        fs::write(&target, "precious").unwrap();
+        symlink(&target, &link).unwrap();
+        assert!(open_or_create(&link, Use::ReadWrite, 0o600).is_err());
+        assert_eq!(fs::read_to_string(target).unwrap(), "precious");
+    }
+
+    #[test]
+    fn what_root_makes_in_the_directory_of_a_user_is_the_users() {
+        if !rustix::process::geteuid().is_root() {
+            // Somebody who is not root makes nothing but their own.
+            return;
+        }
+        let home = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
+        open_or_create(&home.path().join("lock"), Use::ReadWrite, 0o600).unwrap();
+        make_directory(&home.path().join("logs/deep")).unwrap();
+        for name in ["lock", "logs", "logs/deep"] {
+            let found = fs::metadata(home.path().join(name)).unwrap();
+            assert_eq!((found.uid(), found.gid()), (65534, 65534), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_renamed_or_replaced_is_no_longer_at_its_path() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("it");
+        let file = open_or_create(&path, Use::Append, 0o600).unwrap();
+        assert!(is_at(&file, &path).unwrap());
+        fs::rename(&path, home.path().join("other")).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+        let _new = open_or_create(&path, Use::Append, 0o600).unwrap();
+        assert!(!is_at(&file, &path).unwrap());
+    }
+}

@@ -1,0 +1,182 @@
+//! Opens and reads small files: the one place that does.
+//!
+//! A path in a home may lead to anything: a named pipe blocks whoever opens it, a device never ends, a log was renamed by mistake. So
+//! each file is opened once and without waiting, looked at by its descriptor, and read up to the caller's limit. A file system that
+//! does not answer still blocks; where that matters the work belongs on a [`super::FileWorker`].
+
+use std::fs::{File, Metadata};
+use std::io::{self, Read as _};
+use std::path::Path;
+
+use rustix::fs::{Mode, OFlags};
+use zeroize::Zeroizing;
+
+use super::error::{FileError, Kind, Unusable, explain, nothing};
+
+/// The environment of a process is the longest of what is read there, and 2 MiB at most.
+pub const KERNEL_LIMIT: u64 = 4 * 1024 * 1024;
+
+/// Whether a symbolic link in the place of a file is followed. Links on the way to it always are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Links {
+    /// For what people write: a secret mounted by Kubernetes is a link, and so may be a shared `.env`.
+    Follow,
+    /// For what the gateway writes itself: a link there was put by somebody else.
+    Refuse,
+}
+
+/// A file that was read.
+#[derive(Debug)]
+pub struct Contents {
+    /// All of it, wiped on drop.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// How the file looked when it was opened.
+    pub metadata: Metadata,
+}
+
+impl Contents {
+    /// The content as text.
+    ///
+    /// # Errors
+    /// [`Unusable::NotText`], which shows nothing of it.
+    pub fn text(&self) -> Result<&str, Unusable> {
+        std::str::from_utf8(&self.bytes).map_err(|error| Unusable::NotText(error.valid_up_to()))
+    }
+}
+
+/// Reads the file at `path`, which may have `limit` bytes.
+///
+/// # Errors
+/// [`FileError`], which names the path; a missing file is one.
+pub fn read(path: &Path, limit: u64, links: Links) -> Result<Contents, FileError> {
+    let fail = |why| FileError::new(path, why);
+    let (file, metadata) = open(path, links)?;
+    if metadata.len() > limit {
+        return Err(fail(Unusable::TooLarge(limit)));
+    }
+    // Room for all of it at once: what grows leaves copies behind.
+    let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
+    let mut bytes = Zeroizing::new(Vec::with_capacity(room));
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| fail(Unusable::System(error)))?;
+    if bytes.len() as u64 > limit {
+        return Err(fail(Unusable::TooLarge(limit)));
+    }
+    Ok(Contents { bytes, metadata })
+}
+
+/// The same for text.
+///
+/// # Errors
+/// [`FileError`]
+pub fn read_text(path: &Path, limit: u64, links: Links) -> Result<Zeroizing<String>, FileError> {
+    let contents = read(path, limit, links)?;
+    let text = contents.text().map_err(|why| FileError::new(path, why))?;
+    Ok(Zeroizing::new(text.to_owned()))
+}
+
+/// Reads up to `most` bytes from the start of the file at `path`, however long it is.
+///
+/// # Errors
+/// [`FileError`]
+pub fn read_start(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, FileError> {
+    let (file, _) = open(path, links)?;
+    let mut bytes = Vec::new();
+    file.take(most).read_to_end(&mut bytes).map_err(|error| FileError::new(path, Unusable::System(error)))?;
+    Ok(bytes)
+}
+
+/// The text of a file of the kernel's, such as those below `/proc`; `None` where there is none, or it is no text.
+#[must_use]
+pub fn of_the_kernel(path: impl AsRef<Path>) -> Option<Zeroizing<String>> {
+    read_text(path.as_ref(), KERNEL_LIMIT, Links::Follow).ok()
+}
+
+/// Opens the regular file at `path` for reading, without waiting for anything but the file system.
+///
+/// # Errors
+/// [`FileError`]
+pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
+    let follow = links == Links::Follow;
+    // First without opening it: that alone may wake the other end of a pipe, or wind a tape.
+    regular(path, if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) })?;
+    let file = descriptor(path, OFlags::RDONLY, Mode::empty(), links).map_err(|error| explain(path, follow, error))?;
+    // Something else may have taken its place since.
+    let metadata = regular(path, file.metadata())?;
+    Ok((file, metadata))
+}
+
+pub(super) fn regular(path: &Path, looked: io::Result<Metadata>) -> Result<Metadata, FileError> {
+    match looked {
+        Ok(found) if found.is_file() => Ok(found),
+        Ok(found) => Err(FileError::new(path, Unusable::NotAFile(Kind::of(found.file_type())))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(nothing(path)),
+        Err(error) => Err(FileError::new(path, Unusable::System(error))),
+    }
+}
+
+/// Opens without waiting: a pipe that took the place of the file must not hold anyone up, and a terminal must not become ours.
+#[expect(clippy::disallowed_methods, reason = "this is the one place that opens")]
+pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, links: Links) -> io::Result<File> {
+    let mut flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
+    flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
+    Ok(rustix::io::retry_on_intr(|| rustix::fs::open(path, flags, mode))?.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::files::odd::{ODD, place};
+
+    const LIMIT: u64 = 1000;
+
+    #[test]
+    fn whatever_is_no_file_of_a_sane_size_is_refused_by_name_and_kind_and_holds_nobody_up() {
+        for (kind, said) in ODD {
+            let home = tempfile::tempdir().unwrap();
+            let path = home.path().join("it");
+            let _held = place(kind, &path);
+            let error = read(&path, LIMIT, Links::Follow).unwrap_err();
+            let shown = error.to_string();
+            assert!(shown.contains(said) && shown.contains("it"), "{kind}: {shown}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_followed_for_people_and_refused_for_what_is_ours() {
+        let home = tempfile::tempdir().unwrap();
+        let (file, link) = (home.path().join("real"), home.path().join("link"));
+        fs::write(&file, "text").unwrap();
+        symlink("real", &link).unwrap();
+        assert_eq!(read(&link, LIMIT, Links::Follow).unwrap().text().unwrap(), "text");
+        let refused = read(&link, LIMIT, Links::Refuse).unwrap_err();
+        assert!(matches!(refused.why, Unusable::NotAFile(Kind::Link)), "{refused}");
+    }
+
+    #[test]
+    fn a_file_of_just_the_limit_is_read_and_one_byte_more_is_too_many() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("it");
+        fs::write(&path, vec![b'x'; 1000]).unwrap();
+        assert_eq!(read(&path, LIMIT, Links::Follow).unwrap().bytes.len(), 1000);
+        fs::write(&path, vec![b'x'; 1001]).unwrap();
+        assert!(matches!(read(&path, LIMIT, Links::Follow).unwrap_err().why, Unusable::TooLarge(LIMIT)));
+        assert_eq!(read_start(&path, 3, Links::Follow).unwrap(), b"xxx");
+    }
+
+    #[test]
+    fn text_that_is_none_is_told_by_its_place_and_not_by_its_bytes() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("it");
+        fs::write(&path, b"KEY=hunter2\xff").unwrap();
+        let error = read_text(&path, LIMIT, Links::Follow).unwrap_err().to_string();
+        assert!(error.ends_with("it is not UTF-8 at byte 11") && !error.contains("hunter2"), "{error}");
+    }
+
+    #[test]
+    fn a_file_of_the_system_that_has_no_size_is_read_whole() {
+        assert!(of_the_kernel("/proc/self/status").unwrap().starts_with("Name:"));
+    }
+}

@@ -1,0 +1,418 @@
+//! Threads for work on file systems that may never answer: a dead network share, a FUSE daemon that hangs.
+//!
+//! No call on such a file system can be given a limit of time, so the thread that makes it is given up for as long as it hangs. For
+//! each directory and purpose there is one such thread at most: whoever comes while it hangs is told so at once. The gateway's own
+//! home has threads of its own, so it never waits behind a profile's. A restart of an actor loses nothing here; the end of the process
+//! waits for none of these threads.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tokio::sync::oneshot;
+use tracing::error;
+
+/// A file system that has not answered for so long counts as one that hangs. A slow disk answers within.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+/// Most threads for the gateway's own home: one a purpose, and some to spare.
+const GATEWAY_THREADS: usize = 16;
+/// Most threads for all other homes. Beyond that, work waits for one that comes back.
+const PROFILE_THREADS: usize = 512;
+/// Work that may wait for one directory and purpose.
+const WAITING: usize = 256;
+/// How long an idle thread is kept.
+const IDLE: Duration = Duration::from_secs(10);
+
+/// What is done in a directory. Work of different purposes does not wait for each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// The drain marker.
+    Marker,
+    /// The configuration files.
+    Settings,
+    /// The `.env`, and what else a profile reads.
+    Secrets,
+    /// The start of an agent.
+    Start,
+    /// The grant's file.
+    Grant,
+    /// File events.
+    Watch,
+}
+
+/// Whose directory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Owner {
+    /// The gateway's own home.
+    Gateway,
+    /// A profile's, or any other.
+    Profile,
+}
+
+/// Does work in one directory for one purpose, a piece at a time, in the order asked. Cheap to clone; all handles for the same
+/// directory and purpose are the same.
+#[derive(Debug, Clone)]
+pub struct FileWorker(Arc<Inner>);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAnswer {
+    /// The file system does not answer. The work may still be done when it does.
+    #[error("{} does not answer; its file system hangs", .0.display())]
+    Hung(PathBuf),
+    /// A bug: the work panicked.
+    #[error("work in {} broke off", .0.display())]
+    Broke(PathBuf),
+}
+
+type Job = Box<dyn FnOnce() + Send>;
+type Key = (PathBuf, Purpose, Owner);
+
+#[derive(Debug)]
+struct Inner {
+    key: Key,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Since when the present piece of work is under way.
+    since: Option<Instant>,
+    waiting: VecDeque<Job>,
+}
+
+impl std::fmt::Debug for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("State").field("since", &self.since).field("waiting", &self.waiting.len()).finish()
+    }
+}
+
+/// Every worker in use, so that whoever asks for the same directory and purpose gets the same.
+static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Inner>>>> = LazyLock::new(Mutex::default);
+static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
+static PROFILES: Pool = Pool::new(PROFILE_THREADS);
+
+/// Work that was handed over. Dropping it takes the work back unless it has begun.
+pub struct Pending<T> {
+    worker: FileWorker,
+    answer: Option<mpsc::Receiver<T>>,
+    _wanted: Wanted,
+}
+
+/// Dropped when nobody waits for the answer any more.
+struct Wanted(Arc<AtomicBool>);
+
+impl Drop for Wanted {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
+}
+
+impl FileWorker {
+    /// The worker for `directory` and `purpose`.
+    #[must_use]
+    pub fn of(directory: &Path, purpose: Purpose, owner: Owner) -> Self {
+        let key = (directory.to_owned(), purpose, owner);
+        let mut workers = locked(&WORKERS);
+        if let Some(worker) = workers.get(&key).and_then(Weak::upgrade) {
+            return Self(worker);
+        }
+        if workers.len().is_power_of_two() {
+            workers.retain(|_, worker| worker.strong_count() > 0);
+        }
+        let worker = Arc::new(Inner { key: key.clone(), state: Mutex::default() });
+        workers.insert(key, Arc::downgrade(&worker));
+        Self(worker)
+    }
+
+    /// Does `work` and answers what it answers, or that there was no answer within `limit`: then it is not begun later, but
+    /// what has begun goes on. Answers at once where earlier work already hangs for as long.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]
+    pub async fn run<T: Send + 'static>(
+        &self,
+        limit: Duration,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        if self.hangs(limit) {
+            return Err(self.hung());
+        }
+        let (answer, answered) = oneshot::channel();
+        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+        let still = Arc::clone(&wanted.0);
+        let job = move || {
+            if still.load(Ordering::SeqCst) {
+                // Whoever asked may have gone just now.
+                let _ = answer.send(work());
+            }
+        };
+        if !self.post(job) {
+            return Err(self.hung());
+        }
+        match tokio::time::timeout(limit, answered).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(_)) => Err(NoAnswer::Broke(self.0.key.0.clone())),
+            Err(_) => Err(self.hung()),
+        }
+    }
+
+    /// Does `work` however long it takes: for what must be done in any case, in the order asked.
+    ///
+    /// # Errors
+    /// [`NoAnswer`], if too much waits already or the work panicked.
+    pub async fn run_to_the_end<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<T, NoAnswer> {
+        let (answer, answered) = oneshot::channel();
+        if !self.post(move || drop(answer.send(work()))) {
+            return Err(self.hung());
+        }
+        answered.await.map_err(|_| NoAnswer::Broke(self.0.key.0.clone()))
+    }
+
+    /// Hands `work` over for a thread that may wait for it. Blocks nobody.
+    #[must_use]
+    pub fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
+        let (answer, answered) = mpsc::sync_channel(1);
+        let wanted = Wanted(Arc::new(AtomicBool::new(true)));
+        let still = Arc::clone(&wanted.0);
+        let job = move || {
+            if still.load(Ordering::SeqCst) {
+                let _ = answer.send(work());
+            }
+        };
+        let taken = !self.hangs(PATIENCE) && self.post(job);
+        Pending { worker: self.clone(), answer: taken.then_some(answered), _wanted: wanted }
+    }
+
+    /// Hands `work` over and forgets it. Answers whether there was room.
+    pub fn post(&self, work: impl FnOnce() + Send + 'static) -> bool {
+        let mut state = locked(&self.0.state);
+        if state.waiting.len() >= WAITING {
+            return false;
+        }
+        state.waiting.push_back(Box::new(work));
+        if state.since.is_none() {
+            state.since = Some(Instant::now());
+            drop(state);
+            self.pool().take(Arc::clone(&self.0));
+        }
+        true
+    }
+
+    /// Whether the present piece of work has been under way for `limit` or longer.
+    #[must_use]
+    pub fn hangs(&self, limit: Duration) -> bool {
+        locked(&self.0.state).since.is_some_and(|since| since.elapsed() >= limit)
+    }
+
+    fn hung(&self) -> NoAnswer {
+        NoAnswer::Hung(self.0.key.0.clone())
+    }
+
+    fn pool(&self) -> &'static Pool {
+        match self.0.key.2 {
+            Owner::Gateway => &GATEWAY,
+            Owner::Profile => &PROFILES,
+        }
+    }
+}
+
+impl<T> Pending<T> {
+    /// Waits for the answer until `deadline`. Blocks.
+    ///
+    /// # Errors
+    /// [`NoAnswer`]
+    pub fn wait(self, deadline: Instant) -> Result<T, NoAnswer> {
+        let Some(answer) = &self.answer else { return Err(self.worker.hung()) };
+        answer.recv_timeout(deadline.saturating_duration_since(Instant::now())).map_err(|error| match error {
+            RecvTimeoutError::Timeout => self.worker.hung(),
+            RecvTimeoutError::Disconnected => NoAnswer::Broke(self.worker.0.key.0.clone()),
+        })
+    }
+}
+
+/// The directories whose file system has not answered for [`PATIENCE`] or longer, each once, sorted.
+#[must_use]
+pub fn hung() -> Vec<PathBuf> {
+    let workers: Vec<_> = locked(&WORKERS).values().filter_map(Weak::upgrade).collect();
+    let hang = workers.into_iter().filter(|worker| FileWorker(Arc::clone(worker)).hangs(PATIENCE));
+    let mut found: Vec<_> = hang.map(|worker| worker.key.0.clone()).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+impl Inner {
+    /// Does everything that waits.
+    fn work_off(&self) {
+        loop {
+            let job = {
+                let mut state = locked(&self.state);
+                let job = state.waiting.pop_front();
+                state.since = job.is_some().then(Instant::now);
+                job
+            };
+            let Some(job) = job else { return };
+            // Whoever waits sees that there is no answer; the thread has other work to do.
+            if catch_unwind(AssertUnwindSafe(job)).is_err() {
+                error!(directory = %self.key.0.display(), purpose = ?self.key.1, "work on files panicked");
+            }
+        }
+    }
+}
+
+/// Threads that are made when needed and kept for a while.
+struct Pool {
+    most: usize,
+    state: Mutex<PoolState>,
+    more: Condvar,
+}
+
+struct PoolState {
+    waiting: VecDeque<Arc<Inner>>,
+    idle: usize,
+    threads: usize,
+}
+
+impl Pool {
+    const fn new(most: usize) -> Self {
+        let state = PoolState { waiting: VecDeque::new(), idle: 0, threads: 0 };
+        Self { most, state: Mutex::new(state), more: Condvar::new() }
+    }
+
+    fn take(&'static self, worker: Arc<Inner>) {
+        let mut state = locked(&self.state);
+        state.waiting.push_back(worker);
+        if state.waiting.len() > state.idle && state.threads < self.most {
+            state.threads += 1;
+            let spawned = thread::Builder::new().name("files".to_owned()).spawn(move || self.serve());
+            if let Err(error) = spawned {
+                state.threads -= 1;
+                // Those that there are take it over in time.
+                error!(%error, threads = state.threads, "there is no thread for work on files");
+            }
+        }
+        drop(state);
+        self.more.notify_one();
+    }
+
+    fn serve(&'static self) {
+        loop {
+            let mut state = locked(&self.state);
+            if state.waiting.is_empty() {
+                state.idle += 1;
+                let waited = self.more.wait_timeout_while(state, IDLE, |state| state.waiting.is_empty());
+                state = waited.unwrap_or_else(PoisonError::into_inner).0;
+                state.idle -= 1;
+            }
+            let Some(worker) = state.waiting.pop_front() else {
+                state.threads -= 1;
+                return;
+            };
+            drop(state);
+            worker.work_off();
+        }
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_secs(20);
+    const SHORT: Duration = Duration::from_millis(20);
+
+    fn worker(name: &str, purpose: Purpose) -> FileWorker {
+        FileWorker::of(Path::new(name), purpose, Owner::Profile)
+    }
+
+    /// Hangs the worker until the answer is dropped, and waits until it does.
+    fn hang(worker: &FileWorker) -> Sender<()> {
+        let (release, released) = channel();
+        let (begun, begins) = channel();
+        assert!(worker.post(move || {
+            begun.send(()).unwrap();
+            let _ = released.recv();
+        }));
+        begins.recv_timeout(SOON).unwrap();
+        release
+    }
+
+    fn answers(worker: &FileWorker) -> Result<u8, NoAnswer> {
+        worker.begin(|| 7).wait(Instant::now() + SOON)
+    }
+
+    #[actix::test]
+    async fn a_directory_that_hangs_is_told_at_once_and_holds_no_other_up() {
+        let (hung, other) = (worker("/hangs", Purpose::Secrets), worker("/other", Purpose::Secrets));
+        let release = hang(&hung);
+        let no_answer = Err(NoAnswer::Hung(PathBuf::from("/hangs")));
+        assert_eq!(hung.run(SHORT, || 1).await, no_answer);
+        let asked = Instant::now();
+        assert_eq!(hung.run(SHORT, || 1).await, no_answer);
+        assert!(asked.elapsed() < SHORT, "what hangs already is not waited for");
+        assert_eq!(other.run(SOON, || 2).await, Ok(2));
+        assert_eq!(answers(&worker("/hangs", Purpose::Marker)), Ok(7), "another purpose does not wait");
+        drop(release);
+        assert_eq!(answers(&hung), Ok(7));
+    }
+
+    #[test]
+    fn one_directory_that_hangs_takes_one_thread_whoever_asks() {
+        let release = hang(&worker("/one", Purpose::Grant));
+        let (ran, runs) = channel();
+        for _ in 0..100 {
+            let ran = ran.clone();
+            // Nobody waits for it any more: it must not be done when the disk is back.
+            drop(worker("/one", Purpose::Grant).begin(move || ran.send(()).unwrap()));
+        }
+        drop(release);
+        assert_eq!(answers(&worker("/one", Purpose::Grant)), Ok(7));
+        assert!(runs.try_recv().is_err());
+    }
+
+    #[test]
+    fn what_waits_for_one_directory_is_bounded() {
+        let worker = worker("/full", Purpose::Marker);
+        let release = hang(&worker);
+        assert!((1..WAITING).all(|_| worker.post(|| ())));
+        let (ran, runs) = channel();
+        assert!(worker.post(move || ran.send(()).unwrap()));
+        assert!(!worker.post(|| ()));
+        drop(release);
+        runs.recv_timeout(SOON).unwrap();
+        assert_eq!(answers(&worker), Ok(7));
+    }
+
+    #[test]
+    fn work_that_panics_takes_no_thread_along() {
+        let worker = worker("/panics", Purpose::Settings);
+        let broke: Pending<u8> = worker.begin(|| panic!("on purpose"));
+        assert_eq!(broke.wait(Instant::now() + SOON), Err(NoAnswer::Broke(PathBuf::from("/panics"))));
+        assert_eq!(answers(&worker), Ok(7));
+    }
+
+    #[test]
+    fn a_hundred_profiles_that_hang_leave_the_gateways_own_home_its_threads() {
+        let places: Vec<_> = (0..100).map(|number| worker(&format!("/dead/{number}"), Purpose::Watch)).collect();
+        let held: Vec<_> = places.iter().map(hang).collect();
+        let own = FileWorker::of(Path::new("/home"), Purpose::Marker, Owner::Gateway);
+        assert_eq!(answers(&own), Ok(7));
+        drop(held);
+        assert!(places.iter().all(|place| answers(place) == Ok(7)));
+    }
+}

@@ -1,0 +1,334 @@
+//! Whatever lies where a file is expected (a pipe, a device, a link, 10 GB) is named, holds nobody up, and is one home's own trouble.
+
+use std::fs;
+use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use rustix::fs::{CWD, FileType, Mode, mknodat};
+use serde_json::Value;
+
+use crate::support::{Process, SOON, as_nobody, binary, wait_for};
+use crate::world::{World, run, run_command};
+
+/// Each kind, and a word of what is said of it.
+const KINDS: [(&str, &str); 8] = [
+    ("pipe", "a named pipe"),
+    ("directory", "a directory"),
+    ("endless device", "a device"),
+    ("socket", "a socket"),
+    ("link to nothing", "a symbolic link to nothing"),
+    ("link to itself", "cannot be used"),
+    ("10 GB", "larger than"),
+    ("not UTF-8", "not UTF-8"),
+];
+const CONFIGURATION: Option<i32> = Some(78);
+/// The system's limit on memory for a gateway under test; a file that is read without a limit meets it.
+const MEMORY: u64 = 4 * 1024 * 1024 * 1024;
+
+/// Puts a thing of this kind at `path`, in the place of what is there. What it answers keeps it there.
+fn place(kind: &str, path: &Path) -> Option<UnixListener> {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    clear(path);
+    match kind {
+        "pipe" => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),
+        "directory" => fs::create_dir(path).unwrap(),
+        "endless device" => symlink("/dev/zero", path).unwrap(),
+        "link to nothing" => symlink("nothing/at/all", path).unwrap(),
+        "link to itself" => symlink(path.file_name().unwrap(), path).unwrap(),
+        "10 GB" => {
+            let mut file = fs::File::create(path).unwrap();
+            file.seek(SeekFrom::Start(10_000_000_000)).unwrap();
+            file.write_all(b"x").unwrap();
+        }
+        "not UTF-8" => fs::write(path, b"KEY=canary-not-shown\xff\xfe\n").unwrap(),
+        "socket" => return Some(UnixListener::bind(path).unwrap()),
+        other => panic!("{other} is no kind"),
+    }
+    None
+}
+
+fn clear(path: &Path) {
+    match fs::symlink_metadata(path) {
+        Ok(found) if found.is_dir() => fs::remove_dir_all(path).unwrap(),
+        Ok(_) => fs::remove_file(path).unwrap(),
+        Err(_) => {}
+    }
+}
+
+fn troubles(status: &Value, profile: &str) -> String {
+    let all = status["secrets"].as_array().expect("a list of profiles");
+    all.iter().find(|view| view["name"] == profile).map(|view| view["troubles"].to_string()).unwrap_or_default()
+}
+
+/// The gateway with a limit on its memory.
+fn limited(home: &Path) -> Process {
+    let mut command = std::process::Command::new("prlimit");
+    command.arg(format!("--as={MEMORY}")).arg(binary().get_program());
+    Process::spawn(command.args(["serve", "--bind", "127.0.0.1:0", "--insecure-loopback-drain", "--home"]).arg(home))
+}
+
+#[actix_web::test]
+async fn no_odd_file_keeps_the_gateway_from_starting_serving_and_ending_nor_a_command_from_its_end() {
+    for (kind, said) in KINDS {
+        let mut world = World::prepare().await;
+        world.profile("good", "");
+        let mut held = Vec::new();
+        // Read as the profile's own, and said of it.
+        for name in ["env/.env", "ours/caduceus.yaml"] {
+            held.push(place(kind, &world.path("profiles").join(name)));
+        }
+        // Read at some time, by the gateway or by a command, and missed by nobody.
+        for name in [
+            "profiles/theirs/config.yaml",
+            "profiles/grant/honcho.json",
+            "profiles/grant/honcho.json.lock",
+            "profiles/drained/.drain_request.json",
+            "auth.json",
+            "honcho.json",
+            "honcho.json.lock",
+            "gateway.pid",
+            "gateway_state.json",
+            "logs/dashboard-auth.log",
+            "authority.pem",
+        ] {
+            held.push(place(kind, &world.path(name)));
+        }
+        world.configure("relay: {ca_file: authority.pem}\n");
+        world.gateway = Some(limited(world.home()));
+        let status = world
+            .until(&format!("the troubles of {kind}"), |status| {
+                troubles(status, "env").contains(said) && troubles(status, "ours").contains(said)
+            })
+            .await;
+        assert_eq!(troubles(&status, "good"), "[]", "{kind}: {status}");
+        for (id, profile) in [("d", None), ("g", Some("good"))] {
+            world.say(id, "hello", id, profile).await;
+            world.until_told(id, "hello").await;
+        }
+        let log = world.gateway().log();
+        assert!(log.contains("authority.pem") && !log.contains("canary-not-shown"), "{kind}: {log}");
+        let home = world.home().display().to_string();
+        for command in
+            [&["doctor"][..], &["secrets", "audit"], &["honcho", "status"], &["honcho", "refresh"], &["status"]]
+        {
+            // Whatever it finds, it comes to an end; `run` fails otherwise.
+            let (code, errors) = run(&[command, &["--home", &home]].concat());
+            assert!(code.is_some() && !errors.contains("panicked"), "{kind}: {command:?}: {errors}");
+        }
+        assert!(world.stop_gateway().success(), "{kind}");
+    }
+}
+
+#[test]
+fn an_odd_file_without_which_there_is_no_gateway_is_named_with_its_kind() {
+    let files = ["config.yaml", "caduceus.yaml", "gateway.lock", "caduceus.db", "caduceus.db.lock", "caduceus.db-wal"];
+    for name in files {
+        let yaml = name.contains(".yaml");
+        for (kind, said) in KINDS.iter().filter(|(kind, _)| yaml || !matches!(*kind, "10 GB" | "not UTF-8")) {
+            let home = tempfile::tempdir().unwrap();
+            let _held = place(kind, &home.path().join(name));
+            // A device lies there as a link, too, and none of ours is followed.
+            let link = kind.contains("link") || *kind == "endless device";
+            let said = if link && !yaml { "a symbolic link" } else { said };
+            let home = home.path().display().to_string();
+            let (code, message) = run(&["serve", "--bind", "127.0.0.1:0", "--home", &home]);
+            assert_eq!(code, CONFIGURATION, "{name}, {kind}: {message}");
+            assert!(message.contains(name) && message.contains(said), "{name}, {kind}: {message}");
+            assert!(!message.contains("canary-not-shown"), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_token_that_is_no_file_is_refused_and_one_that_the_shell_has_opened_is_read() {
+    let home = tempfile::tempdir().unwrap();
+    let shown = home.path().display().to_string();
+    for (kind, said) in KINDS {
+        let path = home.path().join(format!("token {kind}"));
+        let _held = place(kind, &path);
+        let (code, message) = run(&["drain", "status", "--home", &shown, "--token-file", &path.display().to_string()]);
+        assert!(code != Some(0) && message.contains(said), "{kind}: {message}");
+        assert!(message.contains("token") && !message.contains("canary-not-shown"), "{kind}: {message}");
+    }
+    let command = format!("exec {:?} drain status --home {shown:?} --token-file <(echo token)", binary().get_program());
+    let (code, message) = run_command(std::process::Command::new("bash").args(["-c", &command]));
+    assert_eq!((code, message.as_str()), (Some(0), ""));
+}
+
+#[actix_web::test]
+async fn files_that_turn_odd_while_the_gateway_runs_stop_no_reload_no_drain_and_no_end() {
+    let mut world = World::prepare().await;
+    world.profile("bad", "A=1\n");
+    world.profile("good", "");
+    world.serve().await;
+    for (kind, said) in KINDS {
+        let new = world.path("new");
+        let _held = place(kind, &new);
+        // A link to itself leads on to the other name.
+        clear(&world.path("profiles/bad/.env"));
+        fs::rename(&new, world.path("profiles/bad/.env")).unwrap();
+        let told = if kind == "link to itself" { "a symbolic link to nothing" } else { said };
+        world.until(&format!("the trouble of {kind}"), |status| troubles(status, "bad").contains(told)).await;
+        for name in ["profiles/bad/honcho.json", "profiles/bad/config.yaml", "auth.json"] {
+            place(kind, &world.path(name));
+        }
+    }
+    world.profile("fresh", "");
+    world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
+    for profile in ["good", "fresh"] {
+        world.say(profile, "hello", profile, Some(profile)).await;
+        world.until_told(profile, "hello").await;
+    }
+    world.configure("sessions: {busy: nonsense}\n");
+    world.until("the mistake", |status| status["configuration"]["troubles"].to_string().contains("busy")).await;
+    world.write(".drain_request.json", "{}");
+    world.until("the drain", |status| status["gateway_state"] == "draining").await;
+    let begun = Instant::now();
+    assert!(world.stop_gateway().success());
+    assert!(begun.elapsed() < SOON);
+}
+
+#[actix_web::test]
+async fn what_others_put_in_the_place_of_our_files_is_neither_followed_nor_written_to() {
+    let mut world = World::prepare().await;
+    fs::create_dir(world.path("logs")).unwrap();
+    let precious = world.path("precious");
+    world.write("precious", "precious\n");
+    let ours =
+        ["gateway.pid", "gateway_state.json", "logs/dashboard-auth.log", ".drain_request.json", "honcho.json.lock"];
+    for name in ours {
+        symlink(&precious, world.path(name)).unwrap();
+    }
+    world.serve().await;
+    world.drain(serde_json::json!({"action": "begin"})).await;
+    world.drain(serde_json::json!({"action": "cancel"})).await;
+    let (_, message) = run(&["honcho", "refresh", "--force", "--home", &world.home().display().to_string()]);
+    assert!(!message.contains("panicked"), "{message}");
+    assert!(world.stop_gateway().success());
+    assert_eq!(fs::read_to_string(&precious).unwrap(), "precious\n");
+    assert_eq!(fs::metadata(&precious).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn what_root_made_in_the_home_of_a_user_does_not_keep_that_user_out() {
+    assert!(rustix::process::geteuid().is_root(), "this test needs root, to do what sudo does");
+    let home = tempfile::tempdir().unwrap();
+    std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
+    let shown = home.path().display().to_string();
+    let arguments = ["serve", "--bind", "127.0.0.1:0", "--home", &shown];
+    let mut by_root = Process::start(&arguments);
+    by_root.signal("TERM");
+    assert!(by_root.ended().success());
+    for entry in fs::read_dir(home.path()).unwrap().map(Result::unwrap) {
+        assert_eq!(entry.metadata().unwrap().uid(), 65534, "{:?}", entry.file_name());
+    }
+    let mut by_user = as_nobody(|command| Process::spawn(command.args(arguments)));
+    by_user.signal("TERM");
+    assert!(by_user.ended().success());
+    // One that an earlier version left behind.
+    let lock = home.path().join("gateway.lock");
+    std::os::unix::fs::chown(&lock, Some(0), Some(0)).unwrap();
+    fs::set_permissions(&lock, fs::Permissions::from_mode(0o600)).unwrap();
+    let (code, message) = as_nobody(|command| run_command(command.args(arguments)));
+    assert_eq!(code, CONFIGURATION, "{message}");
+    assert!(
+        message.contains("belongs to user 0") && message.contains(&format!("chown 65534 '{}'", lock.display())),
+        "{message}"
+    );
+}
+
+#[actix_web::test]
+async fn a_ledger_that_is_taken_away_is_said_in_the_log_the_status_and_the_readiness() {
+    let world = World::start().await;
+    fs::rename(world.path("caduceus.db"), world.path("taken")).unwrap();
+    let status = world.until("the loss", |status| status["ledger"]["trouble"].is_string()).await;
+    assert!(status["ledger"]["trouble"].as_str().unwrap().contains("caduceus.db was removed"), "{status}");
+    assert_eq!(world.ready().await, 503);
+    assert!(world.gateway().log().contains("was taken away under the gateway"));
+    fs::rename(world.path("taken"), world.path("caduceus.db")).unwrap();
+    world.until("its return", |status| status["ledger"]["trouble"].is_null()).await;
+    wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
+}
+
+/// Makes the file system under `profiles/dead` hang for as long as the file in `HANG` is there, for calls through the C library.
+const DEAD_DISK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void hang(const char *path) {
+    const char *file = getenv("HANG");
+    if (file && path && strstr(path, "profiles/dead")) while (access(file, F_OK) == 0) usleep(10000);
+}
+int statx(int d, const char *p, int f, unsigned m, struct statx *s) {
+    hang(p);
+    int (*real)(int, const char *, int, unsigned, struct statx *) = dlsym(RTLD_NEXT, "statx");
+    return real(d, p, f, m, s);
+}
+int inotify_add_watch(int fd, const char *p, uint32_t m) {
+    hang(p);
+    int (*real)(int, const char *, uint32_t) = dlsym(RTLD_NEXT, "inotify_add_watch");
+    return real(fd, p, m);
+}
+"#;
+
+/// Builds it; the library.
+fn dead_disk(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("dead.c"), folder.join("dead.so"));
+    fs::write(&source, DEAD_DISK).unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .args(["-ldl"])
+        .status();
+    assert!(built.expect("a C compiler is there").success());
+    library
+}
+
+#[actix_web::test]
+async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end() {
+    let mut world = World::prepare().await;
+    world.profile("dead", "A=1\n");
+    world.profile("good", "");
+    let switch = world.path("hang");
+    fs::write(&switch, "").unwrap();
+    world.variable("LD_PRELOAD", &dead_disk(world.home()).display().to_string());
+    world.variable("HANG", &switch.display().to_string());
+    world.serve().await;
+    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    for (id, profile) in [("d", None), ("g", Some("good"))] {
+        world.say(id, "hello", id, profile).await;
+        world.until_told(id, "hello").await;
+    }
+    world.write(".drain_request.json", "{}");
+    world.until("the drain", |status| status["gateway_state"] == "draining").await;
+    fs::remove_file(world.path(".drain_request.json")).unwrap();
+    world.until("its end", |status| status["gateway_state"] == "running").await;
+    world.profile("fresh", "");
+    world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
+    let threads = || fs::read_dir(format!("/proc/{}/task", world.gateway().id())).unwrap().count();
+    let before = threads();
+    world.say("f", "hello", "f", Some("fresh")).await;
+    world.until_told("f", "hello").await;
+    for round in 0..20 {
+        let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
+        world.say(&id, "hello", &chat, Some("dead")).await;
+    }
+    world.until("all seen", |status| status["turns"]["queued"] == 0).await;
+    assert!(threads() < before + 10, "{before} threads, then {}", threads());
+    fs::remove_file(&switch).unwrap();
+    world.until("the disk well", |status| troubles(status, "dead") == "[]").await;
+    world.say("again", "hello", "again", Some("dead")).await;
+    world.until_told("again", "dead: hello").await;
+    fs::write(&switch, "").unwrap();
+    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    assert!(world.stop_gateway().success());
+}
