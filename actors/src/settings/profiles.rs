@@ -70,7 +70,7 @@ fn named_profile(
     let broken = || before.cloned().unwrap_or(AgentSettings::None);
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { broken() });
     // The original's file of a profile serves the original; one that is broken is no trouble of ours.
-    let relevance = Relevance::read(&yaml::read_file(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default());
+    let relevance = Relevance::read(&yaml::read_original(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default());
     let own = env_file_of(&home);
     let held = |name: &str| own.get(name).is_some_and(|value| !value.expose_secret().trim().is_empty());
     let own_link = ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held);
