@@ -19,6 +19,7 @@ pub mod honcho;
 pub mod http_client;
 mod json;
 pub mod ledger;
+pub mod nearest;
 pub mod profile;
 pub mod relay;
 pub mod settings;

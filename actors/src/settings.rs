@@ -8,6 +8,7 @@ mod environment;
 mod link;
 mod network;
 mod notices;
+mod original;
 mod profiles;
 mod relay;
 mod reload;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
@@ -229,7 +230,7 @@ impl Settings {
         let home = usable(home)?;
         let mut problems = Vec::new();
         let mut warnings = Vec::new();
-        let original = read(&home.join(ORIGINAL_FILE_NAME), &mut problems);
+        let original = taken(yaml::read_original(&home.join(ORIGINAL_FILE_NAME)), &mut problems);
         let ours = read(&home.join(FILE_NAME), &mut problems);
 
         let solo = solo_profile(&home);
@@ -330,7 +331,11 @@ fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
 }
 
 fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
-    yaml::read_file(path).unwrap_or_else(|problem| {
+    taken(yaml::read_file(path), problems)
+}
+
+fn taken(read: Result<Map<String, Value>, String>, problems: &mut Vec<String>) -> Map<String, Value> {
+    read.unwrap_or_else(|problem| {
         problems.push(problem);
         Map::new()
     })
@@ -399,7 +404,8 @@ fn env_file_of(home: &Path) -> EnvFile {
 
 fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {
     // As in the original, the home's `.env` counts before the environment of the process.
-    env_file_of(home).get(DRAIN_SECRET).cloned().or_else(|| environment.drain_secret.clone())
+    let full = |secret: &&SecretString| !secret.expose_secret().trim().is_empty();
+    env_file_of(home).get(DRAIN_SECRET).filter(full).cloned().or_else(|| environment.drain_secret.clone())
 }
 
 fn supervision(root: &mut Section<'_>) -> SupervisionSettings {

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod enroll;
+mod env_lines;
 mod files;
 mod finding;
 mod gateways;

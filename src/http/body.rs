@@ -1,9 +1,11 @@
-//! Reading a request's body, bounded in size and time, and taking its fields apart.
+//! Reading a request's body, bounded in size, time and rate, and taking its fields apart.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use actix_web::web::Payload;
+use actix_web::http::header::CONTENT_LENGTH;
+use actix_web::web::{Bytes, BytesMut, Payload};
 use actix_web::{HttpMessage as _, HttpRequest};
+use futures_util::StreamExt as _;
 use serde_json::{Map, Value};
 
 use super::error::ApiError;
@@ -11,8 +13,41 @@ use super::error::ApiError;
 /// Largest body of an order to the gateway, in bytes; the original's limit for drains.
 const LIMIT: usize = 16 * 1024;
 
-/// Longest wait for such a body.
-const TIMEOUT: Duration = Duration::from_secs(5);
+/// A body has this long in any case.
+const GRACE: Duration = Duration::from_secs(5);
+/// Then it has as long as it takes at this rate, in bytes a second: what comes slower is cut off.
+const LEAST_RATE: u32 = 16 * 1024;
+/// Longest time for a body of any size.
+const LONGEST: Duration = Duration::from_mins(1);
+
+/// Reads a whole body of at most `limit` bytes that comes at the least rate. One that says that it is larger is not read at all.
+///
+/// # Errors
+/// [`ApiError`] when it is too large, too slow, or broken off.
+pub(super) async fn receive(request: &HttpRequest, mut payload: Payload, limit: usize) -> Result<Bytes, ApiError> {
+    let announced =
+        request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(ApiError::TooLarge(limit));
+    }
+    let begun = Instant::now();
+    let mut body = BytesMut::new();
+    loop {
+        let next = tokio::time::timeout_at((begun + allowed(body.len())).into(), payload.next());
+        let Some(piece) = next.await.map_err(|_| ApiError::TooSlow)? else { return Ok(body.freeze()) };
+        let piece = piece.map_err(|error| ApiError::BrokenBody(error.into()))?;
+        if body.len().saturating_add(piece.len()) > limit {
+            return Err(ApiError::TooLarge(limit));
+        }
+        body.extend_from_slice(&piece);
+    }
+}
+
+/// How long after its beginning a body may take, if so many bytes of it have come.
+fn allowed(received: usize) -> Duration {
+    let received = u32::try_from(received).unwrap_or(u32::MAX);
+    (GRACE + Duration::from_secs(received.into()) / LEAST_RATE).min(LONGEST)
+}
 
 /// The fields of an order: a JSON object.
 #[derive(Debug, Default)]
@@ -28,10 +63,7 @@ impl Fields {
         if !may_be_json(request.content_type()) {
             return Err(ApiError::WrongType);
         }
-        let body =
-            tokio::time::timeout(TIMEOUT, payload.to_bytes_limited(LIMIT)).await.map_err(|_| ApiError::TooSlow)?;
-        let body = body.map_err(|_| ApiError::TooLarge(LIMIT))?.map_err(ApiError::BrokenBody)?;
-        Self::parse(&body)
+        Self::parse(&receive(request, payload, LIMIT).await?)
     }
 
     /// Takes a body apart; an empty one has no fields.
@@ -100,6 +132,14 @@ fn may_be_json(media: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_body_has_as_long_as_it_takes_at_the_least_rate() {
+        assert_eq!(allowed(0), Duration::from_secs(5));
+        assert_eq!(allowed(30), GRACE + Duration::from_secs(30) / LEAST_RATE, "a byte a second gains nothing");
+        assert_eq!(allowed(160 * 1024), Duration::from_secs(15));
+        assert_eq!(allowed(usize::MAX), LONGEST);
+    }
 
     #[test]
     fn what_is_clearly_something_else_is_not_read_as_json() {

@@ -71,7 +71,8 @@ impl Proxies {
         farthest
     }
 
-    fn trusts(&self, address: IpAddr) -> bool {
+    /// Whether `address` is a proxy's whose word counts.
+    pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 }

@@ -1,8 +1,8 @@
 //! Everything passes here: whose names we answer to, a name for each request, headers that every answer has.
 
-use std::any::Any;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
@@ -11,13 +11,15 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_web::http::uri::Authority;
 use actix_web::middleware::Next;
-use actix_web::rt::net::TcpStream;
 use actix_web::{Error, HttpRequest, HttpResponse};
 use tracing::{Instrument as _, debug, info_span, warn};
 use uuid::Uuid;
 
+use super::caller::Caller;
 use super::code::Code;
+use super::connection::{Connection, GuardedStream};
 use super::error::{self, ApiError};
+use super::health;
 use super::names::the_one;
 use super::{Shared, State};
 
@@ -33,8 +35,9 @@ const TAKES_NOTHING: Duration = Duration::from_secs(20);
 struct LocalAddress(SocketAddr);
 
 /// Looks at a new connection. The address at our end is kept: behind a wildcard it is one of our names.
-pub(super) fn welcome(connection: &dyn Any, data: &mut Extensions) {
-    let Some(stream) = connection.downcast_ref::<TcpStream>() else { return };
+pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
+    let GuardedStream { stream, connection } = guarded;
+    data.insert(Rc::clone(connection));
     if let Ok(address) = stream.local_addr() {
         data.insert(LocalAddress(address));
     }
@@ -60,6 +63,12 @@ pub(super) async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
+    let _work = Connection::of(request.request()).map(|connection| {
+        if Caller::of(request.request()).loopback {
+            connection.prove();
+        }
+        connection.work()
+    });
     let refused = match request.app_data::<Shared>() {
         Some(state) => state.refuses(request.request()),
         None => None,
@@ -131,6 +140,9 @@ impl State {
         }
         if self.relay.is_for_connectors(request.path()) {
             return None;
+        }
+        if health::is_probe(request.path()) {
+            return self.names.refuse_origin(request.headers(), local);
         }
         self.names.refuse(request.headers(), request.uri().authority().map(Authority::as_str), local)
     }

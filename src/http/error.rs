@@ -178,9 +178,12 @@ impl ApiError {
         }
     }
 
-    /// Whether someone who reads the log should hear of it. A probe that is told "not yet" is none of these.
+    /// Whether someone who reads the log should hear of it. A probe that is told "not yet" is none of these, nor is what strangers can cause
+    /// as often as they like: lost places are counted, and logged once a minute.
     pub(super) fn is_news(&self) -> bool {
-        self.status_code().is_server_error() && !matches!(self, Self::NotReady(_) | Self::Unhealthy)
+        let expected =
+            matches!(self, Self::NotReady(_) | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers);
+        self.status_code().is_server_error() && !expected
     }
 }
 

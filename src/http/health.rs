@@ -12,13 +12,21 @@ use super::book::{Answer, Book, Kind, Page, Who, field};
 use super::code::Code;
 use super::error::ApiError;
 
+const HEALTHZ: &str = "/healthz";
+const READYZ: &str = "/readyz";
+
 pub(super) fn routes(book: &mut Book<'_>) {
     const ALIVE: Page = Page::new("Whether the threads turn").fails(&[Code::Unhealthy]);
     const READY: Page = Page::new("Whether a turn would be admitted; if not, the detail says why")
         .answers(Answer::Fields(200, &[field("ready", Kind::Flag, "always true")]))
         .fails(&[Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/healthz", Who::Anyone).get(healthz, ALIVE).done();
-    book.at("/readyz", Who::Anyone).get(readyz, READY).done();
+    book.at(HEALTHZ, Who::Anyone).get(healthz, ALIVE).done();
+    book.at(READYZ, Who::Anyone).get(readyz, READY).done();
+}
+
+/// Whether `path` is a probe's: probes call us by an address, by a name of a cluster, or by none.
+pub(super) fn is_probe(path: &str) -> bool {
+    path == HEALTHZ || path == READYZ
 }
 
 async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {

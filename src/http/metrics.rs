@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use super::Shared;
+use super::admission::Admission;
 use super::book::{Answer, Book, Page, Who};
 use super::code::Code;
 use super::error::ApiError;
@@ -56,24 +57,35 @@ pub(super) fn routes(book: &mut Book<'_>) {
 }
 
 async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {
-    let own = Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)() };
-    let text = render(&state.feed.latest()?.snapshot, own);
+    let own =
+        Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)(), pools: pools(&state.admission) };
+    let text = render(&state.feed.latest()?.snapshot, &own);
     let text = text.map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok().insert_header((CONTENT_TYPE, OPEN_METRICS)).body(text))
 }
 
 /// What the process counts beside the status.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Own {
     viewers: usize,
     log_dropped: u64,
+    /// Name, places taken, places evicted.
+    pools: Vec<(&'static str, u64, u64)>,
 }
 
-fn render(snapshot: &Snapshot, own: Own) -> Result<String, std::fmt::Error> {
+fn pools(admission: &Admission) -> Vec<(&'static str, u64, u64)> {
+    admission.pools().into_iter().map(|pool| (pool.name(), count(pool.taken()), pool.evicted())).collect()
+}
+
+fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
     let mut sheet = Sheet(Registry::with_prefix("caduceus"));
     gateway(&mut sheet, snapshot);
     sheet.gauge("status_viewers", "Clients that watch the status", count(own.viewers));
     sheet.counter("log_lines_dropped", "Log lines that standard error did not take", own.log_dropped);
+    let taken = own.pools.iter().map(|(name, taken, _)| ((*name).to_owned(), *taken));
+    sheet.gauges("http_places_taken", "Connections, bodies and sockets at the moment", "places", taken);
+    let evicted = own.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
+    sheet.counters("http_places_evicted", "Closed because another peer needed the place", "places", evicted);
     turns(&mut sheet, snapshot);
     relay(&mut sheet, &snapshot.relay);
     keepers(&mut sheet, snapshot);

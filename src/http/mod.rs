@@ -5,12 +5,14 @@
 
 mod actor;
 mod actors;
+mod admission;
 mod ask;
 mod auth;
 mod body;
 mod book;
 mod caller;
 mod code;
+mod connection;
 mod door;
 mod drain;
 mod error;
@@ -22,6 +24,7 @@ mod openapi;
 mod page;
 mod relay;
 mod restart;
+mod server;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -38,7 +41,7 @@ use std::time::Duration;
 
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::{App, web};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
 use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
@@ -47,6 +50,7 @@ use caduceus_actors::supervision::{InjectFault, Operate, Port};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
+use admission::Admission;
 use auth::Seam;
 use book::Book;
 use caller::Proxies;
@@ -58,17 +62,6 @@ use relay::Door;
 pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
 pub(crate) use restart::{AlreadyStopping, RestartProcess};
 use viewers::Viewers;
-
-/// Threads that serve; the control plane is not where the work is.
-const WORKERS: usize = 2;
-/// Longest wait for the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// Idle connections are kept this long: above the interval of most probes and scrapers.
-const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// Connections a worker accepts at once; beyond that they wait in the backlog.
-const MAX_CONNECTIONS: usize = 2_048;
-/// What is under way at a stop gets this long.
-const STOP_GRACE_S: u64 = 5;
 
 /// What HTTP can do, as a list.
 #[derive(Debug, Clone)]
@@ -179,6 +172,7 @@ struct State {
     healthy: Healthy,
     log_dropped: fn() -> u64,
     relay: Door,
+    admission: Admission,
     allow_faults: bool,
 }
 
@@ -192,6 +186,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     if let Some((_, address)) = &inbound {
         info!(%address, "signed deliveries have a listener of their own");
     }
+    let admission = Admission::default();
     let state = State {
         ports,
         feed: Arc::default(),
@@ -199,10 +194,11 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         names: Names::new(address, options.names),
         proxies: Proxies::new(options.trusted_proxies),
         page: Page::new(options.allow_faults),
-        viewers: Viewers::default(),
+        viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
         log_dropped: options.log_dropped,
         relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
+        admission,
         allow_faults: options.allow_faults,
     };
     let app = |state: Shared| {
@@ -214,21 +210,12 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
     let start = move |state: Shared| {
-        let server = HttpServer::new(move || app(state.clone()))
-            .workers(WORKERS)
-            .disable_signals()
-            .tcp_nodelay(true)
-            .client_request_timeout(HEAD_TIMEOUT)
-            .keep_alive(KEEP_ALIVE)
-            .max_connections(MAX_CONNECTIONS)
-            .shutdown_timeout(STOP_GRACE_S)
-            .on_connect(door::welcome)
-            .listen(listener.try_clone()?)?;
-        let server = match &inbound {
-            Some((inbound, _)) => server.listen(inbound.try_clone()?)?,
-            None => server,
-        };
-        Ok(server.run())
+        let mut listeners = vec![listener.try_clone()?];
+        if let Some((inbound, _)) = &inbound {
+            listeners.push(inbound.try_clone()?);
+        }
+        let (admission, proxies) = (state.admission.clone(), state.proxies.clone());
+        server::serve(listeners, &admission, move |peer| proxies.trusts(peer), move || app(state.clone()))
     };
     Ok(Bound { address, state, start: Arc::new(start) })
 }
@@ -236,6 +223,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
 fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     let failed = |source| BindError { address: asked, source };
     let listener = TcpListener::bind(asked).map_err(failed)?;
+    server::deepen_backlog(&listener).map_err(failed)?;
     let address = listener.local_addr().map_err(failed)?;
     Ok((listener, address))
 }

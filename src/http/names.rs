@@ -39,6 +39,11 @@ impl Names {
         if !host.is_some_and(|host| self.knows(host, 80, local)) || target.is_some_and(|t| !self.knows(t, 80, local)) {
             return Some(ApiError::ForbiddenHost);
         }
+        self.refuse_origin(headers, local)
+    }
+
+    /// As [`Names::refuse`], for paths that are answered under any `Host`, or none.
+    pub(super) fn refuse_origin(&self, headers: &HeaderMap, local: Option<SocketAddr>) -> Option<ApiError> {
         if !headers.contains_key(header::ORIGIN) {
             return None;
         }

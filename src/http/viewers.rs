@@ -1,12 +1,17 @@
 //! How many clients watch, and when one of them is sent something. Pure: the time comes in.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Clients that may watch at once.
-const MOST: usize = 256;
+use super::admission::{Cut, Rank, Slot, SlotPool};
+
+/// Clients on this machine that may watch at once.
+const MOST_NEAR: usize = 256;
+/// Clients with a token that may watch at once, however many there are on this machine.
+const MOST_PROVEN: usize = 64;
 /// A client that is not heard of for this long is gone.
 const PATIENCE: Duration = Duration::from_secs(15);
 /// A silent client is asked whether it is there this often; below the minute after which proxies cut a connection.
@@ -14,26 +19,53 @@ const EVERY: Duration = Duration::from_secs(20);
 /// Pings of a client that are answered between two looks: each answer waits in memory until the client takes it.
 const MOST_PINGS: u32 = 16;
 
-/// Places for those who watch.
+/// Places for those who watch, apart by what is known of them.
 #[derive(Debug, Clone)]
-pub(super) struct Viewers(Arc<Semaphore>);
+pub(super) struct Viewers {
+    near: Arc<Semaphore>,
+    proven: Arc<Semaphore>,
+    /// For those whose token is awaited.
+    awaited: SlotPool,
+}
 
-impl Default for Viewers {
-    fn default() -> Self {
-        Self(Arc::new(Semaphore::new(MOST)))
-    }
+/// A place of a client; dropping it frees it.
+pub(super) enum ViewerPlace {
+    /// It may stay.
+    Kept { _place: OwnedSemaphorePermit },
+    /// Its token is awaited; others may take the place.
+    Awaited { _place: Slot },
 }
 
 impl Viewers {
-    /// A place, if one is free; dropping it frees it.
-    pub(super) fn enter(&self) -> Option<OwnedSemaphorePermit> {
-        Arc::clone(&self.0).try_acquire_owned().ok()
+    pub(super) fn new(awaited: SlotPool) -> Self {
+        let places = |most| Arc::new(Semaphore::new(most));
+        Self { near: places(MOST_NEAR), proven: places(MOST_PROVEN), awaited }
+    }
+
+    /// A place for a client on this machine, if one is free.
+    pub(super) fn near(&self) -> Option<ViewerPlace> {
+        kept(&self.near)
+    }
+
+    /// A place for a client with a good token, if one is free.
+    pub(super) fn proven(&self) -> Option<ViewerPlace> {
+        kept(&self.proven)
+    }
+
+    /// A place for a client whose token is awaited; when `cut` fires another has it.
+    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<Cut>) -> ViewerPlace {
+        ViewerPlace::Awaited { _place: self.awaited.enter(peer, Rank::Waiting, cut) }
     }
 
     /// How many places are taken.
     pub(super) fn watching(&self) -> usize {
-        MOST - self.0.available_permits().min(MOST)
+        let taken = |places: &Semaphore, most: usize| most - places.available_permits().min(most);
+        taken(&self.near, MOST_NEAR) + taken(&self.proven, MOST_PROVEN) + self.awaited.taken()
     }
+}
+
+fn kept(places: &Arc<Semaphore>) -> Option<ViewerPlace> {
+    Some(ViewerPlace::Kept { _place: Arc::clone(places).try_acquire_owned().ok()? })
 }
 
 /// One client's pace: each status is followed by a ping, and the next waits for the pong. So a slow client gets fewer and newer
@@ -108,6 +140,7 @@ impl Pace {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::admission::Admission;
 
     #[test]
     fn a_slow_client_gets_the_newest_status_and_never_two_at_once() {
@@ -141,12 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn only_so_many_watch() {
-        let viewers = Viewers::default();
-        let places: Vec<_> = std::iter::from_fn(|| viewers.enter()).collect();
-        assert_eq!((places.len(), viewers.watching()), (MOST, MOST));
-        drop(places);
+    fn only_so_many_watch_and_none_takes_the_place_of_a_better_known_one() {
+        let viewers = Viewers::new(Admission::default().sockets);
+        let near: Vec<_> = std::iter::from_fn(|| viewers.near()).collect();
+        let cut = Arc::new(Cut::default());
+        let awaited: Vec<_> = (0..1_000).map(|_| viewers.awaited([10, 0, 0, 1].into(), &cut)).collect();
+        assert_eq!((near.len(), viewers.watching()), (MOST_NEAR, MOST_NEAR + 64));
+        let proven: Vec<_> = std::iter::from_fn(|| viewers.proven()).collect();
+        assert_eq!(proven.len(), MOST_PROVEN);
+        drop((near, awaited, proven));
         assert_eq!(viewers.watching(), 0);
-        assert!(viewers.enter().is_some());
+        assert!(viewers.near().is_some());
     }
 }

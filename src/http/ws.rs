@@ -3,6 +3,7 @@
 //! One temporary actor for each client. A client that is not trusted by where it is or by its `Authorization` sends its token as the
 //! first message, as plain text; what else it says is not listened to.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,17 +13,18 @@ use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, WebsocketContext, WsResponseBuilder};
 use futures_util::stream;
-use tokio::sync::OwnedSemaphorePermit;
 use tracing::{debug, warn};
 
 use super::Shared;
+use super::admission::Cut;
 use super::auth::{Asked, Credential};
 use super::book::{Answer, Book, Page, Who};
 use super::caller::Caller;
 use super::code::Code;
+use super::connection::{Connection, Work};
 use super::error::ApiError;
 use super::feed::{News, Rendered};
-use super::viewers::{Due, Pace};
+use super::viewers::{Due, Pace, ViewerPlace};
 
 /// A client that is not known yet has this long to send its token.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -44,14 +46,27 @@ pub(super) fn routes(book: &mut Book<'_>) {
 async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<HttpResponse, ApiError> {
     let trusted = state.seam.trusts(&request).await?;
     state.feed.latest()?;
-    let place = state.viewers.enter().ok_or(ApiError::TooManyViewers)?;
+    let (caller, cut) = (Caller::of(&request), Arc::new(Cut::default()));
+    let place = match (trusted, caller.loopback) {
+        (false, _) => Some(state.viewers.awaited(caller.address, &cut)),
+        (true, false) => state.viewers.proven(),
+        (true, true) => match state.viewers.near() {
+            None if state.seam.proves(&request).await => state.viewers.proven(),
+            near => near,
+        },
+    };
+    let place = place.ok_or(ApiError::TooManyViewers)?;
+    let connection = Connection::of(&request).cloned();
     let viewer = Viewer {
         standing: if trusted { Standing::Known } else { Standing::Awaited },
-        caller: Caller::of(&request),
+        caller,
+        cut,
+        _work: connection.as_ref().map(Connection::work),
+        connection,
         pace: Pace::new(Instant::now()),
         latest: None,
         state,
-        _place: place,
+        place,
     };
     let started = WsResponseBuilder::new(viewer, &request, payload).frame_size(LARGEST).start();
     started.map_err(ApiError::NotAWebSocket)
@@ -64,7 +79,12 @@ struct Viewer {
     caller: Caller,
     pace: Pace,
     latest: Option<Arc<Rendered>>,
-    _place: OwnedSemaphorePermit,
+    place: ViewerPlace,
+    /// Fires when the place of a client whose token is awaited is taken by another.
+    cut: Arc<Cut>,
+    connection: Option<Rc<Connection>>,
+    /// The socket is used, however little is said on it.
+    _work: Option<Work>,
 }
 
 /// Whether the client may see anything.
@@ -87,6 +107,12 @@ impl Actor for Viewer {
         if self.standing == Standing::Known {
             self.admit(ctx);
         } else {
+            let cut = Arc::clone(&self.cut);
+            ctx.spawn(wrap_future::<_, Self>(async move { cut.fired().await }).map(|(), viewer, ctx| {
+                if viewer.standing != Standing::Known {
+                    bid_farewell(ctx, CloseCode::Again, "too many clients have yet to send their token");
+                }
+            }));
             ctx.run_later(TOKEN_PATIENCE, |viewer, ctx| {
                 if viewer.standing == Standing::Awaited {
                     bid_farewell(ctx, UNAUTHENTICATED, "no token came");
@@ -110,6 +136,21 @@ impl Viewer {
             let latest = news.borrow_and_update().clone();
             Some((latest, news))
         }));
+    }
+
+    /// Its token is good: it gets a place that nobody takes.
+    fn promote(&mut self, ctx: &mut Wire) {
+        self.state.admission.note(self.caller.address, None);
+        if let Some(connection) = &self.connection {
+            connection.prove();
+        }
+        match self.state.viewers.proven() {
+            Some(place) => {
+                self.place = place;
+                self.admit(ctx);
+            }
+            None => bid_farewell(ctx, CloseCode::Again, "too many clients watch the status"),
+        }
     }
 
     fn send(&self, ctx: &mut Wire) {
@@ -140,7 +181,7 @@ impl Viewer {
             state.seam.decide(Asked { credential, path: "/api/status/ws", peer, loopback, scope: None }).await
         };
         ctx.spawn(wrap_future::<_, Self>(decision).map(|decision, viewer, ctx| match decision {
-            Ok(_) => viewer.admit(ctx),
+            Ok(_) => viewer.promote(ctx),
             Err(error) => bid_farewell(ctx, UNAUTHENTICATED, &error.to_string()),
         }));
     }

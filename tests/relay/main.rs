@@ -23,6 +23,7 @@ mod provision;
 mod proxy;
 mod python;
 mod replay;
+mod strangers;
 mod stub;
 #[path = "../support/mod.rs"]
 mod support;

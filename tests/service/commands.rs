@@ -254,7 +254,7 @@ async fn a_doctor_finds_a_connector_that_is_down() {
 }
 
 #[test]
-fn a_doctor_knocks_at_the_connector_without_a_token_and_does_not_wait_for_ever() {
+fn a_doctor_asks_the_connector_for_a_real_upgrade_and_does_not_wait_without_end() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = home();
     let relay = format!(
@@ -273,10 +273,15 @@ fn a_doctor_knocks_at_the_connector_without_a_token_and_does_not_wait_for_ever()
         (String::from_utf8(request[..length].to_vec()).unwrap().to_lowercase(), listener)
     });
     let doctor = on(home.path(), &["doctor", "--json"]);
-    assert_eq!((doctor.code, doctor.findings()), (Some(0), Vec::new()), "{}", doctor.output);
+    assert_eq!(doctor.findings(), [("error".to_owned(), "connector".to_owned())], "{}", doctor.output);
+    assert!(
+        doctor.output.contains("does not take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET (401)"),
+        "{}",
+        doctor.output
+    );
     doctor.assert_shows_no_value();
     let (request, listener) = answering.join().unwrap();
-    assert!(request.contains("upgrade: websocket") && !request.contains("authorization"), "{request}");
+    assert!(request.contains("upgrade: websocket") && request.contains("authorization: bearer"), "{request}");
 
     // Now connections are made by the system and nobody answers them.
     let doctor = on(home.path(), &["doctor", "--json"]);
@@ -285,6 +290,74 @@ fn a_doctor_knocks_at_the_connector_without_a_token_and_does_not_wait_for_ever()
     let doctor = on(home.path(), &["doctor", "--json"]);
     assert_eq!((doctor.code, doctor.findings().len()), (Some(2), 1), "{}", doctor.output);
     doctor.assert_shows_no_value();
+}
+
+#[actix_web::test]
+async fn a_doctor_tells_a_wrong_secret_by_a_real_upgrade_and_leaves_the_link_of_a_running_gateway_alone() {
+    let mut world = World::prepare().await;
+    let env = fs::read_to_string(world.path(".env")).unwrap();
+    let right = on(world.home(), &["doctor"]);
+    assert!(right.output.contains("takes the gateway's credentials"), "{}", right.output);
+    world.write(".env", &env.replace("GATEWAY_RELAY_SECRET=", "GATEWAY_RELAY_SECRET=x"));
+    let wrong = on(world.home(), &["doctor", "--json"]);
+    assert_eq!(wrong.findings(), [("error".to_owned(), "connector".to_owned())], "{}", wrong.output);
+    assert!(wrong.output.contains("GATEWAY_RELAY_SECRET"), "{}", wrong.output);
+    world.write(".env", &env);
+    world.serve().await;
+    let generation = world.status().await["relay"][0]["generation"].clone();
+    let beside = on(world.home(), &["doctor", "--json"]);
+    assert_eq!((beside.code, beside.findings()), (Some(0), Vec::new()), "{}", beside.output);
+    world.say("m1", "still there?", "c1", None).await;
+    world.answer("m1").await;
+    assert_eq!(world.status().await["relay"][0]["generation"], generation, "its link was not superseded");
+}
+
+#[test]
+fn a_doctor_finds_what_will_not_do_what_its_writer_meant() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let home = home();
+    let env = format!(
+        "NEEDED=.\nGATEWAY_RELAY_SECERT={CANARY}1\nOPEN=\"{CANARY}2\nNOTED={CANARY}3 # mine\nHIDDEN={CANARY}4\u{200b}\n"
+    );
+    write(home.path(), ".env", env);
+    let ours = fs::read_to_string(home.path().join("caduceus.yaml")).unwrap_or_default();
+    write(home.path(), "caduceus.yaml", format!("{ours}http: {{bind: '{}'}}\n", taken.local_addr().unwrap()));
+    fs::create_dir_all(home.path().join("profiles/work")).unwrap();
+    write(home.path(), "config.yaml", "gateway:\n  multiplex_profiles: false\n");
+    let alone = on(home.path(), &["doctor", "--json"]);
+    for (level, code) in [
+        ("warn", "env_unknown_name"),
+        ("warn", "env_open_quote"),
+        ("warn", "env_comment"),
+        ("warn", "env_odd_character"),
+        ("warn", "unserved_profiles"),
+        ("error", "bind"),
+    ] {
+        assert!(alone.findings().contains(&(level.to_owned(), code.to_owned())), "{code}: {}", alone.output);
+    }
+    alone.assert_shows_no_value();
+    assert!(alone.output.contains("was GATEWAY_RELAY_SECRET meant?"), "{}", alone.output);
+    let audit = on(home.path(), &["secrets", "audit", "--json"]);
+    assert!(audit.output.contains("env_open_quote"), "{}", audit.output);
+    audit.assert_shows_no_value();
+
+    let routes = "  profile_routes:\n  - {name: r, platform: discord, profile: ghost}\n";
+    write(home.path(), "config.yaml", format!("gateway:\n  multiplex_profiles: true\n{routes}"));
+    write(home.path(), "caduceus.yaml", format!("{ours}http: {{bind: '0.0.0.0:0'}}\n"));
+    let together = on(home.path(), &["doctor", "--json"]);
+    for (level, code) in [("warn", "unserved_route"), ("warn", "public_bind")] {
+        assert!(together.findings().contains(&(level.to_owned(), code.to_owned())), "{code}: {}", together.output);
+    }
+}
+
+#[test]
+fn a_needed_name_that_is_left_blank_is_missing() {
+    for blank in ["NEEDED=\n", "NEEDED=''\n", "NEEDED=.\nNEEDED=\n"] {
+        let home = home();
+        write(home.path(), ".env", blank);
+        let findings = on(home.path(), &["doctor", "--json"]).findings();
+        assert!(findings.iter().any(|(_, code)| code == "missing_name"), "{blank:?}: {findings:?}");
+    }
 }
 
 #[test]

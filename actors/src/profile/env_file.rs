@@ -10,7 +10,22 @@ pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The values of one `.env`. `Debug` shows names only; the values are wiped on drop.
 #[derive(Clone, Default)]
-pub struct EnvFile(BTreeMap<String, SecretString>);
+pub struct EnvFile {
+    values: BTreeMap<String, SecretString>,
+    /// What is odd about the lines that count.
+    oddities: BTreeMap<String, Oddity>,
+}
+
+/// What a value has that other readers of `.env` files take differently. The value counts as it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Oddity {
+    /// It begins with a quote that is not closed on its line.
+    OpenQuote,
+    /// What looks like a comment stands behind it, and is part of it.
+    Comment,
+    /// It holds a character that cannot be seen, or a quote that only text programs write.
+    OddCharacter,
+}
 
 /// Reads `text`. A line that is no assignment is skipped, nothing is repaired, the last one of a name wins.
 #[must_use]
@@ -20,37 +35,49 @@ pub fn parse(text: &str) -> EnvFile {
 
 /// The same with the lines already cut, for the one place that needs the original's other line ends.
 pub(super) fn parse_lines<'a>(lines: impl Iterator<Item = &'a str>) -> EnvFile {
-    let assignments = lines.filter_map(Assignment::of);
-    EnvFile(assignments.map(|found| (found.name.to_owned(), SecretString::from(found.value))).collect())
+    let mut file = EnvFile::default();
+    for found in lines.filter_map(Assignment::of) {
+        file.values.insert(found.name.to_owned(), SecretString::from(found.value));
+        match found.oddity() {
+            Some(oddity) => file.oddities.insert(found.name.to_owned(), oddity),
+            None => file.oddities.remove(found.name),
+        };
+    }
+    file
 }
 
 impl EnvFile {
     /// The value of `name`, byte for byte.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&SecretString> {
-        self.0.get(name)
+        self.values.get(name)
     }
 
     /// The names held, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        self.values.keys().map(String::as_str)
     }
 
     /// Names and values, sorted by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &SecretString)> {
-        self.0.iter().map(|(name, value)| (name.as_str(), value))
+        self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
     /// How many names are held.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.values.len()
     }
 
     /// Whether nothing is held, as for a missing file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.values.is_empty()
+    }
+
+    /// The names whose values are odd, sorted.
+    pub fn oddities(&self) -> impl Iterator<Item = (&str, Oddity)> {
+        self.oddities.iter().map(|(name, oddity)| (name.as_str(), *oddity))
     }
 }
 
@@ -67,6 +94,8 @@ pub(super) struct Assignment<'a> {
     pub(super) value: &'a str,
     /// Where in the line the value begins, quotes included.
     pub(super) value_at: usize,
+    /// Whether quotes stood around the value.
+    quoted: bool,
 }
 
 impl<'a> Assignment<'a> {
@@ -84,8 +113,29 @@ impl<'a> Assignment<'a> {
         }
         let value_at = line.len() - line.trim_start_matches(is_space).len() + (trimmed.len() - value.len());
         let indent = value.len() - value.trim_start_matches(is_space).len();
-        let value = unquoted(value.trim_matches(is_space));
-        Some(Self { name, value, value_at: value_at + indent })
+        let trimmed = value.trim_matches(is_space);
+        let value = unquoted(trimmed);
+        Some(Self { name, value, value_at: value_at + indent, quoted: value.len() < trimmed.len() })
+    }
+
+    /// What is odd about the value, if anything.
+    fn oddity(&self) -> Option<Oddity> {
+        let odd = |c: char| {
+            matches!(c, '\u{feff}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}')
+                || matches!(c, '\u{2018}'..='\u{201f}')
+        };
+        if self.name.contains(odd) || self.value.contains(odd) {
+            return Some(Oddity::OddCharacter);
+        }
+        if self.quoted {
+            return None;
+        }
+        let opened = ['"', '\'', '`'].into_iter().find_map(|quote| Some((quote, self.value.strip_prefix(quote)?)));
+        match opened {
+            Some((quote, rest)) if !rest.contains(quote) => Some(Oddity::OpenQuote),
+            _ if [" #", "\t#"].iter().any(|mark| self.value.contains(mark)) => Some(Oddity::Comment),
+            _ => None,
+        }
     }
 }
 
@@ -123,6 +173,27 @@ mod tests {
     fn a_value_is_not_cut_at_a_form_feed_or_line_separator() {
         let file = parse("A=one\u{c}two\u{2028}three\u{85}four");
         assert_eq!(value(&file, "A"), Some("one\u{c}two\u{2028}three\u{85}four"));
+    }
+
+    #[test]
+    fn what_other_readers_take_differently_is_named_and_the_line_that_counts_decides() {
+        for (line, expected) in [
+            ("K=\"-----BEGIN PRIVATE KEY-----", Some(Oddity::OpenQuote)),
+            ("K='", Some(Oddity::OpenQuote)),
+            ("K=sk-1 # my key", Some(Oddity::Comment)),
+            ("K=\"sk-1\" # my key", Some(Oddity::Comment)),
+            ("K=sk-1\t# my key", Some(Oddity::Comment)),
+            ("K=\u{201c}sk-1\u{201d}", Some(Oddity::OddCharacter)),
+            ("K=sk-1\u{200b}", Some(Oddity::OddCharacter)),
+            ("K=\"sk # 1\"", None),
+            ("K=sk#1", None),
+            ("K=it's", None),
+            ("# K=\"x", None),
+            ("K=\"open\nK=good", None),
+            ("K=good\nK=\"open", Some(Oddity::OpenQuote)),
+        ] {
+            assert_eq!(parse(line).oddities().next(), expected.map(|oddity| ("K", oddity)), "{line:?}");
+        }
     }
 
     #[test]

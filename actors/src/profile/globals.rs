@@ -1,5 +1,7 @@
 //! Which names belong to the process and which to a profile. When in doubt, a name is a profile's secret.
 
+use crate::nearest::distance;
+
 /// Names of the process, by the original's list: settings, not credentials.
 const GLOBAL: [&str; 21] = [
     "HERMES_HOME",
@@ -34,6 +36,61 @@ const DEPLOYMENT: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Families of such names.
 const DEPLOYMENT_PREFIXES: [&str; 2] = ["GATEWAY_RELAY_", "HONCHO_OAUTH_"];
 
+/// Names that the gateway reads from a `.env`, for the nearest one to a name that it does not know.
+const READ: [&str; 26] = [
+    "GATEWAY_MULTIPLEX_PROFILES",
+    "GATEWAY_RELAY_ACCESS_TOKEN",
+    "GATEWAY_RELAY_BOT_ID",
+    "GATEWAY_RELAY_BOT_IDS",
+    "GATEWAY_RELAY_CA_FILE",
+    "GATEWAY_RELAY_DELIVERY_KEY",
+    "GATEWAY_RELAY_ENDPOINT",
+    "GATEWAY_RELAY_ENROLL_TOKEN",
+    "GATEWAY_RELAY_ID",
+    "GATEWAY_RELAY_IDP_CLIENT_ID",
+    "GATEWAY_RELAY_IDP_CLIENT_SECRET",
+    "GATEWAY_RELAY_IDP_SCOPE",
+    "GATEWAY_RELAY_IDP_TOKEN_URL",
+    "GATEWAY_RELAY_INSTANCE_ID",
+    "GATEWAY_RELAY_PLATFORM",
+    "GATEWAY_RELAY_PLATFORMS",
+    "GATEWAY_RELAY_ROUTE_KEYS",
+    "GATEWAY_RELAY_SECRET",
+    "GATEWAY_RELAY_URL",
+    "GATEWAY_RELAY_WAKE_URL",
+    "HERMES_DASHBOARD_DRAIN_SECRET",
+    "HERMES_HONCHO_HOST",
+    "HERMES_HOME",
+    "HERMES_PROFILE",
+    "HONCHO_API_KEY",
+    "HONCHO_BASE_URL",
+];
+
+/// Changes of letters up to which a name counts as mistyped; a transposition is two.
+const MISTYPED: usize = 2;
+
+/// The name that was probably meant by `name`, which is not read under that spelling: one of those that the gateway reads, or of `needed`.
+#[must_use]
+pub fn probably_meant<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let needed: Vec<&str> = needed.into_iter().collect();
+    if READ.contains(&name) || needed.contains(&name) {
+        return None;
+    }
+    // Short names are near to everything, unless it is the case of their letters alone.
+    let near = |known: &&str| {
+        let apart = distance(&name.to_uppercase(), &known.to_uppercase());
+        apart == 0 || (apart <= MISTYPED && known.len() >= 8)
+    };
+    let known = READ.into_iter().chain(needed).filter(near);
+    known.min_by_key(|known| distance(&name.to_uppercase(), &known.to_uppercase()))
+}
+
+/// Whether `name` is one of the relay's that nothing reads.
+#[must_use]
+pub fn is_unread(name: &str) -> bool {
+    name.starts_with("GATEWAY_RELAY_") && !READ.contains(&name)
+}
+
 /// Whether `name` is read from the process environment even when a `.env` sets it.
 #[must_use]
 pub fn is_global(name: &str) -> bool {
@@ -67,6 +124,25 @@ fn begins_with_one(name: &str, prefixes: &[&str]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mistyped_name_leads_to_the_one_that_was_meant_and_an_unlike_one_to_none() {
+        for (typed, meant) in [
+            ("GATEWAY_RELAY_SECERT", Some("GATEWAY_RELAY_SECRET")),
+            ("GATEWAY_RELY_URL", Some("GATEWAY_RELAY_URL")),
+            ("gateway_relay_url", Some("GATEWAY_RELAY_URL")),
+            ("OPENAI_API_KEI", Some("OPENAI_API_KEY")),
+            ("k", Some("K")),
+            ("GATEWAY_RELAY_ID", None),
+            ("GATEWAY_RELAY_IDX", Some("GATEWAY_RELAY_ID")),
+            ("L", None),
+            ("STRIPE_SECRET", None),
+            ("OPENAI_API_KEY", None),
+        ] {
+            assert_eq!(probably_meant(typed, ["OPENAI_API_KEY", "K"]), meant, "{typed}");
+        }
+        assert!(is_unread("GATEWAY_RELAY_TOKEN") && !is_unread("GATEWAY_RELAY_URL") && !is_unread("TOKEN"));
+    }
 
     #[test]
     fn credentials_of_the_deployment_are_not_global() {

@@ -3,7 +3,7 @@
 //! By the same rules and the same code as the actor's, so that what is told here holds there.
 
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use secrecy::{ExposeSecret, SecretString};
@@ -21,6 +21,7 @@ use crate::files::workers::{Owner, PATIENCE};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
 use crate::relay::identity::Source;
+use crate::relay::token;
 use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
 
@@ -89,6 +90,14 @@ impl Inspection {
     #[must_use]
     pub fn relay_url(&self) -> Option<RelayUrl> {
         self.scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new)
+    }
+
+    /// A token for the upgrade of the gateway's own link, if there are credentials to make one of.
+    #[must_use]
+    pub fn upgrade_token(&self) -> Option<SecretString> {
+        let (id, secret) = self.scope.setting("GATEWAY_RELAY_ID").zip(self.scope.setting("GATEWAY_RELAY_SECRET"))?;
+        let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        Some(token::mint(id, &SecretString::from(secret), now_s, token::DEFAULT_TTL_S))
     }
 
     /// Who vouches for a gateway of `home`.

@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn a_needed_name_that_is_left_blank_is_missing() {
+        for blank in ["K=", "K=''", "K= "] {
+            let missing = missing(&AgentSettings::Exec(exec(&["run"], Some("${K}"))), &Scope::new(&parse(blank), None));
+            assert_eq!(missing, [Missing { key: "agent.cwd", name: "K".into() }], "{blank}");
+        }
+    }
+
+    #[test]
     fn a_command_that_refers_to_a_name_is_refused_with_its_key_whether_it_is_held_or_not() {
         assert_eq!(command(&exec(&["run", "$${A}"], None)), Ok(vec!["run".to_owned(), "${A}".to_owned()]));
         let refused = command(&exec(&["run", "--key=${A}"], None)).unwrap_err().to_string();

@@ -53,18 +53,18 @@ impl Scope {
         self.provisioned = given;
     }
 
-    /// The value that a `${NAME}` stands for. Names of the process and of its deployment are nobody's to refer to.
+    /// The value that a `${NAME}` stands for; a blank one is as good as none. Names of the process and of its deployment cannot be
+    /// referred to.
     #[must_use]
     pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
         let ours = !is_global(name) && !is_deployment(name) && !is_own(name);
-        self.values.get(name).filter(|_| ours)
+        self.values.get(name).filter(|value| ours && full(value))
     }
 
     /// A setting of the deployment, trimmed: as provisioned, else from `.env`, then the environment, then the configuration. Blank
     /// is unset.
     #[must_use]
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
-        let full = |value: &'_ SecretString| !value.expose_secret().trim().is_empty();
         let mut places = [&self.provisioned, &self.values].into_iter().chain(&self.deployment);
         let found = places.find_map(|place| place.get(name).filter(|value| full(value)));
         found.map(|value| value.expose_secret().trim())
@@ -105,6 +105,10 @@ impl Scope {
     pub(super) fn len(&self) -> usize {
         self.values.len()
     }
+}
+
+fn full(value: &SecretString) -> bool {
+    !value.expose_secret().trim().is_empty()
 }
 
 /// Of the deployment's names only these hold secrets; a platform's name redacted everywhere would make logs unreadable.
@@ -205,6 +209,14 @@ mod tests {
         assert_eq!(scope.iter().map(|(name, _)| name).collect::<Vec<_>>(), ["GATEWAY_RELAY_ID"]);
         scope.provision(BTreeMap::new());
         assert_eq!(scope.setting("GATEWAY_RELAY_ID"), Some("pinned"));
+    }
+
+    #[test]
+    fn a_name_that_is_left_blank_stands_for_nothing() {
+        for blank in ["K=", "K=''", "K=\" \"", "K=value\nK="] {
+            assert!(Scope::new(&parse(blank), None).get("K").is_none(), "{blank}");
+        }
+        assert!(Scope::new(&parse("K=\nK=value"), None).get("K").is_some());
     }
 
     #[test]

@@ -14,6 +14,9 @@ pub const SIGNATURE_HEADER: &str = "x-relay-signature";
 /// How far the time of signing may be from ours, in seconds either way.
 pub const MAX_SKEW_S: u64 = 300;
 
+/// Length of a signature: HMAC-SHA256.
+const SIGNATURE_BYTES: usize = 32;
+
 /// Why a delivery was refused. To the sender they are all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
@@ -49,6 +52,31 @@ pub fn verify(
     if keys.is_empty() {
         return Err(DeliveryError::NoKey);
     }
+    let (signed_s, signature) = read_headers(timestamp, signature, max_skew_s, now_s)?;
+    signed_by(&signature, keys, &[stamp(signed_s).as_bytes(), body]).ok_or(DeliveryError::Signature)
+}
+
+/// What the headers alone settle, before the body is read: whether any body can be signed by them.
+///
+/// # Errors
+/// [`DeliveryError`]; every body would be refused.
+pub fn check_headers(
+    timestamp: Option<&str>,
+    signature: Option<&str>,
+    max_skew_s: u64,
+    now_s: i64,
+) -> Result<(), DeliveryError> {
+    let (_, signature) = read_headers(timestamp, signature, max_skew_s, now_s)?;
+    if signature.len() == SIGNATURE_BYTES { Ok(()) } else { Err(DeliveryError::Malformed) }
+}
+
+/// The time of signing and the signature.
+fn read_headers(
+    timestamp: Option<&str>,
+    signature: Option<&str>,
+    max_skew_s: u64,
+    now_s: i64,
+) -> Result<(i64, Vec<u8>), DeliveryError> {
     let timestamp = timestamp.map(str::trim).filter(|text| !text.is_empty()).ok_or(DeliveryError::Unsigned)?;
     let signature = signature.map(str::trim).filter(|text| !text.is_empty()).ok_or(DeliveryError::Unsigned)?;
     let signed_s = timestamp.parse::<i64>().map_err(|_| DeliveryError::Malformed)?;
@@ -56,7 +84,7 @@ pub fn verify(
     if now_s.abs_diff(signed_s) > max_skew_s {
         return Err(DeliveryError::OutsideWindow);
     }
-    signed_by(&signature, keys, &[stamp(signed_s).as_bytes(), body]).ok_or(DeliveryError::Signature)
+    Ok((signed_s, signature))
 }
 
 /// The signature of `body` at `now_s`, in hex; the connector's side.
@@ -92,5 +120,19 @@ mod tests {
         assert_eq!(check(b"{}", "", &signature, 1000), Err(DeliveryError::Unsigned));
         assert_eq!(verify(b"{}", Some("1000"), None, &keys, 1, 1000), Err(DeliveryError::Unsigned));
         assert_eq!(verify(b"{}", Some("1000"), Some("00"), &[], 1, 1000), Err(DeliveryError::NoKey));
+    }
+
+    #[test]
+    fn headers_that_no_body_can_fit_are_refused_without_one() {
+        let good = "ab".repeat(SIGNATURE_BYTES);
+        let check = |timestamp, signature| check_headers(timestamp, signature, MAX_SKEW_S, 1000);
+        let upper = good.to_uppercase();
+        assert_eq!(check(Some(" 1000 "), Some(&upper)), Ok(()));
+        assert_eq!(check(None, Some(&good)), Err(DeliveryError::Unsigned));
+        assert_eq!(check(Some("1000"), None), Err(DeliveryError::Unsigned));
+        assert_eq!(check(Some("1301"), Some(&good)), Err(DeliveryError::OutsideWindow));
+        for signature in ["00", "zz", &good[2..], &format!("{good}00")] {
+            assert_eq!(check(Some("1000"), Some(signature)), Err(DeliveryError::Malformed), "{signature}");
+        }
     }
 }

@@ -1,26 +1,62 @@
-//! One knock at the connector's door, for a person who asks whether it is there.
+//! One upgrade asked of the connector, for a person who asks whether it is there and takes the credentials.
 
-use super::dial::{DialError, dial};
+use std::time::Duration;
+
+use actix_http::ws::{CloseCode, CloseReason, Frame, Message};
+use futures_util::{SinkExt as _, StreamExt as _};
+use secrecy::SecretString;
+
+use super::dial::{DialError, Socket, dial};
 use super::url::RelayUrl;
 use crate::http_client::HttpClient;
+
+/// A connector that refuses the credentials after the upgrade does so within this time.
+const REFUSED_WITHIN: Duration = Duration::from_secs(2);
+/// Longest wait for the connector's half of the closing handshake.
+const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
 /// What came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Knock {
-    /// It took the link without a token. Nothing was said on it, and it was closed.
+    /// It took the link. No frame was sent on it, and it was closed.
     Opened,
+    /// It took the link and closed it with this code.
+    Closed(u16),
     /// It answered the upgrade with this status.
     Answered(u16),
     /// There was no answer; one sentence says why.
     Unreachable(String),
 }
 
-/// Asks for the upgrade as a link does, but sends no token and no frame. Waits as long as it takes; the caller drops it when
-/// that is too long.
-pub async fn knock(trust: &HttpClient, url: &RelayUrl) -> Knock {
-    match dial(trust.clone(), url.dial().to_owned(), None).await {
+/// Asks for the upgrade as a link does, with a token if one is given, and sends no frame. A connector takes a link with a token for
+/// the gateway's: it closes another that the gateway has. Waits as long as it takes; the caller drops it when that is too long.
+pub async fn knock(trust: &HttpClient, url: &RelayUrl, token: Option<SecretString>) -> Knock {
+    let with_token = token.is_some();
+    match dial(trust.clone(), url.dial().to_owned(), token).await {
+        Ok(socket) if with_token => leave(socket).await,
         Ok(_) => Knock::Opened,
         Err(DialError::Refused(refused)) => Knock::Answered(refused.status.as_u16()),
         Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Knock::Unreachable(error.to_string()),
     }
+}
+
+/// Waits whether the connector closes the link by itself, and closes it if not.
+async fn leave(mut socket: Socket) -> Knock {
+    let first = tokio::time::timeout(REFUSED_WITHIN, socket.next()).await;
+    if let Ok(Some(Ok(Frame::Close(reason)))) = first {
+        return Knock::Closed(reason.map_or(CloseCode::Abnormal, |reason| reason.code).into());
+    }
+    let closing = async {
+        let reason = CloseReason { code: CloseCode::Normal, description: None };
+        if socket.send(Message::Close(Some(reason))).await.is_ok() {
+            while let Some(Ok(frame)) = socket.next().await {
+                if matches!(frame, Frame::Close(_)) {
+                    break;
+                }
+            }
+        }
+    };
+    // The link was taken, however it ends.
+    let _ = tokio::time::timeout(CLOSED_WITHIN, closing).await;
+    Knock::Opened
 }

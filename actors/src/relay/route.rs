@@ -53,6 +53,14 @@ pub enum RouteWarning {
     },
 }
 
+impl Route {
+    /// Whether it counts at all.
+    #[must_use]
+    pub fn is_enabled(&self) -> bool {
+        self.enabled
+    }
+}
+
 impl Routes {
     /// Reads `profile_routes`; null is none. What cannot be used is skipped and told.
     #[must_use]

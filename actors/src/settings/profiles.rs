@@ -123,7 +123,7 @@ impl Files {
         Some(Self {
             own: yaml::read_file(&home.join(FILE_NAME)),
             // The original's file of a profile serves the original; one that is broken is no trouble of ours.
-            original: yaml::read_file(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default(),
+            original: yaml::read_original(&home.join(ORIGINAL_FILE_NAME)).unwrap_or_default(),
             own_link: ["GATEWAY_RELAY_URL", "GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].into_iter().all(held),
         })
     }

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::original;
 use crate::files::{FileError, Links, Unusable, small};
+use crate::nearest::distance;
 
 /// Largest configuration file; the original's run to some 100 KiB.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
@@ -22,6 +24,21 @@ const LONGEST: Duration = Duration::from_hours(366 * 24);
 /// # Errors
 /// One sentence that names the file, and the line where there is one; never the content.
 pub(super) fn read_file(path: &Path) -> Result<Map<String, Value>, String> {
+    read_text(path, parse)
+}
+
+/// The same for the original's `config.yaml`, which is taken as the original takes it.
+///
+/// # Errors
+/// See [`read_file`].
+pub(super) fn read_original(path: &Path) -> Result<Map<String, Value>, String> {
+    read_text(path, original::parse)
+}
+
+fn read_text(
+    path: &Path,
+    parse: impl FnOnce(&str) -> Result<Map<String, Value>, String>,
+) -> Result<Map<String, Value>, String> {
     let contents = match small::read(path, MAX_BYTES, Links::Follow) {
         Err(FileError { why: Unusable::Missing, .. }) => return Ok(Map::new()),
         read => read.map_err(|error| error.to_string())?,
@@ -180,20 +197,6 @@ pub(super) fn flag_word(text: &str) -> Option<bool> {
         "0" | "false" | "no" | "off" => Some(false),
         _ => None,
     }
-}
-
-/// Levenshtein distance, for the nearest known key.
-fn distance(a: &str, b: &str) -> usize {
-    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, y) in b.chars().enumerate() {
-            let replaced = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

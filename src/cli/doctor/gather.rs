@@ -1,6 +1,7 @@
 //! Finds out what the doctor judges. Thin: what it means is judged there. Nothing is written.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,15 +16,18 @@ use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
+use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::profile::strength;
 use caduceus_actors::relay::knock::{Knock, knock};
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use rustix::fs::Access;
+use rustix::net::{AddressFamily, SocketType};
 use secrecy::ExposeSecret as _;
 
 use super::agent::AgentFact;
-use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, ProfileFact};
+use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact};
 use super::{agent, events};
+use crate::cli::env_lines;
 use crate::cli::files::{FileFact, of_ledger, of_profile};
 use crate::cli::lock;
 
@@ -88,7 +92,10 @@ fn of_settings(facts: &mut Facts, mut settings: Settings) {
             facts.files.push(file);
         }
     }
-    facts.link = Some(link(&settings));
+    // A second link with the same credentials supersedes the first.
+    let held = facts.lock != Ok(false);
+    facts.link = Some(link(&settings, held));
+    facts.unserved = unserved(&settings);
     let drain = settings.take_drain_auth();
     facts.drain = Some(match drain.secret {
         None => DrainFact::None,
@@ -97,6 +104,42 @@ fn of_settings(facts: &mut Facts, mut settings: Settings) {
             Err(weakness) => DrainFact::Weak(weakness),
         },
     });
+    facts.network = NetworkFact {
+        unusable: if held { Vec::new() } else { unusable(&settings) },
+        public_without_secret: !settings.bind.ip().to_canonical().is_loopback()
+            && matches!(facts.drain, Some(DrainFact::None)),
+    };
+}
+
+/// Takes each address for a moment, as a gateway would.
+fn unusable(settings: &Settings) -> Vec<(&'static str, SocketAddr, String)> {
+    let wanted = [("http.bind", Some(settings.bind)), ("relay.inbound.bind", settings.inbound.bind)];
+    let wanted = wanted.into_iter().filter_map(|(key, address)| Some((key, address?)));
+    wanted.filter_map(|(key, address)| Some((key, address, take(address).err()?.to_string()))).collect()
+}
+
+/// Binds without listening: that collides with whoever listens, and with no other doctor.
+fn take(address: SocketAddr) -> std::io::Result<()> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
+    rustix::net::sockopt::set_socket_reuseaddr(&socket, true)?;
+    Ok(rustix::net::bind(&socket, &address)?)
+}
+
+fn unserved(settings: &Settings) -> UnservedFact {
+    let served = |name: &ProfileName| settings.profiles.iter().any(|profile| profile.name == *name);
+    let solo = settings.profiles.first().is_some_and(|profile| !profile.name.is_default());
+    if settings.multiplex {
+        let astray = settings.routes.iter().filter(|route| route.is_enabled() && !served(&route.profile));
+        let routes = astray.map(|route| (route.name.clone(), route.profile.to_string())).collect();
+        return UnservedFact { routes, ..UnservedFact::default() };
+    }
+    let entries = fs::read_dir(settings.home.join("profiles")).into_iter().flatten().flatten();
+    let named = entries.filter(|entry| !solo && entry.path().is_dir());
+    let named = named.filter_map(|entry| ProfileName::parse(&entry.file_name().into_string().ok()?).ok());
+    let mut profiles: Vec<String> = named.filter(|name| !name.is_default()).map(|name| name.to_string()).collect();
+    profiles.sort_unstable();
+    UnservedFact { profiles, ..UnservedFact::default() }
 }
 
 /// Looks at every profile, each on a thread of its own: one whose disk does not answer is told so, and keeps no other waiting.
@@ -157,6 +200,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         closed: settings.multiplex || profile.home != settings.home,
         problems: profile.problems.clone(),
         agent: agent::look(&profile.agent, &profile.home, &inspection, path),
+        env: env_lines::findings(&inspection.own, &inspection.missing),
         trouble: inspection.trouble,
         gateway: inspection.gateway,
         missing: inspection.missing,
@@ -182,8 +226,8 @@ fn ledger(home: &Path) -> LedgerFact {
     LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
 }
 
-/// Knocks at the door of the process's own link.
-fn link(settings: &Settings) -> LinkFact {
+/// Dials the process's own link: a real upgrade, unless a gateway holds the home.
+fn link(settings: &Settings, held: bool) -> LinkFact {
     let inspection = inspect(&settings.profiles[0], settings);
     let credentials = ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"].iter().all(|name| inspection.has_setting(name));
     let Some(url) = inspection.relay_url() else {
@@ -194,7 +238,13 @@ fn link(settings: &Settings) -> LinkFact {
     }
     // Without its path, in which somebody may have put a secret.
     let place: String = url.dial().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
-    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&settings.trust, &url)).await });
+    let token = if held { None } else { inspection.upgrade_token() };
+    let sent = match (&token, credentials && held) {
+        (Some(_), _) => Sent::Token,
+        (None, true) => Sent::Withheld,
+        (None, false) => Sent::None,
+    };
+    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&settings.trust, &url, token)).await });
     let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_PATIENCE.as_secs()));
-    LinkFact::Knocked { place, credentials, answer: answer.unwrap_or_else(silent) }
+    LinkFact::Knocked { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

@@ -1,5 +1,6 @@
 //! What the facts about a home mean, and what to do about each. Pure.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use caduceus_actors::honcho::inspect::GrantFact;
@@ -36,6 +37,26 @@ pub(super) struct Facts {
     pub(super) profiles: Vec<ProfileFact>,
     pub(super) link: Option<LinkFact>,
     pub(super) drain: Option<DrainFact>,
+    pub(super) network: NetworkFact,
+    pub(super) unserved: UnservedFact,
+}
+
+/// The addresses to listen on.
+#[derive(Debug, Default)]
+pub(super) struct NetworkFact {
+    /// Key, address, and why it cannot be listened on; looked at only where no gateway holds the home.
+    pub(super) unusable: Vec<(&'static str, SocketAddr, String)>,
+    /// Other machines reach it, and there is no secret.
+    pub(super) public_without_secret: bool,
+}
+
+/// What is there and does not count.
+#[derive(Debug, Default)]
+pub(super) struct UnservedFact {
+    /// Directories of profiles beside `multiplex_profiles: false`.
+    pub(super) profiles: Vec<String>,
+    /// Routes and the profile that each leads to.
+    pub(super) routes: Vec<(String, String)>,
 }
 
 /// The home itself.
@@ -66,6 +87,8 @@ pub(super) struct ProfileFact {
     pub(super) missing: Vec<Missing>,
     /// The gateway that its settings name.
     pub(super) gateway: Option<GatewayKey>,
+    /// What is odd about the lines of its `.env`.
+    pub(super) env: Vec<Finding>,
     pub(super) agent: AgentFact,
     pub(super) grant: GrantFact,
 }
@@ -77,8 +100,19 @@ pub(super) enum LinkFact {
     NotSet { credentials: bool },
     /// There is one that cannot be dialled; why.
     Undialable(String),
-    /// It was dialled without a token.
-    Knocked { place: String, credentials: bool, answer: Knock },
+    /// It was dialled.
+    Knocked { place: String, credentials: bool, sent: Sent, answer: Knock },
+}
+
+/// Whether a dial showed the gateway's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It did: a real upgrade.
+    Token,
+    /// There are none.
+    None,
+    /// A gateway holds the home, and a second link would supersede its own.
+    Withheld,
 }
 
 /// The secret of those who may drain.
@@ -103,6 +137,8 @@ impl Default for Facts {
             profiles: Vec::new(),
             link: None,
             drain: None,
+            network: NetworkFact::default(),
+            unserved: UnservedFact::default(),
         }
     }
 }
@@ -124,6 +160,8 @@ pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
     found.extend(facts.events.as_ref().map(events));
     found.extend(ledger(&facts.ledger));
     found.extend(profiles(&facts.profiles));
+    found.extend(unserved(&facts.unserved));
+    found.extend(network(&facts.network));
     found.extend(facts.link.as_ref().map(link));
     found.extend(facts.drain.as_ref().map(drain));
     found
@@ -235,6 +273,7 @@ fn profile(profile: &ProfileFact) -> Vec<Finding> {
         Finding::error("env_unusable", detail, "make it a readable UTF-8 text")
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
+    found.extend(profile.env.iter().cloned());
     found.extend(grant::judge(&profile.grant));
     // A broken file of its own is why there is no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
@@ -289,9 +328,25 @@ fn link(link: &LinkFact) -> Finding {
             return Finding::warn(CODE, detail, "set GATEWAY_RELAY_URL");
         }
         LinkFact::Undialable(why) => return Finding::error(CODE, why, "mend GATEWAY_RELAY_URL"),
-        LinkFact::Knocked { place, credentials, answer } => (place, *credentials, answer),
+        LinkFact::Knocked { place, credentials, sent, answer } => (place, (*credentials, *sent), answer),
     };
+    let (credentials, sent) = credentials;
     match answer {
+        Knock::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
+        Knock::Closed(code) if *code == REFUSED => refused(place, *code),
+        Knock::Closed(code) => {
+            let detail = format!("{place} takes the link and closes it at once with {code}");
+            Finding::warn(CODE, detail, "look at the connector's log for the reason")
+        }
+        Knock::Opened if sent == Sent::Token => {
+            Finding::ok(CODE, format!("the connector at {place} takes the gateway's credentials"))
+        }
+        Knock::Answered(401 | 403) | Knock::Opened if sent == Sent::Withheld => {
+            let detail = format!(
+                "the connector at {place} answers; whether it takes the credentials, the running gateway's status says"
+            );
+            Finding::ok(CODE, detail)
+        }
         Knock::Unreachable(reason) => {
             let detail = format!("{place}: {reason}");
             Finding::error(CODE, detail, "start it, or mend GATEWAY_RELAY_URL, the network or its certificate")
@@ -306,6 +361,62 @@ fn link(link: &LinkFact) -> Finding {
             Finding::warn(CODE, detail, "look whether GATEWAY_RELAY_URL is right and the connector is well")
         }
     }
+}
+
+/// The code with which a connector refuses credentials on an open link.
+const REFUSED: u16 = 4401;
+
+/// The connector does not take the credentials.
+fn refused(place: &str, code: u16) -> Finding {
+    let (why, remedy) = if code == 403 {
+        (
+            "knows the gateway and does not let it in",
+            "ask whoever runs the connector whether the gateway was barred or moved",
+        )
+    } else {
+        (
+            "does not take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET",
+            "enroll again, or write the present pair into .env; if they are right, look whether this machine's clock is",
+        )
+    };
+    Finding::error("connector", format!("{place} {why} ({code})"), remedy)
+}
+
+/// What of the network is not as it should be.
+fn network(network: &NetworkFact) -> Vec<Finding> {
+    let mut found = Vec::new();
+    for (key, address, why) in &network.unusable {
+        let detail = format!("{key} {address} cannot be listened on: {why}");
+        let remedy = format!("end what listens there, or set another {key}");
+        found.push(Finding::error("bind", detail, remedy));
+    }
+    if network.public_without_secret {
+        let detail = "http.bind is reachable from other machines, and no drain secret is set: from there nobody can drain or see the status";
+        let remedy = "set HERMES_DASHBOARD_DRAIN_SECRET (`caduceus secrets generate`), or bind 127.0.0.1";
+        found.push(Finding::warn("public_bind", detail, remedy));
+    }
+    found
+}
+
+/// What of the profiles and routes does not count.
+fn unserved(unserved: &UnservedFact) -> Vec<Finding> {
+    let names = |names: &[String]| names.join(", ");
+    let mut found = Vec::new();
+    if !unserved.profiles.is_empty() {
+        let detail = format!(
+            "profiles/ holds {}, and multiplex_profiles is off: they are not served",
+            names(&unserved.profiles)
+        );
+        let remedy = "set gateway.multiplex_profiles: true in config.yaml, or move the directories away";
+        found.push(Finding::warn("unserved_profiles", detail, remedy));
+    }
+    for (route, profile) in &unserved.routes {
+        let detail =
+            format!("the route {route} leads to the profile {profile}, which is not served; its messages are refused");
+        let remedy = format!("make profiles/{profile}, or mend profile_routes in config.yaml");
+        found.push(Finding::warn("unserved_route", detail, remedy));
+    }
+    found
 }
 
 fn drain(drain: &DrainFact) -> Finding {

@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use crate::cli::env_lines;
 use crate::cli::files::{FileFact, exposed};
 use crate::cli::finding::{Finding, lines, looks_like_a_name, missing_name, shown};
 use crate::cli::gateways;
@@ -155,6 +156,9 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
             found.push(Finding::warn("odd_name", detail, remedy).of(name));
         }
     }
+    // What is kept from every child has its finding above.
+    let odd = env_lines::findings(&inspection.own, &inspection.missing);
+    found.extend(odd.into_iter().map(|finding| finding.of(name)));
     found.extend(exposed(files));
     found
 }

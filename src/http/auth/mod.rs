@@ -30,6 +30,7 @@ use self::drain_secret::DrainSecret;
 use self::slow::SlowDown;
 use super::Shared;
 use super::caller::Caller;
+use super::connection::Connection;
 use super::error::ApiError;
 
 /// The scope of everything that changes how the gateway runs.
@@ -137,7 +138,7 @@ where
         let asked = request.request();
         let allowed = match (Caller::of(asked).loopback, asked.app_data::<Shared>()) {
             (true, _) => Ok(()),
-            (false, Some(state)) => state.seam.decide(Asked::by(asked, None)).await.map(|_| ()),
+            (false, Some(state)) => state.seam.admit(asked, None).await.map(|_| ()),
             (false, None) => Err(ApiError::Unauthenticated),
         };
         match allowed {
@@ -166,7 +167,7 @@ where
 async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPrincipal, ApiError> {
     // Routes are made with the state; without it there is nobody to recognise a token.
     let state = request.app_data::<Shared>().ok_or(ApiError::Unauthenticated)?;
-    state.seam.decide(Asked::by(request, Some(scope))).await
+    state.seam.admit(request, Some(scope)).await
 }
 
 impl Seam {
@@ -205,8 +206,31 @@ impl Seam {
         }
         match asked.credential {
             Credential::None => Ok(false),
-            Credential::Unreadable | Credential::Bearer(_) => self.decide(asked).await.map(|_| true),
+            Credential::Unreadable | Credential::Bearer(_) => self.admit(request, None).await.map(|_| true),
         }
+    }
+
+    /// Whether a request shows a good token, wherever it comes from.
+    pub(super) async fn proves(&self, request: &HttpRequest) -> bool {
+        let asked = Asked::by(request, None);
+        matches!(asked.credential, Credential::Bearer(_)) && self.admit(request, None).await.is_ok()
+    }
+
+    /// Decides on a request; one with a good token makes its peer and its connection known.
+    async fn admit(&self, request: &HttpRequest, scope: Option<&'static str>) -> Result<TokenPrincipal, ApiError> {
+        let asked = Asked::by(request, scope);
+        let decision = self.decide(asked).await;
+        let proven = matches!(decision, Ok(_) | Err(ApiError::MissingScope(_)));
+        if proven
+            && matches!(asked.credential, Credential::Bearer(_))
+            && let Some(state) = request.app_data::<Shared>()
+        {
+            state.admission.note(asked.peer, None);
+            if let Some(connection) = Connection::of(request) {
+                connection.prove();
+            }
+        }
+        decision
     }
 
     /// Decides, and writes the decision down.

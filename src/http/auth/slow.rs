@@ -1,8 +1,10 @@
 //! Who has failed, or poked, too often. Pure: the time comes in.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::http::admission::PeerNetwork;
 
 /// Failures a peer may have in a window before it is told to wait: room for a person who mistypes.
 const ALLOWED: u32 = 10;
@@ -13,7 +15,7 @@ const MOST_PEERS: usize = 1_024;
 
 /// Failures by peer.
 #[derive(Debug, Default)]
-pub(in crate::http) struct SlowDown(HashMap<IpAddr, Failures>);
+pub(in crate::http) struct SlowDown(HashMap<PeerNetwork, Failures>);
 
 #[derive(Debug, Clone, Copy)]
 struct Failures {
@@ -24,7 +26,7 @@ struct Failures {
 impl SlowDown {
     /// Counts one more failure of `peer`; `Some` with the time left when it has had too many.
     pub(in crate::http) fn failed(&mut self, peer: IpAddr, now: Instant) -> Option<Duration> {
-        let peer = network(peer);
+        let peer = PeerNetwork::from(peer);
         self.make_room(&peer, now);
         let failures = self.0.entry(peer).or_insert(Failures { since: now, count: 0 });
         let age = now.saturating_duration_since(failures.since);
@@ -36,7 +38,7 @@ impl SlowDown {
         (failures.count > ALLOWED).then_some(left)
     }
 
-    fn make_room(&mut self, peer: &IpAddr, now: Instant) {
+    fn make_room(&mut self, peer: &PeerNetwork, now: Instant) {
         if self.0.len() < MOST_PEERS || self.0.contains_key(peer) {
             return;
         }
@@ -45,14 +47,6 @@ impl SlowDown {
             let oldest = self.0.iter().min_by_key(|(_, failures)| failures.since).map(|(peer, _)| *peer);
             oldest.and_then(|oldest| self.0.remove(&oldest));
         }
-    }
-}
-
-/// One customer of an IPv6 provider has a /64 of addresses.
-fn network(peer: IpAddr) -> IpAddr {
-    match peer {
-        IpAddr::V4(_) => peer,
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
     }
 }
 

@@ -8,29 +8,30 @@ use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Json, Payload};
 use caduceus_actors::dispatch::messages::StopSession;
 use caduceus_actors::profile::messages::VerifyDelivery;
-use caduceus_actors::relay::delivery::{DeliveryError, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use caduceus_actors::relay::delivery::{self, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use caduceus_actors::relay::event::InboundEvent;
 use caduceus_actors::relay::inbound::messages::Deliver;
 use caduceus_actors::relay::session::names_session_of;
 use caduceus_actors::turn::messages::StopCause;
+use futures_util::future::{Either, select};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 
 use super::{Delivery, Door};
+use crate::http::admission::{Cut, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
+use crate::http::body::receive;
 use crate::http::book::{Book, Kind, Page, Who, field};
+use crate::http::caller::Caller;
 use crate::http::code::Code;
+use crate::http::connection::Connection;
 use crate::http::error::ApiError;
 use crate::http::names::the_one;
 use crate::http::{Shared, State};
 
 /// Largest body, in bytes.
 const LIMIT: usize = 2 * 1024 * 1024;
-/// Longest wait for a body.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
-/// Longest wait for a profile to verify one: it may have to look at its file first.
-const VERIFY_PATIENCE: Duration = Duration::from_secs(10);
 /// Longest wait for an event to be on disk, its media fetched.
 const DELIVER_PATIENCE: Duration = Duration::from_mins(1);
 
@@ -111,27 +112,40 @@ struct Signed {
 }
 
 impl Signed {
-    /// Reads a body and has it verified.
+    /// Reads a body and has it verified. What the headers settle is answered before the body is read.
     ///
     /// # Errors
     /// [`ApiError::Unsigned`] in every case in which it is not proven whose it is.
     async fn receive(request: &HttpRequest, state: &State, payload: Payload) -> Result<Self, ApiError> {
         let header = |name| the_one(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
-        // What cannot be good is refused before its body is read.
-        let signed_s = timestamp.as_deref().and_then(|text| text.trim().parse::<i64>().ok());
         let now_s = jiff::Timestamp::now().as_second();
-        let fresh = signed_s.is_some_and(|signed_s| now_s.abs_diff(signed_s) <= MAX_SKEW_S);
-        let Some(name) = signature.as_deref().map(|text| text.trim().to_lowercase()).filter(|_| fresh) else {
+        delivery::check_headers(timestamp.as_deref(), signature.as_deref(), MAX_SKEW_S, now_s)
+            .map_err(|_| ApiError::Unsigned)?;
+        let doors = (state.ports.relay.deliveries.0)();
+        if doors.is_empty() {
             return Err(ApiError::Unsigned);
+        }
+        let peer = Caller::of(request).address;
+        let cut = Arc::new(Cut::default());
+        let slot = state.admission.bodies.of(state.admission.knows(peer)).enter(peer, Rank::Waiting, &cut);
+        let receiving = async {
+            let body = receive(request, payload, LIMIT).await?;
+            slot.set_rank(Rank::Working);
+            let name = signature.as_deref().map(|text| text.trim().to_lowercase()).unwrap_or_default();
+            let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
+            let by = state.relay.lane.verified_by(doors, delivery, state.admission.signs_for(peer)).await?;
+            Ok::<_, ApiError>(Self { body, signature: name, by })
         };
-        let _room = state.relay.bodies.try_acquire().map_err(|_| ApiError::TooManyDeliveries)?;
-        let reading = tokio::time::timeout(BODY_PATIENCE, payload.to_bytes_limited(LIMIT));
-        let body = reading.await.map_err(|_| ApiError::TooSlow)?.map_err(|_| ApiError::TooLarge(LIMIT))?;
-        let body = body.map_err(ApiError::BrokenBody)?;
-        let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
-        let by = verified_by((state.ports.relay.deliveries.0)(), delivery).await?;
-        Ok(Self { body, signature: name, by })
+        let signed = match select(Box::pin(receiving), Box::pin(cut.fired())).await {
+            Either::Left((signed, _)) => signed?,
+            Either::Right(_) => return Err(ApiError::TooManyDeliveries),
+        };
+        state.admission.note(peer, Some(KeyOwner(signed.by.owner.clone())));
+        if let Some(connection) = Connection::of(request) {
+            connection.prove();
+        }
+        Ok(signed)
     }
 
     fn fields(&self) -> Result<Map<String, Value>, ApiError> {
@@ -152,22 +166,4 @@ impl Signed {
         let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.note(self.signature, Instant::now());
     }
-}
-
-/// The first profile whose key signed it. The key stays with the profile.
-async fn verified_by(doors: Vec<Delivery>, delivery: VerifyDelivery) -> Result<Delivery, ApiError> {
-    let mut unasked = None;
-    for door in doors {
-        match ask_within(&door.verify, delivery.clone(), VERIFY_PATIENCE).await {
-            Ok(Ok(())) => return Ok(door),
-            // Another profile's key may have signed it.
-            Ok(Err(DeliveryError::NoKey | DeliveryError::Signature)) => {}
-            Ok(Err(DeliveryError::Unsigned | DeliveryError::Malformed | DeliveryError::OutsideWindow)) => {
-                return Err(ApiError::Unsigned);
-            }
-            Err(error) => unasked = Some(error),
-        }
-    }
-    // One that could not be asked may be the one that knows the key.
-    Err(unasked.unwrap_or(ApiError::Unsigned))
 }

@@ -7,6 +7,7 @@ mod delivery;
 mod idle;
 mod pokes;
 mod seen;
+mod verify;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -19,16 +20,14 @@ use caduceus_actors::relay::inbound::messages::Deliver;
 use caduceus_actors::relay::messages::{GoDormant, LinkId, Wake};
 use caduceus_actors::settings::InboundSettings;
 use caduceus_actors::supervision::Port;
-use tokio::sync::Semaphore;
 
 use super::book::Book;
 use pokes::Pokes;
 use seen::Seen;
+use verify::Lane;
 
 /// Where a sleeping gateway is poked.
 const WAKE: &str = "/wake";
-/// Bodies that are held at a time: whoever cannot sign can still send megabytes.
-const MOST_BODIES: usize = 32;
 
 /// What HTTP can do with the relay, as a list.
 #[derive(Debug, Clone, Default)]
@@ -88,7 +87,7 @@ pub(super) struct Door {
     listener: Option<SocketAddr>,
     seen: Arc<Mutex<Seen>>,
     pokes: Arc<Mutex<Pokes>>,
-    bodies: Arc<Semaphore>,
+    lane: Lane,
 }
 
 impl Door {
@@ -100,7 +99,7 @@ impl Door {
             listener,
             seen: Arc::default(),
             pokes: Arc::default(),
-            bodies: Arc::new(Semaphore::new(MOST_BODIES)),
+            lane: Lane::default(),
         }
     }
 

@@ -25,8 +25,11 @@ async fn other_hosts_and_origins_are_refused_on_every_route() {
     let paths =
         ["/", "/healthz", "/readyz", "/api/status", "/api/status/ws", "/api/actors", "/metrics", DRAIN, "/none"];
     for path in paths {
-        let host = gate.request(Method::GET, path).insert_header((HOST, "evil.example"));
-        assert_eq!(Answer::of(host, "").await.error(), (403, "forbidden_host".into()), "{path}");
+        // Probes are answered under any name.
+        if !["/healthz", "/readyz"].contains(&path) {
+            let host = gate.request(Method::GET, path).insert_header((HOST, "evil.example"));
+            assert_eq!(Answer::of(host, "").await.error(), (403, "forbidden_host".into()), "{path}");
+        }
         for site in ["http://evil.example", "null", "http://localhost:1"] {
             let origin = gate.request(Method::GET, path).insert_header((ORIGIN, site)).bearer_auth(SECRET);
             assert_eq!(Answer::of(origin, "").await.error(), (403, "forbidden_origin".into()), "{path} {site}");
@@ -44,7 +47,7 @@ async fn behind_a_wildcard_the_address_that_was_reached_is_ours() {
     let gate = Gate::with(Setting { bind: "0.0.0.0:0", ..Setting::default() }).await;
     let port = gate.address.port();
     let ask = |host: String| {
-        let request = gate.request(Method::GET, "/healthz").insert_header((HOST, host));
+        let request = gate.request(Method::GET, "/api/status").insert_header((HOST, host));
         Answer::of(request, "")
     };
     assert_eq!(ask(format!("127.0.0.1:{port}")).await.status, 200);
@@ -204,13 +207,35 @@ async fn slow_and_garbled_clients_are_cut_off() {
     let half = raw(&gate, format!("{head}content-length: 20\r\nconnection: close\r\n\r\n{{"));
     let headless = raw(&gate, head.clone());
     let garbled = raw(&gate, "\u{1} / HTTP/1.1\r\n\r\n".into());
-    let nameless = raw(&gate, "GET /healthz HTTP/1.0\r\n\r\n".into());
+    let nameless = raw(&gate, "GET /api/status HTTP/1.0\r\n\r\n".into());
     let (half, headless, garbled, nameless) = tokio::join!(half, headless, garbled, nameless);
     assert!(half.starts_with("HTTP/1.1 408") && half.contains("body_too_slow"), "{half}");
     assert!(headless.starts_with("HTTP/1.1 408"), "{headless}");
     assert!(garbled.starts_with("HTTP/1.1 400"), "{garbled}");
     assert!(nameless.contains(" 403 ") && nameless.contains("forbidden_host"), "{nameless}");
     assert!(gate.heard.no_order());
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn a_probe_is_answered_under_any_host_and_none_and_in_http_1_0() {
+    let gate = Gate::start().await;
+    for path in ["/healthz", "/readyz"] {
+        for head in [
+            format!("GET {path} HTTP/1.0\r\n\r\n"),
+            format!("HEAD {path} HTTP/1.0\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nhost: 10.1.2.3:8652\r\nconnection: close\r\n\r\n"),
+            format!("GET {path} HTTP/1.1\r\nhost: \r\nconnection: close\r\n\r\n"),
+            format!("GET http://gate.example{path} HTTP/1.1\r\nhost: gate.example\r\nconnection: close\r\n\r\n"),
+        ] {
+            let answer = raw(&gate, head.clone()).await;
+            assert_eq!(answer.split(' ').nth(1), Some("200"), "{head} got {answer}");
+        }
+    }
+    let nameless = raw(&gate, "GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\n".into()).await;
+    assert!(nameless.starts_with("HTTP/1.1 400"), "HTTP/1.1 itself asks for a host: {nameless}");
+    let foreign = "GET /healthz HTTP/1.1\r\nhost: x\r\norigin: http://evil.example\r\nconnection: close\r\n\r\n";
+    assert!(raw(&gate, foreign.into()).await.contains("forbidden_origin"), "a website is no probe");
     gate.stop().await;
 }
 

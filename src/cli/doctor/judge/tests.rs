@@ -14,6 +14,7 @@ fn good() -> Facts {
         trouble: None,
         missing: Vec::new(),
         gateway: None,
+        env: Vec::new(),
         agent: AgentFact::Command { word: "sh".into(), found: Found::Yes },
         grant: GrantFact {
             path: "/h/honcho.json".into(),
@@ -34,7 +35,40 @@ fn good() -> Facts {
 }
 
 fn knocked(credentials: bool, answer: Knock) -> LinkFact {
-    LinkFact::Knocked { place: "wss://c.example".into(), credentials, answer }
+    let sent = if credentials { Sent::Withheld } else { Sent::None };
+    LinkFact::Knocked { place: "wss://c.example".into(), credentials, sent, answer }
+}
+
+fn upgraded(answer: Knock) -> LinkFact {
+    LinkFact::Knocked { place: "wss://c.example".into(), credentials: true, sent: Sent::Token, answer }
+}
+
+#[test]
+fn a_real_upgrade_tells_a_wrong_secret_from_a_right_one() {
+    for (answer, level) in [
+        (Knock::Answered(401), Level::Error),
+        (Knock::Answered(403), Level::Error),
+        (Knock::Closed(4401), Level::Error),
+        (Knock::Closed(1011), Level::Warn),
+        (Knock::Answered(500), Level::Warn),
+    ] {
+        assert_eq!(after(|facts| facts.link = Some(upgraded(answer.clone()))), (level, "connector"), "{answer:?}");
+    }
+    let taken = findings(&Facts { link: Some(upgraded(Knock::Opened)), ..good() });
+    assert_eq!(worst(&taken), Level::Ok, "{taken:?}");
+}
+
+#[test]
+fn what_does_not_count_and_what_is_in_the_way_is_told() {
+    let address = "127.0.0.1:8652".parse().unwrap();
+    let taken = vec![("http.bind", address, "Address already in use".to_owned())];
+    assert_eq!(after(|facts| facts.network.unusable = taken), (Level::Error, "bind"));
+    assert_eq!(after(|facts| facts.network.public_without_secret = true), (Level::Warn, "public_bind"));
+    assert_eq!(after(|facts| facts.unserved.profiles = vec!["work".into()]), (Level::Warn, "unserved_profiles"));
+    let route = vec![("r".to_owned(), "ghost".to_owned())];
+    assert_eq!(after(|facts| facts.unserved.routes = route), (Level::Warn, "unserved_route"));
+    let odd = Finding::warn("env_comment", "odd", "mend");
+    assert_eq!(after(|facts| facts.profiles[0].env = vec![odd]), (Level::Warn, "env_comment"));
 }
 
 /// The one finding above ok that a change to good facts makes.

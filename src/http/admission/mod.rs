@@ -1,0 +1,121 @@
+//! How many connections, bodies and sockets there may be at a time, and whose.
+//!
+//! Peers that have shown a good token or signature have places of their own; all others share a small number. A newcomer always gets
+//! in: the peer that holds most places gives one up (`fair.rs`). Shared by all workers and by one server after another; a restart of
+//! the process forgets who is known.
+
+mod fair;
+mod peers;
+mod slot;
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+pub(super) use fair::Rank;
+use peers::KnownPeers;
+pub(super) use peers::{KeyOwner, PeerNetwork};
+pub(super) use slot::{Cut, Slot, SlotPool};
+
+/// Connections of each of the two kinds, where descriptors allow it.
+const MOST_CONNECTIONS: usize = 1_024;
+/// Fewest of each kind, however low the limit of descriptors is.
+const FEWEST_CONNECTIONS: usize = 32;
+/// Of so many descriptors one may be a stranger's connection, and one a known peer's.
+const DESCRIPTORS_EACH: u64 = 4;
+/// Bodies of unknown peers that are held at a time: 2 MiB each, before anything of them is proven.
+const STRANGERS_BODIES: usize = 16;
+/// Bodies of known peers that are held at a time.
+const KNOWN_BODIES: usize = 32;
+/// Sockets that have yet to send their token.
+const UNAUTHENTICATED_SOCKETS: usize = 64;
+
+/// The places, and who is known. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Admission {
+    /// Connections.
+    pub(super) connections: Shares,
+    /// Bodies of signed deliveries that are received or verified.
+    pub(super) bodies: Shares,
+    /// Sockets of the status before their token.
+    pub(super) sockets: SlotPool,
+    peers: Arc<Mutex<KnownPeers>>,
+}
+
+/// Places of one kind, apart for known peers and for all others.
+#[derive(Debug, Clone)]
+pub(super) struct Shares {
+    pub(super) known: SlotPool,
+    pub(super) strangers: SlotPool,
+}
+
+impl Default for Admission {
+    fn default() -> Self {
+        let connections = connections(rustix::process::getrlimit(rustix::process::Resource::Nofile).current);
+        Self {
+            connections: Shares {
+                known: SlotPool::new("known_connections", connections),
+                strangers: SlotPool::new("unknown_connections", connections),
+            },
+            bodies: Shares {
+                known: SlotPool::new("known_bodies", KNOWN_BODIES),
+                strangers: SlotPool::new("unknown_bodies", STRANGERS_BODIES),
+            },
+            sockets: SlotPool::new("unauthenticated_sockets", UNAUTHENTICATED_SOCKETS),
+            peers: Arc::default(),
+        }
+    }
+}
+
+impl Admission {
+    /// Whether the peer showed a good token or signature within the last hour.
+    pub(super) fn knows(&self, address: IpAddr) -> bool {
+        self.peers().knows(address.into(), Instant::now())
+    }
+
+    /// The peer showed a good token, or signed with this profile's key.
+    pub(super) fn note(&self, address: IpAddr, signs_for: Option<KeyOwner>) {
+        self.peers().note(address.into(), signs_for, Instant::now());
+    }
+
+    /// Whose delivery key the peer signed with last.
+    pub(super) fn signs_for(&self, address: IpAddr) -> Option<KeyOwner> {
+        self.peers().signs_for(address.into(), Instant::now())
+    }
+
+    /// All pools, for the metrics.
+    pub(super) fn pools(&self) -> [&SlotPool; 5] {
+        let Self { connections, bodies, sockets, .. } = self;
+        [&connections.known, &connections.strangers, &bodies.known, &bodies.strangers, sockets]
+    }
+
+    fn peers(&self) -> MutexGuard<'_, KnownPeers> {
+        // Every critical section leaves the list whole, so a poisoned lock is still a good one.
+        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shares {
+    pub(super) fn of(&self, known: bool) -> &SlotPool {
+        if known { &self.known } else { &self.strangers }
+    }
+}
+
+/// Connections of each kind under a limit of descriptors.
+fn connections(limit: Option<u64>) -> usize {
+    let share = limit.map_or(MOST_CONNECTIONS, |limit| usize::try_from(limit / DESCRIPTORS_EACH).unwrap_or(usize::MAX));
+    share.clamp(FEWEST_CONNECTIONS, MOST_CONNECTIONS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_half_of_the_descriptors_to_the_gateway() {
+        for (limit, each) in [(Some(256), 64), (Some(1_024), 256), (Some(1 << 20), 1_024), (None, 1_024), (Some(0), 32)]
+        {
+            assert_eq!(connections(limit), each, "{limit:?}");
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Which addresses count as one peer, and which peers have proven themselves lately. Pure: the time comes in.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::{Duration, Instant};
+
+use caduceus_actors::profile::name::ProfileName;
+
+/// How long a proof counts: a connector that is silent for longer is a stranger until its next delivery.
+const KEPT_FOR: Duration = Duration::from_hours(1);
+/// Peers remembered. Only good tokens and signatures add one, so only those who hold a secret can fill it.
+const MOST: usize = 4_096;
+
+/// One peer for all counting: an IPv4 address, or the /64 that one customer of an IPv6 provider has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(in crate::http) struct PeerNetwork(IpAddr);
+
+impl From<IpAddr> for PeerNetwork {
+    fn from(address: IpAddr) -> Self {
+        Self(match address.to_canonical() {
+            IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)).into(),
+            v4 @ IpAddr::V4(_) => v4,
+        })
+    }
+}
+
+/// Whose delivery key a peer signed with; `None` is the default profile.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::http) struct KeyOwner(pub(in crate::http) Option<ProfileName>);
+
+/// The peers that showed a good token or signature within the last hour. A restart forgets them.
+#[derive(Debug, Default)]
+pub(super) struct KnownPeers {
+    peers: HashMap<PeerNetwork, Known>,
+    /// In order of their last proof.
+    order: BTreeMap<u64, PeerNetwork>,
+    next: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    proof: u64,
+    at: Instant,
+    signs_for: Option<KeyOwner>,
+}
+
+impl KnownPeers {
+    /// Notes a proof. A peer that shows a token keeps the profile that it signed for.
+    pub(super) fn note(&mut self, peer: PeerNetwork, signs_for: Option<KeyOwner>, now: Instant) {
+        let before = self.peers.remove(&peer);
+        if let Some(before) = &before {
+            self.order.remove(&before.proof);
+        } else if self.peers.len() >= MOST
+            && let Some((_, oldest)) = self.order.pop_first()
+        {
+            self.peers.remove(&oldest);
+        }
+        let signs_for = signs_for.or_else(|| before.and_then(|before| before.signs_for));
+        self.order.insert(self.next, peer);
+        self.peers.insert(peer, Known { proof: self.next, at: now, signs_for });
+        self.next += 1;
+    }
+
+    /// Whether the peer has proven itself within the last hour.
+    pub(super) fn knows(&self, peer: PeerNetwork, now: Instant) -> bool {
+        self.peers.get(&peer).is_some_and(|known| fresh(known, now))
+    }
+
+    /// Whose key the peer signed with last.
+    pub(super) fn signs_for(&self, peer: PeerNetwork, now: Instant) -> Option<KeyOwner> {
+        self.peers.get(&peer).filter(|known| fresh(known, now)).and_then(|known| known.signs_for.clone())
+    }
+}
+
+fn fresh(known: &Known, now: Instant) -> bool {
+    now.saturating_duration_since(known.at) < KEPT_FOR
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(text: &str) -> PeerNetwork {
+        text.parse::<IpAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn a_customer_of_an_ipv6_provider_is_one_peer() {
+        assert_eq!(peer("2001:db8:1:2::1"), peer("2001:db8:1:2:ffff::9"));
+        assert_ne!(peer("2001:db8:1:2::1"), peer("2001:db8:1:3::1"));
+        assert_ne!(peer("10.0.0.1"), peer("10.0.0.2"));
+        assert_eq!(peer("::ffff:10.0.0.1"), peer("10.0.0.1"), "an IPv4 address written as IPv6 counts as what it is");
+    }
+
+    #[test]
+    fn a_proof_counts_for_an_hour_and_names_the_profile() {
+        let (mut known, start) = (KnownPeers::default(), Instant::now());
+        let work = KeyOwner(ProfileName::parse("work").ok());
+        known.note(peer("10.0.0.1"), Some(work.clone()), start);
+        known.note(peer("10.0.0.1"), None, start + Duration::from_secs(1));
+        assert_eq!(known.signs_for(peer("10.0.0.1"), start), Some(work), "a token does not erase it");
+        assert!(known.knows(peer("10.0.0.1"), start + KEPT_FOR));
+        assert!(!known.knows(peer("10.0.0.1"), start + KEPT_FOR + Duration::from_secs(1)));
+        assert!(!known.knows(peer("10.0.0.2"), start));
+    }
+
+    #[test]
+    fn the_oldest_proof_is_forgotten_when_there_are_too_many() {
+        let (mut known, now) = (KnownPeers::default(), Instant::now());
+        let nth = |n: u32| PeerNetwork::from(IpAddr::from(n.to_be_bytes()));
+        for n in 0..=u32::try_from(MOST).unwrap() {
+            known.note(nth(n), None, now);
+            known.note(nth(1), None, now);
+        }
+        assert_eq!((known.peers.len(), known.order.len()), (MOST, MOST));
+        assert!(!known.knows(nth(0), now) && known.knows(nth(1), now) && known.knows(nth(4_096), now));
+    }
+}

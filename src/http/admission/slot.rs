@@ -1,0 +1,164 @@
+//! Places that are given back when dropped, and whose holders learn that they lost them.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+use tracing::warn;
+
+use super::fair::{FairPlaces, PlaceId, Rank};
+
+/// How often evictions are logged: strangers cause them, so they must not fill the log.
+const LOG_EVERY: Duration = Duration::from_mins(1);
+
+/// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
+#[derive(Clone)]
+pub(in crate::http) struct SlotPool(Arc<Pool>);
+
+struct Pool {
+    /// What the places are for, as logs and metrics have it.
+    name: &'static str,
+    state: Mutex<PoolState>,
+}
+
+struct PoolState {
+    places: FairPlaces,
+    cuts: HashMap<PlaceId, Arc<Cut>>,
+    evicted: u64,
+    /// What was logged last, and when.
+    logged: (u64, Option<Instant>),
+}
+
+/// Ends the use of a place. One holder waits for it.
+#[derive(Debug, Default)]
+pub(in crate::http) struct Cut(Notify);
+
+/// A place that is taken; dropping it gives it back.
+pub(in crate::http) struct Slot {
+    pool: SlotPool,
+    place: PlaceId,
+}
+
+impl SlotPool {
+    pub(super) fn new(name: &'static str, capacity: usize) -> Self {
+        let places = FairPlaces::new(capacity);
+        let state = PoolState { places, cuts: HashMap::new(), evicted: 0, logged: (0, None) };
+        Self(Arc::new(Pool { name, state: Mutex::new(state) }))
+    }
+
+    /// Takes a place. It is lost to others when `cut` fires, which the holder has to wait for.
+    pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, cut: &Arc<Cut>) -> Slot {
+        let (lost, count) = {
+            let mut state = self.state();
+            let (place, evicted) = state.places.enter(peer.into(), rank);
+            state.cuts.insert(place, Arc::clone(cut));
+            let lost = evicted.and_then(|evicted| state.cuts.remove(&evicted));
+            state.evicted += u64::from(lost.is_some());
+            let slot = Slot { pool: self.clone(), place };
+            let Some(lost) = lost else { return slot };
+            ((lost, slot), state.due(Instant::now()))
+        };
+        let (lost, slot) = lost;
+        lost.fire();
+        if let Some(count) = count {
+            warn!(places = self.0.name, count, %peer, "all places are taken; the oldest of the busiest peer were closed");
+        }
+        slot
+    }
+
+    /// What the places are for.
+    pub(in crate::http) fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    /// Places taken at the moment.
+    pub(in crate::http) fn taken(&self) -> usize {
+        self.state().places.taken()
+    }
+
+    /// Places that were taken from their holders since the start.
+    pub(in crate::http) fn evicted(&self) -> u64 {
+        self.state().evicted
+    }
+
+    fn state(&self) -> MutexGuard<'_, PoolState> {
+        // Every critical section leaves the state whole, so a poisoned lock is still a good one.
+        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PoolState {
+    /// How many evictions to log now, if it is time.
+    fn due(&mut self, now: Instant) -> Option<u64> {
+        let (counted, at) = self.logged;
+        if at.is_some_and(|at| now.saturating_duration_since(at) < LOG_EVERY) {
+            return None;
+        }
+        self.logged = (self.evicted, Some(now));
+        Some(self.evicted - counted)
+    }
+}
+
+impl Slot {
+    /// Says what the place is used for from now on.
+    pub(in crate::http) fn set_rank(&self, rank: Rank) {
+        self.pool.state().places.set_rank(self.place, rank);
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut state = self.pool.state();
+        state.places.leave(self.place);
+        state.cuts.remove(&self.place);
+    }
+}
+
+impl Cut {
+    /// Resolves when the place is lost, also if that was before.
+    pub(in crate::http) async fn fired(&self) {
+        self.0.notified().await;
+    }
+
+    fn fire(&self) {
+        self.0.notify_one();
+    }
+}
+
+impl fmt::Debug for SlotPool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SlotPool").field(&self.0.name).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    #[test]
+    fn the_holder_that_is_evicted_learns_it_and_no_other() {
+        let pool = SlotPool::new("test", 2);
+        let cuts: Vec<Arc<Cut>> = (0..3).map(|_| Arc::default()).collect();
+        let peer = IpAddr::from([10, 0, 0, 1]);
+        let slots: Vec<_> = cuts.iter().map(|cut| pool.enter(peer, Rank::Waiting, cut)).collect();
+        let fired: Vec<_> = cuts.iter().map(|cut| cut.fired().now_or_never().is_some()).collect();
+        assert_eq!((fired, pool.taken(), pool.evicted()), (vec![true, false, false], 2, 1));
+        drop(slots);
+        assert_eq!((pool.taken(), pool.state().cuts.len()), (0, 0));
+    }
+
+    #[test]
+    fn evictions_are_logged_once_a_minute_with_their_number() {
+        let mut state = PoolState { places: FairPlaces::new(1), cuts: HashMap::new(), evicted: 1, logged: (0, None) };
+        let now = Instant::now();
+        assert_eq!(state.due(now), Some(1));
+        state.evicted = 5_000;
+        assert_eq!(state.due(now + Duration::from_secs(59)), None);
+        assert_eq!(state.due(now + LOG_EVERY), Some(4_999));
+    }
+}

@@ -1,0 +1,166 @@
+//! One connection: whose it is, what it is used for, and when it is closed.
+//!
+//! It begins as a stranger's unless its peer is known. A good token, a good signature or a request from this machine moves it to the known ones.
+//! It is closed when its place is needed (`admission`), or when it is used too long for nothing.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use actix_web::HttpRequest;
+use actix_web::rt::net::TcpStream;
+use futures_util::future::{Either, select};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tracing::debug;
+
+use super::admission::{Admission, Cut, Rank, Slot};
+
+/// Longest time between requests, the next one's head and the taking in of an answer included. The server closes an idle connection
+/// before (`KEEP_ALIVE` in `server.rs`); this is for one that has begun to send, or does not read.
+const LONGEST_WAIT: Duration = Duration::from_secs(90);
+/// Longest time for one request of a stranger: a delivery may take 60 s to come in, 10 s to be verified and 60 s to be written.
+const LONGEST_WORK: Duration = Duration::from_mins(3);
+/// How often a connection is looked at: a limit that became shorter meanwhile is noticed so late.
+const LOOK: Duration = Duration::from_secs(30);
+
+/// A connection, as its requests see it.
+pub(super) struct Connection {
+    peer: IpAddr,
+    admission: Admission,
+    cut: Arc<Cut>,
+    slot: RefCell<Slot>,
+    known: Cell<bool>,
+    /// Requests and sockets in progress.
+    working: Cell<usize>,
+    /// Since when it works, or waits.
+    since: Cell<Instant>,
+}
+
+/// A request or a socket in progress; ends when dropped.
+pub(super) struct Work(Rc<Connection>);
+
+/// The socket of a connection.
+pub(super) struct GuardedStream {
+    pub(super) stream: TcpStream,
+    pub(super) connection: Rc<Connection>,
+}
+
+impl Connection {
+    /// A connection that was accepted; it takes a place. `trusted` are proxies, which speak for many.
+    pub(super) fn accept(admission: &Admission, stream: &TcpStream, trusted: impl FnOnce(IpAddr) -> bool) -> Rc<Self> {
+        let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
+        let known = trusted(peer) || admission.knows(peer);
+        let cut = Arc::new(Cut::default());
+        let slot = RefCell::new(admission.connections.of(known).enter(peer, Rank::Waiting, &cut));
+        let (working, since) = (Cell::new(0), Cell::new(Instant::now()));
+        Rc::new(Self { peer, admission: admission.clone(), cut, slot, known: Cell::new(known), working, since })
+    }
+
+    /// The connection that a request came by.
+    pub(super) fn of(request: &HttpRequest) -> Option<&Rc<Self>> {
+        request.conn_data::<Rc<Self>>()
+    }
+
+    /// Something is worked on until the answer is dropped.
+    pub(super) fn work(self: &Rc<Self>) -> Work {
+        self.working.set(self.working.get() + 1);
+        self.begins(Rank::Working);
+        Work(Rc::clone(self))
+    }
+
+    /// The peer is known from now on: its place is no longer one of the strangers'.
+    pub(super) fn prove(&self) {
+        if !self.known.replace(true) {
+            *self.slot.borrow_mut() = self.admission.connections.known.enter(self.peer, self.rank(), &self.cut);
+        }
+    }
+
+    /// Carries a connection to its end, or closes it when its place or its time is gone.
+    pub(super) async fn guard<T>(self: Rc<Self>, serving: impl Future<Output = T>) -> Option<T> {
+        let over = async {
+            loop {
+                let deadline = self.deadline().min(Instant::now() + LOOK);
+                let woken =
+                    select(Box::pin(self.cut.fired()), Box::pin(tokio::time::sleep_until(deadline.into()))).await;
+                match woken {
+                    Either::Left(_) => return "its place was needed",
+                    Either::Right(_) if Instant::now() >= self.deadline() => return "it took too long",
+                    Either::Right(_) => {}
+                }
+            }
+        };
+        match select(Box::pin(serving), Box::pin(over)).await {
+            Either::Left((served, _)) => Some(served),
+            Either::Right((reason, _)) => {
+                debug!(peer = %self.peer, reason, known = self.known.get(), "connection closed");
+                None
+            }
+        }
+    }
+
+    fn deadline(&self) -> Instant {
+        let longest = match (self.rank(), self.known.get()) {
+            (Rank::Waiting, _) => LONGEST_WAIT,
+            (Rank::Working, false) => LONGEST_WORK,
+            // A known peer may watch for as long as it likes.
+            (Rank::Working, true) => return Instant::now() + 2 * LOOK,
+        };
+        self.since.get() + longest
+    }
+
+    fn rank(&self) -> Rank {
+        if self.working.get() == 0 { Rank::Waiting } else { Rank::Working }
+    }
+
+    fn begins(&self, rank: Rank) {
+        self.since.set(Instant::now());
+        self.slot.borrow().set_rank(rank);
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let Self(connection) = self;
+        connection.working.set(connection.working.get().saturating_sub(1));
+        if connection.working.get() == 0 {
+            connection.begins(Rank::Waiting);
+        }
+    }
+}
+
+impl AsyncRead for GuardedStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buffer)
+    }
+}
+
+impl AsyncWrite for GuardedStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        pieces: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, pieces)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

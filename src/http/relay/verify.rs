@@ -1,0 +1,184 @@
+//! Whose key signed a body, at a bounded cost.
+//!
+//! Each key costs a pass over the whole body, so a body that nobody signed costs as many passes as there are keys. A peer that signed before is
+//! asked for by its last key first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
+//! small ones pass between two profiles. So strangers keep one thread busy at most, and each other waiting no longer than small bodies take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use caduceus_actors::profile::messages::VerifyDelivery;
+use caduceus_actors::relay::delivery::DeliveryError;
+use caduceus_actors::supervision::AskError;
+use futures_util::future::LocalBoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::Delivery;
+use crate::http::admission::KeyOwner;
+use crate::http::error::ApiError;
+
+/// A body of so many bytes or fewer passes between two steps of a larger one: what chat messages take, with room.
+const SMALL: usize = 64 * 1024;
+/// A profile that takes longer holds the lane no longer than this; its answer is still waited for.
+const LONGEST_STEP: Duration = Duration::from_millis(250);
+/// A profile that takes longer does not hold up those behind it.
+const SHORT: Duration = Duration::from_secs(1);
+/// Longest wait for a profile: it may have to look at its file first.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The lane of bodies that may be signed by nobody. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(super) struct Lane {
+    step: Arc<Semaphore>,
+    large: Arc<Semaphore>,
+}
+
+/// What one profile says of a body.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Signed,
+    NotSigned,
+    /// No profile's key can have signed this.
+    Refused,
+    Unanswered(AskError),
+}
+
+impl Default for Lane {
+    fn default() -> Self {
+        let one = || Arc::new(Semaphore::new(1));
+        Self { step: one(), large: one() }
+    }
+}
+
+impl Lane {
+    /// The first profile whose key signed the body; `likely` is asked before all others and outside the lane. Keys stay with the profiles.
+    ///
+    /// # Errors
+    /// [`ApiError::Unsigned`] when no key did, [`ApiError::Ask`] when a profile that may have the key did not answer.
+    pub(super) async fn verified_by(
+        &self,
+        mut doors: Vec<Delivery>,
+        delivery: VerifyDelivery,
+        likely: Option<KeyOwner>,
+    ) -> Result<Delivery, ApiError> {
+        let mut search = Search::default();
+        let place = likely.and_then(|KeyOwner(owner)| doors.iter().position(|door| door.owner == owner));
+        if let Some(place) = place
+            && let (Some(found), _) = search.step(None, doors.remove(place), &delivery).await
+        {
+            return found;
+        }
+        let small = delivery.body.len() <= SMALL;
+        let turn = if small { None } else { permit(&self.large).await };
+        let begun = Instant::now();
+        let found = self.search(search, doors, &delivery, small).await;
+        if found.is_err()
+            && let Some(turn) = turn
+        {
+            // Large bodies that nobody signed take half of one thread at most.
+            let pause = begun.elapsed().min(PATIENCE);
+            actix_web::rt::spawn(async move {
+                tokio::time::sleep(pause).await;
+                drop(turn);
+            });
+        }
+        found
+    }
+
+    async fn search(
+        &self,
+        mut search: Search,
+        doors: Vec<Delivery>,
+        delivery: &VerifyDelivery,
+        small: bool,
+    ) -> Result<Delivery, ApiError> {
+        let mut held = None;
+        for door in doors {
+            // A small body keeps the lane from profile to profile, unless one was slow.
+            if held.is_none() {
+                held = permit(&self.step).await;
+            }
+            let (found, kept) = search.step(held.take(), door, delivery).await;
+            held = kept.filter(|_| small);
+            if let Some(found) = found {
+                return found;
+            }
+        }
+        drop(held);
+        search.rest().await
+    }
+}
+
+/// One body under way through the profiles.
+#[derive(Default)]
+struct Search {
+    /// Profiles that have not answered yet: one of them may have the key.
+    slow: Vec<(Delivery, LocalBoxFuture<'static, Verdict>)>,
+    /// Why one could not be asked.
+    unanswered: Option<AskError>,
+}
+
+impl Search {
+    /// Asks one profile while the step is held, if it is, but no longer than it may be held; the step comes back if it is still held. A
+    /// result ends the search.
+    async fn step(
+        &mut self,
+        held: Option<OwnedSemaphorePermit>,
+        door: Delivery,
+        delivery: &VerifyDelivery,
+    ) -> (Option<Result<Delivery, ApiError>>, Option<OwnedSemaphorePermit>) {
+        let (port, delivery) = (door.verify.clone(), delivery.clone());
+        let mut asked: LocalBoxFuture<'static, Verdict> =
+            Box::pin(async move { Verdict::of(port.ask(delivery, PATIENCE).await) });
+        if held.is_some()
+            && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut asked).await
+        {
+            return (self.ended(verdict, door), held);
+        }
+        drop(held);
+        let Ok(verdict) = tokio::time::timeout(SHORT, &mut asked).await else {
+            self.slow.push((door, asked));
+            return (None, None);
+        };
+        (self.ended(verdict, door), None)
+    }
+
+    /// Waits for those that were slow.
+    async fn rest(mut self) -> Result<Delivery, ApiError> {
+        for (door, asked) in std::mem::take(&mut self.slow) {
+            let verdict = asked.await;
+            if let Some(end) = self.ended(verdict, door) {
+                return end;
+            }
+        }
+        Err(self.unanswered.map_or(ApiError::Unsigned, ApiError::Ask))
+    }
+
+    /// How a verdict ends the search, if it does.
+    fn ended(&mut self, verdict: Verdict, door: Delivery) -> Option<Result<Delivery, ApiError>> {
+        match verdict {
+            Verdict::Signed => return Some(Ok(door)),
+            Verdict::Refused => return Some(Err(ApiError::Unsigned)),
+            Verdict::NotSigned => {}
+            Verdict::Unanswered(error) => self.unanswered = Some(error),
+        }
+        None
+    }
+}
+
+impl Verdict {
+    fn of(answer: Result<Result<(), DeliveryError>, AskError>) -> Self {
+        match answer {
+            Ok(Ok(())) => Self::Signed,
+            // Another profile's key may have signed it.
+            Ok(Err(DeliveryError::NoKey | DeliveryError::Signature)) => Self::NotSigned,
+            Ok(Err(DeliveryError::Unsigned | DeliveryError::Malformed | DeliveryError::OutsideWindow)) => Self::Refused,
+            Err(error) => Self::Unanswered(error),
+        }
+    }
+}
+
+/// A permit; the semaphores are never closed.
+async fn permit(semaphore: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    Arc::clone(semaphore).acquire_owned().await.ok()
+}
