@@ -180,6 +180,8 @@ fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> Pr
         problems: profile.problems.iter().filter(|problem| **problem != why).cloned().collect(),
         agent: AgentFact::NoProcess,
         trouble: Some(why.clone()),
+        env: Vec::new(),
+        gateway: None,
         missing: Vec::new(),
         grant: GrantFact {
             path: grants.homes.own.clone(),
