@@ -69,6 +69,8 @@ pub(super) async fn pass(
         }
         connection.work()
     });
+    // Requests that one client sent in a row are answered one a turn, so that the others are answered between them.
+    tokio::task::yield_now().await;
     let refused = match request.app_data::<Shared>() {
         Some(state) => state.refuses(request.request()),
         None => None,

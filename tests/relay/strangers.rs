@@ -11,6 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::relay::delivery::sign;
+use rustix::net::sockopt::set_socket_recv_buffer_size;
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use serde_json::json;
 
@@ -30,6 +31,8 @@ const OPERATOR: Ipv4Addr = Ipv4Addr::LOCALHOST;
 /// A connection from an address of this machine.
 fn connect_from(source: Ipv4Addr, target: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    // A client that takes nothing in is felt at once, not after megabytes.
+    set_socket_recv_buffer_size(&socket, 4_096)?;
     bind(&socket, &SocketAddr::from((source, 0)))?;
     connect(&socket, &target)?;
     Ok(TcpStream::from(socket))
