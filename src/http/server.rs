@@ -16,6 +16,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::{AppConfig, Server};
 use actix_web::rt::net::TcpStream;
 use futures_util::future::LocalBoxFuture;
+use tracing::debug;
 
 use super::admission::Admission;
 use super::connection::{Connection, GuardedStream};
@@ -122,10 +123,12 @@ where
     }
 
     fn call(&self, stream: TcpStream) -> Self::Future {
-        // Answers are small, and a socket that is gone says so when it is read.
-        let _ = stream.set_nodelay(true);
         let connection = Connection::accept(&self.admission, &stream, &self.trusted);
         let peer = stream.peer_addr().ok();
+        // An answer in two writes must not wait for a delayed acknowledgement.
+        if let Err(error) = stream.set_nodelay(true) {
+            debug!(%error, "answers of a connection may be delayed");
+        }
         let stream = GuardedStream { stream, connection: connection.clone() };
         let serving = self.serve.call((stream, Protocol::Http1, peer));
         Box::pin(async move { connection.guard(serving).await.unwrap_or(Ok(())) })
