@@ -306,8 +306,8 @@ mod tests {
     #[test]
     fn no_number_of_small_files_makes_the_folder_grow() {
         let folder = tempfile::tempdir().unwrap();
-        for number in 0..KEPT_FILES + 5 {
-            fs::File::create(folder.path().join(number.to_string())).unwrap();
+        for _ in 0..KEPT_FILES + 5 {
+            fs::File::create(folder.path().join(file_name("https://c/a"))).unwrap();
         }
         sweep(folder.path(), SystemTime::now()).unwrap();
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), KEPT_FILES);
