@@ -91,7 +91,9 @@ impl OpenError {
             Self::Database { path, source } => match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => true,
                 // It does not say why; without a descriptor to spare nothing else can be opened either.
-                Some(ErrorCode::CannotOpen) => File::open(path).is_err_and(|error| may_pass(&error)),
+                Some(ErrorCode::CannotOpen) => {
+                    small::open(path, Links::Refuse).is_err_and(|error| may_pass(&error.why.into()))
+                }
                 _ => false,
             },
             Self::Damaged { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
