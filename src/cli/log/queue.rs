@@ -52,17 +52,17 @@ impl LogQueue {
 
     /// Puts one line in, which ends with a newline. Never blocks on input or output.
     pub(super) fn push(&self, line: &[u8]) {
-        let taken = self.0.waiting_for(thread::panicking()).is_some_and(|mut waiting| {
-            let fits = waiting.bytes.len() + line.len() <= ROOM;
-            if fits {
+        let taken = self.0.waiting_for(thread::panicking()).map(|mut waiting| {
+            if waiting.bytes.len() + line.len() <= ROOM {
                 waiting.bytes.extend_from_slice(line);
+            } else {
+                // With the lock in hand: it belongs behind what waits now.
+                self.0.lose(1);
             }
-            fits
         });
-        if taken {
-            self.0.changed.notify_all();
-        } else {
-            self.0.lose(1);
+        match taken {
+            Some(()) => self.0.changed.notify_all(),
+            None => self.0.lose(1),
         }
     }
 
@@ -92,10 +92,12 @@ impl Shared {
             waiting.writing = true;
             batch.clear();
             std::mem::swap(&mut batch, &mut waiting.bytes);
+            // They did not fit behind this batch. What is lost from now on comes after the next one.
+            let unfit = self.untold.load(Ordering::Relaxed);
             drop(waiting);
-            self.lose(sink.put(&batch));
-            // They did not fit behind those just written.
-            let untold = self.untold.load(Ordering::Relaxed);
+            let unwritten = sink.put(&batch);
+            self.lose(unwritten);
+            let untold = unfit + unwritten;
             if untold > 0 && sink.put(&tell(untold)) == 0 {
                 self.untold.fetch_sub(untold, Ordering::Relaxed);
             }
@@ -161,10 +163,12 @@ mod tests {
     /// Ceiling for what another thread does.
     const SOON: Duration = Duration::from_secs(20);
 
-    /// A queue whose reader takes a write only when it is let.
-    fn gated() -> (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>) {
+    /// A queue whose reader takes a write only when it is let, and says when it has one in hand.
+    fn gated() -> (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>) {
         let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
+        let (entered, in_hand) = channel();
         let write = move |bytes: &[u8]| {
+            let _ = entered.send(());
             let allowed: io::Result<()> = gate.recv().unwrap_or(Ok(()));
             if allowed.is_ok() {
                 let _ = shown.send(bytes.to_vec());
@@ -172,14 +176,14 @@ mod tests {
             (if allowed.is_ok() { bytes.len() } else { 0 }, allowed)
         };
         queue.start(Box::new(write), Box::new(|lost| format!("{lost} lost\n").into_bytes())).unwrap();
-        (queue, let_go, written)
+        (queue, let_go, written, in_hand)
     }
 
     #[test]
     fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_told_once_it_reads() {
-        let (queue, let_go, written) = gated();
+        let (queue, let_go, written, in_hand) = gated();
         queue.push(b"first\n");
-        // The writer has it in hand, and waits.
+        in_hand.recv_timeout(SOON).expect("the writer has it in hand, and waits");
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let begun = Instant::now();
         for _ in 0..10_000 {
@@ -187,7 +191,7 @@ mod tests {
         }
         assert!(begun.elapsed() < SOON, "nothing was waited for");
         let lost = queue.dropped();
-        assert!((10_000 - 2 * 2048..=10_000 - 2047).contains(&lost), "{lost} of 10,000 KiB for a room of 2 MiB");
+        assert_eq!(lost, 10_000 - 2048, "of 10,000 KiB, for a room of 2 MiB");
         assert!(!queue.flush(Duration::from_millis(10)), "it is not written");
         drop(let_go);
         let mut lines = Vec::new();
@@ -200,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_a_full_disk_refuses_is_counted_and_told_when_there_is_room_again() {
-        let (queue, let_go, written) = gated();
+        let (queue, let_go, written, _in_hand) = gated();
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         queue.push(b"one\ntwo\n");
         // The lines, and the line that would tell of them.
