@@ -77,7 +77,7 @@ impl Lane {
         {
             // Large bodies that nobody signed take half of one thread at most.
             let pause = begun.elapsed().min(PATIENCE);
-            actix_web::rt::spawn(async move {
+            caduceus_actors::supervision::spawn(async move {
                 tokio::time::sleep(pause).await;
                 drop(turn);
             });
