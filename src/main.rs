@@ -8,6 +8,7 @@ mod connector;
 mod http;
 mod out;
 mod stream;
+mod terminal;
 
 use std::process::ExitCode;
 

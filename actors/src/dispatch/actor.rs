@@ -16,7 +16,6 @@ use tracing::{debug, error, warn};
 
 use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job};
-use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
@@ -31,8 +30,6 @@ use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 
-/// Turns remembered for the graph: a busy minute.
-const RECENT_TURNS: usize = 600;
 /// Pause before a full mailbox is tried again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 /// Pause before the gate is asked again after it did not answer.
@@ -44,7 +41,6 @@ pub struct DispatchActor {
     pub(super) ports: DispatchPorts,
     pub(super) plan: Plan,
     pub(super) books: HashMap<InboundId, Job>,
-    pub(super) view: DispatchView,
     pub(super) life: Life,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
@@ -53,7 +49,6 @@ pub struct DispatchActor {
     /// Turns that are to stop and have not started yet.
     unwanted: HashMap<TurnId, StopCause>,
     notices: NoticeLimit,
-    recent: VecDeque<(i64, u64)>,
     pub(super) draining: bool,
     /// The process goes down.
     pub(super) stopping: bool,
@@ -124,8 +119,6 @@ impl DispatchActor {
             running: HashMap::new(),
             unwanted: HashMap::new(),
             notices: NoticeLimit::default(),
-            view: DispatchView::default(),
-            recent: VecDeque::new(),
             draining: false,
             stopping: false,
             gate_heard: false,
@@ -174,7 +167,7 @@ impl DispatchActor {
                 self.carry_out(steps, ctx);
             }
             Then::Say(notice) => {
-                self.view.refused += 1;
+                self.ports.counts.refused();
                 self.say(&taken.job.target, &notice, ctx);
                 self.touch();
             }
@@ -252,7 +245,7 @@ impl DispatchActor {
 
     /// Takes an event off the books and tells the chat why.
     fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
-        self.view.refused += 1;
+        self.ports.counts.refused();
         if let Some(job) = self.books.remove(&event) {
             self.say(&job.target, notice, ctx);
         }

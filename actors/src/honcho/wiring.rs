@@ -1,6 +1,7 @@
 //! What the keeper of the grants is built with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
+use crate::counts::CountBy;
 use crate::http_client::HttpClient;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
@@ -31,6 +33,8 @@ pub struct HonchoSettings {
     pub surroundings: HonchoSurroundings,
     /// Told of every step of every refresh, for tests that die on one.
     pub steps: StepHook,
+    /// Exchanges made, by file and host; they outlive the actor.
+    pub exchanges: CountBy<(PathBuf, String)>,
 }
 
 impl HonchoSettings {
@@ -44,6 +48,7 @@ impl HonchoSettings {
             poll: Duration::from_secs(10),
             surroundings: HonchoSurroundings::default(),
             steps: StepHook::default(),
+            exchanges: CountBy::default(),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! other links. A restart loses the connection: who waits for a result is told `ambiguous`, what was not acknowledged is
 //! sent again by the connector, and that the credentials were revoked has to be learnt again.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use uuid::Uuid;
 
 use super::action::ActionResult;
 use super::arrival::{Arrival, PLACES};
-use super::counts::Counts;
+use super::counts::LinkCounts;
 use super::descriptor::Descriptor;
 use super::frame::ToConnector;
 use super::intake::Intake;
@@ -68,6 +69,8 @@ pub struct LinkSettings {
     pub trust: HttpClient,
     /// Where media that the connector keeps is put.
     pub media: PathBuf,
+    /// What is counted; it outlives the actor.
+    pub counts: LinkCounts,
 }
 
 /// Carries out what its plan decides for one link.
@@ -95,7 +98,7 @@ pub struct RelayActor {
     pub(super) intake: Intake<Arrival>,
     /// The first is the default.
     pub(super) descriptors: Vec<Descriptor>,
-    pub(super) counts: Counts,
+    pub(super) counts: LinkCounts,
     idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
     /// The farewell of a polite stop has begun: nothing is dialled any more.
@@ -106,7 +109,7 @@ impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, life: Life) -> Self {
-        let LinkSettings { link, owner, timings, trust, media } = settings;
+        let LinkSettings { link, owner, timings, trust, media, counts } = settings;
         Self {
             plan: Plan::new(timings.clone(), Instant::now()),
             fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
@@ -125,7 +128,7 @@ impl RelayActor {
             lineup: Lineup::default(),
             intake: Intake::default(),
             descriptors: Vec::new(),
-            counts: Counts::default(),
+            counts,
             idle_askers: Vec::new(),
             timer: None,
             stopping: false,
@@ -318,18 +321,21 @@ impl Handler<GetLink> for RelayActor {
         let now = Instant::now();
         let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let age = |then: Instant| ms(now.saturating_duration_since(then));
+        let counts = self.counts.get();
+        let platforms: BTreeSet<&String> = self.identities().iter().map(|identity| &identity.platform).collect();
         MessageResult(LinkView {
             link: self.link.clone(),
             state: self.plan.state(),
             state_age_ms: age(self.plan.since()),
-            generation: self.plan.generation(),
+            generation: counts.dials,
             next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_duration_since(now))),
-            last_inbound_age_ms: self.counts.last_inbound.map(age),
-            last_ack_age_ms: self.counts.last_ack.map(age),
+            last_inbound_age_ms: counts.last_inbound.map(age),
+            last_ack_age_ms: counts.last_ack.map(age),
             last_error: self.plan.last_error().map(str::to_owned),
-            frames: self.counts.frames.clone(),
-            skipped: self.counts.skipped,
+            frames: counts.frames,
+            skipped: counts.skipped,
             waiting: self.waiting.len(),
+            platforms: platforms.into_iter().cloned().collect(),
             descriptors: self.descriptors.clone(),
         })
     }

@@ -87,6 +87,7 @@ impl RelayActor {
 
     fn start_dial(&mut self, generation: u64, ctx: &mut Context<Self>) {
         let Some(dial) = &self.dial else { return };
+        self.counts.dial();
         let (url, token) = (RelayUrl::new(&dial.url).dial().to_owned(), dial.token.clone());
         let trust = self.trust.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
@@ -220,7 +221,7 @@ impl RelayActor {
 
     fn acknowledge(&mut self, arrival: Arrival) {
         if let Some(buffer_id) = arrival.buffer_id {
-            self.counts.last_ack = Some(Instant::now());
+            self.counts.acked(Instant::now());
             self.say(&ToConnector::InboundAck { buffer_id }, "inbound_ack", Some(arrival.place));
         }
     }
@@ -264,8 +265,8 @@ impl RelayActor {
     }
 
     fn skipped(&mut self, reason: &str) {
-        if self.counts.skip(Instant::now()) {
-            warn!(link = %self.link.0, reason, skipped = self.counts.skipped, "a line from the connector was skipped");
+        if let Some(skipped) = self.counts.skip(Instant::now()) {
+            warn!(link = %self.link.0, reason, skipped, "a line from the connector was skipped");
         }
         self.touch_status();
     }
@@ -278,6 +279,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
         }
         if let Some(kind) = news.frame_kind() {
             self.counts.frame(kind);
+            self.counts.inbound(Instant::now());
         }
         match news {
             News::Described(descriptor) => self.described(generation, *descriptor, ctx),

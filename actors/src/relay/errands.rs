@@ -42,7 +42,6 @@ impl RelayActor {
     }
 
     pub(super) fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
-        self.counts.last_inbound = Some(Instant::now());
         let Some(url) = self.keeper_of(&arrival.event) else {
             if let Some(arrival) = self.lineup.whole(arrival) {
                 self.take_in(generation, arrival, ctx);
@@ -82,7 +81,7 @@ impl Handler<Deliver> for RelayActor {
             }
         };
         let offered = bringing.into_actor(self).then(move |(event, raw_event), link: &mut Self, _| {
-            link.counts.last_inbound = Some(Instant::now());
+            link.counts.inbound(Instant::now());
             let inbound = Inbound {
                 link: link.link.clone(),
                 bot_id: link.bot_of(&event),

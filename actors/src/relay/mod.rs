@@ -4,7 +4,7 @@ pub mod action;
 pub mod actor;
 mod arrival;
 mod carry;
-mod counts;
+pub mod counts;
 pub mod delivery;
 pub mod descriptor;
 mod dial;

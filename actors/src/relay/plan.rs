@@ -104,6 +104,7 @@ impl Plan {
         self.since
     }
 
+    #[cfg(test)]
     pub(super) fn generation(&self) -> u64 {
         self.generation
     }

@@ -55,6 +55,7 @@ impl Handler<Inbound> for DispatchActor {
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
         let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
+        let counts = self.ports.counts.clone();
         // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
@@ -62,6 +63,9 @@ impl Handler<Inbound> for DispatchActor {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
                 // not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
+            }
+            if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
+                counts.duplicate();
             }
             let (taken, answer) = match recorded {
                 Ok(Ok(Recorded::New(id))) => (Some(Taken { id, job, then }), Ok(receipt)),
@@ -203,13 +207,7 @@ impl Handler<GetDispatch> for DispatchActor {
 
     fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
         let (sessions, _, queued, held) = self.plan.counts();
-        MessageResult(DispatchView {
-            sessions,
-            running: self.running.len(),
-            queued,
-            held,
-            recent_turns: self.recent.iter().copied().collect(),
-            ..self.view.clone()
-        })
+        let now = DispatchView { sessions, running: self.running.len(), queued, held, ..DispatchView::default() };
+        MessageResult(self.ports.counts.fill(now))
     }
 }

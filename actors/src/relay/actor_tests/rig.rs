@@ -20,6 +20,7 @@ use super::super::*;
 use crate::dispatch::messages::{NotTaken, Receipt};
 use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
+use crate::relay::counts::LinkCounts;
 use crate::supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.
@@ -288,6 +289,7 @@ impl Bench {
         let life = Life::new("relays/relay", 1);
         let media = tempfile::tempdir().unwrap();
         let settings = LinkSettings {
+            counts: LinkCounts::default(),
             link: LinkId::process(),
             owner: None,
             timings,
