@@ -418,14 +418,17 @@ impl Judge {
                 wrong.push("the document has no body here".to_owned());
             }
             None => {}
-            Some(content) => match content.get(answer.media()) {
-                None => wrong.push(format!("the media type is {:?}", answer.headers.get("content-type"))),
-                Some(described) if answer.media() == "application/json" => match answer.json() {
-                    Some(value) => wrong.extend(schema::faults(&self.document, &described["schema"], &value)),
-                    None => wrong.push("the body is not JSON".to_owned()),
-                },
-                Some(_) => {}
-            },
+            // With its parameters where the document has them.
+            Some(content) => {
+                match content.get(answer.media()).or_else(|| content.get(answer.headers.get("content-type")?)) {
+                    None => wrong.push(format!("the media type is {:?}", answer.headers.get("content-type"))),
+                    Some(described) if answer.media() == "application/json" => match answer.json() {
+                        Some(value) => wrong.extend(schema::faults(&self.document, &described["schema"], &value)),
+                        None => wrong.push("the body is not JSON".to_owned()),
+                    },
+                    Some(_) => {}
+                }
+            }
         }
         self.faults.extend(wrong.into_iter().map(|wrong| format!("{wrong}: {about}")));
     }

@@ -94,6 +94,8 @@ const ELSEWHERE: &[(&str, &str)] = &[
     // 65,536 messages have to wait.
     ("actors.refused", "supervision::mailbox: a full mailbox refuses and counts"),
     ("actor_messages_refused", "supervision::mailbox: a full mailbox refuses and counts"),
+    // Standard error has to be stalled under a flood.
+    ("log_lines_dropped", "operators::outputs: a reader of the log that stalls"),
     // The system has to refuse a watch.
     ("drain.file_events", "drain::watch: a directory that is not there is not watched"),
 ];
@@ -190,6 +192,8 @@ fn gather(document: &Value, schema: &Value, value: &Value, at: &str, into: &mut 
                 gather(document, &schema["items"], item, &format!("{at}[]"), into);
             }
         }
+        // An object that is not there: its fields are what counts.
+        Value::Null if schema["properties"].is_object() => {}
         value => into.entry(at.to_owned()).or_default().push(value.clone()),
     }
 }

@@ -54,6 +54,9 @@ fn parse(bytes: &[u8], method: &str) -> Option<Answer> {
     let head = std::str::from_utf8(&bytes[..end]).ok()?;
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
+    if status == 100 {
+        return parse(&bytes[end + 4..], method);
+    }
     let header = |line: &str| line.split_once(':').map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()));
     let headers: BTreeMap<String, String> = lines.filter_map(header).collect();
     let body = bytes[end + 4..].to_vec();
