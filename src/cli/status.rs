@@ -57,9 +57,9 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             let text = if arguments.json { status.to_string() } else { summary(&status) };
             if text != said {
                 if arguments.json {
-                    print_json(&status, false)
+                    print_json(&status, false);
                 } else {
-                    print(&text)
+                    print(&text);
                 }
                 said = text;
             }

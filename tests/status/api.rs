@@ -409,10 +409,8 @@ impl Judge {
             wrong.push("the answer has no name".to_owned());
         }
         match described["content"].as_object() {
-            _ if method == "head" || method == "HEAD" => {
-                if !answer.body.is_empty() {
-                    wrong.push("a body after HEAD".to_owned());
-                }
+            _ if method.eq_ignore_ascii_case("head") => {
+                wrong.extend((!answer.body.is_empty()).then(|| "a body after HEAD".to_owned()));
             }
             None if !described.is_null() && !answer.body.is_empty() => {
                 wrong.push("the document has no body here".to_owned());
@@ -454,7 +452,7 @@ fn a_document_that_is_wrong_is_found_out() {
     assert_eq!(judged(nothing, 204, &json!({})).len(), 1);
     assert_eq!(judged(nothing, 503, &json!({"error": "boom", "detail": "x"})).len(), 1);
     let other = |document: &mut Value| {
-        document["paths"]["/healthz"]["get"]["responses"]["200"]["content"] = json!({"text/plain": {}})
+        document["paths"]["/healthz"]["get"]["responses"]["200"]["content"] = json!({"text/plain": {}});
     };
     assert_eq!(judged(other, 200, &json!({"ok": true})).len(), 1);
 }

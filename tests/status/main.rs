@@ -7,7 +7,7 @@ mod api;
 mod ended;
 mod moves;
 #[path = "../../actors/tests/support/oauth_server.rs"]
-#[allow(unreachable_pub, dead_code, reason = "each test binary uses its own part")]
+#[expect(unreachable_pub, reason = "it is shared with tests of the crate below")]
 mod oauth_server;
 mod raw;
 #[path = "../support/schema.rs"]

@@ -406,8 +406,8 @@ async fn grants(film: &mut Film) {
         let now_s = jiff::Timestamp::now().as_second();
         let oauth = json!({"refreshToken": "hch-rt-0", "expiresAt": now_s + life_s, "clientId": "hermes-agent",
             "tokenEndpoint": server.token_endpoint(), "scope": "write", "tokenType": "Bearer"});
-        let file = json!({"hosts": {"hermes": {"apiKey": "hch-at-0", "oauth": oauth}}});
-        film.world.write("honcho.json", &file.to_string());
+        let hosts = json!({"hosts": {"hermes": {"apiKey": "hch-at-0", "oauth": oauth}}});
+        film.world.write("honcho.json", &hosts.to_string());
     };
     let before = film.read().await;
     log_in(film, 3_600);
@@ -421,9 +421,9 @@ async fn grants(film: &mut Film) {
     let before = film.read().await;
     server.revoke();
     let text = std::fs::read_to_string(film.world.path("honcho.json")).unwrap();
-    let mut file: Value = serde_json::from_str(&text).unwrap();
-    file["hosts"]["hermes"]["oauth"]["expiresAt"] = json!(1);
-    film.world.write("honcho.json", &file.to_string());
+    let mut kept: Value = serde_json::from_str(&text).unwrap();
+    kept["hosts"]["hermes"]["oauth"]["expiresAt"] = json!(1);
+    film.world.write("honcho.json", &kept.to_string());
     film.world.say("m11", "hello", "c10", None).await;
     film.moves("a grant is revoked", before).await;
 }

@@ -32,14 +32,9 @@ impl Answer {
 pub(crate) fn ask(authority: &str, method: &str, target: &str, headers: &[(String, String)], body: &[u8]) -> Answer {
     let mut stream = TcpStream::connect(authority).expect("the gateway listens");
     stream.set_read_timeout(Some(SOON)).unwrap();
-    let mut request = format!("{method} {target} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n");
-    if !body.is_empty() {
-        request.push_str(&format!("content-length: {}\r\n", body.len()));
-    }
-    for (name, value) in headers {
-        request.push_str(&format!("{name}: {value}\r\n"));
-    }
-    request.push_str("\r\n");
+    let length = (!body.is_empty()).then(|| format!("content-length: {}\r\n", body.len()));
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).chain(length).collect();
+    let request = format!("{method} {target} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n{headers}\r\n");
     // In one piece. One that refuses may do so before it has read everything.
     let _ = stream.write_all(&[request.as_bytes(), body].concat());
     let mut bytes = Vec::new();

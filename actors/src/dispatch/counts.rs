@@ -57,18 +57,15 @@ impl DispatchCounts {
         }
     }
 
-    /// The counts, beside what else is in `view`.
-    pub(super) fn fill(&self, view: DispatchView) -> DispatchView {
+    /// Writes the counts into `view`.
+    pub(super) fn fill(&self, view: &mut DispatchView) {
         let counted = self.lock();
-        DispatchView {
-            done: counted.done,
-            failed: counted.failed,
-            stopped: counted.stopped,
-            refused: counted.refused,
-            duplicates: counted.duplicates,
-            recent_turns: counted.recent.iter().copied().collect(),
-            ..view
-        }
+        view.done = counted.done;
+        view.failed = counted.failed;
+        view.stopped = counted.stopped;
+        view.refused = counted.refused;
+        view.duplicates = counted.duplicates;
+        view.recent_turns = counted.recent.iter().copied().collect();
     }
 
     fn lock(&self) -> MutexGuard<'_, Counted> {
@@ -86,7 +83,9 @@ mod tests {
         for end in 0..1_000 {
             counts.clone().took(end, 1);
         }
-        let recent = counts.fill(DispatchView::default()).recent_turns;
+        let mut view = DispatchView::default();
+        counts.fill(&mut view);
+        let recent = view.recent_turns;
         assert_eq!((recent.len(), recent.first().unwrap().0, recent.last().unwrap().0), (RECENT_TURNS, 400, 999));
     }
 }

@@ -247,7 +247,7 @@ fn build(
     let links: Vec<_> = links.collect();
     let keeper = actors.find("honcho");
     let grants = views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), keeper, moment, started));
-    let stale = [
+    let ages = [
         ("drain", views.drain.stale_ms(actors.find("drain"), moment, started)),
         ("dispatch", views.dispatch.stale_ms(actors.find("dispatch"), moment, started)),
         ("ledger", views.ledger.stale_ms(actors.find("ledger"), moment, started)),
@@ -270,7 +270,7 @@ fn build(
         readiness: Readiness::NotReady,
         not_ready: None,
         issues: Vec::new(),
-        stale: stale.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),
+        stale: ages.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),
         configuration: views.config.value().clone(),
         drain: views.drain.value().clone(),
         relay: links,

@@ -207,7 +207,8 @@ impl Handler<GetDispatch> for DispatchActor {
 
     fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
         let (sessions, _, queued, held) = self.plan.counts();
-        let now = DispatchView { sessions, running: self.running.len(), queued, held, ..DispatchView::default() };
-        MessageResult(self.ports.counts.fill(now))
+        let mut view = DispatchView { sessions, running: self.running.len(), queued, held, ..DispatchView::default() };
+        self.ports.counts.fill(&mut view);
+        MessageResult(view)
     }
 }
