@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use awc::ws::Frame;
 use futures_util::StreamExt as _;
+use futures_util::future::select;
 use serde_json::{Value, json};
 
 use crate::document;
@@ -430,16 +431,24 @@ async fn grants(film: &mut Film) {
 
 async fn breakage(film: &mut Film) {
     let before = film.read().await;
-    // The first restart is immediate, so that the second has a wait to show.
-    for _ in 0..3 {
-        for path in ["relays/relay", "profiles/work"] {
-            film.world
-                .until("it is up", |status| node(status, path).is_some_and(|node| node["state"] == "running"))
-                .await;
-            strike(&film.world, path, json!({"fault": "panic_in_timer"})).await;
+    let struck = ["relays/relay", "profiles/work"];
+    let urls = struck.map(|path| film.world.url(&format!("/api/actors/{path}/fault")));
+    // Until they are parked: what is seen of a restart alone is a matter of luck.
+    let strikes = async {
+        loop {
+            for url in &urls {
+                // It may be down at the moment.
+                post(url, &json!({"fault": "panic_in_timer"})).await;
+            }
+            actix_web::rt::time::sleep(std::time::Duration::from_millis(100)).await;
         }
+    };
+    select(Box::pin(film.moves("actors fall", before)), Box::pin(strikes)).await;
+    for path in struck {
+        film.order(&format!("/api/actors/{path}/reset"), json!({})).await;
+        let up = |status: &Value| node(status, path).is_some_and(|node| node["state"] == "running");
+        film.world.until(&format!("{path} up"), up).await;
     }
-    film.moves("actors fall", before).await;
     film.world.until("the link up", |status| status["relay"][0]["state"] == "connected").await;
 
     let before = film.read().await;

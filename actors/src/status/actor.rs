@@ -27,7 +27,7 @@ use crate::honcho::messages::{GetGrants, GrantView};
 use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
 use crate::profile::name::ProfileName;
-use crate::relay::messages::{GetLink, LinkId, LinkView};
+use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
 use crate::supervision::{AskError, Birth, Board, ChildState, Port, TreeNode};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
@@ -211,7 +211,18 @@ impl Answers {
             views.profiles.entry(name).or_default().hear(answer.map(Some), generation);
         }
         for (id, (answer, generation)) in self.links {
-            views.links.entry(id).or_default().hear(answer.map(Some), generation);
+            let known = views.links.entry(id).or_default();
+            let answer = answer.map(|mut view| {
+                // A new incarnation does not know yet what it is set up for.
+                if view.platforms.is_empty()
+                    && view.state != LinkState::Disabled
+                    && let Some(before) = known.value()
+                {
+                    view.platforms.clone_from(&before.platforms);
+                }
+                Some(view)
+            });
+            known.hear(answer, generation);
         }
         views.process = self.process.or(views.process);
     }
