@@ -480,7 +480,8 @@ async fn breakage(film: &mut Film) {
 
 async fn end(film: &mut Film) {
     film.world.say("last", "sleep 600", "c12", None).await;
-    film.world.until("a turn", |status| status["active_agents"].as_u64() > Some(0)).await;
+    let runs = |status: &Value| status["drain"]["turns"].to_string().contains(":c12");
+    film.world.until("its turn", runs).await;
     let before = film.read().await;
     for (name, value) in [("version", json!(env!("CARGO_PKG_VERSION"))), ("gateway_running", json!(true))] {
         assert_eq!(before[name], [value], "{name}");

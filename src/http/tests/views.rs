@@ -37,7 +37,7 @@ async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
         (|status| status.ledger.trouble = Some("/home/x: no space".into()), "ledger: unwritable"),
         (|status| status.secrets.clear(), "no profile is served"),
         (|status| status.actors.children[5].state = ChildState::Failed, "dispatch: failed"),
-        (|status| drop(status.stale.insert("drain", 700)), "drain: unresponsive"),
+        (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),
     ] {
         gate.becomes(change);
         let turned = || async { gate.get("/readyz").await.json()["detail"] == detail };
