@@ -12,6 +12,7 @@ mod connector;
 mod http;
 mod out;
 mod stream;
+mod terminal;
 
 use std::panic::{self, AssertUnwindSafe};
 use std::process::ExitCode;

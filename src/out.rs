@@ -2,7 +2,8 @@
 //!
 //! The standard library's macros panic when the other end is gone, and block while it does not read. Here a command goes on
 //! without a reader, and says by its exit code that its output was not written; a long-running process waits for no reader at all.
-//! Nothing is buffered: what a function answers for has been handed to the kernel.
+//! Nothing is buffered: what a function answers for has been handed to the kernel. Nothing that a terminal would obey leaves here as it
+//! is (`terminal.rs`).
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -11,8 +12,11 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::cli::log;
 use crate::stream::Stream;
+use crate::terminal;
 
 /// Exit code: the command did its work, and its output could not be written.
 pub(crate) const OUTPUT_FAILED: u8 = 74;
@@ -26,7 +30,13 @@ static LOST: AtomicBool = AtomicBool::new(false);
 /// Writes the result of a command to standard output. A reader that has gone away wants no more of it; any other error is said
 /// on standard error and becomes the exit code.
 pub(crate) fn print(text: &str) {
-    note(Stream::Output.write(text.as_bytes()).1);
+    note(Stream::Output.write(terminal::text(text).as_bytes()).1);
+}
+
+/// Writes one JSON document and the end of its line, as [`print`] does.
+pub(crate) fn print_json(value: &Value, pretty: bool) {
+    let text = if pretty { format!("{value:#}\n") } else { format!("{value}\n") };
+    note(Stream::Output.write(terminal::json(&text).as_bytes()).1);
 }
 
 /// Notes how a write to standard output ended.
@@ -41,6 +51,7 @@ pub(crate) fn note(written: io::Result<()>) {
 
 /// Writes a line of a long-running process to standard output, without waiting for the reader.
 pub(crate) fn announce(mut line: String) {
+    line = terminal::text(&line).into_owned();
     line.push('\n');
     let writing = thread::Builder::new().name("announcement".to_owned()).spawn(move || {
         if let (_, Err(error)) = Stream::Output.write(line.as_bytes()) {
@@ -54,12 +65,14 @@ pub(crate) fn announce(mut line: String) {
 
 /// Writes the last words of a long-running process to standard output. Waits for at most 1 s.
 pub(crate) fn print_briefly(text: &str) {
-    write_within(Stream::Output, text.as_bytes().to_vec(), MESSAGE_TIMEOUT);
+    write_within(Stream::Output, terminal::text(text).as_bytes().to_vec(), MESSAGE_TIMEOUT);
 }
 
 /// Says on standard error what went wrong. Waits for at most 1 s.
 pub(crate) fn complain(message: &str) {
-    let line = format!("caduceus: {}\n", message.trim_end());
+    // Further lines are set in, so that none looks like another message.
+    let message = message.trim_end().replace('\n', "\n  ");
+    let line = format!("caduceus: {}\n", terminal::text(&message));
     if !log::say(&line) {
         write_within(Stream::Error, line.into_bytes(), MESSAGE_TIMEOUT);
     }

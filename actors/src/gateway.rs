@@ -8,6 +8,7 @@ mod ports;
 mod profiles; // How one of them is made, at the start or later.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,9 @@ pub use ports::{DeliveryPort, DeliveryPorts, LinkPort};
 
 use crate::config::messages::{ReadAgain, Served};
 use crate::config::{ConfigActor, ConfigPorts, Present};
+use crate::counts::CountBy;
 use crate::dispatch::actor::DispatchActor;
+use crate::dispatch::counts::DispatchCounts;
 use crate::dispatch::home::Home;
 use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
@@ -29,12 +32,14 @@ use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSet
 use crate::honcho::refresh::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
+use crate::profile::name::ProfileName;
 use crate::profile::{CallTimings, Caller, GuardCommand, ProfilePorts, Redactor};
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
+use crate::relay::counts::LinkCounts;
 use crate::relay::media;
 use crate::relay::messages::LinkId;
 use crate::settings::Settings;
-use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings};
+use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
 use crate::supervision::{
@@ -159,6 +164,7 @@ impl Gateway {
         let (control, data) = (Lane::new("control"), Lane::new("data"));
         let events = FileEvents::default();
         let policies = settings.supervision.policies.clone();
+        let counts = Counts::default();
         let ports = ProfilePorts {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
@@ -167,11 +173,13 @@ impl Gateway {
             claims: mailboxes.links.claims().clone(),
             trust: settings.trust.clone(),
             events: events.clone(),
+            children: counts.children.clone(),
         };
         let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
         let present = Present::new(settings, maker);
         let board_cell = Arc::clone(&board);
-        let wiring = Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data };
+        let wiring =
+            Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data, counts };
         let tree = SupervisorSpec::new(Strategy::OneForOne)
             .child(wiring.ledger(&writer))
             .child(wiring.status())
@@ -231,6 +239,17 @@ struct Wiring {
     board: Arc<OnceLock<Board>>,
     control: Lane,
     data: Lane,
+    counts: Counts,
+}
+
+/// What is counted, for as long as the process lives: each is handed to every incarnation of the actor that counts.
+#[derive(Default)]
+struct Counts {
+    dispatch: DispatchCounts,
+    /// Children started, by profile.
+    children: CountBy<ProfileName>,
+    /// Tokens exchanged, by file and host.
+    exchanges: CountBy<(PathBuf, String)>,
 }
 
 impl Wiring {
@@ -246,6 +265,7 @@ impl Wiring {
 
     fn status(&self) -> ChildSpec {
         let (present, started, phase) = (self.present.clone(), self.surroundings.started, PhaseMemory::default());
+        let views = ViewMemory::default();
         let listener = self.surroundings.listener.clone();
         let ports = StatusPorts {
             drain: self.mailboxes.drain.port(),
@@ -253,7 +273,9 @@ impl Wiring {
             ledger: self.mailboxes.ledger.port(),
             honcho: self.mailboxes.honcho.port(),
             config: self.mailboxes.config.port(),
-            links: self.mailboxes.links.all().map(|(_, mailbox)| mailbox.port()).collect(),
+            links: self.mailboxes.links.all().map(|(id, mailbox)| (id, mailbox.port())).collect(),
+            agents_started: self.counts.children.clone(),
+            exchanges: self.counts.exchanges.clone(),
         };
         let board = Arc::clone(&self.board);
         let factory = move |birth: &_| {
@@ -261,6 +283,7 @@ impl Wiring {
                 in_force: present.in_force(),
                 started,
                 phase: phase.clone(),
+                views: views.clone(),
                 listener: listener.clone(),
             };
             StatusActor::new(settings, ports.clone(), board.wait().clone(), birth)
@@ -294,11 +317,13 @@ impl Wiring {
             HonchoSurroundings { environment: Arc::clone(&settings.environment), client: settings.trust.clone() };
         let steps = self.surroundings.refresh_steps.clone();
         let (present, status, events) = (self.present.clone(), self.mailboxes.status.port(), self.events.clone());
+        let exchanges = self.counts.exchanges.clone();
         let factory = move |birth: &_| {
+            let exchanges = exchanges.clone();
             let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
             let profiles = surroundings.profiles(&in_force);
             let events = events.clone();
-            let settings = HonchoSettings { surroundings, steps, events, ..HonchoSettings::new(profiles) };
+            let settings = HonchoSettings { surroundings, steps, events, exchanges, ..HonchoSettings::new(profiles) };
             let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
             HonchoRefreshActor::new(ports, settings, life(birth), HonchoOwn::of(birth))
         };
@@ -337,6 +362,7 @@ impl Wiring {
             links: boxes.links.all().map(link).collect(),
             left: boxes.dispatch.port(),
             status: boxes.status.port(),
+            counts: self.counts.dispatch.clone(),
         };
         let factory = move |birth: &_| {
             let settings = DispatchSettings::of(&present.in_force(), home.clone(), process_started_ms);
@@ -419,6 +445,7 @@ impl Wiring {
             timings: settings.link_timings.clone(),
             trust: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
+            counts: LinkCounts::default(),
         };
         let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
         let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };

@@ -11,6 +11,7 @@
 
 pub mod atomic;
 pub mod config;
+pub mod counts;
 pub mod dispatch;
 pub mod drain;
 pub mod files;

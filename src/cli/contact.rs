@@ -89,12 +89,17 @@ impl CommandError {
 
 /// Runs a command to its end, and says on standard error why it failed, if it did.
 pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
+    conclude_with(async { command.await.map(|()| ExitCode::SUCCESS) })
+}
+
+/// The same for a command that has more than one way to succeed.
+pub(super) fn conclude_with(command: impl Future<Output = Result<ExitCode, CommandError>>) -> ExitCode {
     // It may hold a token.
     if let Err(error) = life::forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match System::new().block_on(command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => serve::fail(&error, error.exit_code()),
     }
 }

@@ -164,7 +164,8 @@ and try
   - the same by file:  touch {marker}   and   rm {marker}
   - press Crash beside an actor and watch it come back; write `/status` or `/stop` in the chat
 
-The home is {home}. Ctrl-C ends everything and removes it.",
+The home is {home}. Ctrl-C ends everything and removes it.
+",
         marker = marker.display(),
         home = home.display(),
     ));

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::finding::{Level, lines, worst};
 use super::life;
-use crate::out::{self, print};
+use crate::out::{self, print, print_json};
 
 /// Look over a home and all that its gateway needs, and say what to do about what is wrong.
 ///
@@ -40,7 +40,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     let level = worst(&findings);
     if arguments.json {
         let report = json!({"home": home.display().to_string(), "level": level, "findings": findings});
-        print(&format!("{report:#}\n"));
+        print_json(&report, true);
     } else {
         print(&format!("home {}\n\n{}", home.display(), lines(&findings)));
     }

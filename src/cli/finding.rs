@@ -6,6 +6,8 @@ use std::path::Path;
 pub(super) use caduceus_actors::profile::shown::{looks_like_a_name, shown};
 use serde::Serialize;
 
+use crate::terminal::one_line;
+
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,10 +69,10 @@ pub(super) fn lines(findings: &[Finding]) -> String {
             Level::Warn => "warn",
             Level::Error => "error",
         };
-        let profile = finding.profile.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
-        let _ = writeln!(text, "{level:<5}  {profile}{}", finding.detail);
+        let profile = finding.profile.as_ref().map(|name| format!("{}: ", one_line(name))).unwrap_or_default();
+        let _ = writeln!(text, "{level:<5}  {profile}{}", one_line(&finding.detail));
         if let Some(remedy) = &finding.remedy {
-            let _ = writeln!(text, "       → {remedy}");
+            let _ = writeln!(text, "       → {}", one_line(remedy));
         }
     }
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();

@@ -10,6 +10,7 @@ use std::time::Duration;
 use caduceus_actors::settings::Environment;
 use caduceus_actors::status::identity::Identity;
 use caduceus_actors::status::listener::Listener;
+use caduceus_actors::status::readiness::Readiness;
 use caduceus_actors::status::record::{FILE_NAME, Record};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::state_file::StateFile;
@@ -110,5 +111,11 @@ fn line(snapshot: &Snapshot) -> String {
         1 => "1 turn".to_owned(),
         many => format!("{many} turns"),
     };
-    format!("{}, {turns}", snapshot.gateway_state)
+    let well = match (snapshot.gateway_state, snapshot.readiness) {
+        (_, Readiness::Degraded) => ", degraded",
+        (GatewayState::Running, Readiness::NotReady) => ", not ready",
+        // Every other state says so itself.
+        (_, Readiness::Ready | Readiness::NotReady) => "",
+    };
+    format!("{}{well}, {turns}", snapshot.gateway_state)
 }

@@ -179,7 +179,7 @@ impl Process {
         let reload = Notify::new();
         let up = async {
             until_up(&root).await;
-            self.tell(ProcessPhase::Running);
+            self.tell(ProcessPhase::Running, None);
             self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
@@ -286,7 +286,8 @@ impl Process {
         info!("gateway is stopping");
         self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
-        self.tell(ProcessPhase::Stopping);
+        let why = if self.desk.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
+        self.tell(ProcessPhase::Stopping, Some(why));
         let quiet = self.close_gate().await;
         let told = async {
             if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_PATIENCE).await {
@@ -373,8 +374,9 @@ impl Process {
         code
     }
 
-    fn tell(&self, phase: ProcessPhase) {
-        if let Err(error) = self.gateway.ports.phase.tell(Phase { phase, exit_reason: None }) {
+    fn tell(&self, phase: ProcessPhase, why: Option<&str>) {
+        let phase = Phase { phase, exit_reason: why.map(str::to_owned) };
+        if let Err(error) = self.gateway.ports.phase.tell(phase) {
             warn!(%error, "the status was not told where the process is in its life");
         }
     }

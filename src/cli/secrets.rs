@@ -15,7 +15,7 @@ use rustls::crypto::SecureRandom;
 use zeroize::Zeroizing;
 
 use super::{life, serve};
-use crate::out::{self, print};
+use crate::out::{self, print, print_json};
 
 /// Exit code: something was found, or the secret is too weak.
 const FOUND: u8 = 1;
@@ -81,7 +81,7 @@ fn audit(arguments: Audit) -> ExitCode {
     let Some(key) = random() else { return no_randomness() };
     let report = audit::report(&gather::facts(&settings), &key);
     if arguments.json {
-        print(&format!("{:#}\n", report.json(&settings.home, settings.multiplex)));
+        print_json(&report.json(&settings.home, settings.multiplex), true);
     } else {
         print(&report.text(&settings.home));
     }

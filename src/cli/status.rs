@@ -6,19 +6,28 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::rt::time::sleep;
+use caduceus_actors::status::readiness::Readiness;
 use caduceus_actors::status::record;
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
-use super::contact::{CommandError, Contact, Place, conclude};
-use crate::out::print;
+use super::contact::{CommandError, Contact, Place, conclude_with};
+use crate::out::{print, print_json};
 use crate::stream::Stream;
+use crate::terminal::one_line;
 
 /// How often a watch looks.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Say how a gateway is.
+/// Exit code of `--check`: turns are admitted, and a part is failed or down.
+const DEGRADED: u8 = 1;
+/// Exit code of `--check`: no turn is admitted.
+const NOT_READY: u8 = 3;
+
+/// Say how a gateway is, and what is wrong with it.
 ///
-/// Exits with 0 if it answers, with 69 if there is none, with 75 if there is one that does not answer.
+/// Exits with 0 if it answers, with 69 if there is none, with 75 if there is one that does not answer. With --check: with 0 if it is
+/// ready, with 1 if it is degraded (turns are admitted; a profile, link, grant or file is failed or down), with 3 if it is not ready.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     #[command(flatten)]
@@ -29,33 +38,35 @@ pub(crate) struct Arguments {
     /// Print the whole status, one JSON object a line.
     #[arg(long)]
     json: bool,
+    /// Exit with 0 only if the gateway is ready and nothing is wrong.
+    #[arg(long, conflicts_with = "watch")]
+    check: bool,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    conclude(async {
+    conclude_with(async {
         let contact = arguments.place.find()?;
         let mut said = String::new();
         loop {
-            let text = match look(&contact).await {
-                Ok(status) if arguments.json => format!("{status}\n"),
-                Ok(status) => summary(&status),
+            let status = match look(&contact).await {
+                Ok(status) => status,
                 // A watch outlives the gateway that it watches, and whatever of it is down for a while.
-                Err(error) if arguments.watch && error.may_pass() => {
-                    if arguments.json {
-                        format!("{}\n", serde_json::json!({"error": error.to_string()}))
-                    } else {
-                        format!("{error}\n")
-                    }
-                }
+                Err(error) if arguments.watch && error.may_pass() => json!({"error": error.to_string()}),
                 Err(error) => return Err(error),
             };
+            let text = if arguments.json { status.to_string() } else { summary(&status) };
             if text != said {
-                print(&text);
+                if arguments.json {
+                    print_json(&status, false);
+                } else {
+                    print(&text);
+                }
                 said = text;
             }
             // A watch without a reader has nobody to watch for.
             if !arguments.watch || !Stream::Output.has_reader() {
-                return Ok(());
+                let code = if arguments.check { code(readiness(&status)) } else { 0 };
+                return Ok(ExitCode::from(code));
             }
             sleep(LOOK).await;
         }
@@ -64,7 +75,10 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 
 async fn look(contact: &Contact) -> Result<Value, CommandError> {
     match contact.client().await? {
-        Some(client) => client.get("/api/status", Duration::ZERO).await,
+        Some(client) => match client.get("/api/status", Duration::ZERO).await? {
+            status if status.is_object() => Ok(status),
+            _ => Err(CommandError::NoAnswer("that is no status; is this a gateway?".to_owned())),
+        },
         None => Err(match (contact.nobody(), contact.home.as_deref().and_then(last_words)) {
             (CommandError::Nobody(why), Some(last)) => CommandError::Nobody(format!("{why}; {last}")),
             (error, _) => error,
@@ -86,38 +100,116 @@ fn last_words(home: &Path) -> Option<String> {
     Some(text)
 }
 
+/// Whether it is ready, by its own word; one of an earlier version has another.
+fn readiness(status: &Value) -> Readiness {
+    let word = status.get("readiness").and_then(|word| Readiness::deserialize(word).ok());
+    word.unwrap_or_else(|| {
+        let is_running = status.get("gateway_state").and_then(Value::as_str) == Some("running");
+        let refuses = status.get("not_ready").is_some_and(|why| !why.is_null());
+        if is_running && !refuses { Readiness::Ready } else { Readiness::NotReady }
+    })
+}
+
+fn code(readiness: Readiness) -> u8 {
+    match readiness {
+        Readiness::Ready => 0,
+        Readiness::Degraded => DEGRADED,
+        Readiness::NotReady => NOT_READY,
+    }
+}
+
 /// The status for people; what is not told to everyone is left out where it is not told.
 fn summary(status: &Value) -> String {
-    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or("?").to_owned();
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(one_line);
+    let known = |value: &Value, name: &str| text(value, name).unwrap_or_else(|| "?".to_owned());
     let count = |name: &str| status.get(name).and_then(Value::as_u64).unwrap_or_default();
-    let mut lines = format!("{} since {}", text(status, "gateway_state"), text(status, "gateway_updated_at"));
-    if let Some(why) = status.get("not_ready").and_then(Value::as_str) {
-        let _ = write!(lines, ", not ready: {why}");
+    if let Some(error) = text(status, "error") {
+        return format!("{error}\n");
     }
-    let _ = write!(lines, "\nturns: {}, sessions: {}", count("active_agents"), count("active_sessions"));
+    let well = match readiness(status) {
+        Readiness::Ready => "",
+        Readiness::Degraded => ", degraded",
+        Readiness::NotReady => ", not ready",
+    };
+    let mut lines = format!("{}{well} since {}\n", known(status, "gateway_state"), known(status, "gateway_updated_at"));
+    for issue in list(status, "issues") {
+        let named = [known(issue, "part"), text(issue, "name").unwrap_or_default()].join(" ");
+        let _ = write!(lines, "  {}: {}", named.trim_end(), known(issue, "state"));
+        let _ = match text(issue, "detail") {
+            Some(detail) => writeln!(lines, ": {detail}"),
+            None => writeln!(lines),
+        };
+    }
+    for (name, _) in status.get("stale").and_then(Value::as_object).into_iter().flatten() {
+        let _ = writeln!(lines, "  {}: does not answer; what is shown of it is old", one_line(name));
+    }
+    if status.get("issues").is_none() && readiness(status) != Readiness::Ready {
+        lines.push_str("  why is told on the gateway's own machine or with its token\n");
+    }
+    let _ = writeln!(lines, "turns: {}, sessions: {}", count("active_agents"), count("active_sessions"));
     for (name, platform) in status.get("gateway_platforms").and_then(Value::as_object).into_iter().flatten() {
-        let _ = write!(lines, "\nplatform {name}: {}", text(platform, "state"));
+        let _ = write!(lines, "platform {}: {}", one_line(name), known(platform, "state"));
+        let _ = match text(platform, "error_message").or_else(|| text(platform, "error_code")) {
+            Some(why) => writeln!(lines, " ({why})"),
+            None => writeln!(lines),
+        };
     }
-    let profiles = status.get("profiles").and_then(Value::as_array).into_iter().flatten();
-    let profiles: Vec<_> = profiles.filter_map(Value::as_str).collect();
-    let _ = writeln!(lines, "\nprofiles: {}", profiles.join(", "));
+    let profiles: Vec<_> = list(status, "profiles").filter_map(Value::as_str).map(one_line).collect();
+    let _ = writeln!(lines, "profiles: {}", profiles.join(", "));
     lines
+}
+
+fn list<'a>(status: &'a Value, name: &str) -> impl Iterator<Item = &'a Value> {
+    status.get(name).and_then(Value::as_array).into_iter().flatten()
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]
-    fn a_summary_says_the_state_and_since_when() {
+    fn a_summary_says_the_state_what_is_wrong_and_since_when() {
         let status = json!({
-            "gateway_state": "draining", "gateway_updated_at": "T", "not_ready": "draining", "active_agents": 2,
-            "active_sessions": 3, "gateway_platforms": {"discord": {"state": "connected"}}, "profiles": ["default", "work"],
+            "gateway_state": "running", "gateway_updated_at": "T", "readiness": "degraded", "not_ready": null, "active_agents": 2,
+            "issues": [
+                {"level": "degraded", "part": "link", "name": "relay", "state": "failed", "detail": "panic: boom"},
+                {"level": "degraded", "part": "configuration", "name": "", "state": "wrong", "detail": null},
+            ],
+            "stale": {"honcho": 500},
+            "active_sessions": 3, "gateway_platforms": {"discord": {"state": "fatal", "error_code": "relay_failed"}},
+            "profiles": ["default", "work"],
         });
-        let expected = "draining since T, not ready: draining\nturns: 2, sessions: 3\nplatform discord: connected\nprofiles: default, work\n";
+        let expected = "running, degraded since T\n  link relay: failed: panic: boom\n  configuration: wrong\n  \
+            honcho: does not answer; what is shown of it is old\nturns: 2, sessions: 3\n\
+            platform discord: fatal (relay_failed)\nprofiles: default, work\n";
         assert_eq!(summary(&status), expected);
-        assert!(summary(&json!({})).starts_with("? since ?"));
+        assert!(summary(&json!({})).starts_with("?, not ready since ?"));
+    }
+
+    #[test]
+    fn nothing_of_the_status_makes_a_line_or_an_order_of_its_own() {
+        let odd = "x\u{1b}[2J\nplatform discord: connected";
+        let status = json!({
+            "gateway_state": odd, "gateway_updated_at": odd, "readiness": "degraded",
+            "issues": [{"level": "degraded", "part": odd, "name": odd, "state": odd, "detail": odd}],
+            "stale": {odd: 1},
+            "gateway_platforms": {odd: {"state": odd, "error_message": odd}}, "profiles": [odd],
+        });
+        let text = summary(&status);
+        assert_eq!(text.lines().count(), 6, "{text}");
+        assert!(!text.contains('\u{1b}'), "{text:?}");
+        assert_eq!(summary(&json!({"error": odd})).lines().count(), 1);
+    }
+
+    #[test]
+    fn a_check_ends_with_what_the_gateway_says_and_knows_earlier_ones() {
+        let of = |status: Value| code(readiness(&status));
+        assert_eq!(of(json!({"readiness": "ready", "gateway_state": "running"})), 0);
+        assert_eq!(of(json!({"readiness": "degraded", "gateway_state": "running"})), 1);
+        assert_eq!(of(json!({"readiness": "not_ready", "gateway_state": "draining"})), 3);
+        assert_eq!(of(json!({"gateway_state": "running", "not_ready": null})), 0);
+        assert_eq!(of(json!({"gateway_state": "running", "not_ready": "ledger"})), 3);
+        assert_eq!(of(json!({"gateway_state": "draining"})), 3);
+        assert_eq!(of(json!({})), 3);
     }
 }

@@ -24,7 +24,7 @@ const HANG: Duration = Duration::from_secs(10);
 /// `allow_faults`: the route that breaks actors is there at all.
 pub(super) fn routes(book: &mut Book<'_>, allow_faults: bool) {
     const TREE: Page = Page::new("The supervision tree")
-        .answers(Answer::Fields(200, NODE))
+        .answers(Answer::Node(200))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
     const FAULT: Page = order("Breaks an actor on purpose").takes(&[
         maybe("fault", Kind::Text, "which one; a panic unless said"),
@@ -62,24 +62,6 @@ const fn order(summary: &'static str) -> Page {
     ];
     Page::new(summary).asks(PATH).takes(&[]).answers(Answer::Fields(200, DONE)).fails(FAILS)
 }
-
-const NODE: &[Field] = &[
-    field("id", Kind::Text, "its name among its siblings"),
-    field("path", Kind::Text, "its names from the root down, with slashes; the root's is empty"),
-    field("kind", Kind::Text, "supervisor or worker"),
-    field("state", Kind::Text, "how it is"),
-    field("generation", Kind::Count, "which incarnation this is"),
-    field("restarts_in_window", Kind::Count, "what is spent of its budget"),
-    field("restarts_total", Kind::Count, "all of them"),
-    field("started_at", Kind::TextOrNull, "when this incarnation started"),
-    field("last_exit", Kind::Object, "why the last one ended; null if none has"),
-    field("queue_depth", Kind::Count, "messages that wait"),
-    field("refused", Kind::Count, "messages refused by a full mailbox"),
-    field("next_restart_in_ms", Kind::NumberOrNull, "when it starts again"),
-    field("heartbeat_age_ms", Kind::NumberOrNull, "since its last sign of life"),
-    field("lane", Kind::Text, "its thread"),
-    field("children", Kind::List, "the same of each child"),
-];
 
 async fn tree(state: Shared) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(&state.feed.latest()?.snapshot.actors))

@@ -60,10 +60,14 @@ pub(super) struct Page {
 pub(super) enum Answer {
     /// A JSON object.
     Fields(u16, &'static [Field]),
+    /// A JSON object, described by one of its own.
+    Node(u16),
+    /// The document itself.
+    Document,
     /// Anything else, by its media type.
     Other(u16, &'static str),
-    /// The protocol changes.
-    WebSocket,
+    /// The protocol changes; each message is an object with these fields.
+    WebSocket(&'static [Field]),
 }
 
 /// A field of an object, or a parameter.
@@ -85,8 +89,22 @@ pub(super) enum Kind {
     /// It may be null.
     NumberOrNull,
     TextOrNull,
+    /// A whole number, perhaps below zero, or null.
+    IntegerOrNull,
+    /// A whole number from 0 on, or null.
+    CountOrNull,
+    /// An object of any shape, such as an event on its way in.
     Object,
-    List,
+    /// An object with these fields.
+    Fields(&'static [Field]),
+    /// The same, or null.
+    FieldsOrNull(&'static [Field]),
+    /// An array of these.
+    List(&'static Kind),
+    /// An object with names of its own, each with one of these.
+    Map(&'static Kind),
+    /// A node of the supervision tree, which holds others.
+    Node,
     /// One of some words.
     Word(&'static [&'static str]),
 }
@@ -125,7 +143,7 @@ impl<'c> Book<'c> {
     /// Registers the book itself, as the last page of it.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
-        let page = Page::new("This document").answers(Answer::Other(200, "application/json"));
+        let page = Page::new("This document").answers(Answer::Document);
         self.entries.push(Entry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
         let text = Bytes::from(openapi::print(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));

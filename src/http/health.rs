@@ -1,14 +1,17 @@
 //! Whether the process lives, and whether it would take a turn.
 
-use actix_web::web::Json;
+use std::collections::BTreeMap;
+
+use actix_web::HttpRequest;
+use actix_web::web::{self, Json};
 use caduceus_actors::drain::messages::GetDrain;
 use caduceus_actors::status::messages::GetSnapshot;
-use caduceus_actors::status::words::GatewayState;
+use caduceus_actors::status::readiness::Issue;
 use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::ask;
-use super::book::{Answer, Book, Kind, Page, Who, field};
+use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
 use super::code::Code;
 use super::error::ApiError;
 
@@ -18,8 +21,20 @@ const READYZ: &str = "/readyz";
 pub(super) fn routes(book: &mut Book<'_>) {
     const ALIVE: Page = Page::new("Whether the threads turn").fails(&[Code::Unhealthy]);
     const READY: Page = Page::new("Whether a turn would be admitted; if not, the detail says why")
-        .answers(Answer::Fields(200, &[field("ready", Kind::Flag, "always true")]))
-        .fails(&[Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
+        .asks(&[maybe("link", Kind::Word(&["0", "1"]), "1: a link must be connected, too")])
+        .answers(Answer::Fields(
+            200,
+            &[
+                field("ready", Kind::Flag, "always true"),
+                field(
+                    "readiness",
+                    Kind::Word(&["ready", "degraded"]),
+                    "degraded: turns are admitted, but a part is down",
+                ),
+                field("issues", Kind::List(&Kind::Text), "the parts that are failed or down, by name and state"),
+            ],
+        ))
+        .fails(&[Code::BadRequest, Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
     book.at(HEALTHZ, Who::Anyone).get(healthz, ALIVE).done();
     book.at(READYZ, Who::Anyone).get(readyz, READY).done();
 }
@@ -34,17 +49,29 @@ async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {
 }
 
 /// Asks instead of looking at the copy, and the gate itself: a probe is rare, and right after a drain was answered, or
-/// cancelled, it must not hear how things were before.
-async fn readyz(state: Shared) -> Result<Json<Value>, ApiError> {
+/// cancelled, it must not hear how things were before. Names and words only, for everyone is answered.
+async fn readyz(request: HttpRequest, state: Shared) -> Result<Json<Value>, ApiError> {
+    let wants_link = wants_link(request.query_string())?;
     let gate = ask(&state.ports.drain, GetDrain).await?;
-    if gate.draining {
-        let reason = if gate.stopping { "stopping" } else { "draining" };
-        return Err(ApiError::NotReady(reason.to_owned()));
+    let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;
+    let verdict = snapshot.judged_by(&gate);
+    if let Some(reason) = verdict.refusal() {
+        return Err(ApiError::NotReady(reason));
     }
-    match &ask(&state.ports.snapshot, GetSnapshot).await?.not_ready {
-        None => Ok(Json(json!({"ready": true}))),
-        // The gate itself has just said that it is open; the status has not heard it yet.
-        Some(reason) if reason == GatewayState::Draining.as_str() => Ok(Json(json!({"ready": true}))),
-        Some(reason) => Err(ApiError::NotReady(reason.clone())),
+    if wants_link && !snapshot.has_link() {
+        return Err(ApiError::NotReady("no link is connected".to_owned()));
+    }
+    let issues: Vec<String> = verdict.issues.iter().map(Issue::outline).collect();
+    Ok(Json(json!({"ready": true, "readiness": verdict.readiness, "issues": issues})))
+}
+
+/// Whether the query asks for a connected link.
+fn wants_link(query: &str) -> Result<bool, ApiError> {
+    let bad = ApiError::BadRequest("link must be 0 or 1");
+    let Ok(fields) = web::Query::<BTreeMap<String, String>>::from_query(query) else { return Err(bad) };
+    match fields.get("link").map(String::as_str) {
+        None | Some("0") => Ok(false),
+        Some("1") => Ok(true),
+        Some(_) => Err(bad),
     }
 }

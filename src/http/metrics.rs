@@ -7,7 +7,9 @@ use std::fmt::Debug;
 use actix_web::HttpResponse;
 use actix_web::http::header::CONTENT_TYPE;
 use caduceus_actors::files::workers;
-use caduceus_actors::relay::messages::LinkView;
+use caduceus_actors::relay::messages::LinkState;
+use caduceus_actors::status::readiness::Readiness;
+use caduceus_actors::status::shown::ShownLink;
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::supervision::TreeNode;
 use prometheus_client::encoding::text::encode;
@@ -87,7 +89,7 @@ fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
     let evicted = own.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
     sheet.counters("http_places_evicted", "Closed because another peer needed the place", "places", evicted);
     turns(&mut sheet, snapshot);
-    relay(&mut sheet, &snapshot.relay);
+    relay(&mut sheet, &snapshot.relay, snapshot.process.uptime_ms);
     keepers(&mut sheet, snapshot);
     actors(&mut sheet, &snapshot.actors);
     let mut text = String::new();
@@ -96,7 +98,13 @@ fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
 }
 
 fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
-    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.not_ready.is_none()));
+    sheet.gauge("ready", "1 when a turn would be admitted", u64::from(snapshot.readiness < Readiness::NotReady));
+    let issues = |level| count(snapshot.issues.iter().filter(|issue| issue.level == level).count());
+    sheet.gauge(
+        "parts_degraded",
+        "Parts that are failed or down although turns are admitted",
+        issues(Readiness::Degraded),
+    );
     sheet.gauge("draining", "1 while the whole gateway is drained or stopping", u64::from(snapshot.drain.draining));
     let age = snapshot.drain.age_ms.unwrap_or_default();
     sheet.seconds("drain_age_seconds", "Time since the drain began; 0 without one", age);
@@ -104,12 +112,11 @@ fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauge("profiles", "Profiles served", count(snapshot.profiles.len()));
     let profiles = snapshot.secrets.iter().map(|profile| (word(profile.state), 1));
     sheet.gauges("profiles_by_state", "Profiles by state", "state", profiles);
-    let missing = snapshot.secrets.iter().map(|profile| count(profile.missing.len())).sum();
+    let missing = snapshot.secrets.iter().map(|profile| count(profile.view.missing.len())).sum();
     sheet.gauge("secrets_missing", "Secrets that profiles lack", missing);
     let hung = count(workers::hung().len());
     sheet.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
-    let children = snapshot.secrets.iter().map(|profile| profile.children_started).sum();
-    sheet.counter("agents_started", "Processes of agents started", children);
+    sheet.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);
     sheet.gauges("build_info", "Version of this program", "version", [(snapshot.version.to_owned(), 1)]);
     let process = snapshot.process;
     sheet.seconds("process_uptime_seconds", "Time since the process started", process.uptime_ms);
@@ -132,7 +139,7 @@ fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
     let awaiting = view.awaiting_link.values().map(|events| count(*events)).sum();
     sheet.gauge("events_awaiting_link", "Events that wait for their link to come up", awaiting);
     sheet.counter("events_refused", "Events refused", view.refused);
-    sheet.counter("events_duplicate", "Events seen before", view.duplicates);
+    sheet.counter("events_duplicate", "Events that were in the ledger already", view.duplicates);
     let mut recent: Vec<u64> = view.recent_turns.iter().map(|(_, length)| *length).collect();
     recent.sort_unstable();
     let at = |percent: usize| recent.get((recent.len() * percent / 100).min(recent.len().saturating_sub(1))).copied();
@@ -142,17 +149,24 @@ fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.counters("turns_ended", "Turns ended", "outcome", ended.map(|(word, n)| (word.to_owned(), n)));
 }
 
-fn relay(sheet: &mut Sheet, links: &[LinkView]) {
+fn relay(sheet: &mut Sheet, links: &[ShownLink], uptime_ms: u64) {
     sheet.gauges("relay_links", "Links by state", "state", links.iter().map(|link| (word(link.state), 1)));
-    let frames = links.iter().flat_map(|link| &link.frames).map(|(kind, n)| (known(kind, &FRAMES), *n));
+    let frames = links.iter().flat_map(|link| &link.view.frames).map(|(kind, n)| (known(kind, &FRAMES), *n));
     sheet.counters("relay_frames", "Frames by kind", "kind", frames);
-    sheet.counter("relay_lines_skipped", "Lines that were not frames", links.iter().map(|link| link.skipped).sum());
-    let dead = links.iter().map(|link| link.dead_letters).sum();
+    sheet.counter(
+        "relay_lines_skipped",
+        "Lines that were not frames",
+        links.iter().map(|link| link.view.skipped).sum(),
+    );
+    let dead = links.iter().map(|link| link.view.dead_letters).sum();
     sheet.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
-    let waiting = links.iter().map(|link| count(link.waiting)).sum();
+    let waiting = links.iter().map(|link| count(link.view.waiting)).sum();
     sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
-    let silence = links.iter().filter_map(|link| link.last_inbound_age_ms).max().unwrap_or_default();
-    let unheard = links.iter().filter_map(|link| link.last_ack_age_ms).max().unwrap_or_default();
+    // One that is set up and was never heard has been silent since the start.
+    let is_set_up = |link: &&ShownLink| link.said() != Some(LinkState::Disabled);
+    let silence = links.iter().filter(is_set_up).map(|link| link.view.last_inbound_age_ms.unwrap_or(uptime_ms));
+    let silence = silence.max().unwrap_or_default();
+    let unheard = links.iter().filter_map(|link| link.view.last_ack_age_ms).max().unwrap_or_default();
     sheet.seconds("relay_last_ack_seconds", "Age of the last acknowledgement on the most silent link", unheard);
     sheet.seconds("relay_silence_seconds", "Age of the last frame on the most silent link", silence);
 }
@@ -160,9 +174,8 @@ fn relay(sheet: &mut Sheet, links: &[LinkView]) {
 fn keepers(sheet: &mut Sheet, snapshot: &Snapshot) {
     let grants = snapshot.honcho.iter().map(|grant| (word(grant.state), 1));
     sheet.gauges("honcho_grants", "Grants by state", "state", grants);
-    let exchanges = snapshot.honcho.iter().map(|grant| grant.exchanges).sum();
-    sheet.counter("honcho_exchanges", "Tokens exchanged", exchanges);
-    if let Some(left) = snapshot.honcho.iter().filter_map(|grant| grant.expires_in_s).min() {
+    sheet.counter("honcho_exchanges", "Tokens exchanged", snapshot.totals.exchanges);
+    if let Some(left) = snapshot.honcho.iter().filter_map(|grant| grant.view.expires_in_s).min() {
         sheet.signed("honcho_seconds_left", "Time left of the grant that expires first; negative once it has", left);
     }
     let ledger = &snapshot.ledger;
@@ -179,11 +192,12 @@ fn actors(sheet: &mut Sheet, root: &TreeNode) {
     let nodes = || root.walk().filter(|node| !node.path.is_empty());
     let top = |node: &TreeNode| known(node.path.split('/').next().unwrap_or_default(), &ACTORS);
     sheet.gauges("actors", "Actors by state", "state", nodes().map(|node| (word(node.state), 1)));
-    let restarts = nodes().map(|node| (top(node), node.restarts_total));
+    // A child that is gone counts at the supervisor that it had.
+    let restarts = nodes().map(|node| (top(node), node.restarts_total + node.departed.restarts));
     sheet.counters("actor_restarts", "Restarts", "actor", restarts);
     let waiting = nodes().map(|node| (top(node), count(node.queue_depth)));
     sheet.gauges("actor_messages_waiting", "Messages that wait in mailboxes", "actor", waiting);
-    let refused = nodes().map(|node| (top(node), node.refused));
+    let refused = nodes().map(|node| (top(node), node.refused + node.departed.refused));
     sheet.counters("actor_messages_refused", "Messages refused by full mailboxes", "actor", refused);
 }
 

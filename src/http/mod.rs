@@ -30,6 +30,7 @@ mod status;
 mod tests;
 mod turns;
 mod viewers;
+mod views;
 mod ws;
 
 use std::fmt;

@@ -9,23 +9,27 @@ use actix_web::web::Bytes;
 use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
-use utoipa::openapi::schema::{AdditionalProperties, SchemaType};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Schema, SchemaType};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
 use utoipa::openapi::{
     ComponentsBuilder, ContentBuilder, HttpMethod, InfoBuilder, LicenseBuilder, Object, ObjectBuilder, OpenApiBuilder,
-    PathsBuilder, Required, Response, ResponseBuilder, Type,
+    PathsBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Type,
 };
 
 use super::book::{Answer, Entry, Field, Kind, Who};
 use super::code::Code;
+use super::views::NODE;
 
 const JSON: &str = "application/json";
 /// The name of the token among the ways to prove oneself.
 const TOKEN: &str = "token";
 /// The same of a signature of the body.
 const SIGNATURE: &str = "signature";
+
+/// The name of a node of the tree among the schemas.
+const ACTOR: &str = "Actor";
 
 /// What holds for all of it.
 const ABOUT: &str = "The control plane of one gateway. Every error has a body {\"error\": code, \"detail\": sentence}, except where \
@@ -60,7 +64,8 @@ pub(super) fn print(entries: &[Entry]) -> String {
     let signature = ApiKey::Header(ApiKeyValue::with_description(SIGNATURE_HEADER, &about));
     let schemes = ComponentsBuilder::new()
         .security_scheme(TOKEN, SecurityScheme::Http(token))
-        .security_scheme(SIGNATURE, SecurityScheme::ApiKey(signature));
+        .security_scheme(SIGNATURE, SecurityScheme::ApiKey(signature))
+        .schema(ACTOR, object(NODE));
     let info = InfoBuilder::new()
         .title("Caduceus")
         .version(env!("CARGO_PKG_VERSION"))
@@ -81,6 +86,10 @@ pub(super) fn answer(text: Bytes) -> HttpResponse {
 fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     let page = &entry.page;
     let mut codes = [&ANYWHERE[..], page.errors].concat();
+    if entry.path.contains('{') {
+        // A part of a path that is no text leads nowhere.
+        codes.push(Code::NotFound);
+    }
     match entry.who {
         Who::Anyone => {}
         Who::AnyoneInOutline | Who::Known => codes.extend(SEAM),
@@ -152,7 +161,20 @@ fn good(answer: Answer) -> (u16, Response) {
             let content = ContentBuilder::new().build();
             (status, ResponseBuilder::new().description("As asked").content(media, content).build())
         }
-        Answer::WebSocket => (101, Response::new("The present status as a text message, then every change")),
+        Answer::Node(status) => {
+            let content = ContentBuilder::new().schema(Some(node())).build();
+            (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+        }
+        Answer::Document => {
+            let content = ContentBuilder::new().schema(Some(Object::with_type(Type::Object))).build();
+            (200, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+        }
+        // Media types are of bodies; here they are those of the messages.
+        Answer::WebSocket(fields) => {
+            let content = ContentBuilder::new().schema(Some(object(fields))).build();
+            let about = "The present status as a text message, then every change; each is an object like this";
+            (101, ResponseBuilder::new().description(about).content(JSON, content).build())
+        }
     }
 }
 
@@ -169,26 +191,45 @@ fn bad(words: &[&'static str]) -> Response {
 
 fn object(fields: &[Field]) -> Object {
     let shape = fields.iter().fold(ObjectBuilder::new(), |shape, field| {
-        let shape = shape.property(field.name, kind(field).description(Some(field.meaning)));
+        let shape = shape.property(field.name, kind(field.kind, field.meaning));
         if field.required { shape.required(field.name) } else { shape }
     });
     shape.build()
 }
 
-fn kind(field: &Field) -> ObjectBuilder {
+/// What a field holds; `meaning` says what for, where it is not empty.
+fn kind(kind: Kind, meaning: &str) -> RefOr<Schema> {
+    let described = |object: ObjectBuilder| -> RefOr<Schema> {
+        object.description(Some(meaning).filter(|meaning| !meaning.is_empty())).into()
+    };
     let plain = |kind: Type| ObjectBuilder::new().schema_type(kind);
     let or_null = |kind: Type| ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]));
-    match field.kind {
+    described(match kind {
         Kind::Text => plain(Type::String),
         Kind::Flag => plain(Type::Boolean),
         Kind::Count => plain(Type::Integer).minimum(Some(0)),
+        Kind::CountOrNull => or_null(Type::Integer).minimum(Some(0)),
+        Kind::IntegerOrNull => or_null(Type::Integer),
         Kind::Number => plain(Type::Number),
         Kind::NumberOrNull => or_null(Type::Number),
         Kind::TextOrNull => or_null(Type::String),
         Kind::Object => plain(Type::Object),
-        Kind::List => plain(Type::Array),
+        Kind::Fields(fields) => ObjectBuilder::from(object(fields)),
+        Kind::FieldsOrNull(fields) => {
+            ObjectBuilder::from(object(fields)).schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
+        }
+        Kind::Map(values) => plain(Type::Object).additional_properties(Some(self::kind(*values, ""))),
         Kind::Word(words) => plain(Type::String).enum_values(Some(words.iter().copied())),
-    }
+        Kind::List(items) => {
+            let about = Some(meaning).filter(|meaning| !meaning.is_empty());
+            return ArrayBuilder::new().items(self::kind(*items, "")).description(about).into();
+        }
+        Kind::Node => return node(),
+    })
+}
+
+fn node() -> RefOr<Schema> {
+    RefOr::Ref(Ref::from_schema_name(ACTOR))
 }
 
 fn parameter(path: &str, field: &Field) -> Parameter {
@@ -198,7 +239,7 @@ fn parameter(path: &str, field: &Field) -> Parameter {
         .parameter_in(if in_path { ParameterIn::Path } else { ParameterIn::Query })
         .required(if in_path { Required::True } else { Required::False })
         .description(Some(field.meaning))
-        .schema(Some(kind(field)))
+        .schema(Some(kind(field.kind, "")))
         .build()
 }
 

@@ -25,6 +25,7 @@ use super::connection::{Connection, Work};
 use super::error::ApiError;
 use super::feed::{News, Rendered};
 use super::viewers::{Due, Pace, ViewerPlace};
+use super::views::STATUS;
 
 /// A client that is not known yet has this long to send its token.
 const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +39,7 @@ const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
 pub(super) fn routes(book: &mut Book<'_>) {
     const WATCH: Page =
         Page::new("The status pushed; whoever is not known otherwise sends a token as the first message, within 5 s")
-            .answers(Answer::WebSocket)
+            .answers(Answer::WebSocket(STATUS))
             .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
     book.at("/api/status/ws", Who::AnyoneInOutline).get(watch, WATCH).done();
 }

@@ -201,5 +201,5 @@ async fn an_empty_home_is_enough_to_serve() {
     let home = home(&[]);
     let gateway = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
     let (code, ready) = get(&format!("{}/readyz", gateway.url)).await;
-    assert_eq!((code, ready), (200, json!({"ready": true})));
+    assert_eq!((code, ready), (200, json!({"ready": true, "readiness": "ready", "issues": []})));
 }

@@ -109,6 +109,7 @@ async fn an_outsider_sees_counts_and_names_and_nobody_sees_a_secret() {
         "restart_drain_timeout",
         "active_sessions",
         "profiles",
+        "readiness",
     ];
     assert_eq!(fields, expected);
     assert_eq!(outline["profiles"], json!(["default", "work"]));

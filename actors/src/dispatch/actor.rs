@@ -8,7 +8,7 @@ mod ending; // What the end of a turn leaves to be done.
 mod handlers; // One a message.
 mod starting; // The way of an event from its place to its turn.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Message, WrapFuture};
@@ -17,7 +17,6 @@ use tracing::{debug, error, info};
 use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job};
 use super::links::{Descriptors, LOOK, Orphans};
-use super::messages::DispatchView;
 use super::notice::{Notice, NoticeLimit};
 use super::plan::{Plan, Step};
 use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
@@ -29,8 +28,6 @@ use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 
-/// Turns remembered for the graph: a busy minute.
-const RECENT_TURNS: usize = 600;
 /// Pause before a full mailbox is tried again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 
@@ -41,14 +38,12 @@ pub struct DispatchActor {
     pub(super) plan: Plan,
     /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
     pub(super) jobs: HashMap<InboundId, Job>,
-    pub(super) view: DispatchView,
     pub(super) life: Life,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
     own: Port<Settled>,
     running: HashMap<TurnId, Running>,
     notices: NoticeLimit,
-    recent: VecDeque<(i64, u64)>,
     /// The next slice of those in line is due.
     going_on: bool,
     pub(super) gate: Heard,
@@ -134,8 +129,6 @@ impl DispatchActor {
             jobs: HashMap::new(),
             running: HashMap::new(),
             notices: NoticeLimit::default(),
-            view: DispatchView::default(),
-            recent: VecDeque::new(),
             going_on: false,
             gate: Heard::default(),
             early: Some(Early::default()),
@@ -201,7 +194,7 @@ impl DispatchActor {
                 self.carry_out_for(id, steps, ctx);
             }
             Then::Say(notice) => {
-                self.view.refused += 1;
+                self.ports.counts.refused();
                 info!(row = id.0, reason = notice.reason(), "an event is refused");
                 self.say(&job.target, &notice, ctx);
                 self.touch();

@@ -117,9 +117,9 @@ pub struct DispatchView {
     pub failed: u64,
     /// See `done`.
     pub stopped: u64,
-    /// Events refused since the actor started.
+    /// Events refused since the process started.
     pub refused: u64,
-    /// Events seen before.
+    /// Events that were in the ledger already, since the process started.
     pub duplicates: u64,
     /// Milliseconds of the last turns, newest last, for the graph: (end in unix ms, length).
     pub recent_turns: Vec<(i64, u64)>,

@@ -2,6 +2,7 @@
 
 pub mod actor;
 mod arrivals;
+pub mod counts;
 pub mod event;
 pub mod home;
 mod links;

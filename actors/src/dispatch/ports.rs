@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::counts::DispatchCounts;
 use super::messages::ReplyLeft;
 use crate::drain::messages::{GetDrain, ListTurns, RequestPermit};
 use crate::ledger::messages::{
@@ -73,6 +74,8 @@ pub struct DispatchPorts {
     pub left: Port<ReplyLeft>,
     /// Something shown changed.
     pub status: Port<StatusTouched>,
+    /// What is counted; it outlives the actor.
+    pub counts: DispatchCounts,
 }
 
 /// One link.

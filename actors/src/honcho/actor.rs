@@ -30,6 +30,7 @@ use super::survey::{Place, Sighting, Survey, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
 use crate::config::messages::SettingsChanged;
+use crate::counts::Count;
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
 use crate::profile::messages::TokenChanged;
@@ -312,6 +313,10 @@ impl HonchoRefreshActor {
         }
     }
 
+    fn exchanges(&self, place: &Place) -> Count {
+        self.settings.exchanges.of(&(place.path.clone(), place.host.clone()))
+    }
+
     fn view(&self, profile: &ProfileName) -> Option<GrantView> {
         let place = self.places.get(profile)?;
         let plan = &self.grants.get(place)?.plan;
@@ -324,7 +329,7 @@ impl HonchoRefreshActor {
             last_refresh_age_s: plan.last_refresh_age(now).map(|age| age.as_secs()),
             last_error: plan.last_error().map(str::to_owned),
             remedy: plan.state().remedy(),
-            exchanges: plan.exchanges(),
+            exchanges: self.exchanges(place).get(),
         })
     }
 }
@@ -417,6 +422,9 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
         let RefreshDone { place, job, report } = done;
         report.outcome.log(&place.host);
         self.ended += 1;
+        if report.presented {
+            self.exchanges(&place).one();
+        }
         // A refresh of an earlier incarnation is not what the plan waits for; the file has its outcome.
         if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
             entry.job = None;

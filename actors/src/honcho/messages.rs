@@ -87,7 +87,8 @@ pub struct GrantView {
     pub profile: ProfileName,
     /// The host's name in the file.
     pub host: String,
-    /// Its state.
+    /// Its state. The status shows it beside that of the actor, see `status::shown`.
+    #[serde(skip)]
     pub state: GrantState,
     /// Seconds until the access token expires; negative when it has.
     pub expires_in_s: Option<i64>,
@@ -97,6 +98,6 @@ pub struct GrantView {
     pub last_error: Option<String>,
     /// What a person can do about it.
     pub remedy: Option<&'static str>,
-    /// Exchanges made since the actor started.
+    /// Exchanges made since the process started.
     pub exchanges: u64,
 }

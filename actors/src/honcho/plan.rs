@@ -32,7 +32,6 @@ pub(super) struct Plan {
     failures: u32,
     last_error: Option<String>,
     last_exchange: Option<Instant>,
-    exchanges: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +107,6 @@ impl Plan {
             failures: 0,
             last_error: None,
             last_exchange: None,
-            exchanges: 0,
         }
     }
 
@@ -155,7 +153,6 @@ impl Plan {
     pub(super) fn ended(&mut self, outcome: Outcome, presented: bool, now: Now) {
         let doubt = self.in_doubt();
         if presented {
-            self.exchanges += 1;
             self.last_exchange = Some(now.at);
         }
         self.phase = Phase::Idle;
@@ -209,7 +206,7 @@ impl Plan {
                 return;
             }
             Seen::NoGrant => {
-                *self = Self { exchanges: self.exchanges, last_exchange: self.last_exchange, ..Self::new(self.waits) };
+                *self = Self { last_exchange: self.last_exchange, ..Self::new(self.waits) };
                 return;
             }
             Seen::Grant { grant, doubt } => (grant, doubt),
@@ -274,10 +271,6 @@ impl Plan {
 
     pub(super) fn last_error(&self) -> Option<&str> {
         self.unreadable.as_deref().or(self.last_error.as_deref())
-    }
-
-    pub(super) fn exchanges(&self) -> u64 {
-        self.exchanges
     }
 
     fn may_begin(&self, now: Now) -> bool {

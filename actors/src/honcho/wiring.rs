@@ -1,6 +1,7 @@
 //! What the keeper of the grants is built with.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::location::HonchoProfile;
 use super::refresh::{Limits, StepHook};
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
+use crate::counts::CountBy;
 use crate::files::FileEvents;
 use crate::http_client::HttpClient;
 use crate::profile::messages::TokenChanged;
@@ -34,6 +36,8 @@ pub struct HonchoSettings {
     pub steps: StepHook,
     /// Tells that a file may have changed.
     pub events: FileEvents,
+    /// Exchanges made, by file and host; they outlive the actor.
+    pub exchanges: CountBy<(PathBuf, String)>,
 }
 
 impl HonchoSettings {
@@ -48,6 +52,7 @@ impl HonchoSettings {
             surroundings: HonchoSurroundings::default(),
             steps: StepHook::default(),
             events: FileEvents::default(),
+            exchanges: CountBy::default(),
         }
     }
 }

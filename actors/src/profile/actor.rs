@@ -25,11 +25,13 @@ use super::messages::{
     AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileTerms, ProfileView,
     ReadEnvAgain, SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
 };
+use super::name::ProfileName;
 use super::plan::{self, Health};
 use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::{Lent, Scope};
 use super::shown;
+use crate::counts::CountBy;
 use crate::files::{FileEvents, FileWorker, Listening, NoAnswer, Purpose, Stamp, workers};
 use crate::honcho::messages::FreshToken;
 use crate::http_client::HttpClient;
@@ -65,7 +67,6 @@ pub struct ProfileActor {
     health: Health,
     token: Option<SecretString>,
     token_news: TokenNews,
-    children_started: u64,
     /// When the last upgrade token says that it was minted, in seconds since 1970.
     minted_s: u64,
     /// What was last read; `None` before the first time.
@@ -97,6 +98,8 @@ pub struct ProfilePorts {
     pub trust: HttpClient,
     /// Tells that its `.env` may have changed.
     pub events: FileEvents,
+    /// Children started, by profile; they outlive the actors.
+    pub children: CountBy<ProfileName>,
 }
 
 type Later<R> = ResponseActFuture<ProfileActor, R>;
@@ -123,7 +126,6 @@ impl ProfileActor {
             provisioning: Provisioning::default(),
             token: None,
             token_news: TokenNews::new(),
-            children_started: 0,
             minted_s: 0,
             stamp: None,
             stale: false,
@@ -397,7 +399,7 @@ impl Handler<SpawnChild> for ProfileActor {
         Box::pin(started.map(|started, actor, _| {
             match &started {
                 Ok(_) => {
-                    actor.children_started += 1;
+                    actor.ports.children.of(&actor.profile().name).one();
                     actor.set_agent_trouble(None);
                 }
                 Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_trouble(Some(error.to_string())),
@@ -526,7 +528,7 @@ impl Handler<GetProfile> for ProfileActor {
             secrets: self.scope.len(),
             missing,
             agent: self.agent.kind(),
-            children_started: self.children_started,
+            children_started: self.ports.children.of(&self.profile().name).get(),
         })
     }
 }

@@ -294,7 +294,8 @@ pub struct GetProfile;
 pub struct ProfileView {
     /// Which.
     pub name: ProfileName,
-    /// Whether it serves in full.
+    /// Whether it serves in full. The status shows it beside that of the actor, see `status::shown`.
+    #[serde(skip)]
     pub state: ProfileState,
     /// Why it is degraded, one sentence each.
     pub troubles: Vec<String>,
@@ -304,8 +305,24 @@ pub struct ProfileView {
     pub missing: Vec<String>,
     /// The kind of its agent: `exec`, `openai`, `echo`.
     pub agent: &'static str,
-    /// Children started since the actor started.
+    /// Children started since the process started.
     pub children_started: u64,
+}
+
+impl ProfileView {
+    /// A profile that has not said anything yet.
+    #[must_use]
+    pub fn unheard(name: ProfileName) -> Self {
+        Self {
+            name,
+            state: ProfileState::Degraded,
+            troubles: Vec::new(),
+            secrets: 0,
+            missing: Vec::new(),
+            agent: "unknown",
+            children_started: 0,
+        }
+    }
 }
 
 /// Whether a profile serves in full.

@@ -5,6 +5,7 @@
 //! other links. A restart loses the connection: who waits for a result is told `ambiguous`, what was not acknowledged is
 //! sent again by the connector, and that the credentials were revoked has to be learnt again.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::action::ActionResult;
 use super::arrival::{Arrival, PLACES};
 use super::claims::{Claim, Claims};
-use super::counts::Counts;
+use super::counts::LinkCounts;
 use super::descriptors::Descriptors;
 use super::frame::ToConnector;
 use super::intake::Intake;
@@ -77,6 +78,8 @@ pub struct LinkSettings {
     pub trust: HttpClient,
     /// Where media that the connector keeps is put.
     pub media: PathBuf,
+    /// What is counted; it outlives the actor.
+    pub counts: LinkCounts,
 }
 
 /// Carries out what its plan decides for one link.
@@ -109,7 +112,7 @@ pub struct RelayActor {
     pub(super) descriptors: Descriptors,
     /// The generation of the connection that had its time to describe every identity.
     pub(super) described: Option<u64>,
-    pub(super) counts: Counts,
+    pub(super) counts: LinkCounts,
     idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
     /// The farewell of a polite stop has begun: nothing is dialled any more.
@@ -120,7 +123,7 @@ impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, life: Life) -> Self {
-        let LinkSettings { link, owner, profile, claims, timings, trust, media } = settings;
+        let LinkSettings { link, owner, profile, claims, timings, trust, media, counts } = settings;
         Self {
             plan: Plan::new(timings.clone(), Instant::now()),
             fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
@@ -143,7 +146,7 @@ impl RelayActor {
             intake: Intake::default(),
             descriptors: Descriptors::default(),
             described: None,
-            counts: Counts::default(),
+            counts,
             idle_askers: Vec::new(),
             timer: None,
             stopping: false,
@@ -361,19 +364,22 @@ impl Handler<GetLink> for RelayActor {
         let now = Instant::now();
         let ms = |wait: Duration| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
         let age = |then: Instant| ms(now.saturating_duration_since(then));
+        let counts = self.counts.get();
+        let platforms: BTreeSet<&String> = self.identities().iter().map(|identity| &identity.platform).collect();
         MessageResult(LinkView {
             link: self.link.clone(),
             state: self.plan.state(),
             state_age_ms: age(self.plan.since()),
-            generation: self.plan.generation(),
+            generation: counts.dials,
             next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_duration_since(now))),
-            last_inbound_age_ms: self.counts.last_inbound.map(age),
-            last_ack_age_ms: self.counts.last_ack.map(age),
+            last_inbound_age_ms: counts.last_inbound.map(age),
+            last_ack_age_ms: counts.last_ack.map(age),
             last_error: self.plan.last_error().map(str::to_owned),
-            frames: self.counts.frames.clone(),
-            skipped: self.counts.skipped,
-            dead_letters: self.counts.dead_letters,
+            frames: counts.frames,
+            skipped: counts.skipped,
+            dead_letters: counts.dead_letters,
             waiting: self.waiting.len(),
+            platforms: platforms.into_iter().cloned().collect(),
             descriptors: self.descriptors.all().to_vec(),
         })
     }

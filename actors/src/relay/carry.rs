@@ -117,6 +117,7 @@ impl RelayActor {
 
     fn start_dial(&mut self, generation: u64, ctx: &mut Context<Self>) {
         let Some(dial) = &self.dial else { return };
+        self.counts.dial();
         let (url, token) = (RelayUrl::new(&dial.url).dial().to_owned(), dial.token.clone());
         let trust = self.trust.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
@@ -241,7 +242,7 @@ impl RelayActor {
         let error = match answer {
             Ok(Ok(recorded)) => {
                 if let (Recorded::New(row), Cargo::Dead(letter)) = (recorded, &arrival.cargo) {
-                    self.counts.dead_letters += 1;
+                    self.counts.dead_letter();
                     let DeadLetter { reason, bytes, .. } = letter;
                     warn!(link = %self.link.0, row = row.0, bytes, reason, "frame kept as a dead letter");
                     self.touch_status();
@@ -292,7 +293,7 @@ impl RelayActor {
     }
 
     fn say_ack(&mut self, buffer_id: String, place: Option<OwnedSemaphorePermit>) {
-        self.counts.last_ack = Some(Instant::now());
+        self.counts.acked(Instant::now());
         self.say(&ToConnector::InboundAck { buffer_id }, "inbound_ack", place);
     }
 
@@ -348,8 +349,8 @@ impl RelayActor {
     }
 
     fn skipped(&mut self, reason: &str) {
-        if self.counts.skip(Instant::now()) {
-            warn!(link = %self.link.0, reason, skipped = self.counts.skipped, "a line from the connector was skipped");
+        if let Some(skipped) = self.counts.skip(Instant::now()) {
+            warn!(link = %self.link.0, reason, skipped, "a line from the connector was skipped");
         }
         self.touch_status();
     }
@@ -362,6 +363,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
         }
         if let Some(kind) = news.frame_kind() {
             self.counts.frame(kind);
+            self.counts.inbound(Instant::now());
         }
         match news {
             News::Described(descriptor) => self.described(generation, *descriptor, ctx),

@@ -42,7 +42,6 @@ impl RelayActor {
     }
 
     pub(super) fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
-        self.counts.last_inbound = Some(Instant::now());
         let keeper = match &arrival.cargo {
             Cargo::Event(event) => self.keeper_of(&event.event).map(|url| (url, event)),
             Cargo::Dead(_) => None,
@@ -90,7 +89,7 @@ impl Handler<Deliver> for RelayActor {
             }
         };
         let offered = bringing.into_actor(self).then(move |(event, raw_event), link: &mut Self, _| {
-            link.counts.last_inbound = Some(Instant::now());
+            link.counts.inbound(Instant::now());
             let inbound = Inbound {
                 link: link.link.clone(),
                 bot_id: link.bot_of(&event),

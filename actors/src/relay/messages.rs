@@ -132,11 +132,12 @@ pub enum LinkState {
 pub struct LinkView {
     /// Which link.
     pub link: LinkId,
-    /// Its state.
+    /// Its state. The status shows it beside that of the actor, see `status::shown`.
+    #[serde(skip)]
     pub state: LinkState,
     /// Milliseconds in this state.
     pub state_age_ms: u64,
-    /// Counts the connections since the actor started.
+    /// Counts the dials since the process started.
     pub generation: u64,
     /// Milliseconds until the next dial, when waiting.
     pub next_dial_ms: Option<u64>,
@@ -154,8 +155,33 @@ pub struct LinkView {
     pub dead_letters: u64,
     /// Outbound frames that wait for a result.
     pub waiting: usize,
+    /// The platforms that it is set up for, connected or not.
+    pub platforms: Vec<String>,
     /// What the connector fronts, one for each identity.
     pub descriptors: Vec<Descriptor>,
+}
+
+impl LinkView {
+    /// A link that has not said anything yet.
+    #[must_use]
+    pub fn unheard(link: LinkId) -> Self {
+        Self {
+            link,
+            state: LinkState::Disabled,
+            state_age_ms: 0,
+            generation: 0,
+            next_dial_ms: None,
+            last_inbound_age_ms: None,
+            last_ack_age_ms: None,
+            last_error: None,
+            frames: BTreeMap::new(),
+            skipped: 0,
+            dead_letters: 0,
+            waiting: 0,
+            platforms: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
 }
 
 /// News: a link went up or down, or what it knows of the connector changed.

@@ -5,7 +5,7 @@ pub mod actor;
 mod arrival;
 mod carry;
 pub mod claims;
-mod counts;
+pub mod counts;
 mod dead_letter;
 pub mod delivery;
 pub mod descriptor;

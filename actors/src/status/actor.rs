@@ -3,27 +3,32 @@
 //! Owns the last [`Snapshot`]. Told by every actor that something changed; asks them how they are. Many changes in a moment make one snapshot.
 //! A restart loses the subscribers, who are cut off and come again, and the snapshot, which is rebuilt by asking.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, WrapFuture};
+use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use futures_util::future::join_all;
 use tracing::debug;
 
 use super::listener::Listener;
 use super::messages::{GetSnapshot, Phase, ProcessPhase, SnapshotChanged, StatusTouched, Subscribe};
 use super::process;
-use super::snapshot::{PlatformView, ProcessView, Snapshot};
-use super::words::{self, GatewayState};
+use super::readiness::Readiness;
+use super::snapshot::{ProcessView, Snapshot, Totals};
+pub use super::views::ViewMemory;
+use super::views::Views;
+use super::{platforms, words};
 use crate::config::messages::{ConfigView, GetConfig, InForce, SettingsChanged};
+use crate::counts::CountBy;
 use crate::dispatch::messages::{DispatchView, GetDispatch};
 use crate::drain::messages::{DrainView, GetDrain};
 use crate::honcho::messages::{GetGrants, GrantView};
 use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
-use crate::relay::messages::{GetLink, LinkState, LinkView};
-use crate::supervision::{Birth, Board, ChildState, Kind, Port};
+use crate::profile::name::ProfileName;
+use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
+use crate::supervision::{AskError, Birth, Board, ChildState, Port, TreeNode};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
@@ -41,6 +46,8 @@ pub struct StatusSettings {
     pub started: Instant,
     /// Where the process is in its life; outlives any one incarnation of the actor.
     pub phase: PhaseMemory,
+    /// What everyone last said; outlives it, too.
+    pub views: ViewMemory,
     /// Who outside the tree hears of every snapshot.
     pub listener: Listener,
 }
@@ -79,7 +86,11 @@ pub struct StatusPorts {
     /// The keeper of the settings.
     pub config: Port<GetConfig>,
     /// The links.
-    pub links: Vec<Port<GetLink>>,
+    pub links: Vec<(LinkId, Port<GetLink>)>,
+    /// Children that the profiles started, counted by them.
+    pub agents_started: CountBy<ProfileName>,
+    /// Exchanges that the keeper of the grants made, counted by it.
+    pub exchanges: CountBy<(PathBuf, String)>,
 }
 
 /// Keeps the status.
@@ -88,7 +99,6 @@ pub struct StatusActor {
     ports: StatusPorts,
     board: Board,
     own: Port<StatusTouched>,
-    views: Views,
     snapshot: Arc<Snapshot>,
     subscribers: Vec<Port<SnapshotChanged>>,
     /// A snapshot is being made, or about to be.
@@ -97,38 +107,12 @@ pub struct StatusActor {
     dirty: bool,
 }
 
-/// What everyone last said.
-#[derive(Debug, Clone, Default)]
-struct Views {
-    drain: DrainView,
-    dispatch: DispatchView,
-    ledger: LedgerView,
-    grants: Vec<GrantView>,
-    config: ConfigView,
-    profiles: Vec<ProfileView>,
-    links: Vec<LinkView>,
-    process: Option<ProcessView>,
-    /// Who did not answer this time.
-    silent: Vec<&'static str>,
-}
-
 impl StatusActor {
     /// A status of the tree on `board`.
     #[must_use]
     pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, birth: &Birth<Self>) -> Self {
-        let views = Views::default();
-        let snapshot = Arc::new(build(&settings, &views, &board, None));
-        Self {
-            settings,
-            ports,
-            board,
-            own: birth.own(),
-            views,
-            snapshot,
-            subscribers: Vec::new(),
-            busy: false,
-            dirty: false,
-        }
+        let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &board, None));
+        Self { settings, ports, board, own: birth.own(), snapshot, subscribers: Vec::new(), busy: false, dirty: false }
     }
 
     /// Makes a snapshot at once; what changes while it is made, or shortly after, makes one more.
@@ -138,9 +122,9 @@ impl StatusActor {
             return;
         }
         self.busy = true;
-        let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.views.clone());
-        ctx.spawn(asked.into_actor(self).map(|views, actor, ctx| {
-            actor.views = views;
+        let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.board.snapshot());
+        ctx.spawn(asked.into_actor(self).map(|answers, actor, ctx| {
+            answers.remember(&mut actor.settings.views.lock());
             actor.publish();
             ctx.run_later(GATHER, |actor, ctx| {
                 actor.busy = false;
@@ -153,138 +137,167 @@ impl StatusActor {
 
     fn publish(&mut self) {
         let before = Some(&*self.snapshot);
-        self.snapshot = Arc::new(build(&self.settings, &self.views, &self.board, before));
+        let views = &mut self.settings.views.lock();
+        self.snapshot = Arc::new(build(&self.settings, &self.ports, views, &self.board, before));
         self.settings.listener.tell(&self.snapshot);
         let news = SnapshotChanged(Arc::clone(&self.snapshot));
         self.subscribers.retain(|subscriber| subscriber.tell(news.clone()).is_ok());
     }
 }
 
-async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, last: Views) -> Views {
-    let (served, started) = (&settings.in_force.profiles, settings.started);
-    let drain = ports.drain.ask(GetDrain, PATIENCE);
-    let dispatch = ports.dispatch.ask(GetDispatch, PATIENCE);
-    let ledger = ports.ledger.ask(GetLedger, PATIENCE);
-    let grants = ports.honcho.ask(GetGrants, PATIENCE);
-    let config = ports.config.ask(GetConfig, PATIENCE);
-    let profiles = join_all(served.iter().map(|profile| profile.ways.view.ask(GetProfile, PATIENCE)));
-    let links = join_all(ports.links.iter().map(|link| link.ask(GetLink, PATIENCE)));
-    let process = tokio::task::spawn_blocking(move || process::view(started));
-    let (drain, dispatch, ledger, grants, config, profiles, links, process) =
-        futures_util::join!(drain, dispatch, ledger, grants, config, profiles, links, process);
-    let mut silent = Vec::new();
-    let mut hear = |name, answered: bool| {
-        if !answered {
-            silent.push(name);
-        }
+/// What everyone answered, each with the incarnation that was asked.
+struct Answers {
+    drain: Answer<DrainView>,
+    dispatch: Answer<DispatchView>,
+    ledger: Answer<LedgerView>,
+    grants: Answer<Vec<GrantView>>,
+    config: Answer<ConfigView>,
+    profiles: Vec<(ProfileName, Answer<ProfileView>)>,
+    links: Vec<(LinkId, Answer<LinkView>)>,
+    process: Option<ProcessView>,
+}
+
+type Answer<T> = (Result<T, AskError>, u64);
+
+/// Asks the actor at `node`, unless it is down: its question would wait for a successor.
+async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> Answer<M::Result>
+where
+    M: Message + Send + 'static,
+    M::Result: Send,
+{
+    let generation = node.map_or(0, |node| node.generation);
+    let down = |node: &TreeNode| {
+        matches!(node.state, ChildState::Failed | ChildState::Stopped | ChildState::Backoff | ChildState::Stopping)
     };
-    hear("drain", drain.is_ok());
-    hear("dispatch", dispatch.is_ok());
-    hear("ledger", ledger.is_ok());
-    hear("honcho", grants.is_ok());
-    hear("config", config.is_ok());
-    // One that does not answer keeps the place of what it last said.
-    let mut known: BTreeMap<_, _> = last.profiles.into_iter().map(|view| (view.name.clone(), view)).collect();
-    known.extend(profiles.into_iter().flatten().map(|view| (view.name.clone(), view)));
-    known.retain(|name, _| served.iter().any(|profile| profile.name == *name));
-    let mut known_links: BTreeMap<_, _> = last.links.into_iter().map(|view| (view.link.clone(), view)).collect();
-    known_links.extend(links.into_iter().flatten().map(|view| (view.link.clone(), view)));
-    Views {
-        drain: drain.unwrap_or(last.drain),
-        dispatch: dispatch.unwrap_or(last.dispatch),
-        ledger: ledger.unwrap_or(last.ledger),
-        grants: grants.unwrap_or(last.grants),
-        config: config.unwrap_or(last.config),
-        profiles: known.into_values().collect(),
-        links: known_links.into_values().collect(),
-        process: process.ok().or(last.process),
-        silent,
+    match node {
+        Some(node) if down(node) => (Err(AskError::Closed), generation),
+        _ => (port.ask(message, PATIENCE).await, generation),
     }
 }
 
-fn build(settings: &StatusSettings, views: &Views, board: &Board, before: Option<&Snapshot>) -> Snapshot {
+async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> Answers {
+    let (served, started) = (&settings.in_force.profiles, settings.started);
+    let node = |path: &str| tree.find(path);
+    let profiles = served.iter().map(|profile| async {
+        let node = node(&format!("profiles/{}", profile.name));
+        (profile.name.clone(), ask(&profile.ways.view, GetProfile, node).await)
+    });
+    let links = ports.links.iter().map(|(id, port)| async {
+        let node = node(&format!("relays/{}", id.0));
+        (id.clone(), ask(port, GetLink, node).await)
+    });
+    let (drain, dispatch, ledger, grants, config, profiles, links, process) = futures_util::join!(
+        ask(&ports.drain, GetDrain, node("drain")),
+        ask(&ports.dispatch, GetDispatch, node("dispatch")),
+        ask(&ports.ledger, GetLedger, node("ledger")),
+        ask(&ports.honcho, GetGrants, node("honcho")),
+        ask(&ports.config, GetConfig, node("config")),
+        join_all(profiles),
+        join_all(links),
+        tokio::task::spawn_blocking(move || process::view(started)),
+    );
+    Answers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
+}
+
+impl Answers {
+    /// One that did not answer keeps the place of what it last said.
+    fn remember(self, views: &mut Views) {
+        views.drain.hear(self.drain.0, self.drain.1);
+        views.dispatch.hear(self.dispatch.0, self.dispatch.1);
+        views.ledger.hear(self.ledger.0, self.ledger.1);
+        views.grants.hear(self.grants.0, self.grants.1);
+        views.config.hear(self.config.0, self.config.1);
+        for (name, (answer, generation)) in self.profiles {
+            views.profiles.entry(name).or_default().hear(answer.map(Some), generation);
+        }
+        for (id, (answer, generation)) in self.links {
+            let known = views.links.entry(id).or_default();
+            let answer = answer.map(|mut view| {
+                // A new incarnation does not know yet what it is set up for.
+                if view.platforms.is_empty()
+                    && view.state != LinkState::Disabled
+                    && let Some(before) = known.value()
+                {
+                    view.platforms.clone_from(&before.platforms);
+                }
+                Some(view)
+            });
+            known.hear(answer, generation);
+        }
+        views.process = self.process.or(views.process);
+    }
+}
+
+fn build(
+    settings: &StatusSettings,
+    ports: &StatusPorts,
+    views: &mut Views,
+    board: &Board,
+    before: Option<&Snapshot>,
+) -> Snapshot {
     let (phase, exit_reason) = settings.phase.get();
-    let actors = board.snapshot();
-    let state = match phase {
-        ProcessPhase::Starting => GatewayState::Starting,
-        ProcessPhase::Running if views.drain.stopping => GatewayState::Stopping,
-        ProcessPhase::Running if views.drain.draining => GatewayState::Draining,
-        ProcessPhase::Running => GatewayState::Running,
-        ProcessPhase::Stopping => GatewayState::Stopping,
-        ProcessPhase::Stopped => GatewayState::Stopped,
-    };
+    let (actors, moment, started) = (board.snapshot(), Instant::now(), settings.started);
+    let served: Vec<ProfileName> = settings.in_force.profiles.iter().map(|served| served.name.clone()).collect();
+    views.profiles.retain(|name, _| served.contains(name));
+    let state = words::state(phase, views.drain.value());
     let now = jiff::Timestamp::now().to_string();
     let updated_at =
         before.filter(|before| before.gateway_state == state).map(|before| before.gateway_updated_at.clone());
-    let active = views.drain.active_agents;
-    let down = actors
-        .walk()
-        .find(|node| node.kind == Kind::Worker && !node.path.contains('/') && node.state != ChildState::Running)
-        .map(|node| format!("{} is not running", node.path));
-    let silent = (!views.silent.is_empty()).then(|| format!("{} did not answer", views.silent.join(", ")));
-    let trouble = down.or(silent).or_else(|| views.ledger.trouble.clone());
-    let word = || state.as_str().to_owned();
-    let not_ready = match state {
-        GatewayState::Running => trouble,
-        // A drain ends by itself; what is wrong beside it does not.
-        GatewayState::Draining => trouble.or_else(|| Some(word())),
-        GatewayState::Starting | GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
-            Some(word())
-        }
-    };
-    Snapshot {
+    let active = views.drain.value().active_agents;
+    let profiles = served.iter().map(|name| {
+        let known = views.profiles.get(name).cloned().unwrap_or_default();
+        let view = known.value().clone().unwrap_or_else(|| ProfileView::unheard(name.clone()));
+        known.shown(view, actors.find(&format!("profiles/{name}")), moment, started)
+    });
+    let secrets = profiles.collect();
+    let links = ports.links.iter().map(|(id, _)| {
+        let known = views.links.get(id).cloned().unwrap_or_default();
+        let view = known.value().clone().unwrap_or_else(|| LinkView::unheard(id.clone()));
+        known.shown(view, actors.find(&format!("relays/{}", id.0)), moment, started)
+    });
+    let links: Vec<_> = links.collect();
+    let keeper = actors.find("honcho");
+    let grants = views.grants.value().iter().map(|grant| views.grants.shown(grant.clone(), keeper, moment, started));
+    let ages = [
+        ("drain", views.drain.stale_ms(actors.find("drain"), moment, started)),
+        ("dispatch", views.dispatch.stale_ms(actors.find("dispatch"), moment, started)),
+        ("ledger", views.ledger.stale_ms(actors.find("ledger"), moment, started)),
+        ("honcho", views.grants.stale_ms(keeper, moment, started)),
+        ("config", views.config.stale_ms(actors.find("config"), moment, started)),
+    ];
+    let mut snapshot = Snapshot {
         version: env!("CARGO_PKG_VERSION"),
         gateway_running: phase != ProcessPhase::Stopped,
         gateway_state: state,
         gateway_updated_at: updated_at.unwrap_or_else(|| now.clone()),
         gateway_exit_reason: exit_reason,
-        gateway_platforms: platforms(&views.links, &now, before),
+        gateway_platforms: platforms::of(&links, &actors, &now, before.map(|before| &before.gateway_platforms)),
         active_agents: active,
         gateway_busy: words::busy(Some(state), true, active as u64),
         gateway_drainable: words::drainable(Some(state), true),
         restart_drain_timeout: settings.in_force.drain_timeout.as_secs(),
-        active_sessions: views.dispatch.sessions,
-        profiles: settings.in_force.profiles.iter().map(|served| served.name.clone()).collect(),
-        not_ready,
-        configuration: views.config.clone(),
-        drain: views.drain.clone(),
-        relay: views.links.clone(),
-        honcho: views.grants.clone(),
-        turns: views.dispatch.clone(),
-        ledger: views.ledger.clone(),
-        secrets: views.profiles.clone(),
+        active_sessions: views.dispatch.value().sessions,
+        profiles: served,
+        readiness: Readiness::NotReady,
+        not_ready: None,
+        issues: Vec::new(),
+        stale: ages.into_iter().filter_map(|(name, age)| Some((name, age?))).collect(),
+        configuration: views.config.value().clone(),
+        drain: views.drain.value().clone(),
+        relay: links,
+        honcho: grants.collect(),
+        turns: views.dispatch.value().clone(),
+        ledger: views.ledger.value().clone(),
+        secrets,
         actors,
         process: views.process.unwrap_or_else(|| process::bare(settings.started)),
-    }
-}
-
-/// The links by platform, in the words of the original's tools.
-fn platforms(links: &[LinkView], now: &str, before: Option<&Snapshot>) -> BTreeMap<String, PlatformView> {
-    let mut platforms = BTreeMap::new();
-    for link in links {
-        let (state, code) = match link.state {
-            LinkState::Disabled => ("disabled", None),
-            LinkState::Connected => ("connected", None),
-            LinkState::Idle => ("idle", None),
-            LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting => ("connecting", None),
-            LinkState::Revoked => ("fatal", Some("relay_disabled")),
-        };
-        let names: Vec<_> = match link.descriptors.as_slice() {
-            [] => vec!["relay".to_owned()],
-            some => some.iter().map(|descriptor| descriptor.platform.clone()).collect(),
-        };
-        for name in names {
-            let last = before.and_then(|before| before.gateway_platforms.get(&name)).filter(|last| last.state == state);
-            let view = PlatformView {
-                state: state.to_owned(),
-                error_code: code.map(str::to_owned),
-                error_message: code.and(link.last_error.clone()),
-                updated_at: last.map_or_else(|| now.to_owned(), |last| last.updated_at.clone()),
-            };
-            platforms.insert(name, view);
-        }
-    }
-    platforms
+        phase,
+        totals: Totals { agents_started: ports.agents_started.total(), exchanges: ports.exchanges.total() },
+    };
+    let verdict = snapshot.judged_by(&snapshot.drain);
+    snapshot.not_ready = verdict.refusal();
+    (snapshot.readiness, snapshot.issues) = (verdict.readiness, verdict.issues);
+    snapshot
 }
 
 impl Actor for StatusActor {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use actix::Message;
 
 use super::snapshot::Snapshot;
+pub use super::words::ProcessPhase;
 use crate::supervision::Port;
 
 /// News: something that the status shows has changed.
@@ -38,17 +39,4 @@ pub struct Phase {
     pub phase: ProcessPhase,
     /// Why it ended, where it did.
     pub exit_reason: Option<String>,
-}
-
-/// Where the process is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProcessPhase {
-    /// The tree is being started.
-    Starting,
-    /// The tree is up.
-    Running,
-    /// The process is going down.
-    Stopping,
-    /// It is down.
-    Stopped,
 }

@@ -6,15 +6,14 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::words::GatewayState;
+use super::readiness::{Issue, Readiness};
+use super::shown::{ShownGrant, ShownLink, ShownProfile};
+use super::words::{GatewayState, ProcessPhase};
 use crate::config::messages::ConfigView;
 use crate::dispatch::messages::DispatchView;
 use crate::drain::messages::DrainView;
-use crate::honcho::messages::GrantView;
 use crate::ledger::messages::LedgerView;
-use crate::profile::messages::ProfileView;
 use crate::profile::name::ProfileName;
-use crate::relay::messages::LinkView;
 use crate::supervision::TreeNode;
 
 /// Everything an operator may know; it holds names, counts and ages, never a secret or a message.
@@ -45,26 +44,48 @@ pub struct Snapshot {
     /// The profiles served.
     pub profiles: Vec<ProfileName>,
 
+    /// Whether a turn would be admitted, and whether all parts work.
+    pub readiness: Readiness,
     /// Why no turn would be admitted at the moment, if so.
     pub not_ready: Option<String>,
+    /// What is wrong, the worst first.
+    pub issues: Vec<Issue>,
+    /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
+    pub stale: BTreeMap<&'static str, u64>,
     /// The configuration: what is wrong with it, and what waits for the next start.
     pub configuration: ConfigView,
     /// The gate.
     pub drain: DrainView,
     /// The links.
-    pub relay: Vec<LinkView>,
+    pub relay: Vec<ShownLink>,
     /// The grants.
-    pub honcho: Vec<GrantView>,
+    pub honcho: Vec<ShownGrant>,
     /// The dispatcher.
     pub turns: DispatchView,
     /// The ledger.
     pub ledger: LedgerView,
     /// The profiles: names missing, never values.
-    pub secrets: Vec<ProfileView>,
+    pub secrets: Vec<ShownProfile>,
     /// The supervision tree.
     pub actors: TreeNode,
     /// The process.
     pub process: ProcessView,
+
+    /// Where the process is in its life, which the gate does not know.
+    #[serde(skip)]
+    pub phase: ProcessPhase,
+    /// Totals over parts that come and go.
+    #[serde(skip)]
+    pub totals: Totals,
+}
+
+/// Counts since the process started, those of parts that are gone included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Processes of agents started.
+    pub agents_started: u64,
+    /// Tokens exchanged.
+    pub exchanges: u64,
 }
 
 /// One platform as the original's tools expect it.

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::drain::messages::DrainView;
+
 /// Where the gateway stands in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -47,6 +49,32 @@ impl GatewayState {
 impl fmt::Display for GatewayState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessPhase {
+    /// The tree is being started.
+    Starting,
+    /// The tree is up.
+    Running,
+    /// The process is going down.
+    Stopping,
+    /// It is down.
+    Stopped,
+}
+
+/// Where a gateway stands whose process is in `phase`, by what its gate says.
+#[must_use]
+pub fn state(phase: ProcessPhase, gate: &DrainView) -> GatewayState {
+    match phase {
+        ProcessPhase::Starting => GatewayState::Starting,
+        ProcessPhase::Running if gate.stopping => GatewayState::Stopping,
+        ProcessPhase::Running if gate.draining => GatewayState::Draining,
+        ProcessPhase::Running => GatewayState::Running,
+        ProcessPhase::Stopping => GatewayState::Stopping,
+        ProcessPhase::Stopped => GatewayState::Stopped,
     }
 }
 

@@ -58,6 +58,18 @@ pub struct TreeNode {
     pub lane: String,
     /// Its children, in the order in which they start.
     pub children: Vec<TreeNode>,
+    /// What children that are no longer in the tree had counted: a total over the tree never shrinks.
+    #[serde(skip)]
+    pub departed: Departed,
+}
+
+/// Counts of children that were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Departed {
+    /// Their restarts.
+    pub restarts: u64,
+    /// Messages that their full mailboxes refused.
+    pub refused: u64,
 }
 
 /// How an incarnation ended.
@@ -109,6 +121,7 @@ pub(super) struct Cell {
     gauge: Arc<Gauge>,
     vitals: Mutex<Vitals>,
     children: Mutex<Vec<Arc<Cell>>>,
+    departed: Mutex<Departed>,
     version: watch::Sender<u64>,
 }
 
@@ -206,7 +219,8 @@ impl Cell {
             due: None,
             posting: None,
         };
-        Self { id, path, kind, lane, gauge, vitals: Mutex::new(vitals), children: Mutex::default(), version }
+        let (vitals, children) = (Mutex::new(vitals), Mutex::default());
+        Self { id, path, kind, lane, gauge, vitals, children, departed: Mutex::default(), version }
     }
 
     pub(super) fn path(&self) -> &str {
@@ -229,7 +243,17 @@ impl Cell {
 
     /// Forgets the children that `keep` does not want.
     pub(super) fn retain(&self, keep: impl Fn(&str) -> bool) {
-        locked(&self.children).retain(|child| keep(&child.id));
+        let mut departed = locked(&self.departed);
+        locked(&self.children).retain(|child| {
+            let kept = keep(&child.id);
+            if !kept {
+                let gone = child.totals();
+                departed.restarts += gone.restarts;
+                departed.refused += gone.refused;
+            }
+            kept
+        });
+        drop(departed);
         self.bump();
     }
 
@@ -241,6 +265,18 @@ impl Cell {
 
     fn bump(&self) {
         self.version.send_modify(|version| *version += 1);
+    }
+
+    /// What this child and those below it have counted.
+    fn totals(&self) -> Departed {
+        let children = locked(&self.children).clone();
+        let own =
+            Departed { restarts: locked(&self.vitals).generation.saturating_sub(1), refused: self.gauge.refused() };
+        let below = children.iter().map(|child| child.totals()).chain([*locked(&self.departed)]);
+        below.fold(own, |sum, more| Departed {
+            restarts: sum.restarts + more.restarts,
+            refused: sum.refused + more.refused,
+        })
     }
 
     fn collect(&self, into: &mut Vec<Posting>) {
@@ -275,6 +311,7 @@ impl Cell {
             heartbeat_age_ms: vitals.posting.as_ref().map(|posting| millis(posting.pulse.age())),
             lane: self.lane.clone(),
             children,
+            departed: *locked(&self.departed),
         }
     }
 }

@@ -27,7 +27,7 @@ mod supervisor;
 mod watch;
 mod watchdog;
 
-pub use board::{Board, ChildState, Kind, LastExit, TreeNode};
+pub use board::{Board, ChildState, Departed, Kind, LastExit, TreeNode};
 pub use carried::{Carried, ResponseFuture, spawn};
 pub use exit::{ExitReason, Fatal};
 pub use fault::Fault;

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use actix::prelude::*;
+use caduceus_actors::counts::CountBy;
 use caduceus_actors::dispatch::messages::ReplyLeft;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
 use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
@@ -294,6 +295,7 @@ impl House {
         let caller = Caller::new(HttpClient::default(), self.call_timings);
         let ports = ProfilePorts {
             claims: caduceus_actors::relay::claims::Claims::new([]),
+            children: CountBy::default(),
             fresh_token: Some(self.address.clone().into()),
             status: self.address.clone().into(),
             caller,

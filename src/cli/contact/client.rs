@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 
 use super::CommandError;
+use crate::terminal::one_line;
 
 /// Longest wait for an answer that is not waited for on purpose.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -53,7 +54,7 @@ impl Client {
         if good {
             return body.ok_or_else(|| CommandError::NoAnswer("it is not JSON; is this a gateway?".to_owned()));
         }
-        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(plain);
+        let text = |name: &str| body.as_ref().and_then(|body| body.get(name)).and_then(Value::as_str).map(one_line);
         Err(CommandError::Refused {
             status,
             code: text("error").unwrap_or_else(|| "no_code".to_owned()),
@@ -65,11 +66,6 @@ impl Client {
 fn limits(wait: Duration) -> Limits {
     let total = wait + PATIENCE;
     Limits { connect: PATIENCE, ..Limits::within(total, MAX_BODY) }
-}
-
-/// Text of a stranger, for a terminal.
-fn plain(text: &str) -> String {
-    text.chars().take(400).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// Only what certainly reached nobody is nobody.

@@ -11,7 +11,8 @@ use caduceus_actors::profile::name::ProfileName;
 use serde_json::{Value, json};
 
 use super::{Whose, roughly};
-use crate::out::print;
+use crate::out::{print, print_json};
+use crate::terminal::one_line;
 
 /// Exit code: a person has to act.
 const ACT: u8 = 1;
@@ -43,7 +44,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
     let grants: Vec<_> = profiles.into_iter().map(|profile| (inspect(&profile, now_s), profile.name)).collect();
     if arguments.json {
         let list: Vec<Value> = grants.iter().map(|(grant, name)| as_json(grant, name)).collect();
-        print(&format!("{:#}\n", json!({"home": settings.home.display().to_string(), "grants": list})));
+        print_json(&json!({"home": settings.home.display().to_string(), "grants": list}), true);
     } else {
         print(&grants.iter().map(|(grant, name)| as_text(grant, name)).collect::<Vec<_>>().join("\n"));
     }
@@ -94,9 +95,9 @@ fn as_json(grant: &GrantFact, name: &ProfileName) -> Value {
 }
 
 fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
-    let mut text = format!("profile {name}, host {} in {}\n", grant.host, grant.path.display());
+    let mut text = format!("profile {name}, host {} in {}\n", one_line(&grant.host), grant.path.display());
     let mut line = |name: &str, value: &str| {
-        let _ = writeln!(text, "  {name:<13} {value}");
+        let _ = writeln!(text, "  {name:<13} {}", one_line(value));
     };
     match &grant.credential {
         Credential::None => line("credential", "none; `caduceus honcho login` makes one"),

@@ -28,7 +28,7 @@
     running: "good", connected: "good", fresh: "good", ready: "good",
     starting: "work", connecting: "work", handshaking: "work", refreshing: "work",
     draining: "warn", backoff: "warn", stopping: "warn", waiting: "warn", degraded: "warn", uncertain: "warn",
-    failed: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad", locked: "warn",
+    failed: "bad", stopped: "bad", unresponsive: "bad", revoked: "bad", reauth_required: "bad", unreadable: "bad", startup_failed: "bad", unreachable: "bad", locked: "warn",
   };
   const tone = (word) => TONES[word] || "quiet";
   const state = (word) => {
@@ -63,6 +63,7 @@
     return el("ul", { className: "tags" }, ...shown.map(([word, n]) => el("li", null, el("span", null, word.replaceAll("_", " ") + " "), n.toLocaleString("en"))));
   };
   const counted = (title, counts) => el("div", { className: "counted" }, el("h3", null, title), tags(counts));
+  const stale = (part) => part.stale_ms === null ? null : el("p", { className: "quiet" }, "its actor does not answer; this is ", age(el("span"), part.stale_ms), " old");
   const trouble = (sentence) => sentence ? el("p", { className: "trouble" }, sentence) : null;
 
   // --- orders --------------------------------------------------------------------------------
@@ -95,7 +96,7 @@
     const chip = byId("state");
     text(chip, status.gateway_state.replaceAll("_", " "));
     chip.dataset.state = status.gateway_state;
-    chip.dataset.tone = tone(status.gateway_state);
+    chip.dataset.tone = status.gateway_state === "running" && status.readiness !== "ready" ? "warn" : tone(status.gateway_state);
     text(byId("active"), status.active_agents);
     text(byId("active-word"), status.active_agents === 1 ? "turn in flight" : "turns in flight");
     text(byId("sessions"), status.active_sessions);
@@ -108,7 +109,7 @@
     if (drain.stopping) text(line, "The gateway is stopping.");
     else if (drain.draining) line.replaceChildren("Draining for ", age(el("span"), drain.age_ms), drain.principal ? ", asked by " + drain.principal + "." : ".");
     else if (drain.profiles.length) text(line, "Drained alone: " + drain.profiles.join(", "));
-    else text(line, status.not_ready ? "Not taking turns: " + status.not_ready : "Taking turns.");
+    else text(line, status.not_ready ? "Not taking turns: " + status.not_ready + "." : status.readiness === "degraded" ? "Taking turns; degraded." : "Taking turns.");
     byId("drain-begin").disabled = drain.draining;
     byId("drain-cancel").disabled = !drain.draining || drain.stopping;
   };
@@ -171,7 +172,7 @@
     });
   const actorPath = (path, verb) => "/api/actors/" + path.split("/").map(encodeURIComponent).join("/") + "/" + verb;
   const showRelay = () => entries(byId("relay"), status.relay, "No link.", (link) => [
-    el("div", { className: "top" }, el("b", null, link.link), state(link.state)),
+    el("div", { className: "top" }, el("b", null, link.link), state(link.state)), stale(link),
     el("p", { className: "quiet" }, "last frame ", age(el("span"), link.last_inbound_age_ms), ", last ack ", age(el("span"), link.last_ack_age_ms),
       link.next_dial_ms !== null ? ", next dial in " + span(link.next_dial_ms) : "", link.skipped ? ", " + many(link.skipped, "line") + " skipped" : ""),
     counted("Frames by kind", link.frames), trouble(link.last_error)]);
@@ -179,19 +180,20 @@
     el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
     el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " damaged" : "")), trouble(ledger.trouble)]);
   const showConfiguration = () => {
-    const { troubles, needs_restart, leaving } = status.configuration;
+    const { needs_restart, leaving } = status.configuration;
     byId("configuration").replaceChildren(
-      ...troubles.map(trouble),
+      ...status.issues.map((issue) => trouble((issue.part + " " + issue.name).trim() + " " + issue.state.replaceAll("_", " ") + (issue.detail ? ": " + issue.detail : ""))),
+      ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "trouble" }, name + " does not answer; what is shown of it is ", age(el("span"), ms), " old")),
       ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and holds from the next start on")),
       ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns run")));
   };
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
-    el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)),
+    el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)), stale(profile),
     el("p", { className: "quiet" }, profile.agent + " agent, " + many(profile.secrets, "secret") + ", " + many(profile.children_started, "child", "children") + " started"),
     profile.missing.length ? el("p", { className: "trouble" }, "missing " + profile.missing.join(", ")) : null,
     ...profile.troubles.map(trouble)]);
   const showHoncho = () => entries(byId("honcho"), status.honcho.filter((grant) => grant.state !== "none"), "None.", (grant) => [
-    el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)),
+    el("div", { className: "top" }, el("b", null, grant.profile), state(grant.state)), stale(grant),
     el("p", { className: "quiet" }, grant.host + ", ", grant.expires_in_s === null ? "no expiry" :
       grant.expires_in_s < 0 ? "expired" : age(el("span"), grant.expires_in_s * 1000, -1, " left"), ", " + many(grant.exchanges, "exchange")),
     trouble(grant.last_error), trouble(grant.remedy)]);

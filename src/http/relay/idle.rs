@@ -23,17 +23,15 @@ use crate::http::error::ApiError;
 const PATIENCE: Duration = Duration::from_secs(12);
 
 pub(super) fn routes(book: &mut Book<'_>) {
-    const IDLE: Page = Page::new("Closes the links for a machine that is about to sleep")
-        .takes(&[])
-        .answers(Answer::Fields(
+    const IDLE: Page =
+        Page::new("Closes the links for a machine that is about to sleep").takes(&[]).answers(Answer::Fields(
             200,
             &[
                 field("ok", Kind::Flag, "always true"),
                 field(
                     "links",
-                    Kind::Object,
-                    "of each link, whether its connector said that it buffers: acknowledged, not_acknowledged, not_connected or \
-                     unavailable",
+                    Kind::Map(&Kind::Word(&["acknowledged", "not_acknowledged", "not_connected", "unavailable"])),
+                    "of each link, whether its connector said that it buffers",
                 ),
             ],
         ));

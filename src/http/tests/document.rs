@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use actix_web::http::Method;
 use serde_json::{Value, json};
 
+use super::schema;
 use super::support::{Answer, Gate, SECRET, Setting};
 
 static DOCUMENT: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(&kept()).unwrap());
@@ -41,12 +42,9 @@ pub(super) fn allows(method: &str, path: &str, status: u16, body: &[u8]) {
     if let Some(code) = code {
         let words = schema["properties"]["error"]["enum"].as_array().unwrap();
         assert!(words.iter().any(|word| word == code), "the document has no such code: {seen}");
-    } else if let (Some(Value::Object(fields)), Value::Object(properties)) = (&body, &schema["properties"]) {
-        let unknown: Vec<_> = fields.keys().filter(|name| !properties.contains_key(*name)).collect();
-        assert!(unknown.is_empty(), "the document does not have {unknown:?} of {seen}");
-        let required = schema["required"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let missing: Vec<_> = required.filter(|name| !fields.contains_key(*name)).collect();
-        assert!(missing.is_empty(), "the document promises {missing:?} of {seen}");
+    } else if let (Some(body), true) = (&body, schema.is_object()) {
+        let faults = schema::faults(&DOCUMENT, schema, body);
+        assert!(faults.is_empty(), "the document is not what is answered: {faults:#?}\n{seen}");
     }
 }
 

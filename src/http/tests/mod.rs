@@ -6,6 +6,8 @@ mod document;
 mod foreign;
 mod orders;
 mod sample;
+#[path = "../../../tests/support/schema.rs"]
+mod schema;
 mod seam;
 mod support;
 mod views;

@@ -1,5 +1,6 @@
 //! The status of a gateway with one of everything.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use caduceus_actors::config::messages::ConfigView;
@@ -10,9 +11,11 @@ use caduceus_actors::ledger::messages::{InboundState, LedgerView, OutboundState}
 use caduceus_actors::profile::messages::{ProfileState, ProfileView};
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::messages::{LinkId, LinkState, LinkView};
-use caduceus_actors::status::snapshot::{PlatformView, ProcessView, Snapshot};
-use caduceus_actors::status::words::GatewayState;
-use caduceus_actors::supervision::{ChildState, Kind, LastExit, TreeNode};
+use caduceus_actors::status::readiness::{Issue, Readiness};
+use caduceus_actors::status::shown::{Shown, ShownLink, ShownProfile, Word};
+use caduceus_actors::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
+use caduceus_actors::status::words::{GatewayState, ProcessPhase};
+use caduceus_actors::supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
 use caduceus_actors::turn::id::TurnId;
 
 fn name(text: &str) -> ProfileName {
@@ -36,6 +39,7 @@ fn node(path: &str, kind: Kind, children: Vec<TreeNode>) -> TreeNode {
         heartbeat_age_ms: Some(120),
         lane: "control".into(),
         children,
+        departed: Departed::default(),
     }
 }
 
@@ -58,14 +62,15 @@ fn tree() -> TreeNode {
             worker("drain"),
             worker("honcho"),
             worker("dispatch"),
+            worker("http"),
             node("turns", Kind::Supervisor, vec![worker("turns/019ab")]),
             node("relays", Kind::Supervisor, vec![relay]),
         ],
     )
 }
 
-fn profile(text: &str, missing: &[&str]) -> ProfileView {
-    ProfileView {
+fn profile(text: &str, missing: &[&str], actor: ChildState) -> ShownProfile {
+    let view = ProfileView {
         name: name(text),
         state: if missing.is_empty() { ProfileState::Ready } else { ProfileState::Degraded },
         troubles: Vec::new(),
@@ -73,12 +78,15 @@ fn profile(text: &str, missing: &[&str]) -> ProfileView {
         missing: missing.iter().map(ToString::to_string).collect(),
         agent: "exec",
         children_started: 12,
-    }
+    };
+    let state = if actor == ChildState::Running { Word::Said(view.state) } else { Word::Actor(actor) };
+    let stale_ms = (actor != ChildState::Running).then_some(5_000);
+    Shown { actor, state, stale_ms, view }
 }
 
-fn link() -> LinkView {
+fn link() -> ShownLink {
     let frames = [("inbound", 120), ("outbound", 118), ("a kind that the wire made up", 1)];
-    LinkView {
+    let view = LinkView {
         link: LinkId::process(),
         state: LinkState::Connected,
         state_age_ms: 60_000,
@@ -91,8 +99,10 @@ fn link() -> LinkView {
         skipped: 0,
         dead_letters: 0,
         waiting: 1,
+        platforms: vec!["discord".into()],
         descriptors: Vec::new(),
-    }
+    };
+    Shown { actor: ChildState::Running, state: Word::Said(view.state), stale_ms: None, view }
 }
 
 /// A gateway with a turn in flight and one of everything.
@@ -122,7 +132,16 @@ pub(super) fn snapshot() -> Snapshot {
         restart_drain_timeout: 180,
         active_sessions: 3,
         profiles: ["default", "work", "stuck"].map(name).into(),
+        readiness: Readiness::Degraded,
         not_ready: None,
+        issues: vec![Issue {
+            level: Readiness::Degraded,
+            part: "profile",
+            name: "work".into(),
+            state: "failed".into(),
+            detail: Some("a sentence that may name a path".into()),
+        }],
+        stale: BTreeMap::new(),
         configuration: ConfigView::default(),
         drain: DrainView {
             active_agents: 2,
@@ -131,15 +150,20 @@ pub(super) fn snapshot() -> Snapshot {
             ..DrainView::default()
         },
         relay: vec![link()],
-        honcho: vec![GrantView {
-            profile: name("default"),
-            host: "hermes".into(),
-            state: GrantState::Fresh,
-            expires_in_s: Some(2_900),
-            last_refresh_age_s: Some(700),
-            last_error: None,
-            remedy: None,
-            exchanges: 4,
+        honcho: vec![Shown {
+            actor: ChildState::Running,
+            state: Word::Said(GrantState::Fresh),
+            stale_ms: None,
+            view: GrantView {
+                profile: name("default"),
+                host: "hermes".into(),
+                state: GrantState::Fresh,
+                expires_in_s: Some(2_900),
+                last_refresh_age_s: Some(700),
+                last_error: None,
+                remedy: None,
+                exchanges: 4,
+            },
         }],
         turns: DispatchView { done: 41, failed: 1, queued: 5, sessions: 3, running: 2, ..DispatchView::default() },
         ledger: LedgerView {
@@ -150,8 +174,13 @@ pub(super) fn snapshot() -> Snapshot {
             damaged: 0,
             trouble: None,
         },
-        secrets: vec![profile("default", &[]), profile("work", &["OPENAI_API_KEY"])],
+        secrets: vec![
+            profile("default", &[], ChildState::Running),
+            profile("work", &["OPENAI_API_KEY"], ChildState::Failed),
+        ],
         actors: tree(),
         process: ProcessView { pid: 4_711, uptime_ms: 3_700_000, resident_bytes: Some(14_680_064), open_fds: Some(38) },
+        phase: ProcessPhase::Running,
+        totals: Totals { agents_started: 24, exchanges: 4 },
     }
 }

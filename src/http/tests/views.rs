@@ -3,6 +3,12 @@
 use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
+use caduceus_actors::drain::messages::DrainView;
+use caduceus_actors::status::shown::{Shown, Word};
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::status::words::ProcessPhase;
+use caduceus_actors::supervision::ChildState;
+use serde_json::json;
 
 use super::support::{Answer, Gate, SECRET, Setting};
 
@@ -23,11 +29,50 @@ async fn healthz_says_what_the_watchdog_says_whatever_the_actors_do() {
 async fn readyz_gives_the_reason_why_no_turn_would_be_admitted() {
     let gate = Gate::start().await;
     assert_eq!(gate.get("/readyz").await.status, 200);
-    gate.becomes(|status| status.not_ready = Some("the gateway is draining".into()));
-    gate.until("readyz to turn", || async { gate.get("/readyz").await.status == 503 }).await;
+    for (change, detail) in [
+        ((|status| status.drain.draining = true) as fn(&mut Snapshot), "draining"),
+        (|status| status.drain = DrainView { draining: true, stopping: true, ..DrainView::default() }, "stopping"),
+        (|status| status.phase = ProcessPhase::Starting, "starting"),
+        (|status| status.phase = ProcessPhase::Stopping, "stopping"),
+        (|status| status.ledger.trouble = Some("/home/x: no space".into()), "ledger: unwritable"),
+        (|status| status.secrets.clear(), "no profile is served"),
+        (|status| status.actors.children[5].state = ChildState::Failed, "dispatch: failed"),
+        (|status| status.stale.extend([("drain", 700)]), "drain: unresponsive"),
+    ] {
+        gate.becomes(change);
+        let turned = || async { gate.get("/readyz").await.json()["detail"] == detail };
+        gate.until(&format!("readyz to say {detail}"), turned).await;
+        assert_eq!(gate.get("/readyz").await.error(), (503, "not_ready".into()), "{detail}");
+    }
+    gate.stop().await;
+}
+
+#[actix_web::test]
+async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentences() {
+    let gate = Gate::start().await;
     let answer = gate.get("/readyz").await;
+    assert_eq!((answer.status, &answer.json()["readiness"]), (200, &"degraded".into()));
+    assert_eq!(answer.json()["issues"], json!(["profile work: failed"]));
+    assert_eq!(gate.get("/readyz?link=1").await.status, 200);
+    gate.becomes(|status| {
+        let link = &status.relay[0];
+        let failed = Shown { actor: ChildState::Failed, state: Word::Actor(ChildState::Failed), ..link.clone() };
+        status.relay = vec![failed];
+    });
+    let told = || async {
+        gate.get("/readyz").await.json()["issues"] == json!(["profile work: failed", "link relay: failed"])
+    };
+    gate.until("the link to be named", told).await;
+    assert_eq!((gate.get("/readyz").await.status, gate.get("/readyz?link=0").await.status), (200, 200));
+    let answer = gate.get("/readyz?link=1").await;
     assert_eq!(answer.error(), (503, "not_ready".into()));
-    assert_eq!(answer.json()["detail"], "the gateway is draining");
+    assert_eq!(answer.json()["detail"], "no link is connected");
+    assert_eq!(gate.get("/readyz?link=yes").await.error(), (400, "bad_request".into()));
+    gate.becomes(|status| {
+        status.secrets.truncate(1);
+        status.actors.children[2].children.truncate(1);
+    });
+    gate.until("nothing to be wrong", || async { gate.get("/readyz").await.json()["readiness"] == "ready" }).await;
     gate.stop().await;
 }
 
@@ -83,6 +128,7 @@ async fn metrics_count_everything_and_name_nothing_from_outside() {
     let text = String::from_utf8(answer.body.to_vec()).unwrap();
     let lines = [
         "caduceus_ready 1",
+        "caduceus_parts_degraded 1",
         "caduceus_turns_in_flight 2",
         "caduceus_turns_ended_total{outcome=\"done\"} 41",
         "caduceus_relay_frames_total{kind=\"inbound\"} 120",

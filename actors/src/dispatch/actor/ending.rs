@@ -7,7 +7,7 @@ use tracing::warn;
 use super::super::event::Job;
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_PATIENCE;
-use super::{DispatchActor, RECENT_TURNS};
+use super::DispatchActor;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
@@ -53,7 +53,7 @@ impl DispatchActor {
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
             // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
             // steered into it stays `received`, and runs then.
-            self.view.stopped += 1;
+            self.ports.counts.stopped();
             self.jobs.remove(&event);
             for event in steered {
                 self.jobs.remove(&event);
@@ -67,9 +67,9 @@ impl DispatchActor {
             TurnOutcome::Stopped(cause) => (InboundState::Interrupted, Some(format!("stopped: {cause:?}"))),
         };
         match &outcome {
-            TurnOutcome::Done => self.view.done += 1,
-            TurnOutcome::Failed { .. } => self.view.failed += 1,
-            TurnOutcome::Stopped(_) => self.view.stopped += 1,
+            TurnOutcome::Done => self.ports.counts.done(),
+            TurnOutcome::Failed { .. } => self.ports.counts.failed(),
+            TurnOutcome::Stopped(_) => self.ports.counts.stopped(),
         }
         let mut said = Vec::new();
         for event in steered {
@@ -88,10 +88,7 @@ impl DispatchActor {
         }
         if let Some(running) = running {
             let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.recent.push_back((jiff::Timestamp::now().as_millisecond(), length));
-            if self.recent.len() > RECENT_TURNS {
-                self.recent.pop_front();
-            }
+            self.ports.counts.took(jiff::Timestamp::now().as_millisecond(), length);
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);

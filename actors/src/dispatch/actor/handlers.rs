@@ -66,6 +66,7 @@ impl Handler<Inbound> for DispatchActor {
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
         let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
+        let counts = self.ports.counts.clone();
         // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
@@ -73,6 +74,9 @@ impl Handler<Inbound> for DispatchActor {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
                 // not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
+            }
+            if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
+                counts.duplicate();
             }
             let (taken, answer) = match recorded {
                 Ok(Ok(Recorded::New(id))) => (Some(Taken { id, job, then }), Ok(receipt)),
@@ -218,14 +222,15 @@ impl Handler<GetDispatch> for DispatchActor {
     fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
         let Counts { queued, held, awaiting_link } = self.plan.counts();
         let awaiting_link = awaiting_link.into_iter().chain(self.orphans.counts());
-        MessageResult(DispatchView {
+        let mut view = DispatchView {
             sessions: self.plan.sessions(),
             running: self.running.len(),
             queued,
             held,
             awaiting_link: awaiting_link.map(|(link, events)| (link.0.to_string(), events)).collect(),
-            recent_turns: self.recent.iter().copied().collect(),
-            ..self.view.clone()
-        })
+            ..DispatchView::default()
+        };
+        self.ports.counts.fill(&mut view);
+        MessageResult(view)
     }
 }

@@ -124,7 +124,7 @@ impl DispatchActor {
 
     /// Takes an event off the books and tells the chat why.
     pub(super) fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
-        self.view.refused += 1;
+        self.ports.counts.refused();
         info!(row = event.0, reason = notice.reason(), "an event is refused");
         if let Some(job) = self.jobs.remove(&event) {
             return self.turned_away(event, Some(&job), notice, ctx);

@@ -22,6 +22,7 @@ use crate::ledger::messages::{LedgerError, Recorded};
 use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
 use crate::relay::claims::GatewayKey;
+use crate::relay::counts::LinkCounts;
 use crate::supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.
@@ -330,6 +331,7 @@ impl Bench {
         let life = Life::new("relays/relay", 1);
         let media = tempfile::tempdir().unwrap();
         let settings = LinkSettings {
+            counts: LinkCounts::default(),
             link: LinkId::process(),
             owner,
             profile: ProfileName::default_profile(),

@@ -1,0 +1,164 @@
+//! The links by platform, in the words of the original's tools.
+
+use std::collections::BTreeMap;
+
+use super::shown::{ShownLink, Word};
+use super::snapshot::PlatformView;
+use crate::relay::messages::LinkState;
+use crate::supervision::{ChildState, TreeNode};
+
+/// How one platform is, from good to bad: of two links that front it the worse one counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// No link for it is set up, so another one decides.
+    Disabled,
+    Connected,
+    Idle,
+    Connecting,
+    Fatal,
+}
+
+impl State {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Disabled => "disabled",
+            Self::Connected => "connected",
+            Self::Idle => "idle",
+            Self::Connecting => "connecting",
+            Self::Fatal => "fatal",
+        }
+    }
+}
+
+/// The platforms of all links. What did not change since `before` keeps the time of its last change.
+pub(super) fn of(
+    links: &[ShownLink],
+    tree: &TreeNode,
+    now: &str,
+    before: Option<&BTreeMap<String, PlatformView>>,
+) -> BTreeMap<String, PlatformView> {
+    let mut worst: BTreeMap<String, (State, Option<&'static str>, Option<String>)> = BTreeMap::new();
+    for link in links {
+        let found = judge(link, tree);
+        for name in names(link) {
+            match worst.get(&name) {
+                Some(other) if other.0 >= found.0 => {}
+                _ => {
+                    worst.insert(name, found.clone());
+                }
+            }
+        }
+    }
+    let shown = worst.into_iter().map(|(name, (state, error_code, error_message))| {
+        let state = state.as_str();
+        let last = before.and_then(|before| before.get(&name)).filter(|last| last.state == state);
+        let view = PlatformView {
+            state: state.to_owned(),
+            error_code: error_code.map(str::to_owned),
+            error_message,
+            updated_at: last.map_or_else(|| now.to_owned(), |last| last.updated_at.clone()),
+        };
+        (name, view)
+    });
+    shown.collect()
+}
+
+fn judge(link: &ShownLink, tree: &TreeNode) -> (State, Option<&'static str>, Option<String>) {
+    let exit = || {
+        let node = tree.find(&format!("relays/{}", link.view.link.0))?;
+        node.last_exit.as_ref().map(|exit| exit.text.clone())
+    };
+    match link.state {
+        Word::Said(LinkState::Disabled) => (State::Disabled, None, None),
+        Word::Said(LinkState::Connected) => (State::Connected, None, None),
+        Word::Said(LinkState::Idle) => (State::Idle, None, None),
+        Word::Said(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
+            (State::Connecting, None, None)
+        }
+        Word::Said(LinkState::Revoked) => (State::Fatal, Some("relay_disabled"), link.view.last_error.clone()),
+        Word::Actor(ChildState::Failed | ChildState::Stopped) => (State::Fatal, Some("relay_failed"), exit()),
+        Word::Actor(ChildState::Starting | ChildState::Running | ChildState::Backoff | ChildState::Stopping) => {
+            (State::Connecting, Some("relay_down"), exit())
+        }
+        Word::Unresponsive => (State::Connecting, Some("relay_unresponsive"), None),
+    }
+}
+
+/// What it fronts, or is set up to front; the word of the original for one of which nothing is known.
+fn names(link: &ShownLink) -> Vec<String> {
+    let described = link.view.descriptors.iter().map(|descriptor| descriptor.platform.clone());
+    let mut names: Vec<String> = link.view.platforms.iter().cloned().chain(described).collect();
+    if names.is_empty() {
+        names.push("relay".to_owned());
+    }
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::relay::messages::{LinkId, LinkView};
+    use crate::supervision::Kind;
+
+    fn link(name: &str, platforms: &[&str], actor: ChildState, state: LinkState) -> ShownLink {
+        let view = LinkView {
+            state,
+            last_error: Some("401".into()),
+            platforms: platforms.iter().map(ToString::to_string).collect(),
+            ..LinkView::unheard(LinkId(name.into()))
+        };
+        ShownLink::new(view, actor, true, Duration::ZERO)
+    }
+
+    fn tree() -> TreeNode {
+        TreeNode {
+            id: "root".into(),
+            path: String::new(),
+            kind: Kind::Supervisor,
+            state: ChildState::Running,
+            generation: 1,
+            restarts_in_window: 0,
+            restarts_total: 0,
+            started_at: None,
+            last_exit: None,
+            queue_depth: 0,
+            refused: 0,
+            next_restart_in_ms: None,
+            heartbeat_age_ms: None,
+            lane: "root".into(),
+            children: Vec::new(),
+            departed: crate::supervision::Departed::default(),
+        }
+    }
+
+    fn state(links: &[ShownLink], name: &str) -> (String, Option<String>) {
+        let found = of(links, &tree(), "T", None).remove(name).unwrap();
+        (found.state, found.error_code)
+    }
+
+    #[test]
+    fn one_platform_on_two_links_takes_the_worse_whatever_their_order() {
+        let good = || link("relay", &["discord"], ChildState::Running, LinkState::Connected);
+        for (bad, state_word, code) in [
+            (link("relay-b", &["discord"], ChildState::Running, LinkState::Revoked), "fatal", Some("relay_disabled")),
+            (link("relay-b", &["discord"], ChildState::Failed, LinkState::Connected), "fatal", Some("relay_failed")),
+            (link("relay-b", &["discord"], ChildState::Running, LinkState::Waiting), "connecting", None),
+        ] {
+            let expected = (state_word.to_owned(), code.map(str::to_owned));
+            assert_eq!(state(&[good(), bad.clone()], "discord"), expected);
+            assert_eq!(state(&[bad, good()], "discord"), expected);
+        }
+    }
+
+    #[test]
+    fn a_link_that_is_not_set_up_spoils_no_platform() {
+        let links = [
+            link("relay", &[], ChildState::Running, LinkState::Disabled),
+            link("relay-b", &["relay"], ChildState::Running, LinkState::Connected),
+        ];
+        assert_eq!(state(&links, "relay").0, "connected");
+        assert_eq!(state(&links[..1], "relay").0, "disabled");
+    }
+}

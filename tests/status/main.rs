@@ -1,0 +1,29 @@
+//! That the status is true, and that the document of the API says what is answered.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
+mod api;
+#[path = "../operators/ended.rs"]
+mod ended;
+mod moves;
+#[path = "../../actors/tests/support/oauth_server.rs"]
+#[expect(unreachable_pub, reason = "it is shared with tests of the crate below")]
+mod oauth_server;
+mod raw;
+#[path = "../support/schema.rs"]
+mod schema;
+#[path = "../support/mod.rs"]
+mod support;
+mod terminal;
+mod truth;
+mod watching;
+#[path = "../support/world.rs"]
+mod world;
+
+use serde_json::Value;
+
+/// The document of the API as it is kept.
+fn document() -> Value {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
+    serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
+}
