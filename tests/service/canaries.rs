@@ -86,7 +86,7 @@ async fn an_agent_that_outlives_its_secrets_cannot_tell_them() {
     world.say("first", "hello", "one chat", Some("rotating")).await;
     logged("begun [redacted:CANARY]").await;
     world.write("profiles/rotating/.env", "CANARY=the-next-value\nANOTHER=x");
-    logged(".env read profile=rotating names=2").await;
+    logged(".env read again profile=rotating names=2").await;
     fs::write(&tell, "still here:\n").expect("it is told");
     logged("still here: [redacted:CANARY]").await;
     assert!(!world.gateway().log().contains("the-first-value"));

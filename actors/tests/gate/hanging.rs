@@ -37,6 +37,14 @@ async fn until(what: &str, tree: &Tree, is: impl Fn(&DrainView) -> bool) {
     }
 }
 
+async fn wait(what: &str, is: impl Fn() -> bool) {
+    let deadline = Instant::now() + PATIENCE;
+    while !is() {
+        assert!(Instant::now() < deadline, "{what} never came");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
+
 async fn ask(tree: &Tree, profile: &str) -> Result<TurnPermit, Refusal> {
     let profile = ProfileName::parse(profile).expect("a name");
     let ticket = TurnTicket { id: TurnId::fresh(), profile, ..ticket() };
@@ -65,7 +73,13 @@ async fn a_profile_that_hangs_from_the_start_counts_as_drained_until_it_answers_
     let tree = Tree::start_with(&["dead", "well"], true).await;
     let release = hang(&tree, "dead");
     // The next incarnation knows of no marker.
+    let news = tree.news();
+    let told = || news.lock().expect("nobody panics with the news in hand").len();
+    // All that the first one had to tell: it was told once, when it came up.
+    wait("the first gate's news", || told() > 0).await;
+    let before = told();
     tree.fall().await;
+    wait("the next gate's news", || told() > before).await;
     let asked = Instant::now();
     assert!(ask(&tree, "well").await.is_ok() && ask(&tree, "default").await.is_ok());
     assert!(asked.elapsed() < Duration::from_secs(4), "nobody waited for the one that hangs");
