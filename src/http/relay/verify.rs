@@ -4,7 +4,7 @@
 //! asked for by its last key first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
 //! small ones pass between two profiles. So strangers keep one thread busy at most, and each other waiting no longer than small bodies take.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use caduceus_actors::profile::messages::VerifyDelivery;
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(super) struct Lane {
     step: Arc<Semaphore>,
     large: Arc<Semaphore>,
+    /// Until when no large body is looked at.
+    rests: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What one profile says of a body.
@@ -46,7 +48,7 @@ enum Verdict {
 impl Default for Lane {
     fn default() -> Self {
         let one = || Arc::new(Semaphore::new(1));
-        Self { step: one(), large: one() }
+        Self { step: one(), large: one(), rests: Arc::default() }
     }
 }
 
@@ -70,19 +72,23 @@ impl Lane {
         }
         let small = delivery.body.len() <= SMALL;
         let turn = if small { None } else { permit(&self.large).await };
+        let rests = if small { None } else { *self.rests() };
+        if let Some(until) = rests {
+            tokio::time::sleep_until(until.into()).await;
+        }
         let begun = Instant::now();
         let found = self.search(search, doors, &delivery, small).await;
-        if found.is_err()
-            && let Some(turn) = turn
-        {
+        if found.is_err() && !small {
             // Large bodies that nobody signed take half of one thread at most.
-            let pause = begun.elapsed().min(PATIENCE);
-            caduceus_actors::supervision::spawn(async move {
-                tokio::time::sleep(pause).await;
-                drop(turn);
-            });
+            *self.rests() = Some(Instant::now() + begun.elapsed().min(PATIENCE));
         }
+        drop(turn);
         found
+    }
+
+    fn rests(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Every critical section leaves it whole, so a poisoned lock is still a good one.
+        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn search(
