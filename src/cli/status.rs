@@ -126,12 +126,14 @@ fn summary(status: &Value) -> String {
     if let Some(error) = text(status, "error") {
         return format!("{error}\n");
     }
+    let state = known(status, "gateway_state");
     let well = match readiness(status) {
-        Readiness::Ready => "",
         Readiness::Degraded => ", degraded",
-        Readiness::NotReady => ", not ready",
+        Readiness::NotReady if state == "running" => ", not ready",
+        // Every other state says so itself.
+        Readiness::Ready | Readiness::NotReady => "",
     };
-    let mut lines = format!("{}{well} since {}\n", known(status, "gateway_state"), known(status, "gateway_updated_at"));
+    let mut lines = format!("{state}{well} since {}\n", known(status, "gateway_updated_at"));
     for issue in list(status, "issues") {
         let named = [known(issue, "part"), text(issue, "name").unwrap_or_default()].join(" ");
         let _ = write!(lines, "  {}: {}", named.trim_end(), known(issue, "state"));
@@ -183,7 +185,7 @@ mod tests {
             honcho: does not answer; what is shown of it is old\nturns: 2, sessions: 3\n\
             platform discord: fatal (relay_failed)\nprofiles: default, work\n";
         assert_eq!(summary(&status), expected);
-        assert!(summary(&json!({})).starts_with("?, not ready since ?"));
+        assert!(summary(&json!({})).starts_with("? since ?"));
     }
 
     #[test]

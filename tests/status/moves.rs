@@ -51,6 +51,7 @@ const ROWS: &[(&str, &str)] = &[
     ("a message comes twice", "turns.duplicates events_duplicate"),
     ("a profile is not served", "turns.refused events_refused"),
     ("a line is no frame", "relay[].skipped relay_lines_skipped"),
+    ("a frame cannot be used", "relay[].dead_letters relay_dead_letters"),
     ("a result does not come", "relay[].waiting relay_sends_waiting"),
     (
         "the gateway is drained",
@@ -59,6 +60,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("a message is held", "turns.held events_held"),
     ("a held message is damaged", "ledger.damaged ledger_damaged"),
+    ("what was held has no link", "turns.awaiting_link.* events_awaiting_link"),
     ("a profile is drained", "drain.profiles[] drained_profiles"),
     ("a profile comes", "profiles[] secrets[].name actors.id actors.path actors.kind actors.lane profiles"),
     ("a profile lacks a secret", "secrets[].missing[] secrets[].agent secrets_missing"),
@@ -81,7 +83,7 @@ const ROWS: &[(&str, &str)] = &[
     ),
     ("an actor hangs", "stale.* honcho[].stale_ms actors.queue_depth actor_messages_waiting"),
     ("the disk takes nothing", "ledger.trouble ledger_writable"),
-    ("somebody watches", "status_viewers"),
+    ("somebody watches", "status_viewers http_places_taken"),
     ("time passes", "process.uptime_ms actors.heartbeat_age_ms process_uptime_seconds"),
     ("the gateway goes down", "drain.stopping gateway_exit_reason"),
     ("another gateway starts", "process.pid"),
@@ -97,6 +99,10 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("actor_messages_refused", "supervision::mailbox: a full mailbox refuses and counts"),
     // Standard error has to be stalled under a flood.
     ("log_lines_dropped", "operators::outputs: a reader of the log that stalls"),
+    // Hundreds of strangers have to come.
+    ("http_places_evicted", "service: strangers"),
+    // A file system has to hang.
+    ("file_systems_hung", "service: a home that does not answer"),
     // The system has to refuse a watch.
     ("drain.file_events", "drain::watch: a directory that is not there is not watched"),
 ];
@@ -325,6 +331,11 @@ async fn turns(film: &mut Film) {
     assert_eq!(code, 202, "{answer}");
     film.moves("a line is no frame", before).await;
 
+    let before = film.read().await;
+    let unusable = json!({"type": "inbound", "bufferId": "b1", "event": {"text": 5}}).to_string();
+    post(&format!("{}/dev/inbound", film.world.connector.url), &json!({"raw": unusable + "\n"})).await;
+    film.moves("a frame cannot be used", before).await;
+
     film.world.until("no turn", |status| status["active_agents"] == 0).await;
     let before = film.read().await;
     film.fault(json!({"answerNever": true})).await;
@@ -357,6 +368,17 @@ async fn drains(film: &mut Film) {
     film.moves("a held message is damaged", before).await;
     film.order("/api/gateway/drain", json!({"action": "cancel"})).await;
     film.world.until("no drain", |status| status["gateway_state"] == "running").await;
+
+    film.order("/api/gateway/drain", json!({})).await;
+    film.world.say("m8b", "held, too", "c7b", None).await;
+    film.world.until("it held", |status| status["turns"]["held"].as_u64() > Some(0)).await;
+    film.fault(json!({"refuse": {"status": 503}, "drop": true})).await;
+    film.world.until("the link down", |status| status["relay"][0]["state"] == "waiting").await;
+    let before = film.read().await;
+    film.order("/api/gateway/drain", json!({"action": "cancel"})).await;
+    film.moves("what was held has no link", before).await;
+    film.fault(json!({})).await;
+    film.world.answer("m8b").await;
 
     let before = film.read().await;
     film.order("/api/gateway/drain", json!({"profile": "work"})).await;

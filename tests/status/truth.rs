@@ -255,7 +255,8 @@ async fn a_broken_file_and_a_link_that_is_down_are_named_by_the_command() {
 
     let (code, _) = world.drain(json!({})).await;
     assert_eq!(code, 200);
-    check(&world).with(3).says("draining, not ready");
+    world.until("a drain", |status| status["gateway_state"] == "draining").await;
+    check(&world).with(3).says("draining since");
     let (code, ready) = get(&world.url("/readyz")).await;
     assert_eq!((code, &ready["detail"]), (503, &json!("draining")));
 

@@ -45,7 +45,7 @@ impl LinkCounts {
         self.lock().last_ack = Some(now);
     }
 
-    /// A frame was kept as a dead letter.
+    /// A frame is kept in the ledger as it came.
     pub(super) fn dead_letter(&self) {
         self.lock().dead_letters += 1;
     }

@@ -163,8 +163,11 @@ mod tests {
     /// Ceiling for what another thread does.
     const SOON: Duration = Duration::from_secs(20);
 
+    /// The queue, what lets a write go, what was written, and that one has begun.
+    type Gated = (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>);
+
     /// A queue whose reader takes a write only when it is let, and says when it has one in hand.
-    fn gated() -> (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>) {
+    fn gated() -> Gated {
         let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
         let (entered, in_hand) = channel();
         let write = move |bytes: &[u8]| {
