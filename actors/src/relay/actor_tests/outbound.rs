@@ -116,7 +116,7 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
 fn queue_that_is_full_refuses_at_once() {
     run(async {
         let (bench, peer) = Bench::connected().await;
-        let large = "x".repeat(64 * 1024);
+        let large = "x".repeat(24 * 1024);
         let mut results: Vec<_> = (0..1500).map(|_| bench.send(&large)).collect();
         let last = results.pop().unwrap().await;
         assert_eq!((last.success, last.error.as_deref()), (false, Some("relay queue full")));
