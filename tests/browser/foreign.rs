@@ -96,7 +96,7 @@ async fn a_page_of_another_origin_and_a_name_that_leads_here_get_nothing() {
 
     // The name now leads to the gateway itself, so that the browser sees one origin.
     let rebound = format!("http://{NAME}:{port}");
-    browser.open(&format!("{rebound}/healthz")).await;
+    browser.open(&format!("{rebound}/api/status")).await;
     browser.text("body", "that the name is not ours", |text| text.contains("forbidden_host")).await;
     let got = plunder(&browser, &rebound).await;
     assert!(got.is_empty(), "a name that leads here got {got:?}");
