@@ -43,6 +43,8 @@ use crate::http::{self, Healthy, HttpActor, HttpOptions};
 const ROOT_SILENCE: Duration = Duration::from_secs(15);
 /// How long the gate may take to close.
 const GATE_PATIENCE: Duration = Duration::from_secs(5);
+/// How long the status may take to know of everyone; what does not answer it has half a second.
+const STATUS_PATIENCE: Duration = Duration::from_secs(2);
 /// Pause before the successor of a gate that fell is asked.
 const GATE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link may take to have its farewell acknowledged.
@@ -179,7 +181,7 @@ impl Process {
         let reload = Notify::new();
         let up = async {
             until_up(&root).await;
-            self.tell(ProcessPhase::Running, None);
+            self.is_running().await;
             self.herald.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
@@ -372,6 +374,20 @@ impl Process {
         }
         info!(code, "gateway is down");
         code
+    }
+
+    /// Has the status say that the tree is up, and waits until it knows of everyone: from the first line on anybody may ask. One that
+    /// falls with the news in hand has a successor, which has to be told again.
+    async fn is_running(&self) {
+        let until = Instant::now() + STATUS_PATIENCE;
+        while Instant::now() < until {
+            let running = Phase { phase: ProcessPhase::Running, exit_reason: None };
+            match self.gateway.ports.phase.ask(running, STATUS_PATIENCE).await {
+                Ok(()) => return,
+                Err(error) => warn!(%error, "the status did not say that the gateway is up"),
+            }
+            sleep(GATE_PAUSE).await;
+        }
     }
 
     fn tell(&self, phase: ProcessPhase, why: Option<&str>) {

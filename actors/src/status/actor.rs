@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::listener::Listener;
@@ -28,7 +29,7 @@ use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
-use crate::supervision::{AskError, Birth, Board, ChildState, Port, TreeNode};
+use crate::supervision::{AskError, Birth, Board, ChildState, Port, ResponseFuture, TreeNode};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
@@ -105,6 +106,10 @@ pub struct StatusActor {
     busy: bool,
     /// Something changed while it was being made.
     dirty: bool,
+    /// Counts the snapshots that were begun.
+    begun: u64,
+    /// Who waits for the snapshot of this number.
+    awaited: Vec<(u64, oneshot::Sender<()>)>,
 }
 
 impl StatusActor {
@@ -112,7 +117,18 @@ impl StatusActor {
     #[must_use]
     pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, birth: &Birth<Self>) -> Self {
         let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &board, None));
-        Self { settings, ports, board, own: birth.own(), snapshot, subscribers: Vec::new(), busy: false, dirty: false }
+        Self {
+            settings,
+            ports,
+            board,
+            own: birth.own(),
+            snapshot,
+            subscribers: Vec::new(),
+            busy: false,
+            dirty: false,
+            begun: 0,
+            awaited: Vec::new(),
+        }
     }
 
     /// Makes a snapshot at once; what changes while it is made, or shortly after, makes one more.
@@ -122,10 +138,16 @@ impl StatusActor {
             return;
         }
         self.busy = true;
+        self.begun += 1;
+        let number = self.begun;
         let asked = ask_everyone(self.ports.clone(), self.settings.clone(), self.board.snapshot());
-        ctx.spawn(asked.into_actor(self).map(|answers, actor, ctx| {
+        ctx.spawn(asked.into_actor(self).map(move |answers, actor, ctx| {
             answers.remember(&mut actor.settings.views.lock());
             actor.publish();
+            for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
+                // It may have given up.
+                let _ = waiter.send(());
+            }
             ctx.run_later(GATHER, |actor, ctx| {
                 actor.busy = false;
                 if std::mem::take(&mut actor.dirty) {
@@ -339,13 +361,23 @@ impl Handler<SettingsChanged> for StatusActor {
 }
 
 impl Handler<Phase> for StatusActor {
-    type Result = ();
+    type Result = ResponseFuture<()>;
 
-    fn handle(&mut self, news: Phase, ctx: &mut Self::Context) {
+    /// Answered once everyone was asked in the new phase and the snapshot is made.
+    fn handle(&mut self, news: Phase, ctx: &mut Self::Context) -> Self::Result {
+        let is_up = news.phase == ProcessPhase::Running;
         self.settings.phase.set(news);
-        self.publish();
-        self.dirty = self.busy;
+        // Who is up is not said before it is known how they are; every other step is known at once.
+        if !is_up {
+            self.publish();
+        }
+        let (waiter, made) = oneshot::channel();
+        self.awaited.push((self.begun + 1, waiter));
         self.gather(ctx);
+        ResponseFuture::new(async move {
+            // An actor that fell has a successor that asks anew.
+            let _ = made.await;
+        })
     }
 }
 
