@@ -150,5 +150,6 @@ async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_sa
         println!("{words}: {written} of {} lines", FLOOD * links);
         assert!((1..=100 * links).contains(&written), "{words}: {written} lines");
     }
-    assert!(log.len() < 256 * 1024, "{} bytes of log", log.len());
+    // Each refused event has a line of its own, of which more may come at once.
+    assert!(log.len() < 512 * 1024, "{} bytes of log", log.len());
 }
