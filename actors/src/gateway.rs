@@ -42,12 +42,12 @@ use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
-use crate::supervision::{
-    Board, ChildSpec, Lane, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, Strategy,
-    Supervisor, SupervisorSpec, WhenSpent,
-};
 use crate::turn::actor::{TurnActor, TurnPorts};
 use crate::turn::messages::TurnOrder;
+use caduceus_supervision::{
+    Board, ChildSpec, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, StartError,
+    Strategy, Supervisor, SupervisorSpec, WhenExceeded, WorkerThread,
+};
 
 /// How long a child may take to say that it is ready: a slow disk, not a dead one.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -161,7 +161,7 @@ impl Gateway {
         };
         let board = Arc::new(OnceLock::new());
         // A flood of messages must never delay a drain.
-        let (control, data) = (Lane::new("control"), Lane::new("data"));
+        let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
         let events = FileEvents::default();
         let policies = settings.supervision.policies.clone();
         let counts = Counts::default();
@@ -202,14 +202,13 @@ impl Gateway {
 
     /// Starts the tree on the current thread; `root` is the mailbox of its top.
     ///
-    /// # Panics
-    /// Outside an actix `System`.
-    #[must_use]
-    pub fn start(self, options: RootOptions, root: &Mailbox<Supervisor>) -> RunningGateway {
-        let root = Root::start_at(root, self.tree, options);
+    /// # Errors
+    /// [`StartError`]. Nothing was started.
+    pub fn start(self, options: RootOptions, root: &Mailbox<Supervisor>) -> Result<RunningGateway, StartError> {
+        let root = Root::start_at(root, self.tree, options)?;
         // The status is born on a later turn of this or another thread; it waits for the cell.
         let _ = self.board.set(root.board());
-        RunningGateway { root, ports: self.ports, writer: self.writer, present: self.present }
+        Ok(RunningGateway { root, ports: self.ports, writer: self.writer, present: self.present })
     }
 }
 
@@ -237,8 +236,8 @@ struct Wiring {
     events: FileEvents,
     mailboxes: Mailboxes,
     board: Arc<OnceLock<Board>>,
-    control: Lane,
-    data: Lane,
+    control: WorkerThread,
+    data: WorkerThread,
     counts: Counts,
 }
 
@@ -259,7 +258,7 @@ impl Wiring {
 
     fn ledger(&self, writer: &LedgerWriter) -> ChildSpec {
         let (writer, status) = (writer.clone(), self.mailboxes.status.port());
-        let factory = move |birth: &_| LedgerActor::new(writer.clone(), life(birth), status.clone());
+        let factory = move |start: &_| LedgerActor::new(writer.clone(), incarnation(start), status.clone());
         ChildSpec::worker("ledger", &self.mailboxes.ledger, factory).on(&self.data).policy(self.policy("ledger"))
     }
 
@@ -278,7 +277,7 @@ impl Wiring {
             exchanges: self.counts.exchanges.clone(),
         };
         let board = Arc::clone(&self.board);
-        let factory = move |birth: &_| {
+        let factory = move |start: &_| {
             let settings = StatusSettings {
                 in_force: present.in_force(),
                 started,
@@ -286,7 +285,7 @@ impl Wiring {
                 views: views.clone(),
                 listener: listener.clone(),
             };
-            StatusActor::new(settings, ports.clone(), board.wait().clone(), birth)
+            StatusActor::new(settings, ports.clone(), board.wait().clone(), start)
         };
         ChildSpec::worker("status", &self.mailboxes.status, factory).on(&self.control).policy(self.policy("status"))
     }
@@ -301,14 +300,14 @@ impl Wiring {
         let (present, events) = (self.present.clone(), self.events.clone());
         let ports = DrainPorts { changes: self.mailboxes.dispatch.port(), status: self.mailboxes.status.port() };
         let gate = Gate::default();
-        let factory = move |birth: &_| {
+        let factory = move |start: &_| {
             let settings = DrainSettings::of(&present.in_force(), Some(events.clone()));
-            DrainActor::new(gate.clone(), settings, ports.clone(), birth)
+            DrainActor::new(gate.clone(), settings, ports.clone(), start)
         };
         ChildSpec::worker("drain", &self.mailboxes.drain, factory)
             .on(&self.control)
             .policy(self.policy("drain"))
-            .readiness(Readiness::Said { within: READY_WITHIN })
+            .readiness(Readiness::Reported { within: READY_WITHIN })
     }
 
     fn honcho(&self) -> ChildSpec {
@@ -318,20 +317,20 @@ impl Wiring {
         let steps = self.surroundings.refresh_steps.clone();
         let (present, status, events) = (self.present.clone(), self.mailboxes.status.port(), self.events.clone());
         let exchanges = self.counts.exchanges.clone();
-        let factory = move |birth: &_| {
+        let factory = move |start: &_| {
             let exchanges = exchanges.clone();
             let (in_force, surroundings, steps) = (present.in_force(), surroundings.clone(), steps.clone());
             let profiles = surroundings.profiles(&in_force);
             let events = events.clone();
             let settings = HonchoSettings { surroundings, steps, events, exchanges, ..HonchoSettings::new(profiles) };
             let ports = HonchoPorts { profiles: HonchoPorts::profiles(&in_force), status: status.clone() };
-            HonchoRefreshActor::new(ports, settings, life(birth), HonchoOwn::of(birth))
+            HonchoRefreshActor::new(ports, settings, incarnation(start), HonchoOwn::of(start))
         };
         ChildSpec::worker("honcho", &self.mailboxes.honcho, factory)
             .on(&self.control)
             .policy(self.policy("honcho"))
             .grace(REFRESH_GRACE)
-            .readiness(Readiness::Said { within: READY_WITHIN })
+            .readiness(Readiness::Reported { within: READY_WITHIN })
     }
 
     fn dispatch(&self) -> ChildSpec {
@@ -364,18 +363,18 @@ impl Wiring {
             status: boxes.status.port(),
             counts: self.counts.dispatch.clone(),
         };
-        let factory = move |birth: &_| {
+        let factory = move |start: &_| {
             let settings = DispatchSettings::of(&present.in_force(), home.clone(), process_started_ms);
-            DispatchActor::new(settings, ports.clone(), Arc::clone(&maker), birth)
+            DispatchActor::new(settings, ports.clone(), Arc::clone(&maker), start)
         };
         ChildSpec::worker("dispatch", &boxes.dispatch, factory)
             .on(&self.data)
             .policy(self.policy("dispatch"))
-            .readiness(Readiness::Said { within: READY_WITHIN })
+            .readiness(Readiness::Reported { within: READY_WITHIN })
     }
 
     fn turns(&self) -> ChildSpec {
-        let tree = SupervisorSpec::new(Strategy::OneForOne).tell_exits(self.mailboxes.dispatch.port());
+        let tree = SupervisorSpec::new(Strategy::OneForOne).report_exits(self.mailboxes.dispatch.port());
         ChildSpec::supervisor("turns", &self.mailboxes.turns, tree)
     }
 
@@ -402,9 +401,9 @@ impl Wiring {
             };
             let id = order.id.to_string();
             let order = Mutex::new(Some(order));
-            let factory = move |birth: &_| {
+            let factory = move |start: &_| {
                 let order = order.lock().unwrap_or_else(PoisonError::into_inner).take();
-                TurnActor::new(order.expect("a temporary child is born once"), ports.clone(), life(birth))
+                TurnActor::new(order.expect("a temporary child is born once"), ports.clone(), incarnation(start))
             };
             let spec = ChildSpec::worker(id, &mailbox, factory).on(&lane).restart(Restart::Temporary).grace(TURN_GRACE);
             TurnChild { spec, stop: mailbox.port(), steer: mailbox.port() }
@@ -447,8 +446,8 @@ impl Wiring {
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),
         };
-        let factory = move |birth: &_| RelayActor::new(ports.clone(), settings.clone(), life(birth));
-        let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("relay") };
+        let factory = move |start: &_| RelayActor::new(ports.clone(), settings.clone(), incarnation(start));
+        let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("relay") };
         ChildSpec::worker(link.0.to_string(), mailbox, factory).on(&self.data).policy(policy).grace(LINK_GRACE)
     }
 
@@ -470,7 +469,7 @@ impl Wiring {
         let present = self.present.clone();
         let factory = move |_: &_| ConfigActor::new(present.clone(), ports.clone());
         // Whatever is wrong with the files, who is served goes on being served.
-        let policy = RestartPolicy { when_spent: WhenSpent::Park, ..self.policy("config") };
+        let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("config") };
         ChildSpec::worker("config", &boxes.config, factory).on(&self.control).policy(policy)
     }
 
@@ -500,8 +499,8 @@ fn policy(policies: &BTreeMap<String, RestartPolicy>, kind: &str) -> RestartPoli
     policies.get(kind).copied().unwrap_or_default()
 }
 
-fn life<A: actix::Actor<Context = actix::Context<A>>>(
-    birth: &crate::supervision::Birth<A>,
-) -> crate::supervision::Life {
-    birth.life().clone()
+fn incarnation<A: actix::Actor<Context = actix::Context<A>>>(
+    start: &caduceus_supervision::StartContext<A>,
+) -> caduceus_supervision::Incarnation {
+    start.incarnation().clone()
 }

@@ -1,4 +1,4 @@
-//! The actors of Caduceus, and the supervision library they stand on.
+//! The actors of Caduceus.
 //!
 //! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
 
@@ -26,6 +26,5 @@ pub mod relay;
 pub mod settings;
 pub mod signals;
 pub mod status;
-pub mod supervision;
 pub mod system_error;
 pub mod turn;

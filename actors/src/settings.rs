@@ -40,7 +40,7 @@ use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::relay::timings::LinkTimings;
-use crate::supervision::{Backoff, RestartPolicy};
+use caduceus_supervision::{Backoff, RestartPolicy};
 use yaml::{Section, as_flag, flag_word};
 
 /// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.
@@ -169,7 +169,7 @@ pub struct DrainAuth {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SupervisionSettings {
     /// A thread or actor that shows no sign of life for this long is replaced.
-    pub wedge_after: Duration,
+    pub unresponsive_after: Duration,
     /// Restart policy by kind of actor (`relay`, `drain`, …); those not named have the default.
     pub policies: BTreeMap<String, RestartPolicy>,
 }
@@ -413,7 +413,7 @@ fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     const KINDS: [&str; 10] =
         ["default", "ledger", "status", "profile", "drain", "honcho", "dispatch", "relay", "config", "http"];
     let mut section = root.section("supervision");
-    let wedge_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
+    let unresponsive_after = section.millis("wedge_after_ms").unwrap_or(Duration::from_secs(5));
     let mut policies = BTreeMap::new();
     let mut kinds = section.section("policies");
     for kind in KINDS {
@@ -422,7 +422,7 @@ fn supervision(root: &mut Section<'_>) -> SupervisionSettings {
     }
     kinds.finish();
     section.finish();
-    SupervisionSettings { wedge_after, policies }
+    SupervisionSettings { unresponsive_after, policies }
 }
 
 fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -> RestartPolicy {
@@ -442,6 +442,6 @@ fn policy(kinds: &mut Section<'_>, kind: &'static str, default: RestartPolicy) -
         window: window.unwrap_or(default.window),
         backoff: backoff.unwrap_or(default.backoff),
         healthy_after: healthy_after.unwrap_or(default.healthy_after),
-        when_spent: default.when_spent,
+        when_exceeded: default.when_exceeded,
     }
 }

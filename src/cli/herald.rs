@@ -15,7 +15,7 @@ use caduceus_actors::status::record::{FILE_NAME, Record};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::state_file::StateFile;
 use caduceus_actors::status::words::GatewayState;
-use caduceus_actors::supervision::Watchdog;
+use caduceus_supervision::Watchdog;
 use tracing::warn;
 
 use super::arguments;

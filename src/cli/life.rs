@@ -24,8 +24,8 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
-use caduceus_actors::supervision::{ChildState, Mailbox, RootHandle, RootOptions, Watchdog};
 use caduceus_actors::turn::messages::{StopCause, StopTurn};
+use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -37,6 +37,7 @@ use super::log;
 use super::restart::Desk;
 use super::serve::{fail, sentences};
 use super::signals::{SignalOrder, Signals};
+use super::watchdog;
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
@@ -80,7 +81,7 @@ pub(super) struct Plan {
 
 /// Runs a gateway to its end. `announce` is told the address once it serves.
 pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
-    let watchdog = match Watchdog::arm(ROOT_SILENCE) {
+    let watchdog = match watchdog::start(ROOT_SILENCE) {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
@@ -101,7 +102,7 @@ pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
         Err(super::INTERNAL_ERROR)
     });
     // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
-    watchdog.arm_deadline(LAST_STEPS, code);
+    watchdog.set_deadline(LAST_STEPS, code);
     herald.ended();
     super::log::tell_left_out();
     ExitCode::from(code)
@@ -126,7 +127,7 @@ impl Process {
         }
         let guard = guard_command().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
-        let wedge_after = settings.supervision.wedge_after;
+        let unresponsive_after = settings.supervision.unresponsive_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let inbound = settings.inbound.clone();
@@ -152,7 +153,7 @@ impl Process {
             insecure_loopback_drain,
             allow_faults,
             home: home.clone(),
-            healthy: Healthy(Arc::new(move || watched.fresh())),
+            healthy: Healthy(Arc::new(move || watched.is_fresh())),
             log_dropped: log::dropped,
             inbound,
         };
@@ -165,12 +166,12 @@ impl Process {
         herald.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
         let options = RootOptions {
-            wedge_after,
+            unresponsive_after,
             faults_allowed: allow_faults,
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
-        let gateway = gateway.start(options, &root);
+        let gateway = gateway.start(options, &root).map_err(|error| report(herald, &error, super::INTERNAL_ERROR))?;
         let (watchdog, herald) = (watchdog.clone(), herald.clone());
         Ok((Self { gateway, address, watchdog, herald, home, desk }, signals))
     }
@@ -239,8 +240,8 @@ impl Process {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
         self.herald.because(end.to_string());
-        let code = end.exit_code();
-        self.watchdog.arm_deadline(CLOSING_DEADLINE, code);
+        let code = exit_code(&end);
+        self.watchdog.set_deadline(CLOSING_DEADLINE, code);
         self.close(code).await
     }
 
@@ -284,7 +285,7 @@ impl Process {
     /// The six steps of a shutdown.
     async fn shut_down(&self) -> u8 {
         let drain_timeout = self.gateway.drain_timeout();
-        self.watchdog.arm_deadline(drain_timeout + SHUTDOWN_MARGIN, super::TRY_AGAIN);
+        self.watchdog.set_deadline(drain_timeout + SHUTDOWN_MARGIN, super::TRY_AGAIN);
         info!("gateway is stopping");
         self.herald.stopping(self.desk.is_restart());
         let ports = &self.gateway.ports;
@@ -350,7 +351,7 @@ impl Process {
     }
 
     async fn end(&self) -> u8 {
-        self.watchdog.arm_deadline(SHUTDOWN_MARGIN, super::TRY_AGAIN);
+        self.watchdog.set_deadline(SHUTDOWN_MARGIN, super::TRY_AGAIN);
         self.gateway.root.stop().await;
         if self.desk.ends_drain() {
             match store::remove(&self.home) {
@@ -368,7 +369,7 @@ impl Process {
         if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
             error!(%error, "the ledger was not closed");
         }
-        let left = self.gateway.root.join_lanes(THREADS_TIMEOUT).await;
+        let left = self.gateway.root.join_threads(THREADS_TIMEOUT).await;
         if left > 0 {
             warn!(left, "threads are left behind");
         }
@@ -395,6 +396,15 @@ impl Process {
         if let Err(error) = self.gateway.ports.phase.tell(phase) {
             warn!(%error, "the status was not told where the process is in its life");
         }
+    }
+}
+
+/// The exit code of the process after this end of its tree.
+fn exit_code(end: &RootEnd) -> u8 {
+    match end {
+        RootEnd::Asked => 0,
+        RootEnd::IntensityExceeded { .. } => super::INTERNAL_ERROR,
+        RootEnd::TooManyUnresponsive => super::TRY_AGAIN,
     }
 }
 

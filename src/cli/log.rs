@@ -12,7 +12,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::supervision::install_panic_hook;
+use caduceus_supervision::install_panic_hook;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;

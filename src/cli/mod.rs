@@ -25,6 +25,7 @@ mod signals;
 pub(crate) mod status;
 pub(crate) mod stop;
 mod token;
+mod watchdog;
 
 /// Exit code: what the command was to bring about did not come about, and trying again would not change that.
 pub(crate) const NOT_REACHED: u8 = 1;

@@ -5,7 +5,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix::{Actor, Context, Handler};
-use caduceus_actors::supervision::Port;
+use caduceus_supervision::Port;
 use tokio::sync::Notify;
 
 use crate::http::{AlreadyStopping, RestartProcess};

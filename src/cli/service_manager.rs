@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use caduceus_actors::supervision::Watchdog;
+use caduceus_supervision::Watchdog;
 use sd_notify::NotifyState;
 use tracing::warn;
 
@@ -41,7 +41,7 @@ impl ServiceManager {
         let (sender, news) = channel();
         let signs = sd_notify::watchdog_enabled().map(|allowance| allowance / 2);
         thread::Builder::new().name("service-manager".to_owned()).spawn(move || {
-            let fresh = Box::new(move || watched.fresh());
+            let fresh = Box::new(move || watched.is_fresh());
             Teller { fresh, signs, send, stopping: false, warned: false }.tell_on(&news);
         })?;
         Ok(Self(Some(sender)))

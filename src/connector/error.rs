@@ -2,7 +2,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
-use caduceus_actors::supervision::AskError;
+use caduceus_supervision::AskError;
 use serde_json::json;
 
 use super::plan::PushError;

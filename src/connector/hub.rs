@@ -12,7 +12,7 @@ use actix::prelude::*;
 use bytes::Bytes;
 use caduceus_actors::files::own;
 use caduceus_actors::http_client::{Call, HttpClient, Limits};
-use caduceus_actors::supervision::{Port, ResponseFuture};
+use caduceus_supervision::{Port, ResponseFuture};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tracing::{debug, warn};

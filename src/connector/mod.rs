@@ -26,7 +26,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use caduceus_actors::files::{Links, small};
 use caduceus_actors::http_client::HttpClient;
-use caduceus_actors::supervision::{AskError, Port};
+use caduceus_supervision::{AskError, Port};
 use tracing::warn;
 
 use hub::{Hub, Register, Stop};

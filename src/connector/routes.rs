@@ -7,7 +7,7 @@ use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
 use caduceus_actors::http_client::{Call, HttpClient, HttpError, Limits};
-use caduceus_actors::supervision::Port;
+use caduceus_supervision::Port;
 use futures_util::stream;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;

@@ -10,7 +10,7 @@ use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
-use caduceus_actors::supervision::Port;
+use caduceus_supervision::Port;
 use tracing::{debug, warn};
 
 use super::hub::{Closed, Opened, Received};

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Running, WrapFuture};
-use caduceus_actors::supervision::{ChildSpec, ExitReason, Lane, Life, Mailbox, Readiness, RestartPolicy};
+use caduceus_supervision::{ChildSpec, ExitReason, Incarnation, Mailbox, Readiness, RestartPolicy, WorkerThread};
 
 use super::{Bound, Handle};
 
@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_secs(7);
 /// Keeps the server.
 pub(crate) struct HttpActor {
     bound: Bound,
-    life: Life,
+    incarnation: Incarnation,
     handle: Option<Handle>,
     stopping: bool,
 }
@@ -28,21 +28,21 @@ pub(crate) struct HttpActor {
 impl HttpActor {
     /// The server of `bound` as a child of its own thread, so that no other actor can hold it up.
     pub(crate) fn child(bound: Bound, policy: RestartPolicy) -> ChildSpec {
-        let factory = move |birth: &caduceus_actors::supervision::Birth<Self>| Self {
+        let factory = move |start: &caduceus_supervision::StartContext<Self>| Self {
             bound: bound.clone(),
-            life: birth.life().clone(),
+            incarnation: start.incarnation().clone(),
             handle: None,
             stopping: false,
         };
         ChildSpec::worker("http", &Mailbox::new(), factory)
-            .on(&Lane::new("http"))
+            .on(&WorkerThread::new("http"))
             .policy(policy)
             .grace(GRACE)
-            .readiness(Readiness::Said { within: READY_WITHIN })
+            .readiness(Readiness::Reported { within: READY_WITHIN })
     }
 
     fn end(&mut self, reason: ExitReason, ctx: &mut Context<Self>) {
-        self.life.end_with(reason);
+        self.incarnation.end_with(reason);
         self.handle = None;
         ctx.stop();
     }
@@ -58,7 +58,7 @@ impl Actor for HttpActor {
         };
         self.handle = Some(running.handle());
         let informed = running.informed(INFORMED_WITHIN);
-        ctx.spawn(informed.into_actor(self).map(|(), actor, _| actor.life.ready()));
+        ctx.spawn(informed.into_actor(self).map(|(), actor, _| actor.incarnation.ready()));
         ctx.spawn(running.ended().into_actor(self).map(|ended, actor, ctx| match ended {
             Ok(()) if actor.stopping => {}
             Ok(()) => actor.end(ExitReason::Error("the server ended by itself".to_owned()), ctx),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use actix_web::web::{Json, Path, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use caduceus_actors::supervision::{Fault, InjectFault, Operate, Order};
+use caduceus_supervision::{Fault, InjectFault, Operate, OperatorCommand};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
@@ -32,11 +32,11 @@ pub(super) fn routes(book: &mut Book<'_>, allow_faults: bool) {
     ]);
     book.at("/api/actors", Who::Known).get(tree, TREE).done();
     for (path, page, what) in [
-        ("/api/actors/{path:.+}/restart", order("Restarts an actor"), Order::Restart),
+        ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (
             "/api/actors/{path:.+}/reset",
             order("Forgets the restarts of an actor; a parked one starts again"),
-            Order::Reset,
+            OperatorCommand::Reset,
         ),
     ] {
         let carry_out = move |request, asker, path, state, payload| operate(request, asker, path, state, payload, what);
@@ -73,12 +73,12 @@ async fn operate(
     path: Path<String>,
     state: Shared,
     payload: Payload,
-    order: Order,
+    order: OperatorCommand,
 ) -> Result<Json<Value>, ApiError> {
     let path = path.into_inner();
     Fields::read(&request, payload).await?;
     info!(principal = asker.principal, actor = path, ?order, "actor order");
-    ask(&state.ports.operate, Operate { path: path.clone(), order }).await??;
+    ask(&state.ports.operate, Operate { path: path.clone(), command: order }).await??;
     Ok(Json(json!({"ok": true, "actor": path})))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use actix::Message;
-use caduceus_actors::supervision::Port;
+use caduceus_supervision::Port;
 
 use super::error::ApiError;
 

@@ -10,7 +10,7 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use caduceus_actors::dispatch::messages::{NotTaken, UnknownTurn};
 use caduceus_actors::drain::messages::CancelError;
 use caduceus_actors::relay::event::EventError;
-use caduceus_actors::supervision::{AskError, OperateError};
+use caduceus_supervision::{AskError, OperateError};
 use serde_json::json;
 
 use super::code::Code;

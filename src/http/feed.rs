@@ -10,7 +10,7 @@ use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
-use caduceus_actors::supervision::{AskError, Port};
+use caduceus_supervision::{AskError, Port};
 use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{debug, warn};

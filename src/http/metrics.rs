@@ -11,7 +11,7 @@ use caduceus_actors::relay::messages::LinkState;
 use caduceus_actors::status::readiness::Readiness;
 use caduceus_actors::status::shown::ShownLink;
 use caduceus_actors::status::snapshot::Snapshot;
-use caduceus_actors::supervision::TreeNode;
+use caduceus_supervision::TreeNode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -47,7 +47,7 @@ use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
 use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
-use caduceus_actors::supervision::{InjectFault, Operate, Port};
+use caduceus_supervision::{InjectFault, Operate, Port};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
@@ -258,7 +258,7 @@ impl Bound {
         // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
         let feed = Arc::new(Feed::default());
         let server = (self.start)(Shared::new(State { feed: Arc::clone(&feed), ..self.state.clone() }))?;
-        caduceus_actors::supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
+        caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
         Ok(Running { handle: Handle { server: server.handle(), feed }, server })
     }
 }

@@ -203,7 +203,7 @@ async fn a_signed_delivery_reaches_the_endpoint_with_a_good_signature() {
     let address = endpoint.addrs()[0];
     let server = endpoint.run();
     let handle = server.handle();
-    caduceus_actors::supervision::spawn(server);
+    caduceus_supervision::spawn(server);
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let body = json!({"event": event("m1", "hi"), "signed": true, "endpoint": format!("http://{address}/in/")});

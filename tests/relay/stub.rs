@@ -34,7 +34,7 @@ impl Stub {
         let url = format!("http://{}", server.addrs()[0]);
         let server = server.run();
         let handle = server.handle();
-        caduceus_actors::supervision::spawn(server);
+        caduceus_supervision::spawn(server);
         Self { url, asked, server: handle }
     }
 

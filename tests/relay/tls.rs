@@ -44,10 +44,10 @@ async fn tls(world: &World, shown: Shown) -> (String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let behind = world.connector.authority().to_owned();
-    caduceus_actors::supervision::spawn(async move {
+    caduceus_supervision::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, behind) = (acceptor.clone(), behind.clone());
-            caduceus_actors::supervision::spawn(async move {
+            caduceus_supervision::spawn(async move {
                 // Who does not like our certificate goes.
                 let Ok(mut outer) = acceptor.accept(stream).await else { return };
                 let mut inner = TcpStream::connect(behind).await.unwrap();

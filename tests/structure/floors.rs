@@ -68,7 +68,6 @@ fn violations(sources: &Sources) -> Vec<String> {
 /// Which floor a file is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Floor<'a> {
-    Supervision,
     Settings,
     /// Formats and plans: they reach no actor.
     Plain(&'a str),
@@ -91,11 +90,7 @@ struct House {
 impl House {
     fn of(sources: &Sources) -> Self {
         let imports = sources.imports();
-        let in_a_room = |module: &Module| {
-            module[0] == "caduceus_actors"
-                && module.len() > 1
-                && !matches!(module[1].as_str(), "supervision" | "gateway")
-        };
+        let in_a_room = |module: &Module| module[0] == "caduceus_actors" && module.len() > 1 && module[1] != "gateway";
         let is_messages = |module: &Module| module.last().is_some_and(|last| last == "messages");
         let names_actix = |module: &Module| sources.0[module].named.iter().any(|path| path[0] == "actix");
         let candidates: BTreeSet<Module> =
@@ -118,7 +113,6 @@ impl House {
             ("caduceus", "connector") => Floor::Connector,
             ("caduceus", "cli") => Floor::Cli,
             ("caduceus", _) => Floor::Main,
-            (_, "supervision") => Floor::Supervision,
             (_, "gateway") => Floor::Gateway,
             (_, "settings") => Floor::Settings,
             _ if module.last().is_some_and(|last| last == "messages") => Floor::Messages,
@@ -129,12 +123,11 @@ impl House {
 
     /// Why `file` must not import `target`, if it must not.
     fn forbidden(&self, file: &Module, target: &Module) -> Option<&'static str> {
-        use Floor::{Actor, Cli, Connector, Gateway, Http, Main, Messages, Plain, Settings, Supervision};
+        use Floor::{Actor, Cli, Connector, Gateway, Http, Main, Messages, Plain, Settings};
         let (from, to) = (self.floor(file), self.floor(target));
-        let low = matches!(to, Supervision | Settings | Plain(_) | Messages);
+        let low = matches!(to, Settings | Plain(_) | Messages);
         let allowed = match from {
             Main | Cli => true,
-            Supervision => to == Supervision,
             Settings => low && to != Messages,
             Plain(_) | Messages => low,
             Actor(room) => low || to == Actor(room),
@@ -142,7 +135,6 @@ impl House {
             Connector | Http => low || to == from,
         };
         (!allowed).then_some(match (from, to) {
-            (Supervision, _) => "supervision is free of the domain",
             (Settings, _) => "settings are read before there is any actor",
             (_, Actor(_)) => "actors know each other only through messages, and only gateway.rs wires them",
             (_, Gateway) => "the tree is wired above everybody who stands in it",
@@ -206,7 +198,6 @@ fn the_reader_knows_the_house() {
 #[test]
 fn every_kind_of_violation_is_found_when_planted() {
     let plants = [
-        ("caduceus_actors::supervision::board", "use crate::drain::messages::GetDrain;", "free of the domain"),
         ("caduceus_actors::settings", "use crate::drain::actor::DrainActor;", "before there is any actor"),
         (
             "caduceus_actors::drain::planted",

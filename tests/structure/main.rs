@@ -4,6 +4,7 @@
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+mod circles;
 mod deploy;
 mod floors;
 mod profiles;

@@ -126,7 +126,7 @@ async fn all_answered(world: &World, events: usize, ceiling: Duration) {
         assert_eq!(child["restarts_total"], 0, "{child}");
     }
     let log = world.gateway().log();
-    let odd = log.lines().find(|line| line.contains("wedged") || line.contains(" ERROR "));
+    let odd = log.lines().find(|line| line.contains("unresponsive") || line.contains(" ERROR "));
     assert_eq!(odd, None, "a thread was given up, or something was lost");
 }
 

@@ -14,7 +14,7 @@ use tracing::{info, warn};
 use super::messages::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use super::present::Present;
 use super::round::{ConfigPorts, Look, News, Round};
-use crate::supervision::ResponseFuture;
+use caduceus_supervision::ResponseFuture;
 
 /// How often the files are looked at without any event, for file systems that give none.
 const POLL_EVERY: Duration = Duration::from_secs(2);

@@ -13,7 +13,7 @@ use super::plan::Plan;
 use crate::profile::messages::{ProfileTerms, ProfileWays};
 use crate::profile::name::ProfileName;
 use crate::settings::Settings;
-use crate::supervision::ChildSpec;
+use caduceus_supervision::ChildSpec;
 
 /// A profile's actor that can be started, and the ways into it.
 #[derive(Clone)]

@@ -22,7 +22,7 @@ use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{Place, Reading, Settings, Sources};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{OperateError, Port, StartChild, StartChildError, StopChild};
+use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
 /// How long a supervisor may take to note an order down, and the gate to name its turns; a restart of them included.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -224,7 +224,9 @@ impl Round {
         let Some(spec) = self.present.lock().children.get(name).map(|child| child.spec.clone()) else { return };
         match self.ports.start.ask(StartChild(spec), PATIENCE).await {
             // The answer to an earlier order was lost.
-            Ok(Ok(()) | Err(StartChildError::Taken(_))) => self.present.lock().plan.started(name),
+            Ok(Ok(()) | Err(StartChildError::Spec(SpecError::DuplicateId(_)))) => {
+                self.present.lock().plan.started(name)
+            }
             Ok(Err(error)) => warn!(profile = %name, %error, "a profile is not started yet"),
             Err(error) => warn!(profile = %name, %error, "a profile is not started yet"),
         }

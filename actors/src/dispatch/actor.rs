@@ -24,9 +24,9 @@ use super::settings::DispatchSettings;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{AskError, Birth, Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
+use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
 const SETTLE_PAUSE: Duration = Duration::from_millis(5);
@@ -38,7 +38,7 @@ pub struct DispatchActor {
     pub(super) plan: Plan,
     /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
     pub(super) jobs: HashMap<InboundId, Job>,
-    pub(super) life: Life,
+    pub(super) incarnation: Incarnation,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
     own: Port<Settled>,
@@ -117,15 +117,15 @@ enum Then {
 impl DispatchActor {
     /// A dispatcher that makes turns with `maker`.
     #[must_use]
-    pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, birth: &Birth<Self>) -> Self {
+    pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
         Self {
             plan: Plan::new(settings.busy, settings.max_turns),
             settings,
             ports,
             maker,
-            life: birth.life().clone(),
+            incarnation: start.incarnation().clone(),
             arrivals: Arrivals::default(),
-            own: birth.own(),
+            own: start.own(),
             jobs: HashMap::new(),
             running: HashMap::new(),
             notices: NoticeLimit::default(),
@@ -283,13 +283,15 @@ impl DispatchActor {
 
     /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
     fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
-        let (port, life) = (self.ports.mark_inbound.clone(), self.life.clone());
+        let (port, incarnation) = (self.ports.mark_inbound.clone(), self.incarnation.clone());
         let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_PATIENCE));
         async move {
             let (id, state) = (mark.id, mark.state);
             for _ in 0..MARK_RETRIES {
                 match asked.as_mut().await {
-                    Err(AskError::Closed) if !life.is_fenced() => asked.set(port.ask(mark.clone(), LEDGER_PATIENCE)),
+                    Err(AskError::Closed) if !incarnation.is_fenced() => {
+                        asked.set(port.ask(mark.clone(), LEDGER_PATIENCE))
+                    }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => {
                         return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger");

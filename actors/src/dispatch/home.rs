@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::supervision::ResponseFuture;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use caduceus_supervision::ResponseFuture;
 use tracing::{info, warn};
 
 use super::actor::DispatchActor;

@@ -8,8 +8,8 @@ use super::start::descriptor_of;
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
-use crate::supervision::AskError;
 use crate::turn::fit::fit;
+use caduceus_supervision::AskError;
 
 /// What a chat reads of an answer that was sent again and refused.
 const NOT_TAKEN: &str = "An answer from before, or a part of it, could not be delivered: the chat did not take it.";

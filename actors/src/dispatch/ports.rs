@@ -14,8 +14,8 @@ use crate::ledger::messages::{
 use crate::profile::messages::ProfileWays;
 use crate::relay::messages::{GetLink, LinkId, SendAction, TellAgain};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{ChildSpec, Port, StartChild};
 use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
+use caduceus_supervision::{ChildSpec, Port, StartChild};
 
 /// How long the ledger may take; a commit takes milliseconds, a full disk for ever.
 pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);

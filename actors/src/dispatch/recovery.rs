@@ -55,7 +55,7 @@ impl DispatchActor {
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(found) => {
                 let rebuild = actor.take_running(found, ctx);
-                actor.life.ready();
+                actor.incarnation.ready();
                 actor.ask_links(actor.ports.links.keys());
                 actor.read_page(rebuild, ctx);
             }

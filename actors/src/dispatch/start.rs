@@ -11,9 +11,9 @@ use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound}
 use crate::profile::messages::ProfileWays;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
-use crate::supervision::StartChild;
 use crate::turn::id::TurnId;
 use crate::turn::messages::TurnOrder;
+use caduceus_supervision::StartChild;
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {

@@ -31,7 +31,7 @@ use crate::files::workers::Owner;
 use crate::files::{FileEvents, FileWorker, Purpose};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, Life, Port};
+use caduceus_supervision::{Incarnation, Port, StartContext};
 
 /// How often the markers are looked at without any event, for file systems that give none.
 const POLL: Duration = Duration::from_secs(1);
@@ -71,7 +71,7 @@ pub struct DrainActor {
     pub(super) gate: Gate,
     pub(super) settings: DrainSettings,
     ports: DrainPorts,
-    life: Life,
+    incarnation: Incarnation,
     own: Port<MarkerTouched>,
     released: Port<TurnReleased>,
     epoch: Option<Epoch>,
@@ -122,14 +122,14 @@ pub struct TurnReleased;
 impl DrainActor {
     /// A keeper for `gate`.
     #[must_use]
-    pub fn new(gate: Gate, settings: DrainSettings, ports: DrainPorts, birth: &Birth<Self>) -> Self {
+    pub fn new(gate: Gate, settings: DrainSettings, ports: DrainPorts, start: &StartContext<Self>) -> Self {
         Self {
             gate,
             settings,
             ports,
-            life: birth.life().clone(),
-            own: birth.own(),
-            released: birth.own(),
+            incarnation: start.incarnation().clone(),
+            own: start.own(),
+            released: start.own(),
             epoch: None,
             markers: Readings::new(),
             watch: None,
@@ -145,7 +145,7 @@ impl DrainActor {
     }
 
     pub(super) fn keeper(&self) -> u64 {
-        self.life.generation()
+        self.incarnation.generation()
     }
 
     fn home(&self, scope: &Scope) -> Option<PathBuf> {
@@ -278,7 +278,7 @@ impl DrainActor {
     fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_told {
             self.stale_told = true;
-            info!(?scope, "a drain marker from an earlier life of the machine is ignored");
+            info!(?scope, "a drain marker from an earlier incarnation of the machine is ignored");
         }
         let change = self.gate.change(self.keeper(), |plan| plan.seen(scope.clone(), orders, reading, Instant::now()));
         match change {
@@ -302,7 +302,7 @@ impl DrainActor {
         self.read_once = true;
         // Whoever kept the gate before may have fallen between moving it and telling.
         self.tell_change();
-        self.life.ready();
+        self.incarnation.ready();
     }
 
     /// Whether the markers on which turns of `profile` depend have been read.

@@ -2,7 +2,7 @@
 
 use actix::{Context, Handler};
 
-use crate::supervision::ResponseFuture;
+use caduceus_supervision::ResponseFuture;
 use tokio::sync::oneshot;
 use tracing::info;
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::permit::{TurnPermit, TurnTicket};
 use crate::profile::name::ProfileName;
-use crate::supervision::Port;
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
+use caduceus_supervision::Port;
 
 /// Asks whether a turn may start. The permit is the turn's place in the count; dropping it ends the turn.
 #[derive(Debug, Clone, Message)]

@@ -12,9 +12,9 @@ use super::messages::{Origin, Refusal};
 use super::plan::Plan;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
-use crate::supervision::{Life, Port};
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
+use caduceus_supervision::{Incarnation, Port};
 
 /// Which turn a permit is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,7 +46,7 @@ struct Entry {
     since: Instant,
     stop: Option<Port<StopTurn>>,
     /// The incarnation that runs it, once it has started.
-    life: Option<Life>,
+    incarnation: Option<Incarnation>,
 }
 
 impl Entry {
@@ -54,7 +54,7 @@ impl Entry {
     /// permit, which may be never if it hangs: it can say nothing more and hear no order to stop, so neither a drain waits
     /// for it nor is it shown. Its agent is ended by its guard when the holder of the permit dies.
     fn is_running(&self) -> bool {
-        !self.life.as_ref().is_some_and(Life::is_fenced)
+        !self.incarnation.as_ref().is_some_and(Incarnation::is_fenced)
     }
 }
 
@@ -91,7 +91,7 @@ impl Gate {
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None, life: None });
+        inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None, incarnation: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
@@ -137,7 +137,7 @@ impl TurnPermit {
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
             entry.stop = Some(stop);
-            entry.life = Life::current();
+            entry.incarnation = Incarnation::current();
         }
     }
 }
@@ -196,10 +196,10 @@ mod tests {
     #[actix::test]
     async fn a_turn_whose_incarnation_was_cut_off_no_longer_counts() {
         let gate = Gate::default();
-        let (lost, kept) = (Life::new("turns/1", 1), Life::new("turns/2", 1));
-        let permits = [&lost, &kept].map(|life| {
+        let (lost, kept) = (Incarnation::new("turns/1", 1), Incarnation::new("turns/2", 1));
+        let permits = [&lost, &kept].map(|incarnation| {
             let permit = gate.admit(0, ticket(), Origin::External).unwrap();
-            life.enter(|| permit.attach(Port::from(Turn.start())));
+            incarnation.enter(|| permit.attach(Port::from(Turn.start())));
             permit
         });
         let _not_started = gate.admit(0, ticket(), Origin::External).unwrap();

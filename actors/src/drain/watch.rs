@@ -14,7 +14,7 @@ use super::marker;
 use super::plan::Scope;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
-use crate::supervision::Port;
+use caduceus_supervision::Port;
 
 /// News: the marker of a home may have changed.
 #[derive(Debug, Clone, Message)]

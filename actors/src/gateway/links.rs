@@ -7,7 +7,7 @@ use crate::relay::actor::RelayActor;
 use crate::relay::claims::Claims;
 use crate::relay::messages::LinkId;
 use crate::settings::Settings;
-use crate::supervision::Mailbox;
+use caduceus_supervision::Mailbox;
 
 /// The mailboxes of all links. Clones are the same.
 #[derive(Clone)]

@@ -8,7 +8,7 @@ use crate::profile::name::ProfileName;
 use crate::relay::actor::RelayActor;
 use crate::relay::inbound::messages::Deliver;
 use crate::relay::messages::{GoDormant, GoIdle, LinkId, Wake};
-use crate::supervision::{Mailbox, Port};
+use caduceus_supervision::{Mailbox, Port};
 
 /// The ways into one link.
 #[derive(Debug, Clone)]

@@ -2,33 +2,33 @@
 
 use std::sync::Arc;
 
-use super::{READY_WITHIN, Surroundings, life};
+use super::{READY_WITHIN, Surroundings, incarnation};
 use crate::config::{ProfileChild, ProfileMaker, TermsMemory};
 use crate::profile::messages::ProfileWays;
 use crate::profile::{ProfileActor, ProfilePorts};
-use crate::supervision::{ChildSpec, Lane, Mailbox, Readiness, RestartPolicy, WhenSpent};
+use caduceus_supervision::{ChildSpec, Mailbox, Readiness, RestartPolicy, WhenExceeded, WorkerThread};
 
 /// Makes profiles that live on `lane` and talk through `ports`.
 pub(super) fn maker(
     ports: ProfilePorts,
     surroundings: &Surroundings,
     policy: RestartPolicy,
-    lane: &Lane,
+    lane: &WorkerThread,
 ) -> ProfileMaker {
     // One bad profile never takes the process down.
-    let policy = RestartPolicy { when_spent: WhenSpent::Park, ..policy };
+    let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..policy };
     let (guard, redactor, lane) = (surroundings.guard.clone(), surroundings.redactor.clone(), lane.clone());
     Arc::new(move |terms: TermsMemory| {
         let mailbox: Mailbox<ProfileActor> = Mailbox::new();
         let name = terms.get().profile.name.to_string();
         let (given, guard, redactor, ports) = (terms.clone(), guard.clone(), redactor.clone(), ports.clone());
-        let factory = move |birth: &_| {
-            ProfileActor::new(given.get(), guard.clone(), redactor.clone(), ports.clone(), life(birth))
+        let factory = move |start: &_| {
+            ProfileActor::new(given.get(), guard.clone(), redactor.clone(), ports.clone(), incarnation(start))
         };
         let spec = ChildSpec::worker(name, &mailbox, factory)
             .on(&lane)
             .policy(policy)
-            .readiness(Readiness::Said { within: READY_WITHIN });
+            .readiness(Readiness::Reported { within: READY_WITHIN });
         let ways = ProfileWays {
             agent: mailbox.port(),
             spawn: mailbox.port(),

@@ -36,7 +36,7 @@ use crate::files::{FileWorker, Purpose};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::Life;
+use caduceus_supervision::Incarnation;
 
 /// How long a look at the files of one profile may take.
 const LOOK_PATIENCE: Duration = Duration::from_secs(2);
@@ -62,7 +62,7 @@ type Fresh = Result<Option<FreshAnswer>, GrantUnknown>;
 pub struct HonchoRefreshActor {
     ports: HonchoPorts,
     settings: HonchoSettings,
-    life: Life,
+    incarnation: Incarnation,
     own: HonchoOwn,
     /// Where each profile's grant stands, once looked.
     places: BTreeMap<ProfileName, Place>,
@@ -101,12 +101,12 @@ struct Entry {
 impl HonchoRefreshActor {
     /// A keeper that begins with a look at the files.
     #[must_use]
-    pub fn new(ports: HonchoPorts, settings: HonchoSettings, life: Life, own: HonchoOwn) -> Self {
+    pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwn) -> Self {
         let touched = Arc::<AtomicBool>::default();
         let watch = Watch::new(settings.events.clone(), own.touched.clone(), Arc::clone(&touched));
         Self {
             ports,
-            life,
+            incarnation,
             own,
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -202,7 +202,7 @@ impl HonchoRefreshActor {
         self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
         if !self.looked {
             self.looked = true;
-            self.life.ready();
+            self.incarnation.ready();
             // What is due already need not wait for the clock.
             self.tick();
         }
@@ -237,7 +237,7 @@ impl HonchoRefreshActor {
             return;
         };
         self.started += 1;
-        let job = (self.life.generation(), self.started);
+        let job = (self.incarnation.generation(), self.started);
         entry.job = Some(job);
         let refresh = Refresh {
             path: place.path.clone(),

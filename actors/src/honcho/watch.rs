@@ -14,7 +14,7 @@ use tracing::debug;
 
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening, Stamp};
-use crate::supervision::Port;
+use caduceus_supervision::Port;
 
 /// News: a file that may hold a grant may have changed.
 #[derive(Debug, Clone, Copy, Message)]

@@ -17,7 +17,7 @@ use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::settings::Environment;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Birth, Port};
+use caduceus_supervision::{Port, StartContext};
 
 /// What the keeper is built with.
 #[derive(Debug, Clone)]
@@ -105,7 +105,7 @@ impl HonchoPorts {
 impl HonchoOwn {
     /// The ports of a child of a tree.
     #[must_use]
-    pub fn of(birth: &Birth<HonchoRefreshActor>) -> Self {
-        Self { done: birth.own(), touched: birth.own() }
+    pub fn of(start: &StartContext<HonchoRefreshActor>) -> Self {
+        Self { done: start.own(), touched: start.own() }
     }
 }

@@ -33,7 +33,7 @@ pub use writer::{CloseError, LedgerWriter};
 
 use crate::relay::session::SessionKey;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{ExitReason, Fatal, Life, Port, ResponseFuture};
+use caduceus_supervision::{ExitReason, Fatal, Incarnation, Port, ResponseFuture};
 use messages::{GetLedger, LedgerError};
 use store::Work;
 
@@ -47,7 +47,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct LedgerActor {
     writer: LedgerWriter,
-    life: Life,
+    incarnation: Incarnation,
     status: Port<StatusTouched>,
     /// The trouble that the status was last told of.
     trouble: Option<String>,
@@ -56,8 +56,8 @@ pub struct LedgerActor {
 impl LedgerActor {
     /// An incarnation that adopts `writer`.
     #[must_use]
-    pub fn new(writer: LedgerWriter, life: Life, status: Port<StatusTouched>) -> Self {
-        Self { writer, life, status, trouble: None }
+    pub fn new(writer: LedgerWriter, incarnation: Incarnation, status: Port<StatusTouched>) -> Self {
+        Self { writer, incarnation, status, trouble: None }
     }
 
     fn look(&mut self, ctx: &mut Context<Self>) {
@@ -68,7 +68,7 @@ impl LedgerActor {
         }
         if self.writer.is_lost() {
             let detail = "the thread that writes the ledger has ended".to_owned();
-            self.life.end_with(ExitReason::Fatal(Fatal { code: "ledger_lost", detail }));
+            self.incarnation.end_with(ExitReason::Fatal(Fatal { code: "ledger_lost", detail }));
             ctx.stop();
         }
     }
@@ -79,9 +79,9 @@ impl Actor for LedgerActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let status = self.status.clone();
-        self.writer.adopt(self.life.generation(), move || touch(&status));
+        self.writer.adopt(self.incarnation.generation(), move || touch(&status));
         ctx.run_interval(LOOK, Self::look);
-        self.life.ready();
+        self.incarnation.ready();
     }
 }
 

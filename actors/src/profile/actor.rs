@@ -40,7 +40,7 @@ use crate::relay::delivery::{self, DeliveryError};
 use crate::relay::messages::Wake;
 use crate::settings::ProfileSettings;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Life, Port};
+use caduceus_supervision::{Incarnation, Port};
 
 /// How often the file is looked at where no event tells of it.
 const POLL_EVERY: Duration = Duration::from_secs(1);
@@ -60,7 +60,7 @@ pub struct ProfileActor {
     guard: GuardCommand,
     redactor: Redactor,
     pub(super) ports: ProfilePorts,
-    life: Life,
+    incarnation: Incarnation,
     agent: Arc<AgentSettings>,
     pub(super) scope: Scope,
     pub(super) provisioning: Provisioning,
@@ -112,7 +112,7 @@ impl ProfileActor {
         guard: GuardCommand,
         redactor: Redactor,
         ports: ProfilePorts,
-        life: Life,
+        incarnation: Incarnation,
     ) -> Self {
         let mut actor = Self {
             agent: Arc::new(terms.profile.agent.clone()),
@@ -121,7 +121,7 @@ impl ProfileActor {
             guard,
             redactor,
             ports,
-            life,
+            incarnation,
             scope: Scope::default(),
             provisioning: Provisioning::default(),
             token: None,
@@ -201,7 +201,7 @@ impl ProfileActor {
         }
         self.health.disk = trouble;
         // Degraded is a state to be in; to wait for this disk would hold up the tree.
-        self.life.ready();
+        self.incarnation.ready();
         self.touch_status();
     }
 
@@ -248,7 +248,7 @@ impl ProfileActor {
         self.health.relay = dial::oddities(&self.scope);
         self.declare_gateway();
         self.stamp = Some(stamp);
-        self.life.ready();
+        self.incarnation.ready();
         self.touch_status();
     }
 

@@ -107,7 +107,7 @@ impl Caller {
         let (client, timings) = (self.0.client.clone(), self.0.timings);
         let thread = self.thread().map_err(|error| CallError::NotNow(error.to_string()))?;
         let begun = thread.spawn_fn(move || {
-            crate::supervision::spawn(carry_out(client, request, timings, tell, pieces));
+            caduceus_supervision::spawn(carry_out(client, request, timings, tell, pieces));
         });
         if begun {
             Ok(Call { head, body, secrets })

@@ -197,7 +197,7 @@ mod tests {
         let (tell, serving, mut reader) = agent(&news);
         let long = format!("{}\n", "x".repeat(1_000_000));
         tell.try_send(long.clone()).unwrap();
-        let serving = crate::supervision::spawn(serving);
+        let serving = caduceus_supervision::spawn(serving);
         // The pipe is full by now, and the line is not through.
         let mut first = [0; 1_000];
         let mut reader = tokio::task::spawn_blocking(move || {

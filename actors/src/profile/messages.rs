@@ -21,9 +21,9 @@ use crate::relay::delivery::DeliveryError;
 use crate::relay::policy::Policy;
 use crate::relay::session::SessionKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
-use crate::supervision::Port;
 use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
+use caduceus_supervision::Port;
 
 /// The ways into one profile. They outlive every incarnation of its actor.
 #[derive(Debug, Clone)]

@@ -39,7 +39,7 @@ use crate::ledger::messages::RecordInbound;
 use crate::profile::messages::{Dial, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Life, Port, ResponseFuture};
+use caduceus_supervision::{Incarnation, Port, ResponseFuture};
 
 /// How often old media is looked for.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
@@ -95,7 +95,7 @@ pub struct RelayActor {
     pub(super) timings: LinkTimings,
     pub(super) trust: HttpClient,
     pub(super) fetcher: Fetcher,
-    life: Life,
+    incarnation: Incarnation,
     pub(super) plan: Plan,
     /// What the profile said last.
     pub(super) dial: Option<Dial>,
@@ -122,7 +122,7 @@ pub struct RelayActor {
 impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
-    pub fn new(ports: RelayPorts, settings: LinkSettings, life: Life) -> Self {
+    pub fn new(ports: RelayPorts, settings: LinkSettings, incarnation: Incarnation) -> Self {
         let LinkSettings { link, owner, profile, claims, timings, trust, media, counts } = settings;
         Self {
             plan: Plan::new(timings.clone(), Instant::now()),
@@ -135,7 +135,7 @@ impl RelayActor {
             ports,
             timings,
             trust,
-            life,
+            incarnation,
             dial: None,
             dialling: None,
             connection: None,
@@ -273,7 +273,7 @@ impl Actor for RelayActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         // Whether the connector can be reached is no matter of the start.
-        self.life.ready();
+        self.incarnation.ready();
         self.sweep_media(ctx);
         self.mind_claims(ctx);
         ctx.run_interval(SWEEP_EVERY, Self::sweep_media);

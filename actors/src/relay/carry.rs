@@ -27,8 +27,8 @@ use crate::dispatch::messages::{Inbound, NotTaken, Receipt, StopSession};
 use crate::http_client::Refused;
 use crate::ledger::messages::{LedgerError, Recorded};
 use crate::profile::messages::{Dial, NoDial, PrepareDial};
-use crate::supervision::AskError;
 use crate::turn::messages::StopCause;
+use caduceus_supervision::AskError;
 
 impl RelayActor {
     pub(super) fn carry_out(&mut self, step: &Step, ctx: &mut Context<Self>) {

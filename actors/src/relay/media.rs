@@ -20,7 +20,7 @@ use super::url::RelayUrl;
 use crate::files::own;
 use crate::http_client::{Call, HttpClient, HttpError, Limits};
 use crate::profile::messages::PrepareDial;
-use crate::supervision::Port;
+use caduceus_supervision::Port;
 
 /// Where the files lie, in a home.
 pub const FOLDER: &str = "cache/relay_media";

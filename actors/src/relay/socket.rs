@@ -125,7 +125,7 @@ impl Connection {
         };
         let writer = Writer { sink, control: control_queue, outbound: outbound_queue };
         let (farewell, slot) = (opening.farewell, opening.slot);
-        let task = crate::supervision::spawn(async move {
+        let task = caduceus_supervision::spawn(async move {
             run(reader, writer, closed, farewell).await;
             drop(slot);
         });

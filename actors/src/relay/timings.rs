@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::supervision::Backoff;
+use caduceus_supervision::Backoff;
 
 /// The times of a link. [`LinkTimings::default`] keeps within the contract's limits.
 #[derive(Debug, Clone, PartialEq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::yaml::Section;
 use crate::relay::timings::LinkTimings;
-use crate::supervision::Backoff;
+use caduceus_supervision::Backoff;
 
 /// Reads the times out of the `relay` section.
 pub(super) fn read(section: &mut Section<'_>) -> LinkTimings {

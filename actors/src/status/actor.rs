@@ -29,7 +29,7 @@ use crate::ledger::messages::{GetLedger, LedgerView};
 use crate::profile::messages::{GetProfile, ProfileView};
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
-use crate::supervision::{AskError, Birth, Board, ChildState, Port, ResponseFuture, TreeNode};
+use caduceus_supervision::{AskError, Board, ChildState, Port, ResponseFuture, StartContext, TreeNode};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
@@ -115,13 +115,13 @@ pub struct StatusActor {
 impl StatusActor {
     /// A status of the tree on `board`.
     #[must_use]
-    pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, birth: &Birth<Self>) -> Self {
+    pub fn new(settings: StatusSettings, ports: StatusPorts, board: Board, start: &StartContext<Self>) -> Self {
         let snapshot = Arc::new(build(&settings, &ports, &mut settings.views.lock(), &board, None));
         Self {
             settings,
             ports,
             board,
-            own: birth.own(),
+            own: start.own(),
             snapshot,
             subscribers: Vec::new(),
             busy: false,

@@ -8,7 +8,7 @@ use crate::drain::messages::DrainView;
 use crate::honcho::messages::GrantState;
 use crate::profile::messages::ProfileState;
 use crate::relay::messages::LinkState;
-use crate::supervision::{ChildState, TreeNode};
+use caduceus_supervision::{ChildState, TreeNode};
 
 /// Without these no turn is admitted, or its answer is not.
 const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];

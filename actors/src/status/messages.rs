@@ -6,7 +6,7 @@ use actix::Message;
 
 use super::snapshot::Snapshot;
 pub use super::words::ProcessPhase;
-use crate::supervision::Port;
+use caduceus_supervision::Port;
 
 /// News: something that the status shows has changed.
 #[derive(Debug, Clone, Copy, Message)]

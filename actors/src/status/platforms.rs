@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::shown::{ShownLink, Word};
 use super::snapshot::PlatformView;
 use crate::relay::messages::LinkState;
-use crate::supervision::{ChildState, TreeNode};
+use caduceus_supervision::{ChildState, TreeNode};
 
 /// How one platform is, from good to bad: of two links that front it the worse one counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -100,7 +100,7 @@ mod tests {
 
     use super::*;
     use crate::relay::messages::{LinkId, LinkView};
-    use crate::supervision::Kind;
+    use caduceus_supervision::Kind;
 
     fn link(name: &str, platforms: &[&str], actor: ChildState, state: LinkState) -> ShownLink {
         let view = LinkView {
@@ -127,9 +127,9 @@ mod tests {
             refused: 0,
             next_restart_in_ms: None,
             heartbeat_age_ms: None,
-            lane: "root".into(),
+            thread: "root".into(),
             children: Vec::new(),
-            departed: crate::supervision::Departed::default(),
+            departed: caduceus_supervision::Departed::default(),
         }
     }
 

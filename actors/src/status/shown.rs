@@ -10,7 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::honcho::messages::{GrantState, GrantView};
 use crate::profile::messages::{ProfileState, ProfileView};
 use crate::relay::messages::{LinkState, LinkView};
-use crate::supervision::ChildState;
+use caduceus_supervision::ChildState;
 
 /// The state of one link.
 pub type ShownLink = Shown<LinkView>;

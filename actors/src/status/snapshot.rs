@@ -14,7 +14,7 @@ use crate::dispatch::messages::DispatchView;
 use crate::drain::messages::DrainView;
 use crate::ledger::messages::LedgerView;
 use crate::profile::name::ProfileName;
-use crate::supervision::TreeNode;
+use caduceus_supervision::TreeNode;
 
 /// Everything an operator may know; it holds names, counts and ages, never a secret or a message.
 #[derive(Debug, Clone, Serialize)]

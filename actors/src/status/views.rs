@@ -15,7 +15,7 @@ use crate::ledger::messages::LedgerView;
 use crate::profile::messages::ProfileView;
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{LinkId, LinkView};
-use crate::supervision::{AskError, ChildState, TreeNode};
+use caduceus_supervision::{AskError, ChildState, TreeNode};
 
 /// What was last said; outlives any one incarnation of the status. Clones are the same.
 #[derive(Debug, Clone, Default)]

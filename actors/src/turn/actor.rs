@@ -26,7 +26,7 @@ use crate::relay::descriptor::Descriptor;
 use crate::relay::event::InboundEvent;
 use crate::relay::messages::{SendAction, Target};
 use crate::relay::session::SessionKey;
-use crate::supervision::{AskError, ExitReason, Life, Port, ResponseFuture};
+use caduceus_supervision::{AskError, ExitReason, Incarnation, Port, ResponseFuture};
 
 /// How long the dispatcher may take to hear of the end, a restart of it included.
 const ENDED_PATIENCE: Duration = Duration::from_secs(30);
@@ -42,7 +42,7 @@ pub struct TurnActor {
     work: Option<(Work, mpsc::UnboundedReceiver<Order>)>,
     orders: mpsc::UnboundedSender<Order>,
     ports: TurnPorts,
-    life: Life,
+    incarnation: Incarnation,
     /// Last, for it is dropped last: until then the turn counts.
     permit: TurnPermit,
 }
@@ -105,12 +105,12 @@ impl Work {
 impl TurnActor {
     /// A turn that begins when the actor starts.
     #[must_use]
-    pub fn new(order: TurnOrder, ports: TurnPorts, life: Life) -> Self {
+    pub fn new(order: TurnOrder, ports: TurnPorts, incarnation: Incarnation) -> Self {
         let (orders, received) = mpsc::unbounded_channel();
         let TurnOrder { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, permit } = order;
         let history = Vec::new();
         let work = Work { id, inbound, profile, session, attempt, event, raw_event, target, descriptor, history };
-        Self { work: Some((work, received)), orders, ports, life, permit }
+        Self { work: Some((work, received)), orders, ports, incarnation, permit }
     }
 }
 
@@ -141,10 +141,10 @@ impl Actor for TurnActor {
             error!(turn = %id, "no dispatcher lived to hear how a turn ended");
         };
         ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
-            actor.life.end_with(ExitReason::Normal);
+            actor.incarnation.end_with(ExitReason::Normal);
             ctx.stop();
         }));
-        self.life.ready();
+        self.incarnation.ready();
     }
 }
 

@@ -16,7 +16,7 @@ use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, 
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::descriptor::LenUnit;
 use crate::relay::messages::{SendAction, Target};
-use crate::supervision::AskError;
+use caduceus_supervision::AskError;
 
 /// How long the ledger may take; a commit takes milliseconds.
 const LEDGER_PATIENCE: Duration = Duration::from_secs(10);

@@ -20,7 +20,7 @@ use crate::ledger::messages::{HistoryEntry, LoadHistory};
 use crate::profile::agent::{AgentSettings, DEFAULT_HISTORY, ExecSettings};
 use crate::profile::messages::{GetAgent, SpawnChild};
 use crate::relay::session::SessionKey;
-use crate::supervision::{AskError, Port};
+use caduceus_supervision::{AskError, Port};
 
 /// How long the profile may take to say which agent it has.
 const AGENT_PATIENCE: Duration = Duration::from_secs(15);

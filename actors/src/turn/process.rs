@@ -23,7 +23,7 @@ use super::noise::{Entry, Noise};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
-use crate::supervision::Carried;
+use caduceus_supervision::Carried;
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;

@@ -101,12 +101,12 @@ impl Race {
         let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
         for asker in askers.iter().cycle().take(ASKERS) {
             let (doors, stage, scores) = (self.doors.clone(), Arc::clone(&self.stage), scores.clone());
-            asker.spawn_fn(move || drop(caduceus_actors::supervision::spawn(ask_every_round(doors, stage, scores))));
+            asker.spawn_fn(move || drop(caduceus_supervision::spawn(ask_every_round(doors, stage, scores))));
         }
         let drainer = Arbiter::new();
         let (end, ended) = oneshot::channel();
         drainer.spawn_fn(move || {
-            caduceus_actors::supervision::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
+            caduceus_supervision::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
         });
         let tally = ended.await.expect("the drainer ends");
         for arbiter in askers.into_iter().chain([drainer]) {

@@ -2,7 +2,7 @@
 
 use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
-use caduceus_actors::supervision::{Port, ResponseFuture};
+use caduceus_supervision::{Port, ResponseFuture};
 
 use crate::tree::{Doors, PATIENCE};
 
@@ -37,7 +37,7 @@ impl Handler<BeginDrain> for Hasty {
         let behind = self.behind.clone();
         ResponseFuture::new(async move {
             let count = count(&behind).await;
-            caduceus_actors::supervision::spawn(async move { behind.begin.ask(order, PATIENCE).await });
+            caduceus_supervision::spawn(async move { behind.begin.ask(order, PATIENCE).await });
             answer(count)
         })
     }

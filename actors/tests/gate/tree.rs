@@ -19,11 +19,11 @@ use caduceus_actors::relay::route::Routes;
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
 use caduceus_actors::status::messages::StatusTouched;
-use caduceus_actors::supervision::{
-    ChildSpec, Fault, InjectFault, Lane, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy,
-    SupervisorSpec,
-};
 use caduceus_actors::turn::id::TurnId;
+use caduceus_supervision::{
+    ChildSpec, Fault, InjectFault, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+    WorkerThread,
+};
 
 /// How long one answer may take on a loaded machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -73,15 +73,15 @@ impl Tree {
         let gate = Gate::default();
         let news = News::default();
         let heard = Arc::clone(&news);
-        let factory = move |birth: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), birth);
+        let factory = move |start: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), start);
         let spec = SupervisorSpec::new(Strategy::OneForOne)
-            .child(ChildSpec::worker("ear", &ear, move |_: &_| Ear(Arc::clone(&heard))).on(&Lane::new("data")))
+            .child(ChildSpec::worker("ear", &ear, move |_: &_| Ear(Arc::clone(&heard))).on(&WorkerThread::new("data")))
             .child(
                 ChildSpec::worker("drain", &drain, factory)
-                    .on(&Lane::new("control"))
-                    .readiness(Readiness::Said { within: PATIENCE }),
+                    .on(&WorkerThread::new("control"))
+                    .readiness(Readiness::Reported { within: PATIENCE }),
             );
-        let options = RootOptions { wedge_after: PATIENCE, faults_allowed: true, ..RootOptions::default() };
+        let options = RootOptions { unresponsive_after: PATIENCE, faults_allowed: true, ..RootOptions::default() };
         let doors = Doors {
             permits: drain.port(),
             begin: drain.port(),
@@ -89,7 +89,7 @@ impl Tree {
             look: drain.port(),
             shutdown: drain.port(),
         };
-        let root = Root::start(spec, options);
+        let root = Root::start(spec, options).expect("the tree starts");
         let tree = Self { root, doors, home, news, settings: drain.port(), in_force };
         tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
         tree
@@ -128,7 +128,7 @@ impl Tree {
 
     pub(crate) async fn stop(self) {
         self.root.stop().await;
-        assert_eq!(self.root.join_lanes(PATIENCE).await, 0, "no thread is left behind");
+        assert_eq!(self.root.join_threads(PATIENCE).await, 0, "no thread is left behind");
     }
 }
 

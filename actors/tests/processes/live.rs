@@ -5,8 +5,8 @@ use std::io::{BufRead, BufReader};
 
 use caduceus_actors::profile::messages::{GetAgent, SpawnChild, TokenChanged};
 use caduceus_actors::relay::event::Source;
-use caduceus_actors::supervision::Port;
 use caduceus_actors::turn::id::TurnId;
+use caduceus_supervision::Port;
 use tokio::sync::mpsc;
 
 use super::support::{CEILING, House, session};
@@ -20,7 +20,7 @@ async fn a_token_that_an_agent_was_told_is_redacted_until_the_agent_is_gone() {
     let order = SpawnChild { agent, turn: TurnId::fresh(), session: session(&Source::default()), attempt: 1 };
     let child = Port::from(profile.clone()).ask(order, CEILING).await.unwrap().unwrap();
     let (_tell, told) = mpsc::channel(1);
-    let serving = caduceus_actors::supervision::spawn(child.stdin.serve(told).unwrap());
+    let serving = caduceus_supervision::spawn(child.stdin.serve(told).unwrap());
     let change = async |token: Option<&str>| {
         let token = token.map(Into::into);
         Port::from(profile.clone()).ask(TokenChanged { token }, CEILING).await.unwrap();

@@ -10,9 +10,9 @@ use caduceus_actors::profile::messages::{
     AuthorisedCall, Call, CallError, GetAgent, GetProfile, ProfileState, ProfileView,
 };
 use caduceus_actors::profile::{CallTimings, ProfileActor};
-use caduceus_actors::supervision::Port;
 use caduceus_actors::turn::id::TurnId;
 use caduceus_actors::turn::messages::{StopCause, StopTurn, TurnEnded, TurnOutcome};
+use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
 use super::forms::{Ends, FORMS, FormServer};

@@ -10,8 +10,8 @@ use caduceus_actors::profile::messages::{
     GetAgent, GetProfile, PrepareDial, ProfileState, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
 };
 use caduceus_actors::relay::event::Source;
-use caduceus_actors::supervision::Port;
 use caduceus_actors::turn::id::TurnId;
+use caduceus_supervision::Port;
 use secrecy::ExposeSecret;
 
 use super::support::{CEILING, House, arguments_of, environment_of, marked, session, until};
@@ -99,7 +99,7 @@ async fn a_child_that_nobody_takes_leaves_neither_an_agent_nor_a_zombie() {
     let profile = house.profile("default", &[]);
     let turn = TurnId::fresh();
     let order = order(&profile, turn).await;
-    let asking = caduceus_actors::supervision::spawn(Port::from(profile).ask(order, CEILING));
+    let asking = caduceus_supervision::spawn(Port::from(profile).ask(order, CEILING));
     agent(turn).await;
     let processes = marked(&format!("CADUCEUS_TURN_ID={turn}"));
     assert_eq!(processes.len(), 2, "the agent and its guard");

@@ -29,12 +29,12 @@ use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
-use caduceus_actors::supervision::{
-    ChildSpec, Life, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
-};
 use caduceus_actors::turn::id::TurnId;
 use caduceus_actors::turn::messages::{TooEarly, TurnEnded, TurnOrder};
 use caduceus_actors::turn::{TurnActor, TurnPorts};
+use caduceus_supervision::{
+    ChildSpec, Incarnation, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
+};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -268,11 +268,11 @@ impl House {
         let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
         let settings = DrainSettings { home: home.path().to_owned(), profiles: BTreeMap::new(), events: None };
         let kept = gate.clone();
-        let drain = ChildSpec::worker("drain", &mailbox, move |birth: &_| {
-            DrainActor::new(kept.clone(), settings.clone(), ports.clone(), birth)
+        let drain = ChildSpec::worker("drain", &mailbox, move |start: &_| {
+            DrainActor::new(kept.clone(), settings.clone(), ports.clone(), start)
         });
         let spec = SupervisorSpec::new(Strategy::OneForOne).child(drain);
-        let root = Root::start(spec, RootOptions::default());
+        let root = Root::start(spec, RootOptions::default()).expect("the tree starts");
         let (redactor, call_timings) = (Redactor::default(), CallTimings::default());
         Self { home, desk, address, gate, redactor, call_timings, permits: mailbox.port(), _root: root }
     }
@@ -303,8 +303,8 @@ impl House {
             trust: HttpClient::default(),
             events: FileEvents::default(),
         };
-        let life = Life::new(format!("profiles/{name}"), 1);
-        ProfileActor::new(terms, guard_command(), self.redactor.clone(), ports, life).start()
+        let incarnation = Incarnation::new(format!("profiles/{name}"), 1);
+        ProfileActor::new(terms, guard_command(), self.redactor.clone(), ports, incarnation).start()
     }
 
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {
@@ -375,7 +375,7 @@ impl House {
                 stop: ctx.address().into(),
                 redactor,
             };
-            TurnActor::new(order, ports, Life::new("turns/one", 1))
+            TurnActor::new(order, ports, Incarnation::new("turns/one", 1))
         });
         (id, turn)
     }

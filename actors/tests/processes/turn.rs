@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use actix::Arbiter;
 use caduceus_actors::ledger::messages::OutboundState;
 use caduceus_actors::relay::descriptor::Descriptor;
-use caduceus_actors::supervision::Port;
 use caduceus_actors::turn::messages::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
+use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
 use super::support::{CEILING, House, Seen, Wish, marked, until};

@@ -63,7 +63,7 @@ impl Loopback {
         let server = HttpServer::new(app).workers(1).disable_signals().tcp_nodelay(true);
         let server = server.shutdown_timeout(2).listen(self.listener)?.run();
         let handle = server.handle();
-        caduceus_actors::supervision::spawn(server);
+        caduceus_supervision::spawn(server);
         Ok((handle, hear))
     }
 }
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(status(&redirect, None, Method::POST).await, 405);
         assert!(visits.try_recv().is_err(), "none of these is a visit");
 
-        let first = caduceus_actors::supervision::spawn(async move {
+        let first = caduceus_supervision::spawn(async move {
             let visit = timeout(SOON, visits).await.expect("a visit").expect("the door is there");
             assert_eq!(visit.query, "code=1&state=2");
             let page = Page { good: true, sentence: "Well <done>".to_owned() };

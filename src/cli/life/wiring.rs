@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use caduceus_actors::gateway::{DeliveryPort, GatewayPorts, LinkPort};
 use caduceus_actors::profile::GuardCommand;
-use caduceus_actors::supervision::{InjectFault, Operate, Port};
+use caduceus_supervision::{InjectFault, Operate, Port};
 
 use crate::cli::restart::Desk;
 use crate::http;

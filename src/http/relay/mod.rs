@@ -19,12 +19,12 @@ use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::inbound::messages::Deliver;
 use caduceus_actors::relay::messages::{GoDormant, LinkId, Wake};
 use caduceus_actors::settings::InboundSettings;
-use caduceus_actors::supervision::Port;
+use caduceus_supervision::Port;
 
 use super::book::Book;
 use pokes::Pokes;
 use seen::Seen;
-use verify::Lane;
+use verify::VerificationQueue;
 
 /// Where a sleeping gateway is poked.
 const WAKE: &str = "/wake";
@@ -87,7 +87,7 @@ pub(super) struct Door {
     listener: Option<SocketAddr>,
     seen: Arc<Mutex<Seen>>,
     pokes: Arc<Mutex<Pokes>>,
-    lane: Lane,
+    lane: VerificationQueue,
 }
 
 impl Door {
@@ -99,7 +99,7 @@ impl Door {
             listener,
             seen: Arc::default(),
             pokes: Arc::default(),
-            lane: Lane::default(),
+            lane: VerificationQueue::default(),
         }
     }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use caduceus_actors::profile::messages::VerifyDelivery;
 use caduceus_actors::relay::delivery::DeliveryError;
-use caduceus_actors::supervision::AskError;
+use caduceus_supervision::AskError;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -28,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The lane of bodies that may be signed by nobody. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Lane {
+pub(super) struct VerificationQueue {
     step: Arc<Semaphore>,
     large: Arc<Semaphore>,
     /// Until when no large body is looked at.
@@ -45,14 +45,14 @@ enum Verdict {
     Unanswered(AskError),
 }
 
-impl Default for Lane {
+impl Default for VerificationQueue {
     fn default() -> Self {
         let one = || Arc::new(Semaphore::new(1));
         Self { step: one(), large: one(), rests: Arc::default() }
     }
 }
 
-impl Lane {
+impl VerificationQueue {
     /// The first profile whose key signed the body; `likely` is asked before all others and outside the lane. Keys stay with the profiles.
     ///
     /// # Errors

@@ -15,8 +15,8 @@ use caduceus_actors::status::readiness::{Issue, Readiness};
 use caduceus_actors::status::shown::{Shown, ShownLink, ShownProfile, Word};
 use caduceus_actors::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
 use caduceus_actors::status::words::{GatewayState, ProcessPhase};
-use caduceus_actors::supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
 use caduceus_actors::turn::id::TurnId;
+use caduceus_supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
 
 fn name(text: &str) -> ProfileName {
     ProfileName::parse(text).unwrap()
@@ -37,7 +37,7 @@ fn node(path: &str, kind: Kind, children: Vec<TreeNode>) -> TreeNode {
         refused: 0,
         next_restart_in_ms: None,
         heartbeat_age_ms: Some(120),
-        lane: "control".into(),
+        thread: "control".into(),
         children,
         departed: Departed::default(),
     }

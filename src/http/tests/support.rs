@@ -19,7 +19,7 @@ use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::words::GatewayState;
-use caduceus_actors::supervision::{InjectFault, Operate, OperateError, Order, Port};
+use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
 use serde_json::Value;
 
 use super::sample::snapshot;
@@ -111,7 +111,7 @@ impl Gate {
         let address = bound.address();
         let running = bound.run().unwrap();
         let handle = running.handle();
-        caduceus_actors::supervision::spawn(async move { running.ended().await.unwrap() });
+        caduceus_supervision::spawn(async move { running.ended().await.unwrap() });
         let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
         let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
         gate.until("the status to come", known).await;
@@ -339,9 +339,11 @@ impl Handler<Operate> for Stub {
     type Result = Result<(), OperateError>;
     fn handle(&mut self, order: Operate, _: &mut Self::Context) -> Self::Result {
         self.heard.note(&order);
-        match order.order {
-            Order::Restart | Order::Reset if order.path == "nobody" => Err(OperateError::NoSuchChild(order.path)),
-            Order::Restart | Order::Reset | Order::Stop => Ok(()),
+        match order.command {
+            OperatorCommand::Restart | OperatorCommand::Reset if order.path == "nobody" => {
+                Err(OperateError::NoSuchChild(order.path))
+            }
+            OperatorCommand::Restart | OperatorCommand::Reset | OperatorCommand::Stop => Ok(()),
         }
     }
 }

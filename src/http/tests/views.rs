@@ -7,7 +7,7 @@ use caduceus_actors::drain::messages::DrainView;
 use caduceus_actors::status::shown::{Shown, Word};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::words::ProcessPhase;
-use caduceus_actors::supervision::ChildState;
+use caduceus_supervision::ChildState;
 use serde_json::json;
 
 use super::support::{Answer, Gate, SECRET, Setting};

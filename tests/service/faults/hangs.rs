@@ -21,7 +21,7 @@ async fn survives_a_hang(path: &str, fault: &str) {
         strike(&world, path, &json!({"fault": fault, "seconds": HANG_S})).await;
         let node = reborn(&world, path, before).await;
         let replaced = ordered.elapsed();
-        assert_eq!(node["last_exit"]["word"], "wedged", "{node}");
+        assert_eq!(node["last_exit"]["word"], "unresponsive", "{node}");
         // Somebody who comes now is answered while the old thread still sleeps.
         world.say("meanwhile", "are you there?", "elsewhere", None).await;
         world.answer("meanwhile").await;

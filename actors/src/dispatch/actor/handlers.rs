@@ -18,8 +18,8 @@ use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
 use crate::relay::session::SessionKey;
 use crate::settings::{Busy, WhenRefused};
-use crate::supervision::{ChildExited, Port, ResponseFuture, TellError};
 use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
+use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 
 /// Longest name of a profile that is shown, in characters; none that is served is longer.
 const MAX_SHOWN_NAME: usize = 64;
@@ -65,12 +65,12 @@ impl Handler<Inbound> for DispatchActor {
             note,
         };
         let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
-        let (own, life, place) = (self.own.clone(), self.life.clone(), self.arrivals.arrived());
+        let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
         // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
-            if life.is_fenced() {
+            if incarnation.is_fenced() {
                 // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
                 // not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
@@ -97,7 +97,7 @@ impl Handler<Inbound> for DispatchActor {
                     (None, Err(NotTaken::LedgerUnavailable))
                 }
             };
-            settle(&own, Settled { place, generation: life.generation(), taken }).await;
+            settle(&own, Settled { place, generation: incarnation.generation(), taken }).await;
             answer
         })
     }
@@ -118,7 +118,7 @@ impl Handler<Settled> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, Settled { place, generation, taken }: Settled, ctx: &mut Self::Context) {
-        if generation == self.life.generation() {
+        if generation == self.incarnation.generation() {
             return self.settled(place, taken, ctx);
         }
         // It was the predecessor's, who knew its place.

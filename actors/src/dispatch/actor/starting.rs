@@ -15,9 +15,9 @@ use crate::drain::messages::Refusal;
 use crate::ledger::messages::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
 use crate::profile::messages::ProfileWays;
 use crate::settings::WhenRefused;
-use crate::supervision::AskError;
 use crate::turn::id::TurnId;
 use crate::turn::messages::SteerTurn;
+use caduceus_supervision::AskError;
 
 /// Pause before the gate or the ledger is asked again after it did not answer.
 const PAUSE: Duration = Duration::from_millis(200);

@@ -21,7 +21,7 @@ use super::super::plan::{Change, Drain, Plan, Scope};
 use super::super::store;
 use super::super::watch::MarkerTouched;
 use super::{DrainActor, TurnReleased, Waiter};
-use crate::supervision::ResponseFuture;
+use caduceus_supervision::ResponseFuture;
 
 /// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
 const WRITE_PATIENCE: Duration = Duration::from_secs(1);

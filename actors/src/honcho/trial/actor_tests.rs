@@ -16,7 +16,7 @@ use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{Life, Mailbox, Port};
+use caduceus_supervision::{Incarnation, Mailbox, Port};
 
 /// Profile and status in one; keeps what it is told.
 #[derive(Default, Clone)]
@@ -60,7 +60,7 @@ fn deaf_but_for(token: Port<TokenChanged>) -> ProfileWays {
 struct Keeper {
     addr: Addr<HonchoRefreshActor>,
     listener: Listener,
-    life: Life,
+    incarnation: Incarnation,
 }
 
 fn name() -> ProfileName {
@@ -77,13 +77,13 @@ impl Keeper {
         let ears = listener.clone().start();
         let ports =
             HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
-        let life = Life::new("honcho", 1);
-        let given = life.clone();
+        let incarnation = Incarnation::new("honcho", 1);
+        let given = incarnation.clone();
         let addr = HonchoRefreshActor::create(move |ctx| {
             let own = HonchoOwn { done: Port::from(ctx.address()), touched: Port::from(ctx.address()) };
             HonchoRefreshActor::new(ports, settings, given, own)
         });
-        Self { addr, listener, life }
+        Self { addr, listener, incarnation }
     }
 
     /// The settings changed: these profiles are served from now on.
@@ -157,7 +157,7 @@ async fn a_good_token_is_answered_from_memory() {
     let trial = Trial::with_life(3600);
     let keeper = Keeper::start(&trial, no_poll);
     assert_eq!(keeper.token().await, ("hch-at-0".to_owned(), false));
-    tokio::time::timeout(SOON, keeper.life.until_ready()).await.expect("it never got ready");
+    tokio::time::timeout(SOON, keeper.incarnation.until_ready()).await.expect("it never got ready");
     keeper.until_told(Some("hch-at-0")).await;
     assert_eq!(trial.server.presented().len(), 0);
 }

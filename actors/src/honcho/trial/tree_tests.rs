@@ -11,7 +11,7 @@ use super::super::refresh::Step;
 use super::*;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use crate::supervision::{
+use caduceus_supervision::{
     ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
 };
 
@@ -33,11 +33,12 @@ fn start(trial: &Trial, steps: StepHook) -> RootHandle {
     let settings = HonchoSettings { steps, ..HonchoSettings::new(vec![profile]) };
     let ports = HonchoPorts { profiles: BTreeMap::new(), status: Port::from(Deaf.start()) };
     let mailbox = Mailbox::new();
-    let keeper = ChildSpec::worker("honcho", &mailbox, move |birth| {
-        HonchoRefreshActor::new(ports.clone(), settings.clone(), birth.life().clone(), HonchoOwn::of(birth))
+    let keeper = ChildSpec::worker("honcho", &mailbox, move |start| {
+        HonchoRefreshActor::new(ports.clone(), settings.clone(), start.incarnation().clone(), HonchoOwn::of(start))
     });
-    let keeper = keeper.readiness(Readiness::Said { within: SOON }).grace(SOON);
+    let keeper = keeper.readiness(Readiness::Reported { within: SOON }).grace(SOON);
     Root::start(SupervisorSpec::new(Strategy::OneForOne).child(keeper), RootOptions::default())
+        .expect("the tree starts")
 }
 
 #[actix::test]

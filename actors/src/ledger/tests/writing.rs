@@ -8,7 +8,7 @@ use actix::{Actor, Context, Handler, Message, System};
 use super::*;
 use crate::ledger::{CloseError, LedgerActor};
 use crate::status::messages::StatusTouched;
-use crate::supervision::{ExitReason, Life, Port};
+use caduceus_supervision::{ExitReason, Incarnation, Port};
 
 #[test]
 fn what_waits_together_is_committed_together() {
@@ -200,14 +200,14 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
     System::new().block_on(async {
         let status: Port<StatusTouched> = Status(Arc::clone(&touched)).start().into();
         let incarnation = |generation| {
-            let life = Life::new("ledger", generation);
-            LedgerActor::new(successor.clone(), life, status.clone()).start()
+            let incarnation = Incarnation::new("ledger", generation);
+            LedgerActor::new(successor.clone(), incarnation, status.clone()).start()
         };
         let first = incarnation(1);
         let inbound: Port<RecordInbound> = first.clone().into();
         // Fewer than a plain mailbox takes at once, so that all are before the crash.
         let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
-        let asked = crate::supervision::spawn(futures_util::future::join_all(asked));
+        let asked = caduceus_supervision::spawn(futures_util::future::join_all(asked));
         let crash: Port<Crash> = first.into();
         assert!(crash.ask(Crash, CEILING).await.is_err(), "the actor did not panic");
 
@@ -239,10 +239,10 @@ fn a_thread_that_is_gone_ends_the_actor_as_one_that_no_restart_can_cure() {
     writer.adopt(u64::MAX, || panic!("news on purpose"));
     record(&writer, 1);
     assert!(writer.view().trouble.is_none_or(|trouble| trouble.contains("ended")));
-    let life = Life::new("ledger", 1);
+    let incarnation = Incarnation::new("ledger", 1);
     System::new().block_on(async {
         let status: Port<StatusTouched> = Status(Arc::default()).start().into();
-        let actor = LedgerActor::new(writer.clone(), life.clone(), status).start();
+        let actor = LedgerActor::new(writer.clone(), incarnation.clone(), status).start();
         let ended = async {
             while actor.connected() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -250,7 +250,11 @@ fn a_thread_that_is_gone_ends_the_actor_as_one_that_no_restart_can_cure() {
         };
         tokio::time::timeout(CEILING, ended).await.expect("the actor went on without a thread");
     });
-    assert!(matches!(life.end(), Some(ExitReason::Fatal(fatal)) if fatal.code == "ledger_lost"), "{:?}", life.end());
+    assert!(
+        matches!(incarnation.end(), Some(ExitReason::Fatal(fatal)) if fatal.code == "ledger_lost"),
+        "{:?}",
+        incarnation.end()
+    );
     assert_eq!(wait(writer.ask(event(2))), Err(LedgerError::Closed));
     assert!(writer.view().trouble.is_some());
 }

@@ -16,7 +16,7 @@ use super::dial;
 use crate::relay::identity::{NoIdentity, Source};
 use crate::relay::messages::Wake;
 use crate::relay::provision::{Order, Provisioned, Refused};
-use crate::supervision::Backoff;
+use caduceus_supervision::Backoff;
 
 /// Upper end of the first wait.
 const FLOOR: Duration = Duration::from_secs(1);

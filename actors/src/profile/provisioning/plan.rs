@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::supervision::Backoff;
+use caduceus_supervision::Backoff;
 
 /// Where one profile stands with its connector.
 #[derive(Debug)]

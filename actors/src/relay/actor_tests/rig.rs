@@ -23,7 +23,7 @@ use crate::profile::messages::NoDial;
 use crate::relay::action::Action;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
-use crate::supervision::{Backoff, ResponseFuture, spawn};
+use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.
 const CEILING: Duration = Duration::from_secs(10);
@@ -328,7 +328,7 @@ impl Bench {
             changes: vec![dispatch.clone().into()],
             status: dispatch.into(),
         };
-        let life = Life::new("relays/relay", 1);
+        let incarnation = Incarnation::new("relays/relay", 1);
         let media = tempfile::tempdir().unwrap();
         let settings = LinkSettings {
             counts: LinkCounts::default(),
@@ -340,7 +340,7 @@ impl Bench {
             trust: HttpClient::default(),
             media: media.path().join("media"),
         };
-        let link = RelayActor::new(ports, settings, life).start();
+        let link = RelayActor::new(ports, settings, incarnation).start();
         Self { connector, link, profile, offered, letters, claims, stops, changes, media }
     }
 

@@ -22,8 +22,8 @@ use super::messages::TurnOutcome;
 use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
-use crate::supervision::Port;
 use answer::Answer;
+use caduceus_supervision::Port;
 use trouble::{Ending, Trouble};
 
 /// Bytes of a reply that end a turn, as for an agent that is a process.

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::profile::messages::{CallBroken, CallError};
-use crate::supervision::AskError;
 use crate::turn::messages::TurnOutcome;
 use crate::turn::verdict;
+use caduceus_supervision::AskError;
 
 /// Tries after the first one.
 const RETRIES: u32 = 2;

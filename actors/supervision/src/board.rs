@@ -1,0 +1,336 @@
+//! The state of the whole tree, readable at any time, also while an actor, a supervisor or a thread hangs.
+//!
+//! One cell for each child, written by its supervisor alone. No code of an actor runs under a cell's lock, so an
+//! actor that hangs holds none.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
+use serde::Serialize;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::sync::watch;
+
+use crate::child_event::ChildEvent;
+use crate::control::ControlHandle;
+use crate::exit::ExitReason;
+use crate::gauge::Gauge;
+use crate::heartbeat::Heartbeat;
+use crate::incarnation::Incarnation;
+use crate::monotonic;
+use crate::worker_thread::WorkerThread;
+
+/// A view of the whole tree. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Board {
+    root: Arc<StatusCell>,
+}
+
+/// One child and those below it, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TreeNode {
+    /// Id among its siblings.
+    pub id: String,
+    /// Ids from the root's child down, joined by slashes; empty for the root.
+    pub path: String,
+    /// Supervisor or worker.
+    pub kind: Kind,
+    /// Where it is in its life cycle.
+    pub state: ChildState,
+    /// Counts its incarnations, from 1; 0 before the first.
+    pub generation: u64,
+    /// Restarts that count against its restart intensity now.
+    pub restarts_in_window: usize,
+    /// Restarts since the process started.
+    pub restarts_total: u64,
+    /// When the present incarnation, or the last, was started; RFC 3339 in UTC.
+    pub started_at: Option<String>,
+    /// How the incarnation before ended.
+    pub last_exit: Option<LastExit>,
+    /// Messages that wait in its mailbox.
+    pub queue_depth: usize,
+    /// Messages refused because the mailbox was full.
+    pub refused: u64,
+    /// Time left of its backoff.
+    pub next_restart_in_ms: Option<u64>,
+    /// Time since the last heartbeat of the running incarnation.
+    pub heartbeat_age_ms: Option<u64>,
+    /// Name of the thread it runs on.
+    #[serde(rename = "lane")]
+    pub thread: String,
+    /// Its children, in the order in which they start.
+    pub children: Vec<TreeNode>,
+    /// Counts of children that are no longer in the tree: a total over the tree never shrinks.
+    #[serde(skip)]
+    pub departed: Departed,
+}
+
+/// Counts of children that were removed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
+pub struct Departed {
+    /// Their restarts.
+    pub restarts: u64,
+    /// Messages that their full mailboxes refused.
+    pub refused: u64,
+}
+
+/// How an incarnation ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LastExit {
+    /// Stable word, see [`ExitReason::word`].
+    pub word: String,
+    /// One line for the operator.
+    pub text: String,
+    /// When, RFC 3339 in UTC.
+    pub at: String,
+}
+
+/// What a node of the tree is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Has children.
+    Supervisor,
+    /// Does work.
+    Worker,
+}
+
+/// Where a child is in its life cycle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChildState {
+    /// Waits for those before it to be ready, or is not ready yet itself.
+    Starting,
+    /// Running and ready.
+    Running,
+    /// Waits to be restarted.
+    Backoff,
+    /// Asked to stop.
+    Stopping,
+    /// Stopped until an operator starts it.
+    Stopped,
+    /// Gave up: its restart intensity is exceeded, or no restart can help.
+    Failed,
+}
+
+/// The record of one child.
+#[derive(Debug)]
+pub(crate) struct StatusCell {
+    id: String,
+    path: String,
+    kind: Kind,
+    thread: String,
+    gauge: Arc<Gauge>,
+    status: Mutex<ChildStatus>,
+    children: Mutex<Vec<Arc<StatusCell>>>,
+    departed: Mutex<Departed>,
+    version: watch::Sender<u64>,
+}
+
+#[derive(Debug)]
+pub(crate) struct ChildStatus {
+    pub(crate) state: ChildState,
+    pub(crate) generation: u64,
+    /// Times of the counted restarts, and the window they are judged by.
+    pub(crate) recent: Vec<Duration>,
+    pub(crate) window: Duration,
+    pub(crate) started_at: Option<Timestamp>,
+    pub(crate) last_exit: Option<(ExitReason, Timestamp)>,
+    /// When the backoff is over.
+    pub(crate) due: Option<Duration>,
+    pub(crate) running: Option<RunningChild>,
+}
+
+/// A running incarnation, for the check of heartbeats.
+#[derive(Debug, Clone)]
+pub(crate) struct RunningChild {
+    pub(crate) run: u64,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) control: ControlHandle,
+    pub(crate) heartbeat: Heartbeat,
+    pub(crate) worker_thread: WorkerThread,
+    /// Which thread of that name.
+    pub(crate) thread_number: u64,
+    pub(crate) permanent: bool,
+    pub(crate) events: UnboundedSender<ChildEvent>,
+}
+
+impl Board {
+    pub(crate) fn new(root: Arc<StatusCell>) -> Self {
+        Self { root }
+    }
+
+    /// The whole tree as it is now. Callable from any thread.
+    #[must_use]
+    pub fn snapshot(&self) -> TreeNode {
+        self.root.node(monotonic::now())
+    }
+
+    /// A counter that grows with each change of state.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.root.version.subscribe()
+    }
+
+    /// All running incarnations.
+    pub(crate) fn running_children(&self) -> Vec<RunningChild> {
+        let mut found = Vec::new();
+        self.root.collect(&mut found);
+        found
+    }
+}
+
+impl TreeNode {
+    /// This node and those below it, parents first.
+    pub fn walk(&self) -> impl Iterator<Item = &TreeNode> {
+        let mut left = vec![self];
+        std::iter::from_fn(move || {
+            let node = left.pop()?;
+            left.extend(node.children.iter().rev());
+            Some(node)
+        })
+    }
+
+    /// The node at `path`, if there is one.
+    #[must_use]
+    pub fn find(&self, path: &str) -> Option<&TreeNode> {
+        self.walk().find(|node| node.path == path)
+    }
+}
+
+impl StatusCell {
+    pub(crate) fn root(gauge: Arc<Gauge>) -> Arc<Self> {
+        let version = watch::Sender::new(0);
+        Arc::new(Self::with("root".to_owned(), String::new(), Kind::Supervisor, "root".to_owned(), gauge, version))
+    }
+
+    fn with(
+        id: String,
+        path: String,
+        kind: Kind,
+        thread: String,
+        gauge: Arc<Gauge>,
+        version: watch::Sender<u64>,
+    ) -> Self {
+        let status = ChildStatus {
+            state: ChildState::Starting,
+            generation: 0,
+            recent: Vec::new(),
+            window: Duration::ZERO,
+            started_at: None,
+            last_exit: None,
+            due: None,
+            running: None,
+        };
+        let (status, children) = (Mutex::new(status), Mutex::default());
+        Self { id, path, kind, thread, gauge, status, children, departed: Mutex::default(), version }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The cell of a child. One left by an earlier incarnation of the supervisor is used on, with its counts.
+    pub(crate) fn child(&self, id: &str, kind: Kind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
+        let mut children = locked(&self.children);
+        let same = |cell: &&Arc<StatusCell>| cell.id == id && cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
+        if let Some(cell) = children.iter().find(same) {
+            return Arc::clone(cell);
+        }
+        let path = if self.path.is_empty() { id.to_owned() } else { format!("{}/{id}", self.path) };
+        let cell =
+            Arc::new(Self::with(id.to_owned(), path, kind, thread.to_owned(), Arc::clone(gauge), self.version.clone()));
+        children.push(Arc::clone(&cell));
+        cell
+    }
+
+    /// Forgets the children that `keep` does not want.
+    pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
+        let mut departed = locked(&self.departed);
+        locked(&self.children).retain(|child| {
+            let kept = keep(&child.id);
+            if !kept {
+                let gone = child.totals();
+                departed.restarts += gone.restarts;
+                departed.refused += gone.refused;
+            }
+            kept
+        });
+        drop(departed);
+        self.bump();
+    }
+
+    /// Writes, and notifies those who watch.
+    pub(crate) fn write(&self, change: impl FnOnce(&mut ChildStatus)) {
+        change(&mut locked(&self.status));
+        self.bump();
+    }
+
+    fn bump(&self) {
+        self.version.send_modify(|version| *version += 1);
+    }
+
+    /// What this child and those below it have counted.
+    fn totals(&self) -> Departed {
+        let children = locked(&self.children).clone();
+        let own =
+            Departed { restarts: locked(&self.status).generation.saturating_sub(1), refused: self.gauge.refused() };
+        let below = children.iter().map(|child| child.totals()).chain([*locked(&self.departed)]);
+        below.fold(own, |sum, more| Departed {
+            restarts: sum.restarts + more.restarts,
+            refused: sum.refused + more.refused,
+        })
+    }
+
+    fn collect(&self, into: &mut Vec<RunningChild>) {
+        into.extend(locked(&self.status).running.clone());
+        for child in locked(&self.children).clone() {
+            child.collect(into);
+        }
+    }
+
+    fn node(&self, now: Duration) -> TreeNode {
+        let children = locked(&self.children).clone();
+        let children = children.iter().map(|child| child.node(now)).collect();
+        let status = locked(&self.status);
+        let in_window = |at: &&Duration| now.saturating_sub(**at) < status.window;
+        TreeNode {
+            id: self.id.clone(),
+            path: self.path.clone(),
+            kind: self.kind,
+            state: status.state,
+            generation: status.generation,
+            restarts_in_window: status.recent.iter().filter(in_window).count(),
+            restarts_total: status.generation.saturating_sub(1),
+            started_at: status.started_at.map(|at| at.to_string()),
+            last_exit: status.last_exit.as_ref().map(|(reason, at)| LastExit {
+                word: reason.word().to_owned(),
+                text: reason.to_string(),
+                at: at.to_string(),
+            }),
+            queue_depth: self.gauge.waiting(),
+            refused: self.gauge.refused(),
+            next_restart_in_ms: status.due.map(|due| millis(due.saturating_sub(now))),
+            heartbeat_age_ms: status.running.as_ref().map(|running| millis(running.heartbeat.age())),
+            thread: self.thread.clone(),
+            children,
+            departed: *locked(&self.departed),
+        }
+    }
+}
+
+/// The time of day, to the millisecond, which is enough for a status.
+pub(crate) fn wall_clock() -> Timestamp {
+    let now = Timestamp::now();
+    // Not to the nearest, which may lie ahead.
+    let to_millis = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
+    now.round(to_millis).unwrap_or(now)
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}

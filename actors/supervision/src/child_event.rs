@@ -1,0 +1,46 @@
+//! What the runner of a child reports to its supervisor.
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::exit::ExitReason;
+
+/// A report about one incarnation. `run` numbers the incarnations within one supervisor's life, so that reports of
+/// a superseded one can be told apart.
+#[derive(Debug)]
+pub(crate) enum ChildEvent {
+    /// Its `started` hook has returned.
+    Started { run: u64 },
+    /// It is gone, or fenced.
+    Ended { run: u64, reason: ExitReason },
+}
+
+/// Reports the end of an incarnation exactly once, also if its thread ends before it could start.
+#[derive(Debug)]
+pub(crate) struct ExitNotifier {
+    run: u64,
+    events: UnboundedSender<ChildEvent>,
+    notified: bool,
+}
+
+impl ExitNotifier {
+    pub(crate) fn new(run: u64, events: UnboundedSender<ChildEvent>) -> Self {
+        Self { run, events, notified: false }
+    }
+
+    pub(crate) fn started(&self) {
+        let _ = self.events.send(ChildEvent::Started { run: self.run });
+    }
+
+    pub(crate) fn ended(&mut self, reason: ExitReason) {
+        if !std::mem::replace(&mut self.notified, true) {
+            // There is no receiver once the supervisor itself is gone.
+            let _ = self.events.send(ChildEvent::Ended { run: self.run, reason });
+        }
+    }
+}
+
+impl Drop for ExitNotifier {
+    fn drop(&mut self) {
+        self.ended(ExitReason::Killed);
+    }
+}

@@ -1,0 +1,108 @@
+//! What all supervisors of one tree share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::options::{RootEnd, RootOptions};
+use crate::worker_thread::{ArbiterThread, WorkerThread};
+
+/// Beats of a heartbeat within the time after which its owner counts as unresponsive.
+const BEATS: u32 = 10;
+
+/// Cheap to clone; clones are the same context.
+#[derive(Debug, Clone)]
+pub(crate) struct SystemContext(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    options: RootOptions,
+    root_thread: WorkerThread,
+    /// Every thread that a child was put on.
+    threads: Mutex<Vec<WorkerThread>>,
+    /// Threads left behind; some may end yet.
+    leaked: Mutex<Vec<ArbiterThread>>,
+    /// Why the root supervisor ends, recorded before it does.
+    cause: Mutex<Option<RootEnd>>,
+    end: watch::Sender<Option<RootEnd>>,
+}
+
+impl SystemContext {
+    pub(crate) fn new(options: RootOptions) -> Self {
+        let root_thread = WorkerThread::root(options.unresponsive_after / BEATS);
+        Self(Arc::new(Shared {
+            options,
+            root_thread,
+            threads: Mutex::default(),
+            leaked: Mutex::default(),
+            cause: Mutex::default(),
+            end: watch::Sender::new(None),
+        }))
+    }
+
+    pub(crate) fn options(&self) -> &RootOptions {
+        &self.0.options
+    }
+
+    pub(crate) fn beat_every(&self) -> Duration {
+        self.0.options.unresponsive_after / BEATS
+    }
+
+    pub(crate) fn root_thread(&self) -> &WorkerThread {
+        &self.0.root_thread
+    }
+
+    /// Registers a thread, so that its heartbeat is watched and the thread joined.
+    pub(crate) fn register(&self, thread: &WorkerThread) {
+        let mut threads = locked(&self.0.threads);
+        if !thread.same(&self.0.root_thread) && !threads.iter().any(|registered| registered.same(thread)) {
+            threads.push(thread.clone());
+        }
+    }
+
+    pub(crate) fn threads(&self) -> Vec<WorkerThread> {
+        locked(&self.0.threads).clone()
+    }
+
+    /// Threads that were left behind and have not ended since.
+    pub(crate) fn leaked(&self) -> usize {
+        let mut leaked = locked(&self.0.leaked);
+        leaked.retain(ArbiterThread::is_alive);
+        leaked.len()
+    }
+
+    pub(crate) fn leak(&self, thread: ArbiterThread) {
+        locked(&self.0.leaked).push(thread);
+    }
+
+    pub(crate) fn take_leaked(&self) -> Vec<ArbiterThread> {
+        std::mem::take(&mut locked(&self.0.leaked))
+    }
+
+    /// Records why the root supervisor is about to end; the first cause counts.
+    pub(crate) fn set_cause(&self, cause: RootEnd) {
+        locked(&self.0.cause).get_or_insert(cause);
+    }
+
+    pub(crate) fn cause(&self) -> Option<RootEnd> {
+        locked(&self.0.cause).clone()
+    }
+
+    /// Records that the tree has ended; the first end counts.
+    pub(crate) fn end(&self, end: RootEnd) {
+        self.0.end.send_if_modified(|slot| {
+            let first = slot.is_none();
+            slot.get_or_insert(end);
+            first
+        });
+    }
+
+    pub(crate) fn ended(&self) -> watch::Receiver<Option<RootEnd>> {
+        self.0.end.subscribe()
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

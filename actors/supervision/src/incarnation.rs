@@ -1,0 +1,123 @@
+//! One incarnation of a child: its identity, whether it is still the current one, and why it ended.
+//!
+//! The runner makes an [`Incarnation`] for every start and makes it *current* on the thread while it polls the
+//! actor. So a [`Port`](crate::Port) can drop what a fenced instance sends, and the panic hook can name the actor
+//! that panicked, without any actor passing anything along.
+
+use std::cell::RefCell;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::exit::ExitReason;
+
+/// The handle an actor has on its own incarnation. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Incarnation(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    /// Path in the tree, such as `links/primary`.
+    path: String,
+    generation: u64,
+    fenced: AtomicBool,
+    ready: tokio::sync::watch::Sender<bool>,
+    end: OnceLock<ExitReason>,
+}
+
+impl Incarnation {
+    /// An incarnation that is neither ready nor fenced. The supervisor makes one for each start; a test that builds
+    /// an actor by hand makes its own.
+    #[must_use]
+    pub fn new(path: impl Into<String>, generation: u64) -> Self {
+        Self(Arc::new(Shared {
+            path: path.into(),
+            generation,
+            fenced: AtomicBool::new(false),
+            ready: tokio::sync::watch::Sender::new(false),
+            end: OnceLock::new(),
+        }))
+    }
+
+    /// Path of the child in the tree, such as `links/primary`.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// Counts the incarnations of this child, from 1.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.0.generation
+    }
+
+    /// Reports that this child can serve: the next sibling may start. Repeated calls have no effect.
+    pub fn ready(&self) {
+        self.0.ready.send_replace(true);
+    }
+
+    /// Waits until [`Incarnation::ready`] was called.
+    pub async fn until_ready(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
+    }
+
+    /// Records why this incarnation is about to stop itself; the first reason counts. The caller
+    /// stops its context right after.
+    ///
+    /// ```
+    /// use caduceus_supervision::{ExitReason, Incarnation};
+    ///
+    /// let incarnation = Incarnation::new("worker", 1);
+    /// incarnation.end_with(ExitReason::Error("the disk is full".to_owned()));
+    /// incarnation.end_with(ExitReason::Normal);
+    /// assert_eq!(incarnation.end().map(ExitReason::word), Some("error"));
+    /// ```
+    pub fn end_with(&self, reason: ExitReason) {
+        let _ = self.0.end.set(reason);
+    }
+
+    /// The reason given to [`Incarnation::end_with`], if any.
+    #[must_use]
+    pub fn end(&self) -> Option<&ExitReason> {
+        self.0.end.get()
+    }
+
+    /// Fences this incarnation: from now on what it sends is dropped.
+    pub fn fence(&self) {
+        self.0.fenced.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether this incarnation is fenced.
+    #[must_use]
+    pub fn is_fenced(&self) -> bool {
+        self.0.fenced.load(Ordering::SeqCst)
+    }
+
+    /// The incarnation that this thread works for at the moment, if any.
+    #[must_use]
+    pub fn current() -> Option<Incarnation> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Whether this thread works at the moment for a fenced incarnation.
+    #[must_use]
+    pub fn current_is_fenced() -> bool {
+        CURRENT.with_borrow(|current| current.as_ref().is_some_and(Incarnation::is_fenced))
+    }
+
+    /// Runs `work` with this incarnation as the current one of the thread, also when it unwinds.
+    pub fn enter<R>(&self, work: impl FnOnce() -> R) -> R {
+        struct Restore(Option<Incarnation>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0.take());
+            }
+        }
+        let _restore = Restore(CURRENT.replace(Some(self.clone())));
+        work()
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Incarnation>> = const { RefCell::new(None) };
+}

@@ -1,0 +1,60 @@
+#![doc = include_str!("../README.md")]
+
+mod board;
+mod carried;
+mod child;
+mod child_event;
+mod children;
+mod context;
+mod control;
+mod exit;
+mod fault;
+mod gauge;
+mod heartbeat;
+mod hook;
+mod incarnation;
+mod mailbox;
+mod messages;
+mod monitor;
+mod monotonic;
+mod options;
+mod plan;
+mod policy;
+mod port;
+mod pump;
+mod restart;
+mod root;
+mod run;
+mod runner;
+mod spec;
+mod staleness;
+mod start_child;
+mod start_context;
+mod supervisor;
+mod watchdog;
+mod worker_thread;
+
+pub use board::{Board, ChildState, Departed, Kind, LastExit, TreeNode};
+pub use carried::{Carried, ResponseFuture, spawn};
+pub use exit::{ExitReason, Fatal};
+#[cfg(feature = "fault-injection")]
+pub use fault::Fault;
+pub use gauge::Gauge;
+pub use heartbeat::Heartbeat;
+pub use hook::install_panic_hook;
+pub use incarnation::Incarnation;
+pub use mailbox::{DEFAULT_LIMIT, Mailbox};
+#[cfg(feature = "fault-injection")]
+pub use messages::InjectFault;
+pub use messages::{ChildExited, Operate, OperateError, OperatorCommand, StopChild};
+pub use options::{RootEnd, RootOptions};
+pub use policy::{Backoff, BackoffError, RestartPolicy, WhenExceeded};
+pub use port::{AskError, Port, TellError};
+pub use restart::{Readiness, Restart, Strategy};
+pub use root::{Root, RootHandle, StartError};
+pub use spec::{ChildSpec, SpecError, SupervisorSpec};
+pub use start_child::{StartChild, StartChildError};
+pub use start_context::StartContext;
+pub use supervisor::Supervisor;
+pub use watchdog::{TimeoutCause, Watchdog, WatchdogTimeout};
+pub use worker_thread::WorkerThread;

@@ -1,0 +1,90 @@
+//! What a supervisor may be asked about children it has, and what it reports.
+
+use actix::Message;
+
+use crate::exit::ExitReason;
+#[cfg(feature = "fault-injection")]
+use crate::fault::Fault;
+use crate::port::AskError;
+
+/// Stops a child of this supervisor and removes it from the tree, also for the restarts of the supervisor. Answered
+/// once the stop has begun; until it is over the id is taken.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), OperateError>")]
+pub struct StopChild {
+    /// Id of the child.
+    pub id: String,
+}
+
+/// What an operator may do to a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OperatorCommand {
+    /// Stop it and start it again; does not count against its restart intensity. Starts one that is stopped or
+    /// failed, at once.
+    Restart,
+    /// Stop it and leave it stopped.
+    Stop,
+    /// Forget its restarts; starts it if it is failed or in its backoff.
+    Reset,
+}
+
+/// Carries out a command on the child at `path`, such as `links/primary`, below the supervisor that is asked.
+/// Answered once the command is accepted, not when it is done.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), OperateError>")]
+pub struct Operate {
+    /// Ids from the asked supervisor's child down, joined by slashes.
+    pub path: String,
+    /// What to do.
+    pub command: OperatorCommand,
+}
+
+/// Injects a fault into the child at `path`. For trials only.
+#[cfg(feature = "fault-injection")]
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), OperateError>")]
+pub struct InjectFault {
+    /// Ids from the asked supervisor's child down, joined by slashes.
+    pub path: String,
+    /// What goes wrong.
+    pub fault: Fault,
+}
+
+/// Why a command was refused. In every case nothing was done, except perhaps for [`OperateError::Unreachable`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperateError {
+    /// There is no child at this path.
+    #[error("no child {0:?}")]
+    NoSuchChild(String),
+    /// The child is not running, so no fault can be injected.
+    #[error("child {0:?} is not running")]
+    NotRunning(String),
+    /// The tree was not started with faults allowed.
+    #[error("fault injection is not allowed")]
+    FaultsRefused,
+    /// Its supervisor is stopping.
+    #[error("the supervisor is stopping")]
+    Closing,
+    /// A supervisor on the path did not answer; it may be restarting.
+    #[error("supervisor {id:?} did not answer")]
+    Unreachable {
+        /// Id of the supervisor.
+        id: String,
+        /// Why there was no answer.
+        source: AskError,
+    },
+}
+
+/// An incarnation of a child has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Message)]
+#[rtype(result = "()")]
+pub struct ChildExited {
+    /// Id of the child.
+    pub id: String,
+    /// Its path from the root.
+    pub path: String,
+    /// Which incarnation.
+    pub generation: u64,
+    /// Why.
+    pub reason: ExitReason,
+}

@@ -1,0 +1,125 @@
+//! Checks the heartbeats of all threads and actors of one tree.
+
+use tokio::time::MissedTickBehavior;
+
+use crate::board::{Board, RunningChild};
+use crate::child_event::ChildEvent;
+use crate::context::SystemContext;
+use crate::exit::ExitReason;
+use crate::heartbeat::Heartbeat;
+use crate::monotonic;
+use crate::options::RootEnd;
+use crate::staleness::Staleness;
+use crate::worker_thread::WorkerThread;
+
+/// Checks all threads and actors until the tree ends. Runs on the root's thread, which the watchdog watches.
+pub(crate) async fn run(system: SystemContext, board: Board) {
+    let mut monitor = Monitor {
+        staleness: Staleness::new(system.options().unresponsive_after, monotonic::now()),
+        system: system.clone(),
+        board,
+        reported: Vec::new(),
+    };
+    let mut ticks = tokio::time::interval(system.beat_every());
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ended = system.ended();
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => monitor.check(),
+            _ = ended.wait_for(Option::is_some) => return,
+        }
+    }
+}
+
+struct Monitor {
+    staleness: Staleness,
+    system: SystemContext,
+    board: Board,
+    /// Threads reported as unresponsive and not replaced: name and number.
+    reported: Vec<(String, u64)>,
+}
+
+impl Monitor {
+    fn check(&mut self) {
+        if let Some(late) = self.staleness.check(monotonic::now()) {
+            tracing::warn!(late_ms = late.as_millis(), "heartbeat check ran late; every deadline is renewed");
+            return;
+        }
+        for thread in self.system.threads() {
+            self.check_thread(&thread);
+        }
+        self.check_actors();
+    }
+
+    fn check_thread(&mut self, thread: &WorkerThread) {
+        let Some((number, heartbeat)) = thread.heartbeat() else { return };
+        let mark = (thread.name().to_owned(), number);
+        if !self.staleness.is_stale(heartbeat.last(), monotonic::now()) {
+            if let Some(at) = self.reported.iter().position(|reported| *reported == mark) {
+                self.reported.swap_remove(at);
+                tracing::warn!(thread = thread.name(), "thread is responsive again");
+            }
+        } else if thread.is_replaceable() {
+            self.replace(thread, number, &heartbeat);
+        } else if !self.reported.contains(&mark) {
+            let silent_ms = heartbeat.age().as_millis();
+            tracing::error!(thread = thread.name(), silent_ms, "thread is unresponsive, not replaced");
+            self.reported.push(mark);
+        }
+    }
+
+    fn replace(&self, thread: &WorkerThread, number: u64, heartbeat: &Heartbeat) {
+        let leaked = self.system.leaked();
+        let silent_ms = heartbeat.age().as_millis();
+        tracing::error!(thread = thread.name(), silent_ms, leaked, "thread is unresponsive");
+        let too_many = leaked >= self.system.options().max_leaked_threads;
+        // First fence, then replace: nothing of the old thread may act beside the new one.
+        let on_thread = |child: &RunningChild| child.worker_thread.same(thread) && child.thread_number == number;
+        for child in self.board.running_children().into_iter().filter(on_thread) {
+            if !too_many {
+                report_unresponsive(&child);
+            }
+            child.incarnation.fence();
+        }
+        if too_many {
+            return self.system.end(RootEnd::TooManyUnresponsive);
+        }
+        match thread.replace(self.system.beat_every()) {
+            Ok(unresponsive) => unresponsive.into_iter().for_each(|thread| self.system.leak(thread)),
+            Err(error) => {
+                tracing::error!(thread = thread.name(), %error, "no thread to replace an unresponsive one");
+                self.system.end(RootEnd::TooManyUnresponsive);
+            }
+        }
+    }
+
+    /// Finds actors that wait without end on a thread that runs.
+    fn check_actors(&self) {
+        for child in self.board.running_children() {
+            if !child.permanent || child.incarnation.is_fenced() {
+                continue;
+            }
+            let Some((number, thread_heartbeat)) = child.worker_thread.heartbeat() else { continue };
+            if number == child.thread_number && self.staleness.hangs(child.heartbeat.last(), thread_heartbeat.last()) {
+                tracing::error!(
+                    actor = child.incarnation.path(),
+                    generation = child.incarnation.generation(),
+                    silent_ms = child.heartbeat.age().as_millis(),
+                    allowed_ms = self.system.options().unresponsive_after.as_millis(),
+                    "actor hangs while its thread runs"
+                );
+                report_unresponsive(&child);
+                child.incarnation.fence();
+                // Its thread runs, so its runner drops it.
+                child.control.wake();
+            }
+        }
+    }
+}
+
+/// Reports to the supervisor, before the fence: a runner that sees the fence reports that its instance was killed, and
+/// the first report counts. The supervisor runs on this thread, so it acts on neither before the caller is done.
+fn report_unresponsive(child: &RunningChild) {
+    // Without a receiver its supervisor is gone, and has fenced it itself.
+    let _ = child.events.send(ChildEvent::Ended { run: child.run, reason: ExitReason::Unresponsive });
+}

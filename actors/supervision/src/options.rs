@@ -1,0 +1,65 @@
+//! How a whole tree is kept, why it could not start, and how it ended.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::exit::ExitReason;
+use crate::watchdog::Watchdog;
+
+/// How a tree is kept.
+#[derive(Debug, Clone)]
+pub struct RootOptions {
+    /// A thread or an actor without a heartbeat for longer counts as unresponsive. What blocks must be shorter, or
+    /// run on a thread that is not replaceable.
+    pub unresponsive_after: Duration,
+    /// Unresponsive threads left behind before the tree ends.
+    pub max_leaked_threads: usize,
+    /// Whether [`InjectFault`](crate::InjectFault) is accepted.
+    #[cfg(feature = "fault-injection")]
+    pub faults_allowed: bool,
+    /// Watches the root's own thread.
+    pub watchdog: Option<Watchdog>,
+}
+
+impl Default for RootOptions {
+    /// 5 s, 2 threads, no faults, no watchdog.
+    fn default() -> Self {
+        Self {
+            unresponsive_after: Duration::from_secs(5),
+            max_leaked_threads: 2,
+            #[cfg(feature = "fault-injection")]
+            faults_allowed: false,
+            watchdog: None,
+        }
+    }
+}
+
+/// How a tree ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RootEnd {
+    /// It was asked to.
+    Asked,
+    /// A child of the root exceeded its restart intensity.
+    IntensityExceeded {
+        /// Its path; empty if the root supervisor itself ended.
+        path: String,
+        /// How it last ended.
+        reason: ExitReason,
+    },
+    /// More threads are unresponsive than may be left behind. The children still run.
+    TooManyUnresponsive,
+}
+
+impl fmt::Display for RootEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked => f.write_str("the tree was asked to end"),
+            Self::IntensityExceeded { path, .. } if path.is_empty() => f.write_str("the root supervisor ended"),
+            // The text of a panic may hold anything; the word for it does not.
+            Self::IntensityExceeded { path, reason } => {
+                write!(f, "{path} exceeded its restart intensity ({})", reason.word())
+            }
+            Self::TooManyUnresponsive => f.write_str("too many threads are unresponsive"),
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The events that a plan takes, the steps that it returns, and the states of a child.
+
+use std::time::Duration;
+
+use crate::exit::ExitReason;
+use crate::messages::OperatorCommand;
+use crate::policy::RestartPolicy;
+use crate::restart::Restart;
+
+/// Identifies a child within one supervisor's life; an id may be used again, a key is not.
+pub(crate) type ChildKey = u64;
+
+/// How one child is kept.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct ChildOptions {
+    pub(crate) id: String,
+    pub(crate) restart: Restart,
+    pub(crate) policy: RestartPolicy,
+    pub(crate) grace: Option<Duration>,
+    /// How long it may take to become ready.
+    pub(crate) ready_within: Option<Duration>,
+}
+
+/// What a plan takes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum SupervisorEvent {
+    /// The supervisor itself has started.
+    Start,
+    /// A child was added while the supervisor runs.
+    Added,
+    Ready {
+        run: u64,
+    },
+    Ended {
+        run: u64,
+        reason: ExitReason,
+    },
+    Due(ChildTimer),
+    Operate {
+        key: ChildKey,
+        command: OperatorCommand,
+    },
+    /// Stop it and forget it.
+    Remove {
+        key: ChildKey,
+    },
+    /// The supervisor itself is asked to stop.
+    Shutdown,
+}
+
+/// A timer that has run out. Each carries the run that it was set for, and is ignored once that run has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum ChildTimer {
+    Backoff(u64),
+    Grace(u64),
+    Kill(u64),
+    Late(u64),
+}
+
+/// What the supervisor carries out.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum SupervisorStep {
+    Launch {
+        key: ChildKey,
+        run: u64,
+    },
+    Stop {
+        key: ChildKey,
+    },
+    Kill {
+        key: ChildKey,
+    },
+    /// It is not dropped in time: fence it and go on.
+    Abandon {
+        key: ChildKey,
+    },
+    /// Replaces the child's timer.
+    Wait {
+        key: ChildKey,
+        length: Duration,
+        timer: ChildTimer,
+    },
+    /// No incarnation will handle what waits in its mailbox.
+    Drain {
+        key: ChildKey,
+    },
+    Forget {
+        key: ChildKey,
+    },
+    /// All children have stopped; end with this.
+    Finish {
+        reason: ExitReason,
+        exceeded: Option<Exceeded>,
+    },
+}
+
+/// The child whose restart intensity was exceeded, which ends its supervisor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Exceeded {
+    pub(crate) id: String,
+    pub(crate) reason: ExitReason,
+}
+
+/// The state of one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PlanState {
+    Queued,
+    Starting,
+    Running,
+    Stopping(AfterStop),
+    Backoff,
+    /// Until an operator starts it.
+    Stopped,
+    /// Gave up, until an operator resets it.
+    Failed,
+}
+
+/// What follows a stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum AfterStop {
+    Restart,
+    Stay,
+    /// It was not ready in time, which counts as an error.
+    FailLate,
+}
+
+impl PlanState {
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping(_))
+    }
+}

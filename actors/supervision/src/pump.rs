@@ -1,0 +1,112 @@
+//! Feeds an incarnation from its outer mailbox.
+
+use std::pin::Pin;
+use std::task::{self, Poll};
+use std::time::Duration;
+
+use actix::dev::EnvelopeProxy;
+use actix::fut::{ActorFuture, ActorFutureExt, wrap_future};
+use actix::{Actor, ActorContext, AsyncContext, Context};
+use tokio::time::{Interval, MissedTickBehavior};
+
+use crate::control::ControlHandle;
+use crate::fault::Fault;
+use crate::heartbeat::Heartbeat;
+use crate::incarnation::Incarnation;
+use crate::mailbox::Reader;
+use crate::run::Run;
+
+/// Messages handled in one poll before the thread's other actors are polled.
+const BATCH: usize = 64;
+
+/// A future in the context of its actor. Not polled while the actor waits (`ctx.wait`, atomic responses): that holds
+/// its messages back, and stops the heartbeat of an actor that hangs.
+pub(crate) struct Pump<A: Actor> {
+    reader: Reader<A>,
+    incarnation: Incarnation,
+    control: ControlHandle,
+    heartbeat: Heartbeat,
+    beat: Interval,
+}
+
+impl<A: Actor<Context = Context<A>>> Pump<A> {
+    pub(crate) fn new(reader: Reader<A>, run: &Run) -> Self {
+        let mut beat = tokio::time::interval(run.beat_every);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (incarnation, control, heartbeat) = (run.incarnation.clone(), run.control.clone(), run.heartbeat.clone());
+        Self { reader, incarnation, control, heartbeat, beat }
+    }
+
+    /// Carries out faults that need no message.
+    fn carry_out_fault(&self, ctx: &mut Context<A>) {
+        match self.control.take_fault(|fault| !fault.at_message() && !matches!(fault, Fault::SlowStop(_))) {
+            Some(Fault::PanicInTimer) => {
+                ctx.run_later(Duration::ZERO, |_, _| panic!("injected: panic in a timer"));
+            }
+            Some(Fault::HangInTimer(length)) => {
+                ctx.run_later(Duration::ZERO, move |_, _| std::thread::sleep(length));
+            }
+            Some(Fault::PanicInResponse) => {
+                let respond = wrap_future::<_, A>(async {});
+                ctx.wait(respond.map(|(), _, _| panic!("injected: panic in a response")));
+            }
+            Some(Fault::HangActor) => ctx.wait(wrap_future::<_, A>(std::future::pending())),
+            Some(Fault::PanicInDrop) => {
+                let bomb = PanicsInDrop;
+                ctx.spawn(wrap_future::<_, A>(async move {
+                    let _held = bomb;
+                    std::future::pending::<()>().await;
+                }));
+                ctx.stop();
+            }
+            // Carried out at a message, while it starts, or when it stops.
+            Some(
+                Fault::PanicInHandler
+                | Fault::HangThread(_)
+                | Fault::PanicInStarted
+                | Fault::PanicInFactory
+                | Fault::SlowStop(_),
+            )
+            | None => {}
+        }
+    }
+}
+
+impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, actor: &mut A, ctx: &mut Context<A>, task: &mut task::Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        while this.beat.poll_tick(task).is_ready() {
+            this.heartbeat.beat();
+        }
+        this.carry_out_fault(ctx);
+        for _ in 0..BATCH {
+            // A handler made the actor wait or stop: the context polls us again when that is over.
+            if ctx.waiting() || this.incarnation.is_fenced() {
+                return Poll::Pending;
+            }
+            // Without a sender the actor goes on: it may have timers and streams.
+            let Poll::Ready(Some(mut envelope)) = this.reader.poll_take(task) else { return Poll::Pending };
+            match this.control.take_fault(Fault::at_message) {
+                Some(Fault::HangThread(length)) => std::thread::sleep(length),
+                Some(_) => panic!("injected: panic in a handler"),
+                None => {}
+            }
+            if !this.incarnation.is_fenced() {
+                envelope.handle(actor, ctx);
+            }
+        }
+        task.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+struct PanicsInDrop;
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        // While unwinding from another panic, a second one would abort the process.
+        assert!(std::thread::panicking(), "injected: panic in drop");
+    }
+}

@@ -1,0 +1,184 @@
+//! What a tree is made of: children, supervisors, and how each is kept.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::board::{Kind, StatusCell};
+use crate::context::SystemContext;
+use crate::exit::ExitReason;
+use crate::gauge::Gauge;
+#[cfg(feature = "fault-injection")]
+use crate::messages::InjectFault;
+use crate::messages::{ChildExited, Operate};
+use crate::policy::RestartPolicy;
+use crate::port::Port;
+use crate::restart::{Readiness, Restart, Strategy};
+use crate::run::Run;
+use crate::worker_thread::WorkerThread;
+
+/// How long a child may take to stop unless its specification gives another time.
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// A child and how it is kept. Made by [`ChildSpec::worker`] or [`ChildSpec::supervisor`]. Cheap to clone; a clone
+/// describes the same child.
+#[derive(Clone)]
+pub struct ChildSpec {
+    pub(crate) id: String,
+    pub(crate) actor: Arc<dyn ErasedChild>,
+    /// `None` for the root's thread.
+    pub(crate) worker_thread: Option<WorkerThread>,
+    pub(crate) restart: Restart,
+    pub(crate) policy: RestartPolicy,
+    /// `None` for a supervisor, whose children each have theirs.
+    pub(crate) grace: Option<Duration>,
+    pub(crate) readiness: Readiness,
+    /// Of a supervisor.
+    pub(crate) branch: Option<Branch>,
+}
+
+/// The ports and the children of a supervisor that is itself a child.
+#[derive(Clone)]
+pub(crate) struct Branch {
+    pub(crate) operate: Port<Operate>,
+    #[cfg(feature = "fault-injection")]
+    pub(crate) inject_fault: Port<InjectFault>,
+    pub(crate) spec: SupervisorSpec,
+}
+
+/// A child whose actor type is erased.
+pub(crate) trait ErasedChild: Send + Sync {
+    /// Sends an incarnation to its thread; returns the thread's number.
+    fn start(
+        &self,
+        run: Run,
+        system: &SystemContext,
+        cell: &Arc<StatusCell>,
+        thread: &WorkerThread,
+    ) -> Result<u64, ExitReason>;
+
+    /// Empties the mailbox, on this thread, until the next incarnation is started.
+    fn drain(&self);
+
+    fn gauge(&self) -> &Arc<Gauge>;
+}
+
+/// Why a tree or a child cannot be started as it is described.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SpecError {
+    /// An id is one segment of a path.
+    #[error("child id {0:?} is empty or contains a slash")]
+    InvalidId(String),
+    /// Two children of one supervisor have this id.
+    #[error("child id {0:?} is taken")]
+    DuplicateId(String),
+}
+
+impl ChildSpec {
+    pub(crate) fn with(id: String, actor: Arc<dyn ErasedChild>, branch: Option<Branch>) -> Self {
+        Self {
+            id,
+            actor,
+            worker_thread: None,
+            restart: Restart::Permanent,
+            policy: RestartPolicy::default(),
+            grace: Some(DEFAULT_GRACE),
+            readiness: Readiness::Started,
+            branch,
+        }
+    }
+
+    /// Runs it on `thread`. Without effect on a supervisor.
+    #[must_use]
+    pub fn on(mut self, thread: &WorkerThread) -> Self {
+        if self.branch.is_none() {
+            self.worker_thread = Some(thread.clone());
+        }
+        self
+    }
+
+    /// When it is restarted.
+    #[must_use]
+    pub fn restart(mut self, restart: Restart) -> Self {
+        self.restart = restart;
+        self
+    }
+
+    /// How often and how soon it is restarted, and what happens when that was too often.
+    #[must_use]
+    pub fn policy(mut self, policy: RestartPolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// How long it may take to stop before it is killed.
+    #[must_use]
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// When it counts as ready.
+    #[must_use]
+    pub fn readiness(mut self, readiness: Readiness) -> Self {
+        self.readiness = readiness;
+        self
+    }
+
+    /// The id given.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        if self.branch.is_some() { Kind::Supervisor } else { Kind::Worker }
+    }
+
+    /// Checks this child and those below it.
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        if self.id.is_empty() || self.id.contains('/') {
+            return Err(SpecError::InvalidId(self.id.clone()));
+        }
+        self.branch.as_ref().map_or(Ok(()), |branch| branch.spec.check())
+    }
+}
+
+/// A supervisor: its strategy and its children, in the order in which they start.
+#[derive(Clone)]
+pub struct SupervisorSpec {
+    pub(crate) strategy: Strategy,
+    pub(crate) children: Vec<ChildSpec>,
+    pub(crate) exits: Option<Port<ChildExited>>,
+}
+
+impl SupervisorSpec {
+    /// A supervisor without children yet.
+    #[must_use]
+    pub fn new(strategy: Strategy) -> Self {
+        Self { strategy, children: Vec::new(), exits: None }
+    }
+
+    /// Adds a child, started after those before it and stopped before them. Its id is checked when the tree starts.
+    #[must_use]
+    pub fn child(mut self, child: ChildSpec) -> Self {
+        self.children.push(child);
+        self
+    }
+
+    /// Sends every exit of a child to `port`.
+    #[must_use]
+    pub fn report_exits(mut self, port: Port<ChildExited>) -> Self {
+        self.exits = Some(port);
+        self
+    }
+
+    pub(crate) fn check(&self) -> Result<(), SpecError> {
+        for (at, child) in self.children.iter().enumerate() {
+            child.check()?;
+            if self.children[..at].iter().any(|other| other.id == child.id) {
+                return Err(SpecError::DuplicateId(child.id.clone()));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! Decides which heartbeats are too old. Plain: the time comes in.
+
+use std::time::Duration;
+
+/// Judges heartbeats, and the judge: a check that ran late (suspended machine, SIGSTOP, starved box) cannot tell
+/// an owner that hung from one that got no CPU either, so every owner gets a new deadline.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Staleness {
+    allowance: Duration,
+    last_check: Duration,
+    /// Silence before this moment is forgiven.
+    floor: Duration,
+}
+
+impl Staleness {
+    pub(crate) fn new(allowance: Duration, now: Duration) -> Self {
+        Self { allowance, last_check: now, floor: now }
+    }
+
+    /// Begins a check, at most a tenth of the allowance after the last one if all is well. Returns how late it is,
+    /// if too late.
+    pub(crate) fn check(&mut self, now: Duration) -> Option<Duration> {
+        let slept = now.saturating_sub(self.last_check);
+        self.last_check = now;
+        if slept < self.allowance / 2 {
+            return None;
+        }
+        self.floor = now;
+        Some(slept)
+    }
+
+    /// Whether the silence since `last` is too long.
+    pub(crate) fn is_stale(&self, last: Duration, now: Duration) -> bool {
+        now.saturating_sub(last.max(self.floor)) > self.allowance
+    }
+
+    /// Whether an actor hangs although its thread runs. Judged at the thread's last beat: a thread that stands
+    /// still says nothing about the actors on it.
+    pub(crate) fn hangs(&self, actor: Duration, thread: Duration) -> bool {
+        self.is_stale(actor, thread)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn silence_is_stale_only_past_the_allowance() {
+        let start = 100 * S;
+        let staleness = Staleness::new(5 * S, start);
+        assert!(!staleness.is_stale(start, start + 5 * S));
+        assert!(staleness.is_stale(start, start + 6 * S));
+    }
+
+    #[test]
+    fn check_that_ran_late_gives_everyone_a_new_deadline() {
+        let start = 100 * S;
+        let mut staleness = Staleness::new(5 * S, start);
+        assert_eq!(staleness.check(start + S), None);
+        assert_eq!(staleness.check(start + 60 * S), Some(59 * S));
+        assert!(!staleness.is_stale(start, start + 65 * S));
+        assert!(staleness.is_stale(start, start + 66 * S));
+    }
+
+    #[test]
+    fn actor_is_not_blamed_for_a_thread_that_stands_still() {
+        let start = 100 * S;
+        let staleness = Staleness::new(5 * S, start);
+        assert!(!staleness.hangs(start, start + S), "the thread last ran at 1 s, whatever the time is now");
+        assert!(staleness.hangs(start, start + 6 * S));
+    }
+}

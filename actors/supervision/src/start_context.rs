@@ -1,0 +1,56 @@
+//! What the factory of a child is given for each incarnation.
+
+use std::sync::Arc;
+
+use actix::dev::ToEnvelope;
+use actix::{Actor, Context, Handler, Message};
+
+use crate::board::StatusCell;
+use crate::context::SystemContext;
+use crate::incarnation::Incarnation;
+use crate::mailbox::Mailbox;
+use crate::port::Port;
+
+/// What the factory of a child builds one incarnation from.
+pub struct StartContext<A: Actor> {
+    incarnation: Incarnation,
+    mailbox: Mailbox<A>,
+    pub(crate) system: SystemContext,
+    pub(crate) cell: Arc<StatusCell>,
+}
+
+impl<A: Actor<Context = Context<A>>> StartContext<A> {
+    pub(crate) fn new(
+        incarnation: Incarnation,
+        mailbox: Mailbox<A>,
+        system: SystemContext,
+        cell: Arc<StatusCell>,
+    ) -> Self {
+        Self { incarnation, mailbox, system, cell }
+    }
+
+    /// The incarnation that is being started.
+    #[must_use]
+    pub fn incarnation(&self) -> &Incarnation {
+        &self.incarnation
+    }
+
+    /// A port into the child's own mailbox, for what outlives this incarnation: file watchers, timers of others, peers.
+    #[must_use]
+    pub fn own<M>(&self) -> Port<M>
+    where
+        A: Handler<M>,
+        A::Context: ToEnvelope<A, M>,
+        M: Message + Send + 'static,
+        M::Result: Send,
+    {
+        self.mailbox.port()
+    }
+
+    pub(crate) fn mailbox(&self) -> &Mailbox<A> {
+        &self.mailbox
+    }
+}
+
+/// Builds one incarnation after another, on the thread where it runs.
+pub(crate) type Factory<A> = dyn Fn(&StartContext<A>) -> A + Send + Sync;

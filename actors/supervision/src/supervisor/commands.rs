@@ -1,0 +1,135 @@
+//! What operators and other actors may ask of a supervisor.
+
+use std::time::Duration;
+
+use actix::{Context, Handler, Message};
+
+use super::Supervisor;
+use crate::carried::ResponseFuture;
+#[cfg(feature = "fault-injection")]
+use crate::fault::Fault;
+#[cfg(feature = "fault-injection")]
+use crate::messages::InjectFault;
+use crate::messages::{Operate, OperateError, OperatorCommand, StopChild};
+use crate::plan::{ChildKey, SupervisorEvent};
+use crate::port::Port;
+use crate::spec::{Branch, SpecError};
+use crate::start_child::{StartChild, StartChildError};
+
+/// How long a supervisor further down may take to accept a command. It only records it, so this is generous.
+const ROUTE_TIMEOUT: Duration = Duration::from_secs(2);
+
+impl Handler<StartChild> for Supervisor {
+    type Result = Result<(), StartChildError>;
+
+    fn handle(&mut self, StartChild(spec): StartChild, ctx: &mut Self::Context) -> Self::Result {
+        if self.plan.is_closing() {
+            return Err(StartChildError::Closing);
+        }
+        spec.check()?;
+        if self.find(&spec.id).is_ok() {
+            return Err(SpecError::DuplicateId(spec.id).into());
+        }
+        self.children.add(&spec);
+        self.add(spec);
+        self.on(SupervisorEvent::Added, ctx);
+        Ok(())
+    }
+}
+
+impl Handler<StopChild> for Supervisor {
+    type Result = Result<(), OperateError>;
+
+    fn handle(&mut self, StopChild { id }: StopChild, ctx: &mut Self::Context) -> Self::Result {
+        if self.plan.is_closing() {
+            return Err(OperateError::Closing);
+        }
+        let key = self.find(&id)?;
+        self.children.remove(&id);
+        self.on(SupervisorEvent::Remove { key }, ctx);
+        Ok(())
+    }
+}
+
+impl Handler<Operate> for Supervisor {
+    type Result = ResponseFuture<Result<(), OperateError>>;
+
+    fn handle(&mut self, Operate { path, command }: Operate, ctx: &mut Self::Context) -> Self::Result {
+        let answer = match self.below(&path) {
+            Ok(Some((id, branch, rest))) => {
+                return forward(id, &branch.operate, Operate { path: rest.to_owned(), command });
+            }
+            Ok(None) => self.operate(&path, command, ctx),
+            Err(error) => Err(error),
+        };
+        ResponseFuture::ready(answer)
+    }
+}
+
+#[cfg(feature = "fault-injection")]
+impl Handler<InjectFault> for Supervisor {
+    type Result = ResponseFuture<Result<(), OperateError>>;
+
+    fn handle(&mut self, InjectFault { path, fault }: InjectFault, ctx: &mut Self::Context) -> Self::Result {
+        let answer = match self.below(&path) {
+            _ if !self.system.options().faults_allowed => Err(OperateError::FaultsRefused),
+            Ok(Some((id, branch, rest))) => {
+                return forward(id, &branch.inject_fault, InjectFault { path: rest.to_owned(), fault });
+            }
+            Ok(None) => self.inject(&path, fault, ctx),
+            Err(error) => Err(error),
+        };
+        ResponseFuture::ready(answer)
+    }
+}
+
+impl Supervisor {
+    fn find(&self, id: &str) -> Result<ChildKey, OperateError> {
+        let found = self.running.iter().find(|(_, child)| child.spec.id == id);
+        found.map(|(key, _)| *key).ok_or_else(|| OperateError::NoSuchChild(id.to_owned()))
+    }
+
+    /// Id and branch of the supervisor below that a path leads through, and the path from there; `None` if it ends here.
+    fn below<'p>(&self, path: &'p str) -> Result<Option<(&'p str, &Branch, &'p str)>, OperateError> {
+        let Some((head, rest)) = path.split_once('/') else { return Ok(None) };
+        match &self.running[&self.find(head)?].spec.branch {
+            Some(branch) => Ok(Some((head, branch, rest))),
+            None => Err(OperateError::NoSuchChild(path.to_owned())),
+        }
+    }
+
+    fn operate(&mut self, id: &str, command: OperatorCommand, ctx: &mut Context<Self>) -> Result<(), OperateError> {
+        if self.plan.is_closing() {
+            return Err(OperateError::Closing);
+        }
+        let key = self.find(id)?;
+        tracing::info!(child = self.running[&key].cell.path(), ?command, "operator command accepted");
+        self.on(SupervisorEvent::Operate { key, command }, ctx);
+        Ok(())
+    }
+
+    #[cfg(feature = "fault-injection")]
+    fn inject(&mut self, id: &str, fault: Fault, ctx: &mut Context<Self>) -> Result<(), OperateError> {
+        let key = self.find(id)?;
+        let Some(child) = self.running.get_mut(&key) else { return Err(OperateError::NoSuchChild(id.to_owned())) };
+        tracing::warn!(child = child.cell.path(), ?fault, "fault injected");
+        if fault.at_start() {
+            child.fault = Some(fault);
+            return self.operate(id, OperatorCommand::Restart, ctx);
+        }
+        let present = child.present.as_ref().ok_or_else(|| OperateError::NotRunning(id.to_owned()))?;
+        present.control.inject(fault);
+        Ok(())
+    }
+}
+
+/// Passes a question on to the supervisor `id` below.
+fn forward<M>(id: &str, port: &Port<M>, message: M) -> ResponseFuture<Result<(), OperateError>>
+where
+    M: Message<Result = Result<(), OperateError>> + Send + 'static,
+{
+    let (id, answer) = (id.to_owned(), port.ask(message, ROUTE_TIMEOUT));
+    ResponseFuture::new(
+        async move { answer.await.unwrap_or_else(|source| Err(OperateError::Unreachable { id, source })) },
+    )
+}

@@ -1,0 +1,367 @@
+//! The supervisor: carries out what [`SupervisorPlan`] decides.
+//!
+//! Owns its children's incarnations and timers. Receives the reports of their runners and of the heartbeat check, and the
+//! commands of operators; reports its own end to its supervisor, and each exit of a child to the port given. A restart
+//! kills all its children, starts those it keeps afresh, and forgets temporary ones.
+
+mod commands; // Handlers of the messages from operators and actors.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::fut::{ActorFutureExt, wrap_future};
+use actix::{Actor, ActorContext, AsyncContext, Context, Running, SpawnHandle, StreamHandler};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
+
+use crate::board::{ChildState, RunningChild, StatusCell, wall_clock};
+use crate::child_event::{ChildEvent, ExitNotifier};
+use crate::children::Children;
+use crate::context::SystemContext;
+use crate::control::ControlHandle;
+use crate::exit::ExitReason;
+use crate::fault::Fault;
+use crate::heartbeat::Heartbeat;
+use crate::incarnation::Incarnation;
+use crate::messages::ChildExited;
+use crate::monotonic;
+use crate::options::RootEnd;
+use crate::plan::{
+    ChildKey, ChildOptions, ChildTimer, Exceeded, PlanState, SupervisorEvent, SupervisorPlan, SupervisorStep,
+};
+use crate::port::{Port, TellError};
+use crate::restart::{Readiness, Restart};
+use crate::run::Run;
+use crate::spec::ChildSpec;
+use crate::start_context::StartContext;
+
+/// Pause before an exit is reported again that did not fit into a mailbox.
+const EXIT_RETRY: Duration = Duration::from_millis(20);
+
+/// Keeps its children running. Made by [`ChildSpec::supervisor`] or [`Root::start`](crate::Root::start).
+pub struct Supervisor {
+    plan: SupervisorPlan,
+    running: HashMap<ChildKey, SupervisedChild>,
+    children: Children,
+    exits: Option<Port<ChildExited>>,
+    /// Exits that did not fit into the mailbox of the receiver, oldest first: they are reported again.
+    unreported: VecDeque<ChildExited>,
+    incarnation: Incarnation,
+    cell: Arc<StatusCell>,
+    system: SystemContext,
+    events: UnboundedSender<ChildEvent>,
+    /// Taken by `started`.
+    received: Option<UnboundedReceiver<ChildEvent>>,
+}
+
+struct SupervisedChild {
+    spec: ChildSpec,
+    cell: Arc<StatusCell>,
+    present: Option<Present>,
+    timer: Option<SpawnHandle>,
+    /// Takes effect at the next start.
+    fault: Option<Fault>,
+}
+
+/// The running incarnation.
+struct Present {
+    incarnation: Incarnation,
+    control: ControlHandle,
+    until_ready: Option<SpawnHandle>,
+}
+
+impl SupervisedChild {
+    fn exited(&self, generation: u64, reason: ExitReason) -> ChildExited {
+        ChildExited { id: self.spec.id.clone(), path: self.cell.path().to_owned(), generation, reason }
+    }
+}
+
+impl Supervisor {
+    pub(crate) fn new(children: Children, start: &StartContext<Self>) -> Self {
+        let (events, received) = mpsc::unbounded_channel();
+        let spec = children.spec();
+        let mut supervisor = Self {
+            plan: SupervisorPlan::new(spec.strategy),
+            running: HashMap::new(),
+            children,
+            exits: spec.exits,
+            unreported: VecDeque::new(),
+            incarnation: start.incarnation().clone(),
+            cell: Arc::clone(&start.cell),
+            system: start.system.clone(),
+            events,
+            received: Some(received),
+        };
+        supervisor.cell.retain(|id| spec.children.iter().any(|child| child.id == id));
+        for child in spec.children {
+            supervisor.add(child);
+        }
+        supervisor
+    }
+
+    fn add(&mut self, spec: ChildSpec) {
+        let thread = spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
+        self.system.register(thread);
+        let cell = self.cell.child(&spec.id, spec.kind(), thread.name(), spec.actor.gauge());
+        let ready_within = match spec.readiness {
+            Readiness::Started => None,
+            Readiness::Reported { within } => (within < Duration::MAX).then_some(within),
+        };
+        let options = ChildOptions {
+            id: spec.id.clone(),
+            restart: spec.restart,
+            policy: spec.policy,
+            grace: spec.grace,
+            ready_within,
+        };
+        let key = self.plan.add(options);
+        self.running.insert(key, SupervisedChild { spec, cell, present: None, timer: None, fault: None });
+    }
+
+    fn on(&mut self, event: SupervisorEvent, ctx: &mut Context<Self>) {
+        for step in self.plan.on(event, monotonic::now(), fastrand::f64()) {
+            self.carry_out(step, ctx);
+        }
+        self.publish();
+        if self.plan.is_settled() {
+            self.incarnation.ready();
+        }
+    }
+
+    fn carry_out(&mut self, step: SupervisorStep, ctx: &mut Context<Self>) {
+        match step {
+            SupervisorStep::Launch { key, run } => self.launch(key, run, ctx),
+            SupervisorStep::Stop { key } => self.with_present(key, |present| present.control.stop()),
+            SupervisorStep::Kill { key } => self.with_present(key, |present| present.control.kill()),
+            SupervisorStep::Abandon { key } => self.on_exit(key, ExitReason::Killed, ctx),
+            SupervisorStep::Wait { key, length, timer } => self.wait(key, length, timer, ctx),
+            SupervisorStep::Drain { key } => {
+                if let Some(child) = self.running.get(&key) {
+                    child.spec.actor.drain();
+                }
+            }
+            SupervisorStep::Forget { key } => {
+                if let Some(child) = self.running.remove(&key) {
+                    self.cell.retain(|id| id != child.spec.id);
+                }
+            }
+            SupervisorStep::Finish { reason, exceeded } => self.finish(reason, exceeded, ctx),
+        }
+    }
+
+    fn launch(&mut self, key: ChildKey, run: u64, ctx: &mut Context<Self>) {
+        let Some(child) = self.running.get_mut(&key) else { return };
+        if let Some(timer) = child.timer.take() {
+            ctx.cancel_future(timer);
+        }
+        let mut generation = 0;
+        child.cell.write(|status| {
+            status.generation += 1;
+            status.started_at = Some(wall_clock());
+            generation = status.generation;
+        });
+        let incarnation = Incarnation::new(child.cell.path(), generation);
+        let (control, heartbeat) = (ControlHandle::default(), Heartbeat::new());
+        let launched = Run {
+            incarnation: incarnation.clone(),
+            control: control.clone(),
+            heartbeat: heartbeat.clone(),
+            beat_every: self.system.beat_every(),
+            fault: child.fault.take(),
+            exit: ExitNotifier::new(run, self.events.clone()),
+        };
+        let until_ready = matches!(child.spec.readiness, Readiness::Reported { .. }).then(|| {
+            let ready = incarnation.clone();
+            let ready = async move { ready.until_ready().await };
+            ctx.spawn(
+                wrap_future::<_, Self>(ready).map(move |(), this, ctx| this.on(SupervisorEvent::Ready { run }, ctx)),
+            )
+        });
+        let thread = child.spec.worker_thread.as_ref().unwrap_or_else(|| self.system.root_thread());
+        child.present = Some(Present { incarnation: incarnation.clone(), control: control.clone(), until_ready });
+        match child.spec.actor.start(launched, &self.system, &child.cell, thread) {
+            Ok(thread_number) => {
+                let running = RunningChild {
+                    run,
+                    incarnation,
+                    control,
+                    heartbeat,
+                    worker_thread: thread.clone(),
+                    thread_number,
+                    permanent: child.spec.restart == Restart::Permanent,
+                    events: self.events.clone(),
+                };
+                child.cell.write(|status| status.running = Some(running));
+            }
+            // The exit notifier, dropped before the start, reports it as an exit.
+            Err(reason) => tracing::error!(child = child.cell.path(), %reason, "child was not started"),
+        }
+    }
+
+    fn wait(&mut self, key: ChildKey, length: Duration, timer: ChildTimer, ctx: &mut Context<Self>) {
+        let Some(child) = self.running.get_mut(&key) else { return };
+        let set = ctx.run_later(length, move |this, ctx| this.on(SupervisorEvent::Due(timer), ctx));
+        if let Some(before) = child.timer.replace(set) {
+            ctx.cancel_future(before);
+        }
+    }
+
+    /// An incarnation has ended: what may be left of it is fenced, and the exit is reported.
+    fn on_exit(&mut self, key: ChildKey, reason: ExitReason, ctx: &mut Context<Self>) {
+        let Some(child) = self.running.get_mut(&key) else { return };
+        let Some(present) = child.present.take() else { return };
+        present.incarnation.fence();
+        present.control.wake();
+        for handle in [child.timer.take(), present.until_ready].into_iter().flatten() {
+            ctx.cancel_future(handle);
+        }
+        let (path, generation) = (child.cell.path(), present.incarnation.generation());
+        match &reason {
+            ExitReason::Normal | ExitReason::Asked => tracing::info!(child = %path, generation, %reason, "child ended"),
+            ExitReason::Panic(_) | ExitReason::Error(_) | ExitReason::Killed | ExitReason::Unresponsive => {
+                tracing::warn!(child = %path, generation, %reason, "child ended");
+            }
+            ExitReason::Fatal(_) => tracing::error!(child = %path, generation, %reason, "child cannot continue"),
+        }
+        child.cell.write(|status| {
+            status.running = None;
+            status.last_exit = Some((reason.clone(), wall_clock()));
+        });
+        let exited = child.exited(generation, reason);
+        if self.exits.is_some() {
+            self.unreported.push_back(exited);
+            // Those behind one that is reported again wait for it.
+            if self.unreported.len() == 1 {
+                self.report_exits(ctx);
+            }
+        }
+    }
+
+    /// Reports the exits in order. An actor that counts on them would wait without end for one that is lost.
+    fn report_exits(&mut self, ctx: &mut Context<Self>) {
+        let Some(port) = &self.exits else { return };
+        while let Some(exited) = self.unreported.front() {
+            match port.tell(exited.clone()) {
+                Err(TellError::Full) => {
+                    ctx.run_later(EXIT_RETRY, Self::report_exits);
+                    return;
+                }
+                Err(error @ (TellError::Closed | TellError::Fenced)) => {
+                    tracing::warn!(child = %exited.path, %error, "exit was not reported");
+                }
+                Ok(()) => {}
+            }
+            self.unreported.pop_front();
+        }
+    }
+
+    fn finish(&mut self, reason: ExitReason, exceeded: Option<Exceeded>, ctx: &mut Context<Self>) {
+        if let Some(Exceeded { id, reason }) = exceeded
+            && self.cell.path().is_empty()
+        {
+            self.system.set_cause(RootEnd::IntensityExceeded { path: id, reason });
+        }
+        self.incarnation.end_with(reason);
+        ctx.stop();
+    }
+
+    /// Writes to the board what has changed.
+    fn publish(&mut self) {
+        let closing = self.plan.is_closing();
+        for changed in self.plan.changed() {
+            let Some(child) = self.running.get(&changed.key()) else { continue };
+            let state = match changed.state() {
+                PlanState::Queued | PlanState::Starting => ChildState::Starting,
+                PlanState::Running => ChildState::Running,
+                PlanState::Stopping(_) => ChildState::Stopping,
+                PlanState::Backoff => ChildState::Backoff,
+                PlanState::Stopped => ChildState::Stopped,
+                PlanState::Failed => ChildState::Failed,
+            };
+            if state == ChildState::Failed && !closing {
+                tracing::error!(child = child.cell.path(), "child gave up; it stays failed until it is reset");
+            }
+            let (due, window) = (changed.due(), changed.intensity().window());
+            let recent = changed.intensity().recent().collect();
+            child.cell.write(|status| {
+                status.state = state;
+                status.due = due;
+                status.window = window;
+                status.recent = recent;
+            });
+        }
+    }
+
+    fn with_present(&self, key: ChildKey, act: impl FnOnce(&Present)) {
+        if let Some(present) = self.running.get(&key).and_then(|child| child.present.as_ref()) {
+            act(present);
+        }
+    }
+}
+
+impl Actor for Supervisor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        if let Some(mut received) = self.received.take() {
+            // Ends with the context: `self.events` keeps it open.
+            ctx.add_stream(futures_util::stream::poll_fn(move |task| received.poll_recv(task)));
+        }
+        self.on(SupervisorEvent::Start, ctx);
+    }
+
+    fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
+        if !self.plan.is_finished() {
+            self.on(SupervisorEvent::Shutdown, ctx);
+        }
+        // The exit of the last child stops this actor again.
+        if self.plan.is_finished() { Running::Stop } else { Running::Continue }
+    }
+}
+
+impl StreamHandler<ChildEvent> for Supervisor {
+    fn handle(&mut self, event: ChildEvent, ctx: &mut Self::Context) {
+        match event {
+            ChildEvent::Started { run } => {
+                let Some(child) = self.plan.key_of(run).and_then(|key| self.running.get(&key)) else { return };
+                if child.spec.readiness == Readiness::Started {
+                    self.on(SupervisorEvent::Ready { run }, ctx);
+                }
+            }
+            ChildEvent::Ended { run, reason } => {
+                // Reports of a superseded run are ignored.
+                let Some(key) = self.plan.key_of(run) else { return };
+                let reason = self.plan.counted_reason(run, reason);
+                self.on_exit(key, reason.clone(), ctx);
+                self.on(SupervisorEvent::Ended { run, reason }, ctx);
+            }
+        }
+    }
+
+    fn finished(&mut self, _: &mut Self::Context) {}
+}
+
+impl Drop for Supervisor {
+    /// No orphans: a supervisor that ends ends its children too. Their reports have no receiver any more, so each exit is
+    /// reported here: an actor that waits for it would wait without end.
+    fn drop(&mut self) {
+        for child in self.running.values_mut() {
+            let Some(present) = child.present.take() else { continue };
+            present.incarnation.fence();
+            present.control.kill();
+            child.cell.write(|status| {
+                status.state = ChildState::Stopped;
+                status.running = None;
+                status.last_exit = Some((ExitReason::Killed, wall_clock()));
+            });
+            self.unreported.push_back(child.exited(present.incarnation.generation(), ExitReason::Killed));
+        }
+        let Some(port) = &self.exits else { return };
+        for exited in self.unreported.drain(..) {
+            let path = exited.path.clone();
+            if let Err(error) = port.tell(exited) {
+                tracing::warn!(child = %path, %error, "exit was not reported");
+            }
+        }
+    }
+}

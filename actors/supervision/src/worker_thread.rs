@@ -1,0 +1,168 @@
+//! Named threads for actors, which are replaced when they no longer respond.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use actix::{Arbiter, ArbiterHandle};
+use tokio::sync::{oneshot, watch};
+use tokio::time::MissedTickBehavior;
+
+use crate::heartbeat::Heartbeat;
+
+/// A thread for actors, by name. Started together with its first child. Cheap to clone; clones are the same thread.
+///
+/// ```
+/// use caduceus_supervision::WorkerThread;
+///
+/// let data = WorkerThread::new("data");
+/// assert_eq!(data.name(), "data");
+/// ```
+#[derive(Debug, Clone)]
+pub struct WorkerThread(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    replaceable: bool,
+    arbiter: Mutex<Option<ArbiterThread>>,
+}
+
+/// One operating system thread that stands, or stood, behind a [`WorkerThread`].
+#[derive(Debug)]
+pub(crate) struct ArbiterThread {
+    /// Tells the threads of one name apart; counted from 1.
+    number: u64,
+    handle: ArbiterHandle,
+    /// `None` for the thread of the root, which is not ours to join.
+    arbiter: Option<Arbiter>,
+    heartbeat: Heartbeat,
+    /// Closed when the thread's tasks have been dropped.
+    alive: watch::Receiver<()>,
+}
+
+impl WorkerThread {
+    /// A thread that is replaced when it is unresponsive.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        Self::with(name, true, None)
+    }
+
+    /// A thread that is never replaced, only reported: its actors must not run twice even if one hangs.
+    #[must_use]
+    pub fn not_replaceable(name: impl Into<String>) -> Self {
+        Self::with(name, false, None)
+    }
+
+    /// The thread that the root supervisor runs on; the watchdog watches it.
+    pub(crate) fn root(beat_every: Duration) -> Self {
+        let handle = Arbiter::current();
+        let (heartbeat, alive) = beat(&handle, beat_every);
+        Self::with("root", false, Some(ArbiterThread { number: 1, handle, arbiter: None, heartbeat, alive }))
+    }
+
+    fn with(name: impl Into<String>, replaceable: bool, arbiter: Option<ArbiterThread>) -> Self {
+        Self(Arc::new(Shared { name: name.into(), replaceable, arbiter: Mutex::new(arbiter) }))
+    }
+
+    /// The name given.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    pub(crate) fn is_replaceable(&self) -> bool {
+        self.0.replaceable
+    }
+
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// Runs `work` on the thread, which is started if there is none. Returns the thread's number.
+    pub(crate) fn run(&self, beat_every: Duration, work: impl FnOnce() + Send + 'static) -> io::Result<u64> {
+        let mut slot = self.slot();
+        // A thread whose loop has ended takes no more work.
+        if slot.as_ref().is_none_or(|thread| !thread.handle.alive() && thread.arbiter.is_some()) {
+            let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
+            *slot = Some(ArbiterThread::start(number, beat_every)?);
+        }
+        let Some(thread) = slot.as_ref() else { unreachable!("started above") };
+        if thread.handle.spawn_fn(work) { Ok(thread.number) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+    }
+
+    /// Number and heartbeat of the present thread.
+    pub(crate) fn heartbeat(&self) -> Option<(u64, Heartbeat)> {
+        self.slot().as_ref().map(|thread| (thread.number, thread.heartbeat.clone()))
+    }
+
+    /// Starts a new thread in the place of an unresponsive one, which is returned, and ends should it ever wake.
+    pub(crate) fn replace(&self, beat_every: Duration) -> io::Result<Option<ArbiterThread>> {
+        let mut slot = self.slot();
+        let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
+        let unresponsive = slot.replace(ArbiterThread::start(number, beat_every)?);
+        if let Some(thread) = &unresponsive {
+            thread.handle.stop();
+        }
+        Ok(unresponsive)
+    }
+
+    /// Takes the thread away, if it is ours to end.
+    pub(crate) fn take(&self) -> Option<ArbiterThread> {
+        self.slot().take_if(|thread| thread.arbiter.is_some())
+    }
+
+    fn slot(&self) -> MutexGuard<'_, Option<ArbiterThread>> {
+        self.0.arbiter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl ArbiterThread {
+    fn start(number: u64, beat_every: Duration) -> io::Result<Self> {
+        let arbiter = Arbiter::try_new()?;
+        let handle = arbiter.handle();
+        let (heartbeat, alive) = beat(&handle, beat_every);
+        Ok(Self { number, handle, arbiter: Some(arbiter), heartbeat, alive })
+    }
+
+    /// Whether its tasks still exist. An unresponsive thread that wakes drops them and ends.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.alive.has_changed().is_ok()
+    }
+
+    /// Ends its loop and joins it, waiting at most `within`. Returns whether it was joined.
+    ///
+    /// A thread whose tasks are gone still waits for the blocking calls it has begun, without limit. So the join is
+    /// left to a helper thread, which stays behind with it should the time run out.
+    pub(crate) async fn join(mut self, within: Duration) -> bool {
+        self.handle.stop();
+        let joined = async move {
+            // The sender never sends, it only closes.
+            let _ = self.alive.changed().await;
+            let Some(arbiter) = self.arbiter else { return true };
+            let (done, result) = oneshot::channel();
+            let helper = std::thread::Builder::new().name("joiner".to_owned());
+            // Without a helper the sender is dropped, and the thread counts as left behind.
+            let _ = helper.spawn(move || done.send(arbiter.join().is_ok()));
+            result.await.unwrap_or(false)
+        };
+        tokio::time::timeout(within, joined).await.unwrap_or(false)
+    }
+}
+
+/// Spawns a task behind `handle` that beats a heartbeat as long as the thread's event loop runs.
+fn beat(handle: &ArbiterHandle, every: Duration) -> (Heartbeat, watch::Receiver<()>) {
+    let heartbeat = Heartbeat::new();
+    let (guard, alive) = watch::channel(());
+    let beaten = heartbeat.clone();
+    handle.spawn(async move {
+        let _guard = guard;
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            beaten.beat();
+        }
+    });
+    (heartbeat, alive)
+}

@@ -1,0 +1,11 @@
+//! The supervision library as its users see it: real actors, real threads.
+
+#![allow(clippy::disallowed_methods, reason = "tests of actix itself use it bare")]
+
+mod facts;
+mod operators;
+mod order;
+mod restarts;
+mod support;
+mod unresponsive;
+mod watchdog;

@@ -1,0 +1,274 @@
+//! What operators and other actors may ask of the tree.
+
+use std::time::Duration;
+
+use actix::prelude::*;
+use caduceus_supervision::{
+    AskError, ChildExited, ChildSpec, ChildState, ExitReason, Fault, InjectFault, Mailbox, Operate, OperateError,
+    OperatorCommand, Port, Restart, Root, RootHandle, RootOptions, SpecError, StartChild, StartChildError, StartError,
+    StopChild, Strategy, Supervisor,
+};
+
+use crate::support::{
+    CEILING, Diary, Ping, Subject, hook, inject, operate, options, start, supervisor, tree, until, until_generation,
+    until_state, within,
+};
+
+async fn refused(root: &RootHandle, path: &str, command: OperatorCommand) -> OperateError {
+    let asked = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
+    asked.expect("the root answers").expect_err("the command is refused")
+}
+
+#[actix::test]
+async fn commanded_restart_does_not_count() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(subject.ping().await, 1);
+    operate(&root, "a", OperatorCommand::Restart).await;
+    let node = until_generation(&root, "a", 2).await;
+    assert_eq!((node.restarts_in_window, node.restarts_total), (0, 1));
+    assert_eq!(node.last_exit.map(|last| last.word), Some("asked".to_owned()));
+}
+
+#[actix::test]
+async fn stopped_child_is_closed_until_it_is_restarted() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(subject.ping().await, 1);
+    operate(&root, "a", OperatorCommand::Stop).await;
+    until_state(&root, "a", ChildState::Stopped).await;
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+    operate(&root, "a", OperatorCommand::Restart).await;
+    assert_eq!(subject.ping().await, 2);
+}
+
+#[actix::test]
+async fn commands_are_routed_down_the_tree() {
+    let subject = Subject::new("leaf", &Diary::default());
+    let (outer, inner) = (Mailbox::new(), Mailbox::new());
+    let inner = ChildSpec::supervisor("inner", &inner, supervisor(Strategy::OneForOne, [subject.spec()]));
+    let outer = ChildSpec::supervisor("outer", &outer, supervisor(Strategy::OneForOne, [inner]));
+    let root = tree(Strategy::OneForOne, [outer]);
+    until_generation(&root, "outer/inner/leaf", 1).await;
+    operate(&root, "outer/inner/leaf", OperatorCommand::Restart).await;
+    assert_eq!(until_generation(&root, "outer/inner/leaf", 2).await.id, "leaf");
+    let unknown = OperateError::NoSuchChild("twig".to_owned());
+    assert_eq!(refused(&root, "outer/inner/twig", OperatorCommand::Stop).await, unknown);
+    let unknown = OperateError::NoSuchChild("else/leaf".to_owned());
+    assert_ne!(refused(&root, "else/leaf", OperatorCommand::Stop).await, unknown, "the id that is not there is named");
+}
+
+#[actix::test]
+async fn path_through_a_worker_leads_nowhere() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    assert_eq!(refused(&root, "a/b", OperatorCommand::Stop).await, OperateError::NoSuchChild("a/b".to_owned()));
+}
+
+#[actix::test]
+async fn command_through_a_stopped_supervisor_is_answered_at_once() {
+    let subject = Subject::new("a", &Diary::default());
+    let branch = Mailbox::new();
+    let below = ChildSpec::supervisor("below", &branch, supervisor(Strategy::OneForOne, [subject.spec()]));
+    let root = tree(Strategy::OneForOne, [below]);
+    until_generation(&root, "below/a", 1).await;
+    operate(&root, "below", OperatorCommand::Stop).await;
+    until_state(&root, "below", ChildState::Stopped).await;
+    let error = OperateError::Unreachable { id: "below".to_owned(), source: AskError::Closed };
+    assert_eq!(refused(&root, "below/a", OperatorCommand::Restart).await, error);
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+}
+
+#[actix::test]
+async fn faults_are_refused_unless_allowed() {
+    hook();
+    let subject = Subject::new("a", &Diary::default());
+    let spec = supervisor(Strategy::OneForOne, [subject.spec()]);
+    let root = start(spec, RootOptions { faults_allowed: false, ..options() });
+    let fault = InjectFault { path: "a".to_owned(), fault: Fault::PanicInHandler };
+    assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::FaultsRefused)));
+}
+
+#[actix::test]
+async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    operate(&root, "a", OperatorCommand::Stop).await;
+    until_state(&root, "a", ChildState::Stopped).await;
+    let fault = InjectFault { path: "a".to_owned(), fault: Fault::HangActor };
+    assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::NotRunning("a".to_owned()))));
+}
+
+/// Passes exits on to the test.
+struct Listener(tokio::sync::mpsc::UnboundedSender<ChildExited>);
+
+impl Actor for Listener {
+    type Context = Context<Self>;
+}
+
+impl Handler<ChildExited> for Listener {
+    type Result = ();
+    fn handle(&mut self, news: ChildExited, _: &mut Self::Context) {
+        self.0.send(news).expect("the test listens");
+    }
+}
+
+#[actix::test]
+async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(told).start().into();
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
+    let root = start(supervisor(Strategy::OneForOne, [spec]), options());
+    let subject = Subject::new("turn-1", &Diary::default());
+    let start = || StartChild(subject.spec().restart(Restart::Temporary));
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
+    let taken = StartChildError::Spec(SpecError::DuplicateId("turn-1".to_owned()));
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Err(taken)));
+    assert_eq!(subject.ping().await, 1);
+    subject.crash();
+    let news = exits.recv().await.expect("the supervisor tells");
+    assert_eq!((news.path.as_str(), news.generation, news.reason.word()), ("turns/turn-1", 1, "panic"));
+    until(&root, "the turn gone", |tree| tree.find("turns/turn-1").is_none()).await;
+    assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
+    // The id is free again, and so is the mailbox.
+    assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
+    assert_eq!(subject.ping().await, 1);
+    let stop = StopChild { id: "turn-1".to_owned() };
+    assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
+    assert_eq!(exits.recv().await.map(|news| news.reason), Some(ExitReason::Asked));
+}
+
+#[actix::test]
+async fn restarted_supervisor_keeps_children_that_were_added_and_forgets_removed_ones() {
+    hook();
+    let branch = Mailbox::<Supervisor>::new();
+    let [first, gone, come, passing] =
+        ["first", "gone", "come", "passing"].map(|id| Subject::new(id, &Diary::default()));
+    let spec = supervisor(Strategy::OneForOne, [first.spec(), gone.spec()]);
+    let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, spec)]), options());
+    assert_eq!(gone.ping().await, 1);
+    let stop = StopChild { id: "gone".to_owned() };
+    assert_eq!(branch.port().ask(stop, CEILING).await, Ok(Ok(())));
+    for spec in [come.spec(), passing.spec().restart(Restart::Temporary)] {
+        assert_eq!(branch.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
+    }
+    assert_eq!((come.ping().await, passing.ping().await), (1, 1));
+    inject(&root, "branch", Fault::PanicInTimer).await;
+    until_generation(&root, "branch", 2).await;
+    assert_eq!((first.ping().await, come.ping().await), (2, 2));
+    let tree = root.board().snapshot();
+    let ids: Vec<_> = tree.find("branch").unwrap().children.iter().map(|child| child.id.as_str()).collect();
+    assert_eq!(ids, ["first", "come"]);
+}
+
+#[actix::test]
+async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(told).start().into();
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
+    let root = start(supervisor(Strategy::OneForOne, [spec]), options());
+    let subjects = ["turn-1", "turn-2"].map(|id| Subject::new(id, &Diary::default()));
+    for subject in &subjects {
+        let start = StartChild(subject.spec().restart(Restart::Temporary));
+        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
+        assert_eq!(subject.ping().await, 1);
+    }
+    inject(&root, "turns", Fault::PanicInTimer).await;
+    let mut ended = Vec::new();
+    for _ in &subjects {
+        let news = within("the exit of a child", exits.recv()).await.expect("the supervisor tells");
+        ended.push((news.path, news.generation, news.reason));
+    }
+    ended.sort_by(|one, other| one.0.cmp(&other.0));
+    let killed = |path: &str| (path.to_owned(), 1, ExitReason::Killed);
+    assert_eq!(ended, [killed("turns/turn-1"), killed("turns/turn-2")]);
+}
+
+#[actix::test]
+async fn exit_that_does_not_fit_into_a_full_mailbox_is_reported_once_there_is_room_and_in_order() {
+    hook();
+    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    // A listener that is not started yet, with room for one message.
+    let mailbox: Mailbox<Listener> = Mailbox::with_limit(1);
+    let turns = Mailbox::<Supervisor>::new();
+    let spec = supervisor(Strategy::OneForOne, []).report_exits(mailbox.port());
+    let root = start(supervisor(Strategy::OneForOne, [ChildSpec::supervisor("turns", &turns, spec)]), options());
+    for id in ["turn-1", "turn-2", "turn-3"] {
+        let subject = Subject::new(id, &Diary::default());
+        let start = StartChild(subject.spec().restart(Restart::Temporary));
+        assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
+        assert_eq!(subject.ping().await, 1);
+        subject.crash();
+        until(&root, "the turn gone", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
+    }
+    assert!(mailbox.gauge().refused() >= 1, "there was no room");
+    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| Listener(told.clone()));
+    assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
+    for id in ["turn-1", "turn-2", "turn-3"] {
+        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports");
+        assert_eq!(exited.id, id);
+    }
+}
+
+#[actix::test]
+async fn closing_supervisor_starts_no_child() {
+    let subject = Subject::new("slow", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec().grace(CEILING)]);
+    assert_eq!(subject.ping().await, 1);
+    inject(&root, "slow", Fault::SlowStop(Duration::from_millis(300))).await;
+    let (stopping, port) = (root.clone(), root.port());
+    let stop = actix::spawn(async move { stopping.stop().await });
+    until_state(&root, "slow", ChildState::Stopping).await;
+    let late = StartChild(Subject::new("late", &Diary::default()).spec());
+    assert_eq!(port.ask(late, CEILING).await, Ok(Err(StartChildError::Closing)));
+    assert_eq!(refused(&root, "slow", OperatorCommand::Restart).await, OperateError::Closing);
+    stop.await.expect("the stop goes on");
+}
+
+#[actix::test]
+async fn tree_is_shown_as_json_with_stable_words() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = tree(Strategy::OneForOne, [subject.spec()]);
+    subject.crash();
+    until_generation(&root, "a", 2).await;
+    let json = serde_json::to_value(root.board().snapshot()).unwrap();
+    let child = &json["children"][0];
+    assert_eq!((&json["kind"], &child["kind"]), (&"supervisor".into(), &"worker".into()));
+    assert_eq!((&child["state"], &child["last_exit"]["word"]), (&"running".into(), &"panic".into()));
+    let started: jiff::Timestamp = child["started_at"].as_str().unwrap().parse().unwrap();
+    assert!(started <= jiff::Timestamp::now());
+    assert!(child["heartbeat_age_ms"].is_u64());
+}
+
+#[actix::test]
+async fn child_with_a_bad_id_is_refused_and_nothing_starts() {
+    hook();
+    let diary = Diary::default();
+    let named = |id: &str| Subject::new(id, &diary).spec();
+    let start = |spec| Root::start(spec, options()).map(|_| ()).map_err(|error| error.to_string());
+    let below = |children| ChildSpec::supervisor("below", &Mailbox::new(), supervisor(Strategy::OneForOne, children));
+    for id in ["", "a/b", "/"] {
+        let expected = Err(format!("child id {id:?} is empty or contains a slash"));
+        assert_eq!(start(supervisor(Strategy::OneForOne, [named("a"), named(id)])), expected);
+        assert_eq!(start(supervisor(Strategy::OneForOne, [below(vec![named(id)])])), expected);
+    }
+    let twice = supervisor(Strategy::OneForOne, [below(vec![named("a"), named("b"), named("a")])]);
+    assert_eq!(start(twice), Err("child id \"a\" is taken".to_owned()));
+    assert_eq!(diary.lines("+"), [""; 0]);
+    let branch = Mailbox::new();
+    let root =
+        tree(Strategy::OneForOne, [ChildSpec::supervisor("branch", &branch, supervisor(Strategy::OneForOne, []))]);
+    until_state(&root, "branch", ChildState::Running).await;
+    let asked = branch.port().ask(StartChild(named("x/y")), CEILING).await.expect("the supervisor answers");
+    assert_eq!(asked, Err(StartChildError::Spec(SpecError::InvalidId("x/y".to_owned()))));
+}
+
+#[test]
+fn tree_outside_an_actix_system_is_refused() {
+    let spec = supervisor(Strategy::OneForOne, []);
+    assert_eq!(Root::start(spec, options()).map(|_| ()), Err(StartError::NoSystem));
+}

@@ -1,0 +1,347 @@
+//! An actor that does what the test wants, and ways to wait for what must happen.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use actix::prelude::{Actor, ActorContext, Context, Handler, Message};
+use caduceus_supervision::{
+    Backoff, ChildSpec, ChildState, ExitReason, Fault, Incarnation, InjectFault, Mailbox, Operate, OperatorCommand,
+    Port, ResponseFuture, RestartPolicy, Root, RootHandle, RootOptions, StartContext, Strategy, SupervisorSpec,
+    TreeNode, WhenExceeded, install_panic_hook, spawn,
+};
+use tokio::sync::{oneshot, watch};
+
+/// Far above what any wait here takes on a loaded machine; only a broken library reaches it.
+pub(crate) const CEILING: Duration = Duration::from_secs(20);
+
+/// Long enough that a busy machine is not taken for a hung one, short enough to wait for.
+pub(crate) const UNRESPONSIVE_AFTER: Duration = Duration::from_millis(400);
+
+/// Answers with the number of its generation.
+#[derive(Message)]
+#[rtype(result = "u64")]
+pub(crate) struct Ping;
+
+/// Panics in its handler.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Crash;
+
+/// Ends itself with this reason.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct EndWith(pub(crate) ExitReason);
+
+/// Says that it is ready.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct SayReady;
+
+/// Has the probe tell `to` once its handler has blocked the thread for so long.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct BlockThenTell {
+    pub(crate) length: Duration,
+    pub(crate) to: Port<Note>,
+}
+
+/// Has the probe tell `to` once `after` has come, in a future outside its context: the answer, or a spawned one.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct TellAfter {
+    pub(crate) after: oneshot::Receiver<()>,
+    pub(crate) to: Port<Note>,
+    pub(crate) spawned: bool,
+}
+
+/// Has the probe hand this to its thread's pool for blocking calls.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct CallBlocking(pub(crate) Box<dyn FnOnce() + Send>);
+
+/// A line in a [`Diary`].
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub(crate) struct Note(pub(crate) String);
+
+/// What happened, in order: `+id` started, `-id` stopped when asked, `~id` dropped.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Diary(Arc<watch::Sender<Vec<String>>>);
+
+impl Diary {
+    pub(crate) fn write(&self, line: impl Into<String>) {
+        self.0.send_modify(|lines| lines.push(line.into()));
+    }
+
+    /// The lines that begin with one of these marks.
+    pub(crate) fn lines(&self, marks: &str) -> Vec<String> {
+        self.0.borrow().iter().filter(|line| line.starts_with(|mark| marks.contains(mark))).cloned().collect()
+    }
+
+    pub(crate) async fn until(&self, line: &str) {
+        let mut lines = self.0.subscribe();
+        let seen = lines.wait_for(|lines| lines.iter().any(|known| known == line));
+        within(line, seen).await.expect("the diary outlives the wait");
+    }
+}
+
+/// The actor under supervision.
+pub(crate) struct Probe {
+    id: String,
+    incarnation: Incarnation,
+    diary: Diary,
+    /// Counts what was handled, over all incarnations.
+    handled: Arc<AtomicU64>,
+}
+
+impl Actor for Probe {
+    type Context = Context<Self>;
+
+    fn started(&mut self, _: &mut Self::Context) {
+        self.diary.write(format!("+{}", self.id));
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.diary.write(format!("-{}", self.id));
+    }
+}
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.diary.write(format!("~{}", self.id));
+    }
+}
+
+impl Handler<Ping> for Probe {
+    type Result = u64;
+    fn handle(&mut self, _: Ping, _: &mut Self::Context) -> u64 {
+        self.handled.fetch_add(1, Ordering::SeqCst);
+        self.incarnation.generation()
+    }
+}
+
+impl Handler<Crash> for Probe {
+    type Result = ();
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("the secret is hunter2");
+    }
+}
+
+impl Handler<EndWith> for Probe {
+    type Result = ();
+    fn handle(&mut self, EndWith(reason): EndWith, ctx: &mut Self::Context) {
+        self.incarnation.end_with(reason);
+        ctx.stop();
+    }
+}
+
+impl Handler<SayReady> for Probe {
+    type Result = ();
+    fn handle(&mut self, _: SayReady, _: &mut Self::Context) {
+        self.incarnation.ready();
+    }
+}
+
+impl Handler<BlockThenTell> for Probe {
+    type Result = ();
+    fn handle(&mut self, BlockThenTell { length, to }: BlockThenTell, _: &mut Self::Context) {
+        std::thread::sleep(length);
+        let told = to.tell(Note("after the fence".to_owned()));
+        self.diary.write(format!("told: {told:?}"));
+    }
+}
+
+impl Handler<TellAfter> for Probe {
+    type Result = ResponseFuture<()>;
+    fn handle(&mut self, TellAfter { after, to, spawned }: TellAfter, _: &mut Self::Context) -> Self::Result {
+        let diary = self.diary.clone();
+        let telling = async move {
+            after.await.expect("the test lets it continue");
+            let told = to.tell(Note("from outside".to_owned()));
+            diary.write(format!("told: {told:?}"));
+        };
+        if spawned {
+            spawn(telling);
+            ResponseFuture::ready(())
+        } else {
+            ResponseFuture::new(telling)
+        }
+    }
+}
+
+impl Handler<CallBlocking> for Probe {
+    type Result = ();
+    fn handle(&mut self, CallBlocking(call): CallBlocking, _: &mut Self::Context) {
+        drop(tokio::task::spawn_blocking(call));
+    }
+}
+
+/// Writes notes into its diary.
+pub(crate) struct Notary(pub(crate) Diary);
+
+impl Actor for Notary {
+    type Context = Context<Self>;
+}
+
+impl Handler<Note> for Notary {
+    type Result = ();
+    fn handle(&mut self, Note(line): Note, _: &mut Self::Context) {
+        self.0.write(line);
+    }
+}
+
+/// A probe with its mailbox, and what it leaves behind.
+#[derive(Clone)]
+pub(crate) struct Subject {
+    pub(crate) id: String,
+    pub(crate) mailbox: Mailbox<Probe>,
+    pub(crate) diary: Diary,
+    pub(crate) handled: Arc<AtomicU64>,
+}
+
+impl Subject {
+    pub(crate) fn new(id: &str, diary: &Diary) -> Self {
+        Self { id: id.to_owned(), mailbox: Mailbox::new(), diary: diary.clone(), handled: Arc::default() }
+    }
+
+    pub(crate) fn spec(&self) -> ChildSpec {
+        let this = self.clone();
+        ChildSpec::worker(self.id.clone(), &self.mailbox, move |start: &StartContext<Probe>| Probe {
+            id: this.id.clone(),
+            incarnation: start.incarnation().clone(),
+            diary: this.diary.clone(),
+            handled: Arc::clone(&this.handled),
+        })
+        .policy(generous())
+    }
+
+    pub(crate) async fn ping(&self) -> u64 {
+        self.mailbox.port().ask(Ping, CEILING).await.expect("the probe answers")
+    }
+
+    pub(crate) fn crash(&self) {
+        self.mailbox.port().tell(Crash).expect("the mailbox takes it");
+    }
+
+    pub(crate) fn call_blocking(&self, call: impl FnOnce() + Send + 'static) {
+        self.mailbox.port().tell(CallBlocking(Box::new(call))).expect("the mailbox takes it");
+    }
+
+    pub(crate) fn end_with(&self, reason: ExitReason) {
+        self.mailbox.port().tell(EndWith(reason)).expect("the mailbox takes it");
+    }
+}
+
+/// Never exceeded, hardly ever waits.
+pub(crate) fn generous() -> RestartPolicy {
+    RestartPolicy {
+        max_restarts: 1_000_000,
+        window: Duration::from_mins(1),
+        backoff: Backoff::new(Duration::from_micros(10), Duration::from_millis(1))
+            .expect("the floor is below the ceiling"),
+        healthy_after: Duration::from_mins(1),
+        when_exceeded: WhenExceeded::Escalate,
+    }
+}
+
+/// One restart, then `when_exceeded`.
+pub(crate) fn once(when_exceeded: WhenExceeded) -> RestartPolicy {
+    RestartPolicy { max_restarts: 1, when_exceeded, ..generous() }
+}
+
+/// Faults allowed; a busy machine is never taken for a hung one.
+pub(crate) fn options() -> RootOptions {
+    RootOptions { faults_allowed: true, unresponsive_after: CEILING, ..RootOptions::default() }
+}
+
+/// As [`options`], with hangs found soon.
+pub(crate) fn watchful() -> RootOptions {
+    RootOptions { unresponsive_after: UNRESPONSIVE_AFTER, ..options() }
+}
+
+/// Starts a tree that is described as it should be.
+pub(crate) fn start(spec: SupervisorSpec, options: RootOptions) -> RootHandle {
+    Root::start(spec, options).expect("the tree starts")
+}
+
+/// A tree of one supervisor with these children.
+pub(crate) fn tree(strategy: Strategy, children: impl IntoIterator<Item = ChildSpec>) -> RootHandle {
+    hook();
+    start(supervisor(strategy, children), options())
+}
+
+pub(crate) fn supervisor(strategy: Strategy, children: impl IntoIterator<Item = ChildSpec>) -> SupervisorSpec {
+    children.into_iter().fold(SupervisorSpec::new(strategy), SupervisorSpec::child)
+}
+
+/// The hook of this test binary, with a redactor that knows one secret.
+pub(crate) fn hook() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        install_panic_hook(|text| {
+            // Nobody listens to tracing here, and a failed assertion is a panic, too.
+            eprintln!("{text}");
+            text.replace("hunter2", "[redacted]")
+        });
+    });
+}
+
+/// Waits under the ceiling; `what` names what never came.
+pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
+    actix::clock::timeout(CEILING, wait).await.unwrap_or_else(|_| panic!("never came: {what}"))
+}
+
+/// Waits until the tree looks as wanted.
+pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNode) -> bool) -> TreeNode {
+    let board = root.board();
+    let mut changes = board.changes();
+    let seen = async {
+        loop {
+            changes.borrow_and_update();
+            let tree = board.snapshot();
+            if wanted(&tree) {
+                return tree;
+            }
+            changes.changed().await.expect("the board outlives the test");
+        }
+    };
+    let seen = actix::clock::timeout(CEILING, seen).await;
+    seen.unwrap_or_else(|_| panic!("never came: {what}; the tree is {:#?}", board.snapshot()))
+}
+
+/// Waits until the child at `path` is as wanted.
+pub(crate) async fn until_node(
+    root: &RootHandle,
+    path: &str,
+    what: &str,
+    wanted: impl Fn(&TreeNode) -> bool,
+) -> TreeNode {
+    let tree = until(root, &format!("{path} {what}"), |tree| tree.find(path).is_some_and(&wanted)).await;
+    tree.find(path).expect("it was just found").clone()
+}
+
+pub(crate) async fn until_state(root: &RootHandle, path: &str, state: ChildState) -> TreeNode {
+    until_node(root, path, &format!("{state:?}"), |node| node.state == state).await
+}
+
+/// Waits until the child runs in at least this generation.
+pub(crate) async fn until_generation(root: &RootHandle, path: &str, generation: u64) -> TreeNode {
+    let wanted = |node: &TreeNode| node.generation >= generation && node.state == ChildState::Running;
+    until_node(root, path, &format!("generation {generation}"), wanted).await
+}
+
+pub(crate) fn last_word(node: &TreeNode) -> &str {
+    node.last_exit.as_ref().map_or("", |last| &last.word)
+}
+
+pub(crate) async fn operate(root: &RootHandle, path: &str, command: OperatorCommand) {
+    let asked = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
+    asked.expect("the root answers").expect("the order is taken");
+}
+
+pub(crate) async fn inject(root: &RootHandle, path: &str, fault: Fault) {
+    let asked = root.port().ask(InjectFault { path: path.to_owned(), fault }, CEILING).await;
+    asked.expect("the root answers").expect("the fault is taken");
+}

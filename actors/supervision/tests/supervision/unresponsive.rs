@@ -1,0 +1,148 @@
+//! Threads and actors that show no more incarnation are fenced off and replaced.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use actix::prelude::*;
+use caduceus_supervision::{AskError, Fault, Port, RootEnd, RootHandle, RootOptions, Strategy, WorkerThread};
+
+use crate::support::{
+    BlockThenTell, CEILING, Diary, Notary, Note, Ping, Subject, TellAfter, UNRESPONSIVE_AFTER, hook, inject, last_word,
+    start, supervisor, until_generation, watchful, within,
+};
+
+/// Longer than it takes to find out, also on a busy machine.
+const HANG: Duration = Duration::from_secs(4);
+
+fn watched<const N: usize>(subjects: [&Subject; N], worker_thread: &WorkerThread) -> RootHandle {
+    hook();
+    start(supervisor(Strategy::OneForOne, subjects.map(|subject| subject.spec().on(worker_thread))), watchful())
+}
+
+#[actix::test]
+async fn unresponsive_thread_is_replaced_and_its_actor_drops_the_message_unhandled() {
+    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let root = watched([&a, &b], &WorkerThread::new("data"));
+    assert_eq!((a.ping().await, b.ping().await), (1, 1));
+    inject(&root, "a", Fault::HangThread(HANG)).await;
+    let in_hand = a.mailbox.port().ask(Ping, CEILING);
+    let behind = a.mailbox.port().ask(Ping, CEILING);
+    assert!(behind.await.expect("the new instance answers") >= 2);
+    assert!(b.ping().await >= 2, "the sibling on the unresponsive thread lives on, too");
+    assert_eq!(last_word(&until_generation(&root, "a", 2).await), "unresponsive");
+    assert_eq!(last_word(&until_generation(&root, "b", 2).await), "unresponsive");
+    assert_eq!(in_hand.await, Err(AskError::Closed), "when the sleeper wakes");
+    assert_eq!(a.handled.load(Ordering::SeqCst), 2, "one before, one by the new instance");
+    within("the stop", root.stop()).await;
+    assert_eq!(root.join_threads(CEILING).await, 0, "the sleeper woke, so its thread can be joined as well");
+}
+
+#[actix::test]
+async fn what_a_fenced_instance_sends_when_it_wakes_is_dropped() {
+    let (diary, notes) = (Diary::default(), Diary::default());
+    let subject = Subject::new("a", &diary);
+    let root = watched([&subject], &WorkerThread::new("data"));
+    assert_eq!(subject.ping().await, 1);
+    let to: Port<Note> = Notary(notes.clone()).start().into();
+    subject.mailbox.port().tell(BlockThenTell { length: HANG, to: to.clone() }).unwrap();
+    until_generation(&root, "a", 2).await;
+    diary.until("told: Err(Fenced)").await;
+    assert_eq!(to.ask(Note("the living are received".to_owned()), CEILING).await, Ok(()));
+    assert_eq!(notes.lines("ft"), ["the living are received"]);
+    diary.until("~a").await;
+    assert_eq!(diary.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
+}
+
+#[actix::test]
+async fn future_outside_the_context_sends_for_the_incarnation_that_began_it() {
+    for spawned in [true, false] {
+        let (diary, notes) = (Diary::default(), Diary::default());
+        let subject = Subject::new("a", &diary);
+        let root = watched([&subject], &WorkerThread::new("data"));
+        let to: Port<Note> = Notary(notes.clone()).start().into();
+        let tell = |after| subject.mailbox.port().tell(TellAfter { after, to: to.clone(), spawned }).unwrap();
+        let (now, after) = tokio::sync::oneshot::channel();
+        tell(after);
+        now.send(()).unwrap();
+        diary.until("told: Ok(())").await;
+        let (now, after) = tokio::sync::oneshot::channel();
+        tell(after);
+        assert_eq!(subject.ping().await, 1, "it is under way");
+        subject.crash();
+        until_generation(&root, "a", 2).await;
+        now.send(()).unwrap();
+        diary.until("told: Err(Fenced)").await;
+        assert_eq!(to.ask(Note("the end".to_owned()), CEILING).await, Ok(()));
+        assert_eq!(notes.lines("ft"), ["from outside", "the end"], "spawned: {spawned}");
+    }
+}
+
+#[actix::test]
+async fn actor_that_hangs_on_a_running_thread_is_replaced_alone() {
+    let (a, b) = (Subject::new("a", &Diary::default()), Subject::new("b", &Diary::default()));
+    let root = watched([&a, &b], &WorkerThread::new("data"));
+    assert_eq!((a.ping().await, b.ping().await), (1, 1));
+    inject(&root, "a", Fault::HangActor).await;
+    let asked = a.mailbox.port().ask(Ping, CEILING).await;
+    assert!(asked.is_ok_and(|generation| generation >= 2), "{asked:?}");
+    assert_eq!(last_word(&until_generation(&root, "a", 2).await), "unresponsive");
+    assert_eq!(b.ping().await, 1);
+}
+
+#[actix::test]
+async fn third_unresponsive_thread_ends_the_tree() {
+    let subject = Subject::new("a", &Diary::default());
+    let worker_thread = WorkerThread::new("data");
+    let root = watched([&subject], &worker_thread);
+    let forever = 4 * CEILING;
+    for generation in 1..=3 {
+        until_generation(&root, "a", generation).await;
+        inject(&root, "a", Fault::HangThread(forever)).await;
+        // Its asker hears nothing for as long as the thread sleeps.
+        actix::spawn(subject.mailbox.port().ask(Ping, CEILING));
+    }
+    let end = within("the end of the root", root.ended()).await;
+    assert_eq!(end, RootEnd::TooManyUnresponsive);
+    assert_eq!(root.join_threads(Duration::from_millis(10)).await, 3, "none of them can be joined");
+}
+
+#[actix::test]
+async fn thread_that_is_not_replaceable_keeps_its_actors() {
+    let subject = Subject::new("ledger", &Diary::default());
+    let root = watched([&subject], &WorkerThread::not_replaceable("ledger"));
+    assert_eq!(subject.ping().await, 1);
+    inject(&root, "ledger", Fault::HangThread(3 * UNRESPONSIVE_AFTER)).await;
+    assert_eq!(subject.ping().await, 1, "the sleeper itself answers");
+    assert_eq!(root.board().snapshot().find("ledger").unwrap().generation, 1);
+}
+
+#[actix::test]
+async fn check_that_was_held_up_reports_no_actor() {
+    hook();
+    let worker_thread = WorkerThread::new("data");
+    let (here, there) = (Subject::new("here", &Diary::default()), Subject::new("there", &Diary::default()));
+    let spec = supervisor(Strategy::OneForOne, [here.spec(), there.spec().on(&worker_thread)]);
+    let root = start(spec, RootOptions { ..watchful() });
+    assert_eq!((here.ping().await, there.ping().await), (1, 1));
+    // Holds up the root's thread, and with it the watcher and the actors there.
+    std::thread::sleep(3 * UNRESPONSIVE_AFTER);
+    assert_eq!((here.ping().await, there.ping().await), (1, 1));
+    assert_eq!(root.board().snapshot().find("here").unwrap().generation, 1);
+}
+
+#[actix::test]
+async fn stuck_blocking_call_leaves_its_thread_behind_and_holds_up_no_other() {
+    let subject = Subject::new("a", &Diary::default());
+    let root = watched([&subject], &WorkerThread::new("data"));
+    let (begun, stuck) = tokio::sync::oneshot::channel();
+    // Dropped by the test when all has been looked at; the call is stuck until then.
+    let (_release, released) = std::sync::mpsc::channel::<()>();
+    subject.call_blocking(move || {
+        begun.send(()).expect("the test waits");
+        let _ = released.recv();
+    });
+    within("the blocking call", stuck).await.expect("it begins");
+    within("the stop", root.stop()).await;
+    let left = within("the join", root.join_threads(Duration::from_millis(200))).await;
+    assert_eq!(left, 1);
+}
