@@ -16,7 +16,7 @@ use links::Links;
 pub use ports::{DeliveryPort, DeliveryPorts, LinkPort};
 
 use crate::config::messages::{ReadAgain, Served};
-use crate::config::{ConfigActor, ConfigPorts, Present};
+use crate::config::{ConfigActor, ConfigPorts, ServedProfiles};
 use crate::counts::CountBy;
 use crate::dispatch::actor::DispatchActor;
 use crate::dispatch::counts::DispatchCounts;
@@ -80,7 +80,7 @@ pub struct Gateway {
     tree: SupervisorSpec,
     board: Arc<OnceLock<Board>>,
     writer: LedgerWriter,
-    present: Present,
+    present: ServedProfiles,
 }
 
 /// A running gateway.
@@ -90,7 +90,7 @@ pub struct RunningGateway {
     /// The ways in.
     pub ports: GatewayPorts,
     writer: LedgerWriter,
-    present: Present,
+    present: ServedProfiles,
 }
 
 /// The ways into the gateway for the layers above.
@@ -176,7 +176,7 @@ impl Gateway {
             children: counts.children.clone(),
         };
         let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
-        let present = Present::new(settings, maker);
+        let present = ServedProfiles::new(settings, maker);
         let board_cell = Arc::clone(&board);
         let wiring =
             Wiring { present, policies, surroundings, events, mailboxes, board: board_cell, control, data, counts };
@@ -230,7 +230,7 @@ impl RunningGateway {
 
 /// Everything the children are described from.
 struct Wiring {
-    present: Present,
+    present: ServedProfiles,
     policies: BTreeMap<String, RestartPolicy>,
     surroundings: Surroundings,
     events: FileEvents,

@@ -16,7 +16,7 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
 
-use super::life::{self, Plan};
+use super::life::{self, GatewayLaunch};
 use super::log::{self, LogFormat};
 use super::signals;
 use crate::connector::{self, ConnectorHandle, ConnectorOptions, Credentials};
@@ -62,7 +62,7 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
 
     let settings = Settings::load(home.path(), Environment::capture())?;
     let chat = stage.connector.url();
-    let plan = Plan {
+    let plan = GatewayLaunch {
         settings,
         bind: arguments.bind,
         redactor,

@@ -11,7 +11,7 @@ use actix_web::rt::time::sleep;
 use caduceus_actors::drain::{epoch, store};
 use caduceus_actors::profile::name::ProfileName;
 
-use self::progress::{Progress, Step};
+use self::progress::{Progress, ProgressStep};
 use super::contact::{Client, CommandError, Contact, Place, Presence, conclude};
 use crate::out::print;
 
@@ -144,7 +144,7 @@ impl Drain {
         let status = client.get("/api/status", Duration::ZERO).await?;
         let progress = Progress::of_status(&status, self.profile.as_ref(), self.contact.turn.as_deref());
         let progress = progress.ok_or_else(odd)?;
-        if progress.step() == Step::Again {
+        if progress.step() == ProgressStep::Again {
             sleep(patience).await;
         }
         Ok(progress)
@@ -177,14 +177,16 @@ impl Drain {
                 said = Some((progress.clone(), Instant::now()));
             }
             match progress.step() {
-                Step::Done => return Ok(()),
+                ProgressStep::Done => return Ok(()),
                 // It lies there and the gateway has not looked yet.
-                Step::NoDrain if self.marker_asks() => sleep(LOOK / 4).await,
-                Step::NoDrain => return Err(CommandError::NotReached("there is no drain to wait for".to_owned())),
-                Step::Again if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                ProgressStep::NoDrain if self.marker_asks() => sleep(LOOK / 4).await,
+                ProgressStep::NoDrain => {
+                    return Err(CommandError::NotReached("there is no drain to wait for".to_owned()));
+                }
+                ProgressStep::Again if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
                     return Err(CommandError::NotReached("the time is over and turns are left".to_owned()));
                 }
-                Step::Again => {}
+                ProgressStep::Again => {}
             }
         }
     }

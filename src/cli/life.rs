@@ -32,26 +32,26 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use self::wiring::{guard_command, http_ports};
-use super::herald::Herald;
 use super::log;
-use super::restart::Desk;
+use super::restart::ShutdownController;
 use super::serve::{fail, sentences};
 use super::signals::{SignalOrder, Signals};
+use super::status_reporter::StatusReporter;
 use super::watchdog;
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
 
 /// The root's thread only supervises; when it does not turn for this long nobody is looked after.
 const ROOT_SILENCE: Duration = Duration::from_secs(15);
 /// How long the gate may take to close.
-const GATE_PATIENCE: Duration = Duration::from_secs(5);
+const GATE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the status may take to know of everyone; what does not answer it has half a second.
-const STATUS_PATIENCE: Duration = Duration::from_secs(2);
+const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
 /// Pause before the successor of a gate that fell is asked.
 const GATE_PAUSE: Duration = Duration::from_millis(100);
 /// How long a link may take to have its farewell acknowledged.
-const IDLE_PATIENCE: Duration = Duration::from_secs(12);
+const IDLE_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
-const STOP_PATIENCE: Duration = Duration::from_secs(8);
+const STOP_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long the ledger may take to be written out.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the threads may take to end.
@@ -67,7 +67,7 @@ const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 
 /// What a gateway's process is started with.
-pub(super) struct Plan {
+pub(super) struct GatewayLaunch {
     pub(super) settings: Settings,
     /// Where to listen.
     pub(super) bind: SocketAddr,
@@ -80,30 +80,30 @@ pub(super) struct Plan {
 }
 
 /// Runs a gateway to its end. `announce` is told the address once it serves.
-pub(super) fn run(plan: Plan, announce: impl FnOnce(SocketAddr)) -> ExitCode {
+pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> ExitCode {
     let watchdog = match watchdog::start(ROOT_SILENCE) {
         Ok(watchdog) => watchdog,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
-    let herald = match Herald::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
-        Ok(herald) => herald,
+    let status_reporter = match StatusReporter::start(&plan.settings.home, &plan.settings.environment, &watchdog) {
+        Ok(status_reporter) => status_reporter,
         Err(error) => return fail(&error, super::TRY_AGAIN),
     };
     let lived = panic::catch_unwind(AssertUnwindSafe(|| {
         // Its drop would wait without limit for files that are being read on its blocking threads.
         let system = ManuallyDrop::new(System::new());
         system.block_on(async {
-            let (process, mut signals) = Process::start(plan, &watchdog, &herald)?;
+            let (process, mut signals) = Process::start(plan, &watchdog, &status_reporter)?;
             Ok(process.live(&mut signals, announce).await)
         })
     }));
     let (Ok(code) | Err(code)) = lived.unwrap_or_else(|_| {
-        herald.because("the thread that runs the process panicked".to_owned());
+        status_reporter.because("the thread that runs the process panicked".to_owned());
         Err(super::INTERNAL_ERROR)
     });
     // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
     watchdog.set_deadline(LAST_STEPS, code);
-    herald.ended();
+    status_reporter.ended();
     super::log::tell_left_out();
     ExitCode::from(code)
 }
@@ -113,36 +113,49 @@ pub(super) struct Process {
     gateway: RunningGateway,
     address: SocketAddr,
     watchdog: Watchdog,
-    herald: Herald,
+    status_reporter: StatusReporter,
     home: PathBuf,
-    desk: Desk,
+    shutdown: ShutdownController,
 }
 
 impl Process {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
-    pub(super) fn start(plan: Plan, watchdog: &Watchdog, herald: &Herald) -> Result<(Self, Signals), u8> {
-        let Plan { mut settings, bind, redactor, started, allow_faults, insecure_loopback_drain, refresh_steps } = plan;
+    pub(super) fn start(
+        plan: GatewayLaunch,
+        watchdog: &Watchdog,
+        status_reporter: &StatusReporter,
+    ) -> Result<(Self, Signals), u8> {
+        let GatewayLaunch {
+            mut settings,
+            bind,
+            redactor,
+            started,
+            allow_faults,
+            insecure_loopback_drain,
+            refresh_steps,
+        } = plan;
         for warning in &settings.warnings {
             warn!("{warning}");
         }
-        let guard = guard_command().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
+        let guard = guard_command().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
         let unresponsive_after = settings.supervision.unresponsive_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         let inbound = settings.inbound.clone();
         let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
-        let surroundings = Surroundings { guard, redactor, started, refresh_steps, listener: herald.listener() };
+        let surroundings =
+            Surroundings { guard, redactor, started, refresh_steps, listener: status_reporter.listener() };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
                 error if error.may_pass() => super::TRY_AGAIN,
                 _ => super::CONFIGURATION,
             };
-            report(herald, &error, code)
+            report(status_reporter, &error, code)
         })?;
         // Not before: a signal ends a start that hangs on the disk, while nothing runs that would have to be ended in order.
-        let signals = Signals::listen().map_err(|error| report(herald, &error, super::TRY_AGAIN))?;
+        let signals = Signals::listen().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
@@ -157,13 +170,13 @@ impl Process {
             log_dropped: log::dropped,
             inbound,
         };
-        let desk = Desk::default();
+        let shutdown = ShutdownController::default();
         let site =
-            http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &desk)).map_err(|error| {
-                report(herald, &error, if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION })
+            http::bind(options, http_ports(&gateway.ports, root.port(), root.port(), &shutdown)).map_err(|error| {
+                report(status_reporter, &error, if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION })
             })?;
         let address = site.address();
-        herald.listens(address);
+        status_reporter.listens(address);
         let gateway = gateway.with(HttpActor::child(site, http_policy));
         let options = RootOptions {
             unresponsive_after,
@@ -171,9 +184,10 @@ impl Process {
             watchdog: Some(watchdog.clone()),
             ..RootOptions::default()
         };
-        let gateway = gateway.start(options, &root).map_err(|error| report(herald, &error, super::INTERNAL_ERROR))?;
-        let (watchdog, herald) = (watchdog.clone(), herald.clone());
-        Ok((Self { gateway, address, watchdog, herald, home, desk }, signals))
+        let gateway =
+            gateway.start(options, &root).map_err(|error| report(status_reporter, &error, super::INTERNAL_ERROR))?;
+        let (watchdog, status_reporter) = (watchdog.clone(), status_reporter.clone());
+        Ok((Self { gateway, address, watchdog, status_reporter, home, shutdown }, signals))
     }
 
     /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order.
@@ -183,7 +197,7 @@ impl Process {
         let up = async {
             until_up(&root).await;
             self.is_running().await;
-            self.herald.ready();
+            self.status_reporter.ready();
             announce(self.address);
             info!(address = %self.address, "gateway is up");
             loop {
@@ -196,7 +210,7 @@ impl Process {
         };
         let told = async {
             loop {
-                let ordered = match select(Box::pin(signals.next()), Box::pin(self.desk.ordered())).await {
+                let ordered = match select(Box::pin(signals.next()), Box::pin(self.shutdown.ordered())).await {
                     Either::Left((order, _)) => order,
                     Either::Right(_) => return,
                 };
@@ -205,10 +219,10 @@ impl Process {
                     SignalOrder::Reload => reload.notify_one(),
                     SignalOrder::Hangup => {
                         warn!("the terminal is gone: the gateway stops");
-                        return self.desk.signalled(false);
+                        return self.shutdown.signalled(false);
                     }
-                    SignalOrder::Stop => return self.desk.signalled(false),
-                    SignalOrder::StopNow => return self.desk.signalled(true),
+                    SignalOrder::Stop => return self.shutdown.signalled(false),
+                    SignalOrder::StopNow => return self.shutdown.signalled(true),
                 }
             }
         };
@@ -231,7 +245,7 @@ impl Process {
         if let Some(code) = code {
             return code;
         }
-        warn!("told again: the turns left are not waited for");
+        warn!("second signal: not waiting for running turns");
         self.end().await
     }
 
@@ -239,7 +253,7 @@ impl Process {
     async fn fallen(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
-        self.herald.because(end.to_string());
+        self.status_reporter.because(end.to_string());
         let code = exit_code(&end);
         self.watchdog.set_deadline(CLOSING_DEADLINE, code);
         self.close(code).await
@@ -248,7 +262,7 @@ impl Process {
     /// Has every file read again. What changed is logged by those who read.
     async fn reload(&self) {
         info!("SIGHUP: every file is read again");
-        self.herald.reloading();
+        self.status_reporter.reloading();
         match self.gateway.ports.read_again.ask(ReadAgain, RELOAD_TIMEOUT).await {
             Ok(ReadAgainDone { changed, troubles }) if troubles.is_empty() => {
                 info!(?changed, "files read again");
@@ -258,21 +272,21 @@ impl Process {
             }
             Err(error) => warn!(%error, "the files were not read again in time; they are as soon as they can be"),
         }
-        self.herald.ready();
+        self.status_reporter.ready();
     }
 
     /// Waits until a shutdown under way is told not to wait for turns.
     async fn hurried(&self, signals: &mut Signals) {
         // Told so from the beginning, it goes through all its steps and waits in none of them for a turn.
-        let forced = self.desk.is_forced();
-        let ordered = async { if forced { std::future::pending().await } else { self.desk.hurried().await } };
+        let forced = self.shutdown.is_forced();
+        let ordered = async { if forced { std::future::pending().await } else { self.shutdown.hurried().await } };
         let signalled = async {
-            if self.desk.is_restart() {
+            if self.shutdown.is_restart() {
                 // The first of its kind: it says how the process is to end, and nothing of the turns.
                 let order = signals.next_stop().await;
                 warn!("told to stop: the gateway ends and asks for no other one");
-                self.desk.signalled(false);
-                self.herald.stopping(false);
+                self.shutdown.signalled(false);
+                self.status_reporter.stopping(false);
                 if order == SignalOrder::StopNow {
                     return;
                 }
@@ -287,25 +301,25 @@ impl Process {
         let drain_timeout = self.gateway.drain_timeout();
         self.watchdog.set_deadline(drain_timeout + SHUTDOWN_MARGIN, super::TRY_AGAIN);
         info!("gateway is stopping");
-        self.herald.stopping(self.desk.is_restart());
+        self.status_reporter.stopping(self.shutdown.is_restart());
         let ports = &self.gateway.ports;
-        let why = if self.desk.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
+        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
         self.tell(ProcessPhase::Stopping, Some(why));
         let quiet = self.close_gate().await;
         let told = async {
-            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_PATIENCE).await {
+            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
                 warn!(%error, "the home channel was not told that the gateway goes down");
             }
         };
-        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_PATIENCE));
+        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
         let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
         for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        let patience = if self.desk.is_forced() { Duration::ZERO } else { drain_timeout };
+        let patience = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
         self.wait_for_turns(patience, false).await;
         // Those whose time is over, and those that themselves asked for the drain.
-        let left = ports.turns.ask(ListTurns, GATE_PATIENCE).await.unwrap_or_default();
+        let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
         for turn in &left {
             warn!(turn = %turn.ticket.id, "the turn is stopped");
             // One without a way in has not started yet.
@@ -313,7 +327,7 @@ impl Process {
             info!(?stopped, "turn told");
         }
         if !left.is_empty() {
-            self.wait_for_turns(STOP_PATIENCE, true).await;
+            self.wait_for_turns(STOP_TIMEOUT, true).await;
         }
         self.end().await
     }
@@ -321,9 +335,9 @@ impl Process {
     /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
     /// be told again. Answers whether the shutdown is not to be announced.
     async fn close_gate(&self) -> bool {
-        let until = Instant::now() + GATE_PATIENCE * 4;
+        let until = Instant::now() + GATE_TIMEOUT * 4;
         while Instant::now() < until {
-            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_PATIENCE).await {
+            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_TIMEOUT).await {
                 Ok(view) => return view.suppress_notification,
                 Err(error) => warn!(%error, "the gate did not say that it is closed"),
             }
@@ -338,7 +352,7 @@ impl Process {
         let until = Instant::now() + patience;
         loop {
             let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_PATIENCE).await;
+            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the time is over.
                 Ok(_) => return,
@@ -353,7 +367,7 @@ impl Process {
     async fn end(&self) -> u8 {
         self.watchdog.set_deadline(SHUTDOWN_MARGIN, super::TRY_AGAIN);
         self.gateway.root.stop().await;
-        if self.desk.ends_drain() {
+        if self.shutdown.ends_drain() {
             match store::remove(&self.home) {
                 Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
                 Err(error) => {
@@ -361,7 +375,7 @@ impl Process {
                 }
             }
         }
-        self.close(if self.desk.is_restart() { super::TRY_AGAIN } else { 0 }).await
+        self.close(if self.shutdown.is_restart() { super::TRY_AGAIN } else { 0 }).await
     }
 
     /// Writes out the ledger and joins the threads.
@@ -380,10 +394,10 @@ impl Process {
     /// Has the status say that the tree is up, and waits until it knows of everyone: from the first line on anybody may ask. One that
     /// falls with the news in hand has a successor, which has to be told again.
     async fn is_running(&self) {
-        let until = Instant::now() + STATUS_PATIENCE;
+        let until = Instant::now() + STATUS_TIMEOUT;
         while Instant::now() < until {
             let running = Phase { phase: ProcessPhase::Running, exit_reason: None };
-            match self.gateway.ports.phase.ask(running, STATUS_PATIENCE).await {
+            match self.gateway.ports.phase.ask(running, STATUS_TIMEOUT).await {
                 Ok(()) => return,
                 Err(error) => warn!(%error, "the status did not say that the gateway is up"),
             }
@@ -435,8 +449,8 @@ pub(super) fn forbid_dumps() -> io::Result<()> {
 }
 
 /// Says why there is no gateway, here and in the record. Answers `code`.
-fn report(herald: &Herald, error: &dyn std::error::Error, code: u8) -> u8 {
-    herald.because(sentences(error));
+fn report(status_reporter: &StatusReporter, error: &dyn std::error::Error, code: u8) -> u8 {
+    status_reporter.because(sentences(error));
     fail(error, code);
     code
 }

@@ -1,6 +1,6 @@
 //! Orders on the process from within: it is to be started again.
 //!
-//! [`Desk`] keeps how far the process is on its way out; the actor only hands orders on to it. Both outlive the tree.
+//! [`ShutdownController`] keeps how far the process is on its way out; the actor only hands orders on to it. Both outlive the tree.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,10 +12,10 @@ use crate::http::{AlreadyStopping, RestartProcess};
 
 /// How far the process is on its way out. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Desk(Arc<Inner>);
+pub(super) struct ShutdownController(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Shared {
     stage: Mutex<Stage>,
     changed: Notify,
 }
@@ -29,10 +29,10 @@ struct Stage {
     restart: bool,
 }
 
-impl Desk {
+impl ShutdownController {
     /// The way in for orders. Called on the thread that runs the process's life.
     pub(super) fn port(&self) -> Port<RestartProcess> {
-        Clerk(self.clone()).start().into()
+        RestartActor(self.clone()).start().into()
     }
 
     /// Takes an order. What a signal has begun ends as the signal wants it; it can be hurried.
@@ -105,13 +105,13 @@ impl Desk {
 }
 
 /// Hands orders on.
-struct Clerk(Desk);
+struct RestartActor(ShutdownController);
 
-impl Actor for Clerk {
+impl Actor for RestartActor {
     type Context = Context<Self>;
 }
 
-impl Handler<RestartProcess> for Clerk {
+impl Handler<RestartProcess> for RestartActor {
     type Result = Result<(), AlreadyStopping>;
 
     fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
@@ -126,51 +126,51 @@ mod tests {
 
     #[test]
     fn a_restart_is_ordered_once_and_can_be_hurried_once() {
-        let desk = Desk::default();
-        assert!(desk.ordered().now_or_never().is_none());
-        assert_eq!(desk.order(false), Ok(()));
-        assert!(desk.ordered().now_or_never().is_some() && desk.hurried().now_or_never().is_none());
-        assert_eq!(desk.order(false), Err(AlreadyStopping));
-        assert!(!desk.ends_drain());
-        assert_eq!(desk.order(true), Ok(()));
-        assert!(desk.hurried().now_or_never().is_some() && desk.ends_drain());
-        assert_eq!(desk.order(true), Err(AlreadyStopping));
+        let shutdown = ShutdownController::default();
+        assert!(shutdown.ordered().now_or_never().is_none());
+        assert_eq!(shutdown.order(false), Ok(()));
+        assert!(shutdown.ordered().now_or_never().is_some() && shutdown.hurried().now_or_never().is_none());
+        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
+        assert!(!shutdown.ends_drain());
+        assert_eq!(shutdown.order(true), Ok(()));
+        assert!(shutdown.hurried().now_or_never().is_some() && shutdown.ends_drain());
+        assert_eq!(shutdown.order(true), Err(AlreadyStopping));
     }
 
     #[test]
     fn what_a_signal_began_is_hurried_and_stays_what_it_is() {
-        let desk = Desk::default();
-        desk.signalled(false);
-        assert_eq!(desk.order(false), Err(AlreadyStopping));
-        assert_eq!(desk.order(true), Ok(()));
-        assert!(desk.hurried().now_or_never().is_some());
-        assert!(!desk.is_restart() && !desk.ends_drain(), "it was told to end, and to leave the drain alone");
+        let shutdown = ShutdownController::default();
+        shutdown.signalled(false);
+        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
+        assert_eq!(shutdown.order(true), Ok(()));
+        assert!(shutdown.hurried().now_or_never().is_some());
+        assert!(!shutdown.is_restart() && !shutdown.ends_drain(), "it was told to end, and to leave the drain alone");
     }
 
     #[test]
     fn a_signal_that_waits_for_no_turn_is_an_end_in_a_hurry_and_leaves_a_drain_alone() {
-        let desk = Desk::default();
-        desk.signalled(true);
-        assert!(desk.hurried().now_or_never().is_some());
-        assert!(!desk.is_restart() && !desk.ends_drain());
-        assert_eq!(desk.order(true), Err(AlreadyStopping));
+        let shutdown = ShutdownController::default();
+        shutdown.signalled(true);
+        assert!(shutdown.hurried().now_or_never().is_some());
+        assert!(!shutdown.is_restart() && !shutdown.ends_drain());
+        assert_eq!(shutdown.order(true), Err(AlreadyStopping));
     }
 
     #[test]
     fn a_signal_makes_a_restart_an_end() {
-        let desk = Desk::default();
-        assert_eq!(desk.order(false), Ok(()));
-        desk.signalled(false);
-        assert!(!desk.is_restart() && !desk.is_forced(), "the turns are waited for as they were");
-        assert_eq!(desk.order(false), Err(AlreadyStopping));
-        assert_eq!(desk.order(true), Ok(()));
-        assert!(!desk.is_restart() && desk.is_forced());
+        let shutdown = ShutdownController::default();
+        assert_eq!(shutdown.order(false), Ok(()));
+        shutdown.signalled(false);
+        assert!(!shutdown.is_restart() && !shutdown.is_forced(), "the turns are waited for as they were");
+        assert_eq!(shutdown.order(false), Err(AlreadyStopping));
+        assert_eq!(shutdown.order(true), Ok(()));
+        assert!(!shutdown.is_restart() && shutdown.is_forced());
     }
 
     #[tokio::test]
     async fn whoever_waits_hears_of_an_order() {
-        let desk = Desk::default();
-        let (waiting, ordering) = (desk.ordered(), async { desk.order(true) });
+        let shutdown = ShutdownController::default();
+        let (waiting, ordering) = (shutdown.ordered(), async { shutdown.order(true) });
         assert_eq!(tokio::join!(waiting, ordering).1, Ok(()));
     }
 }

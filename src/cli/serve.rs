@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use caduceus_actors::honcho::refresh::{Step, StepHook};
+use caduceus_actors::honcho::refresh::{RefreshStep, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
 use caduceus_actors::status::identity::Identity;
 
 use super::arguments;
-use super::life::{self, Plan};
+use super::life::{self, GatewayLaunch};
 use super::lock::{HomeLock, LockError};
 use super::log::{self, LogFormat};
 use super::signals;
@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     dumpable: bool,
     /// Stop for ever at this step of a refresh and say so on standard error, for tests that kill us there.
     #[arg(long, hide = true, value_name = "STEP")]
-    stall_refresh: Option<Step>,
+    stall_refresh: Option<RefreshStep>,
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
             return fail(&error, code);
         }
     };
-    let plan = Plan {
+    let plan = GatewayLaunch {
         bind: arguments.bind.unwrap_or(settings.bind),
         settings,
         redactor,
@@ -83,7 +83,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// Keeps a refresh for ever at `step`, which is said first.
-fn stall_at(step: Step) -> StepHook {
+fn stall_at(step: RefreshStep) -> StepHook {
     StepHook::new(move |reached| {
         if reached == step {
             tracing::warn!(?step, "a refresh is stalled, as was asked for");

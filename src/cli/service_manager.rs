@@ -20,10 +20,10 @@ const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
 /// The way to the thread; with nobody to tell there is none.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ServiceManager(Option<Sender<News>>);
+pub(super) struct ServiceManager(Option<Sender<ManagerEvent>>);
 
 #[derive(Debug)]
-enum News {
+enum ManagerEvent {
     Ready,
     Reloading,
     Stopping,
@@ -49,25 +49,25 @@ impl ServiceManager {
 
     /// The gateway serves.
     pub(super) fn ready(&self) {
-        self.tell(News::Ready);
+        self.tell(ManagerEvent::Ready);
     }
 
     /// It reads its files again; [`ServiceManager::ready`] says that it is through.
     pub(super) fn reloading(&self) {
-        self.tell(News::Reloading);
+        self.tell(ManagerEvent::Reloading);
     }
 
     /// The gateway goes down, which may take as long as turns run.
     pub(super) fn stopping(&self) {
-        self.tell(News::Stopping);
+        self.tell(ManagerEvent::Stopping);
     }
 
     /// One line for people.
     pub(super) fn status(&self, line: String) {
-        self.tell(News::Status(line));
+        self.tell(ManagerEvent::Status(line));
     }
 
-    fn tell(&self, news: News) {
+    fn tell(&self, news: ManagerEvent) {
         if let Some(sender) = &self.0 {
             // The thread has ended only if the process does.
             let _ = sender.send(news);
@@ -112,7 +112,7 @@ struct Teller {
 }
 
 impl Teller {
-    fn tell_on(mut self, news: &Receiver<News>) {
+    fn tell_on(mut self, news: &Receiver<ManagerEvent>) {
         let mut next = self.period().map(|period| Instant::now() + period);
         loop {
             let heard = match next {
@@ -120,13 +120,13 @@ impl Teller {
                 Some(at) => news.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
             match heard {
-                Ok(News::Ready) => self.send(&[NotifyState::Ready]),
-                Ok(News::Reloading) => match NotifyState::monotonic_usec_now() {
+                Ok(ManagerEvent::Ready) => self.send(&[NotifyState::Ready]),
+                Ok(ManagerEvent::Reloading) => match NotifyState::monotonic_usec_now() {
                     Ok(now) => self.send(&[NotifyState::Reloading, now]),
                     Err(error) => warn!(%error, "the service manager is not told of a reload: there is no clock"),
                 },
-                Ok(News::Status(line)) => self.send(&[NotifyState::Status(&line)]),
-                Ok(News::Stopping) => {
+                Ok(ManagerEvent::Status(line)) => self.send(&[NotifyState::Status(&line)]),
+                Ok(ManagerEvent::Stopping) => {
                     self.stopping = true;
                     self.send(&[NotifyState::Stopping]);
                     self.live();

@@ -21,7 +21,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How often the signal is repeated that says *now*.
 const INSIST: Duration = Duration::from_millis(500);
 /// How long a gateway that was told *now* may take: turns have 8 s to end, the ledger and the threads 5 s each.
-const FORCE_PATIENCE: Duration = Duration::from_secs(30);
+const FORCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Stop the gateway of a home, as SIGTERM does, and wait for its end.
 ///
@@ -90,7 +90,7 @@ impl Gateway {
         let (mut insisted, mut killed, mut said) = (begun, false, None);
         // The kernel gives the lock back when the process ends, and no sooner.
         while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
-            if force && !killed && begun.elapsed() >= FORCE_PATIENCE {
+            if force && !killed && begun.elapsed() >= FORCE_TIMEOUT {
                 out::complain("it does not end; it is killed");
                 self.tell(Word::Kill)?;
                 killed = true;

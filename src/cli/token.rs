@@ -9,7 +9,7 @@ use caduceus_actors::files::{FileWorker, Links, Purpose, small};
 use zeroize::Zeroizing;
 
 /// How long the other end of a pipe may take, such as a password manager that asks a person first.
-const PIPE_PATIENCE: Duration = Duration::from_mins(1);
+const PIPE_TIMEOUT: Duration = Duration::from_mins(1);
 /// Where a shell shows what it has opened for us: `--token-file <(pass show token)`.
 const OPENED: [&str; 3] = ["/dev/stdin", "/dev/fd/", "/proc/self/fd/"];
 
@@ -27,7 +27,7 @@ pub(super) fn read(path: &Path, limit: u64) -> io::Result<Zeroizing<Vec<u8>>> {
             Ok(small::read(&place, limit, Links::Follow).map_err(|error| error.why)?.bytes)
         }
     });
-    reading.wait(Instant::now() + PIPE_PATIENCE).map_err(|error| io::Error::new(io::ErrorKind::TimedOut, error))?
+    reading.wait(Instant::now() + PIPE_TIMEOUT).map_err(|error| io::Error::new(io::ErrorKind::TimedOut, error))?
 }
 
 #[expect(

@@ -48,7 +48,7 @@ struct Event {
 }
 
 /// One message that went to a chat.
-pub(super) struct Answer<'a> {
+pub(super) struct AccountAnswer<'a> {
     pub(super) gateway_id: &'a str,
     /// Message id of the event it answers.
     pub(super) event_id: Option<&'a str>,
@@ -100,7 +100,7 @@ impl Account {
         self.event(gateway_id, event_id).acked += 1;
     }
 
-    pub(super) fn answered(&mut self, answer: &Answer<'_>, now_ms: i64) {
+    pub(super) fn answered(&mut self, answer: &AccountAnswer<'_>, now_ms: i64) {
         let Some(event_id) = answer.event_id else {
             self.unattributed += 1;
             return;

@@ -1,4 +1,4 @@
-//! The one owner of the connector's state: carries out what [`Plan`] decides.
+//! The one owner of the connector's state: carries out what [`ConnectorPlan`] decides.
 //!
 //! Owns the plan, the way to every socket, the event streams and the data file. Told by the sockets and the HTTP
 //! routes; tells sockets and streams. A restart loses the rooms and the account.
@@ -18,7 +18,7 @@ use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
 use super::faults::Faults;
-use super::plan::{Admission, Plan, Push, PushError, Pushed, REORDER_PATIENCE, Said, Step};
+use super::plan::{Admission, ConnectorPlan, ConnectorStep, Push, PushError, Pushed, REORDER_TIMEOUT, Said};
 use super::socket::Command;
 use super::store::{Credentials, Grant, GrantError, Provision, Refusal};
 
@@ -35,10 +35,10 @@ const SAVE_PAUSE: Duration = Duration::from_millis(100);
 /// A gateway's wake address answers at once or not at all.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Carries out what [`Plan`] decides.
+/// Carries out what [`ConnectorPlan`] decides.
 pub(super) struct Hub {
     http: HttpClient,
-    plan: Plan,
+    plan: ConnectorPlan,
     wires: HashMap<u64, Port<Command>>,
     chat_streams: Vec<mpsc::Sender<Bytes>>,
     frame_streams: Vec<mpsc::Sender<Bytes>>,
@@ -188,7 +188,7 @@ pub(super) struct WatchFrames {
 pub(super) struct Stop;
 
 impl Hub {
-    pub(super) fn new(plan: Plan, data: Option<PathBuf>, http: HttpClient) -> Self {
+    pub(super) fn new(plan: ConnectorPlan, data: Option<PathBuf>, http: HttpClient) -> Self {
         Self {
             http,
             plan,
@@ -204,24 +204,28 @@ impl Hub {
         }
     }
 
-    fn carry_out(&mut self, steps: Vec<Step>, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, steps: Vec<ConnectorStep>, ctx: &mut Context<Self>) {
         for step in steps {
             match step {
-                Step::Write { connection, text, after } => self.command(connection, Command::Write { text, after }),
-                Step::Close { connection, code, reason } => self.command(connection, Command::Close { code, reason }),
-                Step::Cut { connection } => self.command(connection, Command::Cut),
-                Step::Freeze { connection } => self.command(connection, Command::Freeze),
-                Step::ReleaseLater { connection } => {
-                    ctx.run_later(REORDER_PATIENCE, move |hub, ctx| {
+                ConnectorStep::Write { connection, text, after } => {
+                    self.command(connection, Command::Write { text, after });
+                }
+                ConnectorStep::Close { connection, code, reason } => {
+                    self.command(connection, Command::Close { code, reason });
+                }
+                ConnectorStep::Cut { connection } => self.command(connection, Command::Cut),
+                ConnectorStep::Freeze { connection } => self.command(connection, Command::Freeze),
+                ConnectorStep::ReleaseLater { connection } => {
+                    ctx.run_later(REORDER_TIMEOUT, move |hub, ctx| {
                         let steps = hub.plan.release(connection);
                         hub.carry_out(steps, ctx);
                     });
                 }
-                Step::Frame { gateway_id, frame } => self.tell_frame(&gateway_id, &frame),
-                Step::Chat(news) => self.tell_chat(&news),
-                Step::Status => self.tell_status_soon(ctx),
-                Step::Wake { url } => wake(self.http.clone(), url, ctx),
-                Step::Save => self.save_soon(ctx),
+                ConnectorStep::Frame { gateway_id, frame } => self.tell_frame(&gateway_id, &frame),
+                ConnectorStep::Chat(news) => self.tell_chat(&news),
+                ConnectorStep::Status => self.tell_status_soon(ctx),
+                ConnectorStep::Wake { url } => wake(self.http.clone(), url, ctx),
+                ConnectorStep::Save => self.save_soon(ctx),
             }
         }
     }
@@ -349,7 +353,7 @@ impl Handler<Register> for Hub {
 
     fn handle(&mut self, Register { gateway_id }: Register, ctx: &mut Self::Context) -> Self::Result {
         let credentials = self.plan.register(gateway_id, now_ms())?;
-        self.carry_out(vec![Step::Save, Step::Status], ctx);
+        self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(credentials)
     }
 }
@@ -360,7 +364,7 @@ impl Handler<Enroll> for Hub {
     fn handle(&mut self, asked: Enroll, ctx: &mut Self::Context) -> Self::Result {
         let access_token = asked.access_token.as_deref();
         let grant = self.plan.enroll(access_token, &asked.enrollment_token, &asked.gateway_id, now_ms())?;
-        self.carry_out(vec![Step::Save, Step::Status], ctx);
+        self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(grant)
     }
 }
@@ -370,7 +374,7 @@ impl Handler<ProvisionGateway> for Hub {
 
     fn handle(&mut self, asked: ProvisionGateway, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.provision(asked.access_token.as_deref(), asked.asked, now_ms())?;
-        self.carry_out(vec![Step::Save, Step::Status], ctx);
+        self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(grant)
     }
 }
@@ -380,7 +384,7 @@ impl Handler<Rotate> for Hub {
 
     fn handle(&mut self, Rotate { gateway_id, window_s }: Rotate, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.rotate(&gateway_id, window_s, now_ms())?;
-        self.carry_out(vec![Step::Save], ctx);
+        self.carry_out(vec![ConnectorStep::Save], ctx);
         Ok(grant)
     }
 }
@@ -400,7 +404,7 @@ impl Handler<SetPolicy> for Hub {
 
     fn handle(&mut self, SetPolicy { token, platform, policy }: SetPolicy, ctx: &mut Self::Context) -> Self::Result {
         self.plan.set_policy(token.as_deref(), &platform, policy, now_ms())?;
-        self.carry_out(vec![Step::Save], ctx);
+        self.carry_out(vec![ConnectorStep::Save], ctx);
         Ok(())
     }
 }
@@ -491,7 +495,7 @@ impl Handler<Stop> for Hub {
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) -> Self::Result {
         self.stopping = true;
-        let goodbyes = self.plan.connections().into_iter().map(|connection| Step::Close {
+        let goodbyes = self.plan.connections().into_iter().map(|connection| ConnectorStep::Close {
             connection,
             code: 1_001,
             reason: "the connector is going away".to_owned(),

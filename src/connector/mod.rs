@@ -30,7 +30,7 @@ use caduceus_supervision::{AskError, Port};
 use tracing::warn;
 
 use hub::{Hub, Register, Stop};
-use plan::Plan;
+use plan::ConnectorPlan;
 use routes::Ports;
 use socket::Ear;
 
@@ -39,7 +39,7 @@ pub(crate) use store::{Credentials, GrantError};
 /// Longest data file: what waits for a thousand gateways.
 const MAX_DATA: u64 = 256 * 1024 * 1024;
 /// The hub answers from memory.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// What open requests may still take when the connector stops.
 const SHUTDOWN_S: u64 = 3;
 
@@ -123,7 +123,7 @@ pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, Connect
     let bind_error = |source| ConnectorError::Bind { address: options.bind, source };
     let listener = TcpListener::bind(options.bind).map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    let hub = Hub::new(Plan::new(saved, options.open), options.data, options.http.clone()).start();
+    let hub = Hub::new(ConnectorPlan::new(saved, options.open), options.data, options.http.clone()).start();
     let (register, stop) = (Port::from(hub.clone()), Port::from(hub.clone()));
     let ports = web::Data::new(ports(&hub, options.http));
     let server = HttpServer::new(move || {
@@ -168,12 +168,12 @@ impl ConnectorHandle {
     /// # Errors
     /// [`RegisterError`]: nothing was registered.
     pub(crate) async fn register(&self, gateway_id: Option<String>) -> Result<Credentials, RegisterError> {
-        Ok(self.register.ask(Register { gateway_id }, PATIENCE).await??)
+        Ok(self.register.ask(Register { gateway_id }, TIMEOUT).await??)
     }
 
     /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
     pub(crate) async fn stop(&self) {
-        if let Err(error) = self.stop.ask(Stop, PATIENCE).await {
+        if let Err(error) = self.stop.ask(Stop, TIMEOUT).await {
             warn!(%error, "connector did not say goodbye");
         }
         self.server.stop(true).await;

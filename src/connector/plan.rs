@@ -1,6 +1,6 @@
 //! Everything the connector decides: who may dial, what is written where, what waits. No actix, no I/O, no clock.
 //!
-//! [`Hub`](super::hub::Hub) owns one and carries out its [`Step`]s in order. A restart loses the rooms and the
+//! [`Hub`](super::hub::Hub) owns one and carries out its [`ConnectorStep`]s in order. A restart loses the rooms and the
 //! account; credentials and waiting frames are in the data file, when there is one.
 
 mod buffer; // What waits for a gateway.
@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::account::{Account, Answer};
+use super::account::{Account, AccountAnswer};
 use super::faults::{Faults, Refuse};
 use super::rooms::{Ids, Outbound, Rooms};
 use super::shape::Shape;
@@ -28,11 +28,11 @@ pub(super) const UNAUTHORIZED_CODE: u16 = 4_401;
 /// The close code of a connection whose gateway has dialled anew.
 const SUPERSEDED_CODE: u16 = 4_000;
 /// How long a frame waits for the one it shall change places with.
-pub(super) const REORDER_PATIENCE: Duration = Duration::from_millis(250);
+pub(super) const REORDER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Something to carry out.
 #[derive(Debug, PartialEq)]
-pub(super) enum Step {
+pub(super) enum ConnectorStep {
     /// Write text to a connection, after a pause; what is written to one connection keeps its order.
     Write { connection: u64, text: String, after: Duration },
     /// Close with a close frame.
@@ -41,13 +41,13 @@ pub(super) enum Step {
     Cut { connection: u64 },
     /// Leave it open and never say anything again.
     Freeze { connection: u64 },
-    /// Call [`Plan::release`] after [`REORDER_PATIENCE`].
+    /// Call [`ConnectorPlan::release`] after [`REORDER_TIMEOUT`].
     ReleaseLater { connection: u64 },
     /// A frame came from a gateway.
     Frame { gateway_id: String, frame: Value },
     /// The chat windows should know.
     Chat(Value),
-    /// What [`Plan::status`] answers has changed.
+    /// What [`ConnectorPlan::status`] answers has changed.
     Status,
     /// Ask the gateway to dial.
     Wake { url: String },
@@ -73,7 +73,7 @@ pub(super) struct Saved {
 
 /// The whole state of the connector.
 #[derive(Default)]
-pub(super) struct Plan {
+pub(super) struct ConnectorPlan {
     saved: Saved,
     /// Whether a gateway may dial without a token.
     open: bool,
@@ -97,7 +97,7 @@ struct Link {
     held: Option<String>,
 }
 
-impl Plan {
+impl ConnectorPlan {
     pub(super) fn new(saved: Saved, open: bool) -> Self {
         Self { saved, open, ..Self::default() }
     }
@@ -106,7 +106,7 @@ impl Plan {
         &self.saved
     }
 
-    /// Decides on a dial. An accepted one counts from [`Plan::opened`] on.
+    /// Decides on a dial. An accepted one counts from [`ConnectorPlan::opened`] on.
     pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> Admission {
         let gateway_id = match self.saved.store.admit(token, self.open, now_ms / 1_000) {
             Ok(gateway_id) => gateway_id,
@@ -122,33 +122,33 @@ impl Plan {
     }
 
     /// An accepted connection is up. The gateway's older one is closed.
-    pub(super) fn opened(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<Step> {
-        let mut steps = vec![Step::Status];
+    pub(super) fn opened(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<ConnectorStep> {
+        let mut steps = vec![ConnectorStep::Status];
         if let Some(older) = self.current.insert(gateway_id.to_owned(), connection) {
             self.links.remove(&older);
-            steps.push(Step::Close { connection: older, code: SUPERSEDED_CODE, reason: "superseded".into() });
+            steps.push(ConnectorStep::Close { connection: older, code: SUPERSEDED_CODE, reason: "superseded".into() });
         }
         let link = Link { gateway_id: gateway_id.to_owned(), identities: Vec::new(), idle: false, held: None };
         self.links.insert(connection, link);
         self.account.opened(gateway_id, now_ms);
         if self.faults_of(gateway_id).half_open {
-            steps.push(Step::Freeze { connection });
+            steps.push(ConnectorStep::Freeze { connection });
         }
         steps
     }
 
     /// A connection has ended, whoever ended it.
-    pub(super) fn closed(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<Step> {
+    pub(super) fn closed(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<ConnectorStep> {
         self.account.closed(gateway_id, now_ms);
         self.links.remove(&connection);
         if self.current.get(gateway_id) == Some(&connection) {
             self.current.remove(gateway_id);
         }
-        vec![Step::Status]
+        vec![ConnectorStep::Status]
     }
 
     /// Takes one line of a gateway. What is no frame of the contract is counted and passed over.
-    pub(super) fn received(&mut self, connection: u64, received: &str, now_ms: i64) -> Vec<Step> {
+    pub(super) fn received(&mut self, connection: u64, received: &str, now_ms: i64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
         };
@@ -159,7 +159,8 @@ impl Plan {
         };
         let kind = text(&frame, "type").unwrap_or_default().to_owned();
         self.account.frame(&gateway_id, &kind);
-        let mut steps = vec![Step::Frame { gateway_id: gateway_id.clone(), frame: Value::Object(frame.clone()) }];
+        let mut steps =
+            vec![ConnectorStep::Frame { gateway_id: gateway_id.clone(), frame: Value::Object(frame.clone()) }];
         let more = match kind.as_str() {
             "hello" => self.hello(connection, &frame),
             "outbound" => self.outbound(connection, &gateway_id, &frame, now_ms),
@@ -177,7 +178,7 @@ impl Plan {
     }
 
     /// Sets the standing switches and carries out what happens once.
-    pub(super) fn set_faults(&mut self, faults: Faults) -> Result<(Faults, Vec<Step>), PushError> {
+    pub(super) fn set_faults(&mut self, faults: Faults) -> Result<(Faults, Vec<ConnectorStep>), PushError> {
         if let Some(gateway_id) = &faults.gateway_id
             && self.saved.store.get(gateway_id).is_none()
         {
@@ -192,11 +193,11 @@ impl Plan {
         let mut steps = Vec::new();
         for connection in concerned {
             if let Some(close) = &faults.close {
-                steps.push(Step::Close { connection, code: close.code, reason: close.reason.clone() });
+                steps.push(ConnectorStep::Close { connection, code: close.code, reason: close.reason.clone() });
             } else if faults.drop {
-                steps.push(Step::Cut { connection });
+                steps.push(ConnectorStep::Cut { connection });
             } else if faults.half_open {
-                steps.push(Step::Freeze { connection });
+                steps.push(ConnectorStep::Freeze { connection });
             }
         }
         self.faults.insert(faults.gateway_id.clone(), faults.clone());
@@ -213,7 +214,7 @@ impl Plan {
         self.current.values().copied().collect()
     }
 
-    fn hello(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<Step>> {
+    fn hello(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<ConnectorStep>> {
         let platform = text(frame, "platform").filter(|platform| !platform.is_empty())?.to_owned();
         let bot_id = text(frame, "botId").unwrap_or_default().to_owned();
         let link = self.links.get_mut(&connection)?;
@@ -227,7 +228,7 @@ impl Plan {
         }
         let mut steps = vec![self.write(connection, line(&json!({"type": "descriptor", "descriptor": descriptor})))];
         steps.extend(self.flush(connection));
-        steps.push(Step::Status);
+        steps.push(ConnectorStep::Status);
         Some(steps)
     }
 
@@ -237,7 +238,7 @@ impl Plan {
         gateway_id: &str,
         frame: &Map<String, Value>,
         now_ms: i64,
-    ) -> Option<Vec<Step>> {
+    ) -> Option<Vec<ConnectorStep>> {
         let request_id = text(frame, "requestId").filter(|id| !id.is_empty())?;
         let action = frame.get("action")?.as_object()?;
         let link = self.links.get(&connection)?;
@@ -248,7 +249,7 @@ impl Plan {
                 let outbound = Outbound { gateway_id, platform: &platform, shape, action };
                 let outcome = self.rooms.carry_out(&outbound, &mut self.ids, now_ms);
                 if let Some(message_id) = &outcome.message_id {
-                    let answer = Answer {
+                    let answer = AccountAnswer {
                         gateway_id,
                         event_id: outcome.answers.as_deref(),
                         operation: text(action, "op").unwrap_or_default(),
@@ -257,7 +258,7 @@ impl Plan {
                     };
                     self.account.answered(&answer, now_ms);
                 }
-                steps.extend(outcome.news.map(Step::Chat));
+                steps.extend(outcome.news.map(ConnectorStep::Chat));
                 outcome.result
             }
         };
@@ -265,28 +266,28 @@ impl Plan {
         if !faults.answer_never {
             let text = line(&json!({"type": "outbound_result", "requestId": request_id, "result": result}));
             let after = Duration::from_millis(faults.delay_ms.saturating_add(faults.answer_late_ms));
-            steps.push(Step::Write { connection, text, after });
+            steps.push(ConnectorStep::Write { connection, text, after });
         }
         Some(steps)
     }
 
-    fn going_idle(&mut self, connection: u64) -> Vec<Step> {
+    fn going_idle(&mut self, connection: u64) -> Vec<ConnectorStep> {
         if let Some(link) = self.links.get_mut(&connection) {
             link.idle = true;
         }
-        vec![self.write(connection, line(&json!({"type": "going_idle_ack"}))), Step::Status]
+        vec![self.write(connection, line(&json!({"type": "going_idle_ack"}))), ConnectorStep::Status]
     }
 
     /// A gateway stops a session: said to the instance that runs it, which is here always the same one.
-    fn interrupt(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<Step>> {
+    fn interrupt(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<ConnectorStep>> {
         let session_key = text(frame, "session_key").filter(|key| !key.is_empty())?;
         let echo = json!({"type": "interrupt_inbound", "session_key": session_key, "chat_id": chat_of(session_key)});
         Some(vec![self.write(connection, line(&echo))])
     }
 
-    fn write(&self, connection: u64, text: String) -> Step {
+    fn write(&self, connection: u64, text: String) -> ConnectorStep {
         let delay = self.links.get(&connection).map_or(0, |link| self.faults_of(&link.gateway_id).delay_ms);
-        Step::Write { connection, text, after: Duration::from_millis(delay) }
+        ConnectorStep::Write { connection, text, after: Duration::from_millis(delay) }
     }
 
     fn faults_of(&self, gateway_id: &str) -> Faults {

@@ -30,9 +30,9 @@ const DEV_LIMIT: usize = 8 * 1024 * 1024;
 /// Everything else is short.
 const BODY_LIMIT: usize = 64 * 1024;
 /// The hub answers from memory.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 /// A gateway answers a delivery once its ledger has it.
-const DELIVERY_PATIENCE: Duration = Duration::from_secs(15);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(15);
 
 const CHAT_PAGE: &str = include_str!("chat.html");
 /// Stands in the page where its own nonce goes.
@@ -113,7 +113,7 @@ async fn relay(request: HttpRequest, stream: web::Payload, ports: web::Data<Port
         return Err(Problem::new(StatusCode::BAD_REQUEST, "websocket_required", "dial this with a WebSocket").into());
     }
     let token = bearer(&request);
-    let admission = ports.admit.ask(Admit { token }, PATIENCE).await.map_err(Problem::from)?;
+    let admission = ports.admit.ask(Admit { token }, TIMEOUT).await.map_err(Problem::from)?;
     let beginning = match admission {
         Admission::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
         Admission::Close { code, reason } => Beginning::Refused { code, reason },
@@ -135,19 +135,19 @@ struct EnrollBody {
 async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
     let EnrollBody { enrollment_token, gateway_id } = body(payload, BODY_LIMIT).await?;
     let asked = Enroll { access_token: bearer(&request), enrollment_token, gateway_id };
-    Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, PATIENCE).await??))
+    Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, TIMEOUT).await??))
 }
 
 async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
     let asked = ProvisionGateway { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
-    Ok(HttpResponse::Ok().json(ports.provision.ask(asked, PATIENCE).await??))
+    Ok(HttpResponse::Ok().json(ports.provision.ask(asked, TIMEOUT).await??))
 }
 
 async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
     let policy: Value = body(payload, BODY_LIMIT).await?;
     let platform = policy["platform"].as_str().filter(|platform| !platform.is_empty());
     let platform = platform.ok_or_else(|| Problem::invalid("a policy names its platform"))?.to_owned();
-    ports.set_policy.ask(SetPolicy { token: bearer(&request), platform, policy }, PATIENCE).await??;
+    ports.set_policy.ask(SetPolicy { token: bearer(&request), platform, policy }, TIMEOUT).await??;
     Ok(HttpResponse::Ok().json(json!({"ok": true})))
 }
 
@@ -160,7 +160,7 @@ struct DeprovisionBody {
 async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
     check_loopback(&request)?;
     let DeprovisionBody { gateway_id } = body(payload, BODY_LIMIT).await?;
-    ports.deprovision.ask(Deprovision { gateway_id }, PATIENCE).await??;
+    ports.deprovision.ask(Deprovision { gateway_id }, TIMEOUT).await??;
     Ok(HttpResponse::Ok().json(json!({"ok": true})))
 }
 
@@ -176,11 +176,11 @@ async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<Po
     check_loopback(&request)?;
     let RotateBody { gateway_id, window_s } = body(payload, BODY_LIMIT).await?;
     let window_s = window_s.map_or(ROTATION_WINDOW_S, i64::from);
-    Ok(HttpResponse::Ok().json(ports.rotate.ask(Rotate { gateway_id, window_s }, PATIENCE).await??))
+    Ok(HttpResponse::Ok().json(ports.rotate.ask(Rotate { gateway_id, window_s }, TIMEOUT).await??))
 }
 
 async fn chat_events(ports: web::Data<Ports>) -> Answer {
-    Ok(event_stream(ports.watch_chat.ask(WatchChat, PATIENCE).await?))
+    Ok(event_stream(ports.watch_chat.ask(WatchChat, TIMEOUT).await?))
 }
 
 async fn chat_message(payload: web::Payload, ports: web::Data<Ports>) -> Answer {
@@ -196,7 +196,7 @@ async fn chat_message(payload: web::Payload, ports: web::Data<Ports>) -> Answer 
     if said.profile.as_deref().is_some_and(|profile| !fits(profile, 64)) {
         return Err(Problem::invalid("a profile has at most 64 characters"));
     }
-    let (message_id, pushed) = ports.say.ask(Say(said), PATIENCE).await??;
+    let (message_id, pushed) = ports.say.ask(Say(said), TIMEOUT).await??;
     Ok(HttpResponse::Accepted().json(json!({
         "messageId": message_id, "delivered": pushed.delivered, "bufferId": pushed.buffer_id,
     })))
@@ -212,7 +212,7 @@ async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::D
     check_loopback(&request)?;
     let bytes = read(payload, BODY_LIMIT).await?;
     let RegisterBody { gateway_id } = if bytes.is_empty() { RegisterBody::default() } else { parse(&bytes)? };
-    Ok(HttpResponse::Ok().json(ports.register.ask(Register { gateway_id }, PATIENCE).await??))
+    Ok(HttpResponse::Ok().json(ports.register.ask(Register { gateway_id }, TIMEOUT).await??))
 }
 
 /// One of `event`, `forward`, `interrupt` and `raw`.
@@ -260,7 +260,7 @@ async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Da
         (None, None, None, Some(raw)) => Push::Raw(raw),
         _ => return Err(Problem::invalid("name one of event, forward, interrupt and raw")),
     };
-    let pushed: Pushed = ports.push.ask(PushTo { gateway_id, push }, PATIENCE).await??;
+    let pushed: Pushed = ports.push.ask(PushTo { gateway_id, push }, TIMEOUT).await??;
     Ok(HttpResponse::Accepted().json(pushed))
 }
 
@@ -272,7 +272,7 @@ async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
         }
         _ => return Err(Problem::invalid("a signed delivery brings an event or an interrupt")),
     };
-    let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: asked.gateway_id }, PATIENCE).await??;
+    let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: asked.gateway_id }, TIMEOUT).await??;
     let endpoint = asked.endpoint.or(provisioned);
     let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
     let document = document.to_string();
@@ -281,7 +281,7 @@ async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
         let url = format!("{}{path}", endpoint.trim_end_matches('/'));
         let signature = sign_delivery(&key, timestamp, &document);
         // Only the status counts.
-        let call = Call::post(&url, "application/json", document, Limits::within(DELIVERY_PATIENCE, 0))
+        let call = Call::post(&url, "application/json", document, Limits::within(DELIVERY_TIMEOUT, 0))
             .accept("application/json")
             .header("x-relay-timestamp", &timestamp.to_string())?
             .header("x-relay-signature", &signature)?;
@@ -313,19 +313,19 @@ async fn dev_outbound(
     let query = query.map_err(|_| Problem::invalid("after is a number"))?;
     let last_event = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
     let after = last_event.or(query.after);
-    Ok(event_stream(ports.watch_frames.ask(WatchFrames { after }, PATIENCE).await?))
+    Ok(event_stream(ports.watch_frames.ask(WatchFrames { after }, TIMEOUT).await?))
 }
 
 async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
     check_loopback(&request)?;
     let faults: Faults = body(payload, BODY_LIMIT).await?;
     faults.check().map_err(Problem::invalid)?;
-    Ok(HttpResponse::Ok().json(ports.set_faults.ask(SetFaults(faults), PATIENCE).await??))
+    Ok(HttpResponse::Ok().json(ports.set_faults.ask(SetFaults(faults), TIMEOUT).await??))
 }
 
 async fn dev_account(request: HttpRequest, ports: web::Data<Ports>) -> Answer {
     check_loopback(&request)?;
-    Ok(HttpResponse::Ok().json(ports.account.ask(GetAccount, PATIENCE).await?))
+    Ok(HttpResponse::Ok().json(ports.account.ask(GetAccount, TIMEOUT).await?))
 }
 
 fn event_stream(receiver: mpsc::Receiver<Bytes>) -> HttpResponse {

@@ -23,9 +23,9 @@ const MESSAGE_LIMIT: usize = 2 * LINE_LIMIT;
 const MAILBOX_LIMIT: usize = 16_384;
 /// Three of them go unanswered before the peer counts as dead, as at the gateway's end.
 const PING_PAUSE: Duration = Duration::from_secs(20);
-const PEER_PATIENCE: Duration = Duration::from_mins(1);
+const PEER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a closed peer may take to close in turn. Ending at once could discard our close frame on its way.
-const CLOSE_PATIENCE: Duration = Duration::from_secs(2);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What the hub tells a socket. One type, so that the order of writing and closing is the order of telling.
 #[derive(Debug, Message)]
@@ -122,7 +122,7 @@ impl Socket {
         }
         self.mode = Mode::Closing;
         ctx.close(Some(ws::CloseReason { code, description: Some(reason.to_owned()) }));
-        ctx.run_later(CLOSE_PATIENCE, |_, ctx| ctx.stop());
+        ctx.run_later(CLOSE_TIMEOUT, |_, ctx| ctx.stop());
     }
 
     fn write_later(&mut self, text: String, after: Duration, ctx: &mut SocketContext) {
@@ -162,7 +162,7 @@ impl Actor for Socket {
                     if socket.mode != Mode::Talking {
                         return;
                     }
-                    if socket.last_heard.elapsed() > PEER_PATIENCE {
+                    if socket.last_heard.elapsed() > PEER_TIMEOUT {
                         debug!("peer is silent");
                         return ctx.stop();
                     }

@@ -1,6 +1,6 @@
 //! Who may dial: gateways, their tenants, secrets and tokens. Plain data, no clock and no I/O.
 //!
-//! Owned by [`Plan`](super::plan::Plan), kept in the data file as it stands. Knows nothing of sockets.
+//! Owned by [`ConnectorPlan`](super::plan::ConnectorPlan), kept in the data file as it stands. Knows nothing of sockets.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -12,9 +12,9 @@ use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
-use super::book::{Answer, Book, Field, Kind, Page, Who, field, maybe};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, Field, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
 
 /// Longest hang that can be ordered.
 const LONGEST_HANG: Duration = Duration::from_hours(1);
@@ -22,15 +22,15 @@ const LONGEST_HANG: Duration = Duration::from_hours(1);
 const HANG: Duration = Duration::from_secs(10);
 
 /// `allow_faults`: the route that breaks actors is there at all.
-pub(super) fn routes(book: &mut Book<'_>, allow_faults: bool) {
-    const TREE: Page = Page::new("The supervision tree")
-        .answers(Answer::Node(200))
+pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
+    const TREE: OperationDoc = OperationDoc::new("The supervision tree")
+        .answers(AnswerDoc::Node(200))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    const FAULT: Page = order("Breaks an actor on purpose").takes(&[
+    const FAULT: OperationDoc = order("Breaks an actor on purpose").takes(&[
         maybe("fault", Kind::Text, "which one; a panic unless said"),
         maybe("seconds", Kind::Number, "how long a hang lasts"),
     ]);
-    book.at("/api/actors", Who::Known).get(tree, TREE).done();
+    registry.at("/api/actors", Who::Known).get(tree, TREE).done();
     for (path, page, what) in [
         ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (
@@ -40,15 +40,15 @@ pub(super) fn routes(book: &mut Book<'_>, allow_faults: bool) {
         ),
     ] {
         let carry_out = move |request, asker, path, state, payload| operate(request, asker, path, state, payload, what);
-        book.at(path, Who::Scope(auth::DRAIN)).post(carry_out, page).done();
+        registry.at(path, Who::Scope(auth::DRAIN)).post(carry_out, page).done();
     }
     if allow_faults {
-        book.at("/api/actors/{path:.+}/fault", Who::Loopback).post(fault, FAULT).done();
+        registry.at("/api/actors/{path:.+}/fault", Who::Loopback).post(fault, FAULT).done();
     }
 }
 
 /// An order on one actor.
-const fn order(summary: &'static str) -> Page {
+const fn order(summary: &'static str) -> OperationDoc {
     const PATH: &[Field] = &[field("path", Kind::Text, "the actor, as its path in the tree; it may hold slashes")];
     const DONE: &[Field] = &[field("ok", Kind::Flag, "always true"), field("actor", Kind::Text, "the actor's path")];
     const FAILS: &[Code] = &[
@@ -60,7 +60,7 @@ const fn order(summary: &'static str) -> Page {
         Code::ActorUnavailable,
         Code::ActorTimeout,
     ];
-    Page::new(summary).asks(PATH).takes(&[]).answers(Answer::Fields(200, DONE)).fails(FAILS)
+    OperationDoc::new(summary).asks(PATH).takes(&[]).answers(AnswerDoc::Fields(200, DONE)).fails(FAILS)
 }
 
 async fn tree(state: Shared) -> Result<HttpResponse, ApiError> {

@@ -8,9 +8,9 @@ use caduceus_supervision::Port;
 use super::error::ApiError;
 
 /// Longest wait for an answer from memory; a client's own patience is rarely above it.
-pub(super) const PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Asks with [`PATIENCE`].
+/// Asks with [`TIMEOUT`].
 ///
 /// # Errors
 /// [`ApiError::Ask`] when no answer came.
@@ -19,7 +19,7 @@ where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    ask_within(port, message, PATIENCE).await
+    ask_within(port, message, TIMEOUT).await
 }
 
 /// Asks, for at most `patience`.

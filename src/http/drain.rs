@@ -11,13 +11,13 @@ use caduceus_actors::turn::id::TurnId;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::ask::{PATIENCE, ask, ask_within};
+use super::ask::{TIMEOUT, ask, ask_within};
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
-use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
 use super::caller::Caller;
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
 use super::{Shared, State};
 
 /// Longest a client may wait for the turns to end in one request.
@@ -26,8 +26,8 @@ const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const CHANGE: Page = Page::new("Begins or cancels a drain; nothing at all begins one")
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const CHANGE: OperationDoc = OperationDoc::new("Begins or cancels a drain; nothing at all begins one")
         .takes(&[
             maybe("action", Kind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
             maybe("profile", Kind::Text, "this profile alone"),
@@ -39,7 +39,7 @@ pub(super) fn routes(book: &mut Book<'_>) {
             maybe("deadline_s", Kind::Number, "the drain ends by itself after so many seconds, at most a year"),
             maybe("turn_id", Kind::Text, "the turn that asks, which is not waited for"),
         ])
-        .answers(Answer::Fields(
+        .answers(AnswerDoc::Fields(
             200,
             &[
                 field("ok", Kind::Flag, "always true"),
@@ -61,9 +61,9 @@ pub(super) fn routes(book: &mut Book<'_>) {
             Code::ActorUnavailable,
             Code::ActorTimeout,
         ]);
-    const LOOK: Page = Page::new("How the drain is, or will be once no turn is left")
+    const LOOK: OperationDoc = OperationDoc::new("How the drain is, or will be once no turn is left")
         .asks(&[maybe("wait", Kind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
-        .answers(Answer::Fields(
+        .answers(AnswerDoc::Fields(
             200,
             &[
                 field("draining", Kind::Flag, "whether a drain is on, or a shutdown"),
@@ -73,7 +73,7 @@ pub(super) fn routes(book: &mut Book<'_>) {
             ],
         ))
         .fails(&[Code::BadRequest, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/api/gateway/drain", Who::Scope(auth::DRAIN)).get(look, LOOK).post(change, CHANGE).done();
+    registry.at("/api/gateway/drain", Who::Scope(auth::DRAIN)).get(look, LOOK).post(change, CHANGE).done();
 }
 
 /// What a client wants, as parsed at the door.
@@ -131,7 +131,7 @@ async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiEr
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
     let question = AwaitDrained { patience, askers_too: false };
-    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(PATIENCE)).await?;
+    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }
 

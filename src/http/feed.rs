@@ -16,7 +16,7 @@ use tokio::sync::watch;
 use tracing::{debug, warn};
 
 use super::Ports;
-use super::ask::PATIENCE;
+use super::ask::TIMEOUT;
 use super::error::ApiError;
 use super::status::OpenStatus;
 
@@ -27,11 +27,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The last status. Empty until [`Feed::keep`] runs.
 #[derive(Debug)]
-pub(super) struct Feed(watch::Sender<News>);
+pub(super) struct Feed(watch::Sender<FeedEvent>);
 
 /// What is known of the status.
 #[derive(Debug, Clone)]
-pub(super) enum News {
+pub(super) enum FeedEvent {
     /// This is it.
     Live(Arc<Rendered>),
     /// Its keeper does not answer; what was known is no longer true.
@@ -50,7 +50,7 @@ pub(super) struct Rendered {
 
 impl Default for Feed {
     fn default() -> Self {
-        Self(watch::Sender::new(News::Lost(AskError::Closed)))
+        Self(watch::Sender::new(FeedEvent::Lost(AskError::Closed)))
     }
 }
 
@@ -61,14 +61,14 @@ impl Feed {
     /// [`ApiError::Ask`] while its keeper does not answer.
     pub(super) fn latest(&self) -> Result<Arc<Rendered>, ApiError> {
         match &*self.0.borrow() {
-            News::Live(rendered) => Ok(Arc::clone(rendered)),
-            News::Lost(cause) => Err((*cause).into()),
-            News::Closing => Err(AskError::Closed.into()),
+            FeedEvent::Live(rendered) => Ok(Arc::clone(rendered)),
+            FeedEvent::Lost(cause) => Err((*cause).into()),
+            FeedEvent::Closing => Err(AskError::Closed.into()),
         }
     }
 
     /// Everything from now on, the present first.
-    pub(super) fn watch(&self) -> watch::Receiver<News> {
+    pub(super) fn watch(&self) -> watch::Receiver<FeedEvent> {
         let mut receiver = self.0.subscribe();
         receiver.mark_changed();
         receiver
@@ -78,12 +78,12 @@ impl Feed {
     pub(super) async fn known(&self) {
         let mut news = self.0.subscribe();
         // The sender is ours, so it is there.
-        let _ = news.wait_for(|news| !matches!(news, News::Lost(_))).await;
+        let _ = news.wait_for(|news| !matches!(news, FeedEvent::Lost(_))).await;
     }
 
     /// The server stops: those who watch are told.
     pub(super) fn close(&self) {
-        self.0.send_replace(News::Closing);
+        self.0.send_replace(FeedEvent::Closing);
     }
 
     /// Keeps the status fresh until [`Feed::close`].
@@ -91,7 +91,7 @@ impl Feed {
         while !self.is_closing() {
             let listener = Listener(Arc::clone(&self)).start();
             let subscribe = Subscribe { to: Port::from(listener.clone()) };
-            let cause = match ports.subscribe.ask(subscribe, PATIENCE).await {
+            let cause = match ports.subscribe.ask(subscribe, TIMEOUT).await {
                 Ok(first) => {
                     self.publish(first);
                     self.until_lost(&ports.snapshot).await
@@ -112,11 +112,11 @@ impl Feed {
     async fn until_lost(&self, keeper: &Port<GetSnapshot>) -> Option<AskError> {
         loop {
             let mut closing = self.0.subscribe();
-            let closed = closing.wait_for(|news| matches!(news, News::Closing));
+            let closed = closing.wait_for(|news| matches!(news, FeedEvent::Closing));
             if tokio::time::timeout(POLL, closed).await.is_ok() {
                 return None;
             }
-            match keeper.ask(GetSnapshot, PATIENCE).await {
+            match keeper.ask(GetSnapshot, TIMEOUT).await {
                 Ok(answer) if self.knows(&answer) => {}
                 Ok(_) => return None,
                 Err(cause) => return Some(cause),
@@ -126,19 +126,19 @@ impl Feed {
 
     fn publish(&self, snapshot: Arc<Snapshot>) {
         let rendered = Rendered { snapshot, full: OnceLock::new(), open: OnceLock::new() };
-        self.unless_closing(News::Live(Arc::new(rendered)));
+        self.unless_closing(FeedEvent::Live(Arc::new(rendered)));
     }
 
     fn lost(&self, cause: AskError) {
-        if matches!(&*self.0.borrow(), News::Live(_)) {
+        if matches!(&*self.0.borrow(), FeedEvent::Live(_)) {
             warn!(%cause, "status lost");
         }
-        self.unless_closing(News::Lost(cause));
+        self.unless_closing(FeedEvent::Lost(cause));
     }
 
-    fn unless_closing(&self, news: News) {
+    fn unless_closing(&self, news: FeedEvent) {
         self.0.send_if_modified(|present| {
-            let open = !matches!(present, News::Closing);
+            let open = !matches!(present, FeedEvent::Closing);
             if open {
                 *present = news;
             }
@@ -147,11 +147,11 @@ impl Feed {
     }
 
     fn is_closing(&self) -> bool {
-        matches!(&*self.0.borrow(), News::Closing)
+        matches!(&*self.0.borrow(), FeedEvent::Closing)
     }
 
     fn knows(&self, snapshot: &Arc<Snapshot>) -> bool {
-        matches!(&*self.0.borrow(), News::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
+        matches!(&*self.0.borrow(), FeedEvent::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
     }
 }
 

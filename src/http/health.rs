@@ -11,18 +11,18 @@ use serde_json::{Value, json};
 
 use super::Shared;
 use super::ask::ask;
-use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
 
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const ALIVE: Page = Page::new("Whether the threads turn").fails(&[Code::Unhealthy]);
-    const READY: Page = Page::new("Whether a turn would be admitted; if not, the detail says why")
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const ALIVE: OperationDoc = OperationDoc::new("Whether the threads turn").fails(&[Code::Unhealthy]);
+    const READY: OperationDoc = OperationDoc::new("Whether a turn would be admitted; if not, the detail says why")
         .asks(&[maybe("link", Kind::Word(&["0", "1"]), "1: a link must be connected, too")])
-        .answers(Answer::Fields(
+        .answers(AnswerDoc::Fields(
             200,
             &[
                 field("ready", Kind::Flag, "always true"),
@@ -35,8 +35,8 @@ pub(super) fn routes(book: &mut Book<'_>) {
             ],
         ))
         .fails(&[Code::BadRequest, Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at(HEALTHZ, Who::Anyone).get(healthz, ALIVE).done();
-    book.at(READYZ, Who::Anyone).get(readyz, READY).done();
+    registry.at(HEALTHZ, Who::Anyone).get(healthz, ALIVE).done();
+    registry.at(READYZ, Who::Anyone).get(readyz, READY).done();
 }
 
 /// Whether `path` is a probe's: probes call us by an address, by a name of a cluster, or by none.

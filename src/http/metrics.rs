@@ -23,9 +23,9 @@ use std::time::Duration;
 
 use super::Shared;
 use super::admission::Admission;
-use super::book::{Answer, Book, Page, Who};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
 
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,11 +51,11 @@ const FRAMES: [&str; 13] = [
     "pong",
 ];
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const METRICS: Page = Page::new("The status as numbers for Prometheus")
-        .answers(Answer::Other(200, OPEN_METRICS))
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
+        .answers(AnswerDoc::Other(200, OPEN_METRICS))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/metrics", Who::Known).get(metrics, METRICS).done();
+    registry.at("/metrics", Who::Known).get(metrics, METRICS).done();
 }
 
 async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {

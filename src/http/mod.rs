@@ -9,11 +9,9 @@ mod admission;
 mod ask;
 mod auth;
 mod body;
-mod book;
 mod caller;
 mod code;
 mod connection;
-mod door;
 mod drain;
 mod error;
 mod feed;
@@ -22,7 +20,9 @@ mod metrics;
 mod names;
 mod openapi;
 mod page;
+mod registry;
 mod relay;
+mod request_guard;
 mod restart;
 mod server;
 mod status;
@@ -53,12 +53,12 @@ use tracing::{info, warn};
 pub(crate) use actor::HttpActor;
 use admission::Admission;
 use auth::Seam;
-use book::Book;
 use caller::Proxies;
 use error::ApiError;
 use feed::Feed;
 use names::Names;
-use page::Page;
+use page::OperationDoc;
+use registry::RouteRegistry;
 use relay::Door;
 pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
 pub(crate) use restart::{AlreadyStopping, RestartProcess};
@@ -168,7 +168,7 @@ struct State {
     seam: Arc<Seam>,
     names: Names,
     proxies: Proxies,
-    page: Page,
+    page: OperationDoc,
     viewers: Viewers,
     healthy: Healthy,
     log_dropped: fn() -> u64,
@@ -194,7 +194,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         seam: Arc::new(Seam::new(&options.drain_auth, options.insecure_loopback_drain, &options.home)),
         names: Names::new(address, options.names),
         proxies: Proxies::new(options.trusted_proxies),
-        page: Page::new(options.allow_faults),
+        page: OperationDoc::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
         log_dropped: options.log_dropped,
@@ -206,8 +206,8 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         App::new()
             .app_data(state.clone())
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
-            .wrap(from_fn(door::pass))
-            .configure(|config| routes(Book::new(config), &state))
+            .wrap(from_fn(request_guard::pass))
+            .configure(|config| routes(RouteRegistry::new(config), &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
     let start = move |state: Shared| {
@@ -229,18 +229,18 @@ fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     Ok((listener, address))
 }
 
-fn routes(mut book: Book<'_>, state: &State) {
-    page::routes(&mut book);
-    health::routes(&mut book);
-    status::routes(&mut book);
-    ws::routes(&mut book);
-    actors::routes(&mut book, state.allow_faults);
-    drain::routes(&mut book);
-    restart::routes(&mut book);
-    turns::routes(&mut book);
-    relay::routes(&mut book, &state.relay);
-    metrics::routes(&mut book);
-    book.close();
+fn routes(mut registry: RouteRegistry<'_>, state: &State) {
+    page::routes(&mut registry);
+    health::routes(&mut registry);
+    status::routes(&mut registry);
+    ws::routes(&mut registry);
+    actors::routes(&mut registry, state.allow_faults);
+    drain::routes(&mut registry);
+    restart::routes(&mut registry);
+    turns::routes(&mut registry);
+    relay::routes(&mut registry, &state.relay);
+    metrics::routes(&mut registry);
+    registry.close();
 }
 
 impl Bound {

@@ -18,8 +18,8 @@ use utoipa::openapi::{
     PathsBuilder, Ref, RefOr, Required, Response, ResponseBuilder, Type,
 };
 
-use super::book::{Answer, Entry, Field, Kind, Who};
 use super::code::Code;
+use super::registry::{AnswerDoc, Entry, Field, Kind, Who};
 use super::views::NODE;
 
 const JSON: &str = "application/json";
@@ -92,7 +92,7 @@ fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     }
     match entry.who {
         Who::Anyone => {}
-        Who::AnyoneInOutline | Who::Known => codes.extend(SEAM),
+        Who::PublicSummary | Who::Known => codes.extend(SEAM),
         Who::Loopback => codes.push(Code::LoopbackOnly),
         Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
         Who::Signed => codes.push(Code::UnsignedDelivery),
@@ -132,7 +132,7 @@ fn operation(entry: &Entry) -> Operation {
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
         Who::Anyone | Who::Loopback => operation,
-        Who::AnyoneInOutline | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
+        Who::PublicSummary | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
         Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
@@ -142,7 +142,7 @@ fn operation(entry: &Entry) -> Operation {
 fn who(who: Who) -> String {
     match who {
         Who::Anyone => "For everyone.".to_owned(),
-        Who::AnyoneInOutline => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
+        Who::PublicSummary => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
         Who::Known => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
@@ -150,27 +150,27 @@ fn who(who: Who) -> String {
     }
 }
 
-fn good(answer: Answer) -> (u16, Response) {
+fn good(answer: AnswerDoc) -> (u16, Response) {
     match answer {
-        Answer::Fields(status, fields) => {
+        AnswerDoc::Fields(status, fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
             (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
         }
-        Answer::Other(204, _) => (204, Response::new("Nothing")),
-        Answer::Other(status, media) => {
+        AnswerDoc::Other(204, _) => (204, Response::new("Nothing")),
+        AnswerDoc::Other(status, media) => {
             let content = ContentBuilder::new().build();
             (status, ResponseBuilder::new().description("As asked").content(media, content).build())
         }
-        Answer::Node(status) => {
+        AnswerDoc::Node(status) => {
             let content = ContentBuilder::new().schema(Some(node())).build();
             (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
         }
-        Answer::Document => {
+        AnswerDoc::Document => {
             let content = ContentBuilder::new().schema(Some(Object::with_type(Type::Object))).build();
             (200, ResponseBuilder::new().description("As asked").content(JSON, content).build())
         }
         // Media types are of bodies; here they are those of the messages.
-        Answer::WebSocket(fields) => {
+        AnswerDoc::WebSocket(fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
             let about = "The present status as a text message, then every change; each is an object like this";
             (101, ResponseBuilder::new().description(about).content(JSON, content).build())

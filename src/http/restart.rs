@@ -11,9 +11,9 @@ use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
-use super::book::{Answer, Book, Kind, Page, Who, field, maybe};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
 
 /// Ends the process so that it is started again. Taken by whoever runs its life.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
@@ -35,20 +35,21 @@ impl From<AlreadyStopping> for ApiError {
     }
 }
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const RESTART: Page = Page::new("Shuts down as SIGTERM does, then exits with 75 to be started again")
-        .takes(&[maybe("force", Kind::Flag, "do not wait for turns, and end a drain that is on")])
-        .answers(Answer::Fields(
-            202,
-            &[
-                field("ok", Kind::Flag, "always true"),
-                field("action", Kind::Word(&["restart"]), "what was ordered"),
-                field("force", Kind::Flag, "as asked"),
-                field("active_agents", Kind::Count, "turns in flight as it was ordered"),
-            ],
-        ))
-        .fails(&[Code::Stopping, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/api/gateway/restart", Who::Scope(auth::DRAIN)).post(restart, RESTART).done();
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const RESTART: OperationDoc =
+        OperationDoc::new("Shuts down as SIGTERM does, then exits with 75 to be started again")
+            .takes(&[maybe("force", Kind::Flag, "do not wait for turns, and end a drain that is on")])
+            .answers(AnswerDoc::Fields(
+                202,
+                &[
+                    field("ok", Kind::Flag, "always true"),
+                    field("action", Kind::Word(&["restart"]), "what was ordered"),
+                    field("force", Kind::Flag, "as asked"),
+                    field("active_agents", Kind::Count, "turns in flight as it was ordered"),
+                ],
+            ))
+            .fails(&[Code::Stopping, Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at("/api/gateway/restart", Who::Scope(auth::DRAIN)).post(restart, RESTART).done();
 }
 
 async fn restart(

@@ -20,7 +20,7 @@ use tracing::debug;
 
 use super::admission::Admission;
 use super::connection::{Connection, GuardedStream};
-use super::door;
+use super::request_guard;
 
 /// Threads that serve; the control plane is not where the work is.
 const WORKERS: usize = 2;
@@ -87,7 +87,7 @@ where
                 .client_request_timeout(HEAD_TIMEOUT)
                 .client_disconnect_timeout(LINGER)
                 .local_addr(address)
-                .on_connect_ext(door::welcome)
+                .on_connect_ext(request_guard::welcome)
                 .finish(map_config(app, |()| AppConfig::default()));
             let (admission, trusted) = (admission.clone(), trusted.clone());
             fn_factory(move || {

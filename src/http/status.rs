@@ -11,16 +11,16 @@ use caduceus_actors::status::words::GatewayState;
 use serde::Serialize;
 
 use super::Shared;
-use super::book::{Answer, Book, Page, Who};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
 use super::views::STATUS;
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const PAGE: Page = Page::new("The state of the gateway, in the words of hermes-agent's tools")
-        .answers(Answer::Fields(200, STATUS))
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const PAGE: OperationDoc = OperationDoc::new("The state of the gateway, in the words of hermes-agent's tools")
+        .answers(AnswerDoc::Fields(200, STATUS))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/api/status", Who::AnyoneInOutline).get(status, PAGE).done();
+    registry.at("/api/status", Who::PublicSummary).get(status, PAGE).done();
 }
 
 async fn status(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {

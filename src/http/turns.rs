@@ -11,20 +11,20 @@ use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
-use super::book::{Answer, Book, Kind, Page, Who, field};
 use super::code::Code;
 use super::error::ApiError;
+use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const STOP: Page = Page::new("Stops one turn")
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const STOP: OperationDoc = OperationDoc::new("Stops one turn")
         .asks(&[field("id", Kind::Text, "the turn")])
         .takes(&[])
-        .answers(Answer::Fields(
+        .answers(AnswerDoc::Fields(
             200,
             &[field("ok", Kind::Flag, "always true"), field("turn_id", Kind::Text, "the turn that is told to stop")],
         ))
         .fails(&[Code::BadRequest, Code::UnknownTurn, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/api/turns/{id}/stop", Who::Scope(auth::DRAIN)).post(stop, STOP).done();
+    registry.at("/api/turns/{id}/stop", Who::Scope(auth::DRAIN)).post(stop, STOP).done();
 }
 
 async fn stop(

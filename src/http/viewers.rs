@@ -13,7 +13,7 @@ const MOST_NEAR: usize = 256;
 /// Clients with a token that may watch at once, however many there are on this machine.
 const MOST_PROVEN: usize = 64;
 /// A client that is not heard of for this long is gone.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// A silent client is asked whether it is there this often; below the minute after which proxies cut a connection.
 const EVERY: Duration = Duration::from_secs(20);
 /// Pings of a client that are answered between two looks: each answer waits in memory until the client takes it.
@@ -118,7 +118,7 @@ impl Pace {
     pub(super) fn look(&mut self, now: Instant) -> Due {
         self.pings = 0;
         match self.asked {
-            Some(since) if now.saturating_duration_since(since) >= PATIENCE => Due::Leave,
+            Some(since) if now.saturating_duration_since(since) >= TIMEOUT => Due::Leave,
             None if now.saturating_duration_since(self.heard) >= EVERY => {
                 self.asked = Some(now);
                 Due::Ping
@@ -161,7 +161,7 @@ mod tests {
         assert_eq!(pace.look(now), Due::Nothing);
         assert_eq!(pace.look(now + EVERY), Due::Ping);
         assert_eq!(pace.look(now + EVERY + Duration::from_secs(1)), Due::Nothing);
-        assert_eq!(pace.look(now + EVERY + PATIENCE), Due::Leave);
+        assert_eq!(pace.look(now + EVERY + TIMEOUT), Due::Leave);
     }
 
     #[test]

@@ -18,17 +18,17 @@ use tracing::{debug, warn};
 use super::Shared;
 use super::admission::Cut;
 use super::auth::{Asked, Credential};
-use super::book::{Answer, Book, Page, Who};
 use super::caller::Caller;
 use super::code::Code;
 use super::connection::{Connection, Work};
 use super::error::ApiError;
-use super::feed::{News, Rendered};
+use super::feed::{FeedEvent, Rendered};
+use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
 use super::viewers::{Due, Pace, ViewerPlace};
 use super::views::STATUS;
 
 /// A client that is not known yet has this long to send its token.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(5);
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often a client's pace is looked at.
 const LOOK: Duration = Duration::from_secs(5);
 /// Largest message from a client, in bytes; a token is far shorter.
@@ -36,12 +36,13 @@ const LARGEST: usize = 4 * 1024;
 /// Tells the page that it must ask for a token.
 const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const WATCH: Page =
-        Page::new("The status pushed; whoever is not known otherwise sends a token as the first message, within 5 s")
-            .answers(Answer::WebSocket(STATUS))
-            .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at("/api/status/ws", Who::AnyoneInOutline).get(watch, WATCH).done();
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const WATCH: OperationDoc = OperationDoc::new(
+        "The status pushed; whoever is not known otherwise sends a token as the first message, within 5 s",
+    )
+    .answers(AnswerDoc::WebSocket(STATUS))
+    .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
+    registry.at("/api/status/ws", Who::PublicSummary).get(watch, WATCH).done();
 }
 
 async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<HttpResponse, ApiError> {
@@ -111,12 +112,12 @@ impl Actor for Viewer {
             let cut = Arc::clone(&self.cut);
             ctx.spawn(wrap_future::<_, Self>(async move { cut.fired().await }).map(|(), viewer, ctx| {
                 if viewer.standing != Standing::Known {
-                    bid_farewell(ctx, CloseCode::Again, "too many clients have yet to send their token");
+                    close_politely(ctx, CloseCode::Again, "too many clients have yet to send their token");
                 }
             }));
-            ctx.run_later(TOKEN_PATIENCE, |viewer, ctx| {
+            ctx.run_later(TOKEN_TIMEOUT, |viewer, ctx| {
                 if viewer.standing == Standing::Awaited {
-                    bid_farewell(ctx, UNAUTHENTICATED, "no token came");
+                    close_politely(ctx, UNAUTHENTICATED, "no token came");
                 }
             });
         }
@@ -150,7 +151,7 @@ impl Viewer {
                 self.place = place;
                 self.admit(ctx);
             }
-            None => bid_farewell(ctx, CloseCode::Again, "too many clients watch the status"),
+            None => close_politely(ctx, CloseCode::Again, "too many clients watch the status"),
         }
     }
 
@@ -183,23 +184,23 @@ impl Viewer {
         };
         ctx.spawn(wrap_future::<_, Self>(decision).map(|decision, viewer, ctx| match decision {
             Ok(_) => viewer.promote(ctx),
-            Err(error) => bid_farewell(ctx, UNAUTHENTICATED, &error.to_string()),
+            Err(error) => close_politely(ctx, UNAUTHENTICATED, &error.to_string()),
         }));
     }
 }
 
-impl StreamHandler<News> for Viewer {
-    fn handle(&mut self, news: News, ctx: &mut Wire) {
+impl StreamHandler<FeedEvent> for Viewer {
+    fn handle(&mut self, news: FeedEvent, ctx: &mut Wire) {
         match news {
-            News::Live(latest) => {
+            FeedEvent::Live(latest) => {
                 self.latest = Some(latest);
                 if self.pace.changed(Instant::now()) {
                     self.send(ctx);
                 }
             }
             // What the client shows is no longer known to be true; it says so and comes back.
-            News::Lost(_) => bid_farewell(ctx, CloseCode::Again, "the status is not known at the moment"),
-            News::Closing => bid_farewell(ctx, CloseCode::Away, "the gateway stops answering"),
+            FeedEvent::Lost(_) => close_politely(ctx, CloseCode::Again, "the status is not known at the moment"),
+            FeedEvent::Closing => close_politely(ctx, CloseCode::Away, "the gateway stops answering"),
         }
     }
 }
@@ -208,7 +209,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Wire) {
         match message {
             Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
-            Ok(Message::Ping(_)) => bid_farewell(ctx, CloseCode::Policy, "too many pings"),
+            Ok(Message::Ping(_)) => close_politely(ctx, CloseCode::Policy, "too many pings"),
             Ok(Message::Pong(_)) => {
                 if self.pace.pong(Instant::now()) {
                     self.send(ctx);
@@ -216,8 +217,8 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
             }
             Ok(Message::Text(text)) => self.examine(text.to_string(), ctx),
             Ok(Message::Binary(_) | Message::Nop) => {}
-            Ok(Message::Close(_)) => bid_farewell(ctx, CloseCode::Normal, ""),
-            Ok(Message::Continuation(_)) => bid_farewell(ctx, CloseCode::Size, "messages must be whole"),
+            Ok(Message::Close(_)) => close_politely(ctx, CloseCode::Normal, ""),
+            Ok(Message::Continuation(_)) => close_politely(ctx, CloseCode::Size, "messages must be whole"),
             Err(error) => {
                 debug!(%error, "status client broke the protocol");
                 ctx.stop();
@@ -226,7 +227,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     }
 }
 
-fn bid_farewell(ctx: &mut Wire, code: CloseCode, description: &str) {
+fn close_politely(ctx: &mut Wire, code: CloseCode, description: &str) {
     let description = Some(description.to_owned()).filter(|text| !text.is_empty());
     ctx.close(Some(CloseReason { code, description }));
     ctx.stop();

@@ -23,7 +23,7 @@ const TOKEN: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
 /// The delivery keys of the gateway; each costs a pass over every body that nobody signed.
 const KEYS: usize = 300;
 /// Longest that a person, a probe or a connector is kept waiting by strangers. Half a second unless the machine is loaded.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// Rounds of the three that are served, for each kind of stranger.
 const ROUNDS: usize = 6;
 const OPERATOR: Ipv4Addr = Ipv4Addr::LOCALHOST;
@@ -49,7 +49,7 @@ fn exchange(target: SocketAddr, request: &[u8]) -> Result<(u16, Duration), Strin
     let begun = Instant::now();
     let told = |what: &str, error: &dyn std::fmt::Display| format!("{what} after {:?}: {error}", begun.elapsed());
     let mut stream = connect_from(OPERATOR, target).map_err(|error| told("connect", &error))?;
-    stream.set_read_timeout(Some(PATIENCE)).map_err(|error| told("set", &error))?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| told("set", &error))?;
     stream.write_all(request).map_err(|error| told("write", &error))?;
     let mut head = [0; 12];
     stream.read_exact(&mut head).map_err(|error| told("read", &error))?;

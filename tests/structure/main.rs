@@ -11,3 +11,4 @@ mod profiles;
 mod secrets;
 mod settings;
 mod source;
+mod terms;

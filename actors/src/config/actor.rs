@@ -1,6 +1,6 @@
 //! Keeps the settings in force: reads them again when their files change, and carries what follows to everyone.
 //!
-//! Owns [`Present`] for as long as it lives, and listens to the files. Told by file events and a slow poll; asks the gate and the
+//! Owns [`ServedProfiles`] for as long as it lives, and listens to the files. Told by file events and a slow poll; asks the gate and the
 //! `profiles` supervisor, tells the dispatcher, the gate, the keeper of the grants, the status and the profiles. A restart loses
 //! nothing: what is present outlives it, and the files are read again.
 
@@ -12,8 +12,8 @@ use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
 use super::messages::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
-use super::present::Present;
-use super::round::{ConfigPorts, Look, News, Round};
+use super::reload::{ConfigPorts, Look, Reload, SettingsNews};
+use super::served_profiles::ServedProfiles;
 use caduceus_supervision::ResponseFuture;
 
 /// How often the files are looked at without any event, for file systems that give none.
@@ -23,7 +23,7 @@ const SETTLE_EVERY: Duration = Duration::from_millis(500);
 
 /// Keeps the settings in force.
 pub struct ConfigActor {
-    present: Present,
+    present: ServedProfiles,
     ports: ConfigPorts,
     touched: Arc<Notify>,
     troubles: Vec<String>,
@@ -35,12 +35,12 @@ pub struct ConfigActor {
 impl ConfigActor {
     /// A keeper of what is `present`.
     #[must_use]
-    pub fn new(present: Present, ports: ConfigPorts) -> Self {
+    pub fn new(present: ServedProfiles, ports: ConfigPorts) -> Self {
         let touched = Arc::new(Notify::new());
         Self { present, ports, touched, troubles: Vec::new(), changed_at: None, asked: Vec::new() }
     }
 
-    fn go_round(&mut self, round: Round, ctx: &mut Context<Self>) {
+    fn go_round(&mut self, round: Reload, ctx: &mut Context<Self>) {
         let asked = std::mem::take(&mut self.asked);
         let look = if asked.is_empty() { Look::AtChanges } else { Look::AtEverything };
         let done = round.run(look).into_actor(self);
@@ -65,7 +65,7 @@ impl ConfigActor {
         }));
     }
 
-    fn take_in(&mut self, news: News) {
+    fn take_in(&mut self, news: SettingsNews) {
         for trouble in news.troubles.iter().filter(|trouble| !self.troubles.contains(trouble)) {
             warn!(trouble, "the configuration is wrong; what it said last holds");
         }
@@ -83,7 +83,7 @@ impl Actor for ConfigActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let round = Round::new(self.present.clone(), self.ports.clone(), Arc::clone(&self.touched));
+        let round = Reload::new(self.present.clone(), self.ports.clone(), Arc::clone(&self.touched));
         self.go_round(round, ctx);
     }
 }

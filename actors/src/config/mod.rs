@@ -3,9 +3,9 @@
 pub mod actor;
 pub mod messages;
 mod plan;
-pub mod present;
-mod round;
+mod reload;
+pub mod served_profiles;
 
 pub use actor::ConfigActor;
-pub use present::{Present, ProfileChild, ProfileMaker, TermsMemory};
-pub use round::ConfigPorts;
+pub use reload::ConfigPorts;
+pub use served_profiles::{ProfileChild, ProfileMaker, ServedProfiles, TermsMemory};

@@ -15,7 +15,7 @@ const IDLE_LOOKS: u8 = 2;
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ReloadStep {
     /// Make it known, with an actor and ways into it; those that follow in this batch name it.
     Open(ProfileName),
     /// Start its actor, unless that has been done.
@@ -44,14 +44,14 @@ enum Stand {
 
 /// The settings in force, and every profile that has an actor.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ReloadPlan {
     /// Those that the process was started with.
     first: Arc<Settings>,
     settings: Arc<Settings>,
     stands: BTreeMap<ProfileName, Stand>,
 }
 
-impl Plan {
+impl ReloadPlan {
     /// Everyone in `settings` is being started by the tree.
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let stands = settings.profiles.iter().map(|profile| (profile.name.clone(), Stand::Served)).collect();
@@ -79,7 +79,7 @@ impl Plan {
     }
 
     /// The files were read anew, and say this.
-    pub(super) fn read(&mut self, now: Settings) -> Vec<Step> {
+    pub(super) fn read(&mut self, now: Settings) -> Vec<ReloadStep> {
         let before = std::mem::replace(&mut self.settings, Arc::new(now));
         let now = &self.settings;
         let mut steps = Vec::new();
@@ -89,16 +89,16 @@ impl Plan {
             match self.stands.get(name) {
                 None => {
                     self.stands.insert(name.clone(), Stand::Coming);
-                    steps.extend([Step::Open(name.clone()), Step::Start(name.clone())]);
+                    steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone())]);
                     tell = true;
                 }
                 Some(Stand::Leaving(_)) => {
                     self.stands.insert(name.clone(), Stand::Served);
-                    steps.push(Step::Change(name.clone()));
+                    steps.push(ReloadStep::Change(name.clone()));
                     tell = true;
                 }
                 Some(Stand::Coming | Stand::Served) if before.differs_for(profile, now) => {
-                    steps.push(Step::Change(name.clone()));
+                    steps.push(ReloadStep::Change(name.clone()));
                 }
                 // It comes when the old one is gone.
                 Some(Stand::Coming | Stand::Served | Stand::Going) => {}
@@ -111,32 +111,32 @@ impl Plan {
                 tell = true;
             }
         }
-        steps.extend(tell.then_some(Step::Tell));
+        steps.extend(tell.then_some(ReloadStep::Tell));
         steps
     }
 
     /// What is left to be done: `busy` have turns running.
-    pub(super) fn look(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<Step> {
+    pub(super) fn look(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
         for (name, stand) in &mut self.stands {
             match stand {
                 Stand::Served => {}
-                Stand::Coming => steps.push(Step::Start(name.clone())),
+                Stand::Coming => steps.push(ReloadStep::Start(name.clone())),
                 Stand::Leaving(idle) if busy.contains(name) => *idle = 0,
                 Stand::Leaving(idle) => {
                     *idle += 1;
                     if *idle >= IDLE_LOOKS {
                         *stand = Stand::Going;
-                        steps.push(Step::Stop(name.clone()));
+                        steps.push(ReloadStep::Stop(name.clone()));
                     }
                 }
-                Stand::Going => steps.push(Step::Stop(name.clone())),
+                Stand::Going => steps.push(ReloadStep::Stop(name.clone())),
             }
         }
         steps
     }
 
-    /// Whether [`Plan::look`] would have anything to say.
+    /// Whether [`ReloadPlan::look`] would have anything to say.
     pub(super) fn is_settled(&self) -> bool {
         self.stands.values().all(|stand| *stand == Stand::Served)
     }
@@ -149,15 +149,15 @@ impl Plan {
     }
 
     /// The actor of `name` is no longer in the tree.
-    pub(super) fn stopped(&mut self, name: &ProfileName) -> Vec<Step> {
+    pub(super) fn stopped(&mut self, name: &ProfileName) -> Vec<ReloadStep> {
         if self.stands.get(name) != Some(&Stand::Going) {
             return Vec::new();
         }
         self.stands.remove(name);
-        let mut steps = vec![Step::Close(name.clone())];
+        let mut steps = vec![ReloadStep::Close(name.clone())];
         if self.settings.profiles.iter().any(|profile| profile.name == *name) {
             self.stands.insert(name.clone(), Stand::Coming);
-            steps.extend([Step::Open(name.clone()), Step::Start(name.clone()), Step::Tell]);
+            steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone()), ReloadStep::Tell]);
         }
         steps
     }

@@ -35,8 +35,8 @@ impl Home {
         Settings::load(self.0.path(), Environment::default()).unwrap()
     }
 
-    fn plan(&self) -> Plan {
-        Plan::new(Arc::new(self.load()))
+    fn plan(&self) -> ReloadPlan {
+        ReloadPlan::new(Arc::new(self.load()))
     }
 }
 
@@ -44,7 +44,7 @@ fn name(text: &str) -> ProfileName {
     ProfileName::parse(text).unwrap()
 }
 
-fn served(plan: &Plan) -> Vec<&str> {
+fn served(plan: &ReloadPlan) -> Vec<&str> {
     plan.served().map(ProfileName::as_str).collect()
 }
 
@@ -66,9 +66,9 @@ fn a_new_directory_is_started_before_anyone_is_told_of_it() {
     let mut plan = home.plan();
     home.add("work");
     let steps = plan.read(home.load());
-    assert_eq!(steps, [Step::Open(name("work")), Step::Start(name("work")), Step::Tell]);
+    assert_eq!(steps, [ReloadStep::Open(name("work")), ReloadStep::Start(name("work")), ReloadStep::Tell]);
     assert_eq!(served(&plan), ["default", "work"]);
-    assert_eq!(plan.look(&nobody()), [Step::Start(name("work"))], "until it is known to have been started");
+    assert_eq!(plan.look(&nobody()), [ReloadStep::Start(name("work"))], "until it is known to have been started");
     plan.started(&name("work"));
     assert!(plan.is_settled());
 }
@@ -78,7 +78,7 @@ fn a_removed_profile_is_stopped_only_when_no_turn_of_it_is_left() {
     let home = Home::new(&["work"]);
     let mut plan = home.plan();
     home.remove("work");
-    assert_eq!(plan.read(home.load()), [Step::Tell]);
+    assert_eq!(plan.read(home.load()), [ReloadStep::Tell]);
     assert_eq!(served(&plan), ["default"]);
     assert_eq!(plan.leaving(), [name("work")]);
     let busy = BTreeSet::from([name("work")]);
@@ -86,9 +86,9 @@ fn a_removed_profile_is_stopped_only_when_no_turn_of_it_is_left() {
     assert_eq!(plan.look(&nobody()), [], "one may be on its way to the gate");
     assert_eq!(plan.look(&busy), [], "and so it was");
     assert_eq!(plan.look(&nobody()), []);
-    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))]);
-    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))], "until it is known to be gone");
-    assert_eq!(plan.stopped(&name("work")), [Step::Close(name("work"))]);
+    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
+    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))], "until it is known to be gone");
+    assert_eq!(plan.stopped(&name("work")), [ReloadStep::Close(name("work"))]);
     assert!(plan.is_settled() && plan.leaving().is_empty());
 }
 
@@ -99,7 +99,7 @@ fn a_profile_that_comes_back_while_its_turns_run_stays() {
     home.remove("work");
     plan.read(home.load());
     home.add("work");
-    assert_eq!(plan.read(home.load()), [Step::Change(name("work")), Step::Tell]);
+    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("work")), ReloadStep::Tell]);
     assert_eq!(served(&plan), ["default", "work"]);
     assert!(plan.is_settled());
     assert_eq!(plan.stopped(&name("work")), [], "nobody had stopped it");
@@ -112,12 +112,17 @@ fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
     home.remove("work");
     plan.read(home.load());
     plan.look(&nobody());
-    assert_eq!(plan.look(&nobody()), [Step::Stop(name("work"))]);
+    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
     home.add("work");
     assert_eq!(plan.read(home.load()), []);
     assert_eq!(served(&plan), ["default"], "its ways lead nowhere");
     let steps = plan.stopped(&name("work"));
-    let anew = [Step::Close(name("work")), Step::Open(name("work")), Step::Start(name("work")), Step::Tell];
+    let anew = [
+        ReloadStep::Close(name("work")),
+        ReloadStep::Open(name("work")),
+        ReloadStep::Start(name("work")),
+        ReloadStep::Tell,
+    ];
     assert_eq!(steps, anew);
     assert_eq!(served(&plan), ["default", "work"]);
 }
@@ -127,7 +132,7 @@ fn a_profile_hears_of_its_own_file_and_of_no_other() {
     let home = Home::new(&["one", "other"]);
     let mut plan = home.plan();
     home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
-    assert_eq!(plan.read(home.load()), [Step::Change(name("one"))]);
+    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("one"))]);
 }
 
 #[test]
@@ -136,7 +141,7 @@ fn the_homes_agent_changes_whoever_runs_it() {
     home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
     let mut plan = home.plan();
     home.write("caduceus.yaml", "agent: {backend: exec, command: [other]}\n");
-    assert_eq!(plan.read(home.load()), [Step::Change(name("default")), Step::Change(name("plain"))]);
+    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("default")), ReloadStep::Change(name("plain"))]);
 }
 
 #[test]
@@ -151,7 +156,7 @@ fn what_others_go_by_is_told() {
         let home = Home::new(&[]);
         let mut plan = home.plan();
         home.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{text}\n"));
-        assert_eq!(plan.read(home.load()), [Step::Tell], "{text}");
+        assert_eq!(plan.read(home.load()), [ReloadStep::Tell], "{text}");
         assert!(plan.needs_restart().is_empty(), "{text}");
     }
 }
@@ -176,6 +181,6 @@ fn serving_one_profile_only_retires_the_others_and_lends_the_environment() {
     let home = Home::new(&["work"]);
     let mut plan = home.plan();
     home.write("config.yaml", "gateway: {multiplex_profiles: false}\n");
-    assert_eq!(plan.read(home.load()), [Step::Change(name("default")), Step::Tell]);
+    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("default")), ReloadStep::Tell]);
     assert_eq!(plan.leaving(), [name("work")]);
 }

@@ -18,8 +18,8 @@ use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job};
 use super::links::{Descriptors, LOOK, Orphans};
 use super::notice::{Notice, NoticeLimit};
-use super::plan::{Plan, Step};
-use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, TurnMaker};
+use super::plan::{DispatchPlan, DispatchStep};
+use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
@@ -35,7 +35,7 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 pub struct DispatchActor {
     pub(super) settings: DispatchSettings,
     pub(super) ports: DispatchPorts,
-    pub(super) plan: Plan,
+    pub(super) plan: DispatchPlan,
     /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
     pub(super) jobs: HashMap<InboundId, Job>,
     pub(super) incarnation: Incarnation,
@@ -119,7 +119,7 @@ impl DispatchActor {
     #[must_use]
     pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
         Self {
-            plan: Plan::new(settings.busy, settings.max_turns),
+            plan: DispatchPlan::new(settings.busy, settings.max_turns),
             settings,
             ports,
             maker,
@@ -186,7 +186,7 @@ impl DispatchActor {
             }
             Then::Keep => {
                 let steps = self.plan.held(id, &job.session, &job.target.link);
-                if !steps.contains(&Step::Busy(id)) {
+                if !steps.contains(&DispatchStep::Busy(id)) {
                     info!(row = id.0, "an event is held until the drain ends");
                     self.say(&job.target, &Notice::Held, ctx);
                 }
@@ -204,8 +204,8 @@ impl DispatchActor {
     }
 
     /// Carries out what was decided about one event. If it waits now, the ledger alone keeps what it says.
-    pub(super) fn carry_out_for(&mut self, event: InboundId, steps: Vec<Step>, ctx: &mut Context<Self>) {
-        let needed = |step: &Step| matches!(step, Step::Ask(_, id) | Step::Steer(_, id, _) if *id == event);
+    pub(super) fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
+        let needed = |step: &DispatchStep| matches!(step, DispatchStep::Ask(_, id) | DispatchStep::Steer(_, id, _) if *id == event);
         let needed = steps.iter().any(needed);
         self.carry_out(steps, ctx);
         if !needed {
@@ -213,16 +213,16 @@ impl DispatchActor {
         }
     }
 
-    pub(super) fn carry_out(&mut self, steps: Vec<Step>, ctx: &mut Context<Self>) {
+    pub(super) fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         for step in steps {
             match step {
-                Step::Ask(turn, event) => self.start(turn, event, ctx),
-                Step::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
-                Step::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
-                Step::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
-                Step::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
-                Step::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
-                Step::Hold(event, came_late) => self.hold(event, came_late, ctx),
+                DispatchStep::Ask(turn, event) => self.start(turn, event, ctx),
+                DispatchStep::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
+                DispatchStep::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
+                DispatchStep::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
+                DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
+                DispatchStep::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
+                DispatchStep::Hold(event, came_late) => self.hold(event, came_late, ctx),
             }
         }
         self.touch();
@@ -284,13 +284,13 @@ impl DispatchActor {
     /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
     fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
         let (port, incarnation) = (self.ports.mark_inbound.clone(), self.incarnation.clone());
-        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_PATIENCE));
+        let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
         async move {
             let (id, state) = (mark.id, mark.state);
             for _ in 0..MARK_RETRIES {
                 match asked.as_mut().await {
                     Err(AskError::Closed) if !incarnation.is_fenced() => {
-                        asked.set(port.ask(mark.clone(), LEDGER_PATIENCE))
+                        asked.set(port.ask(mark.clone(), LEDGER_TIMEOUT));
                     }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => {
@@ -299,7 +299,7 @@ impl DispatchActor {
                     Err(error) => return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
                 }
             }
-            error!(row = id.0, ?state, "no ledger lived to move an event on");
+            error!(row = id.0, ?state, "ledger unavailable, event state not updated");
         }
     }
 

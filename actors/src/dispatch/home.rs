@@ -11,7 +11,7 @@ use tracing::{info, warn};
 
 use super::actor::DispatchActor;
 use super::messages::AnnounceStop;
-use super::ports::{DispatchPorts, SEND_PATIENCE};
+use super::ports::{DispatchPorts, SEND_TIMEOUT};
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
 use crate::settings::HomeChannel;
@@ -54,8 +54,7 @@ impl Home {
             reply_to: None,
             metadata: target.metadata(),
         };
-        let sent =
-            ports.links.get(&target.link).map(|link| link.send.ask(SendAction { target, action }, SEND_PATIENCE));
+        let sent = ports.links.get(&target.link).map(|link| link.send.ask(SendAction { target, action }, SEND_TIMEOUT));
         async move {
             match sent {
                 Some(sent) => sent.await.unwrap_or_else(|error| ActionResult::ambiguous(error.to_string())),

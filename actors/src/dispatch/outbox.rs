@@ -3,7 +3,7 @@
 use tracing::{debug, error, warn};
 
 use super::messages::ReplyLeft;
-use super::ports::{DispatchPorts, LEDGER_PATIENCE, MARK_RETRIES, SEND_PATIENCE};
+use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
 use super::start::descriptor_of;
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
@@ -27,7 +27,7 @@ pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Fu
         action: written,
         state: OutboundState::Sending,
     };
-    let recorded = ports.record_outbound.ask(record, LEDGER_PATIENCE);
+    let recorded = ports.record_outbound.ask(record, LEDGER_TIMEOUT);
     async move {
         match recorded.await {
             Ok(Ok(id)) => {
@@ -87,7 +87,7 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
     let mut first = None;
     for action in fit(action, &descriptor, repeat) {
         let order = SendAction { target: target.clone(), action };
-        let result = link.send.ask(order, SEND_PATIENCE).await.unwrap_or_else(|error| {
+        let result = link.send.ask(order, SEND_TIMEOUT).await.unwrap_or_else(|error| {
             // The link's actor was lost with the question: it may have been written.
             ActionResult::ambiguous(error.to_string())
         });
@@ -123,12 +123,12 @@ async fn mark(
     error: Option<String>,
 ) {
     let order = MarkOutbound { id, state, message_id, error };
-    let mut marked = ports.mark_outbound.ask(order.clone(), LEDGER_PATIENCE).await;
+    let mut marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
     for _ in 0..MARK_RETRIES {
         if marked != Err(AskError::Closed) {
             break;
         }
-        marked = ports.mark_outbound.ask(order.clone(), LEDGER_PATIENCE).await;
+        marked = ports.mark_outbound.ask(order.clone(), LEDGER_TIMEOUT).await;
     }
     match marked {
         Ok(Ok(())) => {}

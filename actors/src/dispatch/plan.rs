@@ -2,7 +2,7 @@
 //! waited before its link is up.
 //!
 //! Knows events by their row in the ledger only; what they say stays there until their turn. Nothing here costs more with more
-//! sessions or events, and no call answers more than [`SLICE`] starts: what is left is asked for with [`Plan::go_on`].
+//! sessions or events, and no call answers more than [`SLICE`] starts: what is left is asked for with [`DispatchPlan::go_on`].
 
 mod coming; // How events come onto the books.
 mod lines; // Who is next for a place.
@@ -30,7 +30,7 @@ const SLICE: usize = 64;
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum DispatchStep {
     /// Ask the gate for a permit for this turn of this event.
     Ask(TurnId, InboundId),
     /// Take the event off the books: the gate is closed, and the chat is told.
@@ -41,7 +41,7 @@ pub(super) enum Step {
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
-    /// Hand the event to this running turn; one that does not take it comes back by [`Plan::not_steered`], as one that came
+    /// Hand the event to this running turn; one that does not take it comes back by [`DispatchPlan::not_steered`], as one that came
     /// while the gate was closed if the last is true.
     Steer(TurnId, InboundId, bool),
     /// The event waits for the gate; the chat is told if it came while that was closed, which the last says.
@@ -50,7 +50,7 @@ pub(super) enum Step {
 
 /// Sessions, their queues and the lines for a place.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct DispatchPlan {
     busy: Busy,
     max_turns: usize,
     /// Nothing starts: not everything that waits is known yet, or the process goes down.
@@ -69,8 +69,8 @@ pub(super) struct Plan {
     moves: u64,
 }
 
-impl Plan {
-    /// A plan that starts nothing until [`Plan::open`].
+impl DispatchPlan {
+    /// A plan that starts nothing until [`DispatchPlan::open`].
     pub(super) fn new(busy: Busy, max_turns: usize) -> Self {
         Self {
             busy,
@@ -87,13 +87,13 @@ impl Plan {
     }
 
     /// Everything that waits is known: from now on turns start.
-    pub(super) fn open(&mut self) -> Vec<Step> {
+    pub(super) fn open(&mut self) -> Vec<DispatchStep> {
         self.paused = false;
         self.go_on()
     }
 
     /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
-    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<Step> {
+    pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<DispatchStep> {
         self.busy = busy;
         self.max_turns = max_turns;
         self.go_on()
@@ -110,7 +110,7 @@ impl Plan {
     }
 
     /// The gate refused a turn.
-    pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<Step> {
+    pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<DispatchStep> {
         let Some((key, current)) = self.leave(turn) else { return Vec::new() };
         let Current { line, waiting, asked_at, .. } = current;
         let Waiting { event, waited, .. } = waiting;
@@ -125,12 +125,12 @@ impl Plan {
                 }
                 // The news can also have come first, and that of the drain's end with it: then nothing else would ask again.
                 let shut = !self.is_open(key.profile());
-                steps.extend(shut.then_some(Step::Hold(event, !waited)));
+                steps.extend(shut.then_some(DispatchStep::Hold(event, !waited)));
                 self.put_back(&key, line, put_back);
             }
             Refusal::Draining => {
                 self.known.remove(&event);
-                steps.push(Step::Refuse(event));
+                steps.push(DispatchStep::Refuse(event));
                 self.stand_again(&key, false);
             }
             // It lies in the ledger and runs after the restart.
@@ -148,7 +148,7 @@ impl Plan {
     }
 
     /// The link of a turn's event went down before the turn could start: the event waits for it.
-    pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<Step> {
+    pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<DispatchStep> {
         if let Some((key, Current { line, waiting, .. })) = self.leave(turn) {
             self.put_back(&key, line, Waiting { waited: true, ..waiting });
         }
@@ -156,12 +156,12 @@ impl Plan {
     }
 
     /// A turn is over, or could not be started.
-    pub(super) fn ended(&mut self, turn: TurnId) -> Vec<Step> {
+    pub(super) fn ended(&mut self, turn: TurnId) -> Vec<DispatchStep> {
         self.drop_turn(turn);
         self.go_on()
     }
 
-    /// The same without a look at who is next: [`Plan::go_on`] is to follow.
+    /// The same without a look at who is next: [`DispatchPlan::go_on`] is to follow.
     pub(super) fn drop_turn(&mut self, turn: TurnId) {
         if let Some((key, current)) = self.leave(turn) {
             self.known.remove(&current.waiting.event);
@@ -170,20 +170,20 @@ impl Plan {
     }
 
     /// The gate moved.
-    pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<Step> {
+    pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<DispatchStep> {
         self.moves += 1;
         self.lines.set_gate(closed, profiles.into_iter().collect());
         self.go_on()
     }
 
     /// A link came up and said what it can do, or went down.
-    pub(super) fn link(&mut self, link: &LinkId, open: bool) -> Vec<Step> {
+    pub(super) fn link(&mut self, link: &LinkId, open: bool) -> Vec<DispatchStep> {
         self.lines.set_link(link, open);
         self.go_on()
     }
 
     /// Those who are next, at most [`SLICE`] of them.
-    pub(super) fn go_on(&mut self) -> Vec<Step> {
+    pub(super) fn go_on(&mut self) -> Vec<DispatchStep> {
         let mut steps = Vec::new();
         while steps.len() < SLICE
             && self.has_place()
@@ -195,7 +195,7 @@ impl Plan {
         steps
     }
 
-    /// Whether [`Plan::go_on`] has something to answer.
+    /// Whether [`DispatchPlan::go_on`] has something to answer.
     pub(super) fn has_more(&mut self) -> bool {
         self.has_place() && self.lines.has_next()
     }
@@ -320,7 +320,7 @@ impl Plan {
     }
 
     /// Starts the first event of a session that may run, whichever link it came over.
-    fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<Step> {
+    fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<DispatchStep> {
         let lines = &self.lines;
         let session = self.sessions.get_mut(key)?;
         let order = |queue: &Queue| {
@@ -334,10 +334,10 @@ impl Plan {
         Some(self.start(key, line, first))
     }
 
-    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) -> Step {
+    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) -> DispatchStep {
         let turn = TurnId::fresh();
         self.take_place(turn, key, line, waiting);
-        Step::Ask(turn, waiting.event)
+        DispatchStep::Ask(turn, waiting.event)
     }
 
     fn take_place(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) {

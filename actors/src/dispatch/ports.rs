@@ -18,18 +18,18 @@ use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
 use caduceus_supervision::{ChildSpec, Port, StartChild};
 
 /// How long the ledger may take; a commit takes milliseconds, a full disk for ever.
-pub(super) const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Ledgers that may die with the same order in hand.
 pub(super) const MARK_RETRIES: u32 = 10;
 /// Most times that one event is run, or one reply handed to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
 /// How long the gate may take to admit a turn before it is asked again: one that hangs with the question in hand has a
 /// successor within seconds, and what it still admits when it wakes does not count.
-pub(super) const PERMIT_PATIENCE: Duration = Duration::from_secs(2);
+pub(super) const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the gate may take to answer, a restart of it included.
-pub(super) const GATE_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.
-pub(super) const SEND_PATIENCE: Duration = Duration::from_secs(45);
+pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Whom the dispatcher may talk to.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 use super::actor::{DispatchActor, Heard};
 use super::event::Job;
 use super::notice::Notice;
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, MAX_ATTEMPTS};
+use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
 use crate::drain::messages::{DrainView, GetDrain, ListTurns, Origin, RunningTurn};
 use crate::ledger::messages::{
     InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListWaiting, NoteRestart, ReadInbound,
@@ -32,7 +32,7 @@ const PAGE: usize = 500;
 const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_mins(2);
 /// How long agents that a killed gateway left behind are looked for.
-const STRAYS_PATIENCE: Duration = Duration::from_secs(3);
+const STRAYS_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How far a dispatcher has come with its books.
 pub(super) struct Rebuild {
@@ -113,7 +113,7 @@ impl DispatchActor {
     fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
         let states = vec![InboundState::Received, InboundState::Held];
         let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
-        let page = self.ports.list_waiting.ask(question, LEDGER_PATIENCE);
+        let page = self.ports.list_waiting.ask(question, LEDGER_TIMEOUT);
         ctx.spawn(page.into_actor(self).map(move |page, actor, ctx| match page {
             Ok(Ok(page)) => actor.take_page(page, rebuild, ctx),
             Ok(Err(error)) => Self::read_page_later(&error.to_string(), rebuild, ctx),
@@ -150,7 +150,7 @@ impl DispatchActor {
     /// What running turns took besides their own events becomes part of the conversation when they end.
     fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
-        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_PATIENCE);
+        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
             match row.map(Job::from_row) {
@@ -187,7 +187,7 @@ impl DispatchActor {
         if self.adopted.is_empty() {
             return;
         }
-        let turns = self.ports.turns.ask(ListTurns, GATE_PATIENCE);
+        let turns = self.ports.turns.ask(ListTurns, GATE_TIMEOUT);
         ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
             if let Ok(turns) = turns {
                 actor.let_go(turns, ctx);
@@ -271,7 +271,7 @@ impl DispatchActor {
     /// Runs the last interrupted event of a session again.
     pub(super) fn retry(&mut self, asked: Job, ctx: &mut Context<Self>) {
         let question = LastInterrupted { session: asked.session.clone() };
-        let found = self.ports.last_interrupted.ask(question, LEDGER_PATIENCE);
+        let found = self.ports.last_interrupted.ask(question, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
             Ok(Ok(row)) => match row.and_then(Job::from_row) {
                 Some((id, job)) => {
@@ -313,7 +313,7 @@ async fn read_running(ports: DispatchPorts, interrupted: Interrupted, started_at
     loop {
         let after = rows.last().map(|row| row.id);
         let question = ListInbound { states: vec![InboundState::Running], after, limit: PAGE };
-        let page = ports.list_inbound.ask(question, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
+        let page = ports.list_inbound.ask(question, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         let page = page.map_err(|error| error.to_string())?;
         let last = page.len() < PAGE;
         rows.extend(page);
@@ -321,7 +321,7 @@ async fn read_running(ports: DispatchPorts, interrupted: Interrupted, started_at
             break;
         }
     }
-    let turns = ports.turns.ask(ListTurns, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
+    let turns = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     let running: std::collections::HashSet<TurnId> = turns.iter().map(|running| running.ticket.id).collect();
     let cut_off = |row: &&InboundRow| !row.turn.is_some_and(|turn| running.contains(&turn));
     let strays: Vec<TurnId> = rows.iter().filter(cut_off).filter_map(|row| row.turn).collect();
@@ -329,15 +329,15 @@ async fn read_running(ports: DispatchPorts, interrupted: Interrupted, started_at
     if !strays.is_empty() {
         // Their guards end with the gateway that was killed; should one have been killed too, its agent must not go on beside
         // the one that does the same work again.
-        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&strays, STRAYS_PATIENCE));
+        let ended = tokio::task::spawn_blocking(move || guard::end_turns(&strays, STRAYS_TIMEOUT));
         ended.await.map_err(|error| error.to_string())?;
     }
     let mut restarts = 0;
     if interrupted == Interrupted::Rerun && was_cut_off {
         let note = NoteRestart { started_at_ms, within: RESTART_WINDOW };
-        let noted = ports.note_restart.ask(note, LEDGER_PATIENCE).await.map_err(|error| error.to_string())?;
+        let noted = ports.note_restart.ask(note, LEDGER_TIMEOUT).await.map_err(|error| error.to_string())?;
         restarts = noted.map_err(|error| error.to_string())?;
     }
-    let gate = ports.gate.ask(GetDrain, GATE_PATIENCE).await.map_err(|error| error.to_string())?;
+    let gate = ports.gate.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
     Ok(Found { rows, turns, gate, restarts })
 }

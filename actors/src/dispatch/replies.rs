@@ -8,7 +8,7 @@ use tracing::warn;
 use super::actor::DispatchActor;
 use super::messages::ReplyLeft;
 use super::outbox;
-use super::ports::{DispatchPorts, LEDGER_PATIENCE, MAX_ATTEMPTS};
+use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
 use crate::ledger::messages::{ListOutbound, OutboundRow, OutboundState};
 use crate::relay::messages::LinkId;
 
@@ -52,7 +52,7 @@ impl Handler<ReplyLeft> for DispatchActor {
 async fn resend_all(ports: DispatchPorts, link: LinkId, process_started_ms: i64) {
     let states = vec![OutboundState::Pending, OutboundState::Sending, OutboundState::Ambiguous];
     let question = ListOutbound { states, after: None, limit: PAGE };
-    let rows = match ports.list_outbound.ask(question, LEDGER_PATIENCE).await {
+    let rows = match ports.list_outbound.ask(question, LEDGER_TIMEOUT).await {
         Ok(Ok(rows)) => rows,
         Ok(Err(error)) => return warn!(%error, "replies that wait for the link cannot be read"),
         Err(error) => return warn!(%error, "replies that wait for the link cannot be read"),

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::actor::Running;
 use super::event::Job;
-use super::ports::{DispatchPorts, GATE_PATIENCE, LEDGER_PATIENCE, PERMIT_PATIENCE, TurnMaker};
+use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnMaker};
 use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
@@ -38,14 +38,14 @@ pub(super) async fn start_turn(
 ) -> Result<Running, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
     let question = RequestPermit { ticket, origin: job.origin };
-    let permit = match ports.permits.ask(question, PERMIT_PATIENCE).await {
+    let permit = match ports.permits.ask(question, PERMIT_TIMEOUT).await {
         Ok(Ok(permit)) => permit,
         Ok(Err(refusal)) => return Err(NotStarted::Refused(refusal)),
         Err(error) => return Err(NotStarted::NoAnswer(format!("the gate: {error}"))),
     };
     let no_ledger = |error: String| NotStarted::NoAnswer(format!("the ledger: {error}"));
     let mark = MarkInbound { id: event, state: InboundState::Running, turn: Some(turn), note: None };
-    match ports.mark_inbound.ask(mark, LEDGER_PATIENCE).await {
+    match ports.mark_inbound.ask(mark, LEDGER_TIMEOUT).await {
         Ok(Ok(())) => {}
         Ok(Err(LedgerError::Over { .. })) => return Err(NotStarted::Over),
         Ok(Err(error)) => return Err(no_ledger(error.to_string())),
@@ -65,7 +65,7 @@ pub(super) async fn start_turn(
     };
     let child = maker(order, &ways);
     let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
-    match ports.start.ask(StartChild(child.spec), GATE_PATIENCE).await {
+    match ports.start.ask(StartChild(child.spec), GATE_TIMEOUT).await {
         Ok(Ok(())) => Ok(running),
         Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
         Err(error) => Err(NotStarted::Broke(error.to_string())),
@@ -75,7 +75,7 @@ pub(super) async fn start_turn(
 /// What the platform of a chat can do, as its link knows it by now.
 pub(super) async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
     let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
-    let Ok(view) = link.view.ask(GetLink, GATE_PATIENCE).await else {
+    let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
         return Descriptor::default();
     };
     let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::actor::DispatchActor;
 use super::notice;
-use super::ports::LEDGER_PATIENCE;
+use super::ports::LEDGER_TIMEOUT;
 use crate::ledger::messages::{ListUnread, TellUnread};
 use crate::profile::name::ProfileName;
 use crate::relay::action::Action;
@@ -31,7 +31,7 @@ impl DispatchActor {
             return;
         }
         self.telling = Some(false);
-        let found = self.ports.list_unread.ask(ListUnread, LEDGER_PATIENCE);
+        let found = self.ports.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(Ok(profiles)) => actor.tell_profiles(profiles, ctx),
             Ok(Err(error)) => Self::tell_later(&error.to_string(), ctx),
@@ -49,7 +49,7 @@ impl DispatchActor {
             return;
         };
         let order = TellUnread { profile, chats: CHATS, words };
-        let told = self.ports.tell_unread.ask(order, LEDGER_PATIENCE);
+        let told = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
         ctx.spawn(told.into_actor(self).map(move |told, actor, ctx| match told {
             Ok(Ok(links)) => {
                 if links.is_empty() {

@@ -18,11 +18,11 @@ use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
 use super::epoch::{self, Epoch};
-use super::line::Step;
+use super::line::GateStep;
 use super::marker::MarkerReading;
 use super::messages::{DrainChanged, DrainView, Refusal, RequestPermit, TurnInFlight};
 use super::permit::{Gate, TurnPermit};
-use super::plan::{Change, Plan, Scope};
+use super::plan::{Change, GatePlan, Scope};
 use super::readings::{Hanging, Readings};
 use super::store;
 use super::watch::{MarkerTouched, Watch};
@@ -190,8 +190,8 @@ impl DrainActor {
     /// Begins what is next at the marker, if nothing is under way there.
     fn go_on(&mut self, scope: &Scope, ctx: &mut Context<Self>) {
         match self.markers.next(scope) {
-            Some(Step::Order(order)) => self.carry_out(scope.clone(), order, ctx),
-            Some(Step::Read) => self.read(scope.clone(), ctx),
+            Some(GateStep::Order(order)) => self.carry_out(scope.clone(), order, ctx),
+            Some(GateStep::Read) => self.read(scope.clone(), ctx),
             None => {}
         }
     }
@@ -215,7 +215,7 @@ impl DrainActor {
     fn read(&mut self, scope: Scope, ctx: &mut Context<Self>) {
         let Some(home) = self.home(&scope) else { return };
         self.markers.begin_reading(&scope, self.homes_version, Instant::now());
-        let orders = self.gate.look(Plan::orders);
+        let orders = self.gate.look(GatePlan::orders);
         let (known, place) = (self.epoch.clone(), home.clone());
         let worker = worker(&scope, &home);
         let reading = async move {
@@ -229,7 +229,7 @@ impl DrainActor {
         ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
             // The profile may have gone, or moved, while its marker was read; and an order may have come in between.
             let answered = read.is_ok();
-            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(Plan::orders);
+            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
             match read {
                 Ok((epoch, found)) => {
                     actor.epoch = epoch;
@@ -267,7 +267,7 @@ impl DrainActor {
                     "the disk of a home does not answer, so a drain marker may lie there: it counts as drained until it does"
                 );
                 let drained = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
-                self.take_in(&scope, self.gate.look(Plan::orders), Some(&drained));
+                self.take_in(&scope, self.gate.look(GatePlan::orders), Some(&drained));
             } else {
                 error!(?scope, "the disk of a home does not answer; what was known last of its drain holds");
             }
@@ -420,7 +420,7 @@ impl DrainActor {
         then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
         ctx: &mut Context<Self>,
     ) {
-        let asked = self.gate.look(Plan::orders);
+        let asked = self.gate.look(GatePlan::orders);
         self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
     }
 }

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::actor::{DrainActor, DrainSettings};
-use super::plan::{Change, Plan, Scope};
+use super::plan::{Change, GatePlan, Scope};
 use crate::config::messages::SettingsChanged;
 
 impl DrainActor {
@@ -34,7 +34,7 @@ impl DrainActor {
     /// What was asked of a profile that is gone is nobody's any more: should one of its name come, its own marker counts.
     fn forget_gone(&mut self) {
         let gone = |scope: &Scope| matches!(scope, Scope::Profile(name) if !self.settings.profiles.contains_key(name));
-        let drained = self.gate.look(Plan::profiles).into_iter().map(Scope::Profile).filter(gone);
+        let drained = self.gate.look(GatePlan::profiles).into_iter().map(Scope::Profile).filter(gone);
         for scope in drained.collect::<Vec<_>>() {
             let ended = self.gate.change(self.keeper(), |plan| plan.removed(&scope, plan.orders()));
             if ended == Some(Change::Ended) {

@@ -23,7 +23,7 @@ enum Doing {
 
 /// What is to be done to the markers now.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Step<J> {
+pub(super) enum GateStep<J> {
     /// Carry out this order.
     Order(J),
     /// Read the marker.
@@ -51,17 +51,17 @@ impl<J> Line<J> {
     }
 
     /// What is to be done now; `None` while something is being done or nothing is left. After it comes [`Line::done`].
-    pub(super) fn next(&mut self) -> Option<Step<J>> {
+    pub(super) fn next(&mut self) -> Option<GateStep<J>> {
         if self.under_way.is_some() {
             return None;
         }
         if let Some(order) = self.orders.pop_front() {
             self.under_way = Some(Doing::Order);
-            return Some(Step::Order(order));
+            return Some(GateStep::Order(order));
         }
         std::mem::take(&mut self.reading_due).then(|| {
             self.under_way = Some(Doing::Reading);
-            Step::Read
+            GateStep::Read
         })
     }
 
@@ -80,10 +80,10 @@ mod tests {
         let mut line = Line::new();
         line.push("cancel");
         line.push("begin");
-        assert_eq!(line.next(), Some(Step::Order("cancel")));
+        assert_eq!(line.next(), Some(GateStep::Order("cancel")));
         assert_eq!(line.next(), None, "the first is under way");
         line.done();
-        assert_eq!(line.next(), Some(Step::Order("begin")));
+        assert_eq!(line.next(), Some(GateStep::Order("begin")));
         assert!(line.has_orders());
         line.done();
         assert!(!line.has_orders());
@@ -93,13 +93,13 @@ mod tests {
     fn a_flood_during_a_reading_makes_one_more() {
         let mut line = Line::<()>::new();
         line.ask_reading();
-        assert_eq!(line.next(), Some(Step::Read));
+        assert_eq!(line.next(), Some(GateStep::Read));
         for _ in 0..1000 {
             line.ask_reading();
             assert_eq!(line.next(), None, "one reading at a time");
         }
         line.done();
-        assert_eq!(line.next(), Some(Step::Read));
+        assert_eq!(line.next(), Some(GateStep::Read));
         line.done();
         assert_eq!(line.next(), None);
     }
@@ -110,7 +110,7 @@ mod tests {
         line.push("cancel");
         line.ask_reading();
         line.push("begin");
-        for step in [Step::Order("cancel"), Step::Order("begin"), Step::Read] {
+        for step in [GateStep::Order("cancel"), GateStep::Order("begin"), GateStep::Read] {
             assert_eq!(line.next(), Some(step));
             line.done();
         }

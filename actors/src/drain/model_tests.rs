@@ -12,7 +12,7 @@ use super::marker::MarkerReading;
 use super::messages::{Origin, Refusal};
 use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
 use super::permit::{Gate, TurnPermit, TurnTicket};
-use super::plan::{Drain, Plan, Scope};
+use super::plan::{Drain, GatePlan, Scope};
 use crate::profile::name::ProfileName;
 use crate::relay::event::Source;
 use crate::relay::session::{SessionKey, SessionRules};
@@ -68,7 +68,7 @@ impl Subject {
         Self { mutant, gate: Gate::default(), permits: Vec::new(), began: Timestamp::now() }
     }
 
-    fn plan<R>(&self, change: impl FnOnce(&mut Plan) -> R) -> R {
+    fn plan<R>(&self, change: impl FnOnce(&mut GatePlan) -> R) -> R {
         self.gate.change(0, change).expect("nobody else keeps this gate")
     }
 
@@ -133,7 +133,7 @@ impl Subject {
                 Answer::Done
             }
             Step::Shutdown => {
-                self.plan(Plan::stop);
+                self.plan(GatePlan::stop);
                 Answer::Done
             }
             Step::Start { profile, internal } => self.start(profile, internal),
@@ -167,7 +167,7 @@ impl Subject {
         self.plan(|plan| {
             plan.removed(&scope(place), plan.orders());
             if mutant == Mutant::RevivesInShutdown && !plan.is_draining() {
-                *plan = Plan::default();
+                *plan = GatePlan::default();
             }
         });
         Answer::Cancelled { was_draining }
@@ -214,7 +214,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         };
         // Readings that begin before the step and end after it.
         let old: Vec<_> = places().map(|place| (place, model.on_disk(place))).collect();
-        let stamp = subject.gate.look(Plan::orders);
+        let stamp = subject.gate.look(GatePlan::orders);
 
         let answer = subject.step(step, model.now(), &model);
         let expected = model.step(step);
@@ -230,7 +230,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         }
         // After a cancel the next step may come before the next reading.
         for place in places().filter(|_| !matches!(step, Step::Cancel(_))) {
-            subject.seen(place, subject.gate.look(Plan::orders), model.on_disk(place));
+            subject.seen(place, subject.gate.look(GatePlan::orders), model.on_disk(place));
         }
         agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
         if subject.gate.count() != model.state().turns {

@@ -1,7 +1,7 @@
 //! The gate itself: whether turns are admitted, and the turns in flight.
 //!
 //! It outlives any one `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown nor
-//! a drain is forgotten. It knows which incarnation is its keeper at the moment: one that was fenced off in the middle of an
+//! a drain is forgotten. It knows which incarnation is its keeper at the moment: one that was fenced in the middle of an
 //! answer can admit nothing, and change nothing, when it wakes.
 
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use super::messages::{Origin, Refusal};
-use super::plan::Plan;
+use super::plan::GatePlan;
 use crate::profile::name::ProfileName;
 use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
@@ -29,13 +29,13 @@ pub struct TurnTicket {
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<Inner>>);
+pub struct Gate(Arc<Mutex<Shared>>);
 
 #[derive(Default)]
-struct Inner {
+struct Shared {
     /// The generation of the actor that keeps it.
     keeper: u64,
-    plan: Plan,
+    plan: GatePlan,
     turns: BTreeMap<TurnId, Entry>,
     /// Told whenever a turn leaves.
     released: Option<Arc<dyn Fn() + Send + Sync>>,
@@ -96,13 +96,13 @@ impl Gate {
     }
 
     /// Changes the plan on behalf of `keeper`; `None` if it no longer is that.
-    pub(super) fn change<R>(&self, keeper: u64, change: impl FnOnce(&mut Plan) -> R) -> Option<R> {
+    pub(super) fn change<R>(&self, keeper: u64, change: impl FnOnce(&mut GatePlan) -> R) -> Option<R> {
         let mut inner = self.lock();
         (inner.keeper == keeper).then(|| change(&mut inner.plan))
     }
 
     /// Looks at the plan.
-    pub(super) fn look<R>(&self, look: impl FnOnce(&Plan) -> R) -> R {
+    pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
         look(&self.lock().plan)
     }
 
@@ -120,7 +120,7 @@ impl Gate {
     }
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Shared> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Drain {
 
 /// The state of the gate. It outlives the actor, so that a restart forgets neither a shutdown nor a drain without a marker.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Plan {
+pub(super) struct GatePlan {
     stopping: bool,
     drains: BTreeMap<Scope, Drain>,
     /// Counts the orders; a reading begun before the last one says nothing.
@@ -58,7 +58,7 @@ pub(super) enum Change {
     Ended,
 }
 
-impl Plan {
+impl GatePlan {
     /// Whether a turn may start.
     pub(super) fn admit(&self, profile: &ProfileName, origin: Origin) -> Result<(), Refusal> {
         if self.stopping {
@@ -229,13 +229,13 @@ mod tests {
         MarkerReading { draining: true, ..MarkerReading::default() }
     }
 
-    fn see(plan: &mut Plan, reading: Option<&MarkerReading>) -> Change {
+    fn see(plan: &mut GatePlan, reading: Option<&MarkerReading>) -> Change {
         plan.seen(Scope::Gateway, plan.orders(), reading, Instant::now())
     }
 
     #[test]
     fn a_drain_refuses_people_and_lets_the_gateway_itself_pass() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         plan.begin(Scope::Gateway, drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
         assert_eq!(plan.admit(&work(), Origin::Internal), Ok(()));
@@ -243,7 +243,7 @@ mod tests {
 
     #[test]
     fn a_profile_drain_quiets_that_profile_alone() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         plan.begin(Scope::Profile(work()), drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
         assert_eq!(plan.admit(&ProfileName::default_profile(), Origin::External), Ok(()));
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_reading_older_than_the_last_order_says_nothing() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         let before = plan.orders();
         plan.begin(Scope::Gateway, drain());
         plan.written(&Scope::Gateway);
@@ -262,7 +262,7 @@ mod tests {
 
     #[test]
     fn a_marker_that_went_away_ends_the_drain_only_if_it_was_there() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         plan.begin(Scope::Gateway, drain());
         assert_eq!(see(&mut plan, None), Change::None, "the marker could not be written");
         plan.written(&Scope::Gateway);
@@ -272,7 +272,7 @@ mod tests {
 
     #[test]
     fn a_marker_of_an_earlier_life_of_the_machine_drains_nothing() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         let stale = MarkerReading { stale: true, ..MarkerReading::default() };
         assert_eq!(see(&mut plan, Some(&stale)), Change::None);
         assert_eq!(see(&mut plan, Some(&on_disk())), Change::Began);
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn removing_the_marker_never_ends_a_shutdown() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         see(&mut plan, Some(&on_disk()));
         plan.stop();
         see(&mut plan, None);
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_drain_begun_again_while_its_marker_is_being_removed_stays() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         plan.begin(Scope::Gateway, drain());
         let asked = plan.orders();
         plan.begin(Scope::Gateway, drain());
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn a_marker_that_could_not_be_removed_ends_the_drain_when_somebody_else_removes_it() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         see(&mut plan, Some(&on_disk()));
         plan.removing(&Scope::Gateway);
         plan.not_removed(&Scope::Gateway);
@@ -310,7 +310,7 @@ mod tests {
 
     #[test]
     fn renewing_a_drain_keeps_its_age() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         let first = drain();
         plan.begin(Scope::Gateway, first.clone());
         plan.begin(Scope::Gateway, drain());
@@ -319,7 +319,7 @@ mod tests {
 
     #[test]
     fn every_turn_that_asked_for_a_drain_is_one_that_asked() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         let (first, second) = (TurnId::fresh(), TurnId::fresh());
         plan.begin(Scope::Gateway, Drain { askers: [first].into(), ..drain() });
         plan.begin(Scope::Gateway, drain());
@@ -331,7 +331,7 @@ mod tests {
 
     #[test]
     fn a_deadline_that_has_passed_is_overdue() {
-        let mut plan = Plan::default();
+        let mut plan = GatePlan::default();
         let deadline = Timestamp::from_second(100).unwrap();
         plan.begin(Scope::Gateway, Drain { deadline: Some(deadline), ..drain() });
         assert_eq!(plan.overdue(Timestamp::from_second(99).unwrap()), []);

@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::line::{Line, Step};
+use super::line::{GateStep, Line};
 use super::plan::Scope;
 
 /// A reading that takes longer hangs.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The markers of all homes. `J` is an order to write or to remove one.
 pub(super) struct Readings<J>(BTreeMap<Scope, Home<J>>);
@@ -60,7 +60,7 @@ impl<J> Readings<J> {
     }
 
     /// What is to be done now in this home. After it comes [`Readings::done`].
-    pub(super) fn next(&mut self, scope: &Scope) -> Option<Step<J>> {
+    pub(super) fn next(&mut self, scope: &Scope) -> Option<GateStep<J>> {
         self.0.get_mut(scope)?.line.next()
     }
 
@@ -102,7 +102,7 @@ impl<J> Readings<J> {
     /// no gateway.
     pub(super) fn hanging(&mut self, now: Instant) -> Vec<Hanging> {
         let late =
-            |home: &Home<J>| home.reading.is_some_and(|(begun, _)| now.saturating_duration_since(begun) >= PATIENCE);
+            |home: &Home<J>| home.reading.is_some_and(|(begun, _)| now.saturating_duration_since(begun) >= TIMEOUT);
         let found = self.0.iter_mut().filter(|(scope, home)| **scope != Scope::Gateway && !home.hangs && late(home));
         let found = found.map(|(scope, home)| {
             home.hangs = true;
@@ -135,7 +135,7 @@ mod tests {
 
     fn begin(readings: &mut Readings<&'static str>, scope: &Scope, now: Instant) {
         readings.ask_reading(scope);
-        assert_eq!(readings.next(scope), Some(Step::Read));
+        assert_eq!(readings.next(scope), Some(GateStep::Read));
         readings.begin_reading(scope, 1, now);
     }
 
@@ -148,7 +148,7 @@ mod tests {
             assert!(!readings.done(&scope, true));
             assert!(readings.is_known(&scope));
             readings.push(&scope, "begin");
-            assert_eq!(readings.next(&scope), Some(Step::Order("begin")));
+            assert_eq!(readings.next(&scope), Some(GateStep::Order("begin")));
         }
         assert!(!readings.is_known(&profile("dead")));
         assert!(readings.is_known(&profile("homeless")));
@@ -161,7 +161,7 @@ mod tests {
         begin(&mut readings, &dead, now);
         begin(&mut readings, &Scope::Gateway, now);
         assert_eq!(readings.hanging(now), []);
-        let late = now + PATIENCE;
+        let late = now + TIMEOUT;
         assert_eq!(readings.hanging(late), [Hanging { scope: dead.clone(), presumed: true }]);
         assert_eq!(readings.hanging(late), [], "once, and never of the gateway's own home");
         assert!(readings.is_known(&dead) && !readings.is_known(&Scope::Gateway));
@@ -179,7 +179,7 @@ mod tests {
         readings.done(&Scope::Gateway, true);
         readings.done(&profile("well"), true);
         assert!(!readings.is_settled(1));
-        readings.hanging(now + PATIENCE);
+        readings.hanging(now + TIMEOUT);
         assert!(readings.is_settled(1) && !readings.is_settled(2));
     }
 

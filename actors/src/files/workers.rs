@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use tracing::error;
 
 /// A file system that has not answered for so long counts as one that hangs. A slow disk answers within.
-pub const PATIENCE: Duration = Duration::from_secs(5);
+pub const TIMEOUT: Duration = Duration::from_secs(5);
 /// Most threads for the gateway's own home: one a purpose, and some to spare.
 const GATEWAY_THREADS: usize = 16;
 /// Most threads for all other homes. Beyond that, work waits for one that comes back.
@@ -57,7 +57,7 @@ pub enum Owner {
 /// Does work in one directory for one purpose, a piece at a time, in the order asked. Cheap to clone; all handles for the same
 /// directory and purpose are the same.
 #[derive(Debug, Clone)]
-pub struct FileWorker(Arc<Inner>);
+pub struct FileWorker(Arc<Shared>);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,7 +74,7 @@ type Job = Box<dyn FnOnce() + Send>;
 type Key = (PathBuf, Purpose, Owner);
 
 #[derive(Debug)]
-struct Inner {
+struct Shared {
     key: Key,
     state: Mutex<State>,
 }
@@ -93,7 +93,7 @@ impl std::fmt::Debug for State {
 }
 
 /// Every worker in use, so that whoever asks for the same directory and purpose gets the same.
-static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Inner>>>> = LazyLock::new(Mutex::default);
+static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Shared>>>> = LazyLock::new(Mutex::default);
 static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
 static PROFILES: Pool = Pool::new(PROFILE_THREADS);
 
@@ -125,7 +125,7 @@ impl FileWorker {
         if workers.len().is_power_of_two() {
             workers.retain(|_, worker| worker.strong_count() > 0);
         }
-        let worker = Arc::new(Inner { key: key.clone(), state: Mutex::default() });
+        let worker = Arc::new(Shared { key: key.clone(), state: Mutex::default() });
         workers.insert(key, Arc::downgrade(&worker));
         Self(worker)
     }
@@ -188,7 +188,7 @@ impl FileWorker {
                 let _ = answer.send(work());
             }
         };
-        let taken = !self.hangs(PATIENCE) && self.post(job);
+        let taken = !self.hangs(TIMEOUT) && self.post(job);
         Pending { worker: self.clone(), answer: taken.then_some(answered), _wanted: wanted }
     }
 
@@ -239,18 +239,18 @@ impl<T> Pending<T> {
     }
 }
 
-/// The directories whose file system has not answered for [`PATIENCE`] or longer, each once, sorted.
+/// The directories whose file system has not answered for [`TIMEOUT`] or longer, each once, sorted.
 #[must_use]
 pub fn hung() -> Vec<PathBuf> {
     let workers: Vec<_> = locked(&WORKERS).values().filter_map(Weak::upgrade).collect();
-    let hang = workers.into_iter().filter(|worker| FileWorker(Arc::clone(worker)).hangs(PATIENCE));
+    let hang = workers.into_iter().filter(|worker| FileWorker(Arc::clone(worker)).hangs(TIMEOUT));
     let mut found: Vec<_> = hang.map(|worker| worker.key.0.clone()).collect();
     found.sort_unstable();
     found.dedup();
     found
 }
 
-impl Inner {
+impl Shared {
     /// Does everything that waits.
     fn work_off(&self) {
         loop {
@@ -277,7 +277,7 @@ struct Pool {
 }
 
 struct PoolState {
-    waiting: VecDeque<Arc<Inner>>,
+    waiting: VecDeque<Arc<Shared>>,
     idle: usize,
     threads: usize,
 }
@@ -288,7 +288,7 @@ impl Pool {
         Self { most, state: Mutex::new(state), more: Condvar::new() }
     }
 
-    fn take(&'static self, worker: Arc<Inner>) {
+    fn take(&'static self, worker: Arc<Shared>) {
         let mut state = locked(&self.state);
         state.waiting.push_back(worker);
         if state.waiting.len() > state.idle && state.threads < self.most {

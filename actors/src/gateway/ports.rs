@@ -1,7 +1,7 @@
 //! The ways into the gateway that come in lists.
 
 use super::links::Links;
-use crate::config::Present;
+use crate::config::ServedProfiles;
 use crate::config::messages::Served;
 use crate::profile::messages::VerifyDelivery;
 use crate::profile::name::ProfileName;
@@ -26,7 +26,7 @@ pub struct LinkPort {
 /// The ways of signed deliveries: to whoever is served at the moment.
 #[derive(Clone)]
 pub struct DeliveryPorts {
-    present: Present,
+    present: ServedProfiles,
     links: Links,
 }
 
@@ -49,7 +49,7 @@ impl LinkPort {
 }
 
 impl DeliveryPorts {
-    pub(super) fn new(present: Present, links: Links) -> Self {
+    pub(super) fn new(present: ServedProfiles, links: Links) -> Self {
         Self { present, links }
     }
 

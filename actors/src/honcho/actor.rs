@@ -24,7 +24,7 @@ use tracing::{debug, warn};
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
-use super::plan::{Ask, Order, Plan, Seen, Waits};
+use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
 use super::survey::{Place, Sighting, Survey, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
@@ -39,7 +39,7 @@ use crate::status::messages::StatusTouched;
 use caduceus_supervision::Incarnation;
 
 /// How long a look at the files of one profile may take.
-const LOOK_PATIENCE: Duration = Duration::from_secs(2);
+const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -92,7 +92,7 @@ enum Looking {
 }
 
 struct Entry {
-    plan: Plan,
+    plan: GrantPlan,
     job: Option<Job>,
     /// Callers that wait for the refresh under way; woken by being dropped.
     waiting: Vec<oneshot::Sender<()>>,
@@ -148,7 +148,7 @@ impl HonchoRefreshActor {
             let known = self.places.get(&profile.name).cloned();
             async move {
                 let looked = profile.clone();
-                match worker.run(LOOK_PATIENCE, move || survey(&looked, careful)).await {
+                match worker.run(LOOK_TIMEOUT, move || survey(&looked, careful)).await {
                     Ok(survey) => survey,
                     Err(error) => {
                         let sighting = unanswered(&profile, known.as_ref(), error.to_string());
@@ -336,7 +336,7 @@ impl HonchoRefreshActor {
 
 impl Entry {
     fn new(waits: Waits) -> Self {
-        Self { plan: Plan::new(waits), job: None, waiting: Vec::new() }
+        Self { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() }
     }
 }
 

@@ -25,7 +25,7 @@ const INVALID_GRANT: &str = "invalid_grant";
 
 /// A good answer.
 #[derive(Debug)]
-pub struct Answer {
+pub struct TokenAnswer {
     /// The new access token.
     pub access_token: SecretString,
     /// The new refresh token, if there is one.
@@ -76,7 +76,7 @@ pub enum ExchangeError {
 ///
 /// # Errors
 /// [`ExchangeError`]
-pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
     let form = [
         ("grant_type", "refresh_token"),
         ("client_id", grant.client_id.as_str()),
@@ -97,7 +97,7 @@ pub async fn redeem(
     attempt: &Attempt,
     code: &SecretString,
     limit: Duration,
-) -> Result<Answer, ExchangeError> {
+) -> Result<TokenAnswer, ExchangeError> {
     let form = [
         ("grant_type", "authorization_code"),
         ("client_id", endpoints.client_id.as_str()),
@@ -113,7 +113,7 @@ async fn post(
     endpoint: &str,
     form: &[(&str, &str)],
     limit: Duration,
-) -> Result<Answer, ExchangeError> {
+) -> Result<TokenAnswer, ExchangeError> {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
     let call = Call::post(endpoint, "application/x-www-form-urlencoded", form, Limits::within(limit, MAX_BODY));
     match client.send(call.accept("application/json")).await {
@@ -131,7 +131,7 @@ async fn post(
 
 /// What an answer means for the token. Only what certainly comes from before the exchange leaves it as good as before: a
 /// server that is busy or away, or that names another error of the client's. A server can break down after it has rotated.
-fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<Answer, ExchangeError> {
+fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer, ExchangeError> {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     let json = answer.json().or_else(|| form(&answer)).map(SecretJson::new);
     if status.is_success() {
@@ -169,13 +169,13 @@ fn form(answer: &Collected) -> Option<Value> {
     })
 }
 
-fn good(body: &SecretJson) -> Result<Answer, ExchangeError> {
+fn good(body: &SecretJson) -> Result<TokenAnswer, ExchangeError> {
     if error_code(body).as_deref() == Some(INVALID_GRANT) {
         return Err(ExchangeError::InvalidGrant);
     }
     let text = |name| body.get(name).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
     let access = text("access_token").filter(|token| is_access_token(token));
-    Ok(Answer {
+    Ok(TokenAnswer {
         access_token: access.ok_or(ExchangeError::Odd("it has no access token of the right kind"))?.into(),
         refresh_token: text("refresh_token").map(Into::into),
         life_s: body.get("expires_in").and_then(seconds).unwrap_or(0.0),
@@ -201,7 +201,7 @@ fn error_code(body: &Value) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn said(status: u16, body: &str) -> Result<Answer, ExchangeError> {
+    fn said(status: u16, body: &str) -> Result<TokenAnswer, ExchangeError> {
         judge(Collected { status, body: body.as_bytes().to_vec().into(), broken: None }, None)
     }
 

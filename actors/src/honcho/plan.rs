@@ -1,4 +1,4 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`Plan`] for each grant; no clock, no disk, no actix.
+//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ pub(super) struct Waits {
 
 /// Decides for one grant.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct GrantPlan {
     waits: Waits,
     held: Option<Held>,
     phase: Phase,
@@ -96,7 +96,7 @@ pub(super) enum Doubt {
     Refused,
 }
 
-impl Plan {
+impl GrantPlan {
     pub(super) fn new(waits: Waits) -> Self {
         Self {
             waits,

@@ -7,7 +7,7 @@ const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration:
 
 /// A plan and a clock of its own.
 struct Stage {
-    plan: Plan,
+    plan: GrantPlan,
     start: Instant,
     now: Now,
 }
@@ -29,7 +29,7 @@ impl Stage {
     fn with(life_s: f64) -> Self {
         let start = Instant::now();
         let now = Now { unix_s: START_S, at: start, random: 0.0 };
-        let mut stage = Self { plan: Plan::new(WAITS), start, now };
+        let mut stage = Self { plan: GrantPlan::new(WAITS), start, now };
         stage.see(1, life_s, Doubt::None);
         stage
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tracing::{error, warn};
 
-use super::exchange::{Answer, ExchangeError, exchange};
+use super::exchange::{ExchangeError, TokenAnswer, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
@@ -41,7 +41,7 @@ impl Default for Limits {
 
 /// The steps of a refresh that a test may want to die on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Step {
+pub enum RefreshStep {
     /// The lock is held.
     Locked,
     /// The file has been read under it.
@@ -56,7 +56,7 @@ pub enum Step {
     Renamed,
 }
 
-impl FromStr for Step {
+impl FromStr for RefreshStep {
     type Err = String;
 
     /// Reads the name of a step as `Debug` shows it.
@@ -68,15 +68,15 @@ impl FromStr for Step {
 
 /// Told of every step on the refreshing thread; does nothing unless a test says so.
 #[derive(Clone, Default)]
-pub struct StepHook(Option<Arc<dyn Fn(Step) + Send + Sync>>);
+pub struct StepHook(Option<Arc<dyn Fn(RefreshStep) + Send + Sync>>);
 
 impl StepHook {
     /// Calls `hook` at every step.
-    pub fn new(hook: impl Fn(Step) + Send + Sync + 'static) -> Self {
+    pub fn new(hook: impl Fn(RefreshStep) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(hook)))
     }
 
-    pub(super) fn reached(&self, step: Step) {
+    pub(super) fn reached(&self, step: RefreshStep) {
         if let Some(hook) = &self.0 {
             hook(step);
         }
@@ -147,12 +147,12 @@ impl Refresh {
     fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
         let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(chain(error));
         let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
-        self.steps.reached(Step::Locked);
+        self.steps.reached(RefreshStep::Locked);
         let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(chain(&error)))?;
         let file = file.ok_or(Outcome::NoGrant)?;
         let block = file.block_name(&self.host);
         let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
-        self.steps.reached(Step::Read);
+        self.steps.reached(RefreshStep::Read);
         let now_s = unix_now_s();
         let mut turn = Turn { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
         turn.notes = turn.lock.notes();
@@ -189,9 +189,9 @@ impl Refresh {
         let before = turn.note().cloned();
         let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), whole(now_s));
         turn.put_note(note.clone()).map_err(|error| failed(&error))?;
-        self.steps.reached(Step::BeforeSend);
+        self.steps.reached(RefreshStep::BeforeSend);
         let answer = talk(&self.client, &turn.current, self.limits.exchange);
-        self.steps.reached(Step::Answered);
+        self.steps.reached(RefreshStep::Answered);
         *presented = !matches!(answer, Err(ExchangeError::NotSent(_)));
         match answer {
             Ok(answer) => {
@@ -292,7 +292,7 @@ impl Turn {
     }
 }
 
-fn taken_in(answer: Answer, current: &Grant) -> Unsaved {
+fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
@@ -306,7 +306,7 @@ fn taken_in(answer: Answer, current: &Grant) -> Unsaved {
 }
 
 /// The exchange on a runtime of its own, for this thread has none.
-fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<Answer, ExchangeError> {
+fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
     let answer = runtime.block_on(exchange(client, grant, limit));

@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::file::{FileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::refresh::{Step, StepHook};
+use super::refresh::{RefreshStep, StepHook};
 use crate::files::{Links, Unusable, own, small};
 
 /// The file is some kilobytes; more than this is something else.
@@ -182,9 +182,9 @@ impl Room {
         };
         let fail = |source| SaveError::Io { path: path.to_owned(), source };
         write().map_err(fail)?;
-        steps.reached(Step::TemporaryWritten);
+        steps.reached(RefreshStep::TemporaryWritten);
         self.file.persist(path).map_err(|error| fail(error.error))?;
-        steps.reached(Step::Renamed);
+        steps.reached(RefreshStep::Renamed);
         // The rename is what counts for everyone but a power cut; a file system that cannot sync a directory is left.
         let _ = own::sync_directory(directory(path));
         Ok(())

@@ -19,7 +19,7 @@ use super::error::{HttpError, Limits};
 use super::unpack::Unpack;
 
 /// The answer of a server whose head has come. Dropping it ends the call.
-pub struct Answer {
+pub struct HttpAnswer {
     status: u16,
     headers: HeaderMap,
     body: Incoming,
@@ -41,7 +41,7 @@ pub struct Collected {
     pub broken: Option<HttpError>,
 }
 
-impl Answer {
+impl HttpAnswer {
     pub(super) fn new(answer: Response<Incoming>, limits: Limits, due: Option<Instant>) -> Result<Self, HttpError> {
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
@@ -184,9 +184,9 @@ impl fmt::Debug for Collected {
     }
 }
 
-impl fmt::Debug for Answer {
+impl fmt::Debug for HttpAnswer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Answer").field("status", &self.status).finish_non_exhaustive()
+        f.debug_struct("HttpAnswer").field("status", &self.status).finish_non_exhaustive()
     }
 }
 

@@ -32,7 +32,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
-pub use answer::{Answer, Collected, json};
+pub use answer::{Collected, HttpAnswer, json};
 pub use error::{HttpError, Limits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::Refused;
@@ -151,13 +151,13 @@ impl HttpClient {
         self.proxies.describe()
     }
 
-    /// Makes the call; the head of the answer, whose body comes with [`Answer::piece`] or [`Answer::collect`].
+    /// Makes the call; the head of the answer, whose body comes with [`HttpAnswer::piece`] or [`HttpAnswer::collect`].
     ///
     /// Needs a runtime of tokio around it. The call ends when the future or the answer is dropped.
     ///
     /// # Errors
     /// [`HttpError`]; a redirect is one, every other status is an answer.
-    pub async fn send(&self, call: Call) -> Result<Answer, HttpError> {
+    pub async fn send(&self, call: Call) -> Result<HttpAnswer, HttpError> {
         let Call { method, url, mut headers, body, limits, kept_alive } = call;
         let start = Instant::now();
         let uri = address(&url)?;
@@ -178,7 +178,7 @@ impl HttpClient {
             answer = self.pool(&connector, kept_alive).request(request) => answer.map_err(|error| unanswered(&error))?,
             limit = head_overdue(captured, limits, due) => return Err(HttpError::Silent(limit)),
         };
-        Answer::new(answer, limits, due)
+        HttpAnswer::new(answer, limits, due)
     }
 
     fn connector(&self, limit: Duration) -> Connector {

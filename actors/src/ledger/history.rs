@@ -4,7 +4,7 @@ use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
 use super::messages::{AppendHistory, HistoryEntry, LoadHistory};
-use super::row::{Mangled, checksum, params, text, verify};
+use super::row::{CorruptRow, checksum, params, text, verify};
 use super::store::{Failure, Store, Work};
 
 const TABLE: &str = "history";
@@ -57,7 +57,7 @@ impl Work for LoadHistory {
         {
             match entry(row) {
                 Ok(entry) => entries.push(entry),
-                Err(Mangled) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
             }
         }
         entries.reverse();
@@ -65,7 +65,7 @@ impl Work for LoadHistory {
     }
 }
 
-fn entry(row: &Row<'_>) -> Result<HistoryEntry, Mangled> {
+fn entry(row: &Row<'_>) -> Result<HistoryEntry, CorruptRow> {
     verify(TABLE, row.get(0)?, row, 1, COLUMNS)?;
     Ok(HistoryEntry { role: row.get(2)?, content: row.get(3)? })
 }

@@ -7,7 +7,7 @@ use super::messages::{
     InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
     ReadInbound, RecordInbound, Recorded, WaitingRow,
 };
-use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
+use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
 use super::store::{Failure, Store, Work};
 use crate::relay::session::SessionKey;
@@ -142,7 +142,7 @@ fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
         .query_row([row], |found| Ok(before(found)))
         .optional()?
         .ok_or(LedgerError::Missing { table: TABLE, row })?;
-    found.map_err(|Mangled| store.damaged(TABLE, row).into())
+    found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
 }
 
 fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]) -> rusqlite::Result<()> {
@@ -200,7 +200,7 @@ impl Work for ReadInbound {
             .query_row([row], |found| Ok(inbound_row(found)))
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
-        found.map_err(|Mangled| store.damaged(TABLE, row).into())
+        found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
     }
 }
 
@@ -216,7 +216,7 @@ impl Work for LastInterrupted {
         while let Some(row) = rows.next()? {
             match inbound_row(row) {
                 Ok(row) => return Ok(Some(row)),
-                Err(Mangled) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
             }
         }
         Ok(None)
@@ -241,10 +241,10 @@ struct Before {
     note: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, Mangled> {
+fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
     Ok(Before {
-        state: inbound_state(row::code_at(row, 1)?).ok_or(Mangled)?,
+        state: inbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         turn: row.get(3)?,
         note: row.get(4)?,
@@ -252,12 +252,12 @@ fn before(row: &Row<'_>) -> Result<Before, Mangled> {
 }
 
 /// What waits, believed as little as a whole row: its checksums are looked at, and only its event stays behind.
-fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, Mangled> {
+fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
     let InboundRow { id, target, session, turn, received_at_ms, .. } = inbound_row(row)?;
     Ok(WaitingRow { id, link: target.link, session, turn, received_at_ms })
 }
 
-pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, Mangled> {
+pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, CorruptRow> {
     let id = row.get(0)?;
     let before = before(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
@@ -267,12 +267,12 @@ pub(super) fn inbound_row(row: &Row<'_>) -> Result<InboundRow, Mangled> {
     Ok(InboundRow {
         id: InboundId(id),
         target: row::target(row, FIXED)?,
-        profile: profile.try_into().map_err(|_| Mangled)?,
-        session: serde_json::from_str::<SessionKey>(&session).map_err(|_| Mangled)?,
+        profile: profile.try_into().map_err(|_| CorruptRow)?,
+        session: serde_json::from_str::<SessionKey>(&session).map_err(|_| CorruptRow)?,
         event: row.get(after_target + 6)?,
         state: before.state,
-        attempts: u32::try_from(before.attempts).map_err(|_| Mangled)?,
-        turn: before.turn.map(|turn| turn.parse()).transpose().map_err(|_| Mangled)?,
+        attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
+        turn: before.turn.map(|turn| turn.parse()).transpose().map_err(|_| CorruptRow)?,
         received_at_ms: row.get(after_target + 5)?,
     })
 }

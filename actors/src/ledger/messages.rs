@@ -21,7 +21,7 @@ pub struct InboundId(pub i64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct OutboundId(pub i64);
 
-/// Incarnation of an inbound event.
+/// Life cycle of an inbound event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InboundState {
@@ -43,7 +43,7 @@ pub enum InboundState {
     Dead,
 }
 
-/// Incarnation of an outbound obligation.
+/// Life cycle of an outbound obligation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundState {

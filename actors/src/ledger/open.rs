@@ -12,7 +12,7 @@ use rusqlite::{Connection, ErrorCode, OpenFlags};
 
 use super::places::Places;
 use super::schema;
-use super::states::Tally;
+use super::states::RowCounts;
 use super::store::Ids;
 use crate::files::{Links, own, small};
 use crate::system_error::may_pass;
@@ -105,7 +105,7 @@ impl OpenError {
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
-    pub(super) tally: Tally,
+    pub(super) row_counts: RowCounts,
     pub(super) ids: Ids,
     /// Where its files lie.
     pub(super) places: Places,
@@ -125,7 +125,9 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         return Err(set_aside(path, detail));
     }
     match connect(path) {
-        Ok((connection, tally, ids)) => Ok(Opened { connection, tally, ids, places: Places::of(path), _claim: claim }),
+        Ok((connection, row_counts, ids)) => {
+            Ok(Opened { connection, row_counts, ids, places: Places::of(path), _claim: claim })
+        }
         Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
         Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
         Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
@@ -188,7 +190,7 @@ impl From<rusqlite::Error> for Refusal {
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, Tally, Ids), Refusal> {
+fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), Refusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -214,13 +216,13 @@ fn connect(path: &Path) -> Result<(Connection, Tally, Ids), Refusal> {
          PRAGMA journal_size_limit = 67108864;",
     )?;
     schema::migrate(&connection, found)?;
-    let (tally, ids) = (count(&connection)?, last_ids(&connection)?);
-    Ok((connection, tally, ids))
+    let (row_counts, ids) = (count(&connection)?, last_ids(&connection)?);
+    Ok((connection, row_counts, ids))
 }
 
 /// Rows by state, from the indexes alone.
-fn count(connection: &Connection) -> rusqlite::Result<Tally> {
-    let mut tally = Tally::default();
+fn count(connection: &Connection) -> rusqlite::Result<RowCounts> {
+    let mut row_counts = RowCounts::default();
     let into = |sql: &str, counts: &mut [i64]| {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
@@ -233,9 +235,9 @@ fn count(connection: &Connection) -> rusqlite::Result<Tally> {
         }
         Ok::<_, rusqlite::Error>(())
     };
-    into("SELECT state, count(*) FROM inbound GROUP BY state", &mut tally.inbound)?;
-    into("SELECT state, count(*) FROM outbound GROUP BY state", &mut tally.outbound)?;
-    Ok(tally)
+    into("SELECT state, count(*) FROM inbound GROUP BY state", &mut row_counts.inbound)?;
+    into("SELECT state, count(*) FROM outbound GROUP BY state", &mut row_counts.outbound)?;
+    Ok(row_counts)
 }
 
 fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {

@@ -6,7 +6,7 @@ use rusqlite::{OptionalExtension, Row};
 use super::messages::{
     InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
-use super::row::{self, Mangled, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
+use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{outbound_code, outbound_state};
 use super::store::{Failure, Store, Work};
 
@@ -135,17 +135,17 @@ struct Before {
     error: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, Mangled> {
+fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
     Ok(Before {
-        state: outbound_state(row::code_at(row, 1)?).ok_or(Mangled)?,
+        state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         message_id: row.get(3)?,
         error: row.get(4)?,
     })
 }
 
-fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, Mangled> {
+fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, CorruptRow> {
     let id = row.get(0)?;
     let before = before(row)?;
     verify(TABLE, id, row, FIXED, FIXED_COLUMNS)?;
@@ -156,7 +156,7 @@ fn outbound_row(row: &Row<'_>) -> Result<OutboundRow, Mangled> {
         target: row::target(row, FIXED)?,
         action: row.get(after_target + 3)?,
         state: before.state,
-        attempts: u32::try_from(before.attempts).map_err(|_| Mangled)?,
+        attempts: u32::try_from(before.attempts).map_err(|_| CorruptRow)?,
         recorded_at_ms: row.get(after_target + 2)?,
     })
 }

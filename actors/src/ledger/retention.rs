@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, Tally};
+use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
 
 /// How long an ended row is kept.
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
@@ -15,16 +15,16 @@ const PAGE: i64 = 1_000;
 /// How often the old are looked for.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// What a table is called, where its ended states begin, and its part of a tally.
+/// What a table is called, where its ended states begin, and its part of the counts of rows.
 struct Table {
     name: &'static str,
     ended_from: usize,
-    counts: fn(&mut Tally) -> &mut [i64],
+    counts: fn(&mut RowCounts) -> &mut [i64],
 }
 
 const TABLES: [Table; 2] = [
-    Table { name: "inbound", ended_from: INBOUND_ENDED, counts: |tally| &mut tally.inbound },
-    Table { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |tally| &mut tally.outbound },
+    Table { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
+    Table { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
 ];
 
 /// Where the sweeps stand and when the next one is due. It deletes a page at a time, so that it holds up nobody.
@@ -42,21 +42,26 @@ impl Retention {
     }
 
     /// Notes that time has passed, and says whether a sweep is wanted: it is time, or a page of rows is too many.
-    pub(super) fn is_due(&mut self, passed: Duration, tally: &Tally) -> bool {
+    pub(super) fn is_due(&mut self, passed: Duration, row_counts: &RowCounts) -> bool {
         self.due_in = self.due_in.saturating_sub(passed);
-        let mut tally = *tally;
-        let crowded = TABLES.iter().any(|table| excess((table.counts)(&mut tally), table.ended_from) >= PAGE);
+        let mut row_counts = *row_counts;
+        let crowded = TABLES.iter().any(|table| excess((table.counts)(&mut row_counts), table.ended_from) >= PAGE);
         self.due_in.is_zero() || crowded
     }
 
-    /// Deletes what is too old or too much on the next page of each table. Answers how the tally changed; it counts
+    /// Deletes what is too old or too much on the next page of each table. Answers how the counts of rows changed; it counts
     /// only once the transaction is on disk.
-    pub(super) fn sweep(&mut self, store: &Connection, tally: &Tally, now_ms: i64) -> rusqlite::Result<Tally> {
+    pub(super) fn sweep(
+        &mut self,
+        store: &Connection,
+        row_counts: &RowCounts,
+        now_ms: i64,
+    ) -> rusqlite::Result<RowCounts> {
         let oldest = now_ms - i64::try_from(KEPT_FOR.as_millis()).unwrap_or(i64::MAX);
-        let (mut tally, mut delta) = (*tally, Tally::default());
+        let (mut row_counts, mut delta) = (*row_counts, RowCounts::default());
         let mut more = false;
         for (table, cursor) in TABLES.iter().zip(&mut self.cursors) {
-            let excess = excess((table.counts)(&mut tally), table.ended_from);
+            let excess = excess((table.counts)(&mut row_counts), table.ended_from);
             let page = page(store, table.name, *cursor)?;
             let going = going(&page, table.ended_from, oldest, excess);
             let mut delete = store.prepare_cached(&format!("DELETE FROM {} WHERE id = ?", table.name))?;
@@ -138,11 +143,11 @@ mod tests {
     #[test]
     fn a_page_too_many_is_swept_at_once_and_not_only_when_it_is_time() {
         let mut retention = Retention { due_in: EVERY, ..Retention::default() };
-        let mut tally = Tally::default();
-        tally.inbound[INBOUND_ENDED] = KEPT_ROWS + PAGE - 1;
-        assert!(!retention.is_due(Duration::from_secs(1), &tally));
-        tally.inbound[INBOUND_ENDED] += 1;
-        assert!(retention.is_due(Duration::ZERO, &tally));
-        assert!(retention.is_due(EVERY, &Tally::default()));
+        let mut row_counts = RowCounts::default();
+        row_counts.inbound[INBOUND_ENDED] = KEPT_ROWS + PAGE - 1;
+        assert!(!retention.is_due(Duration::from_secs(1), &row_counts));
+        row_counts.inbound[INBOUND_ENDED] += 1;
+        assert!(retention.is_due(Duration::ZERO, &row_counts));
+        assert!(retention.is_due(EVERY, &RowCounts::default()));
     }
 }

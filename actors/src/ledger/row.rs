@@ -10,10 +10,10 @@ use crate::relay::messages::{LinkId, Target};
 
 /// The row is not what was written. Which one, the reader knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Mangled;
+pub(super) struct CorruptRow;
 
 // A value of the wrong type, or text that is no text any more.
-impl From<rusqlite::Error> for Mangled {
+impl From<rusqlite::Error> for CorruptRow {
     fn from(_: rusqlite::Error) -> Self {
         Self
     }
@@ -34,8 +34,8 @@ pub(super) fn code(code: usize) -> ValueRef<'static> {
 }
 
 /// The number of a state in column `column`.
-pub(super) fn code_at(row: &Row<'_>, column: usize) -> Result<usize, Mangled> {
-    usize::try_from(row.get::<_, i64>(column)?).map_err(|_| Mangled)
+pub(super) fn code_at(row: &Row<'_>, column: usize) -> Result<usize, CorruptRow> {
+    usize::try_from(row.get::<_, i64>(column)?).map_err(|_| CorruptRow)
 }
 
 /// The first eight bytes of SHA-256 over where the values stand and what they are.
@@ -63,9 +63,9 @@ pub(super) fn checksum(part: &str, id: i64, values: &[ValueRef<'_>]) -> i64 {
 }
 
 /// Whether the `count` columns from `first` on match the checksum in the column after them.
-pub(super) fn verify(part: &str, id: i64, row: &Row<'_>, first: usize, count: usize) -> Result<(), Mangled> {
+pub(super) fn verify(part: &str, id: i64, row: &Row<'_>, first: usize, count: usize) -> Result<(), CorruptRow> {
     let values = (first..first + count).map(|column| row.get_ref(column)).collect::<Result<Vec<_>, _>>()?;
-    if row.get::<_, i64>(first + count)? == checksum(part, id, &values) { Ok(()) } else { Err(Mangled) }
+    if row.get::<_, i64>(first + count)? == checksum(part, id, &values) { Ok(()) } else { Err(CorruptRow) }
 }
 
 /// Values as parameters of a statement.
@@ -97,7 +97,7 @@ pub(super) fn target_values(target: &Target) -> [ValueRef<'_>; TARGET_COLUMNS] {
 }
 
 /// The [`Target`] whose columns begin at `first`.
-pub(super) fn target(row: &Row<'_>, first: usize) -> Result<Target, Mangled> {
+pub(super) fn target(row: &Row<'_>, first: usize) -> Result<Target, CorruptRow> {
     Ok(Target {
         link: LinkId(row.get(first)?),
         platform: row.get(first + 1)?,

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::messages::LedgerView;
-use super::states::Tally;
+use super::states::RowCounts;
 
 /// A disk that has not answered for so long is in trouble, whatever it says later.
 const STALL: Duration = Duration::from_secs(5);
@@ -25,7 +25,7 @@ pub(super) struct Shared {
 
 #[derive(Default)]
 struct Shown {
-    tally: Tally,
+    row_counts: RowCounts,
     damaged: u64,
     trouble: Option<String>,
     /// The file is no longer where it was: what is written is lost with the process.
@@ -47,8 +47,8 @@ impl Drop for Ended {
 }
 
 impl Shared {
-    pub(super) fn new(path: PathBuf, tally: Tally) -> Self {
-        let shown = Mutex::new(Shown { tally, ..Shown::default() });
+    pub(super) fn new(path: PathBuf, row_counts: RowCounts) -> Self {
+        let shown = Mutex::new(Shown { row_counts, ..Shown::default() });
         Self { path, closing: AtomicBool::new(false), shown, ended: Condvar::new() }
     }
 
@@ -59,9 +59,9 @@ impl Shared {
         let lost = shown.has_ended.then(|| "the ledger's thread has ended".to_owned());
         LedgerView {
             path: self.path.clone(),
-            inbound: shown.tally.inbound(),
-            outbound: shown.tally.outbound(),
-            written: shown.tally.written,
+            inbound: shown.row_counts.inbound(),
+            outbound: shown.row_counts.outbound(),
+            written: shown.row_counts.written,
             damaged: shown.damaged,
             trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.trouble.clone()),
         }
@@ -87,7 +87,7 @@ impl Shared {
     }
 
     /// The thread is back from the disk. Answers whether anything has changed.
-    pub(super) fn show(&self, tally: Tally, damaged: u64, trouble: Option<String>) -> bool {
+    pub(super) fn show(&self, row_counts: RowCounts, damaged: u64, trouble: Option<String>) -> bool {
         let mut shown = self.lock();
         shown.busy = None;
         match (&shown.trouble, &trouble) {
@@ -95,8 +95,8 @@ impl Shared {
             (Some(_), None) => tracing::info!("the ledger takes writes again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        let changed = shown.tally != tally || shown.damaged != damaged || shown.trouble != trouble;
-        (shown.tally, shown.damaged, shown.trouble) = (tally, damaged, trouble);
+        let changed = shown.row_counts != row_counts || shown.damaged != damaged || shown.trouble != trouble;
+        (shown.row_counts, shown.damaged, shown.trouble) = (row_counts, damaged, trouble);
         changed
     }
 
@@ -159,18 +159,18 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_is_trouble_until_it_does() {
-        let shared = Shared::new(PathBuf::new(), Tally::default());
+        let shared = Shared::new(PathBuf::new(), RowCounts::default());
         shared.begin();
         assert_eq!(shared.view().trouble, None);
         shared.lock().busy = Instant::now().checked_sub(STALL);
         assert_eq!(shared.view().trouble.as_deref(), Some("the disk has not answered for 5 s"));
-        shared.show(Tally::default(), 0, None);
+        shared.show(RowCounts::default(), 0, None);
         assert_eq!(shared.view().trouble, None);
     }
 
     #[test]
     fn a_superseded_incarnation_does_not_take_the_news_back() {
-        let shared = Shared::new(PathBuf::new(), Tally::default());
+        let shared = Shared::new(PathBuf::new(), RowCounts::default());
         let (told, news) = std::sync::mpsc::channel();
         for generation in [2, 1] {
             let told = told.clone();

@@ -64,14 +64,14 @@ pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
 
 /// How many rows are in each state, or by how much a transaction changes that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Tally {
+pub(super) struct RowCounts {
     pub(super) inbound: [i64; INBOUND.len()],
     pub(super) outbound: [i64; OUTBOUND.len()],
     /// Events and obligations written.
     pub(super) written: u64,
 }
 
-impl Tally {
+impl RowCounts {
     /// Makes the changes of `other` too.
     pub(super) fn add(&mut self, other: &Self) {
         let pairs = self.inbound.iter_mut().zip(other.inbound).chain(self.outbound.iter_mut().zip(other.outbound));

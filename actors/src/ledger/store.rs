@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, ErrorCode, Row};
 
 use super::messages::LedgerError;
-use super::row::Mangled;
-use super::states::Tally;
+use super::row::CorruptRow;
+use super::states::RowCounts;
 
 /// Work that the writer's thread does inside a transaction it shares with others.
 pub trait Work: Send + 'static {
@@ -27,7 +27,7 @@ pub struct Store<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ids: &'a mut Ids,
     pub(super) damaged: &'a mut Damaged,
-    pub(super) delta: Tally,
+    pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
 }
@@ -67,7 +67,7 @@ impl From<LedgerError> for Failure {
 
 impl<'a> Store<'a> {
     pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, damaged: &'a mut Damaged, now_ms: i64) -> Self {
-        Self { connection, ids, damaged, delta: Tally::default(), now_ms }
+        Self { connection, ids, damaged, delta: RowCounts::default(), now_ms }
     }
 
     /// Runs `work`; if it fails, none of its changes stay.
@@ -88,7 +88,7 @@ impl<'a> Store<'a> {
         state: usize,
         after: i64,
         limit: usize,
-        read: impl Fn(&Row<'_>) -> Result<T, Mangled>,
+        read: impl Fn(&Row<'_>) -> Result<T, CorruptRow>,
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
@@ -102,7 +102,7 @@ impl<'a> Store<'a> {
         {
             match read(row) {
                 Ok(row) => found.push(row),
-                Err(Mangled) => drop(self.damaged(table, row.get(0)?)),
+                Err(CorruptRow) => drop(self.damaged(table, row.get(0)?)),
             }
         }
         Ok(())

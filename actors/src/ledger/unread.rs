@@ -9,7 +9,7 @@ use super::inbound::{NoteChange, TABLE, inbound_row};
 use super::messages::{
     InboundRow, LedgerError, ListUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, TellUnread,
 };
-use super::row::{Mangled, params, text};
+use super::row::{CorruptRow, params, text};
 use super::store::{Failure, Store, Work};
 use crate::profile::name::ProfileName;
 use crate::relay::messages::LinkId;
@@ -85,7 +85,7 @@ fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> 
     let values = [rusqlite::types::ValueRef::Integer(id), text(REFUSED_BY_DRAIN)];
     let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
     match found {
-        Some(Err(Mangled)) => {
+        Some(Err(CorruptRow)) => {
             drop(store.damaged(TABLE, id));
             Ok(None)
         }

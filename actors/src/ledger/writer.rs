@@ -56,7 +56,7 @@ impl LedgerWriter {
         let path = path.as_ref();
         let opened = open(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::new(path.to_owned(), opened.tally));
+        let shared = Arc::new(Shared::new(path.to_owned(), opened.row_counts));
         let books = Books::new(opened, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
@@ -77,7 +77,7 @@ impl LedgerWriter {
     /// [`LedgerWriter::close`], and whatever the work answers.
     pub fn ask<W: Work>(&self, work: W) -> impl Future<Output = Result<W::Answer, LedgerError>> + use<W> {
         let (answer, answered) = oneshot::channel();
-        let sent = self.send(Box::new(Errand { work, answer, outcome: None }));
+        let sent = self.send(Box::new(AnyJob { work, answer, outcome: None }));
         async move {
             sent?;
             // Without an answer the thread has dropped the work undone.
@@ -143,13 +143,13 @@ trait Job: Send {
     fn answer(self: Box<Self>, spoilt: Option<&LedgerError>);
 }
 
-struct Errand<W: Work> {
+struct AnyJob<W: Work> {
     work: W,
     answer: oneshot::Sender<Result<W::Answer, LedgerError>>,
     outcome: Option<Result<W::Answer, LedgerError>>,
 }
 
-impl<W: Work> Job for Errand<W> {
+impl<W: Work> Job for AnyJob<W> {
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()> {
         let outcome = match self.work.run(store) {
             Ok(answer) => Ok(answer),
@@ -222,7 +222,7 @@ impl Books {
                 break;
             }
             let now = Instant::now();
-            if self.retention.is_due(now.duration_since(looked), &self.opened.tally) {
+            if self.retention.is_due(now.duration_since(looked), &self.opened.row_counts) {
                 self.sweep();
             }
             looked = now;
@@ -287,7 +287,7 @@ impl Books {
         }
         let delta = store.delta;
         transaction.commit()?;
-        opened.tally.add(&delta);
+        opened.row_counts.add(&delta);
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
@@ -311,14 +311,14 @@ impl Books {
     fn swept(&mut self) -> rusqlite::Result<()> {
         let opened = &mut self.opened;
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let delta = self.retention.sweep(&transaction, &opened.tally, now_ms())?;
+        let delta = self.retention.sweep(&transaction, &opened.row_counts, now_ms())?;
         transaction.commit()?;
-        opened.tally.add(&delta);
+        opened.row_counts.add(&delta);
         Ok(())
     }
 
     fn show(&mut self, trouble: Option<String>) {
-        self.untold |= self.shared.show(self.opened.tally, self.damaged.count(), trouble);
+        self.untold |= self.shared.show(self.opened.row_counts, self.damaged.count(), trouble);
     }
 
     fn tell(&mut self) {
@@ -360,10 +360,10 @@ mod tests {
     fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
         let home = tempfile::tempdir().unwrap();
         let opened = open(&home.path().join("ledger")).unwrap();
-        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.tally));
+        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.row_counts));
         let mut books = Books::new(opened, shared);
         let mut trouble_after = |sql| {
-            books.group(vec![Box::new(Errand { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            books.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
             books.shared.in_trouble()
         };
         assert!(!trouble_after("PRAGMA max_page_count = 1"));

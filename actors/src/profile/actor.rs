@@ -45,13 +45,13 @@ use caduceus_supervision::{Incarnation, Port};
 /// How often the file is looked at where no event tells of it.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for one look at the file; a turn then starts with what is known.
-const READ_PATIENCE: Duration = Duration::from_secs(5);
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
 /// in the file, which is more than a newborn profile has.
-const TOKEN_PATIENCE: Duration = Duration::from_secs(17);
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(17);
 
 /// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
-const PROVISION_PATIENCE: Duration = Duration::from_secs(4);
+const PROVISION_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Holds one profile's secrets and does with them what it is asked to.
 #[derive(Debug)]
@@ -171,7 +171,7 @@ impl ProfileActor {
         let (look, path) = (self.looks, self.file());
         let owner = if self.is_home() { workers::Owner::Gateway } else { workers::Owner::Profile };
         let worker = FileWorker::of(&self.profile().home, Purpose::Secrets, owner);
-        let reading = async move { worker.run(READ_PATIENCE, move || env_source::read(&path, last.as_ref())).await };
+        let reading = async move { worker.run(READ_TIMEOUT, move || env_source::read(&path, last.as_ref())).await };
         reading.into_actor(self).map(move |read, actor, ctx| match read {
             Ok(Some((stamp, content))) if look > actor.applied => {
                 actor.note_disk(None);
@@ -318,7 +318,7 @@ impl ProfileActor {
     /// The grant's token, fresh if its keeper answers in time. A turn never fails for it.
     fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
         let profile = self.profile().name.clone();
-        let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_PATIENCE));
+        let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_TIMEOUT));
         let asking = async move {
             match asked {
                 Some(asked) => Some(asked.await),
@@ -441,7 +441,7 @@ impl Handler<PrepareDial> for ProfileActor {
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
         // Credentials that are being asked for are better than none.
         let settled = self.look().then(|(), actor: &mut Self, _| {
-            let settled = tokio::time::timeout(PROVISION_PATIENCE, actor.provisioning.settled());
+            let settled = tokio::time::timeout(PROVISION_TIMEOUT, actor.provisioning.settled());
             settled.into_actor(actor)
         });
         Box::pin(settled.map(|_, actor, _| {

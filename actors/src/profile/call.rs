@@ -18,7 +18,7 @@ use super::messages::{Call, CallBroken, CallError, Head};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
-use crate::http_client::{Answer, Call as HttpCall, HttpClient, HttpError, Limits};
+use crate::http_client::{Call as HttpCall, HttpAnswer, HttpClient, HttpError, Limits};
 
 /// Pieces that wait for the turn; then the server waits.
 const MAX_PIECES: usize = 8;
@@ -42,16 +42,16 @@ impl Default for CallTimings {
 
 /// Carries out calls. Cheap to clone; clones share one thread, which starts with the first call and ends with the last clone.
 #[derive(Debug, Clone, Default)]
-pub struct Caller(Arc<Inner>);
+pub struct Caller(Arc<Shared>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct Shared {
     client: HttpClient,
     timings: CallTimings,
     thread: Mutex<Option<ArbiterHandle>>,
 }
 
-impl Drop for Inner {
+impl Drop for Shared {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner) {
             thread.stop();
@@ -97,7 +97,7 @@ impl Caller {
     /// A caller that gives servers this long.
     #[must_use]
     pub fn new(client: HttpClient, timings: CallTimings) -> Self {
-        Self(Arc::new(Inner { client, timings, thread: Mutex::default() }))
+        Self(Arc::new(Shared { client, timings, thread: Mutex::default() }))
     }
 
     /// Begins a call.
@@ -150,7 +150,7 @@ async fn carry_out(
     }
 }
 
-async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Result<Answer, CallBroken> {
+async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
     let Request { url, key, body } = request;
     let CallTimings { connect, idle } = timings;
     let limits = Limits { connect, head: idle, idle, total: None, body: MAX_BODY };
@@ -163,7 +163,7 @@ async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Re
     client.send(call).await.map_err(|error| broken(&error))
 }
 
-async fn pass_on(mut answer: Answer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
+async fn pass_on(mut answer: HttpAnswer, pieces: &mpsc::Sender<Result<Bytes, CallBroken>>) {
     loop {
         let piece = tokio::select! {
             biased;

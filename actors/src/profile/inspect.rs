@@ -17,7 +17,7 @@ use super::env_source::{self, Content};
 use super::plan;
 pub use super::plan::Missing;
 use super::scope::{Lent, Scope};
-use crate::files::workers::{Owner, PATIENCE};
+use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
 use crate::relay::identity::Source;
@@ -45,7 +45,7 @@ pub struct Inspection {
 pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     let path = profile.home.join(env_source::FILE_NAME);
     let worker = FileWorker::of(&profile.home, Purpose::Secrets, Owner::Profile);
-    let read = worker.begin(move || env_source::read(&path, None)).wait(Instant::now() + PATIENCE);
+    let read = worker.begin(move || env_source::read(&path, None)).wait(Instant::now() + TIMEOUT);
     let (own, trouble) = match read {
         Ok(Some((_, Content::Values(own)))) => (own, None),
         Ok(Some((_, Content::Unusable(reason)))) => (EnvFile::default(), Some(reason)),

@@ -19,9 +19,9 @@ use crate::files::{FileWorker, Purpose};
 use crate::turn::guard::{self, HeldGuard};
 
 /// Longest wait for the disk under the working directory.
-const REACH_PATIENCE: Duration = Duration::from_secs(5);
+const REACH_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longest wait for the guard's word; it is one fork away, but the box may be starved.
-const START_PATIENCE: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How the guard is run: our own binary and what comes before `-- COMMAND…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl Launch {
     pub(super) async fn reach(&self) -> Result<(), SpawnError> {
         let cwd = self.cwd.clone();
         let worker = FileWorker::of(&self.cwd, Purpose::Start, Owner::Profile);
-        match worker.run(REACH_PATIENCE, move || cwd.is_dir()).await {
+        match worker.run(REACH_TIMEOUT, move || cwd.is_dir()).await {
             Ok(true) => Ok(()),
             Ok(false) => Err(self.not_found("its working directory is not there")),
             Err(error) => Err(SpawnError::System(error.to_string())),
@@ -68,7 +68,7 @@ impl Launch {
         let (stderr, agent_stderr) = io::pipe().map_err(system)?;
         let mut guard = self.start_guard(theirs).map_err(system)?;
         let pipes = [agent_stdin.as_fd(), agent_stdout.as_fd(), agent_stderr.as_fd()];
-        let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_PATIENCE));
+        let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_TIMEOUT));
         match heard {
             Ok(Ok(())) => Ok(SpawnedChild {
                 guard: HeldGuard::new(guard),
@@ -79,11 +79,11 @@ impl Launch {
                 secrets: self.secrets,
             }),
             Ok(Err(error)) => {
-                bury(&mut guard);
+                reap(&mut guard);
                 Err(self.refused(&error))
             }
             Err(error) => {
-                bury(&mut guard);
+                reap(&mut guard);
                 Err(SpawnError::System(format!("its guard did not start it: {error}")))
             }
         }
@@ -127,7 +127,7 @@ impl Launch {
 }
 
 /// A guard that started nothing must not stay behind as a zombie.
-fn bury(guard: &mut Child) {
+fn reap(guard: &mut Child) {
     let _ = guard.kill();
     let _ = guard.wait();
 }

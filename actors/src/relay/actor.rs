@@ -28,9 +28,9 @@ use super::messages::{
     GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, TellAgain,
     Wake,
 };
-use super::plan::Plan;
+use super::plan::LinkPlan;
 use super::socket::{Connection, NotQueued};
-use super::steps::{At, CloseWith, Idleness, Step};
+use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
@@ -96,7 +96,7 @@ pub struct RelayActor {
     pub(super) trust: HttpClient,
     pub(super) fetcher: Fetcher,
     incarnation: Incarnation,
-    pub(super) plan: Plan,
+    pub(super) plan: LinkPlan,
     /// What the profile said last.
     pub(super) dial: Option<Dial>,
     pub(super) dialling: Option<SpawnHandle>,
@@ -125,7 +125,7 @@ impl RelayActor {
     pub fn new(ports: RelayPorts, settings: LinkSettings, incarnation: Incarnation) -> Self {
         let LinkSettings { link, owner, profile, claims, timings, trust, media, counts } = settings;
         Self {
-            plan: Plan::new(timings.clone(), Instant::now()),
+            plan: LinkPlan::new(timings.clone(), Instant::now()),
             fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
             link,
             owner,
@@ -154,7 +154,7 @@ impl RelayActor {
     }
 
     /// Lets the plan decide and carries it out: the one way in which the state changes.
-    pub(super) fn decide(&mut self, ctx: &mut Context<Self>, decide: impl FnOnce(&mut Plan, At) -> Vec<Step>) {
+    pub(super) fn decide(&mut self, ctx: &mut Context<Self>, decide: impl FnOnce(&mut LinkPlan, At) -> Vec<LinkStep>) {
         if self.stopping {
             return;
         }
@@ -181,7 +181,7 @@ impl RelayActor {
             let wait = due.saturating_duration_since(Instant::now());
             self.timer = Some(ctx.run_later(wait, |link, ctx| {
                 link.timer = None;
-                link.decide(ctx, Plan::tick);
+                link.decide(ctx, LinkPlan::tick);
             }));
         }
     }
@@ -277,7 +277,7 @@ impl Actor for RelayActor {
         self.sweep_media(ctx);
         self.mind_claims(ctx);
         ctx.run_interval(SWEEP_EVERY, Self::sweep_media);
-        self.decide(ctx, Plan::start);
+        self.decide(ctx, LinkPlan::start);
     }
 
     fn stopping(&mut self, ctx: &mut Self::Context) -> Running {
@@ -345,7 +345,7 @@ impl Handler<Wake> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, _: Wake, ctx: &mut Self::Context) {
-        self.decide(ctx, Plan::wake);
+        self.decide(ctx, LinkPlan::wake);
     }
 }
 

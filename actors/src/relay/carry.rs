@@ -16,12 +16,12 @@ use super::descriptors::Descriptors;
 use super::dial::{self, DialError, Socket};
 use super::event::InboundEvent;
 use super::frame::ToConnector;
-use super::intake::{After, Answer, Intake, Seq};
+use super::intake::{After, Intake, IntakeAnswer, Seq};
 use super::lineup::Lineup;
-use super::plan::Plan;
+use super::plan::LinkPlan;
 use super::session::names_session_of;
-use super::socket::{Connection, News, Opening};
-use super::steps::{Loss, Prepared, Step, plain};
+use super::socket::{Connection, Opening, SocketEvent};
+use super::steps::{LinkStep, Loss, Prepared, plain};
 use super::url::RelayUrl;
 use crate::dispatch::messages::{Inbound, NotTaken, Receipt, StopSession};
 use crate::http_client::Refused;
@@ -31,22 +31,22 @@ use crate::turn::messages::StopCause;
 use caduceus_supervision::AskError;
 
 impl RelayActor {
-    pub(super) fn carry_out(&mut self, step: &Step, ctx: &mut Context<Self>) {
+    pub(super) fn carry_out(&mut self, step: &LinkStep, ctx: &mut Context<Self>) {
         match *step {
-            Step::Prepare => {
+            LinkStep::Prepare => {
                 let answer = self.ports.profile.ask(PrepareDial, self.timings.prepare);
                 ctx.spawn(answer.into_actor(self).map(|answer, link, ctx| link.prepared(answer, ctx)));
             }
-            Step::Dial { generation } => self.start_dial(generation, ctx),
-            Step::Hello => self.say_hello(),
-            Step::Ping => {
+            LinkStep::Dial { generation } => self.start_dial(generation, ctx),
+            LinkStep::Hello => self.say_hello(),
+            LinkStep::Ping => {
                 if let Some(Err(reason)) = self.connection.as_ref().map(Connection::ping) {
                     debug!(link = %self.link.0, ?reason, "no ping was sent");
                 }
             }
-            Step::SayGoingIdle => self.say(&ToConnector::GoingIdle, "going_idle", None),
-            Step::AnswerIdle(answer) => self.answer_idle(answer),
-            Step::Close(with) => {
+            LinkStep::SayGoingIdle => self.say(&ToConnector::GoingIdle, "going_idle", None),
+            LinkStep::AnswerIdle(answer) => self.answer_idle(answer),
+            LinkStep::Close(with) => {
                 if let Some(dialling) = self.dialling.take() {
                     ctx.cancel_future(dialling);
                 }
@@ -100,7 +100,7 @@ impl RelayActor {
         });
         let minding = changes.into_actor(self).map(|(), link: &mut Self, ctx| {
             if link.claims.is_evicted(&link.owner) {
-                link.decide(ctx, Plan::evicted);
+                link.decide(ctx, LinkPlan::evicted);
                 link.claim = None;
             }
         });
@@ -260,7 +260,7 @@ impl RelayActor {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        let answer = if taken { Answer::Taken(arrival) } else { Answer::Refused(arrival) };
+        let answer = if taken { IntakeAnswer::Taken(arrival) } else { IntakeAnswer::Refused(arrival) };
         let (done, after) = self.intake.answered(seq, answer);
         for arrival in done {
             self.acknowledge(arrival);
@@ -356,8 +356,8 @@ impl RelayActor {
     }
 }
 
-impl StreamHandler<(u64, News)> for RelayActor {
-    fn handle(&mut self, (generation, news): (u64, News), ctx: &mut Self::Context) {
+impl StreamHandler<(u64, SocketEvent)> for RelayActor {
+    fn handle(&mut self, (generation, news): (u64, SocketEvent), ctx: &mut Self::Context) {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
@@ -366,27 +366,27 @@ impl StreamHandler<(u64, News)> for RelayActor {
             self.counts.inbound(Instant::now());
         }
         match news {
-            News::Described(descriptor) => self.described(generation, *descriptor, ctx),
-            News::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
-            News::Result { request_id, result } => {
+            SocketEvent::Described(descriptor) => self.described(generation, *descriptor, ctx),
+            SocketEvent::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
+            SocketEvent::Result { request_id, result } => {
                 if !self.waiting.settle(&request_id, result) {
                     debug!(link = %self.link.0, "a result came for nobody");
                 }
             }
-            News::Interrupted { session_key } if !self.may_stop(&session_key) => {
+            SocketEvent::Interrupted { session_key } if !self.may_stop(&session_key) => {
                 warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
             }
-            News::Interrupted { session_key } => {
+            SocketEvent::Interrupted { session_key } => {
                 let stop = StopSession { session_key, cause: StopCause::Interrupt };
                 if let Err(error) = self.ports.stop_session.tell(stop) {
                     warn!(link = %self.link.0, %error, "an interrupt was lost");
                 }
             }
-            News::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
-            News::WantsAck(buffer_id) => self.say_ack(buffer_id, None),
-            News::Unknown => {}
-            News::Skipped(reason) => self.skipped(&reason),
-            News::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
+            SocketEvent::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
+            SocketEvent::WantsAck(buffer_id) => self.say_ack(buffer_id, None),
+            SocketEvent::Unknown => {}
+            SocketEvent::Skipped(reason) => self.skipped(&reason),
+            SocketEvent::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
         }
     }
 
@@ -394,7 +394,7 @@ impl StreamHandler<(u64, News)> for RelayActor {
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
-impl News {
+impl SocketEvent {
     /// The frame it came from, as the view counts it.
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {

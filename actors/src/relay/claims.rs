@@ -84,9 +84,9 @@ fn shown(owner: &Owner) -> String {
 
 /// The table. Clones are the same.
 #[derive(Clone)]
-pub struct Claims(Arc<Inner>);
+pub struct Claims(Arc<Shared>);
 
-struct Inner {
+struct Shared {
     table: Mutex<Table>,
     /// Rung at every change that a link may have to follow.
     changed: watch::Sender<u64>,
@@ -119,7 +119,7 @@ impl Claims {
             let place = if room { &mut table.links } else { &mut table.surplus };
             place.insert(Some(profile));
         }
-        Self(Arc::new(Inner { table: Mutex::new(table), changed: watch::Sender::new(0) }))
+        Self(Arc::new(Shared { table: Mutex::new(table), changed: watch::Sender::new(0) }))
     }
 
     /// Whether this profile has a link of its own in this process.

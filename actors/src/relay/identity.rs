@@ -11,7 +11,7 @@ use serde_json::Value;
 use tracing::warn;
 
 use super::post::{self, PostError};
-use crate::files::workers::{Owner, PATIENCE};
+use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Links, Purpose, small};
 use crate::http_client::HttpClient;
 
@@ -102,7 +102,7 @@ impl Source {
             Self::Login { files, handed } => {
                 let place = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("/")).to_owned();
                 let worker = FileWorker::of(&place, Purpose::Secrets, Owner::Profile);
-                let found = worker.run(PATIENCE, move || from_login(&files, now_s)).await;
+                let found = worker.run(TIMEOUT, move || from_login(&files, now_s)).await;
                 let found = found.unwrap_or_else(|error| {
                     warn!(%error, "the portal login cannot be read");
                     Err(NoIdentity::NotLoggedIn)

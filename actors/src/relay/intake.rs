@@ -30,7 +30,7 @@ pub(super) struct Intake<T> {
 
 /// What the dispatcher said of one event.
 #[derive(Debug)]
-pub(super) enum Answer<T> {
+pub(super) enum IntakeAnswer<T> {
     Taken(T),
     /// To be offered again.
     Refused(T),
@@ -83,14 +83,14 @@ impl<T> Intake<T> {
     }
 
     /// What was offered as `seq` was answered. Gives back, in order, what may be acknowledged.
-    pub(super) fn answered(&mut self, seq: Seq, answer: Answer<T>) -> (Vec<T>, After) {
+    pub(super) fn answered(&mut self, seq: Seq, answer: IntakeAnswer<T>) -> (Vec<T>, After) {
         self.offered = self.offered.saturating_sub(1);
         let stood = self.standing;
         match answer {
-            Answer::Taken(item) => {
+            IntakeAnswer::Taken(item) => {
                 self.taken.insert(seq, item);
             }
-            Answer::Refused(item) => {
+            IntakeAnswer::Refused(item) => {
                 self.held.insert(seq, item);
                 self.standing = true;
                 self.refused = true;
@@ -137,12 +137,12 @@ mod tests {
     use super::*;
 
     fn take(intake: &mut Intake<char>, offer: (Seq, char)) -> (String, After) {
-        let (done, after) = intake.answered(offer.0, Answer::Taken(offer.1));
+        let (done, after) = intake.answered(offer.0, IntakeAnswer::Taken(offer.1));
         (done.into_iter().collect(), after)
     }
 
     fn refuse(intake: &mut Intake<char>, offer: (Seq, char)) -> After {
-        let (done, after) = intake.answered(offer.0, Answer::Refused(offer.1));
+        let (done, after) = intake.answered(offer.0, IntakeAnswer::Refused(offer.1));
         assert!(done.is_empty());
         after
     }

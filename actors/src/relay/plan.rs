@@ -5,7 +5,7 @@
 use std::time::{Duration, Instant};
 
 use super::messages::{IdleAnswer, LinkState};
-use super::steps::{At, CloseWith, EXPIRED, Idleness, Loss, Prepared, Step};
+use super::steps::{At, CloseWith, EXPIRED, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 
 /// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
@@ -13,7 +13,7 @@ const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
 
 /// What one link is doing.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct LinkPlan {
     timings: LinkTimings,
     state: State,
     since: Instant,
@@ -73,9 +73,9 @@ enum Going {
     Left,
 }
 
-type Steps = Vec<Step>;
+type Steps = Vec<LinkStep>;
 
-impl Plan {
+impl LinkPlan {
     pub(super) fn new(timings: LinkTimings, now: Instant) -> Self {
         Self {
             timings,
@@ -131,7 +131,7 @@ impl Plan {
         }
     }
 
-    /// When [`Plan::tick`] has something to do.
+    /// When [`LinkPlan::tick`] has something to do.
     pub(super) fn next_tick(&self) -> Option<Instant> {
         match self.state {
             State::Disabled { ask_at } | State::Revoked { ask_at } => ask_at,
@@ -148,7 +148,7 @@ impl Plan {
     /// The actor has started.
     pub(super) fn start(&mut self, at: At) -> Steps {
         self.enter(State::Preparing, at.now);
-        vec![Step::Prepare]
+        vec![LinkStep::Prepare]
     }
 
     /// The profile has answered.
@@ -171,7 +171,7 @@ impl Plan {
                 self.credentials = credentials;
                 self.generation += 1;
                 self.enter(State::Dialling { until: at.now + self.timings.dial }, at.now);
-                vec![Step::Dial { generation: self.generation }]
+                vec![LinkStep::Dial { generation: self.generation }]
             }
             Prepared::Nothing(why) => {
                 self.last_error = why;
@@ -197,7 +197,7 @@ impl Plan {
             return Vec::new();
         }
         self.enter(State::Handshaking { until: at.now + self.timings.handshake }, at.now);
-        vec![Step::Hello]
+        vec![LinkStep::Hello]
     }
 
     /// A good descriptor came in; the first one ends the handshake.
@@ -242,7 +242,7 @@ impl Plan {
         match &mut self.state {
             State::Up { going: going @ Going::Not, .. } => {
                 *going = Going::Asked { how, until };
-                vec![Step::SayGoingIdle]
+                vec![LinkStep::SayGoingIdle]
             }
             // The farther of the two wishes holds, and one answer is for both.
             State::Up { going: Going::Asked { how: asked, .. }, .. } => {
@@ -251,15 +251,15 @@ impl Plan {
                 }
                 Vec::new()
             }
-            State::Up { going: Going::Left, .. } => vec![Step::AnswerIdle(IdleAnswer::Acknowledged)],
-            _ if how == Idleness::Dormant => vec![Step::AnswerIdle(IdleAnswer::NotConnected)],
+            State::Up { going: Going::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
+            _ if how == Idleness::Dormant => vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)],
             State::Dialling { .. } | State::Handshaking { .. } => {
                 self.enter(State::Idle { dial_at: None }, at.now);
-                vec![Step::Close(CloseWith::Away), Step::AnswerIdle(IdleAnswer::NotConnected)]
+                vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(IdleAnswer::NotConnected)]
             }
             _ => {
                 self.enter(State::Idle { dial_at: None }, at.now);
-                vec![Step::AnswerIdle(IdleAnswer::NotConnected)]
+                vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)]
             }
         }
     }
@@ -281,9 +281,9 @@ impl Plan {
         };
         self.wipe_slate(at.now);
         self.last_error = Some("another link of this process fronts the same gateway".into());
-        let mut steps = vec![Step::Close(CloseWith::Away)];
+        let mut steps = vec![LinkStep::Close(CloseWith::Away)];
         if let Going::Asked { .. } = going {
-            steps.push(Step::AnswerIdle(IdleAnswer::NotAcknowledged));
+            steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
         }
         let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
         let later = Some(at.now + self.timings.settings);
@@ -297,7 +297,7 @@ impl Plan {
         match &mut self.state {
             State::Disabled { ask_at } | State::Revoked { ask_at } if ask_at.is_some_and(due) => {
                 *ask_at = None;
-                vec![Step::Prepare]
+                vec![LinkStep::Prepare]
             }
             State::Waiting { until, .. } if due(*until) => self.start(at),
             State::Idle { dial_at: Some(then) } if due(*then) => self.start(at),
@@ -318,7 +318,7 @@ impl Plan {
         let mut steps = Vec::new();
         if *ping_at <= at.now {
             *ping_at = at.now + self.timings.ping;
-            steps.push(Step::Ping);
+            steps.push(LinkStep::Ping);
         }
         if let Going::Asked { how, until } = *going
             && until <= at.now
@@ -332,11 +332,11 @@ impl Plan {
         if let (Idleness::Leaving, State::Up { going, .. }) = (how, &mut self.state) {
             *going = Going::Left;
             self.since = at.now;
-            return vec![Step::AnswerIdle(answer)];
+            return vec![LinkStep::AnswerIdle(answer)];
         }
         self.wipe_slate(at.now);
         self.enter(State::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
-        vec![Step::Close(CloseWith::Away), Step::AnswerIdle(answer)]
+        vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(answer)]
     }
 
     /// A connection that ends, however it does, forgives older failures if it held.
@@ -351,13 +351,13 @@ impl Plan {
 
     /// Ends the present connection or dial and decides what follows: the one place that does.
     fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
-        let mut steps = vec![Step::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
+        let mut steps = vec![LinkStep::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
         let going = if let State::Up { going, .. } = self.state { going } else { Going::Not };
         self.wipe_slate(at.now);
         let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
         self.last_error = Some(loss.text());
         if let Going::Asked { .. } = going {
-            steps.push(Step::AnswerIdle(IdleAnswer::NotAcknowledged));
+            steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
         }
         if unauthorized && self.strike == Some(self.credentials) {
             self.revoked = Some(self.credentials);

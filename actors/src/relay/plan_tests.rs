@@ -10,7 +10,7 @@ const S: Duration = Duration::from_secs(1);
 
 /// A plan with a clock of its own.
 struct Bench {
-    plan: Plan,
+    plan: LinkPlan,
     start: Instant,
     now: Instant,
     random: f64,
@@ -19,7 +19,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let now = Instant::now();
-        Self { plan: Plan::new(LinkTimings::default(), now), start: now, now, random: 1.0 }
+        Self { plan: LinkPlan::new(LinkTimings::default(), now), start: now, now, random: 1.0 }
     }
 
     fn at(&self) -> At {
@@ -52,15 +52,15 @@ impl Bench {
     fn connect(&mut self, credentials: u64) {
         let steps = self.prepared(credentials);
         let generation = self.plan.generation();
-        assert_eq!(steps, [Step::Dial { generation }]);
-        assert_eq!(self.plan.dialled(generation, self.at()), [Step::Hello]);
+        assert_eq!(steps, [LinkStep::Dial { generation }]);
+        assert_eq!(self.plan.dialled(generation, self.at()), [LinkStep::Hello]);
         self.plan.described(generation, self.at());
         assert_eq!(self.plan.state(), LinkState::Connected);
     }
 
     fn connected() -> Self {
         let mut bench = Self::new();
-        assert_eq!(bench.plan.start(bench.at()), [Step::Prepare]);
+        assert_eq!(bench.plan.start(bench.at()), [LinkStep::Prepare]);
         bench.connect(1);
         bench
     }
@@ -72,7 +72,7 @@ impl Bench {
     /// Lets the wait pass and asks the profile.
     fn wait_out(&mut self) {
         assert_eq!(self.plan.state(), LinkState::Waiting);
-        assert_eq!(self.pass(30 * S), [Step::Prepare]);
+        assert_eq!(self.pass(30 * S), [LinkStep::Prepare]);
     }
 
     fn wait(&self) -> Duration {
@@ -84,16 +84,16 @@ fn cut() -> Loss {
     Loss::Other("cut".into())
 }
 
-const AWAY: Step = Step::Close(CloseWith::Away);
+const AWAY: LinkStep = LinkStep::Close(CloseWith::Away);
 
 #[test]
 fn link_goes_from_connecting_over_handshaking_to_connected() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     assert_eq!(bench.plan.state(), LinkState::Connecting);
-    assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+    assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
     assert_eq!(bench.plan.state(), LinkState::Connecting);
-    assert_eq!(bench.plan.dialled(1, bench.at()), [Step::Hello]);
+    assert_eq!(bench.plan.dialled(1, bench.at()), [LinkStep::Hello]);
     assert_eq!(bench.plan.state(), LinkState::Handshaking);
     assert!(!bench.plan.is_up());
     bench.plan.described(1, bench.at());
@@ -121,7 +121,7 @@ fn late_answers_of_an_older_generation_are_dropped() {
     assert_eq!(bench.plan.lost(1, &cut(), bench.at()), []);
     bench.plan.described(1, bench.at());
     assert_eq!(bench.plan.state(), LinkState::Connecting);
-    assert_eq!(bench.plan.dialled(2, bench.at()), [Step::Hello]);
+    assert_eq!(bench.plan.dialled(2, bench.at()), [LinkStep::Hello]);
     bench.plan.described(1, bench.at());
     assert_eq!(bench.plan.state(), LinkState::Handshaking);
 }
@@ -132,10 +132,10 @@ fn link_without_an_address_is_disabled_and_asks_again() {
     bench.plan.start(bench.at());
     bench.plan.prepared(Prepared::Nothing(None), bench.at());
     assert_eq!((bench.plan.state(), bench.plan.last_error()), (LinkState::Disabled, None));
-    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+    assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
     assert_eq!(bench.plan.state(), LinkState::Disabled, "asking does not make it look alive");
     assert_eq!(bench.pass(2 * S), [], "it does not ask twice at a time");
-    assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+    assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
 }
 
 #[test]
@@ -159,9 +159,9 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
     for (asked, kept) in [(7, 7), (0, 1), (3_600, 300), (u64::MAX, 300)] {
         let mut bench = Bench::new();
         bench.plan.start(bench.at());
-        assert_eq!(bench.prepared(1), [Step::Dial { generation: 1 }]);
+        assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
         let loss = Loss::ToldToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
-        assert_eq!(bench.plan.lost(1, &loss, bench.at()), [Step::Close(CloseWith::Away)]);
+        assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),
             (LinkState::Waiting, kept * S, Some("503"))
@@ -169,7 +169,7 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
         let poked = bench.plan.wake(bench.at());
         assert_eq!(poked.is_empty(), asked > 0, "a poke does not shorten what the connector asked for");
         if asked > 0 {
-            assert_eq!(bench.pass(kept * S), [Step::Prepare]);
+            assert_eq!(bench.pass(kept * S), [LinkStep::Prepare]);
         }
     }
 }
@@ -178,14 +178,14 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
 fn evicted_link_closes_whatever_it_was_doing_and_asks_later() {
     let mut bench = Bench::connected();
     let now = bench.at();
-    assert_eq!(bench.plan.evicted(now), [Step::Close(CloseWith::Away)]);
+    assert_eq!(bench.plan.evicted(now), [LinkStep::Close(CloseWith::Away)]);
     assert_eq!(bench.plan.state(), LinkState::Disabled);
     assert_eq!(bench.plan.evicted(now), [], "there is nothing to close any more");
-    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+    assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
 
     let mut bench = Bench::connected();
     bench.plan.go_idle(Idleness::Leaving, bench.at());
-    let left = [Step::Close(CloseWith::Away), Step::AnswerIdle(IdleAnswer::NotAcknowledged)];
+    let left = [LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)];
     assert_eq!(bench.plan.evicted(bench.at()), left);
     assert_eq!((bench.plan.state(), bench.plan.next_tick()), (LinkState::Idle, None), "it is not dialled again");
 }
@@ -252,7 +252,7 @@ fn connector_is_pinged_every_20_s() {
     let mut bench = Bench::connected();
     for _ in 0..4 {
         assert_eq!(bench.pass(19 * S), []);
-        assert_eq!(bench.pass(S), [Step::Ping]);
+        assert_eq!(bench.pass(S), [LinkStep::Ping]);
         bench.heard();
     }
 }
@@ -260,8 +260,8 @@ fn connector_is_pinged_every_20_s() {
 #[test]
 fn connection_without_any_frame_for_45_s_is_dead() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.pass(20 * S), [Step::Ping]);
-    assert_eq!(bench.pass(20 * S), [Step::Ping]);
+    assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
+    assert_eq!(bench.pass(20 * S), [LinkStep::Ping]);
     assert_eq!(bench.pass(4 * S), []);
     assert_eq!(bench.pass(S), [AWAY]);
     assert_eq!(bench.plan.state(), LinkState::Waiting);
@@ -278,7 +278,7 @@ fn frame_of_an_older_connection_is_no_sign_of_life() {
 #[test]
 fn line_above_the_limit_closes_with_its_own_code_and_redials() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.lost(Loss::TooBig), [Step::Close(CloseWith::TooBig)]);
+    assert_eq!(bench.lost(Loss::TooBig), [LinkStep::Close(CloseWith::TooBig)]);
     assert_eq!(bench.plan.state(), LinkState::Waiting);
 }
 
@@ -306,7 +306,7 @@ fn expired_after_a_handshake_is_redialled_as_usual() {
 #[test]
 fn refusal_after_a_handshake_gets_one_immediate_redial_with_a_fresh_token() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare]);
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare]);
     assert_eq!(bench.plan.state(), LinkState::Connecting);
 }
 
@@ -346,7 +346,7 @@ fn connection_that_held_60_s_forgives_an_older_refusal() {
     bench.refused("unauthorized");
     bench.connect(1);
     bench.now += 60 * S;
-    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare]);
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare]);
 }
 
 #[test]
@@ -356,7 +356,7 @@ fn revoked_link_never_dials_with_the_same_credentials() {
     bench.prepared(1);
     bench.refused("");
     for _ in 0..100 {
-        assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+        assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
         assert_eq!(bench.prepared(1), []);
         assert_eq!(bench.plan.state(), LinkState::Revoked);
     }
@@ -369,9 +369,9 @@ fn new_credentials_revive_a_revoked_link() {
     bench.refused("");
     bench.prepared(1);
     bench.refused("");
-    assert_eq!(bench.pass(2 * S), [Step::Prepare]);
+    assert_eq!(bench.pass(2 * S), [LinkStep::Prepare]);
     bench.connect(2);
-    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare], "they have their own two strikes");
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "they have their own two strikes");
 }
 
 #[test]
@@ -391,9 +391,9 @@ fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
 #[test]
 fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.go_idle(Idleness::Leaving), [Step::SayGoingIdle]);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SayGoingIdle]);
     assert_eq!(bench.plan.state(), LinkState::Connected);
-    assert_eq!(bench.plan.idle_acked(1, bench.at()), [Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
     assert!(bench.plan.is_up(), "replies still leave");
 }
@@ -403,7 +403,7 @@ fn going_idle_without_an_acknowledgement_ends_after_10_s() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Leaving);
     assert_eq!(bench.pass(9 * S), []);
-    assert_eq!(bench.pass(S), [Step::AnswerIdle(IdleAnswer::NotAcknowledged)]);
+    assert_eq!(bench.pass(S), [LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
 }
 
@@ -421,9 +421,9 @@ fn link_that_left_is_not_dialled_again() {
 fn dormant_link_is_closed_and_redials_after_1_s() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
-    assert_eq!(bench.plan.idle_acked(1, bench.at()), [AWAY, Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [AWAY, LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Idle, S));
-    assert_eq!(bench.pass(S), [Step::Prepare]);
+    assert_eq!(bench.pass(S), [LinkStep::Prepare]);
 }
 
 #[test]
@@ -442,7 +442,7 @@ fn connection_that_held_60_s_wipes_the_slate_also_when_it_ends_in_dormancy() {
     bench.plan.idle_acked(bench.plan.generation(), bench.at());
     bench.pass(S);
     bench.prepared(1);
-    assert_eq!(bench.refused("unauthorized"), [AWAY, Step::Prepare], "the older refusal is forgiven");
+    assert_eq!(bench.refused("unauthorized"), [AWAY, LinkStep::Prepare], "the older refusal is forgiven");
     bench.prepared(1);
     bench.lost(cut());
     assert_eq!(bench.wait(), S, "and so are the older failures");
@@ -453,14 +453,14 @@ fn dormant_link_dials_at_once_when_poked() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
     bench.plan.idle_acked(1, bench.at());
-    assert_eq!(bench.plan.wake(bench.at()), [Step::Prepare]);
+    assert_eq!(bench.plan.wake(bench.at()), [LinkStep::Prepare]);
 }
 
 #[test]
 fn connection_lost_while_going_idle_answers_those_who_asked() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
-    assert_eq!(bench.lost(cut()), [AWAY, Step::AnswerIdle(IdleAnswer::NotAcknowledged)]);
+    assert_eq!(bench.lost(cut()), [AWAY, LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
 }
 
@@ -469,7 +469,7 @@ fn shutdown_ends_a_dial_under_way() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
     bench.prepared(1);
-    assert_eq!(bench.go_idle(Idleness::Leaving), [AWAY, Step::AnswerIdle(IdleAnswer::NotConnected)]);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [AWAY, LinkStep::AnswerIdle(IdleAnswer::NotConnected)]);
     assert_eq!(bench.plan.dialled(1, bench.at()), []);
     assert_eq!((bench.plan.state(), bench.plan.next_tick()), (LinkState::Idle, None));
 }
@@ -479,7 +479,7 @@ fn shutdown_overrules_a_wish_for_dormancy() {
     let mut bench = Bench::connected();
     bench.go_idle(Idleness::Dormant);
     assert_eq!(bench.go_idle(Idleness::Leaving), []);
-    assert_eq!(bench.plan.idle_acked(1, bench.at()), [Step::AnswerIdle(IdleAnswer::Acknowledged)]);
+    assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert!(bench.plan.is_up());
 }
 
@@ -526,12 +526,12 @@ proptest! {
         for event in events {
             for step in steps {
                 match step {
-                    Step::Prepare => asked += 1,
-                    Step::Dial { .. } => {
+                    LinkStep::Prepare => asked += 1,
+                    LinkStep::Dial { .. } => {
                         prop_assert!(!open, "a second dial");
                         open = true;
                     }
-                    Step::Close(_) => open = false,
+                    LinkStep::Close(_) => open = false,
                     _ => {}
                 }
             }

@@ -16,7 +16,7 @@ const MAX_ANSWER: usize = 64 * 1024;
 const MAX_SENTENCE: usize = 300;
 
 /// How a server answered. It may hold secrets, so it has no `Debug`.
-pub struct Answer {
+pub struct PostAnswer {
     /// The status code.
     pub status: u16,
     /// The JSON, or nothing if it was none.
@@ -35,7 +35,12 @@ pub enum PostError {
 ///
 /// # Errors
 /// [`PostError`] when no answer came; a refusal is an answer.
-pub async fn json(client: &HttpClient, url: &str, bearer: &SecretString, body: &Value) -> Result<Answer, PostError> {
+pub async fn json(
+    client: &HttpClient,
+    url: &str,
+    bearer: &SecretString,
+    body: &Value,
+) -> Result<PostAnswer, PostError> {
     send(client, Call::post(url, "application/json", body.to_string(), limits()).bearer(bearer)?).await
 }
 
@@ -43,7 +48,7 @@ pub async fn json(client: &HttpClient, url: &str, bearer: &SecretString, body: &
 ///
 /// # Errors
 /// [`PostError`] when no answer came.
-pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<Answer, PostError> {
+pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<PostAnswer, PostError> {
     send(client, Call::post(url, "application/x-www-form-urlencoded", form, limits())).await
 }
 
@@ -51,21 +56,21 @@ fn limits() -> Limits {
     Limits::within(LIMIT, MAX_ANSWER)
 }
 
-async fn send(client: &HttpClient, call: Call) -> Result<Answer, PostError> {
+async fn send(client: &HttpClient, call: Call) -> Result<PostAnswer, PostError> {
     let collected = match client.send(call.accept("application/json")).await {
         // It is an answer, and says no.
-        Err(HttpError::Redirect { status, .. }) => return Ok(Answer { status, body: Value::Null }),
+        Err(HttpError::Redirect { status, .. }) => return Ok(PostAnswer { status, body: Value::Null }),
         sent => sent?.collect().await,
     };
     match (collected.json(), collected.status) {
-        (Some(body), status) => Ok(Answer { status, body }),
+        (Some(body), status) => Ok(PostAnswer { status, body }),
         // A status is an answer, whatever becomes of its body; a yes without one is none.
-        (None, status) if !collected.is_success() => Ok(Answer { status, body: Value::Null }),
-        (None, status) => collected.whole().map(|_| Answer { status, body: Value::Null }).map_err(PostError::from),
+        (None, status) if !collected.is_success() => Ok(PostAnswer { status, body: Value::Null }),
+        (None, status) => collected.whole().map(|_| PostAnswer { status, body: Value::Null }).map_err(PostError::from),
     }
 }
 
-impl Answer {
+impl PostAnswer {
     /// Whether it is of the kind that means yes.
     #[must_use]
     pub fn is_success(&self) -> bool {
@@ -95,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_servers_sentence_is_shown_short_and_without_control_characters() {
-        let said = |error: Value| Answer { status: 403, body: json!({"error": error}) }.sentence();
+        let said = |error: Value| PostAnswer { status: 403, body: json!({"error": error}) }.sentence();
         assert_eq!(said(json!("tenant\u{1b}[2J mismatch\n")).as_deref(), Some("tenant[2J mismatch"));
         assert_eq!(said(json!("x".repeat(1_000))).unwrap().len(), MAX_SENTENCE);
         assert_eq!((said(json!(" ")), said(json!(7))), (None, None));

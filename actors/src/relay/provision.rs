@@ -153,7 +153,7 @@ impl Granted {
     ///
     /// # Errors
     /// [`Refused`] unless it holds a secret.
-    pub fn of(answer: &post::Answer, gateway_id: &str) -> Result<Self, Refused> {
+    pub fn of(answer: &post::PostAnswer, gateway_id: &str) -> Result<Self, Refused> {
         if !answer.is_success() {
             return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
         }
@@ -220,7 +220,7 @@ mod tests {
 
     #[test]
     fn an_answer_gives_credentials_or_says_why_not() {
-        let of = |status, body| Granted::of(&post::Answer { status, body }, "mine");
+        let of = |status, body| Granted::of(&post::PostAnswer { status, body }, "mine");
         let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
         assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));
         assert_eq!(of(200, json!({"secret": "s", "gatewayId": ""})).ok().unwrap().gateway_id, "mine");

@@ -36,7 +36,7 @@ const CONTROL_LIMIT: usize = 1024;
 /// So much of the control queue stays free of pongs, which only a flood of pings can bring about.
 const NOT_FOR_PONGS: usize = 512;
 
-/// News that wait for the actor, which is quick.
+/// Events that wait for the actor, which is quick.
 const NEWS_LIMIT: usize = 256;
 
 /// Closing code of a refused gateway.
@@ -44,7 +44,7 @@ const UNAUTHORIZED: u16 = 4401;
 
 /// What one connection tells its actor.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum SocketEvent {
     Described(Box<Descriptor>),
     Arrived(Box<Arrival>),
     Result {
@@ -105,7 +105,7 @@ struct Heard {
 
 impl Connection {
     /// Starts the connection's task; what it has to say comes out of the receiver.
-    pub(super) fn open(socket: Socket, opening: Opening) -> (Self, mpsc::Receiver<News>) {
+    pub(super) fn open(socket: Socket, opening: Opening) -> (Self, mpsc::Receiver<SocketEvent>) {
         let (control, control_queue) = mpsc::channel(CONTROL_LIMIT);
         let (outbound, outbound_queue) = mpsc::channel(OUTBOUND_LIMIT);
         let (news, news_queue) = mpsc::channel(NEWS_LIMIT);
@@ -210,11 +210,11 @@ async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiv
         End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, Peer::Open)),
         End::Lost(loss) => {
             let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, Peer::Open));
-            reader.tell(News::Ended(loss)).await;
+            reader.tell(SocketEvent::Ended(loss)).await;
             polite
         }
         End::ByPeer(loss) => {
-            reader.tell(News::Ended(loss)).await;
+            reader.tell(SocketEvent::Ended(loss)).await;
             Some((CloseCode::Normal, Peer::Closed))
         }
     };
@@ -253,7 +253,7 @@ struct Reader {
     lines: LineBuffer,
     places: Arc<Semaphore>,
     paused: watch::Receiver<bool>,
-    news: mpsc::Sender<News>,
+    news: mpsc::Sender<SocketEvent>,
     pongs: mpsc::Sender<Control>,
     heard: Rc<Heard>,
 }
@@ -296,7 +296,7 @@ impl Reader {
                 Line::Whole(line) => self.take(&line).await,
                 Line::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
-                        self.tell(News::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
+                        self.tell(SocketEvent::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
                     }
                 }
             }
@@ -309,7 +309,7 @@ impl Reader {
     async fn take(&mut self, line: &Bytes) {
         let Received { frame, buffer_id } = FromConnector::read(line);
         let news = match frame {
-            Ok(None) if buffer_id.is_none() => News::Unknown,
+            Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
             Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
             Ok(Some(FromConnector::Inbound(frame))) => {
                 return self.arrive(EventCargo::of_inbound(*frame), buffer_id, line).await;
@@ -318,14 +318,16 @@ impl Reader {
                 return self.arrive(EventCargo::of_forward(*frame), buffer_id, line).await;
             }
             Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
-            Ok(Some(FromConnector::Descriptor { descriptor })) => News::Described(descriptor),
-            Ok(Some(FromConnector::OutboundResult { request_id, result })) => News::Result { request_id, result },
-            Ok(Some(FromConnector::InterruptInbound { session_key, .. })) => News::Interrupted { session_key },
-            Ok(Some(FromConnector::GoingIdleAck)) => News::IdleAcked,
+            Ok(Some(FromConnector::Descriptor { descriptor })) => SocketEvent::Described(descriptor),
+            Ok(Some(FromConnector::OutboundResult { request_id, result })) => {
+                SocketEvent::Result { request_id, result }
+            }
+            Ok(Some(FromConnector::InterruptInbound { session_key, .. })) => SocketEvent::Interrupted { session_key },
+            Ok(Some(FromConnector::GoingIdleAck)) => SocketEvent::IdleAcked,
         };
         self.tell(news).await;
         if let Some(buffer_id) = buffer_id {
-            self.tell(News::WantsAck(buffer_id)).await;
+            self.tell(SocketEvent::WantsAck(buffer_id)).await;
         }
     }
 
@@ -334,10 +336,10 @@ impl Reader {
         let cargo = match event {
             Ok(event) => Cargo::Event(event),
             Err(error) if buffer_id.is_some() => Cargo::Dead(DeadLetter::of(line, error.to_string())),
-            Err(error) => return self.tell(News::Skipped(error.to_string())).await,
+            Err(error) => return self.tell(SocketEvent::Skipped(error.to_string())).await,
         };
         if let Some(place) = self.place(line.len()).await {
-            self.tell(News::Arrived(Box::new(Arrival::of(cargo, buffer_id, line, place)))).await;
+            self.tell(SocketEvent::Arrived(Box::new(Arrival::of(cargo, buffer_id, line, place)))).await;
         }
     }
 
@@ -362,7 +364,7 @@ impl Reader {
         done
     }
 
-    async fn tell(&self, news: News) {
+    async fn tell(&self, news: SocketEvent) {
         // Without an actor there is nobody to tell, and this task is about to be dropped.
         let _ = self.news.send(news).await;
     }

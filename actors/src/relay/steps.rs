@@ -16,7 +16,7 @@ pub(super) struct At {
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum LinkStep {
     /// Ask the profile what to dial.
     Prepare,
     /// Dial what the profile just said, as this generation, once every older socket is closed.

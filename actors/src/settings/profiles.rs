@@ -19,7 +19,7 @@ use crate::relay::policy::Relevance;
 pub(super) const DIRECTORY: &str = "profiles";
 
 /// How long the files of one home may take, or the list of all. One whose disk hangs is degraded, and keeps no other waiting for longer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The home of a named profile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,7 +58,7 @@ pub(super) fn named(
 pub(super) fn homes(place: &Path) -> io::Result<Vec<ProfileHome>> {
     let directory = place.to_owned();
     let listing = FileWorker::of(place, Purpose::Settings, Owner::Profile).begin(move || list(&directory));
-    listing.wait(Instant::now() + PATIENCE).map_err(|error| io::Error::new(ErrorKind::TimedOut, error))?
+    listing.wait(Instant::now() + TIMEOUT).map_err(|error| io::Error::new(ErrorKind::TimedOut, error))?
 }
 
 fn list(place: &Path) -> io::Result<Vec<ProfileHome>> {
@@ -93,7 +93,7 @@ pub(super) fn each<T: Send + 'static>(
         (home, worker.begin(move || look(&place)))
     });
     let begun: Vec<_> = begun.collect();
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     begun.into_iter().map(|(home, pending)| (home, pending.wait(deadline))).collect()
 }
 

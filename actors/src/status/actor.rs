@@ -36,7 +36,7 @@ const GATHER: Duration = Duration::from_millis(25);
 /// How often a snapshot is made although nothing was said to have changed: ages and memory move by themselves.
 const TICK: Duration = Duration::from_secs(1);
 /// How long an actor may take to say how it is, before what it last said is shown.
-const PATIENCE: Duration = Duration::from_millis(500);
+const TIMEOUT: Duration = Duration::from_millis(500);
 
 /// What the status needs to know of the process.
 #[derive(Debug, Clone)]
@@ -193,7 +193,7 @@ where
     };
     match node {
         Some(node) if down(node) => (Err(AskError::Closed), generation),
-        _ => (port.ask(message, PATIENCE).await, generation),
+        _ => (port.ask(message, TIMEOUT).await, generation),
     }
 }
 

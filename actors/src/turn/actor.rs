@@ -29,7 +29,7 @@ use crate::relay::session::SessionKey;
 use caduceus_supervision::{AskError, ExitReason, Incarnation, Port, ResponseFuture};
 
 /// How long the dispatcher may take to hear of the end, a restart of it included.
-const ENDED_PATIENCE: Duration = Duration::from_secs(30);
+const ENDED_TIMEOUT: Duration = Duration::from_secs(30);
 /// Tries to tell a dispatcher that keeps dying or reads long books, and the pause between them: five minutes.
 const ENDED_TRIES: u32 = 6_000;
 const ENDED_RETRY: Duration = Duration::from_millis(50);
@@ -126,7 +126,7 @@ impl Actor for TurnActor {
             let news = turn.await;
             // Asked, not told: the turn counts until the dispatcher has heard of its end.
             for _ in 0..ENDED_TRIES {
-                match ended.ask(news.clone(), ENDED_PATIENCE).await {
+                match ended.ask(news.clone(), ENDED_TIMEOUT).await {
                     Ok(Ok(())) => return,
                     // A dispatcher that died with the news in hand has a successor, which reads its books first; one whose
                     // mailbox is full has not seen it.

@@ -9,7 +9,7 @@ use tracing::{debug, error, warn};
 
 use super::actor::TurnPorts;
 use super::id::TurnId;
-use super::reply::Deed;
+use super::reply::ReplyAction;
 use super::split::split;
 use crate::dispatch::messages::ReplyLeft;
 use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
@@ -19,9 +19,9 @@ use crate::relay::messages::{SendAction, Target};
 use caduceus_supervision::AskError;
 
 /// How long the ledger may take; a commit takes milliseconds.
-const LEDGER_PATIENCE: Duration = Duration::from_secs(10);
+const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.
-const SEND_PATIENCE: Duration = Duration::from_secs(45);
+const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// Between two tries at a ledger that takes no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
 /// Ledgers that may die with the same order in hand.
@@ -89,7 +89,7 @@ impl Delivery {
     }
 
     /// Does one deed of a reply.
-    pub(super) async fn carry_out(self, deed: Deed) -> (Deed, ActionResult) {
+    pub(super) async fn carry_out(self, deed: ReplyAction) -> (ReplyAction, ActionResult) {
         let action = self.action(deed.content.clone(), deed.edits.clone());
         let result = if deed.shown_already {
             self.write_down(&action, deed.edits.clone()).await
@@ -168,7 +168,7 @@ impl Delivery {
     }
 
     async fn send(&self, action: Action) -> ActionResult {
-        let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_PATIENCE).await;
+        let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_TIMEOUT).await;
         sent.unwrap_or_else(|error| match error {
             AskError::Full | AskError::Fenced => ActionResult::never_left("the link takes nothing at the moment"),
             // The link's actor was lost with the question: it may have been written.
@@ -188,7 +188,7 @@ impl Delivery {
         };
         let mut told = false;
         loop {
-            let reason = match self.ports.record.ask(record.clone(), LEDGER_PATIENCE).await {
+            let reason = match self.ports.record.ask(record.clone(), LEDGER_TIMEOUT).await {
                 Ok(Ok(row)) => return Some(row),
                 Ok(Err(LedgerError::Closed)) | Err(AskError::Fenced) => None,
                 Ok(Err(error)) => Some(error.to_string()),
@@ -207,12 +207,12 @@ impl Delivery {
 
     async fn mark(&self, id: OutboundId, state: OutboundState, message_id: Option<String>, why: Option<String>) {
         let mark = MarkOutbound { id, state, message_id, error: why };
-        let mut marked = self.ports.mark.ask(mark.clone(), LEDGER_PATIENCE).await;
+        let mut marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
         for _ in 0..MARK_RETRIES {
             if marked != Err(AskError::Closed) {
                 break;
             }
-            marked = self.ports.mark.ask(mark.clone(), LEDGER_PATIENCE).await;
+            marked = self.ports.mark.ask(mark.clone(), LEDGER_TIMEOUT).await;
         }
         let reason = match marked {
             Ok(Ok(())) => return,

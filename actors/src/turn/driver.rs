@@ -12,8 +12,8 @@ use super::actor::{TurnPorts, Work};
 use super::delivery::Delivery;
 use super::messages::{SteerError, StopCause, TurnEnded, TurnOutcome};
 use super::openai;
-use super::outlet::Outlet;
 use super::process::Process;
+use super::reply_stream::ReplyStream;
 use super::run::Run;
 use super::verdict::{self, Verdict};
 use crate::ledger::messages::{HistoryEntry, LoadHistory};
@@ -23,14 +23,14 @@ use crate::relay::session::SessionKey;
 use caduceus_supervision::{AskError, Port};
 
 /// How long the profile may take to say which agent it has.
-const AGENT_PATIENCE: Duration = Duration::from_secs(15);
+const AGENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for one question.
 const AGENT_RETRY: Duration = Duration::from_secs(2);
 /// How long the ledger may take to read a conversation, and how many may die over it.
-const HISTORY_PATIENCE: Duration = Duration::from_secs(10);
+const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
 /// How long it may take to start one: a look at the disk, a fresh token, a fork.
-const SPAWN_PATIENCE: Duration = Duration::from_secs(45);
+const SPAWN_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// An order to a running turn.
 pub(super) enum Order {
@@ -45,10 +45,10 @@ pub(super) type Orders = mpsc::UnboundedReceiver<Order>;
 /// Runs `work`; everything said is in the ledger when it answers.
 pub(super) async fn run(work: Work, ports: TurnPorts, mut orders: Orders) -> TurnEnded {
     let delivery = work.delivery(&ports);
-    let outlet = Outlet::new(&work.descriptor, delivery.clone());
-    let mut turn = Turn { outlet, delivery, work, ports, verdict: Verdict::default(), keep: DEFAULT_HISTORY };
+    let reply_stream = ReplyStream::new(&work.descriptor, delivery.clone());
+    let mut turn = Turn { reply_stream, delivery, work, ports, verdict: Verdict::default(), keep: DEFAULT_HISTORY };
     let mut outcome = turn.run(&mut orders).await;
-    if outcome == TurnOutcome::Done && turn.outlet.reply.was_refused() {
+    if outcome == TurnOutcome::Done && turn.reply_stream.reply.was_refused() {
         outcome = verdict::refused();
     }
     let notice = match &outcome {
@@ -62,14 +62,14 @@ pub(super) async fn run(work: Work, ports: TurnPorts, mut orders: Orders) -> Tur
     if let Some(notice) = notice {
         turn.tell_chat(notice.to_owned(), &mut orders).await;
     }
-    TurnEnded { id: turn.work.id, outcome, reply: turn.outlet.reply.text().to_owned(), keep: turn.keep }
+    TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
 }
 
 pub(super) struct Turn {
     pub(super) work: Work,
     pub(super) ports: TurnPorts,
     pub(super) delivery: Delivery,
-    pub(super) outlet: Outlet,
+    pub(super) reply_stream: ReplyStream,
     pub(super) verdict: Verdict,
     /// Entries of the conversation that the agent wants.
     keep: usize,
@@ -77,7 +77,7 @@ pub(super) struct Turn {
 
 /// A profile that hangs with the question in hand has a successor within seconds, so it is asked again.
 async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
-    let deadline = Instant::now() + AGENT_PATIENCE;
+    let deadline = Instant::now() + AGENT_TIMEOUT;
     loop {
         let answer = profile.ask(GetAgent, AGENT_RETRY).await;
         if answer.as_ref().err() != Some(&AskError::Timeout) || Instant::now() > deadline {
@@ -90,7 +90,7 @@ async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskE
 /// its history rather than not at all.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
     for _ in 0..HISTORY_TRIES {
-        match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_PATIENCE).await {
+        match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_TIMEOUT).await {
             Ok(Ok(history)) => return history,
             Err(AskError::Closed) => {}
             Ok(Err(error)) => {
@@ -103,7 +103,7 @@ async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -
             }
         }
     }
-    warn!("a turn runs without its history: no ledger lived to read it");
+    warn!("ledger unavailable, the turn runs without its history");
     Vec::new()
 }
 
@@ -140,7 +140,7 @@ impl Turn {
     }
 
     async fn echo(&mut self, orders: &mut Orders) -> TurnOutcome {
-        self.outlet.reply.finish(Some(&self.work.event.text), Instant::now());
+        self.reply_stream.reply.finish(Some(&self.work.event.text), Instant::now());
         self.let_out(orders).await;
         self.verdict.stopped.map_or(TurnOutcome::Done, TurnOutcome::Stopped)
     }
@@ -152,7 +152,7 @@ impl Turn {
             session: self.work.session.clone(),
             attempt: self.work.attempt,
         };
-        let asked = self.ports.spawn.ask(spawn, SPAWN_PATIENCE);
+        let asked = self.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
         let child = tokio::select! {
             biased;
             // A child that is started all the same ends with its answer.
@@ -184,7 +184,7 @@ impl Turn {
 
     /// The agent says nothing more; `whole` if it had come to its end. Waits until the reply is out.
     pub(super) async fn end_reply(&mut self, whole: bool, orders: &mut Orders) {
-        let reply = &mut self.outlet.reply;
+        let reply = &mut self.reply_stream.reply;
         match self.verdict.stopped {
             Some(cause) => {
                 self.delivery.hurry();
@@ -202,12 +202,12 @@ impl Turn {
         loop {
             let stop = tokio::select! {
                 biased;
-                () = self.outlet.drain() => return,
+                () = self.reply_stream.drain() => return,
                 cause = stopped(orders) => cause,
             };
             let cause = *self.verdict.stopped.get_or_insert(stop);
             self.delivery.hurry();
-            self.outlet.reply.abandon(Some(verdict::mark_of(cause)));
+            self.reply_stream.reply.abandon(Some(verdict::mark_of(cause)));
         }
     }
 

@@ -36,7 +36,7 @@ const MAX_LINES: usize = 256;
 /// How long after its own SIGKILL a guard may take before it is killed itself.
 const GUARD_GRACE: Duration = Duration::from_secs(2);
 /// How long what is left of an agent whose guard was killed is looked for.
-const STRAYS_PATIENCE: Duration = Duration::from_secs(5);
+const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at the guard, where the signal of its end was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -61,7 +61,7 @@ pub(super) struct Process {
 
 /// What an agent did.
 #[derive(Debug)]
-pub(super) enum News {
+pub(super) enum ProcessEvent {
     /// It said something.
     Said(Output),
     /// It has ended, and its guard. What it said before may still be on its way.
@@ -105,17 +105,17 @@ impl Process {
         Ok(process)
     }
 
-    /// Waits for what it says or does next. After [`News::Ended`] it is not to be asked again.
-    pub(super) async fn next(&mut self) -> News {
+    /// Waits for what it says or does next. After [`ProcessEvent::Ended`] it is not to be asked again.
+    pub(super) async fn next(&mut self) -> ProcessEvent {
         loop {
             if let Some(exit) = self.look() {
-                return News::Ended(exit);
+                return ProcessEvent::Ended(exit);
             }
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => {}
                 said = hear(&mut self.output) => if let Some(said) = said {
-                    return News::Said(said);
+                    return ProcessEvent::Said(said);
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -192,7 +192,7 @@ impl Process {
     fn end_strays(&self) {
         let turn = self.turn;
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
-        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], STRAYS_PATIENCE)) {
+        if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], STRAYS_TIMEOUT)) {
             warn!(%turn, %error, "what an agent left behind is not looked for");
         }
     }

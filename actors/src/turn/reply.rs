@@ -69,9 +69,9 @@ struct Shown {
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ReplyStep {
     /// Put a message into the chat and tell [`Reply::did`].
-    Do(Deed),
+    Do(ReplyAction),
     /// Nothing before this moment, unless there is more text.
     Wait(Instant),
     /// Nothing until there is more text.
@@ -82,7 +82,7 @@ pub(super) enum Step {
 
 /// One thing done for a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Deed {
+pub(super) struct ReplyAction {
     /// The message to change; a new one otherwise.
     pub(super) edits: Option<String>,
     /// Its text.
@@ -165,7 +165,7 @@ impl Reply {
     }
 
     /// What comes next. The caller does one deed at a time and reports it before it asks again.
-    pub(super) fn next(&mut self, now: Instant) -> Step {
+    pub(super) fn next(&mut self, now: Instant) -> ReplyStep {
         // Not before: what was under way when it was abandoned has its answer by now.
         if std::mem::take(&mut self.to_cut) {
             self.cut_short();
@@ -180,9 +180,9 @@ impl Reply {
             .and_then(|part| if part.whole { Some(self.complete(part)) } else { self.grow(part, now) });
         match step {
             Some(step) => step,
-            None if self.finished => Step::Done,
-            None if self.stale => Step::Wait(self.look_at.unwrap_or(now)),
-            None => Step::Idle,
+            None if self.finished => ReplyStep::Done,
+            None if self.stale => ReplyStep::Wait(self.look_at.unwrap_or(now)),
+            None => ReplyStep::Idle,
         }
     }
 
@@ -207,29 +207,29 @@ impl Reply {
     }
 
     /// A message to which nothing will be added.
-    fn complete(&self, part: &Part) -> Step {
+    fn complete(&self, part: &Part) -> ReplyStep {
         let (shown, content) = (&self.shown, &part.content);
         let shown_already = shown.posted && shown.content == *content;
         let edits = shown.message_id.clone();
-        Step::Do(Deed { edits, content: content.clone(), last: true, shown_already })
+        ReplyStep::Do(ReplyAction { edits, content: content.clone(), last: true, shown_already })
     }
 
     /// The message to which something may be added.
-    fn grow(&self, part: &Part, now: Instant) -> Option<Step> {
+    fn grow(&self, part: &Part, now: Instant) -> Option<ReplyStep> {
         let (shown, content) = (&self.shown, &part.content);
         let frozen = shown.posted && shown.message_id.is_none();
         if frozen || shown.content == *content {
             return None;
         }
         if let Some(due) = self.grow_at.filter(|due| *due > now) {
-            return Some(Step::Wait(due));
+            return Some(ReplyStep::Wait(due));
         }
         let edits = shown.message_id.clone();
-        Some(Step::Do(Deed { edits, content: content.clone(), last: false, shown_already: false }))
+        Some(ReplyStep::Do(ReplyAction { edits, content: content.clone(), last: false, shown_already: false }))
     }
 
     /// Reports what became of a deed.
-    pub(super) fn did(&mut self, deed: &Deed, result: &ActionResult, now: Instant) {
+    pub(super) fn did(&mut self, deed: &ReplyAction, result: &ActionResult, now: Instant) {
         self.grow_at = Some(now + GROW_EVERY);
         let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;

@@ -11,16 +11,16 @@ use tracing::{debug, info, warn};
 use super::actor::Work;
 use super::driver::{Order, Orders, Turn, stopped};
 use super::messages::SteerError;
-use super::process::{News, Output, Process};
+use super::process::{Output, Process, ProcessEvent};
 use super::talk::{self, Opening, Said};
-use super::verdict::Mute;
+use super::verdict::NoReply;
 use crate::profile::agent::{ExecSettings, ReplyForm};
 use crate::relay::action::{Action, ActionResult, allowed};
 
 /// How long an agent may take to end after it has said that it is done.
 const LINGER: Duration = Duration::from_secs(10);
 /// How long the pipes of an agent that has ended may take to run dry.
-const DRY_PATIENCE: Duration = Duration::from_secs(2);
+const DRY_TIMEOUT: Duration = Duration::from_secs(2);
 /// Actions of one agent under way at once.
 const MAX_ACTIONS: usize = 32;
 
@@ -71,12 +71,12 @@ impl<'a> Run<'a> {
                 biased;
                 order = orders.recv() => self.obey(order),
                 news = self.process.next() => match news {
-                    News::Ended(exit) => self.turn.verdict.exit = Some(exit),
-                    News::Said(said) => self.hear(said),
+                    ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
+                    ProcessEvent::Said(said) => self.hear(said),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
                 () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
-                () = self.turn.outlet.advance() => {}
+                () = self.turn.reply_stream.advance() => {}
             }
         }
         self.hear_the_rest(orders).await;
@@ -89,7 +89,7 @@ impl<'a> Run<'a> {
 
     /// What was said before the end may still be on its way, and so may be what was asked for.
     async fn hear_the_rest(&mut self, orders: &mut Orders) {
-        let dry_at = tokio::time::Instant::now() + DRY_PATIENCE;
+        let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
         while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
             self.hear(said);
         }
@@ -104,11 +104,11 @@ impl<'a> Run<'a> {
     }
 
     /// An agent that converses can end its reply without a word, and answer by actions alone; one that prints can do neither.
-    fn mute(&self) -> Option<Mute> {
-        if self.acted || self.linger_until.is_some() || !self.turn.outlet.reply.text().is_empty() {
+    fn mute(&self) -> Option<NoReply> {
+        if self.acted || self.linger_until.is_some() || !self.turn.reply_stream.reply.text().is_empty() {
             return None;
         }
-        Some(if self.bad_lines > 0 { Mute::NoSense } else { Mute::NoWord })
+        Some(if self.bad_lines > 0 { NoReply::UnparseableOutput } else { NoReply::EmptyReply })
     }
 
     fn obey(&mut self, order: Option<Order>) {
@@ -150,7 +150,7 @@ impl<'a> Run<'a> {
                 self.process.stop();
             }
             Output::Text(text) if self.form == ReplyForm::Text => {
-                self.turn.outlet.reply.push(&text, Instant::now());
+                self.turn.reply_stream.reply.push(&text, Instant::now());
             }
             Output::Text(lines) => lines.lines().for_each(|line| self.understand(line)),
         }
@@ -163,9 +163,9 @@ impl<'a> Run<'a> {
             Said::Action { id, action } => self.act(id, action),
             // What is said after the end is not heard.
             Said::Text(_) | Said::Final(_) if self.linger_until.is_some() => {}
-            Said::Text(text) => self.turn.outlet.reply.push(&text, Instant::now()),
+            Said::Text(text) => self.turn.reply_stream.reply.push(&text, Instant::now()),
             Said::Final(last) => {
-                self.turn.outlet.reply.finish(last.as_deref(), Instant::now());
+                self.turn.reply_stream.reply.finish(last.as_deref(), Instant::now());
                 self.linger_until = Some(Instant::now() + LINGER);
                 self.close_when_answered();
             }

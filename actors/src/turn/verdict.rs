@@ -19,16 +19,16 @@ pub(super) struct Verdict {
     /// How it ended.
     pub(super) exit: Option<Exit>,
     /// Why there is no answer, where one is due.
-    pub(super) mute: Option<Mute>,
+    pub(super) mute: Option<NoReply>,
 }
 
 /// Why an agent that ended well has not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Mute {
+pub(super) enum NoReply {
     /// It said nothing.
-    NoWord,
+    EmptyReply,
     /// It is to converse, and nothing of what it said was of the conversation.
-    NoSense,
+    UnparseableOutput,
 }
 
 /// How a process ended.
@@ -67,8 +67,8 @@ impl Verdict {
             _ if self.lingered => TurnOutcome::Done,
             Some(Exit::Code(0)) => match self.mute {
                 None => TurnOutcome::Done,
-                Some(Mute::NoWord) => failed("The agent ended without an answer."),
-                Some(Mute::NoSense) => failed("The agent's answer could not be understood."),
+                Some(NoReply::EmptyReply) => failed("The agent ended without an answer."),
+                Some(NoReply::UnparseableOutput) => failed("The agent's answer could not be understood."),
             },
             Some(Exit::Code(code)) => failed(format!("The agent stopped with exit code {code}.")),
             Some(Exit::Killed | Exit::Never) | None => failed("The agent was killed."),
@@ -164,9 +164,9 @@ mod tests {
     #[test]
     fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
         let mute = |mute, code| Verdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..Verdict::default() };
-        assert_eq!(notice(&mute(Mute::NoWord, 0)), "The agent ended without an answer.");
-        assert_eq!(notice(&mute(Mute::NoSense, 0)), "The agent's answer could not be understood.");
-        assert_eq!(notice(&mute(Mute::NoSense, 2)), "The agent stopped with exit code 2.");
+        assert_eq!(notice(&mute(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
+        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
+        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
 use caduceus_actors::turn::id::TurnId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::tree::{Doors, PATIENCE, ticket};
+use crate::tree::{Doors, TIMEOUT, ticket};
 
 /// Threads that ask.
 const THREADS: usize = 3;
@@ -56,7 +56,7 @@ struct Score {
 
 /// All rounds together.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ScoreCounts {
     /// One asker with a question in flight against one drain.
     pub(crate) races: u64,
     pub(crate) drains: u64,
@@ -96,7 +96,7 @@ impl Race {
     }
 
     /// Runs every round, or up to the first thing that is wrong.
-    pub(crate) async fn run(self) -> Result<Tally, Wrong> {
+    pub(crate) async fn run(self) -> Result<ScoreCounts, Wrong> {
         let (scores, heard) = mpsc::unbounded_channel();
         let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
         for asker in askers.iter().cycle().take(ASKERS) {
@@ -108,28 +108,28 @@ impl Race {
         drainer.spawn_fn(move || {
             caduceus_supervision::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
         });
-        let tally = ended.await.expect("the drainer ends");
+        let counts = ended.await.expect("the drainer ends");
         for arbiter in askers.into_iter().chain([drainer]) {
             arbiter.stop();
             arbiter.join().expect("its thread ends");
         }
-        tally
+        counts
     }
 
-    async fn drain_every_round(self, mut heard: mpsc::UnboundedReceiver<Score>) -> Result<Tally, Wrong> {
-        let mut tally = Tally::default();
-        while tally.races < self.races {
-            tally.drains += 1;
-            self.drain_once(tally.drains, &mut heard, &mut tally).await?;
+    async fn drain_every_round(self, mut heard: mpsc::UnboundedReceiver<Score>) -> Result<ScoreCounts, Wrong> {
+        let mut counts = ScoreCounts::default();
+        while counts.races < self.races {
+            counts.drains += 1;
+            self.drain_once(counts.drains, &mut heard, &mut counts).await?;
         }
-        Ok(tally)
+        Ok(counts)
     }
 
     async fn drain_once(
         &self,
         round: u64,
         heard: &mut mpsc::UnboundedReceiver<Score>,
-        tally: &mut Tally,
+        counts: &mut ScoreCounts,
     ) -> Result<(), Wrong> {
         let stage = &self.stage;
         stage.admitted.store(0, Ordering::SeqCst);
@@ -141,7 +141,7 @@ impl Race {
         }
         stage.beginning.store(true, Ordering::SeqCst);
         let order = BeginDrain { principal: "race".to_owned(), ..BeginDrain::default() };
-        let begun = self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+        let begun = self.doors.begin.ask(order, TIMEOUT).await.expect("the gate answers");
         stage.beginning.store(false, Ordering::SeqCst);
         // From here on the answer is known.
         let mut late = Score::default();
@@ -149,20 +149,20 @@ impl Race {
         stage.answered.send_replace(round);
 
         let mut held = late.held.len();
-        tally.late_refused += late.late_refused;
+        counts.late_refused += late.late_refused;
         let mut wrong = late.wrong;
         let mut permits = Vec::new();
         for _ in 0..ASKERS {
             let score = heard.recv().await.expect("every asker says how it fared");
-            tally.races += u64::from(score.admitted_during + score.refused_during > 0);
-            tally.admitted_during += score.admitted_during;
-            tally.refused_during += score.refused_during;
-            tally.late_refused += score.late_refused;
+            counts.races += u64::from(score.admitted_during + score.refused_during > 0);
+            counts.admitted_during += score.admitted_during;
+            counts.refused_during += score.refused_during;
+            counts.late_refused += score.late_refused;
             held += score.held.len();
             permits.push(score.held);
             wrong = wrong.or(score.wrong);
         }
-        tally.permits += held as u64;
+        counts.permits += held as u64;
         if let Some(wrong) = wrong {
             return Err(wrong);
         }
@@ -171,7 +171,7 @@ impl Race {
         }
         drop(permits);
         let cancel = CancelDrain { principal: "race".to_owned(), profile: None };
-        self.doors.cancel.ask(cancel, PATIENCE).await.expect("the gate answers").expect("the marker goes");
+        self.doors.cancel.ask(cancel, TIMEOUT).await.expect("the gate answers").expect("the marker goes");
         Ok(())
     }
 }
@@ -238,5 +238,5 @@ async fn ask_late(doors: &Doors, ticket: &TurnTicket, round: u64, score: &mut Sc
 async fn ask(doors: &Doors, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
     let ticket = TurnTicket { id: TurnId::fresh(), ..ticket.clone() };
     let question = RequestPermit { ticket, origin: Origin::External };
-    doors.permits.ask(question, PATIENCE).await.expect("the gate answers")
+    doors.permits.ask(question, TIMEOUT).await.expect("the gate answers")
 }

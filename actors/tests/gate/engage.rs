@@ -8,7 +8,7 @@ use caduceus_actors::drain::messages::{Origin, Refusal, RequestPermit};
 use caduceus_actors::drain::permit::TurnTicket;
 use caduceus_actors::turn::id::TurnId;
 
-use crate::tree::{Doors, PATIENCE, Tree, ticket};
+use crate::tree::{Doors, TIMEOUT, Tree, ticket};
 
 /// Ceiling for one movement of the gate: the poll, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
@@ -36,7 +36,7 @@ async fn until(doors: &Doors, admitted: bool, pause: Duration) {
     let deadline = Instant::now() + SOON;
     loop {
         let ticket = TurnTicket { id: TurnId::fresh(), ..ticket() };
-        let answer = doors.permits.ask(RequestPermit { ticket, origin: Origin::External }, PATIENCE).await;
+        let answer = doors.permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
         match answer.expect("the gate answers") {
             Ok(_) if admitted => return,
             Err(Refusal::Draining) if !admitted => return,

@@ -12,7 +12,7 @@ use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::turn::id::TurnId;
 
-use crate::tree::{PATIENCE, Tree, ticket};
+use crate::tree::{TIMEOUT, Tree, ticket};
 
 /// Does to the markers of `profile` what a dead disk does, until the answer is dropped.
 fn hang(tree: &Tree, profile: &str) -> Sender<()> {
@@ -25,20 +25,20 @@ fn hang(tree: &Tree, profile: &str) -> Sender<()> {
         let _ = released.recv();
     });
     assert!(taken);
-    begins.recv_timeout(PATIENCE).expect("it hangs");
+    begins.recv_timeout(TIMEOUT).expect("it hangs");
     release
 }
 
 async fn until(what: &str, tree: &Tree, is: impl Fn(&DrainView) -> bool) {
-    let deadline = Instant::now() + PATIENCE;
-    while !is(&tree.doors().look.ask(GetDrain, PATIENCE).await.expect("the gate answers")) {
+    let deadline = Instant::now() + TIMEOUT;
+    while !is(&tree.doors().look.ask(GetDrain, TIMEOUT).await.expect("the gate answers")) {
         assert!(Instant::now() < deadline, "{what} never came");
         sleep(Duration::from_millis(1)).await;
     }
 }
 
 async fn wait(what: &str, is: impl Fn() -> bool) {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !is() {
         assert!(Instant::now() < deadline, "{what} never came");
         sleep(Duration::from_millis(1)).await;
@@ -48,7 +48,7 @@ async fn wait(what: &str, is: impl Fn() -> bool) {
 async fn ask(tree: &Tree, profile: &str) -> Result<TurnPermit, Refusal> {
     let profile = ProfileName::parse(profile).expect("a name");
     let ticket = TurnTicket { id: TurnId::fresh(), profile, ..ticket() };
-    let asked = tree.doors().permits.ask(RequestPermit { ticket, origin: Origin::External }, PATIENCE).await;
+    let asked = tree.doors().permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
     asked.expect("the gate answers")
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use caduceus_actors::drain::messages::GetDrain;
 
 use crate::engage::engage;
-use crate::tree::{PATIENCE, Tree};
+use crate::tree::{TIMEOUT, Tree};
 
 /// `cargo bench --bench marker` does this a thousand times, and tells how fast.
 const TIMES: usize = 20;
@@ -29,5 +29,5 @@ async fn without_file_events_the_poll_finds_the_marker_and_its_removal() {
 }
 
 async fn has_file_events(tree: &Tree) -> bool {
-    tree.doors().look.ask(GetDrain, PATIENCE).await.expect("the gate answers").file_events
+    tree.doors().look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").file_events
 }

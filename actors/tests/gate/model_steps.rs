@@ -20,7 +20,7 @@ use caduceus_actors::turn::id::TurnId;
 use jiff::Timestamp;
 
 use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};
-use crate::tree::{Doors, PATIENCE, Tree, ticket};
+use crate::tree::{Doors, TIMEOUT, Tree, ticket};
 
 const HISTORIES: usize = 25;
 const STEPS: usize = 30;
@@ -63,7 +63,7 @@ impl Subject {
                     deadline: lasts.map(|_| Duration::from_millis(1)),
                     ..BeginDrain::default()
                 };
-                let begun = self.doors.begin.ask(order, PATIENCE).await.expect("the gate answers");
+                let begun = self.doors.begin.ask(order, TIMEOUT).await.expect("the gate answers");
                 if !begun.durable {
                     // What is in the way has the say as soon as it was read.
                     self.tree.all_read().await;
@@ -72,7 +72,7 @@ impl Subject {
             }
             Step::Cancel(scope) => {
                 let order = CancelDrain { principal: "model".to_owned(), profile: scope.map(name) };
-                match self.doors.cancel.ask(order, PATIENCE).await.expect("the gate answers") {
+                match self.doors.cancel.ask(order, TIMEOUT).await.expect("the gate answers") {
                     Ok(cancelled) => Answer::Cancelled { was_draining: cancelled.was_draining },
                     Err(CancelError::MarkerNotRemoved(_)) => Answer::MarkerNotRemoved,
                     Err(CancelError::Stopping) => Answer::Stopping,
@@ -90,13 +90,13 @@ impl Subject {
             }
             Step::Pass(_) => Answer::Done,
             Step::Shutdown => {
-                self.doors.shutdown.ask(BeginShutdown, PATIENCE).await.expect("the gate answers");
+                self.doors.shutdown.ask(BeginShutdown, TIMEOUT).await.expect("the gate answers");
                 Answer::Done
             }
             Step::Start { profile, internal } => {
                 let ticket = TurnTicket { id: TurnId::fresh(), profile: name(profile), ..ticket() };
                 let origin = if internal { Origin::Internal } else { Origin::External };
-                let asked = self.doors.permits.ask(RequestPermit { ticket, origin }, PATIENCE).await;
+                let asked = self.doors.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
                 match asked.expect("the gate answers") {
                     Ok(permit) => {
                         self.permits.push(permit);
@@ -117,7 +117,7 @@ impl Subject {
     }
 
     async fn view(&self) -> DrainView {
-        self.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers")
+        self.doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers")
     }
 
     async fn state(&self) -> (State, usize) {

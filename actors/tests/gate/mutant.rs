@@ -4,7 +4,7 @@ use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
 use caduceus_supervision::{Port, ResponseFuture};
 
-use crate::tree::{Doors, PATIENCE};
+use crate::tree::{Doors, TIMEOUT};
 
 /// Says how many turns there are and only then has the gate closed.
 struct Hasty {
@@ -37,7 +37,7 @@ impl Handler<BeginDrain> for Hasty {
         let behind = self.behind.clone();
         ResponseFuture::new(async move {
             let count = count(&behind).await;
-            caduceus_supervision::spawn(async move { behind.begin.ask(order, PATIENCE).await });
+            caduceus_supervision::spawn(async move { behind.begin.ask(order, TIMEOUT).await });
             answer(count)
         })
     }
@@ -54,14 +54,14 @@ impl Handler<BeginDrain> for Miscounting {
         let behind = self.behind.clone();
         ResponseFuture::new(async move {
             let count = count(&behind).await;
-            behind.begin.ask(order, PATIENCE).await.expect("the gate answers");
+            behind.begin.ask(order, TIMEOUT).await.expect("the gate answers");
             answer(count)
         })
     }
 }
 
 async fn count(behind: &Doors) -> usize {
-    behind.look.ask(GetDrain, PATIENCE).await.expect("the gate answers").active_agents
+    behind.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
 }
 
 fn answer(active_agents: usize) -> DrainBegun {

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 use actix::clock::sleep;
 use caduceus_actors::drain::messages::{BeginDrain, DrainChanged};
 
-use crate::tree::{News, PATIENCE, Tree};
+use crate::tree::{News, TIMEOUT, Tree};
 
 #[actix::test]
 async fn a_gate_that_fell_before_it_told_of_a_drain_has_a_successor_that_does() {
     let tree = Tree::start().await;
     let order = BeginDrain { principal: "test".to_owned(), ..BeginDrain::default() };
-    tree.doors().begin.ask(order, PATIENCE).await.expect("the gate answers");
+    tree.doors().begin.ask(order, TIMEOUT).await.expect("the gate answers");
     let news = tree.news();
     until_told(&news).await;
     // As if that had never arrived.
@@ -22,7 +22,7 @@ async fn a_gate_that_fell_before_it_told_of_a_drain_has_a_successor_that_does() 
 }
 
 async fn until_told(news: &News) -> DrainChanged {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let told =
             news.lock().expect("nobody panics with the news in hand").iter().rfind(|news| news.draining).cloned();

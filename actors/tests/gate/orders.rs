@@ -3,7 +3,7 @@
 use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, GetDrain};
 use futures_util::future::join;
 
-use crate::tree::{PATIENCE, Tree};
+use crate::tree::{TIMEOUT, Tree};
 
 /// Enough for file events and readings to fall between the orders in many ways.
 const ROUNDS: usize = 300;
@@ -12,8 +12,8 @@ const ROUNDS: usize = 300;
 async fn a_drain_begun_right_after_a_cancel_is_on_and_its_marker_on_disk() {
     let tree = Tree::start().await;
     let doors = tree.doors();
-    let begin = || doors.begin.ask(BeginDrain { principal: "test".to_owned(), ..BeginDrain::default() }, PATIENCE);
-    let cancel = || doors.cancel.ask(CancelDrain { principal: "test".to_owned(), profile: None }, PATIENCE);
+    let begin = || doors.begin.ask(BeginDrain { principal: "test".to_owned(), ..BeginDrain::default() }, TIMEOUT);
+    let cancel = || doors.cancel.ask(CancelDrain { principal: "test".to_owned(), profile: None }, TIMEOUT);
     for round in 0..ROUNDS {
         // An `ask` sends at once, so the gate has all of them before the first is answered.
         let (first, cancelled, again) = (begin(), cancel(), begin());
@@ -22,13 +22,13 @@ async fn a_drain_begun_right_after_a_cancel_is_on_and_its_marker_on_disk() {
         cancelled.expect("the gate answers").expect("the marker goes");
         assert!(again.expect("the gate answers").durable, "round {round}");
         assert!(tree.has_marker(), "round {round}: the last order was to begin");
-        assert!(doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers").draining, "round {round}");
+        assert!(doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
 
         let (renewed, cancelled) = join(begin(), cancel()).await;
         renewed.expect("the gate answers");
         cancelled.expect("the gate answers").expect("the marker goes");
         assert!(!tree.has_marker(), "round {round}: the last order was to cancel");
-        assert!(!doors.look.ask(GetDrain, PATIENCE).await.expect("the gate answers").draining, "round {round}");
+        assert!(!doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").draining, "round {round}");
     }
     tree.stop().await;
 }

@@ -26,7 +26,7 @@ use caduceus_supervision::{
 };
 
 /// How long one answer may take on a loaded machine.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The ways into a gate, real or not.
 #[derive(Clone)]
@@ -79,9 +79,9 @@ impl Tree {
             .child(
                 ChildSpec::worker("drain", &drain, factory)
                     .on(&WorkerThread::new("control"))
-                    .readiness(Readiness::Reported { within: PATIENCE }),
+                    .readiness(Readiness::Reported { within: TIMEOUT }),
             );
-        let options = RootOptions { unresponsive_after: PATIENCE, faults_allowed: true, ..RootOptions::default() };
+        let options = RootOptions { unresponsive_after: TIMEOUT, faults_allowed: true, ..RootOptions::default() };
         let doors = Doors {
             permits: drain.port(),
             begin: drain.port(),
@@ -91,7 +91,7 @@ impl Tree {
         };
         let root = Root::start(spec, options).expect("the tree starts");
         let tree = Self { root, doors, home, news, settings: drain.port(), in_force };
-        tree.doors.look.ask(GetDrain, PATIENCE).await.expect("the gate is up");
+        tree.doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate is up");
         tree
     }
 
@@ -106,13 +106,13 @@ impl Tree {
     /// Has the gate's actor panic.
     pub(crate) async fn fall(&self) {
         let fault = InjectFault { path: "drain".to_owned(), fault: Fault::PanicInTimer };
-        self.root.port().ask(fault, PATIENCE).await.expect("the root answers").expect("faults are allowed");
+        self.root.port().ask(fault, TIMEOUT).await.expect("the root answers").expect("faults are allowed");
     }
 
     /// Waits until every marker has been read by a reading that began after this moment: the gate answers news of its homes then.
     pub(crate) async fn all_read(&self) {
         let news = SettingsChanged(Arc::clone(&self.in_force));
-        self.settings.ask(news, PATIENCE).await.expect("the gate reads its markers");
+        self.settings.ask(news, TIMEOUT).await.expect("the gate reads its markers");
     }
 
     /// Where the marker of the gateway, or of a profile, lies.
@@ -128,7 +128,7 @@ impl Tree {
 
     pub(crate) async fn stop(self) {
         self.root.stop().await;
-        assert_eq!(self.root.join_threads(PATIENCE).await, 0, "no thread is left behind");
+        assert_eq!(self.root.join_threads(TIMEOUT).await, 0, "no thread is left behind");
     }
 }
 
@@ -143,7 +143,7 @@ fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
         max_concurrent_turns: 1,
         interrupted: Interrupted::default(),
         refused: WhenRefused::default(),
-        drain_timeout: PATIENCE,
+        drain_timeout: TIMEOUT,
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) enum Seen {
 
 /// What the desk knows and does.
 #[derive(Debug, Default)]
-pub(crate) struct DeskState {
+pub(crate) struct StubState {
     pub(crate) seen: Vec<Seen>,
     pub(crate) link_down: bool,
     /// Characters of the longest text that the connector takes.
@@ -70,10 +70,10 @@ pub(crate) struct DeskState {
 
 /// Everyone a turn or a profile talks to.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Desk(Arc<Mutex<DeskState>>);
+pub(crate) struct Stub(Arc<Mutex<StubState>>);
 
-impl Desk {
-    pub(crate) fn state(&self) -> MutexGuard<'_, DeskState> {
+impl Stub {
+    pub(crate) fn state(&self) -> MutexGuard<'_, StubState> {
         self.0.lock().unwrap()
     }
 
@@ -123,11 +123,11 @@ impl Desk {
     }
 }
 
-impl Actor for Desk {
+impl Actor for Stub {
     type Context = Context<Self>;
 }
 
-impl Handler<RecordOutbound> for Desk {
+impl Handler<RecordOutbound> for Stub {
     type Result = Result<OutboundId, LedgerError>;
 
     fn handle(&mut self, record: RecordOutbound, _: &mut Self::Context) -> Self::Result {
@@ -143,7 +143,7 @@ impl Handler<RecordOutbound> for Desk {
     }
 }
 
-impl Handler<MarkOutbound> for Desk {
+impl Handler<MarkOutbound> for Stub {
     type Result = Result<(), LedgerError>;
 
     fn handle(&mut self, mark: MarkOutbound, _: &mut Self::Context) -> Self::Result {
@@ -152,7 +152,7 @@ impl Handler<MarkOutbound> for Desk {
     }
 }
 
-impl Handler<SendAction> for Desk {
+impl Handler<SendAction> for Stub {
     type Result = MessageResult<SendAction>;
 
     fn handle(&mut self, send: SendAction, _: &mut Self::Context) -> Self::Result {
@@ -178,7 +178,7 @@ impl Handler<SendAction> for Desk {
     }
 }
 
-impl Handler<LoadHistory> for Desk {
+impl Handler<LoadHistory> for Stub {
     type Result = Result<Vec<HistoryEntry>, LedgerError>;
 
     fn handle(&mut self, question: LoadHistory, _: &mut Self::Context) -> Self::Result {
@@ -187,7 +187,7 @@ impl Handler<LoadHistory> for Desk {
     }
 }
 
-impl Handler<TurnEnded> for Desk {
+impl Handler<TurnEnded> for Stub {
     type Result = Result<(), TooEarly>;
 
     fn handle(&mut self, ended: TurnEnded, _: &mut Self::Context) -> Self::Result {
@@ -196,13 +196,13 @@ impl Handler<TurnEnded> for Desk {
     }
 }
 
-impl Handler<ReplyLeft> for Desk {
+impl Handler<ReplyLeft> for Stub {
     type Result = ();
 
     fn handle(&mut self, _: ReplyLeft, _: &mut Self::Context) {}
 }
 
-impl Handler<FreshToken> for Desk {
+impl Handler<FreshToken> for Stub {
     type Result = MessageResult<FreshToken>;
 
     fn handle(&mut self, _: FreshToken, _: &mut Self::Context) -> Self::Result {
@@ -211,13 +211,13 @@ impl Handler<FreshToken> for Desk {
     }
 }
 
-impl Handler<StatusTouched> for Desk {
+impl Handler<StatusTouched> for Stub {
     type Result = ();
 
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
-impl Handler<DrainChanged> for Desk {
+impl Handler<DrainChanged> for Stub {
     type Result = ();
 
     fn handle(&mut self, _: DrainChanged, _: &mut Self::Context) {}
@@ -226,8 +226,8 @@ impl Handler<DrainChanged> for Desk {
 /// A home with its gate, its profiles and a desk.
 pub(crate) struct House {
     pub(crate) home: TempDir,
-    pub(crate) desk: Desk,
-    pub(crate) address: Addr<Desk>,
+    pub(crate) desk: Stub,
+    pub(crate) address: Addr<Stub>,
     pub(crate) gate: Gate,
     pub(crate) redactor: Redactor,
     pub(crate) call_timings: CallTimings,
@@ -261,7 +261,7 @@ impl House {
     pub(crate) fn new(yaml: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("caduceus.yaml"), yaml).unwrap();
-        let desk = Desk::default();
+        let desk = Stub::default();
         let address = desk.clone().start();
         let gate = Gate::default();
         let mailbox: Mailbox<DrainActor> = Mailbox::new();

@@ -10,7 +10,7 @@ use super::CommandError;
 use crate::terminal::one_line;
 
 /// Longest wait for an answer that is not waited for on purpose.
-const PATIENCE: Duration = Duration::from_secs(15);
+const TIMEOUT: Duration = Duration::from_secs(15);
 /// A status with thousands of turns.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
@@ -64,8 +64,8 @@ impl Client {
 }
 
 fn limits(wait: Duration) -> Limits {
-    let total = wait + PATIENCE;
-    Limits { connect: PATIENCE, ..Limits::within(total, MAX_BODY) }
+    let total = wait + TIMEOUT;
+    Limits { connect: TIMEOUT, ..Limits::within(total, MAX_BODY) }
 }
 
 /// Only what certainly reached nobody is nobody.

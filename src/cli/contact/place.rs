@@ -19,7 +19,7 @@ use crate::cli::{lock, token};
 /// Under this name an agent, and so a command that it runs, finds its turn.
 const TURN: &str = "CADUCEUS_TURN_ID";
 /// How long a gateway that is just starting is given to say where it listens.
-const START_PATIENCE: Duration = Duration::from_secs(3);
+const START_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often is looked meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 /// Far above any real token.
@@ -94,7 +94,7 @@ impl Contact {
             match (&self.url, self.presence()?) {
                 (Some(url), _) => break Some(url.clone()),
                 (None, Presence::Absent) => break None,
-                (None, Presence::Present { starting: true, .. }) if asked.elapsed() < START_PATIENCE => {
+                (None, Presence::Present { starting: true, .. }) if asked.elapsed() < START_TIMEOUT => {
                     sleep(LOOK).await;
                 }
                 (None, Presence::Present { address, .. }) => break address,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
-use caduceus_actors::files::workers::{Owner, PATIENCE};
+use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::inspect::{self, Credential, GrantFact};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
@@ -32,7 +32,7 @@ use crate::cli::files::{FileFact, of_ledger, of_profile};
 use crate::cli::lock;
 
 /// Longest wait for the connector's answer.
-const KNOCK_PATIENCE: Duration = Duration::from_secs(10);
+const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
 
@@ -74,7 +74,7 @@ pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
         watched.truncate(1);
     }
     let watching = FileWorker::of(home, Purpose::Watch, Owner::Gateway).begin(move || events::look(&watched));
-    facts.events = watching.wait(Instant::now() + PATIENCE).ok().flatten();
+    facts.events = watching.wait(Instant::now() + TIMEOUT).ok().flatten();
     facts
 }
 
@@ -163,7 +163,7 @@ fn each_of(
     });
     let begun: Vec<_> = begun.collect();
     // The `.env` within has as long for itself.
-    let deadline = Instant::now() + PATIENCE * 2;
+    let deadline = Instant::now() + TIMEOUT * 2;
     let found = begun.into_iter().map(|(profile, looking)| {
         looking.wait(deadline).unwrap_or_else(|error| (unanswered(&profile, settings, error.to_string()), Vec::new()))
     });
@@ -246,7 +246,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, true) => Sent::Withheld,
         (None, false) => Sent::None,
     };
-    let answer = System::new().block_on(async { timeout(KNOCK_PATIENCE, knock(&settings.trust, &url, token)).await });
-    let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_PATIENCE.as_secs()));
+    let answer = System::new().block_on(async { timeout(KNOCK_TIMEOUT, knock(&settings.trust, &url, token)).await });
+    let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_TIMEOUT.as_secs()));
     LinkFact::Knocked { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

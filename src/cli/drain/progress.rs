@@ -17,7 +17,7 @@ pub(super) struct Progress {
 
 /// What to do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ProgressStep {
     /// No turn is left, and none can start.
     Done,
     /// No drain is on: there would be no end.
@@ -77,11 +77,11 @@ impl Progress {
         Self { draining, drained: draining, left: 0, oldest_s: None }
     }
 
-    pub(super) fn step(&self) -> Step {
+    pub(super) fn step(&self) -> ProgressStep {
         match (self.drained, self.draining) {
-            (true, _) => Step::Done,
-            (false, true) => Step::Again,
-            (false, false) => Step::NoDrain,
+            (true, _) => ProgressStep::Done,
+            (false, true) => ProgressStep::Again,
+            (false, false) => ProgressStep::NoDrain,
         }
     }
 
@@ -128,7 +128,7 @@ mod tests {
     fn the_gateways_own_word_counts() {
         let answer = json!({"draining": true, "active_agents": 1, "drained": true, "oldest_turn_s": 2.4});
         let progress = Progress::of_drain(&answer).unwrap();
-        assert_eq!(progress.step(), Step::Done);
+        assert_eq!(progress.step(), ProgressStep::Done);
         assert_eq!(progress.to_string(), "drained, turns left: 1, the oldest runs for 2 s");
         assert_eq!(Progress::of_drain(&json!({"draining": true})), None);
     }
@@ -136,41 +136,47 @@ mod tests {
     #[test]
     fn turns_are_waited_for_but_not_the_one_that_asks() {
         let all = of(&status(true, &[]), None, None);
-        assert_eq!((all.step(), all.left, all.oldest_s), (Step::Again, 2, Some(5.0)));
+        assert_eq!((all.step(), all.left, all.oldest_s), (ProgressStep::Again, 2, Some(5.0)));
         let asked_by_a = of(&status(true, &[]), None, Some("a"));
-        assert_eq!((asked_by_a.step(), asked_by_a.left), (Step::Again, 1));
-        assert_eq!(of(&status(true, &[]), Some("work"), Some("b")).step(), Step::Done);
+        assert_eq!((asked_by_a.step(), asked_by_a.left), (ProgressStep::Again, 1));
+        assert_eq!(of(&status(true, &[]), Some("work"), Some("b")).step(), ProgressStep::Done);
     }
 
     #[test]
     fn turns_that_the_gateway_does_not_wait_for_are_not_waited_for() {
         let mut status = status(true, &[]);
         status["drain"]["waited_for"] = json!(0);
-        assert_eq!((of(&status, None, None).step(), of(&status, None, None).left), (Step::Done, 2));
-        assert_eq!(of(&status, Some("work"), None).step(), Step::Again, "that count is of all profiles");
+        assert_eq!((of(&status, None, None).step(), of(&status, None, None).left), (ProgressStep::Done, 2));
+        assert_eq!(of(&status, Some("work"), None).step(), ProgressStep::Again, "that count is of all profiles");
     }
 
     #[test]
     fn a_profile_is_drained_by_its_own_drain_and_by_that_of_all() {
-        assert_eq!(of(&status(false, &["work"]), Some("work"), None).step(), Step::Again);
-        assert_eq!(of(&status(false, &["work"]), Some("other"), None).step(), Step::NoDrain);
-        assert_eq!(of(&status(true, &[]), Some("other"), None).step(), Step::Done);
-        assert_eq!(of(&status(false, &["work"]), None, None).step(), Step::NoDrain);
+        assert_eq!(of(&status(false, &["work"]), Some("work"), None).step(), ProgressStep::Again);
+        assert_eq!(of(&status(false, &["work"]), Some("other"), None).step(), ProgressStep::NoDrain);
+        assert_eq!(of(&status(true, &[]), Some("other"), None).step(), ProgressStep::Done);
+        assert_eq!(of(&status(false, &["work"]), None, None).step(), ProgressStep::NoDrain);
     }
 
     #[test]
     fn a_stranger_is_told_enough_to_wait_for_all_and_for_no_profile() {
         let open = json!({"gateway_state": "draining", "active_agents": 1});
-        assert_eq!(of(&open, None, None).step(), Step::Again);
-        assert_eq!(of(&json!({"gateway_state": "stopping", "active_agents": 0}), None, None).step(), Step::Done);
-        assert_eq!(of(&json!({"gateway_state": "running", "active_agents": 0}), None, None).step(), Step::NoDrain);
+        assert_eq!(of(&open, None, None).step(), ProgressStep::Again);
+        assert_eq!(
+            of(&json!({"gateway_state": "stopping", "active_agents": 0}), None, None).step(),
+            ProgressStep::Done
+        );
+        assert_eq!(
+            of(&json!({"gateway_state": "running", "active_agents": 0}), None, None).step(),
+            ProgressStep::NoDrain
+        );
         assert_eq!(Progress::of_status(&open, ProfileName::parse("work").ok().as_ref(), None), None);
     }
 
     #[test]
     fn where_nobody_runs_only_a_marker_drains() {
-        assert_eq!(Progress::nobody(true).step(), Step::Done);
-        assert_eq!(Progress::nobody(false).step(), Step::NoDrain);
+        assert_eq!(Progress::nobody(true).step(), ProgressStep::Done);
+        assert_eq!(Progress::nobody(false).step(), ProgressStep::NoDrain);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use actix_web::rt::System;
 use actix_web::rt::time::timeout;
 use caduceus_actors::honcho::authorize::{Attempt, Callback, EndpointError, Endpoints, shown_path};
-use caduceus_actors::honcho::exchange::{Answer, ExchangeError, redeem};
+use caduceus_actors::honcho::exchange::{ExchangeError, TokenAnswer, redeem};
 use caduceus_actors::honcho::file::HonchoFile;
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::inspect;
@@ -256,7 +256,7 @@ fn claim(path: &Path) -> Result<ConfigLock, LoginError> {
     })
 }
 
-fn granted(answer: Answer, endpoints: &Endpoints) -> Result<Grant, LoginError> {
+fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginError> {
     Ok(Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.ok_or(LoginError::NoRefreshToken)?,

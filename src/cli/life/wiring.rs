@@ -7,14 +7,14 @@ use caduceus_actors::gateway::{DeliveryPort, GatewayPorts, LinkPort};
 use caduceus_actors::profile::GuardCommand;
 use caduceus_supervision::{InjectFault, Operate, Port};
 
-use crate::cli::restart::Desk;
+use crate::cli::restart::ShutdownController;
 use crate::http;
 
 pub(super) fn http_ports(
     ports: &GatewayPorts,
     operate: Port<Operate>,
     inject_fault: Port<InjectFault>,
-    desk: &Desk,
+    shutdown: &ShutdownController,
 ) -> http::Ports {
     http::Ports {
         snapshot: ports.snapshot.clone(),
@@ -26,7 +26,7 @@ pub(super) fn http_ports(
         operate,
         inject_fault,
         stop_turn: ports.stop_turn.clone(),
-        restart: desk.port(),
+        restart: shutdown.port(),
         relay: relay_ports(ports),
     }
 }

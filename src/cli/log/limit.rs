@@ -52,7 +52,7 @@ struct LeftOut<T> {
 
 /// Lines of each kind. Plain: the time comes in.
 #[derive(Debug)]
-struct Plan<K, T> {
+struct LimitPlan<K, T> {
     kinds: HashMap<K, Kind<T>>,
     /// For kinds that there is no room for.
     others: Option<Kind<T>>,
@@ -86,7 +86,7 @@ impl<T> Kind<T> {
     }
 }
 
-impl<K: Hash + Eq, T: Copy> Plan<K, T> {
+impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
     fn new() -> Self {
         Self { kinds: HashMap::new(), others: None }
     }
@@ -119,14 +119,14 @@ pub(super) struct Limit(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
-    plan: Plan<Key, &'static Metadata<'static>>,
+    plan: LimitPlan<Key, &'static Metadata<'static>>,
     /// Someone is about to say what was left out.
     telling: bool,
 }
 
 impl Limit {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { plan: Plan::new(), telling: false })))
+        Self(Arc::new(Mutex::new(State { plan: LimitPlan::new(), telling: false })))
     }
 
     fn admits(&self, event: &Event<'_>) -> bool {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn a_burst_is_written_and_then_so_many_each_second() {
-        let (mut plan, start) = (Plan::new(), Instant::now());
+        let (mut plan, start) = (LimitPlan::new(), Instant::now());
         let mut written = |after_ms: u64, lines: usize| {
             let now = start + Duration::from_millis(after_ms);
             (0..lines).filter(|_| plan.admit('a', FEW, now, "a line")).count()
@@ -233,14 +233,14 @@ mod tests {
 
     #[test]
     fn one_kind_does_not_hide_another() {
-        let (mut plan, now) = (Plan::new(), Instant::now());
+        let (mut plan, now) = (LimitPlan::new(), Instant::now());
         assert_eq!((0..10).filter(|_| plan.admit('a', FEW, now, ())).count(), 3);
         assert!(plan.admit('b', FEW, now, ()));
     }
 
     #[test]
     fn no_number_of_kinds_makes_it_grow_or_lets_all_through() {
-        let (mut plan, now) = (Plan::new(), Instant::now());
+        let (mut plan, now) = (LimitPlan::new(), Instant::now());
         let written = (0..MOST_KINDS * 3).filter(|kind| plan.admit(*kind, FEW, now, ())).count();
         assert_eq!((plan.kinds.len(), written), (MOST_KINDS, MOST_KINDS + 3));
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use caduceus_actors::files::workers::{Owner, PATIENCE};
+use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
@@ -25,7 +25,7 @@ pub(super) fn facts(settings: &Settings) -> Vec<ProfileFacts> {
         let (shared, own) = (Arc::clone(&shared), profile.clone());
         let worker = FileWorker::of(&profile.home, Purpose::Settings, Owner::Profile);
         // The `.env` within has as long for itself.
-        let found = worker.begin(move || of(&own, &shared)).wait(Instant::now() + PATIENCE * 2);
+        let found = worker.begin(move || of(&own, &shared)).wait(Instant::now() + TIMEOUT * 2);
         found.unwrap_or_else(|error| unanswered(profile, settings, error.to_string()))
     };
     settings.profiles.iter().map(look).collect()

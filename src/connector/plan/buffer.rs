@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Plan, PushError, Pushed, Step, line, text};
+use super::{ConnectorPlan, ConnectorStep, PushError, Pushed, line, text};
 
 /// Frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
 pub(super) const WINDOW: usize = 512;
@@ -23,7 +23,7 @@ pub(super) struct Entry {
     sent_on: Option<u64>,
 }
 
-impl Plan {
+impl ConnectorPlan {
     /// Keeps a frame, unless it is `live`, and writes it if its gateway listens.
     pub(super) fn deliver(
         &mut self,
@@ -32,7 +32,7 @@ impl Plan {
         buffer_id: Option<String>,
         live: bool,
         now_ms: i64,
-    ) -> Result<(Pushed, Vec<Step>), PushError> {
+    ) -> Result<(Pushed, Vec<ConnectorStep>), PushError> {
         let connection = self.ready(gateway_id);
         if live {
             let Some(connection) = connection else {
@@ -50,7 +50,7 @@ impl Plan {
             return Err(PushError::Full);
         }
         buffer.push_back(Entry { buffer_id: buffer_id.clone(), frame, sent_on: None });
-        let mut steps = vec![Step::Save, Step::Status];
+        let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         let mut delivered = 0;
         if let Some(connection) = connection {
             steps.extend(self.flush(connection));
@@ -68,7 +68,7 @@ impl Plan {
         connection: u64,
         gateway_id: &str,
         frame: &Map<String, Value>,
-    ) -> Option<Vec<Step>> {
+    ) -> Option<Vec<ConnectorStep>> {
         let buffer_id = text(frame, "bufferId")?;
         let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
         // A second acknowledgement is as good as the first.
@@ -79,13 +79,13 @@ impl Plan {
         if let Some(event_id) = event_id(&entry.frame) {
             self.account.acked(gateway_id, event_id);
         }
-        let mut steps = vec![Step::Save, Step::Status];
+        let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         steps.extend(self.flush(connection));
         Some(steps)
     }
 
     /// Writes what waits for the gateway of a connection, in order, as far as the window reaches.
-    pub(super) fn flush(&mut self, connection: u64) -> Vec<Step> {
+    pub(super) fn flush(&mut self, connection: u64) -> Vec<ConnectorStep> {
         let Some(link) = self.links.get(&connection) else {
             return Vec::new();
         };
@@ -107,13 +107,13 @@ impl Plan {
     }
 
     /// Writes the frame that has waited for another in vain.
-    pub(in crate::connector) fn release(&mut self, connection: u64) -> Vec<Step> {
+    pub(in crate::connector) fn release(&mut self, connection: u64) -> Vec<ConnectorStep> {
         let held = self.links.get_mut(&connection).and_then(|link| link.held.take());
         held.map(|held| self.write(connection, held)).into_iter().collect()
     }
 
     /// One inbound line, twice or out of turn when the switches say so.
-    fn write_inbound(&mut self, connection: u64, text: String) -> Vec<Step> {
+    fn write_inbound(&mut self, connection: u64, text: String) -> Vec<ConnectorStep> {
         let Some(gateway_id) = self.links.get(&connection).map(|link| link.gateway_id.clone()) else {
             return Vec::new();
         };
@@ -127,20 +127,20 @@ impl Plan {
         {
             let Some(held) = link.held.take() else {
                 link.held = Some(texts.concat());
-                return vec![Step::ReleaseLater { connection }];
+                return vec![ConnectorStep::ReleaseLater { connection }];
             };
             texts.push(held);
         }
         texts.into_iter().map(|text| self.write(connection, text)).collect()
     }
 
-    fn wake(&mut self, gateway_id: &str, now_ms: i64) -> Option<Step> {
+    fn wake(&mut self, gateway_id: &str, now_ms: i64) -> Option<ConnectorStep> {
         let url = self.saved.store.get(gateway_id)?.wake_url.clone()?;
         if self.last_wakes.get(gateway_id).is_some_and(|last| now_ms - last < WAKE_PAUSE_MS) {
             return None;
         }
         self.last_wakes.insert(gateway_id.to_owned(), now_ms);
-        Some(Step::Wake { url })
+        Some(ConnectorStep::Wake { url })
     }
 }
 

@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::{Plan, PushError, Step, UNAUTHORIZED_CODE};
+use super::{ConnectorPlan, ConnectorStep, PushError, UNAUTHORIZED_CODE};
 use crate::connector::store::{Credentials, Grant, GrantError, Provision, Refusal};
 
-impl Plan {
+impl ConnectorPlan {
     pub(in crate::connector) fn register(
         &mut self,
         gateway_id: Option<String>,
@@ -45,12 +45,12 @@ impl Plan {
     }
 
     /// Revokes every secret and closes the link.
-    pub(in crate::connector) fn deprovision(&mut self, gateway_id: &str) -> Result<Vec<Step>, GrantError> {
+    pub(in crate::connector) fn deprovision(&mut self, gateway_id: &str) -> Result<Vec<ConnectorStep>, GrantError> {
         self.saved.store.deprovision(gateway_id)?;
-        let mut steps = vec![Step::Save];
+        let mut steps = vec![ConnectorStep::Save];
         if let Some(&connection) = self.current.get(gateway_id) {
             let reason = Refusal::Unauthorized.reason().to_owned();
-            steps.push(Step::Close { connection, code: UNAUTHORIZED_CODE, reason });
+            steps.push(ConnectorStep::Close { connection, code: UNAUTHORIZED_CODE, reason });
         }
         Ok(steps)
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::buffer::BUFFER_LIMIT;
-use super::{Plan, Step, line};
+use super::{ConnectorPlan, ConnectorStep, line};
 use crate::connector::rooms::Place;
 
 /// Something to bring to a gateway.
@@ -83,14 +83,14 @@ pub(in crate::connector) struct Press {
     pub(in crate::connector) option_id: String,
 }
 
-impl Plan {
+impl ConnectorPlan {
     /// Brings something to a gateway, or keeps it until the gateway is there.
     pub(in crate::connector) fn push(
         &mut self,
         gateway_id: Option<&str>,
         push: Push,
         now_ms: i64,
-    ) -> Result<(Pushed, Vec<Step>), PushError> {
+    ) -> Result<(Pushed, Vec<ConnectorStep>), PushError> {
         let gateway_id = self.addressed(gateway_id)?;
         let connection = self.ready(&gateway_id);
         match push {
@@ -101,7 +101,7 @@ impl Plan {
                 if let Some(event_id) = event.get("message_id").and_then(Value::as_str) {
                     self.account.pushed(&gateway_id, event_id);
                 }
-                let news = self.rooms.heard(&gateway_id, &event, now_ms).map(Step::Chat);
+                let news = self.rooms.heard(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
                 let frame = json!({"type": "inbound", "event": event});
                 let (pushed, mut steps) = self.deliver(&gateway_id, frame, buffer_id, live, now_ms)?;
                 steps.extend(news);
@@ -117,14 +117,15 @@ impl Plan {
             }
             Push::Interrupt { session_key, chat_id } => {
                 let frame = json!({"type": "interrupt_inbound", "session_key": session_key, "chat_id": chat_id});
-                let steps: Vec<Step> =
+                let steps: Vec<ConnectorStep> =
                     connection.map(|connection| self.write(connection, line(&frame))).into_iter().collect();
                 Ok((Pushed { delivered: u32::from(connection.is_some()), buffer_id: None }, steps))
             }
             Push::Raw(text) => {
                 // Even to a gateway that has not said hello.
                 let connection = self.current.get(&gateway_id).copied();
-                let steps: Vec<Step> = connection.map(|connection| self.write(connection, text)).into_iter().collect();
+                let steps: Vec<ConnectorStep> =
+                    connection.map(|connection| self.write(connection, text)).into_iter().collect();
                 Ok((Pushed { delivered: u32::from(connection.is_some()), buffer_id: None }, steps))
             }
         }
@@ -135,7 +136,7 @@ impl Plan {
         &mut self,
         said: Said,
         now_ms: i64,
-    ) -> Result<(String, Pushed, Vec<Step>), PushError> {
+    ) -> Result<(String, Pushed, Vec<ConnectorStep>), PushError> {
         let gateway_id = self.addressed(said.gateway_id.as_deref())?;
         let (platform, chat_id, chat_type, chat_name, scope_id) = match said.platform {
             Platform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
@@ -148,7 +149,7 @@ impl Plan {
                 let place =
                     Place { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
                 let pressed = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
-                steps.push(Step::Chat(pressed.1));
+                steps.push(ConnectorStep::Chat(pressed.1));
                 (pressed.0.clone(), Some(json!({"prompt_id": prompt_id, "option_id": option_id, "label": pressed.0})))
             }
         };

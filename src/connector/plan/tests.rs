@@ -4,30 +4,30 @@ use super::buffer::{BUFFER_LIMIT, WINDOW};
 use super::*;
 
 /// A plan with one gateway, `gw`.
-fn plan() -> Plan {
-    let mut plan = Plan::new(Saved::default(), false);
+fn plan() -> ConnectorPlan {
+    let mut plan = ConnectorPlan::new(Saved::default(), false);
     plan.register(Some("gw".to_owned()), 0).unwrap();
     plan
 }
 
-fn connect(plan: &mut Plan, connection: u64) -> Vec<Step> {
+fn connect(plan: &mut ConnectorPlan, connection: u64) -> Vec<ConnectorStep> {
     plan.opened(connection, "gw", 0);
     plan.received(connection, r#"{"type":"hello","platform":"discord","botId":"b"}"#, 0)
 }
 
-fn push(plan: &mut Plan, message_id: &str, now_ms: i64) -> (Pushed, Vec<Step>) {
+fn push(plan: &mut ConnectorPlan, message_id: &str, now_ms: i64) -> (Pushed, Vec<ConnectorStep>) {
     let event = json!({"message_id": message_id, "source": {"chat_id": "c"}});
     plan.push(None, Push::Event { event, buffer_id: Some(message_id.to_owned()), live: false }, now_ms).unwrap()
 }
 
-fn acknowledge(plan: &mut Plan, connection: u64, buffer_id: &str) -> Vec<Step> {
+fn acknowledge(plan: &mut ConnectorPlan, connection: u64, buffer_id: &str) -> Vec<ConnectorStep> {
     plan.received(connection, &json!({"type": "inbound_ack", "bufferId": buffer_id}).to_string(), 0)
 }
 
 /// Buffer ids of what is written to a connection, in order.
-fn written(steps: &[Step], to: u64) -> Vec<String> {
-    let line = |step: &Step| match step {
-        Step::Write { connection, text, .. } if *connection == to => Some(text.clone()),
+fn written(steps: &[ConnectorStep], to: u64) -> Vec<String> {
+    let line = |step: &ConnectorStep| match step {
+        ConnectorStep::Write { connection, text, .. } if *connection == to => Some(text.clone()),
         _ => None,
     };
     let frame = |text: String| serde_json::from_str::<Value>(&text).unwrap()["bufferId"].as_str().map(str::to_owned);
@@ -75,7 +75,7 @@ fn a_superseded_connection_is_heard_no_more() {
     connect(&mut plan, 1);
     push(&mut plan, "a", 0);
     let steps = plan.opened(2, "gw", 0);
-    let close = Step::Close { connection: 1, code: SUPERSEDED_CODE, reason: "superseded".to_owned() };
+    let close = ConnectorStep::Close { connection: 1, code: SUPERSEDED_CODE, reason: "superseded".to_owned() };
     assert!(steps.contains(&close));
     assert!(acknowledge(&mut plan, 1, "a").is_empty());
     plan.closed(1, "gw", 0);
@@ -89,7 +89,7 @@ fn a_gateway_that_is_away_is_woken_once_a_minute() {
     let access = plan.register(Some("gw".to_owned()), 0).unwrap().access_token;
     let asked = json!({"gatewayId": "gw", "platform": "discord", "wakeUrl": "http://wake"});
     plan.provision(Some(&access), serde_json::from_value(asked).unwrap(), 0).unwrap();
-    let wakes = |steps: &[Step]| steps.contains(&Step::Wake { url: "http://wake".to_owned() });
+    let wakes = |steps: &[ConnectorStep]| steps.contains(&ConnectorStep::Wake { url: "http://wake".to_owned() });
     assert!(wakes(&push(&mut plan, "a", 1_000).1));
     assert!(!wakes(&push(&mut plan, "b", 60_999).1));
     assert!(wakes(&push(&mut plan, "c", 61_000).1));
@@ -114,5 +114,5 @@ fn an_unnamed_gateway_must_be_the_only_one_meant() {
     assert_eq!(plan.push(Some("nobody"), interrupt(), 0).unwrap_err(), PushError::Unknown);
     connect(&mut plan, 1);
     assert_eq!(plan.push(None, interrupt(), 0).unwrap().0.delivered, 1, "one is connected");
-    assert_eq!(Plan::default().push(None, interrupt(), 0).unwrap_err(), PushError::Unknown);
+    assert_eq!(ConnectorPlan::default().push(None, interrupt(), 0).unwrap_err(), PushError::Unknown);
 }

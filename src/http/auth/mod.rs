@@ -37,7 +37,7 @@ use super::error::ApiError;
 pub(super) const DRAIN: &str = "drain";
 
 /// Longest wait for one provider; after that it is out of reach.
-const PROVIDER_PATIENCE: Duration = Duration::from_secs(5);
+const PROVIDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who asks, as a provider knows them.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -259,7 +259,7 @@ impl Seam {
         };
         let mut out_of_reach = None;
         for provider in &self.providers {
-            match tokio::time::timeout(PROVIDER_PATIENCE, verdict(&**provider, token)).await {
+            match tokio::time::timeout(PROVIDER_TIMEOUT, verdict(&**provider, token)).await {
                 Ok(Ok(Verdict::Recognised(principal))) => return Ok(principal),
                 Ok(Ok(Verdict::NotMine)) => {}
                 Ok(Ok(Verdict::OutOfReach)) | Err(_) => {

@@ -12,9 +12,9 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::Shared;
-use super::book::{self, Answer, Book, Who};
 use super::caller::Caller;
 use super::error::ApiError;
+use super::registry::{self, AnswerDoc, RouteRegistry, Who};
 
 const SHELL: &str = include_str!("index.html");
 const STYLE: &str = include_str!("style.css");
@@ -22,7 +22,7 @@ const SCRIPT: &str = include_str!("app.js");
 
 /// The document as it is sent.
 #[derive(Debug, Clone)]
-pub(super) struct Page {
+pub(super) struct OperationDoc {
     plain: Bytes,
     /// With a button to crash each actor.
     with_faults: Bytes,
@@ -30,12 +30,13 @@ pub(super) struct Page {
     policy: String,
 }
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const PAGE: book::Page =
-        book::Page::new("The status page; its data comes over the WebSocket").answers(Answer::Other(200, "text/html"));
-    const ICON: book::Page = book::Page::new("No icon").answers(Answer::Other(204, ""));
-    book.at("/", Who::Anyone).get(page, PAGE).done();
-    book.at("/favicon.ico", Who::Anyone).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const PAGE: registry::OperationDoc =
+        registry::OperationDoc::new("The status page; its data comes over the WebSocket")
+            .answers(AnswerDoc::Other(200, "text/html"));
+    const ICON: registry::OperationDoc = registry::OperationDoc::new("No icon").answers(AnswerDoc::Other(204, ""));
+    registry.at("/", Who::Anyone).get(page, PAGE).done();
+    registry.at("/favicon.ico", Who::Anyone).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
 }
 
 async fn page(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
@@ -50,7 +51,7 @@ async fn page(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiEr
         .body(if breakable { page.with_faults.clone() } else { page.plain.clone() }))
 }
 
-impl Page {
+impl OperationDoc {
     pub(super) fn new(allow_faults: bool) -> Self {
         let document = |faults: &str| {
             let shell = SHELL.replace("{{faults}}", faults);
@@ -81,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_policy_names_exactly_what_stands_in_the_document() {
-        let page = Page::new(true);
+        let page = OperationDoc::new(true);
         for document in [&page.plain, &page.with_faults] {
             let text = std::str::from_utf8(document).unwrap();
             assert!(!text.contains("{{"), "something was not filled in");

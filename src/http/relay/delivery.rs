@@ -22,26 +22,26 @@ use super::{Delivery, Door};
 use crate::http::admission::{Cut, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
-use crate::http::book::{Book, Kind, Page, Who, field};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::connection::Connection;
 use crate::http::error::ApiError;
 use crate::http::names::the_one;
+use crate::http::registry::{Kind, OperationDoc, RouteRegistry, Who, field};
 use crate::http::{Shared, State};
 
 /// Largest body, in bytes.
 const LIMIT: usize = 2 * 1024 * 1024;
 /// Longest wait for an event to be on disk, its media fetched.
-const DELIVER_PATIENCE: Duration = Duration::from_mins(1);
+const DELIVER_TIMEOUT: Duration = Duration::from_mins(1);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
 const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 type Answer = Result<Json<Value>, ApiError>;
 
-pub(super) fn routes(book: &mut Book<'_>, door: &Door) {
-    const EVENT: Page = Page::new("An event from a connector; it is on disk when this is answered")
+pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
+    const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
         .takes(&[field("event", Kind::Object, "the event, as in an inbound frame of the relay")])
         .fails(&[
             Code::InvalidEvent,
@@ -50,11 +50,11 @@ pub(super) fn routes(book: &mut Book<'_>, door: &Door) {
             Code::ActorUnavailable,
             Code::ActorTimeout,
         ]);
-    const INTERRUPT: Page = Page::new("Stops the turn of a session, at a connector's word")
+    const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, at a connector's word")
         .takes(&[field("session_key", Kind::Text, "the session; one of another profile is unknown")])
         .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
-    book.at(door.path.clone(), Who::Signed).post(event, EVENT).done();
-    book.at(door.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
+    registry.at(door.path.clone(), Who::Signed).post(event, EVENT).done();
+    registry.at(door.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
 }
 
 async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer {
@@ -72,7 +72,7 @@ async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer 
         event: Arc::new(event),
         raw_event: Arc::new(raw),
     };
-    let receipt = ask_within(&signed.by.deliver, delivery, DELIVER_PATIENCE).await?;
+    let receipt = ask_within(&signed.by.deliver, delivery, DELIVER_TIMEOUT).await?;
     debug!(?receipt, "signed delivery");
     receipt.map_err(ApiError::NotTaken)?;
     signed.note(&state);

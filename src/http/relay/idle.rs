@@ -14,17 +14,18 @@ use super::WAKE;
 use crate::http::Shared;
 use crate::http::auth::{self, TokenPrincipal};
 use crate::http::body::Fields;
-use crate::http::book::{Answer, Book, Kind, Page, Who, field};
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::ApiError;
+use crate::http::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
 
 /// A connector has 10 s to acknowledge.
-const PATIENCE: Duration = Duration::from_secs(12);
+const TIMEOUT: Duration = Duration::from_secs(12);
 
-pub(super) fn routes(book: &mut Book<'_>) {
-    const IDLE: Page =
-        Page::new("Closes the links for a machine that is about to sleep").takes(&[]).answers(Answer::Fields(
+pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
+    const IDLE: OperationDoc = OperationDoc::new("Closes the links for a machine that is about to sleep")
+        .takes(&[])
+        .answers(AnswerDoc::Fields(
             200,
             &[
                 field("ok", Kind::Flag, "always true"),
@@ -35,11 +36,12 @@ pub(super) fn routes(book: &mut Book<'_>) {
                 ),
             ],
         ));
-    const POKE: Page = Page::new("Wakes the links, under any Host: one that sleeps or waits dials at once")
-        .answers(Answer::Other(204, ""))
-        .fails(&[Code::TooManyAttempts]);
-    book.at("/api/relay/idle", Who::Scope(auth::DRAIN)).post(idle, IDLE).done();
-    book.at(WAKE, Who::Anyone).get(wake, POKE).done();
+    const POKE: OperationDoc =
+        OperationDoc::new("Wakes the links, under any Host: one that sleeps or waits dials at once")
+            .answers(AnswerDoc::Other(204, ""))
+            .fails(&[Code::TooManyAttempts]);
+    registry.at("/api/relay/idle", Who::Scope(auth::DRAIN)).post(idle, IDLE).done();
+    registry.at(WAKE, Who::Anyone).get(wake, POKE).done();
 }
 
 /// For a machine that is about to sleep: every link is closed, and dialled again when poked or a second after waking.
@@ -52,7 +54,7 @@ async fn idle(
     Fields::read(&request, payload).await?;
     info!(principal = asker.principal, "relay idle ordered");
     let links = &state.ports.relay.links;
-    let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, PATIENCE))).await;
+    let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, TIMEOUT))).await;
     let word = |answer| match answer {
         Ok(IdleAnswer::Acknowledged) => "acknowledged",
         Ok(IdleAnswer::NotAcknowledged) => "not_acknowledged",

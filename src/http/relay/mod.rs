@@ -21,7 +21,7 @@ use caduceus_actors::relay::messages::{GoDormant, LinkId, Wake};
 use caduceus_actors::settings::InboundSettings;
 use caduceus_supervision::Port;
 
-use super::book::Book;
+use super::registry::RouteRegistry;
 use pokes::Pokes;
 use seen::Seen;
 use verify::VerificationQueue;
@@ -123,9 +123,9 @@ impl Door {
     }
 }
 
-pub(super) fn routes(book: &mut Book<'_>, door: &Door) {
-    idle::routes(book);
-    delivery::routes(book, door);
+pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
+    idle::routes(registry);
+    delivery::routes(registry, door);
 }
 
 #[cfg(test)]

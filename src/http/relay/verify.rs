@@ -24,7 +24,7 @@ const LONGEST_STEP: Duration = Duration::from_millis(250);
 /// A profile that takes longer does not hold up those behind it.
 const SHORT: Duration = Duration::from_secs(1);
 /// Longest wait for a profile: it may have to look at its file first.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The lane of bodies that may be signed by nobody. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -80,7 +80,7 @@ impl VerificationQueue {
         let found = self.search(search, doors, &delivery, small).await;
         if found.is_err() && !small {
             // Large bodies that nobody signed take half of one thread at most.
-            *self.rests() = Some(Instant::now() + begun.elapsed().min(PATIENCE));
+            *self.rests() = Some(Instant::now() + begun.elapsed().min(TIMEOUT));
         }
         drop(turn);
         found
@@ -135,7 +135,7 @@ impl Search {
     ) -> (Option<Result<Delivery, ApiError>>, Option<OwnedSemaphorePermit>) {
         let (port, delivery) = (door.verify.clone(), delivery.clone());
         let mut asked: LocalBoxFuture<'static, Verdict> =
-            Box::pin(async move { Verdict::of(port.ask(delivery, PATIENCE).await) });
+            Box::pin(async move { Verdict::of(port.ask(delivery, TIMEOUT).await) });
         if held.is_some()
             && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut asked).await
         {

@@ -117,7 +117,7 @@ fn nothing_is_registered_but_through_the_book() {
             }
         }
     }
-    assert_eq!(registers, ["book.rs"]);
+    assert_eq!(registers, ["registry.rs"]);
 }
 
 #[actix_web::test]

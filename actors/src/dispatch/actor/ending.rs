@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::super::event::Job;
 use super::super::notice::Notice;
-use super::super::ports::LEDGER_PATIENCE;
+use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
 use crate::turn::id::TurnId;
@@ -101,7 +101,7 @@ impl DispatchActor {
         let said = said.into_iter().map(|text| entry("user", text));
         let entries = said.chain([entry("assistant", reply)]).collect();
         let append = AppendHistory { session: job.session.clone(), entries, keep };
-        let appended = self.ports.append_history.ask(append, LEDGER_PATIENCE);
+        let appended = self.ports.append_history.ask(append, LEDGER_TIMEOUT);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
             Ok(Ok(())) => {}
             Ok(Err(error)) => warn!(%error, "a conversation was not written down"),

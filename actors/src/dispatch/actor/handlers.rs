@@ -10,7 +10,7 @@ use super::super::messages::{
 };
 use super::super::notice::Notice;
 use super::super::plan::Counts;
-use super::super::ports::LEDGER_PATIENCE;
+use super::super::ports::LEDGER_TIMEOUT;
 use super::super::settings::DispatchSettings;
 use super::{DispatchActor, Heard, SETTLE_PAUSE, Settled, Taken, Then};
 use crate::config::messages::SettingsChanged;
@@ -64,7 +64,7 @@ impl Handler<Inbound> for DispatchActor {
             state,
             note,
         };
-        let recorded = self.ports.record_inbound.ask(record, LEDGER_PATIENCE);
+        let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
         // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.

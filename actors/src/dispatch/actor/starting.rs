@@ -8,7 +8,7 @@ use tracing::{error, info, warn};
 
 use super::super::event::Job;
 use super::super::notice::Notice;
-use super::super::ports::{GATE_PATIENCE, LEDGER_PATIENCE};
+use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
 use super::super::start::{NotStarted, start_turn};
 use super::DispatchActor;
 use crate::drain::messages::Refusal;
@@ -35,7 +35,7 @@ impl DispatchActor {
         if self.jobs.contains_key(&event) {
             return self.launch(turn, event, ways, ctx);
         }
-        let read = self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_PATIENCE);
+        let read = self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| actor.was_read(turn, event, ways, read, ctx)));
     }
 
@@ -129,7 +129,7 @@ impl DispatchActor {
         if let Some(job) = self.jobs.remove(&event) {
             return self.turned_away(event, Some(&job), notice, ctx);
         }
-        let (notice, read) = (notice.clone(), self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_PATIENCE));
+        let (notice, read) = (notice.clone(), self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.ok().and_then(Result::ok);
             if row.is_none() {
@@ -157,7 +157,7 @@ impl DispatchActor {
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
         let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
         // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
-        let asked = steer.map(|steer| steer.ask(question, GATE_PATIENCE));
+        let asked = steer.map(|steer| steer.ask(question, GATE_TIMEOUT));
         let steered = async move { Some(asked?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::session::{Queue, Waiting, entry};
-use super::{MAX_QUEUE, Plan, Step};
+use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
 use crate::drain::messages::Origin;
 use crate::ledger::messages::InboundId;
 use crate::relay::messages::LinkId;
@@ -11,7 +11,7 @@ use crate::relay::session::SessionKey;
 use crate::settings::Busy;
 use crate::turn::id::TurnId;
 
-impl Plan {
+impl DispatchPlan {
     /// An event that was just written down. `equipped`: what its turn needs to know of the link came with it.
     pub(in crate::dispatch) fn arrived(
         &mut self,
@@ -19,7 +19,7 @@ impl Plan {
         key: &SessionKey,
         over: &LinkId,
         equipped: bool,
-    ) -> Vec<Step> {
+    ) -> Vec<DispatchStep> {
         if !self.known.insert(event) {
             return Vec::new();
         }
@@ -30,17 +30,17 @@ impl Plan {
         // A session that waits for a place is as busy as one that has it.
         if self.busy == Busy::Reject && (session.current.is_some() || waits) {
             self.known.remove(&event);
-            return vec![Step::Busy(event)];
+            return vec![DispatchStep::Busy(event)];
         }
         if let (Busy::Steer, Some(current)) = (self.busy, &session.current) {
-            return vec![Step::Steer(current.turn, event, !open)];
+            return vec![DispatchStep::Steer(current.turn, event, !open)];
         }
         let running = session.current.as_ref().map(|current| current.turn);
         // What is held for the gate is held without a limit.
         if (open || running.is_some()) && session.len(line) >= MAX_QUEUE {
             self.known.remove(&event);
             self.forget_idle(&key);
-            return vec![Step::Overflow(event)];
+            return vec![DispatchStep::Overflow(event)];
         }
         // What waits for another link that is down is no reason to wait.
         let behind = |queue: &Queue| queue.line == line || self.lines.is_link_open(queue.line);
@@ -53,16 +53,16 @@ impl Plan {
         self.wait(&key, line, Waiting { waited: true, ..waiting }, VecDeque::len);
         // No running turn is stopped for one that may not start.
         let interrupted = running.filter(|_| self.busy == Busy::Interrupt && open);
-        let mut steps: Vec<_> = interrupted.map(Step::Interrupt).into_iter().collect();
+        let mut steps: Vec<_> = interrupted.map(DispatchStep::Interrupt).into_iter().collect();
         steps.extend(self.go_on());
         steps
     }
 
     /// An event that was kept when it came, for the gate was known to be closed.
-    pub(in crate::dispatch) fn held(&mut self, event: InboundId, key: &SessionKey, over: &LinkId) -> Vec<Step> {
+    pub(in crate::dispatch) fn held(&mut self, event: InboundId, key: &SessionKey, over: &LinkId) -> Vec<DispatchStep> {
         let busy = self.sessions.get(key).is_some_and(|session| session.current.is_some());
         if self.busy == Busy::Reject && busy && !self.knows(event) {
-            return vec![Step::Busy(event)];
+            return vec![DispatchStep::Busy(event)];
         }
         self.restored(event, key, over, Origin::External)
     }
@@ -74,7 +74,7 @@ impl Plan {
         key: &SessionKey,
         over: &LinkId,
         origin: Origin,
-    ) -> Vec<Step> {
+    ) -> Vec<DispatchStep> {
         if !self.known.insert(event) {
             return Vec::new();
         }
@@ -107,18 +107,18 @@ impl Plan {
         over: &LinkId,
         late: bool,
         hold: bool,
-    ) -> Vec<Step> {
+    ) -> Vec<DispatchStep> {
         let late = late && !self.is_open(key.profile());
         if late && !hold {
             self.known.remove(&event);
-            return vec![Step::Refuse(event)];
+            return vec![DispatchStep::Refuse(event)];
         }
         let line = self.lines.line(over, key.profile());
         if !late && self.sessions.get(key).is_some_and(|session| session.len(line) >= MAX_QUEUE) {
             self.known.remove(&event);
-            return vec![Step::Overflow(event)];
+            return vec![DispatchStep::Overflow(event)];
         }
-        let mut steps: Vec<_> = late.then_some(Step::Hold(event, true)).into_iter().collect();
+        let mut steps: Vec<_> = late.then_some(DispatchStep::Hold(event, true)).into_iter().collect();
         self.known.insert(event);
         let (key, _) = entry(&mut self.sessions, key);
         // Several come back at once when their turn ends, in any order.

@@ -20,27 +20,27 @@ fn link() -> LinkId {
 }
 
 /// A plan that knows all that waits, and whose one link is up.
-fn plan(busy: Busy, max_turns: usize) -> Plan {
-    let mut plan = Plan::new(busy, max_turns);
+fn plan(busy: Busy, max_turns: usize) -> DispatchPlan {
+    let mut plan = DispatchPlan::new(busy, max_turns);
     assert_eq!(plan.open(), []);
     assert_eq!(plan.link(&link(), true), []);
     plan
 }
 
 /// Events that wait with the gate open, and for the gate.
-fn waiting(plan: &Plan) -> (usize, usize) {
+fn waiting(plan: &DispatchPlan) -> (usize, usize) {
     let counts = plan.counts();
     assert_eq!(counts.awaiting_link, BTreeMap::new());
     (counts.queued, counts.held)
 }
 
-fn asked(steps: &[Step]) -> Vec<i64> {
-    let row = |step: &Step| if let Step::Ask(_, event) = step { Some(event.0) } else { None };
+fn asked(steps: &[DispatchStep]) -> Vec<i64> {
+    let row = |step: &DispatchStep| if let DispatchStep::Ask(_, event) = step { Some(event.0) } else { None };
     steps.iter().filter_map(row).collect()
 }
 
-fn turn(steps: &[Step]) -> TurnId {
-    let turn = |step: &Step| if let Step::Ask(turn, _) = step { Some(*turn) } else { None };
+fn turn(steps: &[DispatchStep]) -> TurnId {
+    let turn = |step: &DispatchStep| if let DispatchStep::Ask(turn, _) = step { Some(*turn) } else { None };
     steps.iter().find_map(turn).expect("a turn was asked for")
 }
 
@@ -81,7 +81,7 @@ fn a_message_that_comes_during_a_drain_is_refused_and_a_queued_one_is_held() {
     plan.arrived(InboundId(2), &session("a"), &link(), true);
     plan.gate(true, []);
     let fresh = plan.arrived(InboundId(3), &session("b"), &link(), true);
-    assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [Step::Refuse(InboundId(3))]);
+    assert_eq!(plan.refused(turn(&fresh), Refusal::Draining, false), [DispatchStep::Refuse(InboundId(3))]);
     assert_eq!(plan.ended(turn(&running)), []);
     assert_eq!((plan.sessions(), plan.places(), waiting(&plan)), (1, 0, (0, 1)));
     assert_eq!(asked(&plan.gate(false, [])), [2]);
@@ -93,7 +93,7 @@ fn a_queued_event_that_the_gate_refuses_before_its_news_came_is_held_too() {
     let running = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("a"), &link(), true);
     let second = plan.ended(turn(&running));
-    assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [Step::Hold(InboundId(2), false)]);
+    assert_eq!(plan.refused(turn(&second), Refusal::Draining, false), [DispatchStep::Hold(InboundId(2), false)]);
     assert_eq!(asked(&plan.gate(false, [])), [2]);
 }
 
@@ -109,7 +109,7 @@ fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
     assert_eq!(asked(&again), [2], "it is asked again");
     assert!(plan.is_open(&ProfileName::default_profile()));
     plan.gate(true, []);
-    assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [Step::Hold(InboundId(2), false)]);
+    assert_eq!(plan.refused(turn(&again), Refusal::Draining, false), [DispatchStep::Hold(InboundId(2), false)]);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn a_session_with_too_much_waiting_overflows() {
     for row in 1..=33 {
         plan.arrived(InboundId(row), &session("a"), &link(), true);
     }
-    assert_eq!(plan.arrived(InboundId(34), &session("a"), &link(), true), [Step::Overflow(InboundId(34))]);
+    assert_eq!(plan.arrived(InboundId(34), &session("a"), &link(), true), [DispatchStep::Overflow(InboundId(34))]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn a_session_that_waits_for_a_place_or_for_the_gate_overflows_too() {
     for row in 1..=32 {
         assert_eq!(plan.arrived(InboundId(row), &session("a"), &link(), true), []);
     }
-    assert_eq!(plan.arrived(InboundId(33), &session("a"), &link(), true), [Step::Overflow(InboundId(33))]);
+    assert_eq!(plan.arrived(InboundId(33), &session("a"), &link(), true), [DispatchStep::Overflow(InboundId(33))]);
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn a_session_that_waits_for_a_place_rejects_what_comes_meanwhile() {
     let mut plan = plan(Busy::Reject, 1);
     let running = plan.arrived(InboundId(1), &session("b"), &link(), true);
     assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), []);
-    assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), [Step::Busy(InboundId(3))]);
+    assert_eq!(plan.arrived(InboundId(3), &session("a"), &link(), true), [DispatchStep::Busy(InboundId(3))]);
     assert_eq!(asked(&plan.ended(turn(&running))), [2]);
 }
 
@@ -157,7 +157,10 @@ fn what_cannot_be_steered_overflows_like_what_is_queued() {
         assert_eq!(plan.not_steered(InboundId(row), &session("a"), &link(), false, false), []);
     }
     plan.arrived(InboundId(33), &session("a"), &link(), true);
-    assert_eq!(plan.not_steered(InboundId(33), &session("a"), &link(), false, false), [Step::Overflow(InboundId(33))]);
+    assert_eq!(
+        plan.not_steered(InboundId(33), &session("a"), &link(), false, false),
+        [DispatchStep::Overflow(InboundId(33))]
+    );
 }
 
 #[test]
@@ -179,15 +182,17 @@ fn a_steered_event_is_done_with_when_its_turn_is_and_not_before() {
 
 #[test]
 fn busy_settings_decide_what_a_second_message_does() {
-    for (busy, expected) in [(Busy::Reject, Step::Busy(InboundId(2))), (Busy::Queue, Step::Hold(InboundId(0), false))] {
+    for (busy, expected) in
+        [(Busy::Reject, DispatchStep::Busy(InboundId(2))), (Busy::Queue, DispatchStep::Hold(InboundId(0), false))]
+    {
         let mut plan = plan(busy, 8);
         plan.arrived(InboundId(1), &session("a"), &link(), true);
         let steps = plan.arrived(InboundId(2), &session("a"), &link(), true);
-        assert_eq!(steps.first().copied().unwrap_or(Step::Hold(InboundId(0), false)), expected, "{busy:?}");
+        assert_eq!(steps.first().copied().unwrap_or(DispatchStep::Hold(InboundId(0), false)), expected, "{busy:?}");
     }
     let mut plan = plan(Busy::Interrupt, 8);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
-    assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), [Step::Interrupt(turn(&first))]);
+    assert_eq!(plan.arrived(InboundId(2), &session("a"), &link(), true), [DispatchStep::Interrupt(turn(&first))]);
     plan.gate(true, []);
     assert_eq!(
         plan.arrived(InboundId(3), &session("a"), &link(), true),
@@ -202,7 +207,7 @@ fn a_steered_event_that_is_not_taken_waits_its_turn() {
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert_eq!(
         plan.arrived(InboundId(2), &session("a"), &link(), true),
-        [Step::Steer(turn(&first), InboundId(2), false)]
+        [DispatchStep::Steer(turn(&first), InboundId(2), false)]
     );
     plan.gate(true, []);
     assert_eq!(
@@ -267,7 +272,10 @@ fn held_events_run_in_the_order_in_which_they_came_over_all_sessions() {
         for (row, chat) in [(1, "c"), (2, "a"), (3, "b"), (4, "c"), (5, "d")] {
             let steps = plan.arrived(InboundId(row), &session(chat), &link(), true);
             if !asked(&steps).is_empty() {
-                assert_eq!(plan.refused(turn(&steps), Refusal::Draining, true), [Step::Hold(InboundId(row), true)]);
+                assert_eq!(
+                    plan.refused(turn(&steps), Refusal::Draining, true),
+                    [DispatchStep::Hold(InboundId(row), true)]
+                );
             }
         }
         let mut steps = plan.gate(false, []);
@@ -291,13 +299,15 @@ fn a_drain_lets_pass_what_the_gateway_itself_runs_again() {
 
 #[test]
 fn a_steered_event_that_is_not_taken_during_a_drain_gets_what_any_other_gets() {
-    for (hold, expected) in [(false, Step::Refuse(InboundId(2))), (true, Step::Hold(InboundId(2), true))] {
+    for (hold, expected) in
+        [(false, DispatchStep::Refuse(InboundId(2))), (true, DispatchStep::Hold(InboundId(2), true))]
+    {
         let mut plan = plan(Busy::Steer, 8);
         let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
         plan.gate(true, []);
         assert_eq!(
             plan.arrived(InboundId(2), &session("a"), &link(), true),
-            [Step::Steer(turn(&first), InboundId(2), true)]
+            [DispatchStep::Steer(turn(&first), InboundId(2), true)]
         );
         assert_eq!(plan.not_steered(InboundId(2), &session("a"), &link(), true, hold), [expected]);
         assert_eq!(plan.ended(turn(&first)), []);
@@ -325,5 +335,5 @@ fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
     assert_eq!(asked(&plan.rule(Busy::Queue, 2)), [2]);
     assert_eq!(plan.rule(Busy::Reject, 1), []);
     assert_eq!(plan.ended(turn(&first)), [], "one of two still runs");
-    assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [Step::Busy(InboundId(4))]);
+    assert_eq!(plan.arrived(InboundId(4), &session("b"), &link(), true), [DispatchStep::Busy(InboundId(4))]);
 }

@@ -17,17 +17,17 @@ use super::super::messages::{
     ListTurns, Refusal, RequestPermit, RunningTurn,
 };
 use super::super::permit::{Permitted, TurnPermit};
-use super::super::plan::{Change, Drain, Plan, Scope};
+use super::super::plan::{Change, Drain, GatePlan, Scope};
 use super::super::store;
 use super::super::watch::MarkerTouched;
 use super::{DrainActor, TurnReleased, Waiter};
 use caduceus_supervision::ResponseFuture;
 
 /// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
-const WRITE_PATIENCE: Duration = Duration::from_secs(1);
+const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long it may take to remove a marker, before it is answered that it was not.
-const REMOVE_PATIENCE: Duration = Duration::from_secs(5);
+const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Handler<RequestPermit> for DrainActor {
     type Result = Response<Result<TurnPermit, Refusal>>;
@@ -94,7 +94,7 @@ impl Handler<BeginDrain> for DrainActor {
         let gate = self.gate.clone();
         Response::fut(async move {
             // The gate is closed; a disk that hangs must not keep that from whoever asked.
-            let durable = timeout(WRITE_PATIENCE, answered).await.is_ok_and(|answered| answered == Ok(true));
+            let durable = timeout(WRITE_TIMEOUT, answered).await.is_ok_and(|answered| answered == Ok(true));
             DrainBegun { requested_at, active_agents: gate.count(), durable }
         })
     }
@@ -131,7 +131,7 @@ impl Handler<CancelDrain> for DrainActor {
         self.remove(&ended, then, ctx);
         ResponseFuture::new(async move {
             let not_removed = |why: &str| Err(CancelError::MarkerNotRemoved(why.to_owned()));
-            match timeout(REMOVE_PATIENCE, answered).await {
+            match timeout(REMOVE_TIMEOUT, answered).await {
                 Ok(answered) => answered.unwrap_or_else(|_| not_removed("the gate was restarted")),
                 Err(_) => not_removed("the disk does not answer; the drain ends when it does"),
             }
@@ -143,7 +143,7 @@ impl Handler<BeginShutdown> for DrainActor {
     type Result = MessageResult<BeginShutdown>;
 
     fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
-        self.gate.change(self.keeper(), Plan::stop);
+        self.gate.change(self.keeper(), GatePlan::stop);
         self.tell_change();
         MessageResult(self.view())
     }

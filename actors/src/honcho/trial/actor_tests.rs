@@ -6,7 +6,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
-use super::super::refresh::Step;
+use super::super::refresh::RefreshStep;
 use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
@@ -301,7 +301,7 @@ async fn a_new_incarnation_takes_over_what_the_old_ones_thread_brings_home() {
     let seen = Arc::clone(&reached);
     let old = Keeper::start(&trial, |settings| {
         settings.steps = StepHook::new(move |step| {
-            if step == Step::Answered {
+            if step == RefreshStep::Answered {
                 *seen.lock().unwrap() = true;
                 gate.lock().unwrap().recv_timeout(SOON).expect("the test opens the gate");
             }

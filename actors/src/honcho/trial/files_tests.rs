@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use super::super::lock::{ConfigLock, LockError, lock_path};
-use super::super::refresh::Step;
+use super::super::refresh::RefreshStep;
 use super::super::store::Installed;
 use super::*;
 
@@ -82,7 +82,7 @@ fn a_file_that_breaks_during_the_exchange_has_the_grant_kept_beside_it_and_taken
     let mut refresh = trial.refresh();
     let broken = path.clone();
     refresh.steps = StepHook::new(move |step| {
-        if step == Step::Answered {
+        if step == RefreshStep::Answered {
             fs::write(&broken, "garbage").unwrap();
         }
     });
@@ -301,7 +301,7 @@ fn where_nothing_can_be_written_nothing_is_presented() {
     let home = trial.home.path().to_owned();
     // Permission bits prove nothing to root, a directory that is gone does.
     refresh.steps = StepHook::new(move |step| {
-        if step == Step::Read {
+        if step == RefreshStep::Read {
             fs::remove_dir_all(&home).unwrap();
         }
     });
@@ -318,7 +318,7 @@ fn a_grant_that_could_not_be_saved_is_saved_first_the_next_time() {
     refresh.steps = StepHook::new({
         let (home, away) = (home.clone(), away.clone());
         move |step| {
-            if step == Step::TemporaryWritten {
+            if step == RefreshStep::TemporaryWritten {
                 fs::rename(&home, &away).unwrap();
             }
         }
@@ -338,7 +338,7 @@ fn a_login_during_the_exchange_wins() {
     let mut refresh = trial.refresh();
     let logging_in = Arc::clone(&trial);
     refresh.steps = StepHook::new(move |step| {
-        if step == Step::Answered {
+        if step == RefreshStep::Answered {
             logging_in.log_in(7, 3600);
         }
     });
@@ -388,7 +388,7 @@ fn the_last_word_comes_even_if_the_thread_panics_and_the_lock_is_held_until_then
     let held = Arc::new(Mutex::new(false));
     let seen = Arc::clone(&held);
     refresh.steps = StepHook::new(move |step| {
-        if step == Step::Answered {
+        if step == RefreshStep::Answered {
             *seen.lock().unwrap() = ConfigLock::take(&path, Duration::from_millis(60)).is_err();
             panic!("for the test");
         }

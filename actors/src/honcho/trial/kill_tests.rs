@@ -3,12 +3,18 @@
 use std::process::{Command, Stdio};
 
 use super::super::lock::ConfigLock;
-use super::super::refresh::Step;
+use super::super::refresh::RefreshStep;
 use super::*;
 
 const VICTIM: &str = "CADUCEUS_TEST_REFRESH_VICTIM";
-const STEPS: [Step; 6] =
-    [Step::Locked, Step::Read, Step::BeforeSend, Step::Answered, Step::TemporaryWritten, Step::Renamed];
+const STEPS: [RefreshStep; 6] = [
+    RefreshStep::Locked,
+    RefreshStep::Read,
+    RefreshStep::BeforeSend,
+    RefreshStep::Answered,
+    RefreshStep::TemporaryWritten,
+    RefreshStep::Renamed,
+];
 
 /// Not a test of its own: does nothing unless it is run as a victim.
 #[test]
@@ -39,7 +45,7 @@ fn the_victim_dies_where_it_is_told() {
     unreachable!("the victim came through");
 }
 
-fn kill_on(step: Step, trial: &Trial) {
+fn kill_on(step: RefreshStep, trial: &Trial) {
     let index = STEPS.iter().position(|other| *other == step).unwrap();
     let status = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "honcho::trial::kill_tests::the_victim_dies_where_it_is_told"])
@@ -53,7 +59,7 @@ fn kill_on(step: Step, trial: &Trial) {
 
 #[test]
 fn a_death_before_the_token_is_presented_costs_nothing() {
-    for step in [Step::Locked, Step::Read] {
+    for step in [RefreshStep::Locked, RefreshStep::Read] {
         let trial = Trial::expired();
         kill_on(step, &trial);
         rotated(trial.run());
@@ -65,7 +71,7 @@ fn a_death_before_the_token_is_presented_costs_nothing() {
 #[test]
 fn a_death_on_the_brink_of_presenting_costs_a_minute() {
     let trial = Trial::expired();
-    kill_on(Step::BeforeSend, &trial);
+    kill_on(RefreshStep::BeforeSend, &trial);
     assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
     rotated(trial.run_after_the_wait());
     assert_eq!(trial.litter(), Vec::<String>::new());
@@ -75,7 +81,7 @@ fn a_death_on_the_brink_of_presenting_costs_a_minute() {
 #[test]
 fn a_death_with_the_answer_in_hand_ends_in_a_login_and_not_in_a_loop() {
     let trial = Trial::expired();
-    kill_on(Step::Answered, &trial);
+    kill_on(RefreshStep::Answered, &trial);
     for _ in 0..3 {
         assert!(matches!(trial.run(), Outcome::Ambiguous { retry_in: Some(_), .. }));
     }
@@ -88,7 +94,7 @@ fn a_death_with_the_answer_in_hand_ends_in_a_login_and_not_in_a_loop() {
 #[test]
 fn a_death_before_the_rename_is_made_good_from_the_temporary_file() {
     let trial = Trial::expired();
-    kill_on(Step::TemporaryWritten, &trial);
+    kill_on(RefreshStep::TemporaryWritten, &trial);
     assert_eq!(access(&rotated(trial.run())), "hch-at-n1");
     assert_eq!((trial.server.presented().len(), trial.litter()), (1, Vec::new()));
     assert_eq!(trial.json()["hosts"]["hermes"]["oauth"]["refreshToken"], "hch-rt-n1");
@@ -98,7 +104,7 @@ fn a_death_before_the_rename_is_made_good_from_the_temporary_file() {
 fn a_death_after_the_rename_costs_nothing() {
     let trial = Trial::expired();
     let before = trial.refresh();
-    kill_on(Step::Renamed, &trial);
+    kill_on(RefreshStep::Renamed, &trial);
     assert!(matches!(before.run().outcome, Outcome::Adopted(grant) if access(&grant) == "hch-at-n1"));
     assert_eq!(trial.server.presented().len(), 1);
 }
@@ -106,7 +112,7 @@ fn a_death_after_the_rename_costs_nothing() {
 #[test]
 fn a_neighbour_that_writes_the_file_leaves_the_grant_that_a_dead_process_had_in_hand() {
     let trial = Trial::expired();
-    kill_on(Step::TemporaryWritten, &trial);
+    kill_on(RefreshStep::TemporaryWritten, &trial);
     let mut theirs = grant_in(&trial.path()).unwrap();
     theirs.access_token = "hch-at-7".into();
     theirs.refresh_token = "hch-rt-7".into();

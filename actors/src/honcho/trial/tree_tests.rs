@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler};
 
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
-use super::super::refresh::Step;
+use super::super::refresh::RefreshStep;
 use super::*;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
@@ -51,7 +51,7 @@ async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
         let _ = tell.send(step);
     });
     let root = start(&trial, steps);
-    let sending = move || while told.recv_timeout(SOON).expect("the exchange begins") != Step::BeforeSend {};
+    let sending = move || while told.recv_timeout(SOON).expect("the exchange begins") != RefreshStep::BeforeSend {};
     tokio::task::spawn_blocking(sending).await.unwrap();
     tokio::time::timeout(SOON, root.stop()).await.expect("the tree stops");
     assert_eq!(trial.json()["hosts"]["hermes"]["apiKey"], "hch-at-n1");

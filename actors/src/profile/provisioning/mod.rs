@@ -10,7 +10,7 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use self::plan::{Plan, Step};
+use self::plan::{ProvisionPlan, ProvisionStep};
 use super::actor::ProfileActor;
 use super::dial;
 use crate::relay::identity::{NoIdentity, Source};
@@ -26,7 +26,7 @@ const CEILING: Duration = Duration::from_mins(1);
 /// Where the profile stands with its connector.
 #[derive(Debug)]
 pub(super) struct Provisioning {
-    plan: Plan,
+    plan: ProvisionPlan,
     /// What is asked for, or was given.
     order: Option<Order>,
     attempt: Option<SpawnHandle>,
@@ -52,7 +52,7 @@ enum Failed {
 impl Default for Provisioning {
     fn default() -> Self {
         Self {
-            plan: Plan::new(Backoff::new(FLOOR, CEILING).expect("the floor is below the ceiling")),
+            plan: ProvisionPlan::new(Backoff::new(FLOOR, CEILING).expect("the floor is below the ceiling")),
             order: None,
             attempt: None,
             timer: None,
@@ -92,8 +92,8 @@ impl ProfileActor {
         self.scope.provision(self.provisioning.given.clone());
     }
 
-    fn take(&mut self, step: Step, ctx: &mut Context<Self>) {
-        if step == Step::Nothing {
+    fn take(&mut self, step: ProvisionStep, ctx: &mut Context<Self>) {
+        if step == ProvisionStep::Nothing {
             return;
         }
         let handles = [self.provisioning.attempt.take(), self.provisioning.timer.take()];
@@ -107,7 +107,7 @@ impl ProfileActor {
         };
         let fingerprint = order.fingerprint();
         match step {
-            Step::Ask => {
+            ProvisionStep::Ask => {
                 self.provisioning.given.clear();
                 self.provisioning.under_way.send_replace(true);
                 let source = Source::of(&|name| self.scope.setting(name), &self.terms.profile.home);
@@ -125,14 +125,14 @@ impl ProfileActor {
                 });
                 self.provisioning.attempt = Some(ctx.spawn(attempt));
             }
-            Step::AskAfter(wait) => {
+            ProvisionStep::AskAfter(wait) => {
                 self.provisioning.timer = Some(ctx.run_later(wait, move |actor, ctx| {
                     actor.provisioning.timer = None;
                     let step = actor.provisioning.plan.due(fingerprint);
                     actor.take(step, ctx);
                 }));
             }
-            Step::Forget | Step::Nothing => {}
+            ProvisionStep::Forget | ProvisionStep::Nothing => {}
         }
     }
 

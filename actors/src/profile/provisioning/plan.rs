@@ -6,7 +6,7 @@ use caduceus_supervision::Backoff;
 
 /// Where one profile stands with its connector.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct ProvisionPlan {
     state: State,
     backoff: Backoff,
     /// Failures in a row.
@@ -24,7 +24,7 @@ enum State {
 
 /// What is to be done. An order is named by its fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum ProvisionStep {
     Nothing,
     /// Ask; whatever is under way is given up, and what was given is forgotten.
     Ask,
@@ -34,36 +34,38 @@ pub(super) enum Step {
     Forget,
 }
 
-impl Plan {
+impl ProvisionPlan {
     pub(super) fn new(backoff: Backoff) -> Self {
         Self { state: State::Content, backoff, failures: 0 }
     }
 
     /// The settings were read: this is what they ask for.
-    pub(super) fn wanted(&mut self, order: Option<u64>) -> Step {
+    pub(super) fn wanted(&mut self, order: Option<u64>) -> ProvisionStep {
         match (self.state, order) {
-            (State::Content, None) => Step::Nothing,
-            (State::Asking(present) | State::Granted(present), Some(order)) if present == order => Step::Nothing,
+            (State::Content, None) => ProvisionStep::Nothing,
+            (State::Asking(present) | State::Granted(present), Some(order)) if present == order => {
+                ProvisionStep::Nothing
+            }
             // Someone changed the file: another try at once, also when what is asked for is the same.
             (_, Some(order)) => {
                 self.failures = 0;
                 self.state = State::Asking(order);
-                Step::Ask
+                ProvisionStep::Ask
             }
             (_, None) => {
                 self.state = State::Content;
-                Step::Forget
+                ProvisionStep::Forget
             }
         }
     }
 
     /// The time to ask again has come.
-    pub(super) fn due(&mut self, order: u64) -> Step {
+    pub(super) fn due(&mut self, order: u64) -> ProvisionStep {
         if self.state != State::Waiting(order) {
-            return Step::Nothing;
+            return ProvisionStep::Nothing;
         }
         self.state = State::Asking(order);
-        Step::Ask
+        ProvisionStep::Ask
     }
 
     /// The order that is under way was granted; whether that still counts.
@@ -77,14 +79,14 @@ impl Plan {
     }
 
     /// The order that is under way came to nothing.
-    pub(super) fn failed(&mut self, order: u64, random: f64) -> Step {
+    pub(super) fn failed(&mut self, order: u64, random: f64) -> ProvisionStep {
         if self.state != State::Asking(order) {
-            return Step::Nothing;
+            return ProvisionStep::Nothing;
         }
         self.state = State::Waiting(order);
         let wait = self.backoff.delay(self.failures, random);
         self.failures = self.failures.saturating_add(1);
-        Step::AskAfter(wait)
+        ProvisionStep::AskAfter(wait)
     }
 }
 
@@ -94,19 +96,19 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    fn plan() -> Plan {
-        Plan::new(Backoff::new(SECOND, SECOND * 60).unwrap())
+    fn plan() -> ProvisionPlan {
+        ProvisionPlan::new(Backoff::new(SECOND, SECOND * 60).unwrap())
     }
 
     #[test]
     fn an_order_is_made_once_and_kept_while_it_stays_the_same() {
         let mut plan = plan();
-        assert_eq!(plan.wanted(None), Step::Nothing);
-        assert_eq!(plan.wanted(Some(1)), Step::Ask);
-        assert_eq!(plan.wanted(Some(1)), Step::Nothing);
+        assert_eq!(plan.wanted(None), ProvisionStep::Nothing);
+        assert_eq!(plan.wanted(Some(1)), ProvisionStep::Ask);
+        assert_eq!(plan.wanted(Some(1)), ProvisionStep::Nothing);
         assert!(plan.granted(1));
-        assert_eq!(plan.wanted(Some(1)), Step::Nothing);
-        assert_eq!(plan.wanted(None), Step::Forget, "a pair was pinned");
+        assert_eq!(plan.wanted(Some(1)), ProvisionStep::Nothing);
+        assert_eq!(plan.wanted(None), ProvisionStep::Forget, "a pair was pinned");
     }
 
     #[test]
@@ -114,8 +116,8 @@ mod tests {
         let mut plan = plan();
         plan.wanted(Some(1));
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-            assert_eq!(plan.failed(1, 1.0), Step::AskAfter(SECOND * seconds));
-            assert_eq!(plan.due(1), Step::Ask);
+            assert_eq!(plan.failed(1, 1.0), ProvisionStep::AskAfter(SECOND * seconds));
+            assert_eq!(plan.due(1), ProvisionStep::Ask);
         }
     }
 
@@ -124,18 +126,18 @@ mod tests {
         let mut plan = plan();
         plan.wanted(Some(1));
         plan.failed(1, 1.0);
-        assert_eq!(plan.wanted(Some(1)), Step::Ask);
-        assert_eq!(plan.due(1), Step::Nothing);
-        assert_eq!(plan.failed(1, 1.0), Step::AskAfter(SECOND));
+        assert_eq!(plan.wanted(Some(1)), ProvisionStep::Ask);
+        assert_eq!(plan.due(1), ProvisionStep::Nothing);
+        assert_eq!(plan.failed(1, 1.0), ProvisionStep::AskAfter(SECOND));
     }
 
     #[test]
     fn what_comes_of_an_older_order_does_not_count() {
         let mut plan = plan();
         plan.wanted(Some(1));
-        assert_eq!(plan.wanted(Some(2)), Step::Ask);
+        assert_eq!(plan.wanted(Some(2)), ProvisionStep::Ask);
         assert!(!plan.granted(1));
-        assert_eq!(plan.failed(1, 0.5), Step::Nothing);
+        assert_eq!(plan.failed(1, 0.5), ProvisionStep::Nothing);
         assert!(plan.granted(2));
     }
 }

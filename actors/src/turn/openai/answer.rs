@@ -21,7 +21,7 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 
 /// An answer as it comes in.
 #[derive(Debug, Default)]
-pub(super) struct Answer {
+pub(super) struct ModelAnswer {
     form: Form,
     /// The stream's own mark of its end has come.
     done: bool,
@@ -48,7 +48,7 @@ impl Default for Form {
     }
 }
 
-impl Answer {
+impl ModelAnswer {
     /// Reads on; adds what is new to `text`, also where trouble comes after it.
     pub(super) fn feed(&mut self, bytes: &[u8], text: &mut String) -> Result<(), Trouble> {
         let start;
@@ -227,7 +227,7 @@ mod tests {
     use super::*;
 
     fn ended(body: &str, cut: usize, broken: bool) -> (String, Result<Ending, Trouble>) {
-        let mut answer = Answer::default();
+        let mut answer = ModelAnswer::default();
         let mut text = String::new();
         let fed = body.as_bytes().chunks(cut).try_for_each(|piece| answer.feed(piece, &mut text));
         let end = fed.and_then(|()| answer.end(broken, &mut text));
@@ -295,7 +295,7 @@ mod tests {
     #[test]
     fn silence_is_waited_out_by_what_was_said_before_it() {
         let waits = |body: &str| {
-            let mut answer = Answer::default();
+            let mut answer = ModelAnswer::default();
             answer.feed(body.as_bytes(), &mut String::new()).unwrap();
             (answer.patience().map(|wait| wait.as_secs()), answer.may_end(), answer.is_done())
         };

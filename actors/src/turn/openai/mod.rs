@@ -22,21 +22,21 @@ use super::messages::TurnOutcome;
 use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
-use answer::Answer;
+use answer::ModelAnswer;
 use caduceus_supervision::Port;
 use trouble::{Ending, Trouble};
 
 /// Bytes of a reply that end a turn, as for an agent that is a process.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
 /// How long the profile may take to begin a call: a look at the disk.
-const CALL_PATIENCE: Duration = Duration::from_secs(15);
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take to close its answer once all is said: then the connection serves the next call.
 const LINGER: Duration = Duration::from_millis(50);
 /// How long signs of life alone keep a turn once the model has said that it is done.
 const LINGER_WITH_COMMENTS: Duration = Duration::from_mins(1);
 /// What is read of the words of a server that refuses, and for how long.
 const MAX_REFUSAL: usize = 16 * 1024;
-const REFUSAL_PATIENCE: Duration = Duration::from_secs(5);
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Characters of them in the log.
 const LOGGED_CHARS: usize = 500;
 /// Pieces of text that wait for the reply to take them.
@@ -66,7 +66,7 @@ pub(super) async fn run(
     let mut hear = |turn: &mut Turn, text: String| {
         heard += text.len();
         turn.verdict.too_much = heard > MAX_REPLY;
-        turn.outlet.reply.push(&text, Instant::now());
+        turn.reply_stream.reply.push(&text, Instant::now());
     };
     let mut ended = None;
     while ended.is_none() && !turn.verdict.is_ending() {
@@ -76,7 +76,7 @@ pub(super) async fn run(
             () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
             Some(text) = said.recv() => hear(turn, text),
             end = &mut conversation => ended = Some(end),
-            () = turn.outlet.advance() => {}
+            () = turn.reply_stream.advance() => {}
         }
     }
     // Ends the call if there is one: the chat may take its time with what was said.
@@ -146,7 +146,7 @@ impl Conversation {
 
     async fn attempt(&mut self) -> Result<Ending, Trouble> {
         let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
-        let Call { head, body, secrets } = self.port.ask(order, CALL_PATIENCE).await.map_err(Trouble::NoProfile)??;
+        let Call { head, body, secrets } = self.port.ask(order, CALL_TIMEOUT).await.map_err(Trouble::NoProfile)??;
         self.secrets = Some(secrets);
         // The thread that makes the call is gone, and the process with it.
         let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
@@ -154,7 +154,7 @@ impl Conversation {
     }
 
     async fn listen(&mut self, mut body: Pieces) -> Result<Ending, Trouble> {
-        let mut answer = Answer::default();
+        let mut answer = ModelAnswer::default();
         let mut chunks = (0, Instant::now());
         let broken = loop {
             let piece = match answer.patience() {
@@ -218,6 +218,6 @@ async fn refusal(head: Head, mut body: Pieces) -> Trouble {
         }
     };
     // Its words are for the log; what has come by then will do.
-    let _ = timeout(REFUSAL_PATIENCE, reading).await;
+    let _ = timeout(REFUSAL_TIMEOUT, reading).await;
     Trouble::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&words) }
 }

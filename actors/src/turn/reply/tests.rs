@@ -38,16 +38,16 @@ impl Chat {
     }
 
     /// Does what is to be done now; answers what is left.
-    fn run(&mut self) -> Step {
+    fn run(&mut self) -> ReplyStep {
         loop {
             match self.reply.next(self.now) {
-                Step::Do(deed) => self.carry_out(&deed),
+                ReplyStep::Do(deed) => self.carry_out(&deed),
                 step => return step,
             }
         }
     }
 
-    fn carry_out(&mut self, deed: &Deed) {
+    fn carry_out(&mut self, deed: &ReplyAction) {
         self.deeds += 1;
         assert!(self.deeds < self.max_deeds, "it never ends");
         self.obligations += usize::from(deed.last);
@@ -72,9 +72,9 @@ impl Chat {
 fn a_quick_reply_is_one_message_and_one_obligation() {
     let mut chat = Chat::new(true, 100);
     chat.say("hello\n");
-    assert!(matches!(chat.run(), Step::Wait(_)));
+    assert!(matches!(chat.run(), ReplyStep::Wait(_)));
     chat.reply.finish(None, chat.now);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!((chat.messages.as_slice(), chat.deeds, chat.obligations), (&["hello".to_owned()][..], 1, 1));
 }
 
@@ -89,7 +89,7 @@ fn a_slow_reply_grows_at_most_once_a_second_and_its_end_is_an_obligation() {
     assert!((4..=6).contains(&chat.deeds), "{} in 5 s", chat.deeds);
     assert_eq!(chat.obligations, 0);
     chat.reply.finish(None, chat.now);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["word ".repeat(50).trim_end()]);
     assert_eq!(chat.obligations, 1);
 }
@@ -102,7 +102,7 @@ fn what_the_chat_shows_already_is_written_down_and_not_sent_again() {
     chat.run();
     assert_eq!(chat.messages, ["all of it"]);
     chat.reply.finish(None, chat.now);
-    let Step::Do(deed) = chat.reply.next(chat.now) else { panic!("nothing is written down") };
+    let ReplyStep::Do(deed) = chat.reply.next(chat.now) else { panic!("nothing is written down") };
     assert!(deed.last && deed.shown_already);
 }
 
@@ -116,7 +116,7 @@ fn a_long_reply_becomes_several_messages_each_an_obligation() {
             chat.later(400);
         }
         chat.reply.finish(None, chat.now);
-        assert_eq!(chat.run(), Step::Done);
+        assert_eq!(chat.run(), ReplyStep::Done);
         assert_eq!(chat.messages, ["twelve chars"; 10], "edits: {supports_edit}");
         assert_eq!(chat.obligations, 10);
     }
@@ -127,12 +127,12 @@ fn without_edits_nothing_is_posted_before_it_is_whole() {
     let mut chat = Chat::new(false, 20);
     chat.say("twelve chars\n");
     chat.later(10_000);
-    assert_eq!(chat.run(), Step::Idle);
+    assert_eq!(chat.run(), ReplyStep::Idle);
     assert!(chat.messages.is_empty());
     chat.say("and twelve more\n");
-    assert!(matches!(chat.run(), Step::Wait(_)));
+    assert!(matches!(chat.run(), ReplyStep::Wait(_)));
     chat.later(1_000);
-    assert_eq!(chat.run(), Step::Idle);
+    assert_eq!(chat.run(), ReplyStep::Idle);
     assert_eq!(chat.messages, ["twelve chars"]);
 }
 
@@ -144,7 +144,7 @@ fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() 
     chat.run();
     chat.say("twelve more\nand so on\nand on\nand on");
     chat.reply.abandon(None);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve chars"]);
     assert_eq!(chat.obligations, 1);
 }
@@ -158,11 +158,11 @@ fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
     chat.later(1_000);
     chat.run();
     chat.reply.abandon(Some(MARK));
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["look:\n```rs\nlet a = 1;\n```\n\n(stopped)"]);
     assert_eq!(chat.obligations, 1);
     chat.reply.abandon(Some("(again)"));
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages.len(), 1);
 }
 
@@ -174,7 +174,7 @@ fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
     chat.run();
     chat.say("twelve more\nand so on\nand on\nand on");
     chat.reply.abandon(Some(MARK));
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve chars", MARK]);
 }
 
@@ -183,7 +183,7 @@ fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
     let mut chat = Chat::new(true, 20);
     chat.say("twelve chars\n");
     chat.reply.abandon(Some(MARK));
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert!(chat.messages.is_empty());
 }
 
@@ -192,11 +192,11 @@ fn a_reply_stopped_between_two_messages_says_so() {
     let mut chat = Chat::new(false, 20);
     chat.say("twelve chars\ntwelve more\nand so on");
     chat.later(1_000);
-    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
     // The first message is under way when the stop comes.
     chat.reply.abandon(Some(MARK));
     chat.carry_out(&first);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve chars", MARK]);
 }
 
@@ -205,10 +205,10 @@ fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
     let mut chat = Chat::new(true, 50);
     chat.say("~~~\none");
     chat.later(1_000);
-    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
     chat.reply.abandon(Some(MARK));
     chat.carry_out(&first);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["~~~\none\n~~~\n\n(stopped)"]);
 }
 
@@ -226,9 +226,9 @@ fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_wh
     chat.run();
     chat.say("two\n");
     chat.reply.finish(None, chat.now);
-    let Step::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
+    let ReplyStep::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
     chat.reply.did(&edit, &ActionResult::failed("too old"), chat.now);
-    let Step::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
+    let ReplyStep::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
     chat.reply.did(&again, &ActionResult::ambiguous("no answer"), chat.now);
     assert!(!chat.reply.was_refused());
 }
@@ -238,10 +238,10 @@ fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out(
     let mut chat = Chat::new(false, 20);
     chat.say("twelve chars\ntwelve more\n");
     chat.reply.finish(None, chat.now);
-    let Step::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
+    let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
     chat.reply.did(&first, &ActionResult::failed("message too long"), chat.now);
     assert!(chat.reply.was_refused());
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve more"]);
 }
 
@@ -253,7 +253,7 @@ fn a_final_text_that_repeats_all_of_a_reply_that_is_partly_out_says_the_rest_onc
         chat.later(1_000);
         chat.run();
         chat.reply.finish(Some("twelve chars\ntwelve more and the end"), chat.now);
-        assert_eq!(chat.run(), Step::Done);
+        assert_eq!(chat.run(), ReplyStep::Done);
         assert_eq!(chat.messages, ["twelve chars", "twelve more and the", "end"]);
     }
 }
@@ -275,7 +275,7 @@ fn work_on(lines: usize, supports_edit: bool) -> u64 {
         chat.later(1_100);
     }
     chat.reply.finish(None, chat.now);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     worked() - before
 }
 
@@ -294,7 +294,7 @@ fn an_empty_reply_posts_nothing() {
     let mut chat = Chat::new(true, 20);
     chat.say(" \n\n");
     chat.reply.finish(None, chat.now);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.deeds, 0);
 }
 
@@ -319,13 +319,13 @@ fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
     chat.later(1_000);
     chat.run();
     chat.reply.finish(Some(" two"), chat.now);
-    let Step::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
+    let ReplyStep::Do(edit) = chat.reply.next(chat.now) else { panic!("no edit") };
     assert!(edit.edits.is_some());
     chat.reply.did(&edit, &ActionResult::failed("message is too old"), chat.now);
-    let Step::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
+    let ReplyStep::Do(again) = chat.reply.next(chat.now) else { panic!("no new message") };
     assert_eq!((again.edits.as_ref(), again.content.as_str()), (None, "one two"));
     chat.reply.did(&again, &ActionResult::failed("no"), chat.now);
-    assert_eq!(chat.reply.next(chat.now), Step::Done);
+    assert_eq!(chat.reply.next(chat.now), ReplyStep::Done);
 }
 
 #[test]
@@ -333,13 +333,13 @@ fn a_growing_message_without_a_name_is_left_alone_until_the_end() {
     let mut chat = Chat::new(true, 100);
     chat.say("one");
     chat.later(1_000);
-    let Step::Do(post) = chat.reply.next(chat.now) else { panic!("nothing is posted") };
+    let ReplyStep::Do(post) = chat.reply.next(chat.now) else { panic!("nothing is posted") };
     chat.reply.did(&post, &ActionResult::ambiguous("no answer"), chat.now);
     chat.say(" two");
     chat.later(5_000);
-    assert_eq!(chat.run(), Step::Idle);
+    assert_eq!(chat.run(), ReplyStep::Idle);
     chat.reply.finish(None, chat.now);
-    assert_eq!(chat.run(), Step::Done);
+    assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["one two"]);
 }
 
@@ -363,7 +363,7 @@ proptest! {
             chat.later(*wait);
         }
         chat.reply.finish(None, chat.now);
-        prop_assert_eq!(chat.run(), Step::Done);
+        prop_assert_eq!(chat.run(), ReplyStep::Done);
         let solid = |text: &str| text.split_whitespace().collect::<String>();
         let whole: String = said.iter().map(|(text, _)| text.as_str()).collect();
         prop_assert_eq!(solid(&chat.messages.concat()), solid(&whole));

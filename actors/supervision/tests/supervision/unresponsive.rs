@@ -1,4 +1,4 @@
-//! Threads and actors that show no more incarnation are fenced off and replaced.
+//! Threads and actors without a heartbeat are fenced and replaced.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;

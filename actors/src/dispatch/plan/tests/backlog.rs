@@ -13,11 +13,11 @@ fn of(profile: &str, chat: &str) -> SessionKey {
 }
 
 /// Runs everything to its end, one turn after the other; the events in the order in which they were asked for.
-fn run_all(plan: &mut Plan, first: Vec<Step>) -> Vec<i64> {
+fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
     let (mut steps, mut ran) = (VecDeque::from(first), Vec::new());
     loop {
         while let Some(step) = steps.pop_front() {
-            let Step::Ask(turn, event) = step else { panic!("{step:?}") };
+            let DispatchStep::Ask(turn, event) = step else { panic!("{step:?}") };
             ran.push(event.0);
             steps.extend(plan.ended(turn));
         }
@@ -106,7 +106,7 @@ fn a_session_whose_links_are_both_up_runs_its_events_as_they_came() {
 
 #[test]
 fn an_event_that_came_without_word_of_its_link_waits_for_it_and_one_that_brought_it_does_not() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = DispatchPlan::new(Busy::Queue, 8);
     plan.open();
     assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), false), []);
     assert_eq!(asked(&plan.arrived(InboundId(2), &session("b"), &link(), true)), [2]);
@@ -127,7 +127,7 @@ fn a_link_that_goes_down_before_a_turn_has_started_puts_its_event_back_in_its_pl
 
 #[test]
 fn nothing_starts_before_everything_that_waits_is_known() {
-    let mut plan = Plan::new(Busy::Queue, 8);
+    let mut plan = DispatchPlan::new(Busy::Queue, 8);
     plan.link(&link(), true);
     assert_eq!(plan.restored(InboundId(1), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.gate(false, []), []);

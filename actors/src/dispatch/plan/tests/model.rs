@@ -66,9 +66,9 @@ impl Model {
     }
 
     /// Takes in what the plan wants, and sees that it may.
-    fn take(&mut self, steps: &[Step], fresh: Option<(i64, bool)>) -> Result<(), TestCaseError> {
+    fn take(&mut self, steps: &[DispatchStep], fresh: Option<(i64, bool)>) -> Result<(), TestCaseError> {
         for step in steps {
-            let Step::Ask(turn, event) = step else { continue };
+            let DispatchStep::Ask(turn, event) = step else { continue };
             let known = self.waiting.remove(&event.0).expect("it waits");
             let is_fresh =
                 fresh.is_some_and(|(row, equipped)| row == event.0 && (equipped || self.up[usize::from(known.other)]));
@@ -91,7 +91,7 @@ impl Model {
 proptest! {
     #[test]
     fn whatever_happens_the_promises_hold(ops in prop::collection::vec(op(), 0..120)) {
-        let mut plan = Plan::new(Busy::Queue, 3);
+        let mut plan = DispatchPlan::new(Busy::Queue, 3);
         let mut model = Model { places: 3, ..Model::default() };
         plan.open();
         for (row, op) in (0_i64..).zip(ops) {
@@ -101,7 +101,7 @@ proptest! {
                     fresh = Some((row, equipped));
                     model.waiting.insert(row, Known { chat, other, internal: false, waited: false });
                     let steps = plan.arrived(InboundId(row), &session(&chat.to_string()), &link_of(other), equipped);
-                    if steps.contains(&Step::Overflow(InboundId(row))) {
+                    if steps.contains(&DispatchStep::Overflow(InboundId(row))) {
                         model.waiting.remove(&row);
                     }
                     steps

@@ -22,11 +22,11 @@ use super::arguments;
 use super::service_manager::ServiceManager;
 
 /// How long the last word may take to reach the disk.
-const LAST_WORD_PATIENCE: Duration = Duration::from_secs(2);
+const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Knows whom to tell.
 #[derive(Debug, Clone)]
-pub(super) struct Herald {
+pub(super) struct StatusReporter {
     state: StateFile,
     manager: ServiceManager,
     reason: Arc<Mutex<Option<String>>>,
@@ -34,7 +34,7 @@ pub(super) struct Herald {
     came_up: Arc<AtomicBool>,
 }
 
-impl Herald {
+impl StatusReporter {
     /// A gateway of `home` is about to start.
     pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
         let record = Record::starting(Identity::own(arguments::as_given()), home);
@@ -51,16 +51,16 @@ impl Herald {
 
     /// Whom the status is to tell of every snapshot.
     pub(super) fn listener(&self) -> Listener {
-        let (herald, last) = (self.clone(), Mutex::new(String::new()));
+        let (status_reporter, last) = (self.clone(), Mutex::new(String::new()));
         Listener::new(move |snapshot| {
-            herald.state.change(|record| record.follow(snapshot));
+            status_reporter.state.change(|record| record.follow(snapshot));
             let line = line(snapshot);
             // Nobody panics with it in hand; if somebody did, the line would be missing and nothing else.
             if let Ok(mut last) = last.lock()
                 && *last != line
             {
                 last.clone_from(&line);
-                herald.manager.status(line);
+                status_reporter.manager.status(line);
             }
         })
     }
@@ -76,7 +76,7 @@ impl Herald {
         self.manager.ready();
     }
 
-    /// The files are being read again; [`Herald::ready`] says that this is over.
+    /// The files are being read again; [`StatusReporter::ready`] says that this is over.
     pub(super) fn reloading(&self) {
         self.manager.reloading();
     }
@@ -98,7 +98,7 @@ impl Herald {
         let came_up = self.came_up.load(Ordering::Relaxed);
         let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
         let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if !self.state.close(LAST_WORD_PATIENCE, |record| record.ends(state, reason)) {
+        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason)) {
             warn!("the disk did not take the last word on the state of the gateway in time");
         }
     }

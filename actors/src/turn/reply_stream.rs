@@ -1,30 +1,30 @@
-//! Lets a reply out into its chat while the agent still works: one deed at a time, and a sign that somebody is at work.
+//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that somebody is at work.
 
 use std::future::pending;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use super::delivery::Delivery;
-use super::reply::{Deed, Reply, Step};
+use super::reply::{Reply, ReplyAction, ReplyStep};
 use crate::relay::action::{ActionResult, allowed};
 use crate::relay::descriptor::Descriptor;
 
 /// Between two signs of work; the platforms show one for 5 s and more.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 
-type Doing = Pin<Box<dyn Future<Output = (Deed, ActionResult)>>>;
+type Doing = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
 
 /// A reply and its way out.
-pub(super) struct Outlet {
+pub(super) struct ReplyStream {
     pub(super) reply: Reply,
     delivery: Delivery,
-    /// The deed that is under way.
+    /// The action that is under way.
     doing: Option<Doing>,
     /// When the next sign of work is due; `None` where there are none.
     typing_at: Option<Instant>,
 }
 
-impl Outlet {
+impl ReplyStream {
     pub(super) fn new(descriptor: &Descriptor, delivery: Delivery) -> Self {
         let reply = Reply::new(descriptor, !delivery.follows_up());
         let typing_at = allowed("typing", descriptor).then(Instant::now);
@@ -54,16 +54,16 @@ impl Outlet {
     async fn step(reply: &mut Reply, delivery: &Delivery, doing: &mut Option<Doing>) -> bool {
         if doing.is_none() {
             match reply.next(Instant::now()) {
-                Step::Do(deed) => *doing = Some(Box::pin(delivery.clone().carry_out(deed))),
-                Step::Wait(at) => tokio::time::sleep_until(at.into()).await,
-                Step::Idle => pending().await,
-                Step::Done => return true,
+                ReplyStep::Do(action) => *doing = Some(Box::pin(delivery.clone().carry_out(action))),
+                ReplyStep::Wait(at) => tokio::time::sleep_until(at.into()).await,
+                ReplyStep::Idle => pending().await,
+                ReplyStep::Done => return true,
             }
         }
         if let Some(under_way) = doing {
-            let (deed, result) = under_way.await;
+            let (action, result) = under_way.await;
             *doing = None;
-            reply.did(&deed, &result, Instant::now());
+            reply.did(&action, &result, Instant::now());
         }
         false
     }

@@ -1,6 +1,6 @@
 //! The one way to register a route: what describes it is what registers it, so no route is missing from `/openapi.json`.
 //!
-//! A [`Book`] is written once for each worker, while its application is made; `openapi.rs` prints it.
+//! A [`RouteRegistry`] is written once for each worker, while its application is made; `openapi.rs` prints it.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use super::code::Code;
 use super::openapi;
 
 /// Collects what is registered.
-pub(super) struct Book<'c> {
+pub(super) struct RouteRegistry<'c> {
     config: &'c mut ServiceConfig,
     pub(super) entries: Vec<Entry>,
 }
@@ -24,7 +24,7 @@ pub(super) enum Who {
     /// Everyone.
     Anyone,
     /// Everyone gets an outline; whoever is known gets all.
-    AnyoneInOutline,
+    PublicSummary,
     /// Whoever is on this machine, or has a token.
     Known,
     /// Whoever is on this machine.
@@ -41,23 +41,23 @@ pub(super) struct Entry {
     pub(super) path: Cow<'static, str>,
     pub(super) who: Who,
     pub(super) method: Method,
-    pub(super) page: Page,
+    pub(super) page: OperationDoc,
 }
 
 /// What is to be said of an operation.
 #[derive(Debug)]
-pub(super) struct Page {
+pub(super) struct OperationDoc {
     pub(super) summary: &'static str,
     pub(super) parameters: &'static [Field],
     /// The fields of the body that it takes, if it takes one.
     pub(super) takes: Option<&'static [Field]>,
-    pub(super) answer: Answer,
+    pub(super) answer: AnswerDoc,
     pub(super) errors: &'static [Code],
 }
 
 /// What is answered when all goes well.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Answer {
+pub(super) enum AnswerDoc {
     /// A JSON object.
     Fields(u16, &'static [Field]),
     /// A JSON object, described by one of its own.
@@ -119,17 +119,17 @@ pub(super) const fn maybe(name: &'static str, kind: Kind, meaning: &'static str)
     Field { name, kind, required: false, meaning }
 }
 
-/// A path under way into the book; [`Place::done`] registers it.
+/// A path under way into the registry; [`Place::done`] registers it.
 #[must_use]
 pub(super) struct Place<'b, 'c> {
-    book: &'b mut Book<'c>,
+    registry: &'b mut RouteRegistry<'c>,
     path: Cow<'static, str>,
     who: Who,
     resource: Resource,
 }
 
-impl<'c> Book<'c> {
-    /// An empty book, for the application that is being made.
+impl<'c> RouteRegistry<'c> {
+    /// An empty registry, for the application that is being made.
     pub(super) fn new(config: &'c mut ServiceConfig) -> Self {
         Self { config, entries: Vec::new() }
     }
@@ -137,13 +137,13 @@ impl<'c> Book<'c> {
     /// Begins a path.
     pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, who: Who) -> Place<'_, 'c> {
         let path = path.into();
-        Place { book: self, resource: web::resource(&*path), path, who }
+        Place { registry: self, resource: web::resource(&*path), path, who }
     }
 
-    /// Registers the book itself, as the last page of it.
+    /// Registers the registry itself, as the last page of it.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
-        let page = Page::new("This document").answers(Answer::Document);
+        let page = OperationDoc::new("This document").answers(AnswerDoc::Document);
         self.entries.push(Entry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
         let text = Bytes::from(openapi::print(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));
@@ -154,7 +154,7 @@ impl<'c> Book<'c> {
 
 impl Place<'_, '_> {
     /// Answers GET, and HEAD with it.
-    pub(super) fn get<F, A>(mut self, handler: F, page: Page) -> Self
+    pub(super) fn get<F, A>(mut self, handler: F, page: OperationDoc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
@@ -166,7 +166,7 @@ impl Place<'_, '_> {
     }
 
     /// Answers POST.
-    pub(super) fn post<F, A>(mut self, handler: F, page: Page) -> Self
+    pub(super) fn post<F, A>(mut self, handler: F, page: OperationDoc) -> Self
     where
         F: Handler<A>,
         A: FromRequest + 'static,
@@ -178,30 +178,30 @@ impl Place<'_, '_> {
 
     /// Registers it, behind whatever keeps out those it is not for.
     pub(super) fn done(self) {
-        let (config, resource) = (&mut *self.book.config, self.resource);
+        let (config, resource) = (&mut *self.registry.config, self.resource);
         match self.who {
             // In outline or in full, and whose signature it is, the handler says.
-            Who::Anyone | Who::AnyoneInOutline | Who::Signed => config.service(resource),
+            Who::Anyone | Who::PublicSummary | Who::Signed => config.service(resource),
             Who::Known => config.service(resource.wrap(auth::known())),
             Who::Loopback => config.service(resource.wrap(auth::near())),
             Who::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),
         };
     }
 
-    fn note(self, method: Method, page: Page) -> Self {
-        self.book.entries.push(Entry { path: self.path.clone(), who: self.who, method, page });
+    fn note(self, method: Method, page: OperationDoc) -> Self {
+        self.registry.entries.push(Entry { path: self.path.clone(), who: self.who, method, page });
         self
     }
 }
 
-impl Page {
+impl OperationDoc {
     /// An operation that answers `{"ok": true}`.
     pub(super) const fn new(summary: &'static str) -> Self {
         const OK: &[Field] = &[field("ok", Kind::Flag, "always true")];
-        Self { summary, parameters: &[], takes: None, answer: Answer::Fields(200, OK), errors: &[] }
+        Self { summary, parameters: &[], takes: None, answer: AnswerDoc::Fields(200, OK), errors: &[] }
     }
 
-    pub(super) const fn answers(self, answer: Answer) -> Self {
+    pub(super) const fn answers(self, answer: AnswerDoc) -> Self {
         Self { answer, ..self }
     }
 

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use tracing::{debug, error, info, warn};
 
 use super::messages::{InForce, SettingsChanged};
-use super::plan::Step;
-use super::present::Present;
+use super::plan::ReloadStep;
+use super::served_profiles::ServedProfiles;
 use crate::drain::messages::ListTurns;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
@@ -25,12 +25,12 @@ use crate::status::messages::StatusTouched;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
 /// How long a supervisor may take to note an order down, and the gate to name its turns; a restart of them included.
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the gate may take to read the markers of profiles that are new to it. A disk that hangs does not keep them out.
-const MARKER_PATIENCE: Duration = Duration::from_secs(5);
+const MARKER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a profile may take to read its `.env`; it gives up a disk that does not answer after 5 s.
-const ENV_PATIENCE: Duration = Duration::from_secs(7);
+const ENV_TIMEOUT: Duration = Duration::from_secs(7);
 
 /// Whom the keeper of the settings asks and tells.
 #[derive(Clone)]
@@ -60,8 +60,8 @@ pub struct ConfigPorts {
 }
 
 /// What goes from one round to the next.
-pub(super) struct Round {
-    present: Present,
+pub(super) struct Reload {
+    present: ServedProfiles,
     ports: ConfigPorts,
     /// Rung by file events.
     touched: Arc<Notify>,
@@ -85,7 +85,7 @@ pub(super) enum Look {
 }
 
 /// What a reading brought.
-pub(super) struct News {
+pub(super) struct SettingsNews {
     pub(super) troubles: Vec<String>,
     /// Whether anything is in force that was not before.
     pub(super) changed: bool,
@@ -93,8 +93,8 @@ pub(super) struct News {
     pub(super) keys: Vec<String>,
 }
 
-impl Round {
-    pub(super) fn new(present: Present, ports: ConfigPorts, touched: Arc<Notify>) -> Self {
+impl Reload {
+    pub(super) fn new(present: ServedProfiles, ports: ConfigPorts, touched: Arc<Notify>) -> Self {
         let told = present.lock().plan.served().cloned().collect();
         Self {
             present,
@@ -110,7 +110,7 @@ impl Round {
     }
 
     /// Looks, and does what there is to be done. Answers what was read, if anything was.
-    pub(super) async fn run(mut self, look: Look) -> (Self, Option<News>) {
+    pub(super) async fn run(mut self, look: Look) -> (Self, Option<SettingsNews>) {
         if look == Look::AtEverything {
             self.sources = Sources::default();
         }
@@ -126,14 +126,14 @@ impl Round {
                 info!(?keys, "the configuration changed");
             }
             steps.extend(self.present.lock().plan.read(settings));
-            news = Some(News { troubles, changed: !steps.is_empty(), keys });
+            news = Some(SettingsNews { troubles, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
             // Not in a round that read something: the dispatcher has to hear of it before anyone is looked after.
             steps.extend(self.look().await);
         }
-        steps.extend(std::mem::take(&mut self.untold_terms).into_iter().map(Step::Change));
-        if std::mem::take(&mut self.untold) && !steps.contains(&Step::Tell) {
-            steps.push_back(Step::Tell);
+        steps.extend(std::mem::take(&mut self.untold_terms).into_iter().map(ReloadStep::Change));
+        if std::mem::take(&mut self.untold) && !steps.contains(&ReloadStep::Tell) {
+            steps.push_back(ReloadStep::Tell);
         }
         while let Some(step) = steps.pop_front() {
             let more = self.carry_out(step).await;
@@ -148,7 +148,7 @@ impl Round {
     /// Has each profile read its `.env` again, all at once.
     async fn read_profiles(&self) {
         let asked = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
-            if let Err(error) = served.ways.read_again.ask(ReadEnvAgain, ENV_PATIENCE).await {
+            if let Err(error) = served.ways.read_again.ask(ReadEnvAgain, ENV_TIMEOUT).await {
                 warn!(profile = %served.name, %error, "a profile did not read its .env again");
             }
         });
@@ -186,8 +186,8 @@ impl Round {
     }
 
     /// What is left to be done from before. A gate that does not answer is asked next time; until then nobody is stopped.
-    async fn look(&self) -> Vec<Step> {
-        match self.ports.turns.ask(ListTurns, PATIENCE).await {
+    async fn look(&self) -> Vec<ReloadStep> {
+        match self.ports.turns.ask(ListTurns, TIMEOUT).await {
             Ok(turns) => {
                 let busy = turns.into_iter().map(|turn| turn.ticket.profile).collect();
                 self.present.lock().plan.look(&busy)
@@ -199,41 +199,41 @@ impl Round {
         }
     }
 
-    async fn carry_out(&mut self, step: Step) -> Vec<Step> {
+    async fn carry_out(&mut self, step: ReloadStep) -> Vec<ReloadStep> {
         match step {
-            Step::Open(name) => {
+            ReloadStep::Open(name) => {
                 info!(profile = %name, "a profile is served from now on");
                 self.present.lock().open(&name);
             }
-            Step::Start(name) => self.start(&name).await,
-            Step::Change(name) => self.change(name),
-            Step::Stop(name) => return self.stop(&name).await,
-            Step::Close(name) => {
+            ReloadStep::Start(name) => self.start(&name).await,
+            ReloadStep::Change(name) => self.change(name),
+            ReloadStep::Stop(name) => return self.stop(&name).await,
+            ReloadStep::Close(name) => {
                 info!(profile = %name, "a profile is gone");
                 self.present.lock().children.remove(&name);
                 self.ports.redactor.remove(name.as_str());
                 self.ports.claims.declare(&Some(name), None);
                 self.touch();
             }
-            Step::Tell => self.tell().await,
+            ReloadStep::Tell => self.tell().await,
         }
         Vec::new()
     }
 
     async fn start(&self, name: &ProfileName) {
         let Some(spec) = self.present.lock().children.get(name).map(|child| child.spec.clone()) else { return };
-        match self.ports.start.ask(StartChild(spec), PATIENCE).await {
+        match self.ports.start.ask(StartChild(spec), TIMEOUT).await {
             // The answer to an earlier order was lost.
             Ok(Ok(()) | Err(StartChildError::Spec(SpecError::DuplicateId(_)))) => {
-                self.present.lock().plan.started(name)
+                self.present.lock().plan.started(name);
             }
             Ok(Err(error)) => warn!(profile = %name, %error, "a profile is not started yet"),
             Err(error) => warn!(profile = %name, %error, "a profile is not started yet"),
         }
     }
 
-    async fn stop(&self, name: &ProfileName) -> Vec<Step> {
-        match self.ports.stop.ask(StopChild { id: name.to_string() }, PATIENCE).await {
+    async fn stop(&self, name: &ProfileName) -> Vec<ReloadStep> {
+        match self.ports.stop.ask(StopChild { id: name.to_string() }, TIMEOUT).await {
             Ok(Err(OperateError::NoSuchChild(_))) => return self.present.lock().plan.stopped(name),
             // It takes its time to end.
             Ok(Ok(())) => debug!(profile = %name, "a profile's actor is being stopped"),
@@ -270,7 +270,7 @@ impl Round {
         }
         let before = Arc::new(InForce { profiles: known, ..(*all).clone() });
         let mut told = self.ports.dispatch.tell(SettingsChanged(before)).map_err(|error| error.to_string());
-        if let Err(error) = self.ports.drain.ask(SettingsChanged(Arc::clone(&all)), MARKER_PATIENCE).await {
+        if let Err(error) = self.ports.drain.ask(SettingsChanged(Arc::clone(&all)), MARKER_TIMEOUT).await {
             error!(%error, "the gate has not read the markers of all profiles yet");
             told = Err(error.to_string());
         }

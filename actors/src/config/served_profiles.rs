@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::messages::{InForce, Served};
-use super::plan::Plan;
+use super::plan::ReloadPlan;
 use crate::profile::messages::{ProfileTerms, ProfileWays};
 use crate::profile::name::ProfileName;
 use crate::settings::Settings;
@@ -53,19 +53,19 @@ impl TermsMemory {
 
 /// What is present. Cheap to clone; clones are the same.
 #[derive(Clone)]
-pub struct Present(Arc<Mutex<State>>);
+pub struct ServedProfiles(Arc<Mutex<State>>);
 
 pub(super) struct State {
-    pub(super) plan: Plan,
+    pub(super) plan: ReloadPlan,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
     maker: ProfileMaker,
 }
 
-impl Present {
+impl ServedProfiles {
     /// The settings of the start, with an actor for each profile, which the tree is to start.
     #[must_use]
     pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
-        let plan = Plan::new(Arc::new(settings));
+        let plan = ReloadPlan::new(Arc::new(settings));
         let mut state = State { plan, children: BTreeMap::new(), maker };
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
             state.open(&name);
@@ -134,9 +134,9 @@ impl State {
     }
 }
 
-impl fmt::Debug for Present {
+impl fmt::Debug for ServedProfiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Present").field(&self.lock().plan).finish()
+        f.debug_tuple("ServedProfiles").field(&self.lock().plan).finish()
     }
 }
 
