@@ -14,6 +14,7 @@ mod conversations;
 mod crowd;
 mod drains;
 mod faults;
+mod guards;
 mod hold;
 mod home_channel;
 mod hostile;

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -118,17 +119,22 @@ async fn where_there_are_file_events_the_status_says_so() {
 }
 
 /// Starts a gateway for which permission bits hold, in a home that is its own.
-async fn serve_as_nobody(world: &mut World) {
+pub(crate) async fn serve_as_nobody(world: &mut World) {
     if rustix::process::geteuid().is_root() {
-        let entries = fs::read_dir(world.home()).unwrap().map(|entry| entry.unwrap().path());
-        for path in entries.chain([world.home().to_owned()]) {
-            chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
-        }
+        give_away(world.home());
     }
     let home = world.home().display().to_string();
     let arguments = ["serve", "--home", &home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"];
     world.gateway = Some(as_nobody(|command| Process::spawn(command.args(arguments))));
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
+}
+
+/// Makes everything below `path` the other user's.
+fn give_away(path: &Path) {
+    chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
+    for entry in fs::read_dir(path).into_iter().flatten() {
+        give_away(&entry.unwrap().path());
+    }
 }
 
 /// Whether files can be made and removed in the home.

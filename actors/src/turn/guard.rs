@@ -18,7 +18,7 @@ use std::os::unix::net::UnixStream;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus};
 use tokio::io::AsyncReadExt;
 use tokio::signal::unix::{Signal as Stream, SignalKind, signal};
 use tokio::time::Instant;
@@ -49,6 +49,7 @@ pub const BROKEN: u8 = 125;
 /// If it is not run by the gateway, or the system does not let it do its work; the process is to end with [`BROKEN`].
 pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    forbid_dumps()?;
     let pipes = wire::take_pipes(&control)?;
     // Already leading a group, as a shell's child does, is as good.
     let _ = rustix::process::setsid();
@@ -78,6 +79,16 @@ fn start(command: &[OsString], pipes: wire::Pipes) -> io::Result<Pid> {
     // Our ends of the pipes go with the builder, at the end of this function.
     let child = Command::new(program).args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
     Ok(Pid::from_child(&child))
+}
+
+/// No look into the guard's memory and environment for other processes of this user, and no core file: both hold the secrets of a
+/// profile. An agent can be looked into again once it runs its own program; it leaves no core unless it raises its limit.
+fn forbid_dumps() -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
+    let limit = rustix::process::getrlimit(Resource::Core);
+    rustix::process::setrlimit(Resource::Core, Rlimit { current: Some(0), ..limit })?;
+    Ok(())
 }
 
 /// Has the orphans below this process become its children, where the system can.
