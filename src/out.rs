@@ -33,7 +33,7 @@ pub(crate) fn print(text: &str) {
     note(Stream::Output.write(terminal::text(text).as_bytes()).1);
 }
 
-/// Writes one JSON document and the end of its line, as [`print`] does.
+/// Writes one JSON document and the end of its line, as [`print()`] does.
 pub(crate) fn print_json(value: &Value, pretty: bool) {
     let text = if pretty { format!("{value:#}\n") } else { format!("{value}\n") };
     note(Stream::Output.write(terminal::json(&text).as_bytes()).1);

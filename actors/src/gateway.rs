@@ -29,7 +29,7 @@ use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrai
 use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
-use crate::honcho::refresh::StepHook;
+use crate::honcho::steps::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
 use crate::profile::messages::ProfileWays;
 use crate::profile::name::ProfileName;

@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use caduceus_actors::files::own;
-use caduceus_actors::honcho::refresh::StepHook;
+use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};

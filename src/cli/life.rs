@@ -18,7 +18,7 @@ use caduceus_actors::dispatch::messages::AnnounceStop;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
 use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
-use caduceus_actors::honcho::refresh::StepHook;
+use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::relay::messages::GoIdle;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use caduceus_actors::honcho::refresh::{RefreshStep, StepHook};
+use caduceus_actors::honcho::steps::{RefreshStep, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
 use caduceus_actors::status::identity::Identity;

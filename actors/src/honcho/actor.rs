@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use actix::fut;
 use actix::{
-    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, ResponseActFuture,
-    Running, WrapFuture,
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, MessageResult, ResponseActFuture, Running,
+    WrapFuture,
 };
 use futures_util::future::join_all;
 use secrecy::{ExposeSecret, SecretString};
@@ -25,10 +25,11 @@ use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
-use super::refresh::{Limits, Refresh, Report, unix_now_s};
+use super::refresh::{Limits, Refresh, unix_now_s};
 use super::survey::{Place, Sighting, Survey, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
+use super::wiring::{Job, RefreshDone};
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use crate::files::workers::Owner;
@@ -36,24 +37,12 @@ use crate::files::{FileWorker, Purpose};
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
-use caduceus_supervision::Incarnation;
+use caduceus_supervision::{Incarnation, StartContext};
 
 /// How long a look at the files of one profile may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
-
-/// News from a refreshing thread: it has ended.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct RefreshDone {
-    place: Place,
-    job: Job,
-    report: Report,
-}
-
-/// Which refresh: of which incarnation, and which of its.
-type Job = (u64, u64);
 
 /// The answer to a [`FreshToken`].
 type Fresh = Result<Option<FreshAnswer>, GrantUnknown>;
@@ -337,6 +326,14 @@ impl HonchoRefreshActor {
 impl Entry {
     fn new(waits: Waits) -> Self {
         Self { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() }
+    }
+}
+
+impl HonchoOwn {
+    /// The ports of a child of a tree.
+    #[must_use]
+    pub fn of(start: &StartContext<HonchoRefreshActor>) -> Self {
+        Self { done: start.own(), touched: start.own() }
     }
 }
 

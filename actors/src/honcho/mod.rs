@@ -18,6 +18,7 @@ pub mod outcome;
 mod plan;
 pub mod refresh;
 pub mod secret_json;
+pub mod steps;
 pub mod store;
 mod survey;
 #[cfg(test)]

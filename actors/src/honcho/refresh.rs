@@ -3,11 +3,8 @@
 //! The lock is a value on that thread's stack: it is held until the thread ends, whatever becomes of the actor that
 //! wanted the refresh. Nothing here decides *when*; it decides, under the lock, *whether*.
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
-use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -18,6 +15,7 @@ use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
 use super::outcome::{Outcome, Unsaved, chain};
+use super::steps::{RefreshStep, StepHook};
 use super::store::{self, Room, Saved};
 use crate::http_client::HttpClient;
 
@@ -36,56 +34,6 @@ impl Default for Limits {
     /// 20 s, 15 s, 60 s. The lock may be held for one exchange of somebody else, so its wait is the longer one.
     fn default() -> Self {
         Self { lock_wait: Duration::from_secs(20), exchange: Duration::from_secs(15), careful: Duration::from_mins(1) }
-    }
-}
-
-/// The steps of a refresh that a test may want to die on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum RefreshStep {
-    /// The lock is held.
-    Locked,
-    /// The file has been read under it.
-    Read,
-    /// The token is about to be presented, and that is noted.
-    BeforeSend,
-    /// An answer is here, or its absence is certain.
-    Answered,
-    /// The new file is written under another name.
-    TemporaryWritten,
-    /// The new file is in place.
-    Renamed,
-}
-
-impl FromStr for RefreshStep {
-    type Err = String;
-
-    /// Reads the name of a step as `Debug` shows it.
-    fn from_str(name: &str) -> Result<Self, String> {
-        let steps = [Self::Locked, Self::Read, Self::BeforeSend, Self::Answered, Self::TemporaryWritten, Self::Renamed];
-        steps.into_iter().find(|step| format!("{step:?}") == name).ok_or_else(|| format!("there is no step {name}"))
-    }
-}
-
-/// Told of every step on the refreshing thread; does nothing unless a test says so.
-#[derive(Clone, Default)]
-pub struct StepHook(Option<Arc<dyn Fn(RefreshStep) + Send + Sync>>);
-
-impl StepHook {
-    /// Calls `hook` at every step.
-    pub fn new(hook: impl Fn(RefreshStep) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(hook)))
-    }
-
-    pub(super) fn reached(&self, step: RefreshStep) {
-        if let Some(hook) = &self.0 {
-            hook(step);
-        }
-    }
-}
-
-impl fmt::Debug for StepHook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "StepHook(set)" } else { "StepHook" })
     }
 }
 

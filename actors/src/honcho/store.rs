@@ -15,7 +15,7 @@ use tempfile::NamedTempFile;
 use super::file::{FileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::refresh::{RefreshStep, StepHook};
+use super::steps::{RefreshStep, StepHook};
 use crate::files::{Links, Unusable, own, small};
 
 /// The file is some kilobytes; more than this is something else.

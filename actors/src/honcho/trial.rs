@@ -10,7 +10,8 @@ use tempfile::TempDir;
 
 use super::grant::Grant;
 use super::outcome::Outcome;
-use super::refresh::{Limits, Refresh, Report, StepHook, unix_now_s};
+use super::refresh::{Limits, Refresh, Report, unix_now_s};
+use super::steps::StepHook;
 use super::store;
 
 mod actor_tests;

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::actor::{HonchoRefreshActor, RefreshDone};
+use actix::Message;
+
 use super::location::HonchoProfile;
-use super::refresh::{Limits, StepHook};
+use super::refresh::{Limits, Report};
+use super::steps::StepHook;
+use super::survey::Place;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
@@ -17,7 +20,7 @@ use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
 use crate::settings::Environment;
 use crate::status::messages::StatusTouched;
-use caduceus_supervision::{Port, StartContext};
+use caduceus_supervision::Port;
 
 /// What the keeper is built with.
 #[derive(Debug, Clone)]
@@ -102,10 +105,14 @@ impl HonchoPorts {
     }
 }
 
-impl HonchoOwn {
-    /// The ports of a child of a tree.
-    #[must_use]
-    pub fn of(start: &StartContext<HonchoRefreshActor>) -> Self {
-        Self { done: start.own(), touched: start.own() }
-    }
+/// News from a refreshing thread: it has ended.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct RefreshDone {
+    pub(super) place: Place,
+    pub(super) job: Job,
+    pub(super) report: Report,
 }
+
+/// Which refresh: of which incarnation, and which of its.
+pub(super) type Job = (u64, u64);

@@ -5,7 +5,8 @@ use std::process::ExitCode;
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::{Credential, inspect};
 use caduceus_actors::honcho::outcome::Outcome;
-use caduceus_actors::honcho::refresh::{Limits, Refresh, StepHook, unix_now_s};
+use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_s};
+use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 
 use super::{Whose, roughly};

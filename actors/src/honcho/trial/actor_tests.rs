@@ -6,7 +6,7 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
 use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
-use super::super::refresh::RefreshStep;
+use super::super::steps::RefreshStep;
 use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;

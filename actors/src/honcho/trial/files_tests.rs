@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
 use super::super::lock::{ConfigLock, LockError, lock_path};
-use super::super::refresh::RefreshStep;
+use super::super::steps::RefreshStep;
 use super::super::store::Installed;
 use super::*;
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::super::lock::ConfigLock;
-use super::super::refresh::RefreshStep;
+use super::super::steps::RefreshStep;
 use super::*;
 
 const VICTIM: &str = "CADUCEUS_TEST_REFRESH_VICTIM";

@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler};
 
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
-use super::super::refresh::RefreshStep;
+use super::super::steps::RefreshStep;
 use super::*;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
