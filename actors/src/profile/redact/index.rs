@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::views;
+
 /// Bytes that are looked up at once. No form is shorter.
 pub(super) const WINDOW: usize = 8;
-/// So much longer a form may be with percent signs.
-const PERCENT: usize = 3;
+/// So much longer a form may be with escapes: `\u0041` for one byte. The hex form, twice the value, counts as well.
+const ESCAPED: usize = 4;
 
 /// The forms of all values held.
 #[derive(Default)]
@@ -21,6 +23,7 @@ pub(super) struct Index {
     key: RandomState,
     /// By the hash of their first [`WINDOW`] bytes, then by length, longest last, then by the hash of the whole.
     buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<Form>>>>,
+    beginnings: Beginnings,
     /// Bytes of the longest form there ever was.
     longest: usize,
 }
@@ -37,8 +40,9 @@ pub(super) type Span<'a> = (Range<usize>, &'a str);
 
 impl Index {
     pub(super) fn add(&mut self, form: Form) {
-        self.longest = self.longest.max(form.bytes.len() * PERCENT);
+        self.longest = self.longest.max(form.bytes.len() * ESCAPED);
         let (window, whole) = (self.key.hash_one(&form.bytes[..WINDOW]), self.key.hash_one(&**form.bytes));
+        self.beginnings.add(&form.bytes);
         let lengths = self.buckets.entry(window).or_default();
         lengths.entry(form.bytes.len()).or_default().entry(whole).or_default().push(form);
     }
@@ -55,6 +59,9 @@ impl Index {
             });
             !lengths.is_empty()
         });
+        self.beginnings = Beginnings::default();
+        let forms = self.buckets.values().flat_map(|lengths| lengths.values().flat_map(HashMap::values)).flatten();
+        forms.for_each(|form| self.beginnings.add(&form.bytes));
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -77,11 +84,11 @@ impl Index {
             return Vec::new();
         }
         let mut found = self.matches(bytes, looks);
-        if let Some(decoded) = Decoded::of(bytes) {
-            let spelled = self.matches(&decoded.bytes, looks);
-            found.extend(spelled.into_iter().map(|(span, name)| (decoded.at[span.start]..decoded.at[span.end], name)));
-            found.sort_by_key(|(span, _)| span.start);
-        }
+        views::each(bytes, |view| {
+            let spelled = self.matches(&view.bytes, looks);
+            found.extend(spelled.into_iter().map(|(span, name)| (view.place(&span), name)));
+        });
+        found.sort_by_key(|(span, _)| span.start);
         let mut spans: Vec<Span<'_>> = Vec::new();
         for (span, name) in found {
             match spans.last_mut() {
@@ -95,6 +102,9 @@ impl Index {
     fn matches(&self, bytes: &[u8], looks: &mut usize) -> Vec<Span<'_>> {
         let mut found = Vec::new();
         for (start, window) in bytes.windows(WINDOW).enumerate() {
+            if !self.beginnings.may_be(window) {
+                continue;
+            }
             let Some(lengths) = self.buckets.get(&self.key.hash_one(window)) else { continue };
             let form = lengths.iter().rev().find_map(|(length, forms)| {
                 *looks += 1;
@@ -107,31 +117,37 @@ impl Index {
     }
 }
 
-/// A text without percent-encoding, and where each byte of it, and its end, stands in the text.
-struct Decoded {
-    bytes: Zeroizing<Vec<u8>>,
-    at: Vec<usize>,
+/// What forms begin with, as far as it takes to pass over most of a text without a hash. It gives no form away: many beginnings fall
+/// together, in an order that is another in each process.
+struct Beginnings {
+    multiplier: u32,
+    bits: Box<[u64; Self::BITS / 64]>,
 }
 
-impl Decoded {
-    /// `None` where nothing is encoded.
-    fn of(text: &[u8]) -> Option<Self> {
-        if !text.contains(&b'%') {
-            return None;
+impl Beginnings {
+    const BITS: usize = 1 << 16;
+
+    fn add(&mut self, form: &[u8]) {
+        if let Some(bit) = self.bit(form) {
+            self.bits[bit / 64] |= 1 << (bit % 64);
         }
-        let mut decoded =
-            Self { bytes: Zeroizing::new(Vec::with_capacity(text.len())), at: Vec::with_capacity(text.len() + 1) };
-        let mut at = 0;
-        while at < text.len() {
-            let digit = |offset: usize| text.get(at + offset).and_then(|digit| char::from(*digit).to_digit(16));
-            let escaped = if text[at] == b'%' { digit(1).zip(digit(2)) } else { None };
-            decoded.at.push(at);
-            let byte = escaped.and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-            decoded.bytes.push(byte.unwrap_or(text[at]));
-            at += if byte.is_some() { PERCENT } else { 1 };
-        }
-        decoded.at.push(text.len());
-        (decoded.bytes.len() < text.len()).then_some(decoded)
+    }
+
+    fn may_be(&self, window: &[u8]) -> bool {
+        self.bit(window).is_some_and(|bit| self.bits[bit / 64] >> (bit % 64) & 1 == 1)
+    }
+
+    fn bit(&self, text: &[u8]) -> Option<usize> {
+        let begin = u32::from_le_bytes(*text.first_chunk()?);
+        usize::try_from(begin.wrapping_mul(self.multiplier) >> 16).ok()
+    }
+}
+
+impl Default for Beginnings {
+    fn default() -> Self {
+        let random = RandomState::new().hash_one(());
+        let [a, b, c, d, ..] = random.to_le_bytes();
+        Self { multiplier: u32::from_le_bytes([a | 1, b, c, d]), bits: Box::new([0; Self::BITS / 64]) }
     }
 }
 

@@ -1,0 +1,286 @@
+//! The views of a text: as it reads once one more layer of escapes is taken off, with lines joined, with hex digits side by side.
+//!
+//! Every view knows where each of its bytes stands in the text. No view is longer than the text it was made of, and there are few, so
+//! a long line costs a small multiple of a plain one.
+
+use std::ops::Range;
+
+use zeroize::Zeroizing;
+
+/// Layers of escapes that are taken off, at most.
+pub(super) const MAX_ROUNDS: usize = 6;
+/// Hex digits side by side that may be a value; all shorter ones are no form.
+const MIN_DIGITS: usize = 16;
+/// Longest break between two pairs of hex digits: a colon, a line's end and how far the next line is set in.
+const MAX_BREAK: usize = 12;
+
+/// Bytes, and where each stands in the text that they are a view of.
+pub(super) struct View {
+    pub(super) bytes: Zeroizing<Vec<u8>>,
+    from: Vec<Range<usize>>,
+}
+
+impl View {
+    fn sized(bytes: usize) -> Self {
+        Self { bytes: Zeroizing::new(Vec::with_capacity(bytes)), from: Vec::with_capacity(bytes) }
+    }
+
+    /// Where in the text a part of the view stands; the part is not empty.
+    pub(super) fn place(&self, part: &Range<usize>) -> Range<usize> {
+        self.from[part.start].start..self.from[part.end - 1].end
+    }
+
+    fn push(&mut self, bytes: &[u8], from: &Range<usize>) {
+        self.bytes.extend_from_slice(bytes);
+        self.from.extend(std::iter::repeat_n(from.clone(), bytes.len()));
+    }
+
+    /// The same view, of the text that `of` is a view of.
+    fn through(mut self, of: Option<&Self>) -> Self {
+        if let Some(of) = of {
+            self.from.iter_mut().for_each(|from| *from = of.place(from));
+        }
+        self
+    }
+}
+
+/// Calls `look` with every view of `text` but the text itself.
+pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
+    let mut present: Option<View> = None;
+    for round in 0..=MAX_ROUNDS {
+        let bytes = present.as_ref().map_or(text, |view| &**view.bytes);
+        for view in [joined(bytes), digits(bytes)].into_iter().flatten() {
+            look(&view.through(present.as_ref()));
+        }
+        if round == MAX_ROUNDS {
+            return;
+        }
+        let Some(next) = unescaped(bytes) else { return };
+        let next = next.through(present.as_ref());
+        look(&next);
+        present = Some(next);
+    }
+}
+
+/// A text with one layer of escapes taken off; `None` where there is none. Of JSON and the languages like it, percent encoding, HTML
+/// and shells; of all at once, for a text does not say which it is in.
+pub(super) fn unescaped(text: &[u8]) -> Option<View> {
+    if !is_suspicious(text) {
+        return None;
+    }
+    let mut view = View::sized(text.len());
+    let mut at = 0;
+    while at < text.len() {
+        let rest = &text[at..];
+        let unit = match rest[0] {
+            b'\\' => backslash(rest),
+            b'%' => number(rest.get(1..3).unwrap_or_default(), 16).map(|byte| Unit::byte(byte, 3)),
+            b'&' => entity(rest),
+            b'\'' | b'"' => quotes(rest),
+            _ => None,
+        };
+        let unit = unit.unwrap_or_else(|| Unit::byte(u32::from(rest[0]), 1));
+        view.push(unit.bytes(), &(at..at + unit.taken));
+        at += unit.taken;
+    }
+    (view.bytes.len() < text.len()).then_some(view)
+}
+
+/// Whether there may be an escape at all. A line of a log mostly has none, and costs this look only.
+fn is_suspicious(text: &[u8]) -> bool {
+    let quote = |byte: u8| byte == b'"' || byte == b'\'';
+    let mut before = false;
+    text.iter().any(|byte| {
+        let quotes = before && quote(*byte);
+        before = quote(*byte);
+        quotes || matches!(byte, b'\\' | b'%' | b'&')
+    })
+}
+
+/// What an escape stands for, and how many bytes it takes up.
+struct Unit {
+    text: [u8; 4],
+    length: usize,
+    taken: usize,
+}
+
+impl Unit {
+    /// One byte, given as a number below 256.
+    fn byte(byte: u32, taken: usize) -> Self {
+        Self { text: [u8::try_from(byte).unwrap_or(b'?'), 0, 0, 0], length: 1, taken }
+    }
+
+    fn character(character: char, taken: usize) -> Self {
+        let mut text = [0; 4];
+        let length = character.encode_utf8(&mut text).len();
+        Self { text, length, taken }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+}
+
+/// The number that all of `digits` are; `None` if there are none, too many, or if they are something else.
+fn number(digits: &[u8], base: u32) -> Option<u32> {
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let digit = |number: u32, digit: &u8| number.checked_mul(base)?.checked_add(char::from(*digit).to_digit(base)?);
+    digits.iter().try_fold(0, digit)
+}
+
+/// `\n`, `\/`, `\u00e4`, `\u{e4}`, `\xe4`, `\344`, `\$`.
+fn backslash(rest: &[u8]) -> Option<Unit> {
+    let coded = |from: usize, digits: usize| number(rest.get(from..from + digits)?, 16);
+    let next = *rest.get(1)?;
+    let unit = match next {
+        b'n' => Some(Unit::byte(10, 2)),
+        b'r' => Some(Unit::byte(13, 2)),
+        b't' => Some(Unit::byte(9, 2)),
+        b'b' => Some(Unit::byte(8, 2)),
+        b'f' => Some(Unit::byte(12, 2)),
+        b'a' => Some(Unit::byte(7, 2)),
+        b'v' => Some(Unit::byte(11, 2)),
+        b'e' => Some(Unit::byte(27, 2)),
+        b'x' => coded(2, 2).map(|byte| Unit::byte(byte, 4)),
+        b'u' if rest.get(2) == Some(&b'{') => {
+            let length = rest.iter().take(12).position(|byte| *byte == b'}')?;
+            number(rest.get(3..length)?, 16).and_then(char::from_u32).map(|c| Unit::character(c, length + 1))
+        }
+        b'u' => utf16(rest),
+        b'U' => coded(2, 8).and_then(char::from_u32).map(|c| Unit::character(c, 10)),
+        b'0'..=b'3' => match rest.get(1..4).and_then(|digits| number(digits, 8)) {
+            Some(byte) => Some(Unit::byte(byte, 4)),
+            None => (next == b'0').then(|| Unit::byte(0, 2)),
+        },
+        _ => None,
+    };
+    // Of all others a shell takes the backslash away; the character follows as it is.
+    unit.or_else(|| (!next.is_ascii_alphanumeric()).then(|| Unit::byte(next.into(), 2)))
+}
+
+/// `\u00e4`, and two of them for what is beyond.
+fn utf16(rest: &[u8]) -> Option<Unit> {
+    let unit = |at: usize| {
+        rest.get(at..at + 2).filter(|begin| begin == b"\\u")?;
+        number(rest.get(at + 2..at + 6)?, 16)
+    };
+    let first = unit(0)?;
+    if let Some(character) = char::from_u32(first) {
+        return Some(Unit::character(character, 6));
+    }
+    let second = unit(6)?;
+    let pair = [u16::try_from(first).ok()?, u16::try_from(second).ok()?];
+    let character = char::decode_utf16(pair).next()?.ok()?;
+    Some(Unit::character(character, 12))
+}
+
+/// `&lt;`, `&#39;`, `&#x27;`.
+fn entity(rest: &[u8]) -> Option<Unit> {
+    const NAMED: [(&[u8], char); 12] = [
+        (b"lt", '<'),
+        (b"gt", '>'),
+        (b"amp", '&'),
+        (b"quot", '"'),
+        (b"apos", '\''),
+        (b"nbsp", '\u{a0}'),
+        (b"sol", '/'),
+        (b"bsol", '\\'),
+        (b"plus", '+'),
+        (b"equals", '='),
+        (b"percnt", '%'),
+        (b"colon", ':'),
+    ];
+    let end = rest.iter().take(12).position(|byte| *byte == b';')?;
+    let character = match &rest[1..end] {
+        [b'#', b'x' | b'X', digits @ ..] => char::from_u32(number(digits, 16)?)?,
+        [b'#', digits @ ..] => char::from_u32(number(digits, 10)?)?,
+        name => NAMED.iter().find(|(named, _)| *named == name)?.1,
+    };
+    Some(Unit::character(character, end + 1))
+}
+
+/// A quote inside quotes: `'"'"'` and `'\''` of shells, `""` and `''` of tables.
+fn quotes(rest: &[u8]) -> Option<Unit> {
+    if rest.starts_with(b"'\"'\"'") {
+        Some(Unit::byte(b'\''.into(), 5))
+    } else if rest.starts_with(b"'\\''") {
+        Some(Unit::byte(b'\''.into(), 4))
+    } else {
+        (rest.get(1) == rest.first()).then(|| Unit::byte(rest[0].into(), 2))
+    }
+}
+
+/// A text of several lines with these side by side, as base64 reads that is broken into lines; `None` if it is one line.
+fn joined(text: &[u8]) -> Option<View> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let lines = text.trim_ascii_end();
+    if !lines.iter().any(is_break) {
+        return None;
+    }
+    let mut view = View::sized(text.len());
+    let mut at = 0;
+    while at < lines.len() {
+        let blank = lines[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        if blank > 0 && lines[at..at + blank].iter().any(is_break) {
+            at += blank;
+            continue;
+        }
+        let end = at + blank.max(1);
+        for (byte, at) in lines[at..end].iter().zip(at..) {
+            view.push(&[*byte], &(at..at + 1));
+        }
+        at = end;
+    }
+    Some(view)
+}
+
+/// All long runs of hex digits, in lower case and without what stands between the pairs; `None` if there is none. A NUL ends each run.
+fn digits(text: &[u8]) -> Option<View> {
+    let mut view: Option<View> = None;
+    let mut run: Vec<usize> = Vec::new();
+    let mut at = 0;
+    while at < text.len() {
+        if text[at].is_ascii_hexdigit() {
+            run.push(at);
+            at += 1;
+            continue;
+        }
+        let pause = run_goes_on(text, &run, at);
+        if pause > 0 {
+            at += pause;
+        } else {
+            take_run(text, &run, &mut view);
+            run.clear();
+            at += 1;
+        }
+    }
+    take_run(text, &run, &mut view);
+    view
+}
+
+/// How many bytes at `at` are only a break in a run of pairs; 0 if the run ends here.
+fn run_goes_on(text: &[u8], run: &[usize], at: usize) -> usize {
+    let pair = |at: usize| text.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
+    if run.len() < 2 || at < 2 || !pair(at - 2) {
+        return 0;
+    }
+    let is_break = |byte: &&u8| matches!(byte, b':' | b'-' | b' ' | b'\n' | b'\r' | b'\t');
+    let pause = text[at..].iter().take(MAX_BREAK).take_while(is_break).count();
+    if pair(at + pause) { pause } else { 0 }
+}
+
+/// Takes a run over if it is long enough, and not as it stands in the text already.
+fn take_run(text: &[u8], run: &[usize], view: &mut Option<View>) {
+    let [first, .., last] = run else { return };
+    let plain = last - first + 1 == run.len() && !run.iter().any(|at| text[*at].is_ascii_uppercase());
+    if run.len() < MIN_DIGITS || plain {
+        return;
+    }
+    let view = view.get_or_insert_with(|| View::sized(text.len() + 1));
+    for at in run {
+        view.push(&[text[*at].to_ascii_lowercase()], &(*at..at + 1));
+    }
+    view.push(&[0], &(*last..last + 1));
+}
