@@ -312,8 +312,11 @@ impl Wiring {
 
     fn honcho(&self) -> ChildSpec {
         let settings = self.present.settings();
-        let surroundings =
-            HonchoSurroundings { environment: Arc::clone(&settings.environment), client: settings.trust.clone() };
+        let surroundings = HonchoSurroundings {
+            environment: Arc::clone(&settings.environment),
+            client: settings.trust.clone(),
+            redactor: self.surroundings.redactor.clone(),
+        };
         let steps = self.surroundings.refresh_steps.clone();
         let (present, status, events) = (self.present.clone(), self.mailboxes.status.port(), self.events.clone());
         let exchanges = self.counts.exchanges.clone();

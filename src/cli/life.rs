@@ -142,10 +142,17 @@ impl Process {
         let unresponsive_after = settings.supervision.unresponsive_after;
         let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
+        redactor
+            .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
         let inbound = settings.inbound.clone();
         let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
-        let surroundings =
-            Surroundings { guard, redactor, started, refresh_steps, listener: status_reporter.listener() };
+        let surroundings = Surroundings {
+            guard,
+            redactor: redactor.clone(),
+            started,
+            refresh_steps,
+            listener: status_reporter.listener(),
+        };
         let gateway = Gateway::new(settings, surroundings).map_err(|error| {
             let code = match &error {
                 OpenError::Locked { .. } => super::REFUSED,
@@ -168,6 +175,7 @@ impl Process {
             home: home.clone(),
             healthy: Healthy(Arc::new(move || watched.is_fresh())),
             log_dropped: log::dropped,
+            redactor,
             inbound,
         };
         let shutdown = ShutdownController::default();

@@ -45,6 +45,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use caduceus_actors::dispatch::messages::StopTurnById;
 use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
+use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
 use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
@@ -112,6 +113,8 @@ pub(crate) struct HttpOptions {
     pub(crate) healthy: Healthy,
     /// Lines of the log that were lost.
     pub(crate) log_dropped: fn() -> u64,
+    /// Takes secrets out of the log of decisions on tokens.
+    pub(crate) redactor: Redactor,
     /// Where signed deliveries come in.
     pub(crate) inbound: InboundSettings,
 }
@@ -191,7 +194,12 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
     let state = State {
         ports,
         feed: Arc::default(),
-        seam: Arc::new(Seam::new(&options.drain_auth, options.insecure_loopback_drain, &options.home)),
+        seam: Arc::new(Seam::new(
+            &options.drain_auth,
+            options.insecure_loopback_drain,
+            &options.home,
+            options.redactor,
+        )),
         names: Names::new(address, options.names),
         proxies: Proxies::new(options.trusted_proxies),
         page: OperationDoc::new(options.allow_faults),

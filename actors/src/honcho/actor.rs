@@ -26,7 +26,7 @@ pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
 use super::refresh::{Limits, Refresh, unix_now_s};
-use super::survey::{Place, Sighting, Survey, survey, unanswered};
+use super::survey::{Place, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
 use super::wiring::{Job, RefreshDone};
@@ -135,9 +135,10 @@ impl HonchoRefreshActor {
             // Each on a thread of its own: a profile whose disk hangs keeps no other waiting for longer than this.
             let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
             let known = self.places.get(&profile.name).cloned();
+            let redactor = self.settings.surroundings.redactor.clone();
             async move {
                 let looked = profile.clone();
-                match worker.run(LOOK_TIMEOUT, move || survey(&looked, careful)).await {
+                match worker.run(LOOK_TIMEOUT, move || survey(&looked, careful, &redactor)).await {
                     Ok(survey) => survey,
                     Err(error) => {
                         let sighting = unanswered(&profile, known.as_ref(), error.to_string());
@@ -185,6 +186,8 @@ impl HonchoRefreshActor {
             // It may have gone while its file was looked at.
             if self.settings.profiles.iter().any(|served| served.name == profile) {
                 self.places.insert(profile, place);
+            } else {
+                self.settings.surroundings.redactor.remove(&redacted_as(&profile));
             }
         }
         let places = &self.places;
@@ -237,6 +240,7 @@ impl HonchoRefreshActor {
             limits: self.settings.limits,
             client: self.settings.surroundings.client.clone(),
             steps: self.settings.steps.clone(),
+            redactor: self.settings.surroundings.redactor.clone(),
         };
         let (done, place) = (self.own.done.clone(), place.clone());
         let tell = move |report| {
@@ -398,6 +402,9 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
         // One that comes back has another actor, which has heard of no token.
         self.told.retain(|profile, _| profiles.contains_key(profile));
         self.places.retain(|profile, _| profiles.contains_key(profile));
+        for gone in self.settings.profiles.iter().filter(|served| !profiles.contains_key(&served.name)) {
+            self.settings.surroundings.redactor.remove(&redacted_as(&gone.name));
+        }
         self.settings.profiles = self.settings.surroundings.profiles(&in_force);
         self.ports.profiles = profiles;
         self.look(ctx);

@@ -2,7 +2,7 @@
 //!
 //! Text in, text out. A text that does not parse never becomes a [`HonchoFile`], so it can never be written over.
 
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 use zeroize::Zeroizing;
 
@@ -62,6 +62,17 @@ impl HonchoFile {
     /// The names of all hosts.
     pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.0.get("hosts").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
+    }
+
+    /// Everything in the file that must not be seen in a log, under the names that it is replaced by: keys and tokens of every host.
+    pub(super) fn secrets(&self) -> Vec<(&'static str, SecretString)> {
+        let hosts = self.0.get("hosts").and_then(Value::as_object).into_iter().flat_map(Map::values);
+        let of_block = |block: &Value| {
+            let refresh = block.get("oauth").and_then(|oauth| text_of(oauth, "refreshToken"));
+            let found = [("HONCHO_API_KEY", text_of(block, "apiKey")), ("HONCHO_REFRESH_TOKEN", refresh)];
+            found.map(|(name, text)| Some((name, SecretString::from(text?))))
+        };
+        hosts.chain(std::iter::once(&*self.0)).flat_map(of_block).flatten().collect()
     }
 
     /// Whether `host` has a key that belongs to no grant, and so is left alone.
@@ -192,6 +203,21 @@ mod tests {
         oauth["tokenType"] = json!("Bearer");
         assert_eq!(*text, serde_json::to_string_pretty(&expected).unwrap() + "\n");
         assert!(text.starts_with("{\n  \"z\": 1,\n"));
+    }
+
+    #[test]
+    fn keys_and_tokens_of_every_host_are_secrets() {
+        let text = r#"{"apiKey": "root", "hosts": {"a": {"apiKey": "plain"}, "b": 7, "c": {"apiKey": "hch-at-1", "oauth":
+            {"refreshToken": "hch-rt-1"}}, "d": {"oauth": {"refreshToken": "hch-rt-2", "clientId": "c"}}}}"#;
+        let file = HonchoFile::parse(text).unwrap();
+        let found = file.secrets();
+        let found: Vec<_> = found.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
+        let [key, refresh] = ["HONCHO_API_KEY", "HONCHO_REFRESH_TOKEN"];
+        assert_eq!(
+            found,
+            [(key, "plain"), (key, "hch-at-1"), (refresh, "hch-rt-1"), (refresh, "hch-rt-2"), (key, "root")]
+        );
+        assert!(HonchoFile::empty().secrets().is_empty());
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::outcome::{Outcome, Unsaved, chain};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, Room, Saved};
 use crate::http_client::HttpClient;
+use crate::profile::redact::Redactor;
 
 /// How long things may take.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +57,8 @@ pub struct Refresh {
     pub client: HttpClient,
     /// Told of every step.
     pub steps: StepHook,
+    /// Takes the new tokens out of what is logged, before they are in the file.
+    pub redactor: Redactor,
 }
 
 /// How a refresh ended.
@@ -144,6 +147,9 @@ impl Refresh {
         match answer {
             Ok(answer) => {
                 let unsaved = taken_in(answer, &turn.current);
+                let Grant { access_token, refresh_token, .. } = &unsaved.grant;
+                let new = [("HONCHO_API_KEY", access_token), ("HONCHO_REFRESH_TOKEN", refresh_token)];
+                self.redactor.replace(&format!("refresh of {} in {}", self.host, self.path.display()), new);
                 Ok(turn.keep(room, unsaved, &note))
             }
             Err(error @ ExchangeError::NotSent(_)) => {

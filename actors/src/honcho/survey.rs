@@ -14,6 +14,7 @@ use super::refresh::unix_now_s;
 use super::store;
 use super::watch::Spot;
 use crate::profile::name::ProfileName;
+use crate::profile::redact::Redactor;
 
 /// One grant's place: which file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -39,7 +40,7 @@ pub(super) struct Survey {
 }
 
 /// Looks at the profile's file.
-pub(super) fn survey(profile: &HonchoProfile, careful: Duration) -> Survey {
+pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Redactor) -> Survey {
     let mut spots = Vec::new();
     for candidate in profile.homes.candidates() {
         let target = resolve(&candidate).ok().filter(|target| *target != candidate);
@@ -47,6 +48,11 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration) -> Survey {
     }
     let path = profile.homes.locate(is_there);
     let file = open(&path);
+    // What cannot be read now is what it was.
+    if let Ok((file, _)) = &file {
+        let secrets = file.secrets();
+        redactor.replace(&redacted_as(&profile.name), secrets.iter().map(|(name, value)| (*name, value)));
+    }
     let default_host = file.as_ref().ok().and_then(|(file, _)| file.default_host());
     let host = host_name(profile.host.as_deref(), &profile.name, default_host);
     let (host, seen) = match file {
@@ -58,6 +64,11 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration) -> Survey {
         Err(why) => (host, Seen::Unreadable(why)),
     };
     Survey { sighting: Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }, spots }
+}
+
+/// The source of what a profile's file holds, for the redactor; no profile has such a name.
+pub(super) fn redacted_as(profile: &ProfileName) -> String {
+    format!("grants of {profile}")
 }
 
 /// What is seen of a profile whose disk does not answer; `known` is where its grant stood last.

@@ -13,6 +13,7 @@ use super::outcome::Outcome;
 use super::refresh::{Limits, Refresh, Report, unix_now_s};
 use super::steps::StepHook;
 use super::store;
+use crate::profile::redact::Redactor;
 
 mod actor_tests;
 mod answers_tests;
@@ -74,6 +75,7 @@ impl Trial {
             by_person: false,
             limits: Limits { lock_wait: SOON, exchange: Duration::from_secs(2), careful: Duration::from_mins(1) },
             client: crate::http_client::HttpClient::default(),
+            redactor: Redactor::default(),
             steps: StepHook::default(),
         }
     }

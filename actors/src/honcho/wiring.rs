@@ -18,6 +18,7 @@ use crate::files::FileEvents;
 use crate::http_client::HttpClient;
 use crate::profile::messages::TokenChanged;
 use crate::profile::name::ProfileName;
+use crate::profile::redact::Redactor;
 use crate::settings::Environment;
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::Port;
@@ -67,6 +68,8 @@ pub struct HonchoSurroundings {
     pub environment: Arc<Environment>,
     /// Makes the exchanges.
     pub client: HttpClient,
+    /// Takes every token of every file out of what is logged.
+    pub redactor: Redactor,
 }
 
 impl HonchoSurroundings {

@@ -42,6 +42,8 @@ use crate::settings::ProfileSettings;
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::{Incarnation, Port};
 
+/// Names the keys of deliveries, with commas between.
+const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
 /// How often the file is looked at where no event tells of it.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for one look at the file; a turn then starts with what is known.
@@ -58,7 +60,7 @@ const PROVISION_TIMEOUT: Duration = Duration::from_secs(4);
 pub struct ProfileActor {
     pub(super) terms: Arc<ProfileTerms>,
     guard: GuardCommand,
-    redactor: Redactor,
+    pub(super) redactor: Redactor,
     pub(super) ports: ProfilePorts,
     incarnation: Incarnation,
     agent: Arc<AgentSettings>,
@@ -280,6 +282,10 @@ impl ProfileActor {
     }
 
     pub(super) fn feed_redactor(&self) {
+        // Several, of which each is a secret.
+        let lists = self.scope.secrets().filter(|(name, _)| *name == DELIVERY_KEY);
+        let keys: Vec<SecretString> =
+            lists.flat_map(|(_, list)| list.expose_secret().split(',').map(SecretString::from)).collect();
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
         let passed = match &*self.agent {
             AgentSettings::Exec(exec) => &*exec.env_pass,
@@ -287,7 +293,8 @@ impl ProfileActor {
         };
         // What an agent is given it may write.
         let passed = child_env::passed(&self.terms.environment, passed);
-        self.redactor.replace(self.profile().name.as_str(), self.scope.secrets().chain(token).chain(passed));
+        let values = self.scope.secrets().chain(token).chain(passed).chain(keys.iter().map(|key| (DELIVERY_KEY, key)));
+        self.redactor.replace(self.profile().name.as_str(), values);
     }
 
     fn touch_status(&self) {

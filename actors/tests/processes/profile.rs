@@ -157,6 +157,20 @@ async fn the_grants_token_reaches_the_child_and_the_redactor() {
 }
 
 #[actix::test]
+async fn each_key_of_a_list_and_what_an_identity_provider_takes_is_redacted() {
+    let house = House::new(SLEEP);
+    let text =
+        "GATEWAY_RELAY_DELIVERY_KEY=delivery-AAAA, delivery-BBBB\nGATEWAY_RELAY_IDP_CLIENT_SECRET=client-secret-1\n";
+    fs::write(house.home.path().join(".env"), text).unwrap();
+    let profile = house.profile("default", &[]);
+    assert_eq!(view(&profile).await.secrets, 2);
+    let [key, secret] = ["[redacted:GATEWAY_RELAY_DELIVERY_KEY]", "[redacted:GATEWAY_RELAY_IDP_CLIENT_SECRET]"];
+    for (value, shown) in [("delivery-AAAA", key), ("delivery-BBBB", key), ("client-secret-1", secret)] {
+        assert_eq!(house.redactor.redact(value), shown);
+    }
+}
+
+#[actix::test]
 async fn a_command_that_is_not_there_degrades_the_profile_until_it_is() {
     let house = House::new("agent:\n  backend: exec\n  command: [./agent.sh]\n");
     let profile = house.profile("default", &[]);

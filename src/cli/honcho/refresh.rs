@@ -8,6 +8,7 @@ use caduceus_actors::honcho::outcome::Outcome;
 use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_s};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
+use caduceus_actors::profile::Redactor;
 
 use super::{Whose, roughly};
 use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
@@ -57,6 +58,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
         limits: Limits::default(),
         client: settings.trust.clone(),
         steps: StepHook::default(),
+        redactor: Redactor::default(),
     };
     told(refresh.run().outcome)
 }

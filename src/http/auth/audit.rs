@@ -9,6 +9,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use caduceus_actors::files::own;
+use caduceus_actors::profile::Redactor;
 use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{error, warn};
@@ -22,9 +23,11 @@ const WAITING: usize = 1_024;
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 /// Longest path that is written, in bytes; the routes' own are shorter, and a client chooses the rest.
 const LONGEST_PATH: usize = 256;
+/// Bytes of a path that are looked at for secrets.
+const LONGEST_LOOK: usize = 4 * 1024;
 
 /// Where decisions go.
-pub(super) struct Audit(Option<SyncSender<Entry>>);
+pub(super) struct Audit(Option<SyncSender<Entry>>, Redactor);
 
 /// One decision. It has no field that could hold a token.
 #[derive(Debug, Serialize)]
@@ -51,29 +54,38 @@ impl Entry {
             Err(ApiError::MissingScope(_)) => ("token_auth_failure", None, None, Some("missing_scope")),
             Err(_) => ("token_auth_failure", None, None, Some("no_provider_recognises_token")),
         };
-        let path = asked.path.get(..LONGEST_PATH).unwrap_or(asked.path).to_owned();
+        let path = asked.path[..asked.path.floor_char_boundary(LONGEST_LOOK)].to_owned();
         let ip = asked.peer.to_string();
         Self { ts: Timestamp::now().to_string(), event, provider, principal, reason, path, ip }
+    }
+
+    /// Takes secrets out of what others had a say in. Before the path is cut, for half a secret is not found.
+    fn redact(&mut self, redactor: &Redactor) {
+        for text in [self.provider.as_mut(), self.principal.as_mut(), Some(&mut self.path)].into_iter().flatten() {
+            *text = redactor.redact(text).into_owned();
+        }
+        self.path.truncate(self.path.floor_char_boundary(LONGEST_PATH));
     }
 }
 
 impl Audit {
     /// Starts the writer; a file of `largest` bytes is put aside. A writer that cannot be started is said so once; decisions go on without it.
-    pub(super) fn open(path: PathBuf, largest: u64) -> Self {
+    pub(super) fn open(path: PathBuf, largest: u64, redactor: Redactor) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
         let started =
             thread::Builder::new().name("auth-log".into()).spawn(move || write_all(&path, largest, &receiver));
         match started {
-            Ok(_) => Self(Some(sender)),
+            Ok(_) => Self(Some(sender), redactor),
             Err(error) => {
                 error!(%error, "token decisions are not logged");
-                Self(None)
+                Self(None, redactor)
             }
         }
     }
 
     /// Hands an entry over, never waiting.
-    pub(super) fn note(&self, entry: Entry) {
+    pub(super) fn note(&self, mut entry: Entry) {
+        entry.redact(&self.1);
         let Some(sender) = &self.0 else { return };
         if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = sender.try_send(entry) {
             warn!(event = entry.event, path = entry.path, ip = entry.ip, "token decision not logged");

@@ -20,6 +20,7 @@ use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transfor
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, FromRequest, HttpMessage, HttpRequest, HttpResponse};
+use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::DrainAuth;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
@@ -172,7 +173,7 @@ async fn decide_on(request: &HttpRequest, scope: &'static str) -> Result<TokenPr
 
 impl Seam {
     /// The seam of one gateway. A weak secret is refused, and what it guards stays closed.
-    pub(super) fn new(drain: &DrainAuth, insecure_loopback: bool, home: &Path) -> Self {
+    pub(super) fn new(drain: &DrainAuth, insecure_loopback: bool, home: &Path, redactor: Redactor) -> Self {
         let mut providers: Vec<Box<dyn TokenProvider>> = Vec::new();
         let mut on_loopback = None;
         match DrainSecret::load(drain) {
@@ -187,11 +188,11 @@ impl Seam {
             }
             Some(Ok(secret)) => providers.push(Box::new(secret)),
         }
-        Self { on_loopback, ..Self::with(providers, home) }
+        Self { on_loopback, ..Self::with(providers, home, redactor) }
     }
 
-    fn with(providers: Vec<Box<dyn TokenProvider>>, home: &Path) -> Self {
-        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"), audit::LARGEST);
+    fn with(providers: Vec<Box<dyn TokenProvider>>, home: &Path, redactor: Redactor) -> Self {
+        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"), audit::LARGEST, redactor);
         Self { providers, on_loopback: None, audit, slow: Mutex::default() }
     }
 

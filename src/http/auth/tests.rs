@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use caduceus_actors::profile::Redactor;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
@@ -61,7 +62,7 @@ async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, 
     let peer = IpAddr::from([10, 0, 0, 1]);
     let credential = Credential::Bearer("token");
     let asked = Asked { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
-    Seam::with(providers, home.path()).decide(asked).await.map(|principal| principal.provider)
+    Seam::with(providers, home.path(), Redactor::default()).decide(asked).await.map(|principal| principal.provider)
 }
 
 #[actix_web::test]
@@ -108,7 +109,7 @@ async fn a_provider_out_of_reach_is_written_down_by_its_name() {
         loopback: false,
         scope: None,
     };
-    let seam = Seam::with(vec![says("far", Some(Verdict::OutOfReach))], home.path());
+    let seam = Seam::with(vec![says("far", Some(Verdict::OutOfReach))], home.path(), Redactor::default());
     assert!(seam.decide(asked).await.is_err());
     let log = home.path().join("logs/dashboard-auth.log");
     let line = written(&log, |text| text.ends_with('\n'));
@@ -142,7 +143,7 @@ fn refused(path: &str) -> Entry {
 fn no_number_of_guesses_fills_the_disk() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
-    let audit = Audit::open(log.clone(), 4_096);
+    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
     for n in 0..500 {
         audit.note(refused(&format!("/{}/{n}", "x".repeat(100_000))));
         std::thread::sleep(Duration::from_micros(200));
@@ -160,7 +161,7 @@ fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("logs");
     std::fs::write(&folder, "in the way").unwrap();
-    let audit = Audit::open(folder.join("dashboard-auth.log"), 4_096);
+    let audit = Audit::open(folder.join("dashboard-auth.log"), 4_096, Redactor::default());
     let begun = Instant::now();
     for _ in 0..10_000 {
         audit.note(refused("/x"));
@@ -180,7 +181,7 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let rotated = log.with_extension("log.old");
-    let audit = Audit::open(log.clone(), 4_096);
+    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
     audit.note(refused("/first"));
     written(&log, |text| text.contains("/first"));
     std::fs::rename(&log, &rotated).unwrap();
@@ -202,4 +203,22 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
 #[actix_web::test]
 async fn without_providers_nobody_is_known() {
     assert!(matches!(decide(Vec::new()).await, Err(ApiError::Unauthenticated)));
+}
+
+#[test]
+fn no_secret_is_written_whatever_the_path_spells() {
+    let home = tempfile::tempdir().unwrap();
+    let log = home.path().join("logs/dashboard-auth.log");
+    let redactor = Redactor::default();
+    redactor.replace("token seam", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
+    let audit = Audit::open(log.clone(), 4_096, redactor);
+    audit.note(refused("/x/drain/secret-1234/y"));
+    audit.note(refused("/x/drain%2fsecret-1234/y"));
+    // Longer than what is written of a path: no half of it is left where it ends.
+    audit.note(refused(&format!("/{}drain%2Fsecret-1234/last", "x".repeat(240))));
+    audit.note(refused("/last"));
+    let text = written(&log, |text| text.contains("\"/last\""));
+    assert_eq!(text.matches("/x/[redacted:DRAIN_SECRET]/y\"").count(), 2, "{text}");
+    assert_eq!(text.matches("[redacted:DRAIN_SECRET]").count(), 3, "{text}");
+    assert!(!text.contains("drain%") && !text.contains("secret-1"), "{text}");
 }

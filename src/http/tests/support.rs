@@ -15,6 +15,7 @@ use caduceus_actors::dispatch::messages::{StopTurnById, UnknownTurn};
 use caduceus_actors::drain::messages::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
 };
+use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
@@ -130,6 +131,7 @@ impl Gate {
             home: home.to_owned(),
             healthy: Healthy(Arc::new(|| true)),
             log_dropped: || 7,
+            redactor: Redactor::default(),
             inbound: InboundSettings::default(),
         }
     }

@@ -329,3 +329,38 @@ async fn no_token_is_in_what_the_keeper_shows() {
     let shown = format!("{answer:?} {:?}", keeper.view().await);
     assert!(!shown.contains("hch-at-") && !shown.contains("hch-rt-"), "{shown}");
 }
+
+#[actix::test]
+async fn every_token_of_the_file_and_every_new_one_is_redacted_until_its_profile_goes() {
+    let trial = Trial::expired();
+    let file = json!({"hosts": {
+        "hermes": {"apiKey": "hch-at-ours-0123456789", "oauth": {"refreshToken": "hch-rt-ours-0123456789", "expiresAt": 4_000_000_000_u64,
+            "clientId": "c", "tokenEndpoint": "http://127.0.0.1:1/t"}},
+        "other": {"apiKey": "hch-at-other-0123456789", "oauth": {"refreshToken": "hch-rt-other-0123456789"}},
+    }});
+    fs::write(trial.path(), file.to_string()).unwrap();
+    let redactor = Redactor::default();
+    let keeper = Keeper::start(&trial, |settings| settings.surroundings.redactor = redactor.clone());
+    keeper.until("the grant", |view| view.state == GrantState::Fresh).await;
+    let [key, refresh] = ["[redacted:HONCHO_API_KEY]", "[redacted:HONCHO_REFRESH_TOKEN]"];
+    for whose in ["ours", "other"] {
+        assert_eq!(redactor.redact(&format!("hch-at-{whose}-0123456789")), key);
+        assert_eq!(redactor.redact(&format!("hch-rt-{whose}-0123456789")), refresh);
+    }
+    keeper.serve(&trial, &[]);
+    assert!(keeper.view().await.is_none(), "nobody is served any more");
+    assert_eq!(redactor.redact("hch-at-ours-0123456789"), "hch-at-ours-0123456789");
+}
+
+#[test]
+fn the_tokens_that_a_refresh_brings_are_redacted_as_soon_as_they_are_there() {
+    let trial = Trial::expired();
+    let mut refresh = trial.refresh();
+    refresh.redactor = Redactor::default();
+    let grant = rotated(refresh.run().outcome);
+    let tokens = [&grant.access_token, &grant.refresh_token].map(|token| token.expose_secret().to_owned());
+    for token in tokens {
+        let shown = refresh.redactor.redact(&token).into_owned();
+        assert!(token.len() < 8 || shown.starts_with("[redacted:HONCHO_"), "{token} became {shown}");
+    }
+}

@@ -35,6 +35,7 @@ fn the_victim_dies_where_it_is_told() {
         unsaved: None,
         by_person: false,
         limits: Limits::default(),
+        redactor: Redactor::default(),
         steps: StepHook::new(move |reached| {
             if reached == step {
                 std::process::abort();

@@ -111,10 +111,11 @@ impl ProfileActor {
                 self.provisioning.given.clear();
                 self.provisioning.under_way.send_replace(true);
                 let source = Source::of(&|name| self.scope.setting(name), &self.terms.profile.home);
-                let trust = self.ports.trust.clone();
+                let (trust, redactor) = (self.ports.trust.clone(), self.redactor.clone());
                 let attempt = async move {
                     let now_s = jiff::Timestamp::now().as_second();
                     let token = source.token(&trust, now_s).await?;
+                    let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
                     let provisioned = order.carry_out(&trust, &token).await?;
                     Ok((order, provisioned))
                 };
