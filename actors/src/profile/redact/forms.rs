@@ -117,7 +117,9 @@ fn url_secrets(text: &str) -> Vec<&str> {
 
 /// Of bytes that are no characters each counts for one.
 fn is_long(text: &[u8]) -> bool {
-    String::from_utf8_lossy(text).chars().count() >= MIN_CHARS
+    let chars =
+        text.utf8_chunks().map(|chunk| chunk.valid().chars().count() + usize::from(!chunk.invalid().is_empty()));
+    chars.sum::<usize>() >= MIN_CHARS
 }
 
 fn write_down(value: &[u8], forms: &mut Vec<Text>) {

@@ -1,7 +1,6 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
-use std::fmt::Write as _;
 
 use super::*;
 
@@ -144,12 +143,7 @@ const ESCAPES: [Spelling; 18] = [
     ("debug", |text| format!("{text:?}")),
     ("percent", |text| percent(text, false)),
     ("percent, lower case", |text| percent(text, true)),
-    ("percent, all", |text| {
-        text.bytes().fold(String::new(), |mut all, byte| {
-            write!(all, "%{byte:02x}").unwrap();
-            all
-        })
-    }),
+    ("percent, all", |text| format!("%{}", pairs(text, "%"))),
     ("html", |text| {
         let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
         text.replace('"', "&quot;").replace('\'', "&#x27;")
@@ -278,6 +272,12 @@ fn a_value_that_is_short_without_its_own_escapes_is_found_as_it_is_and_in_json()
     {
         assert!(is_clean(&left(&redactor, &spelling), &spelling, 0), "{spelling}");
     }
+}
+
+#[test]
+fn an_escape_behind_a_backslash_of_an_inner_layer_is_left_to_that_layer() {
+    let redactor = holding(&[("K", "pass/word-A0")]);
+    assert_eq!(redactor.redact(r"\\%70ass\\&#47;word-\\%41\\%30"), "[redacted:K]");
 }
 
 #[test]

@@ -74,6 +74,8 @@ pub(super) fn unescaped(text: &[u8]) -> Option<View> {
         let rest = &text[at..];
         let unit = match rest[0] {
             b'\\' => backslash(rest),
+            // The next layer's, which takes the backslash away first.
+            b'%' | b'&' if text[..at].ends_with(b"\\\\") && view.bytes.last() == Some(&b'\\') => None,
             b'%' => number(rest.get(1..3).unwrap_or_default(), 16).map(|byte| Unit::byte(byte, 3)),
             b'&' => entity(rest),
             b'\'' | b'"' => quotes(rest),
