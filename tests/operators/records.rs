@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::ended::{caduceus, on};
-use crate::support::{SOON, post, wait_for};
+use crate::support::{SOON, client, post, wait_for};
 use crate::world::World;
 
 fn record(home: &Path) -> Value {
@@ -60,6 +60,24 @@ async fn the_record_follows_state_and_turns_and_holds_no_secret() {
         assert!(!fs::read_to_string(world.path(name)).unwrap().contains("Canary9x"), "{name}");
     }
     assert!(!world.path("gateway.pid").exists());
+}
+
+#[actix_web::test]
+async fn the_drain_secret_is_in_no_log_whoever_sends_it_where() {
+    const SECRET: &str = "Canary9x-drain-secret_0123456789abcdefghijklmnopqrstuvwxyzABCD";
+    let mut world = World::prepare().await;
+    world.variable("HERMES_DASHBOARD_DRAIN_SECRET", SECRET);
+    world.variable("RUST_LOG", "trace");
+    world.serve().await;
+    let url = format!("{}/api/actors/{SECRET}/restart", world.gateway().url);
+    let answer = client().post(url).insert_header(("Authorization", "Bearer another")).timeout(SOON).send().await;
+    assert_eq!(answer.unwrap().status(), 401);
+    let decided = wait_for("the decision in its log", SOON, || async {
+        fs::read_to_string(world.path("logs/dashboard-auth.log")).ok().filter(|text| text.contains("/restart"))
+    })
+    .await;
+    assert!(decided.contains("/api/actors/[redacted:HERMES_DASHBOARD_DRAIN_SECRET]/restart"), "{decided}");
+    assert!(!decided.contains("Canary9x") && !world.gateway().log().contains("Canary9x"));
 }
 
 #[test]
