@@ -14,8 +14,9 @@ use super::views;
 
 /// Bytes that are looked up at once. No form is shorter.
 pub(super) const WINDOW: usize = 8;
-/// So much longer a form may be with escapes: `\u0041` for one byte. The hex form, twice the value, counts as well.
-const ESCAPED: usize = 4;
+/// So much longer a form may be with escapes. The longest form is the hex one, twice the value, so that it is as long as `\u0041` for
+/// each byte.
+const ESCAPED: usize = 3;
 
 /// The forms of all values held.
 #[derive(Default)]
