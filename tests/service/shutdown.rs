@@ -172,7 +172,7 @@ async fn a_root_that_hangs_is_ended_by_the_watchdog_which_says_where_everyone_wa
         log.contains("relays/relay:").then_some(log)
     })
     .await;
-    assert!(log.contains("watchdog: RootSilent, exit 75"), "{log}");
+    assert!(log.contains("watchdog: RootUnresponsive, exit 75"), "{log}");
     for actor in ["root", "ledger", "status", "profiles/default", "drain", "honcho", "dispatch", "relays/relay", "http"]
     {
         let line = log.lines().find(|line| line.starts_with(&format!("{actor}: ")));
