@@ -51,7 +51,7 @@ const STALE: Field = field(
 pub(super) const STATUS: &[Field] = &[
     field("version", Kind::Text, "version of this program"),
     field("gateway_running", Kind::Flag, "always true in a live answer"),
-    field("gateway_state", Kind::Word(GATEWAY_STATES), "where it is in its incarnation"),
+    field("gateway_state", Kind::Word(GATEWAY_STATES), "where it is in its life"),
     field("gateway_updated_at", Kind::Text, "when the state last changed"),
     field("gateway_platforms", Kind::Map(&Kind::Fields(PLATFORM)), "name of a platform to its state"),
     field("active_agents", Kind::Count, "turns in flight"),
@@ -238,7 +238,7 @@ pub(super) const NODE: &[Field] = &[
     field("queue_depth", Kind::Count, "messages that wait"),
     field("refused", Kind::Count, "messages refused by a full mailbox"),
     field("next_restart_in_ms", Kind::CountOrNull, "when it starts again"),
-    field("heartbeat_age_ms", Kind::CountOrNull, "since its last sign of incarnation"),
+    field("heartbeat_age_ms", Kind::CountOrNull, "since its last sign of life"),
     field("lane", Kind::Text, "its thread"),
     field("children", Kind::List(&Kind::Node), "the same of each child"),
 ];

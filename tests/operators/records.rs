@@ -122,7 +122,7 @@ async fn a_budget_that_is_spent_is_the_reason_in_the_record() {
     assert_eq!(last["gateway_state"], "stopped");
     assert!(last["exit_reason"].as_str().unwrap().starts_with("status exceeded its restart intensity"), "{last}");
     let status = on(world.home(), &["status"]).with(69);
-    assert!(status.error.contains("status fell"), "{status:?}");
+    assert!(status.error.contains("status exceeded"), "{status:?}");
 }
 
 #[actix_web::test]

@@ -278,7 +278,7 @@ impl DrainActor {
     fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_told {
             self.stale_told = true;
-            info!(?scope, "a drain marker from an earlier incarnation of the machine is ignored");
+            info!(?scope, "a drain marker from a previous boot is ignored");
         }
         let change = self.gate.change(self.keeper(), |plan| plan.seen(scope.clone(), orders, reading, Instant::now()));
         match change {
