@@ -96,7 +96,7 @@ impl Cutter {
             if !self.overflows(text) {
                 return None;
             }
-            let part = self.cut(&text[self.at..]);
+            let part = self.cut(&text[self.at..], whole);
             if let Some(part) = part {
                 return Some(part);
             }
@@ -204,7 +204,7 @@ impl Cutter {
     }
 
     /// Cuts one part off `rest`, which is longer than a message; `None` for one that would be blank.
-    fn cut(&mut self, rest: &str) -> Option<String> {
+    fn cut(&mut self, rest: &str, whole: bool) -> Option<String> {
         let prefix = self.prefix();
         let room = self.limit.saturating_sub(self.unit.len(&prefix));
         let fits = head(rest, room, self.unit);
@@ -213,7 +213,7 @@ impl Cutter {
             self.advance(fits);
             return None;
         }
-        let Some(cut) = self.best_cut(rest, fits, room) else {
+        let Some(cut) = self.best_cut(rest, fits, room, whole) else {
             // Too narrow for a fence: better parts without one than no parts.
             let end = head(rest, self.limit, self.unit);
             let ahead = &rest[..end + head(&rest[end..], LOOK_AHEAD, LenUnit::Chars)];
@@ -236,16 +236,18 @@ impl Cutter {
     }
 
     /// Where to cut within the first `fits` bytes of `rest`, which are at most `room` long: at the last line end, else at the
-    /// last word end, but rather in the latter half, so that parts are not needlessly small.
-    fn best_cut(&self, rest: &str, fits: usize, room: usize) -> Option<Cut> {
-        // What follows the last character that fits may be the very white space to cut at.
-        let window = &rest[..fits + rest[fits..].chars().next().map_or(0, char::len_utf8)];
+    /// last word end, but rather in the latter half, so that parts are not needlessly small. `rest` may go on unless it is
+    /// the `whole`.
+    fn best_cut(&self, rest: &str, fits: usize, room: usize, whole: bool) -> Option<Cut> {
+        // What follows the last character that fits may be the very white space to cut at, and decides whether the line that
+        // does not fit is a fence.
+        let ahead = &rest[..fits + head(&rest[fits..], self.limit, self.unit)];
         let close = |fence: &Option<Rc<Fence>>| fence.as_ref().map_or(0, |fence| self.unit.len(&fence.close));
         let (mut start, mut used, mut open) = (0, 0, self.open.clone());
-        let (mut line_end, mut last_line) = (None, None);
-        while start <= fits && start < window.len() {
-            let end = window[start..].find('\n').map_or(window.len(), |at| start + at);
-            let line = window[start..end].strip_suffix('\r').unwrap_or(&window[start..end]);
+        let (mut line_end, mut last_line, mut opening_end) = (None, None, None);
+        while start <= fits && start < ahead.len() {
+            let end = ahead[start..].find('\n').map_or(ahead.len(), |at| start + at);
+            let line = ahead[start..end].strip_suffix('\r').unwrap_or(&ahead[start..end]);
             let (after, kind) = if start == 0 && self.mid_line {
                 (open.clone(), Kind::Text)
             } else {
@@ -255,20 +257,25 @@ impl Cutter {
             let length = used + self.unit.len(line);
             // After a blank line is as good as before it.
             let ends_here = kind != Kind::Opens && !line.trim().is_empty();
-            if ends_here && at <= fits && length + close(&after) <= room {
+            let may_yet_open = !whole && end == rest.len() && fence::may_become_one(line);
+            let fits_closed = at <= fits && length + close(&after) <= room;
+            if ends_here && fits_closed {
                 line_end = Some(Cut { at, open: after.clone() });
-            } else if ends_here && kind == Kind::Text && used + close(&after) < room {
+            } else if kind == Kind::Opens && fits_closed {
+                opening_end = Some(Cut { at, open: after.clone() });
+            } else if ends_here && kind == Kind::Text && !may_yet_open && used + close(&after) < room {
                 last_line = Some(Line { start, used, open: after.clone() });
             }
-            (used, start, open) = (length + self.unit.len(&window[at..(end + 1).min(window.len())]), end + 1, after);
+            (used, start, open) = (length + self.unit.len(&ahead[at..(end + 1).min(ahead.len())]), end + 1, after);
         }
         let late = |cut: &Cut| cut.at >= fits / 2;
         if let Some(cut) = line_end.take_if(|cut| late(cut)) {
             return Some(cut);
         }
-        let last_line = last_line?;
+        // Between two fences, one left with its quote and one begun, an early line end or a fence closed empty is all there is.
+        let Some(last_line) = last_line else { return line_end.or(opening_end) };
         let end = last_line.start
-            + head(&window[last_line.start..fits], room - last_line.used - close(&last_line.open), self.unit);
+            + head(&rest[last_line.start..fits], room - last_line.used - close(&last_line.open), self.unit);
         let ahead = &rest[..fits + head(&rest[fits..], LOOK_AHEAD, LenUnit::Chars)];
         let word_end = word_end(ahead, last_line.start, end).map(|at| Cut { at, open: last_line.open.clone() });
         let anywhere = || {

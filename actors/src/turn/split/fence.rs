@@ -70,6 +70,12 @@ pub(super) fn looks_like_one(text: &str) -> bool {
     begins && Opening::read(rest.split('\n').next().unwrap_or_default()).is_some()
 }
 
+/// Whether `line`, of which more may come, is the beginning of what could open a fence or close one.
+pub(super) fn may_become_one(line: &str) -> bool {
+    let (rest, ..) = marks(line);
+    rest.chars().all(|c| c == '`') || rest.chars().all(|c| c == '~')
+}
+
 /// What the line after a cut is to the fence that the cut fell into.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextLine {
