@@ -5,18 +5,19 @@
 
 mod agent;
 mod environment;
+mod home;
 mod link;
-mod network;
 mod notices;
 mod original;
 mod profiles;
 mod relay;
 mod reload;
+mod values;
 mod yaml;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,23 +25,23 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Map, Value};
 
 pub use environment::Environment;
-use environment::{DRAIN_SECRET, MULTIPLEX};
-pub use network::Network;
-pub use notices::HomeChannel;
-pub use relay::InboundSettings;
+pub use home::find_home;
 pub use relay::client_of_command;
 pub use reload::{Place, Reading, Sources};
+pub use values::{
+    Busy, DrainAuth, HomeChannel, InboundSettings, Interrupted, ProfileSettings, Settings, SettingsError,
+    SupervisionSettings, WhenRefused,
+};
 
-use crate::files::{Links, small};
-use crate::http_client::HttpClient;
+use crate::network::Network;
 use crate::profile::agent::AgentSettings;
-use crate::profile::env_file::{self, EnvFile};
 use crate::profile::name::ProfileName;
 use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
-use crate::relay::timings::LinkTimings;
 use caduceus_supervision::{Backoff, RestartPolicy};
+use environment::{DRAIN_SECRET, MULTIPLEX};
+use home::{FILE_NAME, ORIGINAL_FILE_NAME, env_file_of, solo_profile, usable};
 use yaml::{Section, as_flag, flag_word};
 
 /// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.
@@ -48,172 +49,7 @@ const DEFAULT_DRAIN_TIMEOUT: Duration = Duration::from_mins(3);
 /// 256 bits in url-safe base64.
 const MIN_SECRET_CHARS: usize = 43;
 
-/// Our file in a home, and the original's.
-const FILE_NAME: &str = "caduceus.yaml";
-const ORIGINAL_FILE_NAME: &str = "config.yaml";
-
-/// All settings of one gateway.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    /// The home whose `gateway.lock` we hold.
-    pub home: PathBuf,
-    /// Whether named profiles are served beside the default one.
-    pub multiplex: bool,
-    /// What the process was started with.
-    pub environment: Arc<Environment>,
-    /// The profiles to serve, the default one first.
-    pub profiles: Vec<ProfileSettings>,
-    /// Where HTTP listens.
-    pub bind: SocketAddr,
-    /// Further names that HTTP is called by, `host` or `host:port`.
-    pub names: Vec<String>,
-    /// Peers whose word for whom they speak is taken.
-    pub trusted_proxies: Vec<Network>,
-    /// The relay as `config.yaml` has it; environment and `.env` win over it.
-    pub relay: BTreeMap<&'static str, SecretString>,
-    /// Where signed deliveries come in.
-    pub inbound: InboundSettings,
-    /// How HTTP calls are made: whom they trust over TLS, and through which proxies they go.
-    pub trust: HttpClient,
-    /// How long a link waits for what.
-    pub link_timings: LinkTimings,
-    /// How session keys are made.
-    pub session_rules: SessionRules,
-    /// What happens to a message while its session is busy.
-    pub busy: Busy,
-    /// Which profile an event runs under when it does not say.
-    pub routes: Routes,
-    /// Turns at once over all sessions.
-    pub max_concurrent_turns: usize,
-    /// What becomes of turns that a crash cut off.
-    pub interrupted: Interrupted,
-    /// What a message gets that comes during a drain.
-    pub refused: WhenRefused,
-    /// The chat that is told of start and shutdown.
-    pub home_channel: Option<HomeChannel>,
-    /// How long a shutdown waits for turns.
-    pub drain_timeout: Duration,
-    /// Who may drain.
-    pub drain_auth: DrainAuth,
-    /// Restarts and heartbeats.
-    pub supervision: SupervisionSettings,
-    /// Oddities that do not stop the gateway, one sentence each.
-    pub warnings: Vec<String>,
-}
-
-/// What one profile needs to start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProfileSettings {
-    /// Its name.
-    pub name: ProfileName,
-    /// Its directory, which holds its `.env`.
-    pub home: PathBuf,
-    /// How its agent is run.
-    pub agent: AgentSettings,
-    /// Which messages are worth waking it for.
-    pub relevance: Relevance,
-    /// Whether its `.env` holds what a link of its own takes: address, id and secret.
-    pub own_link: bool,
-    /// What is wrong with its own configuration, one sentence each: it comes up degraded.
-    pub problems: Vec<String>,
-}
-
-/// What happens to a message while its session is busy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Busy {
-    /// It waits its turn.
-    #[default]
-    Queue,
-    /// The running turn is stopped for it.
-    Interrupt,
-    /// It is handed to the running agent.
-    Steer,
-    /// The chat is told to wait.
-    Reject,
-}
-
-/// What becomes of turns that a crash cut off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Interrupted {
-    /// The chat is told, and `/retry` runs it again.
-    #[default]
-    Ask,
-    /// It runs again, at most 3 times in all.
-    Rerun,
-    /// It is forgotten.
-    Drop,
-}
-
-/// What a message gets that comes during a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WhenRefused {
-    /// A notice to send it again.
-    Notice,
-    /// It is kept and runs when the drain ends.
-    #[default]
-    Hold,
-}
-
-/// Who may drain.
-#[derive(Debug, Clone)]
-pub struct DrainAuth {
-    /// The shared secret; the token seam keeps a digest of it only.
-    pub secret: Option<SecretString>,
-    /// The scope that it grants.
-    pub scope: String,
-    /// Fewest characters of a secret.
-    pub min_chars: usize,
-}
-
-/// Restarts and heartbeats.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SupervisionSettings {
-    /// A thread or actor that shows no sign of life for this long is replaced.
-    pub unresponsive_after: Duration,
-    /// Restart policy by kind of actor (`relay`, `drain`, …); those not named have the default.
-    pub policies: BTreeMap<String, RestartPolicy>,
-}
-
-/// Why the gateway cannot start with these settings.
-#[derive(Debug, thiserror::Error)]
-pub enum SettingsError {
-    /// There is no such directory.
-    #[error("the home {0} does not exist; create it, or name another with --home")]
-    NoHome(PathBuf),
-    /// It is there but cannot be used.
-    #[error("the home {path} cannot be used: {reason}")]
-    UnusableHome {
-        /// Which directory.
-        path: PathBuf,
-        /// What the system said.
-        reason: String,
-    },
-    /// The configuration is wrong; every mistake is listed.
-    #[error("the configuration is wrong:\n  {}", .0.join("\n  "))]
-    Wrong(Vec<String>),
-}
-
-/// Finds the home: the given one, else `HERMES_HOME`, else `~/.hermes`.
-#[must_use]
-pub fn find_home(given: Option<PathBuf>, environment: &Environment) -> PathBuf {
-    let named = |name| environment.globals.get(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    given
-        .or_else(|| named("HERMES_HOME"))
-        .or_else(|| named("HOME").map(|home| home.join(".hermes")))
-        .unwrap_or_else(|| PathBuf::from(".hermes"))
-}
-
 impl Settings {
-    /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
-    pub fn take_drain_auth(&mut self) -> DrainAuth {
-        Arc::make_mut(&mut self.environment).drain_secret = None;
-        DrainAuth {
-            secret: self.drain_auth.secret.take(),
-            scope: self.drain_auth.scope.clone(),
-            min_chars: self.drain_auth.min_chars,
-        }
-    }
-
     /// Reads the settings of `home`.
     ///
     /// # Errors
@@ -317,19 +153,6 @@ impl Settings {
     }
 }
 
-/// The home as an absolute path, if it can be used.
-fn usable(home: &Path) -> Result<PathBuf, SettingsError> {
-    let unusable = |reason: String| SettingsError::UnusableHome { path: home.to_owned(), reason };
-    let found = home.canonicalize().map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => SettingsError::NoHome(home.to_owned()),
-        _ => unusable(error.to_string()),
-    })?;
-    match std::fs::read_dir(&found) {
-        Ok(_) => Ok(found),
-        Err(error) => Err(unusable(error.to_string())),
-    }
-}
-
 fn read(path: &Path, problems: &mut Vec<String>) -> Map<String, Value> {
     taken(yaml::read_file(path), problems)
 }
@@ -348,13 +171,6 @@ fn trusted_proxies(http: &mut Section<'_>) -> Vec<Network> {
         .ok()
         .or_else(|| http.wrong("trusted_proxies", "addresses or networks such as 10.0.0.0/8"))
         .unwrap_or_default()
-}
-
-/// The profile that a home of the form `…/profiles/<name>` is.
-fn solo_profile(home: &Path) -> Option<ProfileName> {
-    let above = home.parent()?.file_name()?;
-    let name = ProfileName::parse(home.file_name()?.to_str()?).ok()?;
-    (above == "profiles" && !name.is_default()).then_some(name)
 }
 
 /// A key of the original's file: at the root, else under `gateway:`.
@@ -394,12 +210,6 @@ fn drain_auth(original: &Map<String, Value>) -> DrainAuth {
         // The setting only raises the bar.
         min_chars: min_chars.unwrap_or_default().max(MIN_SECRET_CHARS),
     }
-}
-
-/// The `.env` of a home, as it is now; empty if there is none that can be read.
-fn env_file_of(home: &Path) -> EnvFile {
-    let read = small::read_text(&home.join(".env"), env_file::MAX_BYTES, Links::Follow);
-    read.map(|text| env_file::parse(&text)).unwrap_or_default()
 }
 
 fn drain_secret(home: &Path, environment: &Environment) -> Option<SecretString> {

@@ -1,15 +1,7 @@
-//! Who is told how the gateway is.
+//! The chat that gets a notice when the gateway starts and stops.
 
+use super::values::HomeChannel;
 use super::yaml::Section;
-
-/// A chat that is told of start and shutdown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HomeChannel {
-    /// Its platform, such as `discord`.
-    pub platform: String,
-    /// The chat.
-    pub chat_id: String,
-}
 
 /// Takes `notices`.
 pub(super) fn read(root: &mut Section) -> Option<HomeChannel> {

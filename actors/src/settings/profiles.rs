@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use super::agent;
+use super::home::{FILE_NAME, ORIGINAL_FILE_NAME, env_file_of};
+use super::values::{ProfileSettings, Settings};
 use super::yaml::{self, Section};
-use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, agent, env_file_of};
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, NoAnswer, Purpose};
 use crate::profile::agent::AgentSettings;

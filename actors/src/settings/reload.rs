@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, SettingsError, profiles};
+use super::home::{FILE_NAME, ORIGINAL_FILE_NAME};
+use super::profiles;
+use super::values::{ProfileSettings, Settings, SettingsError};
 use crate::files::Stamp;
 
 /// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
