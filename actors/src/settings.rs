@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 pub use environment::Environment;
 pub use home::find_home;
 pub use relay::client_of_command;
-pub use reload::{Place, Reading, Sources};
+pub use reload::{DirectoryState, Reading, Sources};
 pub use values::{
     Busy, DrainAuth, HomeChannel, InboundSettings, Interrupted, ProfileSettings, Settings, SettingsError,
     SupervisionSettings, WhenRefused,

@@ -6,7 +6,7 @@ use super::connect::ConnectError;
 
 /// How long a call may take, and how much it may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct HttpLimits {
     /// To a connection, from the name to the end of the TLS handshake.
     pub connect: Duration,
     /// From the request to the head of the answer.
@@ -19,7 +19,7 @@ pub struct Limits {
     pub body: usize,
 }
 
-impl Limits {
+impl HttpLimits {
     /// A call that is over within `total` and brings at most `body` bytes. Part of the time is for the connection, so that a
     /// server which cannot be reached is told from one that does not answer.
     #[must_use]

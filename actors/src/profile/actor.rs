@@ -44,7 +44,7 @@ pub struct ProfileActor {
     terms: Arc<ProfileTerms>,
     guard: GuardCommand,
     redactor: Redactor,
-    ports: ProfilePorts,
+    ports: ProfileDependencies,
     incarnation: Incarnation,
     agent: Arc<AgentSettings>,
     scope: Scope,
@@ -68,9 +68,9 @@ pub struct ProfileActor {
     listening: Option<Listening>,
 }
 
-/// Whom a profile asks and tells.
+/// What a profile's actor depends on: other actors, clients, and counts that outlive it.
 #[derive(Debug, Clone)]
-pub struct ProfilePorts {
+pub struct ProfileDependencies {
     /// The grant's keeper, where there is one.
     pub fresh_token: Option<Port<FreshToken>>,
     /// Told when the status has something new to show.
@@ -96,7 +96,7 @@ impl ProfileActor {
         terms: Arc<ProfileTerms>,
         guard: GuardCommand,
         redactor: Redactor,
-        ports: ProfilePorts,
+        ports: ProfileDependencies,
         incarnation: Incarnation,
     ) -> Self {
         let mut actor = Self {

@@ -20,11 +20,11 @@ use super::redact::{Lease, Redactor};
 
 /// The token of a profile's grant as its running agents get to know it: the newest counts, for an agent has no use for one before.
 #[derive(Debug)]
-pub(super) struct TokenNews(watch::Sender<Option<Told>>);
+pub(super) struct TokenNews(watch::Sender<Option<NewToken>>);
 
 /// A token, and the lease that keeps it out of the log until whoever is told has one.
 #[derive(Debug)]
-struct Told(SecretString, Lease);
+struct NewToken(SecretString, Lease);
 
 impl TokenNews {
     pub(super) fn new() -> Self {
@@ -33,19 +33,19 @@ impl TokenNews {
 
     /// Tells every agent that listens.
     pub(super) fn tell(&self, token: Option<&SecretString>, redactor: &Redactor) {
-        let told = token.map(|token| Told(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
+        let told = token.map(|token| NewToken(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
         self.0.send_replace(told);
     }
 
     /// What is told from now on, to an agent whose `secrets` are kept out of the log.
-    pub(super) fn listen(&self, secrets: &Lease) -> TokenEar {
-        TokenEar { news: self.0.subscribe(), secrets: secrets.clone() }
+    pub(super) fn listen(&self, secrets: &Lease) -> TokenReceiver {
+        TokenReceiver { news: self.0.subscribe(), secrets: secrets.clone() }
     }
 }
 
 /// Hears of changes of the token, for one agent. Opaque.
-pub(super) struct TokenEar {
-    news: watch::Receiver<Option<Told>>,
+pub(super) struct TokenReceiver {
+    news: watch::Receiver<Option<NewToken>>,
     /// What it hears is kept out of the log for as long as what it was started with: it may write a token long after that was
     /// replaced, or its grant is gone.
     secrets: Lease,
@@ -55,7 +55,7 @@ pub(super) struct TokenEar {
 pub struct AgentInput {
     pipe: OwnedFd,
     /// `None` for an agent that is not told.
-    token: Option<TokenEar>,
+    token: Option<TokenReceiver>,
 }
 
 impl fmt::Debug for AgentInput {
@@ -67,13 +67,13 @@ impl fmt::Debug for AgentInput {
 /// A line for the agent.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "credential")]
-struct Credential<'a> {
+struct CredentialLine<'a> {
     name: &'a str,
     value: &'a str,
 }
 
 impl AgentInput {
-    pub(super) fn new(pipe: OwnedFd, token: Option<TokenEar>) -> Self {
+    pub(super) fn new(pipe: OwnedFd, token: Option<TokenReceiver>) -> Self {
         Self { pipe, token }
     }
 
@@ -88,7 +88,7 @@ impl AgentInput {
     }
 }
 
-async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut token: Option<TokenEar>) {
+async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut token: Option<TokenReceiver>) {
     loop {
         let line = tokio::select! {
             // The turn's words first: they begin with the document, which an agent expects before everything else.
@@ -106,12 +106,12 @@ async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut tok
 }
 
 /// The line that tells of the next change; never comes where nobody is told. A grant that is gone is nothing to hand over.
-async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
-    while let Some(TokenEar { news, secrets }) = token {
+async fn changed(token: &mut Option<TokenReceiver>) -> Zeroizing<String> {
+    while let Some(TokenReceiver { news, secrets }) = token {
         if news.changed().await.is_err() {
             // The profile was restarted: nobody is left to tell.
             *token = None;
-        } else if let Some(Told(value, lease)) = &*news.borrow_and_update() {
+        } else if let Some(NewToken(value, lease)) = &*news.borrow_and_update() {
             secrets.keep(lease);
             return credential(value);
         }
@@ -120,7 +120,7 @@ async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
 }
 
 fn credential(value: &SecretString) -> Zeroizing<String> {
-    let credential = Credential { name: HONCHO_API_KEY, value: value.expose_secret() };
+    let credential = CredentialLine { name: HONCHO_API_KEY, value: value.expose_secret() };
     // Room for what has to be escaped, so that no copy is left behind where a growing buffer was.
     let mut line = Zeroizing::new(Vec::with_capacity(64 + 6 * value.expose_secret().len()));
     serde_json::to_writer(&mut *line, &credential).expect("two texts have a JSON form");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::input::{AgentInput, TokenEar};
+use super::input::{AgentInput, TokenReceiver};
 use super::messages::{SpawnError, SpawnedChild};
 use super::redact::Lease;
 use crate::files::workers::Owner;
@@ -42,7 +42,7 @@ pub(super) struct Launch {
     pub(super) cwd: PathBuf,
     pub(super) environment: BTreeMap<String, SecretString>,
     /// For an agent that is told when the token in its environment is no longer the one.
-    pub(super) token: Option<TokenEar>,
+    pub(super) token: Option<TokenReceiver>,
     /// On the values in `environment`, and on each that it is told of.
     pub(super) secrets: Lease,
 }

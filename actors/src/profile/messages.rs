@@ -25,9 +25,9 @@ use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
 use caduceus_supervision::Port;
 
-/// The ways into one profile. They outlive every incarnation of its actor.
+/// The ports of one profile. They outlive every incarnation of its actor.
 #[derive(Debug, Clone)]
-pub struct ProfileWays {
+pub struct ProfilePorts {
     /// How its agent is run.
     pub agent: Port<GetAgent>,
     /// Starts it.
@@ -224,12 +224,12 @@ pub enum CallBroken {
 
 /// Asks for all that one dial of the relay needs, with a freshly minted token.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Dial, NoDial>")]
+#[rtype(result = "Result<ConnectParams, NoConnectParams>")]
 pub struct PrepareDial;
 
 /// Answer to [`PrepareDial`].
 #[derive(Debug, Clone)]
-pub struct Dial {
+pub struct ConnectParams {
     /// The connector's address as configured; see `relay::url` for the forms derived from it.
     pub url: String,
     /// Authenticates the upgrade; lives 300 s. Without id and secret the dial goes without a token.
@@ -255,7 +255,7 @@ pub struct Identity {
 
 /// Why there is nothing to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoDial {
+pub enum NoConnectParams {
     /// No address is set: the relay is switched off.
     #[error("no relay address is set")]
     NotSet,

@@ -91,7 +91,7 @@ pub mod sealed;
 pub mod shown;
 pub mod strength;
 
-pub use actor::{ProfileActor, ProfilePorts};
+pub use actor::{ProfileActor, ProfileDependencies};
 pub use call::{CallTimings, Caller};
 pub use input::AgentInput;
 pub use launch::GuardCommand;

@@ -24,12 +24,12 @@ const MAX_LOOKS: u32 = 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     files: BTreeMap<PathBuf, Stamp>,
-    directories: BTreeMap<PathBuf, Place>,
+    directories: BTreeMap<PathBuf, DirectoryState>,
 }
 
 /// Which directory lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum DirectoryState {
     /// None.
     Missing,
     /// That of this device and number.
@@ -38,7 +38,7 @@ pub enum Place {
     NoAnswer,
 }
 
-impl From<Stamp> for Place {
+impl From<Stamp> for DirectoryState {
     fn from(stamp: Stamp) -> Self {
         match stamp {
             Stamp::Present { device, inode, .. } => Self::There(device, inode),
@@ -76,7 +76,7 @@ impl Sources {
             }
             Err(error) => {
                 sources.files.insert(place.clone(), Stamp::Unreachable(error.kind()));
-                sources.directories.insert(place, Place::NoAnswer);
+                sources.directories.insert(place, DirectoryState::NoAnswer);
                 Vec::new()
             }
         };
@@ -85,7 +85,8 @@ impl Sources {
             profile.is_directory().then(|| (Stamp::look(&profile.home).into(), stamps()))
         });
         for (profile, looked) in looked {
-            let unanswered = || Some((Place::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
+            let unanswered =
+                || Some((DirectoryState::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
             let Some((directory, stamps)) = looked.unwrap_or_else(|_| unanswered()) else { continue };
             for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
                 sources.files.insert(profile.home.join(file), stamp);
@@ -96,7 +97,7 @@ impl Sources {
     }
 
     /// The directories in which the files lie, or may come to lie.
-    pub fn directories(&self) -> impl Iterator<Item = (&Path, Place)> {
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, DirectoryState)> {
         self.directories.iter().map(|(path, place)| (path.as_path(), *place))
     }
 }

@@ -13,8 +13,8 @@ use crate::profile::agent::AgentSettings;
 use crate::profile::child_env::{Facts, child_env};
 use crate::profile::launch::Launch;
 use crate::profile::messages::{
-    AuthorisedCall, Call, CallError, Dial, GetAgent, GetProfile, NoDial, PrepareDial, ProfileView, ReadEnvAgain,
-    SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
+    AuthorisedCall, Call, CallError, ConnectParams, GetAgent, GetProfile, NoConnectParams, PrepareDial, ProfileView,
+    ReadEnvAgain, SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
 };
 use crate::profile::{call, dial, env_source, plan};
 use crate::relay::delivery::{self, DeliveryError};
@@ -140,7 +140,7 @@ impl Handler<AuthorisedCall> for ProfileActor {
 }
 
 impl Handler<PrepareDial> for ProfileActor {
-    type Result = Later<Result<Dial, NoDial>>;
+    type Result = Later<Result<ConnectParams, NoConnectParams>>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
         // Credentials that are being asked for are better than none.
