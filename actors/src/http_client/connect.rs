@@ -64,7 +64,7 @@ pub(super) struct TransportConnector {
     pub(super) limit: Duration,
 }
 
-/// A connection as hyper wants it.
+/// A connection in the form that hyper takes.
 #[derive(Debug)]
 pub(super) struct HttpStream {
     io: TokioIo<Transport>,

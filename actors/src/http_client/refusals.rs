@@ -18,7 +18,7 @@ use super::answer::retry_after;
 pub struct UpgradeRefused {
     /// Its status.
     pub status: StatusCode,
-    /// How long it wants to be left alone, if it says.
+    /// How long to wait before the next attempt, if it says so.
     pub retry_after: Option<Duration>,
 }
 

@@ -185,7 +185,7 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
     assert_eq!(used, [0, 0, 1, 2, 0]);
 }
 
-/// A proxy that tells what it was asked, and answers each request after CONNECT or without by `form`. `refusal` is its answer
+/// A proxy that reports what it was asked, and answers each request after CONNECT or without by `form`. `refusal` is its answer
 /// to CONNECT where it refuses.
 fn proxy(refusal: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -1,8 +1,8 @@
 //! One profile: holds its secrets, starts its agents or calls them, mints its tokens.
 //!
 //! Owns the scope, the file watch and the copy of the grant's token. Asked by turns, links and the status; asks the
-//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched, but hear of no
-//! token any more.
+//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched, but get no
+//! new token any more.
 
 mod credentials; // Carries out what provisioning decides.
 mod env; // Reads `.env` and puts its values in force.
@@ -73,17 +73,17 @@ pub struct ProfileActor {
 pub struct ProfileDependencies {
     /// The grant's keeper, where there is one.
     pub fresh_token: Option<Port<FreshToken>>,
-    /// Told when the status has something new to show.
+    /// Notified when the status has something new to show.
     pub status: Port<StatusTouched>,
     /// Carries out its calls.
     pub caller: Caller,
-    /// The process's link: told when there are new credentials to dial with.
+    /// The process's link, notified when there are new credentials to dial with.
     pub link: Option<Port<Wake>>,
     /// Which link fronts which gateway.
     pub claims: Claims,
     /// Makes its calls to its connector and its identity provider.
     pub trust: HttpClient,
-    /// Tells that its `.env` may have changed.
+    /// Notifies when its `.env` may have changed.
     pub events: FileEvents,
     /// Children started, by profile; they outlive the actors.
     pub children: CountBy<ProfileName>,

@@ -125,7 +125,7 @@ impl Caller {
     }
 }
 
-/// Makes the call; ends at once when nobody listens any more.
+/// Makes the call; ends at once when its receiver is gone.
 async fn carry_out(
     client: HttpClient,
     request: Request,

@@ -17,7 +17,7 @@ use crate::relay::provision::Order;
 use crate::relay::token;
 use crate::relay::url::RelayUrl;
 
-/// Keys the fingerprint of the credentials, so that it tells nothing outside this process.
+/// Keys the fingerprint of the credentials, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Tokens of one moment differ by their time; many of them must not make one that is good for long.
@@ -89,7 +89,7 @@ pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
     listed.map(str::trim).filter(|key| !key.is_empty()).map(SecretString::from).collect()
 }
 
-/// What a gateway without credentials asks the connector for; nothing, when it needs none or knows no connector.
+/// What a gateway without credentials asks the connector for; nothing, when it needs none or no connector is set.
 #[must_use]
 pub(super) fn provision(scope: &Scope) -> Option<Order> {
     let setting = |name| scope.setting(name);
@@ -112,7 +112,7 @@ pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 
-/// Whom the gateway fronts: the list, else the single form, else `relay`.
+/// The identities that the gateway fronts: the list, else the single form, else `relay`.
 fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Identity>, Option<&'static str>) {
     const NO_PLATFORM: &str = "a name in GATEWAY_RELAY_PLATFORMS or GATEWAY_RELAY_PLATFORM is not 1 to 64 of a-z, 0-9, `_` and \
                                `-`; it is left out";

@@ -1,8 +1,8 @@
 //! Takes secrets out of whatever is written to a log.
 //!
-//! One write-only [`Redactor`] for the process: each profile puts its values in, nobody gets one out. A profile's values come and go
-//! without touching the others', and are wiped when they go. Values that were replaced stay as long as anybody holds a [`Lease`] on
-//! them: an agent that was started with the old ones, or was told of them since, may still write them.
+//! One write-only [`Redactor`] for the process: each profile puts its values in, and none comes out. A profile's values come and go
+//! without touching the others', and are wiped when they go. Values that were replaced stay as long as there is a [`Lease`] on
+//! them: an agent that was started with the old ones, or got them since, may still write them.
 
 mod forms; // Every way in which a value may be written.
 mod index; // Finds any of many texts in one pass.

@@ -36,7 +36,7 @@ pub(super) struct ProfileHome {
 /// keeps the agent that it had. So does one whose disk does not answer.
 ///
 /// # Errors
-/// One sentence: the directory is there and cannot be read, so nobody can say who is to be served.
+/// One sentence: the directory is there and cannot be read, so it is unknown which profiles are to be served.
 pub(super) fn named(
     home: &Path,
     default: &AgentSettings,

@@ -15,7 +15,7 @@ use super::values::{ProfileSettings, Settings, SettingsError};
 use crate::files::Stamp;
 
 /// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
-/// one is a good one that serves nobody.
+/// one is a good one that serves no profile.
 const REST: Duration = Duration::from_millis(100);
 /// Looks at files that do not come to rest, before they are read as they are.
 const MAX_LOOKS: u32 = 10;

@@ -188,7 +188,7 @@ pub enum SettingsError {
 }
 
 impl Settings {
-    /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, nobody else needs the secret.
+    /// Hands out who may drain, and keeps nothing of it: the token seam has a digest, and nothing else needs the secret.
     pub fn take_drain_auth(&mut self) -> DrainAuth {
         Arc::make_mut(&mut self.environment).drain_secret = None;
         DrainAuth {

@@ -20,7 +20,7 @@ use crate::relay::claims::Owner;
 
 /// Names the keys of deliveries, with commas between.
 const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
-/// How often the file is looked at where no event tells of it.
+/// How often the file is looked at where no event comes of it.
 const POLL_EVERY: Duration = Duration::from_secs(1);
 /// Longest wait for one look at the file; a turn then starts with what is known.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
@@ -67,12 +67,12 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    /// Looks for as long as the actor lives: at every event, and once a second.
+    /// Looks for as long as the actor runs: at every event, and once a second.
     pub(super) fn keep_looking(&mut self, ctx: &mut Context<Self>) {
         let looking = self.look().then(|(), actor: &mut Self, _| {
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
-                // Told or not, it is looked at.
+                // With or without an event, it is looked at.
                 let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
             };
             waiting.into_actor(actor)
@@ -90,7 +90,7 @@ impl ProfileActor {
             lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
         let before = std::mem::replace(&mut self.scope, Scope::new(&values, lent));
         self.provision(ctx);
-        // Before anybody can use the new values, and so before anything can write one to a log.
+        // Before the new values can be used, and so before anything can write one to a log.
         self.feed_redactor();
         let name = &self.terms.profile.name;
         if let Some(reason) = &trouble {

@@ -20,7 +20,7 @@ use crate::profile::{call, dial, env_source, plan};
 use crate::relay::delivery::{self, DeliveryError};
 
 /// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
-/// in the file, which is more than a newborn profile has.
+/// in the file, which is more than a profile has that has just started.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(17);
 /// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(4);
@@ -167,7 +167,7 @@ impl Handler<VerifyDelivery> for ProfileActor {
                 if keys.is_empty() {
                     return Err(DeliveryError::NoKey);
                 }
-                // Off the arbiter: whoever cannot sign can still send megabytes.
+                // Off the arbiter: a sender that cannot sign can still send megabytes.
                 let verified = tokio::task::spawn_blocking(move || {
                     let VerifyDelivery { body, timestamp, signature } = delivery;
                     let now_s = jiff::Timestamp::now().as_second();

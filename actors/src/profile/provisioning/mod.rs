@@ -102,7 +102,7 @@ impl Provisioning {
     pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
         let mut under_way = self.under_way.subscribe();
         async move {
-            // The sender lives in the actor; without it nobody waits.
+            // The sender is in the actor; without it there is nothing to wait for.
             let _ = under_way.wait_for(|under_way| !under_way).await;
         }
     }
