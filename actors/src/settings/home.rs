@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::environment::Environment;
-use super::values::SettingsError;
+use super::error::SettingsError;
 use crate::files::{Links, small};
 use crate::profile::env_file::{self, EnvFile};
 use crate::profile::name::ProfileName;

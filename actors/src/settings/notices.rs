@@ -1,7 +1,15 @@
 //! The chat that gets a notice when the gateway starts and stops.
 
-use super::values::HomeChannel;
 use super::yaml::Section;
+
+/// A chat that gets a notice at start and at shutdown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HomeChannel {
+    /// Its platform, such as `discord`.
+    pub platform: String,
+    /// The chat.
+    pub chat_id: String,
+}
 
 /// Takes `notices`.
 pub(super) fn read(root: &mut Section) -> Option<HomeChannel> {

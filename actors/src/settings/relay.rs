@@ -1,6 +1,7 @@
 //! What the two YAML files say of the relay.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -8,13 +9,29 @@ use serde_json::{Map, Value};
 
 use super::environment::{CA_FILE, Environment};
 use super::home::env_file_of;
-use super::values::{DEFAULT_INBOUND_PATH, InboundSettings};
 use super::yaml::Section;
 use crate::files::{Links, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
 /// A bundle of all authorities of the world has some 250 KiB.
 const MAX_AUTHORITY: u64 = 4 * 1024 * 1024;
+/// Where signed deliveries come in unless said otherwise.
+const DEFAULT_PATH: &str = "/relay/inbound";
+
+/// Where signed deliveries come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InboundSettings {
+    /// The path of events; interrupts have `/interrupt` behind it.
+    pub path: String,
+    /// A listener for these alone; the main one, if there is none.
+    pub bind: Option<SocketAddr>,
+}
+
+impl Default for InboundSettings {
+    fn default() -> Self {
+        Self { path: DEFAULT_PATH.to_owned(), bind: None }
+    }
+}
 
 /// What the `relay` section of our own file says beside the times.
 #[derive(Debug, Default)]
@@ -36,7 +53,7 @@ pub(super) fn ours(relay: &mut Section<'_>) -> Ours {
     }
     let bind = inbound.address("bind");
     inbound.finish();
-    Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_INBOUND_PATH.to_owned()), bind }, ca_file }
+    Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()), bind }, ca_file }
 }
 
 /// How all HTTP calls are made: which authorities count, and through which proxies they go. A broken setting is a warning, and

@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
+use super::error::SettingsError;
 use super::home::{FILE_NAME, ORIGINAL_FILE_NAME};
-use super::profiles;
-use super::values::{ProfileSettings, Settings, SettingsError};
+use super::load::Settings;
+use super::profiles::{self, ProfileSettings};
 use crate::files::Stamp;
 
 /// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
@@ -147,7 +148,7 @@ impl Settings {
         let mut settings = self.clone();
         let agent = own.clone().next().map(|profile| profile.agent);
         if let (true, Some(agent)) = (self.multiplex, agent)
-            && let Ok(named) = profiles::named(&self.home, &agent, Some(self))
+            && let Ok(named) = profiles::named(&self.home, &agent, &self.profiles)
             && self.home.is_dir()
         {
             settings.profiles = own.chain(named).collect();
