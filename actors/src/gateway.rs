@@ -31,9 +31,9 @@ use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::honcho::steps::StepHook;
 use crate::ledger::{self, LedgerActor, LedgerWriter, OpenError};
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::profile::name::ProfileName;
-use crate::profile::{CallTimings, Caller, GuardCommand, ProfilePorts, Redactor};
+use crate::profile::{CallTimings, Caller, GuardCommand, ProfileDependencies, Redactor};
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
@@ -165,7 +165,7 @@ impl Gateway {
         let events = FileEvents::default();
         let policies = settings.supervision.policies.clone();
         let counts = Counts::default();
-        let ports = ProfilePorts {
+        let dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
             status: mailboxes.status.port(),
             caller: Caller::new(settings.trust.clone(), CallTimings::default()),
@@ -175,7 +175,7 @@ impl Gateway {
             events: events.clone(),
             children: counts.children.clone(),
         };
-        let maker = profiles::maker(ports, &surroundings, policy(&policies, "profile"), &control);
+        let maker = profiles::maker(dependencies, &surroundings, policy(&policies, "profile"), &control);
         let present = ServedProfiles::new(settings, maker);
         let board_cell = Arc::clone(&board);
         let wiring =
@@ -386,7 +386,7 @@ impl Wiring {
         let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, lane) = (self.mailboxes.dispatch.clone(), self.data.clone());
         let redactor = self.surroundings.redactor.clone();
-        Arc::new(move |order: TurnOrder, profile: &ProfileWays| {
+        Arc::new(move |order: TurnOrder, profile: &ProfilePorts| {
             let mailbox: Mailbox<TurnActor> = Mailbox::new();
             let link = links.named(&order.target.link);
             let ports = TurnPorts {
@@ -431,7 +431,7 @@ impl Wiring {
     fn relay(&self, link: &LinkId, mailbox: &Mailbox<RelayActor>, served: &Served) -> ChildSpec {
         let boxes = &self.mailboxes;
         let ports = RelayPorts {
-            profile: served.ways.dial.clone(),
+            profile: served.ports.dial.clone(),
             dispatch: boxes.dispatch.port(),
             ledger: boxes.ledger.port(),
             stop_session: boxes.dispatch.port(),

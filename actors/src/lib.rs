@@ -21,6 +21,7 @@ pub mod http_client;
 mod json;
 pub mod ledger;
 pub mod nearest;
+pub mod network;
 pub mod profile;
 pub mod relay;
 pub mod settings;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use actix::prelude::*;
 use bytes::Bytes;
 use caduceus_actors::files::own;
-use caduceus_actors::http_client::{Call, HttpClient, Limits};
+use caduceus_actors::http_client::{HttpCall, HttpClient, HttpLimits};
 use caduceus_supervision::{Port, ResponseFuture};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -517,7 +517,7 @@ fn broadcast(streams: &mut Vec<mpsc::Sender<Bytes>>, event: &Bytes) {
 
 fn wake(http: HttpClient, url: String, ctx: &mut Context<Hub>) {
     let waking = async move {
-        match http.send(Call::get(&url, Limits::within(WAKE_TIMEOUT, 0))).await {
+        match http.send(HttpCall::get(&url, HttpLimits::within(WAKE_TIMEOUT, 0))).await {
             Ok(answer) => debug!(status = answer.status(), "gateway woken"),
             Err(error) => warn!(%error, "gateway could not be woken"),
         }

@@ -6,7 +6,7 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
-use caduceus_actors::http_client::{Call, HttpClient, HttpError, Limits};
+use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use caduceus_supervision::Port;
 use futures_util::stream;
 use serde::Deserialize;
@@ -281,7 +281,7 @@ async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
         let url = format!("{}{path}", endpoint.trim_end_matches('/'));
         let signature = sign_delivery(&key, timestamp, &document);
         // Only the status counts.
-        let call = Call::post(&url, "application/json", document, Limits::within(DELIVERY_TIMEOUT, 0))
+        let call = HttpCall::post(&url, "application/json", document, HttpLimits::within(DELIVERY_TIMEOUT, 0))
             .accept("application/json")
             .header("x-relay-timestamp", &timestamp.to_string())?
             .header("x-relay-signature", &signature)?;

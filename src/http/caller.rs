@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::{HeaderMap, HeaderName};
-use caduceus_actors::settings::Network;
+use caduceus_actors::network::Network;
 
 use super::Shared;
 

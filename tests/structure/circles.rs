@@ -8,7 +8,22 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Rooms of the actors' crate without a circle.
-const FREE: [&str; 9] = ["honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json"];
+const FREE: [&str; 14] = [
+    "honcho",
+    "ledger",
+    "config",
+    "status",
+    "files",
+    "supervision",
+    "gateway",
+    "counts",
+    "json",
+    "http_client",
+    "settings",
+    "profile",
+    "relay",
+    "network",
+];
 
 /// The sources of the supervision library.
 fn supervision() -> Sources {

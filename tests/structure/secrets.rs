@@ -12,7 +12,7 @@ const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
 /// The answers that may, and why.
 const ALLOWED: [(&str, &str); 2] = [
     // The upgrade token lives 300 s; the link has to show it.
-    ("PrepareDial", "Dial"),
+    ("PrepareDial", "ConnectParams"),
     // The access token of a grant, on its way into the profile.
     ("FreshToken", "FreshAnswer"),
 ];

@@ -23,7 +23,7 @@ fn every_key_of_the_settings_is_documented() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |name: &str| std::fs::read_to_string(top.join(name)).unwrap();
     let page = read("docs/configuration.md");
-    let mut found = keys(&read("actors/src/settings.rs"));
+    let mut found = keys(&read("actors/src/settings/load.rs"));
     found.extend(keys(&read("actors/src/settings/agent.rs")));
     found.extend(keys(&read("actors/src/settings/relay.rs")));
     found.extend(keys(&read("actors/src/settings/notices.rs")));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix::Message;
 use serde::Serialize;
 
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::profile::name::ProfileName;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
@@ -45,8 +45,8 @@ pub struct Served {
     pub name: ProfileName,
     /// Its directory.
     pub home: PathBuf,
-    /// The ways into it.
-    pub ways: ProfileWays,
+    /// The ports of its actor.
+    pub ports: ProfilePorts,
 }
 
 /// News: this is in force from now on. Being told the same twice changes nothing. The gate answers once it knows of every

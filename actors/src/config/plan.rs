@@ -16,7 +16,7 @@ const IDLE_LOOKS: u8 = 2;
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReloadStep {
-    /// Make it known, with an actor and ways into it; those that follow in this batch name it.
+    /// Make it known, with an actor and its ports; those that follow in this batch name it.
     Open(ProfileName),
     /// Start its actor, unless that has been done.
     Start(ProfileName),
@@ -24,7 +24,7 @@ pub(super) enum ReloadStep {
     Change(ProfileName),
     /// Stop its actor, unless that has been done.
     Stop(ProfileName),
-    /// It is gone: forget its ways, and what was kept to keep its secrets out of the logs.
+    /// It is gone: forget its ports, and what was kept to keep its secrets out of the logs.
     Close(ProfileName),
     /// Tell everyone what is in force.
     Tell,

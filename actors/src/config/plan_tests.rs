@@ -115,7 +115,7 @@ fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
     assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
     home.add("work");
     assert_eq!(plan.read(home.load()), []);
-    assert_eq!(served(&plan), ["default"], "its ways lead nowhere");
+    assert_eq!(served(&plan), ["default"], "its ports lead to no actor");
     let steps = plan.stopped(&name("work"));
     let anew = [
         ReloadStep::Close(name("work")),

@@ -20,7 +20,7 @@ use crate::profile::messages::{ReadEnvAgain, TermsChanged};
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
-use crate::settings::{Place, Reading, Settings, Sources};
+use crate::settings::{DirectoryState, Reading, Settings, Sources};
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
@@ -67,7 +67,7 @@ pub(super) struct Reload {
     touched: Arc<Notify>,
     sources: Sources,
     /// By directory, and which one it was when we began.
-    listening: BTreeMap<PathBuf, (Place, Listening)>,
+    listening: BTreeMap<PathBuf, (DirectoryState, Listening)>,
     /// Whom the dispatcher was last told of.
     told: BTreeSet<ProfileName>,
     /// News that a mailbox did not take, told again next time.
@@ -148,7 +148,7 @@ impl Reload {
     /// Has each profile read its `.env` again, all at once.
     async fn read_profiles(&self) {
         let asked = self.present.in_force().profiles.clone().into_iter().map(|served| async move {
-            if let Err(error) = served.ways.read_again.ask(ReadEnvAgain, ENV_TIMEOUT).await {
+            if let Err(error) = served.ports.read_again.ask(ReadEnvAgain, ENV_TIMEOUT).await {
                 warn!(profile = %served.name, %error, "a profile did not read its .env again");
             }
         });
@@ -170,12 +170,14 @@ impl Reload {
     fn listen(&mut self, home: &Path) {
         let sources = Sources::look(home);
         let places: BTreeMap<_, _> = sources.directories().collect();
-        self.listening
-            .retain(|directory, _| places.get(directory.as_path()).is_some_and(|place| *place != Place::Missing));
+        self.listening.retain(|directory, _| {
+            places.get(directory.as_path()).is_some_and(|place| *place != DirectoryState::Missing)
+        });
         for (directory, place) in places {
-            let listens = |(at, listening): &(Place, Listening)| *at == place && listening.watched() != Watched::No;
+            let listens =
+                |(at, listening): &(DirectoryState, Listening)| *at == place && listening.watched() != Watched::No;
             // One that does not answer is listened to as before.
-            if !matches!(place, Place::There(..)) || self.listening.get(directory).is_some_and(listens) {
+            if !matches!(place, DirectoryState::There(..)) || self.listening.get(directory).is_some_and(listens) {
                 continue;
             }
             let touched = Arc::clone(&self.touched);
@@ -250,7 +252,7 @@ impl Reload {
             let terms = Arc::new(terms);
             // For the next incarnation before the present one.
             child.terms.set(Arc::clone(&terms));
-            child.ways.terms.tell(TermsChanged(terms))
+            child.ports.terms.tell(TermsChanged(terms))
         };
         if let Err(error) = told {
             warn!(profile = %name, %error, "a profile was not told of its settings; it is told again");

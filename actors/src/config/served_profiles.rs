@@ -1,4 +1,4 @@
-//! What outlives every incarnation of the keeper: its plan, and the ways into each profile.
+//! What outlives every incarnation of the keeper: its plan, and the ports of each profile.
 //!
 //! One owner, the keeper, writes; the others' factories read what is in force when one of them is born anew, so that no
 //! restart forgets what its actor was told. What is in force is put here before anyone is told of it: whoever is born
@@ -10,18 +10,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::messages::{InForce, Served};
 use super::plan::ReloadPlan;
-use crate::profile::messages::{ProfileTerms, ProfileWays};
+use crate::profile::messages::{ProfilePorts, ProfileTerms};
 use crate::profile::name::ProfileName;
 use crate::settings::Settings;
 use caduceus_supervision::ChildSpec;
 
-/// A profile's actor that can be started, and the ways into it.
+/// A profile's actor that can be started, and its ports.
 #[derive(Clone)]
 pub struct ProfileChild {
     /// For the `profiles` supervisor.
     pub spec: ChildSpec,
-    /// The ways in.
-    pub ways: ProfileWays,
+    /// Its ports.
+    pub ports: ProfilePorts,
     /// By which its next incarnation is run.
     pub terms: TermsMemory,
 }
@@ -103,8 +103,8 @@ impl State {
         let settings = self.plan.settings();
         let served = |name: &ProfileName| {
             let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
-            let ways = self.children.get(name)?.ways.clone();
-            Some(Served { name: name.clone(), home: profile.home.clone(), ways })
+            let ports = self.children.get(name)?.ports.clone();
+            Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };
         InForce {
             home: settings.home.clone(),

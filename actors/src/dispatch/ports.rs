@@ -11,7 +11,7 @@ use crate::ledger::messages::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
     NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
 };
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::relay::messages::{GetLink, LinkId, SendAction, TellAgain};
 use crate::status::messages::StatusTouched;
 use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
@@ -100,4 +100,4 @@ pub struct TurnChild {
 }
 
 /// Makes a turn out of an order; given by whoever wires the tree, so that the dispatcher knows turns by their messages only.
-pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfileWays) -> TurnChild + Send + Sync>;
+pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::event::Rules;
 use super::home::Home;
 use crate::config::messages::InForce;
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::profile::name::ProfileName;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 
@@ -15,7 +15,7 @@ pub struct DispatchSettings {
     /// Who is served.
     pub rules: Rules,
     /// The ways into those.
-    pub ways: BTreeMap<ProfileName, ProfileWays>,
+    pub ways: BTreeMap<ProfileName, ProfilePorts>,
     /// What a message does while its session is busy.
     pub busy: Busy,
     /// Turns at once.
@@ -44,7 +44,7 @@ impl DispatchSettings {
                 routes: in_force.routes.clone(),
                 sessions: in_force.session_rules,
             },
-            ways: profiles.iter().map(|served| (served.name.clone(), served.ways.clone())).collect(),
+            ways: profiles.iter().map(|served| (served.name.clone(), served.ports.clone())).collect(),
             busy: in_force.busy,
             max_turns: in_force.max_concurrent_turns,
             refused: in_force.refused,

@@ -8,7 +8,7 @@ use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, 
 use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::relay::descriptor::Descriptor;
 use crate::relay::messages::{GetLink, Target};
 use crate::turn::id::TurnId;
@@ -31,7 +31,7 @@ pub(super) enum NotStarted {
 pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
-    ways: ProfileWays,
+    ways: ProfilePorts,
     job: Job,
     turn: TurnId,
     event: InboundId,

@@ -60,7 +60,7 @@ impl DeliveryPorts {
         let port = |served: &Served| {
             let owner = (served.home != in_force.home).then(|| served.name.clone());
             let link = owner.as_ref().and_then(|owner| self.links.of(owner)).unwrap_or(self.links.process());
-            DeliveryPort { owner, verify: served.ways.verify.clone(), deliver: link.port() }
+            DeliveryPort { owner, verify: served.ports.verify.clone(), deliver: link.port() }
         };
         in_force.profiles.iter().map(port).collect()
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{READY_WITHIN, Surroundings, incarnation};
 use crate::config::{ProfileChild, ProfileMaker, TermsMemory};
-use crate::profile::messages::ProfileWays;
-use crate::profile::{ProfileActor, ProfilePorts};
+use crate::profile::messages::ProfilePorts;
+use crate::profile::{ProfileActor, ProfileDependencies};
 use caduceus_supervision::{ChildSpec, Mailbox, Readiness, RestartPolicy, WhenExceeded, WorkerThread};
 
 /// Makes profiles that live on `lane` and talk through `ports`.
 pub(super) fn maker(
-    ports: ProfilePorts,
+    dependencies: ProfileDependencies,
     surroundings: &Surroundings,
     policy: RestartPolicy,
     lane: &WorkerThread,
@@ -21,15 +21,16 @@ pub(super) fn maker(
     Arc::new(move |terms: TermsMemory| {
         let mailbox: Mailbox<ProfileActor> = Mailbox::new();
         let name = terms.get().profile.name.to_string();
-        let (given, guard, redactor, ports) = (terms.clone(), guard.clone(), redactor.clone(), ports.clone());
+        let (given, guard, redactor, dependencies) =
+            (terms.clone(), guard.clone(), redactor.clone(), dependencies.clone());
         let factory = move |start: &_| {
-            ProfileActor::new(given.get(), guard.clone(), redactor.clone(), ports.clone(), incarnation(start))
+            ProfileActor::new(given.get(), guard.clone(), redactor.clone(), dependencies.clone(), incarnation(start))
         };
         let spec = ChildSpec::worker(name, &mailbox, factory)
             .on(&lane)
             .policy(policy)
             .readiness(Readiness::Reported { within: READY_WITHIN });
-        let ways = ProfileWays {
+        let ports = ProfilePorts {
             agent: mailbox.port(),
             spawn: mailbox.port(),
             call: mailbox.port(),
@@ -40,6 +41,6 @@ pub(super) fn maker(
             terms: mailbox.port(),
             read_again: mailbox.port(),
         };
-        ProfileChild { spec, ways, terms }
+        ProfileChild { spec, ports, terms }
     })
 }

@@ -14,7 +14,7 @@ use url::form_urlencoded;
 use super::authorize::{Attempt, Endpoints};
 use super::grant::{Grant, is_access_token};
 use super::secret_json::SecretJson;
-use crate::http_client::{Call, Collected, HttpClient, HttpError, Limits};
+use crate::http_client::{Collected, HttpCall, HttpClient, HttpError, HttpLimits};
 
 /// Answers are some hundred bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -115,7 +115,7 @@ async fn post(
     limit: Duration,
 ) -> Result<TokenAnswer, ExchangeError> {
     let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(form).finish();
-    let call = Call::post(endpoint, "application/x-www-form-urlencoded", form, Limits::within(limit, MAX_BODY));
+    let call = HttpCall::post(endpoint, "application/x-www-form-urlencoded", form, HttpLimits::within(limit, MAX_BODY));
     match client.send(call.accept("application/json")).await {
         Ok(answer) => {
             let retry_after = answer.retry_after();

@@ -104,7 +104,7 @@ impl HonchoPorts {
     /// Each profile's own way in.
     #[must_use]
     pub fn profiles(in_force: &InForce) -> BTreeMap<ProfileName, Port<TokenChanged>> {
-        in_force.profiles.iter().map(|served| (served.name.clone(), served.ways.token.clone())).collect()
+        in_force.profiles.iter().map(|served| (served.name.clone(), served.ports.token.clone())).collect()
     }
 }
 

@@ -15,7 +15,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use super::connect::chain;
-use super::error::{HttpError, Limits};
+use super::error::{HttpError, HttpLimits};
 use super::unpack::Unpack;
 
 /// The answer of a server whose head has come. Dropping it ends the call.
@@ -23,7 +23,7 @@ pub struct HttpAnswer {
     status: u16,
     headers: HeaderMap,
     body: Incoming,
-    limits: Limits,
+    limits: HttpLimits,
     /// The end of the whole call.
     due: Option<Instant>,
     /// Bytes that may still come, as they come and unpacked.
@@ -42,7 +42,7 @@ pub struct Collected {
 }
 
 impl HttpAnswer {
-    pub(super) fn new(answer: Response<Incoming>, limits: Limits, due: Option<Instant>) -> Result<Self, HttpError> {
+    pub(super) fn new(answer: Response<Incoming>, limits: HttpLimits, due: Option<Instant>) -> Result<Self, HttpError> {
         let (head, body) = answer.into_parts();
         let status = head.status.as_u16();
         if head.status.is_informational() {

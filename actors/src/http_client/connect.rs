@@ -57,25 +57,25 @@ pub(super) enum Transport {
 
 /// How connections are made. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(super) struct Connector {
+pub(super) struct TransportConnector {
     pub(super) roots: TlsRoots,
     pub(super) proxies: Arc<Proxies>,
     /// Longest way to a connection, from the name to the end of the TLS handshake.
     pub(super) limit: Duration,
 }
 
-/// A connection as hyper wants it.
+/// A connection in the form that hyper takes.
 #[derive(Debug)]
-pub(super) struct Wire {
+pub(super) struct HttpStream {
     io: TokioIo<Transport>,
     /// Requests name the whole address, for it is the proxy that reads them.
     forward: bool,
 }
 
-impl Connector {
+impl TransportConnector {
     /// A connection to the host of `uri`, through the proxy that it takes; without TLS to the host itself.
     pub(super) async fn open(&self, uri: &Uri) -> Result<Transport, ConnectError> {
-        let target = Target::of(uri)?;
+        let target = Destination::of(uri)?;
         match self.proxies.of(target.secure, &target.host, target.port) {
             None => tcp(&target.host, target.port).await.map(Transport::Tcp),
             Some(proxy) => self.tunnel(proxy, &target).await,
@@ -83,20 +83,20 @@ impl Connector {
     }
 
     /// A connection for requests to `uri`, with TLS where it takes that.
-    async fn wire(&self, uri: &Uri) -> Result<Wire, ConnectError> {
-        let target = Target::of(uri)?;
+    async fn wire(&self, uri: &Uri) -> Result<HttpStream, ConnectError> {
+        let target = Destination::of(uri)?;
         let plain_proxy = self.proxies.of(target.secure, &target.host, target.port).filter(|_| !target.secure);
         if let Some(proxy) = plain_proxy {
-            return Ok(Wire { io: TokioIo::new(self.to_proxy(proxy).await?), forward: true });
+            return Ok(HttpStream { io: TokioIo::new(self.to_proxy(proxy).await?), forward: true });
         }
         let transport = self.open(uri).await?;
         let transport = if target.secure { self.secured(transport, &target.host).await? } else { transport };
-        Ok(Wire { io: TokioIo::new(transport), forward: false })
+        Ok(HttpStream { io: TokioIo::new(transport), forward: false })
     }
 
     /// Whether requests to `uri` are read by a proxy, and what it is shown then.
     pub(super) fn forward_login(&self, uri: &Uri) -> Option<http::HeaderValue> {
-        let target = Target::of(uri).ok().filter(|target| !target.secure)?;
+        let target = Destination::of(uri).ok().filter(|target| !target.secure)?;
         self.proxies.of(false, &target.host, target.port)?.login.clone()
     }
 
@@ -113,7 +113,7 @@ impl Connector {
         if proxy.tls { self.secured(transport, &proxy.host).await.map_err(failed) } else { Ok(transport) }
     }
 
-    async fn tunnel(&self, proxy: &Proxy, target: &Target) -> Result<Transport, ConnectError> {
+    async fn tunnel(&self, proxy: &Proxy, target: &Destination) -> Result<Transport, ConnectError> {
         let transport = self.to_proxy(proxy).await?;
         let bad = |error: hyper::Error| failed(proxy, chain(&error));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
@@ -154,14 +154,14 @@ fn failed(proxy: &Proxy, why: String) -> ConnectError {
 }
 
 /// Where a call goes.
-struct Target {
+struct Destination {
     secure: bool,
     /// IPv6 in brackets.
     host: String,
     port: u16,
 }
 
-impl Target {
+impl Destination {
     fn of(uri: &Uri) -> Result<Self, ConnectError> {
         let secure = match uri.scheme_str() {
             Some("https" | "wss") => true,
@@ -196,10 +196,10 @@ pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
     text
 }
 
-impl Service<Uri> for Connector {
-    type Response = Wire;
+impl Service<Uri> for TransportConnector {
+    type Response = HttpStream;
     type Error = ConnectError;
-    type Future = Pin<Box<dyn Future<Output = Result<Wire, ConnectError>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpStream, ConnectError>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectError>> {
         Poll::Ready(Ok(()))
@@ -214,13 +214,13 @@ impl Service<Uri> for Connector {
     }
 }
 
-impl Connection for Wire {
+impl Connection for HttpStream {
     fn connected(&self) -> Connected {
         Connected::new().proxy(self.forward)
     }
 }
 
-impl hyper::rt::Read for Wire {
+impl hyper::rt::Read for HttpStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -230,7 +230,7 @@ impl hyper::rt::Read for Wire {
     }
 }
 
-impl hyper::rt::Write for Wire {
+impl hyper::rt::Write for HttpStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.io).poll_write(cx, bytes)
     }

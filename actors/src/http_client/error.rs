@@ -6,7 +6,7 @@ use super::connect::ConnectError;
 
 /// How long a call may take, and how much it may bring.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct HttpLimits {
     /// To a connection, from the name to the end of the TLS handshake.
     pub connect: Duration,
     /// From the request to the head of the answer.
@@ -19,9 +19,9 @@ pub struct Limits {
     pub body: usize,
 }
 
-impl Limits {
-    /// A call that is over within `total` and brings at most `body` bytes. Part of the time is for the connection, so that a
-    /// server which cannot be reached is told from one that does not answer.
+impl HttpLimits {
+    /// A call that is over within `total` and brings at most `body` bytes. Part of the time is for the connection, so that an
+    /// unreachable server differs from one that does not answer.
     #[must_use]
     pub fn within(total: Duration, body: usize) -> Self {
         Self { connect: total.mul_f64(0.6), head: total, idle: total, total: Some(total), body }
@@ -78,7 +78,7 @@ pub enum HttpError {
 }
 
 impl HttpError {
-    /// Whether the server can have read the request. If not, nothing was spent by it.
+    /// Whether the server can have read the request. If not, it had no effect.
     #[must_use]
     pub fn is_sent(&self) -> bool {
         match self {

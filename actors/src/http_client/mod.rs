@@ -33,12 +33,12 @@ use tokio::time::{Instant, sleep, timeout_at};
 use zeroize::Zeroizing;
 
 pub use answer::{Collected, HttpAnswer, json};
-pub use error::{HttpError, Limits};
+pub use error::{HttpError, HttpLimits};
 pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
-pub use refusals::Refused;
+pub use refusals::UpgradeRefused;
 pub use roots::{BadAuthority, TlsRoots};
 
-use connect::{ConnectError, Connector, chain};
+use connect::{ConnectError, TransportConnector, chain};
 
 /// Headers of an answer. Servers behind several gateways send a hundred.
 const MAX_HEADERS: usize = 512;
@@ -66,19 +66,19 @@ impl PartialEq for HttpClient {
 impl Eq for HttpClient {}
 
 /// A call to be made. No `Debug`: it holds secrets.
-pub struct Call {
+pub struct HttpCall {
     method: Method,
     url: Zeroizing<String>,
     headers: HeaderMap,
     body: Bytes,
-    limits: Limits,
+    limits: HttpLimits,
     kept_alive: bool,
 }
 
-impl Call {
+impl HttpCall {
     /// A GET.
     #[must_use]
-    pub fn get(url: &str, limits: Limits) -> Self {
+    pub fn get(url: &str, limits: HttpLimits) -> Self {
         Self {
             method: Method::GET,
             url: Zeroizing::new(url.to_owned()),
@@ -91,7 +91,7 @@ impl Call {
 
     /// A POST of `body`, which is of the kind `content_type`.
     #[must_use]
-    pub fn post(url: &str, content_type: &'static str, body: impl Into<Bytes>, limits: Limits) -> Self {
+    pub fn post(url: &str, content_type: &'static str, body: impl Into<Bytes>, limits: HttpLimits) -> Self {
         let call = Self { method: Method::POST, body: body.into(), ..Self::get(url, limits) };
         call.fixed(CONTENT_TYPE, content_type)
     }
@@ -157,8 +157,8 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`HttpError`]; a redirect is one, every other status is an answer.
-    pub async fn send(&self, call: Call) -> Result<HttpAnswer, HttpError> {
-        let Call { method, url, mut headers, body, limits, kept_alive } = call;
+    pub async fn send(&self, call: HttpCall) -> Result<HttpAnswer, HttpError> {
+        let HttpCall { method, url, mut headers, body, limits, kept_alive } = call;
         let start = Instant::now();
         let uri = address(&url)?;
         let connector = self.connector(limits.connect);
@@ -181,8 +181,8 @@ impl HttpClient {
         HttpAnswer::new(answer, limits, due)
     }
 
-    fn connector(&self, limit: Duration) -> Connector {
-        Connector { roots: self.roots.clone(), proxies: Arc::clone(&self.proxies), limit }
+    fn connector(&self, limit: Duration) -> TransportConnector {
+        TransportConnector { roots: self.roots.clone(), proxies: Arc::clone(&self.proxies), limit }
     }
 
     fn roots(&self) -> &TlsRoots {
@@ -195,8 +195,8 @@ impl HttpClient {
     }
 
     /// The connections that may serve the call: those of this thread, for a thread that hangs must not hold up another.
-    fn pool(&self, connector: &Connector, kept_alive: bool) -> Pool<Connector, Full<Bytes>> {
-        type Kept = (HttpClient, Duration, Pool<Connector, Full<Bytes>>);
+    fn pool(&self, connector: &TransportConnector, kept_alive: bool) -> Pool<TransportConnector, Full<Bytes>> {
+        type Kept = (HttpClient, Duration, Pool<TransportConnector, Full<Bytes>>);
         thread_local!(static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) });
         if !kept_alive {
             return pool(connector.clone(), 0);
@@ -217,7 +217,7 @@ impl HttpClient {
 }
 
 /// Ends when the head of an answer should have come, with the limit that it broke. The connection has a limit of its own.
-async fn head_overdue(mut captured: CaptureConnection, limits: Limits, due: Option<Instant>) -> Duration {
+async fn head_overdue(mut captured: CaptureConnection, limits: HttpLimits, due: Option<Instant>) -> Duration {
     let head_due = async {
         drop(captured.wait_for_connection_metadata().await);
         sleep(limits.head).await;
@@ -230,7 +230,7 @@ async fn head_overdue(mut captured: CaptureConnection, limits: Limits, due: Opti
     limits.head
 }
 
-fn pool(connector: Connector, idle: usize) -> Pool<Connector, Full<Bytes>> {
+fn pool(connector: TransportConnector, idle: usize) -> Pool<TransportConnector, Full<Bytes>> {
     Pool::builder(TokioExecutor::new())
         .pool_idle_timeout(KEEP_ALIVE)
         .pool_timer(TokioTimer::new())

@@ -15,33 +15,33 @@ use super::answer::retry_after;
 /// An answer to an upgrade that is no upgrade.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connector answered the upgrade with {status}")]
-pub struct Refused {
+pub struct UpgradeRefused {
     /// Its status.
     pub status: StatusCode,
-    /// How long it wants to be left alone, if it says.
+    /// How long to wait before the next attempt, if it says so.
     pub retry_after: Option<Duration>,
 }
 
-/// Makes a refused upgrade an error that is a [`Refused`].
-pub(super) struct TellRefusals;
+/// Makes a refused upgrade an [`UpgradeRefused`].
+pub(super) struct ReportRefusals;
 
-pub(super) struct RefusalsTold<S> {
+pub(super) struct RefusalsReported<S> {
     service: S,
 }
 
-impl<S> Transform<S, ConnectRequest> for TellRefusals
+impl<S> Transform<S, ConnectRequest> for ReportRefusals
 where
     S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError>,
     S::Future: 'static,
 {
-    type Transform = RefusalsTold<S>;
+    type Transform = RefusalsReported<S>;
 
     fn new_transform(self, service: S) -> Self::Transform {
-        RefusalsTold { service }
+        RefusalsReported { service }
     }
 }
 
-impl<S> Service<ConnectRequest> for RefusalsTold<S>
+impl<S> Service<ConnectRequest> for RefusalsReported<S>
 where
     S: Service<ConnectRequest, Response = ConnectResponse, Error = SendRequestError>,
     S::Future: 'static,
@@ -58,7 +58,7 @@ where
             match answering.await? {
                 ConnectResponse::Tunnel(head, _) if head.status != StatusCode::SWITCHING_PROTOCOLS => {
                     let wait = head.headers().get(RETRY_AFTER).and_then(|text| pause(text.to_str().ok()?));
-                    let refused = Refused { status: head.status, retry_after: wait };
+                    let refused = UpgradeRefused { status: head.status, retry_after: wait };
                     Err(SendRequestError::Custom(Box::new(refused), Box::new("upgrade")))
                 }
                 answer => Ok(answer),

@@ -10,10 +10,10 @@ use tracing::warn;
 
 /// The roots of TLS. Cheap to clone; clones share what was read. The system's are read once, by the first call.
 #[derive(Clone, Default)]
-pub struct TlsRoots(Arc<Shared>);
+pub struct TlsRoots(Arc<SharedRoots>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedRoots {
     authority: Vec<CertificateDer<'static>>,
     config: OnceLock<Arc<ClientConfig>>,
 }
@@ -45,7 +45,7 @@ impl TlsRoots {
             .iter()
             .try_for_each(|certificate| trial.add(certificate.clone()))
             .map_err(|_| BadAuthority::Broken)?;
-        Ok(Self(Arc::new(Shared { authority, config: OnceLock::new() })))
+        Ok(Self(Arc::new(SharedRoots { authority, config: OnceLock::new() })))
     }
 
     /// Whether both share what was read.
@@ -59,7 +59,7 @@ impl TlsRoots {
     }
 }
 
-impl Shared {
+impl SharedRoots {
     fn read(&self) -> ClientConfig {
         let mut roots = RootCertStore::empty();
         let system = rustls_native_certs::load_native_certs();

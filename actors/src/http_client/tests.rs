@@ -32,9 +32,9 @@ fn by_path() -> FormServer {
     })
 }
 
-async fn fetch(client: &HttpClient, url: &str, limits: Limits) -> Result<Collected, HttpError> {
+async fn fetch(client: &HttpClient, url: &str, limits: HttpLimits) -> Result<Collected, HttpError> {
     let bearer = SecretString::from("hunter2");
-    let call = Call::post(url, "application/json", "{}", limits).bearer(&bearer)?;
+    let call = HttpCall::post(url, "application/json", "{}", limits).bearer(&bearer)?;
     Ok(client.send(call).await?.collect().await)
 }
 
@@ -46,7 +46,7 @@ fn every_form_of_an_answer_is_read_whole_or_refused_for_what_it_is() {
         for (form, ends) in FORMS {
             let limit = if ends == Ends::Never { SHORT } else { LONG };
             let url = format!("{}/{form}?key=hunter2", server.url());
-            let got = fetch(&client, &url, Limits::within(limit, 64 * 1024)).await;
+            let got = fetch(&client, &url, HttpLimits::within(limit, 64 * 1024)).await;
             let shown = format!("{form}: {got:?}");
             assert!(!shown.contains("hunter2") && !shown.contains("127.0.0.1"), "{shown}");
             match (ends, got) {
@@ -76,7 +76,7 @@ fn every_form_of_an_answer_is_read_whole_or_refused_for_what_it_is() {
 fn a_compressed_body_is_named_where_it_cannot_be_unpacked() {
     let server = by_path();
     let url = format!("{}/brotli", server.url());
-    let error = run(fetch(&HttpClient::default(), &url, Limits::within(LONG, 1024))).unwrap_err();
+    let error = run(fetch(&HttpClient::default(), &url, HttpLimits::within(LONG, 1024))).unwrap_err();
     assert_eq!(error.to_string(), "the body is compressed, unasked, as br");
 }
 
@@ -91,9 +91,9 @@ fn a_body_is_no_longer_than_it_may_be_packed_or_not() {
         for form in ["length", "chunked", "close", "gzip"] {
             let url = format!("{}/{form}", server.url());
             let client = HttpClient::default();
-            let fits = fetch(&client, &url, Limits::within(LONG, 120_000)).await.unwrap();
+            let fits = fetch(&client, &url, HttpLimits::within(LONG, 120_000)).await.unwrap();
             assert_eq!((fits.body.len(), fits.broken), (100_000, None), "{form}");
-            let over = fetch(&client, &url, Limits::within(LONG, 99_999)).await.unwrap();
+            let over = fetch(&client, &url, HttpLimits::within(LONG, 99_999)).await.unwrap();
             assert_eq!(over.broken, Some(HttpError::TooLarge(99_999)), "{form}");
             assert!(over.body.len() <= 99_999);
         }
@@ -113,7 +113,7 @@ fn what_was_not_sent_is_told_from_what_may_have_been() {
     let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     run(async {
         let client = HttpClient::default();
-        let limits = Limits::within(LONG, 1024);
+        let limits = HttpLimits::within(LONG, 1024);
         for url in [
             format!("http://{closed}/"),
             "http://no-such-host.invalid/".to_owned(),
@@ -135,7 +135,7 @@ fn what_was_not_sent_is_told_from_what_may_have_been() {
         let error = fetch(&client, &url, limits).await.unwrap_err();
         assert!(matches!(error, HttpError::Tls(_)) && !error.is_sent(), "{error:?}");
         assert!(HttpError::NoAnswer(String::new()).is_sent());
-        let odd = Call::get("http://a.example", limits).bearer(&SecretString::from("a\nb"));
+        let odd = HttpCall::get("http://a.example", limits).bearer(&SecretString::from("a\nb"));
         assert!(odd.is_err_and(|error| error == HttpError::Unusable("the token is malformed")));
     });
 }
@@ -152,7 +152,7 @@ fn interim_answers_without_end_are_not_waited_for() {
         }
     });
     let begun = Instant::now();
-    let error = run(fetch(&HttpClient::default(), &format!("http://{address}"), Limits::within(SHORT, 1024)));
+    let error = run(fetch(&HttpClient::default(), &format!("http://{address}"), HttpLimits::within(SHORT, 1024)));
     assert!(matches!(error, Err(HttpError::Silent(_))), "{error:?}");
     assert!(begun.elapsed() < LONG);
 }
@@ -176,7 +176,7 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
     run(async {
         let client = HttpClient::default();
         for kept_alive in [true, true, false, false, true] {
-            let call = Call::get(&url, Limits::within(LONG, 1024));
+            let call = HttpCall::get(&url, HttpLimits::within(LONG, 1024));
             let call = if kept_alive { call.kept_alive() } else { call };
             assert!(client.send(call).await.unwrap().collect().await.json().is_some());
         }
@@ -185,7 +185,7 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
     assert_eq!(used, [0, 0, 1, 2, 0]);
 }
 
-/// A proxy that tells what it was asked, and answers each request after CONNECT or without by `form`. `refusal` is its answer
+/// A proxy that reports what it was asked, and answers each request after CONNECT or without by `form`. `refusal` is its answer
 /// to CONNECT where it refuses.
 fn proxy(refusal: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -228,7 +228,7 @@ fn through(variables: &[(&str, String)]) -> HttpClient {
 fn a_plain_call_is_read_by_the_proxy_and_an_encrypted_one_goes_through_it() {
     let (address, asked) = proxy(None);
     let client = through(&[("ALL_PROXY", format!("http://me:hunter2@{address}"))]);
-    let limits = Limits::within(LONG, 1024);
+    let limits = HttpLimits::within(LONG, 1024);
     run(async {
         let got = fetch(&client, "http://server.example:8080/path", limits).await.unwrap();
         assert_eq!(got.json().unwrap()["token"], "hunter2");
@@ -249,7 +249,7 @@ fn a_plain_call_is_read_by_the_proxy_and_an_encrypted_one_goes_through_it() {
 
 #[test]
 fn what_a_proxy_does_instead_is_said_and_nothing_was_sent() {
-    let limits = Limits::within(LONG, 1024);
+    let limits = HttpLimits::within(LONG, 1024);
     for (refusal, why) in [
         ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "another login (407)"),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "answered CONNECT with 403"),
@@ -275,7 +275,7 @@ fn loopback_and_exceptions_go_straight() {
     let (address, asked) = proxy(None);
     let server = by_path();
     let client = through(&[("HTTP_PROXY", format!("http://{address}"))]);
-    let got = run(fetch(&client, &format!("{}/length", server.url()), Limits::within(LONG, 1024))).unwrap();
+    let got = run(fetch(&client, &format!("{}/length", server.url()), HttpLimits::within(LONG, 1024))).unwrap();
     assert!(got.json().is_some());
     assert!(asked.try_recv().is_err());
 }

@@ -1,4 +1,4 @@
-//! Bodies that are compressed although identity was asked for. A token in one is spent: it must not be lost.
+//! Bodies that are compressed although identity was asked for. A refresh token is valid once: the answer to it must not be lost.
 
 use std::io::{self, Write};
 

@@ -13,8 +13,8 @@ use awc::{Client, Connector as AwcConnector};
 use futures_util::future::LocalBoxFuture;
 
 use super::HttpClient;
-use super::connect::{Connector, Transport};
-use super::refusals::TellRefusals;
+use super::connect::{Transport, TransportConnector};
+use super::refusals::ReportRefusals;
 
 /// Longest connect and longest TLS handshake. The caller has a limit of its own.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -33,22 +33,22 @@ impl HttpClient {
 
     fn fresh_websocket(&self) -> Client {
         let connector = AwcConnector::new()
-            .connector(Dialler { connector: self.connector(CONNECT_LIMIT) })
+            .connector(SocketConnector { connector: self.connector(CONNECT_LIMIT) })
             .rustls_0_23(self.roots().config())
             .timeout(CONNECT_LIMIT)
             .handshake_timeout(CONNECT_LIMIT)
             .limit(0);
-        Client::builder().connector(connector).disable_timeout().disable_redirects().wrap(TellRefusals).finish()
+        Client::builder().connector(connector).disable_timeout().disable_redirects().wrap(ReportRefusals).finish()
     }
 }
 
 /// Makes awc's connections.
 #[derive(Debug, Clone)]
-struct Dialler {
-    connector: Connector,
+struct SocketConnector {
+    connector: TransportConnector,
 }
 
-impl Service<ConnectInfo<Uri>> for Dialler {
+impl Service<ConnectInfo<Uri>> for SocketConnector {
     type Response = Connection<Uri, Transport>;
     type Error = DialError;
     type Future = LocalBoxFuture<'static, Result<Self::Response, DialError>>;

@@ -13,7 +13,7 @@ pub const DEFAULT_HISTORY: usize = 40;
 pub enum AgentSettings {
     /// Nothing is configured: turns fail with a notice.
     None,
-    /// Built in; repeats what it is told.
+    /// Built in; repeats the message.
     Echo,
     /// A command, one process a turn.
     Exec(ExecSettings),
@@ -76,13 +76,13 @@ impl AgentSettings {
         }
     }
 
-    /// Whether the agent is told what was said before.
+    /// Whether the agent gets what was said before.
     #[must_use]
     pub fn reads_history(&self) -> bool {
         matches!(self, Self::Exec(_) | Self::OpenAi(_))
     }
 
-    /// Whether an agent that runs is told of a token that changes meanwhile.
+    /// Whether an agent that runs gets a token that changes meanwhile.
     #[must_use]
     pub fn hears_of_tokens(&self) -> bool {
         matches!(self, Self::Exec(exec) if exec.credentials_live && exec.reply == ReplyForm::Jsonl)

@@ -18,7 +18,7 @@ use super::messages::{Call, CallBroken, CallError, Head};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
-use crate::http_client::{Call as HttpCall, HttpAnswer, HttpClient, HttpError, Limits};
+use crate::http_client::{HttpAnswer, HttpCall, HttpClient, HttpError, HttpLimits};
 
 /// Pieces that wait for the turn; then the server waits.
 const MAX_PIECES: usize = 8;
@@ -125,7 +125,7 @@ impl Caller {
     }
 }
 
-/// Makes the call; ends at once when nobody listens any more.
+/// Makes the call; ends at once when its receiver is gone.
 async fn carry_out(
     client: HttpClient,
     request: Request,
@@ -153,7 +153,7 @@ async fn carry_out(
 async fn send(client: &HttpClient, request: Request, timings: CallTimings) -> Result<HttpAnswer, CallBroken> {
     let Request { url, key, body } = request;
     let CallTimings { connect, idle } = timings;
-    let limits = Limits { connect, head: idle, idle, total: None, body: MAX_BODY };
+    let limits = HttpLimits { connect, head: idle, idle, total: None, body: MAX_BODY };
     let mut call = HttpCall::post(&url, "application/json", body, limits)
         .accept("text/event-stream, application/json")
         .kept_alive();

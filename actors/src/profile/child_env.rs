@@ -16,7 +16,7 @@ pub const HONCHO_API_KEY: &str = "HONCHO_API_KEY";
 /// Under this name a child, and whatever it starts, carries the turn that it belongs to.
 pub const TURN_ID: &str = "CADUCEUS_TURN_ID";
 
-/// What the child is told of its turn and its profile.
+/// What the child's environment says of its turn and its profile.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
     /// Which profile.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use super::messages::{Dial, Identity, NoDial};
+use super::messages::{ConnectParams, Identity, NoConnectParams};
 use super::scope::Scope;
 use crate::json::identifier;
 use crate::relay::claims::GatewayKey;
@@ -17,7 +17,7 @@ use crate::relay::provision::Order;
 use crate::relay::token;
 use crate::relay::url::RelayUrl;
 
-/// Keys the fingerprint of the credentials, so that it tells nothing outside this process.
+/// Keys the fingerprint of the credentials, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// Tokens of one moment differ by their time; many of them must not make one that is good for long.
@@ -35,15 +35,20 @@ pub(super) enum Link {
 /// A dial at `now_s`, in seconds since 1970.
 ///
 /// # Errors
-/// [`NoDial`] if there is no address, or one that cannot be dialled.
-pub(super) fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u64) -> Result<Dial, NoDial> {
+/// [`NoConnectParams`] if there is no address, or one that cannot be dialled.
+pub(super) fn prepare(
+    scope: &Scope,
+    link: Link,
+    relevance: &Relevance,
+    now_s: u64,
+) -> Result<ConnectParams, NoConnectParams> {
     let setting = |name| link.setting(scope, name);
-    let url = setting("GATEWAY_RELAY_URL").ok_or(NoDial::NotSet)?;
+    let url = setting("GATEWAY_RELAY_URL").ok_or(NoConnectParams::NotSet)?;
     let credentials = setting("GATEWAY_RELAY_ID").zip(setting("GATEWAY_RELAY_SECRET"));
     if link == Link::Own && credentials.is_none() {
-        return Err(NoDial::NotSet);
+        return Err(NoConnectParams::NotSet);
     }
-    RelayUrl::new(url).dialable().map_err(|why| NoDial::Undialable(why.to_string()))?;
+    RelayUrl::new(url).dialable().map_err(|why| NoConnectParams::Undialable(why.to_string()))?;
     let mint = |(id, secret): (&str, &str)| token::mint(id, &SecretString::from(secret), now_s, token::DEFAULT_TTL_S);
     let identities = identities(&setting).0;
     let policy = |identity: &Identity| {
@@ -51,7 +56,7 @@ pub(super) fn prepare(scope: &Scope, link: Link, relevance: &Relevance, now_s: u
         let allow_bots = scope.get(&format!("{}_ALLOW_BOTS", platform.to_uppercase()));
         relevance.policy(platform, allow_bots.map(ExposeSecret::expose_secret))
     };
-    Ok(Dial {
+    Ok(ConnectParams {
         url: url.to_owned(),
         token: credentials.map(mint),
         gateway: credentials.map(|(id, _)| GatewayKey::new(url, id)),
@@ -84,7 +89,7 @@ pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
     listed.map(str::trim).filter(|key| !key.is_empty()).map(SecretString::from).collect()
 }
 
-/// What a gateway without credentials asks the connector for; nothing, when it needs none or knows no connector.
+/// What a gateway without credentials asks the connector for; nothing, when it needs none or no connector is set.
 #[must_use]
 pub(super) fn provision(scope: &Scope) -> Option<Order> {
     let setting = |name| scope.setting(name);
@@ -107,7 +112,7 @@ pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 
-/// Whom the gateway fronts: the list, else the single form, else `relay`.
+/// The identities that the gateway fronts: the list, else the single form, else `relay`.
 fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Identity>, Option<&'static str>) {
     const NO_PLATFORM: &str = "a name in GATEWAY_RELAY_PLATFORMS or GATEWAY_RELAY_PLATFORM is not 1 to 64 of a-z, 0-9, `_` and \
                                `-`; it is left out";
@@ -152,7 +157,7 @@ mod tests {
 
     const FULL: &str = "GATEWAY_RELAY_URL=https://relay.example\nGATEWAY_RELAY_ID=gw-1\nGATEWAY_RELAY_SECRET=s3cret\n";
 
-    fn dial(env_file: &str, link: Link) -> Result<Dial, NoDial> {
+    fn dial(env_file: &str, link: Link) -> Result<ConnectParams, NoConnectParams> {
         prepare(&Scope::new(&parse(env_file), None), link, &Relevance::default(), 1_000)
     }
 
@@ -208,14 +213,14 @@ mod tests {
     fn without_id_or_secret_the_process_dials_without_a_token_and_a_profile_does_not_dial() {
         let file = "GATEWAY_RELAY_URL=wss://relay.example\nGATEWAY_RELAY_ID=gw-1\nGATEWAY_RELAY_SECRET= ";
         assert!(dial(file, Link::Process).unwrap().token.is_none());
-        assert_eq!(dial(file, Link::Own).unwrap_err(), NoDial::NotSet);
+        assert_eq!(dial(file, Link::Own).unwrap_err(), NoConnectParams::NotSet);
         assert!(dial(FULL, Link::Own).unwrap().token.is_some());
     }
 
     #[test]
     fn no_address_and_an_undialable_one_are_told_apart() {
-        assert_eq!(dial("GATEWAY_RELAY_URL= ", Link::Process).unwrap_err(), NoDial::NotSet);
-        assert!(matches!(dial("GATEWAY_RELAY_URL=relay.example", Link::Process), Err(NoDial::Undialable(_))));
+        assert_eq!(dial("GATEWAY_RELAY_URL= ", Link::Process).unwrap_err(), NoConnectParams::NotSet);
+        assert!(matches!(dial("GATEWAY_RELAY_URL=relay.example", Link::Process), Err(NoConnectParams::Undialable(_))));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Reads a profile's `.env` when it has changed, and hears when it may have. Reading blocks.
+//! Reads a profile's `.env` when it has changed, and notifies when it may have. Reading blocks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ fn unusable(why: Unusable) -> Content {
     Content::Unusable(why.to_string())
 }
 
-/// Notifies `touched` of every event on the file in `home`, for as long as the answer lives.
+/// Notifies `touched` of every event on the file in `home`, for as long as the answer is held.
 pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Listening {
     events.listen(home, |name| name == FILE_NAME, move || touched.notify_one())
 }

@@ -36,7 +36,7 @@ const DEPLOYMENT: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Families of such names.
 const DEPLOYMENT_PREFIXES: [&str; 2] = ["GATEWAY_RELAY_", "HONCHO_OAUTH_"];
 
-/// Names that the gateway reads from a `.env`, for the nearest one to a name that it does not know.
+/// Names that the gateway reads from a `.env`, for the nearest one to a name that is not among them.
 const READ: [&str; 26] = [
     "GATEWAY_MULTIPLEX_PROFILES",
     "GATEWAY_RELAY_ACCESS_TOKEN",

@@ -1,8 +1,8 @@
 //! The standard input of an agent, which two may write to: its turn, and the profile itself when the grant's token changes.
 //!
 //! The profile makes an [`AgentInput`] with the pipe and the end of a channel in it, and the turn runs it. What comes through that
-//! channel goes into that one pipe and nowhere else: there is no way to read it, for the turn or for anybody else. As one task writes
-//! for both, lines never mingle; and an agent that does not read keeps nobody but that task waiting.
+//! channel goes into that one pipe and nowhere else: there is no way to read it, neither for the turn nor for another part. As one task writes
+//! for both, lines never mingle; and an agent that does not read keeps that task alone waiting.
 
 use std::fmt;
 use std::io;
@@ -18,35 +18,35 @@ use zeroize::Zeroizing;
 use super::child_env::HONCHO_API_KEY;
 use super::redact::{Lease, Redactor};
 
-/// The token of a profile's grant as its running agents get to know it: the newest counts, for an agent has no use for one before.
+/// The token of a profile's grant on its way to the running agents: the newest counts, for an agent has no use for one before.
 #[derive(Debug)]
-pub(super) struct TokenNews(watch::Sender<Option<Told>>);
+pub(super) struct TokenNews(watch::Sender<Option<NewToken>>);
 
-/// A token, and the lease that keeps it out of the log until whoever is told has one.
+/// A token, and the lease that keeps it out of the log until each receiver has one.
 #[derive(Debug)]
-struct Told(SecretString, Lease);
+struct NewToken(SecretString, Lease);
 
 impl TokenNews {
     pub(super) fn new() -> Self {
         Self(watch::Sender::new(None))
     }
 
-    /// Tells every agent that listens.
+    /// Sends the token to every agent that listens.
     pub(super) fn tell(&self, token: Option<&SecretString>, redactor: &Redactor) {
-        let told = token.map(|token| Told(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
-        self.0.send_replace(told);
+        let new = token.map(|token| NewToken(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
+        self.0.send_replace(new);
     }
 
-    /// What is told from now on, to an agent whose `secrets` are kept out of the log.
-    pub(super) fn listen(&self, secrets: &Lease) -> TokenEar {
-        TokenEar { news: self.0.subscribe(), secrets: secrets.clone() }
+    /// Receives the tokens from now on, for an agent whose `secrets` are kept out of the log.
+    pub(super) fn listen(&self, secrets: &Lease) -> TokenReceiver {
+        TokenReceiver { news: self.0.subscribe(), secrets: secrets.clone() }
     }
 }
 
-/// Hears of changes of the token, for one agent. Opaque.
-pub(super) struct TokenEar {
-    news: watch::Receiver<Option<Told>>,
-    /// What it hears is kept out of the log for as long as what it was started with: it may write a token long after that was
+/// Receives each token that replaces the last, for one agent. Opaque.
+pub(super) struct TokenReceiver {
+    news: watch::Receiver<Option<NewToken>>,
+    /// What it receives is kept out of the log for as long as what it was started with: it may write a token long after that was
     /// replaced, or its grant is gone.
     secrets: Lease,
 }
@@ -54,8 +54,8 @@ pub(super) struct TokenEar {
 /// The writing end of an agent's standard input.
 pub struct AgentInput {
     pipe: OwnedFd,
-    /// `None` for an agent that is not told.
-    token: Option<TokenEar>,
+    /// `None` for an agent that gets no new token.
+    token: Option<TokenReceiver>,
 }
 
 impl fmt::Debug for AgentInput {
@@ -67,33 +67,33 @@ impl fmt::Debug for AgentInput {
 /// A line for the agent.
 #[derive(Serialize)]
 #[serde(tag = "type", rename = "credential")]
-struct Credential<'a> {
+struct CredentialLine<'a> {
     name: &'a str,
     value: &'a str,
 }
 
 impl AgentInput {
-    pub(super) fn new(pipe: OwnedFd, token: Option<TokenEar>) -> Self {
+    pub(super) fn new(pipe: OwnedFd, token: Option<TokenReceiver>) -> Self {
         Self { pipe, token }
     }
 
-    /// Writes what the turn tells the agent, whole lines, and between them a token that changed. Done once the turn has nothing
-    /// more to tell; the agent's input ends with that. One that has closed its end is told nothing more.
+    /// Writes the `lines` of the turn, and between them a token that changed. Done once the turn has no more lines; the agent's
+    /// input ends with that. Nothing more is written to an agent that has closed its end.
     ///
     /// # Errors
     /// What the system says of the pipe, before anything is written.
-    pub fn serve(self, told: mpsc::Receiver<String>) -> io::Result<impl Future<Output = ()> + use<>> {
+    pub fn serve(self, lines: mpsc::Receiver<String>) -> io::Result<impl Future<Output = ()> + use<>> {
         let pipe = pipe::Sender::from_owned_fd(self.pipe)?;
-        Ok(write(pipe, told, self.token))
+        Ok(write(pipe, lines, self.token))
     }
 }
 
-async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut token: Option<TokenEar>) {
+async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>, mut token: Option<TokenReceiver>) {
     loop {
         let line = tokio::select! {
-            // The turn's words first: they begin with the document, which an agent expects before everything else.
+            // The turn's lines first: they begin with the document, which an agent expects before everything else.
             biased;
-            line = told.recv() => match line {
+            line = lines.recv() => match line {
                 Some(line) => Zeroizing::new(line),
                 None => return,
             },
@@ -105,13 +105,13 @@ async fn write(mut pipe: pipe::Sender, mut told: mpsc::Receiver<String>, mut tok
     }
 }
 
-/// The line that tells of the next change; never comes where nobody is told. A grant that is gone is nothing to hand over.
-async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
-    while let Some(TokenEar { news, secrets }) = token {
+/// The line with the next token; never comes for an agent that gets none. A grant that is gone is nothing to hand over.
+async fn changed(token: &mut Option<TokenReceiver>) -> Zeroizing<String> {
+    while let Some(TokenReceiver { news, secrets }) = token {
         if news.changed().await.is_err() {
-            // The profile was restarted: nobody is left to tell.
+            // The profile was restarted: no more tokens come.
             *token = None;
-        } else if let Some(Told(value, lease)) = &*news.borrow_and_update() {
+        } else if let Some(NewToken(value, lease)) = &*news.borrow_and_update() {
             secrets.keep(lease);
             return credential(value);
         }
@@ -120,7 +120,7 @@ async fn changed(token: &mut Option<TokenEar>) -> Zeroizing<String> {
 }
 
 fn credential(value: &SecretString) -> Zeroizing<String> {
-    let credential = Credential { name: HONCHO_API_KEY, value: value.expose_secret() };
+    let credential = CredentialLine { name: HONCHO_API_KEY, value: value.expose_secret() };
     // Room for what has to be escaped, so that no copy is left behind where a growing buffer was.
     let mut line = Zeroizing::new(Vec::with_capacity(64 + 6 * value.expose_secret().len()));
     serde_json::to_writer(&mut *line, &credential).expect("two texts have a JSON form");
@@ -137,7 +137,7 @@ mod tests {
 
     const CEILING: Duration = Duration::from_secs(20);
 
-    /// An agent that is told, the way to tell it, and what it reads.
+    /// An agent that gets new tokens, the sender of its lines, and what it reads.
     fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
         let (tell, told) = mpsc::channel(8);

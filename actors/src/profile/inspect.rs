@@ -1,6 +1,6 @@
 //! A profile looked at from outside the gateway, for a person who asks how it stands. Reading blocks.
 //!
-//! By the same rules and the same code as the actor's, so that what is told here holds there.
+//! By the same rules and the same code as the actor's, so that what is said here holds there.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -134,7 +134,7 @@ impl Inspection {
         child_env(&settings.environment, &exec.env_pass, &self.scope, facts).into_keys().collect()
     }
 
-    /// The secrets of at least so many characters: the name of each, and a hash that tells nothing without `key` and is the same for the
+    /// The secrets of at least so many characters: the name of each, and a hash that means nothing without `key` and is the same for the
     /// same value.
     ///
     /// # Panics

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::input::{AgentInput, TokenEar};
+use super::input::{AgentInput, TokenReceiver};
 use super::messages::{SpawnError, SpawnedChild};
 use super::redact::Lease;
 use crate::files::workers::Owner;
@@ -41,14 +41,14 @@ pub(super) struct Launch {
     pub(super) shown: String,
     pub(super) cwd: PathBuf,
     pub(super) environment: BTreeMap<String, SecretString>,
-    /// For an agent that is told when the token in its environment is no longer the one.
-    pub(super) token: Option<TokenEar>,
-    /// On the values in `environment`, and on each that it is told of.
+    /// For an agent that gets the token that replaces the one in its environment.
+    pub(super) token: Option<TokenReceiver>,
+    /// On the values in `environment`, and on each token that it gets.
     pub(super) secrets: Lease,
 }
 
 impl Launch {
-    /// Whether the agent's working directory can be reached. What does not answer is not entered: whoever does so hangs.
+    /// Whether the agent's working directory can be reached. What does not answer is not entered, for that would hang.
     pub(super) async fn reach(&self) -> Result<(), SpawnError> {
         let cwd = self.cwd.clone();
         let worker = FileWorker::of(&self.cwd, Purpose::Start, Owner::Profile);

@@ -1,5 +1,5 @@
-//! What a profile is told and asked. No message returns a secret; the upgrade token, which lives
-//! 300 s, is the one exception.
+//! The messages of a profile. No message returns a secret; the upgrade token, which is valid for 300 s, is the one
+//! exception.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -25,9 +25,9 @@ use crate::turn::guard::HeldGuard;
 use crate::turn::id::TurnId;
 use caduceus_supervision::Port;
 
-/// The ways into one profile. They outlive every incarnation of its actor.
+/// The ports of one profile. They outlive every incarnation of its actor.
 #[derive(Debug, Clone)]
-pub struct ProfileWays {
+pub struct ProfilePorts {
     /// How its agent is run.
     pub agent: Port<GetAgent>,
     /// Starts it.
@@ -64,7 +64,7 @@ pub struct ProfileTerms {
 pub struct LentTerms {
     /// The relay as `config.yaml` has it.
     pub relay: BTreeMap<&'static str, SecretString>,
-    /// Whether other profiles live in this process: then the rest of the environment is nobody's.
+    /// Whether other profiles live in this process: then the rest of the environment belongs to none of them.
     pub shared: bool,
 }
 
@@ -111,7 +111,7 @@ pub struct SpawnChild {
 }
 
 /// A running agent: the guard that leads its process group, and the pipes. Dropping `lifeline` ends the whole subtree,
-/// and dropping `guard` leaves no zombie: an answer that nobody takes is cleaned up by being dropped.
+/// and dropping `guard` leaves no zombie: an answer that is not taken is cleaned up by being dropped.
 #[derive(Debug)]
 pub struct SpawnedChild {
     /// The guard; its process id is the group's.
@@ -122,7 +122,7 @@ pub struct SpawnedChild {
     pub stdout: OwnedFd,
     /// The agent's standard error.
     pub stderr: OwnedFd,
-    /// As long as this is open the guard lets the agent live.
+    /// As long as this is open the guard lets the agent run.
     pub lifeline: OwnedFd,
     /// Keeps the values it was started with out of the logs, also when the profile has others by now.
     pub secrets: Lease,
@@ -217,30 +217,30 @@ pub enum CallBroken {
     /// What the server answers is of no use, and would be again.
     #[error("the agent's server cannot be used: {0}")]
     Unfit(String),
-    /// The server said more than anybody can mean.
+    /// The server said more than an answer may hold.
     #[error("the agent's server said more than {0} bytes")]
     TooLong(usize),
 }
 
 /// Asks for all that one dial of the relay needs, with a freshly minted token.
 #[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Result<Dial, NoDial>")]
+#[rtype(result = "Result<ConnectParams, NoConnectParams>")]
 pub struct PrepareDial;
 
 /// Answer to [`PrepareDial`].
 #[derive(Debug, Clone)]
-pub struct Dial {
+pub struct ConnectParams {
     /// The connector's address as configured; see `relay::url` for the forms derived from it.
     pub url: String,
-    /// Authenticates the upgrade; lives 300 s. Without id and secret the dial goes without a token.
+    /// Authenticates the upgrade; valid for 300 s. Without id and secret the dial goes without a token.
     pub token: Option<SecretString>,
     /// As which gateway, at which connector; `None` without a token.
     pub gateway: Option<GatewayKey>,
-    /// Changes whenever the credentials do, so that a revoked link knows that new ones are there.
+    /// Changes whenever the credentials do, so that a revoked link sees that there are new ones.
     pub credentials: u64,
-    /// Whom this gateway fronts, at least one.
+    /// The identities that this gateway fronts, at least one.
     pub identities: Vec<Identity>,
-    /// What the connector is told after the handshake, a platform each; most have nothing to say.
+    /// What is declared to the connector after the handshake, a platform each; most platforms have no policy.
     pub policies: Vec<Policy>,
 }
 
@@ -255,7 +255,7 @@ pub struct Identity {
 
 /// Why there is nothing to dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoDial {
+pub enum NoConnectParams {
     /// No address is set: the relay is switched off.
     #[error("no relay address is set")]
     NotSet,

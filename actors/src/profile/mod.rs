@@ -2,13 +2,13 @@
 //!
 //! # What cannot be written
 //!
-//! A secret is looked up in a profile's scope, and the scope is this room's own: nobody outside can name it.
+//! A secret is looked up in a profile's scope, and the scope is this room's own: it cannot be named outside.
 //!
 //! ```compile_fail,E0603
 //! use caduceus_actors::profile::scope::Scope;
 //! ```
 //!
-//! What is to be told of a profile is told by [`inspect`]: names, and answers to questions.
+//! What may be said of a profile is said by [`inspect`]: names, and answers to questions.
 //!
 //! ```
 //! # use caduceus_actors::profile::{env_file, inspect::Inspection};
@@ -91,7 +91,7 @@ pub mod sealed;
 pub mod shown;
 pub mod strength;
 
-pub use actor::{ProfileActor, ProfilePorts};
+pub use actor::{ProfileActor, ProfileDependencies};
 pub use call::{CallTimings, Caller};
 pub use input::AgentInput;
 pub use launch::GuardCommand;

@@ -1,8 +1,8 @@
 //! Takes secrets out of whatever is written to a log.
 //!
-//! One write-only [`Redactor`] for the process: each profile puts its values in, nobody gets one out. A profile's values come and go
-//! without touching the others', and are wiped when they go. Values that were replaced stay as long as anybody holds a [`Lease`] on
-//! them: an agent that was started with the old ones, or was told of them since, may still write them.
+//! One write-only [`Redactor`] for the process: each profile puts its values in, and none comes out. A profile's values come and go
+//! without touching the others', and are wiped when they go. Values that were replaced stay as long as there is a [`Lease`] on
+//! them: an agent that was started with the old ones, or got them since, may still write them.
 
 mod forms; // Every way in which a value may be written.
 mod index; // Finds any of many texts in one pass.
@@ -19,18 +19,18 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
-use index::{Form, Index};
+use index::{Index, SecretForm};
 
 /// Replaces the values that the process holds as secrets. Cheap to clone; every clone is the same redactor.
 #[derive(Clone, Default)]
-pub struct Redactor(Arc<RwLock<Held>>);
+pub struct Redactor(Arc<RwLock<HeldValues>>);
 
 /// Keeps the values of a source as they were when it was taken. Dropping the last one of values that were replaced wipes them.
 /// Cheap to clone; every clone is the same lease.
 #[derive(Clone)]
-pub struct Lease(Arc<Kept>);
+pub struct Lease(Arc<LeasedSets>);
 
-struct Kept {
+struct LeasedSets {
     redactor: Redactor,
     sets: Mutex<Vec<u64>>,
 }
@@ -39,17 +39,17 @@ struct Kept {
 type NamedForms = (Arc<str>, Vec<Zeroizing<Vec<u8>>>);
 
 #[derive(Default)]
-struct Held {
+struct HeldValues {
     index: Index,
     key: RandomState,
-    present: HashMap<String, Present>,
+    present: HashMap<String, SourceValues>,
     /// For each set how many hold it, its source included.
     holders: HashMap<u64, usize>,
     sets: u64,
 }
 
 /// What a source holds now: which set, and a keyed hash of its values.
-struct Present {
+struct SourceValues {
     set: u64,
     digest: u64,
 }
@@ -71,7 +71,7 @@ impl Redactor {
         let forms = forms_of(values);
         let mut held = self.write();
         let set = held.add(forms);
-        let before = held.present.insert(source.to_owned(), Present { set, digest });
+        let before = held.present.insert(source.to_owned(), SourceValues { set, digest });
         if let Some(before) = before {
             held.release(before.set);
         }
@@ -108,7 +108,7 @@ impl Redactor {
     }
 
     fn lease_on(&self, set: u64) -> Lease {
-        Lease(Arc::new(Kept { redactor: self.clone(), sets: Mutex::new(vec![set]) }))
+        Lease(Arc::new(LeasedSets { redactor: self.clone(), sets: Mutex::new(vec![set]) }))
     }
 
     /// `text` with `[redacted:NAME]` in the place of every value held.
@@ -148,12 +148,12 @@ impl Redactor {
         crossing.map_or(cut, |(span, _)| span.start)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Held> {
+    fn read(&self) -> RwLockReadGuard<'_, HeldValues> {
         // Every critical section leaves the index whole.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Held> {
+    fn write(&self) -> RwLockWriteGuard<'_, HeldValues> {
         self.0.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -172,7 +172,7 @@ impl Lease {
     }
 }
 
-impl Kept {
+impl LeasedSets {
     fn sets(&self) -> MutexGuard<'_, Vec<u64>> {
         self.sets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -183,13 +183,13 @@ fn forms_of<'a>(values: impl IntoIterator<Item = (&'a str, &'a SecretString)>) -
     values.into_iter().map(|(name, value)| (Arc::from(name), forms::of(value))).collect()
 }
 
-impl Held {
+impl HeldValues {
     /// A set of these values, with one holder.
     fn add(&mut self, forms: Vec<NamedForms>) -> u64 {
         let set = self.new_set();
         for (name, texts) in forms {
             for bytes in texts {
-                self.index.add(Form { set, name: Arc::clone(&name), bytes });
+                self.index.add(SecretForm { set, name: Arc::clone(&name), bytes });
             }
         }
         set
@@ -218,7 +218,7 @@ impl Held {
     }
 }
 
-impl Drop for Kept {
+impl Drop for LeasedSets {
     fn drop(&mut self) {
         let sets = std::mem::take(&mut *self.sets());
         let mut held = self.redactor.write();

@@ -1,4 +1,4 @@
-//! What one profile knows: its own values, and the settings it takes from the process.
+//! What one profile holds: its own values, and the settings it takes from the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -27,7 +27,7 @@ pub(super) struct Lent<'a> {
     pub(super) environment: &'a Environment,
     /// The relay as `config.yaml` has it.
     pub(super) relay: &'a BTreeMap<&'static str, SecretString>,
-    /// Whether other profiles live in this process: then the rest of the environment is nobody's.
+    /// Whether other profiles live in this process: then the rest of the environment belongs to none of them.
     pub(super) shared: bool,
 }
 

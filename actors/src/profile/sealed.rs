@@ -5,7 +5,7 @@ use std::fmt;
 
 use secrecy::SecretString;
 
-/// Variables that anybody may put in and only this room takes out: a lookup elsewhere, in no profile's name, cannot be written.
+/// Variables that any part may put in and only this room takes out: a lookup elsewhere, in no profile's name, cannot be written.
 /// `Debug` shows names only; the values are wiped on drop.
 #[derive(Clone, Default)]
 pub struct Sealed(BTreeMap<String, SecretString>);

@@ -36,7 +36,7 @@ use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
 use crate::dispatch::messages::{Inbound, StopSession};
 use crate::http_client::HttpClient;
 use crate::ledger::messages::RecordInbound;
-use crate::profile::messages::{Dial, Identity, PrepareDial};
+use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::{Incarnation, Port, ResponseFuture};
@@ -98,7 +98,7 @@ pub struct RelayActor {
     incarnation: Incarnation,
     pub(super) plan: LinkPlan,
     /// What the profile said last.
-    pub(super) dial: Option<Dial>,
+    pub(super) params: Option<ConnectParams>,
     pub(super) dialling: Option<SpawnHandle>,
     pub(super) connection: Option<Connection>,
     /// One place: a socket that is being closed keeps the next one waiting.
@@ -136,7 +136,7 @@ impl RelayActor {
             timings,
             trust,
             incarnation,
-            dial: None,
+            params: None,
             dialling: None,
             connection: None,
             slot: Arc::new(Semaphore::new(1)),
@@ -264,7 +264,7 @@ impl RelayActor {
     }
 
     pub(super) fn identities(&self) -> &[Identity] {
-        self.dial.as_ref().map_or(&[], |dial| &dial.identities)
+        self.params.as_ref().map_or(&[], |params| &params.identities)
     }
 }
 

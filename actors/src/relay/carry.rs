@@ -24,9 +24,9 @@ use super::socket::{Connection, Opening, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
 use super::url::RelayUrl;
 use crate::dispatch::messages::{Inbound, NotTaken, Receipt, StopSession};
-use crate::http_client::Refused;
+use crate::http_client::UpgradeRefused;
 use crate::ledger::messages::{LedgerError, Recorded};
-use crate::profile::messages::{Dial, NoDial, PrepareDial};
+use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
 use crate::turn::messages::StopCause;
 use caduceus_supervision::AskError;
 
@@ -61,21 +61,21 @@ impl RelayActor {
         }
     }
 
-    fn prepared(&mut self, answer: Result<Result<Dial, NoDial>, AskError>, ctx: &mut Context<Self>) {
+    fn prepared(&mut self, answer: Result<Result<ConnectParams, NoConnectParams>, AskError>, ctx: &mut Context<Self>) {
         // There is no socket now: what it was claimed for is over.
         self.claim = None;
         let prepared = match answer {
-            Ok(Ok(dial)) => match self.may_dial(&dial) {
+            Ok(Ok(params)) => match self.may_dial(&params) {
                 Ok(()) => {
-                    let credentials = dial.credentials;
-                    self.warn_if_exposed(&dial);
-                    self.dial = Some(dial);
+                    let credentials = params.credentials;
+                    self.warn_if_exposed(&params);
+                    self.params = Some(params);
                     Prepared::Dialable { credentials }
                 }
                 Err(reason) => Prepared::Nothing(Some(reason)),
             },
-            Ok(Err(NoDial::NotSet)) => Prepared::Nothing(None),
-            Ok(Err(reason @ NoDial::Undialable(_))) => Prepared::Nothing(Some(reason.to_string())),
+            Ok(Err(NoConnectParams::NotSet)) => Prepared::Nothing(None),
+            Ok(Err(reason @ NoConnectParams::Undialable(_))) => Prepared::Nothing(Some(reason.to_string())),
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "the profile did not answer");
                 Prepared::Silent
@@ -84,9 +84,9 @@ impl RelayActor {
         self.decide(ctx, |plan, at| plan.prepared(prepared, at));
     }
 
-    fn may_dial(&mut self, dial: &Dial) -> Result<(), String> {
-        RelayUrl::new(&dial.url).dialable().map_err(|reason| reason.to_string())?;
-        if let Some(gateway) = &dial.gateway {
+    fn may_dial(&mut self, params: &ConnectParams) -> Result<(), String> {
+        RelayUrl::new(&params.url).dialable().map_err(|reason| reason.to_string())?;
+        if let Some(gateway) = &params.gateway {
             let claim = self.claims.take(&self.owner, gateway.clone()).map_err(|reason| reason.to_string())?;
             self.claim = Some(claim);
         }
@@ -108,17 +108,17 @@ impl RelayActor {
     }
 
     /// Once for each address.
-    fn warn_if_exposed(&self, dial: &Dial) {
-        let news = self.dial.as_ref().is_none_or(|before| before.url != dial.url);
-        if news && RelayUrl::new(&dial.url).is_exposed() {
+    fn warn_if_exposed(&self, params: &ConnectParams) {
+        let news = self.params.as_ref().is_none_or(|before| before.url != params.url);
+        if news && RelayUrl::new(&params.url).is_exposed() {
             warn!(link = %self.link.0, "the connector is dialled without TLS: the network can read every message; use wss://");
         }
     }
 
     fn start_dial(&mut self, generation: u64, ctx: &mut Context<Self>) {
-        let Some(dial) = &self.dial else { return };
+        let Some(params) = &self.params else { return };
         self.counts.dial();
-        let (url, token) = (RelayUrl::new(&dial.url).dial().to_owned(), dial.token.clone());
+        let (url, token) = (RelayUrl::new(&params.url).dial().to_owned(), params.token.clone());
         let trust = self.trust.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
         let dialled = async move {
@@ -156,7 +156,7 @@ impl RelayActor {
                     DialError::Refused(refused) if matches!(refused.status.as_u16(), 401 | 403) => {
                         Loss::Unauthorized { reason: error.to_string() }
                     }
-                    DialError::Refused(Refused { status, retry_after: Some(wait) })
+                    DialError::Refused(UpgradeRefused { status, retry_after: Some(wait) })
                         if matches!(status.as_u16(), 429 | 503) =>
                     {
                         Loss::ToldToWait { reason: error.to_string(), wait: *wait }

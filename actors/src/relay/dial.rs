@@ -9,7 +9,7 @@ use bytes::{Buf, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::lines::MAX_LINE_BYTES;
-use crate::http_client::{HttpClient, Refused};
+use crate::http_client::{HttpClient, UpgradeRefused};
 
 /// Longest WebSocket frame that is held as a whole. A message may hold several lines, so it is more than the longest line. A
 /// message above it that comes in one frame is handed on in pieces as it comes in.
@@ -26,7 +26,7 @@ pub(super) type Socket = Framed<BoxedSocket, Bounded>;
 pub(super) enum DialError {
     /// The connector answered, and not with an upgrade.
     #[error(transparent)]
-    Refused(Refused),
+    Refused(UpgradeRefused),
     /// No connection came about.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(WsClientError),
@@ -47,7 +47,7 @@ pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretStr
     match request.connect().await {
         Ok((_, socket)) => Ok(socket.into_map_codec(|codec| Bounded { codec, left: 0 })),
         Err(WsClientError::InvalidResponseStatus(status)) => {
-            Err(DialError::Refused(Refused { status, retry_after: None }))
+            Err(DialError::Refused(UpgradeRefused { status, retry_after: None }))
         }
         Err(WsClientError::SendRequest(SendRequestError::Custom(error, what))) => match error.downcast() {
             Ok(refused) => Err(DialError::Refused(*refused)),

@@ -18,9 +18,9 @@ impl RelayActor {
     /// Tells the connector which messages are worth waking us for. It keeps what it was told, so a failure is no trouble.
     pub(super) fn declare_policies(&mut self, ctx: &mut Context<Self>) {
         // The token that opened this connection is minutes from its end.
-        let Some(dial) = &mut self.dial else { return };
-        let Some(token) = dial.token.take().filter(|_| !dial.policies.is_empty()) else { return };
-        let (url, policies) = (RelayUrl::new(&dial.url).policy(), dial.policies.clone());
+        let Some(params) = &mut self.params else { return };
+        let Some(token) = params.token.take().filter(|_| !params.policies.is_empty()) else { return };
+        let (url, policies) = (RelayUrl::new(&params.url).policy(), params.policies.clone());
         let (trust, link) = (self.trust.clone(), self.link.clone());
         let declaring = async move {
             for policy in policies {
@@ -70,7 +70,7 @@ impl RelayActor {
 
     /// The connector's address, if it keeps any of the event's media.
     fn keeper_of(&self, event: &super::event::InboundEvent) -> Option<String> {
-        let url = &self.dial.as_ref().filter(|_| !event.media_urls.is_empty())?.url;
+        let url = &self.params.as_ref().filter(|_| !event.media_urls.is_empty())?.url;
         (!media::rehosted(event, url).is_empty()).then(|| url.clone())
     }
 }

@@ -18,7 +18,7 @@ use tracing::warn;
 use super::event::InboundEvent;
 use super::url::RelayUrl;
 use crate::files::own;
-use crate::http_client::{Call, HttpClient, HttpError, Limits};
+use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use crate::profile::messages::PrepareDial;
 use caduceus_supervision::Port;
 
@@ -136,7 +136,8 @@ impl Fetcher {
     }
 
     async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
-        let call = Call::get(address, Limits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
+        let call =
+            HttpCall::get(address, HttpLimits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
         let mut answer = self.trust.send(call).await?;
         if answer.status() != 200 {
             return Err(Failed::Status(answer.status()));

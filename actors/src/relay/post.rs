@@ -6,7 +6,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use serde_json::Value;
 
-use crate::http_client::{Call, HttpClient, HttpError, Limits};
+use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 
 /// Longest request, from the name to the end of the answer; the original's limit.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -41,7 +41,7 @@ pub async fn json(
     bearer: &SecretString,
     body: &Value,
 ) -> Result<PostAnswer, PostError> {
-    send(client, Call::post(url, "application/json", body.to_string(), limits()).bearer(bearer)?).await
+    send(client, HttpCall::post(url, "application/json", body.to_string(), limits()).bearer(bearer)?).await
 }
 
 /// Sends `form`, which is encoded already, to `url`.
@@ -49,14 +49,14 @@ pub async fn json(
 /// # Errors
 /// [`PostError`] when no answer came.
 pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<PostAnswer, PostError> {
-    send(client, Call::post(url, "application/x-www-form-urlencoded", form, limits())).await
+    send(client, HttpCall::post(url, "application/x-www-form-urlencoded", form, limits())).await
 }
 
-fn limits() -> Limits {
-    Limits::within(LIMIT, MAX_ANSWER)
+fn limits() -> HttpLimits {
+    HttpLimits::within(LIMIT, MAX_ANSWER)
 }
 
-async fn send(client: &HttpClient, call: Call) -> Result<PostAnswer, PostError> {
+async fn send(client: &HttpClient, call: HttpCall) -> Result<PostAnswer, PostError> {
     let collected = match client.send(call.accept("application/json")).await {
         // It is an answer, and says no.
         Err(HttpError::Redirect { status, .. }) => return Ok(PostAnswer { status, body: Value::Null }),

@@ -11,13 +11,13 @@ use crate::profile::sealed::Sealed;
 /// What the process was started with, sorted by who may see it. Names or values that are not UTF-8 are left out.
 #[derive(Debug, Clone, Default)]
 pub struct Environment {
-    /// Names that are nobody's secret: children see them.
+    /// Names that hold no secret: children see them.
     pub globals: BTreeMap<String, String>,
     /// Names of the deployment: for the default profile, never for a child.
     pub deployment: Sealed,
     /// Everything else: part of the default profile's scope in single-profile mode, and unseen otherwise.
     pub rest: Sealed,
-    /// For the token seam, and for nobody else.
+    /// For the token seam alone.
     pub(super) drain_secret: Option<SecretString>,
     /// Whether there is more than one profile, in the deployment's word.
     pub(super) multiplex: Option<String>,
@@ -38,15 +38,15 @@ pub struct Environment {
 pub(super) const DRAIN_SECRET: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 /// Whether named profiles are served.
 pub(super) const MULTIPLEX: &str = "GATEWAY_MULTIPLEX_PROFILES";
-/// Names an authority that the system does not know, in PEM.
+/// Names an authority that is not among the system's, in PEM.
 pub(super) const CA_FILE: &str = "GATEWAY_RELAY_CA_FILE";
-/// Somebody else installs and enrolls.
+/// A package manager or a host installs and enrolls.
 const MANAGED: &str = "HERMES_MANAGED";
 /// No secret, but it stands among those, for the original's list of globals lacks it.
 const HONCHO_HOST: &str = "HERMES_HONCHO_HOST";
 /// Where the memory is, likewise.
 const HONCHO_BASE_URL: &str = "HONCHO_BASE_URL";
-/// What a login can be told.
+/// What a login can be given.
 const HONCHO_OAUTH: &str = "HONCHO_OAUTH_";
 
 impl Environment {

@@ -1,8 +1,8 @@
-//! Who is told how the gateway is.
+//! The chat that gets a notice when the gateway starts and stops.
 
 use super::yaml::Section;
 
-/// A chat that is told of start and shutdown.
+/// A chat that gets a notice at start and at shutdown.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HomeChannel {
     /// Its platform, such as `discord`.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 
+use super::agent;
+use super::home::{FILE_NAME, ORIGINAL_FILE_NAME, env_file_of};
 use super::yaml::{self, Section};
-use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, agent, env_file_of};
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, NoAnswer, Purpose};
 use crate::profile::agent::AgentSettings;
@@ -20,6 +21,23 @@ pub(super) const DIRECTORY: &str = "profiles";
 
 /// How long the files of one home may take, or the list of all. One whose disk hangs is degraded, and keeps no other waiting for longer.
 const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What one profile needs to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProfileSettings {
+    /// Its name.
+    pub name: ProfileName,
+    /// Its directory, which holds its `.env`.
+    pub home: PathBuf,
+    /// How its agent is run.
+    pub agent: AgentSettings,
+    /// Which messages are worth waking it for.
+    pub relevance: Relevance,
+    /// Whether its `.env` holds what a link of its own takes: address, id and secret.
+    pub own_link: bool,
+    /// What is wrong with its own configuration, one sentence each: it comes up degraded.
+    pub problems: Vec<String>,
+}
 
 /// The home of a named profile.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,15 +52,15 @@ pub(super) struct ProfileHome {
 /// keeps the agent that it had. So does one whose disk does not answer.
 ///
 /// # Errors
-/// One sentence: the directory is there and cannot be read, so nobody can say who is to be served.
+/// One sentence: the directory is there and cannot be read, so it is unknown which profiles are to be served.
 pub(super) fn named(
     home: &Path,
     default: &AgentSettings,
-    last: Option<&Settings>,
+    last: &[ProfileSettings],
 ) -> Result<Vec<ProfileSettings>, String> {
     let place = home.join(DIRECTORY);
     let found = homes(&place).map_err(|error| format!("{}: cannot be read: {error}", place.display()))?;
-    let had = |name: &ProfileName| last?.profiles.iter().find(|profile| profile.name == *name);
+    let had = |name: &ProfileName| last.iter().find(|profile| profile.name == *name);
     let read = each(found, Files::read);
     let served = read.into_iter().filter_map(|(ProfileHome { name, home, .. }, files)| {
         let before = had(&name);
@@ -170,7 +188,7 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
-    use crate::settings::Environment;
+    use crate::settings::{Environment, Settings};
 
     #[test]
     fn a_home_whose_disk_does_not_answer_is_degraded_alone_and_keeps_what_it_had() {
@@ -210,7 +228,7 @@ mod tests {
         for (name, target) in [("linked", "home"), ("file", "file"), ("nothing", "nothing")] {
             symlink(place.path().join("elsewhere").join(target), profiles.join(name)).unwrap();
         }
-        let found = named(place.path(), &AgentSettings::Echo, None).unwrap();
+        let found = named(place.path(), &AgentSettings::Echo, &[]).unwrap();
         assert_eq!(found.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>(), ["linked"]);
     }
 }

@@ -7,9 +7,9 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
 
-use super::environment::CA_FILE;
+use super::environment::{CA_FILE, Environment};
+use super::home::env_file_of;
 use super::yaml::Section;
-use super::{Environment, env_file_of};
 use crate::files::{Links, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 

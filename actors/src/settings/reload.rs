@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use super::{FILE_NAME, ORIGINAL_FILE_NAME, ProfileSettings, Settings, SettingsError, profiles};
+use super::error::SettingsError;
+use super::home::{FILE_NAME, ORIGINAL_FILE_NAME};
+use super::load::Settings;
+use super::profiles::{self, ProfileSettings};
 use crate::files::Stamp;
 
 /// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
-/// one is a good one that serves nobody.
+/// one is a good one that serves no profile.
 const REST: Duration = Duration::from_millis(100);
 /// Looks at files that do not come to rest, before they are read as they are.
 const MAX_LOOKS: u32 = 10;
@@ -22,12 +25,12 @@ const MAX_LOOKS: u32 = 10;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Sources {
     files: BTreeMap<PathBuf, Stamp>,
-    directories: BTreeMap<PathBuf, Place>,
+    directories: BTreeMap<PathBuf, DirectoryState>,
 }
 
 /// Which directory lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
+pub enum DirectoryState {
     /// None.
     Missing,
     /// That of this device and number.
@@ -36,7 +39,7 @@ pub enum Place {
     NoAnswer,
 }
 
-impl From<Stamp> for Place {
+impl From<Stamp> for DirectoryState {
     fn from(stamp: Stamp) -> Self {
         match stamp {
             Stamp::Present { device, inode, .. } => Self::There(device, inode),
@@ -74,7 +77,7 @@ impl Sources {
             }
             Err(error) => {
                 sources.files.insert(place.clone(), Stamp::Unreachable(error.kind()));
-                sources.directories.insert(place, Place::NoAnswer);
+                sources.directories.insert(place, DirectoryState::NoAnswer);
                 Vec::new()
             }
         };
@@ -83,7 +86,8 @@ impl Sources {
             profile.is_directory().then(|| (Stamp::look(&profile.home).into(), stamps()))
         });
         for (profile, looked) in looked {
-            let unanswered = || Some((Place::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
+            let unanswered =
+                || Some((DirectoryState::NoAnswer, [const { Stamp::Unreachable(ErrorKind::TimedOut) }; 2]));
             let Some((directory, stamps)) = looked.unwrap_or_else(|_| unanswered()) else { continue };
             for (file, stamp) in [FILE_NAME, ORIGINAL_FILE_NAME].into_iter().zip(stamps) {
                 sources.files.insert(profile.home.join(file), stamp);
@@ -94,7 +98,7 @@ impl Sources {
     }
 
     /// The directories in which the files lie, or may come to lie.
-    pub fn directories(&self) -> impl Iterator<Item = (&Path, Place)> {
+    pub fn directories(&self) -> impl Iterator<Item = (&Path, DirectoryState)> {
         self.directories.iter().map(|(path, place)| (path.as_path(), *place))
     }
 }
@@ -144,7 +148,7 @@ impl Settings {
         let mut settings = self.clone();
         let agent = own.clone().next().map(|profile| profile.agent);
         if let (true, Some(agent)) = (self.multiplex, agent)
-            && let Ok(named) = profiles::named(&self.home, &agent, Some(self))
+            && let Ok(named) = profiles::named(&self.home, &agent, &self.profiles)
             && self.home.is_dir()
         {
             settings.profiles = own.chain(named).collect();

@@ -156,7 +156,7 @@ impl<'a> Section<'a> {
         None
     }
 
-    /// Reports every key that nobody asked for, with the nearest known one.
+    /// Reports every key that was not read, with the nearest known one.
     pub(super) fn finish(self) {
         for key in self.map.keys() {
             let nearest = self.known.iter().min_by_key(|known| distance(known, key));

@@ -202,7 +202,7 @@ async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNo
     let node = |path: &str| tree.find(path);
     let profiles = served.iter().map(|profile| async {
         let node = node(&format!("profiles/{}", profile.name));
-        (profile.name.clone(), ask(&profile.ways.view, GetProfile, node).await)
+        (profile.name.clone(), ask(&profile.ports.view, GetProfile, node).await)
     });
     let links = ports.links.iter().map(|(id, port)| async {
         let node = node(&format!("relays/{}", id.0));

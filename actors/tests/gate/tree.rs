@@ -12,7 +12,7 @@ use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, D
 use caduceus_actors::drain::permit::{Gate, TurnTicket};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
-use caduceus_actors::profile::messages::ProfileWays;
+use caduceus_actors::profile::messages::ProfilePorts;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::event::Source;
 use caduceus_actors::relay::route::Routes;
@@ -150,7 +150,7 @@ fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
 /// A profile whose actor is nowhere: the gate does not ask it.
 fn served(name: ProfileName, home: PathBuf) -> Served {
     let mailbox: Mailbox<ProfileActor> = Mailbox::new();
-    let ways = ProfileWays {
+    let ports = ProfilePorts {
         agent: mailbox.port(),
         spawn: mailbox.port(),
         call: mailbox.port(),
@@ -161,7 +161,7 @@ fn served(name: ProfileName, home: PathBuf) -> Served {
         terms: mailbox.port(),
         read_again: mailbox.port(),
     };
-    Served { name, home, ways }
+    Served { name, home, ports }
 }
 
 /// For a turn that nobody runs.

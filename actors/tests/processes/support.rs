@@ -20,7 +20,7 @@ use caduceus_actors::ledger::messages::{
 };
 use caduceus_actors::profile::messages::ProfileTerms;
 use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfilePorts, Redactor};
+use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::relay::action::{Action, ActionResult};
 use caduceus_actors::relay::descriptor::Descriptor;
@@ -293,7 +293,7 @@ impl House {
         let profile = settings.profiles.iter().find(|profile| profile.name.as_str() == name).unwrap();
         let terms = Arc::new(ProfileTerms::of(profile, &settings));
         let caller = Caller::new(HttpClient::default(), self.call_timings);
-        let ports = ProfilePorts {
+        let dependencies = ProfileDependencies {
             claims: caduceus_actors::relay::claims::Claims::new([]),
             children: CountBy::default(),
             fresh_token: Some(self.address.clone().into()),
@@ -304,7 +304,7 @@ impl House {
             events: FileEvents::default(),
         };
         let incarnation = Incarnation::new(format!("profiles/{name}"), 1);
-        ProfileActor::new(terms, guard_command(), self.redactor.clone(), ports, incarnation).start()
+        ProfileActor::new(terms, guard_command(), self.redactor.clone(), dependencies, incarnation).start()
     }
 
     pub(crate) async fn permit(&self, id: TurnId, session: &SessionKey) -> TurnPermit {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use caduceus_actors::http_client::{Call, HttpClient, HttpError, Limits, json};
+use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits, json};
 use secrecy::SecretString;
 use serde_json::Value;
 
@@ -28,13 +28,13 @@ impl Client {
 
     /// Asks, and waits on purpose for up to `wait`.
     pub(in crate::cli) async fn get(&self, path: &str, wait: Duration) -> Result<Value, CommandError> {
-        self.answer(Call::get(&self.url(path), limits(wait))).await
+        self.answer(HttpCall::get(&self.url(path), limits(wait))).await
     }
 
     /// Orders.
     pub(in crate::cli) async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
         let limits = limits(Duration::ZERO);
-        self.answer(Call::post(&self.url(path), "application/json", body.to_string(), limits)).await
+        self.answer(HttpCall::post(&self.url(path), "application/json", body.to_string(), limits)).await
     }
 
     fn url(&self, path: &str) -> String {
@@ -42,7 +42,7 @@ impl Client {
     }
 
     /// Shows the token, and reads what comes back.
-    async fn answer(&self, call: Call) -> Result<Value, CommandError> {
+    async fn answer(&self, call: HttpCall) -> Result<Value, CommandError> {
         let call = match &self.token {
             Some(token) => call.bearer(token).map_err(|error| unanswered(&error))?,
             None => call,
@@ -63,9 +63,9 @@ impl Client {
     }
 }
 
-fn limits(wait: Duration) -> Limits {
+fn limits(wait: Duration) -> HttpLimits {
     let total = wait + TIMEOUT;
-    Limits { connect: TIMEOUT, ..Limits::within(total, MAX_BODY) }
+    HttpLimits { connect: TIMEOUT, ..HttpLimits::within(total, MAX_BODY) }
 }
 
 /// Only what certainly reached nobody is nobody.

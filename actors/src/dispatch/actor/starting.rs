@@ -13,7 +13,7 @@ use super::super::start::{NotStarted, start_turn};
 use super::DispatchActor;
 use crate::drain::messages::Refusal;
 use crate::ledger::messages::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
-use crate::profile::messages::ProfileWays;
+use crate::profile::messages::ProfilePorts;
 use crate::settings::WhenRefused;
 use crate::turn::id::TurnId;
 use crate::turn::messages::SteerTurn;
@@ -43,7 +43,7 @@ impl DispatchActor {
         &mut self,
         turn: TurnId,
         event: InboundId,
-        ways: ProfileWays,
+        ways: ProfilePorts,
         read: Result<Result<InboundRow, LedgerError>, AskError>,
         ctx: &mut Context<Self>,
     ) {
@@ -66,7 +66,7 @@ impl DispatchActor {
     }
 
     /// Asks the gate, and starts the turn if it is let through.
-    fn launch(&mut self, turn: TurnId, event: InboundId, ways: ProfileWays, ctx: &mut Context<Self>) {
+    fn launch(&mut self, turn: TurnId, event: InboundId, ways: ProfilePorts, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
         if job.descriptor.is_none() {

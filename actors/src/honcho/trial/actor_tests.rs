@@ -10,7 +10,7 @@ use super::super::steps::RefreshStep;
 use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
-use crate::profile::messages::{ProfileWays, TokenChanged};
+use crate::profile::messages::{ProfilePorts, TokenChanged};
 use crate::profile::name::ProfileName;
 use crate::relay::route::Routes;
 use crate::relay::session::SessionRules;
@@ -41,10 +41,10 @@ impl Handler<StatusTouched> for Listener {
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
-/// The ways into a profile that hears of its token and of nothing else.
-fn deaf_but_for(token: Port<TokenChanged>) -> ProfileWays {
+/// The ports of a profile that hears of its token and of nothing else.
+fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
     let nobody: Mailbox<ProfileActor> = Mailbox::new();
-    ProfileWays {
+    ProfilePorts {
         agent: nobody.port(),
         spawn: nobody.port(),
         call: nobody.port(),
@@ -92,7 +92,7 @@ impl Keeper {
         let served = |name: &&ProfileName| Served {
             name: (*name).clone(),
             home: trial.home.path().to_owned(),
-            ways: deaf_but_for(Port::from(ears.clone())),
+            ports: deaf_but_for(Port::from(ears.clone())),
         };
         let in_force = InForce {
             home: trial.home.path().to_owned(),

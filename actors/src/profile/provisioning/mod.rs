@@ -1,20 +1,20 @@
 //! How the default profile gets the relay's credentials for itself: in memory, and never anywhere else.
+//!
+//! A plain part, without actix: it answers what comes next, and the profile's actor carries that out.
 
 mod plan;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use actix::prelude::*;
 use secrecy::SecretString;
 use tokio::sync::watch;
-use tracing::{debug, info, warn};
+use tracing::{info, warn};
 
 use self::plan::{ProvisionPlan, ProvisionStep};
-use super::actor::ProfileActor;
-use super::dial;
+use super::redact::Redactor;
+use crate::http_client::HttpClient;
 use crate::relay::identity::{NoIdentity, Source};
-use crate::relay::messages::Wake;
 use crate::relay::provision::{Order, Provisioned, Refused};
 use caduceus_supervision::Backoff;
 
@@ -29,8 +29,6 @@ pub(super) struct Provisioning {
     plan: ProvisionPlan,
     /// What is asked for, or was given.
     order: Option<Order>,
-    attempt: Option<SpawnHandle>,
-    timer: Option<SpawnHandle>,
     /// Whether an attempt is under way; a dial waits for its end.
     under_way: watch::Sender<bool>,
     given: BTreeMap<String, SecretString>,
@@ -42,11 +40,48 @@ pub(super) struct Provisioning {
 
 /// Why an attempt came to nothing.
 #[derive(Debug, thiserror::Error)]
-enum Failed {
+pub(super) enum NotProvisioned {
     #[error(transparent)]
     Identity(#[from] NoIdentity),
     #[error(transparent)]
     Refused(#[from] Refused),
+}
+
+/// What came of an attempt: what was asked for, and what was given for it.
+pub(super) type Attempted = Result<(Order, Provisioned), NotProvisioned>;
+
+/// What comes next. Each takes the place of what was under way.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum ProvisionTask {
+    /// Nothing more.
+    Stop,
+    /// Ask for this, by [`ask`]; then comes [`Provisioning::ended`].
+    Ask(Order),
+    /// After this long comes [`Provisioning::due`] with this fingerprint.
+    AskAfter(u64, Duration),
+}
+
+/// What the end of an attempt means.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum AttemptEnd {
+    /// There are new credentials, see [`Provisioning::given`].
+    Granted,
+    /// There are none, and this comes next.
+    Failed(Option<ProvisionTask>),
+    /// Something else is asked for by now.
+    Outdated,
+}
+
+/// Makes one attempt: a token of the identity provider, and with it the credentials.
+///
+/// # Errors
+/// [`NotProvisioned`] if there is no token, or no credentials for it.
+pub(super) async fn ask(order: Order, source: Source, client: HttpClient, redactor: Redactor) -> Attempted {
+    let now_s = jiff::Timestamp::now().as_second();
+    let token = source.token(&client, now_s).await?;
+    let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
+    let provisioned = order.carry_out(&client, &token).await?;
+    Ok((order, provisioned))
 }
 
 impl Default for Provisioning {
@@ -54,8 +89,6 @@ impl Default for Provisioning {
         Self {
             plan: ProvisionPlan::new(Backoff::new(FLOOR, CEILING).expect("the floor is below the ceiling")),
             order: None,
-            attempt: None,
-            timer: None,
             under_way: watch::Sender::new(false),
             given: BTreeMap::new(),
             said: None,
@@ -69,85 +102,67 @@ impl Provisioning {
     pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
         let mut under_way = self.under_way.subscribe();
         async move {
-            // The sender lives in the actor; without it nobody waits.
+            // The sender is in the actor; without it there is nothing to wait for.
             let _ = under_way.wait_for(|under_way| !under_way).await;
         }
     }
-}
 
-impl ProfileActor {
-    /// The scope has just been read: decides whether there is something to ask for, and puts in what was given.
-    pub(super) fn provision(&mut self, ctx: &mut Context<Self>) {
-        if !self.is_home() {
-            return;
-        }
-        let order = dial::provision(&self.scope);
-        let pinned = order.is_none() && self.scope.setting("GATEWAY_RELAY_SECRET").is_some();
-        if pinned && !std::mem::replace(&mut self.provisioning.pinned, pinned) {
+    /// What was given, by name; empty while nothing is.
+    pub(super) fn given(&self) -> BTreeMap<String, SecretString> {
+        self.given.clone()
+    }
+
+    /// The settings were read: they ask for `order`. `pinned` says that they hold the credentials themselves.
+    pub(super) fn wanted(&mut self, order: Option<Order>, pinned: bool) -> Option<ProvisionTask> {
+        if pinned && !std::mem::replace(&mut self.pinned, pinned) {
             info!("relay self-provision skipped: id and secret are set");
         }
-        let step = self.provisioning.plan.wanted(order.as_ref().map(Order::fingerprint));
-        self.provisioning.order = order;
-        self.take(step, ctx);
-        self.scope.provision(self.provisioning.given.clone());
+        let step = self.plan.wanted(order.as_ref().map(Order::fingerprint));
+        self.order = order;
+        self.task(step)
     }
 
-    fn take(&mut self, step: ProvisionStep, ctx: &mut Context<Self>) {
-        if step == ProvisionStep::Nothing {
-            return;
-        }
-        let handles = [self.provisioning.attempt.take(), self.provisioning.timer.take()];
-        handles.into_iter().flatten().for_each(|handle| {
-            ctx.cancel_future(handle);
-        });
-        let Some(order) = self.provisioning.order.clone() else {
-            self.provisioning.given.clear();
-            self.provisioning.under_way.send_replace(false);
-            return;
-        };
-        let fingerprint = order.fingerprint();
-        match step {
-            ProvisionStep::Ask => {
-                self.provisioning.given.clear();
-                self.provisioning.under_way.send_replace(true);
-                let source = Source::of(&|name| self.scope.setting(name), &self.terms.profile.home);
-                let (trust, redactor) = (self.ports.trust.clone(), self.redactor.clone());
-                let attempt = async move {
-                    let now_s = jiff::Timestamp::now().as_second();
-                    let token = source.token(&trust, now_s).await?;
-                    let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
-                    let provisioned = order.carry_out(&trust, &token).await?;
-                    Ok((order, provisioned))
-                };
-                let attempt = attempt.into_actor(self).map(move |outcome, actor, ctx| {
-                    actor.provisioning.attempt = None;
-                    actor.provisioned(fingerprint, outcome, ctx);
-                    actor.provisioning.under_way.send_replace(false);
-                });
-                self.provisioning.attempt = Some(ctx.spawn(attempt));
-            }
-            ProvisionStep::AskAfter(wait) => {
-                self.provisioning.timer = Some(ctx.run_later(wait, move |actor, ctx| {
-                    actor.provisioning.timer = None;
-                    let step = actor.provisioning.plan.due(fingerprint);
-                    actor.take(step, ctx);
-                }));
-            }
-            ProvisionStep::Forget | ProvisionStep::Nothing => {}
-        }
+    /// The wait before the next attempt at the order with this fingerprint is over.
+    pub(super) fn due(&mut self, fingerprint: u64) -> Option<ProvisionTask> {
+        let step = self.plan.due(fingerprint);
+        self.task(step)
     }
 
-    fn provisioned(&mut self, order: u64, outcome: Result<(Order, Provisioned), Failed>, ctx: &mut Context<Self>) {
-        let (order, provisioned) = match outcome {
-            Ok((granted, provisioned)) if self.provisioning.plan.granted(order) => (granted, provisioned),
-            Ok(_) => return,
+    /// The attempt at the order with this fingerprint has ended.
+    pub(super) fn ended(&mut self, fingerprint: u64, outcome: Attempted) -> AttemptEnd {
+        self.under_way.send_replace(false);
+        match outcome {
+            Ok((order, provisioned)) if self.plan.granted(fingerprint) => {
+                self.take(&order, provisioned);
+                AttemptEnd::Granted
+            }
+            Ok(_) => AttemptEnd::Outdated,
             Err(reason) => {
                 self.say_why_not(&reason);
-                let step = self.provisioning.plan.failed(order, fastrand::f64());
-                return self.take(step, ctx);
+                let step = self.plan.failed(fingerprint, fastrand::f64());
+                AttemptEnd::Failed(self.task(step))
             }
-        };
-        let Provisioned { granted, platforms } = provisioned;
+        }
+    }
+
+    fn task(&mut self, step: ProvisionStep) -> Option<ProvisionTask> {
+        match (step, self.order.clone()) {
+            (ProvisionStep::Nothing, _) => None,
+            (ProvisionStep::Ask, Some(order)) => {
+                self.given.clear();
+                self.under_way.send_replace(true);
+                Some(ProvisionTask::Ask(order))
+            }
+            (ProvisionStep::AskAfter(wait), Some(order)) => Some(ProvisionTask::AskAfter(order.fingerprint(), wait)),
+            (ProvisionStep::Forget, _) | (_, None) => {
+                self.given.clear();
+                self.under_way.send_replace(false);
+                Some(ProvisionTask::Stop)
+            }
+        }
+    }
+
+    fn take(&mut self, order: &Order, Provisioned { granted, platforms }: Provisioned) {
         info!(
             gateway = granted.gateway_id,
             tenant = granted.tenant.as_deref().unwrap_or("?"),
@@ -162,28 +177,80 @@ impl ProfileActor {
         let pair =
             [named("GATEWAY_RELAY_ID", granted.gateway_id.into()), named("GATEWAY_RELAY_SECRET", granted.secret)];
         let key = granted.delivery_key.map(|key| named("GATEWAY_RELAY_DELIVERY_KEY", key));
-        self.provisioning.given = pair.into_iter().chain(key).collect();
-        self.provisioning.said = None;
-        self.scope.provision(self.provisioning.given.clone());
-        self.declare_gateway();
-        self.feed_redactor();
-        if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
-            debug!(%error, "the link was not told of its credentials; it asks by itself");
-        }
+        self.given = pair.into_iter().chain(key).collect();
+        self.said = None;
     }
 
     /// Once for each reason, however often it is tried.
-    fn say_why_not(&mut self, reason: &Failed) {
+    fn say_why_not(&mut self, reason: &NotProvisioned) {
         let text = reason.to_string();
-        if self.provisioning.said.as_ref() != Some(&text) {
-            let none = matches!(reason, Failed::Identity(_));
+        if self.said.as_ref() != Some(&text) {
+            let none = matches!(reason, NotProvisioned::Identity(_));
             let what = if none {
                 "relay self-provision skipped for want of an identity"
             } else {
                 "relay self-provision failed"
             };
             warn!(reason = text, "{what}; it is tried again");
-            self.provisioning.said = Some(text);
+            self.said = Some(text);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+    use crate::relay::provision::Granted;
+
+    fn order(gateway: &str) -> Order {
+        let setting = |name| match name {
+            "GATEWAY_RELAY_URL" => Some("wss://relay.example"),
+            "GATEWAY_RELAY_ID" => Some(gateway),
+            _ => None,
+        };
+        Order::of(&setting, Vec::new()).unwrap()
+    }
+
+    fn granted() -> Provisioned {
+        let granted = Granted { gateway_id: "gw-1".into(), secret: "hunter2".into(), delivery_key: None, tenant: None };
+        Provisioned { granted, platforms: Vec::new() }
+    }
+
+    #[test]
+    fn what_was_given_is_held_until_the_settings_hold_it_themselves() {
+        let mut provisioning = Provisioning::default();
+        let order = order("gw-1");
+        assert_eq!(provisioning.wanted(Some(order.clone()), false), Some(ProvisionTask::Ask(order.clone())));
+        assert!(provisioning.given().is_empty());
+        assert_eq!(provisioning.ended(order.fingerprint(), Ok((order.clone(), granted()))), AttemptEnd::Granted);
+        assert_eq!(provisioning.wanted(Some(order), false), None, "the file was read again");
+        assert_eq!(provisioning.given().into_keys().collect::<Vec<_>>(), ["GATEWAY_RELAY_ID", "GATEWAY_RELAY_SECRET"]);
+        assert_eq!(provisioning.wanted(None, true), Some(ProvisionTask::Stop));
+        assert!(provisioning.given().is_empty());
+    }
+
+    #[test]
+    fn a_failed_attempt_is_followed_by_a_wait_and_by_another_attempt() {
+        let mut provisioning = Provisioning::default();
+        let order = order("gw-1");
+        provisioning.wanted(Some(order.clone()), false);
+        let end = provisioning.ended(order.fingerprint(), Err(Refused::NoSecret.into()));
+        let AttemptEnd::Failed(Some(ProvisionTask::AskAfter(fingerprint, wait))) = end else { panic!("{end:?}") };
+        assert!(wait <= FLOOR, "{wait:?}");
+        assert_eq!(provisioning.due(fingerprint), Some(ProvisionTask::Ask(order)));
+    }
+
+    #[test]
+    fn a_dial_waits_as_long_as_an_attempt_is_under_way() {
+        let mut provisioning = Provisioning::default();
+        assert!(provisioning.settled().now_or_never().is_some());
+        let (first, second) = (order("gw-1"), order("gw-2"));
+        provisioning.wanted(Some(first), false);
+        provisioning.wanted(Some(second.clone()), false);
+        assert!(provisioning.settled().now_or_never().is_none());
+        provisioning.ended(second.fingerprint(), Err(NoIdentity::NotLoggedIn.into()));
+        assert!(provisioning.settled().now_or_never().is_some());
     }
 }

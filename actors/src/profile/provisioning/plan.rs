@@ -7,14 +7,14 @@ use caduceus_supervision::Backoff;
 /// Where one profile stands with its connector.
 #[derive(Debug)]
 pub(super) struct ProvisionPlan {
-    state: State,
+    state: ProvisionState,
     backoff: Backoff,
     /// Failures in a row.
     failures: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum ProvisionState {
     /// Nothing is to be asked for.
     Content,
     Asking(u64),
@@ -36,24 +36,24 @@ pub(super) enum ProvisionStep {
 
 impl ProvisionPlan {
     pub(super) fn new(backoff: Backoff) -> Self {
-        Self { state: State::Content, backoff, failures: 0 }
+        Self { state: ProvisionState::Content, backoff, failures: 0 }
     }
 
     /// The settings were read: this is what they ask for.
     pub(super) fn wanted(&mut self, order: Option<u64>) -> ProvisionStep {
         match (self.state, order) {
-            (State::Content, None) => ProvisionStep::Nothing,
-            (State::Asking(present) | State::Granted(present), Some(order)) if present == order => {
+            (ProvisionState::Content, None) => ProvisionStep::Nothing,
+            (ProvisionState::Asking(present) | ProvisionState::Granted(present), Some(order)) if present == order => {
                 ProvisionStep::Nothing
             }
             // Someone changed the file: another try at once, also when what is asked for is the same.
             (_, Some(order)) => {
                 self.failures = 0;
-                self.state = State::Asking(order);
+                self.state = ProvisionState::Asking(order);
                 ProvisionStep::Ask
             }
             (_, None) => {
-                self.state = State::Content;
+                self.state = ProvisionState::Content;
                 ProvisionStep::Forget
             }
         }
@@ -61,18 +61,18 @@ impl ProvisionPlan {
 
     /// The time to ask again has come.
     pub(super) fn due(&mut self, order: u64) -> ProvisionStep {
-        if self.state != State::Waiting(order) {
+        if self.state != ProvisionState::Waiting(order) {
             return ProvisionStep::Nothing;
         }
-        self.state = State::Asking(order);
+        self.state = ProvisionState::Asking(order);
         ProvisionStep::Ask
     }
 
     /// The order that is under way was granted; whether that still counts.
     pub(super) fn granted(&mut self, order: u64) -> bool {
-        let counts = self.state == State::Asking(order);
+        let counts = self.state == ProvisionState::Asking(order);
         if counts {
-            self.state = State::Granted(order);
+            self.state = ProvisionState::Granted(order);
             self.failures = 0;
         }
         counts
@@ -80,10 +80,10 @@ impl ProvisionPlan {
 
     /// The order that is under way came to nothing.
     pub(super) fn failed(&mut self, order: u64, random: f64) -> ProvisionStep {
-        if self.state != State::Asking(order) {
+        if self.state != ProvisionState::Asking(order) {
             return ProvisionStep::Nothing;
         }
-        self.state = State::Waiting(order);
+        self.state = ProvisionState::Waiting(order);
         let wait = self.backoff.delay(self.failures, random);
         self.failures = self.failures.saturating_add(1);
         ProvisionStep::AskAfter(wait)

@@ -23,14 +23,14 @@ const ESCAPED: usize = 3;
 pub(super) struct Index {
     key: RandomState,
     /// By the hash of their first [`WINDOW`] bytes, then by length, longest last, then by the hash of the whole.
-    buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<Form>>>>,
+    buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<SecretForm>>>>,
     beginnings: Beginnings,
     /// Bytes of the longest form there ever was.
     longest: usize,
 }
 
 /// One way in which a value may be written.
-pub(super) struct Form {
+pub(super) struct SecretForm {
     pub(super) set: u64,
     pub(super) name: Arc<str>,
     pub(super) bytes: Zeroizing<Vec<u8>>,
@@ -40,7 +40,7 @@ pub(super) struct Form {
 pub(super) type Span<'a> = (Range<usize>, &'a str);
 
 impl Index {
-    pub(super) fn add(&mut self, form: Form) {
+    pub(super) fn add(&mut self, form: SecretForm) {
         self.longest = self.longest.max(form.bytes.len() * ESCAPED);
         let (window, whole) = (self.key.hash_one(&form.bytes[..WINDOW]), self.key.hash_one(&**form.bytes));
         self.beginnings.add(&form.bytes);
@@ -159,7 +159,7 @@ mod tests {
     fn holding(texts: impl IntoIterator<Item = String>) -> Index {
         let mut index = Index::default();
         for (set, text) in texts.into_iter().enumerate() {
-            let form = Form { set: set as u64, name: Arc::from("K"), bytes: Zeroizing::new(text.into_bytes()) };
+            let form = SecretForm { set: set as u64, name: Arc::from("K"), bytes: Zeroizing::new(text.into_bytes()) };
             index.add(form);
         }
         index

@@ -1,6 +1,6 @@
 //! The views of a text: as it reads once one more layer of escapes is taken off, with lines joined, with hex digits side by side.
 //!
-//! Every view knows where each of its bytes stands in the text. No view is longer than the text it was made of, and there are few, so
+//! Every view holds where each of its bytes stands in the text. No view is longer than the text it was made of, and there are few, so
 //! a long line costs a small multiple of a plain one.
 
 use std::ops::Range;

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::super::messages::{GoDormant, GoIdle, IdleAnswer, LinkState};
 use super::super::timings::LinkTimings;
 use super::*;
-use crate::profile::messages::NoDial;
+use crate::profile::messages::NoConnectParams;
 use crate::relay::action::Action;
 use crate::relay::claims::{GatewayKey, NotYours};
 use rig::{Bench, descriptor, identity, never, quick, run, within};
@@ -262,7 +262,7 @@ fn expired_is_not_revoked() {
 fn link_without_an_address_is_disabled_until_there_is_one() {
     run(async {
         let (mut bench, mut peer) = Bench::connected().await;
-        let dial = std::mem::replace(&mut bench.profile.borrow_mut().1, Err(NoDial::NotSet));
+        let dial = std::mem::replace(&mut bench.profile.borrow_mut().1, Err(NoConnectParams::NotSet));
         peer.close(1000, "").await;
         bench.until(LinkState::Disabled).await;
         bench.connector.no_dial().await;
@@ -318,7 +318,7 @@ fn dormant_link_closes_and_comes_back() {
 fn idle_without_a_link_is_said_so() {
     run(async {
         let bench = Bench::new().await;
-        bench.profile.borrow_mut().1 = Err(NoDial::NotSet);
+        bench.profile.borrow_mut().1 = Err(NoConnectParams::NotSet);
         assert_eq!(bench.link.send(GoIdle).await.unwrap(), IdleAnswer::NotConnected);
     });
 }

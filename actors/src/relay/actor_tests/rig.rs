@@ -19,7 +19,7 @@ use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use super::super::*;
 use crate::dispatch::messages::{NotTaken, Receipt};
 use crate::ledger::messages::{LedgerError, Recorded};
-use crate::profile::messages::NoDial;
+use crate::profile::messages::NoConnectParams;
 use crate::relay::action::Action;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
@@ -182,7 +182,7 @@ pub(super) fn event(message_id: &str) -> Value {
 }
 
 /// What the profile answers, and how often it was asked.
-pub(super) type Answers = Rc<RefCell<(u64, Result<Dial, NoDial>)>>;
+pub(super) type Answers = Rc<RefCell<(u64, Result<ConnectParams, NoConnectParams>)>>;
 
 struct StubProfile(Answers);
 
@@ -191,13 +191,13 @@ impl Actor for StubProfile {
 }
 
 impl Handler<PrepareDial> for StubProfile {
-    type Result = Result<Dial, NoDial>;
+    type Result = Result<ConnectParams, NoConnectParams>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
         let (asked, answer) = &mut *self.0.borrow_mut();
         *asked += 1;
         let token = SecretString::from(format!("token-{asked}"));
-        answer.clone().map(|dial| Dial { token: Some(token), ..dial })
+        answer.clone().map(|dial| ConnectParams { token: Some(token), ..dial })
     }
 }
 
@@ -310,8 +310,14 @@ impl Bench {
         gateway: Option<GatewayKey>,
     ) -> Self {
         let connector = Connector::new().await;
-        let dial =
-            Dial { url: connector.url.clone(), token: None, gateway, credentials: 1, identities, policies: Vec::new() };
+        let dial = ConnectParams {
+            url: connector.url.clone(),
+            token: None,
+            gateway,
+            credentials: 1,
+            identities,
+            policies: Vec::new(),
+        };
         let profile: Answers = Rc::new(RefCell::new((0, Ok(dial))));
         let (offers, offered) = mpsc::unbounded_channel();
         let (letter_news, letters) = mpsc::unbounded_channel();

@@ -1,4 +1,4 @@
-//! A network, as `http.trusted_proxies` names them.
+//! A network of addresses, as `http.trusted_proxies` and `NO_PROXY` name them.
 
 use std::net::IpAddr;
 use std::str::FromStr;

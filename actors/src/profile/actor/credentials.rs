@@ -1,0 +1,64 @@
+//! Carries out what [`Provisioning`](crate::profile::provisioning::Provisioning) decides for the default profile's credentials.
+
+use actix::prelude::*;
+use actix::{ActorFutureExt, WrapFuture};
+use tracing::debug;
+
+use super::ProfileActor;
+use crate::profile::dial;
+use crate::profile::provisioning::{self, AttemptEnd, Attempted, ProvisionTask};
+use crate::relay::identity::Source;
+use crate::relay::messages::Wake;
+
+impl ProfileActor {
+    /// The scope has just been read: decides whether there is something to ask for, and puts in what was given.
+    pub(super) fn provision(&mut self, ctx: &mut Context<Self>) {
+        if !self.is_home() {
+            return;
+        }
+        let order = dial::provision(&self.scope);
+        let pinned = order.is_none() && self.scope.setting("GATEWAY_RELAY_SECRET").is_some();
+        let task = self.provisioning.wanted(order, pinned);
+        self.carry_out(task, ctx);
+        self.scope.provision(self.provisioning.given());
+    }
+
+    fn carry_out(&mut self, task: Option<ProvisionTask>, ctx: &mut Context<Self>) {
+        let Some(task) = task else { return };
+        if let Some(former) = self.provision_task.take() {
+            ctx.cancel_future(former);
+        }
+        self.provision_task = match task {
+            ProvisionTask::Stop => None,
+            ProvisionTask::Ask(order) => {
+                let fingerprint = order.fingerprint();
+                let source = Source::of(&|name| self.scope.setting(name), &self.profile().home);
+                let asking = provisioning::ask(order, source, self.ports.trust.clone(), self.redactor.clone());
+                Some(ctx.spawn(asking.into_actor(self).map(move |outcome, actor, ctx| {
+                    actor.provision_task = None;
+                    actor.attempt_ended(fingerprint, outcome, ctx);
+                })))
+            }
+            ProvisionTask::AskAfter(fingerprint, wait) => Some(ctx.run_later(wait, move |actor, ctx| {
+                actor.provision_task = None;
+                let task = actor.provisioning.due(fingerprint);
+                actor.carry_out(task, ctx);
+            })),
+        };
+    }
+
+    fn attempt_ended(&mut self, fingerprint: u64, outcome: Attempted, ctx: &mut Context<Self>) {
+        match self.provisioning.ended(fingerprint, outcome) {
+            AttemptEnd::Granted => {
+                self.scope.provision(self.provisioning.given());
+                self.declare_gateway();
+                self.feed_redactor();
+                if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
+                    debug!(%error, "the link was not told of its credentials; it asks by itself");
+                }
+            }
+            AttemptEnd::Failed(task) => self.carry_out(task, ctx),
+            AttemptEnd::Outdated => {}
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! The profile's `.env`: when it is read, and what its values put in force.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix::prelude::*;
+use actix::{ActorFutureExt, WrapFuture};
+use secrecy::{ExposeSecret, SecretString};
+use tracing::{info, warn};
+
+use super::ProfileActor;
+use crate::files::{FileWorker, NoAnswer, Purpose, Stamp, workers};
+use crate::profile::agent::AgentSettings;
+use crate::profile::child_env::{self, HONCHO_API_KEY};
+use crate::profile::env_file::EnvFile;
+use crate::profile::env_source::{self, Content};
+use crate::profile::scope::{Lent, Scope};
+use crate::profile::{dial, plan, shown};
+use crate::relay::claims::Owner;
+
+/// Names the keys of deliveries, with commas between.
+const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
+/// How often the file is looked at where no event comes of it.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// Longest wait for one look at the file; a turn then starts with what is known.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+impl ProfileActor {
+    /// Reads the file if it has changed. Off the arbiter.
+    pub(super) fn look(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        self.looks += 1;
+        let last = self.stamp.clone().filter(|_| !self.stale);
+        let (look, path) = (self.looks, self.file());
+        let owner = if self.is_home() { workers::Owner::Gateway } else { workers::Owner::Profile };
+        let worker = FileWorker::of(&self.profile().home, Purpose::Secrets, owner);
+        let reading = async move { worker.run(READ_TIMEOUT, move || env_source::read(&path, last.as_ref())).await };
+        reading.into_actor(self).map(move |read, actor, ctx| match read {
+            Ok(Some((stamp, content))) if look > actor.applied => {
+                actor.note_disk(None);
+                actor.applied = look;
+                actor.stale = false;
+                actor.apply(stamp, content, ctx);
+            }
+            Ok(_) => {
+                actor.note_disk(None);
+                actor.note_objection();
+            }
+            Err(error) => actor.note_disk(Some(error)),
+        })
+    }
+
+    /// Whether the disk under the home answers; said once for each time that it does not.
+    fn note_disk(&mut self, error: Option<NoAnswer>) {
+        let trouble = error.map(|error| error.to_string());
+        if trouble == self.health.disk {
+            return;
+        }
+        let name = &self.terms.profile.name;
+        if let Some(reason) = &trouble {
+            warn!(profile = %name, %reason, ".env stays as it was read last, and no agent is started");
+        } else {
+            info!(profile = %name, "the disk under the profile's home answers again");
+        }
+        self.health.disk = trouble;
+        // Degraded is a state to be in; to wait for this disk would hold up the tree.
+        self.incarnation.ready();
+        self.touch_status();
+    }
+
+    /// Looks for as long as the actor runs: at every event, and once a second.
+    pub(super) fn keep_looking(&mut self, ctx: &mut Context<Self>) {
+        let looking = self.look().then(|(), actor: &mut Self, _| {
+            let touched = Arc::clone(&actor.touched);
+            let waiting = async move {
+                // With or without an event, it is looked at.
+                let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
+            };
+            waiting.into_actor(actor)
+        });
+        ctx.spawn(looking.map(|(), actor, ctx| actor.keep_looking(ctx)));
+    }
+
+    fn apply(&mut self, stamp: Stamp, content: Content, ctx: &mut Context<Self>) {
+        let (values, trouble) = match content {
+            Content::Values(values) => (values, None),
+            Content::Unusable(reason) => (EnvFile::default(), Some(reason)),
+        };
+        let lent = self.terms.lent.as_ref();
+        let lent =
+            lent.map(|lent| Lent { environment: &self.terms.environment, relay: &lent.relay, shared: lent.shared });
+        let before = std::mem::replace(&mut self.scope, Scope::new(&values, lent));
+        self.provision(ctx);
+        // Before the new values can be used, and so before anything can write one to a log.
+        self.feed_redactor();
+        let name = &self.terms.profile.name;
+        if let Some(reason) = &trouble {
+            warn!(profile = %name, %reason, ".env cannot be used; the profile has no secret of its own");
+        } else if self.stamp.is_none() {
+            info!(profile = %name, names = values.len(), ".env read");
+        } else {
+            let [added, changed, removed] = before.changes(&self.scope).map(|names| shown::listed(&names));
+            info!(profile = %name, names = values.len(), added, changed, removed, ".env read again");
+        }
+        let missing = plan::missing(&self.agent, &self.scope);
+        for missing in missing.iter().filter(|missing| !self.health.missing.contains(missing)) {
+            warn!(profile = %name, key = missing.key, name = missing.name, "a name the configuration needs is not set");
+        }
+        self.health.file = trouble;
+        self.health.missing = missing;
+        self.health.relay = dial::oddities(&self.scope);
+        self.declare_gateway();
+        self.stamp = Some(stamp);
+        self.incarnation.ready();
+        self.touch_status();
+    }
+
+    /// Says which gateway the settings name, so that one gateway has one link.
+    pub(super) fn declare_gateway(&mut self) {
+        self.ports.claims.declare(&self.owner(), dial::gateway(&self.scope, self.link()));
+        self.note_objection();
+    }
+
+    /// Whose link it is.
+    fn owner(&self) -> Owner {
+        (!self.is_home()).then(|| self.profile().name.clone())
+    }
+
+    /// What stands against a link of its own changes with the settings of others, too.
+    fn note_objection(&mut self) {
+        let objection = self.ports.claims.objection(&self.owner()).map(|reason| reason.to_string());
+        if self.health.link == objection {
+            return;
+        }
+        let profile = &self.terms.profile.name;
+        if let Some(reason) = &objection {
+            warn!(%profile, reason, "profile has no link of its own");
+        } else {
+            info!(%profile, "nothing stands against a link of its own any more");
+        }
+        self.health.link = objection;
+        self.touch_status();
+    }
+
+    pub(super) fn feed_redactor(&self) {
+        // Several, of which each is a secret.
+        let lists = self.scope.secrets().filter(|(name, _)| *name == DELIVERY_KEY);
+        let keys: Vec<SecretString> =
+            lists.flat_map(|(_, list)| list.expose_secret().split(',').map(SecretString::from)).collect();
+        let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
+        let passed = match &*self.agent {
+            AgentSettings::Exec(exec) => &*exec.env_pass,
+            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => &[],
+        };
+        // What an agent is given it may write.
+        let passed = child_env::passed(&self.terms.environment, passed);
+        let values = self.scope.secrets().chain(token).chain(passed).chain(keys.iter().map(|key| (DELIVERY_KEY, key)));
+        self.redactor.replace(self.profile().name.as_str(), values);
+    }
+}

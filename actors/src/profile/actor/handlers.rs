@@ -1,0 +1,238 @@
+//! What the profile answers: agents and calls for turns, dials for links, its state for the status.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix::prelude::*;
+use actix::{ActorFutureExt, WrapFuture};
+use tracing::{debug, info, warn};
+
+use super::ProfileActor;
+use crate::honcho::messages::FreshToken;
+use crate::profile::agent::AgentSettings;
+use crate::profile::child_env::{Facts, child_env};
+use crate::profile::launch::Launch;
+use crate::profile::messages::{
+    AuthorisedCall, Call, CallError, ConnectParams, GetAgent, GetProfile, NoConnectParams, PrepareDial, ProfileView,
+    ReadEnvAgain, SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
+};
+use crate::profile::{call, dial, env_source, plan};
+use crate::relay::delivery::{self, DeliveryError};
+
+/// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
+/// in the file, which is more than a profile has that has just started.
+const TOKEN_TIMEOUT: Duration = Duration::from_secs(17);
+/// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
+const PROVISION_TIMEOUT: Duration = Duration::from_secs(4);
+
+type Later<R> = ResponseActFuture<ProfileActor, R>;
+
+impl ProfileActor {
+    /// The grant's token, fresh if its keeper answers in time. A turn never fails for it.
+    fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
+        let profile = self.profile().name.clone();
+        let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_TIMEOUT));
+        let asking = async move {
+            match asked {
+                Some(asked) => Some(asked.await),
+                None => None,
+            }
+        };
+        asking.into_actor(self).map(|answer, actor, _| match answer {
+            Some(Ok(Ok(answer))) => actor.set_token(answer.map(|answer| answer.token)),
+            Some(Ok(Err(error))) => warn!(%error, "no fresh token; the last one is used"),
+            Some(Err(error)) => warn!(profile = %actor.profile().name, %error, "no fresh token; the last one is used"),
+            None => {}
+        })
+    }
+
+    /// Everything that the start of one agent needs, as of now.
+    fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
+        let AgentSettings::Exec(exec) = &*order.agent else { return Err(SpawnError::NotACommand) };
+        if let Some(trouble) = &self.health.disk {
+            return Err(SpawnError::System(trouble.clone()));
+        }
+        if self.stamp.is_none() {
+            return Err(SpawnError::System("the profile's .env has not been read yet".to_owned()));
+        }
+        let command = plan::command(exec)?;
+        let shown = exec.command.first().cloned().unwrap_or_default();
+        let cwd = plan::cwd(exec, &self.profile().home, &self.scope).map_err(|name| SpawnError::CommandNotFound {
+            command: shown.clone(),
+            reason: format!("agent.cwd needs {name}, which is not set"),
+        })?;
+        let facts = Facts {
+            profile: &self.profile().name,
+            home: &self.profile().home,
+            turn: &order.turn.to_string(),
+            session: &order.session.text(),
+            attempt: order.attempt,
+            token: self.token.as_ref(),
+        };
+        let environment = child_env(&self.terms.environment, &exec.env_pass, &self.scope, &facts);
+        let secrets = self.redactor.lease(self.profile().name.as_str());
+        let token = order.agent.hears_of_tokens().then(|| self.token_news.listen(&secrets));
+        Ok(Launch { guard: self.guard.clone(), command, shown, cwd, environment, token, secrets })
+    }
+}
+
+impl Handler<GetAgent> for ProfileActor {
+    type Result = Arc<AgentSettings>;
+
+    fn handle(&mut self, _: GetAgent, _: &mut Self::Context) -> Self::Result {
+        Arc::clone(&self.agent)
+    }
+}
+
+impl Handler<SpawnChild> for ProfileActor {
+    type Result = Later<Result<SpawnedChild, SpawnError>>;
+
+    fn handle(&mut self, order: SpawnChild, _: &mut Self::Context) -> Self::Result {
+        // Looked at once more, so that a value written a moment ago holds for this turn.
+        let ready = self.look().then(|(), actor: &mut Self, _| actor.fresh_token());
+        let started = ready.then(move |(), actor, _| {
+            let launch = actor.launch(&order);
+            let starting = async move {
+                let launch = launch?;
+                launch.reach().await?;
+                let started = tokio::task::spawn_blocking(move || launch.run()).await;
+                started.unwrap_or_else(|error| Err(SpawnError::System(error.to_string())))
+            };
+            starting.into_actor(actor)
+        });
+        Box::pin(started.map(|started, actor, _| {
+            match &started {
+                Ok(_) => {
+                    actor.ports.children.of(&actor.profile().name).one();
+                    actor.set_agent_trouble(None);
+                }
+                Err(error @ SpawnError::CommandNotFound { .. }) => actor.set_agent_trouble(Some(error.to_string())),
+                Err(SpawnError::NotACommand | SpawnError::System(_)) => {}
+            }
+            started
+        }))
+    }
+}
+
+impl Handler<AuthorisedCall> for ProfileActor {
+    type Result = Later<Result<Call, CallError>>;
+
+    fn handle(&mut self, order: AuthorisedCall, _: &mut Self::Context) -> Self::Result {
+        // Looked at once more, so that a key written a moment ago holds for this turn.
+        Box::pin(self.look().map(move |(), actor, _| {
+            if actor.stamp.is_none() {
+                return Err(CallError::NotNow("the profile's .env has not been read yet".to_owned()));
+            }
+            let prepared = call::prepare(&order.agent, &actor.scope, order.body);
+            match &prepared {
+                Ok(_) => actor.set_agent_trouble(None),
+                // What is missing is reported with its key already.
+                Err(CallError::Unusable(trouble)) if actor.health.missing.is_empty() => {
+                    actor.set_agent_trouble(Some(trouble.clone()));
+                }
+                Err(_) => {}
+            }
+            debug!(profile = %actor.profile().name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
+            let secrets = actor.redactor.lease(actor.profile().name.as_str());
+            actor.ports.caller.call(prepared?, secrets)
+        }))
+    }
+}
+
+impl Handler<PrepareDial> for ProfileActor {
+    type Result = Later<Result<ConnectParams, NoConnectParams>>;
+
+    fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
+        // Credentials that are being asked for are better than none.
+        let settled = self.look().then(|(), actor: &mut Self, _| {
+            let settled = tokio::time::timeout(PROVISION_TIMEOUT, actor.provisioning.settled());
+            settled.into_actor(actor)
+        });
+        Box::pin(settled.map(|_, actor, _| {
+            // A clock before 1970 makes tokens that have expired, which the connector says.
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            actor.minted_s = dial::mint_at(now.as_secs(), actor.minted_s);
+            dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, actor.minted_s)
+        }))
+    }
+}
+
+impl Handler<VerifyDelivery> for ProfileActor {
+    type Result = Later<Result<(), DeliveryError>>;
+
+    fn handle(&mut self, delivery: VerifyDelivery, _: &mut Self::Context) -> Self::Result {
+        Box::pin(self.look().then(move |(), actor, _| {
+            let keys = dial::delivery_keys(&actor.scope, actor.link());
+            let verifying = async move {
+                if keys.is_empty() {
+                    return Err(DeliveryError::NoKey);
+                }
+                // Off the arbiter: a sender that cannot sign can still send megabytes.
+                let verified = tokio::task::spawn_blocking(move || {
+                    let VerifyDelivery { body, timestamp, signature } = delivery;
+                    let now_s = jiff::Timestamp::now().as_second();
+                    let (timestamp, signature) = (timestamp.as_deref(), signature.as_deref());
+                    delivery::verify(&body, timestamp, signature, &keys, delivery::MAX_SKEW_S, now_s).map(|_| ())
+                });
+                verified.await.unwrap_or(Err(DeliveryError::Signature))
+            };
+            verifying.into_actor(actor)
+        }))
+    }
+}
+
+impl Handler<TokenChanged> for ProfileActor {
+    type Result = ();
+
+    fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
+        self.set_token(news.token);
+    }
+}
+
+impl Handler<TermsChanged> for ProfileActor {
+    type Result = ();
+
+    fn handle(&mut self, TermsChanged(terms): TermsChanged, _: &mut Self::Context) {
+        info!(profile = %terms.profile.name, agent = terms.profile.agent.kind(), "the profile's settings changed");
+        for problem in terms.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
+            warn!(profile = %terms.profile.name, problem, "the profile's own configuration is wrong");
+        }
+        self.agent = Arc::new(terms.profile.agent.clone());
+        self.terms = terms;
+        self.judge_agent();
+        // Another directory may have taken the place of the one that we listened to.
+        self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
+        self.health.missing = plan::missing(&self.agent, &self.scope);
+        // What the process lends may be another now.
+        self.stale = true;
+        self.touched.notify_one();
+        self.touch_status();
+    }
+}
+
+impl Handler<ReadEnvAgain> for ProfileActor {
+    type Result = Later<()>;
+
+    fn handle(&mut self, _: ReadEnvAgain, _: &mut Self::Context) -> Self::Result {
+        self.stale = true;
+        Box::pin(self.look())
+    }
+}
+
+impl Handler<GetProfile> for ProfileActor {
+    type Result = MessageResult<GetProfile>;
+
+    fn handle(&mut self, _: GetProfile, _: &mut Self::Context) -> Self::Result {
+        let mut missing: Vec<String> = self.health.missing.iter().map(|missing| missing.name.clone()).collect();
+        missing.dedup();
+        MessageResult(ProfileView {
+            name: self.profile().name.clone(),
+            state: self.health.state(),
+            troubles: self.health.troubles(),
+            secrets: self.scope.len(),
+            missing,
+            agent: self.agent.kind(),
+            children_started: self.ports.children.of(&self.profile().name).get(),
+        })
+    }
+}
