@@ -6,7 +6,10 @@
 
 mod ending; // What the end of a turn leaves to be done.
 mod handlers; // One a message.
+mod links; // What follows when a link comes up or goes down.
+mod rebuilding; // What it does when it comes up.
 mod starting; // The way of an event from its place to its turn.
+mod unread; // What chats are told after a drain.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -16,16 +19,18 @@ use tracing::{debug, error, info};
 
 use super::arrivals::{Arrivals, Place};
 use super::event::{Command, Job};
-use super::links::{Descriptors, LOOK, Orphans};
+use super::links::{Descriptors, Orphans};
 use super::notice::{Notice, NoticeLimit};
+use super::outbox;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
+use super::started::StartedTurns;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::status::messages::StatusTouched;
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
+use crate::turn::messages::StopCause;
 use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
@@ -33,42 +38,42 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Turns events into turns.
 pub struct DispatchActor {
-    pub(super) settings: DispatchSettings,
-    pub(super) ports: DispatchPorts,
-    pub(super) plan: DispatchPlan,
+    settings: DispatchSettings,
+    ports: DispatchPorts,
+    plan: DispatchPlan,
     /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
-    pub(super) jobs: HashMap<InboundId, Job>,
-    pub(super) incarnation: Incarnation,
+    jobs: HashMap<InboundId, Job>,
+    incarnation: Incarnation,
     maker: TurnMaker,
     arrivals: Arrivals<Taken>,
     own: Port<Settled>,
-    running: HashMap<TurnId, Running>,
+    started_turns: StartedTurns,
     notices: NoticeLimit,
     /// The next slice of those in line is due.
     going_on: bool,
-    pub(super) gate: Heard,
+    gate: Heard,
     /// What came before the books were written: it is looked at once they are.
     early: Option<Early>,
     /// Turns of a former dispatcher that still count.
-    pub(super) adopted: Vec<TurnId>,
+    adopted: Vec<TurnId>,
     /// Links whose replies are being sent again; `true` if more were left meanwhile.
-    pub(super) catching_up: HashMap<LinkId, bool>,
+    catching_up: HashMap<LinkId, bool>,
     /// What the links can do that are up.
-    pub(super) links: Descriptors,
+    links: Descriptors,
     /// Events of links that are no more.
-    pub(super) orphans: Orphans,
+    orphans: Orphans,
     /// Chats are being told of what a drain refused; `true` if there may be more since that began.
-    pub(super) telling: Option<bool>,
+    telling: Option<bool>,
 }
 
 /// What is known of the gate.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) draining: bool,
+struct Heard {
+    draining: bool,
     /// The process goes down.
-    pub(super) stopping: bool,
+    stopping: bool,
     /// The gate itself has told; else it was asked.
-    pub(super) told: bool,
+    told: bool,
 }
 
 /// News that came too early.
@@ -77,13 +82,6 @@ struct Early {
     taken: Vec<Taken>,
     /// Turns that ended without a word.
     gone: HashSet<TurnId>,
-}
-
-/// The ways into a turn that this incarnation started, or adopted.
-pub(super) struct Running {
-    pub(super) stop: Option<Port<StopTurn>>,
-    pub(super) steer: Option<Port<SteerTurn>>,
-    pub(super) since: Instant,
 }
 
 /// News: the ledger has spoken about an event.
@@ -127,7 +125,7 @@ impl DispatchActor {
             arrivals: Arrivals::default(),
             own: start.own(),
             jobs: HashMap::new(),
-            running: HashMap::new(),
+            started_turns: StartedTurns::default(),
             notices: NoticeLimit::default(),
             going_on: false,
             gate: Heard::default(),
@@ -141,17 +139,17 @@ impl DispatchActor {
     }
 
     /// Whether a turn has gone before the books were written: it will not be heard of again.
-    pub(super) fn gone_early(&self, turn: TurnId) -> bool {
+    fn gone_early(&self, turn: TurnId) -> bool {
         self.early.as_ref().is_some_and(|early| early.gone.contains(&turn))
     }
 
     /// Whether the books are not written yet.
-    pub(super) fn is_early(&self) -> bool {
+    fn is_early(&self) -> bool {
         self.early.is_some()
     }
 
     /// The books are written: what came too early has its turn.
-    pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
+    fn open_books(&mut self, ctx: &mut Context<Self>) {
         for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
         }
@@ -204,7 +202,7 @@ impl DispatchActor {
     }
 
     /// Carries out what was decided about one event. If it waits now, the ledger alone keeps what it says.
-    pub(super) fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
+    fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         let needed = |step: &DispatchStep| matches!(step, DispatchStep::Ask(_, id) | DispatchStep::Steer(_, id, _) if *id == event);
         let needed = steps.iter().any(needed);
         self.carry_out(steps, ctx);
@@ -213,7 +211,7 @@ impl DispatchActor {
         }
     }
 
-    pub(super) fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         for step in steps {
             match step {
                 DispatchStep::Ask(turn, event) => self.start(turn, event, ctx),
@@ -247,29 +245,13 @@ impl DispatchActor {
     }
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
-        let Some(running) = self.running.get(&turn) else {
+        if !self.started_turns.stop(turn, cause) {
             // It has its place and is being started: it is stopped as soon as there is a way in.
             self.plan.stop_once_started(turn, cause);
-            return;
-        };
-        if let Some(stop) = &running.stop
-            && let Err(error) = stop.tell(StopTurn { cause })
-        {
-            // It ended in the same moment.
-            debug!(%turn, %error, "a turn was not told to stop");
         }
     }
 
-    pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        let since = self.running.get(&turn).map_or_else(Instant::now, |running| running.since);
-        self.running.insert(turn, Running { stop, steer: None, since });
-    }
-
-    pub(super) fn abandon(&mut self, turn: TurnId) {
-        self.running.remove(&turn);
-    }
-
-    pub(super) fn mark(
+    fn mark(
         &self,
         id: InboundId,
         state: InboundState,
@@ -304,9 +286,9 @@ impl DispatchActor {
     }
 
     /// Says something in a chat, unless it was said there just now.
-    pub(super) fn say(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
+    fn say(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
         if self.notices.allows(notice, target, Instant::now()) {
-            let said = super::outbox::say(self.ports.clone(), target.clone(), notice.text());
+            let said = outbox::say(self.ports.clone(), target.clone(), notice.text());
             ctx.spawn(said.into_actor(self));
         }
     }
@@ -330,7 +312,7 @@ impl DispatchActor {
         }
     }
 
-    pub(super) fn touch(&self) {
+    fn touch(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
             debug!(%error, "the status was not told");
         }
@@ -342,6 +324,6 @@ impl Actor for DispatchActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.rebuild(ctx);
-        ctx.run_interval(LOOK, Self::look_at_links);
+        Self::watch_links(ctx);
     }
 }

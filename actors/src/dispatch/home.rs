@@ -5,12 +5,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use caduceus_supervision::ResponseFuture;
 use tracing::{info, warn};
 
-use super::actor::DispatchActor;
-use super::messages::AnnounceStop;
 use super::ports::{DispatchPorts, SEND_TIMEOUT};
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
@@ -32,6 +28,35 @@ impl Home {
     #[must_use]
     pub fn new(channel: HomeChannel) -> Self {
         Self { channel, greeted: Arc::default() }
+    }
+
+    /// Says once that the gateway has started; again at the next call, if it did not leave.
+    pub(super) fn announce_start(&self, ports: &DispatchPorts) -> Option<impl Future<Output = ()> + 'static> {
+        if self.greeted.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let (said, greeted) = (self.say(ports, STARTED), Arc::clone(&self.greeted));
+        Some(async move {
+            let result = said.await;
+            if result.never_left {
+                greeted.store(false, Ordering::SeqCst);
+            } else if !result.success {
+                warn!(error = result.error, "the home channel was not told of the start");
+            }
+        })
+    }
+
+    /// Says that the gateway goes down.
+    pub(super) fn announce_stop(&self, ports: &DispatchPorts) -> impl Future<Output = ()> + 'static {
+        let said = self.say(ports, STOPPING);
+        async move {
+            let result = said.await;
+            if result.success {
+                info!("the home channel was told that the gateway goes down");
+            } else {
+                warn!(error = result.error, "the home channel was not told that the gateway goes down");
+            }
+        }
     }
 
     fn target(&self) -> Target {
@@ -61,40 +86,5 @@ impl Home {
                 None => ActionResult::failed("there is no link"),
             }
         }
-    }
-}
-
-impl DispatchActor {
-    /// Says once that the gateway has started; again when the link is up, if it is not.
-    pub(super) fn announce_start(&self, ctx: &mut Context<Self>) {
-        let Some(home) = self.settings.home.clone() else { return };
-        if home.greeted.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let said = home.say(&self.ports, STARTED);
-        ctx.spawn(said.into_actor(self).map(move |result, _, _| {
-            if result.never_left {
-                home.greeted.store(false, Ordering::SeqCst);
-            } else if !result.success {
-                warn!(error = result.error, "the home channel was not told of the start");
-            }
-        }));
-    }
-}
-
-impl Handler<AnnounceStop> for DispatchActor {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
-        let Some(home) = &self.settings.home else { return ResponseFuture::ready(()) };
-        let said = home.say(&self.ports, STOPPING);
-        ResponseFuture::new(async move {
-            let result = said.await;
-            if result.success {
-                info!("the home channel was told that the gateway goes down");
-            } else {
-                warn!(error = result.error, "the home channel was not told that the gateway goes down");
-            }
-        })
     }
 }

@@ -2,22 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
-use actix::{Context, Handler};
-use tracing::{debug, warn};
-
-use super::actor::DispatchActor;
-use crate::ledger::messages::{InboundId, InboundState};
+use crate::ledger::messages::InboundId;
 use crate::relay::descriptor::Descriptor;
-use crate::relay::messages::{LinkChanged, LinkId, Target, TellAgain};
-
-/// How often links are asked that are not known to be up: news of them may have been lost.
-pub(super) const LOOK: Duration = Duration::from_secs(5);
-/// How long events wait for a link that is no more, as replies do.
-const ORPHANS_KEPT: Duration = Duration::from_hours(24);
-/// Most of them that are given up at one look.
-const ORPHANS_AT_ONCE: usize = 500;
+use crate::relay::messages::{LinkChanged, LinkId, Target};
 
 /// What the links can do that are up and have said so.
 #[derive(Debug, Default)]
@@ -37,7 +25,8 @@ impl Descriptors {
         self.known.contains_key(link)
     }
 
-    fn set(&mut self, news: &LinkChanged) {
+    /// Takes note of what a link can do, or that it went down.
+    pub(super) fn set(&mut self, news: &LinkChanged) {
         match &news.descriptors {
             Some(descriptors) => {
                 self.missed.remove(&news.link);
@@ -45,6 +34,11 @@ impl Descriptors {
             }
             None => drop(self.known.remove(&news.link)),
         }
+    }
+
+    /// Takes note that events wait for this link. `false` if that was noted since it was last up.
+    pub(super) fn awaited(&mut self, link: &LinkId) -> bool {
+        self.missed.insert(link.clone())
     }
 }
 
@@ -64,7 +58,7 @@ impl Orphans {
     }
 
     /// Takes those that were written down before `oldest_ms`, at most `limit`.
-    fn take_old(&mut self, oldest_ms: i64, limit: usize) -> Vec<InboundId> {
+    pub(super) fn take_old(&mut self, oldest_ms: i64, limit: usize) -> Vec<InboundId> {
         let mut old = Vec::new();
         for events in self.0.values_mut() {
             while old.len() < limit
@@ -74,56 +68,6 @@ impl Orphans {
             }
         }
         old
-    }
-}
-
-impl DispatchActor {
-    /// A link came up, went down, or said more of what it can do.
-    fn link_changed(&mut self, news: &LinkChanged, ctx: &mut Context<Self>) {
-        self.links.set(news);
-        let steps = self.plan.link(&news.link, news.descriptors.is_some());
-        self.carry_out(steps, ctx);
-        if news.descriptors.is_some() {
-            self.catch_up(news.link.clone(), ctx);
-            self.announce_start(ctx);
-        }
-    }
-
-    /// Has each of these links tell again how it is.
-    pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
-        for link in links {
-            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.tell_again.tell(TellAgain)) {
-                debug!(link = %link.0, %error, "a link was not asked how it is");
-            }
-        }
-    }
-
-    /// Names the links for which events wait, asks those that are down, and gives up what waited too long for one that is no more.
-    pub(super) fn look_at_links(&mut self, ctx: &mut Context<Self>) {
-        let awaited = self.plan.counts().awaiting_link;
-        for (link, events) in &awaited {
-            if self.links.missed.insert(link.clone()) {
-                warn!(link = %link.0, events, "events wait for their link to come up");
-            }
-        }
-        self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
-        let age = i64::try_from(ORPHANS_KEPT.as_millis()).unwrap_or(i64::MAX);
-        let old = self.orphans.take_old(jiff::Timestamp::now().as_millisecond() - age, ORPHANS_AT_ONCE);
-        if !old.is_empty() {
-            warn!(events = old.len(), "events waited too long for a link that is no more; they are given up");
-            self.touch();
-        }
-        for event in old {
-            self.mark(event, InboundState::Dead, None, Some("its link is no more".to_owned()), ctx);
-        }
-    }
-}
-
-impl Handler<LinkChanged> for DispatchActor {
-    type Result = ();
-
-    fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
-        self.link_changed(&news, ctx);
     }
 }
 

@@ -3,11 +3,11 @@
 use tracing::{debug, error, warn};
 
 use super::messages::ReplyLeft;
-use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
-use super::start::descriptor_of;
+use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
-use crate::relay::messages::{LinkId, SendAction, Target};
+use crate::relay::descriptor::Descriptor;
+use crate::relay::messages::{GetLink, LinkId, SendAction, Target};
 use crate::turn::fit::fit;
 use caduceus_supervision::AskError;
 
@@ -99,6 +99,16 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
         first.get_or_insert(result);
     }
     first.unwrap_or_else(|| ActionResult::failed("there is nothing in it"))
+}
+
+/// What the platform of a chat can do, as its link knows it by now.
+async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
+    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
+    let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
+        return Descriptor::default();
+    };
+    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
+    own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }
 
 /// Writes down what became of it; what has not certainly arrived is sent again.

@@ -47,7 +47,7 @@ impl DispatchActor {
     /// Takes a turn off the books; answers when the ledger has done so too.
     pub(super) fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let TurnEnded { id: turn, outcome, reply, keep } = ended;
-        let running = self.running.remove(&turn);
+        let started = self.started_turns.remove(turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let steered = self.plan.take_steered(turn);
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
@@ -86,8 +86,8 @@ impl DispatchActor {
             said.insert(0, job.event.text.clone());
             self.remember(&job, said, reply, keep, ctx);
         }
-        if let Some(running) = running {
-            let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(started) = started {
+            let length = u64::try_from(started.since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.ports.counts.took(jiff::Timestamp::now().as_millisecond(), length);
         }
         let steps = self.plan.ended(turn);

@@ -6,7 +6,7 @@ use tracing::{error, info, warn};
 
 use super::super::event::Command;
 use super::super::messages::{
-    DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
+    AnnounceStop, DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
 };
 use super::super::notice::Notice;
 use super::super::plan::Counts;
@@ -224,7 +224,7 @@ impl Handler<GetDispatch> for DispatchActor {
         let awaiting_link = awaiting_link.into_iter().chain(self.orphans.counts());
         let mut view = DispatchView {
             sessions: self.plan.sessions(),
-            running: self.running.len(),
+            running: self.started_turns.len(),
             queued,
             held,
             awaiting_link: awaiting_link.map(|(link, events)| (link.0.to_string(), events)).collect(),
@@ -232,5 +232,16 @@ impl Handler<GetDispatch> for DispatchActor {
         };
         self.ports.counts.fill(&mut view);
         MessageResult(view)
+    }
+}
+
+impl Handler<AnnounceStop> for DispatchActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
+        match &self.settings.home {
+            Some(home) => ResponseFuture::new(home.announce_stop(&self.ports)),
+            None => ResponseFuture::ready(()),
+        }
     }
 }

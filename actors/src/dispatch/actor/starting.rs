@@ -80,10 +80,10 @@ impl DispatchActor {
         }
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job.clone(), turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
-            Ok(running) => {
+            Ok(way_in) => {
                 // It may be over already.
                 if actor.plan.event_of(turn).is_some() {
-                    actor.running.insert(turn, running);
+                    actor.started_turns.insert(turn, way_in);
                     if let Some(cause) = actor.plan.take_unwanted(turn) {
                         actor.stop_turn(turn, cause);
                     }
@@ -155,7 +155,7 @@ impl DispatchActor {
         let Some(job) = self.jobs.get(&event) else { return };
         let (key, link) = (job.session.clone(), job.target.link.clone());
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
-        let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
+        let steer = self.started_turns.steer(turn);
         // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
         let asked = steer.map(|steer| steer.ask(question, GATE_TIMEOUT));
         let steered = async move { Some(asked?.await) };

@@ -7,9 +7,9 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{info, warn};
 
-use super::actor::DispatchActor;
-use super::notice;
-use super::ports::LEDGER_TIMEOUT;
+use super::super::notice;
+use super::super::ports::LEDGER_TIMEOUT;
+use super::DispatchActor;
 use crate::ledger::messages::{ListUnread, TellUnread};
 use crate::profile::name::ProfileName;
 use crate::relay::action::Action;
