@@ -12,19 +12,20 @@ use crate::turn::id::TurnId;
 
 /// Rows asked for at once: a few milliseconds for the ledger, and for us.
 pub(super) const PAGE: usize = 500;
-/// Most starts within [`RESTART_WINDOW`] that find turns cut off and run them again: more is a home that its turns bring down.
+/// Most starts within [`RESTART_WINDOW`] that find turns cut off and run them again: with more the turns themselves may be what
+/// crashes the process.
 pub(super) const MAX_RESTARTS: usize = 5;
 const RESTART_WINDOW: Duration = Duration::from_mins(2);
 /// How long agents that a killed gateway left behind are looked for.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a dispatcher finds when it comes up, but for what waits.
-pub(super) struct Found {
+/// What a dispatcher finds when it comes up, but for the events that wait.
+pub(super) struct RunningAtStart {
     /// Events whose turn runs or was cut off.
     pub(super) rows: Vec<InboundRow>,
-    /// Turns that run, of a former dispatcher.
+    /// Running turns of an earlier incarnation.
     pub(super) turns: Vec<RunningTurn>,
-    /// How the gate is.
+    /// The state of the gate.
     pub(super) gate: DrainView,
     /// Starts of late, this one included, that found turns cut off; counted where those run again.
     pub(super) restarts: usize,
@@ -35,7 +36,7 @@ pub(super) async fn read_running(
     ports: DispatchPorts,
     interrupted: Interrupted,
     started_at_ms: i64,
-) -> Result<Found, String> {
+) -> Result<RunningAtStart, String> {
     let mut rows: Vec<InboundRow> = Vec::new();
     loop {
         let after = rows.last().map(|row| row.id);
@@ -66,5 +67,5 @@ pub(super) async fn read_running(
         restarts = noted.map_err(|error| error.to_string())?;
     }
     let gate = ports.gate.ask(GetDrain, GATE_TIMEOUT).await.map_err(|error| error.to_string())?;
-    Ok(Found { rows, turns, gate, restarts })
+    Ok(RunningAtStart { rows, turns, gate, restarts })
 }

@@ -1,4 +1,4 @@
-//! Replies that never arrived, sent again when their link comes up.
+//! Replies that may not have arrived, sent again when their link comes up.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::relay::messages::LinkId;
 
 /// Rows asked for at once.
 const PAGE: usize = 10_000;
-/// Older replies are of no use to anyone.
+/// Older replies are of no use.
 const MAX_REPLY_AGE: Duration = Duration::from_hours(24);
 
 /// Sends what waits for `link`, until that is down.
@@ -24,14 +24,14 @@ pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_start
         Err(error) => return warn!(%error, "replies that wait for the link cannot be read"),
     };
     for row in rows.into_iter().filter(|row| row.target.link == link) {
-        // One that is being sent by this very process has its answer to come.
+        // This process is sending it, and its answer is outstanding.
         if row.state == OutboundState::Sending && row.recorded_at_ms >= process_started_ms {
             continue;
         }
         if is_given_up(&row) {
             outbox::give_up(&ports, row.id).await;
         } else if !outbox::resend(&ports, row).await {
-            // The next time that it comes up begins a round of its own.
+            // A new round begins when the link comes up again.
             return;
         }
     }

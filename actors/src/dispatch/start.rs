@@ -1,8 +1,8 @@
-//! The way of one turn from its place in the line to its start: permit, ledger, child.
+//! The start of one turn: permit, ledger, child.
 
 use std::time::Instant;
 
-use super::event::Job;
+use super::event::DispatchJob;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnMaker};
 use super::started::StartedTurn;
 use crate::drain::messages::{Refusal, RequestPermit};
@@ -15,11 +15,11 @@ use caduceus_supervision::StartChild;
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
-    /// The gate said no.
+    /// The gate refused.
     Refused(Refusal),
     /// Worth asking again.
     NoAnswer(String),
-    /// The event is done with: it came onto the books late and twice.
+    /// The event is done: it was queued late and twice.
     Over,
     /// It will not start.
     Broke(String),
@@ -30,7 +30,7 @@ pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
     ways: ProfileWays,
-    job: Job,
+    job: DispatchJob,
     turn: TurnId,
     event: InboundId,
 ) -> Result<StartedTurn, NotStarted> {

@@ -1,4 +1,4 @@
-//! The turns that run, and the ways into them.
+//! The turns that run, and their ports.
 
 use std::collections::HashMap;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use crate::turn::id::TurnId;
 use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
 use caduceus_supervision::Port;
 
-/// The ways into one turn.
+/// The ports of one turn.
 pub(super) struct StartedTurn {
     pub(super) stop: Option<Port<StopTurn>>,
     pub(super) steer: Option<Port<SteerTurn>>,
@@ -42,12 +42,12 @@ impl StartedTurns {
             && let Err(error) = stop.tell(StopTurn { cause })
         {
             // It ended in the same moment.
-            debug!(%turn, %error, "a turn was not told to stop");
+            debug!(%turn, %error, "stop not delivered to a turn");
         }
         true
     }
 
-    /// The way to hand a turn one more event.
+    /// The port through which a turn takes one more event.
     pub(super) fn steer(&self, turn: TurnId) -> Option<&Port<SteerTurn>> {
         self.0.get(&turn)?.steer.as_ref()
     }

@@ -1,4 +1,4 @@
-//! What follows when a link comes up or goes down: events start, replies are sent again, the home channel is told of the start.
+//! What follows when a link comes up or goes down: waiting events start, replies are sent again, the start is announced.
 
 use std::time::Duration;
 
@@ -11,44 +11,45 @@ use super::DispatchActor;
 use crate::ledger::messages::InboundState;
 use crate::relay::messages::{LinkChanged, LinkId, TellAgain};
 
-/// How often links are asked that are not known to be up: news of them may have been lost.
-const LOOK: Duration = Duration::from_secs(5);
-/// How long events wait for a link that is no more, as replies do.
-const ORPHANS_KEPT: Duration = Duration::from_hours(24);
-/// Most of them that are given up at one look.
-const ORPHANS_AT_ONCE: usize = 500;
+/// How often links that are not up are asked for their state: the message about a change may have been lost.
+const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long events wait for a link that is no longer configured; the same as for replies.
+const UNLINKED_MAX_AGE: Duration = Duration::from_hours(24);
+/// Most of them that are given up at one check.
+const UNLINKED_BATCH: usize = 500;
 
 /// Pause before a reply that could not be sent is tried again, if its link is up.
 const REPLY_PAUSE: Duration = Duration::from_secs(1);
 
 impl DispatchActor {
-    /// From now on looks at the links every [`LOOK`].
+    /// From now on checks the links every [`LINK_CHECK_INTERVAL`].
     pub(super) fn watch_links(ctx: &mut Context<Self>) {
-        ctx.run_interval(LOOK, Self::look_at_links);
+        ctx.run_interval(LINK_CHECK_INTERVAL, Self::check_links);
     }
 
-    /// A link came up, went down, or said more of what it can do.
+    /// A link came up, went down, or sent more descriptors.
     fn link_changed(&mut self, news: &LinkChanged, ctx: &mut Context<Self>) {
         self.links.set(news);
         let steps = self.plan.link(&news.link, news.descriptors.is_some());
         self.carry_out(steps, ctx);
         if news.descriptors.is_some() {
-            self.catch_up(news.link.clone(), ctx);
+            self.resend_replies(news.link.clone(), ctx);
             self.announce_start(ctx);
         }
     }
 
-    /// Has each of these links tell again how it is.
+    /// Asks each of these links to send its state again.
     pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
         for link in links {
             if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.tell_again.tell(TellAgain)) {
-                debug!(link = %link.0, %error, "a link was not asked how it is");
+                debug!(link = %link.0, %error, "a link was not asked for its state");
             }
         }
     }
 
-    /// Names the links for which events wait, asks those that are down, and gives up what waited too long for one that is no more.
-    fn look_at_links(&mut self, ctx: &mut Context<Self>) {
+    /// Logs the links for which events wait, asks those that are down, and gives up events that waited too long for a link that
+    /// is no longer configured.
+    fn check_links(&mut self, ctx: &mut Context<Self>) {
         let awaited = self.plan.counts().awaiting_link;
         for (link, events) in &awaited {
             if self.links.awaited(link) {
@@ -56,10 +57,13 @@ impl DispatchActor {
             }
         }
         self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
-        let age = i64::try_from(ORPHANS_KEPT.as_millis()).unwrap_or(i64::MAX);
-        let old = self.orphans.take_old(jiff::Timestamp::now().as_millisecond() - age, ORPHANS_AT_ONCE);
+        let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
+        let old = self.unlinked.take_old(jiff::Timestamp::now().as_millisecond() - age, UNLINKED_BATCH);
         if !old.is_empty() {
-            warn!(events = old.len(), "events waited too long for a link that is no more; they are given up");
+            warn!(
+                events = old.len(),
+                "events waited too long for a link that is no longer configured; they are given up"
+            );
             self.touch();
         }
         for event in old {
@@ -67,7 +71,7 @@ impl DispatchActor {
         }
     }
 
-    /// Tells the home channel once that the gateway has started; again when the link is up, if it is not.
+    /// Announces the start in the home channel once; again at the next link change, if that failed.
     fn announce_start(&self, ctx: &mut Context<Self>) {
         if let Some(home) = &self.settings.home
             && let Some(announced) = home.announce_start(&self.ports)
@@ -76,20 +80,20 @@ impl DispatchActor {
         }
     }
 
-    /// Sends what waits for `link`, if it is up. One round at a time, or a reply would be sent by two.
-    pub(super) fn catch_up(&mut self, link: LinkId, ctx: &mut Context<Self>) {
+    /// Sends the replies that wait for `link`, if it is up. One round at a time, or a reply would be sent twice.
+    pub(super) fn resend_replies(&mut self, link: LinkId, ctx: &mut Context<Self>) {
         if !self.links.is_up(&link) {
             return;
         }
-        if let Some(more) = self.catching_up.get_mut(&link) {
+        if let Some(more) = self.resending.get_mut(&link) {
             *more = true;
             return;
         }
-        self.catching_up.insert(link.clone(), false);
+        self.resending.insert(link.clone(), false);
         let resent = resend_all(self.ports.clone(), link.clone(), self.settings.process_started_ms);
         ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
-            if actor.catching_up.remove(&link) == Some(true) {
-                actor.catch_up(link, ctx);
+            if actor.resending.remove(&link) == Some(true) {
+                actor.resend_replies(link, ctx);
             }
         }));
     }
@@ -106,9 +110,9 @@ impl Handler<LinkChanged> for DispatchActor {
 impl Handler<ReplyLeft> for DispatchActor {
     type Result = ();
 
-    // Between its last word of the link and this the link may have come up. Not at once, or a link that takes nothing would be
-    // asked as fast as the disk writes.
+    // The link may have come up since its last report. Not at once, or a link that accepts nothing would be tried as fast as
+    // the disk writes.
     fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
-        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.catch_up(news.link, ctx));
+        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.resend_replies(news.link, ctx));
     }
 }

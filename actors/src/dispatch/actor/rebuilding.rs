@@ -1,7 +1,7 @@
-//! What a dispatcher does when it comes up: the books from the ledger, a page at a time, and from the gate's list of turns.
+//! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns.
 //!
-//! The turns that run and those that were cut off come first, for they are few. Then it is ready, and events may come while
-//! the rest is read: they wait until all before them are known.
+//! Running turns and those that were cut off come first, for they are few. Then the dispatcher is ready, and events may arrive
+//! while the rest is read: they wait until all before them are queued.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -9,11 +9,11 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{error, info, warn};
 
-use super::super::event::Job;
+use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
-use super::super::recovery::{Found, MAX_RESTARTS, PAGE, read_running};
-use super::{DispatchActor, Heard};
+use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
+use super::{DispatchActor, GateState};
 use crate::drain::messages::{DrainView, ListTurns, Origin, RunningTurn};
 use crate::ledger::messages::{InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow};
 use crate::settings::Interrupted;
@@ -21,14 +21,14 @@ use crate::turn::id::TurnId;
 
 /// Pause before the ledger is asked again after it did not answer.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often adopted turns are looked after; far longer than the way from a permit to the start of its turn.
-const ADOPTED_LOOK: Duration = Duration::from_secs(1);
+/// How often adopted turns are checked; far longer than the time from a permit to the start of its turn.
+const ADOPTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How far a dispatcher has come with its books.
-pub(super) struct Rebuild {
-    /// Turns that run, of a former dispatcher.
+/// How far the rebuild has come.
+struct Rebuild {
+    /// Running turns of an earlier incarnation.
     turns: HashMap<TurnId, RunningTurn>,
-    /// Events that they took besides their own.
+    /// Events that were steered into them.
     steered: Vec<InboundId>,
     /// The last row that was read.
     after: Option<InboundId>,
@@ -39,7 +39,7 @@ pub(super) struct Rebuild {
 }
 
 impl DispatchActor {
-    /// Writes the books anew. Until then no event is taken for new that is not.
+    /// Rebuilds the queues. Until that is done no event is processed as a new one.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
         let found = read_running(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
@@ -50,38 +50,38 @@ impl DispatchActor {
                 actor.read_page(rebuild, ctx);
             }
             Err(error) => {
-                warn!(%error, "the books cannot be read yet");
+                warn!(%error, "running turns cannot be read yet");
                 ctx.run_later(PAUSE, Self::rebuild);
             }
         }));
     }
 
-    /// How the gate was when a new dispatcher asked, unless it has moved since: its news came first then.
-    fn hear_gate(&mut self, gate: DrainView) {
-        if !self.gate.told {
-            self.gate = Heard { draining: gate.draining, stopping: gate.stopping, told: false };
+    /// The answer of the gate, unless the gate has reported a newer state meanwhile.
+    fn take_gate_state(&mut self, gate: DrainView) {
+        if !self.gate.reported {
+            self.gate = GateState { draining: gate.draining, stopping: gate.stopping, reported: false };
             // Nothing starts yet.
             drop(self.plan.gate(gate.draining, gate.profiles));
         }
     }
 
-    fn take_running(&mut self, found: Found, ctx: &mut Context<Self>) -> Rebuild {
-        let Found { rows, turns, gate, restarts } = found;
-        self.hear_gate(gate);
+    fn take_running(&mut self, found: RunningAtStart, ctx: &mut Context<Self>) -> Rebuild {
+        let RunningAtStart { rows, turns, gate, restarts } = found;
+        self.take_gate_state(gate);
         if restarts > MAX_RESTARTS {
             error!(
                 restarts,
-                "this process starts over and over with turns cut off; they are not run again by themselves"
+                "this process starts over and over with turns cut off; they are not run again automatically"
             );
             self.settings.interrupted = Interrupted::Ask;
         }
         let turns = turns.into_iter().map(|running| (running.ticket.id, running));
-        let turns = turns.filter(|(turn, _)| !self.gone_early(*turn)).collect();
+        let turns = turns.filter(|(turn, _)| !self.exited_early(*turn)).collect();
         let mut rebuild = Rebuild { turns, steered: Vec::new(), after: None, waiting: 0, cut_off: 0 };
         for row in rows {
             let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
-            let Some((id, job)) = Job::from_row(row) else {
-                error!(row = id.0, "an event in the ledger no longer reads; it is given up");
+            let Some((id, job)) = DispatchJob::from_row(row) else {
+                error!(row = id.0, "an event in the ledger is unreadable; it is given up");
                 self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
                 continue;
             };
@@ -99,7 +99,7 @@ impl DispatchActor {
         rebuild
     }
 
-    /// Reads on. Between two pages others on this thread have their turn.
+    /// Reads the next page. Other actors on this thread run between two pages.
     fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
         let states = vec![InboundState::Received, InboundState::Held];
         let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
@@ -112,7 +112,7 @@ impl DispatchActor {
     }
 
     fn read_page_later(error: &str, rebuild: Rebuild, ctx: &mut Context<Self>) {
-        warn!(error, "the events that wait cannot be read yet");
+        warn!(error, "waiting events cannot be read yet");
         ctx.run_later(PAUSE, |actor, ctx| actor.read_page(rebuild, ctx));
     }
 
@@ -131,21 +131,21 @@ impl DispatchActor {
                 // Nothing starts yet, so nothing follows.
                 drop(self.plan.restored(id, &session, &link, Origin::External));
             } else {
-                self.orphans.push(link, received_at_ms, id);
+                self.unlinked.push(link, received_at_ms, id);
             }
         }
         if is_last { self.fetch_steered(rebuild, ctx) } else { self.read_page(rebuild, ctx) }
     }
 
-    /// What running turns took besides their own events becomes part of the conversation when they end.
+    /// Events that were steered into running turns become part of the conversation when these end.
     fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
         let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
         let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
             let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
-            match row.map(Job::from_row) {
+            match row.map(DispatchJob::from_row) {
                 Ok(job) => actor.jobs.extend(job),
-                Err(error) => warn!(row = id.0, error, "what was said to a running turn cannot be read"),
+                Err(error) => warn!(row = id.0, error, "an event steered into a running turn cannot be read"),
             }
             actor.fetch_steered(rebuild, ctx);
         }));
@@ -154,25 +154,25 @@ impl DispatchActor {
     fn finish(&mut self, rebuild: &Rebuild, ctx: &mut Context<Self>) {
         let Rebuild { waiting, cut_off, .. } = *rebuild;
         if waiting + cut_off > 0 {
-            info!(waiting, cut_off, "events from before are taken up");
+            info!(waiting, cut_off, "events of an earlier run are queued again");
         }
-        for (link, events) in self.orphans.counts() {
+        for (link, events) in self.unlinked.counts() {
             error!(
                 link = %link.0,
                 events,
-                "events wait for a link that is no more: they run once a start finds it again, and are given up after 24 hours"
+                "events wait for a link that is no longer configured: they run after a start with that link, and are given up after 24 hours"
             );
         }
-        self.open_books(ctx);
+        self.open(ctx);
         if !self.adopted.is_empty() {
-            ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
+            ctx.run_later(ADOPTED_CHECK_INTERVAL, Self::check_adopted);
         }
-        self.tell_unread(ctx);
+        self.report_unread(ctx);
     }
 
-    /// Finds adopted turns of which nothing will be heard: those that the former dispatcher had a permit for and never
-    /// started, and those whose end it died with.
-    fn look_after_adopted(&mut self, ctx: &mut Context<Self>) {
+    /// Finds adopted turns that will report nothing: those with a permit that were never started, and those whose end was lost
+    /// with the earlier incarnation.
+    fn check_adopted(&mut self, ctx: &mut Context<Self>) {
         self.adopted.retain(|turn| self.plan.event_of(*turn).is_some());
         if self.adopted.is_empty() {
             return;
@@ -180,13 +180,13 @@ impl DispatchActor {
         let turns = self.ports.turns.ask(ListTurns, GATE_TIMEOUT);
         ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
             if let Ok(turns) = turns {
-                actor.let_go(turns, ctx);
+                actor.drop_lost_turns(turns, ctx);
             }
-            ctx.run_later(ADOPTED_LOOK, Self::look_after_adopted);
+            ctx.run_later(ADOPTED_CHECK_INTERVAL, Self::check_adopted);
         }));
     }
 
-    fn let_go(&mut self, turns: Vec<RunningTurn>, ctx: &mut Context<Self>) {
+    fn drop_lost_turns(&mut self, turns: Vec<RunningTurn>, ctx: &mut Context<Self>) {
         let turns: HashMap<TurnId, RunningTurn> =
             turns.into_iter().map(|running| (running.ticket.id, running)).collect();
         for turn in std::mem::take(&mut self.adopted) {
@@ -197,14 +197,14 @@ impl DispatchActor {
                     self.adopted.push(turn);
                 }
                 Some(RunningTurn { stop: None, .. }) => {
-                    warn!(%turn, "a turn was never started; its event runs anew");
+                    warn!(%turn, "a turn was never started; its event runs again");
                     if let Some(job) = self.forget(turn, event, ctx) {
                         self.run_again(event, &job, now_ms(), ctx);
                     }
                 }
-                // A turn counts until its end was heard.
+                // A turn is listed until its end was received.
                 None => {
-                    warn!(%turn, "a turn is gone without a word");
+                    warn!(%turn, "a turn exited without a report");
                     if let Some(job) = self.forget(turn, event, ctx) {
                         self.cut_off(event, &job, now_ms(), ctx);
                     }
@@ -213,7 +213,7 @@ impl DispatchActor {
         }
     }
 
-    fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<Job> {
+    fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<DispatchJob> {
         let job = self.jobs.remove(&event);
         self.started_turns.remove(turn);
         for steered in self.plan.take_steered(turn) {
@@ -227,19 +227,19 @@ impl DispatchActor {
     }
 
     /// A turn that a crash cut off.
-    fn cut_off(&mut self, id: InboundId, job: &Job, received_at_ms: i64, ctx: &mut Context<Self>) {
+    fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
-                let job = Job { origin: Origin::Internal, ..job.clone() };
+                let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
                 return self.run_again(id, &job, received_at_ms, ctx);
             }
             Interrupted::Rerun => {
-                self.say(&job.target, &Notice::GivenUp, ctx);
+                self.notify(&job.target, &Notice::GivenUp, ctx);
                 mark(InboundState::Dead, Notice::GivenUp.reason())
             }
             Interrupted::Ask => {
-                self.say(&job.target, &Notice::Interrupted, ctx);
+                self.notify(&job.target, &Notice::Interrupted, ctx);
                 mark(InboundState::Interrupted, "restart")
             }
             Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
@@ -247,38 +247,38 @@ impl DispatchActor {
         self.mark(id, state, None, note, ctx);
     }
 
-    /// An event waits again; what it says lies in the ledger.
-    fn run_again(&mut self, id: InboundId, job: &Job, received_at_ms: i64, ctx: &mut Context<Self>) {
+    /// An event waits again; its content is in the ledger.
+    fn run_again(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let link = &job.target.link;
         if self.ports.links.contains_key(link) {
             let steps = self.plan.restored(id, &job.session, link, job.origin);
             self.carry_out(steps, ctx);
         } else {
-            self.orphans.push(link.clone(), received_at_ms, id);
+            self.unlinked.push(link.clone(), received_at_ms, id);
         }
     }
 
     /// Runs the last interrupted event of a session again.
-    pub(super) fn retry(&mut self, asked: Job, ctx: &mut Context<Self>) {
+    pub(super) fn retry(&mut self, asked: DispatchJob, ctx: &mut Context<Self>) {
         let question = LastInterrupted { session: asked.session.clone() };
         let found = self.ports.last_interrupted.ask(question, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
-            Ok(Ok(row)) => match row.and_then(Job::from_row) {
+            Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
                 Some((id, job)) => {
-                    // The command is done with in the ledger, so from here on the event is what must not be lost.
+                    // The command is done in the ledger, so from here on the event must not be lost.
                     actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
                     actor.run_again(id, &job, now_ms(), ctx);
                 }
-                None => actor.say(&asked.target, &Notice::NothingToRetry, ctx),
+                None => actor.notify(&asked.target, &Notice::NothingToRetry, ctx),
             },
             Ok(Err(error)) => actor.cannot_retry(&asked, &error.to_string(), ctx),
             Err(error) => actor.cannot_retry(&asked, &error.to_string(), ctx),
         }));
     }
 
-    fn cannot_retry(&mut self, asked: &Job, error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "what to run again cannot be read from the ledger");
-        self.say(&asked.target, &Notice::TurnBroke, ctx);
+    fn cannot_retry(&mut self, asked: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "the event to run again cannot be read from the ledger");
+        self.notify(&asked.target, &Notice::TurnBroke, ctx);
     }
 }
 

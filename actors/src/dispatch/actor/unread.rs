@@ -1,6 +1,6 @@
-//! After a drain that refused messages each chat is told once how many of its own were not read.
+//! After a drain that refused messages, reports to each chat once how many of its messages were not read.
 //!
-//! Which are still to be told the ledger knows, so it does not matter which life of the process refused them.
+//! The ledger lists the chats that are left, so it does not matter which run of the process refused the messages.
 
 use std::time::Duration;
 
@@ -15,69 +15,69 @@ use crate::profile::name::ProfileName;
 use crate::relay::action::Action;
 use crate::relay::messages::Target;
 
-/// Chats told at once.
+/// Chats notified at once.
 const CHATS: usize = 50;
 /// Pause before a ledger that did not answer is asked again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 impl DispatchActor {
-    /// Has every chat told whose profile is no longer drained. One round at a time.
-    pub(super) fn tell_unread(&mut self, ctx: &mut Context<Self>) {
+    /// Notifies every chat whose profile is no longer drained. One round at a time.
+    pub(super) fn report_unread(&mut self, ctx: &mut Context<Self>) {
         if self.is_early() || self.gate.stopping {
             return;
         }
-        if let Some(more) = &mut self.telling {
+        if let Some(more) = &mut self.reporting_unread {
             *more = true;
             return;
         }
-        self.telling = Some(false);
+        self.reporting_unread = Some(false);
         let found = self.ports.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
-            Ok(Ok(profiles)) => actor.tell_profiles(profiles, ctx),
-            Ok(Err(error)) => Self::tell_later(&error.to_string(), ctx),
-            Err(error) => Self::tell_later(&error.to_string(), ctx),
+            Ok(Ok(profiles)) => actor.report_profiles(profiles, ctx),
+            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
+            Err(error) => Self::report_later(&error.to_string(), ctx),
         }));
     }
 
-    fn tell_profiles(&mut self, mut profiles: Vec<ProfileName>, ctx: &mut Context<Self>) {
+    fn report_profiles(&mut self, mut profiles: Vec<ProfileName>, ctx: &mut Context<Self>) {
         // The gate may have closed again meanwhile.
         profiles.retain(|profile| self.plan.is_open(profile));
         let Some(profile) = profiles.last().cloned() else {
-            if self.telling.take() == Some(true) {
-                self.tell_unread(ctx);
+            if self.reporting_unread.take() == Some(true) {
+                self.report_unread(ctx);
             }
             return;
         };
-        let order = TellUnread { profile, chats: CHATS, words };
-        let told = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
-        ctx.spawn(told.into_actor(self).map(move |told, actor, ctx| match told {
+        let order = TellUnread { profile, chats: CHATS, words: unread_action };
+        let notified = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
+        ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
             Ok(Ok(links)) => {
                 if links.is_empty() {
                     profiles.pop();
                 } else {
-                    info!(chats = links.len(), "chats are told how many of their messages a drain refused");
+                    info!(chats = links.len(), "chats notified of messages that a drain refused");
                 }
                 for link in links {
-                    actor.catch_up(link, ctx);
+                    actor.resend_replies(link, ctx);
                 }
-                actor.tell_profiles(profiles, ctx);
+                actor.report_profiles(profiles, ctx);
             }
-            Ok(Err(error)) => Self::tell_later(&error.to_string(), ctx),
-            Err(error) => Self::tell_later(&error.to_string(), ctx),
+            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
+            Err(error) => Self::report_later(&error.to_string(), ctx),
         }));
     }
 
-    fn tell_later(error: &str, ctx: &mut Context<Self>) {
-        warn!(error, "the chats whose messages a drain refused cannot be told yet");
+    fn report_later(error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "chats cannot be notified yet of messages that a drain refused");
         ctx.run_later(PAUSE, |actor, ctx| {
-            actor.telling = None;
-            actor.tell_unread(ctx);
+            actor.reporting_unread = None;
+            actor.report_unread(ctx);
         });
     }
 }
 
-/// The action that tells the chat of `target`, as the ledger keeps it.
-fn words(target: &Target, count: u64) -> String {
+/// The action that notifies the chat of `target`, as the ledger keeps it.
+fn unread_action(target: &Target, count: u64) -> String {
     let action = Action::Send {
         chat_id: target.chat_id.clone(),
         content: notice::unread(count),
