@@ -54,7 +54,7 @@ async fn events_whose_link_is_down_or_no_more_wait_are_seen_to_wait_and_hold_up_
     let same = |status: &Value| status["turns"]["awaiting_link"] == expected;
     let status = world.until("two events that wait for their links", same).await;
     assert_eq!(status["turns"]["queued"], 0, "{}", status["turns"]);
-    assert!(world.gateway().log().contains("wait for a link that is no more"), "it is said");
+    assert!(world.gateway().log().contains("wait for a link that is no longer configured"), "it is logged");
     assert!(world.agent_account(Some("work")).is_empty(), "no turn ran into the void");
 
     // Once the link is there, what waited for it runs.

@@ -8,22 +8,8 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Rooms of the actors' crate without a circle.
-const FREE: [&str; 14] = [
-    "honcho",
-    "ledger",
-    "config",
-    "status",
-    "files",
-    "supervision",
-    "gateway",
-    "counts",
-    "json",
-    "http_client",
-    "settings",
-    "profile",
-    "relay",
-    "network",
-];
+const FREE: [&str; 10] =
+    ["dispatch", "honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json"];
 
 /// The sources of the supervision library.
 fn supervision() -> Sources {

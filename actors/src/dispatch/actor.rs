@@ -1,12 +1,16 @@
 //! From event to turn: duplicate, profile, session, ledger, queue, permit.
 //!
-//! Owns the queues of the sessions, which hold the rows of events and not what they say, and the events whose turns run. Told by
-//! the links (events, and whether they are up), the turns (their end), the gate (its moves) and operators; asks the ledger and the
-//! gate, and starts turns. A restart loses the queues; they are written anew from the ledger and from the gate's list of turns.
+//! Owns the queues of the sessions, which hold the rows of events and not their content, and the events whose turns run.
+//! Receives events and link states from the links, ends of turns from the turns, the state of the gate, and orders of
+//! operators; asks the ledger and the gate, and starts turns. A restart loses the queues; they are rebuilt from the ledger and
+//! the gate's list of turns.
 
-mod ending; // What the end of a turn leaves to be done.
-mod handlers; // One a message.
-mod starting; // The way of an event from its place to its turn.
+mod ending; // What follows the end of a turn.
+mod handlers; // One for each message.
+mod links; // What follows when a link comes up or goes down.
+mod rebuilding; // Reads the queues again after a start.
+mod starting; // Starts the turn of an event that has a place.
+mod unread; // Reports to chats after a drain.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
@@ -14,18 +18,20 @@ use std::time::{Duration, Instant};
 use actix::{Actor, AsyncContext, Context, Message, WrapFuture};
 use tracing::{debug, error, info};
 
-use super::arrivals::{Arrivals, Place};
-use super::event::{Command, Job};
-use super::links::{Descriptors, LOOK, Orphans};
+use super::arrivals::{ArrivalPlace, Arrivals};
+use super::event::{ChatCommand, DispatchJob};
+use super::links::{LinkDescriptors, UnlinkedEvents};
 use super::notice::{Notice, NoticeLimit};
+use super::outbox;
 use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
+use super::started::StartedTurns;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::status::messages::StatusTouched;
 use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
+use crate::turn::messages::StopCause;
 use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.
@@ -33,85 +39,78 @@ const SETTLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Turns events into turns.
 pub struct DispatchActor {
-    pub(super) settings: DispatchSettings,
-    pub(super) ports: DispatchPorts,
-    pub(super) plan: DispatchPlan,
-    /// What the events say that have a turn, were handed to one, or have just come; the others lie in the ledger.
-    pub(super) jobs: HashMap<InboundId, Job>,
-    pub(super) incarnation: Incarnation,
+    settings: DispatchSettings,
+    ports: DispatchPorts,
+    plan: DispatchPlan,
+    /// The content of events that have a turn, were steered into one, or have just arrived; that of others is in the ledger.
+    jobs: HashMap<InboundId, DispatchJob>,
+    incarnation: Incarnation,
     maker: TurnMaker,
-    arrivals: Arrivals<Taken>,
-    own: Port<Settled>,
-    running: HashMap<TurnId, Running>,
+    arrivals: Arrivals<RecordedEvent>,
+    own: Port<RecordAnswered>,
+    started_turns: StartedTurns,
     notices: NoticeLimit,
-    /// The next slice of those in line is due.
-    going_on: bool,
-    pub(super) gate: Heard,
-    /// What came before the books were written: it is looked at once they are.
-    early: Option<Early>,
-    /// Turns of a former dispatcher that still count.
-    pub(super) adopted: Vec<TurnId>,
-    /// Links whose replies are being sent again; `true` if more were left meanwhile.
-    pub(super) catching_up: HashMap<LinkId, bool>,
-    /// What the links can do that are up.
-    pub(super) links: Descriptors,
-    /// Events of links that are no more.
-    pub(super) orphans: Orphans,
-    /// Chats are being told of what a drain refused; `true` if there may be more since that began.
-    pub(super) telling: Option<bool>,
+    /// The next slice of waiting events is scheduled.
+    next_slice_due: bool,
+    gate: GateState,
+    /// What arrived before the queues were rebuilt, and is processed after that; `None` once they are.
+    early: Option<EarlyNews>,
+    /// Turns of an earlier incarnation that still run.
+    adopted: Vec<TurnId>,
+    /// Links whose replies are being sent again; `true` if more were added meanwhile.
+    resending: HashMap<LinkId, bool>,
+    /// Descriptors of the links that are up.
+    links: LinkDescriptors,
+    /// Events of links that are no longer configured.
+    unlinked: UnlinkedEvents,
+    /// Chats are being notified of messages that a drain refused; `true` if there may be more since that began.
+    reporting_unread: Option<bool>,
 }
 
-/// What is known of the gate.
+/// The last state of the gate that was received.
 #[derive(Debug, Default)]
-pub(super) struct Heard {
-    pub(super) draining: bool,
-    /// The process goes down.
-    pub(super) stopping: bool,
-    /// The gate itself has told; else it was asked.
-    pub(super) told: bool,
+struct GateState {
+    draining: bool,
+    /// The process is stopping.
+    stopping: bool,
+    /// The gate reported it by itself; otherwise it is the answer to a question.
+    reported: bool,
 }
 
-/// News that came too early.
+/// What arrived before the queues were rebuilt.
 #[derive(Default)]
-struct Early {
-    taken: Vec<Taken>,
-    /// Turns that ended without a word.
-    gone: HashSet<TurnId>,
+struct EarlyNews {
+    taken: Vec<RecordedEvent>,
+    /// Turns that exited without reporting how they ended.
+    exited: HashSet<TurnId>,
 }
 
-/// The ways into a turn that this incarnation started, or adopted.
-pub(super) struct Running {
-    pub(super) stop: Option<Port<StopTurn>>,
-    pub(super) steer: Option<Port<SteerTurn>>,
-    pub(super) since: Instant,
-}
-
-/// News: the ledger has spoken about an event.
+/// The ledger has answered about an event.
 #[derive(Clone, Message)]
 #[rtype(result = "()")]
-struct Settled {
-    place: Place,
-    /// Of the instance that knows the place.
+struct RecordAnswered {
+    place: ArrivalPlace,
+    /// Of the incarnation that gave the place.
     generation: u64,
     /// `None` if nothing is to be done about it.
-    taken: Option<Taken>,
+    taken: Option<RecordedEvent>,
 }
 
-/// An event that is on disk, with what is to be done about it.
+/// An event that is on disk, with the action that follows.
 #[derive(Clone)]
-struct Taken {
+struct RecordedEvent {
     id: InboundId,
-    job: Job,
-    then: Then,
+    job: DispatchJob,
+    then: EventAction,
 }
 
 #[derive(Debug, Clone)]
-enum Then {
+enum EventAction {
     Run,
-    /// It waits for the end of a drain, and the chat is told.
-    Keep,
-    Say(Notice),
-    Obey(Command),
+    /// It waits for the end of a drain, and the chat is notified.
+    Hold,
+    Refuse(Notice),
+    Execute(ChatCommand),
 }
 
 impl DispatchActor {
@@ -127,31 +126,31 @@ impl DispatchActor {
             arrivals: Arrivals::default(),
             own: start.own(),
             jobs: HashMap::new(),
-            running: HashMap::new(),
+            started_turns: StartedTurns::default(),
             notices: NoticeLimit::default(),
-            going_on: false,
-            gate: Heard::default(),
-            early: Some(Early::default()),
+            next_slice_due: false,
+            gate: GateState::default(),
+            early: Some(EarlyNews::default()),
             adopted: Vec::new(),
-            catching_up: HashMap::new(),
-            links: Descriptors::default(),
-            orphans: Orphans::default(),
-            telling: None,
+            resending: HashMap::new(),
+            links: LinkDescriptors::default(),
+            unlinked: UnlinkedEvents::default(),
+            reporting_unread: None,
         }
     }
 
-    /// Whether a turn has gone before the books were written: it will not be heard of again.
-    pub(super) fn gone_early(&self, turn: TurnId) -> bool {
-        self.early.as_ref().is_some_and(|early| early.gone.contains(&turn))
+    /// Whether a turn exited before the queues were rebuilt: nothing more will be received about it.
+    fn exited_early(&self, turn: TurnId) -> bool {
+        self.early.as_ref().is_some_and(|early| early.exited.contains(&turn))
     }
 
-    /// Whether the books are not written yet.
-    pub(super) fn is_early(&self) -> bool {
+    /// Whether the queues are not rebuilt yet.
+    fn is_early(&self) -> bool {
         self.early.is_some()
     }
 
-    /// The books are written: what came too early has its turn.
-    pub(super) fn open_books(&mut self, ctx: &mut Context<Self>) {
+    /// The queues are rebuilt: processes what arrived before, and lets turns start.
+    fn open(&mut self, ctx: &mut Context<Self>) {
         for news in self.early.take().unwrap_or_default().taken {
             self.take(news, ctx);
         }
@@ -159,52 +158,52 @@ impl DispatchActor {
         self.carry_out(steps, ctx);
     }
 
-    /// The ledger has spoken about an event.
-    fn settled(&mut self, place: Place, taken: Option<Taken>, ctx: &mut Context<Self>) {
+    /// The ledger has answered about an event.
+    fn settled(&mut self, place: ArrivalPlace, taken: Option<RecordedEvent>, ctx: &mut Context<Self>) {
         for taken in self.arrivals.settled(place, taken) {
             self.take_or_wait(taken, ctx);
         }
     }
 
-    fn take_or_wait(&mut self, taken: Taken, ctx: &mut Context<Self>) {
+    fn take_or_wait(&mut self, taken: RecordedEvent, ctx: &mut Context<Self>) {
         match &mut self.early {
             Some(early) => early.taken.push(taken),
             None => self.take(taken, ctx),
         }
     }
 
-    fn take(&mut self, Taken { id, job, then }: Taken, ctx: &mut Context<Self>) {
+    fn take(&mut self, RecordedEvent { id, job, then }: RecordedEvent, ctx: &mut Context<Self>) {
         match then {
-            // One that the ledger has already given is on the books.
-            Then::Run | Then::Keep if self.plan.knows(id) => {}
-            Then::Run => {
+            // The rebuild has queued it already.
+            EventAction::Run | EventAction::Hold if self.plan.contains(id) => {}
+            EventAction::Run => {
                 let (key, link) = (job.session.clone(), job.target.link.clone());
-                let equipped = job.descriptor.is_some();
+                let has_descriptor = job.descriptor.is_some();
                 self.jobs.insert(id, job);
-                let steps = self.plan.arrived(id, &key, &link, equipped);
+                let steps = self.plan.arrived(id, &key, &link, has_descriptor);
                 self.carry_out_for(id, steps, ctx);
             }
-            Then::Keep => {
+            EventAction::Hold => {
                 let steps = self.plan.held(id, &job.session, &job.target.link);
                 if !steps.contains(&DispatchStep::Busy(id)) {
                     info!(row = id.0, "an event is held until the drain ends");
-                    self.say(&job.target, &Notice::Held, ctx);
+                    self.notify(&job.target, &Notice::Held, ctx);
                 }
                 self.jobs.insert(id, job);
                 self.carry_out_for(id, steps, ctx);
             }
-            Then::Say(notice) => {
+            EventAction::Refuse(notice) => {
                 self.ports.counts.refused();
                 info!(row = id.0, reason = notice.reason(), "an event is refused");
-                self.say(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice, ctx);
                 self.touch();
             }
-            Then::Obey(command) => self.obey(command, &job, ctx),
+            EventAction::Execute(command) => self.execute(command, &job, ctx),
         }
     }
 
-    /// Carries out what was decided about one event. If it waits now, the ledger alone keeps what it says.
-    pub(super) fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
+    /// Carries out what was decided about one event. If it waits now, its content is kept in the ledger only.
+    fn carry_out_for(&mut self, event: InboundId, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         let needed = |step: &DispatchStep| matches!(step, DispatchStep::Ask(_, id) | DispatchStep::Steer(_, id, _) if *id == event);
         let needed = steps.iter().any(needed);
         self.carry_out(steps, ctx);
@@ -213,25 +212,25 @@ impl DispatchActor {
         }
     }
 
-    pub(super) fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
+    fn carry_out(&mut self, steps: Vec<DispatchStep>, ctx: &mut Context<Self>) {
         for step in steps {
             match step {
                 DispatchStep::Ask(turn, event) => self.start(turn, event, ctx),
-                DispatchStep::Refuse(event) => self.turn_away(event, &Notice::Maintenance, ctx),
-                DispatchStep::Overflow(event) => self.turn_away(event, &Notice::QueueFull, ctx),
-                DispatchStep::Busy(event) => self.turn_away(event, &Notice::Busy, ctx),
+                DispatchStep::Refuse(event) => self.refuse(event, &Notice::Maintenance, ctx),
+                DispatchStep::Overflow(event) => self.refuse(event, &Notice::QueueFull, ctx),
+                DispatchStep::Busy(event) => self.refuse(event, &Notice::Busy, ctx),
                 DispatchStep::Interrupt(turn) => self.stop_turn(turn, StopCause::Superseded),
                 DispatchStep::Steer(turn, event, late) => self.steer(turn, event, late, ctx),
                 DispatchStep::Hold(event, came_late) => self.hold(event, came_late, ctx),
             }
         }
         self.touch();
-        // The rest in slices: others on this thread have their turn in between, its heartbeat among them.
-        if !self.going_on && self.plan.has_more() {
-            self.going_on = true;
+        // The rest in slices: other actors on this thread and its heartbeat run in between.
+        if !self.next_slice_due && self.plan.has_more() {
+            self.next_slice_due = true;
             ctx.run_later(Duration::ZERO, |actor, ctx| {
-                actor.going_on = false;
-                let steps = actor.plan.go_on();
+                actor.next_slice_due = false;
+                let steps = actor.plan.start_next();
                 actor.carry_out(steps, ctx);
             });
         }
@@ -241,35 +240,19 @@ impl DispatchActor {
         if came_late && let Some(job) = self.jobs.get(&event) {
             info!(row = event.0, "an event is held until the drain ends");
             let target = job.target.clone();
-            self.say(&target, &Notice::Held, ctx);
+            self.notify(&target, &Notice::Held, ctx);
         }
         self.mark(event, InboundState::Held, None, None, ctx);
     }
 
     fn stop_turn(&mut self, turn: TurnId, cause: StopCause) {
-        let Some(running) = self.running.get(&turn) else {
-            // It has its place and is being started: it is stopped as soon as there is a way in.
+        if !self.started_turns.stop(turn, cause) {
+            // It is being started: it is stopped as soon as its port is there.
             self.plan.stop_once_started(turn, cause);
-            return;
-        };
-        if let Some(stop) = &running.stop
-            && let Err(error) = stop.tell(StopTurn { cause })
-        {
-            // It ended in the same moment.
-            debug!(%turn, %error, "a turn was not told to stop");
         }
     }
 
-    pub(super) fn adopt(&mut self, turn: TurnId, stop: Option<Port<StopTurn>>) {
-        let since = self.running.get(&turn).map_or_else(Instant::now, |running| running.since);
-        self.running.insert(turn, Running { stop, steer: None, since });
-    }
-
-    pub(super) fn abandon(&mut self, turn: TurnId) {
-        self.running.remove(&turn);
-    }
-
-    pub(super) fn mark(
+    fn mark(
         &self,
         id: InboundId,
         state: InboundState,
@@ -281,7 +264,7 @@ impl DispatchActor {
         ctx.spawn(marked.into_actor(self));
     }
 
-    /// Moves an event on in the ledger. A ledger that died with the order in hand is told again.
+    /// Sets the state of an event in the ledger. The order is sent again if the ledger restarts before it answers.
     fn marked(&self, mark: MarkInbound) -> impl Future<Output = ()> + use<> {
         let (port, incarnation) = (self.ports.mark_inbound.clone(), self.incarnation.clone());
         let mut asked = Box::pin(port.ask(mark.clone(), LEDGER_TIMEOUT));
@@ -294,43 +277,43 @@ impl DispatchActor {
                     }
                     Ok(Ok(())) => return,
                     Ok(Err(error)) => {
-                        return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger");
+                        return error!(row = id.0, ?state, %error, "event state not updated in the ledger");
                     }
-                    Err(error) => return error!(row = id.0, ?state, %error, "an event was not moved on in the ledger"),
+                    Err(error) => return error!(row = id.0, ?state, %error, "event state not updated in the ledger"),
                 }
             }
             error!(row = id.0, ?state, "ledger unavailable, event state not updated");
         }
     }
 
-    /// Says something in a chat, unless it was said there just now.
-    pub(super) fn say(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
+    /// Sends a notice to a chat, unless the same was sent there just now.
+    fn notify(&mut self, target: &Target, notice: &Notice, ctx: &mut Context<Self>) {
         if self.notices.allows(notice, target, Instant::now()) {
-            let said = super::outbox::say(self.ports.clone(), target.clone(), notice.text());
-            ctx.spawn(said.into_actor(self));
+            let sent = outbox::send_notice(self.ports.clone(), target.clone(), notice.text());
+            ctx.spawn(sent.into_actor(self));
         }
     }
 
-    fn obey(&mut self, command: Command, job: &Job, ctx: &mut Context<Self>) {
+    fn execute(&mut self, command: ChatCommand, job: &DispatchJob, ctx: &mut Context<Self>) {
         let turn = self.plan.turn_in(&job.session);
         match command {
-            Command::Stop => {
+            ChatCommand::Stop => {
                 let notice = if turn.is_none() { Notice::NothingToStop } else { Notice::Stopped };
                 if let Some(turn) = turn {
                     self.stop_turn(turn, StopCause::Asked);
                 }
-                self.say(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice, ctx);
             }
-            Command::Status => {
+            ChatCommand::Status => {
                 let (running, turns) = (turn.is_some(), self.plan.places());
                 let notice = Notice::Status { running, turns, draining: self.gate.draining };
-                self.say(&job.target, &notice, ctx);
+                self.notify(&job.target, &notice, ctx);
             }
-            Command::Retry => self.retry(job.clone(), ctx),
+            ChatCommand::Retry => self.retry(job.clone(), ctx),
         }
     }
 
-    pub(super) fn touch(&self) {
+    fn touch(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
             debug!(%error, "the status was not told");
         }
@@ -342,6 +325,6 @@ impl Actor for DispatchActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         self.rebuild(ctx);
-        ctx.run_interval(LOOK, Self::look_at_links);
+        Self::watch_links(ctx);
     }
 }

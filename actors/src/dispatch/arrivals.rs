@@ -1,13 +1,13 @@
-//! Puts events back into the order in which they came: the ledger answers for each of them, and the runtime hands out the
-//! answers of one moment in any order, but a session runs first what was said first.
+//! Restores the order in which events arrived: the ledger answers for each of them, and the runtime delivers the answers of one
+//! moment in any order, but a session runs its events in the order of their arrival.
 
 use std::collections::BTreeMap;
 
 /// The place of one event among those that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place(u64);
+pub(super) struct ArrivalPlace(u64);
 
-/// Events between their arrival and the word of the ledger.
+/// Events between their arrival and the answer of the ledger.
 #[derive(Debug)]
 pub(super) struct Arrivals<T> {
     next: u64,
@@ -24,15 +24,15 @@ impl<T> Default for Arrivals<T> {
 }
 
 impl<T> Arrivals<T> {
-    /// An event came.
-    pub(super) fn arrived(&mut self) -> Place {
+    /// An event arrived.
+    pub(super) fn arrived(&mut self) -> ArrivalPlace {
         self.next += 1;
-        Place(self.next - 1)
+        ArrivalPlace(self.next - 1)
     }
 
-    /// The ledger has spoken about the event at `place`; `None` if nothing is to be done about it. Every place has to be settled,
-    /// for those behind it wait. Gives back, in order, what is to be done now.
-    pub(super) fn settled(&mut self, Place(place): Place, outcome: Option<T>) -> Vec<T> {
+    /// The ledger has answered about the event at `place`; `None` if nothing is to be done about it. Every place has to be
+    /// settled, for later ones wait for it. Returns, in order, what is to be done now.
+    pub(super) fn settled(&mut self, ArrivalPlace(place): ArrivalPlace, outcome: Option<T>) -> Vec<T> {
         self.waiting.insert(place, outcome);
         let mut ready = Vec::new();
         while let Some(outcome) = self.waiting.remove(&self.due) {

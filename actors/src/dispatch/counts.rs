@@ -10,10 +10,10 @@ const RECENT_TURNS: usize = 600;
 
 /// The counts since the process started. Clones are the same.
 #[derive(Debug, Clone, Default)]
-pub struct DispatchCounts(Arc<Mutex<Counted>>);
+pub struct DispatchCounts(Arc<Mutex<DispatchCounters>>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct DispatchCounters {
     done: u64,
     failed: u64,
     stopped: u64,
@@ -68,7 +68,7 @@ impl DispatchCounts {
         view.recent_turns = counted.recent.iter().copied().collect();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Counted> {
+    fn lock(&self) -> MutexGuard<'_, DispatchCounters> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,4 +1,4 @@
-//! What an event asks for: under which profile, in which session, and whether it is for the gateway itself.
+//! What an event asks for: under which profile, in which session, and whether it is a command to the gateway itself.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -15,50 +15,51 @@ use crate::relay::messages::Target;
 use crate::relay::route::Routes;
 use crate::relay::session::{SessionKey, SessionRules};
 
-/// An event on the dispatcher's books.
+/// An event with what its turn needs.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct DispatchJob {
     pub(super) profile: ProfileName,
     pub(super) session: SessionKey,
     pub(super) target: Target,
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
-    /// `None` for an event that came from the ledger, or while its link was down: known when its turn starts.
+    /// `None` for an event from the ledger, or one that arrived while its link was down: filled in when its turn starts.
     pub(super) descriptor: Option<Descriptor>,
     /// Attempts already made.
     pub(super) attempts: u32,
-    /// Who wants its turn.
+    /// Whether a person or the gateway itself wants its turn.
     pub(super) origin: Origin,
 }
 
 /// A command that the gateway itself answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Command {
+pub(super) enum ChatCommand {
     /// Stop the running turn of this session.
     Stop,
-    /// Say how things are.
+    /// Answer what runs.
     Status,
-    /// Run again what a restart cut off.
+    /// Run again the event that a restart cut off.
     Retry,
 }
 
-/// Who may be served, and how sessions are told apart.
+/// Which profiles are served, and how sessions are distinguished.
 #[derive(Debug, Clone)]
 pub struct Rules {
-    /// Whether named profiles are served; if not, what an event says of a profile is ignored.
+    /// Whether named profiles are served; if not, the profile that an event names is ignored.
     pub multiplex: bool,
-    /// The profile of a link that is nobody's own.
+    /// The profile of a link that no profile owns.
     pub default: ProfileName,
     /// The profiles that are served.
     pub served: BTreeSet<ProfileName>,
-    /// Which profile an event runs under when it does not say.
+    /// Which profile an event runs under when it names none.
     pub routes: Routes,
     /// How session keys are made.
     pub sessions: SessionRules,
 }
 
 impl Rules {
-    /// The profile of an event: its own word, else the routes, else the default. `Err` holds the name that is not served.
+    /// The profile of an event: the one that it names, else by the routes, else the default. `Err` holds the name that is not
+    /// served.
     pub(super) fn profile(&self, inbound: &Inbound) -> Result<ProfileName, String> {
         if let Some(owner) = &inbound.owner {
             return Ok(owner.clone());
@@ -75,8 +76,8 @@ impl Rules {
         if self.served.contains(&profile) { Ok(profile) } else { Err(profile.to_string()) }
     }
 
-    /// The books' entry for an event that runs under `profile`.
-    pub(super) fn job(&self, inbound: &Inbound, profile: ProfileName) -> Job {
+    /// The job of an event that runs under `profile`.
+    pub(super) fn job(&self, inbound: &Inbound, profile: ProfileName) -> DispatchJob {
         let source = &inbound.event.source;
         let target = Target {
             link: inbound.link.clone(),
@@ -87,7 +88,7 @@ impl Rules {
             user_id: source.user_id.clone(),
             thread_id: source.thread_id.clone(),
         };
-        Job {
+        DispatchJob {
             session: SessionKey::new(source, &profile, self.sessions),
             profile,
             target,
@@ -100,8 +101,8 @@ impl Rules {
     }
 }
 
-impl Job {
-    /// The books' entry for a row of the ledger; `None` if its event no longer reads.
+impl DispatchJob {
+    /// The job of a row of the ledger; `None` if its event is unreadable.
     pub(super) fn from_row(row: InboundRow) -> Option<(InboundId, Self)> {
         let raw: Value = serde_json::from_str(&row.event).ok()?;
         let event = InboundEvent::parse(&raw).ok()?;
@@ -119,8 +120,8 @@ impl Job {
     }
 }
 
-impl Command {
-    /// The command that a message is, if it is one of ours. Other commands go to the agent.
+impl ChatCommand {
+    /// The command that a message is, if it is one of the gateway's. Others go to the agent.
     pub(super) fn parse(text: &str) -> Option<Self> {
         // In a group some platforms write the bot's name behind it: `/stop@bot`.
         match text.trim().split('@').next()? {
@@ -190,9 +191,9 @@ mod tests {
 
     #[test]
     fn only_our_own_commands_are_ours() {
-        assert_eq!(Command::parse(" /stop "), Some(Command::Stop));
-        assert_eq!(Command::parse("/stop@gateway_bot"), Some(Command::Stop));
-        assert_eq!(Command::parse("/stopping"), None);
-        assert_eq!(Command::parse("please /stop"), None);
+        assert_eq!(ChatCommand::parse(" /stop "), Some(ChatCommand::Stop));
+        assert_eq!(ChatCommand::parse("/stop@gateway_bot"), Some(ChatCommand::Stop));
+        assert_eq!(ChatCommand::parse("/stopping"), None);
+        assert_eq!(ChatCommand::parse("please /stop"), None);
     }
 }

@@ -1,16 +1,12 @@
-//! What the home channel is told: that the gateway has started, and that it goes down.
+//! Announces in the home channel that the gateway has started, and that it goes down.
 //!
-//! News, and no obligation: what cannot be said at the moment is not kept, for later it would not be true.
+//! Best effort: what cannot be sent at the moment is not kept, for later it would not be true.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
-use caduceus_supervision::ResponseFuture;
 use tracing::{info, warn};
 
-use super::actor::DispatchActor;
-use super::messages::AnnounceStop;
 use super::ports::{DispatchPorts, SEND_TIMEOUT};
 use crate::relay::action::{Action, ActionResult};
 use crate::relay::messages::{LinkId, SendAction, Target};
@@ -19,19 +15,48 @@ use crate::settings::HomeChannel;
 const STARTED: &str = "The gateway is up.";
 const STOPPING: &str = "The gateway is going down. Replies that are still being written will be finished first.";
 
-/// The home channel of a gateway, and what it was told in this life of the process.
+/// The home channel of a gateway, and whether the start of this process was announced there.
 #[derive(Debug, Clone)]
 pub struct Home {
     channel: HomeChannel,
-    /// The start was told; outlives any one incarnation of the dispatcher.
-    greeted: Arc<AtomicBool>,
+    /// The start was announced; outlives any one incarnation of the dispatcher.
+    start_announced: Arc<AtomicBool>,
 }
 
 impl Home {
-    /// One that was told nothing yet.
+    /// One where nothing was announced yet.
     #[must_use]
     pub fn new(channel: HomeChannel) -> Self {
-        Self { channel, greeted: Arc::default() }
+        Self { channel, start_announced: Arc::default() }
+    }
+
+    /// Announces once that the gateway has started; again at the next call, if it was not sent.
+    pub(super) fn announce_start(&self, ports: &DispatchPorts) -> Option<impl Future<Output = ()> + 'static> {
+        if self.start_announced.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let (sent, start_announced) = (self.send(ports, STARTED), Arc::clone(&self.start_announced));
+        Some(async move {
+            let result = sent.await;
+            if result.never_left {
+                start_announced.store(false, Ordering::SeqCst);
+            } else if !result.success {
+                warn!(error = result.error, "start not announced in the home channel");
+            }
+        })
+    }
+
+    /// Announces that the gateway goes down.
+    pub(super) fn announce_stop(&self, ports: &DispatchPorts) -> impl Future<Output = ()> + 'static {
+        let sent = self.send(ports, STOPPING);
+        async move {
+            let result = sent.await;
+            if result.success {
+                info!("shutdown announced in the home channel");
+            } else {
+                warn!(error = result.error, "shutdown not announced in the home channel");
+            }
+        }
     }
 
     fn target(&self) -> Target {
@@ -46,7 +71,7 @@ impl Home {
         }
     }
 
-    fn say(&self, ports: &DispatchPorts, text: &str) -> impl Future<Output = ActionResult> + 'static {
+    fn send(&self, ports: &DispatchPorts, text: &str) -> impl Future<Output = ActionResult> + 'static {
         let target = self.target();
         let action = Action::Send {
             chat_id: target.chat_id.clone(),
@@ -61,40 +86,5 @@ impl Home {
                 None => ActionResult::failed("there is no link"),
             }
         }
-    }
-}
-
-impl DispatchActor {
-    /// Says once that the gateway has started; again when the link is up, if it is not.
-    pub(super) fn announce_start(&self, ctx: &mut Context<Self>) {
-        let Some(home) = self.settings.home.clone() else { return };
-        if home.greeted.swap(true, Ordering::SeqCst) {
-            return;
-        }
-        let said = home.say(&self.ports, STARTED);
-        ctx.spawn(said.into_actor(self).map(move |result, _, _| {
-            if result.never_left {
-                home.greeted.store(false, Ordering::SeqCst);
-            } else if !result.success {
-                warn!(error = result.error, "the home channel was not told of the start");
-            }
-        }));
-    }
-}
-
-impl Handler<AnnounceStop> for DispatchActor {
-    type Result = ResponseFuture<()>;
-
-    fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
-        let Some(home) = &self.settings.home else { return ResponseFuture::ready(()) };
-        let said = home.say(&self.ports, STOPPING);
-        ResponseFuture::new(async move {
-            let result = said.await;
-            if result.success {
-                info!("the home channel was told that the gateway goes down");
-            } else {
-                warn!(error = result.error, "the home channel was not told that the gateway goes down");
-            }
-        })
     }
 }

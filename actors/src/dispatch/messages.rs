@@ -1,4 +1,4 @@
-//! What the dispatcher is told and asked.
+//! The messages of the dispatcher.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,21 +18,21 @@ use crate::turn::messages::StopCause;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Receipt, NotTaken>")]
 pub struct Inbound {
-    /// Over which link it came.
+    /// The link over which it arrived.
     pub link: LinkId,
-    /// As which bot it was addressed, where several are fronted.
+    /// The bot that was addressed, where the link fronts several.
     pub bot_id: Option<String>,
     /// The profile that owns the link, for a link of a profile's own.
     pub owner: Option<ProfileName>,
-    /// The connector's own name for the frame.
+    /// The connector's id of the frame.
     pub buffer_id: Option<String>,
     /// SHA-256 of the frame.
     pub digest: [u8; 32],
-    /// The event, as understood.
+    /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
     pub raw_event: Arc<Value>,
-    /// What the platform of the chat can do; `None` if the link that answers is not up: the event waits for it.
+    /// The descriptor of the chat's platform; `None` if the link that answers is not up: the event waits for it.
     pub descriptor: Option<Descriptor>,
 }
 
@@ -43,7 +43,7 @@ pub enum Receipt {
     Taken,
     /// Seen before; it does not run again.
     Duplicate,
-    /// Not taken for good (a drain, an unserved profile, a full queue); the chat was told.
+    /// Refused (a drain, an unserved profile, a full queue); the chat was notified.
     Refused,
     /// It was for the gateway itself (`/stop`, `/status`) and is done.
     Handled,
@@ -80,7 +80,7 @@ pub struct StopTurnById {
 #[error("no turn {0} is running")]
 pub struct UnknownTurn(pub TurnId);
 
-/// News: a reply lies in the ledger that has not certainly left, although the link may be up again by now.
+/// A reply is in the ledger that may not have been sent, although the link may be up again by now.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct ReplyLeft {
@@ -88,12 +88,12 @@ pub struct ReplyLeft {
     pub link: LinkId,
 }
 
-/// The process goes down: the home channel is told, if there is one. Answered once it was, or could not be.
+/// The process goes down: announced in the home channel, if there is one. Answered once it was, or could not be.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct AnnounceStop;
 
-/// How the dispatcher is.
+/// Asks for the counts of the dispatcher.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DispatchView")]
 pub struct GetDispatch;
@@ -109,7 +109,7 @@ pub struct DispatchView {
     pub queued: usize,
     /// Events held until a drain ends.
     pub held: usize,
-    /// Events that wait for their link to come up, by link, those of a link that is no more included.
+    /// Events that wait for their link to come up, by link, those of a link that is no longer configured included.
     pub awaiting_link: BTreeMap<String, usize>,
     /// Turns ended since the process started, by outcome.
     pub done: u64,

@@ -15,4 +15,4 @@ mod recovery;
 mod replies;
 pub mod settings;
 mod start;
-mod unread;
+mod started;

@@ -1,4 +1,4 @@
-//! What the gateway itself says in a chat, and how often.
+//! The messages of the gateway itself to a chat, and how often they are sent.
 
 use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
@@ -11,7 +11,7 @@ use crate::turn::messages::{OPERATOR_STOPPED, StopCause};
 /// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);
 
-/// Something that the gateway itself says.
+/// A message of the gateway itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Notice {
     /// A drain is on, and the message is refused.
@@ -50,8 +50,8 @@ pub(super) enum Notice {
 }
 
 impl Notice {
-    /// What is said of a stop beside what is said anyway: by the answer to `/stop`, by the newer message's answer, by the
-    /// next start.
+    /// The notice of a stop, where there is no other message about it: the answer to `/stop`, the answer to the newer message,
+    /// the notice of the next start.
     pub(super) fn of_stop(cause: StopCause) -> Option<Self> {
         match cause {
             StopCause::Operator => Some(Self::StoppedByOperator),
@@ -90,7 +90,7 @@ impl Notice {
     /// In the log, and in the ledger.
     pub(super) fn reason(&self) -> &'static str {
         match self {
-            // In the ledger it means that the chat is to be told after the drain how much was not read.
+            // In the ledger it means that the chat is to be notified after the drain how much was not read.
             Self::Maintenance => REFUSED_BY_DRAIN,
             Self::Held => "held",
             Self::UnservedProfile => "unserved profile",
@@ -124,7 +124,7 @@ impl Notice {
     }
 }
 
-/// What a chat is told after a drain that refused `count` of its messages.
+/// The notice to a chat after a drain that refused `count` of its messages.
 pub(super) fn unread(count: u64) -> String {
     let (messages, were) = if count == 1 { ("message", "was") } else { ("messages", "were") };
     format!(
@@ -132,20 +132,20 @@ pub(super) fn unread(count: u64) -> String {
     )
 }
 
-/// Chats remembered. A connector can make up any number of them; beyond these nothing is said for a moment.
+/// Chats remembered. A connector can make up any number of them; beyond these no notice is sent until one is forgotten.
 const MOST_CHATS: usize = 4_096;
 
-/// Remembers what was said where, for as long as it keeps the same from being said again.
+/// Remembers which notice was sent where, for as long as the same is not sent again.
 #[derive(Debug, Default)]
 pub(super) struct NoticeLimit {
-    said: HashSet<Rc<(Notice, Chat)>>,
+    sent: HashSet<Rc<(Notice, NoticeChat)>>,
     /// The same, oldest first: each leaves once, so that a call costs the same however many chats there are.
-    order: VecDeque<(Instant, Rc<(Notice, Chat)>)>,
+    order: VecDeque<(Instant, Rc<(Notice, NoticeChat)>)>,
 }
 
-/// Whom a notice reaches: all that write in one chat see it, whoever it answers.
+/// Where a notice is seen: by all who write in one chat.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Chat {
+struct NoticeChat {
     link: LinkId,
     platform: String,
     bot: Option<String>,
@@ -153,7 +153,7 @@ struct Chat {
     thread: Option<String>,
 }
 
-impl Chat {
+impl NoticeChat {
     fn of(target: &Target) -> Self {
         Self {
             link: target.link.clone(),
@@ -171,12 +171,12 @@ impl NoticeLimit {
         if !notice.is_limited() {
             return true;
         }
-        let old = |said: &Instant| now.saturating_duration_since(*said) >= NOTICE_INTERVAL;
-        while let Some((_, key)) = self.order.pop_front_if(|(said, _)| old(said)) {
-            self.said.remove(&key);
+        let old = |sent: &Instant| now.saturating_duration_since(*sent) >= NOTICE_INTERVAL;
+        while let Some((_, key)) = self.order.pop_front_if(|(sent, _)| old(sent)) {
+            self.sent.remove(&key);
         }
-        let key = Rc::new((notice.clone(), Chat::of(target)));
-        if self.said.len() >= MOST_CHATS || !self.said.insert(Rc::clone(&key)) {
+        let key = Rc::new((notice.clone(), NoticeChat::of(target)));
+        if self.sent.len() >= MOST_CHATS || !self.sent.insert(Rc::clone(&key)) {
             return false;
         }
         self.order.push_back((now, key));
@@ -222,11 +222,11 @@ mod tests {
     #[test]
     fn no_number_of_chats_makes_it_grow() {
         let (mut limit, now) = (NoticeLimit::default(), Instant::now());
-        let told = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
-        assert_eq!((told, limit.said.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
+        let allowed = (0..MOST_CHATS * 3).filter(|n| limit.allows(&Notice::Busy, &chat(&n.to_string()), now)).count();
+        assert_eq!((allowed, limit.sent.len(), limit.order.len()), (MOST_CHATS, MOST_CHATS, MOST_CHATS));
         assert!(limit.allows(&Notice::Stopped, &chat("x"), now), "an answer is given all the same");
         assert!(limit.allows(&Notice::Busy, &chat("x"), now + NOTICE_INTERVAL));
-        assert_eq!((limit.said.len(), limit.order.len()), (1, 1));
+        assert_eq!((limit.sent.len(), limit.order.len()), (1, 1));
     }
 
     #[test]

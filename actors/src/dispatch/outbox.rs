@@ -1,22 +1,22 @@
-//! Words of the gateway itself on their way to a chat: written down, sent, and moved on by what the connector answers.
+//! Notices of the gateway itself on their way to a chat: recorded, sent, and updated by what the connector answers.
 
 use tracing::{debug, error, warn};
 
 use super::messages::ReplyLeft;
-use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
-use super::start::descriptor_of;
+use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
 use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
-use crate::relay::messages::{LinkId, SendAction, Target};
+use crate::relay::descriptor::Descriptor;
+use crate::relay::messages::{GetLink, LinkId, SendAction, Target};
 use crate::turn::fit::fit;
 use caduceus_supervision::AskError;
 
 /// What a chat reads of an answer that was sent again and refused.
 const NOT_TAKEN: &str = "An answer from before, or a part of it, could not be delivered: the chat did not take it.";
 
-/// Says `text` in the chat of `target`. The ledger has it before whatever it is asked after this call, polled or not: an
-/// event must not be marked as one whose chat was told before the words are on disk.
-pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Future<Output = ()> + 'static {
+/// Sends `text` to the chat of `target`. The ledger receives it before anything that is asked of it after this call, polled or
+/// not: an event must not be marked as one whose chat was notified before the notice is on disk.
+pub(super) fn send_notice(ports: DispatchPorts, target: Target, text: String) -> impl Future<Output = ()> + 'static {
     let action =
         Action::Send { chat_id: target.chat_id.clone(), content: text, reply_to: None, metadata: target.metadata() };
     let written = serde_json::to_string(&action).expect("an action always has a JSON form");
@@ -33,17 +33,18 @@ pub(super) fn say(ports: DispatchPorts, target: Target, text: String) -> impl Fu
             Ok(Ok(id)) => {
                 send(&ports, id, target, action).await;
             }
-            Ok(Err(error)) => warn!(%error, "a notice was not written down, and so not sent"),
-            Err(error) => warn!(%error, "a notice was not written down, and so not sent"),
+            Ok(Err(error)) => warn!(%error, "notice not written to the ledger, and not sent"),
+            Err(error) => warn!(%error, "notice not written to the ledger, and not sent"),
         }
     }
 }
 
-/// Sends again what lies in the ledger: plainly if it never left, with a mark if it may have. `false` if the link is not up.
+/// Sends again what is in the ledger: without a mark if it was never sent, with one if it may have been. `false` if the link is
+/// not up.
 pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let parsed = serde_json::from_str(&row.action).ok().and_then(|value| Action::parse(&value).ok());
     let Some(action) = parsed else {
-        error!(row = row.id.0, "a reply in the ledger no longer reads; it is given up");
+        error!(row = row.id.0, "a reply in the ledger is unreadable; it is given up");
         mark(ports, row.id, OutboundState::Dead, None, Some("unreadable".to_owned())).await;
         return true;
     };
@@ -55,7 +56,7 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
     let result = hand_over(ports, target.clone(), action, !plain).await;
     let (up, state) = (!result.never_left, OutboundState::after(&result));
     if !plain && !up {
-        // It did not leave this time; that it may have before has to be remembered.
+        // It was not sent this time; that it may have been before has to be kept.
         return false;
     }
     if !plain {
@@ -63,9 +64,9 @@ pub(super) async fn resend(ports: &DispatchPorts, row: OutboundRow) -> bool {
         mark(ports, row.id, OutboundState::Sending, None, None).await;
     }
     settle(ports, row.id, target.link.clone(), result).await;
-    // A notice that is refused is told of by no other.
+    // There is no notice about a refused notice.
     if state == OutboundState::Refused && row.inbound.is_some() {
-        say(ports.clone(), target, NOT_TAKEN.to_owned()).await;
+        send_notice(ports.clone(), target, NOT_TAKEN.to_owned()).await;
     }
     up
 }
@@ -77,7 +78,7 @@ async fn send(ports: &DispatchPorts, id: OutboundId, target: Target, action: Act
     settle(ports, id, link, result).await;
 }
 
-/// Sends `action` as the platform takes it by now, which may be as several messages; `repeat` if it may be in the chat.
+/// Sends `action` within the present limits of the platform, perhaps as several messages; `repeat` if it may be in the chat.
 async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat: bool) -> ActionResult {
     let Some(link) = ports.links.get(&target.link) else {
         return ActionResult::failed("there is no such link any more");
@@ -88,7 +89,7 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
     for action in fit(action, &descriptor, repeat) {
         let order = SendAction { target: target.clone(), action };
         let result = link.send.ask(order, SEND_TIMEOUT).await.unwrap_or_else(|error| {
-            // The link's actor was lost with the question: it may have been written.
+            // The link's actor was lost with the order: it may have been sent.
             ActionResult::ambiguous(error.to_string())
         });
         if !result.success {
@@ -101,7 +102,17 @@ async fn hand_over(ports: &DispatchPorts, target: Target, action: Action, repeat
     first.unwrap_or_else(|| ActionResult::failed("there is nothing in it"))
 }
 
-/// Writes down what became of it; what has not certainly arrived is sent again.
+/// The present descriptor of a chat's platform, asked of its link.
+async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
+    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
+    let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
+        return Descriptor::default();
+    };
+    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
+    own.or(view.descriptors.first()).cloned().unwrap_or_default()
+}
+
+/// Records the outcome; what may not have arrived is sent again.
 async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: ActionResult) {
     let state = OutboundState::after(&result);
     if state == OutboundState::Refused {
@@ -111,7 +122,7 @@ async fn settle(ports: &DispatchPorts, id: OutboundId, link: LinkId, result: Act
     if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
         && let Err(error) = ports.left.tell(ReplyLeft { link })
     {
-        debug!(row = id.0, %error, "it waits for the next time that its link comes up");
+        debug!(row = id.0, %error, "a reply waits until its link comes up again");
     }
 }
 
@@ -132,8 +143,8 @@ async fn mark(
     }
     match marked {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),
-        Err(error) => error!(row = id.0, ?state, %error, "a reply was not moved on in the ledger"),
+        Ok(Err(error)) => error!(row = id.0, ?state, %error, "reply state not updated in the ledger"),
+        Err(error) => error!(row = id.0, ?state, %error, "reply state not updated in the ledger"),
     }
 }
 

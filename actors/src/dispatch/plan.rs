@@ -1,12 +1,12 @@
-//! Which event runs next: one turn at a time in a session, so many at once over all, none through a closed gate, and none that
+//! Which event runs next: one turn at a time in a session, a limited number over all, none through a closed gate, and none that
 //! waited before its link is up.
 //!
-//! Knows events by their row in the ledger only; what they say stays there until their turn. Nothing here costs more with more
-//! sessions or events, and no call answers more than [`SLICE`] starts: what is left is asked for with [`DispatchPlan::go_on`].
+//! Holds the row numbers of events only; their content stays in the ledger until their turn. No call costs more with more
+//! sessions or events, and none returns more than [`SLICE`] starts: the rest is returned by [`DispatchPlan::start_next`].
 
-mod coming; // How events come onto the books.
-mod lines; // Who is next for a place.
-mod session; // What waits in one conversation.
+mod coming; // How events come into the plan.
+mod lines; // Which session is next for a place.
+mod session; // What waits in one session.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::relay::session::SessionKey;
 use crate::settings::Busy;
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopCause;
-pub(super) use lines::Counts;
-use lines::{LineId, Lines};
-use session::{Current, Queue, Session, Waiting};
+pub(super) use lines::WaitingCounts;
+use lines::{LineId, StartLines};
+use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};
 
 /// Most events that wait in one session.
 const MAX_QUEUE: usize = 32;
-/// Most turns that are asked for at once: whoever carries them out has other things to do in between.
+/// Most turns that are asked for at once: the actor that carries them out handles other messages in between.
 const SLICE: usize = 64;
 
 /// What is to be done, in order.
@@ -33,18 +33,18 @@ const SLICE: usize = 64;
 pub(super) enum DispatchStep {
     /// Ask the gate for a permit for this turn of this event.
     Ask(TurnId, InboundId),
-    /// Take the event off the books: the gate is closed, and the chat is told.
+    /// Refuse the event: the gate is closed, and the chat is notified.
     Refuse(InboundId),
-    /// Take it off the books: the session has too much waiting, and the chat is told.
+    /// Refuse it: too much waits in the session, and the chat is notified.
     Overflow(InboundId),
-    /// Take it off the books: the session is busy, and the chat is told.
+    /// Refuse it: the session is busy, and the chat is notified.
     Busy(InboundId),
     /// Stop this turn for the newer message.
     Interrupt(TurnId),
-    /// Hand the event to this running turn; one that does not take it comes back by [`DispatchPlan::not_steered`], as one that came
-    /// while the gate was closed if the last is true.
+    /// Steer the event into this running turn. If the turn does not take it, [`DispatchPlan::not_steered`] follows. The last
+    /// field says whether it arrived while the gate was closed.
     Steer(TurnId, InboundId, bool),
-    /// The event waits for the gate; the chat is told if it came while that was closed, which the last says.
+    /// The event waits for the gate; the chat is notified if it arrived while that was closed, which the last field says.
     Hold(InboundId, bool),
 }
 
@@ -53,19 +53,19 @@ pub(super) enum DispatchStep {
 pub(super) struct DispatchPlan {
     busy: Busy,
     max_turns: usize,
-    /// Nothing starts: not everything that waits is known yet, or the process goes down.
+    /// Nothing starts: the queues are not rebuilt yet, or the process goes down.
     paused: bool,
-    sessions: HashMap<Arc<SessionKey>, Session>,
-    lines: Lines,
+    sessions: HashMap<Arc<SessionKey>, SessionState>,
+    lines: StartLines,
     /// Turns that have a place: asked for, starting or running.
     turns: HashMap<TurnId, Arc<SessionKey>>,
-    /// The same by their session's key as the wire has it: two sessions can read the same.
+    /// The same by their session's key as text on the wire: two sessions can have the same text.
     by_text: HashMap<String, Vec<TurnId>>,
-    /// Events that a running turn took besides its own.
+    /// Events that were steered into a running turn.
     steered: HashMap<TurnId, Vec<InboundId>>,
-    /// Events on the books, so that none gets on them twice.
+    /// Events in the plan, so that none is added twice.
     known: HashSet<InboundId>,
-    /// Counts the news of the gate; a refusal asked for before the last one is older than it.
+    /// Counts the reports of the gate; a refusal asked for before the last one is older than it.
     moves: u64,
 }
 
@@ -77,7 +77,7 @@ impl DispatchPlan {
             max_turns,
             paused: true,
             sessions: HashMap::new(),
-            lines: Lines::new(),
+            lines: StartLines::new(),
             turns: HashMap::new(),
             by_text: HashMap::new(),
             steered: HashMap::new(),
@@ -86,44 +86,44 @@ impl DispatchPlan {
         }
     }
 
-    /// Everything that waits is known: from now on turns start.
+    /// The queues are rebuilt: from now on turns start.
     pub(super) fn open(&mut self) -> Vec<DispatchStep> {
         self.paused = false;
-        self.go_on()
+        self.start_next()
     }
 
-    /// From now on these hold. A limit that rose lets those in line go on; one that fell stops nobody.
+    /// Applies new settings. A higher limit starts waiting turns; a lower one stops none.
     pub(super) fn rule(&mut self, busy: Busy, max_turns: usize) -> Vec<DispatchStep> {
         self.busy = busy;
         self.max_turns = max_turns;
-        self.go_on()
+        self.start_next()
     }
 
-    /// Whether the gate, as last heard, lets a new turn of `profile` through.
+    /// Whether the gate, by its last report, admits a new turn of `profile`.
     pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
         self.lines.is_open(profile)
     }
 
-    /// Whether the event is on the books.
-    pub(super) fn knows(&self, event: InboundId) -> bool {
+    /// Whether the event is in the plan.
+    pub(super) fn contains(&self, event: InboundId) -> bool {
         self.known.contains(&event)
     }
 
     /// The gate refused a turn.
     pub(super) fn refused(&mut self, turn: TurnId, why: Refusal, hold: bool) -> Vec<DispatchStep> {
         let Some((key, current)) = self.leave(turn) else { return Vec::new() };
-        let Current { line, waiting, asked_at, .. } = current;
-        let Waiting { event, waited, .. } = waiting;
-        let put_back = Waiting { waited: true, ..waiting };
+        let CurrentTurn { line, waiting, asked_at, .. } = current;
+        let WaitingEvent { event, waited, .. } = waiting;
+        let put_back = WaitingEvent { waited: true, ..waiting };
         let mut steps = Vec::new();
         match why {
             // What was acknowledged and queued before the drain keeps its place.
             Refusal::Draining if waited || hold => {
                 if asked_at == self.moves && self.is_open(key.profile()) {
-                    // The gate has spoken; its news is still on the way.
+                    // The refusal came before the gate's report of the drain.
                     self.lines.close_profile(key.profile());
                 }
-                // The news can also have come first, and that of the drain's end with it: then nothing else would ask again.
+                // The reports of the drain and of its end can have come before the refusal: then nothing else would ask again.
                 let shut = !self.is_open(key.profile());
                 steps.extend(shut.then_some(DispatchStep::Hold(event, !waited)));
                 self.put_back(&key, line, put_back);
@@ -133,35 +133,35 @@ impl DispatchPlan {
                 steps.push(DispatchStep::Refuse(event));
                 self.stand_again(&key, false);
             }
-            // It lies in the ledger and runs after the restart.
+            // It is in the ledger and runs after the restart.
             Refusal::Stopping => {
                 self.paused = true;
                 self.lines.close_all();
                 self.put_back(&key, line, put_back);
             }
-            // A new gate is up or coming.
+            // The gate's actor was replaced.
             Refusal::Superseded if !waited && self.has_place() => steps.push(self.start(&key, line, waiting)),
             Refusal::Superseded => self.put_back(&key, line, put_back),
         }
-        steps.extend(self.go_on());
+        steps.extend(self.start_next());
         steps
     }
 
     /// The link of a turn's event went down before the turn could start: the event waits for it.
     pub(super) fn no_link(&mut self, turn: TurnId) -> Vec<DispatchStep> {
-        if let Some((key, Current { line, waiting, .. })) = self.leave(turn) {
-            self.put_back(&key, line, Waiting { waited: true, ..waiting });
+        if let Some((key, CurrentTurn { line, waiting, .. })) = self.leave(turn) {
+            self.put_back(&key, line, WaitingEvent { waited: true, ..waiting });
         }
-        self.go_on()
+        self.start_next()
     }
 
-    /// A turn is over, or could not be started.
+    /// A turn has ended, or could not be started.
     pub(super) fn ended(&mut self, turn: TurnId) -> Vec<DispatchStep> {
         self.drop_turn(turn);
-        self.go_on()
+        self.start_next()
     }
 
-    /// The same without a look at who is next: [`DispatchPlan::go_on`] is to follow.
+    /// The same without starting the next: [`DispatchPlan::start_next`] has to follow.
     pub(super) fn drop_turn(&mut self, turn: TurnId) {
         if let Some((key, current)) = self.leave(turn) {
             self.known.remove(&current.waiting.event);
@@ -169,21 +169,21 @@ impl DispatchPlan {
         }
     }
 
-    /// The gate moved.
+    /// The gate reported its state.
     pub(super) fn gate(&mut self, closed: bool, profiles: impl IntoIterator<Item = ProfileName>) -> Vec<DispatchStep> {
         self.moves += 1;
         self.lines.set_gate(closed, profiles.into_iter().collect());
-        self.go_on()
+        self.start_next()
     }
 
-    /// A link came up and said what it can do, or went down.
+    /// A link came up with its descriptors, or went down.
     pub(super) fn link(&mut self, link: &LinkId, open: bool) -> Vec<DispatchStep> {
         self.lines.set_link(link, open);
-        self.go_on()
+        self.start_next()
     }
 
-    /// Those who are next, at most [`SLICE`] of them.
-    pub(super) fn go_on(&mut self) -> Vec<DispatchStep> {
+    /// Starts the next turns, at most [`SLICE`] of them.
+    pub(super) fn start_next(&mut self) -> Vec<DispatchStep> {
         let mut steps = Vec::new();
         while steps.len() < SLICE
             && self.has_place()
@@ -195,7 +195,7 @@ impl DispatchPlan {
         steps
     }
 
-    /// Whether [`DispatchPlan::go_on`] has something to answer.
+    /// Whether [`DispatchPlan::start_next`] would return anything.
     pub(super) fn has_more(&mut self) -> bool {
         self.has_place() && self.lines.has_next()
     }
@@ -205,7 +205,7 @@ impl DispatchPlan {
         self.current(turn).map(|current| current.waiting.event)
     }
 
-    /// Who wants the event that a turn runs.
+    /// Whether a person or the gateway itself wants the event that a turn runs.
     pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
         self.current(turn).map(|current| current.waiting.origin)
     }
@@ -215,15 +215,15 @@ impl DispatchPlan {
         self.turns.get(&turn).cloned()
     }
 
-    /// Has a turn that is being started stopped as soon as there is a way in. `false` if there is no such turn.
+    /// Has a turn that is being started stopped once it has started. `false` if there is no such turn.
     pub(super) fn stop_once_started(&mut self, turn: TurnId, cause: StopCause) -> bool {
         let current = self.current_mut(turn);
-        current.map(|current| current.unwanted = Some(cause)).is_some()
+        current.map(|current| current.pending_stop = Some(cause)).is_some()
     }
 
-    /// Whether a turn is to stop that had not started when that was said; said once.
-    pub(super) fn take_unwanted(&mut self, turn: TurnId) -> Option<StopCause> {
-        self.current_mut(turn)?.unwanted.take()
+    /// Takes the stop that came before a turn had started.
+    pub(super) fn take_pending_stop(&mut self, turn: TurnId) -> Option<StopCause> {
+        self.current_mut(turn)?.pending_stop.take()
     }
 
     /// The turn of a session.
@@ -231,7 +231,7 @@ impl DispatchPlan {
         self.sessions.get(session)?.current.as_ref().map(|current| current.turn)
     }
 
-    /// The turns of every session whose key reads so, as the wire has it.
+    /// The turns of every session whose key has this text on the wire.
     pub(super) fn turns_of(&self, text: &str) -> Vec<TurnId> {
         self.by_text.get(text).cloned().unwrap_or_default()
     }
@@ -247,7 +247,7 @@ impl DispatchPlan {
     }
 
     /// Events that wait.
-    pub(super) fn counts(&self) -> Counts {
+    pub(super) fn counts(&self) -> WaitingCounts {
         self.lines.counts()
     }
 
@@ -255,27 +255,27 @@ impl DispatchPlan {
         !self.paused && self.turns.len() < self.max_turns
     }
 
-    fn current(&self, turn: TurnId) -> Option<&Current> {
+    fn current(&self, turn: TurnId) -> Option<&CurrentTurn> {
         let current = self.sessions.get(self.turns.get(&turn)?)?.current.as_deref();
         current.filter(|current| current.turn == turn)
     }
 
-    fn current_mut(&mut self, turn: TurnId) -> Option<&mut Current> {
+    fn current_mut(&mut self, turn: TurnId) -> Option<&mut CurrentTurn> {
         let current = self.sessions.get_mut(self.turns.get(&turn)?)?.current.as_deref_mut();
         current.filter(|current| current.turn == turn)
     }
 
-    /// Puts an event into the queue of its session and link, where `at` says, and the session in line.
+    /// Puts an event into the queue of its session and link, at the index that `at` returns, and the session in line.
     fn wait(
         &mut self,
         key: &Arc<SessionKey>,
         line: LineId,
-        waiting: Waiting,
-        at: impl FnOnce(&VecDeque<Waiting>) -> usize,
+        waiting: WaitingEvent,
+        at: impl FnOnce(&VecDeque<WaitingEvent>) -> usize,
     ) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         let number = session.queues.iter().position(|queue| queue.line == line).unwrap_or_else(|| {
-            session.queues.push(Queue { line, events: VecDeque::with_capacity(1), place: None });
+            session.queues.push(SessionQueue { line, events: VecDeque::with_capacity(1), place: None });
             session.queues.len() - 1
         });
         let events = &mut session.queues[number].events;
@@ -284,8 +284,8 @@ impl DispatchPlan {
         self.stand_again(key, false);
     }
 
-    /// Puts an event that was next back where it was. What a drain does not hold back does not wait behind what it does.
-    fn put_back(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) {
+    /// Puts an event that was next back where it was. Internal events, which pass a drain, do not wait behind external ones.
+    fn put_back(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
         self.wait(key, line, waiting, |queue| match waiting.origin {
             Origin::Internal => 0,
             Origin::External => queue.partition_point(|first| first.origin == Origin::Internal),
@@ -302,7 +302,7 @@ impl DispatchPlan {
             if let (Some(first), Some((_, origin, _))) = (first, stands)
                 && first.origin == origin
             {
-                // Where it stands it stays, whatever comes behind it.
+                // It keeps its place when more is queued behind it.
                 continue;
             }
             if let Some((place, origin, line)) = stands {
@@ -323,7 +323,7 @@ impl DispatchPlan {
     fn start_first(&mut self, key: &Arc<SessionKey>) -> Option<DispatchStep> {
         let lines = &self.lines;
         let session = self.sessions.get_mut(key)?;
-        let order = |queue: &Queue| {
+        let order = |queue: &SessionQueue| {
             let first = queue.events.front()?;
             lines.lets(queue.line, first.origin).then_some((first.origin == Origin::External, first.event))
         };
@@ -334,24 +334,24 @@ impl DispatchPlan {
         Some(self.start(key, line, first))
     }
 
-    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) -> DispatchStep {
+    fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
         let turn = TurnId::fresh();
         self.take_place(turn, key, line, waiting);
         DispatchStep::Ask(turn, waiting.event)
     }
 
-    fn take_place(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: Waiting) {
+    fn take_place(&mut self, turn: TurnId, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) {
         let asked_at = self.moves;
         if let Some(session) = self.sessions.get_mut(key) {
-            session.current = Some(Box::new(Current { turn, line, waiting, asked_at, unwanted: None }));
+            session.current = Some(Box::new(CurrentTurn { turn, line, waiting, asked_at, pending_stop: None }));
         }
         self.turns.insert(turn, Arc::clone(key));
         self.by_text.entry(key.text()).or_default().push(turn);
         self.stand_again(key, false);
     }
 
-    /// Takes a turn off its session.
-    fn leave(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, Current)> {
+    /// Removes a turn from its session.
+    fn leave(&mut self, turn: TurnId) -> Option<(Arc<SessionKey>, CurrentTurn)> {
         let key = self.turns.remove(&turn)?;
         let text = key.text();
         if let Some(turns) = self.by_text.get_mut(&text) {

@@ -1,4 +1,4 @@
-//! Whom the dispatcher may talk to.
+//! The ports through which the dispatcher reaches others.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,54 +17,54 @@ use crate::status::messages::StatusTouched;
 use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
 use caduceus_supervision::{ChildSpec, Port, StartChild};
 
-/// How long the ledger may take; a commit takes milliseconds, a full disk for ever.
+/// How long the ledger may take; a commit takes milliseconds, a full disk any time.
 pub(super) const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// Ledgers that may die with the same order in hand.
+/// Restarts of the ledger during the same order after which it is not sent again.
 pub(super) const MARK_RETRIES: u32 = 10;
 /// Most times that one event is run, or one reply handed to a link.
 pub(super) const MAX_ATTEMPTS: u32 = 3;
-/// How long the gate may take to admit a turn before it is asked again: one that hangs with the question in hand has a
-/// successor within seconds, and what it still admits when it wakes does not count.
+/// How long the gate may take to admit a turn before it is asked again: one that hangs is replaced within seconds, and what it
+/// still admits afterwards does not count.
 pub(super) const PERMIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long the gate may take to answer, a restart of it included.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.
 pub(super) const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Whom the dispatcher may talk to.
+/// The ports through which the dispatcher reaches others.
 #[derive(Clone)]
 pub struct DispatchPorts {
-    /// Writes an event down.
+    /// Records an event.
     pub record_inbound: Port<RecordInbound>,
-    /// Moves an event on.
+    /// Sets the state of an event.
     pub mark_inbound: Port<MarkInbound>,
-    /// Finds events again.
+    /// Lists events.
     pub list_inbound: Port<ListInbound>,
-    /// Finds those that wait.
+    /// Lists those that wait.
     pub list_waiting: Port<ListWaiting>,
-    /// Fetches one when its turn has come.
+    /// Reads one when it is next.
     pub read_inbound: Port<ReadInbound>,
-    /// Finds who is to be told of what a drain refused.
+    /// Lists the profiles with chats to notify of what a drain refused.
     pub list_unread: Port<ListUnread>,
-    /// Writes down that they are told.
+    /// Records that they are notified.
     pub tell_unread: Port<TellUnread>,
-    /// Finds what `/retry` means.
+    /// Finds the event that `/retry` means.
     pub last_interrupted: Port<LastInterrupted>,
     /// Counts the starts that found turns cut off.
     pub note_restart: Port<NoteRestart>,
-    /// Writes a notice down.
+    /// Records a notice.
     pub record_outbound: Port<RecordOutbound>,
-    /// Moves a reply on.
+    /// Sets the state of a reply.
     pub mark_outbound: Port<MarkOutbound>,
-    /// Finds replies again.
+    /// Lists replies.
     pub list_outbound: Port<ListOutbound>,
     /// Adds to a conversation.
     pub append_history: Port<AppendHistory>,
-    /// Asks the gate.
+    /// Asks the gate for a permit.
     pub permits: Port<RequestPermit>,
     /// Asks the gate which turns run.
     pub turns: Port<ListTurns>,
-    /// Asks the gate how it is.
+    /// Asks the gate for its state.
     pub gate: Port<GetDrain>,
     /// Starts a turn.
     pub start: Port<StartChild>,
@@ -72,7 +72,7 @@ pub struct DispatchPorts {
     pub links: BTreeMap<LinkId, LinkPorts>,
     /// The dispatcher itself, for what could not be sent.
     pub left: Port<ReplyLeft>,
-    /// Something shown changed.
+    /// Notifies of a change in what the status shows.
     pub status: Port<StatusTouched>,
     /// What is counted; it outlives the actor.
     pub counts: DispatchCounts,
@@ -83,13 +83,13 @@ pub struct DispatchPorts {
 pub struct LinkPorts {
     /// Sends an action.
     pub send: Port<SendAction>,
-    /// Asks what it can do.
+    /// Asks for its descriptors.
     pub view: Port<GetLink>,
-    /// Has it tell again how it is.
+    /// Asks it to send its state again.
     pub tell_again: Port<TellAgain>,
 }
 
-/// A turn that can be started, and the ways into it.
+/// A turn that can be started, and its ports.
 pub struct TurnChild {
     /// For the `Turns` supervisor.
     pub spec: ChildSpec,
@@ -99,5 +99,6 @@ pub struct TurnChild {
     pub steer: Port<SteerTurn>,
 }
 
-/// Makes a turn out of an order; given by whoever wires the tree, so that the dispatcher knows turns by their messages only.
+/// Makes a turn out of an order; passed in by the file that wires the tree, so that the dispatcher uses turns by their messages
+/// only.
 pub type TurnMaker = Arc<dyn Fn(TurnOrder, &ProfilePorts) -> TurnChild + Send + Sync>;

@@ -1,4 +1,4 @@
-//! How the dispatcher decides, by what is in force.
+//! The settings of the dispatcher.
 
 use std::collections::BTreeMap;
 
@@ -9,12 +9,12 @@ use crate::profile::messages::ProfilePorts;
 use crate::profile::name::ProfileName;
 use crate::settings::{Busy, Interrupted, WhenRefused};
 
-/// How the dispatcher decides.
+/// The settings of the dispatcher.
 #[derive(Debug, Clone)]
 pub struct DispatchSettings {
-    /// Who is served.
+    /// Which profiles are served.
     pub rules: Rules,
-    /// The ways into those.
+    /// The ports of those.
     pub ways: BTreeMap<ProfileName, ProfilePorts>,
     /// What a message does while its session is busy.
     pub busy: Busy,
@@ -24,21 +24,21 @@ pub struct DispatchSettings {
     pub refused: WhenRefused,
     /// What becomes of turns that a crash cut off.
     pub interrupted: Interrupted,
-    /// Who is told of start and shutdown.
+    /// Where start and shutdown are announced.
     pub home: Option<Home>,
     /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
     pub process_started_ms: i64,
 }
 
 impl DispatchSettings {
-    /// By what is in force.
+    /// Those of the settings in force.
     #[must_use]
     pub fn of(in_force: &InForce, home: Option<Home>, process_started_ms: i64) -> Self {
         let profiles = &in_force.profiles;
         Self {
             rules: Rules {
                 multiplex: in_force.multiplex,
-                // There is always one, and it comes first.
+                // There is at least one, and the default is the first.
                 default: profiles.first().map_or_else(ProfileName::default_profile, |served| served.name.clone()),
                 served: profiles.iter().map(|served| served.name.clone()).collect(),
                 routes: in_force.routes.clone(),

@@ -1,27 +1,25 @@
-//! The way of one turn from its place in the line to its start: permit, ledger, child.
+//! The start of one turn: permit, ledger, child.
 
 use std::time::Instant;
 
-use super::actor::Running;
-use super::event::Job;
+use super::event::DispatchJob;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnMaker};
+use super::started::StartedTurn;
 use crate::drain::messages::{Refusal, RequestPermit};
 use crate::drain::permit::TurnTicket;
 use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
 use crate::profile::messages::ProfilePorts;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::messages::{GetLink, Target};
 use crate::turn::id::TurnId;
 use crate::turn::messages::TurnOrder;
 use caduceus_supervision::StartChild;
 
 /// Why a turn did not start.
 pub(super) enum NotStarted {
-    /// The gate said no.
+    /// The gate refused.
     Refused(Refusal),
     /// Worth asking again.
     NoAnswer(String),
-    /// The event is done with: it came onto the books late and twice.
+    /// The event is done: it was queued late and twice.
     Over,
     /// It will not start.
     Broke(String),
@@ -32,10 +30,10 @@ pub(super) async fn start_turn(
     ports: DispatchPorts,
     maker: TurnMaker,
     ways: ProfilePorts,
-    job: Job,
+    job: DispatchJob,
     turn: TurnId,
     event: InboundId,
-) -> Result<Running, NotStarted> {
+) -> Result<StartedTurn, NotStarted> {
     let ticket = TurnTicket { id: turn, profile: job.profile.clone(), session: job.session.clone() };
     let question = RequestPermit { ticket, origin: job.origin };
     let permit = match ports.permits.ask(question, PERMIT_TIMEOUT).await {
@@ -64,20 +62,10 @@ pub(super) async fn start_turn(
         permit,
     };
     let child = maker(order, &ways);
-    let running = Running { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
+    let started = StartedTurn { stop: Some(child.stop), steer: Some(child.steer), since: Instant::now() };
     match ports.start.ask(StartChild(child.spec), GATE_TIMEOUT).await {
-        Ok(Ok(())) => Ok(running),
+        Ok(Ok(())) => Ok(started),
         Ok(Err(error)) => Err(NotStarted::Broke(error.to_string())),
         Err(error) => Err(NotStarted::Broke(error.to_string())),
     }
-}
-
-/// What the platform of a chat can do, as its link knows it by now.
-pub(super) async fn descriptor_of(ports: &DispatchPorts, target: &Target) -> Descriptor {
-    let Some(link) = ports.links.get(&target.link) else { return Descriptor::default() };
-    let Ok(view) = link.view.ask(GetLink, GATE_TIMEOUT).await else {
-        return Descriptor::default();
-    };
-    let own = view.descriptors.iter().find(|descriptor| descriptor.platform == target.platform);
-    own.or(view.descriptors.first()).cloned().unwrap_or_default()
 }

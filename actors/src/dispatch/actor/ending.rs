@@ -1,10 +1,10 @@
-//! What the end of a turn leaves to be done: the books, the ledger, the conversation, and whoever is next.
+//! What follows the end of a turn: the queues, the ledger, the conversation, and the next start.
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use futures_util::future::{LocalBoxFuture, ready};
 use tracing::warn;
 
-use super::super::event::Job;
+use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
@@ -13,46 +13,46 @@ use crate::turn::id::TurnId;
 use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
 
 impl DispatchActor {
-    /// A turn that is gone without having said how it ended.
-    pub(super) fn broke(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
+    /// A turn that exited without reporting how it ended.
+    pub(super) fn crashed(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
         if let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event)) {
             let target = job.target.clone();
-            self.say(&target, &Notice::TurnBroke, ctx);
+            self.notify(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.gone(turn, TurnOutcome::Failed { notice, agent_missing: false }, ctx);
+        self.end_unreported(turn, TurnOutcome::Failed { notice, agent_missing: false }, ctx);
     }
 
-    /// A turn that the shutdown ended before it could say so.
+    /// A turn that the shutdown ended before it reported.
     pub(super) fn shut_down(&mut self, turn: TurnId, ctx: &mut Context<Self>) {
-        self.gone(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
+        self.end_unreported(turn, TurnOutcome::Stopped(StopCause::Shutdown), ctx);
     }
 
-    /// A turn that was told to stop before it began, and so cannot tell its chat.
+    /// A turn that was stopped before it began, and so cannot notify its chat.
     pub(super) fn stopped_early(&mut self, turn: TurnId, cause: StopCause, ctx: &mut Context<Self>) {
         if let Some(notice) = Notice::of_stop(cause)
             && let Some(job) = self.plan.event_of(turn).and_then(|event| self.jobs.get(&event))
         {
             let target = job.target.clone();
-            self.say(&target, &notice, ctx);
+            self.notify(&target, &notice, ctx);
         }
-        self.gone(turn, TurnOutcome::Stopped(cause), ctx);
+        self.end_unreported(turn, TurnOutcome::Stopped(cause), ctx);
     }
 
-    fn gone(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
+    fn end_unreported(&mut self, turn: TurnId, outcome: TurnOutcome, ctx: &mut Context<Self>) {
         let written = self.over(TurnEnded { id: turn, outcome, reply: String::new(), keep: 0 }, ctx);
         ctx.spawn(written.into_actor(self));
     }
 
-    /// Takes a turn off the books; answers when the ledger has done so too.
+    /// Removes a turn; resolves when the ledger has its new state.
     pub(super) fn over(&mut self, ended: TurnEnded, ctx: &mut Context<Self>) -> LocalBoxFuture<'static, ()> {
         let TurnEnded { id: turn, outcome, reply, keep } = ended;
-        let running = self.running.remove(&turn);
+        let started = self.started_turns.remove(turn);
         let Some(event) = self.plan.event_of(turn) else { return Box::pin(ready(())) };
         let steered = self.plan.take_steered(turn);
         if outcome == TurnOutcome::Stopped(StopCause::Shutdown) {
-            // It stays `running` in the ledger: the next start finds it cut off and does what `turns.interrupted` says. What was
-            // steered into it stays `received`, and runs then.
+            // It stays `running` in the ledger: the next start finds it cut off and follows `turns.interrupted`. What
+            // was steered into it stays `received`, and runs then.
             self.ports.counts.stopped();
             self.jobs.remove(&event);
             for event in steered {
@@ -84,10 +84,10 @@ impl DispatchActor {
             && !reply.is_empty()
         {
             said.insert(0, job.event.text.clone());
-            self.remember(&job, said, reply, keep, ctx);
+            self.append_history(&job, said, reply, keep, ctx);
         }
-        if let Some(running) = running {
-            let length = u64::try_from(running.since.elapsed().as_millis()).unwrap_or(u64::MAX);
+        if let Some(started) = started {
+            let length = u64::try_from(started.since.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.ports.counts.took(jiff::Timestamp::now().as_millisecond(), length);
         }
         let steps = self.plan.ended(turn);
@@ -95,8 +95,15 @@ impl DispatchActor {
         Box::pin(written)
     }
 
-    /// Adds to the conversation what people `said`, in order, and what the agent did.
-    fn remember(&self, job: &Job, said: Vec<String>, reply: String, keep: usize, ctx: &mut Context<Self>) {
+    /// Appends to the conversation what people `said`, in order, and the agent's reply.
+    fn append_history(
+        &self,
+        job: &DispatchJob,
+        said: Vec<String>,
+        reply: String,
+        keep: usize,
+        ctx: &mut Context<Self>,
+    ) {
         let entry = |role: &str, content: String| HistoryEntry { role: role.to_owned(), content };
         let said = said.into_iter().map(|text| entry("user", text));
         let entries = said.chain([entry("assistant", reply)]).collect();
@@ -104,8 +111,8 @@ impl DispatchActor {
         let appended = self.ports.append_history.ask(append, LEDGER_TIMEOUT);
         ctx.spawn(appended.into_actor(self).map(|appended, _, _| match appended {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => warn!(%error, "a conversation was not written down"),
-            Err(error) => warn!(%error, "a conversation was not written down"),
+            Ok(Err(error)) => warn!(%error, "conversation not written to the ledger"),
+            Err(error) => warn!(%error, "conversation not written to the ledger"),
         }));
     }
 }

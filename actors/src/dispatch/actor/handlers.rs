@@ -1,18 +1,18 @@
-//! What the dispatcher does with each message.
+//! The handler of each message.
 
 use actix::{Handler, MessageResult};
 use futures_util::future::FutureExt as _;
 use tracing::{error, info, warn};
 
-use super::super::event::Command;
+use super::super::event::ChatCommand;
 use super::super::messages::{
-    DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
+    AnnounceStop, DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
 };
 use super::super::notice::Notice;
-use super::super::plan::Counts;
+use super::super::plan::WaitingCounts;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::super::settings::DispatchSettings;
-use super::{DispatchActor, Heard, SETTLE_PAUSE, Settled, Taken, Then};
+use super::{DispatchActor, EventAction, GateState, RecordAnswered, RecordedEvent, SETTLE_PAUSE};
 use crate::config::messages::SettingsChanged;
 use crate::drain::messages::DrainChanged;
 use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
@@ -38,20 +38,22 @@ impl Handler<Inbound> for DispatchActor {
             }
         };
         let job = self.settings.rules.job(&inbound, profile);
-        let (state, then, receipt) = match Command::parse(&inbound.event.text) {
-            _ if unserved => (InboundState::Refused, Then::Say(Notice::UnservedProfile), Receipt::Refused),
-            Some(command) => (InboundState::Done, Then::Obey(command), Receipt::Handled),
+        let (state, then, receipt) = match ChatCommand::parse(&inbound.event.text) {
+            _ if unserved => (InboundState::Refused, EventAction::Refuse(Notice::UnservedProfile), Receipt::Refused),
+            Some(command) => (InboundState::Done, EventAction::Execute(command), Receipt::Handled),
             None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
-                (InboundState::Received, Then::Run, Receipt::Taken)
+                (InboundState::Received, EventAction::Run, Receipt::Taken)
             }
             None => match self.settings.refused {
-                WhenRefused::Notice => (InboundState::Refused, Then::Say(Notice::Maintenance), Receipt::Refused),
-                WhenRefused::Hold => (InboundState::Held, Then::Keep, Receipt::Taken),
+                WhenRefused::Notice => {
+                    (InboundState::Refused, EventAction::Refuse(Notice::Maintenance), Receipt::Refused)
+                }
+                WhenRefused::Hold => (InboundState::Held, EventAction::Hold, Receipt::Taken),
             },
         };
         let note = match &then {
-            Then::Say(notice) => Some(notice.reason().to_owned()),
-            Then::Run | Then::Keep | Then::Obey(_) => None,
+            EventAction::Refuse(notice) => Some(notice.reason().to_owned()),
+            EventAction::Run | EventAction::Hold | EventAction::Execute(_) => None,
         };
         let record = RecordInbound {
             target: job.target.clone(),
@@ -67,61 +69,62 @@ impl Handler<Inbound> for DispatchActor {
         let recorded = self.ports.record_inbound.ask(record, LEDGER_TIMEOUT);
         let (own, incarnation, place) = (self.own.clone(), self.incarnation.clone(), self.arrivals.arrived());
         let counts = self.ports.counts.clone();
-        // It outlives this instance: what is on disk is acknowledged, and seen to, also when a message beside it brings us down.
+        // It outlives this incarnation: an event on disk is acknowledged and processed also when another message makes this one
+        // fail.
         ResponseFuture::new(async move {
             let recorded = recorded.await;
             if incarnation.is_fenced() {
-                // The thread woke after its actors had been replaced: the successor has read its books since, and what it did
-                // not find there the connector sends again.
+                // The thread resumed after its actors had been replaced: the successor has read the ledger since, and what it
+                // did not find there the connector sends again.
                 return Err(NotTaken::LedgerUnavailable);
             }
             if matches!(recorded, Ok(Ok(Recorded::Duplicate { .. }))) {
                 counts.duplicate();
             }
             let (taken, answer) = match recorded {
-                Ok(Ok(Recorded::New(id))) => (Some(Taken { id, job, then }), Ok(receipt)),
-                // Its first record may have been answered to nobody; one that is on the books stays there once.
+                Ok(Ok(Recorded::New(id))) => (Some(RecordedEvent { id, job, then }), Ok(receipt)),
+                // The answer to its first record may have been lost; an event is queued once at most.
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Received })) => {
-                    (Some(Taken { id, job, then: Then::Run }), Ok(Receipt::Duplicate))
+                    (Some(RecordedEvent { id, job, then: EventAction::Run }), Ok(Receipt::Duplicate))
                 }
                 Ok(Ok(Recorded::Duplicate { id, state: InboundState::Held })) => {
-                    (Some(Taken { id, job, then: Then::Keep }), Ok(Receipt::Duplicate))
+                    (Some(RecordedEvent { id, job, then: EventAction::Hold }), Ok(Receipt::Duplicate))
                 }
                 Ok(Ok(Recorded::Duplicate { .. })) => (None, Ok(Receipt::Duplicate)),
                 Ok(Err(error)) => {
-                    error!(%error, "an event could not be written down; it is not acknowledged");
+                    error!(%error, "event not written to the ledger, and not acknowledged");
                     (None, Err(NotTaken::LedgerUnavailable))
                 }
                 Err(error) => {
-                    warn!(%error, "an event could not be written down; it is not acknowledged");
+                    warn!(%error, "event not written to the ledger, and not acknowledged");
                     (None, Err(NotTaken::LedgerUnavailable))
                 }
             };
-            settle(&own, Settled { place, generation: incarnation.generation(), taken }).await;
+            settle(&own, RecordAnswered { place, generation: incarnation.generation(), taken }).await;
             answer
         })
     }
 }
 
-/// Brings what became of an event to whoever is the dispatcher by then. Those behind it wait for it, so a full mailbox is tried again.
-async fn settle(own: &Port<Settled>, settled: Settled) {
+/// Sends the outcome of an event to the current incarnation. Later events wait for it, so a full mailbox is tried again.
+async fn settle(own: &Port<RecordAnswered>, settled: RecordAnswered) {
     while let Err(error) = own.tell(settled.clone()) {
         if error != TellError::Full {
             let row = settled.taken.as_ref().map(|taken| taken.id.0);
-            return error!(?row, %error, "an event is on disk but waits for the next start");
+            return error!(?row, %error, "event on disk, but not queued before the next start");
         }
         tokio::time::sleep(SETTLE_PAUSE).await;
     }
 }
 
-impl Handler<Settled> for DispatchActor {
+impl Handler<RecordAnswered> for DispatchActor {
     type Result = ();
 
-    fn handle(&mut self, Settled { place, generation, taken }: Settled, ctx: &mut Self::Context) {
+    fn handle(&mut self, RecordAnswered { place, generation, taken }: RecordAnswered, ctx: &mut Self::Context) {
         if generation == self.incarnation.generation() {
             return self.settled(place, taken, ctx);
         }
-        // It was the predecessor's, who knew its place.
+        // An earlier incarnation gave the place.
         if let Some(taken) = taken {
             self.take_or_wait(taken, ctx);
         }
@@ -129,7 +132,7 @@ impl Handler<Settled> for DispatchActor {
 }
 
 impl DispatchActor {
-    /// A drain starts no turn; it keeps nobody from talking to one that runs.
+    /// A drain starts no turn; a running one can still be steered.
     fn may_steer(&self, session: &SessionKey) -> bool {
         self.settings.busy == Busy::Steer && self.plan.turn_in(session).is_some()
     }
@@ -154,17 +157,17 @@ impl Handler<ChildExited> for DispatchActor {
     fn handle(&mut self, exited: ChildExited, ctx: &mut Self::Context) {
         let Ok(turn) = exited.id.parse() else { return };
         if let Some(early) = &mut self.early {
-            early.gone.insert(turn);
+            early.exited.insert(turn);
             return;
         }
-        // One that said how it ended is off the plan already.
+        // A turn that reported how it ended is no longer in the plan.
         if self.plan.event_of(turn).is_some() {
             if self.gate.stopping {
-                warn!(%turn, reason = %exited.reason, "a turn was cut off by the end");
+                warn!(%turn, reason = %exited.reason, "turn ended by the shutdown");
                 return self.shut_down(turn, ctx);
             }
-            error!(%turn, reason = %exited.reason, "a turn broke down");
-            self.broke(turn, ctx);
+            error!(%turn, reason = %exited.reason, "turn crashed");
+            self.crashed(turn, ctx);
         }
     }
 }
@@ -173,10 +176,10 @@ impl Handler<DrainChanged> for DispatchActor {
     type Result = ();
 
     fn handle(&mut self, news: DrainChanged, ctx: &mut Self::Context) {
-        self.gate = Heard { draining: news.draining, stopping: news.stopping, told: true };
+        self.gate = GateState { draining: news.draining, stopping: news.stopping, reported: true };
         let steps = self.plan.gate(news.draining, news.profiles);
         self.carry_out(steps, ctx);
-        self.tell_unread(ctx);
+        self.report_unread(ctx);
     }
 }
 
@@ -207,7 +210,7 @@ impl Handler<StopTurnById> for DispatchActor {
     type Result = Result<(), UnknownTurn>;
 
     fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
-        // One that has its place and is being started can be stopped as well.
+        // A turn that is being started can be stopped as well.
         if self.plan.event_of(order.turn).is_none() {
             return Err(UnknownTurn(order.turn));
         }
@@ -220,11 +223,11 @@ impl Handler<GetDispatch> for DispatchActor {
     type Result = MessageResult<GetDispatch>;
 
     fn handle(&mut self, _: GetDispatch, _: &mut Self::Context) -> Self::Result {
-        let Counts { queued, held, awaiting_link } = self.plan.counts();
-        let awaiting_link = awaiting_link.into_iter().chain(self.orphans.counts());
+        let WaitingCounts { queued, held, awaiting_link } = self.plan.counts();
+        let awaiting_link = awaiting_link.into_iter().chain(self.unlinked.counts());
         let mut view = DispatchView {
             sessions: self.plan.sessions(),
-            running: self.running.len(),
+            running: self.started_turns.len(),
             queued,
             held,
             awaiting_link: awaiting_link.map(|(link, events)| (link.0.to_string(), events)).collect(),
@@ -232,5 +235,16 @@ impl Handler<GetDispatch> for DispatchActor {
         };
         self.ports.counts.fill(&mut view);
         MessageResult(view)
+    }
+}
+
+impl Handler<AnnounceStop> for DispatchActor {
+    type Result = ResponseFuture<()>;
+
+    fn handle(&mut self, _: AnnounceStop, _: &mut Self::Context) -> Self::Result {
+        match &self.settings.home {
+            Some(home) => ResponseFuture::new(home.announce_stop(&self.ports)),
+            None => ResponseFuture::ready(()),
+        }
     }
 }

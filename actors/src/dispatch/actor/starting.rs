@@ -1,4 +1,4 @@
-//! The way of an event from its place to its turn, or off the books.
+//! Starts the turn of an event that has a place, steers it into a running turn, or refuses it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use tracing::{error, info, warn};
 
-use super::super::event::Job;
+use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
 use super::super::start::{NotStarted, start_turn};
@@ -23,13 +23,13 @@ use caduceus_supervision::AskError;
 const PAUSE: Duration = Duration::from_millis(200);
 
 impl DispatchActor {
-    /// An event has its place: it is fetched from the ledger, if it waited there, and its turn is started.
+    /// An event has a place: it is fetched from the ledger, if it waited there, and its turn is started.
     pub(super) fn start(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) {
         let Some(session) = self.plan.session_of(turn) else { return };
         let Some(ways) = self.settings.ways.get(session.profile()).cloned() else {
-            // It was served when the event was taken; nothing ever runs under another instead.
-            warn!(%turn, profile = %session.profile(), "the profile of an event is served no more; it is refused");
-            self.turn_away(event, &Notice::UnservedProfile, ctx);
+            // It was served when the event was accepted; an event never runs under another profile instead.
+            warn!(%turn, profile = %session.profile(), "the profile of an event is no longer served; it is refused");
+            self.refuse(event, &Notice::UnservedProfile, ctx);
             return self.plan.drop_turn(turn);
         };
         if self.jobs.contains_key(&event) {
@@ -48,7 +48,7 @@ impl DispatchActor {
         ctx: &mut Context<Self>,
     ) {
         let unread = match read {
-            Ok(Ok(row)) => match Job::from_row(row) {
+            Ok(Ok(row)) => match DispatchJob::from_row(row) {
                 Some((_, job)) => {
                     self.jobs.insert(event, job);
                     return self.launch(turn, event, ways, ctx);
@@ -59,13 +59,13 @@ impl DispatchActor {
             Ok(Err(error)) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
             Err(error) => return Self::ask_again(turn, &format!("the ledger: {error}"), ctx),
         };
-        error!(row = event.0, reason = unread, "an event in the ledger no longer reads; it is given up");
+        error!(row = event.0, reason = unread, "an event in the ledger is unreadable; it is given up");
         self.mark(event, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);
     }
 
-    /// Asks the gate, and starts the turn if it is let through.
+    /// Asks the gate for a permit, and starts the turn with it.
     fn launch(&mut self, turn: TurnId, event: InboundId, ways: ProfilePorts, ctx: &mut Context<Self>) {
         let Some(job) = self.jobs.get_mut(&event) else { return };
         job.origin = self.plan.origin_of(turn).unwrap_or(job.origin);
@@ -73,18 +73,18 @@ impl DispatchActor {
             job.descriptor = self.links.descriptor(&job.target);
         }
         if job.descriptor.is_none() {
-            // It went down in this very moment.
+            // The link went down in the same moment.
             self.jobs.remove(&event);
             let steps = self.plan.no_link(turn);
             return self.carry_out(steps, ctx);
         }
         let started = start_turn(self.ports.clone(), Arc::clone(&self.maker), ways, job.clone(), turn, event);
         ctx.spawn(started.into_actor(self).map(move |started, actor, ctx| match started {
-            Ok(running) => {
-                // It may be over already.
+            Ok(way_in) => {
+                // The turn may have ended already.
                 if actor.plan.event_of(turn).is_some() {
-                    actor.running.insert(turn, running);
-                    if let Some(cause) = actor.plan.take_unwanted(turn) {
+                    actor.started_turns.insert(turn, way_in);
+                    if let Some(cause) = actor.plan.take_pending_stop(turn) {
                         actor.stop_turn(turn, cause);
                     }
                 }
@@ -102,7 +102,7 @@ impl DispatchActor {
             }
             Err(NotStarted::Broke(error)) => {
                 error!(%turn, %error, "a turn could not be started");
-                actor.broke(turn, ctx);
+                actor.crashed(turn, ctx);
             }
         }));
     }
@@ -112,9 +112,9 @@ impl DispatchActor {
         ctx.run_later(PAUSE, move |actor, ctx| actor.not_started(turn, Refusal::Superseded, true, ctx));
     }
 
-    /// The event of a turn that was not started waits or is refused; one that is to stop by now is not run by another turn.
+    /// The event of a turn that was not started waits or is refused; if the turn is to stop, no other turn runs the event.
     fn not_started(&mut self, turn: TurnId, why: Refusal, hold: bool, ctx: &mut Context<Self>) {
-        if let Some(cause) = self.plan.take_unwanted(turn) {
+        if let Some(cause) = self.plan.take_pending_stop(turn) {
             return self.stopped_early(turn, cause, ctx);
         }
         let Some(event) = self.plan.event_of(turn) else { return };
@@ -122,12 +122,12 @@ impl DispatchActor {
         self.carry_out_for(event, steps, ctx);
     }
 
-    /// Takes an event off the books and tells the chat why.
-    pub(super) fn turn_away(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
+    /// Refuses an event and sends the reason to its chat.
+    pub(super) fn refuse(&mut self, event: InboundId, notice: &Notice, ctx: &mut Context<Self>) {
         self.ports.counts.refused();
         info!(row = event.0, reason = notice.reason(), "an event is refused");
         if let Some(job) = self.jobs.remove(&event) {
-            return self.turned_away(event, Some(&job), notice, ctx);
+            return self.refuse_job(event, Some(&job), notice, ctx);
         }
         let (notice, read) = (notice.clone(), self.ports.read_inbound.ask(ReadInbound { id: event }, LEDGER_TIMEOUT));
         ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
@@ -135,19 +135,19 @@ impl DispatchActor {
             if row.is_none() {
                 warn!(row = event.0, "an event is refused whose chat cannot be read from the ledger");
             }
-            let job = row.and_then(Job::from_row);
-            actor.turned_away(event, job.as_ref().map(|(_, job)| job), &notice, ctx);
+            let job = row.and_then(DispatchJob::from_row);
+            actor.refuse_job(event, job.as_ref().map(|(_, job)| job), &notice, ctx);
         }));
     }
 
-    fn turned_away(&mut self, event: InboundId, job: Option<&Job>, notice: &Notice, ctx: &mut Context<Self>) {
+    fn refuse_job(&mut self, event: InboundId, job: Option<&DispatchJob>, notice: &Notice, ctx: &mut Context<Self>) {
         if let Some(job) = job {
-            self.say(&job.target, notice, ctx);
+            self.notify(&job.target, notice, ctx);
         }
         self.mark(event, InboundState::Refused, None, Some(notice.reason().to_owned()), ctx);
-        // The drain may be over by now, and its end have found nothing of this.
+        // The drain may have ended before this row was written, and so without a report of it.
         if *notice == Notice::Maintenance && job.is_some_and(|job| self.plan.is_open(&job.profile)) {
-            self.tell_unread(ctx);
+            self.report_unread(ctx);
         }
     }
 
@@ -155,13 +155,13 @@ impl DispatchActor {
         let Some(job) = self.jobs.get(&event) else { return };
         let (key, link) = (job.session.clone(), job.target.link.clone());
         let question = SteerTurn { raw_event: Arc::clone(&job.raw_event) };
-        let steer = self.running.get(&turn).and_then(|running| running.steer.as_ref());
-        // Sent now and not when the runtime comes to it, so that the agent hears first what was said first.
+        let steer = self.started_turns.steer(turn);
+        // Sent now and not when the future is polled, so that the agent receives events in their order.
         let asked = steer.map(|steer| steer.ask(question, GATE_TIMEOUT));
         let steered = async move { Some(asked?.await) };
         ctx.spawn(steered.into_actor(self).map(move |steered, actor, ctx| {
             if let Some(Ok(Ok(()))) = steered {
-                // Not done with before its turn is: should the process die with the turn, the event runs by itself.
+                // Not done before its turn is: if the process is killed with the turn, the event runs by itself.
                 let state = if actor.plan.steered(turn, event) {
                     InboundState::Received
                 } else {

@@ -1,8 +1,8 @@
-//! How events come onto the books of the plan: new, kept, found again, or back from a turn that did not take them.
+//! How events come into the plan: new, held, restored, or back from a turn that did not take them.
 
 use std::collections::VecDeque;
 
-use super::session::{Queue, Waiting, entry};
+use super::session::{SessionQueue, WaitingEvent, entry};
 use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
 use crate::drain::messages::Origin;
 use crate::ledger::messages::InboundId;
@@ -12,13 +12,13 @@ use crate::settings::Busy;
 use crate::turn::id::TurnId;
 
 impl DispatchPlan {
-    /// An event that was just written down. `equipped`: what its turn needs to know of the link came with it.
+    /// An event that was just recorded. `has_descriptor`: it came with the descriptor that its turn needs.
     pub(in crate::dispatch) fn arrived(
         &mut self,
         event: InboundId,
         key: &SessionKey,
         over: &LinkId,
-        equipped: bool,
+        has_descriptor: bool,
     ) -> Vec<DispatchStep> {
         if !self.known.insert(event) {
             return Vec::new();
@@ -43,31 +43,35 @@ impl DispatchPlan {
             return vec![DispatchStep::Overflow(event)];
         }
         // What waits for another link that is down is no reason to wait.
-        let behind = |queue: &Queue| queue.line == line || self.lines.is_link_open(queue.line);
+        let behind = |queue: &SessionQueue| queue.line == line || self.lines.is_link_open(queue.line);
         let free = running.is_none() && !session.queues.iter().any(behind);
-        let waiting = Waiting { event, waited: false, origin: Origin::External };
-        // It gets the gate's own word, not what was last heard of it; but nobody who may run is overtaken.
-        if free && (equipped || self.lines.is_link_open(line)) && self.has_place() && !(open && self.lines.has_next()) {
+        let waiting = WaitingEvent { event, waited: false, origin: Origin::External };
+        // The gate itself decides, not its last report; but no session that may run is overtaken.
+        if free
+            && (has_descriptor || self.lines.is_link_open(line))
+            && self.has_place()
+            && !(open && self.lines.has_next())
+        {
             return vec![self.start(&key, line, waiting)];
         }
-        self.wait(&key, line, Waiting { waited: true, ..waiting }, VecDeque::len);
+        self.wait(&key, line, WaitingEvent { waited: true, ..waiting }, VecDeque::len);
         // No running turn is stopped for one that may not start.
         let interrupted = running.filter(|_| self.busy == Busy::Interrupt && open);
         let mut steps: Vec<_> = interrupted.map(DispatchStep::Interrupt).into_iter().collect();
-        steps.extend(self.go_on());
+        steps.extend(self.start_next());
         steps
     }
 
-    /// An event that was kept when it came, for the gate was known to be closed.
+    /// An event that was held on arrival, as the gate was closed by its last report.
     pub(in crate::dispatch) fn held(&mut self, event: InboundId, key: &SessionKey, over: &LinkId) -> Vec<DispatchStep> {
         let busy = self.sessions.get(key).is_some_and(|session| session.current.is_some());
-        if self.busy == Busy::Reject && busy && !self.knows(event) {
+        if self.busy == Busy::Reject && busy && !self.contains(event) {
             return vec![DispatchStep::Busy(event)];
         }
         self.restored(event, key, over, Origin::External)
     }
 
-    /// An event that was taken before this dispatcher came up, or is to run again: it waits like any other.
+    /// An event that was recorded before this incarnation, or is to run again: it waits like any other.
     pub(in crate::dispatch) fn restored(
         &mut self,
         event: InboundId,
@@ -81,25 +85,25 @@ impl DispatchPlan {
         self.lines.came(event);
         let line = self.lines.line(over, key.profile());
         let (key, _) = entry(&mut self.sessions, key);
-        // What a drain does not hold back does not wait behind what it does.
-        self.wait(&key, line, Waiting { event, waited: true, origin }, |queue| match origin {
+        // Internal events, which pass a drain, do not wait behind external ones.
+        self.wait(&key, line, WaitingEvent { event, waited: true, origin }, |queue| match origin {
             Origin::Internal => queue.partition_point(|first| first.origin == Origin::Internal),
             Origin::External => queue.len(),
         });
-        self.go_on()
+        self.start_next()
     }
 
-    /// A turn that was running before this dispatcher came up.
+    /// A turn that an earlier incarnation started.
     pub(in crate::dispatch) fn adopted(&mut self, turn: TurnId, event: InboundId, key: &SessionKey, over: &LinkId) {
         self.known.insert(event);
         self.lines.came(event);
         let line = self.lines.line(over, key.profile());
         let (key, _) = entry(&mut self.sessions, key);
-        self.take_place(turn, &key, line, Waiting { event, waited: true, origin: Origin::External });
+        self.take_place(turn, &key, line, WaitingEvent { event, waited: true, origin: Origin::External });
     }
 
-    /// A steered event that the running turn did not take: it waits, if there is room. One that came during a drain which is
-    /// still on gets what any other gets; `late`: it did.
+    /// A steered event that the running turn did not take: it waits, if there is room. `late`: it arrived during a drain; if
+    /// that is still on, the event is refused or held like any other.
     pub(in crate::dispatch) fn not_steered(
         &mut self,
         event: InboundId,
@@ -122,14 +126,14 @@ impl DispatchPlan {
         self.known.insert(event);
         let (key, _) = entry(&mut self.sessions, key);
         // Several come back at once when their turn ends, in any order.
-        self.wait(&key, line, Waiting { event, waited: true, origin: Origin::External }, |queue| {
+        self.wait(&key, line, WaitingEvent { event, waited: true, origin: Origin::External }, |queue| {
             queue.partition_point(|first| first.origin == Origin::Internal || first.event < event)
         });
-        steps.extend(self.go_on());
+        steps.extend(self.start_next());
         steps
     }
 
-    /// An event that this turn took besides its own. It is done with when the turn is. `false` if that is so already.
+    /// An event that was steered into this turn. It is done when the turn is. `false` if the turn has ended already.
     pub(in crate::dispatch) fn steered(&mut self, turn: TurnId, event: InboundId) -> bool {
         let runs = self.turns.contains_key(&turn);
         if runs {
@@ -141,7 +145,7 @@ impl DispatchPlan {
         runs
     }
 
-    /// The events that a turn took besides its own; the plan knows them no longer.
+    /// Removes the events that were steered into a turn from the plan.
     pub(in crate::dispatch) fn take_steered(&mut self, turn: TurnId) -> Vec<InboundId> {
         let steered = self.steered.remove(&turn).unwrap_or_default();
         for event in &steered {

@@ -1,7 +1,7 @@
-//! Who is next for a place: one line for each link and profile, served in turn.
+//! Which session is next for a place: one line for each link and profile, served round robin.
 //!
-//! Knows sessions by their keys only. What a gate shuts stays in its line and is passed over, so that a gate opens at the
-//! cost of one look at each line, however many wait in it.
+//! Holds the keys of sessions only. What a closed gate stops stays in its line and is skipped, so that opening a gate costs one
+//! check of each line, however many wait in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::relay::session::SessionKey;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct LineId(usize);
 
-/// Where a session stands in a line: by the event that brought it there, and behind those of that event by a number.
+/// The place of a session in a line: ordered by the event that brought it there, then by a number for those that have just run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct LinePlace {
     event: InboundId,
     behind: u64,
 }
 
 /// Events by why they wait.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::dispatch) struct Counts {
+pub(in crate::dispatch) struct WaitingCounts {
     /// For their session or for a place.
     pub(in crate::dispatch) queued: usize,
     /// For the gate.
@@ -36,42 +36,42 @@ pub(in crate::dispatch) struct Counts {
 
 /// All lines, and the gates in front of them.
 #[derive(Debug)]
-pub(super) struct Lines {
-    all: Vec<Line>,
+pub(super) struct StartLines {
+    all: Vec<StartLine>,
     numbers: HashMap<(LinkId, ProfileName), LineId>,
-    /// Lines of which one may run, each once, and perhaps some of which none may any more.
+    /// Lines with a session that may run, each once; a line whose sessions may no longer run is removed when it is next.
     rounds: VecDeque<LineId>,
     /// The gate is closed for all.
     closed: bool,
     closed_profiles: BTreeSet<ProfileName>,
     open_links: BTreeSet<LinkId>,
-    /// The newest event that is known.
+    /// The newest event in the plan.
     newest: InboundId,
-    /// Counts those that went to the end of a line.
+    /// Counts the sessions that went to the end of a line.
     behind: u64,
 }
 
 #[derive(Debug)]
-struct Line {
+struct StartLine {
     link: LinkId,
     profile: ProfileName,
     link_open: bool,
     profile_open: bool,
-    /// Sessions whose first event people sent.
-    external: BTreeMap<Place, Arc<SessionKey>>,
-    /// Sessions whose first event the gateway itself runs again: a closed gate lets it pass.
-    internal: BTreeMap<Place, Arc<SessionKey>>,
+    /// Sessions whose first event came from a person.
+    external: BTreeMap<LinePlace, Arc<SessionKey>>,
+    /// Sessions whose first event the gateway itself runs again: it passes a closed gate.
+    internal: BTreeMap<LinePlace, Arc<SessionKey>>,
     in_rounds: bool,
     /// Events that wait, of all sessions.
     events: usize,
 }
 
-impl Line {
+impl StartLine {
     fn lets(&self, origin: Origin) -> bool {
         self.link_open && (self.profile_open || origin == Origin::Internal)
     }
 
-    fn of(&mut self, origin: Origin) -> &mut BTreeMap<Place, Arc<SessionKey>> {
+    fn of(&mut self, origin: Origin) -> &mut BTreeMap<LinePlace, Arc<SessionKey>> {
         match origin {
             Origin::Internal => &mut self.internal,
             Origin::External => &mut self.external,
@@ -86,7 +86,7 @@ impl Line {
     }
 }
 
-impl Lines {
+impl StartLines {
     pub(super) fn new() -> Self {
         Self {
             all: Vec::new(),
@@ -107,7 +107,7 @@ impl Lines {
             return *number;
         }
         let number = LineId(self.all.len());
-        self.all.push(Line {
+        self.all.push(StartLine {
             link: link.clone(),
             profile: profile.clone(),
             link_open: self.open_links.contains(link),
@@ -121,7 +121,7 @@ impl Lines {
         number
     }
 
-    /// Whether the gate, as last heard, lets a new turn of `profile` through.
+    /// Whether the gate, by its last report, admits a new turn of `profile`.
     pub(super) fn is_open(&self, profile: &ProfileName) -> bool {
         !self.closed && !self.closed_profiles.contains(profile)
     }
@@ -135,10 +135,10 @@ impl Lines {
         self.all[line.0].lets(origin)
     }
 
-    /// The gate moved.
+    /// The gate reported its state.
     pub(super) fn set_gate(&mut self, closed: bool, profiles: BTreeSet<ProfileName>) {
         (self.closed, self.closed_profiles) = (closed, profiles);
-        self.look_again();
+        self.update_gates();
     }
 
     pub(super) fn close_all(&mut self) {
@@ -156,12 +156,12 @@ impl Lines {
     pub(super) fn set_link(&mut self, link: &LinkId, open: bool) {
         let changed = if open { self.open_links.insert(link.clone()) } else { self.open_links.remove(link) };
         if changed {
-            self.look_again();
+            self.update_gates();
         }
     }
 
-    /// Costs one look at each line, whatever waits there.
-    fn look_again(&mut self) {
+    /// Checks each line once, whatever waits there.
+    fn update_gates(&mut self) {
         for number in 0..self.all.len() {
             let open = self.is_open(&self.all[number].profile);
             let line = &mut self.all[number];
@@ -178,37 +178,38 @@ impl Lines {
         }
     }
 
-    /// An event came onto the books.
+    /// An event came into the plan.
     pub(super) fn came(&mut self, event: InboundId) {
         self.newest = self.newest.max(event);
     }
 
-    /// So many events more, or fewer, wait behind `line`.
+    /// Changes the number of events that wait in `line`.
     pub(super) fn count(&mut self, line: LineId, change: isize) {
         let events = &mut self.all[line.0].events;
         *events = events.saturating_add_signed(change);
     }
 
-    /// The place of a session whose first event is `event`: that of the event, or behind all that are here if it has just run.
-    pub(super) fn place(&mut self, line: LineId, event: InboundId, origin: Origin, has_run: bool) -> Place {
+    /// The place of a session whose first event is `event`: that of the event, or behind all present ones if the session has
+    /// just run.
+    pub(super) fn place(&mut self, line: LineId, event: InboundId, origin: Origin, has_run: bool) -> LinePlace {
         if has_run && self.lets(line, origin) {
             self.behind += 1;
-            Place { event: self.newest.max(event), behind: self.behind }
+            LinePlace { event: self.newest.max(event), behind: self.behind }
         } else {
-            Place { event, behind: 0 }
+            LinePlace { event, behind: 0 }
         }
     }
 
-    pub(super) fn stand(&mut self, line: LineId, place: Place, origin: Origin, session: Arc<SessionKey>) {
+    pub(super) fn stand(&mut self, line: LineId, place: LinePlace, origin: Origin, session: Arc<SessionKey>) {
         self.all[line.0].of(origin).insert(place, session);
         self.enlist(line);
     }
 
-    pub(super) fn step_out(&mut self, line: LineId, place: Place, origin: Origin) {
+    pub(super) fn step_out(&mut self, line: LineId, place: LinePlace, origin: Origin) {
         self.all[line.0].of(origin).remove(&place);
     }
 
-    /// Whether anyone may run.
+    /// Whether a session may run.
     pub(super) fn has_next(&mut self) -> bool {
         while let Some(line) = self.rounds.front() {
             let line = &mut self.all[line.0];
@@ -221,23 +222,23 @@ impl Lines {
         false
     }
 
-    /// The session that is next, from the line whose turn it is; it has to step out.
+    /// The session that is next, from the line that is next; it has to step out.
     pub(super) fn next(&mut self) -> Option<Arc<SessionKey>> {
         if !self.has_next() {
             return None;
         }
         let number = self.rounds.pop_front()?;
-        // It goes to the end of the round, also if nobody is left: that is seen when its turn comes.
+        // It goes to the end of the round also if it is empty now: that is checked when it is next.
         self.rounds.push_back(number);
         let line = &self.all[number.0];
-        let first = |origin, sessions: &BTreeMap<Place, Arc<SessionKey>>| {
+        let first = |origin, sessions: &BTreeMap<LinePlace, Arc<SessionKey>>| {
             line.lets(origin).then(|| sessions.first_key_value().map(|(_, session)| Arc::clone(session))).flatten()
         };
         first(Origin::Internal, &line.internal).or_else(|| first(Origin::External, &line.external))
     }
 
-    pub(super) fn counts(&self) -> Counts {
-        let mut counts = Counts::default();
+    pub(super) fn counts(&self) -> WaitingCounts {
+        let mut counts = WaitingCounts::default();
         for line in self.all.iter().filter(|line| line.events > 0) {
             if !line.profile_open {
                 counts.held += line.events;

@@ -1,7 +1,7 @@
 //! Which event runs next.
 
-mod backlog; // Many that wait, several links, and who is next among them.
-mod model; // Against a plan that looks at everything each time.
+mod backlog; // Many events that wait, several links, and which is next.
+mod model; // Against a plan that checks everything each time.
 
 use std::collections::BTreeMap;
 
@@ -19,7 +19,7 @@ fn link() -> LinkId {
     LinkId::process()
 }
 
-/// A plan that knows all that waits, and whose one link is up.
+/// A plan whose queues are rebuilt and whose one link is up.
 fn plan(busy: Busy, max_turns: usize) -> DispatchPlan {
     let mut plan = DispatchPlan::new(busy, max_turns);
     assert_eq!(plan.open(), []);
@@ -113,7 +113,7 @@ fn a_refusal_that_comes_after_the_end_of_its_drain_closes_nothing() {
 }
 
 #[test]
-fn an_event_is_on_the_books_once() {
+fn an_event_is_in_the_plan_once() {
     let mut plan = plan(Busy::Queue, 8);
     let first = plan.restored(InboundId(1), &session("a"), &link(), Origin::External);
     assert_eq!(asked(&first), [1]);
@@ -327,7 +327,7 @@ fn a_steered_event_whose_drain_is_over_meanwhile_waits_its_turn() {
 }
 
 #[test]
-fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_nobody() {
+fn a_limit_that_rises_lets_the_line_go_on_and_one_that_falls_stops_no_turn() {
     let mut plan = plan(Busy::Queue, 1);
     let first = plan.arrived(InboundId(1), &session("a"), &link(), true);
     plan.arrived(InboundId(2), &session("b"), &link(), true);

@@ -1,4 +1,4 @@
-//! Many that wait, several links and profiles, and who is next among them.
+//! Many events that wait, several links and profiles, and which is next.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn run_all(plan: &mut DispatchPlan, first: Vec<DispatchStep>) -> Vec<i64> {
             ran.push(event.0);
             steps.extend(plan.ended(turn));
         }
-        let more = plan.go_on();
+        let more = plan.start_next();
         if more.is_empty() {
             return ran;
         }
@@ -41,7 +41,7 @@ fn a_backlog_is_released_in_slices_and_each_of_it_runs_once() {
     let mut asked_for = plan.gate(false, []);
     assert_eq!(asked_for.len(), SLICE, "no more than that at once");
     while plan.has_more() {
-        let slice = plan.go_on();
+        let slice = plan.start_next();
         assert!(!slice.is_empty() && slice.len() <= SLICE);
         asked_for.extend(slice);
     }
@@ -105,7 +105,7 @@ fn a_session_whose_links_are_both_up_runs_its_events_as_they_came() {
 }
 
 #[test]
-fn an_event_that_came_without_word_of_its_link_waits_for_it_and_one_that_brought_it_does_not() {
+fn an_event_without_a_descriptor_waits_for_its_link_and_one_with_it_does_not() {
     let mut plan = DispatchPlan::new(Busy::Queue, 8);
     plan.open();
     assert_eq!(plan.arrived(InboundId(1), &session("a"), &link(), false), []);
@@ -150,7 +150,7 @@ fn a_turn_that_is_to_stop_and_never_started_leaves_nothing_behind() {
     let steps = plan.arrived(InboundId(1), &session("a"), &link(), true);
     assert!(plan.stop_once_started(turn(&steps), StopCause::Operator));
     assert_eq!(plan.ended(turn(&steps)), [], "the event was done with by another way");
-    assert_eq!(plan.take_unwanted(turn(&steps)), None);
+    assert_eq!(plan.take_pending_stop(turn(&steps)), None);
     assert!(!plan.stop_once_started(turn(&steps), StopCause::Operator), "no entry is made for what is gone");
     assert_eq!((plan.sessions(), plan.places(), plan.turns_of(&session("a").text())), (0, 0, Vec::new()));
 }

@@ -1,5 +1,5 @@
 //! Whatever happens, in any order: one turn a session, its events as they came over each link, no turn through a closed gate or
-//! over a link that is down, no more turns than places, nobody left out, and the counts are what is there.
+//! over a link that is down, no more turns than places, no session left out, and the counts match.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use super::*;
 
 #[derive(Debug, Clone)]
 enum Op {
-    Arrive { chat: u8, other: bool, equipped: bool },
+    Arrive { chat: u8, other: bool, has_descriptor: bool },
     Hold { chat: u8, other: bool },
     Restore { chat: u8, other: bool, internal: bool },
     End { which: usize },
@@ -18,13 +18,13 @@ enum Op {
     Gate { closed: bool, profile: bool },
     Link { other: bool, open: bool },
     Places { places: usize },
-    GoOn,
+    StartNext,
 }
 
 fn op() -> impl Strategy<Value = Op> {
     let (chat, flag) = (0..4_u8, any::<bool>());
     prop_oneof![
-        4 => (chat.clone(), flag, flag, ).prop_map(|(chat, other, equipped)| Op::Arrive { chat, other, equipped }),
+        4 => (chat.clone(), flag, flag, ).prop_map(|(chat, other, has_descriptor)| Op::Arrive { chat, other, has_descriptor }),
         1 => (chat.clone(), flag).prop_map(|(chat, other)| Op::Hold { chat, other }),
         2 => (chat, flag, prop::bool::weighted(0.2)).prop_map(|(chat, other, internal)| Op::Restore { chat, other, internal }),
         5 => (0..8_usize).prop_map(|which| Op::End { which }),
@@ -33,7 +33,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => (flag, flag).prop_map(|(closed, profile)| Op::Gate { closed, profile }),
         2 => (flag, prop::bool::weighted(0.7)).prop_map(|(other, open)| Op::Link { other, open }),
         1 => (1..4_usize).prop_map(|places| Op::Places { places }),
-        1 => Just(Op::GoOn),
+        1 => Just(Op::StartNext),
     ]
 }
 
@@ -46,7 +46,7 @@ struct Known {
     chat: u8,
     other: bool,
     internal: bool,
-    /// It has waited, and goes by the gates as they were last heard of.
+    /// It has waited, and obeys the gates as last reported.
     waited: bool,
 }
 
@@ -70,8 +70,9 @@ impl Model {
         for step in steps {
             let DispatchStep::Ask(turn, event) = step else { continue };
             let known = self.waiting.remove(&event.0).expect("it waits");
-            let is_fresh =
-                fresh.is_some_and(|(row, equipped)| row == event.0 && (equipped || self.up[usize::from(known.other)]));
+            let is_fresh = fresh.is_some_and(|(row, has_descriptor)| {
+                row == event.0 && (has_descriptor || self.up[usize::from(known.other)])
+            });
             prop_assert!(is_fresh || self.may_run(&known), "{event:?} may not run");
             prop_assert!(self.running.iter().all(|(_, _, other)| other.chat != known.chat), "two at once in a session");
             prop_assert!(self.running.len() < self.places, "more than there are places");
@@ -97,10 +98,10 @@ proptest! {
         for (row, op) in (0_i64..).zip(ops) {
             let mut fresh = None;
             let steps = match op {
-                Op::Arrive { chat, other, equipped } => {
-                    fresh = Some((row, equipped));
+                Op::Arrive { chat, other, has_descriptor } => {
+                    fresh = Some((row, has_descriptor));
                     model.waiting.insert(row, Known { chat, other, internal: false, waited: false });
-                    let steps = plan.arrived(InboundId(row), &session(&chat.to_string()), &link_of(other), equipped);
+                    let steps = plan.arrived(InboundId(row), &session(&chat.to_string()), &link_of(other), has_descriptor);
                     if steps.contains(&DispatchStep::Overflow(InboundId(row))) {
                         model.waiting.remove(&row);
                     }
@@ -129,7 +130,7 @@ proptest! {
                     let was_open = plan.is_open(&ProfileName::default_profile());
                     model.waiting.insert(row, Known { waited: true, ..known });
                     let steps = plan.refused(turn, Refusal::Draining, true);
-                    // The gate's word counts before its news.
+                    // The refusal closes the gate before the report does.
                     model.profile_closed |= was_open && !plan.is_open(&ProfileName::default_profile());
                     steps
                 }
@@ -145,7 +146,7 @@ proptest! {
                     model.places = places;
                     plan.rule(Busy::Queue, places)
                 }
-                Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::GoOn => plan.go_on(),
+                Op::End { .. } | Op::NoLink { .. } | Op::Refuse { .. } | Op::StartNext => plan.start_next(),
             };
             model.take(&steps, fresh)?;
             prop_assert!(!plan.has_more(), "there is room, and nobody was asked for");

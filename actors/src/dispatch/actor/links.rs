@@ -1,0 +1,118 @@
+//! What follows when a link comes up or goes down: waiting events start, replies are sent again, the start is announced.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
+use tracing::{debug, warn};
+
+use super::super::messages::ReplyLeft;
+use super::super::replies::resend_all;
+use super::DispatchActor;
+use crate::ledger::messages::InboundState;
+use crate::relay::messages::{LinkChanged, LinkId, TellAgain};
+
+/// How often links that are not up are asked for their state: the message about a change may have been lost.
+const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
+/// How long events wait for a link that is no longer configured; the same as for replies.
+const UNLINKED_MAX_AGE: Duration = Duration::from_hours(24);
+/// Most of them that are given up at one check.
+const UNLINKED_BATCH: usize = 500;
+
+/// Pause before a reply that could not be sent is tried again, if its link is up.
+const REPLY_PAUSE: Duration = Duration::from_secs(1);
+
+impl DispatchActor {
+    /// From now on checks the links every [`LINK_CHECK_INTERVAL`].
+    pub(super) fn watch_links(ctx: &mut Context<Self>) {
+        ctx.run_interval(LINK_CHECK_INTERVAL, Self::check_links);
+    }
+
+    /// A link came up, went down, or sent more descriptors.
+    fn link_changed(&mut self, news: &LinkChanged, ctx: &mut Context<Self>) {
+        self.links.set(news);
+        let steps = self.plan.link(&news.link, news.descriptors.is_some());
+        self.carry_out(steps, ctx);
+        if news.descriptors.is_some() {
+            self.resend_replies(news.link.clone(), ctx);
+            self.announce_start(ctx);
+        }
+    }
+
+    /// Asks each of these links to send its state again.
+    pub(super) fn ask_links<'a>(&self, links: impl IntoIterator<Item = &'a LinkId>) {
+        for link in links {
+            if let Some(Err(error)) = self.ports.links.get(link).map(|ports| ports.tell_again.tell(TellAgain)) {
+                debug!(link = %link.0, %error, "a link was not asked for its state");
+            }
+        }
+    }
+
+    /// Logs the links for which events wait, asks those that are down, and gives up events that waited too long for a link that
+    /// is no longer configured.
+    fn check_links(&mut self, ctx: &mut Context<Self>) {
+        let awaited = self.plan.counts().awaiting_link;
+        for (link, events) in &awaited {
+            if self.links.awaited(link) {
+                warn!(link = %link.0, events, "events wait for their link to come up");
+            }
+        }
+        self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
+        let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
+        let old = self.unlinked.take_old(jiff::Timestamp::now().as_millisecond() - age, UNLINKED_BATCH);
+        if !old.is_empty() {
+            warn!(
+                events = old.len(),
+                "events waited too long for a link that is no longer configured; they are given up"
+            );
+            self.touch();
+        }
+        for event in old {
+            self.mark(event, InboundState::Dead, None, Some("its link is no more".to_owned()), ctx);
+        }
+    }
+
+    /// Announces the start in the home channel once; again at the next link change, if that failed.
+    fn announce_start(&self, ctx: &mut Context<Self>) {
+        if let Some(home) = &self.settings.home
+            && let Some(announced) = home.announce_start(&self.ports)
+        {
+            ctx.spawn(announced.into_actor(self));
+        }
+    }
+
+    /// Sends the replies that wait for `link`, if it is up. One round at a time, or a reply would be sent twice.
+    pub(super) fn resend_replies(&mut self, link: LinkId, ctx: &mut Context<Self>) {
+        if !self.links.is_up(&link) {
+            return;
+        }
+        if let Some(more) = self.resending.get_mut(&link) {
+            *more = true;
+            return;
+        }
+        self.resending.insert(link.clone(), false);
+        let resent = resend_all(self.ports.clone(), link.clone(), self.settings.process_started_ms);
+        ctx.spawn(resent.into_actor(self).map(move |(), actor, ctx| {
+            if actor.resending.remove(&link) == Some(true) {
+                actor.resend_replies(link, ctx);
+            }
+        }));
+    }
+}
+
+impl Handler<LinkChanged> for DispatchActor {
+    type Result = ();
+
+    fn handle(&mut self, news: LinkChanged, ctx: &mut Self::Context) {
+        self.link_changed(&news, ctx);
+    }
+}
+
+impl Handler<ReplyLeft> for DispatchActor {
+    type Result = ();
+
+    // The link may have come up since its last report. Not at once, or a link that accepts nothing would be tried as fast as
+    // the disk writes.
+    fn handle(&mut self, news: ReplyLeft, ctx: &mut Self::Context) {
+        ctx.run_later(REPLY_PAUSE, |actor, ctx| actor.resend_replies(news.link, ctx));
+    }
+}

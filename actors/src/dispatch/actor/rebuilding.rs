@@ -1,0 +1,287 @@
+//! Rebuilds the queues after a start: from the ledger, a page at a time, and from the gate's list of turns.
+//!
+//! Running turns and those that were cut off come first, for they are few. Then the dispatcher is ready, and events may arrive
+//! while the rest is read: they wait until all before them are queued.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tracing::{error, info, warn};
+
+use super::super::event::DispatchJob;
+use super::super::notice::Notice;
+use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
+use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
+use super::{DispatchActor, GateState};
+use crate::drain::messages::{DrainView, ListTurns, Origin, RunningTurn};
+use crate::ledger::messages::{InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow};
+use crate::settings::Interrupted;
+use crate::turn::id::TurnId;
+
+/// Pause before the ledger is asked again after it did not answer.
+const PAUSE: Duration = Duration::from_millis(500);
+/// How often adopted turns are checked; far longer than the time from a permit to the start of its turn.
+const ADOPTED_CHECK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How far the rebuild has come.
+struct Rebuild {
+    /// Running turns of an earlier incarnation.
+    turns: HashMap<TurnId, RunningTurn>,
+    /// Events that were steered into them.
+    steered: Vec<InboundId>,
+    /// The last row that was read.
+    after: Option<InboundId>,
+    /// Events that wait.
+    waiting: usize,
+    /// Turns that a crash cut off.
+    cut_off: usize,
+}
+
+impl DispatchActor {
+    /// Rebuilds the queues. Until that is done no event is processed as a new one.
+    pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
+        let found = read_running(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
+        ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
+            Ok(found) => {
+                let rebuild = actor.take_running(found, ctx);
+                actor.incarnation.ready();
+                actor.ask_links(actor.ports.links.keys());
+                actor.read_page(rebuild, ctx);
+            }
+            Err(error) => {
+                warn!(%error, "running turns cannot be read yet");
+                ctx.run_later(PAUSE, Self::rebuild);
+            }
+        }));
+    }
+
+    /// The answer of the gate, unless the gate has reported a newer state meanwhile.
+    fn take_gate_state(&mut self, gate: DrainView) {
+        if !self.gate.reported {
+            self.gate = GateState { draining: gate.draining, stopping: gate.stopping, reported: false };
+            // Nothing starts yet.
+            drop(self.plan.gate(gate.draining, gate.profiles));
+        }
+    }
+
+    fn take_running(&mut self, found: RunningAtStart, ctx: &mut Context<Self>) -> Rebuild {
+        let RunningAtStart { rows, turns, gate, restarts } = found;
+        self.take_gate_state(gate);
+        if restarts > MAX_RESTARTS {
+            error!(
+                restarts,
+                "this process starts over and over with turns cut off; they are not run again automatically"
+            );
+            self.settings.interrupted = Interrupted::Ask;
+        }
+        let turns = turns.into_iter().map(|running| (running.ticket.id, running));
+        let turns = turns.filter(|(turn, _)| !self.exited_early(*turn)).collect();
+        let mut rebuild = Rebuild { turns, steered: Vec::new(), after: None, waiting: 0, cut_off: 0 };
+        for row in rows {
+            let (id, turn, received) = (row.id, row.turn, row.received_at_ms);
+            let Some((id, job)) = DispatchJob::from_row(row) else {
+                error!(row = id.0, "an event in the ledger is unreadable; it is given up");
+                self.mark(id, InboundState::Dead, None, Some("unreadable".to_owned()), ctx);
+                continue;
+            };
+            if let Some(running) = turn.and_then(|turn| rebuild.turns.get(&turn)) {
+                let turn = running.ticket.id;
+                self.plan.adopted(turn, id, &job.session, &job.target.link);
+                self.started_turns.adopt(turn, running.stop.clone());
+                self.adopted.push(turn);
+                self.jobs.insert(id, job);
+            } else {
+                rebuild.cut_off += 1;
+                self.cut_off(id, &job, received, ctx);
+            }
+        }
+        rebuild
+    }
+
+    /// Reads the next page. Other actors on this thread run between two pages.
+    fn read_page(&mut self, rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let states = vec![InboundState::Received, InboundState::Held];
+        let question = ListWaiting { states, after: rebuild.after, limit: PAGE };
+        let page = self.ports.list_waiting.ask(question, LEDGER_TIMEOUT);
+        ctx.spawn(page.into_actor(self).map(move |page, actor, ctx| match page {
+            Ok(Ok(page)) => actor.take_page(page, rebuild, ctx),
+            Ok(Err(error)) => Self::read_page_later(&error.to_string(), rebuild, ctx),
+            Err(error) => Self::read_page_later(&error.to_string(), rebuild, ctx),
+        }));
+    }
+
+    fn read_page_later(error: &str, rebuild: Rebuild, ctx: &mut Context<Self>) {
+        warn!(error, "waiting events cannot be read yet");
+        ctx.run_later(PAUSE, |actor, ctx| actor.read_page(rebuild, ctx));
+    }
+
+    fn take_page(&mut self, page: Vec<WaitingRow>, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let is_last = page.len() < PAGE;
+        rebuild.after = page.last().map(|row| row.id).or(rebuild.after);
+        for row in page {
+            let WaitingRow { id, link, session, turn, received_at_ms } = row;
+            let running = turn.filter(|turn| rebuild.turns.contains_key(turn));
+            if running.is_some_and(|turn| self.plan.steered(turn, id)) {
+                rebuild.steered.push(id);
+                continue;
+            }
+            rebuild.waiting += 1;
+            if self.ports.links.contains_key(&link) {
+                // Nothing starts yet, so nothing follows.
+                drop(self.plan.restored(id, &session, &link, Origin::External));
+            } else {
+                self.unlinked.push(link, received_at_ms, id);
+            }
+        }
+        if is_last { self.fetch_steered(rebuild, ctx) } else { self.read_page(rebuild, ctx) }
+    }
+
+    /// Events that were steered into running turns become part of the conversation when these end.
+    fn fetch_steered(&mut self, mut rebuild: Rebuild, ctx: &mut Context<Self>) {
+        let Some(id) = rebuild.steered.pop() else { return self.finish(&rebuild, ctx) };
+        let read = self.ports.read_inbound.ask(ReadInbound { id }, LEDGER_TIMEOUT);
+        ctx.spawn(read.into_actor(self).map(move |read, actor, ctx| {
+            let row = read.map_err(|error| error.to_string()).and_then(|row| row.map_err(|error| error.to_string()));
+            match row.map(DispatchJob::from_row) {
+                Ok(job) => actor.jobs.extend(job),
+                Err(error) => warn!(row = id.0, error, "an event steered into a running turn cannot be read"),
+            }
+            actor.fetch_steered(rebuild, ctx);
+        }));
+    }
+
+    fn finish(&mut self, rebuild: &Rebuild, ctx: &mut Context<Self>) {
+        let Rebuild { waiting, cut_off, .. } = *rebuild;
+        if waiting + cut_off > 0 {
+            info!(waiting, cut_off, "events of an earlier run are queued again");
+        }
+        for (link, events) in self.unlinked.counts() {
+            error!(
+                link = %link.0,
+                events,
+                "events wait for a link that is no longer configured: they run after a start with that link, and are given up after 24 hours"
+            );
+        }
+        self.open(ctx);
+        if !self.adopted.is_empty() {
+            ctx.run_later(ADOPTED_CHECK_INTERVAL, Self::check_adopted);
+        }
+        self.report_unread(ctx);
+    }
+
+    /// Finds adopted turns that will report nothing: those with a permit that were never started, and those whose end was lost
+    /// with the earlier incarnation.
+    fn check_adopted(&mut self, ctx: &mut Context<Self>) {
+        self.adopted.retain(|turn| self.plan.event_of(*turn).is_some());
+        if self.adopted.is_empty() {
+            return;
+        }
+        let turns = self.ports.turns.ask(ListTurns, GATE_TIMEOUT);
+        ctx.spawn(turns.into_actor(self).map(|turns, actor, ctx| {
+            if let Ok(turns) = turns {
+                actor.drop_lost_turns(turns, ctx);
+            }
+            ctx.run_later(ADOPTED_CHECK_INTERVAL, Self::check_adopted);
+        }));
+    }
+
+    fn drop_lost_turns(&mut self, turns: Vec<RunningTurn>, ctx: &mut Context<Self>) {
+        let turns: HashMap<TurnId, RunningTurn> =
+            turns.into_iter().map(|running| (running.ticket.id, running)).collect();
+        for turn in std::mem::take(&mut self.adopted) {
+            let Some(event) = self.plan.event_of(turn) else { continue };
+            match turns.get(&turn) {
+                Some(RunningTurn { stop: Some(stop), .. }) => {
+                    self.started_turns.adopt(turn, Some(stop.clone()));
+                    self.adopted.push(turn);
+                }
+                Some(RunningTurn { stop: None, .. }) => {
+                    warn!(%turn, "a turn was never started; its event runs again");
+                    if let Some(job) = self.forget(turn, event, ctx) {
+                        self.run_again(event, &job, now_ms(), ctx);
+                    }
+                }
+                // A turn is listed until its end was received.
+                None => {
+                    warn!(%turn, "a turn exited without a report");
+                    if let Some(job) = self.forget(turn, event, ctx) {
+                        self.cut_off(event, &job, now_ms(), ctx);
+                    }
+                }
+            }
+        }
+    }
+
+    fn forget(&mut self, turn: TurnId, event: InboundId, ctx: &mut Context<Self>) -> Option<DispatchJob> {
+        let job = self.jobs.remove(&event);
+        self.started_turns.remove(turn);
+        for steered in self.plan.take_steered(turn) {
+            if let Some(job) = self.jobs.remove(&steered) {
+                self.run_again(steered, &job, now_ms(), ctx);
+            }
+        }
+        let steps = self.plan.ended(turn);
+        self.carry_out(steps, ctx);
+        job
+    }
+
+    /// A turn that a crash cut off.
+    fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
+        let mark = |state, note: &str| (state, Some(note.to_owned()));
+        let (state, note) = match self.settings.interrupted {
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
+                let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
+                return self.run_again(id, &job, received_at_ms, ctx);
+            }
+            Interrupted::Rerun => {
+                self.notify(&job.target, &Notice::GivenUp, ctx);
+                mark(InboundState::Dead, Notice::GivenUp.reason())
+            }
+            Interrupted::Ask => {
+                self.notify(&job.target, &Notice::Interrupted, ctx);
+                mark(InboundState::Interrupted, "restart")
+            }
+            Interrupted::Drop => mark(InboundState::Interrupted, "restart, dropped"),
+        };
+        self.mark(id, state, None, note, ctx);
+    }
+
+    /// An event waits again; its content is in the ledger.
+    fn run_again(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
+        let link = &job.target.link;
+        if self.ports.links.contains_key(link) {
+            let steps = self.plan.restored(id, &job.session, link, job.origin);
+            self.carry_out(steps, ctx);
+        } else {
+            self.unlinked.push(link.clone(), received_at_ms, id);
+        }
+    }
+
+    /// Runs the last interrupted event of a session again.
+    pub(super) fn retry(&mut self, asked: DispatchJob, ctx: &mut Context<Self>) {
+        let question = LastInterrupted { session: asked.session.clone() };
+        let found = self.ports.last_interrupted.ask(question, LEDGER_TIMEOUT);
+        ctx.spawn(found.into_actor(self).map(move |found, actor, ctx| match found {
+            Ok(Ok(row)) => match row.and_then(DispatchJob::from_row) {
+                Some((id, job)) => {
+                    // The command is done in the ledger, so from here on the event must not be lost.
+                    actor.mark(id, InboundState::Received, None, Some("retried".to_owned()), ctx);
+                    actor.run_again(id, &job, now_ms(), ctx);
+                }
+                None => actor.notify(&asked.target, &Notice::NothingToRetry, ctx),
+            },
+            Ok(Err(error)) => actor.cannot_retry(&asked, &error.to_string(), ctx),
+            Err(error) => actor.cannot_retry(&asked, &error.to_string(), ctx),
+        }));
+    }
+
+    fn cannot_retry(&mut self, asked: &DispatchJob, error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "the event to run again cannot be read from the ledger");
+        self.notify(&asked.target, &Notice::TurnBroke, ctx);
+    }
+}
+
+fn now_ms() -> i64 {
+    jiff::Timestamp::now().as_millisecond()
+}

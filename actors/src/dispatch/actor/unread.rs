@@ -1,0 +1,88 @@
+//! After a drain that refused messages, reports to each chat once how many of its messages were not read.
+//!
+//! The ledger lists the chats that are left, so it does not matter which run of the process refused the messages.
+
+use std::time::Duration;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use tracing::{info, warn};
+
+use super::super::notice;
+use super::super::ports::LEDGER_TIMEOUT;
+use super::DispatchActor;
+use crate::ledger::messages::{ListUnread, TellUnread};
+use crate::profile::name::ProfileName;
+use crate::relay::action::Action;
+use crate::relay::messages::Target;
+
+/// Chats notified at once.
+const CHATS: usize = 50;
+/// Pause before a ledger that did not answer is asked again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl DispatchActor {
+    /// Notifies every chat whose profile is no longer drained. One round at a time.
+    pub(super) fn report_unread(&mut self, ctx: &mut Context<Self>) {
+        if self.is_early() || self.gate.stopping {
+            return;
+        }
+        if let Some(more) = &mut self.reporting_unread {
+            *more = true;
+            return;
+        }
+        self.reporting_unread = Some(false);
+        let found = self.ports.list_unread.ask(ListUnread, LEDGER_TIMEOUT);
+        ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
+            Ok(Ok(profiles)) => actor.report_profiles(profiles, ctx),
+            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
+            Err(error) => Self::report_later(&error.to_string(), ctx),
+        }));
+    }
+
+    fn report_profiles(&mut self, mut profiles: Vec<ProfileName>, ctx: &mut Context<Self>) {
+        // The gate may have closed again meanwhile.
+        profiles.retain(|profile| self.plan.is_open(profile));
+        let Some(profile) = profiles.last().cloned() else {
+            if self.reporting_unread.take() == Some(true) {
+                self.report_unread(ctx);
+            }
+            return;
+        };
+        let order = TellUnread { profile, chats: CHATS, words: unread_action };
+        let notified = self.ports.tell_unread.ask(order, LEDGER_TIMEOUT);
+        ctx.spawn(notified.into_actor(self).map(move |notified, actor, ctx| match notified {
+            Ok(Ok(links)) => {
+                if links.is_empty() {
+                    profiles.pop();
+                } else {
+                    info!(chats = links.len(), "chats notified of messages that a drain refused");
+                }
+                for link in links {
+                    actor.resend_replies(link, ctx);
+                }
+                actor.report_profiles(profiles, ctx);
+            }
+            Ok(Err(error)) => Self::report_later(&error.to_string(), ctx),
+            Err(error) => Self::report_later(&error.to_string(), ctx),
+        }));
+    }
+
+    fn report_later(error: &str, ctx: &mut Context<Self>) {
+        warn!(error, "chats cannot be notified yet of messages that a drain refused");
+        ctx.run_later(PAUSE, |actor, ctx| {
+            actor.reporting_unread = None;
+            actor.report_unread(ctx);
+        });
+    }
+}
+
+/// The action that notifies the chat of `target`, as the ledger keeps it.
+fn unread_action(target: &Target, count: u64) -> String {
+    let action = Action::Send {
+        chat_id: target.chat_id.clone(),
+        content: notice::unread(count),
+        reply_to: None,
+        metadata: target.metadata(),
+    };
+    serde_json::to_string(&action).expect("an action always has a JSON form")
+}
