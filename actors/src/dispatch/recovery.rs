@@ -13,7 +13,8 @@ use super::actor::{DispatchActor, Heard};
 use super::event::Job;
 use super::notice::Notice;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
-use crate::drain::messages::{DrainView, GetDrain, ListTurns, Origin, RunningTurn};
+use crate::drain::messages::{DrainView, GetDrain, Origin};
+use crate::drain::permit::messages::{ListTurns, RunningTurn};
 use crate::ledger::messages::{
     InboundId, InboundRow, InboundState, LastInterrupted, ListInbound, ListWaiting, NoteRestart, ReadInbound,
     WaitingRow,

@@ -9,9 +9,9 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 
 use super::marker::MarkerReading;
-use super::messages::{Origin, Refusal};
+use super::messages::{Origin, Refusal, TurnTicket};
 use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
-use super::permit::{Gate, TurnPermit, TurnTicket};
+use super::permit::{Gate, TurnPermit};
 use super::plan::{Drain, GatePlan, Scope};
 use crate::profile::name::ProfileName;
 use crate::relay::event::Source;

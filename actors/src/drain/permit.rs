@@ -4,28 +4,17 @@
 //! a drain is forgotten. It knows which incarnation is its keeper at the moment: one that was fenced in the middle of an
 //! answer can admit nothing, and change nothing, when it wakes.
 
+pub mod messages; // Those that carry a permit, or the way to a turn.
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::messages::{Origin, Refusal};
+use super::messages::{Origin, Refusal, TurnTicket};
 use super::plan::GatePlan;
-use crate::profile::name::ProfileName;
-use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
 use caduceus_supervision::{Incarnation, Port};
-
-/// Which turn a permit is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TurnTicket {
-    /// Which turn.
-    pub id: TurnId,
-    /// Under which profile it runs.
-    pub profile: ProfileName,
-    /// In which session it runs.
-    pub session: SessionKey,
-}
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
@@ -173,8 +162,9 @@ mod tests {
     use actix::{Actor, Context, Handler};
 
     use super::*;
+    use crate::profile::name::ProfileName;
     use crate::relay::event::Source;
-    use crate::relay::session::SessionRules;
+    use crate::relay::session::{SessionKey, SessionRules};
 
     struct Turn;
 

@@ -9,6 +9,7 @@ pub mod id;
 pub mod messages;
 mod noise;
 mod openai;
+pub mod order;
 mod process;
 mod reply;
 mod reply_stream;

@@ -14,8 +14,9 @@ use super::super::epoch;
 use super::super::marker::Marker;
 use super::super::messages::{
     AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
-    ListTurns, Refusal, RequestPermit, RunningTurn,
+    Refusal,
 };
+use super::super::permit::messages::{ListTurns, RequestPermit, RunningTurn};
 use super::super::permit::{Permitted, TurnPermit};
 use super::super::plan::{Change, Drain, GatePlan, Scope};
 use super::super::store;
