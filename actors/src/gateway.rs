@@ -43,8 +43,9 @@ use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
-use crate::turn::actor::{TurnActor, TurnPorts};
+use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
+use crate::turn::ports::TurnPorts;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, StartError,
     Strategy, Supervisor, SupervisorSpec, WhenExceeded, WorkerThread,

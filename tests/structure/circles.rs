@@ -8,7 +8,8 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Rooms of the actors' crate without a circle.
-const FREE: [&str; 9] = ["honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json"];
+const FREE: [&str; 11] =
+    ["honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json", "drain", "turn"];
 
 /// The sources of the supervision library.
 fn supervision() -> Sources {

@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::guard::{self, HeldGuard};
 use super::id::TurnId;
-use super::noise::{Entry, Noise};
+use super::stderr_log::{StderrEntry, StderrLog};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
@@ -41,7 +41,7 @@ const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running agent.
-pub(super) struct Process {
+pub(super) struct AgentProcess {
     guard: Option<HeldGuard>,
     turn: TurnId,
     pid: Pid,
@@ -49,7 +49,7 @@ pub(super) struct Process {
     output: Option<mpsc::Receiver<Output>>,
     input: Option<mpsc::Sender<String>>,
     ended: Stream,
-    /// When the guard is killed, and when it is given up; set by [`Process::stop`].
+    /// When the guard is killed, and when it is given up; set by [`AgentProcess::stop`].
     force_at: Option<Instant>,
     /// Serves standard input and output; ends with the process.
     pipes: JoinSet<()>,
@@ -77,7 +77,7 @@ pub(super) enum Output {
     TooMuch,
 }
 
-impl Process {
+impl AgentProcess {
     /// Takes over a child that was started for `turn`.
     ///
     /// # Errors
@@ -248,21 +248,21 @@ async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
 }
 
 async fn log(mut pipe: pipe::Receiver, turn: TurnId, redactor: Redactor) {
-    let mut noise = Noise::default();
+    let mut lines = StderrLog::default();
     let mut chunk = vec![0; CHUNK];
-    let write = |entries: Vec<Entry>| {
+    let write = |entries: Vec<StderrEntry>| {
         for entry in entries {
             match entry {
-                Entry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
-                Entry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
+                StderrEntry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
+                StderrEntry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
             }
         }
     };
     loop {
         match pipe.read(&mut chunk).await {
             Ok(0) | Err(_) => break,
-            Ok(bytes) => write(noise.push(&chunk[..bytes], &redactor, Instant::now())),
+            Ok(bytes) => write(lines.push(&chunk[..bytes], &redactor, Instant::now())),
         }
     }
-    write(noise.finish(&redactor, Instant::now()));
+    write(lines.finish(&redactor, Instant::now()));
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::messages::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 use crate::profile::messages::SpawnError;
 
-/// What happened to an agent that ran. Several things can have: the first in the order of [`Verdict::outcome`] counts.
+/// What happened to an agent that ran. Several things can have: the first in the order of [`TurnVerdict::outcome`] counts.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
+pub(super) struct TurnVerdict {
     /// It was told to stop.
     pub(super) stopped: Option<StopCause>,
     /// It said too much.
@@ -42,7 +42,7 @@ pub(super) enum Exit {
     Never,
 }
 
-impl Verdict {
+impl TurnVerdict {
     /// Whether the agent has been told to end for a reason of ours.
     pub(super) fn is_ending(&self) -> bool {
         self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
@@ -146,7 +146,7 @@ fn in_words(length: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn notice(verdict: &Verdict) -> String {
+    fn notice(verdict: &TurnVerdict) -> String {
         match verdict.outcome() {
             TurnOutcome::Failed { notice, agent_missing: false } => notice,
             other => panic!("{other:?}"),
@@ -155,15 +155,19 @@ mod tests {
 
     #[test]
     fn only_exit_code_0_is_well_done() {
-        let exited = |code| Verdict { exit: Some(Exit::Code(code)), ..Verdict::default() };
+        let exited = |code| TurnVerdict { exit: Some(Exit::Code(code)), ..TurnVerdict::default() };
         assert_eq!(exited(0).outcome(), TurnOutcome::Done);
         assert_eq!(notice(&exited(3)), "The agent stopped with exit code 3.");
-        assert_eq!(notice(&Verdict { exit: Some(Exit::Killed), ..Verdict::default() }), "The agent was killed.");
+        assert_eq!(
+            notice(&TurnVerdict { exit: Some(Exit::Killed), ..TurnVerdict::default() }),
+            "The agent was killed."
+        );
     }
 
     #[test]
     fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
-        let mute = |mute, code| Verdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..Verdict::default() };
+        let mute =
+            |mute, code| TurnVerdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..TurnVerdict::default() };
         assert_eq!(notice(&mute(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
         assert_eq!(notice(&mute(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
         assert_eq!(notice(&mute(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
@@ -172,13 +176,14 @@ mod tests {
     #[test]
     fn our_own_reason_counts_more_than_the_code_it_led_to() {
         let exit = Some(Exit::Code(143));
-        let stopped = Verdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..Verdict::default() };
+        let stopped =
+            TurnVerdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..TurnVerdict::default() };
         assert_eq!(stopped.outcome(), TurnOutcome::Stopped(StopCause::Operator));
-        assert!(notice(&Verdict { too_much: true, exit, ..Verdict::default() }).contains("4 MiB"));
+        assert!(notice(&TurnVerdict { too_much: true, exit, ..TurnVerdict::default() }).contains("4 MiB"));
         let timed_out = Some(Duration::from_mins(30));
-        let late = Verdict { timed_out, exit, ..Verdict::default() };
+        let late = TurnVerdict { timed_out, exit, ..TurnVerdict::default() };
         assert_eq!(notice(&late), "The agent took longer than 30 minutes and was stopped.");
-        assert_eq!(Verdict { lingered: true, exit, ..Verdict::default() }.outcome(), TurnOutcome::Done);
+        assert_eq!(TurnVerdict { lingered: true, exit, ..TurnVerdict::default() }.outcome(), TurnOutcome::Done);
     }
 
     #[test]

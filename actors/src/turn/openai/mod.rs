@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::driver::{Orders, Turn, stopped};
+use super::command::{TurnCommands, stopped};
 use super::id::TurnId;
 use super::messages::TurnOutcome;
+use super::state::TurnState;
 use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
@@ -44,10 +45,10 @@ const MAX_PIECES: usize = 8;
 
 /// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
 pub(super) async fn run(
-    turn: &mut Turn,
+    turn: &mut TurnState,
     settings: &OpenAiSettings,
     agent: &Arc<AgentSettings>,
-    orders: &mut Orders,
+    commands: &mut TurnCommands,
 ) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
     let (say, mut said) = mpsc::channel(MAX_PIECES);
@@ -63,7 +64,7 @@ pub(super) async fn run(
     };
     let mut conversation = Box::pin(conversation.run());
     let mut heard = 0;
-    let mut hear = |turn: &mut Turn, text: String| {
+    let mut hear = |turn: &mut TurnState, text: String| {
         heard += text.len();
         turn.verdict.too_much = heard > MAX_REPLY;
         turn.reply_stream.reply.push(&text, Instant::now());
@@ -72,7 +73,7 @@ pub(super) async fn run(
     while ended.is_none() && !turn.verdict.is_ending() {
         tokio::select! {
             biased;
-            cause = stopped(orders) => turn.verdict.stopped = Some(cause),
+            cause = stopped(commands) => turn.verdict.stopped = Some(cause),
             () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
             Some(text) = said.recv() => hear(turn, text),
             end = &mut conversation => ended = Some(end),
@@ -85,13 +86,13 @@ pub(super) async fn run(
         hear(turn, text);
     }
     let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
-    turn.end_reply(whole, orders).await;
+    turn.end_reply(whole, commands).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
         (None, Some(Err(trouble))) => trouble.outcome(heard > 0),
         (None, Some(Ok(ending))) => {
             if let Some(note) = note(ending) {
-                turn.tell_chat(note.to_owned(), orders).await;
+                turn.tell_chat(note.to_owned(), commands).await;
             }
             TurnOutcome::Done
         }

@@ -10,7 +10,7 @@ use crate::relay::descriptor::Descriptor;
 
 /// The first line an agent reads.
 #[derive(Debug, Serialize)]
-pub(super) struct Opening<'a> {
+pub(super) struct TurnOpening<'a> {
     pub(super) turn_id: TurnId,
     pub(super) session_key: &'a str,
     pub(super) profile: &'a str,
@@ -22,7 +22,7 @@ pub(super) struct Opening<'a> {
 
 /// One line of an agent that converses.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
+pub(super) enum AgentLine {
     /// The reply grows.
     Text(String),
     /// The reply ends, perhaps with this.
@@ -36,26 +36,28 @@ pub(super) enum Said {
 }
 
 /// Reads one line. A blank one is unknown, not bad.
-pub(super) fn parse(line: &str) -> Said {
+pub(super) fn parse(line: &str) -> AgentLine {
     let line = line.trim();
     if line.is_empty() {
-        return Said::Unknown;
+        return AgentLine::Unknown;
     }
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return Said::Bad };
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return AgentLine::Bad };
     let text = match fields.remove("text") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
-        Some(_) => return Said::Bad,
+        Some(_) => return AgentLine::Bad,
     };
     match (fields.get("type").and_then(Value::as_str), text) {
-        (Some("text"), Some(text)) => Said::Text(text),
-        (Some("final"), text) => Said::Final(text),
+        (Some("text"), Some(text)) => AgentLine::Text(text),
+        (Some("final"), text) => AgentLine::Final(text),
         (Some("action"), _) => match fields.remove("action") {
-            Some(action @ Value::Object(_)) => Said::Action { id: fields.remove("id").unwrap_or_default(), action },
-            _ => Said::Bad,
+            Some(action @ Value::Object(_)) => {
+                AgentLine::Action { id: fields.remove("id").unwrap_or_default(), action }
+            }
+            _ => AgentLine::Bad,
         },
-        (None, _) | (Some("text"), None) => Said::Bad,
-        (Some(_), _) => Said::Unknown,
+        (None, _) | (Some("text"), None) => AgentLine::Bad,
+        (Some(_), _) => AgentLine::Unknown,
     }
 }
 
@@ -84,19 +86,19 @@ mod tests {
 
     #[test]
     fn the_words_of_the_conversation_are_understood() {
-        assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), Said::Text("a\nb".into()));
-        assert_eq!(parse(r#"{"type":"final"}"#), Said::Final(None));
-        assert_eq!(parse(r#"{"type":"final","text":"x"}"#), Said::Final(Some("x".into())));
+        assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), AgentLine::Text("a\nb".into()));
+        assert_eq!(parse(r#"{"type":"final"}"#), AgentLine::Final(None));
+        assert_eq!(parse(r#"{"type":"final","text":"x"}"#), AgentLine::Final(Some("x".into())));
         let action = parse(r#"{"type":"action","id":7,"action":{"op":"react"}}"#);
-        assert_eq!(action, Said::Action { id: json!(7), action: json!({"op": "react"}) });
+        assert_eq!(action, AgentLine::Action { id: json!(7), action: json!({"op": "react"}) });
     }
 
     #[test]
     fn a_later_word_is_passed_over_and_nonsense_is_told_from_it() {
-        assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), Said::Unknown);
-        assert_eq!(parse("  "), Said::Unknown);
+        assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), AgentLine::Unknown);
+        assert_eq!(parse("  "), AgentLine::Unknown);
         for bad in ["hello", "[]", "{}", r#"{"type":"text"}"#, r#"{"type":"text","text":1}"#, r#"{"type":"action"}"#] {
-            assert_eq!(parse(bad), Said::Bad, "{bad}");
+            assert_eq!(parse(bad), AgentLine::Bad, "{bad}");
         }
     }
 
