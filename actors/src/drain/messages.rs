@@ -151,12 +151,12 @@ pub struct TurnInFlight {
     pub age_ms: u64,
 }
 
-/// Waits until no turn is left, at most `patience`.
+/// Waits until no turn is left, at most `timeout`.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct AwaitDrained {
     /// Longest wait.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Whether the turns that themselves asked for the drain are waited for, too.
     pub askers_too: bool,
 }

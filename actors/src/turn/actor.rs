@@ -1,8 +1,8 @@
-//! One turn: has the agent work on one event, and brings its words to the chat.
+//! One turn: runs the agent on one event, and delivers its reply to the chat.
 //!
 //! Owns the agent's pipes, the reply and the turn's place in the count. Started by the dispatcher under `Turns`; stopped
-//! through the gate or the dispatcher; asks the profile, the ledger and the link; tells the dispatcher how it ended. It is
-//! never restarted: when it dies the agent dies with it, and the dispatcher tells the chat.
+//! through the gate or the dispatcher; asks the profile, the ledger and the link; reports to the dispatcher how it ended. It
+//! is never restarted: when it fails the agent ends with it, and the dispatcher notifies the chat.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use super::work::TurnWork;
 use crate::drain::permit::TurnPermit;
 use caduceus_supervision::{AskError, ExitReason, Incarnation, ResponseFuture};
 
-/// How long the dispatcher may take to hear of the end, a restart of it included.
+/// How long the dispatcher may take to receive the end, a restart of it included.
 const ENDED_TIMEOUT: Duration = Duration::from_secs(30);
-/// Tries to tell a dispatcher that keeps dying or reads long books, and the pause between them: five minutes.
+/// Tries at a dispatcher that keeps failing or reads a long ledger, and the pause between them: five minutes.
 const ENDED_TRIES: u32 = 6_000;
 const ENDED_RETRY: Duration = Duration::from_millis(50);
 
@@ -58,21 +58,21 @@ impl Actor for TurnActor {
         let turn = driver::run(work, self.ports.clone(), commands);
         let telling = async move {
             let news = turn.await;
-            // Asked, not told: the turn counts until the dispatcher has heard of its end.
+            // Asked, not told: the turn counts until the dispatcher has answered.
             for _ in 0..ENDED_TRIES {
                 match ended.ask(news.clone(), ENDED_TIMEOUT).await {
                     Ok(Ok(())) => return,
-                    // A dispatcher that died with the news in hand has a successor, which reads its books first; one whose
+                    // A dispatcher that failed with the news in hand has a successor, which reads the ledger first; one whose
                     // mailbox is full has not seen it.
                     Ok(Err(TooEarly)) | Err(AskError::Closed | AskError::Full) => {
                         tokio::time::sleep(ENDED_RETRY).await;
                     }
                     Err(error @ (AskError::Timeout | AskError::Fenced)) => {
-                        return error!(turn = %id, %error, "the dispatcher did not hear how a turn ended");
+                        return error!(turn = %id, %error, "end of a turn not delivered to the dispatcher");
                     }
                 }
             }
-            error!(turn = %id, "no dispatcher lived to hear how a turn ended");
+            error!(turn = %id, "dispatcher unavailable, end of a turn not delivered");
         };
         ctx.spawn(telling.into_actor(self).map(|(), actor, ctx| {
             actor.incarnation.end_with(ExitReason::Normal);
@@ -86,7 +86,7 @@ impl Handler<StopTurn> for TurnActor {
     type Result = ();
 
     fn handle(&mut self, order: StopTurn, _: &mut Self::Context) {
-        // A turn that has ended hears nothing any more, which is fine.
+        // A turn that has ended receives nothing any more, which is fine.
         let _ = self.commands.send(TurnCommand::Stop(order.cause));
     }
 }

@@ -1,4 +1,4 @@
-//! Brings words to the chat: into the ledger first, then over the link, then the ledger hears what became of them.
+//! Delivers a turn's messages to its chat: into the ledger first, then over the link, then the result into the ledger.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -27,35 +27,35 @@ const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// Between two tries at a ledger that takes no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
-/// Ledgers that may die with the same order in hand.
+/// Ledgers that may fail with the same order in hand.
 const MARK_RETRIES: u32 = 10;
-/// The link's word for too many frames waiting.
+/// The link's error for too many frames waiting.
 const QUEUE_FULL: &str = "relay queue full";
 /// Tries at a link whose queue is full, and the pause between them.
 const QUEUE_TRIES: u32 = 10;
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
-/// The way of one turn's words into its chat. Cheap to clone.
+/// The way of one turn's messages into its chat. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ReplyDelivery {
     ports: TurnPorts,
     turn: TurnId,
     inbound: InboundId,
     target: Target,
-    /// The message that the words answer.
+    /// The message that is answered.
     reply_to: Option<String>,
     /// The session, and the kind of its interaction token, where the connector keeps one.
     follow_up: Option<(String, String)>,
     /// How long a message may be, and in which unit.
     limit: (usize, LenUnit),
-    /// The words may have been said before.
+    /// The messages may have been sent before.
     repeats: bool,
-    /// Set when the turn is to end, so that nobody waits for a ledger any longer.
+    /// Set when the turn is to end, so that the ledger is not waited for any longer.
     hurried: Rc<Cell<bool>>,
 }
 
 impl ReplyDelivery {
-    /// The way of what this turn says.
+    /// The delivery for the turn that does `work`.
     pub(super) fn new(work: &TurnWork, ports: &TurnPorts) -> Self {
         let kind = work.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         Self {
@@ -82,7 +82,7 @@ impl ReplyDelivery {
         self.hurried.set(true);
     }
 
-    /// Shows that somebody is at work. Lost without harm.
+    /// Shows that the turn is at work. Lost without harm.
     pub(super) fn typing(&self) {
         let target = self.target.clone();
         let action = Action::Typing { chat_id: target.chat_id.clone(), content: None, metadata: target.metadata() };
@@ -104,8 +104,8 @@ impl ReplyDelivery {
         (reply, result)
     }
 
-    /// Says `text` in the chat, durably.
-    pub(super) async fn say(&self, text: String) {
+    /// Sends `text` to the chat, durably.
+    pub(super) async fn send_text(&self, text: String) {
         let (limit, unit) = self.limit;
         for part in split(&text, limit, unit) {
             self.send_durably(self.action(part, None)).await;
@@ -189,7 +189,7 @@ impl ReplyDelivery {
             action: written,
             state: OutboundState::Sending,
         };
-        let mut told = false;
+        let mut warned = false;
         loop {
             let reason = match self.ports.record.ask(record.clone(), LEDGER_TIMEOUT).await {
                 Ok(Ok(row)) => return Some(row),
@@ -201,7 +201,7 @@ impl ReplyDelivery {
                 error!(turn = %self.turn, "a reply was not written down, and so not sent");
                 return None;
             };
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut warned, true) {
                 warn!(turn = %self.turn, reason, "a reply waits for the ledger");
             }
             tokio::time::sleep(LEDGER_RETRY).await;

@@ -24,7 +24,7 @@ use caduceus_supervision::{AskError, Port};
 const AGENT_TIMEOUT: Duration = Duration::from_secs(15);
 /// The same for one question.
 const AGENT_RETRY: Duration = Duration::from_secs(2);
-/// How long the ledger may take to read a conversation, and how many may die over it.
+/// How long the ledger may take to read a conversation, and how many may fail over it.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
 /// How long it may take to start one: a look at the disk, a fresh token, a fork.
@@ -46,7 +46,7 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
         }
     };
     if let Some(notice) = notice {
-        turn.tell_chat(notice.to_owned(), &mut commands).await;
+        turn.notify_chat(notice.to_owned(), &mut commands).await;
     }
     TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
 }
@@ -62,7 +62,7 @@ async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskE
     }
 }
 
-/// What was said before. A ledger that died with the question in hand has a successor, which is asked; a turn goes on without
+/// What was said before. A ledger that failed with the question in hand has a successor, which is asked; a turn goes on without
 /// its history rather than not at all.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
     for _ in 0..HISTORY_TRIES {
@@ -94,7 +94,7 @@ impl TurnState {
         let agent = match agent {
             Ok(agent) => agent,
             Err(error) => {
-                warn!(turn = %self.work.id, %error, "the profile did not say which agent it has");
+                warn!(turn = %self.work.id, %error, "profile did not answer which agent it has");
                 return verdict::no_answer();
             }
         };

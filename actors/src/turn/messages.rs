@@ -44,7 +44,7 @@ pub struct SteerTurn {
 /// Why an event was not handed over; it is then queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SteerError {
-    /// The agent's form of conversation has no such thing.
+    /// The agent's protocol has no such thing.
     #[error("this agent cannot be steered")]
     NotSteerable,
     /// The agent no longer reads.
@@ -67,9 +67,9 @@ pub struct TurnEnded {
     pub keep: usize,
 }
 
-/// Why [`TurnEnded`] was not heard.
+/// Why [`TurnEnded`] was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the dispatcher has not read its books yet; tell it again")]
+#[error("the dispatcher has not read the ledger yet, try again")]
 pub struct TooEarly;
 
 /// How a turn ended.

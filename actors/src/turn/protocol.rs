@@ -1,4 +1,4 @@
-//! What gateway and agent say to each other over the agent's standard input and output.
+//! The protocol between gateway and agent: JSON lines over the agent's standard input and output.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ pub(super) struct TurnOpening<'a> {
     pub(super) descriptor: &'a Descriptor,
 }
 
-/// One line of an agent that converses.
+/// One line of an agent that speaks the protocol.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AgentLine {
     /// The reply grows.
@@ -29,9 +29,9 @@ pub(super) enum AgentLine {
     Final(Option<String>),
     /// Something is to be done in the chat.
     Action { id: Value, action: Value },
-    /// A word we do not know, from a later agent.
+    /// A type that is not known here, from a later agent.
     Unknown,
-    /// No line of the conversation.
+    /// No line of the protocol.
     Bad,
 }
 
@@ -73,7 +73,7 @@ pub(super) fn event(raw: &Value) -> String {
 
 /// `message` as one line with its end.
 pub(super) fn line(message: &impl Serialize) -> String {
-    let mut line = serde_json::to_string(message).expect("what is said has a JSON form");
+    let mut line = serde_json::to_string(message).expect("every message has a JSON form");
     line.push('\n');
     line
 }
@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_conversation_are_understood() {
+    fn the_lines_of_the_protocol_are_understood() {
         assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), AgentLine::Text("a\nb".into()));
         assert_eq!(parse(r#"{"type":"final"}"#), AgentLine::Final(None));
         assert_eq!(parse(r#"{"type":"final","text":"x"}"#), AgentLine::Final(Some("x".into())));
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_later_word_is_passed_over_and_nonsense_is_told_from_it() {
+    fn a_later_type_is_passed_over_and_a_bad_line_is_not() {
         assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), AgentLine::Unknown);
         assert_eq!(parse("  "), AgentLine::Unknown);
         for bad in ["hello", "[]", "{}", r#"{"type":"text"}"#, r#"{"type":"text","text":1}"#, r#"{"type":"action"}"#] {

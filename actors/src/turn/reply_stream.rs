@@ -1,4 +1,4 @@
-//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that somebody is at work.
+//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that the turn is at work.
 
 use std::future::pending;
 use std::pin::Pin;

@@ -1,4 +1,4 @@
-//! An agent that is a process, while it runs: what it says becomes reply and actions, and what it is told goes to it.
+//! An agent that is a process, while it runs: its output becomes reply and actions, and events and results become its input.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -34,7 +34,7 @@ pub(super) struct AgentRun<'a> {
     form: ReplyForm,
     timeout: Duration,
     process: AgentProcess,
-    /// What the agent asked for and waits to hear of.
+    /// What the agent asked for and waits for the result of.
     actions: FuturesUnordered<Acting>,
     /// When an agent that has said that it is done is ended.
     linger_until: Option<Instant>,
@@ -57,7 +57,7 @@ impl<'a> AgentRun<'a> {
         }
     }
 
-    /// Until the agent has ended and everything that it said has been heard.
+    /// Until the agent has ended and everything that it said has been handled.
     pub(super) async fn watch(mut self, commands: &mut TurnCommands) {
         let begun = Instant::now();
         // A new pipe takes nothing as yet, but the queue before it does.
@@ -70,49 +70,49 @@ impl<'a> AgentRun<'a> {
             let due = self.linger_until.unwrap_or(begun + self.timeout);
             tokio::select! {
                 biased;
-                command = commands.recv() => self.obey(command),
+                command = commands.recv() => self.carry_out(command),
                 news = self.process.next() => match news {
                     ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
-                    ProcessEvent::Said(said) => self.hear(said),
+                    ProcessEvent::Said(said) => self.take_output(said),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
                 () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
                 () = self.turn.reply_stream.advance() => {}
             }
         }
-        self.hear_the_rest(commands).await;
-        self.turn.verdict.mute = self.mute();
+        self.drain_output(commands).await;
+        self.turn.verdict.no_reply = self.missing_reply();
         if self.bad_lines > 0 {
-            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent said lines that are not of the conversation");
+            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent wrote lines that are not of the protocol");
         }
         info!(turn = %self.turn.work.id, exit = ?self.turn.verdict.exit, "an agent has ended");
     }
 
     /// What was said before the end may still be on its way, and so may be what was asked for.
-    async fn hear_the_rest(&mut self, commands: &mut TurnCommands) {
+    async fn drain_output(&mut self, commands: &mut TurnCommands) {
         let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
         while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
-            self.hear(said);
+            self.take_output(said);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
-        // Nobody waits for the answers, but the ledger has to hear what became of each.
+        // The answers are not waited for, but the ledger has to record what became of each.
         while !self.actions.is_empty() {
             tokio::select! {
                 _ = self.actions.next() => {}
-                cause = stopped(commands) => self.obey(Some(TurnCommand::Stop(cause))),
+                cause = stopped(commands) => self.carry_out(Some(TurnCommand::Stop(cause))),
             }
         }
     }
 
-    /// An agent that converses can end its reply without a word, and answer by actions alone; one that prints can do neither.
-    fn mute(&self) -> Option<NoReply> {
+    /// An agent that speaks the protocol can end its reply without a word, and answer by actions alone; one that prints can do neither.
+    fn missing_reply(&self) -> Option<NoReply> {
         if self.acted || self.linger_until.is_some() || !self.turn.reply_stream.reply.text().is_empty() {
             return None;
         }
         Some(if self.bad_lines > 0 { NoReply::UnparseableOutput } else { NoReply::EmptyReply })
     }
 
-    fn obey(&mut self, command: Option<TurnCommand>) {
+    fn carry_out(&mut self, command: Option<TurnCommand>) {
         match command {
             Some(TurnCommand::Stop(cause)) => {
                 self.turn.verdict.stopped.get_or_insert(cause);
@@ -144,7 +144,7 @@ impl<'a> AgentRun<'a> {
         self.process.stop();
     }
 
-    fn hear(&mut self, said: Output) {
+    fn take_output(&mut self, said: Output) {
         match said {
             Output::TooMuch => {
                 self.turn.verdict.too_much = true;
@@ -162,7 +162,7 @@ impl<'a> AgentRun<'a> {
             AgentLine::Bad => self.bad_lines += 1,
             AgentLine::Unknown => {}
             AgentLine::Action { id, action } => self.act(id, action),
-            // What is said after the end is not heard.
+            // What is said after the end is dropped.
             AgentLine::Text(_) | AgentLine::Final(_) if self.linger_until.is_some() => {}
             AgentLine::Text(text) => self.turn.reply_stream.reply.push(&text, Instant::now()),
             AgentLine::Final(last) => {
@@ -226,7 +226,7 @@ impl TurnWork {
         if !allowed(action.op(), &self.descriptor) {
             return Err(format!("this chat does not support {}", action.op()));
         }
-        // Of another chat we do not know the tenant.
+        // The tenant of another chat is not known here.
         let here = action.chat_id().is_none_or(|chat| chat == self.target.chat_id);
         if let Some(metadata) = action.metadata_mut().filter(|_| here) {
             for (name, value) in self.target.metadata() {

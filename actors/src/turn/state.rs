@@ -59,13 +59,13 @@ impl TurnState {
     }
 
     /// Posts a message of the gateway's own.
-    pub(super) async fn tell_chat(&mut self, notice: String, commands: &mut TurnCommands) {
+    pub(super) async fn notify_chat(&mut self, notice: String, commands: &mut TurnCommands) {
         let delivery = self.delivery.clone();
-        let told = delivery.say(notice);
-        tokio::pin!(told);
+        let sent = delivery.send_text(notice);
+        tokio::pin!(sent);
         loop {
             tokio::select! {
-                () = &mut told => return,
+                () = &mut sent => return,
                 _ = stopped(commands) => self.delivery.hurry(),
             }
         }

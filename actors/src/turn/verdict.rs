@@ -8,7 +8,7 @@ use crate::profile::messages::SpawnError;
 /// What happened to an agent that ran. Several things can have: the first in the order of [`TurnVerdict::outcome`] counts.
 #[derive(Debug, Default)]
 pub(super) struct TurnVerdict {
-    /// It was told to stop.
+    /// It was stopped.
     pub(super) stopped: Option<StopCause>,
     /// It said too much.
     pub(super) too_much: bool,
@@ -19,7 +19,7 @@ pub(super) struct TurnVerdict {
     /// How it ended.
     pub(super) exit: Option<Exit>,
     /// Why there is no answer, where one is due.
-    pub(super) mute: Option<NoReply>,
+    pub(super) no_reply: Option<NoReply>,
 }
 
 /// Why an agent that ended well has not answered.
@@ -27,7 +27,7 @@ pub(super) struct TurnVerdict {
 pub(super) enum NoReply {
     /// It said nothing.
     EmptyReply,
-    /// It is to converse, and nothing of what it said was of the conversation.
+    /// It is to speak the protocol, and no line of its output was of it.
     UnparseableOutput,
 }
 
@@ -43,7 +43,7 @@ pub(super) enum Exit {
 }
 
 impl TurnVerdict {
-    /// Whether the agent has been told to end for a reason of ours.
+    /// Whether the agent is being ended for a reason of ours.
     pub(super) fn is_ending(&self) -> bool {
         self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
     }
@@ -65,7 +65,7 @@ impl TurnVerdict {
         }
         match self.exit {
             _ if self.lingered => TurnOutcome::Done,
-            Some(Exit::Code(0)) => match self.mute {
+            Some(Exit::Code(0)) => match self.no_reply {
                 None => TurnOutcome::Done,
                 Some(NoReply::EmptyReply) => failed("The agent ended without an answer."),
                 Some(NoReply::UnparseableOutput) => failed("The agent's answer could not be understood."),
@@ -85,13 +85,13 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
     }
 }
 
-/// What the chat reads of a stop, beside the mark; `None` where it is told otherwise.
+/// What the chat reads of a stop, beside the mark; `None` where the chat gets it otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Interrupt => Some("Stopped."),
         StopCause::Operator => Some(OPERATOR_STOPPED),
         // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start does what
-        // `turns.interrupted` says, and tells the chat.
+        // `turns.interrupted` says, and notifies the chat.
         StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
     }
 }
@@ -166,11 +166,14 @@ mod tests {
 
     #[test]
     fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
-        let mute =
-            |mute, code| TurnVerdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..TurnVerdict::default() };
-        assert_eq!(notice(&mute(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
-        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
-        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
+        let no_reply = |no_reply, code| TurnVerdict {
+            no_reply: Some(no_reply),
+            exit: Some(Exit::Code(code)),
+            ..TurnVerdict::default()
+        };
+        assert_eq!(notice(&no_reply(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
+        assert_eq!(notice(&no_reply(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
+        assert_eq!(notice(&no_reply(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
     }
 
     #[test]
