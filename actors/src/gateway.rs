@@ -25,8 +25,9 @@ use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
 use crate::dispatch::ports::{DispatchPorts, LinkPorts, TurnChild, TurnMaker};
 use crate::dispatch::settings::DispatchSettings;
 use crate::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain, ListTurns};
+use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
 use crate::drain::permit::Gate;
+use crate::drain::permit::messages::ListTurns;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::honcho::steps::StepHook;
@@ -42,8 +43,9 @@ use crate::settings::Settings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::status::listener::Listener;
 use crate::status::messages::{GetSnapshot, Phase, Subscribe};
-use crate::turn::actor::{TurnActor, TurnPorts};
-use crate::turn::messages::TurnOrder;
+use crate::turn::actor::TurnActor;
+use crate::turn::order::TurnOrder;
+use crate::turn::ports::TurnPorts;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Port, Readiness, Restart, RestartPolicy, Root, RootHandle, RootOptions, StartError,
     Strategy, Supervisor, SupervisorSpec, WhenExceeded, WorkerThread,

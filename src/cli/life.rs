@@ -15,7 +15,8 @@ use std::time::{Duration, Instant};
 use actix_web::rt::System;
 use caduceus_actors::config::messages::{ReadAgain, ReadAgainDone};
 use caduceus_actors::dispatch::messages::AnnounceStop;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown, ListTurns};
+use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown};
+use caduceus_actors::drain::permit::messages::ListTurns;
 use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
@@ -359,8 +360,8 @@ impl Process {
     async fn wait_for_turns(&self, patience: Duration, askers_too: bool) {
         let until = Instant::now() + patience;
         loop {
-            let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_TIMEOUT).await;
+            let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the time is over.
                 Ok(_) => return,

@@ -130,7 +130,7 @@ async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiEr
     let Some(patience) = wait(request.query_string())? else {
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let question = AwaitDrained { patience, askers_too: false };
+    let question = AwaitDrained { timeout: patience, askers_too: false };
     let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }

@@ -8,8 +8,25 @@ use std::path::Path;
 use crate::source::{Module, Sources};
 
 /// Rooms of the actors' crate without a circle.
-const FREE: [&str; 10] =
-    ["dispatch", "honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json"];
+const FREE: [&str; 17] = [
+    "honcho",
+    "ledger",
+    "config",
+    "status",
+    "files",
+    "supervision",
+    "gateway",
+    "counts",
+    "json",
+    "http_client",
+    "settings",
+    "profile",
+    "relay",
+    "network",
+    "dispatch",
+    "drain",
+    "turn",
+];
 
 /// The sources of the supervision library.
 fn supervision() -> Sources {

@@ -177,7 +177,9 @@ fn every_file_uses_only_what_lies_below_it() {
 
 #[test]
 fn the_reader_knows_the_house() {
-    let sources = house();
+    let mut sources = house();
+    let planted = ["caduceus_actors", "drain", "planted"].map(str::to_owned);
+    sources.add(planted.to_vec(), "use super::actor::DrainActor;");
     let house = House::of(&sources);
     let floor = |path: &str| {
         let module: Module = path.split("::").map(str::to_owned).collect();
@@ -188,8 +190,9 @@ fn the_reader_knows_the_house() {
     assert_eq!(floor("caduceus_actors::drain::plan"), "Plain(\"drain\")");
     assert_eq!(floor("caduceus_actors::relay::frame"), "Plain(\"relay\")");
     assert_eq!(floor("caduceus_actors::turn::messages"), "Messages");
+    assert_eq!(floor("caduceus_actors::drain::permit::messages"), "Messages");
     // It names no actix, and holds what only an actor has.
-    assert_eq!(floor("caduceus_actors::turn::driver"), "Actor(\"turn\")");
+    assert_eq!(floor("caduceus_actors::drain::planted"), "Actor(\"drain\")");
     // Imports are followed through what `mod.rs` hands on.
     let path = ["caduceus_actors", "profile", "ProfileActor"].map(str::to_owned);
     assert_eq!(sources.leads_to(&path).unwrap().join("::"), "caduceus_actors::profile::actor");

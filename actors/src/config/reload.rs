@@ -13,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::messages::{InForce, SettingsChanged};
 use super::plan::ReloadStep;
 use super::served_profiles::ServedProfiles;
-use crate::drain::messages::ListTurns;
+use crate::drain::permit::messages::ListTurns;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
 use crate::profile::messages::{ReadEnvAgain, TermsChanged};

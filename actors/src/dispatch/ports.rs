@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use super::counts::DispatchCounts;
 use super::messages::ReplyLeft;
-use crate::drain::messages::{GetDrain, ListTurns, RequestPermit};
+use crate::drain::messages::GetDrain;
+use crate::drain::permit::messages::{ListTurns, RequestPermit};
 use crate::ledger::messages::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
     NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
@@ -14,7 +15,8 @@ use crate::ledger::messages::{
 use crate::profile::messages::ProfilePorts;
 use crate::relay::messages::{GetLink, LinkId, SendAction, TellAgain};
 use crate::status::messages::StatusTouched;
-use crate::turn::messages::{SteerTurn, StopTurn, TurnOrder};
+use crate::turn::messages::{SteerTurn, StopTurn};
+use crate::turn::order::TurnOrder;
 use caduceus_supervision::{ChildSpec, Port, StartChild};
 
 /// How long the ledger may take; a commit takes milliseconds, a full disk any time.

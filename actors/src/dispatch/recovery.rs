@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT};
-use crate::drain::messages::{DrainView, GetDrain, ListTurns, RunningTurn};
+use crate::drain::messages::{DrainView, GetDrain};
+use crate::drain::permit::messages::{ListTurns, RunningTurn};
 use crate::ledger::messages::{InboundRow, InboundState, ListInbound, NoteRestart};
 use crate::settings::Interrupted;
 use crate::turn::guard;

@@ -1,34 +1,32 @@
 //! The one authority on whether a turn may start.
 //!
-//! Owns the [`Gate`] for as long as it is its keeper, and the watch on the markers. Told by the dispatcher (permits), HTTP (begin,
-//! cancel), file events and a slow poll; tells the dispatcher and the status when the gate moves. A restart loses
-//! nothing of the gate, but the writes and removals of markers that still stand in line: those who asked are told that theirs
-//! was not done. Those who await the end of a drain ask again.
+//! Owns the [`Gate`] for as long as it is its keeper, and the watch on the markers. Receives permits from the
+//! dispatcher, begin and cancel from HTTP, file events and a slow poll; sends to the dispatcher and the status when the gate opens or
+//! closes. A restart loses nothing of the gate, but the writes and removals of markers that are still queued: each is answered as
+//! not done. What awaits the end of a drain asks again.
 
 mod handlers; // One a message.
+mod markers; // What is done to the markers on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use actix::{Actor, ActorFutureExt, AsyncContext, Context, Message, WrapFuture};
-use jiff::Timestamp;
+use actix::{Actor, AsyncContext, Context, Message};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::epoch::{self, Epoch};
-use super::line::GateStep;
+use super::epoch::Epoch;
 use super::marker::MarkerReading;
-use super::messages::{DrainChanged, DrainView, Refusal, RequestPermit, TurnInFlight};
+use super::messages::{DrainChanged, DrainView, Refusal, TurnInFlight};
+use super::permit::messages::RequestPermit;
 use super::permit::{Gate, TurnPermit};
-use super::plan::{Change, GatePlan, Scope};
+use super::plan::{Change, DrainScope, GatePlan};
 use super::readings::{Hanging, Readings};
-use super::store;
-use super::watch::{MarkerTouched, Watch};
+use super::watch::{MarkerTouched, MarkerWatch};
 use crate::config::messages::InForce;
-use crate::files::workers::Owner;
-use crate::files::{FileEvents, FileWorker, Purpose};
+use crate::files::FileEvents;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::{Incarnation, Port, StartContext};
@@ -57,7 +55,7 @@ impl DrainSettings {
     }
 }
 
-/// Whom the gate tells.
+/// Where the gate reports.
 #[derive(Clone)]
 pub struct DrainPorts {
     /// The gate opened or closed.
@@ -77,25 +75,25 @@ pub struct DrainActor {
     epoch: Option<Epoch>,
     /// Whatever is done to the markers, and what is known of them.
     pub(super) markers: Readings<DiskOrder>,
-    pub(super) watch: Option<Watch>,
+    pub(super) watch: Option<MarkerWatch>,
     /// Questions that came before the markers that they depend on were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
-    /// So that a marker from an earlier life of the machine is mentioned once.
-    stale_told: bool,
+    /// So that a marker from a previous boot is mentioned once.
+    stale_logged: bool,
     /// Drains past their deadline whose marker stays, so that each is mentioned once.
-    stuck: BTreeSet<Scope>,
-    /// The gate moved and the dispatcher may not know: told again with the next poll.
-    change_untold: bool,
+    stuck: BTreeSet<DrainScope>,
+    /// The last change of the gate was not delivered to the dispatcher: sent again with the next poll.
+    change_unsent: bool,
     /// Counts the sets of homes that there were.
     pub(super) homes_version: u64,
-    /// Those who wait until every marker of a set of homes, or of a later one, was read.
+    /// What waits until every marker of a set of homes, or of a later one, was read.
     pub(super) homes_waiters: Vec<(u64, oneshot::Sender<()>)>,
 }
 
-/// Someone who waits for the turns to end.
+/// A question that waits for the turns to end.
 struct Waiter {
     /// Whether also for the turns that themselves asked for the drain.
     askers_too: bool,
@@ -106,13 +104,13 @@ struct Waiter {
 /// marker.
 pub(super) struct DiskOrder {
     home: Option<PathBuf>,
-    work: Work,
-    then: Then,
+    work: MarkerWork,
+    then: AfterWork,
 }
 
-type Work = Box<dyn FnOnce(&Path) -> io::Result<bool> + Send>;
+type MarkerWork = Box<dyn FnOnce(&Path) -> io::Result<bool> + Send>;
 
-type Then = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
+type AfterWork = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
 
 /// News from a permit that was dropped.
 #[derive(Debug, Clone, Copy, Message)]
@@ -136,9 +134,9 @@ impl DrainActor {
             early: Vec::new(),
             read_once: false,
             waiters: Vec::new(),
-            stale_told: false,
+            stale_logged: false,
             stuck: BTreeSet::new(),
-            change_untold: false,
+            change_unsent: false,
             homes_version: 0,
             homes_waiters: Vec::new(),
         }
@@ -148,16 +146,16 @@ impl DrainActor {
         self.incarnation.generation()
     }
 
-    fn home(&self, scope: &Scope) -> Option<PathBuf> {
+    fn home(&self, scope: &DrainScope) -> Option<PathBuf> {
         match scope {
-            Scope::Gateway => Some(self.settings.home.clone()),
-            Scope::Profile(name) => self.settings.profiles.get(name).cloned(),
+            DrainScope::Gateway => Some(self.settings.home.clone()),
+            DrainScope::Profile(name) => self.settings.profiles.get(name).cloned(),
         }
     }
 
-    pub(super) fn homes(&self) -> Vec<(Scope, PathBuf)> {
-        let named = self.settings.profiles.iter().map(|(name, home)| (Scope::Profile(name.clone()), home.clone()));
-        std::iter::once((Scope::Gateway, self.settings.home.clone())).chain(named).collect()
+    pub(super) fn homes(&self) -> Vec<(DrainScope, PathBuf)> {
+        let named = self.settings.profiles.iter().map(|(name, home)| (DrainScope::Profile(name.clone()), home.clone()));
+        std::iter::once((DrainScope::Gateway, self.settings.home.clone())).chain(named).collect()
     }
 
     /// Has every marker read, beginning after this moment, and takes in what is found.
@@ -168,90 +166,12 @@ impl DrainActor {
     }
 
     /// The same for one home.
-    pub(super) fn reread_one(&mut self, scope: &Scope, ctx: &mut Context<Self>) {
+    pub(super) fn reread_one(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
         self.markers.ask_reading(scope);
         self.go_on(scope, ctx);
     }
 
-    /// Has this order carried out after all those before it in this home: its place in line is taken here and now, not at the first
-    /// poll of some future.
-    fn order(
-        &mut self,
-        scope: &Scope,
-        work: impl FnOnce(&Path) -> io::Result<bool> + Send + 'static,
-        then: impl FnOnce(&mut Self, io::Result<bool>) + Send + 'static,
-        ctx: &mut Context<Self>,
-    ) {
-        let home = self.home(scope);
-        self.markers.push(scope, DiskOrder { home, work: Box::new(work), then: Box::new(then) });
-        self.go_on(scope, ctx);
-    }
-
-    /// Begins what is next at the marker, if nothing is under way there.
-    fn go_on(&mut self, scope: &Scope, ctx: &mut Context<Self>) {
-        match self.markers.next(scope) {
-            Some(GateStep::Order(order)) => self.carry_out(scope.clone(), order, ctx),
-            Some(GateStep::Read) => self.read(scope.clone(), ctx),
-            None => {}
-        }
-    }
-
-    fn carry_out(&mut self, scope: Scope, order: DiskOrder, ctx: &mut Context<Self>) {
-        let DiskOrder { home, work, then } = order;
-        let place = home.map(|home| (worker(&scope, &home), home));
-        let working = async move {
-            // Nobody of that name has a home.
-            let Some((worker, home)) = place else { return Ok(false) };
-            let done = worker.run_to_the_end(move || work(&home)).await;
-            done.unwrap_or_else(|error| Err(io::Error::other(error)))
-        };
-        ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
-            then(actor, done);
-            actor.markers.done(&scope, false);
-            actor.go_on(&scope, ctx);
-        }));
-    }
-
-    fn read(&mut self, scope: Scope, ctx: &mut Context<Self>) {
-        let Some(home) = self.home(&scope) else { return };
-        self.markers.begin_reading(&scope, self.homes_version, Instant::now());
-        let orders = self.gate.look(GatePlan::orders);
-        let (known, place) = (self.epoch.clone(), home.clone());
-        let worker = worker(&scope, &home);
-        let reading = async move {
-            let read = worker.run_to_the_end(move || {
-                let epoch = known.or_else(epoch::current);
-                let found = store::read(&place, epoch.as_ref());
-                (epoch, found)
-            });
-            read.await
-        };
-        ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
-            // The profile may have gone, or moved, while its marker was read; and an order may have come in between.
-            let answered = read.is_ok();
-            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
-            match read {
-                Ok((epoch, found)) => {
-                    actor.epoch = epoch;
-                    if counts {
-                        actor.take_in(&scope, orders, found.as_ref());
-                    }
-                }
-                Err(error) => warn!(?scope, %error, "a drain marker was not read"),
-            }
-            if actor.markers.done(&scope, counts) {
-                info!(?scope, "the disk of a home answers again; its drain marker was read");
-            }
-            if answered && !counts {
-                actor.markers.ask_reading(&scope);
-            }
-            actor.were_read();
-            actor.end_overdue(&scope, ctx);
-            actor.go_on(&scope, ctx);
-        }));
-    }
-
-    /// Markers were read, or given up: whoever waited for that goes on.
+    /// Markers were read, or given up: what waited for that goes on.
     fn were_read(&mut self) {
         self.first_reading_done();
         self.answer_early();
@@ -275,9 +195,9 @@ impl DrainActor {
         }
     }
 
-    fn take_in(&mut self, scope: &Scope, orders: u64, reading: Option<&MarkerReading>) {
-        if reading.is_some_and(|reading| reading.stale) && !self.stale_told {
-            self.stale_told = true;
+    fn take_in(&mut self, scope: &DrainScope, orders: u64, reading: Option<&MarkerReading>) {
+        if reading.is_some_and(|reading| reading.stale) && !self.stale_logged {
+            self.stale_logged = true;
             info!(?scope, "a drain marker from a previous boot is ignored");
         }
         let change = self.gate.change(self.keeper(), |plan| plan.seen(scope.clone(), orders, reading, Instant::now()));
@@ -296,18 +216,18 @@ impl DrainActor {
     }
 
     fn first_reading_done(&mut self) {
-        if self.read_once || !self.markers.is_known(&Scope::Gateway) {
+        if self.read_once || !self.markers.is_known(&DrainScope::Gateway) {
             return;
         }
         self.read_once = true;
-        // Whoever kept the gate before may have fallen between moving it and telling.
+        // The previous keeper may have failed between changing the gate and reporting it.
         self.tell_change();
         self.incarnation.ready();
     }
 
     /// Whether the markers on which turns of `profile` depend have been read.
     fn knows_of(&self, profile: &ProfileName) -> bool {
-        self.read_once && self.markers.is_known(&Scope::Profile(profile.clone()))
+        self.read_once && self.markers.is_known(&DrainScope::Profile(profile.clone()))
     }
 
     fn answer_early(&mut self) {
@@ -333,19 +253,19 @@ impl DrainActor {
             stopping: plan.is_stopping(),
             profiles: plan.profiles(),
         });
-        let told = self.ports.changes.tell(news);
-        if let Err(error) = &told {
-            // It asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds until it is
-            // told that the gate opened.
-            warn!(%error, "the dispatcher was not told that the gate moved; it is told again");
+        let sent = self.ports.changes.tell(news);
+        if let Err(error) = &sent {
+            // The dispatcher asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds
+            // until it receives that the gate opened.
+            warn!(%error, "change of the gate not delivered to the dispatcher, sent again with the next poll");
         }
-        self.change_untold = told.is_err();
+        self.change_unsent = sent.is_err();
         self.touch();
     }
 
     fn touch(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            tracing::debug!(%error, "the status was not told");
+            tracing::debug!(%error, "change not delivered to the status");
         }
     }
 
@@ -371,7 +291,7 @@ impl DrainActor {
             turns: shown.collect(),
             waited_for: turns.iter().filter(|turn| !plan.asked_by(turn.ticket.id)).count(),
             suppress_notification: plan.gateway().is_some_and(|drain| drain.suppressed),
-            file_events: self.watch.as_ref().is_some_and(Watch::is_whole),
+            file_events: self.watch.as_ref().is_some_and(MarkerWatch::is_whole),
         })
     }
 
@@ -382,46 +302,9 @@ impl DrainActor {
         let view = self.view();
         let left = |waiter: &mut Waiter| if waiter.askers_too { view.active_agents } else { view.waited_for };
         for waiter in self.waiters.extract_if(.., |waiter| left(waiter) == 0) {
-            // One that no longer waits need not know.
+            // The waiter may have gone.
             let _ = waiter.woken.send(());
         }
-    }
-
-    /// Ends what is past its deadline; after a reading, so that a marker of somebody else, which may have none, has its say.
-    fn end_overdue(&mut self, read: &Scope, ctx: &mut Context<Self>) {
-        if self.markers.has_orders(read) {
-            // The removal may itself stand in line, behind a slow disk: the next poll looks again.
-            return;
-        }
-        for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
-            let ended = scope.clone();
-            let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
-                Ok(asked) => {
-                    let change = actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked));
-                    actor.stuck.remove(&scope);
-                    if change == Some(Change::Ended) {
-                        info!(?scope, by = "deadline", "drain.ended");
-                        actor.tell_change();
-                    }
-                }
-                Err(error) if actor.stuck.insert(scope.clone()) => {
-                    error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed; it goes on");
-                }
-                Err(_) => {}
-            };
-            self.remove(&ended, then, ctx);
-        }
-    }
-
-    /// Removes the marker of `scope`, after every order before this one. `then` gets the stamp at which it was asked.
-    fn remove(
-        &mut self,
-        scope: &Scope,
-        then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
-        ctx: &mut Context<Self>,
-    ) {
-        let asked = self.gate.look(GatePlan::orders);
-        self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
     }
 }
 
@@ -434,25 +317,19 @@ impl Actor for DrainActor {
         self.gate.adopt(self.keeper(), move || {
             let _ = released.tell(TurnReleased);
         });
-        self.watch = self.settings.events.clone().map(|events| Watch::new(events, self.own.clone()));
+        self.watch = self.settings.events.clone().map(|events| MarkerWatch::new(events, self.own.clone()));
         self.watch_homes();
         self.reread(ctx);
         ctx.run_interval(POLL, |actor, ctx| {
-            if actor.change_untold {
+            if actor.change_unsent {
                 actor.tell_change();
             }
             actor.reread(ctx);
             actor.notice_hanging();
-            // Also for those who wait for a turn whose incarnation was cut off: nobody tells of that.
+            // Also for those who wait for a turn whose incarnation was cut off: no message reports that.
             actor.wake_waiters();
         });
     }
-}
-
-/// Whoever touches the marker of this home.
-fn worker(scope: &Scope, home: &Path) -> FileWorker {
-    let owner = if *scope == Scope::Gateway { Owner::Gateway } else { Owner::Profile };
-    FileWorker::of(home, Purpose::Marker, owner)
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -1,10 +1,10 @@
-//! Which life of the machine this is, so that a drain marker of an earlier one is told apart.
+//! Which boot of the machine this is, so that a drain marker of a previous one is told apart.
 
 use std::fmt;
 
 use crate::files::small::of_the_kernel;
 
-/// `<boot id>:<start time of process 1>`. The same as long as process 1 lives.
+/// `<boot id>:<start time of process 1>`. The same as long as process 1 runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch(String);
 
@@ -47,7 +47,7 @@ pub fn start_time(stat: &str) -> Option<&str> {
     tail.split_whitespace().nth(START_TIME_AFTER_COMMAND)
 }
 
-/// Reads the epoch of this machine, `None` without `/proc`. It cannot change while we live: ask once.
+/// Reads the epoch of this machine, `None` without `/proc`. It cannot change while this process runs: ask once.
 #[must_use]
 pub fn current() -> Option<Epoch> {
     let boot_id = of_the_kernel("/proc/sys/kernel/random/boot_id");

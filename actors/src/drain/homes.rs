@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tracing::info;
 
 use super::actor::{DrainActor, DrainSettings};
-use super::plan::{Change, GatePlan, Scope};
+use super::plan::{Change, DrainScope, GatePlan};
 use crate::config::messages::SettingsChanged;
 
 impl DrainActor {
@@ -23,7 +23,7 @@ impl DrainActor {
     pub(super) fn homes_were_read(&mut self) {
         for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
             if self.markers.is_settled(wanted) {
-                // One that no longer waits need not know.
+                // The waiter may have gone.
                 let _ = waiter.send(());
             } else {
                 self.homes_waiters.push((wanted, waiter));
@@ -31,10 +31,10 @@ impl DrainActor {
         }
     }
 
-    /// What was asked of a profile that is gone is nobody's any more: should one of its name come, its own marker counts.
+    /// Drops what was asked of a profile that was removed: should another of its name be added, its own marker counts.
     fn forget_gone(&mut self) {
-        let gone = |scope: &Scope| matches!(scope, Scope::Profile(name) if !self.settings.profiles.contains_key(name));
-        let drained = self.gate.look(GatePlan::profiles).into_iter().map(Scope::Profile).filter(gone);
+        let gone = |scope: &DrainScope| matches!(scope, DrainScope::Profile(name) if !self.settings.profiles.contains_key(name));
+        let drained = self.gate.look(GatePlan::profiles).into_iter().map(DrainScope::Profile).filter(gone);
         for scope in drained.collect::<Vec<_>>() {
             let ended = self.gate.change(self.keeper(), |plan| plan.removed(&scope, plan.orders()));
             if ended == Some(Change::Ended) {
@@ -57,7 +57,7 @@ impl Handler<SettingsChanged> for DrainActor {
         self.forget_gone();
         self.reread(ctx);
         ResponseFuture::new(async move {
-            // A gate that dies meanwhile reads them all when it comes up.
+            // A gate that is replaced meanwhile reads them all when it starts.
             let _ = read.await;
         })
     }

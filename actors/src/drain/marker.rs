@@ -22,7 +22,7 @@ pub struct Marker {
     pub requested_at: Timestamp,
     /// Who asked, such as `drain-control`, `dashboard` or `cli`.
     pub principal: String,
-    /// This life of the machine, `None` where it cannot be told.
+    /// This boot of the machine, `None` where it cannot be told.
     pub epoch: Option<Epoch>,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
@@ -36,7 +36,7 @@ pub struct Marker {
 pub struct MarkerReading {
     /// Whether it asks for a drain now.
     pub draining: bool,
-    /// Whether it was left by an earlier life of the machine, and so asks for nothing.
+    /// Whether it was left in a previous boot, and so asks for nothing.
     pub stale: bool,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppressed: bool,
@@ -79,7 +79,7 @@ impl Marker {
     }
 }
 
-/// What the marker with this content means to the present life of the machine.
+/// What the marker with this content means in the present boot.
 ///
 /// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as garbled.
 #[must_use]
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn a_marker_of_an_earlier_life_asks_for_nothing() {
+    fn a_marker_of_a_previous_boot_asks_for_nothing() {
         let reading = read(&marker().to_json(), Epoch::from_text("b:2").as_ref());
         assert!(reading.stale && !reading.draining && !reading.suppressed);
         assert!(read(&marker().to_json(), None).draining);

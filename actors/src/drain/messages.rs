@@ -1,24 +1,23 @@
-//! What the gate is told and asked.
+//! What the gate is asked, its answers, and its news. Values only; what holds a permit or the way to a turn is in `permit/messages.rs`.
 
 use std::time::Duration;
 
 use actix::Message;
 use serde::Serialize;
 
-use super::permit::{TurnPermit, TurnTicket};
 use crate::profile::name::ProfileName;
+use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
-use crate::turn::messages::StopTurn;
-use caduceus_supervision::Port;
 
-/// Asks whether a turn may start. The permit is the turn's place in the count; dropping it ends the turn.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<TurnPermit, Refusal>")]
-pub struct RequestPermit {
-    /// Which turn, for whom.
-    pub ticket: TurnTicket,
-    /// Who wants it.
-    pub origin: Origin,
+/// Which turn a permit is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TurnTicket {
+    /// Which turn.
+    pub id: TurnId,
+    /// Under which profile it runs.
+    pub profile: ProfileName,
+    /// In which session it runs.
+    pub session: SessionKey,
 }
 
 /// Who wants a turn.
@@ -152,28 +151,14 @@ pub struct TurnInFlight {
     pub age_ms: u64,
 }
 
-/// Waits until no turn is left, at most `patience`.
+/// Waits until no turn is left, at most `timeout`.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct AwaitDrained {
     /// Longest wait.
-    pub patience: Duration,
+    pub timeout: Duration,
     /// Whether the turns that themselves asked for the drain are waited for, too.
     pub askers_too: bool,
-}
-
-/// The turns in flight with the way to stop each: for a dispatcher that comes back, and for a shutdown.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "Vec<RunningTurn>")]
-pub struct ListTurns;
-
-/// One turn in flight.
-#[derive(Debug, Clone)]
-pub struct RunningTurn {
-    /// Which turn, for whom.
-    pub ticket: TurnTicket,
-    /// The way to stop it, once it has started.
-    pub stop: Option<Port<StopTurn>>,
 }
 
 /// News: the gate opened or closed.

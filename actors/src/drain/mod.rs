@@ -3,7 +3,6 @@
 pub mod actor;
 pub mod epoch;
 mod homes;
-mod line;
 pub mod marker;
 pub mod messages;
 #[cfg(test)]
@@ -13,6 +12,7 @@ mod model;
 mod model_tests;
 pub mod permit;
 mod plan;
+mod queue;
 mod readings;
 pub mod store;
 mod watch;

@@ -9,10 +9,10 @@ use std::time::Instant;
 use jiff::{SignedDuration, Timestamp};
 
 use super::marker::MarkerReading;
-use super::messages::{Origin, Refusal};
+use super::messages::{Origin, Refusal, TurnTicket};
 use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
-use super::permit::{Gate, TurnPermit, TurnTicket};
-use super::plan::{Drain, GatePlan, Scope};
+use super::permit::{Gate, TurnPermit};
+use super::plan::{ActiveDrain, DrainScope, GatePlan};
 use crate::profile::name::ProfileName;
 use crate::relay::event::Source;
 use crate::relay::session::{SessionKey, SessionRules};
@@ -43,7 +43,7 @@ enum Mutant {
 }
 
 /// The real gate, with what is around it.
-struct Subject {
+struct GateSubject {
     mutant: Mutant,
     gate: Gate,
     permits: Vec<TurnPermit>,
@@ -55,15 +55,15 @@ fn name(profile: usize) -> ProfileName {
     ProfileName::parse(["work", "play", "default"][profile]).unwrap()
 }
 
-fn scope(place: Place) -> Scope {
-    place.map_or(Scope::Gateway, |profile| Scope::Profile(name(profile)))
+fn scope(place: Place) -> DrainScope {
+    place.map_or(DrainScope::Gateway, |profile| DrainScope::Profile(name(profile)))
 }
 
 fn places() -> impl Iterator<Item = Place> {
     std::iter::once(None).chain((0..PROFILES).map(Some))
 }
 
-impl Subject {
+impl GateSubject {
     fn new(mutant: Mutant) -> Self {
         Self { mutant, gate: Gate::default(), permits: Vec::new(), began: Timestamp::now() }
     }
@@ -146,8 +146,8 @@ impl Subject {
         }
     }
 
-    fn drain(&self, ends_at: Option<u64>) -> Drain {
-        Drain {
+    fn drain(&self, ends_at: Option<u64>) -> ActiveDrain {
+        ActiveDrain {
             since: Instant::now(),
             requested_at: None,
             principal: None,
@@ -204,13 +204,13 @@ impl Subject {
 /// One history; `Err` says where the two parted.
 fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let (mut model, mut subject) = (Model::default(), Subject::new(mutant));
-    let mut told = Vec::new();
+    let (mut model, mut subject) = (Model::default(), GateSubject::new(mutant));
+    let mut done = Vec::new();
     for _ in 0..STEPS {
         let step = any_step(|below| random.usize(..below));
-        told.push(step);
+        done.push(step);
         let agree = |what: &str, is: String, must: String| {
-            if is == must { Ok(()) } else { Err(format!("seed {seed}: {what} is {is}, not {must}, after {told:#?}")) }
+            if is == must { Ok(()) } else { Err(format!("seed {seed}: {what} is {is}, not {must}, after {done:#?}")) }
         };
         // Readings that begin before the step and end after it.
         let old: Vec<_> = places().map(|place| (place, model.on_disk(place))).collect();

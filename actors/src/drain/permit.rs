@@ -1,47 +1,36 @@
 //! The gate itself: whether turns are admitted, and the turns in flight.
 //!
 //! It outlives any one `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown nor
-//! a drain is forgotten. It knows which incarnation is its keeper at the moment: one that was fenced in the middle of an
+//! a drain is forgotten. It holds which incarnation is its keeper at the moment: one that was fenced in the middle of an
 //! answer can admit nothing, and change nothing, when it wakes.
+
+pub mod messages; // Those that carry a permit, or the way to a turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::messages::{Origin, Refusal};
+use super::messages::{Origin, Refusal, TurnTicket};
 use super::plan::GatePlan;
-use crate::profile::name::ProfileName;
-use crate::relay::session::SessionKey;
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
 use caduceus_supervision::{Incarnation, Port};
 
-/// Which turn a permit is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TurnTicket {
-    /// Which turn.
-    pub id: TurnId,
-    /// Under which profile it runs.
-    pub profile: ProfileName,
-    /// In which session it runs.
-    pub session: SessionKey,
-}
-
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<Shared>>);
+pub struct Gate(Arc<Mutex<GateState>>);
 
 #[derive(Default)]
-struct Shared {
+struct GateState {
     /// The generation of the actor that keeps it.
     keeper: u64,
     plan: GatePlan,
-    turns: BTreeMap<TurnId, Entry>,
-    /// Told whenever a turn leaves.
+    turns: BTreeMap<TurnId, GateEntry>,
+    /// Called whenever a turn leaves.
     released: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
-struct Entry {
+struct GateEntry {
     ticket: TurnTicket,
     since: Instant,
     stop: Option<Port<StopTurn>>,
@@ -49,16 +38,16 @@ struct Entry {
     incarnation: Option<Incarnation>,
 }
 
-impl Entry {
-    /// Whether anybody still runs this turn. One whose incarnation was cut off stands here until that one lets go of its
-    /// permit, which may be never if it hangs: it can say nothing more and hear no order to stop, so neither a drain waits
-    /// for it nor is it shown. Its agent is ended by its guard when the holder of the permit dies.
+impl GateEntry {
+    /// Whether this turn still runs. One whose incarnation was cut off stays here until its permit is dropped, which may be
+    /// never if it hangs: it can send nothing more and receive no order to stop, so neither a drain waits for it nor is it
+    /// shown. Its agent is ended by its guard when what holds the permit is dropped.
     fn is_running(&self) -> bool {
         !self.incarnation.as_ref().is_some_and(Incarnation::is_fenced)
     }
 }
 
-/// A turn in flight as the gate knows it.
+/// A turn in flight as the gate holds it.
 #[derive(Debug, Clone)]
 pub(super) struct Permitted {
     pub(super) ticket: TurnTicket,
@@ -74,7 +63,7 @@ pub struct TurnPermit {
 }
 
 impl Gate {
-    /// Makes the incarnation `keeper` the only one that may act, with `released` told of every turn that leaves.
+    /// Makes the incarnation `keeper` the only one that may act, with `released` called for every turn that leaves.
     pub(super) fn adopt(&self, keeper: u64, released: impl Fn() + Send + Sync + 'static) {
         let mut inner = self.lock();
         if keeper >= inner.keeper {
@@ -91,7 +80,7 @@ impl Gate {
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, Entry { ticket, since: Instant::now(), stop: None, incarnation: None });
+        inner.turns.insert(turn, GateEntry { ticket, since: Instant::now(), stop: None, incarnation: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
@@ -114,13 +103,16 @@ impl Gate {
 
     /// The turns in flight, oldest first, without those whose incarnation was cut off.
     pub(super) fn turns(&self) -> Vec<Permitted> {
-        let permitted =
-            |entry: &Entry| Permitted { ticket: entry.ticket.clone(), since: entry.since, stop: entry.stop.clone() };
+        let permitted = |entry: &GateEntry| Permitted {
+            ticket: entry.ticket.clone(),
+            since: entry.since,
+            stop: entry.stop.clone(),
+        };
         self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect()
     }
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, Shared> {
+    fn lock(&self) -> MutexGuard<'_, GateState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -132,8 +124,8 @@ impl TurnPermit {
         self.turn
     }
 
-    /// Tells the gate how this turn is stopped. Whoever tells it runs the turn: once that incarnation is cut off, the turn
-    /// no longer counts.
+    /// Sets how this turn is stopped. The incarnation that calls this runs the turn: once it is cut off, the turn no longer
+    /// counts.
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
             entry.stop = Some(stop);
@@ -173,16 +165,17 @@ mod tests {
     use actix::{Actor, Context, Handler};
 
     use super::*;
+    use crate::profile::name::ProfileName;
     use crate::relay::event::Source;
-    use crate::relay::session::SessionRules;
+    use crate::relay::session::{SessionKey, SessionRules};
 
-    struct Turn;
+    struct StoppableTurn;
 
-    impl Actor for Turn {
+    impl Actor for StoppableTurn {
         type Context = Context<Self>;
     }
 
-    impl Handler<StopTurn> for Turn {
+    impl Handler<StopTurn> for StoppableTurn {
         type Result = ();
         fn handle(&mut self, _: StopTurn, _: &mut Self::Context) {}
     }
@@ -199,7 +192,7 @@ mod tests {
         let (lost, kept) = (Incarnation::new("turns/1", 1), Incarnation::new("turns/2", 1));
         let permits = [&lost, &kept].map(|incarnation| {
             let permit = gate.admit(0, ticket(), Origin::External).unwrap();
-            incarnation.enter(|| permit.attach(Port::from(Turn.start())));
+            incarnation.enter(|| permit.attach(Port::from(StoppableTurn.start())));
             permit
         });
         let _not_started = gate.admit(0, ticket(), Origin::External).unwrap();

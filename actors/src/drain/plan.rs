@@ -15,7 +15,7 @@ use crate::turn::id::TurnId;
 
 /// What a drain covers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Scope {
+pub(super) enum DrainScope {
     /// Every profile.
     Gateway,
     /// One named profile.
@@ -24,7 +24,7 @@ pub(super) enum Scope {
 
 /// One drain that is on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Drain {
+pub(super) struct ActiveDrain {
     pub(super) since: Instant,
     pub(super) requested_at: Option<String>,
     pub(super) principal: Option<String>,
@@ -42,15 +42,15 @@ pub(super) struct Drain {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct GatePlan {
     stopping: bool,
-    drains: BTreeMap<Scope, Drain>,
-    /// Counts the orders; a reading begun before the last one says nothing.
+    drains: BTreeMap<DrainScope, ActiveDrain>,
+    /// Counts the orders; a reading begun before the last one is dropped.
     orders: u64,
 }
 
 /// What a reading of the disk changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// Nothing that anyone need know.
+    /// Nothing to report.
     None,
     /// A drain began.
     Began,
@@ -64,7 +64,7 @@ impl GatePlan {
         if self.stopping {
             return Err(Refusal::Stopping);
         }
-        let drained = self.is_draining() || self.drains.contains_key(&Scope::Profile(profile.clone()));
+        let drained = self.is_draining() || self.drains.contains_key(&DrainScope::Profile(profile.clone()));
         match origin {
             Origin::External if drained => Err(Refusal::Draining),
             Origin::External | Origin::Internal => Ok(()),
@@ -72,40 +72,40 @@ impl GatePlan {
     }
 
     /// Closes the gate at once. The marker is not on disk yet.
-    pub(super) fn begin(&mut self, scope: Scope, mut drain: Drain) {
+    pub(super) fn begin(&mut self, scope: DrainScope, mut drain: ActiveDrain) {
         self.orders += 1;
         // Renewing a drain keeps its age, and two turns that asked for it do not wait for each other.
         if let Some(on) = self.drains.get(&scope) {
             drain.since = on.since;
             drain.askers.extend(&on.askers);
         }
-        self.drains.insert(scope, Drain { durable: false, order: self.orders, ..drain });
+        self.drains.insert(scope, ActiveDrain { durable: false, order: self.orders, ..drain });
     }
 
     /// The marker of a drain lies on disk.
-    pub(super) fn written(&mut self, scope: &Scope) {
+    pub(super) fn written(&mut self, scope: &DrainScope) {
         self.orders += 1;
         if let Some(drain) = self.drains.get_mut(scope) {
             drain.durable = true;
         }
     }
 
-    /// The marker is about to be removed: finding it gone is no news.
-    pub(super) fn removing(&mut self, scope: &Scope) {
+    /// The marker is about to be removed: finding it gone changes nothing.
+    pub(super) fn removing(&mut self, scope: &DrainScope) {
         if let Some(drain) = self.drains.get_mut(scope) {
             drain.durable = false;
         }
     }
 
-    /// The marker could not be removed: somebody else may yet do it.
-    pub(super) fn not_removed(&mut self, scope: &Scope) {
+    /// The marker could not be removed: another process may yet do it.
+    pub(super) fn not_removed(&mut self, scope: &DrainScope) {
         if let Some(drain) = self.drains.get_mut(scope) {
             drain.durable = true;
         }
     }
 
     /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
-    pub(super) fn removed(&mut self, scope: &Scope, asked: u64) -> Change {
+    pub(super) fn removed(&mut self, scope: &DrainScope, asked: u64) -> Change {
         self.orders += 1;
         match self.drains.get(scope) {
             Some(drain) if drain.order <= asked => {
@@ -127,7 +127,13 @@ impl GatePlan {
     }
 
     /// What lies on disk for `scope`, as read by a reading that began at `orders`.
-    pub(super) fn seen(&mut self, scope: Scope, orders: u64, reading: Option<&MarkerReading>, now: Instant) -> Change {
+    pub(super) fn seen(
+        &mut self,
+        scope: DrainScope,
+        orders: u64,
+        reading: Option<&MarkerReading>,
+        now: Instant,
+    ) -> Change {
         if orders != self.orders {
             return Change::None;
         }
@@ -139,7 +145,7 @@ impl GatePlan {
                 Change::Ended
             }
             (Some(reading), Some(drain)) => {
-                // Someone else may have replaced the marker meanwhile.
+                // Another process may have replaced the marker meanwhile.
                 drain.durable = true;
                 drain.suppressed = reading.suppressed;
                 drain.deadline = reading.deadline;
@@ -148,7 +154,7 @@ impl GatePlan {
                 Change::None
             }
             (Some(reading), None) => {
-                let drain = Drain {
+                let drain = ActiveDrain {
                     since: now,
                     requested_at: reading.requested_at.clone(),
                     principal: reading.principal.clone(),
@@ -165,14 +171,14 @@ impl GatePlan {
     }
 
     /// The scopes whose deadline has passed.
-    pub(super) fn overdue(&self, now: Timestamp) -> Vec<Scope> {
-        let due = |drain: &Drain| drain.deadline.is_some_and(|deadline| deadline <= now);
+    pub(super) fn overdue(&self, now: Timestamp) -> Vec<DrainScope> {
+        let due = |drain: &ActiveDrain| drain.deadline.is_some_and(|deadline| deadline <= now);
         self.drains.iter().filter(|(_, drain)| due(drain)).map(|(scope, _)| scope.clone()).collect()
     }
 
     /// Whether the whole gateway is drained by request.
     pub(super) fn is_draining(&self) -> bool {
-        self.drains.contains_key(&Scope::Gateway)
+        self.drains.contains_key(&DrainScope::Gateway)
     }
 
     pub(super) fn is_stopping(&self) -> bool {
@@ -180,21 +186,21 @@ impl GatePlan {
     }
 
     /// The drain of the whole gateway, if it is on.
-    pub(super) fn gateway(&self) -> Option<&Drain> {
-        self.drains.get(&Scope::Gateway)
+    pub(super) fn gateway(&self) -> Option<&ActiveDrain> {
+        self.drains.get(&DrainScope::Gateway)
     }
 
     /// Profiles that are drained by themselves.
     pub(super) fn profiles(&self) -> Vec<ProfileName> {
-        let named = |scope: &Scope| match scope {
-            Scope::Gateway => None,
-            Scope::Profile(name) => Some(name.clone()),
+        let named = |scope: &DrainScope| match scope {
+            DrainScope::Gateway => None,
+            DrainScope::Profile(name) => Some(name.clone()),
         };
         self.drains.keys().filter_map(named).collect()
     }
 
     /// Whether a drain of `scope` is on.
-    pub(super) fn covers(&self, scope: &Scope) -> bool {
+    pub(super) fn covers(&self, scope: &DrainScope) -> bool {
         self.drains.contains_key(scope)
     }
 
@@ -208,8 +214,8 @@ impl GatePlan {
 mod tests {
     use super::*;
 
-    fn drain() -> Drain {
-        Drain {
+    fn drain() -> ActiveDrain {
+        ActiveDrain {
             since: Instant::now(),
             requested_at: None,
             principal: Some("cli".to_owned()),
@@ -230,13 +236,13 @@ mod tests {
     }
 
     fn see(plan: &mut GatePlan, reading: Option<&MarkerReading>) -> Change {
-        plan.seen(Scope::Gateway, plan.orders(), reading, Instant::now())
+        plan.seen(DrainScope::Gateway, plan.orders(), reading, Instant::now())
     }
 
     #[test]
     fn a_drain_refuses_people_and_lets_the_gateway_itself_pass() {
         let mut plan = GatePlan::default();
-        plan.begin(Scope::Gateway, drain());
+        plan.begin(DrainScope::Gateway, drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
         assert_eq!(plan.admit(&work(), Origin::Internal), Ok(()));
     }
@@ -244,34 +250,34 @@ mod tests {
     #[test]
     fn a_profile_drain_quiets_that_profile_alone() {
         let mut plan = GatePlan::default();
-        plan.begin(Scope::Profile(work()), drain());
+        plan.begin(DrainScope::Profile(work()), drain());
         assert_eq!(plan.admit(&work(), Origin::External), Err(Refusal::Draining));
         assert_eq!(plan.admit(&ProfileName::default_profile(), Origin::External), Ok(()));
         assert!(!plan.is_draining());
     }
 
     #[test]
-    fn a_reading_older_than_the_last_order_says_nothing() {
+    fn a_reading_older_than_the_last_order_is_dropped() {
         let mut plan = GatePlan::default();
         let before = plan.orders();
-        plan.begin(Scope::Gateway, drain());
-        plan.written(&Scope::Gateway);
-        assert_eq!(plan.seen(Scope::Gateway, before, None, Instant::now()), Change::None);
+        plan.begin(DrainScope::Gateway, drain());
+        plan.written(&DrainScope::Gateway);
+        assert_eq!(plan.seen(DrainScope::Gateway, before, None, Instant::now()), Change::None);
         assert!(plan.is_draining());
     }
 
     #[test]
     fn a_marker_that_went_away_ends_the_drain_only_if_it_was_there() {
         let mut plan = GatePlan::default();
-        plan.begin(Scope::Gateway, drain());
+        plan.begin(DrainScope::Gateway, drain());
         assert_eq!(see(&mut plan, None), Change::None, "the marker could not be written");
-        plan.written(&Scope::Gateway);
+        plan.written(&DrainScope::Gateway);
         assert_eq!(see(&mut plan, None), Change::Ended);
         assert!(!plan.is_draining());
     }
 
     #[test]
-    fn a_marker_of_an_earlier_life_of_the_machine_drains_nothing() {
+    fn a_marker_of_a_previous_boot_drains_nothing() {
         let mut plan = GatePlan::default();
         let stale = MarkerReading { stale: true, ..MarkerReading::default() };
         assert_eq!(see(&mut plan, Some(&stale)), Change::None);
@@ -290,20 +296,20 @@ mod tests {
     #[test]
     fn a_drain_begun_again_while_its_marker_is_being_removed_stays() {
         let mut plan = GatePlan::default();
-        plan.begin(Scope::Gateway, drain());
+        plan.begin(DrainScope::Gateway, drain());
         let asked = plan.orders();
-        plan.begin(Scope::Gateway, drain());
-        assert_eq!(plan.removed(&Scope::Gateway, asked), Change::None);
+        plan.begin(DrainScope::Gateway, drain());
+        assert_eq!(plan.removed(&DrainScope::Gateway, asked), Change::None);
         assert!(plan.is_draining());
-        assert_eq!(plan.removed(&Scope::Gateway, plan.orders()), Change::Ended);
+        assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
     }
 
     #[test]
-    fn a_marker_that_could_not_be_removed_ends_the_drain_when_somebody_else_removes_it() {
+    fn a_marker_that_could_not_be_removed_ends_the_drain_when_another_process_removes_it() {
         let mut plan = GatePlan::default();
         see(&mut plan, Some(&on_disk()));
-        plan.removing(&Scope::Gateway);
-        plan.not_removed(&Scope::Gateway);
+        plan.removing(&DrainScope::Gateway);
+        plan.not_removed(&DrainScope::Gateway);
         assert!(plan.is_draining());
         assert_eq!(see(&mut plan, None), Change::Ended);
     }
@@ -312,8 +318,8 @@ mod tests {
     fn renewing_a_drain_keeps_its_age() {
         let mut plan = GatePlan::default();
         let first = drain();
-        plan.begin(Scope::Gateway, first.clone());
-        plan.begin(Scope::Gateway, drain());
+        plan.begin(DrainScope::Gateway, first.clone());
+        plan.begin(DrainScope::Gateway, drain());
         assert_eq!(plan.gateway().map(|drain| drain.since), Some(first.since));
     }
 
@@ -321,11 +327,11 @@ mod tests {
     fn every_turn_that_asked_for_a_drain_is_one_that_asked() {
         let mut plan = GatePlan::default();
         let (first, second) = (TurnId::fresh(), TurnId::fresh());
-        plan.begin(Scope::Gateway, Drain { askers: [first].into(), ..drain() });
-        plan.begin(Scope::Gateway, drain());
-        plan.begin(Scope::Profile(work()), Drain { askers: [second].into(), ..drain() });
+        plan.begin(DrainScope::Gateway, ActiveDrain { askers: [first].into(), ..drain() });
+        plan.begin(DrainScope::Gateway, drain());
+        plan.begin(DrainScope::Profile(work()), ActiveDrain { askers: [second].into(), ..drain() });
         assert!(plan.asked_by(first) && plan.asked_by(second) && !plan.asked_by(TurnId::fresh()));
-        assert_eq!(plan.removed(&Scope::Gateway, plan.orders()), Change::Ended);
+        assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
         assert!(!plan.asked_by(first), "the drain it asked for is over");
     }
 
@@ -333,8 +339,8 @@ mod tests {
     fn a_deadline_that_has_passed_is_overdue() {
         let mut plan = GatePlan::default();
         let deadline = Timestamp::from_second(100).unwrap();
-        plan.begin(Scope::Gateway, Drain { deadline: Some(deadline), ..drain() });
+        plan.begin(DrainScope::Gateway, ActiveDrain { deadline: Some(deadline), ..drain() });
         assert_eq!(plan.overdue(Timestamp::from_second(99).unwrap()), []);
-        assert_eq!(plan.overdue(deadline), [Scope::Gateway]);
+        assert_eq!(plan.overdue(deadline), [DrainScope::Gateway]);
     }
 }

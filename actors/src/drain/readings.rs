@@ -6,17 +6,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::line::{GateStep, Line};
-use super::plan::Scope;
+use super::plan::DrainScope;
+use super::queue::{GateStep, MarkerQueue};
 
 /// A reading that takes longer hangs.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The markers of all homes. `J` is an order to write or to remove one.
-pub(super) struct Readings<J>(BTreeMap<Scope, Home<J>>);
+pub(super) struct Readings<J>(BTreeMap<DrainScope, HomeMarker<J>>);
 
-struct Home<J> {
-    line: Line<J>,
+struct HomeMarker<J> {
+    queue: MarkerQueue<J>,
     /// When the reading under way began, and at which set of homes.
     reading: Option<(Instant, u64)>,
     /// The set of homes at which the last reading that counted began.
@@ -28,7 +28,7 @@ struct Home<J> {
 /// A home whose disk does not answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Hanging {
-    pub(super) scope: Scope,
+    pub(super) scope: DrainScope,
     /// Whether its marker was never read: then it counts as drained.
     pub(super) presumed: bool,
 }
@@ -39,33 +39,33 @@ impl<J> Readings<J> {
     }
 
     /// These homes there are, and no others.
-    pub(super) fn keep_to(&mut self, scopes: impl IntoIterator<Item = Scope>) {
+    pub(super) fn keep_to(&mut self, scopes: impl IntoIterator<Item = DrainScope>) {
         let wanted: BTreeSet<_> = scopes.into_iter().collect();
         self.0.retain(|scope, _| wanted.contains(scope));
         for scope in wanted {
-            self.0.entry(scope).or_insert_with(Home::new);
+            self.0.entry(scope).or_insert_with(HomeMarker::new);
         }
     }
 
-    /// Puts an order at the end of the home's line.
-    pub(super) fn push(&mut self, scope: &Scope, order: J) {
-        self.0.entry(scope.clone()).or_insert_with(Home::new).line.push(order);
+    /// Puts an order at the end of the home's queue.
+    pub(super) fn push(&mut self, scope: &DrainScope, order: J) {
+        self.0.entry(scope.clone()).or_insert_with(HomeMarker::new).queue.push(order);
     }
 
     /// Asks for a reading that begins after this moment.
-    pub(super) fn ask_reading(&mut self, scope: &Scope) {
+    pub(super) fn ask_reading(&mut self, scope: &DrainScope) {
         if let Some(home) = self.0.get_mut(scope) {
-            home.line.ask_reading();
+            home.queue.ask_reading();
         }
     }
 
     /// What is to be done now in this home. After it comes [`Readings::done`].
-    pub(super) fn next(&mut self, scope: &Scope) -> Option<GateStep<J>> {
-        self.0.get_mut(scope)?.line.next()
+    pub(super) fn next(&mut self, scope: &DrainScope) -> Option<GateStep<J>> {
+        self.0.get_mut(scope)?.queue.next()
     }
 
     /// The reading that is next begins, at this set of homes.
-    pub(super) fn begin_reading(&mut self, scope: &Scope, version: u64, now: Instant) {
+    pub(super) fn begin_reading(&mut self, scope: &DrainScope, version: u64, now: Instant) {
         if let Some(home) = self.0.get_mut(scope) {
             home.reading = Some((now, version));
         }
@@ -73,9 +73,9 @@ impl<J> Readings<J> {
 
     /// What [`Readings::next`] gave is done. `counts`: it was a reading and nothing came in between. Answers whether the home's disk
     /// answers again, having hung.
-    pub(super) fn done(&mut self, scope: &Scope, counts: bool) -> bool {
+    pub(super) fn done(&mut self, scope: &DrainScope, counts: bool) -> bool {
         let Some(home) = self.0.get_mut(scope) else { return false };
-        home.line.done();
+        home.queue.done();
         let reading = home.reading.take();
         if let (true, Some((_, version))) = (counts, reading) {
             home.read_at = Some(version);
@@ -84,12 +84,12 @@ impl<J> Readings<J> {
     }
 
     /// Whether an order waits or is being carried out there.
-    pub(super) fn has_orders(&self, scope: &Scope) -> bool {
-        self.0.get(scope).is_some_and(|home| home.line.has_orders())
+    pub(super) fn has_orders(&self, scope: &DrainScope) -> bool {
+        self.0.get(scope).is_some_and(|home| home.queue.has_orders())
     }
 
     /// Whether it can be said of this home that it is drained, or not. One without a marker of its own always can.
-    pub(super) fn is_known(&self, scope: &Scope) -> bool {
+    pub(super) fn is_known(&self, scope: &DrainScope) -> bool {
         self.0.get(scope).is_none_or(|home| home.read_at.is_some() || home.hangs)
     }
 
@@ -101,9 +101,11 @@ impl<J> Readings<J> {
     /// The homes that are found to hang by now, each once for each time that it does. Never the gateway's own: without its home there is
     /// no gateway.
     pub(super) fn hanging(&mut self, now: Instant) -> Vec<Hanging> {
-        let late =
-            |home: &Home<J>| home.reading.is_some_and(|(begun, _)| now.saturating_duration_since(begun) >= TIMEOUT);
-        let found = self.0.iter_mut().filter(|(scope, home)| **scope != Scope::Gateway && !home.hangs && late(home));
+        let late = |home: &HomeMarker<J>| {
+            home.reading.is_some_and(|(begun, _)| now.saturating_duration_since(begun) >= TIMEOUT)
+        };
+        let found =
+            self.0.iter_mut().filter(|(scope, home)| **scope != DrainScope::Gateway && !home.hangs && late(home));
         let found = found.map(|(scope, home)| {
             home.hangs = true;
             Hanging { scope: scope.clone(), presumed: home.read_at.is_none() }
@@ -112,9 +114,9 @@ impl<J> Readings<J> {
     }
 }
 
-impl<J> Home<J> {
+impl<J> HomeMarker<J> {
     fn new() -> Self {
-        Self { line: Line::new(), reading: None, read_at: None, hangs: false }
+        Self { queue: MarkerQueue::new(), reading: None, read_at: None, hangs: false }
     }
 }
 
@@ -123,17 +125,17 @@ mod tests {
     use super::*;
     use crate::profile::name::ProfileName;
 
-    fn profile(name: &str) -> Scope {
-        Scope::Profile(ProfileName::parse(name).unwrap())
+    fn profile(name: &str) -> DrainScope {
+        DrainScope::Profile(ProfileName::parse(name).unwrap())
     }
 
     fn readings() -> Readings<&'static str> {
         let mut readings = Readings::new();
-        readings.keep_to([Scope::Gateway, profile("dead"), profile("well")]);
+        readings.keep_to([DrainScope::Gateway, profile("dead"), profile("well")]);
         readings
     }
 
-    fn begin(readings: &mut Readings<&'static str>, scope: &Scope, now: Instant) {
+    fn begin(readings: &mut Readings<&'static str>, scope: &DrainScope, now: Instant) {
         readings.ask_reading(scope);
         assert_eq!(readings.next(scope), Some(GateStep::Read));
         readings.begin_reading(scope, 1, now);
@@ -143,7 +145,7 @@ mod tests {
     fn a_home_that_hangs_holds_up_no_other() {
         let (mut readings, now) = (readings(), Instant::now());
         begin(&mut readings, &profile("dead"), now);
-        for scope in [Scope::Gateway, profile("well")] {
+        for scope in [DrainScope::Gateway, profile("well")] {
             begin(&mut readings, &scope, now);
             assert!(!readings.done(&scope, true));
             assert!(readings.is_known(&scope));
@@ -155,16 +157,16 @@ mod tests {
     }
 
     #[test]
-    fn one_that_was_never_read_is_presumed_drained_once_and_told_again_when_it_hangs_again() {
+    fn one_that_was_never_read_is_presumed_drained_once_and_reported_again_when_it_hangs_again() {
         let (mut readings, now) = (readings(), Instant::now());
         let dead = profile("dead");
         begin(&mut readings, &dead, now);
-        begin(&mut readings, &Scope::Gateway, now);
+        begin(&mut readings, &DrainScope::Gateway, now);
         assert_eq!(readings.hanging(now), []);
         let late = now + TIMEOUT;
         assert_eq!(readings.hanging(late), [Hanging { scope: dead.clone(), presumed: true }]);
         assert_eq!(readings.hanging(late), [], "once, and never of the gateway's own home");
-        assert!(readings.is_known(&dead) && !readings.is_known(&Scope::Gateway));
+        assert!(readings.is_known(&dead) && !readings.is_known(&DrainScope::Gateway));
         assert!(readings.done(&dead, true), "it answers again");
         begin(&mut readings, &dead, now);
         assert_eq!(readings.hanging(late), [Hanging { scope: dead, presumed: false }]);
@@ -173,10 +175,10 @@ mod tests {
     #[test]
     fn a_set_of_homes_is_settled_when_each_was_read_since_or_hangs() {
         let (mut readings, now) = (readings(), Instant::now());
-        for scope in [Scope::Gateway, profile("well"), profile("dead")] {
+        for scope in [DrainScope::Gateway, profile("well"), profile("dead")] {
             begin(&mut readings, &scope, now);
         }
-        readings.done(&Scope::Gateway, true);
+        readings.done(&DrainScope::Gateway, true);
         readings.done(&profile("well"), true);
         assert!(!readings.is_settled(1));
         readings.hanging(now + TIMEOUT);
@@ -184,10 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn a_reading_that_something_came_in_between_says_nothing() {
+    fn a_reading_that_something_came_in_between_is_dropped() {
         let mut readings = readings();
-        begin(&mut readings, &Scope::Gateway, Instant::now());
-        readings.done(&Scope::Gateway, false);
-        assert!(!readings.is_known(&Scope::Gateway));
+        begin(&mut readings, &DrainScope::Gateway, Instant::now());
+        readings.done(&DrainScope::Gateway, false);
+        assert!(!readings.is_known(&DrainScope::Gateway));
     }
 }

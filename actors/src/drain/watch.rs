@@ -11,7 +11,7 @@ use actix::Message;
 use tracing::warn;
 
 use super::marker;
-use super::plan::Scope;
+use super::plan::DrainScope;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
 use caduceus_supervision::Port;
@@ -19,28 +19,28 @@ use caduceus_supervision::Port;
 /// News: the marker of a home may have changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
-pub struct MarkerTouched(pub(super) Scope);
+pub struct MarkerTouched(pub(super) DrainScope);
 
 /// The watch; dropping it ends it.
-pub(super) struct Watch {
+pub(super) struct MarkerWatch {
     events: FileEvents,
-    listening: BTreeMap<Scope, (PathBuf, Listening, Bell)>,
+    listening: BTreeMap<DrainScope, (PathBuf, Listening, MarkerFlag)>,
     port: Port<MarkerTouched>,
 }
 
-/// Tells the gate of a flood of events as of one: none is told while the last one told waits in the mailbox.
+/// Reports a flood of events to the gate as one: none is sent while the last one sent waits in the mailbox.
 #[derive(Clone)]
-struct Bell {
-    scope: Scope,
+struct MarkerFlag {
+    scope: DrainScope,
     port: Port<MarkerTouched>,
-    /// News lies in the mailbox, unseen.
+    /// News waits in the mailbox.
     pending: Arc<AtomicBool>,
     /// So that it is mentioned once.
     warned: Arc<AtomicBool>,
 }
 
-impl Watch {
-    /// A watch that tells `port`, and watches nothing yet.
+impl MarkerWatch {
+    /// A watch that reports to `port`, and watches nothing yet.
     pub(super) fn new(events: FileEvents, port: Port<MarkerTouched>) -> Self {
         Self { events, listening: BTreeMap::new(), port }
     }
@@ -51,45 +51,45 @@ impl Watch {
     }
 
     /// Watches these homes and no others. Where there are no file events the poll is left.
-    pub(super) fn keep_to(&mut self, homes: &[(Scope, PathBuf)]) {
+    pub(super) fn keep_to(&mut self, homes: &[(DrainScope, PathBuf)]) {
         let wanted: BTreeMap<_, _> = homes.iter().map(|(scope, home)| (scope, home)).collect();
         self.listening.retain(|scope, (home, ..)| wanted.get(scope) == Some(&&*home));
         for (scope, home) in homes {
             if !self.listening.contains_key(scope) {
-                let bell = Bell::new(scope.clone(), self.port.clone());
-                let rung = bell.clone();
-                let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || rung.ring());
-                self.listening.insert(scope.clone(), (home.clone(), listening, bell));
+                let flag = MarkerFlag::new(scope.clone(), self.port.clone());
+                let raised = flag.clone();
+                let listening = self.events.listen(home, |name| name == marker::FILE_NAME, move || raised.raise());
+                self.listening.insert(scope.clone(), (home.clone(), listening, flag));
             }
         }
     }
 
     /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the marker is read.
-    pub(super) fn heard(&self, scope: &Scope) {
-        if let Some((_, _, bell)) = self.listening.get(scope) {
-            bell.heard();
+    pub(super) fn taken(&self, scope: &DrainScope) {
+        if let Some((_, _, flag)) = self.listening.get(scope) {
+            flag.lower();
         }
     }
 }
 
-impl Bell {
-    fn new(scope: Scope, port: Port<MarkerTouched>) -> Self {
+impl MarkerFlag {
+    fn new(scope: DrainScope, port: Port<MarkerTouched>) -> Self {
         Self { scope, port, pending: Arc::default(), warned: Arc::default() }
     }
 
-    fn ring(&self) {
+    fn raise(&self) {
         if self.pending.swap(true, Ordering::SeqCst) {
             return;
         }
         if let Err(error) = self.port.tell(MarkerTouched(self.scope.clone())) {
             self.pending.store(false, Ordering::SeqCst);
             if !self.warned.swap(true, Ordering::Relaxed) {
-                warn!(%error, "the gate was not told of a file event");
+                warn!(%error, "file event not delivered to the gate");
             }
         }
     }
 
-    fn heard(&self) {
+    fn lower(&self) {
         self.pending.store(false, Ordering::SeqCst);
     }
 }
@@ -101,26 +101,26 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Ear(usize);
+    struct TouchCounter(usize);
 
     #[derive(Message)]
     #[rtype(result = "usize")]
-    struct Heard;
+    struct CountTouches;
 
-    impl Actor for Ear {
+    impl Actor for TouchCounter {
         type Context = Context<Self>;
     }
 
-    impl Handler<MarkerTouched> for Ear {
+    impl Handler<MarkerTouched> for TouchCounter {
         type Result = ();
         fn handle(&mut self, _: MarkerTouched, _: &mut Self::Context) {
             self.0 += 1;
         }
     }
 
-    impl Handler<Heard> for Ear {
+    impl Handler<CountTouches> for TouchCounter {
         type Result = usize;
-        fn handle(&mut self, _: Heard, _: &mut Self::Context) -> usize {
+        fn handle(&mut self, _: CountTouches, _: &mut Self::Context) -> usize {
             self.0
         }
     }
@@ -128,28 +128,29 @@ mod tests {
     #[actix::test]
     async fn a_watch_that_lacks_a_home_says_so() {
         let (there, missing) = (tempfile::tempdir().unwrap(), PathBuf::from("/nowhere/at/all"));
-        let mut watch = Watch::new(FileEvents::default(), Port::from(Ear::default().start()));
-        let own = (Scope::Gateway, there.path().to_owned());
+        let mut watch = MarkerWatch::new(FileEvents::default(), Port::from(TouchCounter::default().start()));
+        let own = (DrainScope::Gateway, there.path().to_owned());
         watch.keep_to(std::slice::from_ref(&own));
         let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
         while !watch.is_whole() {
             assert!(std::time::Instant::now() < deadline, "the home was never watched");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        watch.keep_to(&[own, (Scope::Profile(crate::profile::name::ProfileName::parse("work").unwrap()), missing)]);
+        watch
+            .keep_to(&[own, (DrainScope::Profile(crate::profile::name::ProfileName::parse("work").unwrap()), missing)]);
         assert!(!watch.is_whole());
     }
 
     #[actix::test]
-    async fn a_flood_of_events_is_told_once_until_it_was_heard() {
-        let ear = Ear::default().start();
-        let bell = Bell::new(Scope::Gateway, Port::from(ear.clone()));
+    async fn a_flood_of_events_is_sent_once_until_it_was_taken() {
+        let counter = TouchCounter::default().start();
+        let flag = MarkerFlag::new(DrainScope::Gateway, Port::from(counter.clone()));
         for _ in 0..1000 {
-            bell.ring();
+            flag.raise();
         }
-        assert_eq!(ear.send(Heard).await.unwrap(), 1);
-        bell.heard();
-        bell.ring();
-        assert_eq!(ear.send(Heard).await.unwrap(), 2);
+        assert_eq!(counter.send(CountTouches).await.unwrap(), 1);
+        flag.lower();
+        flag.raise();
+        assert_eq!(counter.send(CountTouches).await.unwrap(), 2);
     }
 }

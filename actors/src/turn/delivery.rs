@@ -1,4 +1,4 @@
-//! Brings words to the chat: into the ledger first, then over the link, then the ledger hears what became of them.
+//! Delivers a turn's messages to its chat: into the ledger first, then over the link, then the result into the ledger.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::{debug, error, warn};
 
-use super::actor::TurnPorts;
 use super::id::TurnId;
+use super::ports::TurnPorts;
 use super::reply::ReplyAction;
 use super::split::split;
+use super::work::TurnWork;
 use crate::dispatch::messages::ReplyLeft;
 use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
 use crate::relay::action::{Action, ActionResult};
@@ -18,58 +19,60 @@ use crate::relay::descriptor::LenUnit;
 use crate::relay::messages::{SendAction, Target};
 use caduceus_supervision::AskError;
 
+/// In an event as received: by which kind of interaction token the chat is answered, instead of a message of its own.
+const FOLLOW_UP: &str = "follow_up";
 /// How long the ledger may take; a commit takes milliseconds.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long one action may take: the link itself answers within 30 s.
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
 /// Between two tries at a ledger that takes no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
-/// Ledgers that may die with the same order in hand.
+/// Ledgers that may fail with the same order in hand.
 const MARK_RETRIES: u32 = 10;
-/// The link's word for too many frames waiting.
+/// The link's error for too many frames waiting.
 const QUEUE_FULL: &str = "relay queue full";
 /// Tries at a link whose queue is full, and the pause between them.
 const QUEUE_TRIES: u32 = 10;
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
-/// The way of one turn's words into its chat. Cheap to clone.
+/// The way of one turn's messages into its chat. Cheap to clone.
 #[derive(Clone)]
-pub(super) struct Delivery {
+pub(super) struct ReplyDelivery {
     ports: TurnPorts,
     turn: TurnId,
     inbound: InboundId,
     target: Target,
-    /// The message that the words answer.
+    /// The message that is answered.
     reply_to: Option<String>,
-    /// The session, and the kind of the right to answer it, where the connector keeps one.
+    /// The session, and the kind of its interaction token, where the connector keeps one.
     follow_up: Option<(String, String)>,
     /// How long a message may be, and in which unit.
     limit: (usize, LenUnit),
-    /// The words may have been said before.
+    /// The messages may have been sent before.
     repeats: bool,
-    /// Set when the turn is to end, so that nobody waits for a ledger any longer.
+    /// Set when the turn is to end, so that the ledger is not waited for any longer.
     hurried: Rc<Cell<bool>>,
 }
 
-impl Delivery {
-    pub(super) fn new(
-        ports: TurnPorts,
-        turn: TurnId,
-        inbound: InboundId,
-        target: Target,
-        reply_to: Option<String>,
-        follow_up: Option<(String, String)>,
-        limit: (usize, LenUnit),
-    ) -> Self {
-        Self { ports, turn, inbound, target, reply_to, follow_up, limit, repeats: false, hurried: Rc::default() }
+impl ReplyDelivery {
+    /// The delivery for the turn that does `work`.
+    pub(super) fn new(work: &TurnWork, ports: &TurnPorts) -> Self {
+        let kind = work.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
+        Self {
+            ports: ports.clone(),
+            turn: work.id,
+            inbound: work.inbound,
+            target: work.target.clone(),
+            reply_to: work.event.message_id.clone(),
+            follow_up: kind.map(|kind| (work.session.text(), kind.to_owned())),
+            limit: (work.descriptor.max_message_length, work.descriptor.len_unit),
+            // What an earlier attempt said before it was cut off may have arrived.
+            repeats: work.attempt > 1,
+            hurried: Rc::default(),
+        }
     }
 
-    /// Says to the connector of all that it brings that it may have been said before.
-    pub(super) fn may_repeat(self) -> Self {
-        Self { repeats: true, ..self }
-    }
-
-    /// Whether the chat is answered by a kept right, which leaves no message that could be changed.
+    /// Whether the chat is answered with an interaction token, which leaves no message that could be changed.
     pub(super) fn follows_up(&self) -> bool {
         self.follow_up.is_some()
     }
@@ -79,7 +82,7 @@ impl Delivery {
         self.hurried.set(true);
     }
 
-    /// Shows that somebody is at work. Lost without harm.
+    /// Shows that the turn is at work. Lost without harm.
     pub(super) fn typing(&self) {
         let target = self.target.clone();
         let action = Action::Typing { chat_id: target.chat_id.clone(), content: None, metadata: target.metadata() };
@@ -88,30 +91,30 @@ impl Delivery {
         }
     }
 
-    /// Does one deed of a reply.
-    pub(super) async fn carry_out(self, deed: ReplyAction) -> (ReplyAction, ActionResult) {
-        let action = self.action(deed.content.clone(), deed.edits.clone());
-        let result = if deed.shown_already {
-            self.write_down(&action, deed.edits.clone()).await
-        } else if deed.last {
-            self.oblige(action).await
+    /// Carries out one action of a reply.
+    pub(super) async fn carry_out(self, reply: ReplyAction) -> (ReplyAction, ActionResult) {
+        let action = self.action(reply.content.clone(), reply.edits.clone());
+        let result = if reply.shown_already {
+            self.write_down(&action, reply.edits.clone()).await
+        } else if reply.last {
+            self.send_durably(action).await
         } else {
             self.send(action).await
         };
-        (deed, result)
+        (reply, result)
     }
 
-    /// Says `text` in the chat, as an obligation.
-    pub(super) async fn say(&self, text: String) {
+    /// Sends `text` to the chat, durably.
+    pub(super) async fn send_text(&self, text: String) {
         let (limit, unit) = self.limit;
         for part in split(&text, limit, unit) {
-            self.oblige(self.action(part, None)).await;
+            self.send_durably(self.action(part, None)).await;
         }
     }
 
-    /// Does what an agent asked for; what carries content is an obligation.
+    /// Does what an agent asked for; what carries content is sent durably.
     pub(super) async fn act(self, id: Value, action: Action) -> (Value, ActionResult) {
-        let result = if action.carries_content() { self.oblige(action).await } else { self.send(action).await };
+        let result = if action.carries_content() { self.send_durably(action).await } else { self.send(action).await };
         (id, result)
     }
 
@@ -130,7 +133,7 @@ impl Delivery {
     }
 
     /// Into the ledger, over the link, and what became of it into the ledger.
-    async fn oblige(&self, action: Action) -> ActionResult {
+    async fn send_durably(&self, action: Action) -> ActionResult {
         let Some(row) = self.record(&action).await else {
             return ActionResult::failed("it could not be written down");
         };
@@ -186,7 +189,7 @@ impl Delivery {
             action: written,
             state: OutboundState::Sending,
         };
-        let mut told = false;
+        let mut warned = false;
         loop {
             let reason = match self.ports.record.ask(record.clone(), LEDGER_TIMEOUT).await {
                 Ok(Ok(row)) => return Some(row),
@@ -198,7 +201,7 @@ impl Delivery {
                 error!(turn = %self.turn, "a reply was not written down, and so not sent");
                 return None;
             };
-            if !std::mem::replace(&mut told, true) {
+            if !std::mem::replace(&mut warned, true) {
                 warn!(turn = %self.turn, reason, "a reply waits for the ledger");
             }
             tokio::time::sleep(LEDGER_RETRY).await;

@@ -1,9 +1,9 @@
-//! The process between the gateway and an agent, which sees to it that nothing of the agent outlives it.
+//! The process between the gateway and an agent, which ends whatever the agent leaves behind.
 //!
 //! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a session of its own, adopts
 //! every orphan below it (Linux), and holds one end of a socket: it gets the agent's pipes through it, answers whether the
 //! agent could be started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
-//! A guard that is itself killed takes nothing along; whoever waits for it kills the group that it led, and what has the turn's
+//! A guard that is itself killed takes nothing along; the process that waits for it kills the group that it led, and what has the turn's
 //! name in its environment. If the gateway was killed too, the next one does.
 
 mod held; // The guard as the gateway holds it.
@@ -31,7 +31,7 @@ pub use wire::{give_pipes, hear_start, say_stop};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-/// The same when the gateway is gone: nobody is left to take what the agent still says.
+/// The same when the gateway is gone: nothing is left to read what the agent still writes.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
 /// The same for what the agent leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
@@ -116,7 +116,7 @@ impl Stops {
         })
     }
 
-    async fn told(&mut self) {
+    async fn received(&mut self) {
         tokio::select! {
             _ = self.terminate.recv() => {}
             _ = self.interrupt.recv() => {}
@@ -143,10 +143,10 @@ async fn watch(agent: Pid, control: UnixStream, mut ended: Stream, mut stops: St
         }
         tokio::select! {
             _ = ended.recv() => {}
-            () = stops.told() => end_within(STOP_GRACE, &mut kill_at),
-            told = listen(&mut control) => match told {
-                Told::Stop => end_within(STOP_GRACE, &mut kill_at),
-                Told::Gone => {
+            () = stops.received() => end_within(STOP_GRACE, &mut kill_at),
+            event = listen(&mut control) => match event {
+                ControlEvent::Stop => end_within(STOP_GRACE, &mut kill_at),
+                ControlEvent::Gone => {
                     control = None;
                     end_within(ORPHAN_GRACE, &mut kill_at);
                 }
@@ -168,14 +168,14 @@ fn end_within(grace: Duration, kill_at: &mut Option<Instant>) {
     *kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at)));
 }
 
-/// Buries whoever has ended. Notes the agent's code; answers whether nobody is left.
+/// Reaps what has ended. Notes the agent's code; answers whether nothing is left.
 fn reap(agent: Pid, code: &mut Option<u8>) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == agent => *code = Some(code_of(status)),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return false,
-            // An agent that somebody else has waited for left no code.
+            // An agent that another process has waited for left no code.
             Err(_) => {
                 code.get_or_insert(BROKEN);
                 return true;
@@ -189,17 +189,17 @@ fn code_of(status: WaitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(BROKEN)
 }
 
-/// What the gateway says.
-enum Told {
+/// What comes over the socket.
+enum ControlEvent {
     Stop,
     Gone,
 }
 
-async fn listen(control: &mut Option<tokio::net::UnixStream>) -> Told {
+async fn listen(control: &mut Option<tokio::net::UnixStream>) -> ControlEvent {
     let Some(socket) = control else { return pending().await };
     match socket.read(&mut [0; 16]).await {
-        Ok(0) | Err(_) => Told::Gone,
-        Ok(_) => Told::Stop,
+        Ok(0) | Err(_) => ControlEvent::Gone,
+        Ok(_) => ControlEvent::Stop,
     }
 }
 

@@ -1,4 +1,4 @@
-//! What one turn is told, and the news it gives.
+//! The orders to a running turn, and its news. Values only; what starts a turn is in `order.rs`.
 
 use std::sync::Arc;
 
@@ -6,38 +6,6 @@ use actix::Message;
 use serde_json::Value;
 
 use super::id::TurnId;
-use crate::drain::permit::TurnPermit;
-use crate::ledger::messages::InboundId;
-use crate::profile::name::ProfileName;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::event::InboundEvent;
-use crate::relay::messages::Target;
-use crate::relay::session::SessionKey;
-
-/// All that a turn needs to begin. Whoever holds it holds the turn's permit.
-#[derive(Debug)]
-pub struct TurnOrder {
-    /// Which turn.
-    pub id: TurnId,
-    /// The event it answers.
-    pub inbound: InboundId,
-    /// Under which profile it runs.
-    pub profile: ProfileName,
-    /// In which session it runs.
-    pub session: SessionKey,
-    /// Counts the attempts at this event, from 1.
-    pub attempt: u32,
-    /// The event, as understood.
-    pub event: Arc<InboundEvent>,
-    /// The event, as received.
-    pub raw_event: Arc<Value>,
-    /// Where replies go.
-    pub target: Target,
-    /// What the platform of the chat can do.
-    pub descriptor: Descriptor,
-    /// The turn's place in the count.
-    pub permit: TurnPermit,
-}
 
 /// Stops the turn: SIGTERM to the agent's process group, SIGKILL after 5 s. Stopping an ended turn is fine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
@@ -76,7 +44,7 @@ pub struct SteerTurn {
 /// Why an event was not handed over; it is then queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SteerError {
-    /// The agent's form of conversation has no such thing.
+    /// The agent's protocol has no such thing.
     #[error("this agent cannot be steered")]
     NotSteerable,
     /// The agent no longer reads.
@@ -99,9 +67,9 @@ pub struct TurnEnded {
     pub keep: usize,
 }
 
-/// Why [`TurnEnded`] was not heard.
+/// Why [`TurnEnded`] was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the dispatcher has not read its books yet; tell it again")]
+#[error("the dispatcher has not read the ledger yet, try again")]
 pub struct TooEarly;
 
 /// How a turn ended.

@@ -1,20 +1,26 @@
 //! The work that one inbound event causes, and the backends that do it.
 
 pub mod actor;
+mod command;
 mod delivery;
 mod driver;
 pub mod fit;
 pub mod guard;
 pub mod id;
 pub mod messages;
-mod noise;
 mod openai;
+pub mod order;
+pub mod ports;
 mod process;
+mod protocol;
 mod reply;
 mod reply_stream;
 mod run;
 pub mod split;
-mod talk;
+mod state;
+mod stderr_log;
 mod verdict;
+mod work;
 
-pub use actor::{TurnActor, TurnPorts};
+pub use actor::TurnActor;
+pub use ports::TurnPorts;

@@ -1,6 +1,6 @@
-//! A running agent as its turn sees it: what it says, what it is told, how it ends.
+//! A running agent as its turn sees it: its output, its input, how it ends.
 //!
-//! Its pipes are served by tasks of their own, so that an agent that does not read cannot keep its turn from hearing it.
+//! Its pipes are served by tasks of their own, so that an agent that does not read cannot keep its turn from reading it.
 //! Dropping a process ends the whole agent: its lifeline closes, and its guard is waited for.
 
 use std::future::pending;
@@ -19,7 +19,7 @@ use tracing::{debug, info, warn};
 
 use super::guard::{self, HeldGuard};
 use super::id::TurnId;
-use super::noise::{Entry, Noise};
+use super::stderr_log::{StderrEntry, StderrLog};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
@@ -41,7 +41,7 @@ const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running agent.
-pub(super) struct Process {
+pub(super) struct AgentProcess {
     guard: Option<HeldGuard>,
     turn: TurnId,
     pid: Pid,
@@ -49,7 +49,7 @@ pub(super) struct Process {
     output: Option<mpsc::Receiver<Output>>,
     input: Option<mpsc::Sender<String>>,
     ended: Stream,
-    /// When the guard is killed, and when it is given up; set by [`Process::stop`].
+    /// When the guard is killed, and when it is given up; set by [`AgentProcess::stop`].
     force_at: Option<Instant>,
     /// Serves standard input and output; ends with the process.
     pipes: JoinSet<()>,
@@ -77,7 +77,7 @@ pub(super) enum Output {
     TooMuch,
 }
 
-impl Process {
+impl AgentProcess {
     /// Takes over a child that was started for `turn`.
     ///
     /// # Errors
@@ -85,7 +85,7 @@ impl Process {
     #[expect(clippy::disallowed_methods, reason = "each is carried")]
     pub(super) fn new(child: SpawnedChild, turn: TurnId, redactor: Redactor) -> std::io::Result<Self> {
         let (said, output) = mpsc::channel(MAX_PIECES);
-        let (input, told) = mpsc::channel(MAX_LINES);
+        let (input, lines) = mpsc::channel(MAX_LINES);
         let mut process = Self {
             turn,
             pid: child.guard.pid(),
@@ -99,7 +99,7 @@ impl Process {
             log: JoinSet::new(),
             _secrets: child.secrets,
         };
-        process.pipes.spawn_local(Carried::new(child.stdin.serve(told)?));
+        process.pipes.spawn_local(Carried::new(child.stdin.serve(lines)?));
         process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, said)));
         process.log.spawn_local(Carried::new(log(receiver(child.stderr)?, turn, redactor)));
         Ok(process)
@@ -114,7 +114,7 @@ impl Process {
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => {}
-                said = hear(&mut self.output) => if let Some(said) = said {
+                said = receive(&mut self.output) => if let Some(said) = said {
                     return ProcessEvent::Said(said);
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -124,7 +124,7 @@ impl Process {
 
     /// The next thing said, without regard to the agent's end; `None` when there is nothing more.
     pub(super) async fn said(&mut self) -> Option<Output> {
-        if self.output.is_some() { hear(&mut self.output).await } else { None }
+        if self.output.is_some() { receive(&mut self.output).await } else { None }
     }
 
     /// Waits until what was written to standard error is in the log.
@@ -132,12 +132,12 @@ impl Process {
         while self.log.join_next().await.is_some() {}
     }
 
-    /// Tells the agent a line. `false` if it does not read.
+    /// Writes the agent a line. `false` if it does not read.
     pub(super) fn tell(&self, line: String) -> bool {
         self.input.as_ref().is_some_and(|input| input.try_send(line).is_ok())
     }
 
-    /// Nothing more will be told: standard input ends after what was told already.
+    /// Nothing more will be written: standard input ends after what was written already.
     pub(super) fn close_input(&mut self) {
         self.input = None;
     }
@@ -149,7 +149,7 @@ impl Process {
         }
         self.force_at = Some(Instant::now() + guard::STOP_GRACE + GUARD_GRACE);
         if let Some(Err(error)) = self.lifeline.as_ref().map(guard::say_stop) {
-            debug!(%error, "the guard has ended before it was told to");
+            debug!(%error, "guard ended before it was asked to stop");
         }
     }
 
@@ -157,7 +157,7 @@ impl Process {
         let guard = self.guard.as_mut()?;
         match guard.try_wait() {
             Ok(None) => {}
-            Ok(Some(status)) => return Some(self.buried(status)),
+            Ok(Some(status)) => return Some(self.exited(status)),
             Err(error) => {
                 warn!(%error, "a guard cannot be waited for");
                 return Some(Exit::Never);
@@ -175,11 +175,11 @@ impl Process {
         None
     }
 
-    fn buried(&mut self, status: ExitStatus) -> Exit {
+    fn exited(&mut self, status: ExitStatus) -> Exit {
         self.guard = None;
         status.code().map_or_else(
             || {
-                // Its guard can no longer see to what is left of the agent.
+                // Its guard can no longer end what is left of the agent.
                 self.kill_group();
                 self.end_strays();
                 Exit::Killed
@@ -204,8 +204,8 @@ impl Process {
     }
 }
 
-/// The next thing said. Forgets the channel once there is nothing more; without one it waits for ever.
-async fn hear(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
+/// The next thing said. Forgets the channel once there is nothing more; without one it never ends.
+async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
     let Some(channel) = output else { return pending().await };
     let said = channel.recv().await;
     if matches!(said, None | Some(Output::TooMuch)) {
@@ -248,21 +248,21 @@ async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
 }
 
 async fn log(mut pipe: pipe::Receiver, turn: TurnId, redactor: Redactor) {
-    let mut noise = Noise::default();
+    let mut lines = StderrLog::default();
     let mut chunk = vec![0; CHUNK];
-    let write = |entries: Vec<Entry>| {
+    let write = |entries: Vec<StderrEntry>| {
         for entry in entries {
             match entry {
-                Entry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
-                Entry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
+                StderrEntry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
+                StderrEntry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
             }
         }
     };
     loop {
         match pipe.read(&mut chunk).await {
             Ok(0) | Err(_) => break,
-            Ok(bytes) => write(noise.push(&chunk[..bytes], &redactor, Instant::now())),
+            Ok(bytes) => write(lines.push(&chunk[..bytes], &redactor, Instant::now())),
         }
     }
-    write(noise.finish(&redactor, Instant::now()));
+    write(lines.finish(&redactor, Instant::now()));
 }

@@ -1,15 +1,15 @@
 //! When a growing reply becomes messages: what to post, what to change, what to wait for.
 //!
 //! Where messages can be changed, one message grows; elsewhere a message is posted once nothing more fits into it. What is
-//! posted or changed for the last time is an obligation, which its caller writes down first.
+//! posted or changed for the last time is sent durably: its caller writes it down first.
 
 use std::time::{Duration, Instant};
 
-use super::split::{Cutter, Rest};
+use super::split::{Cutter, RestOfText};
 use crate::relay::action::{ActionResult, allowed};
 use crate::relay::descriptor::Descriptor;
 
-/// Between two changes of one message; platforms slow down whoever edits more often.
+/// Between two changes of one message; platforms slow down a client that edits more often.
 const GROW_EVERY: Duration = Duration::from_secs(1);
 /// From the first word to the first message, so that a quick reply is one message and no edit.
 const FIRST_AFTER: Duration = Duration::from_millis(700);
@@ -23,9 +23,9 @@ pub(super) struct Reply {
     grows: bool,
     text: String,
     /// The message that is being made, as of the last look.
-    part: Option<Part>,
+    part: Option<MessagePart>,
     /// Its way into the chat so far.
-    shown: Shown,
+    shown: ShownMessage,
     /// There is text that the last look did not see.
     stale: bool,
     /// A message is done: the next one is looked for at once.
@@ -49,7 +49,7 @@ pub(super) struct Reply {
 
 /// One message, as the text gives it.
 #[derive(Debug)]
-struct Part {
+struct MessagePart {
     content: String,
     /// Nothing can be added to it.
     whole: bool,
@@ -59,7 +59,7 @@ struct Part {
 
 /// A message in the chat.
 #[derive(Debug, Default)]
-struct Shown {
+struct ShownMessage {
     /// `None` when the connector gave no name for it, so that it cannot be changed.
     message_id: Option<String>,
     content: String,
@@ -101,7 +101,7 @@ impl Reply {
             grows: grows && allowed("edit", descriptor),
             text: String::new(),
             part: None,
-            shown: Shown::default(),
+            shown: ShownMessage::default(),
             stale: false,
             more: false,
             look_at: None,
@@ -164,7 +164,7 @@ impl Reply {
         self.stale = true;
     }
 
-    /// What comes next. The caller does one deed at a time and reports it before it asks again.
+    /// What comes next. The caller carries out one action at a time and reports it before it asks again.
     pub(super) fn next(&mut self, now: Instant) -> ReplyStep {
         // Not before: what was under way when it was abandoned has its answer by now.
         if std::mem::take(&mut self.to_cut) {
@@ -193,12 +193,12 @@ impl Reply {
         if self.part.as_ref().is_some_and(|part| part.whole) {
             return;
         }
-        let part = |content: String, whole, close| Part { content, whole, close };
+        let part = |content: String, whole, close| MessagePart { content, whole, close };
         self.part = if let Some(content) = self.cutter.full(&self.text, self.finished) {
             Some(part(content, true, String::new()))
         } else if self.finished {
             let rest = self.cutter.rest(&self.text);
-            rest.map(|Rest { content, close }| part(content.trim_end().to_owned(), true, close))
+            rest.map(|RestOfText { content, close }| part(content.trim_end().to_owned(), true, close))
         } else if self.grows {
             self.cutter.tail(&self.text).map(|tail| part(tail.trim_end().to_owned(), false, String::new()))
         } else {
@@ -207,7 +207,7 @@ impl Reply {
     }
 
     /// A message to which nothing will be added.
-    fn complete(&self, part: &Part) -> ReplyStep {
+    fn complete(&self, part: &MessagePart) -> ReplyStep {
         let (shown, content) = (&self.shown, &part.content);
         let shown_already = shown.posted && shown.content == *content;
         let edits = shown.message_id.clone();
@@ -215,7 +215,7 @@ impl Reply {
     }
 
     /// The message to which something may be added.
-    fn grow(&self, part: &Part, now: Instant) -> Option<ReplyStep> {
+    fn grow(&self, part: &MessagePart, now: Instant) -> Option<ReplyStep> {
         let (shown, content) = (&self.shown, &part.content);
         let frozen = shown.posted && shown.message_id.is_none();
         if frozen || shown.content == *content {
@@ -228,27 +228,27 @@ impl Reply {
         Some(ReplyStep::Do(ReplyAction { edits, content: content.clone(), last: false, shown_already: false }))
     }
 
-    /// Reports what became of a deed.
-    pub(super) fn did(&mut self, deed: &ReplyAction, result: &ActionResult, now: Instant) {
+    /// Reports what became of an action.
+    pub(super) fn did(&mut self, action: &ReplyAction, result: &ActionResult, now: Instant) {
         self.grow_at = Some(now + GROW_EVERY);
         let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;
-        if deed.last && deed.edits.is_some() && refused && !deed.shown_already {
+        if action.last && action.edits.is_some() && refused && !action.shown_already {
             // The message is gone or too old to be changed: the text goes out as a new one.
-            *shown = Shown::default();
+            *shown = ShownMessage::default();
             return;
         }
-        if deed.edits.is_none() {
+        if action.edits.is_none() {
             shown.posted = !refused;
             shown.message_id.clone_from(&result.message_id);
             self.begun |= !refused;
         }
         if result.success {
-            shown.content.clone_from(&deed.content);
+            shown.content.clone_from(&action.content);
         }
-        if deed.last {
+        if action.last {
             self.refused |= refused && !result.never_left;
-            self.shown = Shown::default();
+            self.shown = ShownMessage::default();
             self.part = None;
             self.more = true;
         }
@@ -259,8 +259,11 @@ impl Reply {
         if !self.shown.posted {
             self.part = None;
         } else if !self.part.as_ref().is_some_and(|part| part.whole) {
-            self.part =
-                self.cutter.full(&self.text, true).map(|content| Part { content, whole: true, close: String::new() });
+            self.part = self.cutter.full(&self.text, true).map(|content| MessagePart {
+                content,
+                whole: true,
+                close: String::new(),
+            });
             if self.part.is_none() {
                 self.close_fence();
             }
@@ -287,7 +290,7 @@ impl Reply {
 }
 
 /// Adds to a message, if there is room.
-fn append(part: &mut Part, more: &str, cutter: &Cutter) -> bool {
+fn append(part: &mut MessagePart, more: &str, cutter: &Cutter) -> bool {
     let longer = format!("{}{more}", part.content);
     let fits = cutter.fits(&longer);
     if fits {

@@ -1,10 +1,10 @@
-//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that somebody is at work.
+//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that the turn is at work.
 
 use std::future::pending;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use super::delivery::Delivery;
+use super::delivery::ReplyDelivery;
 use super::reply::{Reply, ReplyAction, ReplyStep};
 use crate::relay::action::{ActionResult, allowed};
 use crate::relay::descriptor::Descriptor;
@@ -12,20 +12,20 @@ use crate::relay::descriptor::Descriptor;
 /// Between two signs of work; the platforms show one for 5 s and more.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 
-type Doing = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
+type ActionUnderWay = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
 
 /// A reply and its way out.
 pub(super) struct ReplyStream {
     pub(super) reply: Reply,
-    delivery: Delivery,
+    delivery: ReplyDelivery,
     /// The action that is under way.
-    doing: Option<Doing>,
+    doing: Option<ActionUnderWay>,
     /// When the next sign of work is due; `None` where there are none.
     typing_at: Option<Instant>,
 }
 
 impl ReplyStream {
-    pub(super) fn new(descriptor: &Descriptor, delivery: Delivery) -> Self {
+    pub(super) fn new(descriptor: &Descriptor, delivery: ReplyDelivery) -> Self {
         let reply = Reply::new(descriptor, !delivery.follows_up());
         let typing_at = allowed("typing", descriptor).then(Instant::now);
         Self { reply, delivery, doing: None, typing_at }
@@ -51,7 +51,7 @@ impl ReplyStream {
     }
 
     /// The next step of the reply. `true` when everything is out.
-    async fn step(reply: &mut Reply, delivery: &Delivery, doing: &mut Option<Doing>) -> bool {
+    async fn step(reply: &mut Reply, delivery: &ReplyDelivery, doing: &mut Option<ActionUnderWay>) -> bool {
         if doing.is_none() {
             match reply.next(Instant::now()) {
                 ReplyStep::Do(action) => *doing = Some(Box::pin(delivery.clone().carry_out(action))),

@@ -1,4 +1,4 @@
-//! An agent that is a process, while it runs: what it says becomes reply and actions, and what it is told goes to it.
+//! An agent that is a process, while it runs: its output becomes reply and actions, and events and results become its input.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -8,12 +8,13 @@ use futures_util::stream::FuturesUnordered;
 use serde_json::Value;
 use tracing::{debug, info, warn};
 
-use super::actor::Work;
-use super::driver::{Order, Orders, Turn, stopped};
+use super::command::{TurnCommand, TurnCommands, stopped};
 use super::messages::SteerError;
-use super::process::{Output, Process, ProcessEvent};
-use super::talk::{self, Opening, Said};
+use super::process::{AgentProcess, Output, ProcessEvent};
+use super::protocol::{self, AgentLine, TurnOpening};
+use super::state::TurnState;
 use super::verdict::NoReply;
+use super::work::TurnWork;
 use crate::profile::agent::{ExecSettings, ReplyForm};
 use crate::relay::action::{Action, ActionResult, allowed};
 
@@ -28,12 +29,12 @@ const MAX_ACTIONS: usize = 32;
 type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
 
 /// An agent while it runs.
-pub(super) struct Run<'a> {
-    turn: &'a mut Turn,
+pub(super) struct AgentRun<'a> {
+    turn: &'a mut TurnState,
     form: ReplyForm,
     timeout: Duration,
-    process: Process,
-    /// What the agent asked for and waits to hear of.
+    process: AgentProcess,
+    /// What the agent asked for and waits for the result of.
     actions: FuturesUnordered<Acting>,
     /// When an agent that has said that it is done is ended.
     linger_until: Option<Instant>,
@@ -42,8 +43,8 @@ pub(super) struct Run<'a> {
     bad_lines: u64,
 }
 
-impl<'a> Run<'a> {
-    pub(super) fn new(turn: &'a mut Turn, exec: &ExecSettings, process: Process) -> Self {
+impl<'a> AgentRun<'a> {
+    pub(super) fn new(turn: &'a mut TurnState, exec: &ExecSettings, process: AgentProcess) -> Self {
         Self {
             turn,
             form: exec.reply,
@@ -56,8 +57,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Until the agent has ended and everything that it said has been heard.
-    pub(super) async fn watch(mut self, orders: &mut Orders) {
+    /// Until the agent has ended and everything that it said has been handled.
+    pub(super) async fn watch(mut self, commands: &mut TurnCommands) {
         let begun = Instant::now();
         // A new pipe takes nothing as yet, but the queue before it does.
         self.process.tell(self.turn.work.opening());
@@ -69,59 +70,59 @@ impl<'a> Run<'a> {
             let due = self.linger_until.unwrap_or(begun + self.timeout);
             tokio::select! {
                 biased;
-                order = orders.recv() => self.obey(order),
+                command = commands.recv() => self.carry_out(command),
                 news = self.process.next() => match news {
                     ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
-                    ProcessEvent::Said(said) => self.hear(said),
+                    ProcessEvent::Said(said) => self.take_output(said),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
                 () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
                 () = self.turn.reply_stream.advance() => {}
             }
         }
-        self.hear_the_rest(orders).await;
-        self.turn.verdict.mute = self.mute();
+        self.drain_output(commands).await;
+        self.turn.verdict.no_reply = self.missing_reply();
         if self.bad_lines > 0 {
-            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent said lines that are not of the conversation");
+            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent wrote lines that are not of the protocol");
         }
         info!(turn = %self.turn.work.id, exit = ?self.turn.verdict.exit, "an agent has ended");
     }
 
     /// What was said before the end may still be on its way, and so may be what was asked for.
-    async fn hear_the_rest(&mut self, orders: &mut Orders) {
+    async fn drain_output(&mut self, commands: &mut TurnCommands) {
         let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
         while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
-            self.hear(said);
+            self.take_output(said);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
-        // Nobody waits for the answers, but the ledger has to hear what became of each.
+        // The answers are not waited for, but the ledger has to record what became of each.
         while !self.actions.is_empty() {
             tokio::select! {
                 _ = self.actions.next() => {}
-                cause = stopped(orders) => self.obey(Some(Order::Stop(cause))),
+                cause = stopped(commands) => self.carry_out(Some(TurnCommand::Stop(cause))),
             }
         }
     }
 
-    /// An agent that converses can end its reply without a word, and answer by actions alone; one that prints can do neither.
-    fn mute(&self) -> Option<NoReply> {
+    /// An agent that speaks the protocol can end its reply without a word, and answer by actions alone; one that prints can do neither.
+    fn missing_reply(&self) -> Option<NoReply> {
         if self.acted || self.linger_until.is_some() || !self.turn.reply_stream.reply.text().is_empty() {
             return None;
         }
         Some(if self.bad_lines > 0 { NoReply::UnparseableOutput } else { NoReply::EmptyReply })
     }
 
-    fn obey(&mut self, order: Option<Order>) {
-        match order {
-            Some(Order::Stop(cause)) => {
+    fn carry_out(&mut self, command: Option<TurnCommand>) {
+        match command {
+            Some(TurnCommand::Stop(cause)) => {
                 self.turn.verdict.stopped.get_or_insert(cause);
                 self.turn.delivery.hurry();
                 self.process.stop();
             }
-            Some(Order::Steer(event, answer)) => {
+            Some(TurnCommand::Steer(event, answer)) => {
                 let steered = if self.form == ReplyForm::Text {
                     Err(SteerError::NotSteerable)
-                } else if self.linger_until.is_none() && self.process.tell(talk::event(&event)) {
+                } else if self.linger_until.is_none() && self.process.tell(protocol::event(&event)) {
                     Ok(())
                 } else {
                     Err(SteerError::NotReading)
@@ -143,7 +144,7 @@ impl<'a> Run<'a> {
         self.process.stop();
     }
 
-    fn hear(&mut self, said: Output) {
+    fn take_output(&mut self, said: Output) {
         match said {
             Output::TooMuch => {
                 self.turn.verdict.too_much = true;
@@ -157,14 +158,14 @@ impl<'a> Run<'a> {
     }
 
     fn understand(&mut self, line: &str) {
-        match talk::parse(line) {
-            Said::Bad => self.bad_lines += 1,
-            Said::Unknown => {}
-            Said::Action { id, action } => self.act(id, action),
-            // What is said after the end is not heard.
-            Said::Text(_) | Said::Final(_) if self.linger_until.is_some() => {}
-            Said::Text(text) => self.turn.reply_stream.reply.push(&text, Instant::now()),
-            Said::Final(last) => {
+        match protocol::parse(line) {
+            AgentLine::Bad => self.bad_lines += 1,
+            AgentLine::Unknown => {}
+            AgentLine::Action { id, action } => self.act(id, action),
+            // What is said after the end is dropped.
+            AgentLine::Text(_) | AgentLine::Final(_) if self.linger_until.is_some() => {}
+            AgentLine::Text(text) => self.turn.reply_stream.reply.push(&text, Instant::now()),
+            AgentLine::Final(last) => {
                 self.turn.reply_stream.reply.finish(last.as_deref(), Instant::now());
                 self.linger_until = Some(Instant::now() + LINGER);
                 self.close_when_answered();
@@ -184,7 +185,7 @@ impl<'a> Run<'a> {
     }
 
     fn answer(&mut self, id: &Value, result: &ActionResult) {
-        if !self.process.tell(talk::result(id, result)) {
+        if !self.process.tell(protocol::result(id, result)) {
             debug!(turn = %self.turn.work.id, "an agent does not read the answers to its actions");
         }
         self.close_when_answered();
@@ -198,10 +199,10 @@ impl<'a> Run<'a> {
     }
 }
 
-impl Work {
+impl TurnWork {
     /// The first line that an agent reads.
     fn opening(&self) -> String {
-        talk::line(&Opening {
+        protocol::line(&TurnOpening {
             turn_id: self.id,
             session_key: &self.session.text(),
             profile: self.profile.as_str(),
@@ -225,7 +226,7 @@ impl Work {
         if !allowed(action.op(), &self.descriptor) {
             return Err(format!("this chat does not support {}", action.op()));
         }
-        // Of another chat we do not know the tenant.
+        // The tenant of another chat is not known here.
         let here = action.chat_id().is_none_or(|chat| chat == self.target.chat_id);
         if let Some(metadata) = action.metadata_mut().filter(|_| here) {
             for (name, value) in self.target.metadata() {

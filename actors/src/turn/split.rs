@@ -13,7 +13,7 @@ use std::rc::Rc;
 use unicode_segmentation::GraphemeCursor;
 
 use crate::relay::descriptor::LenUnit;
-use fence::{Fence, Kind, NextLine};
+use fence::{Fence, FenceLine, NextLine};
 
 /// How often a cut is moved to where no fence would begin after it and no cluster is cut in two.
 const MAX_MOVES: usize = 32;
@@ -52,7 +52,7 @@ pub struct Cutter {
 
 /// All that was left of a text that has ended.
 #[derive(Debug)]
-pub struct Rest {
+pub struct RestOfText {
     /// As one message.
     pub content: String,
     /// What closes the fence that is open at its end, line end included.
@@ -60,7 +60,7 @@ pub struct Rest {
 }
 
 /// A place to cut at.
-struct Cut {
+struct CutPoint {
     /// Bytes of the part.
     at: usize,
     /// The fence that is open there.
@@ -68,7 +68,7 @@ struct Cut {
 }
 
 /// A line that may have to be cut in two.
-struct Line {
+struct LongLine {
     start: usize,
     /// How long what comes before it is.
     used: usize,
@@ -115,12 +115,12 @@ impl Cutter {
 
     /// Takes all that is left of a text that has ended; `None` if that is blank. Only after [`Cutter::full`] had nothing
     /// more.
-    pub fn rest(&mut self, text: &str) -> Option<Rest> {
+    pub fn rest(&mut self, text: &str) -> Option<RestOfText> {
         let rest = &text[self.at..];
         let content = (!rest.trim().is_empty()).then(|| self.prefix() + rest);
         self.open = self.open_at_end(text);
         self.advance(rest.len());
-        content.map(|content| Rest { content, close: self.close(text) })
+        content.map(|content| RestOfText { content, close: self.close(text) })
     }
 
     /// What closes the fence that is open at the end of the text, line end included.
@@ -238,7 +238,7 @@ impl Cutter {
     /// Where to cut within the first `fits` bytes of `rest`, which are at most `room` long: at the last line end, else at the
     /// last word end, but rather in the latter half, so that parts are not needlessly small. `rest` may go on unless it is
     /// the `whole`.
-    fn best_cut(&self, rest: &str, fits: usize, room: usize, whole: bool) -> Option<Cut> {
+    fn best_cut(&self, rest: &str, fits: usize, room: usize, whole: bool) -> Option<CutPoint> {
         // What follows the last character that fits may be the very white space to cut at, and decides whether the line that
         // does not fit is a fence.
         let ahead = &rest[..fits + head(&rest[fits..], self.limit, self.unit)];
@@ -249,26 +249,26 @@ impl Cutter {
             let end = ahead[start..].find('\n').map_or(ahead.len(), |at| start + at);
             let line = ahead[start..end].strip_suffix('\r').unwrap_or(&ahead[start..end]);
             let (after, kind) = if start == 0 && self.mid_line {
-                (open.clone(), Kind::Text)
+                (open.clone(), FenceLine::Text)
             } else {
                 fence::step(open.as_ref(), line, self.limit, self.unit)
             };
             let at = start + line.len();
             let length = used + self.unit.len(line);
             // After a blank line is as good as before it.
-            let ends_here = kind != Kind::Opens && !line.trim().is_empty();
+            let ends_here = kind != FenceLine::Opens && !line.trim().is_empty();
             let may_yet_open = !whole && end == rest.len() && fence::may_become_one(line);
             let fits_closed = at <= fits && length + close(&after) <= room;
             if ends_here && fits_closed {
-                line_end = Some(Cut { at, open: after.clone() });
-            } else if kind == Kind::Opens && fits_closed {
-                opening_end = Some(Cut { at, open: after.clone() });
-            } else if ends_here && kind == Kind::Text && !may_yet_open && used + close(&after) < room {
-                last_line = Some(Line { start, used, open: after.clone() });
+                line_end = Some(CutPoint { at, open: after.clone() });
+            } else if kind == FenceLine::Opens && fits_closed {
+                opening_end = Some(CutPoint { at, open: after.clone() });
+            } else if ends_here && kind == FenceLine::Text && !may_yet_open && used + close(&after) < room {
+                last_line = Some(LongLine { start, used, open: after.clone() });
             }
             (used, start, open) = (length + self.unit.len(&ahead[at..(end + 1).min(ahead.len())]), end + 1, after);
         }
-        let late = |cut: &Cut| cut.at >= fits / 2;
+        let late = |cut: &CutPoint| cut.at >= fits / 2;
         if let Some(cut) = line_end.take_if(|cut| late(cut)) {
             return Some(cut);
         }
@@ -277,10 +277,10 @@ impl Cutter {
         let end = last_line.start
             + head(&rest[last_line.start..fits], room - last_line.used - close(&last_line.open), self.unit);
         let ahead = &rest[..fits + head(&rest[fits..], LOOK_AHEAD, LenUnit::Chars)];
-        let word_end = word_end(ahead, last_line.start, end).map(|at| Cut { at, open: last_line.open.clone() });
+        let word_end = word_end(ahead, last_line.start, end).map(|at| CutPoint { at, open: last_line.open.clone() });
         let anywhere = || {
             let at = border(ahead, end, last_line.start);
-            (at > 0).then(|| Cut { at, open: last_line.open.clone() })
+            (at > 0).then(|| CutPoint { at, open: last_line.open.clone() })
         };
         match (word_end, line_end) {
             (Some(word_end), Some(line_end)) => Some(if late(&word_end) { word_end } else { line_end }),

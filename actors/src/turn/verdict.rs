@@ -5,10 +5,10 @@ use std::time::Duration;
 use super::messages::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 use crate::profile::messages::SpawnError;
 
-/// What happened to an agent that ran. Several things can have: the first in the order of [`Verdict::outcome`] counts.
+/// What happened to an agent that ran. Several things can have: the first in the order of [`TurnVerdict::outcome`] counts.
 #[derive(Debug, Default)]
-pub(super) struct Verdict {
-    /// It was told to stop.
+pub(super) struct TurnVerdict {
+    /// It was stopped.
     pub(super) stopped: Option<StopCause>,
     /// It said too much.
     pub(super) too_much: bool,
@@ -19,7 +19,7 @@ pub(super) struct Verdict {
     /// How it ended.
     pub(super) exit: Option<Exit>,
     /// Why there is no answer, where one is due.
-    pub(super) mute: Option<NoReply>,
+    pub(super) no_reply: Option<NoReply>,
 }
 
 /// Why an agent that ended well has not answered.
@@ -27,7 +27,7 @@ pub(super) struct Verdict {
 pub(super) enum NoReply {
     /// It said nothing.
     EmptyReply,
-    /// It is to converse, and nothing of what it said was of the conversation.
+    /// It is to speak the protocol, and no line of its output was of it.
     UnparseableOutput,
 }
 
@@ -42,8 +42,8 @@ pub(super) enum Exit {
     Never,
 }
 
-impl Verdict {
-    /// Whether the agent has been told to end for a reason of ours.
+impl TurnVerdict {
+    /// Whether the agent is being ended for a reason of ours.
     pub(super) fn is_ending(&self) -> bool {
         self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
     }
@@ -65,7 +65,7 @@ impl Verdict {
         }
         match self.exit {
             _ if self.lingered => TurnOutcome::Done,
-            Some(Exit::Code(0)) => match self.mute {
+            Some(Exit::Code(0)) => match self.no_reply {
                 None => TurnOutcome::Done,
                 Some(NoReply::EmptyReply) => failed("The agent ended without an answer."),
                 Some(NoReply::UnparseableOutput) => failed("The agent's answer could not be understood."),
@@ -85,13 +85,13 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
     }
 }
 
-/// What the chat reads of a stop, beside the mark; `None` where it is told otherwise.
+/// What the chat reads of a stop, beside the mark; `None` where the chat gets it otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Interrupt => Some("Stopped."),
         StopCause::Operator => Some(OPERATOR_STOPPED),
         // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start does what
-        // `turns.interrupted` says, and tells the chat.
+        // `turns.interrupted` says, and notifies the chat.
         StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
     }
 }
@@ -146,7 +146,7 @@ fn in_words(length: Duration) -> String {
 mod tests {
     use super::*;
 
-    fn notice(verdict: &Verdict) -> String {
+    fn notice(verdict: &TurnVerdict) -> String {
         match verdict.outcome() {
             TurnOutcome::Failed { notice, agent_missing: false } => notice,
             other => panic!("{other:?}"),
@@ -155,30 +155,38 @@ mod tests {
 
     #[test]
     fn only_exit_code_0_is_well_done() {
-        let exited = |code| Verdict { exit: Some(Exit::Code(code)), ..Verdict::default() };
+        let exited = |code| TurnVerdict { exit: Some(Exit::Code(code)), ..TurnVerdict::default() };
         assert_eq!(exited(0).outcome(), TurnOutcome::Done);
         assert_eq!(notice(&exited(3)), "The agent stopped with exit code 3.");
-        assert_eq!(notice(&Verdict { exit: Some(Exit::Killed), ..Verdict::default() }), "The agent was killed.");
+        assert_eq!(
+            notice(&TurnVerdict { exit: Some(Exit::Killed), ..TurnVerdict::default() }),
+            "The agent was killed."
+        );
     }
 
     #[test]
     fn an_agent_without_an_answer_has_failed_unless_something_worse_befell_it() {
-        let mute = |mute, code| Verdict { mute: Some(mute), exit: Some(Exit::Code(code)), ..Verdict::default() };
-        assert_eq!(notice(&mute(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
-        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
-        assert_eq!(notice(&mute(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
+        let no_reply = |no_reply, code| TurnVerdict {
+            no_reply: Some(no_reply),
+            exit: Some(Exit::Code(code)),
+            ..TurnVerdict::default()
+        };
+        assert_eq!(notice(&no_reply(NoReply::EmptyReply, 0)), "The agent ended without an answer.");
+        assert_eq!(notice(&no_reply(NoReply::UnparseableOutput, 0)), "The agent's answer could not be understood.");
+        assert_eq!(notice(&no_reply(NoReply::UnparseableOutput, 2)), "The agent stopped with exit code 2.");
     }
 
     #[test]
     fn our_own_reason_counts_more_than_the_code_it_led_to() {
         let exit = Some(Exit::Code(143));
-        let stopped = Verdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..Verdict::default() };
+        let stopped =
+            TurnVerdict { stopped: Some(StopCause::Operator), too_much: true, exit, ..TurnVerdict::default() };
         assert_eq!(stopped.outcome(), TurnOutcome::Stopped(StopCause::Operator));
-        assert!(notice(&Verdict { too_much: true, exit, ..Verdict::default() }).contains("4 MiB"));
+        assert!(notice(&TurnVerdict { too_much: true, exit, ..TurnVerdict::default() }).contains("4 MiB"));
         let timed_out = Some(Duration::from_mins(30));
-        let late = Verdict { timed_out, exit, ..Verdict::default() };
+        let late = TurnVerdict { timed_out, exit, ..TurnVerdict::default() };
         assert_eq!(notice(&late), "The agent took longer than 30 minutes and was stopped.");
-        assert_eq!(Verdict { lingered: true, exit, ..Verdict::default() }.outcome(), TurnOutcome::Done);
+        assert_eq!(TurnVerdict { lingered: true, exit, ..TurnVerdict::default() }.outcome(), TurnOutcome::Done);
     }
 
     #[test]

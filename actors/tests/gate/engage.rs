@@ -4,8 +4,8 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::messages::{Origin, Refusal, RequestPermit};
-use caduceus_actors::drain::permit::TurnTicket;
+use caduceus_actors::drain::messages::{Origin, Refusal, TurnTicket};
+use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::TurnId;
 
 use crate::tree::{Doors, TIMEOUT, Tree, ticket};

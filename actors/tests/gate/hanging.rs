@@ -5,8 +5,9 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::messages::{DrainView, GetDrain, Origin, Refusal, RequestPermit};
-use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
+use caduceus_actors::drain::messages::{DrainView, GetDrain, Origin, Refusal, TurnTicket};
+use caduceus_actors::drain::permit::TurnPermit;
+use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::workers::Owner;
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::profile::name::ProfileName;

@@ -12,9 +12,10 @@ use actix::clock::sleep;
 use caduceus_actors::drain::epoch;
 use caduceus_actors::drain::marker;
 use caduceus_actors::drain::messages::{
-    BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, RequestPermit,
+    BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, TurnTicket,
 };
-use caduceus_actors::drain::permit::{TurnPermit, TurnTicket};
+use caduceus_actors::drain::permit::TurnPermit;
+use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::turn::id::TurnId;
 use jiff::Timestamp;

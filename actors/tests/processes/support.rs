@@ -10,8 +10,9 @@ use actix::prelude::*;
 use caduceus_actors::counts::CountBy;
 use caduceus_actors::dispatch::messages::ReplyLeft;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::messages::{DrainChanged, Origin, RequestPermit};
-use caduceus_actors::drain::permit::{Gate, TurnPermit, TurnTicket};
+use caduceus_actors::drain::messages::{DrainChanged, Origin, TurnTicket};
+use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
 use caduceus_actors::http_client::HttpClient;
@@ -30,7 +31,8 @@ use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Environment, Settings};
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::turn::id::TurnId;
-use caduceus_actors::turn::messages::{TooEarly, TurnEnded, TurnOrder};
+use caduceus_actors::turn::messages::{TooEarly, TurnEnded};
+use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnPorts};
 use caduceus_supervision::{
     ChildSpec, Incarnation, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,

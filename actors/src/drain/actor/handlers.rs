@@ -14,16 +14,17 @@ use super::super::epoch;
 use super::super::marker::Marker;
 use super::super::messages::{
     AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
-    ListTurns, Refusal, RequestPermit, RunningTurn,
+    Refusal,
 };
+use super::super::permit::messages::{ListTurns, RequestPermit, RunningTurn};
 use super::super::permit::{Permitted, TurnPermit};
-use super::super::plan::{Change, Drain, GatePlan, Scope};
+use super::super::plan::{ActiveDrain, Change, DrainScope, GatePlan};
 use super::super::store;
 use super::super::watch::MarkerTouched;
 use super::{DrainActor, TurnReleased, Waiter};
 use caduceus_supervision::ResponseFuture;
 
-/// How long the disk may take before a begin is answered as one that may be forgotten; below the patience of a client.
+/// How long the disk may take before a begin is answered as one that may be forgotten; below the timeout of a client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long it may take to remove a marker, before it is answered that it was not.
@@ -47,7 +48,7 @@ impl Handler<BeginDrain> for DrainActor {
 
     fn handle(&mut self, order: BeginDrain, ctx: &mut Self::Context) -> Self::Result {
         let now = Timestamp::now();
-        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
+        let scope = order.profile.map_or(DrainScope::Gateway, DrainScope::Profile);
         let deadline = order.deadline.and_then(|after| now.checked_add(after).ok());
         let mut marker = Marker {
             requested_at: now,
@@ -57,7 +58,7 @@ impl Handler<BeginDrain> for DrainActor {
             deadline,
         };
         let requested_at = now.to_string();
-        let drain = Drain {
+        let drain = ActiveDrain {
             since: Instant::now(),
             requested_at: Some(requested_at.clone()),
             principal: Some(order.principal.clone()),
@@ -93,7 +94,7 @@ impl Handler<BeginDrain> for DrainActor {
         self.order(&ended, work, then, ctx);
         let gate = self.gate.clone();
         Response::fut(async move {
-            // The gate is closed; a disk that hangs must not keep that from whoever asked.
+            // The gate is closed; a disk that hangs must not hold up the answer.
             let durable = timeout(WRITE_TIMEOUT, answered).await.is_ok_and(|answered| answered == Ok(true));
             DrainBegun { requested_at, active_agents: gate.count(), durable }
         })
@@ -104,7 +105,7 @@ impl Handler<CancelDrain> for DrainActor {
     type Result = ResponseFuture<Result<DrainCancelled, CancelError>>;
 
     fn handle(&mut self, order: CancelDrain, ctx: &mut Self::Context) -> Self::Result {
-        let scope = order.profile.map_or(Scope::Gateway, Scope::Profile);
+        let scope = order.profile.map_or(DrainScope::Gateway, DrainScope::Profile);
         let (stopping, was_draining) = self.gate.look(|plan| (plan.is_stopping(), plan.covers(&scope)));
         if stopping {
             return ResponseFuture::ready(Err(CancelError::Stopping));
@@ -164,7 +165,7 @@ impl Handler<AwaitDrained> for DrainActor {
         let (sender, woken) = oneshot::channel();
         self.waiters.push(Waiter { askers_too: order.askers_too, woken: sender });
         self.wake_waiters();
-        let wait = timeout(order.patience, woken);
+        let wait = timeout(order.timeout, woken);
         Box::pin(wait.into_actor(self).map(|_, actor, _| {
             actor.waiters.retain(|waiter| !waiter.woken.is_closed());
             actor.view()
@@ -195,7 +196,7 @@ impl Handler<MarkerTouched> for DrainActor {
 
     fn handle(&mut self, MarkerTouched(scope): MarkerTouched, ctx: &mut Self::Context) {
         if let Some(watch) = &self.watch {
-            watch.heard(&scope);
+            watch.taken(&scope);
         }
         self.reread_one(&scope, ctx);
     }

@@ -24,7 +24,7 @@ impl HeldGuard {
         self.pid
     }
 
-    /// How it ended, if it has. Asked again after that, it says nothing more.
+    /// How it ended, if it has. Asked again after that, it answers `None`.
     ///
     /// # Errors
     /// What the system says.
@@ -41,7 +41,7 @@ impl HeldGuard {
 impl Drop for HeldGuard {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // Somebody has to wait for it, or it stays as a zombie; a thread that cannot be had leaves just that.
+        // It has to be waited for, or it stays as a zombie; a thread that cannot be had leaves just that.
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
         let _ = reaper.spawn(move || child.wait());
     }

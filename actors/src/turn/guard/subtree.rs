@@ -15,14 +15,14 @@ pub(super) fn signal(signal: Signal) {
     let _ = rustix::process::kill_current_process_group(signal);
 }
 
-/// Kills every process that has one of `turns` in its environment, and answers when there is none; after `patience` at the
+/// Kills every process that has one of `turns` in its environment, and answers when there is none; after `timeout` at the
 /// latest. For what is left when a guard could not do its work. Blocks.
-pub fn end_turns(turns: &[TurnId], patience: Duration) {
+pub fn end_turns(turns: &[TurnId], timeout: Duration) {
     #[cfg(target_os = "linux")]
-    linux::end_turns(turns, patience);
-    // Elsewhere nobody can look into another process's environment.
+    linux::end_turns(turns, timeout);
+    // Elsewhere the environment of another process cannot be read.
     #[cfg(not(target_os = "linux"))]
-    let _ = (turns, patience);
+    let _ = (turns, timeout);
 }
 
 #[cfg(target_os = "linux")]
@@ -45,7 +45,7 @@ mod linux {
     pub(super) fn signal_below(top: Pid, signal: Signal) {
         for (pid, parent) in below(top.as_raw_nonzero().get(), &processes()) {
             let Some(target) = Pid::from_raw(pid) else { continue };
-            // The number may have been given to somebody else since the list was read; a descriptor is not.
+            // The number may have been given to another process since the list was read; a descriptor is not.
             let Ok(pidfd) = pidfd_open(target, PidfdFlags::empty()) else { continue };
             if parent_of(pid).is_some_and(|now| now == parent || now == top.as_raw_nonzero().get()) {
                 // It may have ended by now.
@@ -54,9 +54,9 @@ mod linux {
         }
     }
 
-    pub(super) fn end_turns(turns: &[TurnId], patience: Duration) {
+    pub(super) fn end_turns(turns: &[TurnId], timeout: Duration) {
         let marks: Vec<String> = turns.iter().map(|turn| format!("{TURN_ID}={turn}")).collect();
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         // A round misses what was forked during it.
         while Instant::now() < deadline && kill_marked(&marks) > 0 {
             thread::sleep(AGAIN);
@@ -74,7 +74,7 @@ mod linux {
         };
         let marked = pids().filter(|pid| is_marked(*pid)).filter_map(Pid::from_raw);
         let kill = |pid: Pid| {
-            // The number may be somebody else's by now; a descriptor is not, so it is looked at once more.
+            // The number may be another process's by now; a descriptor is not, so it is looked at once more.
             if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
                 && is_marked(pid.as_raw_nonzero().get())
             {

@@ -53,12 +53,12 @@ pub(super) fn say_started(mut control: &UnixStream, error: Option<&io::Error>) -
     control.write_all(&number.to_le_bytes())
 }
 
-/// Waits for the guard's word whether the agent has started, at most `patience`: `Ok(Err(_))` if it could not be.
+/// Waits for the guard's answer whether the agent has started, at most `timeout`: `Ok(Err(_))` if it could not be.
 ///
 /// # Errors
-/// The guard said nothing: it ended, or is slower than that.
-pub fn hear_start(mut control: &UnixStream, patience: Duration) -> io::Result<io::Result<()>> {
-    control.set_read_timeout(Some(patience))?;
+/// The guard did not answer: it ended, or is slower than that.
+pub fn hear_start(mut control: &UnixStream, timeout: Duration) -> io::Result<io::Result<()>> {
+    control.set_read_timeout(Some(timeout))?;
     let mut number = [0; 4];
     control.read_exact(&mut number)?;
     Ok(match i32::from_le_bytes(number) {
@@ -105,8 +105,8 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let error = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
         say_started(&theirs, Some(&error)).unwrap();
-        let heard = hear_start(&ours, Duration::from_secs(5)).unwrap();
-        assert_eq!(heard.unwrap_err().kind(), io::ErrorKind::NotFound);
+        let started = hear_start(&ours, Duration::from_secs(5)).unwrap();
+        assert_eq!(started.unwrap_err().kind(), io::ErrorKind::NotFound);
         say_started(&theirs, None).unwrap();
         assert!(hear_start(&ours, Duration::from_secs(5)).unwrap().is_ok());
         drop(theirs);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::events::{DONE, Event, Events, TooLong};
-use super::lenient::{self, Halves, Read};
+use super::events::{DONE, EventTooLong, Events, StreamEvent};
+use super::lenient::{self, Halves, LenientJson};
 use super::reason;
 use super::trouble::{Ending, Trouble};
 
@@ -22,7 +22,7 @@ const BOM: &[u8] = "\u{feff}".as_bytes();
 /// An answer as it comes in.
 #[derive(Debug, Default)]
 pub(super) struct ModelAnswer {
-    form: Form,
+    form: AnswerForm,
     /// The stream's own mark of its end has come.
     done: bool,
     /// Why the model ended, by the last chunk that said so; nothing was said after it.
@@ -35,14 +35,14 @@ pub(super) struct ModelAnswer {
 }
 
 #[derive(Debug)]
-enum Form {
+enum AnswerForm {
     /// Nothing has come but white space, and what may be part of a mark.
     Unknown(Vec<u8>),
     Events(Events),
     Document(Vec<u8>),
 }
 
-impl Default for Form {
+impl Default for AnswerForm {
     fn default() -> Self {
         Self::Unknown(Vec::new())
     }
@@ -53,7 +53,7 @@ impl ModelAnswer {
     pub(super) fn feed(&mut self, bytes: &[u8], text: &mut String) -> Result<(), Trouble> {
         let start;
         let mut bytes = bytes;
-        if let Form::Unknown(begun) = &mut self.form {
+        if let AnswerForm::Unknown(begun) = &mut self.form {
             begun.extend_from_slice(bytes);
             start = std::mem::take(begun);
             bytes = start.trim_ascii_start();
@@ -61,26 +61,26 @@ impl ModelAnswer {
             match bytes.first() {
                 None => return Ok(()),
                 Some(_) if BOM.starts_with(bytes) => {
-                    self.form = Form::Unknown(bytes.to_vec());
+                    self.form = AnswerForm::Unknown(bytes.to_vec());
                     return Ok(());
                 }
                 // No line of a stream begins like these, whatever the header says.
                 Some(b'<') => return Err(Trouble::Nonsense),
-                Some(b'{' | b'[') => self.form = Form::Document(Vec::new()),
-                Some(_) => self.form = Form::Events(Events::default()),
+                Some(b'{' | b'[') => self.form = AnswerForm::Document(Vec::new()),
+                Some(_) => self.form = AnswerForm::Events(Events::default()),
             }
         }
         match &mut self.form {
-            Form::Unknown(_) => Ok(()),
-            Form::Document(document) => {
+            AnswerForm::Unknown(_) => Ok(()),
+            AnswerForm::Document(document) => {
                 document.extend_from_slice(bytes);
                 if document.len() > MAX_DOCUMENT { Err(Trouble::TooMuch) } else { Ok(()) }
             }
-            Form::Events(events) => {
+            AnswerForm::Events(events) => {
                 let mut whole = Vec::new();
                 let fed = events.feed(bytes, &mut whole);
-                whole.into_iter().try_for_each(|event| self.hear(event, text))?;
-                fed.map_err(|TooLong| Trouble::TooMuch)
+                whole.into_iter().try_for_each(|event| self.take_event(event, text))?;
+                fed.map_err(|EventTooLong| Trouble::TooMuch)
             }
         }
     }
@@ -96,10 +96,12 @@ impl ModelAnswer {
     }
 
     /// How long to wait for the next bytes; as long as the call allows, if nothing.
-    pub(super) fn patience(&self) -> Option<Duration> {
+    pub(super) fn idle_timeout(&self) -> Option<Duration> {
         match &self.form {
-            Form::Document(_) => None,
-            Form::Unknown(_) | Form::Events(_) => Some(if self.finish.is_some() { AFTER_FINISH } else { SILENCE }),
+            AnswerForm::Document(_) => None,
+            AnswerForm::Unknown(_) | AnswerForm::Events(_) => {
+                Some(if self.finish.is_some() { AFTER_FINISH } else { SILENCE })
+            }
         }
     }
 
@@ -112,16 +114,18 @@ impl ModelAnswer {
     pub(super) fn end(&mut self, cut: bool, text: &mut String) -> Result<Ending, Trouble> {
         let mut whole = false;
         match std::mem::take(&mut self.form) {
-            Form::Unknown(_) => {}
-            Form::Document(document) => {
+            AnswerForm::Unknown(_) => {}
+            AnswerForm::Document(document) => {
                 // One that was cut is no JSON either.
                 let read = std::str::from_utf8(&document).ok().and_then(lenient::read);
                 let read = read.ok_or(if cut { Trouble::BrokeOff } else { Trouble::Nonsense })?;
                 whole = self.take(&read, text)?;
             }
             // Of what was cut the last line may be half of one.
-            Form::Events(_) if cut => {}
-            Form::Events(events) => events.end().into_iter().try_for_each(|event| self.hear(event, text))?,
+            AnswerForm::Events(_) if cut => {}
+            AnswerForm::Events(events) => {
+                events.end().into_iter().try_for_each(|event| self.take_event(event, text))?;
+            }
         }
         self.halves.end(text);
         let finished = self.finish.is_some() && !(cut && self.finish_with_text);
@@ -138,13 +142,13 @@ impl ModelAnswer {
         }
     }
 
-    fn hear(&mut self, event: Event, text: &mut String) -> Result<(), Trouble> {
+    fn take_event(&mut self, event: StreamEvent, text: &mut String) -> Result<(), Trouble> {
         if self.done {
             return Ok(());
         }
         let data = match event {
-            Event::Data(data) => data,
-            Event::Error(error) => {
+            StreamEvent::Data(data) => data,
+            StreamEvent::Error(error) => {
                 let status = serde_json::from_str(&error).ok().and_then(|said| reason::status(&said));
                 return Err(Trouble::Reported { message: reason::of_refusal(error.as_bytes()), status });
             }
@@ -152,7 +156,7 @@ impl ModelAnswer {
         let lines = data.contains('\n');
         match self.understood(&data, text) {
             Err(Trouble::Unreadable(_)) if lines => data.lines().try_for_each(|line| self.understood(line, text)),
-            heard => heard,
+            taken => taken,
         }
     }
 
@@ -171,10 +175,10 @@ impl ModelAnswer {
     }
 
     /// Whether it is of the answer at all.
-    fn take(&mut self, read: &Read, text: &mut String) -> Result<bool, Trouble> {
+    fn take(&mut self, read: &LenientJson, text: &mut String) -> Result<bool, Trouble> {
         let (said, mended) = match read {
-            Read::Strict(said) => (said, false),
-            Read::Mended(said) => (said, true),
+            LenientJson::Strict(said) => (said, false),
+            LenientJson::Mended(said) => (said, true),
         };
         if let Some(message) = reason::error(said) {
             return Err(Trouble::Reported { message, status: reason::status(said) });
@@ -297,7 +301,7 @@ mod tests {
         let waits = |body: &str| {
             let mut answer = ModelAnswer::default();
             answer.feed(body.as_bytes(), &mut String::new()).unwrap();
-            (answer.patience().map(|wait| wait.as_secs()), answer.may_end(), answer.is_done())
+            (answer.idle_timeout().map(|wait| wait.as_secs()), answer.may_end(), answer.is_done())
         };
         assert_eq!(waits(""), (Some(60), false, false));
         assert_eq!(waits(&chunk("a", "")), (Some(60), false, false));

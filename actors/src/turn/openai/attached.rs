@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::relay::event::{InboundEvent, MessageType};
 
-/// Pictures handed over as such; what comes after them is told by its address.
+/// Pictures handed over as such; what comes after them is given by its address.
 const MAX_PICTURES: usize = 16;
 /// Endings by which an address tells that it is a picture, where nothing else does.
 const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "gif", "webp"];
@@ -37,9 +37,9 @@ pub(super) fn content(words: String, event: &InboundEvent) -> Value {
 /// One thing attached.
 struct Attached<'a> {
     address: &'a str,
-    /// Such as `image/png`; empty if nobody says.
+    /// Such as `image/png`; empty if not given.
     mime: &'a str,
-    /// Such as `photo`; empty if nobody says.
+    /// Such as `photo`; empty if not given.
     kind: &'a str,
     name: &'a str,
 }

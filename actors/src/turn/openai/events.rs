@@ -10,13 +10,13 @@ const MAX_EVENT: usize = 16 * 1024 * 1024;
 /// What a stream ends with.
 pub(super) const DONE: &str = "[DONE]";
 
-/// An event is longer than anybody can mean.
+/// An event is longer than any server can mean.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct TooLong;
+pub(super) struct EventTooLong;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Event {
+pub(super) enum StreamEvent {
     /// Its lines of data, one under the other.
     Data(String),
     /// The server calls it an error.
@@ -40,7 +40,7 @@ pub(super) struct Events {
 
 impl Events {
     /// Reads on; adds each event that is now whole to `whole`.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], whole: &mut Vec<Event>) -> Result<(), TooLong> {
+    pub(super) fn feed(&mut self, mut bytes: &[u8], whole: &mut Vec<StreamEvent>) -> Result<(), EventTooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
                 bytes = &bytes[1..];
@@ -50,7 +50,7 @@ impl Events {
             let (part, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
             self.line.extend_from_slice(part);
             if self.line.len() + self.data.as_ref().map_or(0, Vec::len) > MAX_EVENT {
-                return Err(TooLong);
+                return Err(EventTooLong);
             }
             if let Some((byte, rest)) = rest.split_first() {
                 self.after_cr = *byte == b'\r';
@@ -64,12 +64,12 @@ impl Events {
     }
 
     /// What the stream ended in; some servers leave out the last line end.
-    pub(super) fn end(mut self) -> Vec<Event> {
+    pub(super) fn end(mut self) -> Vec<StreamEvent> {
         let last = if self.line.is_empty() { None } else { self.end_line() };
         last.into_iter().chain(self.end_event()).collect()
     }
 
-    fn end_line(&mut self) -> Option<Event> {
+    fn end_line(&mut self) -> Option<StreamEvent> {
         let mut line = std::mem::take(&mut self.line);
         if !std::mem::replace(&mut self.begun, true) && line.starts_with("\u{feff}".as_bytes()) {
             line.drain(..3);
@@ -88,7 +88,7 @@ impl Events {
         // Comments begin with the colon; the other fields mean nothing here.
         match &line[..colon] {
             b"data" => self.add(value),
-            b"error" => Some(Event::Error(text(value.to_vec()))),
+            b"error" => Some(StreamEvent::Error(text(value.to_vec()))),
             b"event" => {
                 self.named_error = value.trim_ascii() == b"error";
                 None
@@ -98,7 +98,7 @@ impl Events {
     }
 
     /// A line of data.
-    fn add(&mut self, value: &[u8]) -> Option<Event> {
+    fn add(&mut self, value: &[u8]) -> Option<StreamEvent> {
         if let Some(data) = &mut self.data {
             data.push(b'\n');
             data.extend_from_slice(value);
@@ -108,9 +108,9 @@ impl Events {
         if is_whole(value) { self.end_event() } else { None }
     }
 
-    fn end_event(&mut self) -> Option<Event> {
+    fn end_event(&mut self) -> Option<StreamEvent> {
         let data = text(self.data.take()?);
-        Some(if self.named_error { Event::Error(data) } else { Event::Data(data) })
+        Some(if self.named_error { StreamEvent::Error(data) } else { StreamEvent::Data(data) })
     }
 }
 
@@ -139,8 +139,8 @@ mod tests {
         }
         whole.extend(events.end());
         let shown = |event| match event {
-            Event::Data(data) => data,
-            Event::Error(error) => format!("error {error}"),
+            StreamEvent::Data(data) => data,
+            StreamEvent::Error(error) => format!("error {error}"),
         };
         whole.into_iter().map(shown).collect()
     }
@@ -187,7 +187,7 @@ mod tests {
     fn a_line_without_an_end_is_given_up() {
         let mut events = Events::default();
         let flood = vec![b'x'; 1024 * 1024];
-        assert_eq!((0..17).find_map(|_| events.feed(&flood, &mut Vec::new()).err()), Some(TooLong));
+        assert_eq!((0..17).find_map(|_| events.feed(&flood, &mut Vec::new()).err()), Some(EventTooLong));
     }
 
     proptest! {

@@ -6,7 +6,7 @@ use serde_json::Value;
 const HALVES: u32 = 0x10_f800 - 0xd800;
 
 /// A document, as it was read.
-pub(super) enum Read {
+pub(super) enum LenientJson {
     /// It is JSON.
     Strict(Value),
     /// It is JSON but for what was mended; halves of characters stand in it, see [`Halves`].
@@ -14,9 +14,9 @@ pub(super) enum Read {
 }
 
 /// Reads `text`; `None` where even mending does not help.
-pub(super) fn read(text: &str) -> Option<Read> {
-    let strict = serde_json::from_str(text).ok().map(Read::Strict);
-    strict.or_else(|| serde_json::from_str(&mended(text)).ok().map(Read::Mended))
+pub(super) fn read(text: &str) -> Option<LenientJson> {
+    let strict = serde_json::from_str(text).ok().map(LenientJson::Strict);
+    strict.or_else(|| serde_json::from_str(&mended(text)).ok().map(LenientJson::Mended))
 }
 
 /// With `null` for numbers that are none, and with halves of characters that JSON cannot hold kept apart.
@@ -110,8 +110,8 @@ mod tests {
         let (mut halves, mut text) = (Halves::default(), String::new());
         for chunk in chunks {
             let (value, mended) = match read(chunk)? {
-                Read::Strict(value) => (value, false),
-                Read::Mended(value) => (value, true),
+                LenientJson::Strict(value) => (value, false),
+                LenientJson::Mended(value) => (value, true),
             };
             halves.push(value["c"].as_str()?, mended, &mut text);
         }
@@ -149,7 +149,7 @@ mod tests {
         fn nothing_panics_and_what_is_json_is_read_as_it_is(text in "[{}\\[\\]\"\\\\u0-9a-fNI:, é😀-]{0,40}") {
             let strict = serde_json::from_str::<Value>(&text).ok();
             match read(&text) {
-                Some(Read::Strict(value)) => prop_assert_eq!(Some(value), strict),
+                Some(LenientJson::Strict(value)) => prop_assert_eq!(Some(value), strict),
                 _ => prop_assert!(strict.is_none()),
             }
         }

@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::driver::{Orders, Turn, stopped};
+use super::command::{TurnCommands, stopped};
 use super::id::TurnId;
 use super::messages::TurnOutcome;
+use super::state::TurnState;
 use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
@@ -32,7 +33,7 @@ const MAX_REPLY: usize = 4 * 1024 * 1024;
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a server may take to close its answer once all is said: then the connection serves the next call.
 const LINGER: Duration = Duration::from_millis(50);
-/// How long signs of life alone keep a turn once the model has said that it is done.
+/// How long comments alone keep a turn once the model has said that it is done.
 const LINGER_WITH_COMMENTS: Duration = Duration::from_mins(1);
 /// What is read of the words of a server that refuses, and for how long.
 const MAX_REFUSAL: usize = 16 * 1024;
@@ -44,10 +45,10 @@ const MAX_PIECES: usize = 8;
 
 /// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
 pub(super) async fn run(
-    turn: &mut Turn,
+    turn: &mut TurnState,
     settings: &OpenAiSettings,
     agent: &Arc<AgentSettings>,
-    orders: &mut Orders,
+    commands: &mut TurnCommands,
 ) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
     let (say, mut said) = mpsc::channel(MAX_PIECES);
@@ -58,23 +59,23 @@ pub(super) async fn run(
         body: request::body(settings, &turn.work.history, &turn.work.event),
         redactor: turn.ports.redactor.clone(),
         secrets: None,
-        heard: false,
+        begun: false,
         say,
     };
     let mut conversation = Box::pin(conversation.run());
-    let mut heard = 0;
-    let mut hear = |turn: &mut Turn, text: String| {
-        heard += text.len();
-        turn.verdict.too_much = heard > MAX_REPLY;
+    let mut received = 0;
+    let mut take = |turn: &mut TurnState, text: String| {
+        received += text.len();
+        turn.verdict.too_much = received > MAX_REPLY;
         turn.reply_stream.reply.push(&text, Instant::now());
     };
     let mut ended = None;
     while ended.is_none() && !turn.verdict.is_ending() {
         tokio::select! {
             biased;
-            cause = stopped(orders) => turn.verdict.stopped = Some(cause),
+            cause = stopped(commands) => turn.verdict.stopped = Some(cause),
             () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
-            Some(text) = said.recv() => hear(turn, text),
+            Some(text) = said.recv() => take(turn, text),
             end = &mut conversation => ended = Some(end),
             () = turn.reply_stream.advance() => {}
         }
@@ -82,16 +83,16 @@ pub(super) async fn run(
     // Ends the call if there is one: the chat may take its time with what was said.
     drop(conversation);
     while let Ok(text) = said.try_recv() {
-        hear(turn, text);
+        take(turn, text);
     }
     let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
-    turn.end_reply(whole, orders).await;
+    turn.end_reply(whole, commands).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
-        (None, Some(Err(trouble))) => trouble.outcome(heard > 0),
+        (None, Some(Err(trouble))) => trouble.outcome(received > 0),
         (None, Some(Ok(ending))) => {
             if let Some(note) = note(ending) {
-                turn.tell_chat(note.to_owned(), orders).await;
+                turn.notify_chat(note.to_owned(), commands).await;
             }
             TurnOutcome::Done
         }
@@ -99,7 +100,7 @@ pub(super) async fn run(
     }
 }
 
-/// What the chat is told of an answer that is not all that the model meant to say.
+/// What the chat gets with an answer that is not all that the model meant to say.
 fn note(ending: Ending) -> Option<&'static str> {
     match ending {
         Ending::Whole => None,
@@ -108,17 +109,17 @@ fn note(ending: Ending) -> Option<&'static str> {
     }
 }
 
-/// The way from the question to the last word of the answer.
+/// The way from the question to the end of the answer.
 struct Conversation {
     port: Port<AuthorisedCall>,
     agent: Arc<AgentSettings>,
     turn: TurnId,
     body: Bytes,
     redactor: Redactor,
-    /// On what the last call was made with, for the server may say it in its answer.
+    /// On what the last call was made with, for the server may repeat it in its answer.
     secrets: Option<Lease>,
-    /// A word of the answer was heard, so that there is no second try any more.
-    heard: bool,
+    /// Text of the answer was received, so that there is no second try any more.
+    begun: bool,
     say: mpsc::Sender<String>,
 }
 
@@ -134,7 +135,7 @@ impl Conversation {
             // Redacted before it is cut, for half a secret would not be found.
             let reason: String = self.redactor.redact(&trouble.to_string()).chars().take(LOGGED_CHARS).collect();
             let reason = reason::escaped(&reason);
-            let pause = trouble.retry_in(tries, fastrand::f64()).filter(|_| !self.heard);
+            let pause = trouble.retry_in(tries, fastrand::f64()).filter(|_| !self.begun);
             let Some(pause) = pause else {
                 warn!(turn = %self.turn, tries, reason, "the agent's server did not answer well");
                 return Err(trouble);
@@ -157,8 +158,8 @@ impl Conversation {
         let mut answer = ModelAnswer::default();
         let mut chunks = (0, Instant::now());
         let broken = loop {
-            let piece = match answer.patience() {
-                Some(patience) => timeout(patience, body.recv()).await.map_err(|_| patience),
+            let piece = match answer.idle_timeout() {
+                Some(limit) => timeout(limit, body.recv()).await.map_err(|_| limit),
                 None => Ok(body.recv().await),
             };
             match piece {
@@ -171,7 +172,7 @@ impl Conversation {
                 Ok(Some(Err(broken))) => break Some(broken),
                 Ok(None) => break None,
                 Err(_) if answer.may_end() => break None,
-                Err(patience) => break Some(CallBroken::Silent(patience)),
+                Err(limit) => break Some(CallBroken::Silent(limit)),
             }
             if answer.chunks() != chunks.0 {
                 chunks = (answer.chunks(), Instant::now());
@@ -189,15 +190,15 @@ impl Conversation {
         self.pass_on(text).await;
         match (ended, broken) {
             (Err(Trouble::BrokeOff), Some(broken)) => Err(broken.into()),
-            (Ok(Ending::Whole), _) if !self.heard => Err(Trouble::NoText),
-            (Ok(ending), _) if !self.heard => Err(Trouble::Withheld(ending)),
+            (Ok(Ending::Whole), _) if !self.begun => Err(Trouble::NoText),
+            (Ok(ending), _) if !self.begun => Err(Trouble::Withheld(ending)),
             (ended, _) => ended,
         }
     }
 
     async fn pass_on(&mut self, text: String) {
         if !text.is_empty() {
-            self.heard = true;
+            self.begun = true;
             // A turn that no longer listens has ended.
             let _ = self.say.send(text).await;
         }

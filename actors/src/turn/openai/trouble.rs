@@ -1,4 +1,4 @@
-//! What can go wrong with a chat completions server, whether it is worth another try, and what the chat hears of it.
+//! What can go wrong with a chat completions server, whether it is worth another try, and what the chat gets of it.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use caduceus_supervision::AskError;
 const RETRIES: u32 = 2;
 /// Before the first of them; the second waits four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A server that wants to be left alone for longer than this is: nobody waits that long in a chat.
+/// A server that wants a longer pause than this is not asked again: that is too long for a chat.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
 /// How an answer ended that is as whole as it will be.
@@ -77,7 +77,7 @@ pub(super) enum Trouble {
 
 impl Trouble {
     /// How long to wait before the next try; `None` if there is to be none. `tries` have failed; `chance` is from 0 to 1 and keeps
-    /// the turns of a busy gateway from coming back all at once. Not to be asked once a word of the answer was heard.
+    /// the turns of a busy gateway from coming back all at once. Not to be asked once text of the answer was received.
     pub(super) fn retry_in(&self, tries: u32, chance: f64) -> Option<Duration> {
         let asked_for = match self {
             Self::Status { status: 408 | 425 | 429 | 500..=599, retry_after, .. } => *retry_after,
@@ -103,15 +103,15 @@ impl Trouble {
         Some(asked_for.unwrap_or_default().max(pause.mul_f64(0.5 + 0.5 * chance)))
     }
 
-    /// How a turn ends by it. `heard` says whether a word of the answer came before. Nothing that the server said gets into the chat.
-    pub(super) fn outcome(&self, heard: bool) -> TurnOutcome {
+    /// How a turn ends by it. `begun` says whether text of the answer came before. Nothing that the server said gets into the chat.
+    pub(super) fn outcome(&self, begun: bool) -> TurnOutcome {
         let notice = match self {
             Self::Profile(CallError::NotAServer) => return verdict::no_agent(),
             Self::Profile(CallError::Unusable(_)) => return verdict::cannot_run(),
             Self::Profile(CallError::NotNow(_)) | Self::NoProfile(_) => return verdict::no_answer(),
             Self::TooMuch | Self::Call(CallBroken::TooLong(_)) => return verdict::too_much(),
-            Self::Unreadable(_) if heard => "The answer ends here: its next part could not be read.".to_owned(),
-            _ if heard => "The answer broke off; this is all there is of it.".to_owned(),
+            Self::Unreadable(_) if begun => "The answer ends here: its next part could not be read.".to_owned(),
+            _ if begun => "The answer broke off; this is all there is of it.".to_owned(),
             Self::Call(CallBroken::Unreachable(_)) => return verdict::no_answer(),
             Self::Call(CallBroken::Silent(_)) => "The agent did not answer in time; please try again later.".to_owned(),
             Self::Call(CallBroken::Broken(_)) | Self::BrokeOff => {
@@ -204,7 +204,7 @@ mod tests {
 
     #[test]
     fn no_notice_repeats_what_the_server_said() {
-        for (trouble, heard) in [
+        for (trouble, begun) in [
             (status(401, None), false),
             (status(500, None), false),
             (reported(None), false),
@@ -216,7 +216,7 @@ mod tests {
             (CallError::Unusable("sk-secret".into()).into(), false),
             (CallBroken::Broken("sk-secret".into()).into(), false),
         ] {
-            let TurnOutcome::Failed { notice, .. } = trouble.outcome(heard) else {
+            let TurnOutcome::Failed { notice, .. } = trouble.outcome(begun) else {
                 panic!("{trouble:?} is no failure")
             };
             assert!(!notice.contains("sk-secret") && !notice.is_empty(), "{notice}");

@@ -4,18 +4,18 @@ use super::*;
 use crate::relay::descriptor::LenUnit;
 
 /// A reply, a chat that it goes to, and a clock.
-struct Chat {
+struct FakeChat {
     reply: Reply,
     now: Instant,
     messages: Vec<String>,
-    obligations: usize,
-    deeds: usize,
-    max_deeds: usize,
+    durable: usize,
+    actions: usize,
+    max_actions: usize,
     /// When a message was posted or changed that is not done yet.
     grown: Vec<Instant>,
 }
 
-impl Chat {
+impl FakeChat {
     fn new(supports_edit: bool, limit: usize) -> Self {
         Self::of(&Descriptor { supports_edit, max_message_length: limit, ..Descriptor::default() })
     }
@@ -26,9 +26,9 @@ impl Chat {
             reply,
             now: Instant::now(),
             messages: Vec::new(),
-            obligations: 0,
-            deeds: 0,
-            max_deeds: 1_000,
+            durable: 0,
+            actions: 0,
+            max_actions: 1_000,
             grown: Vec::new(),
         }
     }
@@ -41,26 +41,26 @@ impl Chat {
     fn run(&mut self) -> ReplyStep {
         loop {
             match self.reply.next(self.now) {
-                ReplyStep::Do(deed) => self.carry_out(&deed),
+                ReplyStep::Do(action) => self.carry_out(&action),
                 step => return step,
             }
         }
     }
 
-    fn carry_out(&mut self, deed: &ReplyAction) {
-        self.deeds += 1;
-        assert!(self.deeds < self.max_deeds, "it never ends");
-        self.obligations += usize::from(deed.last);
-        self.grown.extend((!deed.last).then_some(self.now));
-        if !deed.shown_already {
-            match &deed.edits {
-                Some(id) => self.messages[id.parse::<usize>().unwrap()].clone_from(&deed.content),
-                None => self.messages.push(deed.content.clone()),
+    fn carry_out(&mut self, action: &ReplyAction) {
+        self.actions += 1;
+        assert!(self.actions < self.max_actions, "it never ends");
+        self.durable += usize::from(action.last);
+        self.grown.extend((!action.last).then_some(self.now));
+        if !action.shown_already {
+            match &action.edits {
+                Some(id) => self.messages[id.parse::<usize>().unwrap()].clone_from(&action.content),
+                None => self.messages.push(action.content.clone()),
             }
         }
-        let id = deed.edits.clone().unwrap_or_else(|| (self.messages.len() - 1).to_string());
+        let id = action.edits.clone().unwrap_or_else(|| (self.messages.len() - 1).to_string());
         let result = ActionResult { success: true, message_id: Some(id), ..ActionResult::default() };
-        self.reply.did(deed, &result, self.now);
+        self.reply.did(action, &result, self.now);
     }
 
     fn later(&mut self, millis: u64) {
@@ -69,47 +69,47 @@ impl Chat {
 }
 
 #[test]
-fn a_quick_reply_is_one_message_and_one_obligation() {
-    let mut chat = Chat::new(true, 100);
+fn a_quick_reply_is_one_message_and_one_durable_action() {
+    let mut chat = FakeChat::new(true, 100);
     chat.say("hello\n");
     assert!(matches!(chat.run(), ReplyStep::Wait(_)));
     chat.reply.finish(None, chat.now);
     assert_eq!(chat.run(), ReplyStep::Done);
-    assert_eq!((chat.messages.as_slice(), chat.deeds, chat.obligations), (&["hello".to_owned()][..], 1, 1));
+    assert_eq!((chat.messages.as_slice(), chat.actions, chat.durable), (&["hello".to_owned()][..], 1, 1));
 }
 
 #[test]
-fn a_slow_reply_grows_at_most_once_a_second_and_its_end_is_an_obligation() {
-    let mut chat = Chat::new(true, 1_000);
+fn a_slow_reply_grows_at_most_once_a_second_and_its_end_is_durable() {
+    let mut chat = FakeChat::new(true, 1_000);
     for _ in 0..50 {
         chat.say("word ");
         chat.run();
         chat.later(100);
     }
-    assert!((4..=6).contains(&chat.deeds), "{} in 5 s", chat.deeds);
-    assert_eq!(chat.obligations, 0);
+    assert!((4..=6).contains(&chat.actions), "{} in 5 s", chat.actions);
+    assert_eq!(chat.durable, 0);
     chat.reply.finish(None, chat.now);
     assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["word ".repeat(50).trim_end()]);
-    assert_eq!(chat.obligations, 1);
+    assert_eq!(chat.durable, 1);
 }
 
 #[test]
 fn what_the_chat_shows_already_is_written_down_and_not_sent_again() {
-    let mut chat = Chat::new(true, 100);
+    let mut chat = FakeChat::new(true, 100);
     chat.say("all of it");
     chat.later(1_000);
     chat.run();
     assert_eq!(chat.messages, ["all of it"]);
     chat.reply.finish(None, chat.now);
-    let ReplyStep::Do(deed) = chat.reply.next(chat.now) else { panic!("nothing is written down") };
-    assert!(deed.last && deed.shown_already);
+    let ReplyStep::Do(action) = chat.reply.next(chat.now) else { panic!("nothing is written down") };
+    assert!(action.last && action.shown_already);
 }
 
 #[test]
-fn a_long_reply_becomes_several_messages_each_an_obligation() {
+fn a_long_reply_becomes_several_durable_messages() {
     for supports_edit in [true, false] {
-        let mut chat = Chat::new(supports_edit, 20);
+        let mut chat = FakeChat::new(supports_edit, 20);
         for _ in 0..10 {
             chat.say("twelve chars\n");
             chat.run();
@@ -118,13 +118,13 @@ fn a_long_reply_becomes_several_messages_each_an_obligation() {
         chat.reply.finish(None, chat.now);
         assert_eq!(chat.run(), ReplyStep::Done);
         assert_eq!(chat.messages, ["twelve chars"; 10], "edits: {supports_edit}");
-        assert_eq!(chat.obligations, 10);
+        assert_eq!(chat.durable, 10);
     }
 }
 
 #[test]
 fn without_edits_nothing_is_posted_before_it_is_whole() {
-    let mut chat = Chat::new(false, 20);
+    let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\n");
     chat.later(10_000);
     assert_eq!(chat.run(), ReplyStep::Idle);
@@ -138,7 +138,7 @@ fn without_edits_nothing_is_posted_before_it_is_whole() {
 
 #[test]
 fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() {
-    let mut chat = Chat::new(true, 20);
+    let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.later(1_000);
     chat.run();
@@ -146,21 +146,21 @@ fn an_abandoned_reply_finishes_the_message_that_was_begun_and_begins_no_other() 
     chat.reply.abandon(None);
     assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["twelve chars"]);
-    assert_eq!(chat.obligations, 1);
+    assert_eq!(chat.durable, 1);
 }
 
 const MARK: &str = "(stopped)";
 
 #[test]
 fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
-    let mut chat = Chat::new(true, 100);
+    let mut chat = FakeChat::new(true, 100);
     chat.say("look:\n```rs\nlet a = 1;\n");
     chat.later(1_000);
     chat.run();
     chat.reply.abandon(Some(MARK));
     assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages, ["look:\n```rs\nlet a = 1;\n```\n\n(stopped)"]);
-    assert_eq!(chat.obligations, 1);
+    assert_eq!(chat.durable, 1);
     chat.reply.abandon(Some("(again)"));
     assert_eq!(chat.run(), ReplyStep::Done);
     assert_eq!(chat.messages.len(), 1);
@@ -168,7 +168,7 @@ fn a_stopped_reply_closes_its_code_and_says_that_it_was_stopped() {
 
 #[test]
 fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
-    let mut chat = Chat::new(true, 20);
+    let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.later(1_000);
     chat.run();
@@ -180,7 +180,7 @@ fn the_mark_of_a_stop_that_does_not_fit_is_a_message_of_its_own() {
 
 #[test]
 fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
-    let mut chat = Chat::new(true, 20);
+    let mut chat = FakeChat::new(true, 20);
     chat.say("twelve chars\n");
     chat.reply.abandon(Some(MARK));
     assert_eq!(chat.run(), ReplyStep::Done);
@@ -189,7 +189,7 @@ fn a_reply_of_which_nothing_is_in_the_chat_leaves_no_mark() {
 
 #[test]
 fn a_reply_stopped_between_two_messages_says_so() {
-    let mut chat = Chat::new(false, 20);
+    let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\ntwelve more\nand so on");
     chat.later(1_000);
     let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
@@ -202,7 +202,7 @@ fn a_reply_stopped_between_two_messages_says_so() {
 
 #[test]
 fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
-    let mut chat = Chat::new(true, 50);
+    let mut chat = FakeChat::new(true, 50);
     chat.say("~~~\none");
     chat.later(1_000);
     let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
@@ -214,13 +214,13 @@ fn a_message_that_is_under_way_when_its_reply_is_stopped_is_finished() {
 
 #[test]
 fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_while_it_goes_out() {
-    let mut chat = Chat::new(false, 100);
+    let mut chat = FakeChat::new(false, 100);
     chat.say("```\none\n");
     chat.reply.finish_broken(chat.now);
     chat.run();
     assert_eq!(chat.messages, ["```\none\n```"]);
 
-    let mut chat = Chat::new(true, 100);
+    let mut chat = FakeChat::new(true, 100);
     chat.say("```\none\n");
     chat.later(1_000);
     chat.run();
@@ -235,7 +235,7 @@ fn code_that_an_agent_leaves_open_is_closed_when_it_breaks_down_or_is_stopped_wh
 
 #[test]
 fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out() {
-    let mut chat = Chat::new(false, 20);
+    let mut chat = FakeChat::new(false, 20);
     chat.say("twelve chars\ntwelve more\n");
     chat.reply.finish(None, chat.now);
     let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
@@ -248,7 +248,7 @@ fn a_message_that_the_connector_refuses_is_remembered_and_what_follows_goes_out(
 #[test]
 fn a_final_text_that_repeats_all_of_a_reply_that_is_partly_out_says_the_rest_once() {
     for lead in ["", "\n\n"] {
-        let mut chat = Chat::new(true, 20);
+        let mut chat = FakeChat::new(true, 20);
         chat.say(&format!("{lead}twelve chars\ntwelve more\n"));
         chat.later(1_000);
         chat.run();
@@ -267,8 +267,8 @@ fn worked() -> u64 {
 /// The work on a reply of so many lines, looked at every second while it is said.
 fn work_on(lines: usize, supports_edit: bool) -> u64 {
     let before = worked();
-    let mut chat = Chat::new(supports_edit, 2_000);
-    chat.max_deeds = usize::MAX;
+    let mut chat = FakeChat::new(supports_edit, 2_000);
+    chat.max_actions = usize::MAX;
     for _ in 0..lines {
         chat.say("one line of a long answer that goes on and on\u{a0}\u{a0}\n");
         chat.run();
@@ -291,21 +291,21 @@ fn a_look_at_a_growing_reply_costs_no_more_when_more_has_been_said() {
 
 #[test]
 fn an_empty_reply_posts_nothing() {
-    let mut chat = Chat::new(true, 20);
+    let mut chat = FakeChat::new(true, 20);
     chat.say(" \n\n");
     chat.reply.finish(None, chat.now);
     assert_eq!(chat.run(), ReplyStep::Done);
-    assert_eq!(chat.deeds, 0);
+    assert_eq!(chat.actions, 0);
 }
 
 #[test]
 fn a_final_text_that_repeats_everything_takes_its_place_and_another_is_added() {
-    let mut chat = Chat::new(false, 100);
+    let mut chat = FakeChat::new(false, 100);
     chat.say("one");
     chat.reply.finish(Some("one two"), chat.now);
     chat.run();
     assert_eq!(chat.messages, ["one two"]);
-    let mut chat = Chat::new(false, 100);
+    let mut chat = FakeChat::new(false, 100);
     chat.say("one ");
     chat.reply.finish(Some("two"), chat.now);
     chat.run();
@@ -314,7 +314,7 @@ fn a_final_text_that_repeats_everything_takes_its_place_and_another_is_added() {
 
 #[test]
 fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
-    let mut chat = Chat::new(true, 100);
+    let mut chat = FakeChat::new(true, 100);
     chat.say("one");
     chat.later(1_000);
     chat.run();
@@ -330,7 +330,7 @@ fn a_message_that_cannot_be_changed_any_more_is_posted_anew_once() {
 
 #[test]
 fn a_growing_message_without_a_name_is_left_alone_until_the_end() {
-    let mut chat = Chat::new(true, 100);
+    let mut chat = FakeChat::new(true, 100);
     chat.say("one");
     chat.later(1_000);
     let ReplyStep::Do(post) = chat.reply.next(chat.now) else { panic!("nothing is posted") };
@@ -356,7 +356,7 @@ proptest! {
         utf16: bool,
     ) {
         let len_unit = if utf16 { LenUnit::Utf16 } else { LenUnit::Chars };
-        let mut chat = Chat::of(&Descriptor { supports_edit, max_message_length: limit, len_unit, ..Descriptor::default() });
+        let mut chat = FakeChat::of(&Descriptor { supports_edit, max_message_length: limit, len_unit, ..Descriptor::default() });
         for (text, wait) in &said {
             chat.say(text);
             chat.run();
@@ -368,7 +368,7 @@ proptest! {
         let whole: String = said.iter().map(|(text, _)| text.as_str()).collect();
         prop_assert_eq!(solid(&chat.messages.concat()), solid(&whole));
         prop_assert!(chat.messages.iter().all(|message| len_unit.len(message) <= limit));
-        prop_assert_eq!(chat.obligations, chat.messages.len(), "each message is written down once");
+        prop_assert_eq!(chat.durable, chat.messages.len(), "each message is written down once");
         let often = chat.grown.windows(2).find(|pair| pair[1] - pair[0] < GROW_EVERY);
         prop_assert_eq!(often, None, "it grew twice within a second");
         prop_assert!(supports_edit || chat.grown.is_empty());

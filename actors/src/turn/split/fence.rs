@@ -29,7 +29,7 @@ pub(super) struct Fence {
 
 /// What a line is to the fences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FenceLine {
     /// Neither of the others.
     Text,
     /// It opens a fence that is closed and opened again around a cut.
@@ -40,7 +40,7 @@ pub(super) enum Kind {
 
 /// A line that can open a fence, taken apart.
 #[derive(Debug, PartialEq, Eq)]
-struct Opening<'a> {
+struct FenceOpening<'a> {
     depth: usize,
     indent: usize,
     tick: char,
@@ -49,17 +49,22 @@ struct Opening<'a> {
 }
 
 /// Which fence is open after `line`, and what the line is.
-pub(super) fn step(open: Option<&Rc<Fence>>, line: &str, limit: usize, unit: LenUnit) -> (Option<Rc<Fence>>, Kind) {
+pub(super) fn step(
+    open: Option<&Rc<Fence>>,
+    line: &str,
+    limit: usize,
+    unit: LenUnit,
+) -> (Option<Rc<Fence>>, FenceLine) {
     if let Some(fence) = open {
         match fence.look(line) {
-            Look::Inside => return (Some(Rc::clone(fence)), Kind::Text),
-            Look::Closes => return (None, Kind::Closes),
-            Look::Left => {}
+            FenceCheck::Inside => return (Some(Rc::clone(fence)), FenceLine::Text),
+            FenceCheck::Closes => return (None, FenceLine::Closes),
+            FenceCheck::Left => {}
         }
     }
-    let Some(opening) = Opening::read(line) else { return (None, Kind::Text) };
+    let Some(opening) = FenceOpening::read(line) else { return (None, FenceLine::Text) };
     let fence = Fence::new(&opening, line, limit, unit);
-    let kind = if fence.close.is_empty() { Kind::Text } else { Kind::Opens };
+    let kind = if fence.close.is_empty() { FenceLine::Text } else { FenceLine::Opens };
     (Some(Rc::new(fence)), kind)
 }
 
@@ -67,7 +72,7 @@ pub(super) fn step(open: Option<&Rc<Fence>>, line: &str, limit: usize, unit: Len
 pub(super) fn looks_like_one(text: &str) -> bool {
     let (rest, ..) = marks(text);
     let begins = rest.starts_with("```") || rest.starts_with("~~~");
-    begins && Opening::read(rest.split('\n').next().unwrap_or_default()).is_some()
+    begins && FenceOpening::read(rest.split('\n').next().unwrap_or_default()).is_some()
 }
 
 /// Whether `line`, of which more may come, is the beginning of what could open a fence or close one.
@@ -93,7 +98,7 @@ pub(super) enum NextLine {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+enum FenceCheck {
     Inside,
     Closes,
     /// The quote that the fence is in has ended, and the fence with it.
@@ -101,8 +106,8 @@ enum Look {
 }
 
 impl Fence {
-    fn new(opening: &Opening<'_>, line: &str, limit: usize, unit: LenUnit) -> Self {
-        let Opening { depth, indent, tick, run, info } = *opening;
+    fn new(opening: &FenceOpening<'_>, line: &str, limit: usize, unit: LenUnit) -> Self {
+        let FenceOpening { depth, indent, tick, run, info } = *opening;
         let line_start = "> ".repeat(depth);
         let ticks = format!("{line_start}{}", tick.to_string().repeat(run));
         let named = format!("{ticks}{info}");
@@ -117,12 +122,12 @@ impl Fence {
         Self { depth, indent, tick, run, again: kept(again), line_start: kept(line_start), close: kept(close) }
     }
 
-    fn look(&self, line: &str) -> Look {
-        let Some((inside, indent)) = self.inside_quotes(line) else { return Look::Left };
+    fn look(&self, line: &str) -> FenceCheck {
+        let Some((inside, indent)) = self.inside_quotes(line) else { return FenceCheck::Left };
         let rest = inside.trim_start_matches(self.tick);
         let run = inside.len() - rest.len();
         let closes = run >= self.run && rest.trim().is_empty() && indent <= self.indent + MAX_DEEPER;
-        if closes { Look::Closes } else { Look::Inside }
+        if closes { FenceCheck::Closes } else { FenceCheck::Inside }
     }
 
     /// What a line holds within the fence's quotes, and its indentation there; `None` if it is not in them.
@@ -143,14 +148,14 @@ impl Fence {
             return NextLine::Open;
         }
         match self.look(line.trim_end_matches('\r')) {
-            Look::Closes if complete => NextLine::Closes { end: (line.len() + 1).min(text.len()) },
-            Look::Left => NextLine::Left,
-            Look::Inside | Look::Closes => NextLine::Inside,
+            FenceCheck::Closes if complete => NextLine::Closes { end: (line.len() + 1).min(text.len()) },
+            FenceCheck::Left => NextLine::Left,
+            FenceCheck::Inside | FenceCheck::Closes => NextLine::Inside,
         }
     }
 }
 
-impl<'a> Opening<'a> {
+impl<'a> FenceOpening<'a> {
     fn read(line: &'a str) -> Option<Self> {
         let (rest, depth, indent) = marks(line);
         let tick = rest.chars().next().filter(|c| matches!(c, '`' | '~'))?;
@@ -201,17 +206,17 @@ mod tests {
         step(None, line, LIMIT, LenUnit::Chars).0
     }
 
-    fn kind(open: Option<&Rc<Fence>>, line: &str) -> Kind {
+    fn kind(open: Option<&Rc<Fence>>, line: &str) -> FenceLine {
         step(open, line, LIMIT, LenUnit::Chars).1
     }
 
     #[test]
     fn three_backticks_or_tildes_open_a_fence_wherever_a_line_may_begin() {
         for line in ["```", "~~~", "````rs", "  ```", "> ```", ">> ~~~py", "- ```sh", "12. ~~~", "> * ```", "~~~ a`b"] {
-            assert_eq!(kind(None, line), Kind::Opens, "{line}");
+            assert_eq!(kind(None, line), FenceLine::Opens, "{line}");
         }
         for line in ["``", "```x``` y", "~~", "a ```", "-```", "1234567890. ```", "", ">"] {
-            assert_eq!(kind(None, line), Kind::Text, "{line}");
+            assert_eq!(kind(None, line), FenceLine::Text, "{line}");
         }
     }
 
@@ -219,33 +224,33 @@ mod tests {
     fn a_fence_is_closed_by_its_own_kind_at_least_as_long_and_nothing_behind_it() {
         let open = fence("````rs");
         for line in ["````", "`````  ", "   ````"] {
-            assert_eq!(kind(open.as_ref(), line), Kind::Closes, "{line}");
+            assert_eq!(kind(open.as_ref(), line), FenceLine::Closes, "{line}");
         }
         for line in ["```", "~~~~", "````rs", "    ````", "> ````", "x"] {
-            assert_eq!(kind(open.as_ref(), line), Kind::Text, "{line}");
+            assert_eq!(kind(open.as_ref(), line), FenceLine::Text, "{line}");
             assert_eq!(step(open.as_ref(), line, LIMIT, LenUnit::Chars).0, open, "{line}");
         }
-        assert_eq!(kind(fence("- ```").as_ref(), "  ```"), Kind::Closes);
-        assert_eq!(kind(fence("~~~").as_ref(), "~~~"), Kind::Closes);
+        assert_eq!(kind(fence("- ```").as_ref(), "  ```"), FenceLine::Closes);
+        assert_eq!(kind(fence("~~~").as_ref(), "~~~"), FenceLine::Closes);
     }
 
     #[test]
     fn a_fence_in_a_quote_ends_with_the_quote() {
         let open = fence("> ```rs").unwrap();
         assert_eq!((open.again.as_str(), open.close.as_str()), ("> ```rs\n", "\n> ```"));
-        assert_eq!(kind(Some(&open), "> ```"), Kind::Closes);
-        assert_eq!(kind(Some(&open), "> x"), Kind::Text);
+        assert_eq!(kind(Some(&open), "> ```"), FenceLine::Closes);
+        assert_eq!(kind(Some(&open), "> x"), FenceLine::Text);
         assert_eq!(step(Some(&open), "outside", LIMIT, LenUnit::Chars).0, None);
         let next = step(Some(&open), "~~~", LIMIT, LenUnit::Chars);
-        assert_eq!((next.0.unwrap().tick, next.1), ('~', Kind::Opens));
+        assert_eq!((next.0.unwrap().tick, next.1), ('~', FenceLine::Opens));
     }
 
     #[test]
     fn a_fence_that_leaves_no_room_is_followed_and_left_as_it_falls() {
         let (open, kind) = step(None, "```", 9, LenUnit::Chars);
         let open = open.unwrap();
-        assert_eq!((kind, open.close.as_str(), open.again.as_str()), (Kind::Text, "", ""));
-        assert_eq!(step(Some(&open), "```", 9, LenUnit::Chars), (None, Kind::Closes));
+        assert_eq!((kind, open.close.as_str(), open.again.as_str()), (FenceLine::Text, "", ""));
+        assert_eq!(step(Some(&open), "```", 9, LenUnit::Chars), (None, FenceLine::Closes));
         let named = fence(&format!("```{}", "x".repeat(60))).unwrap();
         assert_eq!(named.again, "```\n", "the word behind it takes more than half");
     }

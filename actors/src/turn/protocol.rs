@@ -1,4 +1,4 @@
-//! What gateway and agent say to each other over the agent's standard input and output.
+//! The protocol between gateway and agent: JSON lines over the agent's standard input and output.
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use crate::relay::descriptor::Descriptor;
 
 /// The first line an agent reads.
 #[derive(Debug, Serialize)]
-pub(super) struct Opening<'a> {
+pub(super) struct TurnOpening<'a> {
     pub(super) turn_id: TurnId,
     pub(super) session_key: &'a str,
     pub(super) profile: &'a str,
@@ -20,42 +20,44 @@ pub(super) struct Opening<'a> {
     pub(super) descriptor: &'a Descriptor,
 }
 
-/// One line of an agent that converses.
+/// One line of an agent that speaks the protocol.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Said {
+pub(super) enum AgentLine {
     /// The reply grows.
     Text(String),
     /// The reply ends, perhaps with this.
     Final(Option<String>),
     /// Something is to be done in the chat.
     Action { id: Value, action: Value },
-    /// A word we do not know, from a later agent.
+    /// A type that is not known here, from a later agent.
     Unknown,
-    /// No line of the conversation.
+    /// No line of the protocol.
     Bad,
 }
 
 /// Reads one line. A blank one is unknown, not bad.
-pub(super) fn parse(line: &str) -> Said {
+pub(super) fn parse(line: &str) -> AgentLine {
     let line = line.trim();
     if line.is_empty() {
-        return Said::Unknown;
+        return AgentLine::Unknown;
     }
-    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return Said::Bad };
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(line) else { return AgentLine::Bad };
     let text = match fields.remove("text") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text),
-        Some(_) => return Said::Bad,
+        Some(_) => return AgentLine::Bad,
     };
     match (fields.get("type").and_then(Value::as_str), text) {
-        (Some("text"), Some(text)) => Said::Text(text),
-        (Some("final"), text) => Said::Final(text),
+        (Some("text"), Some(text)) => AgentLine::Text(text),
+        (Some("final"), text) => AgentLine::Final(text),
         (Some("action"), _) => match fields.remove("action") {
-            Some(action @ Value::Object(_)) => Said::Action { id: fields.remove("id").unwrap_or_default(), action },
-            _ => Said::Bad,
+            Some(action @ Value::Object(_)) => {
+                AgentLine::Action { id: fields.remove("id").unwrap_or_default(), action }
+            }
+            _ => AgentLine::Bad,
         },
-        (None, _) | (Some("text"), None) => Said::Bad,
-        (Some(_), _) => Said::Unknown,
+        (None, _) | (Some("text"), None) => AgentLine::Bad,
+        (Some(_), _) => AgentLine::Unknown,
     }
 }
 
@@ -71,7 +73,7 @@ pub(super) fn event(raw: &Value) -> String {
 
 /// `message` as one line with its end.
 pub(super) fn line(message: &impl Serialize) -> String {
-    let mut line = serde_json::to_string(message).expect("what is said has a JSON form");
+    let mut line = serde_json::to_string(message).expect("every message has a JSON form");
     line.push('\n');
     line
 }
@@ -83,20 +85,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_words_of_the_conversation_are_understood() {
-        assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), Said::Text("a\nb".into()));
-        assert_eq!(parse(r#"{"type":"final"}"#), Said::Final(None));
-        assert_eq!(parse(r#"{"type":"final","text":"x"}"#), Said::Final(Some("x".into())));
+    fn the_lines_of_the_protocol_are_understood() {
+        assert_eq!(parse(r#"{"type":"text","text":"a\nb"}"#), AgentLine::Text("a\nb".into()));
+        assert_eq!(parse(r#"{"type":"final"}"#), AgentLine::Final(None));
+        assert_eq!(parse(r#"{"type":"final","text":"x"}"#), AgentLine::Final(Some("x".into())));
         let action = parse(r#"{"type":"action","id":7,"action":{"op":"react"}}"#);
-        assert_eq!(action, Said::Action { id: json!(7), action: json!({"op": "react"}) });
+        assert_eq!(action, AgentLine::Action { id: json!(7), action: json!({"op": "react"}) });
     }
 
     #[test]
-    fn a_later_word_is_passed_over_and_nonsense_is_told_from_it() {
-        assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), Said::Unknown);
-        assert_eq!(parse("  "), Said::Unknown);
+    fn a_later_type_is_passed_over_and_a_bad_line_is_not() {
+        assert_eq!(parse(r#"{"type":"thought","text":"hm"}"#), AgentLine::Unknown);
+        assert_eq!(parse("  "), AgentLine::Unknown);
         for bad in ["hello", "[]", "{}", r#"{"type":"text"}"#, r#"{"type":"text","text":1}"#, r#"{"type":"action"}"#] {
-            assert_eq!(parse(bad), Said::Bad, "{bad}");
+            assert_eq!(parse(bad), AgentLine::Bad, "{bad}");
         }
     }
 

@@ -1,22 +1,22 @@
-//! Who is next at a marker: what is done to one is done one at a time, in the order asked. Each home has a line of its own, so a disk
+//! What is next at a marker: what is done to one is done one at a time, in the order asked. Each home has a queue of its own, so a disk
 //! that hangs under one of them holds up no other.
 //!
-//! Orders stand in line from the turn in which they are asked, so a begin never overtakes the cancel before it. A reading is
+//! Orders are queued from the turn in which they are asked, so a begin never overtakes the cancel before it. A reading is
 //! taken only when no order is left: it never sees the disk between two orders, and no reading overtakes another. However many
 //! readings are asked for meanwhile, one follows.
 
 use std::collections::VecDeque;
 
-/// The line. `J` is an order to write or to remove a marker.
-pub(super) struct Line<J> {
+/// The queue. `J` is an order to write or to remove a marker.
+pub(super) struct MarkerQueue<J> {
     orders: VecDeque<J>,
-    under_way: Option<Doing>,
+    under_way: Option<UnderWay>,
     /// Something may have changed since the last reading began.
     reading_due: bool,
 }
 
 #[derive(PartialEq, Eq)]
-enum Doing {
+enum UnderWay {
     Order,
     Reading,
 }
@@ -30,12 +30,12 @@ pub(super) enum GateStep<J> {
     Read,
 }
 
-impl<J> Line<J> {
+impl<J> MarkerQueue<J> {
     pub(super) fn new() -> Self {
         Self { orders: VecDeque::new(), under_way: None, reading_due: false }
     }
 
-    /// Puts an order at the end of the line.
+    /// Puts an order at the end of the queue.
     pub(super) fn push(&mut self, order: J) {
         self.orders.push_back(order);
     }
@@ -47,25 +47,25 @@ impl<J> Line<J> {
 
     /// Whether an order waits or is being carried out.
     pub(super) fn has_orders(&self) -> bool {
-        self.under_way == Some(Doing::Order) || !self.orders.is_empty()
+        self.under_way == Some(UnderWay::Order) || !self.orders.is_empty()
     }
 
-    /// What is to be done now; `None` while something is being done or nothing is left. After it comes [`Line::done`].
+    /// What is to be done now; `None` while something is being done or nothing is left. After it comes [`MarkerQueue::done`].
     pub(super) fn next(&mut self) -> Option<GateStep<J>> {
         if self.under_way.is_some() {
             return None;
         }
         if let Some(order) = self.orders.pop_front() {
-            self.under_way = Some(Doing::Order);
+            self.under_way = Some(UnderWay::Order);
             return Some(GateStep::Order(order));
         }
         std::mem::take(&mut self.reading_due).then(|| {
-            self.under_way = Some(Doing::Reading);
+            self.under_way = Some(UnderWay::Reading);
             GateStep::Read
         })
     }
 
-    /// What [`Line::next`] gave is done.
+    /// What [`MarkerQueue::next`] gave is done.
     pub(super) fn done(&mut self) {
         self.under_way = None;
     }
@@ -77,42 +77,42 @@ mod tests {
 
     #[test]
     fn orders_are_carried_out_one_at_a_time_in_the_order_asked() {
-        let mut line = Line::new();
-        line.push("cancel");
-        line.push("begin");
-        assert_eq!(line.next(), Some(GateStep::Order("cancel")));
-        assert_eq!(line.next(), None, "the first is under way");
-        line.done();
-        assert_eq!(line.next(), Some(GateStep::Order("begin")));
-        assert!(line.has_orders());
-        line.done();
-        assert!(!line.has_orders());
+        let mut queue = MarkerQueue::new();
+        queue.push("cancel");
+        queue.push("begin");
+        assert_eq!(queue.next(), Some(GateStep::Order("cancel")));
+        assert_eq!(queue.next(), None, "the first is under way");
+        queue.done();
+        assert_eq!(queue.next(), Some(GateStep::Order("begin")));
+        assert!(queue.has_orders());
+        queue.done();
+        assert!(!queue.has_orders());
     }
 
     #[test]
     fn a_flood_during_a_reading_makes_one_more() {
-        let mut line = Line::<()>::new();
-        line.ask_reading();
-        assert_eq!(line.next(), Some(GateStep::Read));
+        let mut queue = MarkerQueue::<()>::new();
+        queue.ask_reading();
+        assert_eq!(queue.next(), Some(GateStep::Read));
         for _ in 0..1000 {
-            line.ask_reading();
-            assert_eq!(line.next(), None, "one reading at a time");
+            queue.ask_reading();
+            assert_eq!(queue.next(), None, "one reading at a time");
         }
-        line.done();
-        assert_eq!(line.next(), Some(GateStep::Read));
-        line.done();
-        assert_eq!(line.next(), None);
+        queue.done();
+        assert_eq!(queue.next(), Some(GateStep::Read));
+        queue.done();
+        assert_eq!(queue.next(), None);
     }
 
     #[test]
     fn no_reading_comes_between_two_orders() {
-        let mut line = Line::new();
-        line.push("cancel");
-        line.ask_reading();
-        line.push("begin");
+        let mut queue = MarkerQueue::new();
+        queue.push("cancel");
+        queue.ask_reading();
+        queue.push("begin");
         for step in [GateStep::Order("cancel"), GateStep::Order("begin"), GateStep::Read] {
-            assert_eq!(line.next(), Some(step));
-            line.done();
+            assert_eq!(queue.next(), Some(step));
+            queue.done();
         }
     }
 }

@@ -15,7 +15,7 @@ const PERIOD: Duration = Duration::from_secs(1);
 
 /// Cuts a stream into lines and lets so many of them through.
 #[derive(Debug, Default)]
-pub(super) struct Noise {
+pub(super) struct StderrLog {
     line: Vec<u8>,
     /// Start of the present period, and the lines let through in it.
     period: Option<(Instant, u32)>,
@@ -24,16 +24,16 @@ pub(super) struct Noise {
 
 /// What is to be logged.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(super) enum StderrEntry {
     /// A line without secrets.
     Line(String),
     /// So many lines were left out before this.
     LeftOut(u64),
 }
 
-impl Noise {
+impl StderrLog {
     /// Takes what was read.
-    pub(super) fn push(&mut self, mut bytes: &[u8], redactor: &Redactor, now: Instant) -> Vec<Entry> {
+    pub(super) fn push(&mut self, mut bytes: &[u8], redactor: &Redactor, now: Instant) -> Vec<StderrEntry> {
         let mut entries = Vec::new();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.take(&bytes[..end]);
@@ -45,13 +45,13 @@ impl Noise {
     }
 
     /// Takes the last line, which has no end, and what was left out.
-    pub(super) fn finish(mut self, redactor: &Redactor, now: Instant) -> Vec<Entry> {
+    pub(super) fn finish(mut self, redactor: &Redactor, now: Instant) -> Vec<StderrEntry> {
         let mut entries = Vec::new();
         if !self.line.is_empty() {
             self.end_line(redactor, now, &mut entries);
         }
         if self.dropped > 0 {
-            entries.push(Entry::LeftOut(self.dropped));
+            entries.push(StderrEntry::LeftOut(self.dropped));
         }
         entries
     }
@@ -61,12 +61,12 @@ impl Noise {
         self.line.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 
-    fn end_line(&mut self, redactor: &Redactor, now: Instant, entries: &mut Vec<Entry>) {
+    fn end_line(&mut self, redactor: &Redactor, now: Instant, entries: &mut Vec<StderrEntry>) {
         if self.lets_through(now) {
             if self.dropped > 0 {
-                entries.push(Entry::LeftOut(std::mem::take(&mut self.dropped)));
+                entries.push(StderrEntry::LeftOut(std::mem::take(&mut self.dropped)));
             }
-            entries.push(Entry::Line(shown(self.whole(redactor), redactor)));
+            entries.push(StderrEntry::Line(shown(self.whole(redactor), redactor)));
         } else {
             self.dropped += 1;
         }
@@ -108,51 +108,51 @@ mod tests {
 
     use super::*;
 
-    fn lines(entries: &[Entry]) -> Vec<&str> {
-        let line = |entry: &'_ Entry| matches!(entry, Entry::Line(_));
+    fn lines(entries: &[StderrEntry]) -> Vec<&str> {
+        let line = |entry: &'_ StderrEntry| matches!(entry, StderrEntry::Line(_));
         entries
             .iter()
             .filter(|entry| line(entry))
-            .map(|entry| if let Entry::Line(line) = entry { line } else { "" })
+            .map(|entry| if let StderrEntry::Line(line) = entry { line } else { "" })
             .collect()
     }
 
     #[test]
     fn lines_are_put_together_from_pieces() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
-        assert!(noise.push(b"one", &redactor, now).is_empty());
-        assert_eq!(lines(&noise.push(b" two\r\nthree\nfo", &redactor, now)), ["one two", "three"]);
-        assert_eq!(lines(&noise.finish(&redactor, now)), ["fo"]);
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
+        assert!(log.push(b"one", &redactor, now).is_empty());
+        assert_eq!(lines(&log.push(b" two\r\nthree\nfo", &redactor, now)), ["one two", "three"]);
+        assert_eq!(lines(&log.finish(&redactor, now)), ["fo"]);
     }
 
     #[test]
     fn a_flood_is_cut_to_so_many_lines_a_second_and_the_rest_is_counted() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
-        assert_eq!(noise.push("x\n".repeat(1_000).as_bytes(), &redactor, now).len(), 50);
-        let later = noise.push(b"y\n", &redactor, now + PERIOD);
-        assert_eq!(later, [Entry::LeftOut(950), Entry::Line("y".into())]);
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
+        assert_eq!(log.push("x\n".repeat(1_000).as_bytes(), &redactor, now).len(), 50);
+        let later = log.push(b"y\n", &redactor, now + PERIOD);
+        assert_eq!(later, [StderrEntry::LeftOut(950), StderrEntry::Line("y".into())]);
     }
 
     #[test]
     fn an_endless_line_is_cut_and_takes_no_room() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         for _ in 0..100 {
-            noise.push(&[b'x'; 10_000], &redactor, now);
+            log.push(&[b'x'; 10_000], &redactor, now);
         }
-        assert!(noise.line.len() <= MAX_READ);
-        let entries = noise.push("ü\nnext\n".as_bytes(), &redactor, now);
+        assert!(log.line.len() <= MAX_READ);
+        let entries = log.push("ü\nnext\n".as_bytes(), &redactor, now);
         assert_eq!(lines(&entries)[0].len(), MAX_SHOWN + '…'.len_utf8());
         assert_eq!(lines(&entries)[1], "next");
     }
 
     #[test]
     fn no_half_of_a_secret_is_left_where_reading_ends() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         // Long ones, so that what is left of the line is short enough to be shown.
         let secret = (0..1_000).map(|number| format!("{number:08}")).collect::<Vec<_>>().concat();
         redactor.replace("work", [("KEY", &SecretString::from(secret.as_str()))]);
         let line = format!("{}\n", secret.repeat(9));
-        let entries = noise.push(line.as_bytes(), &redactor, now);
+        let entries = log.push(line.as_bytes(), &redactor, now);
         assert!(
             lines(&entries)[0].starts_with("[redacted:KEY]") && !lines(&entries)[0].contains("hunter2"),
             "{entries:?}"
@@ -161,17 +161,17 @@ mod tests {
 
     #[test]
     fn white_space_at_the_end_of_a_secret_does_not_hide_it() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         redactor.replace("work", [("KEY", &SecretString::from("hunter2 \u{a0}"))]);
-        assert_eq!(lines(&noise.push("x hunter2 \u{a0}\n".as_bytes(), &redactor, now)), ["x [redacted:KEY]"]);
+        assert_eq!(lines(&log.push("x hunter2 \u{a0}\n".as_bytes(), &redactor, now)), ["x [redacted:KEY]"]);
     }
 
     #[test]
     fn no_half_of_a_secret_is_left_at_the_cut() {
-        let (mut noise, redactor, now) = (Noise::default(), Redactor::default(), Instant::now());
+        let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
         redactor.replace("work", [("KEY", &SecretString::from("hunter2-hunter2"))]);
         let line = format!("{}hunter2-hunter2\n", "x".repeat(MAX_SHOWN - 8));
-        let entries = noise.push(line.as_bytes(), &redactor, now);
+        let entries = log.push(line.as_bytes(), &redactor, now);
         assert!(!lines(&entries)[0].contains("hunter2"));
     }
 }

@@ -1,0 +1,140 @@
+//! What the gate does to the markers on disk: its orders, one at a time in each home, and the readings between them.
+
+use std::io;
+use std::path::Path;
+use std::time::Instant;
+
+use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
+use jiff::Timestamp;
+use tracing::{error, info, warn};
+
+use super::super::epoch;
+use super::super::plan::{Change, DrainScope, GatePlan};
+use super::super::queue::GateStep;
+use super::super::store;
+use super::{DiskOrder, DrainActor};
+use crate::files::workers::Owner;
+use crate::files::{FileWorker, Purpose};
+
+impl DrainActor {
+    /// Has this order carried out after all those before it in this home: its place in the queue is taken here and now, not at the first
+    /// poll of some future.
+    pub(super) fn order(
+        &mut self,
+        scope: &DrainScope,
+        work: impl FnOnce(&Path) -> io::Result<bool> + Send + 'static,
+        then: impl FnOnce(&mut Self, io::Result<bool>) + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        let home = self.home(scope);
+        self.markers.push(scope, DiskOrder { home, work: Box::new(work), then: Box::new(then) });
+        self.go_on(scope, ctx);
+    }
+
+    /// Begins what is next at the marker, if nothing is under way there.
+    pub(super) fn go_on(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
+        match self.markers.next(scope) {
+            Some(GateStep::Order(order)) => self.carry_out(scope.clone(), order, ctx),
+            Some(GateStep::Read) => self.read(scope.clone(), ctx),
+            None => {}
+        }
+    }
+
+    fn carry_out(&mut self, scope: DrainScope, order: DiskOrder, ctx: &mut Context<Self>) {
+        let DiskOrder { home, work, then } = order;
+        let place = home.map(|home| (worker(&scope, &home), home));
+        let working = async move {
+            // There is no home of that name.
+            let Some((worker, home)) = place else { return Ok(false) };
+            let done = worker.run_to_the_end(move || work(&home)).await;
+            done.unwrap_or_else(|error| Err(io::Error::other(error)))
+        };
+        ctx.spawn(working.into_actor(self).map(move |done, actor, ctx| {
+            then(actor, done);
+            actor.markers.done(&scope, false);
+            actor.go_on(&scope, ctx);
+        }));
+    }
+
+    fn read(&mut self, scope: DrainScope, ctx: &mut Context<Self>) {
+        let Some(home) = self.home(&scope) else { return };
+        self.markers.begin_reading(&scope, self.homes_version, Instant::now());
+        let orders = self.gate.look(GatePlan::orders);
+        let (known, place) = (self.epoch.clone(), home.clone());
+        let worker = worker(&scope, &home);
+        let reading = async move {
+            let read = worker.run_to_the_end(move || {
+                let epoch = known.or_else(epoch::current);
+                let found = store::read(&place, epoch.as_ref());
+                (epoch, found)
+            });
+            read.await
+        };
+        ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
+            // The profile may have gone, or moved, while its marker was read; and an order may have come in between.
+            let answered = read.is_ok();
+            let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
+            match read {
+                Ok((epoch, found)) => {
+                    actor.epoch = epoch;
+                    if counts {
+                        actor.take_in(&scope, orders, found.as_ref());
+                    }
+                }
+                Err(error) => warn!(?scope, %error, "a drain marker was not read"),
+            }
+            if actor.markers.done(&scope, counts) {
+                info!(?scope, "the disk of a home answers again; its drain marker was read");
+            }
+            if answered && !counts {
+                actor.markers.ask_reading(&scope);
+            }
+            actor.were_read();
+            actor.end_overdue(&scope, ctx);
+            actor.go_on(&scope, ctx);
+        }));
+    }
+
+    /// Ends what is past its deadline; after a reading, so that a marker of another writer, which may have none, counts.
+    fn end_overdue(&mut self, read: &DrainScope, ctx: &mut Context<Self>) {
+        if self.markers.has_orders(read) {
+            // The removal may itself be queued, behind a slow disk: the next poll looks again.
+            return;
+        }
+        for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
+            let ended = scope.clone();
+            let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
+                Ok(asked) => {
+                    let change = actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked));
+                    actor.stuck.remove(&scope);
+                    if change == Some(Change::Ended) {
+                        info!(?scope, by = "deadline", "drain.ended");
+                        actor.tell_change();
+                    }
+                }
+                Err(error) if actor.stuck.insert(scope.clone()) => {
+                    error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed; it goes on");
+                }
+                Err(_) => {}
+            };
+            self.remove(&ended, then, ctx);
+        }
+    }
+
+    /// Removes the marker of `scope`, after every order before this one. `then` gets the stamp at which it was asked.
+    pub(super) fn remove(
+        &mut self,
+        scope: &DrainScope,
+        then: impl FnOnce(&mut Self, io::Result<u64>) + Send + 'static,
+        ctx: &mut Context<Self>,
+    ) {
+        let asked = self.gate.look(GatePlan::orders);
+        self.order(scope, store::remove, move |actor, removed| then(actor, removed.map(|_| asked)), ctx);
+    }
+}
+
+/// The worker for the marker of this home.
+fn worker(scope: &DrainScope, home: &Path) -> FileWorker {
+    let owner = if *scope == DrainScope::Gateway { Owner::Gateway } else { Owner::Profile };
+    FileWorker::of(home, Purpose::Marker, owner)
+}

@@ -1,0 +1,33 @@
+//! What a running turn is commanded by its actor.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use serde_json::Value;
+use tokio::sync::{mpsc, oneshot};
+
+use super::messages::{SteerError, StopCause};
+
+/// A command to a running turn.
+pub(super) enum TurnCommand {
+    /// End it.
+    Stop(StopCause),
+    /// Hand this event to the agent.
+    Steer(Arc<Value>, oneshot::Sender<Result<(), SteerError>>),
+}
+
+pub(super) type TurnCommands = mpsc::UnboundedReceiver<TurnCommand>;
+
+/// Waits for a command to stop. One to steer is answered with [`SteerError::NotReading`].
+pub(super) async fn stopped(commands: &mut TurnCommands) -> StopCause {
+    loop {
+        match commands.recv().await {
+            Some(TurnCommand::Stop(cause)) => return cause,
+            // The asker may have gone.
+            Some(TurnCommand::Steer(_, answer)) => {
+                let _ = answer.send(Err(SteerError::NotReading));
+            }
+            None => pending().await,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! One turn on its way, as the backends share it.
+
+use std::time::Instant;
+
+use super::command::{TurnCommands, stopped};
+use super::delivery::ReplyDelivery;
+use super::ports::TurnPorts;
+use super::reply_stream::ReplyStream;
+use super::verdict::{self, TurnVerdict};
+use super::work::TurnWork;
+use crate::profile::agent::DEFAULT_HISTORY;
+
+/// A turn, what it works on and what became of it so far.
+pub(super) struct TurnState {
+    pub(super) work: TurnWork,
+    pub(super) ports: TurnPorts,
+    pub(super) delivery: ReplyDelivery,
+    pub(super) reply_stream: ReplyStream,
+    pub(super) verdict: TurnVerdict,
+    /// Entries of the conversation that the agent wants.
+    pub(super) keep: usize,
+}
+
+impl TurnState {
+    /// A turn that has done nothing yet.
+    pub(super) fn new(work: TurnWork, ports: TurnPorts) -> Self {
+        let delivery = ReplyDelivery::new(&work, &ports);
+        let reply_stream = ReplyStream::new(&work.descriptor, delivery.clone());
+        Self { reply_stream, delivery, work, ports, verdict: TurnVerdict::default(), keep: DEFAULT_HISTORY }
+    }
+
+    /// The agent says nothing more; `whole` if it had come to its end. Waits until the reply is out.
+    pub(super) async fn end_reply(&mut self, whole: bool, commands: &mut TurnCommands) {
+        let reply = &mut self.reply_stream.reply;
+        match self.verdict.stopped {
+            Some(cause) => {
+                self.delivery.hurry();
+                reply.abandon(Some(verdict::mark_of(cause)));
+            }
+            None if self.verdict.too_much => reply.abandon(None),
+            None if whole => reply.finish(None, Instant::now()),
+            None => reply.finish_broken(Instant::now()),
+        }
+        self.let_out(commands).await;
+    }
+
+    /// Waits until the reply is out. A command to stop cuts it short.
+    pub(super) async fn let_out(&mut self, commands: &mut TurnCommands) {
+        loop {
+            let stop = tokio::select! {
+                biased;
+                () = self.reply_stream.drain() => return,
+                cause = stopped(commands) => cause,
+            };
+            let cause = *self.verdict.stopped.get_or_insert(stop);
+            self.delivery.hurry();
+            self.reply_stream.reply.abandon(Some(verdict::mark_of(cause)));
+        }
+    }
+
+    /// Posts a message of the gateway's own.
+    pub(super) async fn notify_chat(&mut self, notice: String, commands: &mut TurnCommands) {
+        let delivery = self.delivery.clone();
+        let sent = delivery.send_text(notice);
+        tokio::pin!(sent);
+        loop {
+            tokio::select! {
+                () = &mut sent => return,
+                _ = stopped(commands) => self.delivery.hurry(),
+            }
+        }
+    }
+}
