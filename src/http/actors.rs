@@ -8,13 +8,14 @@ use caduceus_supervision::{Fault, InjectFault, Operate, OperatorCommand};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Field, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
+use super::operation_doc::{AnswerDoc, Field, Kind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::Shared;
 
 /// Longest hang that can be ordered.
 const LONGEST_HANG: Duration = Duration::from_hours(1);
@@ -30,7 +31,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
         maybe("fault", Kind::Text, "which one; a panic unless said"),
         maybe("seconds", Kind::Number, "how long a hang lasts"),
     ]);
-    registry.at("/api/actors", Who::Known).get(tree, TREE).done();
+    registry.at("/api/actors", Who::Authenticated).get(tree, TREE).done();
     for (path, page, what) in [
         ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (

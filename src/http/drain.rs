@@ -17,8 +17,9 @@ use super::body::Fields;
 use super::caller::Caller;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
-use super::{Shared, State};
+use super::operation_doc::{AnswerDoc, Kind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::{Shared, State};
 
 /// Longest a client may wait for the turns to end in one request.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);

@@ -15,10 +15,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::Ports;
 use super::ask::TIMEOUT;
 use super::error::ApiError;
-use super::status::OpenStatus;
+use super::open_status::OpenStatus;
+use super::ports::Ports;
 
 /// How often the keeper is asked whether it is there: after a restart of it nobody shall see the old status for long.
 const POLL: Duration = Duration::from_millis(250);

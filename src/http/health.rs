@@ -9,11 +9,12 @@ use caduceus_actors::status::messages::GetSnapshot;
 use caduceus_actors::status::readiness::Issue;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::ask::ask;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
+use super::operation_doc::{AnswerDoc, Kind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::Shared;
 
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";

@@ -16,15 +16,21 @@ mod drain;
 mod error;
 mod feed;
 mod health;
+mod messages;
 mod metrics;
 mod names;
+mod open_status;
 mod openapi;
+mod operation_doc;
 mod page;
+mod ports;
+mod proxies;
 mod registry;
 mod relay;
 mod request_guard;
 mod restart;
 mod server;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,7 +39,6 @@ mod viewers;
 mod views;
 mod ws;
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -43,54 +48,25 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use caduceus_actors::dispatch::messages::StopTurnById;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
-use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
-use caduceus_supervision::{InjectFault, Operate, Port};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
 use admission::Admission;
 use auth::Seam;
-use caller::Proxies;
 use error::ApiError;
 use feed::Feed;
+pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::Names;
-use page::OperationDoc;
+use page::StatusPage;
+pub(crate) use ports::{Healthy, Ports};
+use proxies::Proxies;
 use registry::RouteRegistry;
-use relay::Door;
+use relay::RelayInbound;
 pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
-pub(crate) use restart::{AlreadyStopping, RestartProcess};
+use state::{Shared, State};
 use viewers::Viewers;
-
-/// What HTTP can do, as a list.
-#[derive(Debug, Clone)]
-pub(crate) struct Ports {
-    /// The status as last built.
-    pub(crate) snapshot: Port<GetSnapshot>,
-    /// Every status from now on.
-    pub(crate) subscribe: Port<Subscribe>,
-    /// How the gate is.
-    pub(crate) drain: Port<GetDrain>,
-    /// Begins a drain.
-    pub(crate) begin_drain: Port<BeginDrain>,
-    /// Ends a drain.
-    pub(crate) cancel_drain: Port<CancelDrain>,
-    /// Waits for the turns to end.
-    pub(crate) await_drained: Port<AwaitDrained>,
-    /// Restarts an actor, or forgets its restarts.
-    pub(crate) operate: Port<Operate>,
-    /// Breaks an actor on purpose.
-    pub(crate) inject_fault: Port<InjectFault>,
-    /// Stops one turn.
-    pub(crate) stop_turn: Port<StopTurnById>,
-    /// What it can do with the relay.
-    pub(crate) relay: RelayPorts,
-    /// Ends the process so that it is started again.
-    pub(crate) restart: Port<RestartProcess>,
-}
 
 /// How HTTP is to be served.
 #[derive(Debug)]
@@ -118,10 +94,6 @@ pub(crate) struct HttpOptions {
     /// Where signed deliveries come in.
     pub(crate) inbound: InboundSettings,
 }
-
-/// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
-#[derive(Clone)]
-pub(crate) struct Healthy(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
 
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
@@ -161,25 +133,6 @@ pub(crate) struct Handle {
     feed: Arc<Feed>,
 }
 
-/// What every worker shares.
-type Shared = web::Data<State>;
-
-#[derive(Clone)]
-struct State {
-    ports: Ports,
-    feed: Arc<Feed>,
-    seam: Arc<Seam>,
-    names: Names,
-    proxies: Proxies,
-    page: OperationDoc,
-    viewers: Viewers,
-    healthy: Healthy,
-    log_dropped: fn() -> u64,
-    relay: Door,
-    admission: Admission,
-    allow_faults: bool,
-}
-
 /// Binds; the server answers once [`Bound::run`] was called.
 ///
 /// # Errors
@@ -202,17 +155,21 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         )),
         names: Names::new(address, options.names),
         proxies: Proxies::new(options.trusted_proxies),
-        page: OperationDoc::new(options.allow_faults),
+        page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
         log_dropped: options.log_dropped,
-        relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
+        relay: RelayInbound::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
         admission,
         allow_faults: options.allow_faults,
     };
     let app = |state: Shared| {
         App::new()
             .app_data(state.clone())
+            // Below the state, for what the state itself is made of.
+            .app_data(state.proxies.clone())
+            .app_data(state.admission.clone())
+            .app_data(Arc::clone(&state.seam))
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
             .wrap(from_fn(request_guard::pass))
             .configure(|config| routes(RouteRegistry::new(config), &state))
@@ -313,11 +270,5 @@ impl Handle {
         self.feed.close();
         // The order is given by the call; the future only waits for it.
         drop(self.server.stop(false));
-    }
-}
-
-impl fmt::Debug for Healthy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Healthy")
     }
 }

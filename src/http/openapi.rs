@@ -19,7 +19,7 @@ use utoipa::openapi::{
 };
 
 use super::code::Code;
-use super::registry::{AnswerDoc, Entry, Field, Kind, Who};
+use super::operation_doc::{AnswerDoc, Entry, Field, Kind, Who};
 use super::views::NODE;
 
 const JSON: &str = "application/json";
@@ -92,7 +92,7 @@ fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     }
     match entry.who {
         Who::Anyone => {}
-        Who::PublicSummary | Who::Known => codes.extend(SEAM),
+        Who::PublicSummary | Who::Authenticated => codes.extend(SEAM),
         Who::Loopback => codes.push(Code::LoopbackOnly),
         Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
         Who::Signed => codes.push(Code::UnsignedDelivery),
@@ -132,7 +132,7 @@ fn operation(entry: &Entry) -> Operation {
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
         Who::Anyone | Who::Loopback => operation,
-        Who::PublicSummary | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
+        Who::PublicSummary | Who::Authenticated => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
         Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
@@ -143,7 +143,7 @@ fn who(who: Who) -> String {
     match who {
         Who::Anyone => "For everyone.".to_owned(),
         Who::PublicSummary => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
-        Who::Known => "On loopback or with a token.".to_owned(),
+        Who::Authenticated => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
         Who::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),

@@ -21,7 +21,7 @@ use super::connection::{Connection, GuardedStream};
 use super::error::{self, ApiError};
 use super::health;
 use super::names::the_one;
-use super::{Shared, State};
+use super::state::{Shared, State};
 
 /// Says which request an answer belongs to, for whoever reads the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

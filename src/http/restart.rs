@@ -1,33 +1,20 @@
 //! Restarting the process: it shuts down, and ends with the code that asks the service manager for another one.
 
-use actix::Message;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::drain::messages::GetDrain;
 use serde_json::json;
 use tracing::info;
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
-
-/// Ends the process so that it is started again. Taken by whoever runs its life.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "Result<(), AlreadyStopping>")]
-pub(crate) struct RestartProcess {
-    /// Who asks.
-    pub(crate) principal: String,
-    /// No turn is waited for, and a drain is over.
-    pub(crate) force: bool,
-}
-
-/// The process goes down as it is; only `force` could still hurry it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AlreadyStopping;
+use super::messages::{AlreadyStopping, RestartProcess};
+use super::operation_doc::{AnswerDoc, Kind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::Shared;
 
 impl From<AlreadyStopping> for ApiError {
     fn from(_: AlreadyStopping) -> Self {

@@ -7,13 +7,14 @@ use caduceus_actors::turn::id::TurnId;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
 use super::body::Fields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
+use super::operation_doc::{AnswerDoc, Kind, OperationDoc, Who, field};
+use super::registry::RouteRegistry;
+use super::state::Shared;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const STOP: OperationDoc = OperationDoc::new("Stops one turn")

@@ -1,6 +1,6 @@
 //! The shape of the status, for the document of the API.
 
-use super::registry::{Field, Kind, field, maybe};
+use super::operation_doc::{Field, Kind, field, maybe};
 
 const GATEWAY_STATES: &[&str] = &["starting", "running", "draining", "stopping", "stopped", "startup_failed"];
 const READINESS: &[&str] = &["ready", "degraded", "not_ready"];

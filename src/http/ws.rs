@@ -15,7 +15,6 @@ use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, Webso
 use futures_util::stream;
 use tracing::{debug, warn};
 
-use super::Shared;
 use super::admission::Cut;
 use super::auth::{Asked, Credential};
 use super::caller::Caller;
@@ -23,7 +22,9 @@ use super::code::Code;
 use super::connection::{Connection, Work};
 use super::error::ApiError;
 use super::feed::{FeedEvent, Rendered};
-use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
+use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::registry::RouteRegistry;
+use super::state::Shared;
 use super::viewers::{Due, Pace, ViewerPlace};
 use super::views::STATUS;
 

@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{error, warn};
 
-use super::{Asked, TokenPrincipal};
+use super::asked::Asked;
+use super::provider::TokenPrincipal;
 use crate::http::error::ApiError;
 
 /// Entries that may wait to be written; beyond that they are dropped and the drop is logged.

@@ -9,11 +9,12 @@ use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
 use super::audit::{Audit, Entry};
-use super::{Asked, Credential, ProviderFailed, Seam, TokenPrincipal, TokenProvider, Verdict};
+use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
+use super::{Asked, Credential, Seam, TokenPrincipal};
 use crate::http::error::ApiError;
 
 /// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
-struct Says(&'static str, Option<Verdict>);
+struct Says(&'static str, Option<TokenVerdict>);
 struct Slow;
 /// Panics when it is asked, or when it is waited for.
 struct Panics {
@@ -24,7 +25,7 @@ impl TokenProvider for Panics {
     fn name(&self) -> &'static str {
         "panics"
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         assert!(!self.at_once, "planted: at once");
         async { panic!("planted: later") }.boxed_local()
     }
@@ -34,7 +35,7 @@ impl TokenProvider for Says {
     fn name(&self) -> &'static str {
         self.0
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         ready(self.1.clone().ok_or_else(|| ProviderFailed("broken".into()))).boxed_local()
     }
 }
@@ -43,17 +44,17 @@ impl TokenProvider for Slow {
     fn name(&self) -> &'static str {
         "slow"
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         std::future::pending().boxed_local()
     }
 }
 
 fn knows(provider: &'static str) -> Box<dyn TokenProvider> {
     let scopes = vec!["drain".to_owned()];
-    Box::new(Says(provider, Some(Verdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
+    Box::new(Says(provider, Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
 }
 
-fn says(name: &'static str, verdict: Option<Verdict>) -> Box<dyn TokenProvider> {
+fn says(name: &'static str, verdict: Option<TokenVerdict>) -> Box<dyn TokenProvider> {
     Box::new(Says(name, verdict))
 }
 
@@ -67,7 +68,8 @@ async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, 
 
 #[actix_web::test]
 async fn the_first_to_recognise_wins() {
-    let others = || vec![says("a", Some(Verdict::NotMine)), says("b", Some(Verdict::OutOfReach)), says("c", None)];
+    let others =
+        || vec![says("a", Some(TokenVerdict::NotMine)), says("b", Some(TokenVerdict::OutOfReach)), says("c", None)];
     let mut providers = others();
     providers.extend([knows("first"), knows("second")]);
     assert_eq!(decide(providers).await.unwrap(), "first");
@@ -75,7 +77,7 @@ async fn the_first_to_recognise_wins() {
 
 #[actix_web::test]
 async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
-    let providers = vec![says("a", Some(Verdict::OutOfReach)), says("b", Some(Verdict::NotMine))];
+    let providers = vec![says("a", Some(TokenVerdict::OutOfReach)), says("b", Some(TokenVerdict::NotMine))];
     assert!(matches!(decide(providers).await, Err(ApiError::ProviderUnreachable(name)) if name == "a"));
 }
 
@@ -109,7 +111,7 @@ async fn a_provider_out_of_reach_is_written_down_by_its_name() {
         loopback: false,
         scope: None,
     };
-    let seam = Seam::with(vec![says("far", Some(Verdict::OutOfReach))], home.path(), Redactor::default());
+    let seam = Seam::with(vec![says("far", Some(TokenVerdict::OutOfReach))], home.path(), Redactor::default());
     assert!(seam.decide(asked).await.is_err());
     let log = home.path().join("logs/dashboard-auth.log");
     let line = written(&log, |text| text.ends_with('\n'));

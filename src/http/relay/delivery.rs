@@ -18,7 +18,8 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 
-use super::{Delivery, Door};
+use super::inbound::RelayInbound;
+use super::ports::Delivery;
 use crate::http::admission::{Cut, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
@@ -27,8 +28,9 @@ use crate::http::code::Code;
 use crate::http::connection::Connection;
 use crate::http::error::ApiError;
 use crate::http::names::the_one;
-use crate::http::registry::{Kind, OperationDoc, RouteRegistry, Who, field};
-use crate::http::{Shared, State};
+use crate::http::operation_doc::{Kind, OperationDoc, Who, field};
+use crate::http::registry::RouteRegistry;
+use crate::http::state::{Shared, State};
 
 /// Largest body, in bytes.
 const LIMIT: usize = 2 * 1024 * 1024;
@@ -40,7 +42,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 type Answer = Result<Json<Value>, ApiError>;
 
-pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
+pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
         .takes(&[field("event", Kind::Object, "the event, as in an inbound frame of the relay")])
         .fails(&[
@@ -53,8 +55,8 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
     const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, at a connector's word")
         .takes(&[field("session_key", Kind::Text, "the session; one of another profile is unknown")])
         .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at(door.path.clone(), Who::Signed).post(event, EVENT).done();
-    registry.at(door.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
+    registry.at(inbound.path.clone(), Who::Signed).post(event, EVENT).done();
+    registry.at(inbound.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
 }
 
 async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer {
@@ -122,8 +124,8 @@ impl Signed {
         let now_s = jiff::Timestamp::now().as_second();
         delivery::check_headers(timestamp.as_deref(), signature.as_deref(), MAX_SKEW_S, now_s)
             .map_err(|_| ApiError::Unsigned)?;
-        let doors = (state.ports.relay.deliveries.0)();
-        if doors.is_empty() {
+        let deliveries = (state.ports.relay.deliveries.0)();
+        if deliveries.is_empty() {
             return Err(ApiError::Unsigned);
         }
         let peer = Caller::of(request).address;
@@ -134,7 +136,8 @@ impl Signed {
             slot.set_rank(Rank::Working);
             let name = signature.as_deref().map(|text| text.trim().to_lowercase()).unwrap_or_default();
             let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
-            let by = state.relay.lane.verified_by(doors, delivery, state.admission.signs_for(peer)).await?;
+            let by =
+                state.relay.verification.verified_by(deliveries, delivery, state.admission.signs_for(peer)).await?;
             Ok::<_, ApiError>(Self { body, signature: name, by })
         };
         let signed = match select(Box::pin(receiving), Box::pin(cut.fired())).await {

@@ -10,14 +10,15 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
-use super::WAKE;
-use crate::http::Shared;
+use super::inbound::WAKE;
 use crate::http::auth::{self, TokenPrincipal};
 use crate::http::body::Fields;
 use crate::http::caller::Caller;
 use crate::http::code::Code;
 use crate::http::error::ApiError;
-use crate::http::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
+use crate::http::operation_doc::{AnswerDoc, Kind, OperationDoc, Who, field};
+use crate::http::registry::RouteRegistry;
+use crate::http::state::Shared;
 
 /// A connector has 10 s to acknowledge.
 const TIMEOUT: Duration = Duration::from_secs(12);
