@@ -12,7 +12,8 @@ use actix_web::rt::System;
 pub(super) use client::Client;
 pub(super) use place::{Contact, Place, Presence};
 
-use super::{life, serve};
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use crate::out;
 
 /// Why a command did not get what it wanted. Each has an exit code that says what to do about it.
@@ -95,12 +96,12 @@ pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) 
 /// The same for a command that has more than one way to succeed.
 pub(super) fn conclude_with(command: impl Future<Output = Result<ExitCode, CommandError>>) -> ExitCode {
     // It may hold a token.
-    if let Err(error) = life::forbid_dumps() {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match System::new().block_on(command) {
         Ok(code) => code,
-        Err(error) => serve::fail(&error, error.exit_code()),
+        Err(error) => fail(&error, error.exit_code()),
     }
 }
 

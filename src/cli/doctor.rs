@@ -2,6 +2,7 @@
 
 mod agent;
 mod events;
+mod facts;
 mod gather;
 mod grant;
 mod judge;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 use caduceus_actors::settings::{Environment, find_home};
 use serde_json::json;
 
+use super::dumps::forbid_dumps;
 use super::finding::{Level, lines, worst};
-use super::life;
 use crate::out::{self, print, print_json};
 
 /// Look over a home and all that its gateway needs, and say what to do about what is wrong.
@@ -31,7 +32,7 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    if let Err(error) = life::forbid_dumps() {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     let environment = Environment::capture();

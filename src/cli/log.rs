@@ -20,6 +20,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::stream::Stream;
 use limit::Limit;
+pub(crate) use line::LogFormat;
 use line::{lost_lines, one_line};
 use queue::LogQueue;
 
@@ -30,15 +31,6 @@ const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 static LOG: OnceLock<Sink> = OnceLock::new();
 /// How many lines of one kind come into it.
 static LIMIT: OnceLock<Limit> = OnceLock::new();
-
-/// In which form the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
 
 /// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which wins over it.
 pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {

@@ -14,7 +14,8 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use rustls::crypto::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::{life, serve};
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use crate::out::{self, print, print_json};
 
 /// Exit code: something was found, or the secret is too weak.
@@ -61,7 +62,7 @@ struct Check {
 }
 
 pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    if let Err(error) = life::forbid_dumps() {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
@@ -76,7 +77,7 @@ fn audit(arguments: Audit) -> ExitCode {
     let home = find_home(arguments.home, &environment);
     let settings = match Settings::load(&home, environment) {
         Ok(settings) => settings,
-        Err(error) => return serve::fail(&error, super::CONFIGURATION),
+        Err(error) => return fail(&error, super::CONFIGURATION),
     };
     let Some(key) = random() else { return no_randomness() };
     let report = audit::report(&gather::facts(&settings), &key);

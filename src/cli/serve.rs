@@ -11,6 +11,8 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use caduceus_actors::status::identity::Identity;
 
 use super::arguments;
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use super::life::{self, GatewayLaunch};
 use super::lock::{HomeLock, LockError};
 use super::log::{self, LogFormat};
@@ -50,7 +52,7 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     log::init(&redactor, "info", arguments.log);
     signals::withstand();
     if !arguments.dumpable
-        && let Err(error) = life::forbid_dumps()
+        && let Err(error) = forbid_dumps()
     {
         tracing::warn!(%error, "other processes of this user can read our memory");
     }
@@ -92,16 +94,4 @@ fn stall_at(step: RefreshStep) -> StepHook {
             }
         }
     })
-}
-
-/// Says on standard error why there is no gateway.
-pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    out::complain(&sentences(error));
-    ExitCode::from(code)
-}
-
-/// An error with its causes.
-pub(super) fn sentences(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -25,7 +25,7 @@ use rustix::net::{AddressFamily, SocketType};
 use secrecy::ExposeSecret as _;
 
 use super::agent::AgentFact;
-use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact};
+use super::facts::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact};
 use super::{agent, events};
 use crate::cli::env_lines;
 use crate::cli::files::{FileFact, of_ledger, of_profile};

@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
             out::print(&report);
             ExitCode::SUCCESS
         }
-        Err(error) => super::serve::fail(&error, error.exit_code()),
+        Err(error) => super::failure::fail(&error, error.exit_code()),
     }
 }
 

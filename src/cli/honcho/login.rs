@@ -21,9 +21,10 @@ use caduceus_actors::settings::Environment;
 use serde_json::Value;
 
 use super::loopback::{Loopback, Page, Visit};
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
+use crate::cli::failure::fail;
 use crate::cli::secrets::{no_randomness, random};
-use crate::cli::serve::fail;
 use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
 use crate::out::print;
 

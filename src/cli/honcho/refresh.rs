@@ -10,7 +10,8 @@ use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
 
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
 use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
 use crate::out::{self, print};
 

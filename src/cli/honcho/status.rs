@@ -10,7 +10,8 @@ use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::profile::name::ProfileName;
 use serde_json::{Value, json};
 
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
 use crate::out::{print, print_json};
 use crate::terminal::one_line;
 

@@ -1,8 +1,12 @@
 //! Each fact that is not as it should be is a finding with a remedy.
 
-use caduceus_actors::honcho::inspect::Credential;
+use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::profile::inspect::Missing;
+use caduceus_actors::profile::strength::Weakness;
+use caduceus_actors::relay::claims::GatewayKey;
 
 use super::*;
+use crate::cli::files::FileFact;
 use crate::cli::finding::{Level, worst};
 
 fn good() -> Facts {
