@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
 
+use super::connector::ClientPost;
 use super::life::{self, GatewayLaunch};
 use super::log::{self, LogFormat};
 use super::signals;
@@ -106,14 +108,14 @@ impl Stage {
 type Told = anyhow::Result<(ConnectorHandle, Credentials)>;
 
 async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
-    let connector =
-        match connector::bind(ConnectorOptions { bind, data: None, open: false, http: HttpClient::default() }).await {
-            Ok(connector) => connector,
-            Err(error) => {
-                let _ = told.send(Err(error.into()));
-                return;
-            }
-        };
+    let post = Arc::new(ClientPost(HttpClient::default()));
+    let connector = match connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
+        Ok(connector) => connector,
+        Err(error) => {
+            let _ = told.send(Err(error.into()));
+            return;
+        }
+    };
     let handle = connector.handle();
     let credentials = handle.register(Some("demo".to_owned())).await;
     let _ = told.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));

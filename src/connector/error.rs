@@ -5,8 +5,8 @@ use actix_web::{HttpResponse, ResponseError};
 use caduceus_supervision::AskError;
 use serde_json::json;
 
-use super::plan::PushError;
-use super::store::{GrantError, Refusal};
+use super::credentials::{GrantError, Refusal};
+use super::inbound::PushError;
 
 /// An answer that is an error: `{"error":code,"detail":sentence}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

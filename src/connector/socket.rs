@@ -10,10 +10,9 @@ use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
-use caduceus_supervision::Port;
 use tracing::{debug, warn};
 
-use super::hub::{Closed, Opened, Received};
+use super::messages::{Closed, HubPorts, Opened, Received, SocketCommand};
 
 /// Longest line of the contract.
 const LINE_LIMIT: usize = 8 * 1024 * 1024;
@@ -27,28 +26,6 @@ const PEER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a closed peer may take to close in turn. Ending at once could discard our close frame on its way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the hub tells a socket. One type, so that the order of writing and closing is the order of telling.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum Command {
-    /// Write text after a pause, behind everything told before.
-    Write { text: String, after: Duration },
-    /// Close with a close frame.
-    Close { code: u16, reason: String },
-    /// End without a word.
-    Cut,
-    /// Stay open and never say anything again.
-    Freeze,
-}
-
-/// The hub's ear for sockets.
-#[derive(Clone)]
-pub(super) struct Ear {
-    pub(super) opened: Port<Opened>,
-    pub(super) received: Port<Received>,
-    pub(super) closed: Port<Closed>,
-}
-
 /// How a new connection begins.
 pub(super) enum Beginning {
     Accepted { connection: u64, gateway_id: String },
@@ -60,15 +37,15 @@ pub(super) fn start(
     request: &HttpRequest,
     stream: web::Payload,
     beginning: Beginning,
-    ear: Ear,
+    hub: HubPorts,
 ) -> actix_web::Result<HttpResponse> {
     let socket = Socket {
         beginning,
-        ear,
+        hub,
         lines: Lines::default(),
         waiting: VecDeque::new(),
         mode: Mode::Talking,
-        last_heard: Instant::now(),
+        last_seen: Instant::now(),
     };
     ws::WsResponseBuilder::new(socket, request, stream).frame_size(MESSAGE_LIMIT).start()
 }
@@ -80,12 +57,12 @@ pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
 
 struct Socket {
     beginning: Beginning,
-    ear: Ear,
+    hub: HubPorts,
     lines: Lines,
     /// Texts that are not due yet, in order.
     waiting: VecDeque<(Instant, String)>,
     mode: Mode,
-    last_heard: Instant,
+    last_seen: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -99,14 +76,14 @@ enum Mode {
 type SocketContext = ws::WebsocketContext<Socket>;
 
 impl Socket {
-    fn heard(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
+    fn take(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
         let Beginning::Accepted { connection, .. } = self.beginning else {
             return;
         };
         match self.lines.feed(bytes) {
             Ok(lines) => {
                 for line in lines {
-                    if let Err(error) = self.ear.received.tell(Received { connection, line }) {
+                    if let Err(error) = self.hub.received.tell(Received { connection, line }) {
                         warn!(connection, %error, "hub takes nothing more");
                         return self.close(ws::CloseCode::Again, "try again later", ctx);
                     }
@@ -154,7 +131,7 @@ impl Actor for Socket {
             Beginning::Accepted { connection, gateway_id } => {
                 let opened =
                     Opened { connection: *connection, gateway_id: gateway_id.clone(), wire: ctx.address().into() };
-                if let Err(error) = self.ear.opened.tell(opened) {
+                if let Err(error) = self.hub.opened.tell(opened) {
                     warn!(%error, "hub takes no connection");
                     return self.close(ws::CloseCode::Again, "try again later", ctx);
                 }
@@ -162,7 +139,7 @@ impl Actor for Socket {
                     if socket.mode != Mode::Talking {
                         return;
                     }
-                    if socket.last_heard.elapsed() > PEER_TIMEOUT {
+                    if socket.last_seen.elapsed() > PEER_TIMEOUT {
                         debug!("peer is silent");
                         return ctx.stop();
                     }
@@ -179,7 +156,7 @@ impl Actor for Socket {
     fn stopped(&mut self, _: &mut Self::Context) {
         if let Beginning::Accepted { connection, gateway_id } = &self.beginning {
             let closed = Closed { connection: *connection, gateway_id: gateway_id.clone() };
-            if let Err(error) = self.ear.closed.tell(closed) {
+            if let Err(error) = self.hub.closed.tell(closed) {
                 warn!(connection, %error, "hub does not learn of a closed connection");
             }
         }
@@ -188,7 +165,7 @@ impl Actor for Socket {
 
 impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
-        self.last_heard = Instant::now();
+        self.last_seen = Instant::now();
         match (self.mode, message) {
             // Not even a close is answered; the stream ends when the peer gives up.
             (Mode::Frozen, _) => {}
@@ -200,12 +177,12 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
             }
             (Mode::Closing, _) => {}
             (Mode::Talking, Ok(message)) => match message {
-                ws::Message::Text(text) => self.heard(text.as_bytes(), ctx),
-                ws::Message::Binary(bytes) => self.heard(&bytes, ctx),
+                ws::Message::Text(text) => self.take(text.as_bytes(), ctx),
+                ws::Message::Binary(bytes) => self.take(&bytes, ctx),
                 ws::Message::Continuation(item) => match item {
                     // Lines are cut from bytes, so the borders of fragments do not matter.
                     Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes) => {
-                        self.heard(&bytes, ctx);
+                        self.take(&bytes, ctx);
                     }
                 },
                 ws::Message::Ping(payload) => ctx.pong(&payload),
@@ -222,18 +199,18 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     }
 }
 
-impl Handler<Command> for Socket {
+impl Handler<SocketCommand> for Socket {
     type Result = ();
 
-    fn handle(&mut self, command: Command, ctx: &mut Self::Context) {
-        if self.mode != Mode::Talking && !matches!(command, Command::Cut) {
+    fn handle(&mut self, command: SocketCommand, ctx: &mut Self::Context) {
+        if self.mode != Mode::Talking && !matches!(command, SocketCommand::Cut) {
             return;
         }
         match command {
-            Command::Write { text, after } => self.write_later(text, after, ctx),
-            Command::Close { code, reason } => self.close(ws::CloseCode::from(code), &reason, ctx),
-            Command::Cut => ctx.stop(),
-            Command::Freeze => self.mode = Mode::Frozen,
+            SocketCommand::Write { text, after } => self.write_later(text, after, ctx),
+            SocketCommand::Close { code, reason } => self.close(ws::CloseCode::from(code), &reason, ctx),
+            SocketCommand::Cut => ctx.stop(),
+            SocketCommand::Freeze => self.mode = Mode::Frozen,
         }
     }
 }

@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::{ConnectorPlan, ConnectorStep, PushError, UNAUTHORIZED_CODE};
-use crate::connector::store::{Credentials, Grant, GrantError, Provision, Refusal};
+use super::{ConnectorPlan, UNAUTHORIZED_CODE};
+use crate::connector::credentials::{Credentials, Grant, GrantError, Provision, Refusal};
+use crate::connector::inbound::PushError;
+use crate::connector::steps::ConnectorStep;
 
 impl ConnectorPlan {
     pub(in crate::connector) fn register(

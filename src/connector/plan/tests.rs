@@ -1,7 +1,9 @@
 use serde_json::{Value, json};
 
-use super::buffer::{BUFFER_LIMIT, WINDOW};
+use super::buffer::WINDOW;
 use super::*;
+use crate::connector::inbound::{Push, Pushed};
+use crate::connector::saved::BUFFER_LIMIT;
 
 /// A plan with one gateway, `gw`.
 fn plan() -> ConnectorPlan {
