@@ -17,7 +17,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::signals::{SignalOrder, Signals};
-use crate::connector::{self, ConnectorOptions, Disk, GatewayCall, Post, PostError};
+use crate::connector::{self, ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 use crate::out;
 
 /// Longest data file: what waits for a thousand gateways.
@@ -25,7 +25,7 @@ const MAX_DATA: u64 = 256 * 1024 * 1024;
 
 /// Run a development connector with a web chat.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ConnectorArguments {
     /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
@@ -38,7 +38,7 @@ pub(crate) struct Arguments {
 }
 
 /// Serves until SIGINT, SIGTERM or SIGQUIT, and started on a terminal until that hangs up.
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
     super::log::init(&redactor, "info", super::log::LogFormat::Text);
     super::signals::withstand();
@@ -51,8 +51,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { bind, data, open } = arguments;
+async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
+    let ConnectorArguments { bind, data, open } = arguments;
     let mut signals = Signals::listen().context("cannot await signals")?;
     let mut warnings = Vec::new();
     let http = client_of_command(&Environment::capture(), &mut warnings);
@@ -85,15 +85,15 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
 pub(super) struct ClientPost(pub(super) HttpClient);
 
 impl Post for ClientPost {
-    fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, PostError>> {
+    fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, GatewayCallError>> {
         let client = self.0.clone();
         async move {
             match send(&client, call).await {
                 Ok(status) => Ok(status),
                 Err(error @ HttpError::Redirect { status, .. }) => {
-                    Err(PostError::Redirect { status, reason: error.to_string() })
+                    Err(GatewayCallError::Redirect { status, reason: error.to_string() })
                 }
-                Err(error) => Err(PostError::Failed(error.to_string())),
+                Err(error) => Err(GatewayCallError::Failed(error.to_string())),
             }
         }
         .boxed_local()

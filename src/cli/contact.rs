@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use actix_web::rt::System;
 
 pub(super) use client::Client;
-pub(super) use place::{Contact, Place, Presence};
+pub(super) use place::{Contact, GatewayPlace, Presence};
 
 use super::dumps::forbid_dumps;
 use super::failure::fail;

@@ -31,7 +31,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 
 /// Try the gateway in a minute: everything on loopback, nothing left behind.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoArguments {
     /// Address of the gateway; a free port by default.
     #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
     bind: SocketAddr,
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     verbose: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     let redactor = Redactor::default();
     log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
     signals::withstand();
@@ -56,10 +56,10 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
+fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
-    let stage = Stage::set(arguments.chat_bind)?;
+    let stage = DemoConnector::set(arguments.chat_bind)?;
     furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
 
     let settings = Settings::load(home.path(), Environment::capture())?;
@@ -80,13 +80,13 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
 }
 
 /// The connector, on a thread of its own.
-struct Stage {
+struct DemoConnector {
     connector: ConnectorHandle,
     credentials: Credentials,
     thread: thread::JoinHandle<()>,
 }
 
-impl Stage {
+impl DemoConnector {
     fn set(bind: SocketAddr) -> anyhow::Result<Self> {
         let (told, hear) = oneshot::channel();
         let thread = thread::Builder::new().name("connector".to_owned()).spawn(move || {
@@ -105,9 +105,9 @@ impl Stage {
     }
 }
 
-type Told = anyhow::Result<(ConnectorHandle, Credentials)>;
+type DemoStart = anyhow::Result<(ConnectorHandle, Credentials)>;
 
-async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
+async fn perform(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
     let post = Arc::new(ClientPost(HttpClient::default()));
     let connector = match connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
         Ok(connector) => connector,
@@ -125,7 +125,7 @@ async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
 }
 
 /// Two profiles with different secrets and the same agent.
-fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
+fn furnish(home: &Path, stage: &DemoConnector) -> io::Result<()> {
     let work = home.join("profiles").join("work");
     fs::create_dir_all(&work)?;
     let agent = home.join("agent.sh");

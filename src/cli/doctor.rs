@@ -22,7 +22,7 @@ use crate::out::{self, print, print_json};
 /// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if all is well, with 1
 /// for a warning, with 2 for an error.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DoctorArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: DoctorArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use caduceus_actors::profile::name::ProfileName;
 
 use self::target::DrainTarget;
-use super::contact::{CommandError, Place, conclude};
+use super::contact::{CommandError, GatewayPlace, conclude};
 use crate::out::print;
 
 /// Let running turns finish and admit no new one, and the way back.
@@ -18,13 +18,13 @@ use crate::out::print;
 /// The token of the gateway is taken from `HERMES_DASHBOARD_DRAIN_SECRET` in the environment or from --token-file. Without
 /// one, and where no gateway answers, the marker in the home says the same.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DrainArguments {
     #[command(subcommand)]
-    command: Command,
+    command: DrainCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum DrainCommand {
     /// Begin a drain. Once this returns after an answer of the gateway, no turn starts.
     Begin(Begin),
     /// End a drain. Ending none is fine.
@@ -40,7 +40,7 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct Which {
     #[command(flatten)]
-    place: Place,
+    place: GatewayPlace,
     /// One profile alone, not the whole gateway.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
@@ -67,20 +67,20 @@ struct Wait {
     timeout: Option<Duration>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: DrainArguments) -> ExitCode {
     conclude(async {
         match arguments.command {
-            Command::Begin(begin) => {
+            DrainCommand::Begin(begin) => {
                 let drain = begin.which.find()?;
                 order::begin(&drain, begin.suppress_notification, begin.deadline).await
             }
-            Command::Cancel(which) => order::cancel(&which.find()?).await,
-            Command::Status(which) => {
+            DrainCommand::Cancel(which) => order::cancel(&which.find()?).await,
+            DrainCommand::Status(which) => {
                 let drain = which.find()?;
                 print(&format!("{}\n", drain.look(Duration::ZERO).await?));
                 Ok(())
             }
-            Command::Wait(wait) => wait.which.find()?.wait(wait.timeout).await,
+            DrainCommand::Wait(wait) => wait.which.find()?.wait(wait.timeout).await,
         }
     })
 }

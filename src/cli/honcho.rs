@@ -15,25 +15,25 @@ use crate::out;
 
 /// Look after the OAuth grants of Honcho: log in, show them, refresh one.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct HonchoArguments {
     #[command(subcommand)]
-    command: Command,
+    command: HonchoCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
-    Login(login::Arguments),
-    Status(status::Arguments),
-    Refresh(refresh::Arguments),
+enum HonchoCommand {
+    Login(login::LoginGrantArguments),
+    Status(status::GrantStatusArguments),
+    Refresh(refresh::RefreshGrantArguments),
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: HonchoArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
-        Command::Login(arguments) => login::run(arguments),
-        Command::Status(arguments) => status::run(arguments),
-        Command::Refresh(arguments) => refresh::run(arguments),
+        HonchoCommand::Login(arguments) => login::run(arguments),
+        HonchoCommand::Status(arguments) => status::run(arguments),
+        HonchoCommand::Refresh(arguments) => refresh::run(arguments),
     }
 }

@@ -64,7 +64,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
         // Its drop would wait without limit for files that are being read on its blocking threads.
         let system = ManuallyDrop::new(System::new());
         system.block_on(async {
-            let (process, mut signals) = Process::start(plan, &watchdog, &status_reporter)?;
+            let (process, mut signals) = GatewayProcess::start(plan, &watchdog, &status_reporter)?;
             Ok(process.live(&mut signals, announce).await)
         })
     }));
@@ -80,7 +80,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
 }
 
 /// A gateway that has been started.
-pub(super) struct Process {
+pub(super) struct GatewayProcess {
     gateway: RunningGateway,
     address: SocketAddr,
     watchdog: Watchdog,
@@ -89,7 +89,7 @@ pub(super) struct Process {
     shutdown: ShutdownController,
 }
 
-impl Process {
+impl GatewayProcess {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
     pub(super) fn start(
         plan: GatewayLaunch,

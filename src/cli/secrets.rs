@@ -25,17 +25,17 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Look after secrets: audit the profiles, make a strong secret, check one.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SecretsArguments {
     #[command(subcommand)]
-    command: Command,
+    command: SecretsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum SecretsCommand {
     /// Tell which names each profile holds, lacks and gives to its agent, and what is wrong with them. Never a value.
     ///
     /// Exits with 0 if nothing is found, with 1 if something is, with 78 if the home cannot be audited.
-    Audit(Audit),
+    Audit(AuditArguments),
     /// Print a new secret of 256 random bits.
     Generate,
     /// Read a secret from standard input and say whether it is strong enough, and why not.
@@ -45,7 +45,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Audit {
+struct AuditArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -61,18 +61,18 @@ struct Check {
     min_chars: usize,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: SecretsArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
-        Command::Audit(arguments) => audit(arguments),
-        Command::Generate => generate(),
-        Command::Check(arguments) => check(&arguments, io::stdin().lock()),
+        SecretsCommand::Audit(arguments) => audit(arguments),
+        SecretsCommand::Generate => generate(),
+        SecretsCommand::Check(arguments) => check(&arguments, io::stdin().lock()),
     }
 }
 
-fn audit(arguments: Audit) -> ExitCode {
+fn audit(arguments: AuditArguments) -> ExitCode {
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
     let settings = match Settings::load(&home, environment) {

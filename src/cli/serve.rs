@@ -14,14 +14,14 @@ use super::arguments;
 use super::dumps::forbid_dumps;
 use super::failure::fail;
 use super::life::{self, GatewayLaunch};
-use super::lock::{HomeLock, LockError};
+use super::lock::{HomeLock, HomeLockError};
 use super::log::{self, LogFormat};
 use super::signals;
 use crate::out;
 
 /// Run the gateway of a home until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ServeArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -46,7 +46,7 @@ pub(crate) struct Arguments {
     stall_refresh: Option<RefreshStep>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     let started = Instant::now();
     let redactor = Redactor::default();
     log::init(&redactor, "info", arguments.log);
@@ -64,8 +64,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     };
     let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
-        Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
-        Err(error @ (LockError::File(_) | LockError::Unusable { .. })) => {
+        Err(error @ HomeLockError::Held(_)) => return fail(&error, super::REFUSED),
+        Err(error @ (HomeLockError::File(_) | HomeLockError::Unusable { .. })) => {
             let code = if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION };
             return fail(&error, code);
         }

@@ -76,7 +76,7 @@ impl ServiceManager {
 }
 
 /// Sends to a socket in the file system, or to an abstract one (`@name`), which `sd-notify` takes for a file.
-fn sender(address: &str) -> io::Result<Box<Tell>> {
+fn sender(address: &str) -> io::Result<Box<SendNotice>> {
     let address = match address.strip_prefix('@') {
         Some(name) => abstract_address(name)?,
         None if address.starts_with('/') => SocketAddr::from_pathname(address)?,
@@ -100,13 +100,13 @@ fn abstract_address(_: &str) -> io::Result<SocketAddr> {
 }
 
 /// Sends one message.
-type Tell = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
+type SendNotice = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
 struct Teller {
     fresh: Box<dyn Fn() -> bool + Send>,
     /// How often it wants a sign of life, if at all.
     signs: Option<Duration>,
-    send: Box<Tell>,
+    send: Box<SendNotice>,
     stopping: bool,
     warned: bool,
 }

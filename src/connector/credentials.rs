@@ -26,7 +26,7 @@ pub(crate) struct Credentials {
 /// What enrolling, provisioning and rotating answer.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Grant {
+pub(super) struct GatewayGrant {
     pub(super) gateway_id: String,
     pub(super) secret: String,
     pub(super) delivery_key: String,
@@ -37,14 +37,14 @@ pub(super) struct Grant {
 
 /// Why a dial is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum DialRefusal {
     /// No token, an unknown gateway, or a signature of no valid secret.
     Unauthorized,
     /// The signature is good and the time is over: a fresh token will do.
     Expired,
 }
 
-impl Refusal {
+impl DialRefusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
@@ -95,7 +95,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-impl fmt::Debug for Grant {
+impl fmt::Debug for GatewayGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant").field("gateway_id", &self.gateway_id).finish_non_exhaustive()
     }

@@ -11,16 +11,16 @@ use actix::prelude::*;
 use caduceus_supervision::{Port, ResponseFuture};
 use tracing::{debug, warn};
 
-use super::credentials::{Credentials, Grant, GrantError, Refusal};
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError};
 use super::faults::Faults;
 use super::inbound::{PushError, Pushed};
 use super::messages::{
-    Admit, Closed, Deprovision, Enroll, GetAccount, GetEndpoint, Opened, ProvisionGateway, PushTo, Received, Register,
-    Rotate, Say, SetFaults, SetPolicy, SocketCommand, Stop, WatchChat, WatchFrames,
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, LineReceived, ProvisionGateway, PushTo, Register, Rotate, Say,
+    SetFaults, SetPolicy, SocketClosed, SocketCommand, SocketOpened, Stop, WatchChat, WatchFrames,
 };
 use super::plan::{ConnectorPlan, REORDER_TIMEOUT};
 use super::ports::{Disk, GatewayCall, Post};
-use super::steps::{Admission, ConnectorStep};
+use super::steps::{ConnectorStep, DialDecision};
 use super::streams::EventStreams;
 
 /// Messages that wait for the hub: a burst of frames from every socket at once.
@@ -158,7 +158,7 @@ impl Handler<Admit> for Hub {
 
     fn handle(&mut self, Admit { token }: Admit, ctx: &mut Self::Context) -> Self::Result {
         if self.stopping {
-            return MessageResult(Admission::Status(503));
+            return MessageResult(DialDecision::Status(503));
         }
         let admission = self.plan.admit(token.as_deref(), now_ms());
         self.save_soon(ctx);
@@ -166,29 +166,29 @@ impl Handler<Admit> for Hub {
     }
 }
 
-impl Handler<Opened> for Hub {
+impl Handler<SocketOpened> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Opened { connection, gateway_id, wire }: Opened, ctx: &mut Self::Context) {
+    fn handle(&mut self, SocketOpened { connection, gateway_id, wire }: SocketOpened, ctx: &mut Self::Context) {
         self.wires.insert(connection, wire);
         let steps = self.plan.opened(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
     }
 }
 
-impl Handler<Received> for Hub {
+impl Handler<LineReceived> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Received { connection, line }: Received, ctx: &mut Self::Context) {
+    fn handle(&mut self, LineReceived { connection, line }: LineReceived, ctx: &mut Self::Context) {
         let steps = self.plan.received(connection, &line, now_ms());
         self.carry_out(steps, ctx);
     }
 }
 
-impl Handler<Closed> for Hub {
+impl Handler<SocketClosed> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Closed { connection, gateway_id }: Closed, ctx: &mut Self::Context) {
+    fn handle(&mut self, SocketClosed { connection, gateway_id }: SocketClosed, ctx: &mut Self::Context) {
         self.wires.remove(&connection);
         let steps = self.plan.closed(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
@@ -206,7 +206,7 @@ impl Handler<Register> for Hub {
 }
 
 impl Handler<Enroll> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, asked: Enroll, ctx: &mut Self::Context) -> Self::Result {
         let access_token = asked.access_token.as_deref();
@@ -217,7 +217,7 @@ impl Handler<Enroll> for Hub {
 }
 
 impl Handler<ProvisionGateway> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, asked: ProvisionGateway, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.provision(asked.access_token.as_deref(), asked.asked, now_ms())?;
@@ -227,7 +227,7 @@ impl Handler<ProvisionGateway> for Hub {
 }
 
 impl Handler<Rotate> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, Rotate { gateway_id, window_s }: Rotate, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.rotate(&gateway_id, window_s, now_ms())?;
@@ -247,7 +247,7 @@ impl Handler<Deprovision> for Hub {
 }
 
 impl Handler<SetPolicy> for Hub {
-    type Result = Result<(), Refusal>;
+    type Result = Result<(), DialRefusal>;
 
     fn handle(&mut self, SetPolicy { token, platform, policy }: SetPolicy, ctx: &mut Self::Context) -> Self::Result {
         self.plan.set_policy(token.as_deref(), &platform, policy, now_ms())?;

@@ -2,9 +2,9 @@
 
 /// Numbers that never come twice, not across restarts either: a gateway takes a known id for a duplicate.
 #[derive(Default)]
-pub(super) struct Ids(i64);
+pub(super) struct MessageIds(i64);
 
-impl Ids {
+impl MessageIds {
     pub(super) fn next(&mut self, now_ms: i64) -> String {
         self.0 = (self.0 + 1).max(now_ms << 10);
         self.0.to_string()

@@ -47,7 +47,7 @@ pub(super) enum PushError {
 /// A message typed into the chat page.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Said {
+pub(super) struct ChatInput {
     pub(super) gateway_id: Option<String>,
     pub(super) platform: PlayedPlatform,
     pub(super) user: ChatUser,

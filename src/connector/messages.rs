@@ -8,10 +8,10 @@ use caduceus_supervision::Port;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::credentials::{Credentials, Grant, GrantError, Provision, Refusal};
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, Provision};
 use super::faults::Faults;
-use super::inbound::{Push, PushError, Pushed, Said};
-use super::steps::Admission;
+use super::inbound::{ChatInput, Push, PushError, Pushed};
+use super::steps::DialDecision;
 
 /// What the hub has a socket do. One type, so that writing and closing keep the order in which they were sent.
 #[derive(Debug, Message)]
@@ -30,14 +30,14 @@ pub(super) enum SocketCommand {
 /// What a socket sends to the hub.
 #[derive(Clone)]
 pub(super) struct HubPorts {
-    pub(super) opened: Port<Opened>,
-    pub(super) received: Port<Received>,
-    pub(super) closed: Port<Closed>,
+    pub(super) opened: Port<SocketOpened>,
+    pub(super) received: Port<LineReceived>,
+    pub(super) closed: Port<SocketClosed>,
 }
 
 /// Decide on a dial.
 #[derive(Message)]
-#[rtype(result = "Admission")]
+#[rtype(result = "DialDecision")]
 pub(super) struct Admit {
     pub(super) token: Option<String>,
 }
@@ -45,7 +45,7 @@ pub(super) struct Admit {
 /// An accepted connection is up.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Opened {
+pub(super) struct SocketOpened {
     pub(super) connection: u64,
     pub(super) gateway_id: String,
     pub(super) wire: Port<SocketCommand>,
@@ -54,7 +54,7 @@ pub(super) struct Opened {
 /// A line came in.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Received {
+pub(super) struct LineReceived {
     pub(super) connection: u64,
     pub(super) line: String,
 }
@@ -62,7 +62,7 @@ pub(super) struct Received {
 /// An accepted connection has ended.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(super) struct Closed {
+pub(super) struct SocketClosed {
     pub(super) connection: u64,
     pub(super) gateway_id: String,
 }
@@ -76,7 +76,7 @@ pub(super) struct Register {
 
 /// Exchange an enrollment token for credentials.
 #[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
+#[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct Enroll {
     pub(super) access_token: Option<String>,
     pub(super) enrollment_token: String,
@@ -85,7 +85,7 @@ pub(super) struct Enroll {
 
 /// Give credentials to a gateway that proves its tenant.
 #[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
+#[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct ProvisionGateway {
     pub(super) access_token: Option<String>,
     pub(super) asked: Provision,
@@ -93,7 +93,7 @@ pub(super) struct ProvisionGateway {
 
 /// Give a gateway a fresh secret.
 #[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
+#[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct Rotate {
     pub(super) gateway_id: String,
     pub(super) window_s: i64,
@@ -108,7 +108,7 @@ pub(super) struct Deprovision {
 
 /// Keep a relevance policy.
 #[derive(Message)]
-#[rtype(result = "Result<(), Refusal>")]
+#[rtype(result = "Result<(), DialRefusal>")]
 pub(super) struct SetPolicy {
     pub(super) token: Option<String>,
     pub(super) platform: String,
@@ -126,7 +126,7 @@ pub(super) struct PushTo {
 /// Bring a message of the chat page to a gateway; answers its message id too.
 #[derive(Message)]
 #[rtype(result = "Result<(String, Pushed), PushError>")]
-pub(super) struct Say(pub(super) Said);
+pub(super) struct Say(pub(super) ChatInput);
 
 /// Where signed deliveries go, and the key that signs them.
 #[derive(Message)]

@@ -41,10 +41,10 @@ use hub::Hub;
 use messages::{HubPorts, Register, Stop};
 use plan::ConnectorPlan;
 use routes::RoutePorts;
-use saved::Saved;
+use saved::SavedState;
 
 pub(crate) use credentials::{Credentials, GrantError};
-pub(crate) use ports::{Disk, GatewayCall, Post, PostError};
+pub(crate) use ports::{Disk, GatewayCall, GatewayCallError, Post};
 
 /// The hub answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -126,7 +126,7 @@ pub(crate) struct ConnectorHandle {
 pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
     let saved = match &options.disk {
         Some(disk) => read_data(disk).await?,
-        None => Saved::default(),
+        None => SavedState::default(),
     };
     let bind_error = |source| ConnectorError::Bind { address: options.bind, source };
     let listener = TcpListener::bind(options.bind).map_err(bind_error)?;
@@ -210,7 +210,7 @@ fn ports(hub: &Addr<Hub>, post: Arc<dyn Post>) -> RoutePorts {
 }
 
 /// A file that is not there yet is an empty one.
-async fn read_data(disk: &Arc<dyn Disk>) -> Result<Saved, ConnectorError> {
+async fn read_data(disk: &Arc<dyn Disk>) -> Result<SavedState, ConnectorError> {
     let path = || disk.path().to_owned();
     let reader = Arc::clone(disk);
     let read = tokio::task::spawn_blocking(move || reader.read()).await;
@@ -218,7 +218,7 @@ async fn read_data(disk: &Arc<dyn Disk>) -> Result<Saved, ConnectorError> {
         Ok(Some(bytes)) => {
             serde_json::from_slice(&bytes).map_err(|source| ConnectorError::Format { path: path(), source })
         }
-        Ok(None) => Ok(Saved::default()),
+        Ok(None) => Ok(SavedState::default()),
         Err(source) => Err(ConnectorError::Data { path: path(), source }),
     }
 }

@@ -15,14 +15,14 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::account::{Account, AccountAnswer};
-use super::credentials::Refusal;
+use super::credentials::DialRefusal;
 use super::faults::{Faults, Refuse};
-use super::ids::Ids;
+use super::ids::MessageIds;
 use super::inbound::PushError;
 use super::rooms::{OutboundAction, Rooms};
-use super::saved::Saved;
+use super::saved::SavedState;
 use super::shape::Shape;
-use super::steps::{Admission, ConnectorStep};
+use super::steps::{ConnectorStep, DialDecision};
 
 /// The close code for a token that is not good.
 pub(super) const UNAUTHORIZED_CODE: u16 = 4_401;
@@ -34,7 +34,7 @@ pub(super) const REORDER_TIMEOUT: Duration = Duration::from_millis(250);
 /// The whole state of the connector.
 #[derive(Default)]
 pub(super) struct ConnectorPlan {
-    saved: Saved,
+    saved: SavedState,
     /// Whether a gateway may dial without a token.
     open: bool,
     links: HashMap<u64, GatewayLink>,
@@ -43,7 +43,7 @@ pub(super) struct ConnectorPlan {
     faults: HashMap<Option<String>, Faults>,
     account: Account,
     rooms: Rooms,
-    ids: Ids,
+    ids: MessageIds,
     last_connection: u64,
     last_wakes: BTreeMap<String, i64>,
 }
@@ -58,16 +58,16 @@ struct GatewayLink {
 }
 
 impl ConnectorPlan {
-    pub(super) fn new(saved: Saved, open: bool) -> Self {
+    pub(super) fn new(saved: SavedState, open: bool) -> Self {
         Self { saved, open, ..Self::default() }
     }
 
-    pub(super) fn saved(&self) -> &Saved {
+    pub(super) fn saved(&self) -> &SavedState {
         &self.saved
     }
 
     /// Decides on a dial. An accepted one counts from [`ConnectorPlan::opened`] on.
-    pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> Admission {
+    pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> DialDecision {
         let gateway_id = match self.saved.store.admit(token, self.open, now_ms / 1_000) {
             Ok(gateway_id) => gateway_id,
             Err(refusal) => return close_refused(refusal),
@@ -78,7 +78,7 @@ impl ConnectorPlan {
             return refused(refuse);
         }
         self.last_connection += 1;
-        Admission::Accept { connection: self.last_connection, gateway_id }
+        DialDecision::Accept { connection: self.last_connection, gateway_id }
     }
 
     /// An accepted connection is up. The gateway's older one is closed.
@@ -300,18 +300,18 @@ fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) ->
     Err(format!("this connection has said no hello for {platform} with that bot"))
 }
 
-fn refused(refuse: Refuse) -> Admission {
+fn refused(refuse: Refuse) -> DialDecision {
     match refuse.status {
-        Some(status) => Admission::Status(status),
-        None => Admission::Close {
+        Some(status) => DialDecision::Status(status),
+        None => DialDecision::Close {
             code: refuse.code.unwrap_or(UNAUTHORIZED_CODE),
-            reason: refuse.reason.unwrap_or_else(|| Refusal::Unauthorized.reason().to_owned()),
+            reason: refuse.reason.unwrap_or_else(|| DialRefusal::Unauthorized.reason().to_owned()),
         },
     }
 }
 
-fn close_refused(refusal: Refusal) -> Admission {
-    Admission::Close { code: UNAUTHORIZED_CODE, reason: refusal.reason().to_owned() }
+fn close_refused(refusal: DialRefusal) -> DialDecision {
+    DialDecision::Close { code: UNAUTHORIZED_CODE, reason: refusal.reason().to_owned() }
 }
 
 /// Whether a message says of itself that it may have been sent before.

@@ -13,8 +13,8 @@ pub(crate) trait Post: Debug + Send + Sync {
     /// Makes the call and gives the status of the answer. The body of the answer is not read.
     ///
     /// # Errors
-    /// [`PostError`] when there is no answer, or one that leads elsewhere.
-    fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, PostError>>;
+    /// [`GatewayCallError`] when there is no answer, or one that leads elsewhere.
+    fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, GatewayCallError>>;
 }
 
 /// One call of a gateway.
@@ -41,7 +41,7 @@ pub(crate) struct SignedDelivery {
 
 /// Why a call has no status that counts.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PostError {
+pub(crate) enum GatewayCallError {
     /// The answer leads elsewhere.
     #[error("{reason}")]
     Redirect {

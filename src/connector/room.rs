@@ -10,7 +10,7 @@ const MESSAGE_LIMIT: usize = 500;
 
 /// One chat.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct ChatRoom {
     pub(super) name: String,
     pub(super) kind: String,
     pub(super) threads: BTreeMap<String, String>,
@@ -47,7 +47,7 @@ pub(super) struct ButtonPrompt {
     pub(super) chosen: Option<String>,
 }
 
-impl Room {
+impl ChatRoom {
     pub(super) fn keep(&mut self, message: ChatMessage) {
         if self.messages.len() == MESSAGE_LIMIT {
             self.messages.pop_front();

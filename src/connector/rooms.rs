@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::ids::Ids;
-use super::room::{ButtonPrompt, ChatMessage, Room, text};
+use super::ids::MessageIds;
+use super::room::{ButtonPrompt, ChatMessage, ChatRoom, text};
 use super::shape::Shape;
 
 /// Rooms kept; a flood of made-up chats must not fill the memory.
@@ -19,7 +19,7 @@ const SNAPSHOT_MESSAGES: usize = 200;
 /// Where a message belongs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Place {
+pub(super) struct RoomPlace {
     pub(super) gateway_id: String,
     pub(super) platform: String,
     pub(super) chat_id: String,
@@ -28,10 +28,10 @@ pub(super) struct Place {
 /// All rooms.
 #[derive(Default)]
 pub(super) struct Rooms {
-    by_place: BTreeMap<Place, Room>,
-    order: VecDeque<Place>,
+    by_place: BTreeMap<RoomPlace, ChatRoom>,
+    order: VecDeque<RoomPlace>,
     /// Session key to the room and the event that may be followed up.
-    capabilities: BTreeMap<String, (Place, Option<String>)>,
+    capabilities: BTreeMap<String, (RoomPlace, Option<String>)>,
 }
 
 /// What a gateway asked for, with everything needed to carry it out.
@@ -71,7 +71,7 @@ impl Rooms {
     pub(super) fn note_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
         let source = event.get("source")?;
         let text_of = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
-        let place = Place {
+        let place = RoomPlace {
             gateway_id: gateway_id.to_owned(),
             platform: text_of("platform").unwrap_or_else(|| "relay".to_owned()),
             chat_id: text_of("chat_id").filter(|id| !id.is_empty())?,
@@ -104,7 +104,7 @@ impl Rooms {
     }
 
     /// Lets `session_key` be followed up in the room of an interaction.
-    pub(super) fn bind(&mut self, session_key: String, place: Place, event_id: Option<String>) {
+    pub(super) fn bind(&mut self, session_key: String, place: RoomPlace, event_id: Option<String>) {
         if self.capabilities.len() >= ROOM_LIMIT {
             self.capabilities.pop_first();
         }
@@ -112,7 +112,7 @@ impl Rooms {
     }
 
     /// Marks a prompt as answered; the label of the option, or nothing when there is no such option left to press.
-    pub(super) fn press(&mut self, place: &Place, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
+    pub(super) fn press(&mut self, place: &RoomPlace, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
         let room = self.by_place.get_mut(place)?;
         let message = room.messages.iter_mut().rev().find(|message| {
             message.prompt.as_ref().is_some_and(|prompt| prompt.id == prompt_id && prompt.chosen.is_none())
@@ -124,7 +124,12 @@ impl Rooms {
         Some((label, json!({"kind": "message", "place": place, "message": message})))
     }
 
-    pub(super) fn carry_out(&mut self, outbound: &OutboundAction<'_>, ids: &mut Ids, now_ms: i64) -> ActionOutcome {
+    pub(super) fn carry_out(
+        &mut self,
+        outbound: &OutboundAction<'_>,
+        ids: &mut MessageIds,
+        now_ms: i64,
+    ) -> ActionOutcome {
         let Some(operation) = text(outbound.action, "op") else {
             return ActionOutcome::failed("the action has no op");
         };
@@ -189,9 +194,9 @@ impl Rooms {
     fn post(
         &mut self,
         outbound: &OutboundAction<'_>,
-        place: &Place,
+        place: &RoomPlace,
         reply_to: Option<String>,
-        ids: &mut Ids,
+        ids: &mut MessageIds,
         now_ms: i64,
     ) -> ActionOutcome {
         let action = outbound.action;
@@ -241,7 +246,7 @@ impl Rooms {
         }
     }
 
-    fn edit(&mut self, outbound: &OutboundAction<'_>, place: &Place) -> ActionOutcome {
+    fn edit(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let content = text(outbound.action, "content").unwrap_or_default();
         if content.is_empty() {
             return ActionOutcome::failed("the message is empty");
@@ -261,7 +266,7 @@ impl Rooms {
         ActionOutcome::done(json!({"success": true, "message_id": message.id}), news)
     }
 
-    fn react(&mut self, outbound: &OutboundAction<'_>, place: &Place) -> ActionOutcome {
+    fn react(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let Some(emoji) = text(outbound.action, "emoji").filter(|emoji| (1..=64).contains(&emoji.len())) else {
             return ActionOutcome::failed("the action names no emoji");
         };
@@ -284,8 +289,8 @@ impl Rooms {
     fn create_thread(
         &mut self,
         outbound: &OutboundAction<'_>,
-        place: &Place,
-        ids: &mut Ids,
+        place: &RoomPlace,
+        ids: &mut MessageIds,
         now_ms: i64,
     ) -> ActionOutcome {
         let Some(name) = text(outbound.action, "thread_name").filter(|name| !name.is_empty()) else {
@@ -297,7 +302,7 @@ impl Rooms {
         ActionOutcome::done(json!({"success": true, "thread_id": id}), news)
     }
 
-    fn rename_thread(&mut self, outbound: &OutboundAction<'_>, place: &Place) -> ActionOutcome {
+    fn rename_thread(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let action = outbound.action;
         let Some(name) = text(action, "thread_name").filter(|name| !name.is_empty()) else {
             return ActionOutcome::failed("the action names no thread_name");
@@ -315,9 +320,9 @@ impl Rooms {
     }
 
     /// The room an action means: of its platform if there is one, else any of that id, else a new one.
-    fn place(&self, outbound: &OutboundAction<'_>) -> Option<Place> {
+    fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomPlace> {
         let chat_id = text(outbound.action, "chat_id").filter(|id| !id.is_empty())?;
-        let exact = Place {
+        let exact = RoomPlace {
             gateway_id: outbound.gateway_id.to_owned(),
             platform: outbound.platform.to_owned(),
             chat_id: chat_id.to_owned(),
@@ -325,11 +330,11 @@ impl Rooms {
         if self.by_place.contains_key(&exact) {
             return Some(exact);
         }
-        let same = |place: &&Place| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
+        let same = |place: &&RoomPlace| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
         Some(self.by_place.keys().find(same).cloned().unwrap_or(exact))
     }
 
-    fn room(&mut self, place: &Place) -> &mut Room {
+    fn room(&mut self, place: &RoomPlace) -> &mut ChatRoom {
         if !self.by_place.contains_key(place) {
             self.order.push_back(place.clone());
             if self.order.len() > ROOM_LIMIT
@@ -338,10 +343,10 @@ impl Rooms {
                 self.by_place.remove(&oldest);
             }
         }
-        self.by_place.entry(place.clone()).or_insert_with(|| Room { kind: "dm".to_owned(), ..Room::default() })
+        self.by_place.entry(place.clone()).or_insert_with(|| ChatRoom { kind: "dm".to_owned(), ..ChatRoom::default() })
     }
 
-    fn message(&mut self, place: &Place, id: Option<&str>) -> Option<&mut ChatMessage> {
+    fn message(&mut self, place: &RoomPlace, id: Option<&str>) -> Option<&mut ChatMessage> {
         let id = id?;
         self.by_place.get_mut(place)?.messages.iter_mut().rev().find(|message| message.id == id)
     }

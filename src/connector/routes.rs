@@ -17,14 +17,14 @@ use tokio::sync::mpsc;
 use super::error::Problem;
 use super::faults::Faults;
 use super::guard::check_loopback;
-use super::inbound::{Push, Pushed, Said};
+use super::inbound::{ChatInput, Push, Pushed};
 use super::messages::{
     Admit, Deprovision, Enroll, GetAccount, GetEndpoint, HubPorts, ProvisionGateway, PushTo, Register, Rotate, Say,
     SetFaults, SetPolicy, WatchChat, WatchFrames,
 };
-use super::ports::{GatewayCall, Post, PostError, SignedDelivery};
+use super::ports::{GatewayCall, GatewayCallError, Post, SignedDelivery};
 use super::socket::{self, Beginning};
-use super::steps::Admission;
+use super::steps::DialDecision;
 use super::store::{ROTATION_WINDOW_S, sign_delivery};
 
 /// An event may be as long as a line of the relay.
@@ -121,9 +121,9 @@ async fn relay(
     let token = bearer(&request);
     let admission = ports.admit.ask(Admit { token }, TIMEOUT).await.map_err(Problem::from)?;
     let beginning = match admission {
-        Admission::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
-        Admission::Close { code, reason } => Beginning::Refused { code, reason },
-        Admission::Status(status) => {
+        DialDecision::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
+        DialDecision::Close { code, reason } => Beginning::Refused { code, reason },
+        DialDecision::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             return Err(Problem::new(status, "refused", "this dial is refused").into());
         }
@@ -190,7 +190,7 @@ async fn chat_events(ports: web::Data<RoutePorts>) -> RouteAnswer {
 }
 
 async fn chat_message(payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let mut said: Said = body(payload, BODY_LIMIT).await?;
+    let mut said: ChatInput = body(payload, BODY_LIMIT).await?;
     let fits = |text: &str, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
     if !fits(&said.user.id, 64) || !fits(&said.user.name, 64) {
         return Err(Problem::invalid("a user has an id and a name of 1 to 64 characters"));
@@ -288,8 +288,8 @@ async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
     // Only the status counts.
     let delivery = Some(SignedDelivery { body: document, timestamp, signature });
     let status = match ports.post.send(GatewayCall { url, timeout: DELIVERY_TIMEOUT, delivery }).await {
-        Ok(status) | Err(PostError::Redirect { status, .. }) => status,
-        Err(error @ PostError::Failed(_)) => {
+        Ok(status) | Err(GatewayCallError::Redirect { status, .. }) => status,
+        Err(error @ GatewayCallError::Failed(_)) => {
             let detail = format!("the endpoint did not answer: {error}");
             return Err(Problem::new(StatusCode::BAD_GATEWAY, "delivery_failed", detail));
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::store::Store;
+use super::store::GatewayStore;
 
 /// Frames that wait for one gateway.
 pub(super) const BUFFER_LIMIT: usize = 10_000;
@@ -13,8 +13,8 @@ pub(super) const BUFFER_LIMIT: usize = 10_000;
 /// What the data file holds.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Saved {
-    pub(super) store: Store,
+pub(super) struct SavedState {
+    pub(super) store: GatewayStore,
     pub(super) buffers: BTreeMap<String, VecDeque<BufferedFrame>>,
 }
 

@@ -12,7 +12,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
 use tracing::{debug, warn};
 
-use super::messages::{Closed, HubPorts, Opened, Received, SocketCommand};
+use super::messages::{HubPorts, LineReceived, SocketClosed, SocketCommand, SocketOpened};
 
 /// Longest line of the contract.
 const LINE_LIMIT: usize = 8 * 1024 * 1024;
@@ -39,10 +39,10 @@ pub(super) fn start(
     beginning: Beginning,
     hub: HubPorts,
 ) -> actix_web::Result<HttpResponse> {
-    let socket = Socket {
+    let socket = GatewaySocket {
         beginning,
         hub,
-        lines: Lines::default(),
+        lines: LineSplitter::default(),
         waiting: VecDeque::new(),
         mode: Mode::Talking,
         last_seen: Instant::now(),
@@ -55,10 +55,10 @@ pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     ws::handshake(request).is_ok()
 }
 
-struct Socket {
+struct GatewaySocket {
     beginning: Beginning,
     hub: HubPorts,
-    lines: Lines,
+    lines: LineSplitter,
     /// Texts that are not due yet, in order.
     waiting: VecDeque<(Instant, String)>,
     mode: Mode,
@@ -73,9 +73,9 @@ enum Mode {
     Frozen,
 }
 
-type SocketContext = ws::WebsocketContext<Socket>;
+type SocketContext = ws::WebsocketContext<GatewaySocket>;
 
-impl Socket {
+impl GatewaySocket {
     fn take(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
         let Beginning::Accepted { connection, .. } = self.beginning else {
             return;
@@ -83,13 +83,13 @@ impl Socket {
         match self.lines.feed(bytes) {
             Ok(lines) => {
                 for line in lines {
-                    if let Err(error) = self.hub.received.tell(Received { connection, line }) {
+                    if let Err(error) = self.hub.received.tell(LineReceived { connection, line }) {
                         warn!(connection, %error, "hub takes nothing more");
                         return self.close(ws::CloseCode::Again, "try again later", ctx);
                     }
                 }
             }
-            Err(TooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
+            Err(LineTooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
         }
     }
 
@@ -122,15 +122,18 @@ impl Socket {
     }
 }
 
-impl Actor for Socket {
+impl Actor for GatewaySocket {
     type Context = SocketContext;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_LIMIT);
         match &self.beginning {
             Beginning::Accepted { connection, gateway_id } => {
-                let opened =
-                    Opened { connection: *connection, gateway_id: gateway_id.clone(), wire: ctx.address().into() };
+                let opened = SocketOpened {
+                    connection: *connection,
+                    gateway_id: gateway_id.clone(),
+                    wire: ctx.address().into(),
+                };
                 if let Err(error) = self.hub.opened.tell(opened) {
                     warn!(%error, "hub takes no connection");
                     return self.close(ws::CloseCode::Again, "try again later", ctx);
@@ -155,7 +158,7 @@ impl Actor for Socket {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if let Beginning::Accepted { connection, gateway_id } = &self.beginning {
-            let closed = Closed { connection: *connection, gateway_id: gateway_id.clone() };
+            let closed = SocketClosed { connection: *connection, gateway_id: gateway_id.clone() };
             if let Err(error) = self.hub.closed.tell(closed) {
                 warn!(connection, %error, "hub does not learn of a closed connection");
             }
@@ -163,7 +166,7 @@ impl Actor for Socket {
     }
 }
 
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for GatewaySocket {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
         self.last_seen = Instant::now();
         match (self.mode, message) {
@@ -199,7 +202,7 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     }
 }
 
-impl Handler<SocketCommand> for Socket {
+impl Handler<SocketCommand> for GatewaySocket {
     type Result = ();
 
     fn handle(&mut self, command: SocketCommand, ctx: &mut Self::Context) {
@@ -217,23 +220,23 @@ impl Handler<SocketCommand> for Socket {
 
 /// Cuts a stream of bytes into lines, wherever the borders of messages lie.
 #[derive(Default)]
-struct Lines {
+struct LineSplitter {
     partial: Vec<u8>,
 }
 
 /// A line went on beyond [`LINE_LIMIT`].
 #[derive(Debug, PartialEq)]
-struct TooLong;
+struct LineTooLong;
 
-impl Lines {
+impl LineSplitter {
     /// The lines that `bytes` complete, without the blank ones.
-    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLong> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, LineTooLong> {
         let mut lines = Vec::new();
         let mut parts = bytes.split(|byte| *byte == b'\n');
         let mut part = parts.next().unwrap_or_default();
         loop {
             if self.partial.len() + part.len() > LINE_LIMIT {
-                return Err(TooLong);
+                return Err(LineTooLong);
             }
             self.partial.extend_from_slice(part);
             let Some(next) = parts.next() else {
@@ -255,7 +258,7 @@ mod tests {
 
     #[test]
     fn lines_are_found_wherever_messages_are_cut() {
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         let whole = "{\"a\":\"é\"}\n\n {\"b\":2}\r\n{\"c\"";
         let mut found = Vec::new();
         for byte in whole.as_bytes() {
@@ -267,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_line_ends_at_eight_mebibytes() {
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         assert_eq!(lines.feed(&vec![b'x'; LINE_LIMIT]), Ok(Vec::new()));
-        assert_eq!(lines.feed(b"x"), Err(TooLong));
-        assert_eq!(Lines::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
+        assert_eq!(lines.feed(b"x"), Err(LineTooLong));
+        assert_eq!(LineSplitter::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
     }
 }

@@ -32,7 +32,7 @@ pub(super) enum ConnectorStep {
 
 /// What becomes of a dial.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Admission {
+pub(super) enum DialDecision {
     Accept { connection: u64, gateway_id: String },
     Close { code: u16, reason: String },
     Status(u16),

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::credentials::{Credentials, Grant, GrantError, ID_LIMIT, Provision, Refusal};
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, ID_LIMIT, Provision};
 
 /// How long a superseded secret still opens the door: enough for a fleet to restart at leisure.
 pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
@@ -24,14 +24,14 @@ pub(super) const OPEN_GATEWAY: &str = "open";
 /// All gateways and tenants.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Store {
-    gateways: BTreeMap<String, Gateway>,
+pub(super) struct GatewayStore {
+    gateways: BTreeMap<String, RegisteredGateway>,
     tenants: BTreeMap<String, Tenant>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Gateway {
+pub(super) struct RegisteredGateway {
     tenant: String,
     /// The first one signs; the rest verifies until its time.
     secrets: Vec<Secret>,
@@ -65,7 +65,7 @@ struct Enrollment {
     used: bool,
 }
 
-impl Store {
+impl GatewayStore {
     /// Registers a gateway under a tenant of its own, or gives the credentials of one that is there.
     pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
         let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &fresh("")[..8]));
@@ -76,7 +76,7 @@ impl Store {
         };
         self.gateways
             .entry(gateway_id.clone())
-            .or_insert_with(|| Gateway { tenant: tenant.clone(), ..Gateway::default() });
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.clone(), ..RegisteredGateway::default() });
         let secret = self.primary_secret(&gateway_id);
         let enrollment_token = fresh("enroll-");
         let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is made before it and never removed");
@@ -93,19 +93,20 @@ impl Store {
     }
 
     /// Decides on a dial: the gateway it belongs to, or why not.
-    pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, Refusal> {
+    pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, DialRefusal> {
         let Some(token) = token else {
             if !open {
-                return Err(Refusal::Unauthorized);
+                return Err(DialRefusal::Unauthorized);
             }
             if !self.gateways.contains_key(OPEN_GATEWAY) {
                 let tenant = self.new_tenant();
-                self.gateways.insert(OPEN_GATEWAY.to_owned(), Gateway { tenant, ..Gateway::default() });
+                self.gateways
+                    .insert(OPEN_GATEWAY.to_owned(), RegisteredGateway { tenant, ..RegisteredGateway::default() });
             }
             return Ok(OPEN_GATEWAY.to_owned());
         };
         let gateway =
-            token::claimed_gateway(token).and_then(|id| self.gateways.get(&id)).ok_or(Refusal::Unauthorized)?;
+            token::claimed_gateway(token).and_then(|id| self.gateways.get(&id)).ok_or(DialRefusal::Unauthorized)?;
         let secrets: Vec<SecretString> = gateway
             .secrets
             .iter()
@@ -113,8 +114,8 @@ impl Store {
             .map(|secret| secret.value.as_str().into())
             .collect();
         token::verify(token, &secrets, now_s.unsigned_abs()).map_err(|error| match error {
-            TokenError::Expired => Refusal::Expired,
-            TokenError::Malformed | TokenError::Signature => Refusal::Unauthorized,
+            TokenError::Expired => DialRefusal::Expired,
+            TokenError::Malformed | TokenError::Signature => DialRefusal::Unauthorized,
         })
     }
 
@@ -124,7 +125,7 @@ impl Store {
         enrollment_token: &str,
         gateway_id: &str,
         now_s: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
         check_id(gateway_id)?;
         self.check_owner(gateway_id, &tenant)?;
@@ -141,7 +142,7 @@ impl Store {
         access_token: Option<&str>,
         asked: Provision,
         now_s: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
         check_id(&asked.gateway_id)?;
         self.check_owner(&asked.gateway_id, &tenant)?;
@@ -166,7 +167,7 @@ impl Store {
     }
 
     /// A fresh secret; the former ones end after `window_s`.
-    pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<Grant, GrantError> {
+    pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<GatewayGrant, GrantError> {
         let tenant = self.gateways.get(gateway_id).ok_or(GrantError::Unknown)?.tenant.clone();
         Ok(self.grant(gateway_id, &tenant, window_s, now_s))
     }
@@ -177,11 +178,11 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn get(&self, gateway_id: &str) -> Option<&Gateway> {
+    pub(super) fn get(&self, gateway_id: &str) -> Option<&RegisteredGateway> {
         self.gateways.get(gateway_id)
     }
 
-    pub(super) fn get_mut(&mut self, gateway_id: &str) -> Option<&mut Gateway> {
+    pub(super) fn get_mut(&mut self, gateway_id: &str) -> Option<&mut RegisteredGateway> {
         self.gateways.get_mut(gateway_id)
     }
 
@@ -194,11 +195,11 @@ impl Store {
         self.tenants.get(tenant).map(|tenant| tenant.delivery_key.as_str())
     }
 
-    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> Grant {
+    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> GatewayGrant {
         let gateway = self
             .gateways
             .entry(gateway_id.to_owned())
-            .or_insert_with(|| Gateway { tenant: tenant.to_owned(), ..Gateway::default() });
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.to_owned(), ..RegisteredGateway::default() });
         gateway.secrets.retain(|secret| secret.valid_until.is_none_or(|until| now_s <= until));
         for secret in &mut gateway.secrets {
             let until = now_s + window_s;
@@ -212,8 +213,8 @@ impl Store {
         self.answer(gateway_id, tenant, secret)
     }
 
-    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> Grant {
-        Grant {
+    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
+        GatewayGrant {
             gateway_id: gateway_id.to_owned(),
             secret,
             delivery_key: self.tenants[tenant].delivery_key.clone(),
@@ -287,20 +288,20 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_told_from_a_forged_one() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let secret = store.register(Some("gw:1".into()), 100).unwrap().secret;
         assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 200), Ok("gw:1".into()));
-        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 201), Err(Refusal::Expired));
-        assert_eq!(store.admit(Some(&token("gw:1", "other", 200)), false, 201), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(Some(&token("gw:2", &secret, 200)), false, 100), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(Some("rubbish"), true, 100), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(None, false, 100), Err(Refusal::Unauthorized));
+        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 201), Err(DialRefusal::Expired));
+        assert_eq!(store.admit(Some(&token("gw:1", "other", 200)), false, 201), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some(&token("gw:2", &secret, 200)), false, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some("rubbish"), true, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(None, false, 100), Err(DialRefusal::Unauthorized));
         assert_eq!(store.admit(None, true, 100), Ok(OPEN_GATEWAY.into()));
     }
 
     #[test]
     fn a_rotated_secret_opens_until_its_window_ends() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let old = store.register(Some("gw".into()), 0).unwrap().secret;
         let new = store.rotate("gw", 60, 1_000).unwrap().secret;
         assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_060).is_ok());
@@ -315,10 +316,10 @@ mod tests {
 
     #[test]
     fn an_enrollment_token_is_good_once_and_for_its_tenant() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let mine = store.register(Some("mine".into()), 0).unwrap();
         let other = store.register(Some("other".into()), 0).unwrap();
-        let enroll = |store: &mut Store, access: Option<&str>, token: &str, id: &str| {
+        let enroll = |store: &mut GatewayStore, access: Option<&str>, token: &str, id: &str| {
             store.enroll(access, token, id, 10).map(|grant| grant.gateway_id)
         };
         let access = Some(mine.access_token.as_str());

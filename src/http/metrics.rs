@@ -26,7 +26,7 @@ use super::code::Code;
 use super::error::ApiError;
 use super::operation_doc::{AnswerDoc, OperationDoc, Who};
 use super::registry::RouteRegistry;
-use super::state::Shared;
+use super::state::SharedState;
 
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -59,7 +59,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     registry.at("/metrics", Who::Authenticated).get(metrics, METRICS).done();
 }
 
-async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {
+async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
     let own =
         Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)(), pools: pools(&state.admission) };
     let text = render(&state.feed.latest()?.snapshot, &own);

@@ -61,11 +61,11 @@ pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::Names;
 use page::StatusPage;
 pub(crate) use ports::{Healthy, Ports};
-use proxies::Proxies;
+use proxies::TrustedProxies;
 use registry::RouteRegistry;
 use relay::RelayInbound;
-pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
-use state::{Shared, State};
+pub(crate) use relay::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
+use state::{ServerState, SharedState};
 use viewers::Viewers;
 
 /// How HTTP is to be served.
@@ -116,12 +116,12 @@ impl BindError {
 pub(crate) struct Bound {
     address: SocketAddr,
     /// What the servers have in common; each has a feed of its own, which ends with it.
-    state: State,
-    start: Arc<dyn Fn(Shared) -> io::Result<Server> + Send + Sync>,
+    state: ServerState,
+    start: Arc<dyn Fn(SharedState) -> io::Result<Server> + Send + Sync>,
 }
 
 /// A server at work.
-pub(crate) struct Running {
+pub(crate) struct RunningServer {
     server: Server,
     handle: Handle,
 }
@@ -144,7 +144,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         info!(%address, "signed deliveries have a listener of their own");
     }
     let admission = Admission::default();
-    let state = State {
+    let state = ServerState {
         ports,
         feed: Arc::default(),
         seam: Arc::new(Seam::new(
@@ -154,7 +154,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             options.redactor,
         )),
         names: Names::new(address, options.names),
-        proxies: Proxies::new(options.trusted_proxies),
+        proxies: TrustedProxies::new(options.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
@@ -163,7 +163,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         admission,
         allow_faults: options.allow_faults,
     };
-    let app = |state: Shared| {
+    let app = |state: SharedState| {
         App::new()
             .app_data(state.clone())
             // Below the state, for what the state itself is made of.
@@ -175,7 +175,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             .configure(|config| routes(RouteRegistry::new(config), &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
-    let start = move |state: Shared| {
+    let start = move |state: SharedState| {
         let mut listeners = vec![listener.try_clone()?];
         if let Some((inbound, _)) = &inbound {
             listeners.push(inbound.try_clone()?);
@@ -194,7 +194,7 @@ fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     Ok((listener, address))
 }
 
-fn routes(mut registry: RouteRegistry<'_>, state: &State) {
+fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     page::routes(&mut registry);
     health::routes(&mut registry);
     status::routes(&mut registry);
@@ -219,16 +219,16 @@ impl Bound {
     ///
     /// # Errors
     /// What the system said when there was no descriptor left for it.
-    pub(crate) fn run(&self) -> io::Result<Running> {
+    pub(crate) fn run(&self) -> io::Result<RunningServer> {
         // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
         let feed = Arc::new(Feed::default());
-        let server = (self.start)(Shared::new(State { feed: Arc::clone(&feed), ..self.state.clone() }))?;
+        let server = (self.start)(SharedState::new(ServerState { feed: Arc::clone(&feed), ..self.state.clone() }))?;
         caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
-        Ok(Running { handle: Handle { server: server.handle(), feed }, server })
+        Ok(RunningServer { handle: Handle { server: server.handle(), feed }, server })
     }
 }
 
-impl Running {
+impl RunningServer {
     /// The way to stop it.
     #[must_use]
     pub(crate) fn handle(&self) -> Handle {

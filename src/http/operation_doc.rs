@@ -25,7 +25,7 @@ pub(super) enum Who {
 
 /// One operation, as the document has it.
 #[derive(Debug)]
-pub(super) struct Entry {
+pub(super) struct RouteEntry {
     pub(super) path: Cow<'static, str>,
     pub(super) who: Who,
     pub(super) method: Method,
@@ -62,14 +62,14 @@ pub(super) enum AnswerDoc {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub(super) name: &'static str,
-    pub(super) kind: Kind,
+    pub(super) kind: FieldKind,
     pub(super) required: bool,
     pub(super) meaning: &'static str,
 }
 
 /// What a field holds.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Kind {
+pub(super) enum FieldKind {
     Text,
     Flag,
     Count,
@@ -88,9 +88,9 @@ pub(super) enum Kind {
     /// The same, or null.
     FieldsOrNull(&'static [Field]),
     /// An array of these.
-    List(&'static Kind),
+    List(&'static FieldKind),
     /// An object with names of its own, each with one of these.
-    Map(&'static Kind),
+    Map(&'static FieldKind),
     /// A node of the supervision tree, which holds others.
     Node,
     /// One of some words.
@@ -98,19 +98,19 @@ pub(super) enum Kind {
 }
 
 /// A field that is always there.
-pub(super) const fn field(name: &'static str, kind: Kind, meaning: &'static str) -> Field {
+pub(super) const fn field(name: &'static str, kind: FieldKind, meaning: &'static str) -> Field {
     Field { name, kind, required: true, meaning }
 }
 
 /// A field that may be missing.
-pub(super) const fn maybe(name: &'static str, kind: Kind, meaning: &'static str) -> Field {
+pub(super) const fn maybe(name: &'static str, kind: FieldKind, meaning: &'static str) -> Field {
     Field { name, kind, required: false, meaning }
 }
 
 impl OperationDoc {
     /// An operation that answers `{"ok": true}`.
     pub(super) const fn new(summary: &'static str) -> Self {
-        const OK: &[Field] = &[field("ok", Kind::Flag, "always true")];
+        const OK: &[Field] = &[field("ok", FieldKind::Flag, "always true")];
         Self { summary, parameters: &[], takes: None, answer: AnswerDoc::Fields(200, OK), errors: &[] }
     }
 

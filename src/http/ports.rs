@@ -9,7 +9,7 @@ use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
 use super::messages::RestartProcess;
-use super::relay::RelayPorts;
+use super::relay::HttpRelayPorts;
 
 /// What HTTP can do, as a list.
 #[derive(Debug, Clone)]
@@ -33,7 +33,7 @@ pub(crate) struct Ports {
     /// Stops one turn.
     pub(crate) stop_turn: Port<StopTurnById>,
     /// What it can do with the relay.
-    pub(crate) relay: RelayPorts,
+    pub(crate) relay: HttpRelayPorts,
     /// Ends the process so that it is started again.
     pub(crate) restart: Port<RestartProcess>,
 }

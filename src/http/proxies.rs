@@ -10,32 +10,32 @@ const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The proxies whose word counts.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Proxies(Vec<Network>);
+pub(super) struct TrustedProxies(Vec<Network>);
 
 /// Whoever asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller {
+pub(super) struct HttpCaller {
     /// Their address; the proxy's where it is not to be believed.
     pub(super) address: IpAddr,
     /// They are on this machine.
     pub(super) loopback: bool,
 }
 
-impl Proxies {
+impl TrustedProxies {
     pub(super) fn new(trusted: Vec<Network>) -> Self {
         Self(trusted)
     }
 
     /// `peer` is the other end of the connection. A request with forwarding headers comes from someone else: from whom, only a
     /// proxy that we trust can say, and one that says nothing we can read has not said that it is this machine.
-    pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
+    pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> HttpCaller {
         let peer = peer.to_canonical();
         if !headers.keys().any(forwards) {
-            return Caller { address: peer, loopback: peer.is_loopback() };
+            return HttpCaller { address: peer, loopback: peer.is_loopback() };
         }
         match self.named(peer, headers) {
-            Some(address) => Caller { address, loopback: peer.is_loopback() && address.is_loopback() },
-            None => Caller { address: peer, loopback: false },
+            Some(address) => HttpCaller { address, loopback: peer.is_loopback() && address.is_loopback() },
+            None => HttpCaller { address: peer, loopback: false },
         }
     }
 
@@ -84,12 +84,12 @@ mod tests {
     const NEAR: &str = "127.0.0.1";
 
     fn caller(trusted: &[&str], peer: &str, headers: &[(&'static str, &str)]) -> (String, bool) {
-        let proxies = Proxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
+        let proxies = TrustedProxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
         let mut map = HeaderMap::new();
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
-        let Caller { address, loopback } = proxies.caller(peer.parse().unwrap(), &map);
+        let HttpCaller { address, loopback } = proxies.caller(peer.parse().unwrap(), &map);
         (address.to_string(), loopback)
     }
 

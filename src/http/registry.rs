@@ -10,17 +10,17 @@ use actix_web::{FromRequest, Handler, Resource, Responder, web::Bytes};
 
 use super::auth;
 use super::openapi;
-use super::operation_doc::{AnswerDoc, Entry, OperationDoc, Who};
+use super::operation_doc::{AnswerDoc, OperationDoc, RouteEntry, Who};
 
 /// Collects what is registered.
 pub(super) struct RouteRegistry<'c> {
     config: &'c mut ServiceConfig,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<RouteEntry>,
 }
 
-/// A path under way into the registry; [`Place::done`] registers it.
+/// A path under way into the registry; [`PathEntry::done`] registers it.
 #[must_use]
-pub(super) struct Place<'b, 'c> {
+pub(super) struct PathEntry<'b, 'c> {
     registry: &'b mut RouteRegistry<'c>,
     path: Cow<'static, str>,
     who: Who,
@@ -34,16 +34,16 @@ impl<'c> RouteRegistry<'c> {
     }
 
     /// Begins a path.
-    pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, who: Who) -> Place<'_, 'c> {
+    pub(super) fn at(&mut self, path: impl Into<Cow<'static, str>>, who: Who) -> PathEntry<'_, 'c> {
         let path = path.into();
-        Place { registry: self, resource: web::resource(&*path), path, who }
+        PathEntry { registry: self, resource: web::resource(&*path), path, who }
     }
 
     /// Registers the registry itself, as the last page of it.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
         let page = OperationDoc::new("This document").answers(AnswerDoc::Document);
-        self.entries.push(Entry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
+        self.entries.push(RouteEntry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
         let text = Bytes::from(openapi::print(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));
         let resource = web::resource(PATH).route(web::get().to(answer.clone())).route(web::head().to(answer));
@@ -51,7 +51,7 @@ impl<'c> RouteRegistry<'c> {
     }
 }
 
-impl Place<'_, '_> {
+impl PathEntry<'_, '_> {
     /// Answers GET, and HEAD with it.
     pub(super) fn get<F, A>(mut self, handler: F, page: OperationDoc) -> Self
     where
@@ -88,7 +88,7 @@ impl Place<'_, '_> {
     }
 
     fn note(self, method: Method, page: OperationDoc) -> Self {
-        self.registry.entries.push(Entry { path: self.path.clone(), who: self.who, method, page });
+        self.registry.entries.push(RouteEntry { path: self.path.clone(), who: self.who, method, page });
         self
     }
 }

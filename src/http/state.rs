@@ -10,21 +10,21 @@ use super::feed::Feed;
 use super::names::Names;
 use super::page::StatusPage;
 use super::ports::{Healthy, Ports};
-use super::proxies::Proxies;
+use super::proxies::TrustedProxies;
 use super::relay::RelayInbound;
 use super::viewers::Viewers;
 
 /// What every worker shares.
-pub(super) type Shared = web::Data<State>;
+pub(super) type SharedState = web::Data<ServerState>;
 
 /// The ways into the gateway, and what HTTP keeps by itself.
 #[derive(Clone)]
-pub(super) struct State {
+pub(super) struct ServerState {
     pub(super) ports: Ports,
     pub(super) feed: Arc<Feed>,
     pub(super) seam: Arc<Seam>,
     pub(super) names: Names,
-    pub(super) proxies: Proxies,
+    pub(super) proxies: TrustedProxies,
     pub(super) page: StatusPage,
     pub(super) viewers: Viewers,
     pub(super) healthy: Healthy,

@@ -7,7 +7,7 @@ use super::code::Code;
 use super::error::ApiError;
 use super::operation_doc::{AnswerDoc, OperationDoc, Who};
 use super::registry::RouteRegistry;
-use super::state::Shared;
+use super::state::SharedState;
 use super::views::STATUS;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
@@ -17,7 +17,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     registry.at("/api/status", Who::PublicSummary).get(status, PAGE).done();
 }
 
-async fn status(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+async fn status(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let trusted = state.seam.trusts(&request).await?;
     let latest = state.feed.latest()?;
     let text = if trusted { latest.full()? } else { latest.open()? };

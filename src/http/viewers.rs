@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{Cut, Rank, Slot, SlotPool};
+use super::admission::{AdmissionSlot, CutSignal, Rank, SlotPool};
 
 /// Clients on this machine that may watch at once.
 const MOST_NEAR: usize = 256;
@@ -33,7 +33,7 @@ pub(super) enum ViewerPlace {
     /// It may stay.
     Kept { _place: OwnedSemaphorePermit },
     /// Its token is awaited; others may take the place.
-    Awaited { _place: Slot },
+    Awaited { _place: AdmissionSlot },
 }
 
 impl Viewers {
@@ -53,7 +53,7 @@ impl Viewers {
     }
 
     /// A place for a client whose token is awaited; when `cut` fires another has it.
-    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<Cut>) -> ViewerPlace {
+    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<CutSignal>) -> ViewerPlace {
         ViewerPlace::Awaited { _place: self.awaited.enter(peer, Rank::Waiting, cut) }
     }
 
@@ -177,7 +177,7 @@ mod tests {
     fn only_so_many_watch_and_none_takes_the_place_of_a_better_known_one() {
         let viewers = Viewers::new(Admission::default().sockets);
         let near: Vec<_> = std::iter::from_fn(|| viewers.near()).collect();
-        let cut = Arc::new(Cut::default());
+        let cut = Arc::new(CutSignal::default());
         let awaited: Vec<_> = (0..1_000).map(|_| viewers.awaited([10, 0, 0, 1].into(), &cut)).collect();
         assert_eq!((near.len(), viewers.watching()), (MOST_NEAR, MOST_NEAR + 64));
         let proven: Vec<_> = std::iter::from_fn(|| viewers.proven()).collect();

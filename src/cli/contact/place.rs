@@ -27,7 +27,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Which gateway a command is about.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Place {
+pub(in crate::cli) struct GatewayPlace {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     home: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(in crate::cli) enum Presence {
     },
 }
 
-impl Place {
+impl GatewayPlace {
     /// Looks in the environment and reads the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
         let mut environment = Environment::capture();

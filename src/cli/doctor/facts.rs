@@ -17,7 +17,7 @@ use crate::cli::finding::Finding;
 
 /// Everything that was found out. What could not be looked at stays at its default.
 #[derive(Debug)]
-pub(super) struct Facts {
+pub(super) struct HomeFacts {
     pub(super) home: HomeFact,
     /// In the configuration, one sentence each; with one of them a gateway does not start.
     pub(super) mistakes: Vec<String>,
@@ -120,7 +120,7 @@ pub(super) enum DrainFact {
     Weak(Weakness),
 }
 
-impl Default for Facts {
+impl Default for HomeFacts {
     fn default() -> Self {
         Self {
             home: HomeFact::Missing,

@@ -4,16 +4,18 @@ use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
 use caduceus_actors::relay::knock::Knock;
 
-use super::agent::{AgentFact, Found};
-use super::events::{EventsFact, Limit};
-use super::facts::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact};
+use super::agent::{AgentFact, CommandFound};
+use super::events::{EventsFact, WatchLimit};
+use super::facts::{
+    DrainFact, HomeFact, HomeFacts, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact,
+};
 use super::grant;
 use crate::cli::files::exposed;
 use crate::cli::finding::{Finding, missing_name, shown};
 use crate::cli::gateways;
 
 /// All findings, in the order in which a gateway would meet them.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &HomeFacts) -> Vec<Finding> {
     let mut found = vec![home(&facts.home)];
     if !matches!(facts.home, HomeFact::There { .. }) {
         return found;
@@ -83,11 +85,11 @@ fn events(events: &EventsFact) -> Finding {
     );
     match limit {
         None => Finding::ok(CODE, "there is room for the file events that a gateway needs"),
-        Some(Limit::Instances) => {
+        Some(WatchLimit::Instances) => {
             Finding::warn(CODE, detail, "raise fs.inotify.max_user_instances with sysctl, or the limit of open files")
         }
-        Some(Limit::Watches) => Finding::warn(CODE, detail, "raise fs.inotify.max_user_watches with sysctl"),
-        Some(Limit::Other(reason)) => {
+        Some(WatchLimit::Watches) => Finding::warn(CODE, detail, "raise fs.inotify.max_user_watches with sysctl"),
+        Some(WatchLimit::Other(reason)) => {
             Finding::warn(CODE, format!("{detail}: {reason}"), "use a file system with file events")
         }
     }
@@ -162,24 +164,24 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
         AgentFact::Command { word, found } => (word, found),
     };
     match found {
-        Found::Yes | Found::Unresolved => None,
-        Found::Refers(name) => {
+        CommandFound::Yes | CommandFound::Unresolved => None,
+        CommandFound::Refers(name) => {
             let detail = format!(
                 "agent.command refers to {}, whose value anyone could read in the list of processes; the agent is not started",
                 shown(name)
             );
             Some(Finding::error("agent_secret", detail, "have the agent read it from its environment, which holds it"))
         }
-        Found::NoDirectory(cwd) => {
+        CommandFound::NoDirectory(cwd) => {
             let detail = format!("the agent's working directory {} is not there", cwd.display());
             Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))
         }
-        Found::NotThere => {
+        CommandFound::NotThere => {
             let detail = format!("the agent's command {word:?} is not found");
             let remedy = "install it, write its whole path, or start the gateway with another PATH";
             Some(Finding::error(CODE, detail, remedy))
         }
-        Found::NotExecutable => {
+        CommandFound::NotExecutable => {
             let detail = format!("the agent's command {word:?} is there and may not be run");
             Some(Finding::error(CODE, detail, "chmod +x it, or put its interpreter before it"))
         }

@@ -22,7 +22,7 @@ const ACT: u8 = 1;
 ///
 /// Exits with 0 if nobody has to act, with 1 if somebody does, with 78 if the home cannot be used.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct GrantStatusArguments {
     #[command(flatten)]
     whose: Whose,
     /// Print one JSON object.
@@ -30,7 +30,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
     let one = arguments.whose.profile.is_some();
     let (settings, profile) = match arguments.whose.find() {
         Ok(found) => found,

@@ -12,14 +12,14 @@ use futures_util::future::{Either, select};
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
-use super::Process;
+use super::GatewayProcess;
 use super::timeouts::{
     GATE_PAUSE, GATE_TIMEOUT, IDLE_TIMEOUT, LEDGER_TIMEOUT, SHUTDOWN_MARGIN, STOP_TIMEOUT, THREADS_TIMEOUT,
 };
 use crate::cli::TRY_AGAIN;
 use crate::cli::signals::{SignalOrder, Signals};
 
-impl Process {
+impl GatewayProcess {
     /// Ends in order, in a hurry once that is asked for.
     pub(super) async fn obey(&self, signals: &mut Signals) -> u8 {
         let code = {

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{ConnectorPlan, line};
-use crate::connector::inbound::{PlayedPlatform, PressedButton, Push, PushError, Pushed, Said};
-use crate::connector::rooms::Place;
+use crate::connector::inbound::{ChatInput, PlayedPlatform, PressedButton, Push, PushError, Pushed};
+use crate::connector::rooms::RoomPlace;
 use crate::connector::steps::ConnectorStep;
 
 impl ConnectorPlan {
@@ -58,7 +58,7 @@ impl ConnectorPlan {
     /// Brings a message of the chat page to a gateway.
     pub(in crate::connector) fn said(
         &mut self,
-        said: Said,
+        said: ChatInput,
         now_ms: i64,
     ) -> Result<(String, Pushed, Vec<ConnectorStep>), PushError> {
         let gateway_id = self.addressed(said.gateway_id.as_deref())?;
@@ -71,7 +71,7 @@ impl ConnectorPlan {
             None => (said.text, None),
             Some(PressedButton { prompt_id, option_id }) => {
                 let place =
-                    Place { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
+                    RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
                 let pressed = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
                 steps.push(ConnectorStep::Chat(pressed.1));
                 (pressed.0.clone(), Some(json!({"prompt_id": prompt_id, "option_id": option_id, "label": pressed.0})))
@@ -127,7 +127,7 @@ impl ConnectorPlan {
             (Some(_), Some(user)) => format!("agent:{profile}:relay:channel:{chat_id}:{user}"),
         });
         let place =
-            Place { gateway_id: gateway_id.to_owned(), platform: "relay".to_owned(), chat_id: chat_id.to_owned() };
+            RoomPlace { gateway_id: gateway_id.to_owned(), platform: "relay".to_owned(), chat_id: chat_id.to_owned() };
         self.rooms.bind(session_key, place, interaction["id"].as_str().map(str::to_owned));
     }
 }

@@ -1,7 +1,7 @@
 //! How many connections, bodies and sockets there may be at a time, and whose.
 //!
 //! Peers that have shown a good token or signature have places of their own; all others share a small number. A newcomer always gets
-//! in: the peer that holds most places gives one up (`fair.rs`). Shared by all workers and by one server after another; a restart of
+//! in: the peer that holds most places gives one up (`fair.rs`). SharedState by all workers and by one server after another; a restart of
 //! the process forgets who is known.
 
 mod fair;
@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(super) use fair::Rank;
 use peers::KnownPeers;
 pub(super) use peers::{KeyOwner, PeerNetwork};
-pub(super) use slot::{Cut, Slot, SlotPool};
+pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
 
 /// Connections of each of the two kinds, where descriptors allow it.
 const MOST_CONNECTIONS: usize = 1_024;

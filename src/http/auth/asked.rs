@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use actix_web::HttpRequest;
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
-use crate::http::caller::Caller;
+use crate::http::caller::HttpCaller;
 
 /// What a request brings to prove itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::http) enum Credential<'a> {
+pub(in crate::http) enum RequestCredential<'a> {
     /// No `Authorization`.
     None,
     /// Two of them, or one that is no bearer token.
@@ -21,7 +21,7 @@ pub(in crate::http) enum Credential<'a> {
 /// A request, as far as the seam looks at it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Asked<'a> {
-    pub(in crate::http) credential: Credential<'a>,
+    pub(in crate::http) credential: RequestCredential<'a>,
     pub(in crate::http) path: &'a str,
     pub(in crate::http) peer: IpAddr,
     /// It comes from this machine itself.
@@ -32,12 +32,18 @@ pub(in crate::http) struct Asked<'a> {
 
 impl<'a> Asked<'a> {
     pub(super) fn by(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
-        let Caller { address, loopback } = Caller::of(request);
-        Self { credential: Credential::of(request.headers()), path: request.path(), peer: address, loopback, scope }
+        let HttpCaller { address, loopback } = HttpCaller::of(request);
+        Self {
+            credential: RequestCredential::of(request.headers()),
+            path: request.path(),
+            peer: address,
+            loopback,
+            scope,
+        }
     }
 }
 
-impl<'a> Credential<'a> {
+impl<'a> RequestCredential<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
         let mut values = headers.get_all(AUTHORIZATION);
         let (Some(value), second) = (values.next(), values.next()) else { return Self::None };

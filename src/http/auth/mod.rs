@@ -19,10 +19,10 @@ use actix_web::dev::{Service, ServiceRequest, ServiceResponse, Transform};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{Error, HttpMessage as _, HttpRequest, HttpResponse};
 
-pub(super) use self::asked::{Asked, Credential};
+pub(super) use self::asked::{Asked, RequestCredential};
 pub(super) use self::provider::{DRAIN, TokenPrincipal};
 pub(super) use self::seam::Seam;
-use super::caller::Caller;
+use super::caller::HttpCaller;
 use super::error::ApiError;
 
 /// Makes a resource opt in: only a principal with `scope` passes, whatever the method.
@@ -53,7 +53,7 @@ where
 {
     from_fn(|request: ServiceRequest, next: Next<B>| async move {
         let asked = request.request();
-        let allowed = match (Caller::of(asked).loopback, asked.app_data::<Arc<Seam>>()) {
+        let allowed = match (HttpCaller::of(asked).loopback, asked.app_data::<Arc<Seam>>()) {
             (true, _) => Ok(()),
             (false, Some(seam)) => seam.admit(asked, None).await.map(|_| ()),
             (false, None) => Err(ApiError::Unauthenticated),
@@ -73,7 +73,7 @@ where
     B: MessageBody + 'static,
 {
     from_fn(|request: ServiceRequest, next: Next<B>| async move {
-        if Caller::of(request.request()).loopback {
+        if HttpCaller::of(request.request()).loopback {
             Ok(next.call(request).await?.map_into_boxed_body())
         } else {
             Ok(request.into_response(HttpResponse::from_error(ApiError::LoopbackOnly)))

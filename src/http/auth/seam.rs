@@ -12,13 +12,13 @@ use caduceus_actors::settings::DrainAuth;
 use futures_util::FutureExt as _;
 use tracing::{error, info, warn};
 
-use super::asked::{Asked, Credential};
-use super::audit::{self, Audit, Entry};
+use super::asked::{Asked, RequestCredential};
+use super::audit::{self, AuditEntry, AuthAudit};
 use super::drain_secret::DrainSecret;
 use super::provider::{DRAIN, ProviderFailed, TokenPrincipal, TokenProvider, TokenVerdict};
 use super::slow::SlowDown;
 use crate::http::admission::Admission;
-use crate::http::connection::Connection;
+use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
 
 /// Longest wait for one provider; after that it is out of reach.
@@ -29,7 +29,7 @@ pub(in crate::http) struct Seam {
     providers: Vec<Box<dyn TokenProvider>>,
     /// Who is on loopback without a token, where that is enough.
     on_loopback: Option<TokenPrincipal>,
-    audit: Audit,
+    audit: AuthAudit,
     slow: Mutex<SlowDown>,
 }
 
@@ -54,7 +54,7 @@ impl Seam {
     }
 
     pub(super) fn with(providers: Vec<Box<dyn TokenProvider>>, home: &Path, redactor: Redactor) -> Self {
-        let audit = Audit::open(home.join("logs").join("dashboard-auth.log"), audit::LARGEST, redactor);
+        let audit = AuthAudit::open(home.join("logs").join("dashboard-auth.log"), audit::LARGEST, redactor);
         Self { providers, on_loopback: None, audit, slow: Mutex::default() }
     }
 
@@ -68,15 +68,17 @@ impl Seam {
             return Ok(true);
         }
         match asked.credential {
-            Credential::None => Ok(false),
-            Credential::Unreadable | Credential::Bearer(_) => self.admit(request, None).await.map(|_| true),
+            RequestCredential::None => Ok(false),
+            RequestCredential::Unreadable | RequestCredential::Bearer(_) => {
+                self.admit(request, None).await.map(|_| true)
+            }
         }
     }
 
     /// Whether a request shows a good token, wherever it comes from.
     pub(in crate::http) async fn proves(&self, request: &HttpRequest) -> bool {
         let asked = Asked::by(request, None);
-        matches!(asked.credential, Credential::Bearer(_)) && self.admit(request, None).await.is_ok()
+        matches!(asked.credential, RequestCredential::Bearer(_)) && self.admit(request, None).await.is_ok()
     }
 
     /// Decides on a request; one with a good token makes its peer and its connection known.
@@ -89,11 +91,11 @@ impl Seam {
         let decision = self.decide(asked).await;
         let proven = matches!(decision, Ok(_) | Err(ApiError::MissingScope(_)));
         if proven
-            && matches!(asked.credential, Credential::Bearer(_))
+            && matches!(asked.credential, RequestCredential::Bearer(_))
             && let Some(admission) = request.app_data::<Admission>()
         {
             admission.note(asked.peer, None);
-            if let Some(connection) = Connection::of(request) {
+            if let Some(connection) = ClientConnection::of(request) {
                 connection.prove();
             }
         }
@@ -106,7 +108,7 @@ impl Seam {
     /// [`ApiError`] that says why not.
     pub(in crate::http) async fn decide(&self, asked: Asked<'_>) -> Result<TokenPrincipal, ApiError> {
         let decision = self.recognise(asked).await.and_then(|principal| permitted(principal, asked.scope));
-        self.audit.note(Entry::of(asked, &decision));
+        self.audit.note(AuditEntry::of(asked, &decision));
         match decision {
             Ok(principal) => Ok(principal),
             // What is told to wait is a guess; a known principal without the scope has nothing to guess.
@@ -117,9 +119,9 @@ impl Seam {
 
     async fn recognise(&self, asked: Asked<'_>) -> Result<TokenPrincipal, ApiError> {
         let token = match asked.credential {
-            Credential::Bearer(token) => token,
-            Credential::Unreadable => return Err(ApiError::Unauthenticated),
-            Credential::None => {
+            RequestCredential::Bearer(token) => token,
+            RequestCredential::Unreadable => return Err(ApiError::Unauthenticated),
+            RequestCredential::None => {
                 let known = self.on_loopback.clone().filter(|_| asked.loopback);
                 return known.ok_or(ApiError::Unauthenticated);
             }

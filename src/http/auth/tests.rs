@@ -8,9 +8,9 @@ use caduceus_actors::profile::Redactor;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
-use super::audit::{Audit, Entry};
+use super::audit::{AuditEntry, AuthAudit};
 use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
-use super::{Asked, Credential, Seam, TokenPrincipal};
+use super::{Asked, RequestCredential, Seam, TokenPrincipal};
 use crate::http::error::ApiError;
 
 /// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
@@ -61,7 +61,7 @@ fn says(name: &'static str, verdict: Option<TokenVerdict>) -> Box<dyn TokenProvi
 async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, ApiError> {
     let home = tempfile::tempdir().unwrap();
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let credential = Credential::Bearer("token");
+    let credential = RequestCredential::Bearer("token");
     let asked = Asked { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
     Seam::with(providers, home.path(), Redactor::default()).decide(asked).await.map(|principal| principal.provider)
 }
@@ -105,7 +105,7 @@ async fn a_provider_that_panics_is_skipped() {
 async fn a_provider_out_of_reach_is_written_down_by_its_name() {
     let home = tempfile::tempdir().unwrap();
     let asked = Asked {
-        credential: Credential::Bearer("hunter2"),
+        credential: RequestCredential::Bearer("hunter2"),
         path: "/x",
         peer: IpAddr::from([10, 0, 0, 1]),
         loopback: false,
@@ -135,17 +135,17 @@ fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
     }
 }
 
-fn refused(path: &str) -> Entry {
+fn refused(path: &str) -> AuditEntry {
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let asked = Asked { credential: Credential::None, path, peer, loopback: false, scope: None };
-    Entry::of(asked, &Err(ApiError::Unauthenticated))
+    let asked = Asked { credential: RequestCredential::None, path, peer, loopback: false, scope: None };
+    AuditEntry::of(asked, &Err(ApiError::Unauthenticated))
 }
 
 #[test]
 fn no_number_of_guesses_fills_the_disk() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
-    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
+    let audit = AuthAudit::open(log.clone(), 4_096, Redactor::default());
     for n in 0..500 {
         audit.note(refused(&format!("/{}/{n}", "x".repeat(100_000))));
         std::thread::sleep(Duration::from_micros(200));
@@ -163,7 +163,7 @@ fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("logs");
     std::fs::write(&folder, "in the way").unwrap();
-    let audit = Audit::open(folder.join("dashboard-auth.log"), 4_096, Redactor::default());
+    let audit = AuthAudit::open(folder.join("dashboard-auth.log"), 4_096, Redactor::default());
     let begun = Instant::now();
     for _ in 0..10_000 {
         audit.note(refused("/x"));
@@ -183,7 +183,7 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let rotated = log.with_extension("log.old");
-    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
+    let audit = AuthAudit::open(log.clone(), 4_096, Redactor::default());
     audit.note(refused("/first"));
     written(&log, |text| text.contains("/first"));
     std::fs::rename(&log, &rotated).unwrap();
@@ -213,7 +213,7 @@ fn no_secret_is_written_whatever_the_path_spells() {
     let log = home.path().join("logs/dashboard-auth.log");
     let redactor = Redactor::default();
     redactor.replace("token seam", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
-    let audit = Audit::open(log.clone(), 4_096, redactor);
+    let audit = AuthAudit::open(log.clone(), 4_096, redactor);
     audit.note(refused("/x/drain/secret-1234/y"));
     audit.note(refused("/x/drain%2fsecret-1234/y"));
     // Longer than what is written of a path: no half of it is left where it ends.

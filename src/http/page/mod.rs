@@ -8,11 +8,11 @@ use actix_web::http::header::{CONTENT_SECURITY_POLICY, ContentType, REFERRER_POL
 use actix_web::{HttpRequest, HttpResponse};
 
 pub(super) use self::document::StatusPage;
-use super::caller::Caller;
+use super::caller::HttpCaller;
 use super::error::ApiError;
 use super::operation_doc::{AnswerDoc, OperationDoc, Who};
 use super::registry::RouteRegistry;
-use super::state::Shared;
+use super::state::SharedState;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const PAGE: OperationDoc = OperationDoc::new("The status page; its data comes over the WebSocket")
@@ -22,9 +22,9 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     registry.at("/favicon.ico", Who::Anyone).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
 }
 
-async fn page(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+async fn page(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let page = &state.page;
-    let breakable = page.allow_faults && Caller::of(&request).loopback;
+    let breakable = page.allow_faults && HttpCaller::of(&request).loopback;
     let policy = page.policy().map_err(|error| ApiError::Unanswerable(error.into()))?;
     Ok(HttpResponse::Ok()
         .insert_header(ContentType::html())

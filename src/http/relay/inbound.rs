@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use caduceus_actors::settings::InboundSettings;
 
 use super::pokes::Pokes;
-use super::seen::Seen;
+use super::seen::SeenSignatures;
 use super::verify::VerificationQueue;
 
 /// Where a sleeping gateway is poked.
@@ -19,7 +19,7 @@ pub(in crate::http) struct RelayInbound {
     pub(super) interrupt_path: String,
     /// The address that serves these paths and nothing else, where there is one.
     listener: Option<SocketAddr>,
-    pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) seen: Arc<Mutex<SeenSignatures>>,
     pub(super) pokes: Arc<Mutex<Pokes>>,
     pub(super) verification: VerificationQueue,
 }

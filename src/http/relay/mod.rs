@@ -12,7 +12,7 @@ mod seen;
 mod verify;
 
 pub(super) use self::inbound::RelayInbound;
-pub(crate) use self::ports::{Deliveries, Delivery, Link, RelayPorts};
+pub(crate) use self::ports::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
 use super::registry::RouteRegistry;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {

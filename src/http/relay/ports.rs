@@ -12,9 +12,9 @@ use caduceus_supervision::Port;
 
 /// What HTTP can do with the relay, as a list.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct RelayPorts {
+pub(crate) struct HttpRelayPorts {
     /// The links.
-    pub(crate) links: Vec<Link>,
+    pub(crate) links: Vec<LinkControls>,
     /// Who may deliver.
     pub(crate) deliveries: Deliveries,
     /// Stops the turn of a session.
@@ -23,11 +23,11 @@ pub(crate) struct RelayPorts {
 
 /// Asks who may deliver at the moment, the default profile first: profiles come and go.
 #[derive(Clone)]
-pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<Delivery> + Send + Sync>);
+pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<DeliveryRoute> + Send + Sync>);
 
 /// The ways into one link.
 #[derive(Debug, Clone)]
-pub(crate) struct Link {
+pub(crate) struct LinkControls {
     /// Which.
     pub(crate) id: LinkId,
     /// Sends it to sleep until it is poked.
@@ -38,7 +38,7 @@ pub(crate) struct Link {
 
 /// The way of a signed delivery into one profile.
 #[derive(Debug, Clone)]
-pub(crate) struct Delivery {
+pub(crate) struct DeliveryRoute {
     /// The profile that owns what its key verifies; `None` for the default one.
     pub(crate) owner: Option<ProfileName>,
     /// Knows the key.

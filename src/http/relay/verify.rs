@@ -13,7 +13,7 @@ use caduceus_supervision::AskError;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::ports::Delivery;
+use super::ports::DeliveryRoute;
 use crate::http::admission::KeyOwner;
 use crate::http::error::ApiError;
 
@@ -59,10 +59,10 @@ impl VerificationQueue {
     /// [`ApiError::Unsigned`] when no key did, [`ApiError::Ask`] when a profile that may have the key did not answer.
     pub(super) async fn verified_by(
         &self,
-        mut candidates: Vec<Delivery>,
+        mut candidates: Vec<DeliveryRoute>,
         delivery: VerifyDelivery,
         likely: Option<KeyOwner>,
-    ) -> Result<Delivery, ApiError> {
+    ) -> Result<DeliveryRoute, ApiError> {
         let mut search = Search::default();
         let place = likely.and_then(|KeyOwner(owner)| candidates.iter().position(|candidate| candidate.owner == owner));
         if let Some(place) = place
@@ -94,10 +94,10 @@ impl VerificationQueue {
     async fn search(
         &self,
         mut search: Search,
-        candidates: Vec<Delivery>,
+        candidates: Vec<DeliveryRoute>,
         delivery: &VerifyDelivery,
         small: bool,
-    ) -> Result<Delivery, ApiError> {
+    ) -> Result<DeliveryRoute, ApiError> {
         let mut held = None;
         for candidate in candidates {
             // A small body keeps the lane from profile to profile, unless one was slow.
@@ -119,7 +119,7 @@ impl VerificationQueue {
 #[derive(Default)]
 struct Search {
     /// Profiles that have not answered yet: one of them may have the key.
-    slow: Vec<(Delivery, LocalBoxFuture<'static, SignatureVerdict>)>,
+    slow: Vec<(DeliveryRoute, LocalBoxFuture<'static, SignatureVerdict>)>,
     /// Why one could not be asked.
     unanswered: Option<AskError>,
 }
@@ -130,9 +130,9 @@ impl Search {
     async fn step(
         &mut self,
         held: Option<OwnedSemaphorePermit>,
-        candidate: Delivery,
+        candidate: DeliveryRoute,
         delivery: &VerifyDelivery,
-    ) -> (Option<Result<Delivery, ApiError>>, Option<OwnedSemaphorePermit>) {
+    ) -> (Option<Result<DeliveryRoute, ApiError>>, Option<OwnedSemaphorePermit>) {
         let (port, delivery) = (candidate.verify.clone(), delivery.clone());
         let mut asked: LocalBoxFuture<'static, SignatureVerdict> =
             Box::pin(async move { SignatureVerdict::of(port.ask(delivery, TIMEOUT).await) });
@@ -150,7 +150,7 @@ impl Search {
     }
 
     /// Waits for those that were slow.
-    async fn rest(mut self) -> Result<Delivery, ApiError> {
+    async fn rest(mut self) -> Result<DeliveryRoute, ApiError> {
         for (candidate, asked) in std::mem::take(&mut self.slow) {
             let verdict = asked.await;
             if let Some(end) = self.ended(verdict, candidate) {
@@ -161,7 +161,11 @@ impl Search {
     }
 
     /// How a verdict ends the search, if it does.
-    fn ended(&mut self, verdict: SignatureVerdict, candidate: Delivery) -> Option<Result<Delivery, ApiError>> {
+    fn ended(
+        &mut self,
+        verdict: SignatureVerdict,
+        candidate: DeliveryRoute,
+    ) -> Option<Result<DeliveryRoute, ApiError>> {
         match verdict {
             SignatureVerdict::Signed => return Some(Ok(candidate)),
             SignatureVerdict::Refused => return Some(Err(ApiError::Unsigned)),
