@@ -59,11 +59,11 @@ pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
 fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
-    let stage = DemoConnector::set(arguments.chat_bind)?;
-    furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
+    let connector = DemoConnector::start(arguments.chat_bind)?;
+    write_home(home.path(), &connector).context("the temporary home cannot be furnished")?;
 
     let settings = Settings::load(home.path(), Environment::capture())?;
-    let chat = stage.connector.url();
+    let chat = connector.handle.url();
     let plan = GatewayLaunch {
         settings,
         bind: arguments.bind,
@@ -74,31 +74,31 @@ fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCod
         refresh_steps: StepHook::default(),
     };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
-    stage.strike();
+    connector.stop();
     out::print_briefly("The temporary home is gone again.\n");
     Ok(code)
 }
 
 /// The connector, on a thread of its own.
 struct DemoConnector {
-    connector: ConnectorHandle,
+    handle: ConnectorHandle,
     credentials: Credentials,
     thread: thread::JoinHandle<()>,
 }
 
 impl DemoConnector {
-    fn set(bind: SocketAddr) -> anyhow::Result<Self> {
+    fn start(bind: SocketAddr) -> anyhow::Result<Self> {
         let (told, hear) = oneshot::channel();
         let thread = thread::Builder::new().name("connector".to_owned()).spawn(move || {
-            actix_web::rt::System::new().block_on(perform(bind, told));
+            actix_web::rt::System::new().block_on(serve_connector(bind, told));
         })?;
         let (connector, credentials) = hear.blocking_recv().context("the connector did not come up")??;
-        Ok(Self { connector, credentials, thread })
+        Ok(Self { handle: connector, credentials, thread })
     }
 
     /// Ends the connector and waits for its thread.
-    fn strike(self) {
-        actix_web::rt::System::new().block_on(self.connector.stop());
+    fn stop(self) {
+        actix_web::rt::System::new().block_on(self.handle.stop());
         if self.thread.join().is_err() {
             out::complain("the connector's thread panicked");
         }
@@ -107,7 +107,7 @@ impl DemoConnector {
 
 type DemoStart = anyhow::Result<(ConnectorHandle, Credentials)>;
 
-async fn perform(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
+async fn serve_connector(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
     let post = Arc::new(ClientPost(HttpClient::default()));
     let connector = match connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
         Ok(connector) => connector,
@@ -125,7 +125,7 @@ async fn perform(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
 }
 
 /// Two profiles with different secrets and the same agent.
-fn furnish(home: &Path, stage: &DemoConnector) -> io::Result<()> {
+fn write_home(home: &Path, connector: &DemoConnector) -> io::Result<()> {
     let work = home.join("profiles").join("work");
     fs::create_dir_all(&work)?;
     let agent = home.join("agent.sh");
@@ -138,9 +138,9 @@ fn furnish(home: &Path, stage: &DemoConnector) -> io::Result<()> {
     write_new(&home.join("caduceus.yaml"), &ours)?;
     let relay = format!(
         "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={}\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n",
-        stage.connector.url(),
-        stage.credentials.gateway_id,
-        stage.credentials.secret,
+        connector.handle.url(),
+        connector.credentials.gateway_id,
+        connector.credentials.secret,
     );
     let secret = || uuid::Uuid::new_v4().simple().to_string();
     write_new(&home.join(".env"), &format!("{relay}DEMO_DEFAULT_KEY={}\n", secret()))?;

@@ -79,8 +79,8 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
             status if status.is_object() => Ok(status),
             _ => Err(CommandError::NoAnswer("that is no status; is this a gateway?".to_owned())),
         },
-        None => Err(match (contact.nobody(), contact.home.as_deref().and_then(last_words)) {
-            (CommandError::Nobody(why), Some(last)) => CommandError::Nobody(format!("{why}; {last}")),
+        None => Err(match (contact.no_gateway(), contact.home.as_deref().and_then(last_words)) {
+            (CommandError::NoGateway(why), Some(last)) => CommandError::NoGateway(format!("{why}; {last}")),
             (error, _) => error,
         }),
     }

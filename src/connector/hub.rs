@@ -86,7 +86,7 @@ impl Hub {
                     });
                 }
                 ConnectorStep::Frame { gateway_id, frame } => self.streams.send_frame(&gateway_id, &frame),
-                ConnectorStep::Chat(news) => self.streams.send_chat(&news),
+                ConnectorStep::Chat(change) => self.streams.send_chat(&change),
                 ConnectorStep::Status => self.send_status_soon(ctx),
                 ConnectorStep::Wake { url } => wake(&*self.post, url, ctx),
                 ConnectorStep::Save => self.save_soon(ctx),

@@ -182,7 +182,7 @@ impl ConnectorHandle {
     /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.stop.ask(Stop, TIMEOUT).await {
-            warn!(%error, "connector did not say goodbye");
+            warn!(%error, "connector stop not answered");
         }
         self.server.stop(true).await;
     }

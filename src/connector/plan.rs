@@ -218,7 +218,7 @@ impl ConnectorPlan {
                     };
                     self.account.answered(&answer, now_ms);
                 }
-                steps.extend(outcome.news.map(ConnectorStep::Chat));
+                steps.extend(outcome.change.map(ConnectorStep::Chat));
                 outcome.result
             }
         };

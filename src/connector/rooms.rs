@@ -48,7 +48,7 @@ pub(super) struct ActionOutcome {
     /// Goes into `outbound_result`.
     pub(super) result: Value,
     /// For the chat windows.
-    pub(super) news: Option<Value>,
+    pub(super) change: Option<Value>,
     /// Set when a new message stands in a chat.
     pub(super) message_id: Option<String>,
     /// The event that message answers.
@@ -56,13 +56,13 @@ pub(super) struct ActionOutcome {
 }
 
 impl ActionOutcome {
-    fn done(result: Value, news: Value) -> Self {
-        Self { result, news: Some(news), message_id: None, answers: None }
+    fn done(result: Value, change: Value) -> Self {
+        Self { result, change: Some(change), message_id: None, answers: None }
     }
 
     fn failed(error: impl Into<String>) -> Self {
         let error: String = error.into();
-        Self { result: json!({"success": false, "error": error}), news: None, message_id: None, answers: None }
+        Self { result: json!({"success": false, "error": error}), change: None, message_id: None, answers: None }
     }
 }
 
@@ -98,9 +98,9 @@ impl Rooms {
         if let Some(name) = text_of("chat_name") {
             room.name = name;
         }
-        let news = json!({"kind": "message", "place": place, "message": message});
+        let change = json!({"kind": "message", "place": place, "message": message});
         room.keep(message);
-        Some(news)
+        Some(change)
     }
 
     /// Lets `session_key` be followed up in the room of an interaction.
@@ -165,7 +165,7 @@ impl Rooms {
                 let info = json!({"name": name.unwrap_or(&place.chat_id), "type": kind});
                 ActionOutcome {
                     result: json!({"success": true, "chat_info": info}),
-                    news: None,
+                    change: None,
                     message_id: None,
                     answers: None,
                 }
@@ -236,11 +236,11 @@ impl Rooms {
             at_ms: now_ms,
         };
         let id = message.id.clone();
-        let news = json!({"kind": "message", "place": place, "message": message});
+        let change = json!({"kind": "message", "place": place, "message": message});
         self.room(place).keep(message);
         ActionOutcome {
             result: json!({"success": true, "message_id": id}),
-            news: Some(news),
+            change: Some(change),
             message_id: Some(id),
             answers: reply_to,
         }
@@ -262,8 +262,8 @@ impl Rooms {
         }
         content.clone_into(&mut message.text);
         message.edits += 1;
-        let news = json!({"kind": "message", "place": place, "message": message});
-        ActionOutcome::done(json!({"success": true, "message_id": message.id}), news)
+        let change = json!({"kind": "message", "place": place, "message": message});
+        ActionOutcome::done(json!({"success": true, "message_id": message.id}), change)
     }
 
     fn react(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
@@ -282,8 +282,8 @@ impl Rooms {
         } else {
             return ActionOutcome::failed("the message has 20 reactions already");
         }
-        let news = json!({"kind": "message", "place": place, "message": message});
-        ActionOutcome::done(json!({"success": true}), news)
+        let change = json!({"kind": "message", "place": place, "message": message});
+        ActionOutcome::done(json!({"success": true}), change)
     }
 
     fn create_thread(
@@ -298,8 +298,8 @@ impl Rooms {
         };
         let id = ids.next(now_ms);
         self.room(place).threads.insert(id.clone(), name.to_owned());
-        let news = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(json!({"success": true, "thread_id": id}), news)
+        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
+        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
     }
 
     fn rename_thread(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
@@ -315,8 +315,8 @@ impl Rooms {
             return ActionOutcome::failed("the thread has another name by now");
         }
         name.clone_into(current);
-        let news = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(json!({"success": true, "thread_id": id}), news)
+        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
+        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
     }
 
     /// The room an action means: of its platform if there is one, else any of that id, else a new one.

@@ -128,11 +128,11 @@ async fn change(
 }
 
 async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
-    let Some(patience) = wait(request.query_string())? else {
+    let Some(timeout) = wait(request.query_string())? else {
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let question = AwaitDrained { patience, askers_too: false };
-    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(TIMEOUT)).await?;
+    let question = AwaitDrained { patience: timeout, askers_too: false };
+    let view = ask_within(&state.ports.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }
 

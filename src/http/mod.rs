@@ -235,11 +235,11 @@ impl RunningServer {
         self.handle.clone()
     }
 
-    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `patience`.
-    pub(crate) fn informed(&self, patience: Duration) -> impl Future<Output = ()> + use<> {
+    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `timeout`.
+    pub(crate) fn informed(&self, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let feed = Arc::clone(&self.handle.feed);
         async move {
-            if tokio::time::timeout(patience, feed.known()).await.is_err() {
+            if tokio::time::timeout(timeout, feed.known()).await.is_err() {
                 warn!("the status is not known yet; it is served as soon as it is");
             }
         }

@@ -47,8 +47,8 @@ pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
 }
 
 #[cfg(target_os = "linux")]
-fn cut_off_after(stream: impl AsFd, patience: Duration) -> std::io::Result<()> {
-    let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+fn cut_off_after(stream: impl AsFd, timeout: Duration) -> std::io::Result<()> {
+    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?)
 }
 

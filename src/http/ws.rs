@@ -53,9 +53,9 @@ async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Re
     let place = match (trusted, caller.loopback) {
         (false, _) => Some(state.viewers.awaited(caller.address, &cut)),
         (true, false) => state.viewers.proven(),
-        (true, true) => match state.viewers.near() {
+        (true, true) => match state.viewers.loopback() {
             None if state.seam.proves(&request).await => state.viewers.proven(),
-            near => near,
+            place => place,
         },
     };
     let place = place.ok_or(ApiError::TooManyViewers)?;

@@ -110,11 +110,11 @@ impl Contact {
     }
 
     /// Why there is no [`Contact::client`].
-    pub(in crate::cli) fn nobody(&self) -> CommandError {
+    pub(in crate::cli) fn no_gateway(&self) -> CommandError {
         let home = self.home.as_deref().unwrap_or(Path::new("")).display();
         match self.presence() {
             Err(error) => error,
-            Ok(Presence::Absent) => CommandError::Nobody(format!("none holds the home {home}")),
+            Ok(Presence::Absent) => CommandError::NoGateway(format!("none holds the home {home}")),
             Ok(Presence::Present { .. }) => {
                 CommandError::NoAnswer(format!("one holds the home {home} and does not say where it listens"))
             }

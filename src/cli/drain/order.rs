@@ -79,7 +79,7 @@ impl DrainTarget {
         let Some(client) = self.contact.client().await? else { return Ok(None) };
         match client.post("/api/gateway/drain", &Value::Object(body)).await {
             Ok(answer) => Ok(Some(answer)),
-            Err(error @ (CommandError::Nobody(_) | CommandError::NoAnswer(_))) if marker_is_left => {
+            Err(error @ (CommandError::NoGateway(_) | CommandError::NoAnswer(_))) if marker_is_left => {
                 out::complain(&format!("{error}; the marker it is"));
                 Ok(None)
             }
@@ -89,7 +89,7 @@ impl DrainTarget {
 
     /// The home whose marker it is.
     fn marker(&self) -> Result<PathBuf, CommandError> {
-        let home = self.marker_home().ok_or_else(|| self.contact.nobody())?;
+        let home = self.marker_home().ok_or_else(|| self.contact.no_gateway())?;
         if self.profile.is_some() && !home.is_dir() {
             return Err(CommandError::NotReached("there is no such profile in this home".to_owned()));
         }

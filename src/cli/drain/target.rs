@@ -29,34 +29,34 @@ impl DrainTarget {
         Some(self.profile.as_ref().map_or_else(|| home.to_owned(), |name| profile_home(home, name)))
     }
 
-    /// How far the drain is; the gateway may keep the question for `patience`.
-    pub(super) async fn look(&self, patience: Duration) -> Result<Progress, CommandError> {
+    /// How far the drain is; the gateway may keep the question for `timeout`.
+    pub(super) async fn look(&self, timeout: Duration) -> Result<Progress, CommandError> {
         match self.contact.client().await? {
-            Some(client) => self.ask(&client, patience).await,
+            Some(client) => self.ask(&client, timeout).await,
             None => self.without_gateway(),
         }
     }
 
-    async fn ask(&self, client: &Client, patience: Duration) -> Result<Progress, CommandError> {
+    async fn ask(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
         let odd = || CommandError::NoAnswer("it does not tell of its drain".to_owned());
         if self.profile.is_none() && self.contact.has_token() {
             // The gateway itself knows which turn is not waited for.
-            let path = format!("/api/gateway/drain?wait={}", patience.as_secs_f64());
-            return Progress::of_drain(&client.get(&path, patience).await?).ok_or_else(odd);
+            let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());
+            return Progress::of_drain(&client.get(&path, timeout).await?).ok_or_else(odd);
         }
         let status = client.get("/api/status", Duration::ZERO).await?;
         let progress = Progress::of_status(&status, self.profile.as_ref(), self.contact.turn.as_deref());
         let progress = progress.ok_or_else(odd)?;
         if progress.step() == ProgressStep::Again {
-            sleep(patience).await;
+            sleep(timeout).await;
         }
         Ok(progress)
     }
 
     fn without_gateway(&self) -> Result<Progress, CommandError> {
         match self.contact.presence()? {
-            Presence::Absent if self.contact.home.is_some() => Ok(Progress::nobody(self.marker_asks())),
-            _ => Err(self.contact.nobody()),
+            Presence::Absent if self.contact.home.is_some() => Ok(Progress::no_gateway(self.marker_asks())),
+            _ => Err(self.contact.no_gateway()),
         }
     }
 

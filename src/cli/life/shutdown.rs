@@ -74,8 +74,8 @@ impl GatewayProcess {
         for answer in answers {
             info!(?answer, "link sent to sleep");
         }
-        let patience = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
-        self.wait_for_turns(patience, false).await;
+        let timeout = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
+        self.wait_for_turns(timeout, false).await;
         // Those whose time is over, and those that themselves asked for the drain.
         let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
         for turn in &left {
@@ -105,9 +105,9 @@ impl GatewayProcess {
         false
     }
 
-    /// Waits until no turn is left, for at most `patience`. A gate that falls meanwhile forgets who waits.
-    async fn wait_for_turns(&self, patience: Duration, askers_too: bool) {
-        let until = Instant::now() + patience;
+    /// Waits until no turn is left, for at most `timeout`. A gate that falls meanwhile forgets who waits.
+    async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
+        let until = Instant::now() + timeout;
         loop {
             let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
             let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_TIMEOUT).await;

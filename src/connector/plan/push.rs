@@ -25,10 +25,10 @@ impl ConnectorPlan {
                 if let Some(event_id) = event.get("message_id").and_then(Value::as_str) {
                     self.account.pushed(&gateway_id, event_id);
                 }
-                let news = self.rooms.note_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
+                let change = self.rooms.note_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
                 let frame = json!({"type": "inbound", "event": event});
                 let (pushed, mut steps) = self.deliver(&gateway_id, frame, buffer_id, live, now_ms)?;
-                steps.extend(news);
+                steps.extend(change);
                 Ok((pushed, steps))
             }
             Push::Forward { forward, session_key, buffer_id, live } => {

@@ -1,7 +1,7 @@
 //! How many connections, bodies and sockets there may be at a time, and whose.
 //!
 //! Peers that have shown a good token or signature have places of their own; all others share a small number. A newcomer always gets
-//! in: the peer that holds most places gives one up (`fair.rs`). SharedState by all workers and by one server after another; a restart of
+//! in: the peer that holds most places gives one up (`fair.rs`). Shared by all workers and by one server after another; a restart of
 //! the process forgets who is known.
 
 mod fair;
