@@ -24,23 +24,23 @@ use clap::{Parser, Subcommand};
 #[command(version)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: CliCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
-    Serve(cli::serve::Arguments),
-    Demo(cli::demo::Arguments),
-    Connector(cli::connector::Arguments),
-    Enroll(cli::enroll::Arguments),
-    Drain(cli::drain::Arguments),
-    Status(cli::status::Arguments),
-    Stop(cli::stop::Arguments),
-    Secrets(cli::secrets::Arguments),
-    Doctor(cli::doctor::Arguments),
-    Honcho(cli::honcho::Arguments),
+enum CliCommand {
+    Serve(cli::serve::ServeArguments),
+    Demo(cli::demo::DemoArguments),
+    Connector(cli::connector::ConnectorArguments),
+    Enroll(cli::enroll::EnrollArguments),
+    Drain(cli::drain::DrainArguments),
+    Status(cli::status::StatusArguments),
+    Stop(cli::stop::StopArguments),
+    Secrets(cli::secrets::SecretsArguments),
+    Doctor(cli::doctor::DoctorArguments),
+    Honcho(cli::honcho::HonchoArguments),
     #[command(hide = true)]
-    Guard(cli::guard::Arguments),
+    Guard(cli::guard::GuardArguments),
 }
 
 fn main() -> ExitCode {
@@ -60,19 +60,19 @@ fn main() -> ExitCode {
     out::outcome(code)
 }
 
-fn run(command: Command) -> ExitCode {
+fn run(command: CliCommand) -> ExitCode {
     match command {
-        Command::Serve(arguments) => cli::serve::run(arguments),
-        Command::Demo(arguments) => cli::demo::run(&arguments),
-        Command::Connector(arguments) => cli::connector::run(arguments),
-        Command::Enroll(arguments) => cli::enroll::run(&arguments),
-        Command::Drain(arguments) => cli::drain::run(arguments),
-        Command::Status(arguments) => cli::status::run(arguments),
-        Command::Stop(arguments) => cli::stop::run(arguments),
-        Command::Secrets(arguments) => cli::secrets::run(arguments),
-        Command::Doctor(arguments) => cli::doctor::run(arguments),
-        Command::Honcho(arguments) => cli::honcho::run(arguments),
-        Command::Guard(arguments) => cli::guard::run(&arguments),
+        CliCommand::Serve(arguments) => cli::serve::run(arguments),
+        CliCommand::Demo(arguments) => cli::demo::run(&arguments),
+        CliCommand::Connector(arguments) => cli::connector::run(arguments),
+        CliCommand::Enroll(arguments) => cli::enroll::run(&arguments),
+        CliCommand::Drain(arguments) => cli::drain::run(arguments),
+        CliCommand::Status(arguments) => cli::status::run(arguments),
+        CliCommand::Stop(arguments) => cli::stop::run(arguments),
+        CliCommand::Secrets(arguments) => cli::secrets::run(arguments),
+        CliCommand::Doctor(arguments) => cli::doctor::run(arguments),
+        CliCommand::Honcho(arguments) => cli::honcho::run(arguments),
+        CliCommand::Guard(arguments) => cli::guard::run(&arguments),
     }
 }
 

@@ -1,21 +1,31 @@
 //! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
 
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::Context as _;
+use caduceus_actors::files::{Links, own, small};
+use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
+use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use caduceus_actors::settings::{Environment, client_of_command};
-use futures_util::future::{Either, select};
+use futures_util::FutureExt as _;
+use futures_util::future::{Either, LocalBoxFuture, select};
 use serde_json::json;
+use zeroize::Zeroizing;
 
 use super::signals::{SignalOrder, Signals};
-use crate::connector::{self, ConnectorOptions};
+use crate::connector::{self, ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 use crate::out;
+
+/// Longest data file: what waits for a thousand gateways.
+const MAX_DATA: u64 = 256 * 1024 * 1024;
 
 /// Run a development connector with a web chat.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ConnectorArguments {
     /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
@@ -28,7 +38,7 @@ pub(crate) struct Arguments {
 }
 
 /// Serves until SIGINT, SIGTERM or SIGQUIT, and started on a terminal until that hangs up.
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
     super::log::init(&redactor, "info", super::log::LogFormat::Text);
     super::signals::withstand();
@@ -41,15 +51,17 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn serve(arguments: Arguments) -> anyhow::Result<()> {
-    let Arguments { bind, data, open } = arguments;
+async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
+    let ConnectorArguments { bind, data, open } = arguments;
     let mut signals = Signals::listen().context("cannot await signals")?;
     let mut warnings = Vec::new();
     let http = client_of_command(&Environment::capture(), &mut warnings);
     for warning in warnings {
         tracing::warn!(warning, "a setting is odd");
     }
-    let connector = connector::bind(ConnectorOptions { bind, data, open, http }).await?;
+    let disk = data.map(|path| Arc::new(DataFile(path)) as Arc<dyn Disk>);
+    let options = ConnectorOptions { bind, disk, open, post: Arc::new(ClientPost(http)) };
+    let connector = connector::bind(options).await?;
     let handle = connector.handle();
     // By this line a script learns the port.
     out::announce(json!({"listening": handle.url()}).to_string());
@@ -65,5 +77,68 @@ async fn serve(arguments: Arguments) -> anyhow::Result<()> {
             let ((), ended) = futures_util::future::join(handle.stop(), running).await;
             ended.context("the listener ended")
         }
+    }
+}
+
+/// Makes the connector's calls with the HTTP client of this program.
+#[derive(Debug)]
+pub(super) struct ClientPost(pub(super) HttpClient);
+
+impl Post for ClientPost {
+    fn send(&self, call: GatewayCall) -> LocalBoxFuture<'static, Result<u16, GatewayCallError>> {
+        let client = self.0.clone();
+        async move {
+            match send(&client, call).await {
+                Ok(status) => Ok(status),
+                Err(error @ HttpError::Redirect { status, .. }) => {
+                    Err(GatewayCallError::Redirect { status, reason: error.to_string() })
+                }
+                Err(error) => Err(GatewayCallError::Failed(error.to_string())),
+            }
+        }
+        .boxed_local()
+    }
+}
+
+async fn send(client: &HttpClient, call: GatewayCall) -> Result<u16, HttpError> {
+    let GatewayCall { url, timeout, delivery } = call;
+    let limits = HttpLimits::within(timeout, 0);
+    let call = match delivery {
+        None => HttpCall::get(&url, limits),
+        Some(delivery) => HttpCall::post(&url, "application/json", delivery.body, limits)
+            .accept("application/json")
+            .header(TIMESTAMP_HEADER, &delivery.timestamp.to_string())?
+            .header(SIGNATURE_HEADER, &delivery.signature)?,
+    };
+    Ok(client.send(call).await?.status())
+}
+
+/// Keeps the connector's state in one file.
+#[derive(Debug)]
+struct DataFile(PathBuf);
+
+impl Disk for DataFile {
+    fn path(&self) -> &Path {
+        &self.0
+    }
+
+    fn read(&self) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
+        match small::read(&self.0, MAX_DATA, Links::Follow) {
+            Ok(contents) => Ok(Some(contents.bytes)),
+            Err(error) if error.is_missing() => Ok(None),
+            Err(error) => Err(error.why.into()),
+        }
+    }
+
+    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
+        let folder = match self.0.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let mut file = tempfile::NamedTempFile::new_in(folder)?;
+        file.write_all(bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(&self.0)?;
+        own::sync_directory(folder)
     }
 }

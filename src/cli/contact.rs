@@ -10,9 +10,10 @@ use std::process::ExitCode;
 use actix_web::rt::System;
 
 pub(super) use client::Client;
-pub(super) use place::{Contact, Place, Presence};
+pub(super) use place::{Contact, GatewayPlace, Presence};
 
-use super::{life, serve};
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use crate::out;
 
 /// Why a command did not get what it wanted. Each has an exit code that says what to do about it.
@@ -47,7 +48,7 @@ pub(super) enum CommandError {
     },
     /// Nobody is there.
     #[error("no gateway answers: {0}")]
-    Nobody(String),
+    NoGateway(String),
     /// It is there and says nothing, or nothing of use.
     #[error("the gateway gave no answer: {0}")]
     NoAnswer(String),
@@ -72,13 +73,13 @@ pub(super) enum CommandError {
 impl CommandError {
     /// Whether another try may end otherwise, although nobody did anything about it.
     pub(super) fn may_pass(&self) -> bool {
-        matches!(self.exit_code(), super::NOBODY | super::TRY_AGAIN)
+        matches!(self.exit_code(), super::NO_GATEWAY | super::TRY_AGAIN)
     }
 
     fn exit_code(&self) -> u8 {
         match self {
             Self::Home { .. } | Self::Token { .. } | Self::Address => super::CONFIGURATION,
-            Self::Nobody(_) => super::NOBODY,
+            Self::NoGateway(_) => super::NO_GATEWAY,
             Self::Marker { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => super::NOT_PERMITTED,
             Self::NotPermitted(_) | Self::Refused { status: 401 | 403, .. } => super::NOT_PERMITTED,
             Self::Marker { .. } | Self::NoAnswer(_) | Self::Refused { status: 429 | 500.., .. } => super::TRY_AGAIN,
@@ -95,12 +96,12 @@ pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) 
 /// The same for a command that has more than one way to succeed.
 pub(super) fn conclude_with(command: impl Future<Output = Result<ExitCode, CommandError>>) -> ExitCode {
     // It may hold a token.
-    if let Err(error) = life::forbid_dumps() {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match System::new().block_on(command) {
         Ok(code) => code,
-        Err(error) => serve::fail(&error, error.exit_code()),
+        Err(error) => fail(&error, error.exit_code()),
     }
 }
 
@@ -111,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_down_for_a_moment_may_pass_and_a_no_does_not() {
         let refused = |status| CommandError::Refused { status, code: String::new(), detail: String::new() };
-        for error in [refused(429), refused(503), CommandError::Nobody(String::new())] {
+        for error in [refused(429), refused(503), CommandError::NoGateway(String::new())] {
             assert!(error.may_pass(), "{error:?}");
         }
         for error in [refused(401), refused(403), refused(404), CommandError::Address] {

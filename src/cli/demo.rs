@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::Instant;
 
@@ -16,6 +17,7 @@ use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings};
 use tokio::sync::oneshot;
 
+use super::connector::ClientPost;
 use super::life::{self, GatewayLaunch};
 use super::log::{self, LogFormat};
 use super::signals;
@@ -29,7 +31,7 @@ const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCA
 
 /// Try the gateway in a minute: everything on loopback, nothing left behind.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DemoArguments {
     /// Address of the gateway; a free port by default.
     #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
     bind: SocketAddr,
@@ -41,7 +43,7 @@ pub(crate) struct Arguments {
     verbose: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &DemoArguments) -> ExitCode {
     let redactor = Redactor::default();
     log::init(&redactor, if arguments.verbose { "info" } else { "error" }, LogFormat::Text);
     signals::withstand();
@@ -54,14 +56,14 @@ pub(crate) fn run(arguments: &Arguments) -> ExitCode {
     }
 }
 
-fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
+fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
-    let stage = Stage::set(arguments.chat_bind)?;
-    furnish(home.path(), &stage).context("the temporary home cannot be furnished")?;
+    let connector = DemoConnector::start(arguments.chat_bind)?;
+    write_home(home.path(), &connector).context("the temporary home cannot be furnished")?;
 
     let settings = Settings::load(home.path(), Environment::capture())?;
-    let chat = stage.connector.url();
+    let chat = connector.handle.url();
     let plan = GatewayLaunch {
         settings,
         bind: arguments.bind,
@@ -72,48 +74,48 @@ fn play(arguments: &Arguments, redactor: Redactor) -> anyhow::Result<ExitCode> {
         refresh_steps: StepHook::default(),
     };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
-    stage.strike();
+    connector.stop();
     out::print_briefly("The temporary home is gone again.\n");
     Ok(code)
 }
 
 /// The connector, on a thread of its own.
-struct Stage {
-    connector: ConnectorHandle,
+struct DemoConnector {
+    handle: ConnectorHandle,
     credentials: Credentials,
     thread: thread::JoinHandle<()>,
 }
 
-impl Stage {
-    fn set(bind: SocketAddr) -> anyhow::Result<Self> {
+impl DemoConnector {
+    fn start(bind: SocketAddr) -> anyhow::Result<Self> {
         let (told, hear) = oneshot::channel();
         let thread = thread::Builder::new().name("connector".to_owned()).spawn(move || {
-            actix_web::rt::System::new().block_on(perform(bind, told));
+            actix_web::rt::System::new().block_on(serve_connector(bind, told));
         })?;
         let (connector, credentials) = hear.blocking_recv().context("the connector did not come up")??;
-        Ok(Self { connector, credentials, thread })
+        Ok(Self { handle: connector, credentials, thread })
     }
 
     /// Ends the connector and waits for its thread.
-    fn strike(self) {
-        actix_web::rt::System::new().block_on(self.connector.stop());
+    fn stop(self) {
+        actix_web::rt::System::new().block_on(self.handle.stop());
         if self.thread.join().is_err() {
             out::complain("the connector's thread panicked");
         }
     }
 }
 
-type Told = anyhow::Result<(ConnectorHandle, Credentials)>;
+type DemoStart = anyhow::Result<(ConnectorHandle, Credentials)>;
 
-async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
-    let connector =
-        match connector::bind(ConnectorOptions { bind, data: None, open: false, http: HttpClient::default() }).await {
-            Ok(connector) => connector,
-            Err(error) => {
-                let _ = told.send(Err(error.into()));
-                return;
-            }
-        };
+async fn serve_connector(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
+    let post = Arc::new(ClientPost(HttpClient::default()));
+    let connector = match connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
+        Ok(connector) => connector,
+        Err(error) => {
+            let _ = told.send(Err(error.into()));
+            return;
+        }
+    };
     let handle = connector.handle();
     let credentials = handle.register(Some("demo".to_owned())).await;
     let _ = told.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));
@@ -123,7 +125,7 @@ async fn perform(bind: SocketAddr, told: oneshot::Sender<Told>) {
 }
 
 /// Two profiles with different secrets and the same agent.
-fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
+fn write_home(home: &Path, connector: &DemoConnector) -> io::Result<()> {
     let work = home.join("profiles").join("work");
     fs::create_dir_all(&work)?;
     let agent = home.join("agent.sh");
@@ -136,9 +138,9 @@ fn furnish(home: &Path, stage: &Stage) -> io::Result<()> {
     write_new(&home.join("caduceus.yaml"), &ours)?;
     let relay = format!(
         "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID={}\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord,telegram\n",
-        stage.connector.url(),
-        stage.credentials.gateway_id,
-        stage.credentials.secret,
+        connector.handle.url(),
+        connector.credentials.gateway_id,
+        connector.credentials.secret,
     );
     let secret = || uuid::Uuid::new_v4().simple().to_string();
     write_new(&home.join(".env"), &format!("{relay}DEMO_DEFAULT_KEY={}\n", secret()))?;

@@ -2,6 +2,7 @@
 
 mod agent;
 mod events;
+mod facts;
 mod gather;
 mod grant;
 mod judge;
@@ -12,8 +13,8 @@ use std::process::ExitCode;
 use caduceus_actors::settings::{Environment, find_home};
 use serde_json::json;
 
+use super::dumps::forbid_dumps;
 use super::finding::{Level, lines, worst};
-use super::life;
 use crate::out::{self, print, print_json};
 
 /// Look over a home and all that its gateway needs, and say what to do about what is wrong.
@@ -21,7 +22,7 @@ use crate::out::{self, print, print_json};
 /// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if all is well, with 1
 /// for a warning, with 2 for an error.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct DoctorArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -30,8 +31,8 @@ pub(crate) struct Arguments {
     json: bool,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    if let Err(error) = life::forbid_dumps() {
+pub(crate) fn run(arguments: DoctorArguments) -> ExitCode {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     let environment = Environment::capture();

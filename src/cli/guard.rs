@@ -9,13 +9,13 @@ use crate::out;
 
 /// Run an agent under guard. For the gateway only.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct GuardArguments {
     /// The agent's program and its arguments.
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &GuardArguments) -> ExitCode {
     guard::run(&arguments.command).unwrap_or_else(|error| {
         // Standard error leads nowhere when the gateway started us, but a person who tries this by hand sees it.
         out::complain(&format!("the guard is run by the gateway only: {error}"));

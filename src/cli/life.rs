@@ -1,71 +1,41 @@
 //! The life of a gateway's process: bind, start, announce, await a signal, drain, exit.
 
+mod shutdown; // The steps to the end.
+mod timeouts; // How long each of them may take.
 mod wiring; // The ways into the tree, for HTTP, and how its guard is run.
 
 use std::future::Future;
-use std::io;
 use std::mem::ManuallyDrop;
 use std::net::SocketAddr;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::rt::System;
 use caduceus_actors::config::messages::{ReadAgain, ReadAgainDone};
-use caduceus_actors::dispatch::messages::AnnounceStop;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown};
-use caduceus_actors::drain::permit::messages::ListTurns;
-use caduceus_actors::drain::store;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::relay::messages::GoIdle;
 use caduceus_actors::settings::Settings;
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
-use caduceus_actors::turn::messages::{StopCause, StopTurn};
 use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 use tracing::{error, info, warn};
 
+use self::timeouts::{CLOSING_DEADLINE, GATE_PAUSE, LAST_STEPS, RELOAD_TIMEOUT, ROOT_SILENCE, STATUS_TIMEOUT};
 use self::wiring::{guard_command, http_ports};
+use super::failure::{fail, sentences};
 use super::log;
 use super::restart::ShutdownController;
-use super::serve::{fail, sentences};
 use super::signals::{SignalOrder, Signals};
 use super::status_reporter::StatusReporter;
 use super::watchdog;
 use crate::http::{self, Healthy, HttpActor, HttpOptions};
-
-/// The root's thread only supervises; when it does not turn for this long nobody is looked after.
-const ROOT_SILENCE: Duration = Duration::from_secs(15);
-/// How long the gate may take to close.
-const GATE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the status may take to know of everyone; what does not answer it has half a second.
-const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-/// Pause before the successor of a gate that fell is asked.
-const GATE_PAUSE: Duration = Duration::from_millis(100);
-/// How long a link may take to have its farewell acknowledged.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(12);
-/// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
-const STOP_TIMEOUT: Duration = Duration::from_secs(8);
-/// How long the ledger may take to be written out.
-const LEDGER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the threads may take to end.
-const THREADS_TIMEOUT: Duration = Duration::from_secs(5);
-/// What the record, the lock and the log may take after that.
-const LAST_STEPS: Duration = Duration::from_secs(10);
-/// When the watchdog ends a process that is closing: later than all that closing waits for.
-const CLOSING_DEADLINE: Duration =
-    LEDGER_TIMEOUT.saturating_add(THREADS_TIMEOUT).saturating_add(LAST_STEPS).saturating_add(Duration::from_secs(5));
-/// How long the files may take to be read again, before the service manager hears that the gateway is ready all the same.
-const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
-/// What all of a shutdown but the wait for turns may take, before the watchdog ends the process.
-const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 
 /// What a gateway's process is started with.
 pub(super) struct GatewayLaunch {
@@ -94,7 +64,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
         // Its drop would wait without limit for files that are being read on its blocking threads.
         let system = ManuallyDrop::new(System::new());
         system.block_on(async {
-            let (process, mut signals) = Process::start(plan, &watchdog, &status_reporter)?;
+            let (process, mut signals) = GatewayProcess::start(plan, &watchdog, &status_reporter)?;
             Ok(process.live(&mut signals, announce).await)
         })
     }));
@@ -110,7 +80,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
 }
 
 /// A gateway that has been started.
-pub(super) struct Process {
+pub(super) struct GatewayProcess {
     gateway: RunningGateway,
     address: SocketAddr,
     watchdog: Watchdog,
@@ -119,7 +89,7 @@ pub(super) struct Process {
     shutdown: ShutdownController,
 }
 
-impl Process {
+impl GatewayProcess {
     /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
     pub(super) fn start(
         plan: GatewayLaunch,
@@ -245,19 +215,6 @@ impl Process {
         self.obey(signals).await
     }
 
-    /// Ends in order, in a hurry once that is asked for.
-    async fn obey(&self, signals: &mut Signals) -> u8 {
-        let code = {
-            let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
-            if let Either::Left((code, _)) = first { Some(code) } else { None }
-        };
-        if let Some(code) = code {
-            return code;
-        }
-        warn!("second signal: not waiting for running turns");
-        self.end().await
-    }
-
     /// The tree gave up by itself.
     async fn fallen(&self) -> u8 {
         let end = self.gateway.root.ended().await;
@@ -284,122 +241,6 @@ impl Process {
         self.status_reporter.ready();
     }
 
-    /// Waits until a shutdown under way is told not to wait for turns.
-    async fn hurried(&self, signals: &mut Signals) {
-        // Told so from the beginning, it goes through all its steps and waits in none of them for a turn.
-        let forced = self.shutdown.is_forced();
-        let ordered = async { if forced { std::future::pending().await } else { self.shutdown.hurried().await } };
-        let signalled = async {
-            if self.shutdown.is_restart() {
-                // The first of its kind: it says how the process is to end, and nothing of the turns.
-                let order = signals.next_stop().await;
-                warn!("told to stop: the gateway ends and asks for no other one");
-                self.shutdown.signalled(false);
-                self.status_reporter.stopping(false);
-                if order == SignalOrder::StopNow {
-                    return;
-                }
-            }
-            signals.next_stop().await;
-        };
-        select(Box::pin(signalled), Box::pin(ordered)).await;
-    }
-
-    /// The six steps of a shutdown.
-    async fn shut_down(&self) -> u8 {
-        let drain_timeout = self.gateway.drain_timeout();
-        self.watchdog.set_deadline(drain_timeout + SHUTDOWN_MARGIN, super::TRY_AGAIN);
-        info!("gateway is stopping");
-        self.status_reporter.stopping(self.shutdown.is_restart());
-        let ports = &self.gateway.ports;
-        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
-        self.tell(ProcessPhase::Stopping, Some(why));
-        let quiet = self.close_gate().await;
-        let told = async {
-            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
-                warn!(%error, "the home channel was not told that the gateway goes down");
-            }
-        };
-        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
-        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
-        for answer in answers {
-            info!(?answer, "link sent to sleep");
-        }
-        let patience = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
-        self.wait_for_turns(patience, false).await;
-        // Those whose time is over, and those that themselves asked for the drain.
-        let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
-        for turn in &left {
-            warn!(turn = %turn.ticket.id, "the turn is stopped");
-            // One without a way in has not started yet.
-            let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
-            info!(?stopped, "turn told");
-        }
-        if !left.is_empty() {
-            self.wait_for_turns(STOP_TIMEOUT, true).await;
-        }
-        self.end().await
-    }
-
-    /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
-    /// be told again. Answers whether the shutdown is not to be announced.
-    async fn close_gate(&self) -> bool {
-        let until = Instant::now() + GATE_TIMEOUT * 4;
-        while Instant::now() < until {
-            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_TIMEOUT).await {
-                Ok(view) => return view.suppress_notification,
-                Err(error) => warn!(%error, "the gate did not say that it is closed"),
-            }
-            sleep(GATE_PAUSE).await;
-        }
-        error!("the gate was not told; it closes with the process");
-        false
-    }
-
-    /// Waits until no turn is left, for at most `patience`. A gate that falls meanwhile forgets who waits.
-    async fn wait_for_turns(&self, patience: Duration, askers_too: bool) {
-        let until = Instant::now() + patience;
-        loop {
-            let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
-            match answer {
-                // No turn is left, or the time is over.
-                Ok(_) => return,
-                Err(error) if Instant::now() >= until => {
-                    return warn!(%error, "the gate did not say which turns are left");
-                }
-                Err(_) => sleep(GATE_PAUSE).await,
-            }
-        }
-    }
-
-    async fn end(&self) -> u8 {
-        self.watchdog.set_deadline(SHUTDOWN_MARGIN, super::TRY_AGAIN);
-        self.gateway.root.stop().await;
-        if self.shutdown.ends_drain() {
-            match store::remove(&self.home) {
-                Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
-                Err(error) => {
-                    error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
-                }
-            }
-        }
-        self.close(if self.shutdown.is_restart() { super::TRY_AGAIN } else { 0 }).await
-    }
-
-    /// Writes out the ledger and joins the threads.
-    async fn close(&self, code: u8) -> u8 {
-        if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
-            error!(%error, "the ledger was not closed");
-        }
-        let left = self.gateway.root.join_threads(THREADS_TIMEOUT).await;
-        if left > 0 {
-            warn!(left, "threads are left behind");
-        }
-        info!(code, "gateway is down");
-        code
-    }
-
     /// Has the status say that the tree is up, and waits until it knows of everyone: from the first line on anybody may ask. One that
     /// falls with the news in hand has a successor, which has to be told again.
     async fn is_running(&self) {
@@ -411,13 +252,6 @@ impl Process {
                 Err(error) => warn!(%error, "the status did not say that the gateway is up"),
             }
             sleep(GATE_PAUSE).await;
-        }
-    }
-
-    fn tell(&self, phase: ProcessPhase, why: Option<&str>) {
-        let phase = Phase { phase, exit_reason: why.map(str::to_owned) };
-        if let Err(error) = self.gateway.ports.phase.tell(phase) {
-            warn!(%error, "the status was not told where the process is in its life");
         }
     }
 }
@@ -448,13 +282,6 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
             }
         }
     }
-}
-
-/// No core file and no look into our memory for other processes of this user.
-pub(super) fn forbid_dumps() -> io::Result<()> {
-    #[cfg(target_os = "linux")]
-    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
-    Ok(())
 }
 
 /// Says why there is no gateway, here and in the record. Answers `code`.

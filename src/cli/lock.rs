@@ -27,10 +27,10 @@ const MAX_RECORD: u64 = 64 * 1024;
 
 /// The lock on a home; given back when dropped, and by the kernel however the process ends.
 #[derive(Debug)]
-pub(crate) struct HomeLock(Arc<Mutex<Held>>);
+pub(crate) struct HomeLock(Arc<Mutex<HeldFile>>);
 
 #[derive(Debug)]
-struct Held {
+struct HeldFile {
     home: PathBuf,
     record: Vec<u8>,
     /// The file with the lock on it; `None` once it is given back.
@@ -39,7 +39,7 @@ struct Held {
 
 /// Why the home is not ours.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LockError {
+pub(crate) enum HomeLockError {
     /// Another gateway, ours or the original, serves this home.
     #[error("another gateway holds the home {}", .0.display())]
     Held(PathBuf),
@@ -56,7 +56,7 @@ pub(crate) enum LockError {
     },
 }
 
-impl LockError {
+impl HomeLockError {
     /// Whether the home may be had another time although nobody did anything about it.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
@@ -71,9 +71,9 @@ impl HomeLock {
     /// Takes the lock of `home`, without waiting, and writes down who has it.
     ///
     /// # Errors
-    /// [`LockError`]; in every case nothing of the home was changed but the empty file made.
-    pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, LockError> {
-        let held = Held { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
+    /// [`HomeLockError`]; in every case nothing of the home was changed but the empty file made.
+    pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, HomeLockError> {
+        let held = HeldFile { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
         held.write_down();
         let lock = Self(Arc::new(Mutex::new(held)));
         let kept = Arc::downgrade(&lock.0);
@@ -96,7 +96,7 @@ impl Drop for HomeLock {
     }
 }
 
-impl Held {
+impl HeldFile {
     fn write_down(&self) {
         let in_lock = self.file.as_ref().map_or(Ok(()), |file| write(file, &self.record));
         if let Err(error) = in_lock.and_then(|()| atomic::replace(&self.home.join(PID), &self.record)) {
@@ -105,10 +105,10 @@ impl Held {
     }
 
     /// Takes the home again if the file under the lock's name is no longer the locked one. Answers whether it was so.
-    fn renew(&mut self) -> Result<bool, LockError> {
+    fn renew(&mut self) -> Result<bool, HomeLockError> {
         let path = self.home.join(LOCK);
         let Some(file) = &self.file else { return Ok(false) };
-        if own::is_at(file, &path).map_err(|source| LockError::Unusable { path, source })? {
+        if own::is_at(file, &path).map_err(|source| HomeLockError::Unusable { path, source })? {
             return Ok(false);
         }
         self.file = Some(lock(&self.home)?);
@@ -119,7 +119,7 @@ impl Held {
 
 /// Looks after the lock until it is given back. The original's tools remove the files of a gateway whose command line has not the
 /// word that they look for, although it runs.
-fn keep(held: &Weak<Mutex<Held>>) {
+fn keep(held: &Weak<Mutex<HeldFile>>) {
     let (mut warned, mut lost) = (false, false);
     while let Some(held) = held.upgrade() {
         match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
@@ -141,19 +141,19 @@ fn keep(held: &Weak<Mutex<Held>>) {
 }
 
 /// The file with the lock on it.
-fn lock(home: &Path) -> Result<File, LockError> {
+fn lock(home: &Path) -> Result<File, HomeLockError> {
     let path = home.join(LOCK);
-    let unusable = |source| LockError::Unusable { path: path.clone(), source };
+    let unusable = |source| HomeLockError::Unusable { path: path.clone(), source };
     let until = Instant::now() + ASKERS;
     loop {
-        let file = open(&path).map_err(LockError::File)?;
+        let file = open(&path).map_err(HomeLockError::File)?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) if Instant::now() < until => {
                 thread::sleep(ASKERS / 10);
                 continue;
             }
-            Err(TryLockError::WouldBlock) => return Err(LockError::Held(home.to_owned())),
+            Err(TryLockError::WouldBlock) => return Err(HomeLockError::Held(home.to_owned())),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
         // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
@@ -223,7 +223,7 @@ mod tests {
     fn a_home_is_held_by_one_at_a_time() {
         let home = tempfile::tempdir().unwrap();
         let first = HomeLock::take(home.path(), &own()).unwrap();
-        assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
+        assert!(matches!(HomeLock::take(home.path(), &own()), Err(HomeLockError::Held(_))));
         drop(first);
         assert!(HomeLock::take(home.path(), &own()).is_ok());
     }
@@ -286,7 +286,7 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "the lock was never put back");
             thread::sleep(Duration::from_millis(10));
         }
-        assert!(matches!(HomeLock::take(home.path(), &own()), Err(LockError::Held(_))));
+        assert!(matches!(HomeLock::take(home.path(), &own()), Err(HomeLockError::Held(_))));
         drop(lock);
         assert!(!is_held(home.path()).unwrap() && !home.path().join(PID).exists());
     }

@@ -19,7 +19,8 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::stream::Stream;
-use limit::Limit;
+use limit::LogLimit;
+pub(crate) use line::LogFormat;
 use line::{lost_lines, one_line};
 use queue::LogQueue;
 
@@ -27,18 +28,9 @@ use queue::LogQueue;
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The log of this process, once there is one.
-static LOG: OnceLock<Sink> = OnceLock::new();
+static LOG: OnceLock<LogSink> = OnceLock::new();
 /// How many lines of one kind come into it.
-static LIMIT: OnceLock<Limit> = OnceLock::new();
-
-/// In which form the log is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
-}
+static LIMIT: OnceLock<LogLimit> = OnceLock::new();
 
 /// Sets up the log and the panic hook. `filter` is in the form of `RUST_LOG`, which wins over it.
 pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
@@ -47,13 +39,13 @@ pub(crate) fn init(redactor: &Redactor, filter: &str, format: LogFormat) {
         // Without a thread the lines are counted, once the queue is full, and the gateway serves.
         let _ =
             queue.start(Box::new(|bytes| Stream::Error.write(bytes)), Box::new(move |lost| lost_lines(lost, format)));
-        Sink { redactor: redactor.clone(), queue, format }
+        LogSink { redactor: redactor.clone(), queue, format }
     });
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
     // Its own errors would go to standard error past all of this.
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(sink).with_ansi(false).log_internal_errors(false);
-    let limit = LIMIT.get_or_init(Limit::new).clone();
+    let limit = LIMIT.get_or_init(LogLimit::new).clone();
     match format {
         LogFormat::Text => log.finish().with(limit).init(),
         LogFormat::Json => log.json().finish().with(limit).init(),
@@ -92,13 +84,13 @@ pub(crate) fn flush() {
 
 /// Takes whole events.
 #[derive(Debug)]
-struct Sink {
+struct LogSink {
     redactor: Redactor,
     queue: LogQueue,
     format: LogFormat,
 }
 
-impl Sink {
+impl LogSink {
     fn put(&self, event: &[u8]) {
         // First, for what follows cuts and escapes what a secret may hold.
         let clean = self.redactor.redact_bytes(event);
@@ -106,7 +98,7 @@ impl Sink {
     }
 }
 
-impl<'s> MakeWriter<'s> for &'static Sink {
+impl<'s> MakeWriter<'s> for &'static LogSink {
     type Writer = EventWriter;
 
     fn make_writer(&'s self) -> Self::Writer {
@@ -115,7 +107,7 @@ impl<'s> MakeWriter<'s> for &'static Sink {
 }
 
 /// Takes one event, which the formatter writes at once.
-struct EventWriter(&'static Sink);
+struct EventWriter(&'static LogSink);
 
 impl io::Write for EventWriter {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {

@@ -6,8 +6,10 @@ mod contact;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod drain;
+mod dumps;
 pub(crate) mod enroll;
 mod env_lines;
+mod failure;
 mod files;
 mod finding;
 mod gateways;
@@ -30,7 +32,7 @@ mod watchdog;
 /// Exit code: what the command was to bring about did not come about, and trying again would not change that.
 pub(crate) const NOT_REACHED: u8 = 1;
 /// Exit code: there is no gateway to ask.
-pub(crate) const NOBODY: u8 = 69;
+pub(crate) const NO_GATEWAY: u8 = 69;
 /// Exit code: the token or the user lacks the right.
 pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Exit code: nothing is wrong with the gateway, but another one holds the home.

@@ -12,16 +12,16 @@ use crate::http::{AlreadyStopping, RestartProcess};
 
 /// How far the process is on its way out. Cheap to clone.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ShutdownController(Arc<Shared>);
+pub(super) struct ShutdownController(Arc<ShutdownState>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    stage: Mutex<Stage>,
+struct ShutdownState {
+    stage: Mutex<ShutdownStage>,
     changed: Notify,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-struct Stage {
+struct ShutdownStage {
     stopping: bool,
     /// No turn is waited for.
     forced: bool,
@@ -86,7 +86,7 @@ impl ShutdownController {
         stage.restart && stage.forced
     }
 
-    async fn until(&self, is: impl Fn(Stage) -> bool) {
+    async fn until(&self, is: impl Fn(ShutdownStage) -> bool) {
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
@@ -99,7 +99,7 @@ impl ShutdownController {
         }
     }
 
-    fn stage(&self) -> MutexGuard<'_, Stage> {
+    fn stage(&self) -> MutexGuard<'_, ShutdownStage> {
         self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

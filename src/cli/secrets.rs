@@ -14,7 +14,8 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use rustls::crypto::SecureRandom;
 use zeroize::Zeroizing;
 
-use super::{life, serve};
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use crate::out::{self, print, print_json};
 
 /// Exit code: something was found, or the secret is too weak.
@@ -24,17 +25,17 @@ const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
 /// Look after secrets: audit the profiles, make a strong secret, check one.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct SecretsArguments {
     #[command(subcommand)]
-    command: Command,
+    command: SecretsCommand,
 }
 
 #[derive(Debug, clap::Subcommand)]
-enum Command {
+enum SecretsCommand {
     /// Tell which names each profile holds, lacks and gives to its agent, and what is wrong with them. Never a value.
     ///
     /// Exits with 0 if nothing is found, with 1 if something is, with 78 if the home cannot be audited.
-    Audit(Audit),
+    Audit(AuditArguments),
     /// Print a new secret of 256 random bits.
     Generate,
     /// Read a secret from standard input and say whether it is strong enough, and why not.
@@ -44,7 +45,7 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct Audit {
+struct AuditArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -60,23 +61,23 @@ struct Check {
     min_chars: usize,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
-    if let Err(error) = life::forbid_dumps() {
+pub(crate) fn run(arguments: SecretsArguments) -> ExitCode {
+    if let Err(error) = forbid_dumps() {
         out::complain(&format!("other processes of this user can read our memory: {error}"));
     }
     match arguments.command {
-        Command::Audit(arguments) => audit(arguments),
-        Command::Generate => generate(),
-        Command::Check(arguments) => check(&arguments, io::stdin().lock()),
+        SecretsCommand::Audit(arguments) => audit(arguments),
+        SecretsCommand::Generate => generate(),
+        SecretsCommand::Check(arguments) => check(&arguments, io::stdin().lock()),
     }
 }
 
-fn audit(arguments: Audit) -> ExitCode {
+fn audit(arguments: AuditArguments) -> ExitCode {
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
     let settings = match Settings::load(&home, environment) {
         Ok(settings) => settings,
-        Err(error) => return serve::fail(&error, super::CONFIGURATION),
+        Err(error) => return fail(&error, super::CONFIGURATION),
     };
     let Some(key) = random() else { return no_randomness() };
     let report = audit::report(&gather::facts(&settings), &key);

@@ -11,15 +11,17 @@ use caduceus_actors::settings::{Environment, Settings, find_home};
 use caduceus_actors::status::identity::Identity;
 
 use super::arguments;
+use super::dumps::forbid_dumps;
+use super::failure::fail;
 use super::life::{self, GatewayLaunch};
-use super::lock::{HomeLock, LockError};
+use super::lock::{HomeLock, HomeLockError};
 use super::log::{self, LogFormat};
 use super::signals;
 use crate::out;
 
 /// Run the gateway of a home until SIGTERM or SIGINT.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct ServeArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -44,13 +46,13 @@ pub(crate) struct Arguments {
     stall_refresh: Option<RefreshStep>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     let started = Instant::now();
     let redactor = Redactor::default();
     log::init(&redactor, "info", arguments.log);
     signals::withstand();
     if !arguments.dumpable
-        && let Err(error) = life::forbid_dumps()
+        && let Err(error) = forbid_dumps()
     {
         tracing::warn!(%error, "other processes of this user can read our memory");
     }
@@ -62,8 +64,8 @@ pub(crate) fn run(arguments: Arguments) -> ExitCode {
     };
     let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
         Ok(lock) => lock,
-        Err(error @ LockError::Held(_)) => return fail(&error, super::REFUSED),
-        Err(error @ (LockError::File(_) | LockError::Unusable { .. })) => {
+        Err(error @ HomeLockError::Held(_)) => return fail(&error, super::REFUSED),
+        Err(error @ (HomeLockError::File(_) | HomeLockError::Unusable { .. })) => {
             let code = if error.may_pass() { super::TRY_AGAIN } else { super::CONFIGURATION };
             return fail(&error, code);
         }
@@ -92,16 +94,4 @@ fn stall_at(step: RefreshStep) -> StepHook {
             }
         }
     })
-}
-
-/// Says on standard error why there is no gateway.
-pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
-    out::complain(&sentences(error));
-    ExitCode::from(code)
-}
-
-/// An error with its causes.
-pub(super) fn sentences(error: &dyn std::error::Error) -> String {
-    let chain = std::iter::successors(Some(error), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -76,7 +76,7 @@ impl ServiceManager {
 }
 
 /// Sends to a socket in the file system, or to an abstract one (`@name`), which `sd-notify` takes for a file.
-fn sender(address: &str) -> io::Result<Box<Tell>> {
+fn sender(address: &str) -> io::Result<Box<SendNotice>> {
     let address = match address.strip_prefix('@') {
         Some(name) => abstract_address(name)?,
         None if address.starts_with('/') => SocketAddr::from_pathname(address)?,
@@ -100,13 +100,13 @@ fn abstract_address(_: &str) -> io::Result<SocketAddr> {
 }
 
 /// Sends one message.
-type Tell = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
+type SendNotice = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
 struct Teller {
     fresh: Box<dyn Fn() -> bool + Send>,
     /// How often it wants a sign of life, if at all.
     signs: Option<Duration>,
-    send: Box<Tell>,
+    send: Box<SendNotice>,
     stopping: bool,
     warned: bool,
 }
@@ -115,11 +115,11 @@ impl Teller {
     fn tell_on(mut self, news: &Receiver<ManagerEvent>) {
         let mut next = self.period().map(|period| Instant::now() + period);
         loop {
-            let heard = match next {
+            let event = match next {
                 None => news.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(at) => news.recv_timeout(at.saturating_duration_since(Instant::now())),
             };
-            match heard {
+            match event {
                 Ok(ManagerEvent::Ready) => self.send(&[NotifyState::Ready]),
                 Ok(ManagerEvent::Reloading) => match NotifyState::monotonic_usec_now() {
                     Ok(now) => self.send(&[NotifyState::Reloading, now]),
@@ -238,9 +238,9 @@ mod tests {
         for (address, socket) in sockets {
             socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             sender(&address).unwrap()(&[NotifyState::Ready, NotifyState::Status("up")]).unwrap();
-            let mut heard = [0; 64];
-            let length = socket.recv(&mut heard).expect("what was said");
-            assert_eq!(&heard[..length], b"READY=1\nSTATUS=up", "{address}");
+            let mut received = [0; 64];
+            let length = socket.recv(&mut received).expect("what was said");
+            assert_eq!(&received[..length], b"READY=1\nSTATUS=up", "{address}");
         }
         assert_eq!(sender("vsock:2:1234").err().map(|error| error.kind()), Some(io::ErrorKind::Unsupported));
     }

@@ -11,7 +11,7 @@ use caduceus_actors::status::record;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::contact::{CommandError, Contact, Place, conclude_with};
+use super::contact::{CommandError, Contact, GatewayPlace, conclude_with};
 use crate::out::{print, print_json};
 use crate::stream::Stream;
 use crate::terminal::one_line;
@@ -29,9 +29,9 @@ const NOT_READY: u8 = 3;
 /// Exits with 0 if it answers, with 69 if there is none, with 75 if there is one that does not answer. With --check: with 0 if it is
 /// ready, with 1 if it is degraded (turns are admitted; a profile, link, grant or file is failed or down), with 3 if it is not ready.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct StatusArguments {
     #[command(flatten)]
-    place: Place,
+    place: GatewayPlace,
     /// Go on, and say it again whenever something changed.
     #[arg(long)]
     watch: bool,
@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
     check: bool,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: StatusArguments) -> ExitCode {
     conclude_with(async {
         let contact = arguments.place.find()?;
         let mut said = String::new();
@@ -79,8 +79,8 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
             status if status.is_object() => Ok(status),
             _ => Err(CommandError::NoAnswer("that is no status; is this a gateway?".to_owned())),
         },
-        None => Err(match (contact.nobody(), contact.home.as_deref().and_then(last_words)) {
-            (CommandError::Nobody(why), Some(last)) => CommandError::Nobody(format!("{why}; {last}")),
+        None => Err(match (contact.no_gateway(), contact.home.as_deref().and_then(last_words)) {
+            (CommandError::NoGateway(why), Some(last)) => CommandError::NoGateway(format!("{why}; {last}")),
             (error, _) => error,
         }),
     }

@@ -11,7 +11,7 @@ use actix_web::rt::time::sleep;
 use caduceus_actors::settings::{Environment, find_home};
 use caduceus_actors::status::record;
 
-use self::process::{Process, Word};
+use self::process::{ProcessHandle, StopSignal};
 use super::contact::{CommandError, conclude};
 use super::lock;
 use crate::out::{self, print};
@@ -27,7 +27,7 @@ const FORCE_TIMEOUT: Duration = Duration::from_secs(30);
 ///
 /// Exits with 0 once no gateway holds the home, with 75 if one still does, with 77 if it is another user's.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct StopArguments {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
@@ -39,26 +39,26 @@ pub(crate) struct Arguments {
     timeout: Option<u32>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> ExitCode {
+pub(crate) fn run(arguments: StopArguments) -> ExitCode {
     conclude(async {
         let path = find_home(arguments.home, &Environment::capture());
         let home = path.canonicalize().map_err(|source| CommandError::Home { path, source })?;
-        let Some(gateway) = Gateway::of(&home)? else {
+        let Some(gateway) = HeldGateway::of(&home)? else {
             print(&format!("no gateway holds the home {}\n", home.display()));
             return Ok(());
         };
-        gateway.tell(Word::Terminate)?;
+        gateway.tell(StopSignal::Terminate)?;
         gateway.end(&home, arguments.force, arguments.timeout.map(|s| Duration::from_secs(s.into()))).await
     })
 }
 
 /// The gateway of a home.
-struct Gateway {
+struct HeldGateway {
     pid: u32,
-    process: Process,
+    process: ProcessHandle,
 }
 
-impl Gateway {
+impl HeldGateway {
     /// The process that holds `home`; `None` if it is held by nobody.
     fn of(home: &Path) -> Result<Option<Self>, CommandError> {
         let held = || lock::is_held(home).map_err(|source| CommandError::Home { path: home.to_owned(), source });
@@ -66,7 +66,7 @@ impl Gateway {
             return Ok(None);
         }
         if let Some(written) = lock::holder(home)
-            && let Some(process) = Process::open(written)
+            && let Some(process) = ProcessHandle::open(written)
         {
             return Ok(Some(Self { pid: written.pid, process }));
         }
@@ -77,7 +77,7 @@ impl Gateway {
         Ok(None)
     }
 
-    fn tell(&self, word: Word) -> Result<(), CommandError> {
+    fn tell(&self, word: StopSignal) -> Result<(), CommandError> {
         self.process.tell(word).map_err(|error| match error.kind() {
             io::ErrorKind::PermissionDenied => CommandError::NotPermitted(self.pid),
             _ => CommandError::NoAnswer(error.to_string()),
@@ -92,10 +92,10 @@ impl Gateway {
         while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
             if force && !killed && begun.elapsed() >= FORCE_TIMEOUT {
                 out::complain("it does not end; it is killed");
-                self.tell(Word::Kill)?;
+                self.tell(StopSignal::Kill)?;
                 killed = true;
             } else if force && insisted.elapsed() >= INSIST {
-                self.tell(Word::Terminate)?;
+                self.tell(StopSignal::Terminate)?;
                 insisted = Instant::now();
             }
             if timeout.is_some_and(|timeout| begun.elapsed() >= timeout) {

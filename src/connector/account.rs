@@ -16,9 +16,9 @@ const ANSWER_LIMIT: usize = 16;
 /// Counts of everything sent and received.
 #[derive(Default)]
 pub(super) struct Account {
-    gateways: BTreeMap<String, Gateway>,
+    gateways: BTreeMap<String, GatewayAccount>,
     /// By gateway and message id of the event.
-    events: BTreeMap<(String, String), Event>,
+    events: BTreeMap<(String, String), EventAccount>,
     order: VecDeque<(String, String)>,
     /// Messages sent that name no event they answer.
     unattributed: u64,
@@ -27,7 +27,7 @@ pub(super) struct Account {
 }
 
 #[derive(Default)]
-struct Gateway {
+struct GatewayAccount {
     open: u64,
     /// Most sockets open at one time: more than one is a doubled link.
     most_open: u64,
@@ -38,7 +38,7 @@ struct Gateway {
 }
 
 #[derive(Default)]
-struct Event {
+struct EventAccount {
     pushed: u64,
     sent: u64,
     acked: u64,
@@ -143,11 +143,11 @@ impl Account {
         })
     }
 
-    fn gateway(&mut self, gateway_id: &str) -> &mut Gateway {
+    fn gateway(&mut self, gateway_id: &str) -> &mut GatewayAccount {
         self.gateways.entry(gateway_id.to_owned()).or_default()
     }
 
-    fn event(&mut self, gateway_id: &str, event_id: &str) -> &mut Event {
+    fn event(&mut self, gateway_id: &str, event_id: &str) -> &mut EventAccount {
         let key = (gateway_id.to_owned(), event_id.to_owned());
         if !self.events.contains_key(&key) {
             self.order.push_back(key.clone());
@@ -161,7 +161,7 @@ impl Account {
     }
 }
 
-impl Gateway {
+impl GatewayAccount {
     fn note(&mut self, now_ms: i64) {
         if self.sockets.len() == SOCKET_LIMIT {
             self.sockets.pop_front();

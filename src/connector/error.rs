@@ -5,8 +5,8 @@ use actix_web::{HttpResponse, ResponseError};
 use caduceus_supervision::AskError;
 use serde_json::json;
 
-use super::plan::PushError;
-use super::store::{GrantError, Refusal};
+use super::credentials::{DialRefusal, GrantError};
+use super::inbound::PushError;
 
 /// An answer that is an error: `{"error":code,"detail":sentence}`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,11 +81,11 @@ impl From<PushError> for Problem {
     }
 }
 
-impl From<Refusal> for Problem {
-    fn from(refusal: Refusal) -> Self {
+impl From<DialRefusal> for Problem {
+    fn from(refusal: DialRefusal) -> Self {
         let detail = match refusal {
-            Refusal::Unauthorized => "the upgrade token is missing or not good here",
-            Refusal::Expired => "the upgrade token has expired",
+            DialRefusal::Unauthorized => "the upgrade token is missing or not good here",
+            DialRefusal::Expired => "the upgrade token has expired",
         };
         Self::new(StatusCode::UNAUTHORIZED, refusal.reason(), detail)
     }

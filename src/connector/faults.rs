@@ -29,7 +29,7 @@ pub(super) struct Faults {
     pub(super) drop: bool,
     /// Once: the connection is closed with this code.
     #[serde(skip_serializing)]
-    pub(super) close: Option<CloseWith>,
+    pub(super) close: Option<FaultClose>,
 }
 
 /// How a dial is refused: with a status instead of the upgrade, or with a close after it.
@@ -47,7 +47,7 @@ pub(super) struct Refuse {
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct CloseWith {
+pub(super) struct FaultClose {
     pub(super) code: u16,
     #[serde(default)]
     pub(super) reason: String,

@@ -1,33 +1,30 @@
 //! The one owner of the connector's state: carries out what [`ConnectorPlan`] decides.
 //!
-//! Owns the plan, the way to every socket, the event streams and the data file. Told by the sockets and the HTTP
-//! routes; tells sockets and streams. A restart loses the rooms and the account.
+//! Owns the plan, the way to every socket, the event streams and the data file. Takes messages from the sockets and
+//! the HTTP routes; sends to sockets and streams. A restart loses the rooms and the account.
 
-use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write as _};
-use std::path::{Path, PathBuf};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
-use bytes::Bytes;
-use caduceus_actors::files::own;
-use caduceus_actors::http_client::{HttpCall, HttpClient, HttpLimits};
 use caduceus_supervision::{Port, ResponseFuture};
-use serde_json::{Value, json};
-use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError};
 use super::faults::Faults;
-use super::plan::{Admission, ConnectorPlan, ConnectorStep, Push, PushError, Pushed, REORDER_TIMEOUT, Said};
-use super::socket::Command;
-use super::store::{Credentials, Grant, GrantError, Provision, Refusal};
+use super::inbound::{PushError, Pushed};
+use super::messages::{
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, LineReceived, ProvisionGateway, PushTo, Register, Rotate, Say,
+    SetFaults, SetPolicy, SocketClosed, SocketCommand, SocketOpened, Stop, WatchChat, WatchFrames,
+};
+use super::plan::{ConnectorPlan, REORDER_TIMEOUT};
+use super::ports::{Disk, GatewayCall, Post};
+use super::steps::{ConnectorStep, DialDecision};
+use super::streams::EventStreams;
 
 /// Messages that wait for the hub: a burst of frames from every socket at once.
 const MAILBOX_LIMIT: usize = 65_536;
-/// Events that wait for a slow reader of a stream before it is cut off.
-const STREAM_LIMIT: usize = 65_536;
-/// Frames a late reader of `/dev/outbound` can still ask for.
-const FRAME_HISTORY: usize = 4_096;
 /// Changes of the status within this time are told once.
 const STATUS_PAUSE: Duration = Duration::from_millis(50);
 /// Writings of the data file are at least this far apart.
@@ -37,15 +34,12 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Carries out what [`ConnectorPlan`] decides.
 pub(super) struct Hub {
-    http: HttpClient,
+    post: Arc<dyn Post>,
     plan: ConnectorPlan,
-    wires: HashMap<u64, Port<Command>>,
-    chat_streams: Vec<mpsc::Sender<Bytes>>,
-    frame_streams: Vec<mpsc::Sender<Bytes>>,
-    frames: VecDeque<(u64, Bytes)>,
-    frame_count: u64,
+    wires: HashMap<u64, Port<SocketCommand>>,
+    streams: EventStreams,
     status_due: bool,
-    data: Option<PathBuf>,
+    disk: Option<Arc<dyn Disk>>,
     save: Saving,
     stopping: bool,
 }
@@ -60,145 +54,15 @@ enum Saving {
     Stale,
 }
 
-/// Decide on a dial.
-#[derive(Message)]
-#[rtype(result = "Admission")]
-pub(super) struct Admit {
-    pub(super) token: Option<String>,
-}
-
-/// An accepted connection is up.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Opened {
-    pub(super) connection: u64,
-    pub(super) gateway_id: String,
-    pub(super) wire: Port<Command>,
-}
-
-/// A line came in.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Received {
-    pub(super) connection: u64,
-    pub(super) line: String,
-}
-
-/// An accepted connection has ended.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Closed {
-    pub(super) connection: u64,
-    pub(super) gateway_id: String,
-}
-
-/// Register a gateway, or give the credentials of one that is there.
-#[derive(Message)]
-#[rtype(result = "Result<Credentials, GrantError>")]
-pub(super) struct Register {
-    pub(super) gateway_id: Option<String>,
-}
-
-/// Exchange an enrollment token for credentials.
-#[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
-pub(super) struct Enroll {
-    pub(super) access_token: Option<String>,
-    pub(super) enrollment_token: String,
-    pub(super) gateway_id: String,
-}
-
-/// Give credentials to a gateway that proves its tenant.
-#[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
-pub(super) struct ProvisionGateway {
-    pub(super) access_token: Option<String>,
-    pub(super) asked: Provision,
-}
-
-/// Give a gateway a fresh secret.
-#[derive(Message)]
-#[rtype(result = "Result<Grant, GrantError>")]
-pub(super) struct Rotate {
-    pub(super) gateway_id: String,
-    pub(super) window_s: i64,
-}
-
-/// Revoke a gateway's secrets and close its link.
-#[derive(Message)]
-#[rtype(result = "Result<(), GrantError>")]
-pub(super) struct Deprovision {
-    pub(super) gateway_id: String,
-}
-
-/// Keep a relevance policy.
-#[derive(Message)]
-#[rtype(result = "Result<(), Refusal>")]
-pub(super) struct SetPolicy {
-    pub(super) token: Option<String>,
-    pub(super) platform: String,
-    pub(super) policy: Value,
-}
-
-/// Bring something to a gateway.
-#[derive(Message)]
-#[rtype(result = "Result<Pushed, PushError>")]
-pub(super) struct PushTo {
-    pub(super) gateway_id: Option<String>,
-    pub(super) push: Push,
-}
-
-/// Bring a message of the chat page to a gateway; answers its message id too.
-#[derive(Message)]
-#[rtype(result = "Result<(String, Pushed), PushError>")]
-pub(super) struct Say(pub(super) Said);
-
-/// Where signed deliveries go, and the key that signs them.
-#[derive(Message)]
-#[rtype(result = "Result<(Option<String>, String), PushError>")]
-pub(super) struct GetEndpoint {
-    pub(super) gateway_id: Option<String>,
-}
-
-/// Set the fault switches; answers those that stand.
-#[derive(Message)]
-#[rtype(result = "Result<Faults, PushError>")]
-pub(super) struct SetFaults(pub(super) Faults);
-
-/// What went over the wire so far.
-#[derive(Message)]
-#[rtype(result = "Value")]
-pub(super) struct GetAccount;
-
-/// The chat as it is, then every change.
-#[derive(Message)]
-#[rtype(result = "mpsc::Receiver<Bytes>")]
-pub(super) struct WatchChat;
-
-/// Every frame from gateways, from now on or from the one after a number that was seen.
-#[derive(Message)]
-#[rtype(result = "mpsc::Receiver<Bytes>")]
-pub(super) struct WatchFrames {
-    pub(super) after: Option<u64>,
-}
-
-/// Close every link and stream, bring the data file up to date.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Stop;
-
 impl Hub {
-    pub(super) fn new(plan: ConnectorPlan, data: Option<PathBuf>, http: HttpClient) -> Self {
+    pub(super) fn new(plan: ConnectorPlan, disk: Option<Arc<dyn Disk>>, post: Arc<dyn Post>) -> Self {
         Self {
-            http,
+            post,
             plan,
             wires: HashMap::new(),
-            chat_streams: Vec::new(),
-            frame_streams: Vec::new(),
-            frames: VecDeque::new(),
-            frame_count: 0,
+            streams: EventStreams::default(),
             status_due: false,
-            data,
+            disk,
             save: Saving::Clean,
             stopping: false,
         }
@@ -208,29 +72,29 @@ impl Hub {
         for step in steps {
             match step {
                 ConnectorStep::Write { connection, text, after } => {
-                    self.command(connection, Command::Write { text, after });
+                    self.command(connection, SocketCommand::Write { text, after });
                 }
                 ConnectorStep::Close { connection, code, reason } => {
-                    self.command(connection, Command::Close { code, reason });
+                    self.command(connection, SocketCommand::Close { code, reason });
                 }
-                ConnectorStep::Cut { connection } => self.command(connection, Command::Cut),
-                ConnectorStep::Freeze { connection } => self.command(connection, Command::Freeze),
+                ConnectorStep::Cut { connection } => self.command(connection, SocketCommand::Cut),
+                ConnectorStep::Freeze { connection } => self.command(connection, SocketCommand::Freeze),
                 ConnectorStep::ReleaseLater { connection } => {
                     ctx.run_later(REORDER_TIMEOUT, move |hub, ctx| {
                         let steps = hub.plan.release(connection);
                         hub.carry_out(steps, ctx);
                     });
                 }
-                ConnectorStep::Frame { gateway_id, frame } => self.tell_frame(&gateway_id, &frame),
-                ConnectorStep::Chat(news) => self.tell_chat(&news),
-                ConnectorStep::Status => self.tell_status_soon(ctx),
-                ConnectorStep::Wake { url } => wake(self.http.clone(), url, ctx),
+                ConnectorStep::Frame { gateway_id, frame } => self.streams.send_frame(&gateway_id, &frame),
+                ConnectorStep::Chat(change) => self.streams.send_chat(&change),
+                ConnectorStep::Status => self.send_status_soon(ctx),
+                ConnectorStep::Wake { url } => wake(&*self.post, url, ctx),
                 ConnectorStep::Save => self.save_soon(ctx),
             }
         }
     }
 
-    fn command(&mut self, connection: u64, command: Command) {
+    fn command(&mut self, connection: u64, command: SocketCommand) {
         let Some(wire) = self.wires.get(&connection) else {
             return;
         };
@@ -241,37 +105,20 @@ impl Hub {
         }
     }
 
-    fn tell_frame(&mut self, gateway_id: &str, frame: &Value) {
-        self.frame_count += 1;
-        let data = json!({"gatewayId": gateway_id, "frame": frame});
-        let event = Bytes::from(format!("id: {}\ndata: {data}\n\n", self.frame_count));
-        if self.frames.len() == FRAME_HISTORY {
-            self.frames.pop_front();
-        }
-        self.frames.push_back((self.frame_count, event.clone()));
-        broadcast(&mut self.frame_streams, &event);
-    }
-
-    fn tell_chat(&mut self, news: &Value) {
-        if !self.chat_streams.is_empty() {
-            broadcast(&mut self.chat_streams, &Bytes::from(format!("data: {news}\n\n")));
-        }
-    }
-
-    fn tell_status_soon(&mut self, ctx: &mut Context<Self>) {
-        if self.status_due || self.chat_streams.is_empty() {
+    fn send_status_soon(&mut self, ctx: &mut Context<Self>) {
+        if self.status_due || !self.streams.has_chat_windows() {
             return;
         }
         self.status_due = true;
         ctx.run_later(STATUS_PAUSE, |hub, _| {
             hub.status_due = false;
             let status = hub.plan.status();
-            hub.tell_chat(&status);
+            hub.streams.send_chat(&status);
         });
     }
 
     fn save_soon(&mut self, ctx: &mut Context<Self>) {
-        let Some(path) = self.data.clone() else {
+        let Some(disk) = self.disk.clone() else {
             return;
         };
         if self.save != Saving::Clean {
@@ -282,7 +129,7 @@ impl Hub {
         ctx.run_later(SAVE_PAUSE, move |hub, ctx| {
             // What changed while waiting is in what is written now.
             hub.save = Saving::Busy;
-            let written = write_off_arbiter(path, hub.encoded());
+            let written = write_off_arbiter(disk, hub.encoded());
             ctx.spawn(written.into_actor(hub).map(|(), hub, ctx| {
                 let again = hub.save == Saving::Stale;
                 hub.save = Saving::Clean;
@@ -311,7 +158,7 @@ impl Handler<Admit> for Hub {
 
     fn handle(&mut self, Admit { token }: Admit, ctx: &mut Self::Context) -> Self::Result {
         if self.stopping {
-            return MessageResult(Admission::Status(503));
+            return MessageResult(DialDecision::Status(503));
         }
         let admission = self.plan.admit(token.as_deref(), now_ms());
         self.save_soon(ctx);
@@ -319,29 +166,29 @@ impl Handler<Admit> for Hub {
     }
 }
 
-impl Handler<Opened> for Hub {
+impl Handler<SocketOpened> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Opened { connection, gateway_id, wire }: Opened, ctx: &mut Self::Context) {
+    fn handle(&mut self, SocketOpened { connection, gateway_id, wire }: SocketOpened, ctx: &mut Self::Context) {
         self.wires.insert(connection, wire);
         let steps = self.plan.opened(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
     }
 }
 
-impl Handler<Received> for Hub {
+impl Handler<LineReceived> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Received { connection, line }: Received, ctx: &mut Self::Context) {
+    fn handle(&mut self, LineReceived { connection, line }: LineReceived, ctx: &mut Self::Context) {
         let steps = self.plan.received(connection, &line, now_ms());
         self.carry_out(steps, ctx);
     }
 }
 
-impl Handler<Closed> for Hub {
+impl Handler<SocketClosed> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Closed { connection, gateway_id }: Closed, ctx: &mut Self::Context) {
+    fn handle(&mut self, SocketClosed { connection, gateway_id }: SocketClosed, ctx: &mut Self::Context) {
         self.wires.remove(&connection);
         let steps = self.plan.closed(connection, &gateway_id, now_ms());
         self.carry_out(steps, ctx);
@@ -359,7 +206,7 @@ impl Handler<Register> for Hub {
 }
 
 impl Handler<Enroll> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, asked: Enroll, ctx: &mut Self::Context) -> Self::Result {
         let access_token = asked.access_token.as_deref();
@@ -370,7 +217,7 @@ impl Handler<Enroll> for Hub {
 }
 
 impl Handler<ProvisionGateway> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, asked: ProvisionGateway, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.provision(asked.access_token.as_deref(), asked.asked, now_ms())?;
@@ -380,7 +227,7 @@ impl Handler<ProvisionGateway> for Hub {
 }
 
 impl Handler<Rotate> for Hub {
-    type Result = Result<Grant, GrantError>;
+    type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, Rotate { gateway_id, window_s }: Rotate, ctx: &mut Self::Context) -> Self::Result {
         let grant = self.plan.rotate(&gateway_id, window_s, now_ms())?;
@@ -400,7 +247,7 @@ impl Handler<Deprovision> for Hub {
 }
 
 impl Handler<SetPolicy> for Hub {
-    type Result = Result<(), Refusal>;
+    type Result = Result<(), DialRefusal>;
 
     fn handle(&mut self, SetPolicy { token, platform, policy }: SetPolicy, ctx: &mut Self::Context) -> Self::Result {
         self.plan.set_policy(token.as_deref(), &platform, policy, now_ms())?;
@@ -459,15 +306,7 @@ impl Handler<WatchChat> for Hub {
     type Result = MessageResult<WatchChat>;
 
     fn handle(&mut self, _: WatchChat, _: &mut Self::Context) -> Self::Result {
-        let (sender, receiver) = mpsc::channel(STREAM_LIMIT);
-        for news in [self.plan.chat_snapshot(), self.plan.status()] {
-            // Two events fit into any stream.
-            let _ = sender.try_send(Bytes::from(format!("data: {news}\n\n")));
-        }
-        if !self.stopping {
-            self.chat_streams.push(sender);
-        }
-        MessageResult(receiver)
+        MessageResult(self.streams.watch_chat([self.plan.chat_snapshot(), self.plan.status()]))
     }
 }
 
@@ -475,18 +314,7 @@ impl Handler<WatchFrames> for Hub {
     type Result = MessageResult<WatchFrames>;
 
     fn handle(&mut self, WatchFrames { after }: WatchFrames, _: &mut Self::Context) -> Self::Result {
-        let (sender, receiver) = mpsc::channel(STREAM_LIMIT);
-        // A comment, so that the headers go out before the first frame comes.
-        let _ = sender.try_send(Bytes::from_static(b": frames from gateways\n\n"));
-        if let Some(after) = after {
-            for (_, event) in self.frames.iter().filter(|(number, _)| *number > after) {
-                let _ = sender.try_send(event.clone());
-            }
-        }
-        if !self.stopping {
-            self.frame_streams.push(sender);
-        }
-        MessageResult(receiver)
+        MessageResult(self.streams.watch_frames(after))
     }
 }
 
@@ -495,59 +323,42 @@ impl Handler<Stop> for Hub {
 
     fn handle(&mut self, _: Stop, ctx: &mut Self::Context) -> Self::Result {
         self.stopping = true;
-        let goodbyes = self.plan.connections().into_iter().map(|connection| ConnectorStep::Close {
+        let closings = self.plan.connections().into_iter().map(|connection| ConnectorStep::Close {
             connection,
             code: 1_001,
             reason: "the connector is going away".to_owned(),
         });
-        self.carry_out(goodbyes.collect(), ctx);
-        self.chat_streams.clear();
-        self.frame_streams.clear();
-        match self.data.clone() {
-            Some(path) => ResponseFuture::new(write_off_arbiter(path, self.encoded())),
+        self.carry_out(closings.collect(), ctx);
+        self.streams.close();
+        match self.disk.clone() {
+            Some(disk) => ResponseFuture::new(write_off_arbiter(disk, self.encoded())),
             None => ResponseFuture::ready(()),
         }
     }
 }
 
-/// A stream whose reader is gone or too slow ends.
-fn broadcast(streams: &mut Vec<mpsc::Sender<Bytes>>, event: &Bytes) {
-    streams.retain(|stream| stream.try_send(event.clone()).is_ok());
-}
-
-fn wake(http: HttpClient, url: String, ctx: &mut Context<Hub>) {
+fn wake(post: &dyn Post, url: String, ctx: &mut Context<Hub>) {
+    let called = post.send(GatewayCall { url, timeout: WAKE_TIMEOUT, delivery: None });
     let waking = async move {
-        match http.send(HttpCall::get(&url, HttpLimits::within(WAKE_TIMEOUT, 0))).await {
-            Ok(answer) => debug!(status = answer.status(), "gateway woken"),
+        match called.await {
+            Ok(status) => debug!(status, "gateway woken"),
             Err(error) => warn!(%error, "gateway could not be woken"),
         }
     };
     ctx.spawn(fut::wrap_future(waking));
 }
 
-async fn write_off_arbiter(path: PathBuf, bytes: Vec<u8>) {
+async fn write_off_arbiter(disk: Arc<dyn Disk>, bytes: Vec<u8>) {
     let written = {
-        let path = path.clone();
-        tokio::task::spawn_blocking(move || write_atomically(&path, &bytes)).await
+        let disk = Arc::clone(&disk);
+        tokio::task::spawn_blocking(move || disk.replace(&bytes)).await
     };
+    let path = disk.path().display();
     match written {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => warn!(path = %path.display(), %error, "data file could not be written"),
-        Err(error) => warn!(path = %path.display(), %error, "writing the data file panicked"),
+        Ok(Err(error)) => warn!(%path, %error, "data file could not be written"),
+        Err(error) => warn!(%path, %error, "writing the data file panicked"),
     }
-}
-
-/// Readable by its owner only, and either the old content or the new, whatever happens.
-fn write_atomically(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    own::sync_directory(folder)
 }
 
 fn now_ms() -> i64 {

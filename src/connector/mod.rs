@@ -4,40 +4,48 @@
 //! `caduceus connector`, and inside other commands through [`bind`].
 
 mod account; // What really went over the wire.
-mod error; // From what went wrong to what a client is told.
+mod credentials; // What gateways are given and refused.
+mod error; // From what went wrong to what a client is answered.
 mod faults; // The switches for misbehaving.
 mod guard; // Loopback, Host, Origin.
 mod hub; // The one owner of the state.
+mod ids; // Numbers that never come twice.
+mod inbound; // What is brought to a gateway.
+mod messages; // What the hub takes.
 mod plan; // Everything that is decided.
+mod ports; // What the program around it hands in.
+mod room; // One chat.
 mod rooms; // The chats, and the actions in them.
 mod routes; // HTTP.
+mod saved; // The data file.
 mod shape; // What each platform can do.
 mod socket; // One relay connection.
+mod steps; // What the plan decides.
 mod store; // Who may dial.
+mod streams; // The event streams.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix::{Actor, Addr};
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
-use caduceus_actors::files::{Links, small};
-use caduceus_actors::http_client::HttpClient;
 use caduceus_supervision::{AskError, Port};
 use tracing::warn;
 
-use hub::{Hub, Register, Stop};
+use hub::Hub;
+use messages::{HubPorts, Register, Stop};
 use plan::ConnectorPlan;
-use routes::Ports;
-use socket::Ear;
+use routes::RoutePorts;
+use saved::SavedState;
 
-pub(crate) use store::{Credentials, GrantError};
+pub(crate) use credentials::{Credentials, GrantError};
+pub(crate) use ports::{Disk, GatewayCall, GatewayCallError, Post};
 
-/// Longest data file: what waits for a thousand gateways.
-const MAX_DATA: u64 = 256 * 1024 * 1024;
 /// The hub answers from memory.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// What open requests may still take when the connector stops.
@@ -49,11 +57,11 @@ pub(crate) struct ConnectorOptions {
     /// Where to listen; port 0 takes a free one.
     pub(crate) bind: SocketAddr,
     /// Keeps credentials and waiting frames across restarts.
-    pub(crate) data: Option<PathBuf>,
+    pub(crate) disk: Option<Arc<dyn Disk>>,
     /// Lets gateways dial without a token.
     pub(crate) open: bool,
     /// Makes its calls to gateways.
-    pub(crate) http: HttpClient,
+    pub(crate) post: Arc<dyn Post>,
 }
 
 /// Why no connector was made. Nothing listens.
@@ -116,16 +124,16 @@ pub(crate) struct ConnectorHandle {
 /// # Errors
 /// [`ConnectorError`] when the data file or the address cannot be used.
 pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
-    let saved = match &options.data {
-        Some(path) => read_data(path).await?,
-        None => plan::Saved::default(),
+    let saved = match &options.disk {
+        Some(disk) => read_data(disk).await?,
+        None => SavedState::default(),
     };
     let bind_error = |source| ConnectorError::Bind { address: options.bind, source };
     let listener = TcpListener::bind(options.bind).map_err(bind_error)?;
     let address = listener.local_addr().map_err(bind_error)?;
-    let hub = Hub::new(ConnectorPlan::new(saved, options.open), options.data, options.http.clone()).start();
+    let hub = Hub::new(ConnectorPlan::new(saved, options.open), options.disk, Arc::clone(&options.post)).start();
     let (register, stop) = (Port::from(hub.clone()), Port::from(hub.clone()));
-    let ports = web::Data::new(ports(&hub, options.http));
+    let ports = web::Data::new(ports(&hub, options.post));
     let server = HttpServer::new(move || {
         App::new().app_data(ports.clone()).wrap(from_fn(guard::own_site_only)).configure(routes::configure)
     })
@@ -174,15 +182,15 @@ impl ConnectorHandle {
     /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.stop.ask(Stop, TIMEOUT).await {
-            warn!(%error, "connector did not say goodbye");
+            warn!(%error, "connector stop not answered");
         }
         self.server.stop(true).await;
     }
 }
 
-fn ports(hub: &Addr<Hub>, http: HttpClient) -> Ports {
-    Ports {
-        http,
+fn ports(hub: &Addr<Hub>, post: Arc<dyn Post>) -> RoutePorts {
+    RoutePorts {
+        post,
         admit: hub.clone().into(),
         register: hub.clone().into(),
         enroll: hub.clone().into(),
@@ -197,19 +205,20 @@ fn ports(hub: &Addr<Hub>, http: HttpClient) -> Ports {
         account: hub.clone().into(),
         watch_chat: hub.clone().into(),
         watch_frames: hub.clone().into(),
-        ear: Ear { opened: hub.clone().into(), received: hub.clone().into(), closed: hub.clone().into() },
+        hub: HubPorts { opened: hub.clone().into(), received: hub.clone().into(), closed: hub.clone().into() },
     }
 }
 
 /// A file that is not there yet is an empty one.
-async fn read_data(path: &Path) -> Result<plan::Saved, ConnectorError> {
-    let data = |source| ConnectorError::Data { path: path.to_owned(), source };
-    let place = path.to_owned();
-    let read = tokio::task::spawn_blocking(move || small::read(&place, MAX_DATA, Links::Follow)).await;
-    match read.map_err(|error| data(io::Error::other(error)))? {
-        Ok(contents) => serde_json::from_slice(&contents.bytes)
-            .map_err(|source| ConnectorError::Format { path: path.to_owned(), source }),
-        Err(error) if error.is_missing() => Ok(plan::Saved::default()),
-        Err(error) => Err(data(error.why.into())),
+async fn read_data(disk: &Arc<dyn Disk>) -> Result<SavedState, ConnectorError> {
+    let path = || disk.path().to_owned();
+    let reader = Arc::clone(disk);
+    let read = tokio::task::spawn_blocking(move || reader.read()).await;
+    match read.map_err(io::Error::other).and_then(|read| read) {
+        Ok(Some(bytes)) => {
+            serde_json::from_slice(&bytes).map_err(|source| ConnectorError::Format { path: path(), source })
+        }
+        Ok(None) => Ok(SavedState::default()),
+        Err(source) => Err(ConnectorError::Data { path: path(), source }),
     }
 }

@@ -9,19 +9,20 @@ mod push; // What is brought to a gateway.
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::account::{Account, AccountAnswer};
+use super::credentials::DialRefusal;
 use super::faults::{Faults, Refuse};
-use super::rooms::{Ids, Outbound, Rooms};
+use super::ids::MessageIds;
+use super::inbound::PushError;
+use super::rooms::{OutboundAction, Rooms};
+use super::saved::SavedState;
 use super::shape::Shape;
-use super::store::{Refusal, Store};
-use buffer::Entry;
-pub(super) use push::{Push, PushError, Pushed, Said};
+use super::steps::{ConnectorStep, DialDecision};
 
 /// The close code for a token that is not good.
 pub(super) const UNAUTHORIZED_CODE: u16 = 4_401;
@@ -30,65 +31,24 @@ const SUPERSEDED_CODE: u16 = 4_000;
 /// How long a frame waits for the one it shall change places with.
 pub(super) const REORDER_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// Something to carry out.
-#[derive(Debug, PartialEq)]
-pub(super) enum ConnectorStep {
-    /// Write text to a connection, after a pause; what is written to one connection keeps its order.
-    Write { connection: u64, text: String, after: Duration },
-    /// Close with a close frame.
-    Close { connection: u64, code: u16, reason: String },
-    /// End without a word.
-    Cut { connection: u64 },
-    /// Leave it open and never say anything again.
-    Freeze { connection: u64 },
-    /// Call [`ConnectorPlan::release`] after [`REORDER_TIMEOUT`].
-    ReleaseLater { connection: u64 },
-    /// A frame came from a gateway.
-    Frame { gateway_id: String, frame: Value },
-    /// The chat windows should know.
-    Chat(Value),
-    /// What [`ConnectorPlan::status`] answers has changed.
-    Status,
-    /// Ask the gateway to dial.
-    Wake { url: String },
-    /// What belongs into the data file has changed.
-    Save,
-}
-
-/// What becomes of a dial.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Admission {
-    Accept { connection: u64, gateway_id: String },
-    Close { code: u16, reason: String },
-    Status(u16),
-}
-
-/// What the data file holds.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default)]
-pub(super) struct Saved {
-    store: Store,
-    buffers: BTreeMap<String, VecDeque<Entry>>,
-}
-
 /// The whole state of the connector.
 #[derive(Default)]
 pub(super) struct ConnectorPlan {
-    saved: Saved,
+    saved: SavedState,
     /// Whether a gateway may dial without a token.
     open: bool,
-    links: HashMap<u64, Link>,
+    links: HashMap<u64, GatewayLink>,
     /// The one connection of each gateway.
     current: BTreeMap<String, u64>,
     faults: HashMap<Option<String>, Faults>,
     account: Account,
     rooms: Rooms,
-    ids: Ids,
+    ids: MessageIds,
     last_connection: u64,
     last_wakes: BTreeMap<String, i64>,
 }
 
-struct Link {
+struct GatewayLink {
     gateway_id: String,
     /// `(platform, botId)` of each hello; the first is the session's default.
     identities: Vec<(String, String)>,
@@ -98,16 +58,16 @@ struct Link {
 }
 
 impl ConnectorPlan {
-    pub(super) fn new(saved: Saved, open: bool) -> Self {
+    pub(super) fn new(saved: SavedState, open: bool) -> Self {
         Self { saved, open, ..Self::default() }
     }
 
-    pub(super) fn saved(&self) -> &Saved {
+    pub(super) fn saved(&self) -> &SavedState {
         &self.saved
     }
 
     /// Decides on a dial. An accepted one counts from [`ConnectorPlan::opened`] on.
-    pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> Admission {
+    pub(super) fn admit(&mut self, token: Option<&str>, now_ms: i64) -> DialDecision {
         let gateway_id = match self.saved.store.admit(token, self.open, now_ms / 1_000) {
             Ok(gateway_id) => gateway_id,
             Err(refusal) => return close_refused(refusal),
@@ -118,7 +78,7 @@ impl ConnectorPlan {
             return refused(refuse);
         }
         self.last_connection += 1;
-        Admission::Accept { connection: self.last_connection, gateway_id }
+        DialDecision::Accept { connection: self.last_connection, gateway_id }
     }
 
     /// An accepted connection is up. The gateway's older one is closed.
@@ -128,7 +88,7 @@ impl ConnectorPlan {
             self.links.remove(&older);
             steps.push(ConnectorStep::Close { connection: older, code: SUPERSEDED_CODE, reason: "superseded".into() });
         }
-        let link = Link { gateway_id: gateway_id.to_owned(), identities: Vec::new(), idle: false, held: None };
+        let link = GatewayLink { gateway_id: gateway_id.to_owned(), identities: Vec::new(), idle: false, held: None };
         self.links.insert(connection, link);
         self.account.opened(gateway_id, now_ms);
         if self.faults_of(gateway_id).half_open {
@@ -246,7 +206,7 @@ impl ConnectorPlan {
         let result = match identity(link, text(frame, "platform"), text(frame, "botId")) {
             Err(error) => json!({"success": false, "error": error}),
             Ok((platform, shape)) => {
-                let outbound = Outbound { gateway_id, platform: &platform, shape, action };
+                let outbound = OutboundAction { gateway_id, platform: &platform, shape, action };
                 let outcome = self.rooms.carry_out(&outbound, &mut self.ids, now_ms);
                 if let Some(message_id) = &outcome.message_id {
                     let answer = AccountAnswer {
@@ -258,7 +218,7 @@ impl ConnectorPlan {
                     };
                     self.account.answered(&answer, now_ms);
                 }
-                steps.extend(outcome.news.map(ConnectorStep::Chat));
+                steps.extend(outcome.change.map(ConnectorStep::Chat));
                 outcome.result
             }
         };
@@ -320,7 +280,7 @@ impl ConnectorPlan {
 /// The platform an outbound frame goes to, with what that platform can do.
 ///
 /// A gateway that said hello as `relay` fronts whatever its events came from.
-fn identity(link: &Link, platform: Option<&str>, bot_id: Option<&str>) -> Result<(String, Shape), String> {
+fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) -> Result<(String, Shape), String> {
     let Some((default, _)) = link.identities.first() else {
         return Err("say hello first".to_owned());
     };
@@ -340,18 +300,18 @@ fn identity(link: &Link, platform: Option<&str>, bot_id: Option<&str>) -> Result
     Err(format!("this connection has said no hello for {platform} with that bot"))
 }
 
-fn refused(refuse: Refuse) -> Admission {
+fn refused(refuse: Refuse) -> DialDecision {
     match refuse.status {
-        Some(status) => Admission::Status(status),
-        None => Admission::Close {
+        Some(status) => DialDecision::Status(status),
+        None => DialDecision::Close {
             code: refuse.code.unwrap_or(UNAUTHORIZED_CODE),
-            reason: refuse.reason.unwrap_or_else(|| Refusal::Unauthorized.reason().to_owned()),
+            reason: refuse.reason.unwrap_or_else(|| DialRefusal::Unauthorized.reason().to_owned()),
         },
     }
 }
 
-fn close_refused(refusal: Refusal) -> Admission {
-    Admission::Close { code: UNAUTHORIZED_CODE, reason: refusal.reason().to_owned() }
+fn close_refused(refusal: DialRefusal) -> DialDecision {
+    DialDecision::Close { code: UNAUTHORIZED_CODE, reason: refusal.reason().to_owned() }
 }
 
 /// Whether a message says of itself that it may have been sent before.

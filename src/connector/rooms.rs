@@ -7,30 +7,19 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use super::ids::MessageIds;
+use super::room::{ButtonPrompt, ChatMessage, ChatRoom, text};
 use super::shape::Shape;
 
-/// Messages kept for each room; an older one can no longer be edited.
-const MESSAGE_LIMIT: usize = 500;
 /// Rooms kept; a flood of made-up chats must not fill the memory.
 const ROOM_LIMIT: usize = 2_000;
 /// Messages of a room that a new window is shown.
 const SNAPSHOT_MESSAGES: usize = 200;
 
-/// Numbers that never come twice, not across restarts either: a gateway takes a known id for a duplicate.
-#[derive(Default)]
-pub(super) struct Ids(i64);
-
-impl Ids {
-    pub(super) fn next(&mut self, now_ms: i64) -> String {
-        self.0 = (self.0 + 1).max(now_ms << 10);
-        self.0.to_string()
-    }
-}
-
 /// Where a message belongs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Place {
+pub(super) struct RoomPlace {
     pub(super) gateway_id: String,
     pub(super) platform: String,
     pub(super) chat_id: String,
@@ -39,50 +28,14 @@ pub(super) struct Place {
 /// All rooms.
 #[derive(Default)]
 pub(super) struct Rooms {
-    by_place: BTreeMap<Place, Room>,
-    order: VecDeque<Place>,
+    by_place: BTreeMap<RoomPlace, ChatRoom>,
+    order: VecDeque<RoomPlace>,
     /// Session key to the room and the event that may be followed up.
-    capabilities: BTreeMap<String, (Place, Option<String>)>,
-}
-
-#[derive(Default)]
-struct Room {
-    name: String,
-    kind: String,
-    threads: BTreeMap<String, String>,
-    messages: VecDeque<Message>,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Message {
-    id: String,
-    /// `user` or `agent`.
-    from: &'static str,
-    author: String,
-    author_id: String,
-    text: String,
-    reply_to: Option<String>,
-    thread_id: Option<String>,
-    edits: u32,
-    /// Emoji to how many.
-    reactions: BTreeMap<String, u32>,
-    prompt: Option<Prompt>,
-    media: Option<Value>,
-    at_ms: i64,
-}
-
-#[derive(Clone, Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Prompt {
-    id: String,
-    kind: String,
-    options: Vec<Value>,
-    chosen: Option<String>,
+    capabilities: BTreeMap<String, (RoomPlace, Option<String>)>,
 }
 
 /// What a gateway asked for, with everything needed to carry it out.
-pub(super) struct Outbound<'a> {
+pub(super) struct OutboundAction<'a> {
     pub(super) gateway_id: &'a str,
     /// The platform that the frame or the session names.
     pub(super) platform: &'a str,
@@ -91,40 +44,40 @@ pub(super) struct Outbound<'a> {
 }
 
 /// What became of an action.
-pub(super) struct Outcome {
+pub(super) struct ActionOutcome {
     /// Goes into `outbound_result`.
     pub(super) result: Value,
     /// For the chat windows.
-    pub(super) news: Option<Value>,
+    pub(super) change: Option<Value>,
     /// Set when a new message stands in a chat.
     pub(super) message_id: Option<String>,
     /// The event that message answers.
     pub(super) answers: Option<String>,
 }
 
-impl Outcome {
-    fn done(result: Value, news: Value) -> Self {
-        Self { result, news: Some(news), message_id: None, answers: None }
+impl ActionOutcome {
+    fn done(result: Value, change: Value) -> Self {
+        Self { result, change: Some(change), message_id: None, answers: None }
     }
 
     fn failed(error: impl Into<String>) -> Self {
         let error: String = error.into();
-        Self { result: json!({"success": false, "error": error}), news: None, message_id: None, answers: None }
+        Self { result: json!({"success": false, "error": error}), change: None, message_id: None, answers: None }
     }
 }
 
 impl Rooms {
     /// Notes what a user wrote, as the event tells it.
-    pub(super) fn heard(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
+    pub(super) fn note_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
         let source = event.get("source")?;
         let text_of = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
-        let place = Place {
+        let place = RoomPlace {
             gateway_id: gateway_id.to_owned(),
             platform: text_of("platform").unwrap_or_else(|| "relay".to_owned()),
             chat_id: text_of("chat_id").filter(|id| !id.is_empty())?,
         };
         let author_id = text_of("user_id").unwrap_or_default();
-        let message = Message {
+        let message = ChatMessage {
             id: event.get("message_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
             from: "user",
             author: text_of("user_display_name")
@@ -145,13 +98,13 @@ impl Rooms {
         if let Some(name) = text_of("chat_name") {
             room.name = name;
         }
-        let news = json!({"kind": "message", "place": place, "message": message});
+        let change = json!({"kind": "message", "place": place, "message": message});
         room.keep(message);
-        Some(news)
+        Some(change)
     }
 
     /// Lets `session_key` be followed up in the room of an interaction.
-    pub(super) fn bind(&mut self, session_key: String, place: Place, event_id: Option<String>) {
+    pub(super) fn bind(&mut self, session_key: String, place: RoomPlace, event_id: Option<String>) {
         if self.capabilities.len() >= ROOM_LIMIT {
             self.capabilities.pop_first();
         }
@@ -159,7 +112,7 @@ impl Rooms {
     }
 
     /// Marks a prompt as answered; the label of the option, or nothing when there is no such option left to press.
-    pub(super) fn press(&mut self, place: &Place, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
+    pub(super) fn press(&mut self, place: &RoomPlace, prompt_id: &str, option_id: &str) -> Option<(String, Value)> {
         let room = self.by_place.get_mut(place)?;
         let message = room.messages.iter_mut().rev().find(|message| {
             message.prompt.as_ref().is_some_and(|prompt| prompt.id == prompt_id && prompt.chosen.is_none())
@@ -171,26 +124,31 @@ impl Rooms {
         Some((label, json!({"kind": "message", "place": place, "message": message})))
     }
 
-    pub(super) fn carry_out(&mut self, outbound: &Outbound<'_>, ids: &mut Ids, now_ms: i64) -> Outcome {
+    pub(super) fn carry_out(
+        &mut self,
+        outbound: &OutboundAction<'_>,
+        ids: &mut MessageIds,
+        now_ms: i64,
+    ) -> ActionOutcome {
         let Some(operation) = text(outbound.action, "op") else {
-            return Outcome::failed("the action has no op");
+            return ActionOutcome::failed("the action has no op");
         };
         if !outbound.shape.supports(operation) {
-            return Outcome::failed(format!("operation {operation} is not supported on {}", outbound.platform));
+            return ActionOutcome::failed(format!("operation {operation} is not supported on {}", outbound.platform));
         }
         let action = outbound.action;
         if operation == "follow_up" {
             let bound = text(action, "session_key").and_then(|key| self.capabilities.get(key));
             let Some((place, event_id)) = bound.cloned() else {
-                return Outcome::failed("no capability is bound to this session");
+                return ActionOutcome::failed("no capability is bound to this session");
             };
             if text(action, "kind") != Some("discord.interaction_token") {
-                return Outcome::failed("no capability of this kind is bound to this session");
+                return ActionOutcome::failed("no capability of this kind is bound to this session");
             }
             return self.post(outbound, &place, event_id, ids, now_ms);
         }
         let Some(place) = self.place(outbound) else {
-            return Outcome::failed("the action names no chat");
+            return ActionOutcome::failed("the action names no chat");
         };
         match operation {
             "send" | "send_media" | "prompt" => {
@@ -199,15 +157,15 @@ impl Rooms {
             }
             "edit" => self.edit(outbound, &place),
             "react" => self.react(outbound, &place),
-            "typing" => Outcome::done(json!({"success": true}), json!({"kind": "typing", "place": place})),
+            "typing" => ActionOutcome::done(json!({"success": true}), json!({"kind": "typing", "place": place})),
             "get_chat_info" => {
                 let room = self.by_place.get(&place);
                 let name = room.map(|room| room.name.as_str()).filter(|name| !name.is_empty());
                 let kind = room.map_or("dm", |room| room.kind.as_str());
                 let info = json!({"name": name.unwrap_or(&place.chat_id), "type": kind});
-                Outcome {
+                ActionOutcome {
                     result: json!({"success": true, "chat_info": info}),
-                    news: None,
+                    change: None,
                     message_id: None,
                     answers: None,
                 }
@@ -215,7 +173,7 @@ impl Rooms {
             "thread_create" => self.create_thread(outbound, &place, ids, now_ms),
             "thread_rename" => self.rename_thread(outbound, &place),
             // `supports` has just said that there is no other.
-            other => Outcome::failed(format!("operation {other} is not supported")),
+            other => ActionOutcome::failed(format!("operation {other} is not supported")),
         }
     }
 
@@ -226,7 +184,7 @@ impl Rooms {
             .iter()
             .map(|(place, room)| {
                 let skipped = room.messages.len().saturating_sub(SNAPSHOT_MESSAGES);
-                let messages: Vec<&Message> = room.messages.iter().skip(skipped).collect();
+                let messages: Vec<&ChatMessage> = room.messages.iter().skip(skipped).collect();
                 json!({"place": place, "threads": room.threads, "messages": messages})
             })
             .collect();
@@ -235,21 +193,21 @@ impl Rooms {
 
     fn post(
         &mut self,
-        outbound: &Outbound<'_>,
-        place: &Place,
+        outbound: &OutboundAction<'_>,
+        place: &RoomPlace,
         reply_to: Option<String>,
-        ids: &mut Ids,
+        ids: &mut MessageIds,
         now_ms: i64,
-    ) -> Outcome {
+    ) -> ActionOutcome {
         let action = outbound.action;
         let content = text(action, "content").unwrap_or_default();
         if let Some(error) = outbound.shape.too_long(content) {
-            return Outcome::failed(error);
+            return ActionOutcome::failed(error);
         }
         let prompt = if text(action, "op") == Some("prompt") {
-            match prompt(action) {
+            match ButtonPrompt::of(action) {
                 Ok(prompt) => Some(prompt),
-                Err(error) => return Outcome::failed(error),
+                Err(error) => return ActionOutcome::failed(error),
             }
         } else {
             None
@@ -257,13 +215,13 @@ impl Rooms {
         let media = text(action, "source_url")
             .map(|url| json!({"kind": text(action, "media_kind"), "url": url, "filename": text(action, "filename")}));
         if text(action, "op") == Some("send_media") && media.is_none() {
-            return Outcome::failed("the action names no source_url");
+            return ActionOutcome::failed("the action names no source_url");
         }
         if content.is_empty() && media.is_none() && prompt.is_none() {
-            return Outcome::failed("the message is empty");
+            return ActionOutcome::failed("the message is empty");
         }
         let metadata = action.get("metadata").and_then(Value::as_object);
-        let message = Message {
+        let message = ChatMessage {
             id: ids.next(now_ms),
             from: "agent",
             author: "Agent".to_owned(),
@@ -278,43 +236,43 @@ impl Rooms {
             at_ms: now_ms,
         };
         let id = message.id.clone();
-        let news = json!({"kind": "message", "place": place, "message": message});
+        let change = json!({"kind": "message", "place": place, "message": message});
         self.room(place).keep(message);
-        Outcome {
+        ActionOutcome {
             result: json!({"success": true, "message_id": id}),
-            news: Some(news),
+            change: Some(change),
             message_id: Some(id),
             answers: reply_to,
         }
     }
 
-    fn edit(&mut self, outbound: &Outbound<'_>, place: &Place) -> Outcome {
+    fn edit(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let content = text(outbound.action, "content").unwrap_or_default();
         if content.is_empty() {
-            return Outcome::failed("the message is empty");
+            return ActionOutcome::failed("the message is empty");
         }
         if let Some(error) = outbound.shape.too_long(content) {
-            return Outcome::failed(error);
+            return ActionOutcome::failed(error);
         }
         let Some(message) = self.message(place, text(outbound.action, "message_id")) else {
-            return Outcome::failed("no such message");
+            return ActionOutcome::failed("no such message");
         };
         if message.from != "agent" {
-            return Outcome::failed("a user's message cannot be edited");
+            return ActionOutcome::failed("a user's message cannot be edited");
         }
         content.clone_into(&mut message.text);
         message.edits += 1;
-        let news = json!({"kind": "message", "place": place, "message": message});
-        Outcome::done(json!({"success": true, "message_id": message.id}), news)
+        let change = json!({"kind": "message", "place": place, "message": message});
+        ActionOutcome::done(json!({"success": true, "message_id": message.id}), change)
     }
 
-    fn react(&mut self, outbound: &Outbound<'_>, place: &Place) -> Outcome {
+    fn react(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let Some(emoji) = text(outbound.action, "emoji").filter(|emoji| (1..=64).contains(&emoji.len())) else {
-            return Outcome::failed("the action names no emoji");
+            return ActionOutcome::failed("the action names no emoji");
         };
         let remove = outbound.action.get("remove").and_then(Value::as_bool).unwrap_or(false);
         let Some(message) = self.message(place, text(outbound.action, "message_id")) else {
-            return Outcome::failed("no such message");
+            return ActionOutcome::failed("no such message");
         };
         if remove {
             message.reactions.remove(emoji);
@@ -322,43 +280,49 @@ impl Rooms {
             // There is one agent, and a person of one hand reacts once with one emoji.
             message.reactions.insert(emoji.to_owned(), 1);
         } else {
-            return Outcome::failed("the message has 20 reactions already");
+            return ActionOutcome::failed("the message has 20 reactions already");
         }
-        let news = json!({"kind": "message", "place": place, "message": message});
-        Outcome::done(json!({"success": true}), news)
+        let change = json!({"kind": "message", "place": place, "message": message});
+        ActionOutcome::done(json!({"success": true}), change)
     }
 
-    fn create_thread(&mut self, outbound: &Outbound<'_>, place: &Place, ids: &mut Ids, now_ms: i64) -> Outcome {
+    fn create_thread(
+        &mut self,
+        outbound: &OutboundAction<'_>,
+        place: &RoomPlace,
+        ids: &mut MessageIds,
+        now_ms: i64,
+    ) -> ActionOutcome {
         let Some(name) = text(outbound.action, "thread_name").filter(|name| !name.is_empty()) else {
-            return Outcome::failed("the action names no thread_name");
+            return ActionOutcome::failed("the action names no thread_name");
         };
         let id = ids.next(now_ms);
         self.room(place).threads.insert(id.clone(), name.to_owned());
-        let news = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        Outcome::done(json!({"success": true, "thread_id": id}), news)
+        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
+        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
     }
 
-    fn rename_thread(&mut self, outbound: &Outbound<'_>, place: &Place) -> Outcome {
+    fn rename_thread(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
         let action = outbound.action;
         let Some(name) = text(action, "thread_name").filter(|name| !name.is_empty()) else {
-            return Outcome::failed("the action names no thread_name");
+            return ActionOutcome::failed("the action names no thread_name");
         };
         let id = text(action, "message_id").unwrap_or_default();
         let Some(current) = self.by_place.get_mut(place).and_then(|room| room.threads.get_mut(id)) else {
-            return Outcome::failed("no such thread");
+            return ActionOutcome::failed("no such thread");
         };
         if text(action, "only_if_current_name").is_some_and(|expected| expected != current) {
-            return Outcome::failed("the thread has another name by now");
+            return ActionOutcome::failed("the thread has another name by now");
         }
         name.clone_into(current);
-        let news = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        Outcome::done(json!({"success": true, "thread_id": id}), news)
+        let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
+        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
     }
 
     /// The room an action means: of its platform if there is one, else any of that id, else a new one.
-    fn place(&self, outbound: &Outbound<'_>) -> Option<Place> {
+    fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomPlace> {
         let chat_id = text(outbound.action, "chat_id").filter(|id| !id.is_empty())?;
-        let exact = Place {
+        let exact = RoomPlace {
             gateway_id: outbound.gateway_id.to_owned(),
             platform: outbound.platform.to_owned(),
             chat_id: chat_id.to_owned(),
@@ -366,11 +330,11 @@ impl Rooms {
         if self.by_place.contains_key(&exact) {
             return Some(exact);
         }
-        let same = |place: &&Place| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
+        let same = |place: &&RoomPlace| place.gateway_id == outbound.gateway_id && place.chat_id == chat_id;
         Some(self.by_place.keys().find(same).cloned().unwrap_or(exact))
     }
 
-    fn room(&mut self, place: &Place) -> &mut Room {
+    fn room(&mut self, place: &RoomPlace) -> &mut ChatRoom {
         if !self.by_place.contains_key(place) {
             self.order.push_back(place.clone());
             if self.order.len() > ROOM_LIMIT
@@ -379,38 +343,11 @@ impl Rooms {
                 self.by_place.remove(&oldest);
             }
         }
-        self.by_place.entry(place.clone()).or_insert_with(|| Room { kind: "dm".to_owned(), ..Room::default() })
+        self.by_place.entry(place.clone()).or_insert_with(|| ChatRoom { kind: "dm".to_owned(), ..ChatRoom::default() })
     }
 
-    fn message(&mut self, place: &Place, id: Option<&str>) -> Option<&mut Message> {
+    fn message(&mut self, place: &RoomPlace, id: Option<&str>) -> Option<&mut ChatMessage> {
         let id = id?;
         self.by_place.get_mut(place)?.messages.iter_mut().rev().find(|message| message.id == id)
     }
-}
-
-impl Room {
-    fn keep(&mut self, message: Message) {
-        if self.messages.len() == MESSAGE_LIMIT {
-            self.messages.pop_front();
-        }
-        self.messages.push_back(message);
-    }
-}
-
-fn prompt(action: &Map<String, Value>) -> Result<Prompt, &'static str> {
-    let options = action.get("options").and_then(Value::as_array).ok_or("a prompt needs options")?;
-    let complete = |option: &Value| option["id"].is_string() && option["label"].is_string();
-    if options.is_empty() || options.len() > 25 || !options.iter().all(complete) {
-        return Err("a prompt has 1 to 25 options, each with an id and a label");
-    }
-    Ok(Prompt {
-        id: text(action, "prompt_id").ok_or("a prompt needs a prompt_id")?.to_owned(),
-        kind: text(action, "prompt_kind").unwrap_or_default().to_owned(),
-        options: options.clone(),
-        chosen: None,
-    })
-}
-
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str)
 }

@@ -1,12 +1,12 @@
 //! The HTTP routes: they parse at the door, send one message to the hub, and map what comes back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
-use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use caduceus_supervision::Port;
 use futures_util::stream;
 use serde::Deserialize;
@@ -17,12 +17,14 @@ use tokio::sync::mpsc;
 use super::error::Problem;
 use super::faults::Faults;
 use super::guard::check_loopback;
-use super::hub::{
-    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, ProvisionGateway, PushTo, Register, Rotate, Say, SetFaults,
-    SetPolicy, WatchChat, WatchFrames,
+use super::inbound::{ChatInput, Push, Pushed};
+use super::messages::{
+    Admit, Deprovision, Enroll, GetAccount, GetEndpoint, HubPorts, ProvisionGateway, PushTo, Register, Rotate, Say,
+    SetFaults, SetPolicy, WatchChat, WatchFrames,
 };
-use super::plan::{Admission, Push, Pushed, Said};
-use super::socket::{self, Beginning, Ear};
+use super::ports::{GatewayCall, GatewayCallError, Post, SignedDelivery};
+use super::socket::{self, Beginning};
+use super::steps::DialDecision;
 use super::store::{ROTATION_WINDOW_S, sign_delivery};
 
 /// An event may be as long as a line of the relay.
@@ -38,12 +40,12 @@ const CHAT_PAGE: &str = include_str!("chat.html");
 /// Stands in the page where its own nonce goes.
 const NONCE_MARK: &str = "{{nonce}}";
 
-type Answer = Result<HttpResponse, Problem>;
+type RouteAnswer = Result<HttpResponse, Problem>;
 
 /// All that the routes may ask of the hub.
 #[derive(Clone)]
-pub(super) struct Ports {
-    pub(super) http: HttpClient,
+pub(super) struct RoutePorts {
+    pub(super) post: Arc<dyn Post>,
     pub(super) admit: Port<Admit>,
     pub(super) register: Port<Register>,
     pub(super) enroll: Port<Enroll>,
@@ -58,7 +60,7 @@ pub(super) struct Ports {
     pub(super) account: Port<GetAccount>,
     pub(super) watch_chat: Port<WatchChat>,
     pub(super) watch_frames: Port<WatchFrames>,
-    pub(super) ear: Ear,
+    pub(super) hub: HubPorts,
 }
 
 /// Every route of the connector.
@@ -108,21 +110,25 @@ async fn page() -> HttpResponse {
         .body(CHAT_PAGE.replace(NONCE_MARK, &nonce))
 }
 
-async fn relay(request: HttpRequest, stream: web::Payload, ports: web::Data<Ports>) -> actix_web::Result<HttpResponse> {
+async fn relay(
+    request: HttpRequest,
+    stream: web::Payload,
+    ports: web::Data<RoutePorts>,
+) -> actix_web::Result<HttpResponse> {
     if !socket::is_upgrade(&request) {
         return Err(Problem::new(StatusCode::BAD_REQUEST, "websocket_required", "dial this with a WebSocket").into());
     }
     let token = bearer(&request);
     let admission = ports.admit.ask(Admit { token }, TIMEOUT).await.map_err(Problem::from)?;
     let beginning = match admission {
-        Admission::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
-        Admission::Close { code, reason } => Beginning::Refused { code, reason },
-        Admission::Status(status) => {
+        DialDecision::Accept { connection, gateway_id } => Beginning::Accepted { connection, gateway_id },
+        DialDecision::Close { code, reason } => Beginning::Refused { code, reason },
+        DialDecision::Status(status) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             return Err(Problem::new(status, "refused", "this dial is refused").into());
         }
     };
-    socket::start(&request, stream, beginning, ports.ear.clone())
+    socket::start(&request, stream, beginning, ports.hub.clone())
 }
 
 #[derive(Deserialize)]
@@ -132,18 +138,18 @@ struct EnrollBody {
     gateway_id: String,
 }
 
-async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     let EnrollBody { enrollment_token, gateway_id } = body(payload, BODY_LIMIT).await?;
     let asked = Enroll { access_token: bearer(&request), enrollment_token, gateway_id };
     Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, TIMEOUT).await??))
 }
 
-async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     let asked = ProvisionGateway { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
     Ok(HttpResponse::Ok().json(ports.provision.ask(asked, TIMEOUT).await??))
 }
 
-async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     let policy: Value = body(payload, BODY_LIMIT).await?;
     let platform = policy["platform"].as_str().filter(|platform| !platform.is_empty());
     let platform = platform.ok_or_else(|| Problem::invalid("a policy names its platform"))?.to_owned();
@@ -157,7 +163,7 @@ struct DeprovisionBody {
     gateway_id: String,
 }
 
-async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let DeprovisionBody { gateway_id } = body(payload, BODY_LIMIT).await?;
     ports.deprovision.ask(Deprovision { gateway_id }, TIMEOUT).await??;
@@ -172,19 +178,19 @@ struct RotateBody {
     window_s: Option<u32>,
 }
 
-async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn rotate(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let RotateBody { gateway_id, window_s } = body(payload, BODY_LIMIT).await?;
     let window_s = window_s.map_or(ROTATION_WINDOW_S, i64::from);
     Ok(HttpResponse::Ok().json(ports.rotate.ask(Rotate { gateway_id, window_s }, TIMEOUT).await??))
 }
 
-async fn chat_events(ports: web::Data<Ports>) -> Answer {
+async fn chat_events(ports: web::Data<RoutePorts>) -> RouteAnswer {
     Ok(event_stream(ports.watch_chat.ask(WatchChat, TIMEOUT).await?))
 }
 
-async fn chat_message(payload: web::Payload, ports: web::Data<Ports>) -> Answer {
-    let mut said: Said = body(payload, BODY_LIMIT).await?;
+async fn chat_message(payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
+    let mut said: ChatInput = body(payload, BODY_LIMIT).await?;
     let fits = |text: &str, most: usize| !text.trim().is_empty() && text.chars().count() <= most;
     if !fits(&said.user.id, 64) || !fits(&said.user.name, 64) {
         return Err(Problem::invalid("a user has an id and a name of 1 to 64 characters"));
@@ -208,7 +214,7 @@ struct RegisterBody {
     gateway_id: Option<String>,
 }
 
-async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn dev_register(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let bytes = read(payload, BODY_LIMIT).await?;
     let RegisterBody { gateway_id } = if bytes.is_empty() { RegisterBody::default() } else { parse(&bytes)? };
@@ -246,7 +252,7 @@ struct Interrupt {
     chat_id: String,
 }
 
-async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let asked: InboundBody = body(payload, DEV_LIMIT).await?;
     if asked.signed {
@@ -264,7 +270,7 @@ async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Da
     Ok(HttpResponse::Accepted().json(pushed))
 }
 
-async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
+async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
     let (path, document) = match (&asked.event, &asked.interrupt) {
         (Some(event), None) => ("", json!({"event": event})),
         (None, Some(interrupt)) => {
@@ -277,23 +283,17 @@ async fn deliver_signed(asked: InboundBody, ports: &Ports) -> Answer {
     let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
     let document = document.to_string();
     let timestamp = jiff::Timestamp::now().as_second();
-    let delivered = async {
-        let url = format!("{}{path}", endpoint.trim_end_matches('/'));
-        let signature = sign_delivery(&key, timestamp, &document);
-        // Only the status counts.
-        let call = HttpCall::post(&url, "application/json", document, HttpLimits::within(DELIVERY_TIMEOUT, 0))
-            .accept("application/json")
-            .header("x-relay-timestamp", &timestamp.to_string())?
-            .header("x-relay-signature", &signature)?;
-        match ports.http.send(call).await {
-            Ok(answer) => Ok(answer.status()),
-            Err(HttpError::Redirect { status, .. }) => Ok(status),
-            Err(error) => Err(error),
+    let url = format!("{}{path}", endpoint.trim_end_matches('/'));
+    let signature = sign_delivery(&key, timestamp, &document);
+    // Only the status counts.
+    let delivery = Some(SignedDelivery { body: document, timestamp, signature });
+    let status = match ports.post.send(GatewayCall { url, timeout: DELIVERY_TIMEOUT, delivery }).await {
+        Ok(status) | Err(GatewayCallError::Redirect { status, .. }) => status,
+        Err(error @ GatewayCallError::Failed(_)) => {
+            let detail = format!("the endpoint did not answer: {error}");
+            return Err(Problem::new(StatusCode::BAD_GATEWAY, "delivery_failed", detail));
         }
     };
-    let status = delivered.await.map_err(|error: HttpError| {
-        Problem::new(StatusCode::BAD_GATEWAY, "delivery_failed", format!("the endpoint did not answer: {error}"))
-    })?;
     let delivered = u8::from((200..300).contains(&status));
     Ok(HttpResponse::Accepted().json(json!({"delivered": delivered, "status": status})))
 }
@@ -307,8 +307,8 @@ struct OutboundQuery {
 async fn dev_outbound(
     request: HttpRequest,
     query: Result<web::Query<OutboundQuery>, actix_web::Error>,
-    ports: web::Data<Ports>,
-) -> Answer {
+    ports: web::Data<RoutePorts>,
+) -> RouteAnswer {
     check_loopback(&request)?;
     let query = query.map_err(|_| Problem::invalid("after is a number"))?;
     let last_event = request.headers().get("Last-Event-ID").and_then(|id| id.to_str().ok()?.parse().ok());
@@ -316,14 +316,14 @@ async fn dev_outbound(
     Ok(event_stream(ports.watch_frames.ask(WatchFrames { after }, TIMEOUT).await?))
 }
 
-async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<Ports>) -> Answer {
+async fn dev_faults(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let faults: Faults = body(payload, BODY_LIMIT).await?;
     faults.check().map_err(Problem::invalid)?;
     Ok(HttpResponse::Ok().json(ports.set_faults.ask(SetFaults(faults), TIMEOUT).await??))
 }
 
-async fn dev_account(request: HttpRequest, ports: web::Data<Ports>) -> Answer {
+async fn dev_account(request: HttpRequest, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     Ok(HttpResponse::Ok().json(ports.account.ask(GetAccount, TIMEOUT).await?))
 }

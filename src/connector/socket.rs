@@ -10,10 +10,9 @@ use actix::prelude::*;
 use actix_http::ws::Item;
 use actix_web::{HttpRequest, HttpResponse, web};
 use actix_web_actors::ws;
-use caduceus_supervision::Port;
 use tracing::{debug, warn};
 
-use super::hub::{Closed, Opened, Received};
+use super::messages::{HubPorts, LineReceived, SocketClosed, SocketCommand, SocketOpened};
 
 /// Longest line of the contract.
 const LINE_LIMIT: usize = 8 * 1024 * 1024;
@@ -27,28 +26,6 @@ const PEER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How long a closed peer may take to close in turn. Ending at once could discard our close frame on its way.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What the hub tells a socket. One type, so that the order of writing and closing is the order of telling.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub(super) enum Command {
-    /// Write text after a pause, behind everything told before.
-    Write { text: String, after: Duration },
-    /// Close with a close frame.
-    Close { code: u16, reason: String },
-    /// End without a word.
-    Cut,
-    /// Stay open and never say anything again.
-    Freeze,
-}
-
-/// The hub's ear for sockets.
-#[derive(Clone)]
-pub(super) struct Ear {
-    pub(super) opened: Port<Opened>,
-    pub(super) received: Port<Received>,
-    pub(super) closed: Port<Closed>,
-}
-
 /// How a new connection begins.
 pub(super) enum Beginning {
     Accepted { connection: u64, gateway_id: String },
@@ -60,15 +37,15 @@ pub(super) fn start(
     request: &HttpRequest,
     stream: web::Payload,
     beginning: Beginning,
-    ear: Ear,
+    hub: HubPorts,
 ) -> actix_web::Result<HttpResponse> {
-    let socket = Socket {
+    let socket = GatewaySocket {
         beginning,
-        ear,
-        lines: Lines::default(),
+        hub,
+        lines: LineSplitter::default(),
         waiting: VecDeque::new(),
         mode: Mode::Talking,
-        last_heard: Instant::now(),
+        last_seen: Instant::now(),
     };
     ws::WsResponseBuilder::new(socket, request, stream).frame_size(MESSAGE_LIMIT).start()
 }
@@ -78,14 +55,14 @@ pub(super) fn is_upgrade(request: &HttpRequest) -> bool {
     ws::handshake(request).is_ok()
 }
 
-struct Socket {
+struct GatewaySocket {
     beginning: Beginning,
-    ear: Ear,
-    lines: Lines,
+    hub: HubPorts,
+    lines: LineSplitter,
     /// Texts that are not due yet, in order.
     waiting: VecDeque<(Instant, String)>,
     mode: Mode,
-    last_heard: Instant,
+    last_seen: Instant,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -96,23 +73,23 @@ enum Mode {
     Frozen,
 }
 
-type SocketContext = ws::WebsocketContext<Socket>;
+type SocketContext = ws::WebsocketContext<GatewaySocket>;
 
-impl Socket {
-    fn heard(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
+impl GatewaySocket {
+    fn take(&mut self, bytes: &[u8], ctx: &mut SocketContext) {
         let Beginning::Accepted { connection, .. } = self.beginning else {
             return;
         };
         match self.lines.feed(bytes) {
             Ok(lines) => {
                 for line in lines {
-                    if let Err(error) = self.ear.received.tell(Received { connection, line }) {
+                    if let Err(error) = self.hub.received.tell(LineReceived { connection, line }) {
                         warn!(connection, %error, "hub takes nothing more");
                         return self.close(ws::CloseCode::Again, "try again later", ctx);
                     }
                 }
             }
-            Err(TooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
+            Err(LineTooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
         }
     }
 
@@ -145,16 +122,19 @@ impl Socket {
     }
 }
 
-impl Actor for Socket {
+impl Actor for GatewaySocket {
     type Context = SocketContext;
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX_LIMIT);
         match &self.beginning {
             Beginning::Accepted { connection, gateway_id } => {
-                let opened =
-                    Opened { connection: *connection, gateway_id: gateway_id.clone(), wire: ctx.address().into() };
-                if let Err(error) = self.ear.opened.tell(opened) {
+                let opened = SocketOpened {
+                    connection: *connection,
+                    gateway_id: gateway_id.clone(),
+                    wire: ctx.address().into(),
+                };
+                if let Err(error) = self.hub.opened.tell(opened) {
                     warn!(%error, "hub takes no connection");
                     return self.close(ws::CloseCode::Again, "try again later", ctx);
                 }
@@ -162,7 +142,7 @@ impl Actor for Socket {
                     if socket.mode != Mode::Talking {
                         return;
                     }
-                    if socket.last_heard.elapsed() > PEER_TIMEOUT {
+                    if socket.last_seen.elapsed() > PEER_TIMEOUT {
                         debug!("peer is silent");
                         return ctx.stop();
                     }
@@ -178,17 +158,17 @@ impl Actor for Socket {
 
     fn stopped(&mut self, _: &mut Self::Context) {
         if let Beginning::Accepted { connection, gateway_id } = &self.beginning {
-            let closed = Closed { connection: *connection, gateway_id: gateway_id.clone() };
-            if let Err(error) = self.ear.closed.tell(closed) {
+            let closed = SocketClosed { connection: *connection, gateway_id: gateway_id.clone() };
+            if let Err(error) = self.hub.closed.tell(closed) {
                 warn!(connection, %error, "hub does not learn of a closed connection");
             }
         }
     }
 }
 
-impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
+impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for GatewaySocket {
     fn handle(&mut self, message: Result<ws::Message, ws::ProtocolError>, ctx: &mut Self::Context) {
-        self.last_heard = Instant::now();
+        self.last_seen = Instant::now();
         match (self.mode, message) {
             // Not even a close is answered; the stream ends when the peer gives up.
             (Mode::Frozen, _) => {}
@@ -200,12 +180,12 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
             }
             (Mode::Closing, _) => {}
             (Mode::Talking, Ok(message)) => match message {
-                ws::Message::Text(text) => self.heard(text.as_bytes(), ctx),
-                ws::Message::Binary(bytes) => self.heard(&bytes, ctx),
+                ws::Message::Text(text) => self.take(text.as_bytes(), ctx),
+                ws::Message::Binary(bytes) => self.take(&bytes, ctx),
                 ws::Message::Continuation(item) => match item {
                     // Lines are cut from bytes, so the borders of fragments do not matter.
                     Item::FirstText(bytes) | Item::FirstBinary(bytes) | Item::Continue(bytes) | Item::Last(bytes) => {
-                        self.heard(&bytes, ctx);
+                        self.take(&bytes, ctx);
                     }
                 },
                 ws::Message::Ping(payload) => ctx.pong(&payload),
@@ -222,41 +202,41 @@ impl StreamHandler<Result<ws::Message, ws::ProtocolError>> for Socket {
     }
 }
 
-impl Handler<Command> for Socket {
+impl Handler<SocketCommand> for GatewaySocket {
     type Result = ();
 
-    fn handle(&mut self, command: Command, ctx: &mut Self::Context) {
-        if self.mode != Mode::Talking && !matches!(command, Command::Cut) {
+    fn handle(&mut self, command: SocketCommand, ctx: &mut Self::Context) {
+        if self.mode != Mode::Talking && !matches!(command, SocketCommand::Cut) {
             return;
         }
         match command {
-            Command::Write { text, after } => self.write_later(text, after, ctx),
-            Command::Close { code, reason } => self.close(ws::CloseCode::from(code), &reason, ctx),
-            Command::Cut => ctx.stop(),
-            Command::Freeze => self.mode = Mode::Frozen,
+            SocketCommand::Write { text, after } => self.write_later(text, after, ctx),
+            SocketCommand::Close { code, reason } => self.close(ws::CloseCode::from(code), &reason, ctx),
+            SocketCommand::Cut => ctx.stop(),
+            SocketCommand::Freeze => self.mode = Mode::Frozen,
         }
     }
 }
 
 /// Cuts a stream of bytes into lines, wherever the borders of messages lie.
 #[derive(Default)]
-struct Lines {
+struct LineSplitter {
     partial: Vec<u8>,
 }
 
 /// A line went on beyond [`LINE_LIMIT`].
 #[derive(Debug, PartialEq)]
-struct TooLong;
+struct LineTooLong;
 
-impl Lines {
+impl LineSplitter {
     /// The lines that `bytes` complete, without the blank ones.
-    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, TooLong> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, LineTooLong> {
         let mut lines = Vec::new();
         let mut parts = bytes.split(|byte| *byte == b'\n');
         let mut part = parts.next().unwrap_or_default();
         loop {
             if self.partial.len() + part.len() > LINE_LIMIT {
-                return Err(TooLong);
+                return Err(LineTooLong);
             }
             self.partial.extend_from_slice(part);
             let Some(next) = parts.next() else {
@@ -278,7 +258,7 @@ mod tests {
 
     #[test]
     fn lines_are_found_wherever_messages_are_cut() {
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         let whole = "{\"a\":\"é\"}\n\n {\"b\":2}\r\n{\"c\"";
         let mut found = Vec::new();
         for byte in whole.as_bytes() {
@@ -290,9 +270,9 @@ mod tests {
 
     #[test]
     fn a_line_ends_at_eight_mebibytes() {
-        let mut lines = Lines::default();
+        let mut lines = LineSplitter::default();
         assert_eq!(lines.feed(&vec![b'x'; LINE_LIMIT]), Ok(Vec::new()));
-        assert_eq!(lines.feed(b"x"), Err(TooLong));
-        assert_eq!(Lines::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
+        assert_eq!(lines.feed(b"x"), Err(LineTooLong));
+        assert_eq!(LineSplitter::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
     }
 }

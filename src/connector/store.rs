@@ -3,7 +3,6 @@
 //! Owned by [`ConnectorPlan`](super::plan::ConnectorPlan), kept in the data file as it stands. Knows nothing of sockets.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use caduceus_actors::relay::delivery;
 use caduceus_actors::relay::token::{self, TokenError};
@@ -13,108 +12,26 @@ use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, ID_LIMIT, Provision};
+
 /// How long a superseded secret still opens the door: enough for a fleet to restart at leisure.
 pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
 /// How long an enrollment token waits for its one use.
 const ENROLLMENT_LIFE_S: i64 = 24 * 3_600;
-/// Longest gateway id; it travels in every token and stands in every log line.
-const ID_LIMIT: usize = 128;
 /// The gateway as which a dial without a token counts when the connector is open.
 pub(super) const OPEN_GATEWAY: &str = "open";
-
-/// Everything a gateway needs in order to dial, and what it needs in order to enroll or provision itself.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Credentials {
-    /// Name of the gateway at this connector.
-    pub(crate) gateway_id: String,
-    /// Signs upgrade tokens.
-    pub(crate) secret: String,
-    /// Verifies signed deliveries.
-    pub(crate) delivery_key: String,
-    /// Opens `/relay/enroll` once.
-    pub(crate) enrollment_token: String,
-    /// Proves the tenant at `/relay/enroll` and `/relay/provision`.
-    pub(crate) access_token: String,
-}
-
-/// What enrolling, provisioning and rotating answer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Grant {
-    pub(super) gateway_id: String,
-    pub(super) secret: String,
-    pub(super) delivery_key: String,
-    pub(super) tenant: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) route_keys: Option<Vec<String>>,
-}
-
-/// Why a dial is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// No token, an unknown gateway, or a signature of no valid secret.
-    Unauthorized,
-    /// The signature is good and the time is over: a fresh token will do.
-    Expired,
-}
-
-impl Refusal {
-    pub(super) const fn reason(self) -> &'static str {
-        match self {
-            Self::Unauthorized => "unauthorized",
-            Self::Expired => "expired",
-        }
-    }
-}
-
-/// Why credentials were not given. In every case nothing changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum GrantError {
-    /// The id is empty, too long or holds control characters.
-    #[error("a gateway id has 1 to {ID_LIMIT} characters, none of them a control character")]
-    Id,
-    /// The access token is missing or unknown.
-    #[error("the access token is not known here")]
-    Identity,
-    /// The enrollment token is unknown, used, too old or another tenant's.
-    #[error("the enrollment token is invalid, expired, already used or another tenant's")]
-    Enrollment,
-    /// The id belongs to another tenant.
-    #[error("this gateway id belongs to another tenant")]
-    Tenant,
-    /// Nobody of that name.
-    #[error("no such gateway")]
-    Unknown,
-}
-
-/// Body of `/relay/provision`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Provision {
-    gateway_id: String,
-    platform: String,
-    #[serde(default)]
-    bot_id: String,
-    #[serde(default)]
-    gateway_endpoint: String,
-    #[serde(default)]
-    route_keys: Vec<String>,
-    instance_id: Option<String>,
-    wake_url: Option<String>,
-}
 
 /// All gateways and tenants.
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Store {
-    gateways: BTreeMap<String, Gateway>,
+pub(super) struct GatewayStore {
+    gateways: BTreeMap<String, RegisteredGateway>,
     tenants: BTreeMap<String, Tenant>,
 }
 
 #[derive(Default, Serialize, Deserialize)]
 #[serde(default)]
-pub(super) struct Gateway {
+pub(super) struct RegisteredGateway {
     tenant: String,
     /// The first one signs; the rest verifies until its time.
     secrets: Vec<Secret>,
@@ -148,7 +65,7 @@ struct Enrollment {
     used: bool,
 }
 
-impl Store {
+impl GatewayStore {
     /// Registers a gateway under a tenant of its own, or gives the credentials of one that is there.
     pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
         let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &fresh("")[..8]));
@@ -159,7 +76,7 @@ impl Store {
         };
         self.gateways
             .entry(gateway_id.clone())
-            .or_insert_with(|| Gateway { tenant: tenant.clone(), ..Gateway::default() });
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.clone(), ..RegisteredGateway::default() });
         let secret = self.primary_secret(&gateway_id);
         let enrollment_token = fresh("enroll-");
         let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is made before it and never removed");
@@ -176,19 +93,20 @@ impl Store {
     }
 
     /// Decides on a dial: the gateway it belongs to, or why not.
-    pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, Refusal> {
+    pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, DialRefusal> {
         let Some(token) = token else {
             if !open {
-                return Err(Refusal::Unauthorized);
+                return Err(DialRefusal::Unauthorized);
             }
             if !self.gateways.contains_key(OPEN_GATEWAY) {
                 let tenant = self.new_tenant();
-                self.gateways.insert(OPEN_GATEWAY.to_owned(), Gateway { tenant, ..Gateway::default() });
+                self.gateways
+                    .insert(OPEN_GATEWAY.to_owned(), RegisteredGateway { tenant, ..RegisteredGateway::default() });
             }
             return Ok(OPEN_GATEWAY.to_owned());
         };
         let gateway =
-            token::claimed_gateway(token).and_then(|id| self.gateways.get(&id)).ok_or(Refusal::Unauthorized)?;
+            token::claimed_gateway(token).and_then(|id| self.gateways.get(&id)).ok_or(DialRefusal::Unauthorized)?;
         let secrets: Vec<SecretString> = gateway
             .secrets
             .iter()
@@ -196,8 +114,8 @@ impl Store {
             .map(|secret| secret.value.as_str().into())
             .collect();
         token::verify(token, &secrets, now_s.unsigned_abs()).map_err(|error| match error {
-            TokenError::Expired => Refusal::Expired,
-            TokenError::Malformed | TokenError::Signature => Refusal::Unauthorized,
+            TokenError::Expired => DialRefusal::Expired,
+            TokenError::Malformed | TokenError::Signature => DialRefusal::Unauthorized,
         })
     }
 
@@ -207,7 +125,7 @@ impl Store {
         enrollment_token: &str,
         gateway_id: &str,
         now_s: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
         check_id(gateway_id)?;
         self.check_owner(gateway_id, &tenant)?;
@@ -224,7 +142,7 @@ impl Store {
         access_token: Option<&str>,
         asked: Provision,
         now_s: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
         check_id(&asked.gateway_id)?;
         self.check_owner(&asked.gateway_id, &tenant)?;
@@ -249,7 +167,7 @@ impl Store {
     }
 
     /// A fresh secret; the former ones end after `window_s`.
-    pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<Grant, GrantError> {
+    pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<GatewayGrant, GrantError> {
         let tenant = self.gateways.get(gateway_id).ok_or(GrantError::Unknown)?.tenant.clone();
         Ok(self.grant(gateway_id, &tenant, window_s, now_s))
     }
@@ -260,11 +178,11 @@ impl Store {
         Ok(())
     }
 
-    pub(super) fn get(&self, gateway_id: &str) -> Option<&Gateway> {
+    pub(super) fn get(&self, gateway_id: &str) -> Option<&RegisteredGateway> {
         self.gateways.get(gateway_id)
     }
 
-    pub(super) fn get_mut(&mut self, gateway_id: &str) -> Option<&mut Gateway> {
+    pub(super) fn get_mut(&mut self, gateway_id: &str) -> Option<&mut RegisteredGateway> {
         self.gateways.get_mut(gateway_id)
     }
 
@@ -277,11 +195,11 @@ impl Store {
         self.tenants.get(tenant).map(|tenant| tenant.delivery_key.as_str())
     }
 
-    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> Grant {
+    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> GatewayGrant {
         let gateway = self
             .gateways
             .entry(gateway_id.to_owned())
-            .or_insert_with(|| Gateway { tenant: tenant.to_owned(), ..Gateway::default() });
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.to_owned(), ..RegisteredGateway::default() });
         gateway.secrets.retain(|secret| secret.valid_until.is_none_or(|until| now_s <= until));
         for secret in &mut gateway.secrets {
             let until = now_s + window_s;
@@ -295,8 +213,8 @@ impl Store {
         self.answer(gateway_id, tenant, secret)
     }
 
-    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> Grant {
-        Grant {
+    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
+        GatewayGrant {
             gateway_id: gateway_id.to_owned(),
             secret,
             delivery_key: self.tenants[tenant].delivery_key.clone(),
@@ -358,18 +276,6 @@ fn fresh(prefix: &str) -> String {
     format!("{prefix}{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
 }
 
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Credentials").field("gateway_id", &self.gateway_id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for Grant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("gateway_id", &self.gateway_id).finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use secrecy::ExposeSecret as _;
@@ -382,20 +288,20 @@ mod tests {
 
     #[test]
     fn an_expired_token_is_told_from_a_forged_one() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let secret = store.register(Some("gw:1".into()), 100).unwrap().secret;
         assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 200), Ok("gw:1".into()));
-        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 201), Err(Refusal::Expired));
-        assert_eq!(store.admit(Some(&token("gw:1", "other", 200)), false, 201), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(Some(&token("gw:2", &secret, 200)), false, 100), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(Some("rubbish"), true, 100), Err(Refusal::Unauthorized));
-        assert_eq!(store.admit(None, false, 100), Err(Refusal::Unauthorized));
+        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 201), Err(DialRefusal::Expired));
+        assert_eq!(store.admit(Some(&token("gw:1", "other", 200)), false, 201), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some(&token("gw:2", &secret, 200)), false, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some("rubbish"), true, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(None, false, 100), Err(DialRefusal::Unauthorized));
         assert_eq!(store.admit(None, true, 100), Ok(OPEN_GATEWAY.into()));
     }
 
     #[test]
     fn a_rotated_secret_opens_until_its_window_ends() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let old = store.register(Some("gw".into()), 0).unwrap().secret;
         let new = store.rotate("gw", 60, 1_000).unwrap().secret;
         assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_060).is_ok());
@@ -410,10 +316,10 @@ mod tests {
 
     #[test]
     fn an_enrollment_token_is_good_once_and_for_its_tenant() {
-        let mut store = Store::default();
+        let mut store = GatewayStore::default();
         let mine = store.register(Some("mine".into()), 0).unwrap();
         let other = store.register(Some("other".into()), 0).unwrap();
-        let enroll = |store: &mut Store, access: Option<&str>, token: &str, id: &str| {
+        let enroll = |store: &mut GatewayStore, access: Option<&str>, token: &str, id: &str| {
             store.enroll(access, token, id, 10).map(|grant| grant.gateway_id)
         };
         let access = Some(mine.access_token.as_str());

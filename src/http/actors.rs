@@ -8,13 +8,14 @@ use caduceus_supervision::{Fault, InjectFault, Operate, OperatorCommand};
 use serde_json::{Value, json};
 use tracing::{info, warn};
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
-use super::body::Fields;
+use super::body::BodyFields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Field, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
+use super::operation_doc::{AnswerDoc, Field, FieldKind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 
 /// Longest hang that can be ordered.
 const LONGEST_HANG: Duration = Duration::from_hours(1);
@@ -27,10 +28,10 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
         .answers(AnswerDoc::Node(200))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
     const FAULT: OperationDoc = order("Breaks an actor on purpose").takes(&[
-        maybe("fault", Kind::Text, "which one; a panic unless said"),
-        maybe("seconds", Kind::Number, "how long a hang lasts"),
+        maybe("fault", FieldKind::Text, "which one; a panic unless said"),
+        maybe("seconds", FieldKind::Number, "how long a hang lasts"),
     ]);
-    registry.at("/api/actors", Who::Known).get(tree, TREE).done();
+    registry.at("/api/actors", Who::Authenticated).get(tree, TREE).done();
     for (path, page, what) in [
         ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (
@@ -49,8 +50,9 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
 
 /// An order on one actor.
 const fn order(summary: &'static str) -> OperationDoc {
-    const PATH: &[Field] = &[field("path", Kind::Text, "the actor, as its path in the tree; it may hold slashes")];
-    const DONE: &[Field] = &[field("ok", Kind::Flag, "always true"), field("actor", Kind::Text, "the actor's path")];
+    const PATH: &[Field] = &[field("path", FieldKind::Text, "the actor, as its path in the tree; it may hold slashes")];
+    const DONE: &[Field] =
+        &[field("ok", FieldKind::Flag, "always true"), field("actor", FieldKind::Text, "the actor's path")];
     const FAILS: &[Code] = &[
         Code::NoSuchActor,
         Code::ActorNotRunning,
@@ -63,7 +65,7 @@ const fn order(summary: &'static str) -> OperationDoc {
     OperationDoc::new(summary).asks(PATH).takes(&[]).answers(AnswerDoc::Fields(200, DONE)).fails(FAILS)
 }
 
-async fn tree(state: Shared) -> Result<HttpResponse, ApiError> {
+async fn tree(state: SharedState) -> Result<HttpResponse, ApiError> {
     Ok(HttpResponse::Ok().json(&state.feed.latest()?.snapshot.actors))
 }
 
@@ -71,12 +73,12 @@ async fn operate(
     request: HttpRequest,
     asker: TokenPrincipal,
     path: Path<String>,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
     order: OperatorCommand,
 ) -> Result<Json<Value>, ApiError> {
     let path = path.into_inner();
-    Fields::read(&request, payload).await?;
+    BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, actor = path, ?order, "actor order");
     ask(&state.ports.operate, Operate { path: path.clone(), command: order }).await??;
     Ok(Json(json!({"ok": true, "actor": path})))
@@ -85,18 +87,18 @@ async fn operate(
 async fn fault(
     request: HttpRequest,
     path: Path<String>,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
     let path = path.into_inner();
-    let fault = kind(&Fields::read(&request, payload).await?)?;
+    let fault = kind(&BodyFields::read(&request, payload).await?)?;
     warn!(actor = path, ?fault, "fault ordered");
     ask(&state.ports.inject_fault, InjectFault { path: path.clone(), fault }).await??;
     Ok(Json(json!({"ok": true, "actor": path})))
 }
 
 /// Which fault; a panic at once unless said otherwise.
-fn kind(fields: &Fields) -> Result<Fault, ApiError> {
+fn kind(fields: &BodyFields) -> Result<Fault, ApiError> {
     let length = fields.seconds("seconds", LONGEST_HANG)?.unwrap_or(HANG);
     Ok(match fields.text("fault")?.unwrap_or("panic_in_timer") {
         "panic_in_handler" => Fault::PanicInHandler,
@@ -119,8 +121,8 @@ mod tests {
 
     #[test]
     fn every_fault_can_be_ordered_by_name() {
-        let named = |name: &str| kind(&Fields::parse(json!({"fault": name}).to_string().as_bytes()).unwrap());
-        assert_eq!(kind(&Fields::default()).unwrap(), Fault::PanicInTimer);
+        let named = |name: &str| kind(&BodyFields::parse(json!({"fault": name}).to_string().as_bytes()).unwrap());
+        assert_eq!(kind(&BodyFields::default()).unwrap(), Fault::PanicInTimer);
         assert_eq!(named("hang_thread").unwrap(), Fault::HangThread(HANG));
         assert_eq!(named("hang_in_timer").unwrap(), Fault::HangInTimer(HANG));
         assert_eq!(named("slow_stop").unwrap(), Fault::SlowStop(HANG));

@@ -7,7 +7,7 @@ use caduceus_supervision::Port;
 
 use super::error::ApiError;
 
-/// Longest wait for an answer from memory; a client's own patience is rarely above it.
+/// Longest wait for an answer from memory; a client's own timeout is rarely above it.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Asks with [`TIMEOUT`].
@@ -22,14 +22,14 @@ where
     ask_within(port, message, TIMEOUT).await
 }
 
-/// Asks, for at most `patience`.
+/// Asks, for at most `timeout`.
 ///
 /// # Errors
 /// [`ApiError::Ask`] when no answer came.
-pub(super) async fn ask_within<M>(port: &Port<M>, message: M, patience: Duration) -> Result<M::Result, ApiError>
+pub(super) async fn ask_within<M>(port: &Port<M>, message: M, timeout: Duration) -> Result<M::Result, ApiError>
 where
     M: Message + Send + 'static,
     M::Result: Send,
 {
-    Ok(port.ask(message, patience).await?)
+    Ok(port.ask(message, timeout).await?)
 }

@@ -51,9 +51,9 @@ fn allowed(received: usize) -> Duration {
 
 /// The fields of an order: a JSON object.
 #[derive(Debug, Default)]
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct BodyFields(Map<String, Value>);
 
-impl Fields {
+impl BodyFields {
     /// Reads the body of an order. One whose type is clearly not ours is not looked at: what a form or a page of text sends is no
     /// order. `curl -d` says that it sends a form unless told otherwise, so that word means nothing.
     ///
@@ -91,7 +91,7 @@ impl Fields {
     /// True or false.
     ///
     /// # Errors
-    /// See [`Fields::text`].
+    /// See [`BodyFields::text`].
     pub(super) fn flag(&self, field: &'static str) -> Result<Option<bool>, ApiError> {
         self.get(field, "true or false", Value::as_bool)
     }
@@ -99,7 +99,7 @@ impl Fields {
     /// A time in seconds, above 0 and at most `most`.
     ///
     /// # Errors
-    /// See [`Fields::text`].
+    /// See [`BodyFields::text`].
     pub(super) fn seconds(&self, field: &'static str, most: Duration) -> Result<Option<Duration>, ApiError> {
         let length = |value: &Value| Duration::try_from_secs_f64(value.as_f64()?).ok();
         self.get(field, "a number of seconds above 0, within a year", length)?

@@ -1,150 +1,19 @@
-//! Who is at the other end: this machine itself, or someone for whom a proxy speaks.
+//! Who is at the other end of a request: this machine itself, or someone for whom a proxy speaks.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::HttpRequest;
-use actix_web::http::header::{HeaderMap, HeaderName};
-use caduceus_actors::network::Network;
 
-use super::Shared;
+pub(super) use super::proxies::HttpCaller;
+use super::proxies::TrustedProxies;
 
-/// Where proxies write for whom they speak, each adding its own peer at the end.
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-
-/// The proxies whose word counts.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Proxies(Vec<Network>);
-
-/// Whoever asks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Caller {
-    /// Their address; the proxy's where it is not to be believed.
-    pub(super) address: IpAddr,
-    /// They are on this machine.
-    pub(super) loopback: bool,
-}
-
-impl Caller {
+impl HttpCaller {
     /// Who sent this request.
     pub(super) fn of(request: &HttpRequest) -> Self {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
-        match request.app_data::<Shared>() {
-            Some(state) => state.proxies.caller(peer, request.headers()),
-            None => Proxies::default().caller(peer, request.headers()),
+        match request.app_data::<TrustedProxies>() {
+            Some(proxies) => proxies.caller(peer, request.headers()),
+            None => TrustedProxies::default().caller(peer, request.headers()),
         }
-    }
-}
-
-impl Proxies {
-    pub(super) fn new(trusted: Vec<Network>) -> Self {
-        Self(trusted)
-    }
-
-    /// `peer` is the other end of the connection. A request with forwarding headers comes from someone else: from whom, only a
-    /// proxy that we trust can say, and one that says nothing we can read has not said that it is this machine.
-    fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> Caller {
-        let peer = peer.to_canonical();
-        if !headers.keys().any(forwards) {
-            return Caller { address: peer, loopback: peer.is_loopback() };
-        }
-        match self.named(peer, headers) {
-            Some(address) => Caller { address, loopback: peer.is_loopback() && address.is_loopback() },
-            None => Caller { address: peer, loopback: false },
-        }
-    }
-
-    /// The nearest address that is not a proxy's of ours; the farthest when all are.
-    fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
-        if !self.trusts(peer) {
-            return None;
-        }
-        let lines = headers.get_all(FORWARDED_FOR).map(|line| line.to_str().ok());
-        let lines: Option<Vec<&str>> = lines.collect();
-        let mut farthest = None;
-        for word in lines?.join(",").rsplit(',') {
-            let address = address(word.trim())?;
-            farthest = Some(address);
-            if !self.trusts(address) {
-                break;
-            }
-        }
-        farthest
-    }
-
-    /// Whether `address` is a proxy's whose word counts.
-    pub(super) fn trusts(&self, address: IpAddr) -> bool {
-        self.0.iter().any(|network| network.contains(address))
-    }
-}
-
-/// Whether a header says that somebody speaks for somebody else.
-fn forwards(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
-}
-
-/// An address as proxies write it, perhaps with a port.
-fn address(word: &str) -> Option<IpAddr> {
-    let bare = word.strip_prefix('[').and_then(|word| word.strip_suffix(']')).unwrap_or(word);
-    let with_port = || word.parse::<SocketAddr>().ok().map(|address| address.ip());
-    bare.parse().ok().or_else(with_port).map(|address: IpAddr| address.to_canonical())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use actix_web::http::header::HeaderValue;
-
-    const NEAR: &str = "127.0.0.1";
-
-    fn caller(trusted: &[&str], peer: &str, headers: &[(&'static str, &str)]) -> (String, bool) {
-        let proxies = Proxies::new(trusted.iter().map(|network| network.parse().unwrap()).collect());
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
-        }
-        let Caller { address, loopback } = proxies.caller(peer.parse().unwrap(), &map);
-        (address.to_string(), loopback)
-    }
-
-    #[test]
-    fn without_forwarding_headers_the_connection_says_who_asks() {
-        for (peer, loopback) in [(NEAR, true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.7", false)] {
-            assert_eq!(caller(&["127.0.0.1"], peer, &[("host", "x")]).1, loopback, "{peer}");
-        }
-    }
-
-    #[test]
-    fn whoever_a_stranger_speaks_for_is_not_near() {
-        for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
-            assert_eq!(caller(&[], NEAR, &[(name, NEAR)]), (NEAR.into(), false), "{name}");
-            assert!(!caller(&["10.0.0.1"], NEAR, &[(name, NEAR)]).1, "{name}");
-        }
-    }
-
-    #[test]
-    fn a_trusted_proxy_is_believed_for_its_own_peer_and_no_further() {
-        let says = |text| caller(&["127.0.0.1", "10.0.0.0/8"], NEAR, &[("x-forwarded-for", text)]);
-        assert_eq!(says("203.0.113.9"), ("203.0.113.9".into(), false));
-        assert_eq!(says("127.0.0.1, 203.0.113.9"), ("203.0.113.9".into(), false), "what the client claims of itself");
-        assert_eq!(says("203.0.113.9, 10.1.1.1"), ("203.0.113.9".into(), false), "behind two of ours");
-        assert_eq!(says("[2001:db8::1]:4711"), ("2001:db8::1".into(), false));
-        assert_eq!(says("127.0.0.1"), (NEAR.into(), true));
-        assert_eq!(says("127.0.0.1:4711"), (NEAR.into(), true));
-        let twice = [("x-forwarded-for", NEAR), ("x-forwarded-for", "203.0.113.9")];
-        assert_eq!(caller(&["127.0.0.1"], NEAR, &twice), ("203.0.113.9".into(), false));
-    }
-
-    #[test]
-    fn what_cannot_be_read_is_not_near() {
-        for text in ["", "unknown", "localhost", "127.0.0.1,", "127.0.0.1;", "_hidden"] {
-            assert!(!caller(&["127.0.0.1"], NEAR, &[("x-forwarded-for", text)]).1, "{text:?}");
-        }
-        assert!(!caller(&["127.0.0.1"], NEAR, &[("forwarded", "for=127.0.0.1")]).1);
-    }
-
-    #[test]
-    fn another_machine_never_speaks_for_this_one() {
-        assert_eq!(caller(&["10.0.0.1"], "10.0.0.1", &[("x-forwarded-for", NEAR)]), (NEAR.into(), false));
     }
 }

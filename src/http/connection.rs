@@ -18,7 +18,7 @@ use futures_util::future::{Either, select};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tracing::debug;
 
-use super::admission::{Admission, Cut, Rank, Slot};
+use super::admission::{Admission, AdmissionSlot, CutSignal, Rank};
 
 /// Longest time between requests, the next one's head and the taking in of an answer included. The server closes an idle connection
 /// before (`KEEP_ALIVE` in `server.rs`); this is for one that has begun to send, or does not read.
@@ -29,11 +29,11 @@ const LONGEST_WORK: Duration = Duration::from_mins(3);
 const LOOK: Duration = Duration::from_secs(30);
 
 /// A connection, as its requests see it.
-pub(super) struct Connection {
+pub(super) struct ClientConnection {
     peer: IpAddr,
     admission: Admission,
-    cut: Arc<Cut>,
-    slot: RefCell<Slot>,
+    cut: Arc<CutSignal>,
+    slot: RefCell<AdmissionSlot>,
     known: Cell<bool>,
     /// Requests and sockets in progress.
     working: Cell<usize>,
@@ -42,20 +42,20 @@ pub(super) struct Connection {
 }
 
 /// A request or a socket in progress; ends when dropped.
-pub(super) struct Work(Rc<Connection>);
+pub(super) struct RequestWork(Rc<ClientConnection>);
 
 /// The socket of a connection.
 pub(super) struct GuardedStream {
     pub(super) stream: TcpStream,
-    pub(super) connection: Rc<Connection>,
+    pub(super) connection: Rc<ClientConnection>,
 }
 
-impl Connection {
+impl ClientConnection {
     /// A connection that was accepted; it takes a place. `trusted` are proxies, which speak for many.
     pub(super) fn accept(admission: &Admission, stream: &TcpStream, trusted: impl FnOnce(IpAddr) -> bool) -> Rc<Self> {
         let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
         let known = trusted(peer) || admission.knows(peer);
-        let cut = Arc::new(Cut::default());
+        let cut = Arc::new(CutSignal::default());
         let slot = RefCell::new(admission.connections.of(known).enter(peer, Rank::Waiting, &cut));
         let (working, since) = (Cell::new(0), Cell::new(Instant::now()));
         Rc::new(Self { peer, admission: admission.clone(), cut, slot, known: Cell::new(known), working, since })
@@ -67,10 +67,10 @@ impl Connection {
     }
 
     /// Something is worked on until the answer is dropped.
-    pub(super) fn work(self: &Rc<Self>) -> Work {
+    pub(super) fn work(self: &Rc<Self>) -> RequestWork {
         self.working.set(self.working.get() + 1);
         self.begins(Rank::Working);
-        Work(Rc::clone(self))
+        RequestWork(Rc::clone(self))
     }
 
     /// The peer is known from now on: its place is no longer one of the strangers'.
@@ -123,7 +123,7 @@ impl Connection {
     }
 }
 
-impl Drop for Work {
+impl Drop for RequestWork {
     fn drop(&mut self) {
         let Self(connection) = self;
         connection.working.set(connection.working.get().saturating_sub(1));

@@ -13,12 +13,13 @@ use tracing::info;
 
 use super::ask::{TIMEOUT, ask, ask_within};
 use super::auth::{self, TokenPrincipal};
-use super::body::Fields;
-use super::caller::Caller;
+use super::body::BodyFields;
+use super::caller::HttpCaller;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
-use super::{Shared, State};
+use super::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::{ServerState, SharedState};
 
 /// Longest a client may wait for the turns to end in one request.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
@@ -29,27 +30,27 @@ const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const CHANGE: OperationDoc = OperationDoc::new("Begins or cancels a drain; nothing at all begins one")
         .takes(&[
-            maybe("action", Kind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
-            maybe("profile", Kind::Text, "this profile alone"),
+            maybe("action", FieldKind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
+            maybe("profile", FieldKind::Text, "this profile alone"),
             maybe(
                 "suppress_notification",
-                Kind::Flag,
+                FieldKind::Flag,
                 "the home channel is not told of the shutdown that ends the drain",
             ),
-            maybe("deadline_s", Kind::Number, "the drain ends by itself after so many seconds, at most a year"),
-            maybe("turn_id", Kind::Text, "the turn that asks, which is not waited for"),
+            maybe("deadline_s", FieldKind::Number, "the drain ends by itself after so many seconds, at most a year"),
+            maybe("turn_id", FieldKind::Text, "the turn that asks, which is not waited for"),
         ])
         .answers(AnswerDoc::Fields(
             200,
             &[
-                field("ok", Kind::Flag, "always true"),
-                field("action", Kind::Word(&["drain", "cancel"]), "what was done"),
-                maybe("was_draining", Kind::Flag, "of a cancel: whether there was a drain"),
-                maybe("requested_at", Kind::Text, "of a drain, as all that follows: since when"),
-                maybe("draining", Kind::Flag, "true: from now on no turn starts"),
-                maybe("suppress_notification", Kind::Flag, "as asked"),
-                maybe("active_agents", Kind::Count, "turns in flight at this moment"),
-                maybe("durable", Kind::Flag, "false if the marker is not on disk: a restart forgets the drain"),
+                field("ok", FieldKind::Flag, "always true"),
+                field("action", FieldKind::Word(&["drain", "cancel"]), "what was done"),
+                maybe("was_draining", FieldKind::Flag, "of a cancel: whether there was a drain"),
+                maybe("requested_at", FieldKind::Text, "of a drain, as all that follows: since when"),
+                maybe("draining", FieldKind::Flag, "true: from now on no turn starts"),
+                maybe("suppress_notification", FieldKind::Flag, "as asked"),
+                maybe("active_agents", FieldKind::Count, "turns in flight at this moment"),
+                maybe("durable", FieldKind::Flag, "false if the marker is not on disk: a restart forgets the drain"),
             ],
         ))
         .fails(&[
@@ -62,14 +63,14 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             Code::ActorTimeout,
         ]);
     const LOOK: OperationDoc = OperationDoc::new("How the drain is, or will be once no turn is left")
-        .asks(&[maybe("wait", Kind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
+        .asks(&[maybe("wait", FieldKind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
         .answers(AnswerDoc::Fields(
             200,
             &[
-                field("draining", Kind::Flag, "whether a drain is on, or a shutdown"),
-                field("active_agents", Kind::Count, "turns in flight"),
-                field("drained", Kind::Flag, "draining, and no turn is left that counts"),
-                field("oldest_turn_s", Kind::NumberOrNull, "age of the oldest turn"),
+                field("draining", FieldKind::Flag, "whether a drain is on, or a shutdown"),
+                field("active_agents", FieldKind::Count, "turns in flight"),
+                field("drained", FieldKind::Flag, "draining, and no turn is left that counts"),
+                field("oldest_turn_s", FieldKind::NumberOrNull, "age of the oldest turn"),
             ],
         ))
         .fails(&[Code::BadRequest, Code::ActorUnavailable, Code::ActorTimeout]);
@@ -78,7 +79,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 
 /// What a client wants, as parsed at the door.
 #[derive(Debug, PartialEq)]
-enum Order {
+enum DrainOrder {
     Begin {
         profile: Option<ProfileName>,
         suppress_notification: bool,
@@ -93,17 +94,17 @@ enum Order {
 async fn change(
     request: HttpRequest,
     asker: TokenPrincipal,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
 ) -> Result<web::Json<Value>, ApiError> {
-    let order = Order::parse(&Fields::read(&request, payload).await?)?;
+    let order = DrainOrder::parse(&BodyFields::read(&request, payload).await?)?;
     let principal = asker.principal;
-    let (Order::Begin { profile, .. } | Order::Cancel { profile }) = &order;
+    let (DrainOrder::Begin { profile, .. } | DrainOrder::Cancel { profile }) = &order;
     state.serves(profile.as_ref())?;
-    let peer = Caller::of(&request).address;
+    let peer = HttpCaller::of(&request).address;
     info!(principal, %peer, order = ?order, "drain order");
     Ok(web::Json(match order {
-        Order::Begin { profile, suppress_notification, deadline, turn } => {
+        DrainOrder::Begin { profile, suppress_notification, deadline, turn } => {
             let order = BeginDrain { principal, profile, suppress_notification, deadline, turn };
             let begun = ask(&state.ports.begin_drain, order).await?;
             let mut answer = json!({
@@ -119,19 +120,19 @@ async fn change(
             }
             answer
         }
-        Order::Cancel { profile } => {
+        DrainOrder::Cancel { profile } => {
             let cancelled = ask(&state.ports.cancel_drain, CancelDrain { principal, profile }).await??;
             json!({"ok": true, "action": "cancel", "was_draining": cancelled.was_draining})
         }
     }))
 }
 
-async fn look(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
-    let Some(patience) = wait(request.query_string())? else {
+async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
+    let Some(timeout) = wait(request.query_string())? else {
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let question = AwaitDrained { timeout: patience, askers_too: false };
-    let view = ask_within(&state.ports.await_drained, question, patience.saturating_add(TIMEOUT)).await?;
+    let question = AwaitDrained { patience: timeout, askers_too: false };
+    let view = ask_within(&state.ports.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }
 
@@ -154,8 +155,8 @@ fn wait(query: &str) -> Result<Option<Duration>, ApiError> {
     Ok(Some(Duration::try_from_secs_f64(length).unwrap_or(LONGEST_WAIT).min(LONGEST_WAIT)))
 }
 
-impl Order {
-    fn parse(fields: &Fields) -> Result<Self, ApiError> {
+impl DrainOrder {
+    fn parse(fields: &BodyFields) -> Result<Self, ApiError> {
         let action = fields.text("action")?.unwrap_or("drain").trim().to_lowercase();
         let profile = fields.text("profile")?.map(profile).transpose()?;
         let suppress_notification = fields.flag("suppress_notification")?.unwrap_or(false);
@@ -176,7 +177,7 @@ fn profile(text: &str) -> Result<ProfileName, ApiError> {
     if name.is_default() { Err(ApiError::ProfileIsGateway) } else { Ok(name) }
 }
 
-impl State {
+impl ServerState {
     fn serves(&self, profile: Option<&ProfileName>) -> Result<(), ApiError> {
         let Some(profile) = profile else { return Ok(()) };
         drainable(profile, &self.feed.latest()?.snapshot.profiles)
@@ -197,8 +198,8 @@ fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiErr
 mod tests {
     use super::*;
 
-    fn parse(body: &str) -> Result<Order, ApiError> {
-        Order::parse(&Fields::parse(body.as_bytes())?)
+    fn parse(body: &str) -> Result<DrainOrder, ApiError> {
+        DrainOrder::parse(&BodyFields::parse(body.as_bytes())?)
     }
 
     fn refused(body: &str) -> String {
@@ -207,7 +208,7 @@ mod tests {
 
     #[test]
     fn saying_nothing_begins_a_drain() {
-        let plain = Order::Begin { profile: None, suppress_notification: false, deadline: None, turn: None };
+        let plain = DrainOrder::Begin { profile: None, suppress_notification: false, deadline: None, turn: None };
         for body in ["", " \n", "{}", r#"{"action":" DRAIN "}"#, r#"{"force":true}"#] {
             assert_eq!(parse(body).unwrap(), plain, "{body}");
         }
@@ -219,14 +220,14 @@ mod tests {
         let body = format!(
             r#"{{"action":"drain","profile":" Work ","suppress_notification":true,"deadline_s":1.5,"turn_id":"{turn}"}}"#
         );
-        let expected = Order::Begin {
+        let expected = DrainOrder::Begin {
             profile: Some(ProfileName::parse("work").unwrap()),
             suppress_notification: true,
             deadline: Some(Duration::from_millis(1500)),
             turn: Some(turn),
         };
         assert_eq!(parse(&body).unwrap(), expected);
-        assert_eq!(parse(r#"{"action":"Cancel"}"#).unwrap(), Order::Cancel { profile: None });
+        assert_eq!(parse(r#"{"action":"Cancel"}"#).unwrap(), DrainOrder::Cancel { profile: None });
     }
 
     #[test]

@@ -15,10 +15,10 @@ use serde::Serialize;
 use tokio::sync::watch;
 use tracing::{debug, warn};
 
-use super::Ports;
 use super::ask::TIMEOUT;
 use super::error::ApiError;
-use super::status::OpenStatus;
+use super::open_status::OpenStatus;
+use super::ports::Ports;
 
 /// How often the keeper is asked whether it is there: after a restart of it nobody shall see the old status for long.
 const POLL: Duration = Duration::from_millis(250);
@@ -89,7 +89,7 @@ impl Feed {
     /// Keeps the status fresh until [`Feed::close`].
     pub(super) async fn keep(self: Arc<Self>, ports: Ports) {
         while !self.is_closing() {
-            let listener = Listener(Arc::clone(&self)).start();
+            let listener = FeedListener(Arc::clone(&self)).start();
             let subscribe = Subscribe { to: Port::from(listener.clone()) };
             let cause = match ports.subscribe.ask(subscribe, TIMEOUT).await {
                 Ok(first) => {
@@ -182,25 +182,25 @@ fn render(place: &OnceLock<Bytes>, value: &impl Serialize) -> Result<Bytes, ApiE
 }
 
 /// One subscription.
-struct Listener(Arc<Feed>);
+struct FeedListener(Arc<Feed>);
 
 /// Ends a subscription.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 struct Leave;
 
-impl Actor for Listener {
+impl Actor for FeedListener {
     type Context = Context<Self>;
 }
 
-impl Handler<SnapshotChanged> for Listener {
+impl Handler<SnapshotChanged> for FeedListener {
     type Result = ();
     fn handle(&mut self, SnapshotChanged(snapshot): SnapshotChanged, _: &mut Self::Context) {
         self.0.publish(snapshot);
     }
 }
 
-impl Handler<Leave> for Listener {
+impl Handler<Leave> for FeedListener {
     type Result = ();
     fn handle(&mut self, _: Leave, ctx: &mut Self::Context) {
         ctx.stop();

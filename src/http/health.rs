@@ -9,11 +9,12 @@ use caduceus_actors::status::messages::GetSnapshot;
 use caduceus_actors::status::readiness::Issue;
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::ask::ask;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
+use super::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 
 const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
@@ -21,17 +22,21 @@ const READYZ: &str = "/readyz";
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const ALIVE: OperationDoc = OperationDoc::new("Whether the threads turn").fails(&[Code::Unhealthy]);
     const READY: OperationDoc = OperationDoc::new("Whether a turn would be admitted; if not, the detail says why")
-        .asks(&[maybe("link", Kind::Word(&["0", "1"]), "1: a link must be connected, too")])
+        .asks(&[maybe("link", FieldKind::Word(&["0", "1"]), "1: a link must be connected, too")])
         .answers(AnswerDoc::Fields(
             200,
             &[
-                field("ready", Kind::Flag, "always true"),
+                field("ready", FieldKind::Flag, "always true"),
                 field(
                     "readiness",
-                    Kind::Word(&["ready", "degraded"]),
+                    FieldKind::Word(&["ready", "degraded"]),
                     "degraded: turns are admitted, but a part is down",
                 ),
-                field("issues", Kind::List(&Kind::Text), "the parts that are failed or down, by name and state"),
+                field(
+                    "issues",
+                    FieldKind::List(&FieldKind::Text),
+                    "the parts that are failed or down, by name and state",
+                ),
             ],
         ))
         .fails(&[Code::BadRequest, Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
@@ -44,13 +49,13 @@ pub(super) fn is_probe(path: &str) -> bool {
     path == HEALTHZ || path == READYZ
 }
 
-async fn healthz(state: Shared) -> Result<Json<Value>, ApiError> {
+async fn healthz(state: SharedState) -> Result<Json<Value>, ApiError> {
     if (state.healthy.0)() { Ok(Json(json!({"ok": true}))) } else { Err(ApiError::Unhealthy) }
 }
 
 /// Asks instead of looking at the copy, and the gate itself: a probe is rare, and right after a drain was answered, or
 /// cancelled, it must not hear how things were before. Names and words only, for everyone is answered.
-async fn readyz(request: HttpRequest, state: Shared) -> Result<Json<Value>, ApiError> {
+async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>, ApiError> {
     let wants_link = wants_link(request.query_string())?;
     let gate = ask(&state.ports.drain, GetDrain).await?;
     let snapshot = ask(&state.ports.snapshot, GetSnapshot).await?;

@@ -21,11 +21,12 @@ use serde::Serialize;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use super::Shared;
 use super::admission::Admission;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
+use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 
 /// The format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,10 +56,10 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
         .answers(AnswerDoc::Other(200, OPEN_METRICS))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at("/metrics", Who::Known).get(metrics, METRICS).done();
+    registry.at("/metrics", Who::Authenticated).get(metrics, METRICS).done();
 }
 
-async fn metrics(state: Shared) -> Result<HttpResponse, ApiError> {
+async fn metrics(state: SharedState) -> Result<HttpResponse, ApiError> {
     let own =
         Own { viewers: state.viewers.watching(), log_dropped: (state.log_dropped)(), pools: pools(&state.admission) };
     let text = render(&state.feed.latest()?.snapshot, &own);

@@ -16,15 +16,21 @@ mod drain;
 mod error;
 mod feed;
 mod health;
+mod messages;
 mod metrics;
 mod names;
+mod open_status;
 mod openapi;
+mod operation_doc;
 mod page;
+mod ports;
+mod proxies;
 mod registry;
 mod relay;
 mod request_guard;
 mod restart;
 mod server;
+mod state;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -33,7 +39,6 @@ mod viewers;
 mod views;
 mod ws;
 
-use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -43,55 +48,25 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use caduceus_actors::dispatch::messages::StopTurnById;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
-use caduceus_actors::network::Network;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
-use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
-use caduceus_supervision::{InjectFault, Operate, Port};
+use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
 use admission::Admission;
 use auth::Seam;
-use caller::Proxies;
 use error::ApiError;
 use feed::Feed;
+pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::Names;
-use page::OperationDoc;
+use page::StatusPage;
+pub(crate) use ports::{Healthy, Ports};
+use proxies::TrustedProxies;
 use registry::RouteRegistry;
-use relay::Door;
-pub(crate) use relay::{Deliveries, Delivery, Link, RelayPorts};
-pub(crate) use restart::{AlreadyStopping, RestartProcess};
+use relay::RelayInbound;
+pub(crate) use relay::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
+use state::{ServerState, SharedState};
 use viewers::Viewers;
-
-/// What HTTP can do, as a list.
-#[derive(Debug, Clone)]
-pub(crate) struct Ports {
-    /// The status as last built.
-    pub(crate) snapshot: Port<GetSnapshot>,
-    /// Every status from now on.
-    pub(crate) subscribe: Port<Subscribe>,
-    /// How the gate is.
-    pub(crate) drain: Port<GetDrain>,
-    /// Begins a drain.
-    pub(crate) begin_drain: Port<BeginDrain>,
-    /// Ends a drain.
-    pub(crate) cancel_drain: Port<CancelDrain>,
-    /// Waits for the turns to end.
-    pub(crate) await_drained: Port<AwaitDrained>,
-    /// Restarts an actor, or forgets its restarts.
-    pub(crate) operate: Port<Operate>,
-    /// Breaks an actor on purpose.
-    pub(crate) inject_fault: Port<InjectFault>,
-    /// Stops one turn.
-    pub(crate) stop_turn: Port<StopTurnById>,
-    /// What it can do with the relay.
-    pub(crate) relay: RelayPorts,
-    /// Ends the process so that it is started again.
-    pub(crate) restart: Port<RestartProcess>,
-}
 
 /// How HTTP is to be served.
 #[derive(Debug)]
@@ -120,10 +95,6 @@ pub(crate) struct HttpOptions {
     pub(crate) inbound: InboundSettings,
 }
 
-/// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
-#[derive(Clone)]
-pub(crate) struct Healthy(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
-
 /// Why nothing listens.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}")]
@@ -145,12 +116,12 @@ impl BindError {
 pub(crate) struct Bound {
     address: SocketAddr,
     /// What the servers have in common; each has a feed of its own, which ends with it.
-    state: State,
-    start: Arc<dyn Fn(Shared) -> io::Result<Server> + Send + Sync>,
+    state: ServerState,
+    start: Arc<dyn Fn(SharedState) -> io::Result<Server> + Send + Sync>,
 }
 
 /// A server at work.
-pub(crate) struct Running {
+pub(crate) struct RunningServer {
     server: Server,
     handle: Handle,
 }
@@ -160,25 +131,6 @@ pub(crate) struct Running {
 pub(crate) struct Handle {
     server: ServerHandle,
     feed: Arc<Feed>,
-}
-
-/// What every worker shares.
-type Shared = web::Data<State>;
-
-#[derive(Clone)]
-struct State {
-    ports: Ports,
-    feed: Arc<Feed>,
-    seam: Arc<Seam>,
-    names: Names,
-    proxies: Proxies,
-    page: OperationDoc,
-    viewers: Viewers,
-    healthy: Healthy,
-    log_dropped: fn() -> u64,
-    relay: Door,
-    admission: Admission,
-    allow_faults: bool,
 }
 
 /// Binds; the server answers once [`Bound::run`] was called.
@@ -192,7 +144,7 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
         info!(%address, "signed deliveries have a listener of their own");
     }
     let admission = Admission::default();
-    let state = State {
+    let state = ServerState {
         ports,
         feed: Arc::default(),
         seam: Arc::new(Seam::new(
@@ -202,24 +154,28 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             options.redactor,
         )),
         names: Names::new(address, options.names),
-        proxies: Proxies::new(options.trusted_proxies),
-        page: OperationDoc::new(options.allow_faults),
+        proxies: TrustedProxies::new(options.trusted_proxies),
+        page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
         log_dropped: options.log_dropped,
-        relay: Door::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
+        relay: RelayInbound::new(options.inbound, inbound.as_ref().map(|(_, address)| *address)),
         admission,
         allow_faults: options.allow_faults,
     };
-    let app = |state: Shared| {
+    let app = |state: SharedState| {
         App::new()
             .app_data(state.clone())
+            // Below the state, for what the state itself is made of.
+            .app_data(state.proxies.clone())
+            .app_data(state.admission.clone())
+            .app_data(Arc::clone(&state.seam))
             .app_data(web::PathConfig::default().error_handler(|_, _| ApiError::UnknownPath.into()))
             .wrap(from_fn(request_guard::pass))
             .configure(|config| routes(RouteRegistry::new(config), &state))
             .default_service(web::to(|| async { Err::<&str, _>(ApiError::UnknownPath) }))
     };
-    let start = move |state: Shared| {
+    let start = move |state: SharedState| {
         let mut listeners = vec![listener.try_clone()?];
         if let Some((inbound, _)) = &inbound {
             listeners.push(inbound.try_clone()?);
@@ -238,7 +194,7 @@ fn listen(asked: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
     Ok((listener, address))
 }
 
-fn routes(mut registry: RouteRegistry<'_>, state: &State) {
+fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     page::routes(&mut registry);
     health::routes(&mut registry);
     status::routes(&mut registry);
@@ -263,27 +219,27 @@ impl Bound {
     ///
     /// # Errors
     /// What the system said when there was no descriptor left for it.
-    pub(crate) fn run(&self) -> io::Result<Running> {
+    pub(crate) fn run(&self) -> io::Result<RunningServer> {
         // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
         let feed = Arc::new(Feed::default());
-        let server = (self.start)(Shared::new(State { feed: Arc::clone(&feed), ..self.state.clone() }))?;
+        let server = (self.start)(SharedState::new(ServerState { feed: Arc::clone(&feed), ..self.state.clone() }))?;
         caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
-        Ok(Running { handle: Handle { server: server.handle(), feed }, server })
+        Ok(RunningServer { handle: Handle { server: server.handle(), feed }, server })
     }
 }
 
-impl Running {
+impl RunningServer {
     /// The way to stop it.
     #[must_use]
     pub(crate) fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `patience`.
-    pub(crate) fn informed(&self, patience: Duration) -> impl Future<Output = ()> + use<> {
+    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `timeout`.
+    pub(crate) fn informed(&self, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let feed = Arc::clone(&self.handle.feed);
         async move {
-            if tokio::time::timeout(patience, feed.known()).await.is_err() {
+            if tokio::time::timeout(timeout, feed.known()).await.is_err() {
                 warn!("the status is not known yet; it is served as soon as it is");
             }
         }
@@ -314,11 +270,5 @@ impl Handle {
         self.feed.close();
         // The order is given by the call; the future only waits for it.
         drop(self.server.stop(false));
-    }
-}
-
-impl fmt::Debug for Healthy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Healthy")
     }
 }

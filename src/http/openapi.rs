@@ -19,7 +19,7 @@ use utoipa::openapi::{
 };
 
 use super::code::Code;
-use super::registry::{AnswerDoc, Entry, Field, Kind, Who};
+use super::operation_doc::{AnswerDoc, Field, FieldKind, RouteEntry, Who};
 use super::views::NODE;
 
 const JSON: &str = "application/json";
@@ -53,7 +53,7 @@ const BODY: [Code; 7] = [
 ];
 
 /// The document.
-pub(super) fn print(entries: &[Entry]) -> String {
+pub(super) fn print(entries: &[RouteEntry]) -> String {
     let paths = entries.iter().fold(PathsBuilder::new(), |paths, entry| {
         let method = if entry.method == Method::POST { HttpMethod::Post } else { HttpMethod::Get };
         let item = utoipa::openapi::PathItem::new(method, operation(entry));
@@ -83,7 +83,7 @@ pub(super) fn answer(text: Bytes) -> HttpResponse {
 }
 
 /// All that can go wrong with an operation.
-fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
+fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     let page = &entry.page;
     let mut codes = [&ANYWHERE[..], page.errors].concat();
     if entry.path.contains('{') {
@@ -92,7 +92,7 @@ fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     }
     match entry.who {
         Who::Anyone => {}
-        Who::PublicSummary | Who::Known => codes.extend(SEAM),
+        Who::PublicSummary | Who::Authenticated => codes.extend(SEAM),
         Who::Loopback => codes.push(Code::LoopbackOnly),
         Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
         Who::Signed => codes.push(Code::UnsignedDelivery),
@@ -109,7 +109,7 @@ fn errors(entry: &Entry) -> BTreeMap<StatusCode, Vec<&'static str>> {
     by_status
 }
 
-fn operation(entry: &Entry) -> Operation {
+fn operation(entry: &RouteEntry) -> Operation {
     let (page, name) = (&entry.page, name(entry));
     let (status, good) = good(page.answer);
     let mut operation = OperationBuilder::new()
@@ -132,7 +132,7 @@ fn operation(entry: &Entry) -> Operation {
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
         Who::Anyone | Who::Loopback => operation,
-        Who::PublicSummary | Who::Known => operation.securities(Some([token, SecurityRequirement::default()])),
+        Who::PublicSummary | Who::Authenticated => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
         Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
     }
@@ -143,7 +143,7 @@ fn who(who: Who) -> String {
     match who {
         Who::Anyone => "For everyone.".to_owned(),
         Who::PublicSummary => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
-        Who::Known => "On loopback or with a token.".to_owned(),
+        Who::Authenticated => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
         Who::Signed => "Signed with a profile's delivery key, under any Host.".to_owned(),
@@ -198,33 +198,33 @@ fn object(fields: &[Field]) -> Object {
 }
 
 /// What a field holds; `meaning` says what for, where it is not empty.
-fn kind(kind: Kind, meaning: &str) -> RefOr<Schema> {
+fn kind(kind: FieldKind, meaning: &str) -> RefOr<Schema> {
     let described = |object: ObjectBuilder| -> RefOr<Schema> {
         object.description(Some(meaning).filter(|meaning| !meaning.is_empty())).into()
     };
     let plain = |kind: Type| ObjectBuilder::new().schema_type(kind);
     let or_null = |kind: Type| ObjectBuilder::new().schema_type(SchemaType::from_iter([kind, Type::Null]));
     described(match kind {
-        Kind::Text => plain(Type::String),
-        Kind::Flag => plain(Type::Boolean),
-        Kind::Count => plain(Type::Integer).minimum(Some(0)),
-        Kind::CountOrNull => or_null(Type::Integer).minimum(Some(0)),
-        Kind::IntegerOrNull => or_null(Type::Integer),
-        Kind::Number => plain(Type::Number),
-        Kind::NumberOrNull => or_null(Type::Number),
-        Kind::TextOrNull => or_null(Type::String),
-        Kind::Object => plain(Type::Object),
-        Kind::Fields(fields) => ObjectBuilder::from(object(fields)),
-        Kind::FieldsOrNull(fields) => {
+        FieldKind::Text => plain(Type::String),
+        FieldKind::Flag => plain(Type::Boolean),
+        FieldKind::Count => plain(Type::Integer).minimum(Some(0)),
+        FieldKind::CountOrNull => or_null(Type::Integer).minimum(Some(0)),
+        FieldKind::IntegerOrNull => or_null(Type::Integer),
+        FieldKind::Number => plain(Type::Number),
+        FieldKind::NumberOrNull => or_null(Type::Number),
+        FieldKind::TextOrNull => or_null(Type::String),
+        FieldKind::Object => plain(Type::Object),
+        FieldKind::Fields(fields) => ObjectBuilder::from(object(fields)),
+        FieldKind::FieldsOrNull(fields) => {
             ObjectBuilder::from(object(fields)).schema_type(SchemaType::from_iter([Type::Object, Type::Null]))
         }
-        Kind::Map(values) => plain(Type::Object).additional_properties(Some(self::kind(*values, ""))),
-        Kind::Word(words) => plain(Type::String).enum_values(Some(words.iter().copied())),
-        Kind::List(items) => {
+        FieldKind::Map(values) => plain(Type::Object).additional_properties(Some(self::kind(*values, ""))),
+        FieldKind::Word(words) => plain(Type::String).enum_values(Some(words.iter().copied())),
+        FieldKind::List(items) => {
             let about = Some(meaning).filter(|meaning| !meaning.is_empty());
             return ArrayBuilder::new().items(self::kind(*items, "")).description(about).into();
         }
-        Kind::Node => return node(),
+        FieldKind::Node => return node(),
     })
 }
 
@@ -254,7 +254,7 @@ fn shown(path: &str) -> String {
 }
 
 /// A name for clients that are generated.
-fn name(entry: &Entry) -> String {
+fn name(entry: &RouteEntry) -> String {
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     let path: String = shown(&entry.path).chars().filter(|c| !matches!(c, '{' | '}')).map(plain).collect();
     let path = path.trim_start_matches("_api").trim_matches('_');

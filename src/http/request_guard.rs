@@ -15,13 +15,13 @@ use actix_web::{Error, HttpRequest, HttpResponse};
 use tracing::{Instrument as _, debug, info_span, warn};
 use uuid::Uuid;
 
-use super::caller::Caller;
+use super::caller::HttpCaller;
 use super::code::Code;
-use super::connection::{Connection, GuardedStream};
+use super::connection::{ClientConnection, GuardedStream};
 use super::error::{self, ApiError};
 use super::health;
 use super::names::the_one;
-use super::{Shared, State};
+use super::state::{ServerState, SharedState};
 
 /// Says which request an answer belongs to, for whoever reads the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -47,8 +47,8 @@ pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
 }
 
 #[cfg(target_os = "linux")]
-fn cut_off_after(stream: impl AsFd, patience: Duration) -> std::io::Result<()> {
-    let millis = u32::try_from(patience.as_millis()).unwrap_or(u32::MAX);
+fn cut_off_after(stream: impl AsFd, timeout: Duration) -> std::io::Result<()> {
+    let millis = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX);
     Ok(rustix::net::sockopt::set_tcp_user_timeout(stream, millis)?)
 }
 
@@ -63,15 +63,15 @@ pub(super) async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
 ) -> Result<ServiceResponse<BoxBody>, Error> {
-    let _work = Connection::of(request.request()).map(|connection| {
-        if Caller::of(request.request()).loopback {
+    let _work = ClientConnection::of(request.request()).map(|connection| {
+        if HttpCaller::of(request.request()).loopback {
             connection.prove();
         }
         connection.work()
     });
     // Requests that one client sent in a row are answered one a turn, so that the others are answered between them.
     tokio::task::yield_now().await;
-    let refused = match request.app_data::<Shared>() {
+    let refused = match request.app_data::<SharedState>() {
         Some(state) => state.refuses(request.request()),
         None => None,
     };
@@ -134,7 +134,7 @@ fn note(answer: &ServiceResponse) {
     }
 }
 
-impl State {
+impl ServerState {
     fn refuses(&self, request: &HttpRequest) -> Option<ApiError> {
         let local = request.conn_data::<LocalAddress>().map(|LocalAddress(address)| *address);
         if self.relay.is_elsewhere(request.path(), local) {

@@ -1,33 +1,20 @@
 //! Restarting the process: it shuts down, and ends with the code that asks the service manager for another one.
 
-use actix::Message;
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
 use caduceus_actors::drain::messages::GetDrain;
 use serde_json::json;
 use tracing::info;
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
-use super::body::Fields;
+use super::body::BodyFields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field, maybe};
-
-/// Ends the process so that it is started again. Taken by whoever runs its life.
-#[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "Result<(), AlreadyStopping>")]
-pub(crate) struct RestartProcess {
-    /// Who asks.
-    pub(crate) principal: String,
-    /// No turn is waited for, and a drain is over.
-    pub(crate) force: bool,
-}
-
-/// The process goes down as it is; only `force` could still hurry it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AlreadyStopping;
+use super::messages::{AlreadyStopping, RestartProcess};
+use super::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field, maybe};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 
 impl From<AlreadyStopping> for ApiError {
     fn from(_: AlreadyStopping) -> Self {
@@ -38,14 +25,14 @@ impl From<AlreadyStopping> for ApiError {
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const RESTART: OperationDoc =
         OperationDoc::new("Shuts down as SIGTERM does, then exits with 75 to be started again")
-            .takes(&[maybe("force", Kind::Flag, "do not wait for turns, and end a drain that is on")])
+            .takes(&[maybe("force", FieldKind::Flag, "do not wait for turns, and end a drain that is on")])
             .answers(AnswerDoc::Fields(
                 202,
                 &[
-                    field("ok", Kind::Flag, "always true"),
-                    field("action", Kind::Word(&["restart"]), "what was ordered"),
-                    field("force", Kind::Flag, "as asked"),
-                    field("active_agents", Kind::Count, "turns in flight as it was ordered"),
+                    field("ok", FieldKind::Flag, "always true"),
+                    field("action", FieldKind::Word(&["restart"]), "what was ordered"),
+                    field("force", FieldKind::Flag, "as asked"),
+                    field("active_agents", FieldKind::Count, "turns in flight as it was ordered"),
                 ],
             ))
             .fails(&[Code::Stopping, Code::ActorUnavailable, Code::ActorTimeout]);
@@ -55,10 +42,10 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 async fn restart(
     request: HttpRequest,
     asker: TokenPrincipal,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
 ) -> Result<HttpResponse, ApiError> {
-    let force = Fields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
+    let force = BodyFields::read(&request, payload).await?.flag("force")?.unwrap_or(false);
     let principal = asker.principal;
     // A gate that does not answer is a reason to restart, not to refuse it.
     let active = ask(&state.ports.drain, GetDrain).await.map(|gate| gate.active_agents).unwrap_or_default();

@@ -19,7 +19,7 @@ use futures_util::future::LocalBoxFuture;
 use tracing::debug;
 
 use super::admission::Admission;
-use super::connection::{Connection, GuardedStream};
+use super::connection::{ClientConnection, GuardedStream};
 use super::request_guard;
 
 /// Threads that serve; the control plane is not where the work is.
@@ -123,7 +123,7 @@ where
     }
 
     fn call(&self, stream: TcpStream) -> Self::Future {
-        let connection = Connection::accept(&self.admission, &stream, &self.trusted);
+        let connection = ClientConnection::accept(&self.admission, &stream, &self.trusted);
         let peer = stream.peer_addr().ok();
         // An answer in two writes must not wait for a delayed acknowledgement.
         if let Err(error) = stream.set_nodelay(true) {

@@ -7,21 +7,25 @@ use caduceus_actors::turn::id::TurnId;
 use serde_json::{Value, json};
 use tracing::info;
 
-use super::Shared;
 use super::ask::ask;
 use super::auth::{self, TokenPrincipal};
-use super::body::Fields;
+use super::body::BodyFields;
 use super::code::Code;
 use super::error::ApiError;
-use super::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
+use super::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const STOP: OperationDoc = OperationDoc::new("Stops one turn")
-        .asks(&[field("id", Kind::Text, "the turn")])
+        .asks(&[field("id", FieldKind::Text, "the turn")])
         .takes(&[])
         .answers(AnswerDoc::Fields(
             200,
-            &[field("ok", Kind::Flag, "always true"), field("turn_id", Kind::Text, "the turn that is told to stop")],
+            &[
+                field("ok", FieldKind::Flag, "always true"),
+                field("turn_id", FieldKind::Text, "the turn that is told to stop"),
+            ],
         ))
         .fails(&[Code::BadRequest, Code::UnknownTurn, Code::ActorUnavailable, Code::ActorTimeout]);
     registry.at("/api/turns/{id}/stop", Who::Scope(auth::DRAIN)).post(stop, STOP).done();
@@ -31,11 +35,11 @@ async fn stop(
     request: HttpRequest,
     asker: TokenPrincipal,
     id: Path<String>,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
     let turn: TurnId = id.parse().map_err(|_| ApiError::BadRequest("this is not the name of a turn"))?;
-    Fields::read(&request, payload).await?;
+    BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, %turn, "turn stop ordered");
     ask(&state.ports.stop_turn, StopTurnById { turn }).await??;
     Ok(Json(json!({"ok": true, "turn_id": turn})))

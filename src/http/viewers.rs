@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::admission::{Cut, Rank, Slot, SlotPool};
+use super::admission::{AdmissionSlot, CutSignal, Rank, SlotPool};
 
 /// Clients on this machine that may watch at once.
-const MOST_NEAR: usize = 256;
+const MOST_LOOPBACK: usize = 256;
 /// Clients with a token that may watch at once, however many there are on this machine.
 const MOST_PROVEN: usize = 64;
 /// A client that is not heard of for this long is gone.
@@ -22,7 +22,7 @@ const MOST_PINGS: u32 = 16;
 /// Places for those who watch, apart by what is known of them.
 #[derive(Debug, Clone)]
 pub(super) struct Viewers {
-    near: Arc<Semaphore>,
+    loopback: Arc<Semaphore>,
     proven: Arc<Semaphore>,
     /// For those whose token is awaited.
     awaited: SlotPool,
@@ -33,18 +33,18 @@ pub(super) enum ViewerPlace {
     /// It may stay.
     Kept { _place: OwnedSemaphorePermit },
     /// Its token is awaited; others may take the place.
-    Awaited { _place: Slot },
+    Awaited { _place: AdmissionSlot },
 }
 
 impl Viewers {
     pub(super) fn new(awaited: SlotPool) -> Self {
         let places = |most| Arc::new(Semaphore::new(most));
-        Self { near: places(MOST_NEAR), proven: places(MOST_PROVEN), awaited }
+        Self { loopback: places(MOST_LOOPBACK), proven: places(MOST_PROVEN), awaited }
     }
 
     /// A place for a client on this machine, if one is free.
-    pub(super) fn near(&self) -> Option<ViewerPlace> {
-        kept(&self.near)
+    pub(super) fn loopback(&self) -> Option<ViewerPlace> {
+        kept(&self.loopback)
     }
 
     /// A place for a client with a good token, if one is free.
@@ -53,14 +53,14 @@ impl Viewers {
     }
 
     /// A place for a client whose token is awaited; when `cut` fires another has it.
-    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<Cut>) -> ViewerPlace {
+    pub(super) fn awaited(&self, peer: IpAddr, cut: &Arc<CutSignal>) -> ViewerPlace {
         ViewerPlace::Awaited { _place: self.awaited.enter(peer, Rank::Waiting, cut) }
     }
 
     /// How many places are taken.
     pub(super) fn watching(&self) -> usize {
         let taken = |places: &Semaphore, most: usize| most - places.available_permits().min(most);
-        taken(&self.near, MOST_NEAR) + taken(&self.proven, MOST_PROVEN) + self.awaited.taken()
+        taken(&self.loopback, MOST_LOOPBACK) + taken(&self.proven, MOST_PROVEN) + self.awaited.taken()
     }
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Pace {
     /// Since when a pong is awaited.
     asked: Option<Instant>,
     /// When the last pong came.
-    heard: Instant,
+    last_seen: Instant,
     /// Whether there is something newer than what was sent.
     behind: bool,
     /// Pings of its own since the last look.
@@ -93,7 +93,7 @@ pub(super) enum Due {
 
 impl Pace {
     pub(super) fn new(now: Instant) -> Self {
-        Self { asked: None, heard: now, behind: false, pings: 0 }
+        Self { asked: None, last_seen: now, behind: false, pings: 0 }
     }
 
     /// The status changed: whether to send it now.
@@ -105,7 +105,7 @@ impl Pace {
     /// The client has taken in what it was sent: whether to send the status again.
     pub(super) fn pong(&mut self, now: Instant) -> bool {
         self.asked = None;
-        self.heard = now;
+        self.last_seen = now;
         self.next(now)
     }
 
@@ -119,7 +119,7 @@ impl Pace {
         self.pings = 0;
         match self.asked {
             Some(since) if now.saturating_duration_since(since) >= TIMEOUT => Due::Leave,
-            None if now.saturating_duration_since(self.heard) >= EVERY => {
+            None if now.saturating_duration_since(self.last_seen) >= EVERY => {
                 self.asked = Some(now);
                 Due::Ping
             }
@@ -176,14 +176,14 @@ mod tests {
     #[test]
     fn only_so_many_watch_and_none_takes_the_place_of_a_better_known_one() {
         let viewers = Viewers::new(Admission::default().sockets);
-        let near: Vec<_> = std::iter::from_fn(|| viewers.near()).collect();
-        let cut = Arc::new(Cut::default());
+        let loopback: Vec<_> = std::iter::from_fn(|| viewers.loopback()).collect();
+        let cut = Arc::new(CutSignal::default());
         let awaited: Vec<_> = (0..1_000).map(|_| viewers.awaited([10, 0, 0, 1].into(), &cut)).collect();
-        assert_eq!((near.len(), viewers.watching()), (MOST_NEAR, MOST_NEAR + 64));
+        assert_eq!((loopback.len(), viewers.watching()), (MOST_LOOPBACK, MOST_LOOPBACK + 64));
         let proven: Vec<_> = std::iter::from_fn(|| viewers.proven()).collect();
         assert_eq!(proven.len(), MOST_PROVEN);
-        drop((near, awaited, proven));
+        drop((loopback, awaited, proven));
         assert_eq!(viewers.watching(), 0);
-        assert!(viewers.near().is_some());
+        assert!(viewers.loopback().is_some());
     }
 }

@@ -15,15 +15,16 @@ use actix_web_actors::ws::{CloseCode, CloseReason, Message, ProtocolError, Webso
 use futures_util::stream;
 use tracing::{debug, warn};
 
-use super::Shared;
-use super::admission::Cut;
-use super::auth::{Asked, Credential};
-use super::caller::Caller;
+use super::admission::CutSignal;
+use super::auth::{Asked, RequestCredential};
+use super::caller::HttpCaller;
 use super::code::Code;
-use super::connection::{Connection, Work};
+use super::connection::{ClientConnection, RequestWork};
 use super::error::ApiError;
 use super::feed::{FeedEvent, Rendered};
-use super::registry::{AnswerDoc, OperationDoc, RouteRegistry, Who};
+use super::operation_doc::{AnswerDoc, OperationDoc, Who};
+use super::registry::RouteRegistry;
+use super::state::SharedState;
 use super::viewers::{Due, Pace, ViewerPlace};
 use super::views::STATUS;
 
@@ -45,25 +46,25 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     registry.at("/api/status/ws", Who::PublicSummary).get(watch, WATCH).done();
 }
 
-async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<HttpResponse, ApiError> {
+async fn watch(request: HttpRequest, state: SharedState, payload: Payload) -> Result<HttpResponse, ApiError> {
     let trusted = state.seam.trusts(&request).await?;
     state.feed.latest()?;
-    let (caller, cut) = (Caller::of(&request), Arc::new(Cut::default()));
+    let (caller, cut) = (HttpCaller::of(&request), Arc::new(CutSignal::default()));
     let place = match (trusted, caller.loopback) {
         (false, _) => Some(state.viewers.awaited(caller.address, &cut)),
         (true, false) => state.viewers.proven(),
-        (true, true) => match state.viewers.near() {
+        (true, true) => match state.viewers.loopback() {
             None if state.seam.proves(&request).await => state.viewers.proven(),
-            near => near,
+            place => place,
         },
     };
     let place = place.ok_or(ApiError::TooManyViewers)?;
-    let connection = Connection::of(&request).cloned();
+    let connection = ClientConnection::of(&request).cloned();
     let viewer = Viewer {
         standing: if trusted { Standing::Known } else { Standing::Awaited },
         caller,
         cut,
-        _work: connection.as_ref().map(Connection::work),
+        _work: connection.as_ref().map(ClientConnection::work),
         connection,
         pace: Pace::new(Instant::now()),
         latest: None,
@@ -76,17 +77,17 @@ async fn watch(request: HttpRequest, state: Shared, payload: Payload) -> Result<
 
 /// One client.
 struct Viewer {
-    state: Shared,
+    state: SharedState,
     standing: Standing,
-    caller: Caller,
+    caller: HttpCaller,
     pace: Pace,
     latest: Option<Arc<Rendered>>,
     place: ViewerPlace,
     /// Fires when the place of a client whose token is awaited is taken by another.
-    cut: Arc<Cut>,
-    connection: Option<Rc<Connection>>,
+    cut: Arc<CutSignal>,
+    connection: Option<Rc<ClientConnection>>,
     /// The socket is used, however little is said on it.
-    _work: Option<Work>,
+    _work: Option<RequestWork>,
 }
 
 /// Whether the client may see anything.
@@ -174,11 +175,11 @@ impl Viewer {
             return;
         }
         self.standing = Standing::Examined;
-        let (state, Caller { address: peer, loopback }) = (self.state.clone(), self.caller);
+        let (state, HttpCaller { address: peer, loopback }) = (self.state.clone(), self.caller);
         let decision = async move {
             let credential = match token.trim() {
-                "" => Credential::None,
-                token => Credential::Bearer(token),
+                "" => RequestCredential::None,
+                token => RequestCredential::Bearer(token),
             };
             state.seam.decide(Asked { credential, path: "/api/status/ws", peer, loopback, scope: None }).await
         };

@@ -132,16 +132,25 @@ impl House {
             Plain(_) | Messages => low,
             Actor(room) => low || to == Actor(room),
             Gateway => low || matches!(to, Actor(_) | Gateway),
-            Connector | Http => low || to == from,
+            Connector => formats_of_the_wire(target) || to == from,
+            Http => low || to == from,
         };
         (!allowed).then_some(match (from, to) {
             (Settings, _) => "settings are read before there is any actor",
             (_, Actor(_)) => "actors know each other only through messages, and only gateway.rs wires them",
             (_, Gateway) => "the tree is wired above everybody who stands in it",
+            (Connector, _) if target[0] == "caduceus_actors" => {
+                "the connector uses the formats of the wire and no more"
+            }
             (Http | Connector, _) => "each end of the wire stands by itself, below the command line",
             _ => "the actors know nothing of HTTP or of the command line",
         })
     }
+}
+
+/// Whether the connector may use it: it becomes a crate of its own, on the formats of tokens and signatures alone.
+fn formats_of_the_wire(target: &Module) -> bool {
+    ["caduceus_actors::relay::token", "caduceus_actors::relay::delivery"].contains(&target.join("::").as_str())
 }
 
 /// Why `file` must not name something from outside the house.
@@ -214,6 +223,8 @@ fn every_kind_of_violation_is_found_when_planted() {
         ("caduceus::http::planted", "use caduceus_actors::gateway::GatewayPorts;", "wired above"),
         ("caduceus::http::planted", "use crate::cli::REFUSED;", "below the command line"),
         ("caduceus::connector::planted", "use super::super::cli::log;", "below the command line"),
+        ("caduceus::connector::planted", "use caduceus_actors::http_client::HttpClient;", "formats of the wire"),
+        ("caduceus::connector::planted", "use caduceus_actors::files::small;", "formats of the wire"),
         ("caduceus::http::planted", "use actix::{Actor, Addr};", "no address"),
         ("caduceus::http::planted", "use actix::prelude::*; struct S(Addr<T>);", "no address"),
         ("caduceus_actors::relay::planted", "fn f() { std::env::var(\"HOME\"); }", "only settings reads"),

@@ -13,6 +13,8 @@ pub(crate) type Module = Vec<String>;
 pub(crate) struct File {
     /// Every path it names, as far as the crate it comes from is plain: `std::env::vars`, `caduceus::http::Ports`.
     pub(crate) named: BTreeSet<Module>,
+    /// Every path through a module that it declares and names without `self`: `routes::configure` in `mod.rs`.
+    below: BTreeSet<Module>,
     /// What its `pub use` hand on: name to path.
     handed_on: BTreeMap<String, Module>,
     /// Modules that it declares for tests only.
@@ -40,7 +42,12 @@ impl Sources {
     /// Adds one file, as if it had been read.
     pub(crate) fn add(&mut self, module: Module, text: &str) {
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{}: {error}", module.join("::")));
-        let mut reader = Reader { home: module.clone(), at: module.clone(), file: File::default() };
+        let modules = parsed.items.iter().filter_map(|item| match item {
+            syn::Item::Mod(item) => Some(item.ident.to_string()),
+            _ => None,
+        });
+        let modules = modules.collect();
+        let mut reader = Reader { home: module.clone(), at: module.clone(), modules, file: File::default() };
         reader.visit_file(&parsed);
         self.0.insert(module, reader.file);
     }
@@ -68,8 +75,17 @@ impl Sources {
 
     /// The files that each file imports, itself and the top of its crate apart.
     pub(crate) fn imports(&self) -> BTreeMap<Module, BTreeSet<Module>> {
-        let of = |module: &Module, file: &File| {
-            let targets = file.named.iter().filter_map(|path| self.leads_to(path));
+        self.imports_by(|file| file.named.iter().collect())
+    }
+
+    /// The same with what a file names through its own modules, as a `mod.rs` does.
+    pub(crate) fn imports_with_own_modules(&self) -> BTreeMap<Module, BTreeSet<Module>> {
+        self.imports_by(|file| file.named.iter().chain(&file.below).collect())
+    }
+
+    fn imports_by<'f>(&'f self, paths: impl Fn(&'f File) -> Vec<&'f Module>) -> BTreeMap<Module, BTreeSet<Module>> {
+        let of = |module: &Module, file: &'f File| {
+            let targets = paths(file).into_iter().filter_map(|path| self.leads_to(path));
             targets.filter(|target| target != module && target.len() > 1).collect()
         };
         self.0.iter().map(|(module, file)| (module.clone(), of(module, file))).collect()
@@ -94,6 +110,8 @@ struct Reader {
     home: Module,
     /// Where the reader stands, inline modules counted.
     at: Module,
+    /// The names of the modules that the file declares.
+    modules: BTreeSet<String>,
     file: File,
 }
 
@@ -123,7 +141,7 @@ impl Reader {
         match tree {
             syn::UseTree::Path(path) => self.use_tree(&path.tree, &with(&path.ident), public),
             syn::UseTree::Group(group) => group.items.iter().for_each(|tree| self.use_tree(tree, before, public)),
-            syn::UseTree::Glob(_) => self.name(before),
+            syn::UseTree::Glob(_) => self.name(&[before, &["*".to_owned()]].concat()),
             syn::UseTree::Name(name) if name.ident == "self" => self.name(before),
             syn::UseTree::Name(name) => self.import(&with(&name.ident), name.ident.to_string(), public),
             syn::UseTree::Rename(rename) => self.import(&with(&rename.ident), rename.rename.to_string(), public),
@@ -143,6 +161,11 @@ impl Reader {
     }
 
     fn name(&mut self, path: &[String]) {
+        // A name alone may be a variable's.
+        let through_own = path.len() > 1 && self.modules.contains(&path[0]);
+        if self.at == self.home && through_own {
+            self.file.below.insert(self.home.iter().chain(path).cloned().collect());
+        }
         let path = self.spelled_out(path);
         self.file.named.insert(path);
     }
@@ -174,6 +197,9 @@ impl Visit<'_> for Reader {
         let public = !matches!(item.vis, syn::Visibility::Inherited) && self.at == self.home;
         self.use_tree(&item.tree, &[], public);
     }
+
+    // `pub(in crate::http)` imports nothing.
+    fn visit_visibility(&mut self, _: &syn::Visibility) {}
 
     fn visit_path(&mut self, path: &syn::Path) {
         let names: Vec<String> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();

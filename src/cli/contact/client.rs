@@ -71,7 +71,7 @@ fn limits(wait: Duration) -> HttpLimits {
 /// Only what certainly reached nobody is nobody.
 fn unanswered(error: &HttpError) -> CommandError {
     match error {
-        HttpError::Unreachable(_) => CommandError::Nobody(error.to_string()),
+        HttpError::Unreachable(_) => CommandError::NoGateway(error.to_string()),
         error => CommandError::NoAnswer(error.to_string()),
     }
 }

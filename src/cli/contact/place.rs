@@ -27,7 +27,7 @@ const MAX_TOKEN: u64 = 64 * 1024;
 
 /// Which gateway a command is about.
 #[derive(Debug, clap::Args)]
-pub(in crate::cli) struct Place {
+pub(in crate::cli) struct GatewayPlace {
     /// Home directory of the gateway; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR", conflicts_with = "url")]
     home: Option<PathBuf>,
@@ -64,7 +64,7 @@ pub(in crate::cli) enum Presence {
     },
 }
 
-impl Place {
+impl GatewayPlace {
     /// Looks in the environment and reads the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
         let mut environment = Environment::capture();
@@ -110,11 +110,11 @@ impl Contact {
     }
 
     /// Why there is no [`Contact::client`].
-    pub(in crate::cli) fn nobody(&self) -> CommandError {
+    pub(in crate::cli) fn no_gateway(&self) -> CommandError {
         let home = self.home.as_deref().unwrap_or(Path::new("")).display();
         match self.presence() {
             Err(error) => error,
-            Ok(Presence::Absent) => CommandError::Nobody(format!("none holds the home {home}")),
+            Ok(Presence::Absent) => CommandError::NoGateway(format!("none holds the home {home}")),
             Ok(Presence::Present { .. }) => {
                 CommandError::NoAnswer(format!("one holds the home {home} and does not say where it listens"))
             }

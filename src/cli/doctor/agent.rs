@@ -17,12 +17,12 @@ pub(super) enum AgentFact {
     /// It is no process.
     NoProcess,
     /// A command, by its first word as configured.
-    Command { word: String, found: Found },
+    Command { word: String, found: CommandFound },
 }
 
 /// What was found of a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Found {
+pub(super) enum CommandFound {
     /// It can be run.
     Yes,
     /// A name that its working directory refers to is not set, which is a finding of its own.
@@ -44,39 +44,39 @@ pub(super) fn look(agent: &AgentSettings, home: &Path, inspection: &Inspection, 
         AgentSettings::Echo | AgentSettings::OpenAi(_) => AgentFact::NoProcess,
         AgentSettings::Exec(exec) => {
             let word = exec.command.first().cloned().unwrap_or_default();
-            let found = look_for(exec, home, inspection, path).unwrap_or(Found::Unresolved);
+            let found = look_for(exec, home, inspection, path).unwrap_or(CommandFound::Unresolved);
             AgentFact::Command { word, found }
         }
     }
 }
 
 /// `None` if a name is not set.
-fn look_for(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> Option<Found> {
+fn look_for(exec: &ExecSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> Option<CommandFound> {
     let words = match inspection.command(exec) {
         Ok(words) => words,
-        Err(name) => return Some(Found::Refers(name.to_owned())),
+        Err(name) => return Some(CommandFound::Refers(name.to_owned())),
     };
     let cwd = inspection.cwd(exec, home).ok()?;
     if !cwd.is_dir() {
-        return Some(Found::NoDirectory(exec.cwd.clone().unwrap_or_default()));
+        return Some(CommandFound::NoDirectory(exec.cwd.clone().unwrap_or_default()));
     }
     Some(search(words.first()?, &cwd, path.unwrap_or(DEFAULT_PATH)))
 }
 
 /// Looks for a program as the system does.
-fn search(program: &str, cwd: &Path, path: &str) -> Found {
+fn search(program: &str, cwd: &Path, path: &str) -> CommandFound {
     let places: Vec<PathBuf> = if program.contains('/') {
         vec![cwd.join(program)]
     } else {
         // An empty place is the working directory.
         path.split(':').map(|place| cwd.join(place).join(program)).collect()
     };
-    let mut found = Found::NotThere;
+    let mut found = CommandFound::NotThere;
     for place in places.iter().filter(|place| !program.is_empty() && place.exists()) {
         if place.is_file() && rustix::fs::access(place, Access::EXEC_OK).is_ok() {
-            return Found::Yes;
+            return CommandFound::Yes;
         }
-        found = Found::NotExecutable;
+        found = CommandFound::NotExecutable;
     }
     found
 }
@@ -110,9 +110,9 @@ mod tests {
             AgentFact::Command { found, .. } => found,
             other => panic!("{other:?}"),
         };
-        assert_eq!(found(&["sh", "-c", "run --key=${KEY}"]), Found::Refers("KEY".into()));
-        assert_eq!(found(&["${KEY}"]), Found::Refers("KEY".into()));
-        assert_eq!(found(&["sh", "-c", "echo $$ $${KEY} $KEY"]), Found::Yes);
+        assert_eq!(found(&["sh", "-c", "run --key=${KEY}"]), CommandFound::Refers("KEY".into()));
+        assert_eq!(found(&["${KEY}"]), CommandFound::Refers("KEY".into()));
+        assert_eq!(found(&["sh", "-c", "echo $$ $${KEY} $KEY"]), CommandFound::Yes);
     }
 
     #[test]
@@ -125,13 +125,13 @@ mod tests {
         }
         let search = |program: &str, path: &str| search(program, home.path(), path);
         let both = format!("{}:{}", first.display(), second.display());
-        assert_eq!(search("agent", &both), Found::NotExecutable);
+        assert_eq!(search("agent", &both), CommandFound::NotExecutable);
         fs::set_permissions(second.join("agent"), fs::Permissions::from_mode(0o755)).unwrap();
-        assert_eq!(search("agent", &both), Found::Yes, "one that may not be run does not hide the next");
-        assert_eq!(search("second/agent", "/nowhere"), Found::Yes, "a path is taken from the working directory");
-        assert_eq!(search("agent", "second"), Found::Yes);
-        assert_eq!(search("agent", "/nowhere"), Found::NotThere);
-        assert_eq!(search("first", ""), Found::NotExecutable, "a directory is no program");
-        assert_eq!(search("", &both), Found::NotThere);
+        assert_eq!(search("agent", &both), CommandFound::Yes, "one that may not be run does not hide the next");
+        assert_eq!(search("second/agent", "/nowhere"), CommandFound::Yes, "a path is taken from the working directory");
+        assert_eq!(search("agent", "second"), CommandFound::Yes);
+        assert_eq!(search("agent", "/nowhere"), CommandFound::NotThere);
+        assert_eq!(search("first", ""), CommandFound::NotExecutable, "a directory is no program");
+        assert_eq!(search("", &both), CommandFound::NotThere);
     }
 }

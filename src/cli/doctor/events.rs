@@ -10,12 +10,12 @@ pub(super) struct EventsFact {
     /// How many could be made.
     pub(super) made: usize,
     /// What stood in the way of the next.
-    pub(super) limit: Option<Limit>,
+    pub(super) limit: Option<WatchLimit>,
 }
 
 /// What stands in the way.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Limit {
+pub(super) enum WatchLimit {
     /// Watchers of one user, or files of one process.
     Instances,
     /// Watched directories of one user.
@@ -43,9 +43,9 @@ pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
             Ok(watcher) => held.push(watcher),
             Err(error) => {
                 limit = Some(match error {
-                    Errno::MFILE => Limit::Instances,
-                    Errno::NOSPC => Limit::Watches,
-                    error => Limit::Other(error.to_string()),
+                    Errno::MFILE => WatchLimit::Instances,
+                    Errno::NOSPC => WatchLimit::Watches,
+                    error => WatchLimit::Other(error.to_string()),
                 });
                 break;
             }

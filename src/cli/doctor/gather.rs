@@ -25,7 +25,9 @@ use rustix::net::{AddressFamily, SocketType};
 use secrecy::ExposeSecret as _;
 
 use super::agent::AgentFact;
-use super::judge::{DrainFact, Facts, HomeFact, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact};
+use super::facts::{
+    DrainFact, HomeFact, HomeFacts, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact,
+};
 use super::{agent, events};
 use crate::cli::env_lines;
 use crate::cli::files::{FileFact, of_ledger, of_profile};
@@ -40,8 +42,8 @@ const OTHER_WATCHERS: usize = 2;
 const AT_ONCE: usize = 64;
 
 /// Looks over `home`.
-pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
-    let mut facts = Facts::default();
+pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
+    let mut facts = HomeFacts::default();
     let settings = match Settings::load(home, environment) {
         Ok(settings) => Some(settings),
         Err(SettingsError::NoHome(_)) => {
@@ -78,7 +80,7 @@ pub(super) fn facts(home: &Path, environment: Environment) -> Facts {
     facts
 }
 
-fn of_settings(facts: &mut Facts, mut settings: Settings) {
+fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     facts.oddities = std::mem::take(&mut settings.warnings);
     facts.proxies = settings.trust.describe_proxies();
     let (profiles, files): (Vec<_>, Vec<_>) = each_profile(&settings).into_iter().unzip();

@@ -1,150 +1,21 @@
 //! What the facts about a home mean, and what to do about each. Pure.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
-
-use caduceus_actors::honcho::inspect::GrantFact;
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
-use caduceus_actors::profile::inspect::Missing;
-use caduceus_actors::profile::strength::Weakness;
-use caduceus_actors::relay::claims::GatewayKey;
 use caduceus_actors::relay::knock::Knock;
 
-use super::agent::{AgentFact, Found};
-use super::events::{EventsFact, Limit};
+use super::agent::{AgentFact, CommandFound};
+use super::events::{EventsFact, WatchLimit};
+use super::facts::{
+    DrainFact, HomeFact, HomeFacts, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact,
+};
 use super::grant;
-use crate::cli::files::{FileFact, exposed};
+use crate::cli::files::exposed;
 use crate::cli::finding::{Finding, missing_name, shown};
 use crate::cli::gateways;
 
-/// Everything that was found out. What could not be looked at stays at its default.
-#[derive(Debug)]
-pub(super) struct Facts {
-    pub(super) home: HomeFact,
-    /// In the configuration, one sentence each; with one of them a gateway does not start.
-    pub(super) mistakes: Vec<String>,
-    /// In the configuration, one sentence each; a gateway starts all the same.
-    pub(super) oddities: Vec<String>,
-    /// The proxies in force, one sentence each.
-    pub(super) proxies: Vec<String>,
-    /// Files that hold secrets.
-    pub(super) files: Vec<FileFact>,
-    /// Whether a gateway holds the home, or why that cannot be told.
-    pub(super) lock: Result<bool, String>,
-    pub(super) events: Option<EventsFact>,
-    pub(super) ledger: LedgerFact,
-    pub(super) profiles: Vec<ProfileFact>,
-    pub(super) link: Option<LinkFact>,
-    pub(super) drain: Option<DrainFact>,
-    pub(super) network: NetworkFact,
-    pub(super) unserved: UnservedFact,
-}
-
-/// The addresses to listen on.
-#[derive(Debug, Default)]
-pub(super) struct NetworkFact {
-    /// Key, address, and why it cannot be listened on; looked at only where no gateway holds the home.
-    pub(super) unusable: Vec<(&'static str, SocketAddr, String)>,
-    /// Other machines reach it, and there is no secret.
-    pub(super) public_without_secret: bool,
-}
-
-/// What is there and does not count.
-#[derive(Debug, Default)]
-pub(super) struct UnservedFact {
-    /// Directories of profiles beside `multiplex_profiles: false`.
-    pub(super) profiles: Vec<String>,
-    /// Routes and the profile that each leads to.
-    pub(super) routes: Vec<(String, String)>,
-}
-
-/// The home itself.
-#[derive(Debug)]
-pub(super) enum HomeFact {
-    Missing,
-    Unusable(String),
-    There { mode: u32, writable: bool },
-}
-
-/// The ledger's file.
-#[derive(Debug)]
-pub(super) struct LedgerFact {
-    pub(super) peek: Result<Peek, String>,
-    /// Names of damaged ones that were put aside.
-    pub(super) set_aside: Vec<String>,
-}
-
-/// One profile.
-#[derive(Debug)]
-pub(super) struct ProfileFact {
-    pub(super) name: String,
-    pub(super) home: PathBuf,
-    /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
-    pub(super) closed: bool,
-    pub(super) problems: Vec<String>,
-    pub(super) trouble: Option<String>,
-    pub(super) missing: Vec<Missing>,
-    /// The gateway that its settings name.
-    pub(super) gateway: Option<GatewayKey>,
-    /// What is odd about the lines of its `.env`.
-    pub(super) env: Vec<Finding>,
-    pub(super) agent: AgentFact,
-    pub(super) grant: GrantFact,
-}
-
-/// The connector.
-#[derive(Debug)]
-pub(super) enum LinkFact {
-    /// There is no address; whether there are credentials for one.
-    NotSet { credentials: bool },
-    /// There is one that cannot be dialled; why.
-    Undialable(String),
-    /// It was dialled.
-    Knocked { place: String, credentials: bool, sent: Sent, answer: Knock },
-}
-
-/// Whether a dial showed the gateway's credentials.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// It did: a real upgrade.
-    Token,
-    /// There are none.
-    None,
-    /// A gateway holds the home, and a second link would supersede its own.
-    Withheld,
-}
-
-/// The secret of those who may drain.
-#[derive(Debug)]
-pub(super) enum DrainFact {
-    None,
-    Strong,
-    Weak(Weakness),
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            home: HomeFact::Missing,
-            mistakes: Vec::new(),
-            oddities: Vec::new(),
-            proxies: Vec::new(),
-            files: Vec::new(),
-            lock: Ok(false),
-            events: None,
-            ledger: LedgerFact { peek: Ok(Peek::Missing), set_aside: Vec::new() },
-            profiles: Vec::new(),
-            link: None,
-            drain: None,
-            network: NetworkFact::default(),
-            unserved: UnservedFact::default(),
-        }
-    }
-}
-
 /// All findings, in the order in which a gateway would meet them.
-pub(super) fn findings(facts: &Facts) -> Vec<Finding> {
+pub(super) fn findings(facts: &HomeFacts) -> Vec<Finding> {
     let mut found = vec![home(&facts.home)];
     if !matches!(facts.home, HomeFact::There { .. }) {
         return found;
@@ -214,11 +85,11 @@ fn events(events: &EventsFact) -> Finding {
     );
     match limit {
         None => Finding::ok(CODE, "there is room for the file events that a gateway needs"),
-        Some(Limit::Instances) => {
+        Some(WatchLimit::Instances) => {
             Finding::warn(CODE, detail, "raise fs.inotify.max_user_instances with sysctl, or the limit of open files")
         }
-        Some(Limit::Watches) => Finding::warn(CODE, detail, "raise fs.inotify.max_user_watches with sysctl"),
-        Some(Limit::Other(reason)) => {
+        Some(WatchLimit::Watches) => Finding::warn(CODE, detail, "raise fs.inotify.max_user_watches with sysctl"),
+        Some(WatchLimit::Other(reason)) => {
             Finding::warn(CODE, format!("{detail}: {reason}"), "use a file system with file events")
         }
     }
@@ -293,24 +164,24 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
         AgentFact::Command { word, found } => (word, found),
     };
     match found {
-        Found::Yes | Found::Unresolved => None,
-        Found::Refers(name) => {
+        CommandFound::Yes | CommandFound::Unresolved => None,
+        CommandFound::Refers(name) => {
             let detail = format!(
                 "agent.command refers to {}, whose value anyone could read in the list of processes; the agent is not started",
                 shown(name)
             );
             Some(Finding::error("agent_secret", detail, "have the agent read it from its environment, which holds it"))
         }
-        Found::NoDirectory(cwd) => {
+        CommandFound::NoDirectory(cwd) => {
             let detail = format!("the agent's working directory {} is not there", cwd.display());
             Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))
         }
-        Found::NotThere => {
+        CommandFound::NotThere => {
             let detail = format!("the agent's command {word:?} is not found");
             let remedy = "install it, write its whole path, or start the gateway with another PATH";
             Some(Finding::error(CODE, detail, remedy))
         }
-        Found::NotExecutable => {
+        CommandFound::NotExecutable => {
             let detail = format!("the agent's command {word:?} is there and may not be run");
             Some(Finding::error(CODE, detail, "chmod +x it, or put its interpreter before it"))
         }

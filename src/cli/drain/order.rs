@@ -8,14 +8,14 @@ use caduceus_actors::drain::{epoch, store};
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::Drain;
+use super::target::DrainTarget;
 use crate::cli::contact::{CommandError, Presence};
 use crate::out::{self, print};
 
 /// Who asks, as the marker keeps it.
 const PRINCIPAL: &str = "cli";
 
-pub(super) async fn begin(drain: &Drain, suppress: bool, deadline: Option<Duration>) -> Result<(), CommandError> {
+pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<Duration>) -> Result<(), CommandError> {
     let mut body = drain.order("drain");
     if suppress {
         body.insert("suppress_notification".to_owned(), json!(true));
@@ -53,7 +53,7 @@ pub(super) async fn begin(drain: &Drain, suppress: bool, deadline: Option<Durati
     Ok(())
 }
 
-pub(super) async fn cancel(drain: &Drain) -> Result<(), CommandError> {
+pub(super) async fn cancel(drain: &DrainTarget) -> Result<(), CommandError> {
     let was_draining = if let Some(answer) = drain.over_http(drain.order("cancel")).await? {
         answer.get("was_draining").and_then(Value::as_bool).unwrap_or_default()
     } else {
@@ -64,7 +64,7 @@ pub(super) async fn cancel(drain: &Drain) -> Result<(), CommandError> {
     Ok(())
 }
 
-impl Drain {
+impl DrainTarget {
     fn order(&self, action: &str) -> Map<String, Value> {
         let profile = self.profile.as_ref().map(|name| ("profile".to_owned(), json!(name.as_str())));
         [("action".to_owned(), json!(action))].into_iter().chain(profile).collect()
@@ -79,7 +79,7 @@ impl Drain {
         let Some(client) = self.contact.client().await? else { return Ok(None) };
         match client.post("/api/gateway/drain", &Value::Object(body)).await {
             Ok(answer) => Ok(Some(answer)),
-            Err(error @ (CommandError::Nobody(_) | CommandError::NoAnswer(_))) if marker_is_left => {
+            Err(error @ (CommandError::NoGateway(_) | CommandError::NoAnswer(_))) if marker_is_left => {
                 out::complain(&format!("{error}; the marker it is"));
                 Ok(None)
             }
@@ -89,7 +89,7 @@ impl Drain {
 
     /// The home whose marker it is.
     fn marker(&self) -> Result<PathBuf, CommandError> {
-        let home = self.marker_home().ok_or_else(|| self.contact.nobody())?;
+        let home = self.marker_home().ok_or_else(|| self.contact.no_gateway())?;
         if self.profile.is_some() && !home.is_dir() {
             return Err(CommandError::NotReached("there is no such profile in this home".to_owned()));
         }

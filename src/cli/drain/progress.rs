@@ -73,7 +73,7 @@ impl Progress {
     }
 
     /// No gateway runs; `draining`: one that started would drain.
-    pub(super) fn nobody(draining: bool) -> Self {
+    pub(super) fn no_gateway(draining: bool) -> Self {
         Self { draining, drained: draining, left: 0, oldest_s: None }
     }
 
@@ -175,8 +175,8 @@ mod tests {
 
     #[test]
     fn where_nobody_runs_only_a_marker_drains() {
-        assert_eq!(Progress::nobody(true).step(), ProgressStep::Done);
-        assert_eq!(Progress::nobody(false).step(), ProgressStep::NoDrain);
+        assert_eq!(Progress::no_gateway(true).step(), ProgressStep::Done);
+        assert_eq!(Progress::no_gateway(false).step(), ProgressStep::NoDrain);
     }
 
     #[test]

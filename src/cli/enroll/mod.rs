@@ -35,7 +35,7 @@ const REFUSED: u8 = 4;
 /// Ends with 0; 1 when no token or no address was given, or the installation is hosted; 3 when no identity can be proven; 4 when
 /// the connector says no; 75 when it cannot be reached; 78 when the home cannot be used or written to.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Arguments {
+pub(crate) struct EnrollArguments {
     /// The enrollment token, or `-` to read it from standard input. Everyone on this machine can read the arguments of a process:
     /// use `-`, --token-file or `GATEWAY_RELAY_ENROLL_TOKEN`.
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file", allow_hyphen_values = true)]
@@ -104,17 +104,17 @@ impl EnrollError {
     }
 }
 
-pub(crate) fn run(arguments: &Arguments) -> ExitCode {
+pub(crate) fn run(arguments: &EnrollArguments) -> ExitCode {
     match enroll(arguments) {
         Ok(report) => {
             out::print(&report);
             ExitCode::SUCCESS
         }
-        Err(error) => super::serve::fail(&error, error.exit_code()),
+        Err(error) => super::failure::fail(&error, error.exit_code()),
     }
 }
 
-fn enroll(arguments: &Arguments) -> Result<String, EnrollError> {
+fn enroll(arguments: &EnrollArguments) -> Result<String, EnrollError> {
     let environment = Environment::capture();
     let home = find_home(arguments.home.clone(), &environment);
     if is_managed(&home, &environment) {
@@ -153,7 +153,7 @@ fn is_managed(home: &Path, environment: &Environment) -> bool {
     environment.is_managed() || home.join(".managed").exists()
 }
 
-fn token(arguments: &Arguments, inspection: &Inspection) -> Result<SecretString, EnrollError> {
+fn token(arguments: &EnrollArguments, inspection: &Inspection) -> Result<SecretString, EnrollError> {
     let read = |shown: &Path, from: &mut dyn std::io::Read| {
         let mut text = zeroize::Zeroizing::new(String::new());
         let read = from.take(MAX_TOKEN_BYTES).read_to_string(&mut text);

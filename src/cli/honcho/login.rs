@@ -21,9 +21,10 @@ use caduceus_actors::settings::Environment;
 use serde_json::Value;
 
 use super::loopback::{Loopback, Page, Visit};
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
+use crate::cli::failure::fail;
 use crate::cli::secrets::{no_randomness, random};
-use crate::cli::serve::fail;
 use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
 use crate::out::print;
 
@@ -33,7 +34,7 @@ use crate::out::print;
 /// cannot be reached, with 76 if an answer is not for this login or makes no sense, with 77 if the login was denied, with 78
 /// if the grant's file or an address cannot be used.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct LoginGrantArguments {
     #[command(flatten)]
     whose: Whose,
     /// Start no browser; open the address that is printed yourself.
@@ -111,15 +112,15 @@ impl From<ExchangeError> for LoginError {
     }
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
-    let Arguments { whose, no_browser, tokens_only, limit_s } = arguments;
+pub(super) fn run(arguments: LoginGrantArguments) -> ExitCode {
+    let LoginGrantArguments { whose, no_browser, tokens_only, limit_s } = arguments;
     let (settings, profile) = match whose.find() {
         Ok(found) => found,
         Err(code) => return code,
     };
     let Some(random) = random() else { return no_randomness() };
     let client = settings.trust.clone();
-    let login = Login { client, browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
+    let login = LoginFlow { client, browser: !no_browser, tokens_only, limit: Duration::from_secs(limit_s) };
     match login.carry_out(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
             print(&format!(
@@ -134,7 +135,7 @@ pub(super) fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// How to log in.
-struct Login {
+struct LoginFlow {
     client: HttpClient,
     browser: bool,
     tokens_only: bool,
@@ -142,12 +143,12 @@ struct Login {
 }
 
 /// Where the grant goes.
-struct Place {
+struct GrantPlace {
     path: PathBuf,
     host: String,
 }
 
-impl Login {
+impl LoginFlow {
     /// Answers for how many seconds the new token is good.
     fn carry_out(
         &self,
@@ -156,7 +157,7 @@ impl Login {
         random: &[u8; 64],
     ) -> Result<u64, LoginError> {
         let found = inspect(profile, unix_now_s());
-        let place = Place { path: found.path, host: found.host };
+        let place = GrantPlace { path: found.path, host: found.host };
         let _pending = claim(&place.path)?;
         let endpoints = place.rehearse(environment)?;
         let loopback = Loopback::bind().map_err(LoginError::Loopback)?;
@@ -186,7 +187,7 @@ impl Login {
         visit: Visit,
         attempt: &Attempt,
         endpoints: &Endpoints,
-        place: &Place,
+        place: &GrantPlace,
     ) -> Result<u64, LoginError> {
         let ended = self.complete(&visit.query, attempt, endpoints, place).await;
         let page = match &ended {
@@ -203,7 +204,7 @@ impl Login {
         query: &str,
         attempt: &Attempt,
         endpoints: &Endpoints,
-        place: &Place,
+        place: &GrantPlace,
     ) -> Result<u64, LoginError> {
         let code = match attempt.judge(query) {
             Callback::Agreed(code) => code,
@@ -221,7 +222,7 @@ impl Login {
     }
 }
 
-impl Place {
+impl GrantPlace {
     /// Makes sure that a grant could be saved before a person is asked for one.
     fn rehearse(&self, environment: &Environment) -> Result<Endpoints, LoginError> {
         let lock = self.lock()?;

@@ -10,7 +10,8 @@ use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
 
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
 use crate::cli::{CONFIGURATION, DENIED, TRY_AGAIN};
 use crate::out::{self, print};
 
@@ -19,7 +20,7 @@ use crate::out::{self, print};
 /// Exits with 0 if the token is good then, with 75 if it was not refreshed and may be another time, with 77 if a login is
 /// needed, with 78 if there is no grant or its file cannot be used.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct RefreshGrantArguments {
     #[command(flatten)]
     whose: Whose,
     /// Also if the token is good yet, and also if its refresh token may be spent.
@@ -27,7 +28,7 @@ pub(super) struct Arguments {
     force: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
     let (settings, profile) = match arguments.whose.find() {
         Ok(found) => found,
         Err(code) => return code,

@@ -10,7 +10,8 @@ use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::profile::name::ProfileName;
 use serde_json::{Value, json};
 
-use super::{Whose, roughly};
+use super::time::roughly;
+use super::whose::Whose;
 use crate::out::{print, print_json};
 use crate::terminal::one_line;
 
@@ -21,7 +22,7 @@ const ACT: u8 = 1;
 ///
 /// Exits with 0 if nobody has to act, with 1 if somebody does, with 78 if the home cannot be used.
 #[derive(Debug, clap::Args)]
-pub(super) struct Arguments {
+pub(super) struct GrantStatusArguments {
     #[command(flatten)]
     whose: Whose,
     /// Print one JSON object.
@@ -29,7 +30,7 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: Arguments) -> ExitCode {
+pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
     let one = arguments.whose.profile.is_some();
     let (settings, profile) = match arguments.whose.find() {
         Ok(found) => found,

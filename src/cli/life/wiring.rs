@@ -31,14 +31,14 @@ pub(super) fn http_ports(
     }
 }
 
-fn relay_ports(ports: &GatewayPorts) -> http::RelayPorts {
+fn relay_ports(ports: &GatewayPorts) -> http::HttpRelayPorts {
     let link = |link: &LinkPort| {
         let LinkPort { link, go_dormant, wake, .. } = link.clone();
-        http::Link { id: link, go_dormant, wake }
+        http::LinkControls { id: link, go_dormant, wake }
     };
-    let delivery = |DeliveryPort { owner, verify, deliver }| http::Delivery { owner, verify, deliver };
+    let delivery = |DeliveryPort { owner, verify, deliver }| http::DeliveryRoute { owner, verify, deliver };
     let deliveries = ports.deliveries.clone();
-    http::RelayPorts {
+    http::HttpRelayPorts {
         links: ports.links.iter().map(link).collect(),
         deliveries: http::Deliveries(Arc::new(move || deliveries.now().into_iter().map(delivery).collect())),
         stop_session: Some(ports.stop_session.clone()),

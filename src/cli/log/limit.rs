@@ -53,13 +53,13 @@ struct LeftOut<T> {
 /// Lines of each kind. Plain: the time comes in.
 #[derive(Debug)]
 struct LimitPlan<K, T> {
-    kinds: HashMap<K, Kind<T>>,
+    kinds: HashMap<K, KindCount<T>>,
     /// For kinds that there is no room for.
-    others: Option<Kind<T>>,
+    others: Option<KindCount<T>>,
 }
 
 #[derive(Debug)]
-struct Kind<T> {
+struct KindCount<T> {
     /// Lines that may still be written at once.
     left: f64,
     since: Instant,
@@ -67,7 +67,7 @@ struct Kind<T> {
     what: T,
 }
 
-impl<T> Kind<T> {
+impl<T> KindCount<T> {
     fn new(allowance: Allowance, now: Instant, what: T) -> Self {
         Self { left: allowance.burst, since: now, left_out: 0, what }
     }
@@ -97,9 +97,9 @@ impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
             return kind.admit(allowance, now);
         }
         if self.kinds.len() >= MOST_KINDS {
-            return self.others.get_or_insert_with(|| Kind::new(allowance, now, what)).admit(allowance, now);
+            return self.others.get_or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now);
         }
-        self.kinds.entry(key).or_insert_with(|| Kind::new(allowance, now, what)).admit(allowance, now)
+        self.kinds.entry(key).or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now)
     }
 
     /// What was left out since this was asked last.
@@ -111,22 +111,22 @@ impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
 
 /// A kind of line: its place in the code, and the link it is about, if it is about one.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct Key(Identifier, u64);
+struct LimitKey(Identifier, u64);
 
 /// The limit, as a layer of the log. Clones are the same.
 #[derive(Debug, Clone)]
-pub(super) struct Limit(Arc<Mutex<State>>);
+pub(super) struct LogLimit(Arc<Mutex<LimitState>>);
 
 #[derive(Debug)]
-struct State {
-    plan: LimitPlan<Key, &'static Metadata<'static>>,
+struct LimitState {
+    plan: LimitPlan<LimitKey, &'static Metadata<'static>>,
     /// Someone is about to say what was left out.
     telling: bool,
 }
 
-impl Limit {
+impl LogLimit {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(State { plan: LimitPlan::new(), telling: false })))
+        Self(Arc::new(Mutex::new(LimitState { plan: LimitPlan::new(), telling: false })))
     }
 
     fn admits(&self, event: &Event<'_>) -> bool {
@@ -136,7 +136,7 @@ impl Limit {
         }
         let mut link = OfLink::default();
         event.record(&mut link);
-        let key = Key(metadata.callsite(), link.0.map_or(0, |hasher| hasher.finish()));
+        let key = LimitKey(metadata.callsite(), link.0.map_or(0, |hasher| hasher.finish()));
         let mut state = self.state();
         let admitted = state.plan.admit(key, Allowance::of(*metadata.level()), Instant::now(), metadata);
         let tell = !admitted && !std::mem::replace(&mut state.telling, true);
@@ -174,12 +174,12 @@ impl Limit {
     }
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, LimitState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<S: Subscriber> Layer<S> for Limit {
+impl<S: Subscriber> Layer<S> for LogLimit {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         self.admits(event)
     }
@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn lines_of_one_place_are_limited_for_each_link_and_what_is_left_out_is_said() {
-        let (limit, written) = (Limit::new(), Arc::new(AtomicUsize::new(0)));
+        let (limit, written) = (LogLimit::new(), Arc::new(AtomicUsize::new(0)));
         let log = tracing_subscriber::registry().with(Count(Arc::clone(&written))).with(limit.clone());
         tracing::subscriber::with_default(log, || {
             let flood = |link: &str| {

@@ -5,10 +5,17 @@ use std::fmt::Write as _;
 
 use serde_json::json;
 
-use super::LogFormat;
-
 /// Longest line. One log line must not fill the queue, nor a terminal.
 pub(super) const MAX_LINE: usize = 64 * 1024;
+
+/// In which form the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
 
 /// `event` as one line that ends with a newline.
 ///

@@ -15,15 +15,15 @@ const ROOM: usize = 2 * 1024 * 1024;
 /// Writes bytes; answers how many were written, and why no more.
 pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
 /// The line, or lines, that tell of so many lost ones.
-pub(super) type Tell = dyn Fn(u64) -> Vec<u8> + Send;
+pub(super) type LostNote = dyn Fn(u64) -> Vec<u8> + Send;
 
 /// The way into the queue. Cheap to clone; clones are the same queue.
 #[derive(Debug, Clone, Default)]
-pub(super) struct LogQueue(Arc<Shared>);
+pub(super) struct LogQueue(Arc<QueueState>);
 
 #[derive(Debug, Default)]
-struct Shared {
-    waiting: Mutex<Waiting>,
+struct QueueState {
+    waiting: Mutex<WaitingLines>,
     changed: Condvar,
     /// All lines lost since the start.
     dropped: AtomicU64,
@@ -32,7 +32,7 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingLines {
     /// Whole lines.
     bytes: Vec<u8>,
     /// The writer has taken some and is not through with them.
@@ -44,7 +44,7 @@ impl LogQueue {
     ///
     /// # Errors
     /// If there is no thread for it; then nothing is ever written.
-    pub(super) fn start(&self, write: Box<Write>, tell: Box<Tell>) -> io::Result<()> {
+    pub(super) fn start(&self, write: Box<Write>, tell: Box<LostNote>) -> io::Result<()> {
         let shared = Arc::clone(&self.0);
         thread::Builder::new().name("log".to_owned()).spawn(move || shared.write_on(&*write, &*tell))?;
         Ok(())
@@ -73,21 +73,21 @@ impl LogQueue {
 
     /// Waits until everything put in so far has been written, or given up; at most `timeout`. Answers whether it has.
     pub(super) fn flush(&self, timeout: Duration) -> bool {
-        let busy = |waiting: &mut Waiting| waiting.writing || !waiting.bytes.is_empty();
+        let busy = |waiting: &mut WaitingLines| waiting.writing || !waiting.bytes.is_empty();
         let waited = self.0.changed.wait_timeout_while(self.0.waiting(), timeout, busy);
         !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
     }
 }
 
-impl Shared {
-    fn write_on(&self, write: &Write, tell: &Tell) {
-        let mut sink = Sink { write, mid_line: false };
+impl QueueState {
+    fn write_on(&self, write: &Write, tell: &LostNote) {
+        let mut sink = LineWriter { write, mid_line: false };
         let mut batch = Vec::new();
         loop {
             let mut waiting = self.waiting();
             waiting.writing = false;
             self.changed.notify_all();
-            let empty = |waiting: &mut Waiting| waiting.bytes.is_empty();
+            let empty = |waiting: &mut WaitingLines| waiting.bytes.is_empty();
             waiting = self.changed.wait_while(waiting, empty).unwrap_or_else(PoisonError::into_inner);
             waiting.writing = true;
             batch.clear();
@@ -109,12 +109,12 @@ impl Shared {
         self.untold.fetch_add(lines, Ordering::Relaxed);
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+    fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that panics may hold the lock itself.
-    fn waiting_for(&self, panicking: bool) -> Option<MutexGuard<'_, Waiting>> {
+    fn waiting_for(&self, panicking: bool) -> Option<MutexGuard<'_, WaitingLines>> {
         if !panicking {
             return Some(self.waiting());
         }
@@ -127,12 +127,12 @@ impl Shared {
 }
 
 /// What is written to, and whether it stopped in the middle of a line.
-struct Sink<'w> {
+struct LineWriter<'w> {
     write: &'w Write,
     mid_line: bool,
 }
 
-impl Sink<'_> {
+impl LineWriter<'_> {
     /// Writes whole lines. Answers how many were not written whole.
     fn put(&mut self, lines: &[u8]) -> u64 {
         if self.mid_line && (self.write)(b"\n").0 == 0 {

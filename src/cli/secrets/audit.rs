@@ -37,7 +37,7 @@ pub(super) struct ProfileFacts {
 
 /// What is told.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct AuditReport {
     profiles: Vec<ProfileReport>,
     pub(super) findings: Vec<Finding>,
 }
@@ -52,12 +52,12 @@ struct ProfileReport {
     from_process: Vec<String>,
     /// `null` if it has no agent that is a process.
     child_sees: Option<Vec<String>>,
-    kept_from_child: Vec<Kept>,
+    kept_from_child: Vec<WithheldName>,
     missing: Vec<Lacking>,
 }
 
 #[derive(Debug, Serialize)]
-struct Kept {
+struct WithheldName {
     name: String,
     why: Why,
 }
@@ -83,7 +83,7 @@ enum Why {
 }
 
 /// Judges the profiles. `key` is fresh and random: values are compared by a hash that tells nothing anywhere else.
-pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> Report {
+pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> AuditReport {
     let mut findings: Vec<Finding> = profiles.iter().flat_map(of_one).collect();
     findings.extend(shared(profiles, key));
     let gateways = profiles.iter().map(|profile| (profile.name.as_str(), profile.inspection.gateway.as_ref()));
@@ -94,14 +94,14 @@ pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> Report {
         told.extend(first.then(|| finding.clone()));
         first
     });
-    Report { profiles: profiles.iter().map(names).collect(), findings }
+    AuditReport { profiles: profiles.iter().map(names).collect(), findings }
 }
 
 fn names(profile: &ProfileFacts) -> ProfileReport {
     let Inspection { own, missing, .. } = &profile.inspection;
     let kept = own.iter().filter_map(|(name, value)| {
         let why = why_kept(name, value.expose_secret())?;
-        Some(Kept { name: shown(name).into_owned(), why })
+        Some(WithheldName { name: shown(name).into_owned(), why })
     });
     let lacking = |lacking: &caduceus_actors::profile::inspect::Missing| Lacking {
         key: lacking.key,
@@ -187,7 +187,7 @@ fn shared(profiles: &[ProfileFacts], key: &[u8; 32]) -> Vec<Finding> {
     found.into_iter().map(finding).collect()
 }
 
-impl Report {
+impl AuditReport {
     /// For programs.
     pub(super) fn json(&self, home: &Path, multiplex: bool) -> Value {
         json!({
@@ -281,11 +281,11 @@ mod tests {
         }
     }
 
-    fn codes(report: &Report) -> Vec<&'static str> {
+    fn codes(report: &AuditReport) -> Vec<&'static str> {
         report.findings.iter().map(|finding| finding.code).collect()
     }
 
-    fn everything(report: &Report) -> String {
+    fn everything(report: &AuditReport) -> String {
         format!("{}{}", report.text(Path::new("/h")), report.json(Path::new("/h"), true))
     }
 

@@ -6,7 +6,7 @@ use caduceus_actors::status::identity::Written;
 
 /// What is sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum StopSignal {
     /// End in order.
     Terminate,
     /// End.
@@ -20,12 +20,12 @@ mod handle {
     use rustix::io::Errno;
     use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-    use super::{Word, Written, io};
+    use super::{StopSignal, Written, io};
 
     /// The kernel's handle on it.
-    pub(in super::super) struct Process(OwnedFd);
+    pub(in super::super) struct ProcessHandle(OwnedFd);
 
-    impl Process {
+    impl ProcessHandle {
         /// The process as it was written down; `None` if it is gone.
         pub(in super::super) fn open(written: Written) -> Option<Self> {
             let pid = i32::try_from(written.pid).ok().and_then(Pid::from_raw)?;
@@ -35,10 +35,10 @@ mod handle {
         }
 
         /// Sends it a word; one that is gone hears nothing, which is fine.
-        pub(in super::super) fn tell(&self, word: Word) -> io::Result<()> {
+        pub(in super::super) fn tell(&self, word: StopSignal) -> io::Result<()> {
             let signal = match word {
-                Word::Terminate => Signal::TERM,
-                Word::Kill => Signal::KILL,
+                StopSignal::Terminate => Signal::TERM,
+                StopSignal::Kill => Signal::KILL,
             };
             match pidfd_send_signal(&self.0, signal) {
                 Err(Errno::SRCH) => Ok(()),
@@ -55,17 +55,17 @@ mod handle {
 
 #[cfg(not(target_os = "linux"))]
 mod handle {
-    use super::{Word, Written, io};
+    use super::{StopSignal, Written, io};
 
     /// Elsewhere no process can be told from a later one with its id, so none is signalled.
-    pub(in super::super) enum Process {}
+    pub(in super::super) enum ProcessHandle {}
 
-    impl Process {
+    impl ProcessHandle {
         pub(in super::super) fn open(_: Written) -> Option<Self> {
             None
         }
 
-        pub(in super::super) fn tell(&self, _: Word) -> io::Result<()> {
+        pub(in super::super) fn tell(&self, _: StopSignal) -> io::Result<()> {
             match *self {}
         }
 
@@ -75,7 +75,7 @@ mod handle {
     }
 }
 
-pub(super) use handle::Process;
+pub(super) use handle::ProcessHandle;
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
@@ -96,22 +96,22 @@ mod tests {
     #[test]
     fn a_process_is_told_and_seen_to_end() {
         let (mut child, written) = sleeper();
-        let process = Process::open(written).unwrap();
+        let process = ProcessHandle::open(written).unwrap();
         assert!(process.is_there().unwrap());
-        process.tell(Word::Terminate).unwrap();
+        process.tell(StopSignal::Terminate).unwrap();
         assert_eq!(child.wait().unwrap().signal(), Some(15));
         assert!(!process.is_there().unwrap());
-        process.tell(Word::Kill).unwrap();
+        process.tell(StopSignal::Kill).unwrap();
     }
 
     #[test]
     fn another_process_with_the_id_is_never_opened() {
         let (mut child, written) = sleeper();
         let earlier = Written { start_time: written.start_time.map(|time| time - 1), ..written };
-        assert!(Process::open(earlier).is_none());
-        assert!(Process::open(Written { start_time: None, ..written }).is_none());
+        assert!(ProcessHandle::open(earlier).is_none());
+        assert!(ProcessHandle::open(Written { start_time: None, ..written }).is_none());
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(Process::open(written).is_none(), "it is gone");
+        assert!(ProcessHandle::open(written).is_none(), "it is gone");
     }
 }

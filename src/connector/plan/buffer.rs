@@ -2,26 +2,17 @@
 
 use std::collections::VecDeque;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ConnectorPlan, ConnectorStep, PushError, Pushed, line, text};
+use super::{ConnectorPlan, line, text};
+use crate::connector::inbound::{PushError, Pushed};
+use crate::connector::saved::{BUFFER_LIMIT, BufferedFrame};
+use crate::connector::steps::ConnectorStep;
 
 /// Frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
 pub(super) const WINDOW: usize = 512;
-/// Frames that wait for one gateway.
-pub(super) const BUFFER_LIMIT: usize = 10_000;
 /// Between two wakings of one gateway.
 const WAKE_PAUSE_MS: i64 = 60_000;
-
-#[derive(Serialize, Deserialize)]
-pub(super) struct Entry {
-    buffer_id: String,
-    frame: Value,
-    /// The connection it was last written to; none of these is left after a restart.
-    #[serde(skip)]
-    sent_on: Option<u64>,
-}
 
 impl ConnectorPlan {
     /// Keeps a frame, unless it is `live`, and writes it if its gateway listens.
@@ -49,7 +40,7 @@ impl ConnectorPlan {
         if buffer.len() >= BUFFER_LIMIT {
             return Err(PushError::Full);
         }
-        buffer.push_back(Entry { buffer_id: buffer_id.clone(), frame, sent_on: None });
+        buffer.push_back(BufferedFrame { buffer_id: buffer_id.clone(), frame, sent_on: None });
         let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         let mut delivered = 0;
         if let Some(connection) = connection {

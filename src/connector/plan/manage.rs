@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::{ConnectorPlan, ConnectorStep, PushError, UNAUTHORIZED_CODE};
-use crate::connector::store::{Credentials, Grant, GrantError, Provision, Refusal};
+use super::{ConnectorPlan, UNAUTHORIZED_CODE};
+use crate::connector::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, Provision};
+use crate::connector::inbound::PushError;
+use crate::connector::steps::ConnectorStep;
 
 impl ConnectorPlan {
     pub(in crate::connector) fn register(
@@ -22,7 +24,7 @@ impl ConnectorPlan {
         enrollment_token: &str,
         gateway_id: &str,
         now_ms: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         self.saved.store.enroll(access_token, enrollment_token, gateway_id, now_ms / 1_000)
     }
 
@@ -31,7 +33,7 @@ impl ConnectorPlan {
         access_token: Option<&str>,
         asked: Provision,
         now_ms: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         self.saved.store.provision(access_token, asked, now_ms / 1_000)
     }
 
@@ -40,7 +42,7 @@ impl ConnectorPlan {
         gateway_id: &str,
         window_s: i64,
         now_ms: i64,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<GatewayGrant, GrantError> {
         self.saved.store.rotate(gateway_id, window_s, now_ms / 1_000)
     }
 
@@ -49,7 +51,7 @@ impl ConnectorPlan {
         self.saved.store.deprovision(gateway_id)?;
         let mut steps = vec![ConnectorStep::Save];
         if let Some(&connection) = self.current.get(gateway_id) {
-            let reason = Refusal::Unauthorized.reason().to_owned();
+            let reason = DialRefusal::Unauthorized.reason().to_owned();
             steps.push(ConnectorStep::Close { connection, code: UNAUTHORIZED_CODE, reason });
         }
         Ok(steps)
@@ -62,7 +64,7 @@ impl ConnectorPlan {
         platform: &str,
         policy: Value,
         now_ms: i64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), DialRefusal> {
         let gateway_id = self.saved.store.admit(token, self.open, now_ms / 1_000)?;
         if let Some(gateway) = self.saved.store.get_mut(&gateway_id) {
             gateway.policies.insert(platform.to_owned(), policy);

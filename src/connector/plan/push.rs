@@ -1,87 +1,11 @@
 //! Bringing something to a gateway: events, forwards, interrupts, and what people type into the chat page.
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::buffer::BUFFER_LIMIT;
-use super::{ConnectorPlan, ConnectorStep, line};
-use crate::connector::rooms::Place;
-
-/// Something to bring to a gateway.
-#[derive(Debug, Clone)]
-pub(in crate::connector) enum Push {
-    /// An `inbound` frame; kept until acknowledged, unless `live`.
-    Event { event: Value, buffer_id: Option<String>, live: bool },
-    /// A `passthrough_forward` frame, kept alike; an interaction in it can be followed up under the session key.
-    Forward { forward: Value, session_key: Option<String>, buffer_id: Option<String>, live: bool },
-    /// An `interrupt_inbound` frame; there is nothing to keep of it.
-    Interrupt { session_key: String, chat_id: String },
-    /// Text as it is, for what no good connector would write.
-    Raw(String),
-}
-
-/// What became of a push.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::connector) struct Pushed {
-    /// Connections it was written to by now.
-    pub(in crate::connector) delivered: u32,
-    /// Under which it waits for its acknowledgement.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(in crate::connector) buffer_id: Option<String>,
-}
-
-/// Why nothing was pushed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(in crate::connector) enum PushError {
-    #[error("no such gateway")]
-    Unknown,
-    #[error("several gateways are known: name one")]
-    Ambiguous,
-    #[error("an event, a forward and its parts must be JSON objects")]
-    Shape,
-    #[error("{BUFFER_LIMIT} frames are waiting for this gateway already")]
-    Full,
-    #[error("this prompt is unknown here or was answered before")]
-    Prompt,
-}
-
-/// A message typed into the chat page.
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::connector) struct Said {
-    pub(in crate::connector) gateway_id: Option<String>,
-    pub(in crate::connector) platform: Platform,
-    pub(in crate::connector) user: User,
-    #[serde(default)]
-    pub(in crate::connector) text: String,
-    pub(in crate::connector) profile: Option<String>,
-    pub(in crate::connector) thread_id: Option<String>,
-    pub(in crate::connector) reply_to: Option<String>,
-    /// A pressed button instead of a text.
-    pub(in crate::connector) press: Option<Press>,
-}
-
-/// The shapes the page can play.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(in crate::connector) enum Platform {
-    Discord,
-    Telegram,
-}
-
-#[derive(Debug, Deserialize)]
-pub(in crate::connector) struct User {
-    pub(in crate::connector) id: String,
-    pub(in crate::connector) name: String,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(in crate::connector) struct Press {
-    pub(in crate::connector) prompt_id: String,
-    pub(in crate::connector) option_id: String,
-}
+use super::{ConnectorPlan, line};
+use crate::connector::inbound::{ChatInput, PlayedPlatform, PressedButton, Push, PushError, Pushed};
+use crate::connector::rooms::RoomPlace;
+use crate::connector::steps::ConnectorStep;
 
 impl ConnectorPlan {
     /// Brings something to a gateway, or keeps it until the gateway is there.
@@ -101,10 +25,10 @@ impl ConnectorPlan {
                 if let Some(event_id) = event.get("message_id").and_then(Value::as_str) {
                     self.account.pushed(&gateway_id, event_id);
                 }
-                let news = self.rooms.heard(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
+                let change = self.rooms.note_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
                 let frame = json!({"type": "inbound", "event": event});
                 let (pushed, mut steps) = self.deliver(&gateway_id, frame, buffer_id, live, now_ms)?;
-                steps.extend(news);
+                steps.extend(change);
                 Ok((pushed, steps))
             }
             Push::Forward { forward, session_key, buffer_id, live } => {
@@ -134,20 +58,20 @@ impl ConnectorPlan {
     /// Brings a message of the chat page to a gateway.
     pub(in crate::connector) fn said(
         &mut self,
-        said: Said,
+        said: ChatInput,
         now_ms: i64,
     ) -> Result<(String, Pushed, Vec<ConnectorStep>), PushError> {
         let gateway_id = self.addressed(said.gateway_id.as_deref())?;
         let (platform, chat_id, chat_type, chat_name, scope_id) = match said.platform {
-            Platform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
-            Platform::Telegram => ("telegram", said.user.id.as_str(), "dm", said.user.name.as_str(), None),
+            PlayedPlatform::Discord => ("discord", "dev-general", "channel", "general", Some("dev-guild")),
+            PlayedPlatform::Telegram => ("telegram", said.user.id.as_str(), "dm", said.user.name.as_str(), None),
         };
         let mut steps = Vec::new();
         let (content, response) = match &said.press {
             None => (said.text, None),
-            Some(Press { prompt_id, option_id }) => {
+            Some(PressedButton { prompt_id, option_id }) => {
                 let place =
-                    Place { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
+                    RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
                 let pressed = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
                 steps.push(ConnectorStep::Chat(pressed.1));
                 (pressed.0.clone(), Some(json!({"prompt_id": prompt_id, "option_id": option_id, "label": pressed.0})))
@@ -203,7 +127,7 @@ impl ConnectorPlan {
             (Some(_), Some(user)) => format!("agent:{profile}:relay:channel:{chat_id}:{user}"),
         });
         let place =
-            Place { gateway_id: gateway_id.to_owned(), platform: "relay".to_owned(), chat_id: chat_id.to_owned() };
+            RoomPlace { gateway_id: gateway_id.to_owned(), platform: "relay".to_owned(), chat_id: chat_id.to_owned() };
         self.rooms.bind(session_key, place, interaction["id"].as_str().map(str::to_owned));
     }
 }

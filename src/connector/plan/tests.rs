@@ -1,11 +1,13 @@
 use serde_json::{Value, json};
 
-use super::buffer::{BUFFER_LIMIT, WINDOW};
+use super::buffer::WINDOW;
 use super::*;
+use crate::connector::inbound::{Push, Pushed};
+use crate::connector::saved::BUFFER_LIMIT;
 
 /// A plan with one gateway, `gw`.
 fn plan() -> ConnectorPlan {
-    let mut plan = ConnectorPlan::new(Saved::default(), false);
+    let mut plan = ConnectorPlan::new(SavedState::default(), false);
     plan.register(Some("gw".to_owned()), 0).unwrap();
     plan
 }
@@ -99,7 +101,7 @@ fn a_gateway_that_is_away_is_woken_once_a_minute() {
 
 #[test]
 fn ids_never_come_twice() {
-    let mut ids = Ids::default();
+    let mut ids = MessageIds::default();
     let first = ids.next(5);
     assert_ne!(first, ids.next(5));
     assert_ne!(first, ids.next(4), "the clock may step back");

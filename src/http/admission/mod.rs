@@ -15,7 +15,7 @@ use std::time::Instant;
 pub(super) use fair::Rank;
 use peers::KnownPeers;
 pub(super) use peers::{KeyOwner, PeerNetwork};
-pub(super) use slot::{Cut, Slot, SlotPool};
+pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
 
 /// Connections of each of the two kinds, where descriptors allow it.
 const MOST_CONNECTIONS: usize = 1_024;

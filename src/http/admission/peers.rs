@@ -31,14 +31,14 @@ pub(in crate::http) struct KeyOwner(pub(in crate::http) Option<ProfileName>);
 /// The peers that showed a good token or signature within the last hour. A restart forgets them.
 #[derive(Debug, Default)]
 pub(super) struct KnownPeers {
-    peers: HashMap<PeerNetwork, Known>,
+    peers: HashMap<PeerNetwork, KnownPeer>,
     /// In order of their last proof.
     order: BTreeMap<u64, PeerNetwork>,
     next: u64,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownPeer {
     proof: u64,
     at: Instant,
     signs_for: Option<KeyOwner>,
@@ -57,7 +57,7 @@ impl KnownPeers {
         }
         let signs_for = signs_for.or_else(|| before.and_then(|before| before.signs_for));
         self.order.insert(self.next, peer);
-        self.peers.insert(peer, Known { proof: self.next, at: now, signs_for });
+        self.peers.insert(peer, KnownPeer { proof: self.next, at: now, signs_for });
         self.next += 1;
     }
 
@@ -72,7 +72,7 @@ impl KnownPeers {
     }
 }
 
-fn fresh(known: &Known, now: Instant) -> bool {
+fn fresh(known: &KnownPeer, now: Instant) -> bool {
     now.saturating_duration_since(known.at) < KEPT_FOR
 }
 

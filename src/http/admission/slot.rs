@@ -16,17 +16,17 @@ const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
 #[derive(Clone)]
-pub(in crate::http) struct SlotPool(Arc<Pool>);
+pub(in crate::http) struct SlotPool(Arc<SlotPlaces>);
 
-struct Pool {
+struct SlotPlaces {
     /// What the places are for, as logs and metrics have it.
     name: &'static str,
-    state: Mutex<PoolState>,
+    state: Mutex<SlotState>,
 }
 
-struct PoolState {
+struct SlotState {
     places: FairPlaces,
-    cuts: HashMap<PlaceId, Arc<Cut>>,
+    cuts: HashMap<PlaceId, Arc<CutSignal>>,
     evicted: u64,
     /// What was logged last, and when.
     logged: (u64, Option<Instant>),
@@ -34,10 +34,10 @@ struct PoolState {
 
 /// Ends the use of a place. One holder waits for it.
 #[derive(Debug, Default)]
-pub(in crate::http) struct Cut(Notify);
+pub(in crate::http) struct CutSignal(Notify);
 
 /// A place that is taken; dropping it gives it back.
-pub(in crate::http) struct Slot {
+pub(in crate::http) struct AdmissionSlot {
     pool: SlotPool,
     place: PlaceId,
 }
@@ -45,19 +45,19 @@ pub(in crate::http) struct Slot {
 impl SlotPool {
     pub(super) fn new(name: &'static str, capacity: usize) -> Self {
         let places = FairPlaces::new(capacity);
-        let state = PoolState { places, cuts: HashMap::new(), evicted: 0, logged: (0, None) };
-        Self(Arc::new(Pool { name, state: Mutex::new(state) }))
+        let state = SlotState { places, cuts: HashMap::new(), evicted: 0, logged: (0, None) };
+        Self(Arc::new(SlotPlaces { name, state: Mutex::new(state) }))
     }
 
     /// Takes a place. It is lost to others when `cut` fires, which the holder has to wait for.
-    pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, cut: &Arc<Cut>) -> Slot {
+    pub(in crate::http) fn enter(&self, peer: IpAddr, rank: Rank, cut: &Arc<CutSignal>) -> AdmissionSlot {
         let (lost, count) = {
             let mut state = self.state();
             let (place, evicted) = state.places.enter(peer.into(), rank);
             state.cuts.insert(place, Arc::clone(cut));
             let lost = evicted.and_then(|evicted| state.cuts.remove(&evicted));
             state.evicted += u64::from(lost.is_some());
-            let slot = Slot { pool: self.clone(), place };
+            let slot = AdmissionSlot { pool: self.clone(), place };
             let Some(lost) = lost else { return slot };
             ((lost, slot), state.due(Instant::now()))
         };
@@ -84,13 +84,13 @@ impl SlotPool {
         self.state().evicted
     }
 
-    fn state(&self) -> MutexGuard<'_, PoolState> {
+    fn state(&self) -> MutexGuard<'_, SlotState> {
         // Every critical section leaves the state whole, so a poisoned lock is still a good one.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl PoolState {
+impl SlotState {
     /// How many evictions to log now, if it is time.
     fn due(&mut self, now: Instant) -> Option<u64> {
         let (counted, at) = self.logged;
@@ -102,14 +102,14 @@ impl PoolState {
     }
 }
 
-impl Slot {
+impl AdmissionSlot {
     /// Says what the place is used for from now on.
     pub(in crate::http) fn set_rank(&self, rank: Rank) {
         self.pool.state().places.set_rank(self.place, rank);
     }
 }
 
-impl Drop for Slot {
+impl Drop for AdmissionSlot {
     fn drop(&mut self) {
         let mut state = self.pool.state();
         state.places.leave(self.place);
@@ -117,7 +117,7 @@ impl Drop for Slot {
     }
 }
 
-impl Cut {
+impl CutSignal {
     /// Resolves when the place is lost, also if that was before.
     pub(in crate::http) async fn fired(&self) {
         self.0.notified().await;
@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn the_holder_that_is_evicted_learns_it_and_no_other() {
         let pool = SlotPool::new("test", 2);
-        let cuts: Vec<Arc<Cut>> = (0..3).map(|_| Arc::default()).collect();
+        let cuts: Vec<Arc<CutSignal>> = (0..3).map(|_| Arc::default()).collect();
         let peer = IpAddr::from([10, 0, 0, 1]);
         let slots: Vec<_> = cuts.iter().map(|cut| pool.enter(peer, Rank::Waiting, cut)).collect();
         let fired: Vec<_> = cuts.iter().map(|cut| cut.fired().now_or_never().is_some()).collect();
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn evictions_are_logged_once_a_minute_with_their_number() {
-        let mut state = PoolState { places: FairPlaces::new(1), cuts: HashMap::new(), evicted: 1, logged: (0, None) };
+        let mut state = SlotState { places: FairPlaces::new(1), cuts: HashMap::new(), evicted: 1, logged: (0, None) };
         let now = Instant::now();
         assert_eq!(state.due(now), Some(1));
         state.evicted = 5_000;

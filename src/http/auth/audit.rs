@@ -14,7 +14,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 use tracing::{error, warn};
 
-use super::{Asked, TokenPrincipal};
+use super::asked::Asked;
+use super::provider::TokenPrincipal;
 use crate::http::error::ApiError;
 
 /// Entries that may wait to be written; beyond that they are dropped and the drop is logged.
@@ -27,11 +28,11 @@ const LONGEST_PATH: usize = 256;
 const LONGEST_LOOK: usize = 4 * 1024;
 
 /// Where decisions go.
-pub(super) struct Audit(Option<SyncSender<Entry>>, Redactor);
+pub(super) struct AuthAudit(Option<SyncSender<AuditEntry>>, Redactor);
 
 /// One decision. It has no field that could hold a token.
 #[derive(Debug, Serialize)]
-pub(super) struct Entry {
+pub(super) struct AuditEntry {
     ts: String,
     event: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +45,7 @@ pub(super) struct Entry {
     ip: String,
 }
 
-impl Entry {
+impl AuditEntry {
     pub(super) fn of(asked: Asked<'_>, decision: &Result<TokenPrincipal, ApiError>) -> Self {
         let (event, provider, principal, reason) = match decision {
             Ok(known) => ("token_auth_success", Some(known.provider.to_owned()), Some(known.principal.clone()), None),
@@ -68,7 +69,7 @@ impl Entry {
     }
 }
 
-impl Audit {
+impl AuthAudit {
     /// Starts the writer; a file of `largest` bytes is put aside. A writer that cannot be started is said so once; decisions go on without it.
     pub(super) fn open(path: PathBuf, largest: u64, redactor: Redactor) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
@@ -84,7 +85,7 @@ impl Audit {
     }
 
     /// Hands an entry over, never waiting.
-    pub(super) fn note(&self, mut entry: Entry) {
+    pub(super) fn note(&self, mut entry: AuditEntry) {
         entry.redact(&self.1);
         let Some(sender) = &self.0 else { return };
         if let Err(TrySendError::Full(entry) | TrySendError::Disconnected(entry)) = sender.try_send(entry) {
@@ -94,7 +95,7 @@ impl Audit {
 }
 
 /// Ends when the seam is gone.
-fn write_all(path: &Path, largest: u64, entries: &Receiver<Entry>) {
+fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
     let mut file = None;
     let mut well = true;
     for entry in entries {
@@ -110,7 +111,7 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<Entry>) {
     }
 }
 
-fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &Entry) -> io::Result<()> {
+fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &AuditEntry) -> io::Result<()> {
     if let Some(open) = file {
         // A person, or logrotate, may have renamed or removed it: what is written there is read by nobody.
         if !own::is_at(open, path)? {

@@ -8,7 +8,7 @@ use secrecy::ExposeSecret as _;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::{ProviderFailed, TokenPrincipal, TokenProvider, Verdict};
+use super::provider::{DRAIN, ProviderFailed, TokenPrincipal, TokenProvider, TokenVerdict};
 
 /// Knows the holder of the drain secret.
 pub(super) struct DrainSecret {
@@ -21,7 +21,7 @@ impl DrainSecret {
     pub(super) fn load(auth: &DrainAuth) -> Option<Result<Self, Weakness>> {
         let secret = auth.secret.as_ref()?.expose_secret().trim();
         let scope = match auth.scope.trim() {
-            "" => super::DRAIN,
+            "" => DRAIN,
             scope => scope,
         };
         let digest = || Sha256::digest(secret.as_bytes()).into();
@@ -35,16 +35,16 @@ impl TokenProvider for DrainSecret {
     }
 
     // Digests have one length, so the comparison takes the same time for every token.
-    fn verify<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         let digest: [u8; 32] = Sha256::digest(token.as_bytes()).into();
         let verdict = if bool::from(digest.ct_eq(&self.digest)) {
-            Verdict::Recognised(TokenPrincipal {
+            TokenVerdict::Recognised(TokenPrincipal {
                 principal: "drain-control".to_owned(),
                 provider: self.name(),
                 scopes: vec![self.scope.clone()],
             })
         } else {
-            Verdict::NotMine
+            TokenVerdict::NotMine
         };
         ready(Ok(verdict)).boxed_local()
     }

@@ -8,12 +8,13 @@ use caduceus_actors::profile::Redactor;
 use futures_util::FutureExt as _;
 use futures_util::future::{LocalBoxFuture, ready};
 
-use super::audit::{Audit, Entry};
-use super::{Asked, Credential, ProviderFailed, Seam, TokenPrincipal, TokenProvider, Verdict};
+use super::audit::{AuditEntry, AuthAudit};
+use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
+use super::{Asked, RequestCredential, Seam, TokenPrincipal};
 use crate::http::error::ApiError;
 
 /// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
-struct Says(&'static str, Option<Verdict>);
+struct Says(&'static str, Option<TokenVerdict>);
 struct Slow;
 /// Panics when it is asked, or when it is waited for.
 struct Panics {
@@ -24,7 +25,7 @@ impl TokenProvider for Panics {
     fn name(&self) -> &'static str {
         "panics"
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         assert!(!self.at_once, "planted: at once");
         async { panic!("planted: later") }.boxed_local()
     }
@@ -34,7 +35,7 @@ impl TokenProvider for Says {
     fn name(&self) -> &'static str {
         self.0
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         ready(self.1.clone().ok_or_else(|| ProviderFailed("broken".into()))).boxed_local()
     }
 }
@@ -43,31 +44,32 @@ impl TokenProvider for Slow {
     fn name(&self) -> &'static str {
         "slow"
     }
-    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<Verdict, ProviderFailed>> {
+    fn verify<'a>(&'a self, _: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>> {
         std::future::pending().boxed_local()
     }
 }
 
 fn knows(provider: &'static str) -> Box<dyn TokenProvider> {
     let scopes = vec!["drain".to_owned()];
-    Box::new(Says(provider, Some(Verdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
+    Box::new(Says(provider, Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
 }
 
-fn says(name: &'static str, verdict: Option<Verdict>) -> Box<dyn TokenProvider> {
+fn says(name: &'static str, verdict: Option<TokenVerdict>) -> Box<dyn TokenProvider> {
     Box::new(Says(name, verdict))
 }
 
 async fn decide(providers: Vec<Box<dyn TokenProvider>>) -> Result<&'static str, ApiError> {
     let home = tempfile::tempdir().unwrap();
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let credential = Credential::Bearer("token");
+    let credential = RequestCredential::Bearer("token");
     let asked = Asked { credential, path: "/x", peer, loopback: false, scope: Some("drain") };
     Seam::with(providers, home.path(), Redactor::default()).decide(asked).await.map(|principal| principal.provider)
 }
 
 #[actix_web::test]
 async fn the_first_to_recognise_wins() {
-    let others = || vec![says("a", Some(Verdict::NotMine)), says("b", Some(Verdict::OutOfReach)), says("c", None)];
+    let others =
+        || vec![says("a", Some(TokenVerdict::NotMine)), says("b", Some(TokenVerdict::OutOfReach)), says("c", None)];
     let mut providers = others();
     providers.extend([knows("first"), knows("second")]);
     assert_eq!(decide(providers).await.unwrap(), "first");
@@ -75,7 +77,7 @@ async fn the_first_to_recognise_wins() {
 
 #[actix_web::test]
 async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
-    let providers = vec![says("a", Some(Verdict::OutOfReach)), says("b", Some(Verdict::NotMine))];
+    let providers = vec![says("a", Some(TokenVerdict::OutOfReach)), says("b", Some(TokenVerdict::NotMine))];
     assert!(matches!(decide(providers).await, Err(ApiError::ProviderUnreachable(name)) if name == "a"));
 }
 
@@ -103,13 +105,13 @@ async fn a_provider_that_panics_is_skipped() {
 async fn a_provider_out_of_reach_is_written_down_by_its_name() {
     let home = tempfile::tempdir().unwrap();
     let asked = Asked {
-        credential: Credential::Bearer("hunter2"),
+        credential: RequestCredential::Bearer("hunter2"),
         path: "/x",
         peer: IpAddr::from([10, 0, 0, 1]),
         loopback: false,
         scope: None,
     };
-    let seam = Seam::with(vec![says("far", Some(Verdict::OutOfReach))], home.path(), Redactor::default());
+    let seam = Seam::with(vec![says("far", Some(TokenVerdict::OutOfReach))], home.path(), Redactor::default());
     assert!(seam.decide(asked).await.is_err());
     let log = home.path().join("logs/dashboard-auth.log");
     let line = written(&log, |text| text.ends_with('\n'));
@@ -133,17 +135,17 @@ fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
     }
 }
 
-fn refused(path: &str) -> Entry {
+fn refused(path: &str) -> AuditEntry {
     let peer = IpAddr::from([10, 0, 0, 1]);
-    let asked = Asked { credential: Credential::None, path, peer, loopback: false, scope: None };
-    Entry::of(asked, &Err(ApiError::Unauthenticated))
+    let asked = Asked { credential: RequestCredential::None, path, peer, loopback: false, scope: None };
+    AuditEntry::of(asked, &Err(ApiError::Unauthenticated))
 }
 
 #[test]
 fn no_number_of_guesses_fills_the_disk() {
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
-    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
+    let audit = AuthAudit::open(log.clone(), 4_096, Redactor::default());
     for n in 0..500 {
         audit.note(refused(&format!("/{}/{n}", "x".repeat(100_000))));
         std::thread::sleep(Duration::from_micros(200));
@@ -161,7 +163,7 @@ fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("logs");
     std::fs::write(&folder, "in the way").unwrap();
-    let audit = Audit::open(folder.join("dashboard-auth.log"), 4_096, Redactor::default());
+    let audit = AuthAudit::open(folder.join("dashboard-auth.log"), 4_096, Redactor::default());
     let begun = Instant::now();
     for _ in 0..10_000 {
         audit.note(refused("/x"));
@@ -181,7 +183,7 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
     let home = tempfile::tempdir().unwrap();
     let log = home.path().join("logs/dashboard-auth.log");
     let rotated = log.with_extension("log.old");
-    let audit = Audit::open(log.clone(), 4_096, Redactor::default());
+    let audit = AuthAudit::open(log.clone(), 4_096, Redactor::default());
     audit.note(refused("/first"));
     written(&log, |text| text.contains("/first"));
     std::fs::rename(&log, &rotated).unwrap();
@@ -211,7 +213,7 @@ fn no_secret_is_written_whatever_the_path_spells() {
     let log = home.path().join("logs/dashboard-auth.log");
     let redactor = Redactor::default();
     redactor.replace("token seam", [("DRAIN_SECRET", &"drain/secret-1234".into())]);
-    let audit = Audit::open(log.clone(), 4_096, redactor);
+    let audit = AuthAudit::open(log.clone(), 4_096, redactor);
     audit.note(refused("/x/drain/secret-1234/y"));
     audit.note(refused("/x/drain%2fsecret-1234/y"));
     // Longer than what is written of a path: no half of it is left where it ends.

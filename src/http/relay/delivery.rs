@@ -18,17 +18,19 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 
-use super::{Delivery, Door};
-use crate::http::admission::{Cut, KeyOwner, Rank};
+use super::inbound::RelayInbound;
+use super::ports::DeliveryRoute;
+use crate::http::admission::{CutSignal, KeyOwner, Rank};
 use crate::http::ask::{ask, ask_within};
 use crate::http::body::receive;
-use crate::http::caller::Caller;
+use crate::http::caller::HttpCaller;
 use crate::http::code::Code;
-use crate::http::connection::Connection;
+use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
 use crate::http::names::the_one;
-use crate::http::registry::{Kind, OperationDoc, RouteRegistry, Who, field};
-use crate::http::{Shared, State};
+use crate::http::operation_doc::{FieldKind, OperationDoc, Who, field};
+use crate::http::registry::RouteRegistry;
+use crate::http::state::{ServerState, SharedState};
 
 /// Largest body, in bytes.
 const LIMIT: usize = 2 * 1024 * 1024;
@@ -40,9 +42,9 @@ const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
 type Answer = Result<Json<Value>, ApiError>;
 
-pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
+pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
-        .takes(&[field("event", Kind::Object, "the event, as in an inbound frame of the relay")])
+        .takes(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
         .fails(&[
             Code::InvalidEvent,
             Code::NotTaken,
@@ -51,13 +53,13 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, door: &Door) {
             Code::ActorTimeout,
         ]);
     const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, at a connector's word")
-        .takes(&[field("session_key", Kind::Text, "the session; one of another profile is unknown")])
+        .takes(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
         .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at(door.path.clone(), Who::Signed).post(event, EVENT).done();
-    registry.at(door.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
+    registry.at(inbound.path.clone(), Who::Signed).post(event, EVENT).done();
+    registry.at(inbound.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
 }
 
-async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer {
+async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> Answer {
     let signed = Signed::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
@@ -79,7 +81,7 @@ async fn event(request: HttpRequest, state: Shared, payload: Payload) -> Answer 
     Ok(done())
 }
 
-async fn interrupt(request: HttpRequest, state: Shared, payload: Payload) -> Answer {
+async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> Answer {
     let signed = Signed::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
@@ -108,7 +110,7 @@ struct Signed {
     body: Bytes,
     /// In one case, so that it names the delivery.
     signature: String,
-    by: Delivery,
+    by: DeliveryRoute,
 }
 
 impl Signed {
@@ -116,25 +118,26 @@ impl Signed {
     ///
     /// # Errors
     /// [`ApiError::Unsigned`] in every case in which it is not proven whose it is.
-    async fn receive(request: &HttpRequest, state: &State, payload: Payload) -> Result<Self, ApiError> {
+    async fn receive(request: &HttpRequest, state: &ServerState, payload: Payload) -> Result<Self, ApiError> {
         let header = |name| the_one(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
         let now_s = jiff::Timestamp::now().as_second();
         delivery::check_headers(timestamp.as_deref(), signature.as_deref(), MAX_SKEW_S, now_s)
             .map_err(|_| ApiError::Unsigned)?;
-        let doors = (state.ports.relay.deliveries.0)();
-        if doors.is_empty() {
+        let deliveries = (state.ports.relay.deliveries.0)();
+        if deliveries.is_empty() {
             return Err(ApiError::Unsigned);
         }
-        let peer = Caller::of(request).address;
-        let cut = Arc::new(Cut::default());
+        let peer = HttpCaller::of(request).address;
+        let cut = Arc::new(CutSignal::default());
         let slot = state.admission.bodies.of(state.admission.knows(peer)).enter(peer, Rank::Waiting, &cut);
         let receiving = async {
             let body = receive(request, payload, LIMIT).await?;
             slot.set_rank(Rank::Working);
             let name = signature.as_deref().map(|text| text.trim().to_lowercase()).unwrap_or_default();
             let delivery = VerifyDelivery { body: body.clone(), timestamp, signature };
-            let by = state.relay.lane.verified_by(doors, delivery, state.admission.signs_for(peer)).await?;
+            let by =
+                state.relay.verification.verified_by(deliveries, delivery, state.admission.signs_for(peer)).await?;
             Ok::<_, ApiError>(Self { body, signature: name, by })
         };
         let signed = match select(Box::pin(receiving), Box::pin(cut.fired())).await {
@@ -142,7 +145,7 @@ impl Signed {
             Either::Right(_) => return Err(ApiError::TooManyDeliveries),
         };
         state.admission.note(peer, Some(KeyOwner(signed.by.owner.clone())));
-        if let Some(connection) = Connection::of(request) {
+        if let Some(connection) = ClientConnection::of(request) {
             connection.prove();
         }
         Ok(signed)
@@ -155,14 +158,14 @@ impl Signed {
         }
     }
 
-    fn is_repeat(&self, state: &State) -> bool {
+    fn is_repeat(&self, state: &ServerState) -> bool {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
         let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.knows(&self.signature, Instant::now())
     }
 
     /// It is done, and a repeat is not done again.
-    fn note(self, state: &State) {
+    fn note(self, state: &ServerState) {
         let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.note(self.signature, Instant::now());
     }

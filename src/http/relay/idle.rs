@@ -10,14 +10,15 @@ use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tracing::{debug, info};
 
-use super::WAKE;
-use crate::http::Shared;
+use super::inbound::WAKE;
 use crate::http::auth::{self, TokenPrincipal};
-use crate::http::body::Fields;
-use crate::http::caller::Caller;
+use crate::http::body::BodyFields;
+use crate::http::caller::HttpCaller;
 use crate::http::code::Code;
 use crate::http::error::ApiError;
-use crate::http::registry::{AnswerDoc, Kind, OperationDoc, RouteRegistry, Who, field};
+use crate::http::operation_doc::{AnswerDoc, FieldKind, OperationDoc, Who, field};
+use crate::http::registry::RouteRegistry;
+use crate::http::state::SharedState;
 
 /// A connector has 10 s to acknowledge.
 const TIMEOUT: Duration = Duration::from_secs(12);
@@ -28,10 +29,15 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
         .answers(AnswerDoc::Fields(
             200,
             &[
-                field("ok", Kind::Flag, "always true"),
+                field("ok", FieldKind::Flag, "always true"),
                 field(
                     "links",
-                    Kind::Map(&Kind::Word(&["acknowledged", "not_acknowledged", "not_connected", "unavailable"])),
+                    FieldKind::Map(&FieldKind::Word(&[
+                        "acknowledged",
+                        "not_acknowledged",
+                        "not_connected",
+                        "unavailable",
+                    ])),
                     "of each link, whether its connector said that it buffers",
                 ),
             ],
@@ -48,10 +54,10 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
 async fn idle(
     request: HttpRequest,
     asker: TokenPrincipal,
-    state: Shared,
+    state: SharedState,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
-    Fields::read(&request, payload).await?;
+    BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, "relay idle ordered");
     let links = &state.ports.relay.links;
     let answers = join_all(links.iter().map(|link| link.go_dormant.ask(GoDormant, TIMEOUT))).await;
@@ -67,11 +73,11 @@ async fn idle(
 
 /// Open to everyone, for the connector has no token for it; so it says nothing, and too many pokes, from one address or from all,
 /// are told to wait.
-async fn wake(request: HttpRequest, state: Shared) -> Result<HttpResponse, ApiError> {
+async fn wake(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let slowed = {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
         let mut pokes = state.relay.pokes.lock().unwrap_or_else(PoisonError::into_inner);
-        pokes.poked(Caller::of(&request).address, Instant::now())
+        pokes.poked(HttpCaller::of(&request).address, Instant::now())
     };
     if let Some(left) = slowed {
         return Err(ApiError::SlowDown(left));

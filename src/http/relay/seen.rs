@@ -10,13 +10,13 @@ const MOST: usize = 65_536;
 
 /// Signatures of the last ten minutes. A restart forgets them; events are then found in the ledger.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct SeenSignatures {
     known: HashSet<String>,
     /// In order of age.
     order: VecDeque<(Instant, String)>,
 }
 
-impl Seen {
+impl SeenSignatures {
     /// Whether this delivery was done already.
     pub(super) fn knows(&mut self, signature: &str, now: Instant) -> bool {
         self.forget(now);
@@ -49,7 +49,7 @@ mod tests {
 
     #[test]
     fn a_delivery_is_known_for_as_long_as_its_signature_can_be_good() {
-        let (mut seen, start) = (Seen::default(), Instant::now());
+        let (mut seen, start) = (SeenSignatures::default(), Instant::now());
         assert!(!seen.knows("a", start));
         seen.note("a".into(), start);
         seen.note("a".into(), start + KEPT_FOR / 2);
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn no_number_of_deliveries_makes_it_grow() {
-        let (mut seen, now) = (Seen::default(), Instant::now());
+        let (mut seen, now) = (SeenSignatures::default(), Instant::now());
         for n in 0..=MOST {
             seen.note(n.to_string(), now);
         }

@@ -13,7 +13,7 @@ use caduceus_supervision::AskError;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Delivery;
+use super::ports::DeliveryRoute;
 use crate::http::admission::KeyOwner;
 use crate::http::error::ApiError;
 
@@ -37,7 +37,7 @@ pub(super) struct VerificationQueue {
 
 /// What one profile says of a body.
 #[derive(Clone, Copy)]
-enum Verdict {
+enum SignatureVerdict {
     Signed,
     NotSigned,
     /// No profile's key can have signed this.
@@ -59,14 +59,14 @@ impl VerificationQueue {
     /// [`ApiError::Unsigned`] when no key did, [`ApiError::Ask`] when a profile that may have the key did not answer.
     pub(super) async fn verified_by(
         &self,
-        mut doors: Vec<Delivery>,
+        mut candidates: Vec<DeliveryRoute>,
         delivery: VerifyDelivery,
         likely: Option<KeyOwner>,
-    ) -> Result<Delivery, ApiError> {
+    ) -> Result<DeliveryRoute, ApiError> {
         let mut search = Search::default();
-        let place = likely.and_then(|KeyOwner(owner)| doors.iter().position(|door| door.owner == owner));
+        let place = likely.and_then(|KeyOwner(owner)| candidates.iter().position(|candidate| candidate.owner == owner));
         if let Some(place) = place
-            && let (Some(found), _) = search.step(None, doors.remove(place), &delivery).await
+            && let (Some(found), _) = search.step(None, candidates.remove(place), &delivery).await
         {
             return found;
         }
@@ -77,7 +77,7 @@ impl VerificationQueue {
             tokio::time::sleep_until(until.into()).await;
         }
         let begun = Instant::now();
-        let found = self.search(search, doors, &delivery, small).await;
+        let found = self.search(search, candidates, &delivery, small).await;
         if found.is_err() && !small {
             // Large bodies that nobody signed take half of one thread at most.
             *self.rests() = Some(Instant::now() + begun.elapsed().min(TIMEOUT));
@@ -94,17 +94,17 @@ impl VerificationQueue {
     async fn search(
         &self,
         mut search: Search,
-        doors: Vec<Delivery>,
+        candidates: Vec<DeliveryRoute>,
         delivery: &VerifyDelivery,
         small: bool,
-    ) -> Result<Delivery, ApiError> {
+    ) -> Result<DeliveryRoute, ApiError> {
         let mut held = None;
-        for door in doors {
+        for candidate in candidates {
             // A small body keeps the lane from profile to profile, unless one was slow.
             if held.is_none() {
                 held = permit(&self.step).await;
             }
-            let (found, kept) = search.step(held.take(), door, delivery).await;
+            let (found, kept) = search.step(held.take(), candidate, delivery).await;
             held = kept.filter(|_| small);
             if let Some(found) = found {
                 return found;
@@ -119,7 +119,7 @@ impl VerificationQueue {
 #[derive(Default)]
 struct Search {
     /// Profiles that have not answered yet: one of them may have the key.
-    slow: Vec<(Delivery, LocalBoxFuture<'static, Verdict>)>,
+    slow: Vec<(DeliveryRoute, LocalBoxFuture<'static, SignatureVerdict>)>,
     /// Why one could not be asked.
     unanswered: Option<AskError>,
 }
@@ -130,30 +130,30 @@ impl Search {
     async fn step(
         &mut self,
         held: Option<OwnedSemaphorePermit>,
-        door: Delivery,
+        candidate: DeliveryRoute,
         delivery: &VerifyDelivery,
-    ) -> (Option<Result<Delivery, ApiError>>, Option<OwnedSemaphorePermit>) {
-        let (port, delivery) = (door.verify.clone(), delivery.clone());
-        let mut asked: LocalBoxFuture<'static, Verdict> =
-            Box::pin(async move { Verdict::of(port.ask(delivery, TIMEOUT).await) });
+    ) -> (Option<Result<DeliveryRoute, ApiError>>, Option<OwnedSemaphorePermit>) {
+        let (port, delivery) = (candidate.verify.clone(), delivery.clone());
+        let mut asked: LocalBoxFuture<'static, SignatureVerdict> =
+            Box::pin(async move { SignatureVerdict::of(port.ask(delivery, TIMEOUT).await) });
         if held.is_some()
             && let Ok(verdict) = tokio::time::timeout(LONGEST_STEP, &mut asked).await
         {
-            return (self.ended(verdict, door), held);
+            return (self.ended(verdict, candidate), held);
         }
         drop(held);
         let Ok(verdict) = tokio::time::timeout(SHORT, &mut asked).await else {
-            self.slow.push((door, asked));
+            self.slow.push((candidate, asked));
             return (None, None);
         };
-        (self.ended(verdict, door), None)
+        (self.ended(verdict, candidate), None)
     }
 
     /// Waits for those that were slow.
-    async fn rest(mut self) -> Result<Delivery, ApiError> {
-        for (door, asked) in std::mem::take(&mut self.slow) {
+    async fn rest(mut self) -> Result<DeliveryRoute, ApiError> {
+        for (candidate, asked) in std::mem::take(&mut self.slow) {
             let verdict = asked.await;
-            if let Some(end) = self.ended(verdict, door) {
+            if let Some(end) = self.ended(verdict, candidate) {
                 return end;
             }
         }
@@ -161,18 +161,22 @@ impl Search {
     }
 
     /// How a verdict ends the search, if it does.
-    fn ended(&mut self, verdict: Verdict, door: Delivery) -> Option<Result<Delivery, ApiError>> {
+    fn ended(
+        &mut self,
+        verdict: SignatureVerdict,
+        candidate: DeliveryRoute,
+    ) -> Option<Result<DeliveryRoute, ApiError>> {
         match verdict {
-            Verdict::Signed => return Some(Ok(door)),
-            Verdict::Refused => return Some(Err(ApiError::Unsigned)),
-            Verdict::NotSigned => {}
-            Verdict::Unanswered(error) => self.unanswered = Some(error),
+            SignatureVerdict::Signed => return Some(Ok(candidate)),
+            SignatureVerdict::Refused => return Some(Err(ApiError::Unsigned)),
+            SignatureVerdict::NotSigned => {}
+            SignatureVerdict::Unanswered(error) => self.unanswered = Some(error),
         }
         None
     }
 }
 
-impl Verdict {
+impl SignatureVerdict {
     fn of(answer: Result<Result<(), DeliveryError>, AskError>) -> Self {
         match answer {
             Ok(Ok(())) => Self::Signed,

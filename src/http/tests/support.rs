@@ -24,7 +24,7 @@ use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, 
 use serde_json::Value;
 
 use super::sample::snapshot;
-use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, Ports, RelayPorts, RestartProcess};
+use crate::http::{self, AlreadyStopping, Handle, Healthy, HttpOptions, HttpRelayPorts, Ports, RestartProcess};
 
 /// A strong secret.
 pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
@@ -253,7 +253,7 @@ fn ports(stub: &Addr<Stub>) -> Ports {
         operate: stub.clone().into(),
         inject_fault: stub.clone().into(),
         stop_turn: stub.clone().into(),
-        relay: RelayPorts::default(),
+        relay: HttpRelayPorts::default(),
         restart: stub.clone().into(),
     }
 }

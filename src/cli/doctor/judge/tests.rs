@@ -1,11 +1,15 @@
 //! Each fact that is not as it should be is a finding with a remedy.
 
-use caduceus_actors::honcho::inspect::Credential;
+use caduceus_actors::honcho::inspect::{Credential, GrantFact};
+use caduceus_actors::profile::inspect::Missing;
+use caduceus_actors::profile::strength::Weakness;
+use caduceus_actors::relay::claims::GatewayKey;
 
 use super::*;
+use crate::cli::files::FileFact;
 use crate::cli::finding::{Level, worst};
 
-fn good() -> Facts {
+fn good() -> HomeFacts {
     let work = ProfileFact {
         name: "work".into(),
         home: "/h".into(),
@@ -15,7 +19,7 @@ fn good() -> Facts {
         missing: Vec::new(),
         gateway: None,
         env: Vec::new(),
-        agent: AgentFact::Command { word: "sh".into(), found: Found::Yes },
+        agent: AgentFact::Command { word: "sh".into(), found: CommandFound::Yes },
         grant: GrantFact {
             path: "/h/honcho.json".into(),
             host: "hermes_work".into(),
@@ -24,13 +28,13 @@ fn good() -> Facts {
             kept: None,
         },
     };
-    Facts {
+    HomeFacts {
         home: HomeFact::There { mode: 0o755, writable: true },
         events: Some(EventsFact { needed: 3, made: 3, limit: None }),
         profiles: vec![work],
         link: Some(knocked(true, Knock::Answered(401))),
         drain: Some(DrainFact::Strong),
-        ..Facts::default()
+        ..HomeFacts::default()
     }
 }
 
@@ -54,7 +58,7 @@ fn a_real_upgrade_tells_a_wrong_secret_from_a_right_one() {
     ] {
         assert_eq!(after(|facts| facts.link = Some(upgraded(answer.clone()))), (level, "connector"), "{answer:?}");
     }
-    let taken = findings(&Facts { link: Some(upgraded(Knock::Opened)), ..good() });
+    let taken = findings(&HomeFacts { link: Some(upgraded(Knock::Opened)), ..good() });
     assert_eq!(worst(&taken), Level::Ok, "{taken:?}");
 }
 
@@ -72,7 +76,7 @@ fn what_does_not_count_and_what_is_in_the_way_is_told() {
 }
 
 /// The one finding above ok that a change to good facts makes.
-fn after(change: impl FnOnce(&mut Facts)) -> (Level, &'static str) {
+fn after(change: impl FnOnce(&mut HomeFacts)) -> (Level, &'static str) {
     let mut facts = good();
     change(&mut facts);
     let mut found = findings(&facts);
@@ -94,7 +98,7 @@ fn where_nothing_is_wrong_everything_is_ok_and_every_part_is_named() {
 
 #[test]
 fn the_grant_of_a_profile_is_judged_with_it() {
-    let broken = |facts: &mut Facts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
+    let broken = |facts: &mut HomeFacts| facts.profiles[0].grant.credential = Credential::Unusable("line 1".into());
     assert_eq!(after(broken), (Level::Error, "grant_file"));
 }
 
@@ -116,7 +120,7 @@ fn a_profile_with_the_credentials_of_another_is_an_error_of_that_profile() {
 #[test]
 fn without_a_home_nothing_else_is_said() {
     for home in [HomeFact::Missing, HomeFact::Unusable("permission denied".into())] {
-        let found = findings(&Facts { home, ..good() });
+        let found = findings(&HomeFacts { home, ..good() });
         assert_eq!(
             found.iter().map(|finding| (finding.level, finding.code)).collect::<Vec<_>>(),
             [(Level::Error, "home")]
@@ -147,8 +151,10 @@ fn files_lock_and_file_events_are_judged() {
     let file = FileFact { path: "/h/caduceus.db".into(), mode: 0o660 };
     assert_eq!(after(|facts| facts.files = vec![file]), (Level::Warn, "file_mode"));
     assert_eq!(after(|facts| facts.lock = Err("denied".into())), (Level::Error, "lock"));
-    assert!(findings(&Facts { lock: Ok(true), ..good() }).iter().any(|finding| finding.detail.contains("is running")));
-    for limit in [Limit::Instances, Limit::Watches, Limit::Other("x".into())] {
+    assert!(
+        findings(&HomeFacts { lock: Ok(true), ..good() }).iter().any(|finding| finding.detail.contains("is running"))
+    );
+    for limit in [WatchLimit::Instances, WatchLimit::Watches, WatchLimit::Other("x".into())] {
         let events = EventsFact { needed: 3, made: 1, limit: Some(limit) };
         assert_eq!(after(|facts| facts.events = Some(events)), (Level::Warn, "file_events"));
     }
@@ -172,10 +178,10 @@ fn a_ledger_that_this_build_cannot_use_is_an_error_and_one_set_aside_a_warning()
 #[test]
 fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
     let agent = |found| after(|facts| facts.profiles[0].agent = AgentFact::Command { word: "sh".into(), found });
-    assert_eq!(agent(Found::NotThere), (Level::Error, "agent_command"));
-    assert_eq!(agent(Found::NotExecutable), (Level::Error, "agent_command"));
-    assert_eq!(agent(Found::Refers("KEY".into())), (Level::Error, "agent_secret"));
-    assert_eq!(agent(Found::NoDirectory("/gone".into())), (Level::Error, "agent_cwd"));
+    assert_eq!(agent(CommandFound::NotThere), (Level::Error, "agent_command"));
+    assert_eq!(agent(CommandFound::NotExecutable), (Level::Error, "agent_command"));
+    assert_eq!(agent(CommandFound::Refers("KEY".into())), (Level::Error, "agent_secret"));
+    assert_eq!(agent(CommandFound::NoDirectory("/gone".into())), (Level::Error, "agent_cwd"));
     assert_eq!(after(|facts| facts.profiles[0].agent = AgentFact::None), (Level::Warn, "no_agent"));
 }
 
@@ -183,13 +189,13 @@ fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
 fn a_profiles_own_troubles_are_told_once_and_with_its_name() {
     let missing = || vec![Missing { key: "agent.command", name: "NEEDED".into() }];
     assert_eq!(after(|facts| facts.profiles[0].missing = missing()), (Level::Error, "missing_name"));
-    let open = |facts: &mut Facts| {
+    let open = |facts: &mut HomeFacts| {
         facts.profiles[0].missing = missing();
         facts.profiles[0].closed = false;
     };
     assert_eq!(after(open), (Level::Warn, "missing_name"), "the gateway may be started with it");
     assert_eq!(after(|facts| facts.profiles[0].trouble = Some("x".into())), (Level::Error, "env_unusable"));
-    let broken = |facts: &mut Facts| {
+    let broken = |facts: &mut HomeFacts| {
         facts.profiles[0].problems = vec!["x.yaml: is not UTF-8".into()];
         facts.profiles[0].agent = AgentFact::None;
     };
@@ -208,12 +214,12 @@ fn a_connector_is_well_when_it_asks_for_the_token_that_we_can_make() {
     assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
     assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
     for well in [knocked(false, Knock::Opened), knocked(true, Knock::Opened), LinkFact::NotSet { credentials: false }] {
-        assert_eq!(worst(&findings(&Facts { link: Some(well), ..good() })), Level::Ok);
+        assert_eq!(worst(&findings(&HomeFacts { link: Some(well), ..good() })), Level::Ok);
     }
 }
 
 #[test]
 fn a_weak_drain_secret_is_an_error_and_none_is_fine() {
     assert_eq!(after(|facts| facts.drain = Some(DrainFact::Weak(Weakness::Empty))), (Level::Error, "drain_secret"));
-    assert_eq!(worst(&findings(&Facts { drain: Some(DrainFact::None), ..good() })), Level::Ok);
+    assert_eq!(worst(&findings(&HomeFacts { drain: Some(DrainFact::None), ..good() })), Level::Ok);
 }

@@ -1,0 +1,141 @@
+//! What is found out about a home. Plain data.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use caduceus_actors::honcho::inspect::GrantFact;
+use caduceus_actors::ledger::peek::Peek;
+use caduceus_actors::profile::inspect::Missing;
+use caduceus_actors::profile::strength::Weakness;
+use caduceus_actors::relay::claims::GatewayKey;
+use caduceus_actors::relay::knock::Knock;
+
+use super::agent::AgentFact;
+use super::events::EventsFact;
+use crate::cli::files::FileFact;
+use crate::cli::finding::Finding;
+
+/// Everything that was found out. What could not be looked at stays at its default.
+#[derive(Debug)]
+pub(super) struct HomeFacts {
+    pub(super) home: HomeFact,
+    /// In the configuration, one sentence each; with one of them a gateway does not start.
+    pub(super) mistakes: Vec<String>,
+    /// In the configuration, one sentence each; a gateway starts all the same.
+    pub(super) oddities: Vec<String>,
+    /// The proxies in force, one sentence each.
+    pub(super) proxies: Vec<String>,
+    /// Files that hold secrets.
+    pub(super) files: Vec<FileFact>,
+    /// Whether a gateway holds the home, or why that cannot be told.
+    pub(super) lock: Result<bool, String>,
+    pub(super) events: Option<EventsFact>,
+    pub(super) ledger: LedgerFact,
+    pub(super) profiles: Vec<ProfileFact>,
+    pub(super) link: Option<LinkFact>,
+    pub(super) drain: Option<DrainFact>,
+    pub(super) network: NetworkFact,
+    pub(super) unserved: UnservedFact,
+}
+
+/// The addresses to listen on.
+#[derive(Debug, Default)]
+pub(super) struct NetworkFact {
+    /// Key, address, and why it cannot be listened on; looked at only where no gateway holds the home.
+    pub(super) unusable: Vec<(&'static str, SocketAddr, String)>,
+    /// Other machines reach it, and there is no secret.
+    pub(super) public_without_secret: bool,
+}
+
+/// What is there and does not count.
+#[derive(Debug, Default)]
+pub(super) struct UnservedFact {
+    /// Directories of profiles beside `multiplex_profiles: false`.
+    pub(super) profiles: Vec<String>,
+    /// Routes and the profile that each leads to.
+    pub(super) routes: Vec<(String, String)>,
+}
+
+/// The home itself.
+#[derive(Debug)]
+pub(super) enum HomeFact {
+    Missing,
+    Unusable(String),
+    There { mode: u32, writable: bool },
+}
+
+/// The ledger's file.
+#[derive(Debug)]
+pub(super) struct LedgerFact {
+    pub(super) peek: Result<Peek, String>,
+    /// Names of damaged ones that were put aside.
+    pub(super) set_aside: Vec<String>,
+}
+
+/// One profile.
+#[derive(Debug)]
+pub(super) struct ProfileFact {
+    pub(super) name: String,
+    pub(super) home: PathBuf,
+    /// Whether its `.env` is all that it has, whatever the gateway's environment holds.
+    pub(super) closed: bool,
+    pub(super) problems: Vec<String>,
+    pub(super) trouble: Option<String>,
+    pub(super) missing: Vec<Missing>,
+    /// The gateway that its settings name.
+    pub(super) gateway: Option<GatewayKey>,
+    /// What is odd about the lines of its `.env`.
+    pub(super) env: Vec<Finding>,
+    pub(super) agent: AgentFact,
+    pub(super) grant: GrantFact,
+}
+
+/// The connector.
+#[derive(Debug)]
+pub(super) enum LinkFact {
+    /// There is no address; whether there are credentials for one.
+    NotSet { credentials: bool },
+    /// There is one that cannot be dialled; why.
+    Undialable(String),
+    /// It was dialled.
+    Knocked { place: String, credentials: bool, sent: Sent, answer: Knock },
+}
+
+/// Whether a dial showed the gateway's credentials.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It did: a real upgrade.
+    Token,
+    /// There are none.
+    None,
+    /// A gateway holds the home, and a second link would supersede its own.
+    Withheld,
+}
+
+/// The secret of those who may drain.
+#[derive(Debug)]
+pub(super) enum DrainFact {
+    None,
+    Strong,
+    Weak(Weakness),
+}
+
+impl Default for HomeFacts {
+    fn default() -> Self {
+        Self {
+            home: HomeFact::Missing,
+            mistakes: Vec::new(),
+            oddities: Vec::new(),
+            proxies: Vec::new(),
+            files: Vec::new(),
+            lock: Ok(false),
+            events: None,
+            ledger: LedgerFact { peek: Ok(Peek::Missing), set_aside: Vec::new() },
+            profiles: Vec::new(),
+            link: None,
+            drain: None,
+            network: NetworkFact::default(),
+            unserved: UnservedFact::default(),
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! The drain that a command is about: how far it is, and the wait for its end.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use actix_web::rt::time::sleep;
+use caduceus_actors::drain::{epoch, store};
+use caduceus_actors::profile::name::ProfileName;
+
+use super::progress::{Progress, ProgressStep};
+use crate::cli::contact::{Client, CommandError, Contact, Presence};
+use crate::out::print;
+
+/// How long the gateway keeps one question open while turns run.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often the same is said again.
+const REMIND: Duration = Duration::from_secs(10);
+
+/// The drain that a command is about.
+pub(super) struct DrainTarget {
+    pub(super) contact: Contact,
+    pub(super) profile: Option<ProfileName>,
+}
+
+impl DrainTarget {
+    /// Where the marker lies.
+    pub(super) fn marker_home(&self) -> Option<PathBuf> {
+        let home = self.contact.home.as_deref()?;
+        Some(self.profile.as_ref().map_or_else(|| home.to_owned(), |name| profile_home(home, name)))
+    }
+
+    /// How far the drain is; the gateway may keep the question for `timeout`.
+    pub(super) async fn look(&self, timeout: Duration) -> Result<Progress, CommandError> {
+        match self.contact.client().await? {
+            Some(client) => self.ask(&client, timeout).await,
+            None => self.without_gateway(),
+        }
+    }
+
+    async fn ask(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
+        let odd = || CommandError::NoAnswer("it does not tell of its drain".to_owned());
+        if self.profile.is_none() && self.contact.has_token() {
+            // The gateway itself knows which turn is not waited for.
+            let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());
+            return Progress::of_drain(&client.get(&path, timeout).await?).ok_or_else(odd);
+        }
+        let status = client.get("/api/status", Duration::ZERO).await?;
+        let progress = Progress::of_status(&status, self.profile.as_ref(), self.contact.turn.as_deref());
+        let progress = progress.ok_or_else(odd)?;
+        if progress.step() == ProgressStep::Again {
+            sleep(timeout).await;
+        }
+        Ok(progress)
+    }
+
+    fn without_gateway(&self) -> Result<Progress, CommandError> {
+        match self.contact.presence()? {
+            Presence::Absent if self.contact.home.is_some() => Ok(Progress::no_gateway(self.marker_asks())),
+            _ => Err(self.contact.no_gateway()),
+        }
+    }
+
+    /// Whether a marker in the home asks for this drain.
+    fn marker_asks(&self) -> bool {
+        let own = self.marker_home();
+        let markers =
+            own.iter().chain(&self.contact.home).filter_map(|home| store::read(home, epoch::current().as_ref()));
+        markers.into_iter().any(|marker| marker.draining)
+    }
+
+    pub(super) async fn wait(&self, timeout: Option<Duration>) -> Result<(), CommandError> {
+        // What lies beyond all time has no end.
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut said: Option<(Progress, Instant)> = None;
+        loop {
+            let progress = self.look(LOOK).await?;
+            let news = said.as_ref().is_none_or(|(last, at)| progress.differs(last) || at.elapsed() >= REMIND);
+            if news {
+                print(&format!("{progress}\n"));
+                said = Some((progress.clone(), Instant::now()));
+            }
+            match progress.step() {
+                ProgressStep::Done => return Ok(()),
+                // It lies there and the gateway has not looked yet.
+                ProgressStep::NoDrain if self.marker_asks() => sleep(LOOK / 4).await,
+                ProgressStep::NoDrain => {
+                    return Err(CommandError::NotReached("there is no drain to wait for".to_owned()));
+                }
+                ProgressStep::Again if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
+                    return Err(CommandError::NotReached("the time is over and turns are left".to_owned()));
+                }
+                ProgressStep::Again => {}
+            }
+        }
+    }
+}
+
+fn profile_home(home: &Path, name: &ProfileName) -> PathBuf {
+    home.join("profiles").join(name.as_str())
+}

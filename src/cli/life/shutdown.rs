@@ -1,0 +1,159 @@
+//! The end of a gateway's process in order: close the gate, send the links to sleep, wait for turns, stop the tree, close the ledger.
+
+use std::time::{Duration, Instant};
+
+use caduceus_actors::dispatch::messages::AnnounceStop;
+use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown};
+use caduceus_actors::drain::permit::messages::ListTurns;
+use caduceus_actors::drain::store;
+use caduceus_actors::relay::messages::GoIdle;
+use caduceus_actors::status::messages::{Phase, ProcessPhase};
+use caduceus_actors::turn::messages::{StopCause, StopTurn};
+use futures_util::future::{Either, select};
+use tokio::time::sleep;
+use tracing::{error, info, warn};
+
+use super::GatewayProcess;
+use super::timeouts::{
+    GATE_PAUSE, GATE_TIMEOUT, IDLE_TIMEOUT, LEDGER_TIMEOUT, SHUTDOWN_MARGIN, STOP_TIMEOUT, THREADS_TIMEOUT,
+};
+use crate::cli::TRY_AGAIN;
+use crate::cli::signals::{SignalOrder, Signals};
+
+impl GatewayProcess {
+    /// Ends in order, in a hurry once that is asked for.
+    pub(super) async fn obey(&self, signals: &mut Signals) -> u8 {
+        let code = {
+            let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
+            if let Either::Left((code, _)) = first { Some(code) } else { None }
+        };
+        if let Some(code) = code {
+            return code;
+        }
+        warn!("second signal: not waiting for running turns");
+        self.end().await
+    }
+
+    /// Waits until a shutdown under way is told not to wait for turns.
+    async fn hurried(&self, signals: &mut Signals) {
+        // Told so from the beginning, it goes through all its steps and waits in none of them for a turn.
+        let forced = self.shutdown.is_forced();
+        let ordered = async { if forced { std::future::pending().await } else { self.shutdown.hurried().await } };
+        let signalled = async {
+            if self.shutdown.is_restart() {
+                // The first of its kind: it says how the process is to end, and nothing of the turns.
+                let order = signals.next_stop().await;
+                warn!("told to stop: the gateway ends and asks for no other one");
+                self.shutdown.signalled(false);
+                self.status_reporter.stopping(false);
+                if order == SignalOrder::StopNow {
+                    return;
+                }
+            }
+            signals.next_stop().await;
+        };
+        select(Box::pin(signalled), Box::pin(ordered)).await;
+    }
+
+    /// The six steps of a shutdown.
+    async fn shut_down(&self) -> u8 {
+        let drain_timeout = self.gateway.drain_timeout();
+        self.watchdog.set_deadline(drain_timeout + SHUTDOWN_MARGIN, TRY_AGAIN);
+        info!("gateway is stopping");
+        self.status_reporter.stopping(self.shutdown.is_restart());
+        let ports = &self.gateway.ports;
+        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
+        self.tell(ProcessPhase::Stopping, Some(why));
+        let quiet = self.close_gate().await;
+        let told = async {
+            if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
+                warn!(%error, "the home channel was not told that the gateway goes down");
+            }
+        };
+        let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
+        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
+        for answer in answers {
+            info!(?answer, "link sent to sleep");
+        }
+        let timeout = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
+        self.wait_for_turns(timeout, false).await;
+        // Those whose time is over, and those that themselves asked for the drain.
+        let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
+        for turn in &left {
+            warn!(turn = %turn.ticket.id, "the turn is stopped");
+            // One without a way in has not started yet.
+            let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
+            info!(?stopped, "turn told");
+        }
+        if !left.is_empty() {
+            self.wait_for_turns(STOP_TIMEOUT, true).await;
+        }
+        self.end().await
+    }
+
+    /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
+    /// be told again. Answers whether the shutdown is not to be announced.
+    async fn close_gate(&self) -> bool {
+        let until = Instant::now() + GATE_TIMEOUT * 4;
+        while Instant::now() < until {
+            match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_TIMEOUT).await {
+                Ok(view) => return view.suppress_notification,
+                Err(error) => warn!(%error, "the gate did not say that it is closed"),
+            }
+            sleep(GATE_PAUSE).await;
+        }
+        error!("the gate was not told; it closes with the process");
+        false
+    }
+
+    /// Waits until no turn is left, for at most `timeout`. A gate that falls meanwhile forgets who waits.
+    async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
+        let until = Instant::now() + timeout;
+        loop {
+            let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_TIMEOUT).await;
+            match answer {
+                // No turn is left, or the time is over.
+                Ok(_) => return,
+                Err(error) if Instant::now() >= until => {
+                    return warn!(%error, "the gate did not say which turns are left");
+                }
+                Err(_) => sleep(GATE_PAUSE).await,
+            }
+        }
+    }
+
+    async fn end(&self) -> u8 {
+        self.watchdog.set_deadline(SHUTDOWN_MARGIN, TRY_AGAIN);
+        self.gateway.root.stop().await;
+        if self.shutdown.ends_drain() {
+            match store::remove(&self.home) {
+                Ok(was_draining) => info!(was_draining, "a forced restart ends a drain"),
+                Err(error) => {
+                    error!(%error, "the drain marker could not be removed; the drain goes on after the restart");
+                }
+            }
+        }
+        self.close(if self.shutdown.is_restart() { TRY_AGAIN } else { 0 }).await
+    }
+
+    /// Writes out the ledger and joins the threads.
+    pub(super) async fn close(&self, code: u8) -> u8 {
+        if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
+            error!(%error, "the ledger was not closed");
+        }
+        let left = self.gateway.root.join_threads(THREADS_TIMEOUT).await;
+        if left > 0 {
+            warn!(left, "threads are left behind");
+        }
+        info!(code, "gateway is down");
+        code
+    }
+
+    fn tell(&self, phase: ProcessPhase, why: Option<&str>) {
+        let phase = Phase { phase, exit_reason: why.map(str::to_owned) };
+        if let Err(error) = self.gateway.ports.phase.tell(phase) {
+            warn!(%error, "the status was not told where the process is in its life");
+        }
+    }
+}

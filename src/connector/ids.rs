@@ -1,0 +1,12 @@
+//! Ids of messages, threads and buffered frames. No clock: the time comes in.
+
+/// Numbers that never come twice, not across restarts either: a gateway takes a known id for a duplicate.
+#[derive(Default)]
+pub(super) struct MessageIds(i64);
+
+impl MessageIds {
+    pub(super) fn next(&mut self, now_ms: i64) -> String {
+        self.0 = (self.0 + 1).max(now_ms << 10);
+        self.0.to_string()
+    }
+}

@@ -1,0 +1,59 @@
+//! A request, as far as the token seam looks at it.
+
+use std::net::IpAddr;
+
+use actix_web::HttpRequest;
+use actix_web::http::header::{AUTHORIZATION, HeaderMap};
+
+use crate::http::caller::HttpCaller;
+
+/// What a request brings to prove itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::http) enum RequestCredential<'a> {
+    /// No `Authorization`.
+    None,
+    /// Two of them, or one that is no bearer token.
+    Unreadable,
+    /// A token, known to nobody yet.
+    Bearer(&'a str),
+}
+
+/// A request, as far as the seam looks at it.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::http) struct Asked<'a> {
+    pub(in crate::http) credential: RequestCredential<'a>,
+    pub(in crate::http) path: &'a str,
+    pub(in crate::http) peer: IpAddr,
+    /// It comes from this machine itself.
+    pub(in crate::http) loopback: bool,
+    /// What the route requires, if anything beyond being known.
+    pub(in crate::http) scope: Option<&'static str>,
+}
+
+impl<'a> Asked<'a> {
+    pub(super) fn by(request: &'a HttpRequest, scope: Option<&'static str>) -> Self {
+        let HttpCaller { address, loopback } = HttpCaller::of(request);
+        Self {
+            credential: RequestCredential::of(request.headers()),
+            path: request.path(),
+            peer: address,
+            loopback,
+            scope,
+        }
+    }
+}
+
+impl<'a> RequestCredential<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        let mut values = headers.get_all(AUTHORIZATION);
+        let (Some(value), second) = (values.next(), values.next()) else { return Self::None };
+        // A secret may be of any characters, and a header is of bytes.
+        let text = std::str::from_utf8(value.as_bytes()).ok().filter(|_| second.is_none());
+        match text.and_then(|text| text.trim().split_once(' ')) {
+            Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() => {
+                Self::Bearer(token.trim())
+            }
+            _ => Self::Unreadable,
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What everyone may see of the status.
+
+use std::collections::BTreeMap;
+
+use caduceus_actors::profile::name::ProfileName;
+use caduceus_actors::status::readiness::Readiness;
+use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_actors::status::words::GatewayState;
+use serde::Serialize;
+
+/// What strangers may see: liveness, counts and names. Sentences stay inside, for they may name paths and addresses.
+#[derive(Debug, Serialize)]
+pub(super) struct OpenStatus<'a> {
+    version: &'static str,
+    gateway_running: bool,
+    gateway_state: GatewayState,
+    gateway_updated_at: &'a str,
+    gateway_platforms: BTreeMap<&'a str, OpenPlatform<'a>>,
+    active_agents: usize,
+    gateway_busy: bool,
+    gateway_drainable: bool,
+    restart_drain_timeout: u64,
+    active_sessions: usize,
+    profiles: &'a [ProfileName],
+    readiness: Readiness,
+}
+
+#[derive(Debug, Serialize)]
+struct OpenPlatform<'a> {
+    state: &'a str,
+    updated_at: &'a str,
+}
+
+impl<'a> OpenStatus<'a> {
+    pub(super) fn of(snapshot: &'a Snapshot) -> Self {
+        let platforms = snapshot.gateway_platforms.iter().map(|(name, platform)| {
+            (name.as_str(), OpenPlatform { state: &platform.state, updated_at: &platform.updated_at })
+        });
+        Self {
+            version: snapshot.version,
+            gateway_running: snapshot.gateway_running,
+            gateway_state: snapshot.gateway_state,
+            gateway_updated_at: &snapshot.gateway_updated_at,
+            gateway_platforms: platforms.collect(),
+            active_agents: snapshot.active_agents,
+            gateway_busy: snapshot.gateway_busy,
+            gateway_drainable: snapshot.gateway_drainable,
+            restart_drain_timeout: snapshot.restart_drain_timeout,
+            active_sessions: snapshot.active_sessions,
+            profiles: &snapshot.profiles,
+            readiness: snapshot.readiness,
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! What HTTP is handed of the gateway: a port for each message it may send, and the watchdog's word.
+
+use std::fmt;
+use std::sync::Arc;
+
+use caduceus_actors::dispatch::messages::StopTurnById;
+use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
+use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
+use caduceus_supervision::{InjectFault, Operate, Port};
+
+use super::messages::RestartProcess;
+use super::relay::HttpRelayPorts;
+
+/// What HTTP can do, as a list.
+#[derive(Debug, Clone)]
+pub(crate) struct Ports {
+    /// The status as last built.
+    pub(crate) snapshot: Port<GetSnapshot>,
+    /// Every status from now on.
+    pub(crate) subscribe: Port<Subscribe>,
+    /// How the gate is.
+    pub(crate) drain: Port<GetDrain>,
+    /// Begins a drain.
+    pub(crate) begin_drain: Port<BeginDrain>,
+    /// Ends a drain.
+    pub(crate) cancel_drain: Port<CancelDrain>,
+    /// Waits for the turns to end.
+    pub(crate) await_drained: Port<AwaitDrained>,
+    /// Restarts an actor, or forgets its restarts.
+    pub(crate) operate: Port<Operate>,
+    /// Breaks an actor on purpose.
+    pub(crate) inject_fault: Port<InjectFault>,
+    /// Stops one turn.
+    pub(crate) stop_turn: Port<StopTurnById>,
+    /// What it can do with the relay.
+    pub(crate) relay: HttpRelayPorts,
+    /// Ends the process so that it is started again.
+    pub(crate) restart: Port<RestartProcess>,
+}
+
+/// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
+#[derive(Clone)]
+pub(crate) struct Healthy(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Healthy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Healthy")
+    }
+}

@@ -1,0 +1,35 @@
+//! What every worker of a server shares.
+
+use std::sync::Arc;
+
+use actix_web::web;
+
+use super::admission::Admission;
+use super::auth::Seam;
+use super::feed::Feed;
+use super::names::Names;
+use super::page::StatusPage;
+use super::ports::{Healthy, Ports};
+use super::proxies::TrustedProxies;
+use super::relay::RelayInbound;
+use super::viewers::Viewers;
+
+/// What every worker shares.
+pub(super) type SharedState = web::Data<ServerState>;
+
+/// The ways into the gateway, and what HTTP keeps by itself.
+#[derive(Clone)]
+pub(super) struct ServerState {
+    pub(super) ports: Ports,
+    pub(super) feed: Arc<Feed>,
+    pub(super) seam: Arc<Seam>,
+    pub(super) names: Names,
+    pub(super) proxies: TrustedProxies,
+    pub(super) page: StatusPage,
+    pub(super) viewers: Viewers,
+    pub(super) healthy: Healthy,
+    pub(super) log_dropped: fn() -> u64,
+    pub(super) relay: RelayInbound,
+    pub(super) admission: Admission,
+    pub(super) allow_faults: bool,
+}
