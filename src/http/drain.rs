@@ -131,7 +131,7 @@ async fn look(request: HttpRequest, state: SharedState) -> Result<HttpResponse, 
     let Some(timeout) = wait(request.query_string())? else {
         return Ok(HttpResponse::Ok().json(progress(&ask(&state.ports.drain, GetDrain).await?)));
     };
-    let question = AwaitDrained { patience: timeout, askers_too: false };
+    let question = AwaitDrained { timeout, askers_too: false };
     let view = ask_within(&state.ports.await_drained, question, timeout.saturating_add(TIMEOUT)).await?;
     Ok(HttpResponse::Ok().json(progress(&view)))
 }

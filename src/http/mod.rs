@@ -48,8 +48,9 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
+use caduceus_actors::network::Network;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings, Network};
+use caduceus_actors::settings::{DrainAuth, InboundSettings};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;

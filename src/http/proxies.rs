@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
-use caduceus_actors::settings::Network;
+use caduceus_actors::network::Network;
 
 /// Where proxies write for whom they speak, each adding its own peer at the end.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");

@@ -212,7 +212,7 @@ mod tests {
         let fresh = load();
         assert_eq!((problems(&fresh), &fresh.profiles[1].agent), (vec![0, 1, 0], &AgentSettings::None));
         assert!(fresh.profiles[1].problems[0].contains("does not answer"), "{:?}", fresh.profiles[1].problems);
-        let known = named(&before.home, &AgentSettings::None, Some(&before)).unwrap();
+        let known = named(&before.home, &AgentSettings::None, &before.profiles).unwrap();
         assert_eq!((known[0].problems.len(), &known[0].agent), (1, &AgentSettings::Echo), "it keeps its agent");
         drop(release);
         assert_eq!(problems(&load()), [0, 0, 0]);

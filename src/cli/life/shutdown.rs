@@ -110,8 +110,8 @@ impl GatewayProcess {
     async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
         let until = Instant::now() + timeout;
         loop {
-            let question = AwaitDrained { patience: until.saturating_duration_since(Instant::now()), askers_too };
-            let answer = self.gateway.ports.await_drained.ask(question, question.patience + GATE_TIMEOUT).await;
+            let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
+            let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
             match answer {
                 // No turn is left, or the time is over.
                 Ok(_) => return,

@@ -11,12 +11,12 @@ use secrecy::SecretString;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use self::plan::{ProvisionPlan, ProvisionStep};
 use super::redact::Redactor;
 use crate::http_client::HttpClient;
 use crate::relay::identity::{NoIdentity, Source};
 use crate::relay::provision::{Order, Provisioned, Refused};
 use caduceus_supervision::Backoff;
+use plan::{ProvisionPlan, ProvisionStep};
 
 /// Upper end of the first wait.
 const FLOOR: Duration = Duration::from_secs(1);

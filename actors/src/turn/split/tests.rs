@@ -128,7 +128,7 @@ fn fences_that_follow_one_another_at_once_are_closed_before_a_cut() {
     let text = "> ```sh\n```rust\na aa\n```rust\n    indented\n```\n> ```sh\n- ```\n\n> quoted code";
     let opened_over_and_over = "> ```sh\n- ```\n```\n".repeat(20);
     let out_of_quotes: String =
-        (0..12).rev().map(|depth| format!("{}```\n", ">".repeat(depth))).collect::<String>() + "a b c";
+        (0..12).rev().map(|depth| format!("{}```\n", ">".repeat(depth))).collect::<Vec<_>>().concat() + "a b c";
     for text in [text, &opened_over_and_over, &out_of_quotes] {
         for limit in 40..120 {
             for step in [1, 2, 3, 1000] {
