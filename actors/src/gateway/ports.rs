@@ -1,36 +1,75 @@
-//! The ways into the gateway that come in lists.
+//! The ports into the gateway.
 
 use super::links::Links;
 use crate::config::ServedProfiles;
-use crate::config::messages::Served;
+use crate::config::messages::{ReadAgain, Served};
+use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
+use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
+use crate::drain::permit::messages::ListTurns;
 use crate::profile::messages::VerifyDelivery;
 use crate::profile::name::ProfileName;
 use crate::relay::actor::RelayActor;
 use crate::relay::inbound::messages::Deliver;
 use crate::relay::messages::{GoDormant, GoIdle, LinkId, Wake};
+use crate::status::messages::{GetSnapshot, Phase, Subscribe};
 use caduceus_supervision::{Mailbox, Port};
 
-/// The ways into one link.
+/// The ports into the gateway for the layers above.
+#[derive(Clone)]
+pub struct GatewayPorts {
+    /// The status as last built.
+    pub snapshot: Port<GetSnapshot>,
+    /// Every status from now on.
+    pub subscribe: Port<Subscribe>,
+    /// The process enters its next phase.
+    pub phase: Port<Phase>,
+    /// The state of the gate.
+    pub drain: Port<GetDrain>,
+    /// Begins a drain.
+    pub begin_drain: Port<BeginDrain>,
+    /// Ends a drain.
+    pub cancel_drain: Port<CancelDrain>,
+    /// Waits for the turns to end.
+    pub await_drained: Port<AwaitDrained>,
+    /// Closes the gate until the process ends.
+    pub begin_shutdown: Port<BeginShutdown>,
+    /// The turns in flight.
+    pub turns: Port<ListTurns>,
+    /// Stops one turn.
+    pub stop_turn: Port<StopTurnById>,
+    /// The links, that of the process first.
+    pub links: Vec<LinkPort>,
+    /// The profiles that accept signed deliveries over HTTP.
+    pub deliveries: DeliveryPorts,
+    /// Reads every file again.
+    pub read_again: Port<ReadAgain>,
+    /// Stops the turn of a session.
+    pub stop_session: Port<StopSession>,
+    /// Announces the shutdown in the home channel.
+    pub announce_stop: Port<AnnounceStop>,
+}
+
+/// The ports into one link.
 #[derive(Debug, Clone)]
 pub struct LinkPort {
     /// Which.
     pub link: LinkId,
-    /// Sends it to sleep for good.
+    /// Closes it until the process ends.
     pub go_idle: Port<GoIdle>,
-    /// Sends it to sleep until it is poked.
+    /// Closes it until it is woken.
     pub go_dormant: Port<GoDormant>,
-    /// Pokes it.
+    /// Dials it again.
     pub wake: Port<Wake>,
 }
 
-/// The ways of signed deliveries: to whoever is served at the moment.
+/// The ports of signed deliveries, to the profiles served at the moment.
 #[derive(Clone)]
 pub struct DeliveryPorts {
     present: ServedProfiles,
     links: Links,
 }
 
-/// The way of a signed delivery into one profile.
+/// The ports of a signed delivery to one profile.
 #[derive(Debug, Clone)]
 pub struct DeliveryPort {
     /// The profile that owns what its key verifies; `None` for the default one, whose events say where they belong.
@@ -42,7 +81,7 @@ pub struct DeliveryPort {
 }
 
 impl LinkPort {
-    /// The ways into the link behind `mailbox`.
+    /// The ports into the link behind `mailbox`.
     pub(super) fn new(link: LinkId, mailbox: &Mailbox<RelayActor>) -> Self {
         Self { link, go_idle: mailbox.port(), go_dormant: mailbox.port(), wake: mailbox.port() }
     }
@@ -53,7 +92,7 @@ impl DeliveryPorts {
         Self { present, links }
     }
 
-    /// Who may deliver now, the default profile first. A reply leaves by the profile's own link, if there was one at the start.
+    /// The profiles that accept deliveries now, the default profile first. A reply leaves by the profile's own link, if there was one at the start.
     #[must_use]
     pub fn now(&self) -> Vec<DeliveryPort> {
         let in_force = self.present.in_force();

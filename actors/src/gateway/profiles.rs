@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use super::{READY_WITHIN, Surroundings, incarnation};
+use super::surroundings::{READY_WITHIN, Surroundings, incarnation};
 use crate::config::{ProfileChild, ProfileMaker, TermsMemory};
 use crate::profile::messages::ProfilePorts;
 use crate::profile::{ProfileActor, ProfileDependencies};
 use caduceus_supervision::{ChildSpec, Mailbox, Readiness, RestartPolicy, WhenExceeded, WorkerThread};
 
-/// Makes profiles that live on `lane` and talk through `ports`.
+/// Makes profiles that run on `thread`.
 pub(super) fn maker(
     dependencies: ProfileDependencies,
     surroundings: &Surroundings,
     policy: RestartPolicy,
-    lane: &WorkerThread,
+    thread: &WorkerThread,
 ) -> ProfileMaker {
     // One bad profile never takes the process down.
     let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..policy };
-    let (guard, redactor, lane) = (surroundings.guard.clone(), surroundings.redactor.clone(), lane.clone());
+    let (guard, redactor, thread) = (surroundings.guard.clone(), surroundings.redactor.clone(), thread.clone());
     Arc::new(move |terms: TermsMemory| {
         let mailbox: Mailbox<ProfileActor> = Mailbox::new();
         let name = terms.get().profile.name.to_string();
@@ -27,7 +27,7 @@ pub(super) fn maker(
             ProfileActor::new(given.get(), guard.clone(), redactor.clone(), dependencies.clone(), incarnation(start))
         };
         let spec = ChildSpec::worker(name, &mailbox, factory)
-            .on(&lane)
+            .on(&thread)
             .policy(policy)
             .readiness(Readiness::Reported { within: READY_WITHIN });
         let ports = ProfilePorts {
