@@ -142,3 +142,55 @@ impl Disk for DataFile {
         own::sync_directory(folder)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read as _;
+    use std::net::TcpListener;
+    use std::os::unix::fs::PermissionsExt as _;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What becomes of a call that is answered with `answer`, or whose connection is closed at once.
+    async fn call(answer: Option<&'static str>) -> Result<u16, GatewayCallError> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}/wake", listener.local_addr().unwrap());
+        let server = thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            if let Some(answer) = answer {
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        let post = ClientPost(HttpClient::default());
+        let called = post.send(GatewayCall { url, timeout: Duration::from_secs(5), delivery: None }).await;
+        server.join().unwrap();
+        called
+    }
+
+    #[actix_web::test]
+    async fn a_call_ends_with_a_status_a_redirect_or_a_failure() {
+        let answer = "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n";
+        assert_eq!(call(Some(answer)).await, Ok(204));
+        let answer =
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:1/\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
+        assert!(matches!(call(Some(answer)).await, Err(GatewayCallError::Redirect { status: 302, .. })));
+        assert!(matches!(call(None).await, Err(GatewayCallError::Failed(_))));
+    }
+
+    #[test]
+    fn the_data_file_is_missing_at_first_and_then_holds_what_was_written_last() {
+        let home = tempfile::tempdir().unwrap();
+        let file = DataFile(home.path().join("data.json"));
+        assert_eq!(file.read().unwrap(), None);
+        for text in ["one", "another"] {
+            file.replace(text.as_bytes()).unwrap();
+            assert_eq!(file.read().unwrap().unwrap().as_slice(), text.as_bytes());
+        }
+        let mode = std::fs::metadata(file.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(DataFile(home.path().to_owned()).read().is_err(), "a directory is no data file");
+    }
+}

@@ -68,7 +68,7 @@ pub(crate) enum GrantError {
     /// The id belongs to another tenant.
     #[error("this gateway id belongs to another tenant")]
     Tenant,
-    /// Nobody of that name.
+    /// There is no gateway of that name.
     #[error("no such gateway")]
     Unknown,
 }

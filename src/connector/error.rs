@@ -1,4 +1,4 @@
-//! The one table from what went wrong to what a client is told.
+//! The one table from what went wrong to what a client is answered.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};

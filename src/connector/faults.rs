@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 #[expect(clippy::struct_excessive_bools, reason = "they are independent switches, on the wire too")]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Faults {
-    /// Whom it concerns; every gateway when absent. A gateway's own set hides the common one.
+    /// The gateway that it concerns; every gateway when absent. A gateway's own set hides the common one.
     #[serde(skip_serializing)]
     pub(super) gateway_id: Option<String>,
     /// Every frame to the gateway waits this long; order is kept.

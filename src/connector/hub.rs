@@ -25,7 +25,7 @@ use super::streams::EventStreams;
 
 /// Messages that wait for the hub: a burst of frames from every socket at once.
 const MAILBOX_LIMIT: usize = 65_536;
-/// Changes of the status within this time are told once.
+/// Changes of the status within this time are sent once.
 const STATUS_PAUSE: Duration = Duration::from_millis(50);
 /// Writings of the data file are at least this far apart.
 const SAVE_PAUSE: Duration = Duration::from_millis(100);

@@ -105,7 +105,7 @@ pub(crate) enum RegisterError {
 }
 
 /// A connector that is bound: gateways may dial, and are served once it runs.
-pub(crate) struct Connector {
+pub(crate) struct BoundConnector {
     server: Server,
     handle: ConnectorHandle,
 }
@@ -123,7 +123,7 @@ pub(crate) struct ConnectorHandle {
 ///
 /// # Errors
 /// [`ConnectorError`] when the data file or the address cannot be used.
-pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, ConnectorError> {
+pub(crate) async fn bind(options: ConnectorOptions) -> Result<BoundConnector, ConnectorError> {
     let saved = match &options.disk {
         Some(disk) => read_data(disk).await?,
         None => SavedState::default(),
@@ -145,10 +145,10 @@ pub(crate) async fn bind(options: ConnectorOptions) -> Result<Connector, Connect
     .map_err(|source| ConnectorError::Bind { address, source })?
     .run();
     let handle = ConnectorHandle { address, register, stop, server: server.handle() };
-    Ok(Connector { server, handle })
+    Ok(BoundConnector { server, handle })
 }
 
-impl Connector {
+impl BoundConnector {
     /// A way in that stays good while the connector runs.
     #[must_use]
     pub(crate) fn handle(&self) -> ConnectorHandle {
@@ -179,7 +179,7 @@ impl ConnectorHandle {
         Ok(self.register.ask(Register { gateway_id }, TIMEOUT).await??)
     }
 
-    /// Closes every link, brings the data file up to date, and ends [`Connector::run`].
+    /// Closes every link, brings the data file up to date, and ends [`BoundConnector::run`].
     pub(crate) async fn stop(&self) {
         if let Err(error) = self.stop.ask(Stop, TIMEOUT).await {
             warn!(%error, "connector stop not answered");

@@ -97,7 +97,7 @@ impl ConnectorPlan {
         steps
     }
 
-    /// A connection has ended, whoever ended it.
+    /// A connection has ended, from either side.
     pub(super) fn closed(&mut self, connection: u64, gateway_id: &str, now_ms: i64) -> Vec<ConnectorStep> {
         self.account.closed(gateway_id, now_ms);
         self.links.remove(&connection);
@@ -294,7 +294,7 @@ fn identity(link: &GatewayLink, platform: Option<&str>, bot_id: Option<&str>) ->
         return Ok((platform.to_owned(), Shape::of(platform)));
     }
     if link.identities.iter().any(|(known, _)| known == "relay") {
-        // It knows the plain descriptor only, so that is what it is held to.
+        // It has the plain descriptor only, so the limits of that one hold.
         return Ok((platform.to_owned(), Shape::Plain));
     }
     Err(format!("this connection has said no hello for {platform} with that bot"))

@@ -86,7 +86,7 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
         }));
 }
 
-/// A path with one method; any other is told which.
+/// A path with one method; any other is refused with its name.
 fn only(path: &str, route: Route, method: &'static str) -> Resource {
     web::resource(path).route(route).default_service(web::to(move || async move {
         HttpResponse::MethodNotAllowed()
@@ -235,7 +235,7 @@ struct InboundBody {
     raw: Option<String>,
     /// A chosen one instead of a fresh one.
     buffer_id: Option<String>,
-    /// Written without a `bufferId`, lost when nobody is there.
+    /// Written without a `bufferId`, lost when the gateway is not connected.
     #[serde(default)]
     live: bool,
     /// Brought by a signed request to the gateway's endpoint instead of the socket.

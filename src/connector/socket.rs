@@ -1,7 +1,7 @@
-//! One relay connection, seen from the connector. The only place here that knows `actix-web-actors`.
+//! One relay connection, seen from the connector. The only place here that uses `actix-web-actors`.
 //!
-//! Owns the WebSocket: splits what comes in into lines, writes what it is told, answers pings, finds a dead peer.
-//! Tells the hub; told by the hub. Decides nothing else.
+//! Owns the WebSocket: splits what comes in into lines, writes what the hub sends, answers pings, finds a peer
+//! that is gone. Sends to the hub and takes commands of the hub. Decides nothing else.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -89,7 +89,7 @@ impl GatewaySocket {
                     }
                 }
             }
-            Err(LineTooLong) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
+            Err(OversizedLine) => self.close(ws::CloseCode::Size, "a line has at most 8 MiB", ctx),
         }
     }
 
@@ -226,17 +226,17 @@ struct LineSplitter {
 
 /// A line went on beyond [`LINE_LIMIT`].
 #[derive(Debug, PartialEq)]
-struct LineTooLong;
+struct OversizedLine;
 
 impl LineSplitter {
     /// The lines that `bytes` complete, without the blank ones.
-    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, LineTooLong> {
+    fn feed(&mut self, bytes: &[u8]) -> Result<Vec<String>, OversizedLine> {
         let mut lines = Vec::new();
         let mut parts = bytes.split(|byte| *byte == b'\n');
         let mut part = parts.next().unwrap_or_default();
         loop {
             if self.partial.len() + part.len() > LINE_LIMIT {
-                return Err(LineTooLong);
+                return Err(OversizedLine);
             }
             self.partial.extend_from_slice(part);
             let Some(next) = parts.next() else {
@@ -272,7 +272,7 @@ mod tests {
     fn a_line_ends_at_eight_mebibytes() {
         let mut lines = LineSplitter::default();
         assert_eq!(lines.feed(&vec![b'x'; LINE_LIMIT]), Ok(Vec::new()));
-        assert_eq!(lines.feed(b"x"), Err(LineTooLong));
+        assert_eq!(lines.feed(b"x"), Err(OversizedLine));
         assert_eq!(LineSplitter::default().feed(&[vec![b'x'; LINE_LIMIT], b"\n".to_vec()].concat()).unwrap().len(), 1);
     }
 }

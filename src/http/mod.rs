@@ -60,12 +60,12 @@ use error::ApiError;
 use feed::Feed;
 pub(crate) use messages::{AlreadyStopping, RestartProcess};
 use names::Names;
-use page::StatusPage;
+use page::document::StatusPage;
 pub(crate) use ports::{Healthy, Ports};
 use proxies::TrustedProxies;
 use registry::RouteRegistry;
-use relay::RelayInbound;
-pub(crate) use relay::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
+use relay::inbound::RelayInbound;
+pub(crate) use relay::ports::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
 use state::{ServerState, SharedState};
 use viewers::Viewers;
 

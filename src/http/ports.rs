@@ -9,7 +9,7 @@ use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
 use super::messages::RestartProcess;
-use super::relay::HttpRelayPorts;
+use super::relay::ports::HttpRelayPorts;
 
 /// What HTTP can do, as a list.
 #[derive(Debug, Clone)]

@@ -8,10 +8,10 @@ use super::admission::Admission;
 use super::auth::Seam;
 use super::feed::Feed;
 use super::names::Names;
-use super::page::StatusPage;
+use super::page::document::StatusPage;
 use super::ports::{Healthy, Ports};
 use super::proxies::TrustedProxies;
-use super::relay::RelayInbound;
+use super::relay::inbound::RelayInbound;
 use super::viewers::Viewers;
 
 /// What every worker shares.

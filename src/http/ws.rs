@@ -101,12 +101,12 @@ enum Standing {
     Known,
 }
 
-type Wire = WebsocketContext<Viewer>;
+type ViewerContext = WebsocketContext<Viewer>;
 
 impl Actor for Viewer {
-    type Context = Wire;
+    type Context = ViewerContext;
 
-    fn started(&mut self, ctx: &mut Wire) {
+    fn started(&mut self, ctx: &mut ViewerContext) {
         if self.standing == Standing::Known {
             self.admit(ctx);
         } else {
@@ -131,7 +131,7 @@ impl Actor for Viewer {
 }
 
 impl Viewer {
-    fn admit(&mut self, ctx: &mut Wire) {
+    fn admit(&mut self, ctx: &mut ViewerContext) {
         self.standing = Standing::Known;
         let news = self.state.feed.watch();
         ctx.add_stream(stream::unfold(news, |mut news| async move {
@@ -142,7 +142,7 @@ impl Viewer {
     }
 
     /// Its token is good: it gets a place that nobody takes.
-    fn promote(&mut self, ctx: &mut Wire) {
+    fn promote(&mut self, ctx: &mut ViewerContext) {
         self.state.admission.note(self.caller.address, None);
         if let Some(connection) = &self.connection {
             connection.prove();
@@ -156,7 +156,7 @@ impl Viewer {
         }
     }
 
-    fn send(&self, ctx: &mut Wire) {
+    fn send(&self, ctx: &mut ViewerContext) {
         let Some(latest) = &self.latest else { return };
         // The bytes are shared by all who watch.
         match latest.full().map(|text| text.try_into().map(Message::Text)) {
@@ -170,7 +170,7 @@ impl Viewer {
     }
 
     /// Looks at the first message of a client that is not known.
-    fn examine(&mut self, token: String, ctx: &mut Wire) {
+    fn examine(&mut self, token: String, ctx: &mut ViewerContext) {
         if self.standing != Standing::Awaited {
             return;
         }
@@ -191,7 +191,7 @@ impl Viewer {
 }
 
 impl StreamHandler<FeedEvent> for Viewer {
-    fn handle(&mut self, news: FeedEvent, ctx: &mut Wire) {
+    fn handle(&mut self, news: FeedEvent, ctx: &mut ViewerContext) {
         match news {
             FeedEvent::Live(latest) => {
                 self.latest = Some(latest);
@@ -207,7 +207,7 @@ impl StreamHandler<FeedEvent> for Viewer {
 }
 
 impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
-    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut Wire) {
+    fn handle(&mut self, message: Result<Message, ProtocolError>, ctx: &mut ViewerContext) {
         match message {
             Ok(Message::Ping(payload)) if self.pace.pinged() => ctx.pong(&payload),
             Ok(Message::Ping(_)) => close_politely(ctx, CloseCode::Policy, "too many pings"),
@@ -228,7 +228,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
     }
 }
 
-fn close_politely(ctx: &mut Wire, code: CloseCode, description: &str) {
+fn close_politely(ctx: &mut ViewerContext, code: CloseCode, description: &str) {
     let description = Some(description.to_owned()).filter(|text| !text.is_empty());
     ctx.close(Some(CloseReason { code, description }));
     ctx.stop();

@@ -2,12 +2,11 @@
 //!
 //! Style and script stand in the document and are named by their digests in the policy, so nothing else can run.
 
-mod document;
+pub(super) mod document;
 
 use actix_web::http::header::{CONTENT_SECURITY_POLICY, ContentType, REFERRER_POLICY, X_FRAME_OPTIONS};
 use actix_web::{HttpRequest, HttpResponse};
 
-pub(super) use self::document::StatusPage;
 use super::caller::HttpCaller;
 use super::error::ApiError;
 use super::operation_doc::{AnswerDoc, OperationDoc, Who};

@@ -40,7 +40,7 @@ const DELIVER_TIMEOUT: Duration = Duration::from_mins(1);
 const TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
 const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
-type Answer = Result<Json<Value>, ApiError>;
+type DeliveryAnswer = Result<Json<Value>, ApiError>;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
@@ -59,7 +59,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     registry.at(inbound.interrupt_path.clone(), Who::Signed).post(interrupt, INTERRUPT).done();
 }
 
-async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> Answer {
+async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
     let signed = Signed::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());
@@ -81,7 +81,7 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> An
     Ok(done())
 }
 
-async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> Answer {
+async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -> DeliveryAnswer {
     let signed = Signed::receive(&request, &state, payload).await?;
     if signed.is_repeat(&state) {
         return Ok(done());

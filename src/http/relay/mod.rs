@@ -5,14 +5,13 @@
 
 mod delivery;
 mod idle;
-mod inbound;
+pub(super) mod inbound;
 mod pokes;
-mod ports;
+pub(super) mod ports;
 mod seen;
 mod verify;
 
-pub(super) use self::inbound::RelayInbound;
-pub(crate) use self::ports::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkControls};
+use self::inbound::RelayInbound;
 use super::registry::RouteRegistry;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
