@@ -13,6 +13,7 @@ use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
 
+use super::each_home::is_directory;
 use super::{life, serve};
 use crate::out;
 
@@ -74,9 +75,17 @@ impl Whose {
             None if name.is_default() => settings.home.clone(),
             None => settings.home.join("profiles").join(name.as_str()),
         };
-        if !own.is_dir() {
-            out::complain(&format!("there is no profile {name}: {} is no directory", own.display()));
-            return Err(ExitCode::from(super::CONFIGURATION));
+        let wrong = match is_directory(&own) {
+            Ok(true) => None,
+            Ok(false) => {
+                let why = format!("there is no profile {name}: {} is no directory", own.display());
+                Some((why, super::CONFIGURATION))
+            }
+            Err(error) => Some((error.to_string(), super::TRY_AGAIN)),
+        };
+        if let Some((why, code)) = wrong {
+            out::complain(&why);
+            return Err(ExitCode::from(code));
         }
         let profile = HonchoProfile::new(name, &own, &settings.home, &settings.environment);
         Ok((settings, profile))

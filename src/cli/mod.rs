@@ -6,6 +6,7 @@ mod contact;
 pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod drain;
+mod each_home;
 pub(crate) mod enroll;
 mod env_lines;
 mod files;
