@@ -29,6 +29,16 @@ fn of_value(name: &str, oddity: Oddity) -> Finding {
             format!("the value of {name} in .env is followed by what looks like a comment, which is part of it"),
             "put the comment on a line of its own, or the value into quotes if it holds the sign",
         ),
+        Oddity::Backticks => Finding::warn(
+            "env_backticks",
+            format!("the value of {name} in .env stands in backticks, which are part of it"),
+            "take the backticks away, or write plain quotes",
+        ),
+        Oddity::Reference => Finding::warn(
+            "env_reference",
+            format!("the value of {name} in .env refers to another variable, whose value is not put in"),
+            "write the value out, or put it into single quotes if it is meant as it stands",
+        ),
         Oddity::OddCharacter => Finding::warn(
             "env_odd_character",
             format!("{name} in .env holds a character that cannot be seen or a typographic quote"),
@@ -68,10 +78,12 @@ mod tests {
         assert_eq!(codes("K=\"-----BEGIN\n", &[]), ["env_open_quote"]);
         assert_eq!(codes("K=hunter2 # mine\n", &[]), ["env_comment"]);
         assert_eq!(codes("K=hunter2\u{200b}\n", &[]), ["env_odd_character"]);
+        assert_eq!(codes("K=`hunter2`\n", &[]), ["env_backticks"]);
+        assert_eq!(codes("BASE=x\nK=${BASE}-hunter2\n", &[]), ["env_reference"]);
         assert_eq!(codes("GATEWAY_RELAY_SECERT=x\n", &[]), ["env_unknown_name"]);
         assert_eq!(codes("GATEWAY_RELAY_TOKEN=x\n", &[]), ["env_unknown_name"]);
         assert_eq!(codes("openai_api_key=x\n", &["OPENAI_API_KEY"]), ["env_unknown_name"]);
-        let shown = format!("{:?}", findings(&parse("K=\"hunter2\nL=hunter2 # x\n"), &[]));
+        let shown = format!("{:?}", findings(&parse("K=\"hunter2\nL=hunter2 # x\nM=`hunter2`\nN=${A}hunter2\n"), &[]));
         assert!(!shown.contains("hunter2"), "{shown}");
     }
 

@@ -7,6 +7,7 @@ pub(crate) mod demo;
 pub(crate) mod doctor;
 pub(crate) mod drain;
 mod dumps;
+mod each_home;
 pub(crate) mod enroll;
 mod env_lines;
 mod failure;

@@ -3,11 +3,13 @@
 use std::fs;
 use std::path::Path;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use caduceus_actors::relay::token;
 use serde_json::{Value, json};
 
 use crate::stub::Stub;
-use crate::support::{SOON, post, wait_for};
+use crate::support::{SOON, get, post, wait_for};
 use crate::world::World;
 use crate::{credentials, text};
 
@@ -75,6 +77,58 @@ async fn a_gateway_without_a_pair_gets_one_into_memory_and_never_onto_the_disk()
     until_logged(&world, "relay self-provisioned", 2).await;
     world.say("m2", "again", "c", None).await;
     assert_eq!(world.answer("m2").await["answered"], 1);
+}
+
+/// Secrets of a connector reach no agent. One that has them all the same, here from a file outside of every home, may write them.
+#[actix_web::test]
+async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling() {
+    let mut world = World::prepare().await;
+    let credentials = credentials(&world).await;
+    let names = ["GATEWAY_RELAY_SECRET", "GATEWAY_RELAY_DELIVERY_KEY", "GATEWAY_RELAY_ACCESS_TOKEN"];
+    let secrets = ["secret", "deliveryKey", "accessToken"].map(|name| text(&credentials, name));
+    let spellings = |secret: &str| {
+        [secret.to_owned(), STANDARD.encode(secret), hex::encode(secret), json!({"key": secret}).to_string()]
+    };
+    let place = tempfile::tempdir().unwrap();
+    let said = place.path().join("said");
+    let lines = secrets.iter().flat_map(|secret| spellings(secret)).map(|spelling| format!("said {spelling}\n"));
+    fs::write(&said, lines.collect::<String>()).unwrap();
+    let agent = format!("#!/bin/sh\nread -r document\ncat {:?} >&2\necho done\n", said.display().to_string());
+    world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\n"));
+    world.write("agent.sh", &agent);
+    world.script("work", &agent, "");
+    world.variable("GATEWAY_RELAY_ACCESS_TOKEN", secrets[2]);
+    world.variable("RUST_LOG", "trace");
+    world.serve().await;
+    until_logged(&world, "relay self-provisioned", 1).await;
+    let mut turns = 0;
+    for round in 0..2 {
+        for profile in [None, Some("work")] {
+            turns += 1;
+            let id = format!("m{turns}");
+            world.say(&id, "hello", &id, profile).await;
+            assert_eq!(world.answer(&id).await["answered"], 1);
+        }
+        for name in names {
+            until_logged(&world, &format!("said [redacted:{name}]"), turns).await;
+        }
+        if round == 0 {
+            // It is provisioned anew, with what the connector has for it.
+            let (status, answer) = post(&world.url("/api/actors/profiles/default/restart"), &json!({})).await;
+            assert_eq!(status, 200, "{answer}");
+            until_logged(&world, "relay self-provisioned", 2).await;
+        }
+    }
+    let (_, status) = get(&world.url("/api/status")).await;
+    let (status, log) = (status.to_string(), world.gateway().log());
+    for (name, secret) in names.into_iter().zip(secrets) {
+        for spelling in spellings(secret) {
+            let found: Vec<_> = log.lines().filter(|line| line.contains(&spelling)).collect();
+            assert!(found.is_empty(), "{name} in the log: {found:?}");
+            assert!(!status.contains(&spelling), "{name} in the status");
+            assert_eq!(files_with(world.home(), &spelling), [] as [&str; 0], "{name}");
+        }
+    }
 }
 
 #[actix_web::test]

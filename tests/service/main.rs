@@ -12,6 +12,7 @@ mod canaries;
 mod commands;
 mod conversations;
 mod crowd;
+mod dead_disk;
 mod drains;
 mod faults;
 mod guards;

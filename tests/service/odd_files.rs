@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
@@ -58,7 +58,7 @@ fn clear(path: &Path) {
     }
 }
 
-fn troubles(status: &Value, profile: &str) -> String {
+pub(crate) fn troubles(status: &Value, profile: &str) -> String {
     let all = status["secrets"].as_array().expect("a list of profiles");
     all.iter().find(|view| view["name"] == profile).map(|view| view["troubles"].to_string()).unwrap_or_default()
 }
@@ -251,84 +251,4 @@ async fn a_ledger_that_is_taken_away_is_said_in_the_log_the_status_and_the_readi
     fs::rename(world.path("taken"), world.path("caduceus.db")).unwrap();
     world.until("its return", |status| status["ledger"]["trouble"].is_null()).await;
     wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
-}
-
-/// Makes the file system under `profiles/dead` hang for as long as the file in `HANG` is there, for calls through the C library.
-const DEAD_DISK: &str = r#"
-#define _GNU_SOURCE
-#include <dlfcn.h>
-#include <fcntl.h>
-#include <stdarg.h>
-#include <stdint.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
-static void hang(const char *path) {
-    const char *file = getenv("HANG");
-    if (file && path && strstr(path, "profiles/dead")) while (access(file, F_OK) == 0) usleep(10000);
-}
-int statx(int d, const char *p, int f, unsigned m, struct statx *s) {
-    hang(p);
-    int (*real)(int, const char *, int, unsigned, struct statx *) = dlsym(RTLD_NEXT, "statx");
-    return real(d, p, f, m, s);
-}
-int inotify_add_watch(int fd, const char *p, uint32_t m) {
-    hang(p);
-    int (*real)(int, const char *, uint32_t) = dlsym(RTLD_NEXT, "inotify_add_watch");
-    return real(fd, p, m);
-}
-"#;
-
-/// Builds it; the library.
-fn dead_disk(folder: &Path) -> PathBuf {
-    let (source, library) = (folder.join("dead.c"), folder.join("dead.so"));
-    fs::write(&source, DEAD_DISK).unwrap();
-    let built = std::process::Command::new("cc")
-        .args(["-shared", "-fPIC", "-o"])
-        .args([&library, &source])
-        .args(["-ldl"])
-        .status();
-    assert!(built.expect("a C compiler is there").success());
-    library
-}
-
-#[actix_web::test]
-async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end() {
-    let mut world = World::prepare().await;
-    world.profile("dead", "A=1\n");
-    world.profile("good", "");
-    let switch = world.path("hang");
-    fs::write(&switch, "").unwrap();
-    world.variable("LD_PRELOAD", &dead_disk(world.home()).display().to_string());
-    world.variable("HANG", &switch.display().to_string());
-    world.serve().await;
-    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
-    for (id, profile) in [("d", None), ("g", Some("good"))] {
-        world.say(id, "hello", id, profile).await;
-        world.until_told(id, "hello").await;
-    }
-    world.write(".drain_request.json", "{}");
-    world.until("the drain", |status| status["gateway_state"] == "draining").await;
-    fs::remove_file(world.path(".drain_request.json")).unwrap();
-    world.until("its end", |status| status["gateway_state"] == "running").await;
-    world.profile("fresh", "");
-    world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
-    let threads = || fs::read_dir(format!("/proc/{}/task", world.gateway().id())).unwrap().count();
-    let before = threads();
-    world.say("f", "hello", "f", Some("fresh")).await;
-    world.until_told("f", "hello").await;
-    for round in 0..20 {
-        let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
-        world.say(&id, "hello", &chat, Some("dead")).await;
-    }
-    world.until("all seen", |status| status["turns"]["queued"] == 0).await;
-    assert!(threads() < before + 10, "{before} threads, then {}", threads());
-    fs::remove_file(&switch).unwrap();
-    world.until("the disk well", |status| troubles(status, "dead") == "[]").await;
-    world.say("again", "hello", "again", Some("dead")).await;
-    world.until_told("again", "dead: hello").await;
-    fs::write(&switch, "").unwrap();
-    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
-    assert!(world.stop_gateway().success());
 }

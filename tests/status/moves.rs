@@ -3,7 +3,12 @@
 //! A row says what moves it. The test fails when a row's action does not, when a field or metric is there that no row moves, and
 //! when a row names one that is not there.
 
+mod rows; // What each action moves.
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::Path;
 use std::time::Instant;
 
 use awc::ws::Frame;
@@ -11,101 +16,15 @@ use futures_util::StreamExt as _;
 use futures_util::future::select;
 use serde_json::{Value, json};
 
+use self::rows::{ELSEWHERE, FIXED, ROWS};
 use crate::document;
 use crate::oauth_server::OauthServer;
 use crate::support::{SOON, client, post, within};
 use crate::truth::{node, strike};
 use crate::world::World;
 
-/// What each action moves. A field is named by its path in the status, with `[]` for the items of a list and `*` for names that
-/// are not the document's; a metric by its name after `caduceus_`.
-const ROWS: &[(&str, &str)] = &[
-    (
-        "a link is refused",
-        "gateway_platforms.*.state gateway_platforms.*.updated_at readiness issues[].level issues[].part issues[].name \
-         issues[].state issues[].detail relay[].state relay[].next_dial_ms relay[].last_error relay[].state_age_ms \
-         relay_links parts_degraded relay_silence_seconds",
-    ),
-    (
-        "it is let in again, for one platform less",
-        "relay[].generation relay[].frames.* relay[].last_inbound_age_ms relay[].platforms[] relay[].descriptors[].platform \
-         relay[].descriptors[].contract_version relay[].descriptors[].label relay[].descriptors[].max_message_length \
-         relay[].descriptors[].supports_draft_streaming relay[].descriptors[].supports_edit \
-         relay[].descriptors[].supports_threads relay[].descriptors[].markdown_dialect relay[].descriptors[].len_unit \
-         relay[].descriptors[].emoji relay[].descriptors[].platform_hint relay[].descriptors[].pii_safe \
-         relay[].descriptors[].supports_context relay[].descriptors[].supported_ops[] relay_frames",
-    ),
-    ("its credentials are revoked", "gateway_platforms.*.error_code gateway_platforms.*.error_message"),
-    (
-        "a person writes",
-        "active_agents gateway_busy active_sessions drain.active_agents drain.oldest_turn_ms drain.turns[].turn_id \
-         drain.turns[].profile drain.turns[].session_key drain.turns[].age_ms drain.waited_for turns.sessions turns.running \
-         ledger.inbound.* ledger.written secrets[].children_started relay[].last_ack_age_ms process.resident_bytes \
-         process.open_fds turns_in_flight oldest_turn_seconds sessions_active agents_started ledger_inbound ledger_written \
-         process_resident_memory_bytes process_open_fds relay_last_ack_seconds actors",
-    ),
-    ("and once more", "turns.queued events_queued"),
-    ("the turn is stopped", "turns.stopped turns.recent_turns[][] turns_ended turn_median_seconds turn_p95_seconds"),
-    ("a turn is answered", "turns.done ledger.outbound.* ledger_outbound"),
-    ("an agent is not there", "turns.failed secrets[].troubles[] secrets[].state profiles_by_state"),
-    ("a message comes twice", "turns.duplicates events_duplicate"),
-    ("a profile is not served", "turns.refused events_refused"),
-    ("a line is no frame", "relay[].skipped relay_lines_skipped"),
-    ("a frame cannot be used", "relay[].dead_letters relay_dead_letters"),
-    ("a result does not come", "relay[].waiting relay_sends_waiting"),
-    (
-        "the gateway is drained",
-        "gateway_state gateway_updated_at gateway_drainable not_ready drain.draining drain.requested_at drain.principal \
-         drain.age_ms drain.suppress_notification ready draining drain_age_seconds",
-    ),
-    ("a message is held", "turns.held events_held"),
-    ("a held message is damaged", "ledger.damaged ledger_damaged"),
-    ("what was held has no link", "turns.awaiting_link.* events_awaiting_link"),
-    ("a profile is drained", "drain.profiles[] drained_profiles"),
-    ("a profile comes", "profiles[] secrets[].name actors.id actors.path actors.kind actors.lane profiles"),
-    ("a profile lacks a secret", "secrets[].missing[] secrets[].agent secrets_missing"),
-    ("a profile has one more", "secrets[].secrets"),
-    ("a profile goes while it works", "configuration.leaving[] configuration.changed_at"),
-    ("a file is broken", "configuration.troubles[]"),
-    ("keys are changed", "configuration.needs_restart[] restart_drain_timeout"),
-    (
-        "a person logs in",
-        "honcho[].profile honcho[].host honcho[].state honcho[].expires_in_s honcho[].actor honcho_grants \
-         honcho_seconds_left",
-    ),
-    ("a token is refreshed", "honcho[].exchanges honcho[].last_refresh_age_s honcho_exchanges"),
-    ("a grant is revoked", "honcho[].last_error honcho[].remedy"),
-    (
-        "actors fall",
-        "actors.state actors.generation actors.restarts_in_window actors.restarts_total actors.started_at \
-         actors.last_exit.word actors.last_exit.text actors.last_exit.at actors.next_restart_in_ms relay[].actor \
-         relay[].stale_ms secrets[].actor secrets[].stale_ms actor_restarts",
-    ),
-    ("an actor hangs", "stale.* honcho[].stale_ms actors.queue_depth actor_messages_waiting"),
-    ("the disk takes nothing", "ledger.trouble ledger_writable"),
-    ("somebody watches", "status_viewers http_places_taken"),
-    ("time passes", "process.uptime_ms actors.heartbeat_age_ms process_uptime_seconds"),
-    ("the gateway goes down", "drain.stopping gateway_exit_reason"),
-    ("another gateway starts", "process.pid"),
-];
-
-/// What is the same for as long as a binary serves a home, and what it is. Read in every state.
-const FIXED: &[&str] = &["version", "gateway_running", "relay[].link", "ledger.path", "build_info"];
-
-/// What cannot be brought about from outside in a test of seconds, and the test that moves it.
-const ELSEWHERE: &[(&str, &str)] = &[
-    // 65,536 messages have to wait.
-    ("actors.refused", "supervision::mailbox: a full mailbox refuses and counts"),
-    ("actor_messages_refused", "supervision::mailbox: a full mailbox refuses and counts"),
-    // Standard error has to be stalled under a flood.
-    ("log_lines_dropped", "operators::outputs: a reader of the log that stalls"),
-    // Hundreds of strangers have to come.
-    ("http_places_evicted", "service: strangers"),
-    // A file system has to hang.
-    ("file_systems_hung", "service: a home that does not answer"),
-    // The system has to refuse a watch.
-    ("drain.file_events", "drain::watch: a directory that is not there is not watched"),
-];
+/// Places for status pages that have not shown a token.
+const STRANGERS: usize = 64;
 
 /// Every value by what it is named in the rows; a name may have several.
 type Reading = BTreeMap<String, Vec<Value>>;
@@ -238,7 +157,7 @@ async fn every_field_of_the_status_and_every_metric_is_moved_by_something_that_h
     assert_eq!(film.done, actions, "every action was carried out");
     let mut moved: BTreeSet<String> =
         ROWS.iter().flat_map(|(_, names)| names.split_whitespace()).map(str::to_owned).collect();
-    moved.extend(FIXED.iter().chain(ELSEWHERE.iter().map(|(name, _)| name)).map(|name| (*name).to_owned()));
+    moved.extend(FIXED.iter().chain(ELSEWHERE.iter().map(|(name, ..)| name)).map(|name| (*name).to_owned()));
     let mut there = film.seen;
     let schema =
         &film.document["paths"]["/api/status"]["get"]["responses"]["200"]["content"]["application/json"]["schema"];
@@ -247,6 +166,16 @@ async fn every_field_of_the_status_and_every_metric_is_moved_by_something_that_h
     assert!(unmoved.is_empty(), "no row moves {unmoved:?}");
     let unknown: Vec<_> = moved.difference(&there).collect();
     assert!(unknown.is_empty(), "rows name what is not there: {unknown:?}");
+}
+
+#[test]
+fn the_tests_that_move_the_rest_are_there() {
+    for (name, file, test) in ELSEWHERE {
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap();
+        assert!(text.contains(&format!("async fn {test}(")), "{name}: there is no {test} in {file}");
+        let word = name.rsplit('.').next().unwrap();
+        assert!(text.contains(word), "{file} does not look at {word}");
+    }
 }
 
 async fn start() -> Film {
@@ -495,6 +424,21 @@ async fn breakage(film: &mut Film) {
     while !matches!(within(SOON, "a status", socket.next()).await, Some(Ok(Frame::Text(_)))) {}
     film.moves("somebody watches", before).await;
     drop(socket);
+
+    let before = film.read().await;
+    let target = film.world.gateway().authority().to_owned();
+    let upgrade = format!(
+        "GET /api/status/ws HTTP/1.1\r\nHost: {target}\r\nX-Forwarded-For: 9.9.9.9\r\nConnection: Upgrade\r\n\
+         Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    let stranger = || {
+        let mut stream = TcpStream::connect(&target).unwrap();
+        stream.write_all(upgrade.as_bytes()).unwrap();
+        stream
+    };
+    let strangers: Vec<_> = std::iter::repeat_with(stranger).take(2 * STRANGERS).collect();
+    film.moves("more strangers watch than there are places", before).await;
+    drop(strangers);
 
     let before = film.read().await;
     film.moves("time passes", before).await;

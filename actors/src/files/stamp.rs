@@ -10,6 +10,8 @@ use std::path::Path;
 pub enum Stamp {
     /// There is nothing.
     Missing,
+    /// There is a symbolic link that leads to nothing: a trouble, where a missing file is none.
+    Dangling,
     /// It cannot be looked at.
     Unreachable(ErrorKind),
     /// It is there.
@@ -31,7 +33,10 @@ impl Stamp {
     /// Looks at `path`. Blocks.
     #[must_use]
     pub fn look(path: &Path) -> Self {
-        Self::of(&fs::metadata(path))
+        match Self::of(&fs::metadata(path)) {
+            Self::Missing if fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink()) => Self::Dangling,
+            stamp => stamp,
+        }
     }
 
     /// The stamp of what is there.
@@ -46,13 +51,30 @@ impl Stamp {
         }
     }
 
-    /// The stamp of what was found by looking.
-    #[must_use]
-    pub fn of(looked: &io::Result<Metadata>) -> Self {
+    fn of(looked: &io::Result<Metadata>) -> Self {
         match looked {
             Ok(found) => Self::seen(found),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::Missing,
             Err(error) => Self::Unreachable(error.kind()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn each_state_of_a_path_has_a_stamp_of_its_own() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("it");
+        assert_eq!(Stamp::look(&path), Stamp::Missing);
+        symlink("real", &path).unwrap();
+        assert_eq!(Stamp::look(&path), Stamp::Dangling);
+        fs::write(home.path().join("real"), "1").unwrap();
+        assert_eq!(Stamp::look(&path), Stamp::seen(&fs::metadata(home.path().join("real")).unwrap()));
+        assert!(matches!(Stamp::look(&path.join("below")), Stamp::Unreachable(ErrorKind::NotADirectory)));
     }
 }

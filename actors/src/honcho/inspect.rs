@@ -29,6 +29,20 @@ pub struct GrantFact {
     pub kept: Option<PathBuf>,
 }
 
+impl GrantFact {
+    /// What there is to say of a profile whose home does not answer, for the reason given.
+    #[must_use]
+    pub fn unanswered(profile: &HonchoProfile, why: String) -> Self {
+        Self {
+            path: profile.homes.own.clone(),
+            host: profile.host.clone().unwrap_or_default(),
+            credential: Credential::Unusable(why),
+            replaceable: true,
+            kept: None,
+        }
+    }
+}
+
 /// What stands in a host's block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {

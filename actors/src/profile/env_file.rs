@@ -25,6 +25,10 @@ pub enum Oddity {
     Comment,
     /// It holds a character that cannot be seen, or a quote that only text programs write.
     OddCharacter,
+    /// Backticks stand around it, and are part of it.
+    Backticks,
+    /// It refers to another variable by `${NAME}`, which stays as it is.
+    Reference,
 }
 
 /// Reads `text`. A line that is no assignment is skipped, nothing is repaired, the last one of a name wins.
@@ -94,8 +98,8 @@ pub(super) struct Assignment<'a> {
     pub(super) value: &'a str,
     /// Where in the line the value begins, quotes included.
     pub(super) value_at: usize,
-    /// Whether quotes stood around the value.
-    quoted: bool,
+    /// The quotes that stood around the value.
+    quoted: Option<char>,
 }
 
 impl<'a> Assignment<'a> {
@@ -115,7 +119,8 @@ impl<'a> Assignment<'a> {
         let indent = value.len() - value.trim_start_matches(is_space).len();
         let trimmed = value.trim_matches(is_space);
         let value = unquoted(trimmed);
-        Some(Self { name, value, value_at: value_at + indent, quoted: value.len() < trimmed.len() })
+        let quoted = trimmed.chars().next().filter(|_| value.len() < trimmed.len());
+        Some(Self { name, value, value_at: value_at + indent, quoted })
     }
 
     /// What is odd about the value, if anything.
@@ -127,16 +132,30 @@ impl<'a> Assignment<'a> {
         if self.name.contains(odd) || self.value.contains(odd) {
             return Some(Oddity::OddCharacter);
         }
-        if self.quoted {
+        if self.quoted != Some('\'') && refers(self.value) {
+            return Some(Oddity::Reference);
+        }
+        if self.quoted.is_some() {
             return None;
         }
         let opened = ['"', '\'', '`'].into_iter().find_map(|quote| Some((quote, self.value.strip_prefix(quote)?)));
         match opened {
             Some((quote, rest)) if !rest.contains(quote) => Some(Oddity::OpenQuote),
+            Some(('`', rest)) if rest.find('`') == Some(rest.len() - 1) => Some(Oddity::Backticks),
             _ if [" #", "\t#"].iter().any(|mark| self.value.contains(mark)) => Some(Oddity::Comment),
             _ => None,
         }
     }
+}
+
+/// Whether there is a `${NAME}` in `value`.
+fn refers(value: &str) -> bool {
+    let is_name = |name: &str| {
+        !name.starts_with(|c: char| c.is_ascii_digit())
+            && !name.is_empty()
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    value.split("${").skip(1).filter_map(|rest| rest.split_once('}')).any(|(name, _)| is_name(name))
 }
 
 /// Strips one pair of quotes that match.
@@ -185,6 +204,13 @@ mod tests {
             ("K=sk-1\t# my key", Some(Oddity::Comment)),
             ("K=\u{201c}sk-1\u{201d}", Some(Oddity::OddCharacter)),
             ("K=sk-1\u{200b}", Some(Oddity::OddCharacter)),
+            ("K=`sk-1`", Some(Oddity::Backticks)),
+            ("K=`sk-1` and `more`", None),
+            ("K=${BASE}-key", Some(Oddity::Reference)),
+            ("K=\"${BASE}-key\"", Some(Oddity::Reference)),
+            ("K='${BASE}-key'", None),
+            ("K=pa${$w0rd}1", None),
+            ("K=pa$$w0rd", None),
             ("K=\"sk # 1\"", None),
             ("K=sk#1", None),
             ("K=it's", None),

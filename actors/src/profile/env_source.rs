@@ -29,6 +29,7 @@ pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, Content)
     Some(match small::read(path, MAX_BYTES, Links::Follow) {
         Ok(contents) => (Stamp::seen(&contents.metadata), parse(&contents).unwrap_or_else(unusable)),
         Err(FileError { why: Unusable::Missing, .. }) => (Stamp::Missing, Content::Values(EnvFile::default())),
+        Err(error @ FileError { why: Unusable::Dangling, .. }) => (Stamp::Dangling, unusable(error.why)),
         Err(error) => (stamp, unusable(error.why)),
     })
 }
@@ -98,5 +99,18 @@ mod tests {
         assert!(read(&path, Some(&stamp)).is_some());
         fs::remove_file(&path).unwrap();
         assert_eq!(read(&path, Some(&stamp)).unwrap().0, Stamp::Missing);
+    }
+
+    #[test]
+    fn a_link_to_nothing_that_comes_where_there_was_no_file_is_seen_and_so_is_its_end() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join(FILE_NAME);
+        let (missing, _) = read(&path, None).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        let (dangling, content) = read(&path, Some(&missing)).expect("it is not as before");
+        assert!(matches!(content, Content::Unusable(_)));
+        fs::remove_file(&path).unwrap();
+        let (stamp, content) = read(&path, Some(&dangling)).expect("it is not as before");
+        assert!(stamp == missing && matches!(content, Content::Values(_)));
     }
 }

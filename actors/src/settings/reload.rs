@@ -43,7 +43,7 @@ impl From<Stamp> for DirectoryState {
     fn from(stamp: Stamp) -> Self {
         match stamp {
             Stamp::Present { device, inode, .. } => Self::There(device, inode),
-            Stamp::Missing | Stamp::Unreachable(_) => Self::Missing,
+            Stamp::Missing | Stamp::Dangling | Stamp::Unreachable(_) => Self::Missing,
         }
     }
 }

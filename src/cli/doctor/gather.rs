@@ -11,7 +11,7 @@ use actix_web::rt::System;
 use actix_web::rt::time::timeout;
 use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
-use caduceus_actors::honcho::inspect::{self, Credential, GrantFact};
+use caduceus_actors::honcho::inspect::{self, GrantFact};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
 use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
@@ -29,6 +29,7 @@ use super::facts::{
     DrainFact, HomeFact, HomeFacts, LedgerFact, LinkFact, NetworkFact, ProfileFact, Sent, UnservedFact,
 };
 use super::{agent, events};
+use crate::cli::each_home::{each_home, is_directory};
 use crate::cli::env_lines;
 use crate::cli::files::{FileFact, of_ledger, of_profile};
 use crate::cli::lock;
@@ -37,9 +38,6 @@ use crate::cli::lock;
 const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
-
-/// Profiles that are looked at together; there are only so many threads.
-const AT_ONCE: usize = 64;
 
 /// Looks over `home`.
 pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
@@ -137,44 +135,31 @@ fn unserved(settings: &Settings) -> UnservedFact {
         return UnservedFact { routes, ..UnservedFact::default() };
     }
     let entries = fs::read_dir(settings.home.join("profiles")).into_iter().flatten().flatten();
-    let named = entries.filter(|entry| !solo && entry.path().is_dir());
+    let named = entries.filter(|entry| !solo && may_be_a_home(entry));
     let named = named.filter_map(|entry| ProfileName::parse(&entry.file_name().into_string().ok()?).ok());
     let mut profiles: Vec<String> = named.filter(|name| !name.is_default()).map(|name| name.to_string()).collect();
     profiles.sort_unstable();
     UnservedFact { profiles, ..UnservedFact::default() }
 }
 
-/// Looks at every profile, each on a thread of its own: one whose disk does not answer is told so, and keeps no other waiting.
 fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
     let shared = Arc::new(settings.clone());
-    settings.profiles.chunks(AT_ONCE).flat_map(|some| each_of(some, settings, &shared)).collect()
-}
-
-fn each_of(
-    profiles: &[ProfileSettings],
-    settings: &Settings,
-    shared: &Arc<Settings>,
-) -> Vec<(ProfileFact, Vec<FileFact>)> {
-    let begun = profiles.iter().cloned().map(|profile| {
-        let (shared, own) = (Arc::clone(shared), profile.clone());
-        let looking = FileWorker::of(&profile.home, Purpose::Settings, Owner::Profile).begin(move || {
-            let files = of_profile(&own.home).into_iter().chain(grant_file(&own, &shared)).collect();
-            (of_profile_settings(&own, &shared), files)
-        });
-        (profile, looking)
-    });
-    let begun: Vec<_> = begun.collect();
-    // The `.env` within has as long for itself.
-    let deadline = Instant::now() + TIMEOUT * 2;
-    let found = begun.into_iter().map(|(profile, looking)| {
-        looking.wait(deadline).unwrap_or_else(|error| (unanswered(&profile, settings, error.to_string()), Vec::new()))
+    let looked = each_home(
+        &settings.profiles,
+        |profile| &profile.home,
+        move |profile| {
+            let files = of_profile(&profile.home).into_iter().chain(grant_file(profile, &shared)).collect();
+            (of_profile_settings(profile, &shared), files)
+        },
+    );
+    let found = settings.profiles.iter().zip(looked).map(|(profile, found)| {
+        found.unwrap_or_else(|error| (unanswered(profile, settings, error.to_string()), Vec::new()))
     });
     found.collect()
 }
 
 /// What is known of a profile without its disk.
 fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFact {
-    let grants = honcho_profile(profile, settings);
     ProfileFact {
         name: profile.name.to_string(),
         home: profile.home.clone(),
@@ -185,13 +170,7 @@ fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> Pr
         env: Vec::new(),
         gateway: None,
         missing: Vec::new(),
-        grant: GrantFact {
-            path: grants.homes.own.clone(),
-            host: String::new(),
-            credential: Credential::Unusable(why),
-            replaceable: true,
-            kept: None,
-        },
+        grant: GrantFact::unanswered(&honcho_profile(profile, settings), why),
     }
 }
 
@@ -228,6 +207,12 @@ fn ledger(home: &Path) -> LedgerFact {
         names.filter(|name| name.starts_with(&damaged) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
     set_aside.sort_unstable();
     LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
+}
+
+/// Where a link leads may be a disk that does not answer; that counts as a home.
+fn may_be_a_home(entry: &fs::DirEntry) -> bool {
+    let Ok(kind) = entry.file_type() else { return false };
+    if kind.is_symlink() { is_directory(&entry.path()).unwrap_or(true) } else { kind.is_dir() }
 }
 
 /// Dials the process's own link: a real upgrade, unless a gateway holds the home.

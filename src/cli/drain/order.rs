@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::target::DrainTarget;
 use crate::cli::contact::{CommandError, Presence};
+use crate::cli::each_home::is_directory;
 use crate::out::{self, print};
 
 /// Who asks, as the marker keeps it.
@@ -90,8 +91,14 @@ impl DrainTarget {
     /// The home whose marker it is.
     fn marker(&self) -> Result<PathBuf, CommandError> {
         let home = self.marker_home().ok_or_else(|| self.contact.no_gateway())?;
-        if self.profile.is_some() && !home.is_dir() {
-            return Err(CommandError::NotReached("there is no such profile in this home".to_owned()));
+        if self.profile.is_some() {
+            match is_directory(&home) {
+                Ok(true) => {}
+                Ok(false) => {
+                    return Err(CommandError::NotReached("there is no such profile in this home".to_owned()));
+                }
+                Err(error) => return Err(CommandError::NotReached(error.to_string())),
+            }
         }
         Ok(home)
     }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::time::roughly;
 use super::whose::Whose;
+use crate::cli::each_home::each_home;
 use crate::out::{print, print_json};
 use crate::terminal::one_line;
 
@@ -42,7 +43,11 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
         .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
     let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
     let now_s = unix_now_s();
-    let grants: Vec<_> = profiles.into_iter().map(|profile| (inspect(&profile, now_s), profile.name)).collect();
+    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_s));
+    let grants = profiles.into_iter().zip(looked).map(|(profile, grant)| {
+        (grant.unwrap_or_else(|error| GrantFact::unanswered(&profile, error.to_string())), profile.name)
+    });
+    let grants: Vec<_> = grants.collect();
     if arguments.json {
         let list: Vec<Value> = grants.iter().map(|(grant, name)| as_json(grant, name)).collect();
         print_json(&json!({"home": settings.home.display().to_string(), "grants": list}), true);

@@ -7,8 +7,8 @@ use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
 
-use crate::cli::CONFIGURATION;
-use crate::cli::failure;
+use crate::cli::each_home::is_directory;
+use crate::cli::{CONFIGURATION, TRY_AGAIN, failure};
 use crate::out;
 
 /// Whose grant.
@@ -44,9 +44,17 @@ impl Whose {
             None if name.is_default() => settings.home.clone(),
             None => settings.home.join("profiles").join(name.as_str()),
         };
-        if !own.is_dir() {
-            out::complain(&format!("there is no profile {name}: {} is no directory", own.display()));
-            return Err(ExitCode::from(CONFIGURATION));
+        let problem = match is_directory(&own) {
+            Ok(true) => None,
+            Ok(false) => {
+                let why = format!("there is no profile {name}: {} is no directory", own.display());
+                Some((why, CONFIGURATION))
+            }
+            Err(error) => Some((error.to_string(), TRY_AGAIN)),
+        };
+        if let Some((why, code)) = problem {
+            out::complain(&why);
+            return Err(ExitCode::from(code));
         }
         let profile = HonchoProfile::new(name, &own, &settings.home, &settings.environment);
         Ok((settings, profile))

@@ -2,10 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Instant;
 
-use caduceus_actors::files::workers::{Owner, TIMEOUT};
-use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
 use caduceus_actors::honcho::store;
@@ -16,19 +13,19 @@ use caduceus_actors::settings::{ProfileSettings, Settings};
 use secrecy::SecretString;
 
 use super::audit::ProfileFacts;
+use crate::cli::each_home::each_home;
 use crate::cli::files::{FileFact, of_profile};
 
 /// Looks at every profile that the gateway would serve.
 pub(super) fn facts(settings: &Settings) -> Vec<ProfileFacts> {
     let shared = Arc::new(settings.clone());
-    let look = |profile: &ProfileSettings| {
-        let (shared, own) = (Arc::clone(&shared), profile.clone());
-        let worker = FileWorker::of(&profile.home, Purpose::Settings, Owner::Profile);
-        // The `.env` within has as long for itself.
-        let found = worker.begin(move || of(&own, &shared)).wait(Instant::now() + TIMEOUT * 2);
-        found.unwrap_or_else(|error| unanswered(profile, settings, error.to_string()))
-    };
-    settings.profiles.iter().map(look).collect()
+    let looked = each_home(&settings.profiles, |profile| &profile.home, move |profile| of(profile, &shared));
+    let found = settings
+        .profiles
+        .iter()
+        .zip(looked)
+        .map(|(profile, found)| found.unwrap_or_else(|error| unanswered(profile, settings, error.to_string())));
+    found.collect()
 }
 
 /// What is known of a profile whose disk does not answer.

@@ -47,6 +47,7 @@ fn tree() -> TreeNode {
     let worker = |path: &str| node(path, Kind::Worker, Vec::new());
     let mut relay = worker("relays/relay");
     relay.restarts_total = 3;
+    relay.refused = 7;
     relay.last_exit =
         Some(LastExit { word: "panic".into(), text: "panic: boom".into(), at: "2026-11-22T02:30:00Z".into() });
     let mut work = worker("profiles/work");

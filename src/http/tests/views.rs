@@ -138,6 +138,7 @@ async fn metrics_count_everything_and_name_nothing_from_outside() {
         "caduceus_ledger_inbound{state=\"running\"} 2",
         "caduceus_actor_restarts_total{actor=\"relays\"} 3",
         "caduceus_actors{state=\"failed\"} 1",
+        "caduceus_actor_messages_refused_total{actor=\"relays\"} 7",
         "caduceus_process_resident_memory_bytes 14680064",
         "caduceus_oldest_turn_seconds 71.5",
     ];

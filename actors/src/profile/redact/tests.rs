@@ -247,6 +247,19 @@ fn no_secret_is_left_in_any_spelling() {
 }
 
 #[test]
+fn a_value_is_found_wherever_a_line_end_breaks_it() {
+    for (kind, secret) in SECRETS {
+        let redactor = holding(&[("K", secret)]);
+        let inside = secret.trim().char_indices().skip(1).map(|(at, _)| at);
+        for (at, end) in inside.flat_map(|at| [(at, "\r"), (at, "\n"), (at, "\r\n")]) {
+            let spelling = format!("{}{end}{}", &secret.trim()[..at], &secret.trim()[at..]);
+            let left = left(&redactor, &spelling);
+            assert!(is_clean(&left, &spelling, 0), "{kind}: {spelling:?} became {left:?}");
+        }
+    }
+}
+
+#[test]
 fn lines_passwords_and_leaves_are_secrets_too_in_any_spelling() {
     for (kind, part) in [
         ("pem", "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcw"),

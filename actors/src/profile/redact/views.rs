@@ -1,4 +1,5 @@
-//! The views of a text: as it reads once one more layer of escapes is taken off, with lines joined, with hex digits side by side.
+//! The views of a text: as it reads once one more layer of escapes is taken off, with lines joined (the blanks at their ends left
+//! out or kept), with hex digits side by side.
 //!
 //! Every view holds where each of its bytes stands in the text. No view is longer than the text it was made of, and there are few, so
 //! a long line costs a small multiple of a plain one.
@@ -49,7 +50,7 @@ pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
     let mut present: Option<View> = None;
     for round in 0..=MAX_ROUNDS {
         let bytes = present.as_ref().map_or(text, |view| &**view.bytes);
-        for view in [joined(bytes), digits(bytes)].into_iter().flatten() {
+        for view in [joined(bytes), unbroken(bytes), digits(bytes)].into_iter().flatten() {
             look(&view.through(present.as_ref()));
         }
         if round == MAX_ROUNDS {
@@ -234,6 +235,22 @@ fn joined(text: &[u8]) -> Option<View> {
             view.push(&[*byte], &(at..at + 1));
         }
         at = end;
+    }
+    Some(view)
+}
+
+/// The same with only the line ends taken out, for a value with blanks that is broken beside one; `None` where no blank stands there.
+fn unbroken(text: &[u8]) -> Option<View> {
+    let is_break = |byte: u8| matches!(byte, b'\n' | b'\r');
+    let is_blank = |byte: u8| byte.is_ascii_whitespace() && !is_break(byte);
+    let lines = text.trim_ascii_end();
+    let beside = |pair: &[u8]| is_break(pair[0]) && is_blank(pair[1]) || is_blank(pair[0]) && is_break(pair[1]);
+    if !lines.windows(2).any(beside) {
+        return None;
+    }
+    let mut view = View::sized(text.len());
+    for (at, byte) in lines.iter().enumerate().filter(|(_, byte)| !is_break(**byte)) {
+        view.push(&[*byte], &(at..at + 1));
     }
     Some(view)
 }

@@ -212,6 +212,8 @@ async fn exit_that_does_not_fit_into_a_full_mailbox_is_reported_once_there_is_ro
         let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports");
         assert_eq!(exited.id, id);
     }
+    until(&root, "the count of what was refused", |tree| tree.find("listener").is_some_and(|node| node.refused >= 1))
+        .await;
 }
 
 #[actix::test]

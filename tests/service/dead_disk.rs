@@ -1,0 +1,201 @@
+//! A disk that does not answer is its own home's trouble: for the gateway, and for every command that looks at a home.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::odd_files::troubles;
+use crate::support::{SOON, binary, client, wait_for};
+use crate::world::World;
+
+/// Ceiling for a command that waits some seconds for a disk.
+const CEILING: Duration = Duration::from_mins(1);
+
+/// Makes the file system under `profiles/dead` hang for as long as the file in `HANG` is there, for calls through the C library.
+const DEAD_DISK: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static void hang(const char *path) {
+    const char *file = getenv("HANG");
+    if (file && path && strstr(path, "profiles/dead")) while (access(file, F_OK) == 0) usleep(10000);
+}
+int statx(int d, const char *p, int f, unsigned m, struct statx *s) {
+    hang(p);
+    int (*real)(int, const char *, int, unsigned, struct statx *) = dlsym(RTLD_NEXT, "statx");
+    return real(d, p, f, m, s);
+}
+int inotify_add_watch(int fd, const char *p, uint32_t m) {
+    hang(p);
+    int (*real)(int, const char *, uint32_t) = dlsym(RTLD_NEXT, "inotify_add_watch");
+    return real(fd, p, m);
+}
+"#;
+
+/// Builds it; the library.
+fn dead_disk(folder: &Path) -> PathBuf {
+    let (source, library) = (folder.join("dead.c"), folder.join("dead.so"));
+    fs::write(&source, DEAD_DISK).unwrap();
+    let built = std::process::Command::new("cc")
+        .args(["-shared", "-fPIC", "-o"])
+        .args([&library, &source])
+        .args(["-ldl"])
+        .status();
+    assert!(built.expect("a C compiler is there").success());
+    library
+}
+
+/// How many directories hang, by the metrics.
+async fn hung(world: &World) -> u64 {
+    let mut answer = client().get(world.url("/metrics")).send().await.unwrap();
+    let text = String::from_utf8(answer.body().limit(1 << 24).await.unwrap().to_vec()).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("caduceus_file_systems_hung "));
+    line.unwrap_or_else(|| panic!("no such metric in {text}")).parse().unwrap()
+}
+
+#[actix_web::test]
+async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end() {
+    let mut world = World::prepare().await;
+    world.profile("dead", "A=1\n");
+    world.profile("good", "");
+    let switch = world.path("hang");
+    fs::write(&switch, "").unwrap();
+    world.variable("LD_PRELOAD", &dead_disk(world.home()).display().to_string());
+    world.variable("HANG", &switch.display().to_string());
+    world.serve().await;
+    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    assert!(hung(&world).await > 0);
+    for (id, profile) in [("d", None), ("g", Some("good"))] {
+        world.say(id, "hello", id, profile).await;
+        world.until_told(id, "hello").await;
+    }
+    world.write(".drain_request.json", "{}");
+    world.until("the drain", |status| status["gateway_state"] == "draining").await;
+    fs::remove_file(world.path(".drain_request.json")).unwrap();
+    world.until("its end", |status| status["gateway_state"] == "running").await;
+    world.profile("fresh", "");
+    world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
+    let threads = || fs::read_dir(format!("/proc/{}/task", world.gateway().id())).unwrap().count();
+    let before = threads();
+    world.say("f", "hello", "f", Some("fresh")).await;
+    world.until_told("f", "hello").await;
+    for round in 0..20 {
+        let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
+        world.say(&id, "hello", &chat, Some("dead")).await;
+    }
+    world.until("all seen", |status| status["turns"]["queued"] == 0).await;
+    assert!(threads() < before + 10, "{before} threads, then {}", threads());
+    fs::remove_file(&switch).unwrap();
+    world.until("the disk well", |status| troubles(status, "dead") == "[]").await;
+    wait_for("no directory that hangs", SOON, || async { (hung(&world).await == 0).then_some(()) }).await;
+    world.say("again", "hello", "again", Some("dead")).await;
+    world.until_told("again", "dead: hello").await;
+    fs::write(&switch, "").unwrap();
+    world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
+    assert!(world.stop_gateway().success());
+}
+
+/// A command that reads a home while its dead disks hang.
+struct Asked {
+    child: Child,
+    begun: Instant,
+}
+
+impl Asked {
+    fn start(world: &World, library: &Path, switch: &Path, arguments: &[&str]) -> Self {
+        let mut command = binary();
+        command.args(arguments).arg("--home").arg(world.home());
+        command.env("LD_PRELOAD", library).env("HANG", switch).env("HOME", world.home());
+        let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        Self { child, begun: Instant::now() }
+    }
+
+    /// What it wrote, once it has ended.
+    fn output(mut self) -> Output {
+        while self.child.try_wait().unwrap().is_none() {
+            if self.begun.elapsed() > CEILING {
+                let _ = self.child.kill();
+                panic!("a command did not end in {CEILING:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        println!("it took {:?}", self.begun.elapsed());
+        self.child.wait_with_output().unwrap()
+    }
+
+    fn report(self) -> Value {
+        let output = self.output();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    }
+}
+
+/// Those of `list` that are said not to answer.
+fn silent(list: &Value) -> Vec<&Value> {
+    list.as_array().unwrap().iter().filter(|item| item.to_string().contains("does not answer")).collect()
+}
+
+#[actix_web::test]
+async fn commands_name_each_home_whose_disk_is_dead_and_say_of_the_others_what_they_say_without_it() {
+    let mut world = World::prepare().await;
+    // Several, which are not waited for one after the other.
+    let dead = ["dead-a", "dead-b", "dead-c", "dead-d"];
+    for name in dead {
+        world.profile(name, "A=1\n");
+    }
+    world.profile("good", "SHARED=shared-by-two-homes\n");
+    world.profile("well", "SHARED=shared-by-two-homes\n");
+    let (library, switch) = (dead_disk(world.home()), world.path("hang"));
+    for served in [false, true] {
+        if served {
+            world.serve().await;
+        }
+        fs::write(&switch, "").unwrap();
+        let start = |arguments: &[&str]| Asked::start(&world, &library, &switch, arguments);
+        let doctor = start(&["doctor", "--json"]);
+        let audit = start(&["secrets", "audit", "--json"]);
+        let grants = start(&["honcho", "status", "--json"]);
+        let refresh = start(&["honcho", "refresh", "--profile", "dead-a"]);
+        let drain = start(&["drain", "begin", "--profile", "dead-b"]);
+        let audit = audit.report();
+        assert!(audit["findings"].to_string().contains("SHARED"), "{audit}");
+        for report in [&doctor.report(), &audit] {
+            let silent = silent(&report["findings"]);
+            for name in dead {
+                assert!(silent.iter().any(|found| found.to_string().contains(name)), "{name}: {report}");
+            }
+            assert!(!silent.iter().any(|found| found.to_string().contains("good")), "{report}");
+        }
+        let grants = grants.report();
+        let names: Vec<_> = silent(&grants["grants"]).into_iter().map(|grant| &grant["profile"]).collect();
+        assert_eq!(names, dead, "{grants}");
+        for asked in [refresh, drain] {
+            let output = asked.output();
+            assert!(!output.status.success());
+            assert!(String::from_utf8_lossy(&output.stderr).contains("does not answer"), "{output:?}");
+        }
+        fs::remove_file(&switch).unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn the_doctor_names_profiles_that_are_not_served_also_where_their_disk_is_dead() {
+    let world = World::prepare().await;
+    world.write("config.yaml", "gateway:\n  multiplex_profiles: false\n");
+    world.profile("dead", "");
+    world.profile("good", "");
+    std::os::unix::fs::symlink(world.path("profiles/dead"), world.path("profiles/linked")).unwrap();
+    std::os::unix::fs::symlink("nowhere", world.path("profiles/dangling")).unwrap();
+    let switch = world.path("hang");
+    fs::write(&switch, "").unwrap();
+    let doctor = Asked::start(&world, &dead_disk(world.home()), &switch, &["doctor", "--json"]).report().to_string();
+    assert!(doctor.contains("dead, good, linked"), "{doctor}");
+}
