@@ -1,13 +1,13 @@
-//! No two files of a crate import each other, over however many others.
+//! No two files of a crate import each other, directly or through others.
 //!
-//! So far this holds for the supervision library and for the rooms of the actors' crate that are listed here; the others follow.
+//! So far this holds for the supervision library and for the modules of the actors' crate that are listed here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::source::{Module, Sources};
 
-/// Rooms of the actors' crate without a circle.
+/// Modules of the actors' crate without a circle.
 const FREE: [&str; 9] = ["honcho", "ledger", "config", "status", "files", "supervision", "gateway", "counts", "json"];
 
 /// The sources of the supervision library.
@@ -17,7 +17,7 @@ fn supervision() -> Sources {
     sources.without_tests()
 }
 
-/// The files from which a walk along the imports comes back to where it began.
+/// The files from which a walk along the imports returns to its start.
 fn in_circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let comes_back = |start: &&Module| {
         let (mut seen, mut left) = (BTreeSet::new(), vec![*start]);
