@@ -1,9 +1,9 @@
-//! The golden cases taken from the original: what went in there and what came out.
+//! The golden cases taken from the original: inputs and expected outputs.
 //!
 //! `$CADUCEUS_VECTORS` names another directory of such cases.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
-#![expect(clippy::unwrap_used, reason = "the cases are known to be well-formed, and a test may panic")]
+#![expect(clippy::unwrap_used, reason = "the cases are well-formed, and a test may panic")]
 
 use std::path::PathBuf;
 
@@ -24,7 +24,7 @@ use caduceus_actors::status::words::{GatewayState, busy, drainable};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 
-/// Runs every case of one file through `answer`, where null stands for a refusal.
+/// Runs every case of one file through `answer`, where null means a refusal.
 fn check(file: &str, answer: impl Fn(&Value) -> Value) {
     #[expect(clippy::disallowed_methods, reason = "names the cases to try, and no secret")]
     let chosen = std::env::var_os("CADUCEUS_VECTORS").map(PathBuf::from);
@@ -40,7 +40,7 @@ fn check(file: &str, answer: impl Fn(&Value) -> Value) {
         .filter(|(_, answer, expected)| answer != *expected)
         .map(|(case, answer, expected)| format!("\n{}\n  is {answer}\n  not {expected}", case["in"]))
         .collect();
-    // The first few say what is wrong; a thousand would hide it.
+    // A few cases show what is wrong; a thousand would hide it.
     let shown: String = wrong.iter().take(8).cloned().collect();
     assert!(wrong.is_empty(), "{file}: {} of {} cases differ:{shown}", wrong.len(), cases.len());
 }
@@ -62,7 +62,7 @@ fn source_of(value: &Value) -> Source {
     InboundEvent::parse(&json!({ "source": value })).unwrap().source
 }
 
-/// The fields that the original knows, of an event that may have more.
+/// The fields that the original has, of an event that may have more.
 fn event_as_expected(event: &InboundEvent) -> Map<String, Value> {
     let mut wire = serde_json::to_value(event).unwrap();
     wire["source"].as_object_mut().unwrap().remove("user_display_name");
@@ -92,7 +92,7 @@ fn vectors_descriptors() {
     check("descriptors", |case| {
         Descriptor::parse(case).map_or(Value::Null, |descriptor| {
             let mut fields = serde_json::to_value(descriptor).unwrap();
-            // Ours, and not the original's.
+            // A field of Caduceus that the original does not have.
             fields.as_object_mut().unwrap().remove("supported_ops");
             fields
         })
@@ -205,7 +205,7 @@ fn vectors_status_words() {
     check("status_words", |case| {
         let state = case["state"].as_str().and_then(GatewayState::from_word);
         let alive = case["running"].as_bool().unwrap();
-        // The original takes what is no count for none.
+        // The original reads an invalid count as none.
         let text = || case["active_agents"].as_str().and_then(|text| text.parse().ok());
         let active = case["active_agents"].as_u64().or_else(text).unwrap_or(0);
         json!({"busy": busy(state, alive, active), "drainable": drainable(state, alive)})

@@ -1,6 +1,6 @@
-//! From the rename of a drain marker to the first turn that is refused, a thousand times: `cargo bench --bench marker`.
+//! Time from the rename of a drain marker to the first refused turn, a thousand times: `cargo bench --bench marker`.
 //!
-//! The gate is the real one on threads of its own, its home a real directory; who asks for turns asks without a pause, so what is
+//! The gate is the real one on threads of its own, its home a real directory. Permits are requested without a pause, so what is
 //! measured is the file event, the reading of the marker and one question through the mailbox.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
@@ -14,7 +14,7 @@ mod tree;
 use std::time::Duration;
 
 const TIMES: usize = 1_000;
-/// The original looks once a second.
+/// The original polls once a second.
 const GOAL: Duration = Duration::from_millis(5);
 
 fn main() {
@@ -25,7 +25,7 @@ fn main() {
         latencies
     });
     latencies.sort_unstable();
-    // The smallest that so many of a hundred are not above.
+    // The smallest time that this percentage of all times does not exceed.
     let percentile = |percent: usize| latencies[(TIMES * percent).div_ceil(100) - 1];
     let met = if percentile(99) <= GOAL { "met" } else { "missed" };
     println!(

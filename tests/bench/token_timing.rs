@@ -1,7 +1,7 @@
-//! How long a wrong token of the right length takes, by how much of it is right: the times must not tell.
+//! Response times for wrong tokens of the right length, by the number of right characters: they must not differ.
 //!
-//! Prints, and asserts nothing: what a shared machine does to microseconds is no test. Lengths take turns in a new order each round, so
-//! that whatever else the machine does hits all of them alike.
+//! Prints, and asserts nothing: on a shared machine microseconds vary too much for a test. The order of the lengths changes each round, so
+//! that other load affects all of them alike.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 
@@ -11,11 +11,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 const SECRET: &str = "Wq3rT8yU1iO5pA7sD2fG9hJ4kL6zX0cV-bN_mQwErTy";
-/// How many of its characters are right.
+/// Numbers of right characters.
 const RIGHT: [usize; 6] = [0, 1, 8, 21, 42, 43];
 const ROUNDS: usize = 5_000;
 
-/// A token of the secret's length whose first characters are right, and all others wrong.
+/// A token of the secret's length with this many right characters at its start, all others wrong.
 fn token(right: usize) -> String {
     let wrong = |c: char| if c == 'x' { 'y' } else { 'x' };
     SECRET.chars().enumerate().map(|(place, c)| if place < right { c } else { wrong(c) }).collect()
@@ -43,7 +43,7 @@ fn main() {
         .expect("the gateway starts");
     let mut line = String::new();
     let output = gateway.stdout.take().expect("standard output is piped");
-    BufReader::new(output).read_line(&mut line).expect("the gateway says where it listens");
+    BufReader::new(output).read_line(&mut line).expect("the gateway prints its address");
     let host = line.trim().trim_start_matches(r#"{"listening":"http://"#).trim_end_matches(r#""}"#).to_owned();
     let mut stream = TcpStream::connect(&host).expect("the gateway listens");
     stream.set_nodelay(true).expect("an option of the socket");
@@ -60,7 +60,7 @@ fn main() {
             }
         }
     }
-    gateway.kill().expect("the gateway is there");
+    gateway.kill().expect("the gateway can be killed");
     gateway.wait().expect("the gateway ends");
 
     println!("{:>6} {:>10} {:>10} {:>10}   of {} a row", "right", "p10", "median", "p90", ROUNDS - 100);

@@ -1,4 +1,4 @@
-//! Headless Chromium through chromedriver: tabs, widths, screenshots, and what the console complained about.
+//! Headless Chromium through chromedriver: tabs, widths, screenshots, and the errors of the console.
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
@@ -14,11 +14,11 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, post, target, wait_for};
 
-/// The width of a telephone and of a desk, in CSS pixels.
+/// Widths of a phone and of a desktop, in CSS pixels.
 pub(crate) const NARROW: u32 = 400;
 pub(crate) const WIDE: u32 = 1400;
 
-/// Chromium refuses its own sandbox to root, and asks the network for things that no test needs.
+/// As root Chromium runs only without its sandbox; the other flags disable requests to the network.
 const FLAGS: [&str; 10] = [
     "--headless",
     "--no-sandbox",
@@ -32,7 +32,7 @@ const FLAGS: [&str; 10] = [
     "--force-color-profile=srgb",
 ];
 
-/// The sections of a page that are wider inside than outside, or lie on another.
+/// The sections of a page whose content overflows, or that overlap another.
 const STICKS_OUT: &str = "
     const all = [...document.querySelectorAll('header, main, footer, section, .scroll')];
     const box = (node) => node.getBoundingClientRect();
@@ -44,7 +44,7 @@ const STICKS_OUT: &str = "
 /// A browser with an empty profile of its own, killed when dropped.
 pub(crate) struct Browser {
     pub(crate) client: Client,
-    /// Where chromedriver takes the commands of this session.
+    /// The URL of this session at chromedriver.
     session: String,
     driver: Driver,
 }
@@ -54,7 +54,7 @@ impl Browser {
         Self::start_with(&[]).await
     }
 
-    /// With further flags.
+    /// As [`Browser::start`], with further flags.
     pub(crate) async fn start_with(more: &[&str]) -> Self {
         let driver = Driver::start();
         let mut flags: Vec<String> = FLAGS.iter().chain(more).map(|flag| (*flag).to_owned()).collect();
@@ -69,12 +69,12 @@ impl Browser {
             .connect(&driver.url)
             .await
             .expect("chromedriver opens a session");
-        let session = client.session_id().await.unwrap().expect("the session has a name");
+        let session = client.session_id().await.unwrap().expect("the session has an id");
         let session = format!("{}/session/{session}", driver.url);
         Self { client, session, driver }
     }
 
-    /// Opens a page in a tab of its own, which then is the one that is looked at.
+    /// Opens a page in a new tab, which becomes the current one.
     pub(crate) async fn open(&self, url: &str) -> Tab {
         let tab = self.client.new_window(true).await.unwrap().handle;
         self.client.switch_to_window(tab.clone()).await.unwrap();
@@ -83,8 +83,8 @@ impl Browser {
         Tab(tab)
     }
 
-    /// Looks at another tab.
-    pub(crate) async fn turn_to(&self, tab: &Tab) {
+    /// Makes another tab the current one.
+    pub(crate) async fn switch_to(&self, tab: &Tab) {
         self.client.switch_to_window(tab.0.clone()).await.unwrap();
     }
 
@@ -93,7 +93,7 @@ impl Browser {
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
     }
 
-    /// Waits until an element is there and to be seen.
+    /// Waits until an element exists and is visible.
     pub(crate) async fn find(&self, css: &str) -> Element {
         wait_for(css, SOON, || async {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
@@ -102,7 +102,7 @@ impl Browser {
         .await
     }
 
-    /// Presses an element, once it can be pressed.
+    /// Clicks an element, once it can be clicked.
     pub(crate) async fn press(&self, css: &str) {
         wait_for(&format!("{css} to press"), SOON, || async {
             let element = self.client.find(Locator::Css(css)).await.ok()?;
@@ -114,7 +114,7 @@ impl Browser {
         .await;
     }
 
-    /// Waits until the text of an element is as `is` wants it; the text.
+    /// Waits until the text of an element satisfies `is`; returns the text.
     pub(crate) async fn text(&self, css: &str, what: &str, is: impl Fn(&str) -> bool) -> String {
         wait_for(&format!("{css} to say {what}"), SOON, || async {
             let text = self.client.find(Locator::Css(css)).await.ok()?.text().await.ok()?;
@@ -123,12 +123,12 @@ impl Browser {
         .await
     }
 
-    /// An attribute of an element that is there.
+    /// An attribute of an existing element.
     pub(crate) async fn attribute(&self, css: &str, name: &str) -> Option<String> {
         self.client.find(Locator::Css(css)).await.ok()?.attr(name).await.ok()?
     }
 
-    /// Keeps a picture of the page at a width, from its top to its end; nothing may stick out of its place.
+    /// Saves a screenshot of the whole page at a width; no section may overflow or overlap.
     pub(crate) async fn picture(&self, name: &str, width: u32) {
         self.resize(width, 900).await;
         let size = "return [document.documentElement.scrollWidth, document.documentElement.scrollHeight]";
@@ -146,11 +146,11 @@ impl Browser {
             size[0]
         );
         let out = self.client.execute(STICKS_OUT, Vec::new()).await.unwrap();
-        assert_eq!(out, json!([]), "{name} at {width} pixels: these lie on others or do not hold what is in them");
+        assert_eq!(out, json!([]), "{name} at {width} pixels: these sections overlap or overflow");
         self.resize(WIDE, 900).await;
     }
 
-    /// A command of the `DevTools` protocol, for what `WebDriver` has no word for.
+    /// A command of the `DevTools` protocol, for what `WebDriver` does not offer.
     async fn devtools(&self, command: &str, parameters: Value) -> Value {
         let body = json!({"cmd": command, "params": parameters});
         let (status, answer) = post(&format!("{}/goog/cdp/execute", self.session), &body).await;
@@ -158,8 +158,8 @@ impl Browser {
         answer["value"].clone()
     }
 
-    /// What pages complained about since the last call.
-    pub(crate) async fn complaints(&self) -> Vec<String> {
+    /// Console errors since the last call.
+    pub(crate) async fn console_errors(&self) -> Vec<String> {
         let (status, log) = post(&format!("{}/se/log", self.session), &json!({"type": "browser"})).await;
         assert_eq!(status, 200, "{log}");
         let entries = log["value"].as_array().expect("a list of entries");
@@ -167,22 +167,25 @@ impl Browser {
         bad.map(|entry| entry["message"].to_string()).collect()
     }
 
-    /// Fails if a page complained, or if a complaint would not have been seen.
-    pub(crate) async fn close_without_complaints(self) {
-        let complaints = self.complaints().await;
-        assert!(complaints.is_empty(), "pages complained:\n{}", complaints.join("\n"));
+    /// Fails if a page logged an error, or if the check does not find a planted one.
+    pub(crate) async fn close_without_console_errors(self) {
+        let console_errors = self.console_errors().await;
+        assert!(console_errors.is_empty(), "console errors:\n{}", console_errors.join("\n"));
         for tab in self.client.windows().await.unwrap() {
             self.client.switch_to_window(tab).await.unwrap();
             self.client.execute("console.error('planted complaint')", Vec::new()).await.unwrap();
-            let found = self.complaints().await;
-            assert!(found.iter().any(|text| text.contains("planted complaint")), "the console is not heard: {found:?}");
+            let found = self.console_errors().await;
+            assert!(
+                found.iter().any(|text| text.contains("planted complaint")),
+                "the planted error is not in the console log: {found:?}"
+            );
         }
         self.client.close().await.expect("the session closes");
         drop(self.driver);
     }
 }
 
-/// A page that stays open.
+/// A tab that stays open.
 pub(crate) struct Tab(fantoccini::wd::WindowHandle);
 
 /// chromedriver on a free port, and the folder of its browser.
@@ -197,7 +200,7 @@ impl Driver {
         let folder = tempfile::tempdir().expect("a folder for the browser");
         let mut child = Command::new("chromedriver")
             .arg("--port=0")
-            // Whatever the browser writes about itself goes with the folder.
+            // The files of the browser are removed with the folder.
             .env("HOME", folder.path())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -213,7 +216,7 @@ impl Driver {
         });
         let mut driver = Self { child, url: String::new(), folder };
         while driver.url.is_empty() {
-            let line = lines.recv_timeout(SOON).expect("chromedriver says its port");
+            let line = lines.recv_timeout(SOON).expect("chromedriver prints its port");
             if let Some((_, port)) = line.split_once("started successfully on port ") {
                 driver.url = format!("http://127.0.0.1:{}", port.trim_end_matches('.'));
             }
@@ -226,14 +229,14 @@ impl Drop for Driver {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        // A killed driver leaves its browser behind; nobody else's has this folder.
+        // A killed driver does not end its browser; only this browser has this folder.
         for process in browsers_of(self.folder.path()) {
             let _ = Command::new("kill").args(["-s", "KILL", &process]).stderr(Stdio::null()).status();
         }
     }
 }
 
-/// The processes that were told to keep their things in `folder`.
+/// The processes with `folder` in their arguments.
 fn browsers_of(folder: &Path) -> Vec<String> {
     let flag = format!("--user-data-dir={}", folder.display());
     let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();

@@ -1,4 +1,4 @@
-//! `caduceus demo` as a child, known by what it prints.
+//! `caduceus demo` as a child process, observed by its output.
 
 use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
@@ -21,13 +21,13 @@ pub(crate) struct Demo {
 }
 
 impl Demo {
-    /// Starts it and reads what a person is told to open.
+    /// Starts it and reads the addresses that it prints.
     pub(crate) fn start() -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_caduceus"))
             .arg("demo")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
-            // Ctrl-C reaches everybody in the group of the foreground.
+            // Ctrl-C reaches every process of the foreground group.
             .process_group(0)
             .spawn()
             .expect("the binary starts");
@@ -39,16 +39,16 @@ impl Demo {
             }
         });
         let mut demo = Self { child, chat: String::new(), status: String::new(), home: PathBuf::new(), lines };
-        let (chat, status) = (demo.told("  chat:"), demo.told("  status:"));
+        let (chat, status) = (demo.printed("  chat:"), demo.printed("  status:"));
         chat.trim().clone_into(&mut demo.chat);
         status.trim().clone_into(&mut demo.status);
-        let home = demo.told("The home is ");
-        demo.home = PathBuf::from(home.split(". ").next().expect("the home is named"));
+        let home = demo.printed("The home is ");
+        demo.home = PathBuf::from(home.split(". ").next().expect("the output names the home"));
         demo
     }
 
     /// The rest of the first line that starts with `words`.
-    fn told(&self, words: &str) -> String {
+    fn printed(&self, words: &str) -> String {
         let deadline = Instant::now() + SOON;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -60,11 +60,11 @@ impl Demo {
         }
     }
 
-    /// Ends it as Ctrl-C does: it says goodbye, exits with 0 and leaves nothing behind.
+    /// Ends it as Ctrl-C does: it exits with 0 and removes its files.
     pub(crate) fn interrupt(mut self) {
-        assert!(self.home.join("caduceus.yaml").exists(), "the home is there while it runs");
+        assert!(self.home.join("caduceus.yaml").exists(), "the home exists while the demonstration runs");
         self.signal("INT");
-        self.told("The temporary home is gone");
+        self.printed("The temporary home is gone");
         let deadline = Instant::now() + SOON;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
@@ -74,19 +74,19 @@ impl Demo {
             std::thread::sleep(std::time::Duration::from_millis(10));
         };
         assert!(status.success(), "the demonstration ended with {status}");
-        assert!(!self.home.exists(), "the home was left behind");
+        assert!(!self.home.exists(), "the home was not removed");
     }
 
     fn signal(&self, name: &str) {
         let group = format!("-{}", self.child.id());
         let status = Command::new("kill").args(["-s", name, "--", &group]).status().expect("kill runs");
-        assert!(status.success(), "the demonstration is there to get {name}");
+        assert!(status.success(), "{name} was not sent to the demonstration");
     }
 }
 
 impl Drop for Demo {
     fn drop(&mut self) {
-        // One that was waited for has no process left to be found by its number.
+        // After a wait the process id is no longer this process's.
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = self.child.kill();
             let _ = self.child.wait();

@@ -1,39 +1,39 @@
-//! A drain begun and cancelled by the buttons, as the person in the chat lives it.
+//! A drain begun and cancelled by the buttons, seen from the chat.
 
 use crate::browser::WIDE;
 use crate::{Stage, chat};
 
 #[actix_web::test]
-async fn a_drain_by_the_buttons_refuses_the_new_finishes_the_running_and_is_cancelled() {
+async fn a_drain_by_the_buttons_refuses_new_turns_finishes_the_running_one_and_can_be_cancelled() {
     let stage = Stage::set().await;
     let browser = &stage.browser;
-    let talk = chat::open(&stage).await;
-    chat::say(browser, "sleep 8").await;
+    let chat_tab = chat::open(&stage).await;
+    chat::type_message(browser, "sleep 8").await;
     chat::answered(browser, "Working for 8 s").await;
 
     let page = browser.open(&stage.demo.status).await;
     browser.text("#active", "one turn", |text| text == "1").await;
     browser.press("#drain-begin").await;
     browser.text("#state", "draining", |text| text == "draining").await;
-    browser.text("#said", "that the drain began", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
+    browser.text("#said", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
     browser.find("#turns tr").await;
     browser.picture("status-draining", WIDE).await;
 
-    browser.turn_to(&talk).await;
-    chat::say(browser, "And I?").await;
+    browser.switch_to(&chat_tab).await;
+    chat::type_message(browser, "And I?").await;
     chat::answered(browser, "maintenance").await;
-    // The running turn is finished all the same, and its answer stands above the notice.
+    // The running turn finishes, and its answer is above the notice.
     browser.text("#log", "the end of the long turn", |text| text.contains("Done after 8 s.")).await;
     browser.picture("chat-draining", WIDE).await;
 
-    browser.turn_to(&page).await;
+    browser.switch_to(&page).await;
     browser.text("#active", "no turn", |text| text == "0").await;
     browser.text("#state", "draining", |text| text == "draining").await;
     browser.press("#drain-cancel").await;
     browser.text("#state", "running", |text| text == "running").await;
 
-    browser.turn_to(&talk).await;
-    chat::say(browser, "And now?").await;
+    browser.switch_to(&chat_tab).await;
+    chat::type_message(browser, "And now?").await;
     chat::answered(browser, "You said: And now?").await;
-    stage.strike().await;
+    stage.close().await;
 }

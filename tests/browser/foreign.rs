@@ -1,4 +1,4 @@
-//! A page of somebody else in the operator's browser: it may ask, and gets nothing.
+//! A foreign page in the operator's browser: its requests are refused.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::TcpListener;
@@ -10,11 +10,11 @@ use crate::browser::Browser;
 use crate::demo::Demo;
 use crate::support::{get, post};
 
-/// Leads to this machine, as a name of a stranger may at any moment.
+/// Resolves to this machine, as any foreign name may.
 const NAME: &str = "evil.test";
 
-/// Takes what can be taken from the origin that it is given; the answer is a list of what was got.
-const PLUNDER: &str = "
+/// Tries every read and order at the given origin; the result is a list of what succeeded.
+const EVERY_REQUEST: &str = "
     const [target, done] = [arguments[0], arguments[arguments.length - 1]];
     const read = (path, options) => fetch(target + path, options).then(
         async (answer) => path + ' ' + (answer.ok ? 'read ' + (await answer.text()).slice(0, 40) : 'refused'),
@@ -44,7 +44,7 @@ const PLUNDER: &str = "
     ]).then(done);
 ";
 
-/// A site of somebody else, which anyone may read.
+/// A foreign site, readable from every origin.
 fn site() -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -63,8 +63,8 @@ fn site() -> u16 {
     port
 }
 
-async fn plunder(browser: &Browser, target: &str) -> Vec<String> {
-    let got = browser.client.execute_async(PLUNDER, vec![json!(target)]).await.unwrap();
+async fn try_everything(browser: &Browser, target: &str) -> Vec<String> {
+    let got = browser.client.execute_async(EVERY_REQUEST, vec![json!(target)]).await.unwrap();
     let got: Vec<String> = serde_json::from_value(got).unwrap();
     got.into_iter().filter(|what| what.contains(" read")).collect()
 }
@@ -76,7 +76,7 @@ async fn draining(gateway: &str) -> Value {
 }
 
 #[actix_web::test]
-async fn a_page_of_another_origin_and_a_name_that_leads_here_get_nothing() {
+async fn a_page_of_another_origin_and_a_foreign_name_for_this_address_are_refused() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let demo = Demo::start();
     let rule = format!("--host-resolver-rules=MAP {NAME} 127.0.0.1");
@@ -85,27 +85,27 @@ async fn a_page_of_another_origin_and_a_name_that_leads_here_get_nothing() {
     let port = gateway.rsplit(':').next().unwrap().to_owned();
     let site = format!("http://{NAME}:{}", site());
 
-    // What the thief takes where nobody is on guard.
+    // What the page gets from an unprotected site.
     browser.open(&site).await;
-    let open = plunder(&browser, &site).await;
+    let open = try_everything(&browser, &site).await;
     assert!(open.iter().any(|what| what.starts_with("/api/status read")), "{open:?}");
 
-    let got = plunder(&browser, &gateway).await;
+    let got = try_everything(&browser, &gateway).await;
     assert!(got.is_empty(), "another origin got {got:?}");
     assert_eq!(draining(&gateway).await, false, "another origin drained the gateway");
 
-    // The name now leads to the gateway itself, so that the browser sees one origin.
+    // The name now resolves to the gateway itself, so that the browser sees one origin.
     let rebound = format!("http://{NAME}:{port}");
     browser.open(&format!("{rebound}/api/status")).await;
     browser.text("body", "that the name is not ours", |text| text.contains("forbidden_host")).await;
-    let got = plunder(&browser, &rebound).await;
-    assert!(got.is_empty(), "a name that leads here got {got:?}");
-    assert_eq!(draining(&gateway).await, false, "a name that leads here drained the gateway");
+    let got = try_everything(&browser, &rebound).await;
+    assert!(got.is_empty(), "a foreign name for this address got {got:?}");
+    assert_eq!(draining(&gateway).await, false, "a foreign name for this address drained the gateway");
 
-    // Without a browser between, and under our own name, the same order is carried out.
+    // Without a browser, and under the gateway's own name, the same order is carried out.
     let (code, _) = post(&format!("{gateway}/api/gateway/drain"), &json!({})).await;
     assert_eq!(code, 200);
-    // The status follows the answer by a moment.
+    // The status changes shortly after the answer.
     crate::support::wait_for("a drain", crate::support::SOON, || async {
         (draining(&gateway).await == json!(true)).then_some(())
     })

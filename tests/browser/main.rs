@@ -1,4 +1,4 @@
-//! `caduceus demo` as a person meets it: the real binary, headless Chromium, real input events.
+//! `caduceus demo` as a user runs it: the real binary, headless Chromium, real input events.
 //!
 //! Needs `chromium` and `chromedriver`; `tests/run` installs them.
 
@@ -21,7 +21,7 @@ use browser::Browser;
 use demo::Demo;
 use tokio::sync::{Mutex, MutexGuard};
 
-/// Two browsers at once would starve each other on two cores.
+/// Two browsers at once are too slow on two cores.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
 
 /// A demonstration and a browser, in which each page is a tab.
@@ -38,9 +38,9 @@ impl Stage {
         Self { demo, browser, _alone: alone }
     }
 
-    /// Fails on whatever a page complained about, then ends the demonstration as Ctrl-C does.
-    async fn strike(self) {
-        self.browser.close_without_complaints().await;
+    /// Fails on any console error of a page, then ends the demonstration as Ctrl-C does.
+    async fn close(self) {
+        self.browser.close_without_console_errors().await;
         self.demo.interrupt();
     }
 }

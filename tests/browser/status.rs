@@ -20,11 +20,11 @@ const TREE: [&str; 11] = [
 ];
 
 #[actix_web::test]
-async fn an_actor_crashed_by_its_button_is_seen_to_come_back() {
+async fn an_actor_crashed_by_its_button_is_shown_as_restarted() {
     let stage = Stage::set().await;
     let browser = &stage.browser;
-    let talk = chat::open(&stage).await;
-    chat::say(browser, "A turn for the graph").await;
+    let chat_tab = chat::open(&stage).await;
+    chat::type_message(browser, "A turn for the graph").await;
     chat::answered(browser, "process of its own").await;
 
     let page = browser.open(&stage.demo.status).await;
@@ -40,24 +40,24 @@ async fn an_actor_crashed_by_its_button_is_seen_to_come_back() {
         browser.find(&format!("{row}[data-restarts='1']")).await;
         browser.find(&format!("{row}[data-state='running']")).await;
     }
-    // Who was not struck was not started again.
+    // Actors without a crash were not restarted.
     assert_eq!(browser.attribute("#tree tr[data-actor='ledger']", "data-restarts").await.as_deref(), Some("0"));
     browser.text("#relay", "that the link is back", |text| text.contains("connected")).await;
 
-    browser.turn_to(&talk).await;
-    chat::say(browser, "Still there?").await;
+    browser.switch_to(&chat_tab).await;
+    chat::type_message(browser, "Still there?").await;
     chat::answered(browser, "Still there?").await;
-    browser.turn_to(&page).await;
+    browser.switch_to(&page).await;
     on_the_graph(browser).await;
     browser.picture("status", WIDE).await;
     browser.picture("status-400", NARROW).await;
-    stage.strike().await;
+    stage.close().await;
 }
 
-/// Waits until the graph shows a turn; those before it was struck the dispatcher forgets.
+/// Waits until the graph shows a turn; a restarted dispatcher does not show earlier turns.
 async fn on_the_graph(browser: &Browser) {
     wait_for("a turn on the graph", SOON, || async {
-        browser.attribute("#graph", "aria-label").await.filter(|said| said.contains("median"))
+        browser.attribute("#graph", "aria-label").await.filter(|label| label.contains("median"))
     })
     .await;
 }

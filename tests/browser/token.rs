@@ -1,4 +1,4 @@
-//! The status page of a gateway with a secret: what the buttons do with and without it, and that its policy holds.
+//! The status page of a gateway with a secret: the buttons with and without the token, and the content security policy.
 
 use serde_json::json;
 
@@ -9,7 +9,7 @@ use crate::world::World;
 
 const SECRET: &str = "Wq3rT8yU1iO5pA7sD2fG9hJ4kL6zX0cV-bN_mQwErTy";
 
-/// What a script that got into the page would try.
+/// What an injected script would try.
 const INTRUDE: &str = "
     const script = document.createElement('script');
     script.textContent = 'window.intruded = true';
@@ -25,11 +25,11 @@ const INTRUDE: &str = "
 ";
 
 #[actix_web::test]
-async fn the_buttons_want_the_token_and_a_turn_is_stopped_by_its_own() {
+async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
     let _alone = ONE_AT_A_TIME.lock().await;
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", SECRET);
-    // A grant with an hour left, which nobody has to exchange meanwhile.
+    // A grant that is valid for another hour, so that it is not exchanged during the test.
     let expires_at = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 3_600;
     let oauth = json!({"refreshToken": "hch-rt-1", "expiresAt": expires_at, "clientId": "hermes-agent", "tokenEndpoint": "http://127.0.0.1:1/token"});
     let grant = json!({"hosts": {"hermes": {"apiKey": "hch-at-1", "oauth": oauth}}});
@@ -44,45 +44,45 @@ async fn the_buttons_want_the_token_and_a_turn_is_stopped_by_its_own() {
     browser.text("#relay", "the frames by kind", |text| text.contains("hello")).await;
 
     browser.press("#drain-begin").await;
-    browser.text("#said", "that a token is wanted", |text| text.contains("wants a token")).await;
+    browser.text("#said", "the request for a token", |text| text.contains("wants a token")).await;
     browser.find("#token").await.send_keys("a guess").await.unwrap();
     browser.press("#drain-begin").await;
-    browser.text("#said", "the same again", |text| text.contains("wants a token")).await;
+    browser.text("#said", "the request for a token again", |text| text.contains("wants a token")).await;
     assert_eq!(world.status().await["drain"]["draining"], false);
 
     let field = browser.find("#token").await;
     field.clear().await.unwrap();
     field.send_keys(SECRET).await.unwrap();
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     browser.find("#turns tr button.stop").await;
     browser.press("#drain-begin").await;
-    browser.text("#said", "that the drain began", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
+    browser.text("#said", "the begun drain", |text| text.starts_with("Drain begun; 1 turn in flight")).await;
     browser.text("#state", "draining", |text| text == "draining").await;
     browser.picture("status-turn", WIDE).await;
     browser.picture("status-turn-400", NARROW).await;
 
     browser.press("#turns tr button.stop").await;
-    browser.text("#said", "that the turn was told", |text| text.contains("told to stop")).await;
+    browser.text("#said", "the stopped turn", |text| text.contains("told to stop")).await;
     browser.text("#active", "no turn", |text| text == "0").await;
     browser.press("#drain-cancel").await;
     browser.text("#state", "running", |text| text == "running").await;
     assert_eq!(world.status().await["turns"]["stopped"], 1);
 
-    // In memory only: a page that is loaded anew knows nothing.
+    // In memory only: a reloaded page has no token.
     let kept = "return [localStorage.length, sessionStorage.length, document.cookie]";
     assert_eq!(browser.client.execute(kept, Vec::new()).await.unwrap(), json!([0, 0, ""]));
     browser.client.refresh().await.unwrap();
     browser.text("#state", "running", |text| text == "running").await;
     assert_eq!(browser.find("#token").await.prop("value").await.unwrap().as_deref(), Some(""));
 
-    let complaints = browser.complaints().await;
+    let console_errors = browser.console_errors().await;
     let expected = |complaint: &String| complaint.contains("/api/gateway/drain") && complaint.contains("401");
-    assert!(complaints.len() == 2 && complaints.iter().all(expected), "{complaints:?}");
+    assert!(console_errors.len() == 2 && console_errors.iter().all(expected), "{console_errors:?}");
     let held = browser.client.execute(INTRUDE, Vec::new()).await.unwrap();
-    assert_eq!(held, json!([true, "static"]), "the policy lets nothing in");
+    assert_eq!(held, json!([true, "static"]), "the policy blocks every injection");
     let refused = wait_for("the browser to say what it refused", SOON, || async {
-        let complaints = browser.complaints().await.join("\n");
-        complaints.contains("Content Security Policy").then_some(complaints)
+        let console_errors = browser.console_errors().await.join("\n");
+        console_errors.contains("Content Security Policy").then_some(console_errors)
     })
     .await;
     assert!(refused.contains("script") && refused.contains("style"), "{refused}");

@@ -1,4 +1,4 @@
-//! What waits for a gateway that is away, idle, or has not acknowledged.
+//! Events that wait for a gateway that is disconnected, idle, or has not acknowledged.
 
 use awc::Client;
 use serde_json::json;
@@ -8,7 +8,7 @@ use crate::support::{Process, SOON, post, wait_for};
 use crate::{account, connector, event, push, register};
 
 #[actix_web::test]
-async fn a_live_gateway_gets_an_event_at_once_and_keeps_it_waiting_until_acknowledged() {
+async fn a_connected_gateway_gets_an_event_at_once_and_again_until_it_acknowledges() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
@@ -19,21 +19,21 @@ async fn a_live_gateway_gets_an_event_at_once_and_keeps_it_waiting_until_acknowl
     drop(gateway);
 
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
-    assert_eq!(gateway.frame().await, inbound, "not acknowledged, so it comes again");
+    assert_eq!(gateway.frame().await, inbound, "not acknowledged, so it is sent again");
     gateway.acknowledge(&inbound).await;
     gateway.acknowledge(&inbound).await;
-    // What is still on its way when the next connection says hello acknowledges nothing in time.
+    // An acknowledgement that arrives after the next hello is too late.
     let acked = || async { (account(&connector).await["events"]["m1"]["acked"] == 1).then_some(()) };
     wait_for("the acknowledgement", SOON, acked).await;
     drop(gateway);
 
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
     push(&connector, json!({"event": event("m2", "ho")})).await;
-    assert_eq!(gateway.frame().await["event"]["message_id"], "m2", "acknowledged, so it does not come again");
+    assert_eq!(gateway.frame().await["event"]["message_id"], "m2", "acknowledged, so it is not sent again");
 }
 
 #[actix_web::test]
-async fn what_was_pushed_while_away_comes_in_order_after_the_handshake() {
+async fn events_pushed_during_a_disconnection_arrive_in_order_after_the_handshake() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     for number in 0..1_000 {
@@ -59,23 +59,27 @@ async fn nothing_is_pushed_before_a_hello_or_after_going_idle() {
     let token = token("gw-1", credentials["secret"].as_str().unwrap(), now_s() + 300);
     let mut gateway = Gateway::dial(&connector.url, Some(&token)).await;
     assert_eq!(push(&connector, json!({"event": event("m1", "early")})).await["delivered"], 0);
-    gateway.say(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
-    assert_eq!(gateway.frame().await["type"], "descriptor", "the descriptor comes before anything that waited");
+    gateway.send_frame(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
+    assert_eq!(gateway.frame().await["type"], "descriptor", "the descriptor comes before the waiting events");
     let inbound = gateway.frame().await;
     assert_eq!(inbound["event"]["message_id"], "m1");
     gateway.acknowledge(&inbound).await;
 
-    gateway.say(&json!({"type": "going_idle"})).await;
+    gateway.send_frame(&json!({"type": "going_idle"})).await;
     assert_eq!(gateway.frame().await, json!({"type": "going_idle_ack"}));
     assert_eq!(push(&connector, json!({"event": event("m2", "idle")})).await["delivered"], 0);
-    assert_eq!(gateway.act(json!({"op": "typing", "chat_id": "c1"})).await["success"], true, "no event came between");
-    gateway.say(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
+    assert_eq!(
+        gateway.act(json!({"op": "typing", "chat_id": "c1"})).await["success"],
+        true,
+        "no event was sent in between"
+    );
+    gateway.send_frame(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
     assert_eq!(gateway.frame().await["type"], "descriptor");
     assert_eq!(gateway.frame().await["event"]["message_id"], "m2");
 }
 
 #[actix_web::test]
-async fn a_live_event_is_lost_when_nobody_is_there() {
+async fn a_live_event_is_lost_without_a_connected_gateway() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     assert_eq!(push(&connector, json!({"event": event("m1", "hi"), "live": true})).await, json!({"delivered": 0}));
@@ -87,7 +91,7 @@ async fn a_live_event_is_lost_when_nobody_is_there() {
 }
 
 #[actix_web::test]
-async fn credentials_and_waiting_events_outlive_the_connector() {
+async fn credentials_and_waiting_events_survive_a_restart_of_the_connector() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("connector.json");
     let arguments = ["connector", "--bind", "127.0.0.1:0", "--data", data.to_str().unwrap()];
@@ -97,7 +101,7 @@ async fn credentials_and_waiting_events_outlive_the_connector() {
     connector.signal("TERM");
     assert!(connector.ended().success());
     let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&data).unwrap().permissions());
-    assert_eq!(mode & 0o777, 0o600, "it holds secrets");
+    assert_eq!(mode & 0o777, 0o600, "the data file holds secrets");
 
     let connector = Process::start(&arguments);
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
@@ -105,7 +109,7 @@ async fn credentials_and_waiting_events_outlive_the_connector() {
 }
 
 #[actix_web::test]
-async fn the_first_event_that_waits_wakes_the_gateway_once() {
+async fn the_first_waiting_event_wakes_the_gateway_once() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let wake_url = format!("http://{}/wake", listener.local_addr().unwrap());
     let connector = connector();
@@ -132,7 +136,7 @@ async fn the_first_event_that_waits_wakes_the_gateway_once() {
     }
     let first = actix_web::web::block(move || (woken.recv_timeout(SOON), woken)).await.unwrap();
     assert_eq!(first.0.unwrap().trim(), "GET /wake HTTP/1.1");
-    // The hub answers in order: whatever else it wanted to ask had left before this answer.
+    // The hub answers in order: any further wake request was sent before this answer.
     post(&format!("{}/dev/gateways", connector.url), &json!({})).await;
-    assert!(first.1.try_recv().is_err(), "one waking a minute");
+    assert!(first.1.try_recv().is_err(), "one wake request a minute");
 }

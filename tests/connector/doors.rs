@@ -1,4 +1,4 @@
-//! Who may ask for what over HTTP, and what becomes of bad input.
+//! Access rules of the HTTP routes, and their answers to bad input.
 
 use awc::Client;
 use serde_json::{Value, json};
@@ -36,7 +36,7 @@ async fn other_websites_and_other_machines_are_refused() {
 
 #[actix_web::test]
 async fn dev_and_manage_routes_refuse_a_peer_that_is_not_loopback() {
-    // The machine's own other address stands for another machine: the peer is then that address, not loopback.
+    // The machine's own other address represents another machine: the peer is then that address, not loopback.
     let Some(address) = other_address() else {
         panic!("this test needs an interface beside loopback, with an IPv4 address");
     };
@@ -49,7 +49,7 @@ async fn dev_and_manage_routes_refuse_a_peer_that_is_not_loopback() {
     }
 }
 
-/// Which address this machine would be seen as; nothing is sent.
+/// The source address of this machine towards others; nothing is sent.
 fn other_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     socket.connect("192.0.2.1:9").ok()?;
@@ -58,7 +58,7 @@ fn other_address() -> Option<std::net::IpAddr> {
 }
 
 #[actix_web::test]
-async fn bad_input_is_told_what_is_wrong_with_it() {
+async fn bad_input_is_refused_with_its_reason() {
     let connector = connector();
     register(&connector, "gw-1").await;
     let url = |path: &str| format!("{}{path}", connector.url);
@@ -151,7 +151,7 @@ async fn a_gateway_provisions_itself_and_declares_its_policy() {
 }
 
 #[actix_web::test]
-async fn a_deprovisioned_gateway_is_closed_and_stays_out() {
+async fn a_deprovisioned_gateway_is_closed_and_cannot_reconnect() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
@@ -166,7 +166,7 @@ async fn a_deprovisioned_gateway_is_closed_and_stays_out() {
 }
 
 #[actix_web::test]
-async fn a_rotated_secret_is_good_within_its_window_only() {
+async fn a_rotated_secret_is_valid_only_within_its_window() {
     let connector = connector();
     let old = register(&connector, "gw-1").await;
     let url = format!("{}/manage/rotate", connector.url);
@@ -183,7 +183,7 @@ async fn a_rotated_secret_is_good_within_its_window_only() {
 }
 
 #[actix_web::test]
-async fn a_signed_delivery_reaches_the_endpoint_with_a_good_signature() {
+async fn a_delivery_reaches_the_endpoint_with_a_valid_signature() {
     use hmac::{Hmac, KeyInit as _, Mac as _};
     let (sender, received) = std::sync::mpsc::channel();
     let endpoint = actix_web::HttpServer::new(move || {
@@ -191,8 +191,9 @@ async fn a_signed_delivery_reaches_the_endpoint_with_a_good_signature() {
         actix_web::App::new().default_service(actix_web::web::to(
             move |request: actix_web::HttpRequest, body: String| {
                 let header = |name: &str| request.headers().get(name).unwrap().to_str().unwrap().to_owned();
-                let told = (request.path().to_owned(), header("x-relay-timestamp"), header("x-relay-signature"), body);
-                sender.send(told).unwrap();
+                let delivery =
+                    (request.path().to_owned(), header("x-relay-timestamp"), header("x-relay-signature"), body);
+                sender.send(delivery).unwrap();
                 std::future::ready(actix_web::HttpResponse::Ok().finish())
             },
         ))

@@ -1,30 +1,30 @@
-//! The switches that make the connector misbehave.
+//! The fault switches of the connector.
 
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::gateway::{Gateway, News, now_s, token};
+use crate::gateway::{Gateway, Received, now_s, token};
 use crate::support::{SOON, post, within};
 use crate::{account, connector, event, push, register, set_faults};
 
 #[actix_web::test]
-async fn a_socket_is_dropped_without_a_word_or_closed_with_one() {
+async fn a_socket_is_dropped_without_or_with_a_close_frame() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
     set_faults(&connector, json!({"drop": true})).await;
-    assert!(matches!(within(SOON, "the end", gateway.news()).await, News::Cut));
+    assert!(matches!(within(SOON, "the end", gateway.receive()).await, Received::Cut));
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
     set_faults(&connector, json!({"close": {"code": 4_401, "reason": "expired"}})).await;
     assert_eq!(gateway.close().await, (4_401, "expired".to_owned()));
-    // What happens once does not stand.
+    // A fault that happens once does not persist.
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
     assert_eq!(gateway.act(json!({"op": "typing", "chat_id": "c"})).await["success"], true);
 }
 
 #[actix_web::test]
-async fn dials_are_refused_as_often_as_asked() {
+async fn as_many_dials_are_refused_as_requested() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let token = token("gw-1", credentials["secret"].as_str().unwrap(), now_s() + 300);
@@ -40,7 +40,7 @@ async fn dials_are_refused_as_often_as_asked() {
 }
 
 #[actix_web::test]
-async fn frames_come_twice_or_out_of_turn() {
+async fn frames_arrive_twice_or_out_of_order() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     set_faults(&connector, json!({"duplicate": true})).await;
@@ -54,27 +54,27 @@ async fn frames_come_twice_or_out_of_turn() {
     for _ in 0..3 {
         order.push(gateway.frame().await["event"]["message_id"].as_str().unwrap().to_owned());
     }
-    assert_eq!(order, ["m3", "m2", "m4"], "the odd one is let go after a while");
+    assert_eq!(order, ["m3", "m2", "m4"], "the last frame is sent after a pause");
 }
 
 #[actix_web::test]
-async fn a_half_open_socket_says_nothing_and_stays() {
+async fn a_half_open_socket_sends_nothing_and_stays_open() {
     let connector = connector();
     let credentials = register(&connector, "gw-1").await;
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
     set_faults(&connector, json!({"halfOpen": true})).await;
     push(&connector, json!({"event": event("m1", "hi")})).await;
     gateway.ping().await;
-    gateway.say(&json!({"type": "going_idle"})).await;
-    let news = actix_web::rt::time::timeout(Duration::from_millis(500), gateway.news()).await;
-    assert!(news.is_err(), "{news:?}");
+    gateway.send_frame(&json!({"type": "going_idle"})).await;
+    let received = actix_web::rt::time::timeout(Duration::from_millis(500), gateway.receive()).await;
+    assert!(received.is_err(), "{received:?}");
     set_faults(&connector, json!({})).await;
     let mut gateway = Gateway::connect(&connector.url, &credentials).await;
-    assert_eq!(gateway.frame().await["event"]["message_id"], "m1", "what was lost in it comes again");
+    assert_eq!(gateway.frame().await["event"]["message_id"], "m1", "the lost event is sent again");
 }
 
 #[actix_web::test]
-async fn answers_are_late_or_never_come_though_the_work_was_done() {
+async fn answers_are_late_or_missing_although_the_action_was_carried_out() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     set_faults(&connector, json!({"answerLateMs": 300})).await;
@@ -84,11 +84,11 @@ async fn answers_are_late_or_never_come_though_the_work_was_done() {
     set_faults(&connector, json!({"answerNever": true})).await;
     let send =
         json!({"type": "outbound", "requestId": "r", "action": {"op": "send", "chat_id": "c1", "content": "two"}});
-    gateway.say(&send).await;
-    // Frames are handled in order, so the answer to this would come behind the one that never comes.
-    gateway.say(&json!({"type": "going_idle"})).await;
+    gateway.send_frame(&send).await;
+    // Frames are handled in order, so this answer would arrive after the missing one.
+    gateway.send_frame(&json!({"type": "going_idle"})).await;
     assert_eq!(gateway.frame().await["type"], "going_idle_ack");
-    assert_eq!(account(&connector).await["unattributed"], 2, "both messages stand in the chat");
+    assert_eq!(account(&connector).await["unattributed"], 2, "both messages are in the chat");
 }
 
 #[actix_web::test]
@@ -106,7 +106,7 @@ async fn every_frame_can_be_delayed_and_keeps_its_place() {
 }
 
 #[actix_web::test]
-async fn raw_text_is_written_as_it_stands() {
+async fn raw_text_is_written_unchanged() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     push(&connector, json!({"raw": "{\"type\":\"going"})).await;

@@ -1,4 +1,4 @@
-//! A gateway's end of the wire, as bare as can be: lines out, frames in.
+//! A minimal gateway end of the wire: lines out, frames in.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -23,16 +23,16 @@ pub(crate) struct Gateway {
     frames: VecDeque<Value>,
 }
 
-/// What a connection brings.
+/// What a connection delivers.
 #[derive(Debug)]
-pub(crate) enum News {
+pub(crate) enum Received {
     Frame(Value),
     Closed(Option<CloseReason>),
     /// The connection ended without a close frame.
     Cut,
 }
 
-/// An upgrade token as a gateway mints it.
+/// An upgrade token as a gateway makes it.
 pub(crate) fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
     let signed = format!("{gateway_id}:{expires}");
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
@@ -46,12 +46,12 @@ pub(crate) fn now_s() -> u64 {
 }
 
 impl Gateway {
-    /// Dials with a token as it stands, or without one.
+    /// Dials with this token, or without one.
     pub(crate) async fn dial(url: &str, token: Option<&str>) -> Self {
-        Self::try_dial(url, token).await.expect("the connector takes the connection")
+        Self::try_dial(url, token).await.expect("the connector accepts the connection")
     }
 
-    /// The status instead, when the upgrade is refused.
+    /// As [`Gateway::dial`]; the status code if the upgrade is refused.
     pub(crate) async fn try_dial(url: &str, token: Option<&str>) -> Result<Self, u16> {
         let mut request = awc::Client::default().ws(format!("{}/relay", url.replace("http://", "ws://")));
         if let Some(token) = token {
@@ -66,63 +66,63 @@ impl Gateway {
         Ok(Self { sink: Box::pin(sink), stream: Box::pin(stream), partial: String::new(), frames: VecDeque::new() })
     }
 
-    /// Dials with credentials as `/dev/gateways` gives them, and says hello as Discord.
+    /// Dials with credentials from `/dev/gateways`, and sends the hello of Discord.
     pub(crate) async fn connect(url: &str, credentials: &Value) -> Self {
         let (id, secret) = (credentials["gatewayId"].as_str().unwrap(), credentials["secret"].as_str().unwrap());
         let mut gateway = Self::dial(url, Some(&token(id, secret, now_s() + 300))).await;
-        gateway.say(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
+        gateway.send_frame(&json!({"type": "hello", "platform": "discord", "botId": "b"})).await;
         assert_eq!(gateway.frame().await["type"], "descriptor");
         gateway
     }
 
-    pub(crate) async fn say(&mut self, frame: &Value) {
+    pub(crate) async fn send_frame(&mut self, frame: &Value) {
         self.write(&format!("{frame}\n")).await;
     }
 
-    /// Sends text as it stands, in one message.
+    /// Sends text unchanged, in one message.
     pub(crate) async fn write(&mut self, text: &str) {
         self.sink.send(Message::Text(text.to_owned().into())).await.expect("the connection is up");
     }
 
-    /// Carries out an action and gives its result.
+    /// Sends an action and returns its result.
     pub(crate) async fn act(&mut self, action: Value) -> Value {
         let id = format!("request-{}", fastrand::u64(..));
-        self.say(&json!({"type": "outbound", "requestId": id, "action": action})).await;
+        self.send_frame(&json!({"type": "outbound", "requestId": id, "action": action})).await;
         let answer = self.frame().await;
         assert_eq!((answer["type"].as_str(), answer["requestId"].as_str()), (Some("outbound_result"), Some(&*id)));
         answer["result"].clone()
     }
 
     pub(crate) async fn acknowledge(&mut self, inbound: &Value) {
-        self.say(&json!({"type": "inbound_ack", "bufferId": inbound["bufferId"]})).await;
+        self.send_frame(&json!({"type": "inbound_ack", "bufferId": inbound["bufferId"]})).await;
     }
 
-    /// The next frame; anything else fails.
+    /// The next frame; fails on anything else.
     pub(crate) async fn frame(&mut self) -> Value {
-        match within(SOON, "a frame", self.news()).await {
-            News::Frame(frame) => frame,
+        match within(SOON, "a frame", self.receive()).await {
+            Received::Frame(frame) => frame,
             other => panic!("a frame should come, not {other:?}"),
         }
     }
 
-    /// Code and reason with which the connection is closed; anything else fails.
+    /// Code and reason of the close frame; fails on anything else.
     pub(crate) async fn close(&mut self) -> (u16, String) {
-        match within(SOON, "a close frame", self.news()).await {
-            News::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
+        match within(SOON, "a close frame", self.receive()).await {
+            Received::Closed(Some(reason)) => (reason.code.into(), reason.description.unwrap_or_default()),
             other => panic!("a close frame should come, not {other:?}"),
         }
     }
 
-    pub(crate) async fn news(&mut self) -> News {
+    pub(crate) async fn receive(&mut self) -> Received {
         loop {
             if let Some(frame) = self.frames.pop_front() {
-                return News::Frame(frame);
+                return Received::Frame(frame);
             }
             match self.stream.next().await {
-                None | Some(Err(_)) => return News::Cut,
+                None | Some(Err(_)) => return Received::Cut,
                 Some(Ok(Frame::Close(reason))) => {
                     let _ = self.sink.send(Message::Close(reason.clone())).await;
-                    return News::Closed(reason);
+                    return Received::Closed(reason);
                 }
                 Some(Ok(Frame::Text(bytes))) => {
                     self.partial.push_str(std::str::from_utf8(&bytes).expect("text is UTF-8"));

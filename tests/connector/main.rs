@@ -35,7 +35,7 @@ fn event(message_id: &str, text: &str) -> Value {
     })
 }
 
-/// Pushes an event; the answer's body.
+/// Pushes an event; returns the body of the answer.
 async fn push(connector: &Process, body: Value) -> Value {
     let (status, pushed) = post(&format!("{}/dev/inbound", connector.url), &body).await;
     assert_eq!(status, 202, "{pushed}");

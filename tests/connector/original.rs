@@ -1,4 +1,4 @@
-//! The original's own relay client against our connector.
+//! The original's own relay client against the connector of Caduceus.
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -8,17 +8,17 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::support::original::{PINNED, original_python};
-use crate::support::{Process, said_by};
+use crate::support::{Process, json_lines};
 use crate::{account, connector, event, push, register};
 
 /// Importing the original takes seconds on a busy machine.
 const CEILING: Duration = Duration::from_mins(1);
 
-/// Our script with the original's client in it, killed when dropped.
+/// The script that runs the original's client, killed when dropped.
 struct Client {
     child: Child,
-    said: Receiver<Value>,
-    /// Its home, so that it touches nobody else's.
+    printed: Receiver<Value>,
+    /// Its own home, so that it changes no other.
     _home: tempfile::TempDir,
 }
 
@@ -41,19 +41,20 @@ impl Client {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the client starts");
-        let said = said_by(&mut child);
-        Self { child, said, _home: home }
+        let printed = json_lines(&mut child);
+        Self { child, printed, _home: home }
     }
 
-    /// What it says of a step; everything it says goes into the test's output.
+    /// The output of a step; the whole output is copied to the test's.
     fn step(&self, name: &str) -> Value {
         let deadline = Instant::now() + CEILING;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let said = self.said.recv_timeout(left).unwrap_or_else(|_| panic!("the client never came to {name:?}"));
-            println!("original: {said}");
-            if said["step"] == name {
-                return said;
+            let printed =
+                self.printed.recv_timeout(left).unwrap_or_else(|_| panic!("the client did not report {name:?}"));
+            println!("original: {printed}");
+            if printed["step"] == name {
+                return printed;
             }
         }
     }
@@ -67,10 +68,10 @@ impl Drop for Client {
 }
 
 #[actix_web::test]
-async fn the_originals_client_shakes_hands_hears_answers_and_goes_idle() {
+async fn the_originals_client_connects_gets_results_and_goes_idle() {
     let connector = connector();
     let credentials = register(&connector, "gw-original").await;
-    // Pushed before anybody is there: the client finds it waiting behind its handshake.
+    // Pushed before the client connects: it arrives after the handshake.
     let mut pushed = event("m1", "hello from the connector");
     pushed["source"]["profile"] = json!("coder");
     push(&connector, json!({"event": pushed})).await;
@@ -92,7 +93,7 @@ async fn the_originals_client_shakes_hands_hears_answers_and_goes_idle() {
 }
 
 #[actix_web::test]
-async fn the_originals_client_reads_a_refused_dial_and_a_revoked_one_as_we_mean_them() {
+async fn the_originals_client_distinguishes_a_refused_dial_from_a_revoked_one() {
     let connector = connector();
     let mut credentials = register(&connector, "gw-original").await;
     let client = Client::start(&connector, &credentials, "telegram", &["--until-closed"]);
@@ -114,7 +115,7 @@ async fn the_originals_client_reads_a_refused_dial_and_a_revoked_one_as_we_mean_
 }
 
 #[actix_web::test]
-async fn the_originals_client_lives_its_whole_life_against_our_connector() {
+async fn the_originals_client_works_against_the_connector_from_start_to_end() {
     let connector = connector();
     let credentials = register(&connector, "gw-original").await;
     let client = Client::run("whole_life.py", &connector, &credentials, &[]);

@@ -11,7 +11,7 @@ use crate::gateway::Gateway;
 use crate::support::{Process, SOON, post, within};
 use crate::{connector, register};
 
-/// One window: the events it is told, in order.
+/// One window: the events it gets, in order.
 struct Window {
     stream: Pin<Box<dyn Stream<Item = Result<Bytes, awc::error::PayloadError>>>>,
     received: String,
@@ -24,17 +24,17 @@ impl Window {
         Self { stream: Box::pin(stream), received: String::new() }
     }
 
-    /// The next event of a kind; others are passed over.
-    async fn told(&mut self, kind: &str) -> Value {
+    /// The next event of a kind; others are skipped.
+    async fn event(&mut self, kind: &str) -> Value {
         loop {
             while let Some(end) = self.received.find("\n\n") {
                 let event: String = self.received.drain(..end + 2).collect();
-                let news: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap().trim_end()).unwrap();
-                if news["kind"] == kind {
-                    return news;
+                let change: Value = serde_json::from_str(event.strip_prefix("data: ").unwrap().trim_end()).unwrap();
+                if change["kind"] == kind {
+                    return change;
                 }
             }
-            let chunk = within(SOON, kind, self.stream.next()).await.expect("the stream goes on").unwrap();
+            let chunk = within(SOON, kind, self.stream.next()).await.expect("the stream stays open").unwrap();
             self.received.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
@@ -55,7 +55,7 @@ async fn the_page_is_one_document_under_a_strict_policy() {
         let html = String::from_utf8(answer.body().limit(1024 * 1024).await.unwrap().to_vec()).unwrap();
         let nonce = policy.split("script-src 'nonce-").nth(1).unwrap().split('\'').next().unwrap().to_owned();
         assert!(policy.starts_with("default-src 'none'") && !policy.contains("unsafe"), "{policy}");
-        assert_eq!(html.matches(&format!("nonce=\"{nonce}\"")).count(), 2, "style and script carry it");
+        assert_eq!(html.matches(&format!("nonce=\"{nonce}\"")).count(), 2, "style and script have the nonce");
         assert!(!html.contains("{{nonce}}"));
         for outside in ["src=\"http", "href=\"http", "@import", "url("] {
             assert!(!html.contains(outside), "{outside}");
@@ -71,14 +71,14 @@ async fn the_page_is_one_document_under_a_strict_policy() {
 }
 
 #[actix_web::test]
-async fn a_message_reaches_the_gateway_and_every_change_every_window() {
+async fn a_message_reaches_the_gateway_and_every_change_reaches_every_window() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
-    gateway.say(&json!({"type": "hello", "platform": "telegram", "botId": "b"})).await;
+    gateway.send_frame(&json!({"type": "hello", "platform": "telegram", "botId": "b"})).await;
     assert_eq!(gateway.frame().await["type"], "descriptor");
     let (mut first, mut second) = (Window::open(&connector).await, Window::open(&connector).await);
-    assert_eq!(first.told("snapshot").await["rooms"], json!([]));
-    assert_eq!(first.told("status").await["gateways"][0]["connected"], true);
+    assert_eq!(first.event("snapshot").await["rooms"], json!([]));
+    assert_eq!(first.event("status").await["gateways"][0]["connected"], true);
 
     let (status, answer) = post(&format!("{}/chat/messages", connector.url), &message("hi")).await;
     assert_eq!((status, &answer["delivered"]), (202, &json!(1)));
@@ -90,23 +90,23 @@ async fn a_message_reaches_the_gateway_and_every_change_every_window() {
     );
     assert_eq!(inbound["event"]["message_id"], answer["messageId"]);
     for window in [&mut first, &mut second] {
-        let news = window.told("message").await;
-        assert_eq!((&news["message"]["from"], &news["message"]["text"]), (&json!("user"), &json!("hi")));
+        let change = window.event("message").await;
+        assert_eq!((&change["message"]["from"], &change["message"]["text"]), (&json!("user"), &json!("hi")));
     }
 
     gateway.act(json!({"op": "typing", "chat_id": "77"})).await;
-    assert_eq!(first.told("typing").await["place"]["platform"], "telegram");
+    assert_eq!(first.event("typing").await["place"]["platform"], "telegram");
     let sent =
         gateway.act(json!({"op": "send", "chat_id": "77", "content": "he", "reply_to": answer["messageId"]})).await;
     gateway.act(json!({"op": "edit", "chat_id": "77", "message_id": sent["message_id"], "content": "hello"})).await;
     gateway.act(json!({"op": "react", "chat_id": "77", "message_id": answer["messageId"], "emoji": "👍"})).await;
-    assert_eq!(second.told("message").await["message"]["text"], "he");
-    let edited = second.told("message").await;
+    assert_eq!(second.event("message").await["message"]["text"], "he");
+    let edited = second.event("message").await;
     assert_eq!((&edited["message"]["text"], &edited["message"]["edits"]), (&json!("hello"), &json!(1)));
-    assert_eq!(second.told("message").await["message"]["reactions"], json!({"👍": 1}));
+    assert_eq!(second.event("message").await["message"]["reactions"], json!({"👍": 1}));
 
     let mut late = Window::open(&connector).await;
-    let messages = &late.told("snapshot").await["rooms"][0]["messages"];
+    let messages = &late.event("snapshot").await["rooms"][0]["messages"];
     assert_eq!((&messages[0]["text"], &messages[1]["text"]), (&json!("hi"), &json!("hello")));
 }
 
@@ -130,7 +130,7 @@ async fn a_prompt_is_answered_once() {
 }
 
 #[actix_web::test]
-async fn a_message_that_says_nothing_or_comes_from_nobody_is_refused() {
+async fn a_message_without_text_or_sender_is_refused() {
     let connector = connector();
     let url = format!("{}/chat/messages", connector.url);
     assert_eq!(post(&url, &message("hi")).await.1["error"], "unknown_gateway");

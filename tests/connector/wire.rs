@@ -1,10 +1,10 @@
-//! What goes over the relay socket.
+//! The protocol on the relay socket.
 
 use awc::ws::Message;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
-use crate::gateway::{Gateway, News, now_s, token};
+use crate::gateway::{Gateway, Received, now_s, token};
 use crate::support::{Process, SOON, wait_for, within};
 use crate::{account, connector, event, push, register};
 
@@ -52,10 +52,10 @@ async fn refused_dials_are_closed_with_4401_and_the_reason() {
 }
 
 #[actix_web::test]
-async fn an_open_connector_takes_a_gateway_without_a_token() {
+async fn an_open_connector_accepts_a_gateway_without_a_token() {
     let connector = Process::start(&["connector", "--bind", "127.0.0.1:0", "--open"]);
     let mut gateway = Gateway::dial(&connector.url, None).await;
-    gateway.say(&json!({"type": "hello", "platform": "relay", "botId": ""})).await;
+    gateway.send_frame(&json!({"type": "hello", "platform": "relay", "botId": ""})).await;
     assert_eq!(gateway.frame().await["descriptor"]["max_message_length"], 4_096);
     push(&connector, json!({"event": event("m1", "hi")})).await;
     assert_eq!(gateway.frame().await["event"]["text"], "hi");
@@ -115,14 +115,16 @@ async fn a_reply_goes_only_through_an_identity_that_said_hello() {
     let action = json!({"op": "send", "chat_id": "c1", "content": "x"});
     for (platform, bot, success) in [("discord", "b", true), ("discord", "other", false), ("telegram", "b", false)] {
         gateway
-            .say(&json!({"type": "outbound", "requestId": "r", "action": action, "platform": platform, "botId": bot}))
+            .send_frame(
+                &json!({"type": "outbound", "requestId": "r", "action": action, "platform": platform, "botId": bot}),
+            )
             .await;
         assert_eq!(gateway.frame().await["result"]["success"], success, "{platform} {bot}");
     }
 }
 
 #[actix_web::test]
-async fn an_interaction_can_be_followed_up_and_no_other_session() {
+async fn only_the_session_of_an_interaction_can_be_followed_up() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let interaction = json!({"type": 2, "id": "i1", "channel_id": "111", "guild_id": "999", "data": {"name": "ask"},
@@ -149,13 +151,13 @@ async fn interrupts_go_both_ways() {
         json!({"type": "interrupt_inbound", "session_key": "agent:main:discord:channel:c1:u1", "chat_id": "c1"});
     assert_eq!(gateway.frame().await, expected);
     gateway
-        .say(&json!({"type": "interrupt", "session_key": "agent:main:discord:channel:c1:u1", "reason": "stop"}))
+        .send_frame(&json!({"type": "interrupt", "session_key": "agent:main:discord:channel:c1:u1", "reason": "stop"}))
         .await;
-    assert_eq!(gateway.frame().await, expected, "the instance that runs the session is told");
+    assert_eq!(gateway.frame().await, expected, "the instance that runs the session gets the interrupt");
 }
 
 #[actix_web::test]
-async fn what_is_no_frame_is_counted_and_the_link_lives_on() {
+async fn an_invalid_frame_is_counted_and_the_link_stays_up() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     gateway
@@ -166,7 +168,7 @@ async fn what_is_no_frame_is_counted_and_the_link_lives_on() {
 }
 
 #[actix_web::test]
-async fn a_line_without_end_closes_the_link_with_1009() {
+async fn a_line_that_is_too_long_closes_the_link_with_1009() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     let mebibyte = "x".repeat(1024 * 1024);
@@ -209,7 +211,7 @@ async fn pings_are_answered() {
 }
 
 #[actix_web::test]
-async fn frames_from_gateways_are_streamed_from_the_first_on() {
+async fn frames_from_gateways_are_streamed_from_the_first_one() {
     let connector = connector();
     let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
     gateway.act(json!({"op": "typing", "chat_id": "c1"})).await;
@@ -218,7 +220,8 @@ async fn frames_from_gateways_are_streamed_from_the_first_on() {
     assert_eq!(stream.headers().get("content-type").unwrap(), "text/event-stream");
     let mut received = String::new();
     while received.matches("data: ").count() < 2 {
-        let chunk = within(SOON, "an event of the stream", stream.next()).await.expect("the stream goes on").unwrap();
+        let chunk =
+            within(SOON, "an event of the stream", stream.next()).await.expect("the stream stays open").unwrap();
         received.push_str(std::str::from_utf8(&chunk).unwrap());
     }
     let frames: Vec<Value> = received
@@ -257,7 +260,7 @@ async fn a_signal_closes_the_links_and_ends_the_process_cleanly() {
         let mut gateway = Gateway::connect(&connector.url, &register(&connector, "gw-1").await).await;
         connector.signal(signal);
         assert_eq!(gateway.close().await.0, 1_001);
-        assert!(matches!(within(SOON, "the end", gateway.news()).await, News::Cut));
+        assert!(matches!(within(SOON, "the end", gateway.receive()).await, Received::Cut));
         assert!(connector.ended().success(), "SIG{signal}");
     }
 }

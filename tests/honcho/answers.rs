@@ -1,4 +1,4 @@
-//! The server rotates and the answer never comes: what a real gateway does then, and what ends it.
+//! The server rotates and its answer is lost: how a real gateway reacts, and what repairs it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::grants::{Gateway, Shared, is_new, until_grant};
 use crate::oauth_server::Fault;
 
-/// What the log says, loudly, of a grant that is lost.
+/// The log text for a lost grant.
 const LOST: &str = "a grant is spent or revoked";
 
 fn uncertain(grant: &Value) -> bool {
@@ -19,41 +19,41 @@ fn lost(grant: &Value) -> bool {
 }
 
 #[actix_web::test]
-async fn a_lost_answer_is_followed_by_one_careful_try_and_then_by_a_call_for_a_login() {
+async fn a_lost_answer_is_followed_by_one_delayed_try_and_then_a_request_for_a_login() {
     let shared = Shared::with_life(60);
     shared.server.script(Fault::LostAnswer);
     let mut gateway = Gateway::start(&shared, &[]);
     gateway.until("uncertain", uncertain).await;
     assert_eq!(shared.server.presented().len(), 1);
     if crate::count(0, 1) == 1 {
-        // The minute itself.
-        until_grant(&gateway.process.url, "in need of a login", Duration::from_secs(90), lost).await;
+        // Waits for the whole minute.
+        until_grant(&gateway.process.url, "the need of a login", Duration::from_secs(90), lost).await;
     } else {
         shared.a_minute_passes();
         gateway = Gateway::start(&shared, &[]);
-        gateway.until("in need of a login", lost).await;
+        gateway.until("the need of a login", lost).await;
     }
     let grant = gateway.grant().await;
     assert!(grant["remedy"].as_str().unwrap().contains("caduceus honcho login"), "{grant}");
-    // Visible and quiet: whatever happens to the file but a new grant, nothing is presented and nothing more is said.
+    // Visible and quiet: unless the file gets a new grant, nothing is presented and nothing more is logged.
     for life_s in [0, 3600, 30] {
         shared.log_in(0, life_s);
-        gateway.until("looked at", |grant| lost(grant) && near(grant, life_s)).await;
+        gateway.until("a reading of the file", |grant| lost(grant) && shows_lifetime(grant, life_s)).await;
     }
     assert_eq!((shared.server.presented().len(), shared.server.replays()), (2, 1));
-    assert_eq!(gateway.process.log().matches(LOST).count(), 1, "it is said once");
+    assert_eq!(gateway.process.log().matches(LOST).count(), 1, "it is logged once");
 
     shared.log_in(7, 3600);
     gateway.until("new", is_new).await;
 }
 
-/// The status tells the life that the file was given.
-fn near(grant: &Value, life_s: i64) -> bool {
+/// Whether the status shows the lifetime that was written to the file.
+fn shows_lifetime(grant: &Value, life_s: i64) -> bool {
     grant["expires_in_s"].as_i64().is_some_and(|left| (life_s - 30..=life_s).contains(&left))
 }
 
 #[actix_web::test]
-async fn a_siblings_rotation_heals_a_lost_answer() {
+async fn a_rotation_by_another_process_repairs_a_lost_answer() {
     let shared = Shared::with_life(60);
     shared.server.script(Fault::LostAnswer);
     let gateway = Gateway::start(&shared, &[]);
@@ -65,7 +65,7 @@ async fn a_siblings_rotation_heals_a_lost_answer() {
 }
 
 #[actix_web::test]
-async fn an_answer_that_is_cut_short_or_makes_no_sense_is_a_lost_one() {
+async fn a_truncated_or_invalid_answer_counts_as_lost() {
     for fault in [Fault::CutAnswer, Fault::Body("{}".to_owned())] {
         let shared = Shared::with_life(60);
         shared.server.script(fault);

@@ -1,5 +1,5 @@
-//! The file or its lock cannot be used, and the gateway is an ordinary user: turns go on, nothing is written over, and what to do is
-//! shown. Needs root for the small disk, and to become somebody else.
+//! The file or its lock cannot be used, and the gateway runs as an ordinary user: turns run, nothing is overwritten, and a remedy is
+//! shown. Needs root for the small disk, and to run as another user.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -16,12 +16,12 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What the doctor, run as the same user, says of the grant: codes, each with a remedy.
+/// The findings of the doctor about the grant, run as the same user: codes, each with a remedy.
 fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
     let output = as_nobody(|binary| {
         binary.args(["doctor", "--json", "--home"]).arg(gateway.home()).env("HOME", shared.user.path()).output()
     });
-    let report: Value = serde_json::from_slice(&output.unwrap().stdout).expect("the doctor says JSON");
+    let report: Value = serde_json::from_slice(&output.unwrap().stdout).expect("the doctor prints JSON");
     let of_grants = report["findings"]
         .as_array()
         .unwrap()
@@ -34,18 +34,18 @@ fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
     with_remedy.collect()
 }
 
-/// All at once, for they mostly wait: for the lock, for the next step of a backoff.
+/// All at once, because they mostly wait: for the lock, or for the next step of a backoff.
 #[actix_web::test]
-async fn what_cannot_be_read_or_written_or_locked_fails_no_turn_costs_no_token_and_is_shown() {
+async fn a_file_that_cannot_be_read_written_or_locked_fails_no_turn_spends_no_token_and_is_shown() {
     futures_util::join!(
-        a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended(),
-        a_file_or_a_directory_that_is_read_only_costs_no_token(),
-        a_full_disk_costs_no_token(),
-        a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long(),
+        an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired(),
+        a_read_only_file_or_directory_spends_no_token(),
+        a_full_disk_spends_no_token(),
+        a_lock_that_another_process_never_releases_delays_no_turn_for_long(),
     );
 }
 
-/// Makes a file useless.
+/// Makes a file unusable.
 type Spoil = fn(&Path);
 
 /// The gateway serves a turn, shows `state` with a remedy and presents nothing.
@@ -53,13 +53,13 @@ async fn shows(gateway: &Gateway, shared: &Shared, state: &str, words: &str) {
     let grant = gateway.until(state, |grant| grant["state"] == state).await;
     assert!(grant["last_error"].as_str().is_some_and(|error| error.contains(words)), "{grant}");
     assert!(grant["remedy"].is_string(), "{grant}");
-    // No turn fails: its agent has the old token, or none where none can be read.
+    // No turn fails: its agent has the old token, or none if none can be read.
     let token = gateway.turn("meanwhile").await;
     assert_eq!(token, if state == "unreadable" { "none" } else { "hch-at-0" }, "{grant}");
     assert_eq!(shared.server.presented().len(), 0);
 }
 
-async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended() {
+async fn an_unusable_file_is_not_changed_and_is_used_again_once_it_is_repaired() {
     const GARBAGE: &str = "{\"hosts\": ";
     let cases: [(&str, Spoil); 3] = [
         ("Permission denied", |path| set_mode(path, 0o000)),
@@ -87,7 +87,7 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
                 (good.clone(), 0)
             ),
         }
-        // Somebody mends it.
+        // The file is repaired.
         let mended = shared.path().with_file_name("mended");
         fs::write(&mended, good).unwrap();
         give_away(&mended);
@@ -98,13 +98,13 @@ async fn a_file_that_cannot_be_used_is_left_alone_and_taken_up_once_it_is_mended
     .await;
 }
 
-async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
+async fn a_read_only_file_or_directory_spends_no_token() {
     let of_file: fn(&Shared) -> PathBuf = Shared::path;
     let of_directory: fn(&Shared) -> PathBuf = |shared| shared.path().parent().unwrap().to_owned();
     let cases = [(of_file, 0o400, 0o600), (of_directory, 0o500, 0o700)];
     futures_util::future::join_all(cases.map(|(place, read_only, writable)| async move {
         let shared = Shared::with_life(60);
-        // The lock is there from an earlier time.
+        // The lock file exists already.
         drop(ConfigLock::take(&shared.path(), SOON).unwrap());
         shared.give_away();
         let before = fs::read_to_string(shared.path()).unwrap();
@@ -120,7 +120,7 @@ async fn a_file_or_a_directory_that_is_read_only_costs_no_token() {
     .await;
 }
 
-/// A small disk, taken away when dropped.
+/// A small disk, unmounted when dropped.
 struct SmallDisk(PathBuf);
 
 impl SmallDisk {
@@ -137,14 +137,14 @@ impl Drop for SmallDisk {
     }
 }
 
-async fn a_full_disk_costs_no_token() {
+async fn a_full_disk_spends_no_token() {
     let shared = Shared::empty();
     fs::create_dir(shared.path().parent().unwrap()).unwrap();
     let _disk = SmallDisk::mount(shared.path().parent().unwrap());
     shared.log_in(0, 60);
     let before = fs::read_to_string(shared.path()).unwrap();
     let filler = shared.path().with_file_name("filler");
-    // Until nothing more goes in.
+    // Until the disk is full.
     let _ = fs::write(&filler, vec![0; 256 * 1024]);
     shared.give_away();
     let gateway = Gateway::as_nobody(&shared).await;
@@ -156,7 +156,7 @@ async fn a_full_disk_costs_no_token() {
     assert_eq!((shared.server.presented().len(), shared.server.replays(), shared.litter()), (1, 0, Vec::new()));
 }
 
-async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() {
+async fn a_lock_that_another_process_never_releases_delays_no_turn_for_long() {
     let shared = Shared::with_life(60);
     drop(ConfigLock::take(&shared.path(), SOON).unwrap());
     shared.give_away();
@@ -171,7 +171,7 @@ async fn a_lock_that_another_process_holds_for_ever_holds_up_no_turn_for_long() 
     let wait = |state: &'static str| {
         let url = gateway.process.url.clone();
         async move {
-            // 20 s for the lock, and a busy machine.
+            // 20 s for the lock, and time for a busy machine.
             crate::grants::until_grant(&url, state, SOON * 3, move |grant| grant["state"] == state).await
         }
     };

@@ -1,4 +1,4 @@
-//! A login as a person meets it: the address opened in headless Chromium, the page of consent, the page that says how it ended.
+//! A login in a browser: the address opened in headless Chromium, the consent page, the page with the result.
 
 use fantoccini::Locator;
 
@@ -13,7 +13,7 @@ async fn press(browser: &Browser, login: &Login, button: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_person_logs_in_by_the_browser_and_reads_there_how_it_ended() {
+async fn a_login_in_the_browser_ends_on_a_page_with_its_result() {
     let shared = Shared::empty();
     let browser = Browser::start().await;
     for (button, heading, expected) in
@@ -24,9 +24,9 @@ async fn a_person_logs_in_by_the_browser_and_reads_there_how_it_ended() {
         let body = browser.client.find(Locator::Css("main")).await.unwrap().text().await.unwrap();
         assert!(body.contains("close this page"), "{body}");
         browser.picture(&format!("login-{button}"), 700).await;
-        let (code, said) = login.ended();
-        assert_eq!(code, Some(expected), "{said}");
+        let (code, printed) = login.ended();
+        assert_eq!(code, Some(expected), "{printed}");
     }
     assert_eq!((shared.server.logins(), shared.token().as_str()), (1, "hch-at-n2"));
-    browser.close_without_complaints().await;
+    browser.close_without_console_errors().await;
 }

@@ -15,7 +15,7 @@ use crate::support::original::original_python;
 use crate::support::{Process, binary, get, post, wait_for};
 use crate::world::World;
 
-/// Keeps the token it was given where the test looks for it.
+/// Writes the token it was given to a file that the test reads.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 printf %s "$HONCHO_API_KEY" > "$HERMES_HOME/token.new"
@@ -24,7 +24,7 @@ echo done
 "#;
 /// Processes that share the grant.
 const PROCESSES: usize = 16;
-/// Between looks at the token in the hands of all agents.
+/// Pause between two checks of the tokens of all agents.
 const LOOK_EVERY: usize = 10;
 /// Sixteen processes on two shared cores.
 const CEILING: Duration = Duration::from_mins(2);
@@ -80,7 +80,7 @@ impl Fleet {
         }
     }
 
-    /// Waits until every agent has run and answers the tokens they were given.
+    /// Waits until every agent has run; returns the tokens they were given.
     async fn tokens_of_turns(&self) -> Vec<String> {
         let mut tokens = Vec::new();
         for member in &self.members {
@@ -91,7 +91,7 @@ impl Fleet {
         tokens
     }
 
-    /// Every agent is given the token of the file.
+    /// Asserts that every agent is given the token of the file.
     async fn all_have_the_same_token(&mut self) {
         self.push_turns().await;
         let token = self.shared.token();
@@ -110,7 +110,7 @@ impl Fleet {
         assert_eq!(server.odd_requests(), Vec::<String>::new());
     }
 
-    /// Exchanges made by each gateway, by its own account.
+    /// Exchanges that each gateway counted.
     async fn exchanges(&self) -> Vec<u64> {
         let mut counts = Vec::new();
         for member in &self.members {
@@ -139,7 +139,7 @@ impl Member {
         put("caduceus.yaml", &format!("agent:\n  backend: exec\n  command: [sh, {agent:?}]\n"));
         let mut command = binary();
         command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-        // A log line for each of 3,200 turns says nothing here.
+        // A log line for each of 3,200 turns is of no use here.
         let gateway = Process::spawn(command.env("HOME", shared.user.path()).env("RUST_LOG", "warn"));
         Self { gateway, home, id }
     }
@@ -167,20 +167,20 @@ impl Asking {
         Self { child, output }
     }
 
-    /// Waits until it is about to ask.
+    /// Waits until it is about to ask for the token.
     fn is_asking(&mut self) {
         let mut line = String::new();
         self.output.read_line(&mut line).unwrap();
         assert_eq!(line, "asking\n");
     }
 
-    /// The token it was given, and whether it was told that it is a new one.
+    /// The token it was given, and whether that is marked as new.
     fn answer(mut self) -> (String, bool) {
-        let mut said = String::new();
-        self.output.read_to_string(&mut said).unwrap();
+        let mut printed = String::new();
+        self.output.read_to_string(&mut printed).unwrap();
         assert!(self.child.wait().unwrap().success(), "the original failed");
-        let said: Value = serde_json::from_str(&said).expect("the original says JSON");
-        (said["token"].as_str().expect("a token").to_owned(), said["refreshed"] == true)
+        let printed: Value = serde_json::from_str(&printed).expect("the original prints JSON");
+        (printed["token"].as_str().expect("a token").to_owned(), printed["refreshed"] == true)
     }
 }
 
@@ -192,7 +192,7 @@ async fn sixteen_gateways_exchange_each_expiry_once_and_end_with_the_same_token(
     let rest = fleet.shared.rest();
     for expiry in 1..=expiries {
         fleet.shared.expire();
-        // Half of them are met by turns, half by the gateways themselves.
+        // Half of the expiries are found by a turn, half by a gateway's own timer.
         let by_turns = expiry % 2 == 0;
         if by_turns {
             fleet.push_turns().await;
@@ -222,7 +222,7 @@ async fn eight_gateways_and_eight_of_the_original_exchange_each_expiry_once_and_
     let homes: Vec<TempDir> = (0..PROCESSES / 2).map(|_| tempfile::tempdir().unwrap()).collect();
     for expiry in 1..=expiries {
         let path = fleet.shared.path();
-        // A gateway that waits for nothing is there first. In every second round all have to wait for the lock.
+        // A gateway without a wait comes first. In every second round all have to wait for the lock.
         let held = (expiry % 2 == 0).then(|| ConfigLock::take(&path, CEILING).unwrap());
         fleet.shared.expire_now(held.as_ref());
         let mut asking: Vec<Asking> = homes.iter().map(|home| Asking::start(&python, &path, home.path())).collect();
@@ -240,5 +240,5 @@ async fn eight_gateways_and_eight_of_the_original_exchange_each_expiry_once_and_
     assert_eq!((fleet.shared.rest(), fleet.shared.litter()), (rest, Vec::new()), "nothing but the grant changed");
     let ours: u64 = fleet.exchanges().await.iter().sum();
     println!("{expiries} expiries in {:?}; {ours} exchanged by gateways, the rest by the original", begun.elapsed());
-    assert!((1..expiries as u64).contains(&ours), "both kinds have exchanged: {ours} of {expiries} are ours");
+    assert!((1..expiries as u64).contains(&ours), "both kinds have exchanged: {ours} of {expiries} by Caduceus");
 }

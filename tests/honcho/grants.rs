@@ -1,4 +1,4 @@
-//! A user's home with the file that all share, the server that its grant is from, and gateways on homes of their own.
+//! A user's home with the shared file, the server of its grant, and gateways with homes of their own.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -14,7 +14,7 @@ use crate::oauth_server::OauthServer;
 use crate::support::{Process, SOON, binary, get, post, wait_for};
 use crate::world::World;
 
-/// The user whom nobody is.
+/// The id of the user `nobody`.
 const NOBODY: u32 = 65534;
 
 /// The user's home with `.honcho/config.json` in it, and the server.
@@ -24,7 +24,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// A grant that lives for so many seconds yet.
+    /// A grant that expires in this number of seconds.
     pub(crate) fn with_life(life_s: i64) -> Self {
         let shared = Self::empty();
         fs::create_dir(shared.user.path().join(".honcho")).unwrap();
@@ -41,7 +41,7 @@ impl Shared {
         self.user.path().join(".honcho/config.json")
     }
 
-    /// Writes the file as a login would, with neighbours that must survive.
+    /// Writes the file as a login does, with other entries that must survive.
     pub(crate) fn log_in(&self, number: u32, life_s: i64) {
         let file = json!({"z": 1, "hosts": {"other": {"apiKey": "plain"}, "hermes": {"x": 1,
             "apiKey": format!("hch-at-{number}"), "oauth": {"refreshToken": format!("hch-rt-{number}"),
@@ -58,12 +58,12 @@ impl Shared {
         fs::rename(temporary, self.path()).unwrap();
     }
 
-    /// Puts the token's end into the past, under the lock.
+    /// Moves the token's expiry into the past, under the lock.
     pub(crate) fn expire(&self) {
         self.expire_now(None);
     }
 
-    /// The same, by one who may hold the lock already.
+    /// The same, without taking the lock.
     pub(crate) fn expire_now(&self, held: Option<&ConfigLock>) {
         let _lock = held.is_none().then(|| ConfigLock::take(&self.path(), SOON).unwrap());
         let mut file = self.json();
@@ -71,7 +71,7 @@ impl Shared {
         self.write(&file);
     }
 
-    /// The file as it is; it must parse.
+    /// The content of the file; it must parse.
     pub(crate) fn json(&self) -> Value {
         json_in(&self.path())
     }
@@ -93,12 +93,12 @@ impl Shared {
     pub(crate) fn a_minute_passes(&self) {
         let lock = self.path().with_file_name("config.json.lock");
         let mut notes = json_in(&lock);
-        let at = notes["presented"]["hermes"]["at_s"].as_i64().expect("a note of when");
+        let at = notes["presented"]["hermes"]["at_s"].as_i64().expect("the time is recorded");
         notes["presented"]["hermes"]["at_s"] = json!(at - 61);
         fs::write(lock, notes.to_string()).unwrap();
     }
 
-    /// Names in the directory of the file that are neither it nor one of its locks.
+    /// Names in the directory of the file other than the file and its locks.
     pub(crate) fn litter(&self) -> Vec<String> {
         let names = fs::read_dir(self.path().parent().unwrap()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
@@ -106,21 +106,21 @@ impl Shared {
         names.filter(|name| !expected.contains(&name.as_str())).collect()
     }
 
-    /// Gives everything to the user as whom gateways of [`Gateway::as_nobody`] run.
+    /// Makes everything the property of the user that gateways of [`Gateway::as_nobody`] run as.
     pub(crate) fn give_away(&self) {
         give_away(self.user.path());
     }
 }
 
-/// A gateway whose user has the shared file.
+/// A gateway of the user with the shared file.
 pub(crate) struct Gateway {
     pub(crate) process: Process,
     home: TempDir,
-    /// The other end of its link, where it has one.
+    /// The other end of its link, if it has one.
     connector: Option<Process>,
 }
 
-/// Says in an account of its own which token it was given.
+/// Writes the token it was given to its `account` file.
 const AGENT: &str = "read -r document; echo \"token ${HONCHO_API_KEY:-none}\" >> $HERMES_HOME/account; echo done";
 
 impl Gateway {
@@ -130,7 +130,7 @@ impl Gateway {
         Self { process, home, connector: None }
     }
 
-    /// As an ordinary user, for whom permission bits hold; with a link and an agent.
+    /// As an ordinary user, to which permission bits apply; with a link and an agent.
     pub(crate) async fn as_nobody(shared: &Shared) -> Self {
         let home = empty_home();
         let connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
@@ -149,9 +149,9 @@ impl Gateway {
         Self { process, home, connector: Some(connector) }
     }
 
-    /// Has a turn run over the link; the token that its agent was given.
+    /// Runs a turn over the link; returns the token that its agent was given.
     pub(crate) async fn turn(&self, id: &str) -> String {
-        let connector = &self.connector.as_ref().expect("it has a link").url;
+        let connector = &self.connector.as_ref().expect("the gateway has a link").url;
         let event = json!({"event": World::message(id, "hello", "c1", None)});
         assert_eq!(post(&format!("{connector}/dev/inbound"), &event).await.0, 202);
         wait_for(&format!("an answer to {id}"), SOON, || async {
@@ -160,7 +160,12 @@ impl Gateway {
         })
         .await;
         let account = fs::read_to_string(self.home.path().join("account")).expect("the agent has run");
-        account.lines().last().and_then(|line| line.strip_prefix("token ")).expect("it says its token").to_owned()
+        account
+            .lines()
+            .last()
+            .and_then(|line| line.strip_prefix("token "))
+            .expect("the agent wrote its token")
+            .to_owned()
     }
 
     fn run(binary: &mut Command, user: &TempDir, home: &TempDir, arguments: &[&str]) -> Process {
@@ -172,12 +177,12 @@ impl Gateway {
         self.home.path()
     }
 
-    /// How its grant is, as the status shows it; null for none.
+    /// Its grant, as the status shows it; null without a grant.
     pub(crate) async fn grant(&self) -> Value {
         grant_of(&self.process.url).await
     }
 
-    /// Waits until its grant is as `is` wants it.
+    /// Waits until its grant satisfies `is`.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         until_grant(&self.process.url, what, SOON, is).await
     }
@@ -199,7 +204,7 @@ pub(crate) async fn until_grant(url: &str, what: &str, ceiling: Duration, is: im
     wait_for(&format!("a grant that is {what}"), ceiling, || async { Some(grant_of(url).await).filter(&is) }).await
 }
 
-/// Whether the token is good and young.
+/// Whether the token is valid and new.
 pub(crate) fn is_new(grant: &Value) -> bool {
     grant["state"] == "fresh" && grant["expires_in_s"].as_i64() > Some(3000)
 }

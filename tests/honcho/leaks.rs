@@ -1,4 +1,4 @@
-//! No token of a grant is in a log, an answer, a metric, an argument list or on the screen. Each scan finds what is planted for it.
+//! No token of a grant is in a log, an answer, a metric, an argument list or on the screen. Each scan finds a planted token.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -9,9 +9,9 @@ use crate::login::{Login, honcho, run};
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
 
-/// What every token of these tests begins with: access, refresh, code.
+/// The prefixes of all tokens in these tests: access, refresh, code.
 const MARKS: [&str; 3] = ["hch-at-", "hch-rt-", "code+of/"];
-/// Writes its token where it does not belong, and a word that may be there, and stays for a moment.
+/// Writes its token to forbidden places, with a harmless word, and runs on for a moment.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 echo "planted-in-the-log $HONCHO_API_KEY" >&2
@@ -19,7 +19,7 @@ echo "planted-in-the-reply"
 sleep 600
 "#;
 
-/// The marks that are in `text`.
+/// The prefixes that occur in `text`.
 fn found(text: &str) -> Vec<&'static str> {
     MARKS.into_iter().filter(|mark| text.contains(mark)).collect()
 }
@@ -46,28 +46,28 @@ async fn no_token_is_shown_anywhere_while_a_gateway_refreshes_and_runs_agents() 
     world.serve().await;
     let url = world.gateway().url.clone();
     until_grant(&url, "new", SOON, is_new).await;
-    world.say("m1", "hello", "chat", None).await;
+    world.push("m1", "hello", "chat", None).await;
     let log = wait_for("the agent's word in the log", SOON, || async {
         Some(world.gateway().log()).filter(|log| log.contains("planted-in-the-log"))
     })
     .await;
     let planted = log.lines().find(|line| line.contains("planted-in-the-log")).unwrap();
-    assert!(planted.contains("[redacted:HONCHO_API_KEY]"), "the agent had the token, and it was taken out: {planted}");
-    assert_eq!(found(&log), Vec::<&str>::new(), "the log, down to its finest");
+    assert!(planted.contains("[redacted:HONCHO_API_KEY]"), "the agent had the token, and it was redacted: {planted}");
+    assert_eq!(found(&log), Vec::<&str>::new(), "the log at level TRACE");
     for path in ["/api/status", "/api/actors", "/metrics", "/healthz", "/readyz", "/"] {
         let text = page(&format!("{url}{path}")).await;
         assert_eq!(found(&text), Vec::<&str>::new(), "{path}");
-        assert!(!text.is_empty() || path == "/healthz", "{path} says nothing");
+        assert!(!text.is_empty() || path == "/healthz", "{path} is empty");
     }
     let mut planted = Command::new("sleep").arg0("hch-at-planted").arg("600").stdin(Stdio::null()).spawn().unwrap();
     let seen = || async { Some(arguments()).filter(|all| all.contains("hch-at-planted")) };
     let lines = wait_for("the planted argument", SOON, seen).await;
     planted.kill().unwrap();
     planted.wait().unwrap();
-    assert!(lines.contains("agent.sh"), "the agent is among the processes looked at");
+    assert!(lines.contains("agent.sh"), "the scan includes the agent's process");
     let others: Vec<&str> = lines.lines().filter(|line| !found(line).is_empty() && !line.contains("planted")).collect();
     assert_eq!(others, Vec::<&str>::new());
-    // The scan finds a token where there is one.
+    // The scan finds the tokens in the file.
     assert_eq!(found(&fs::read_to_string(shared.path()).unwrap()), ["hch-at-", "hch-rt-"]);
 }
 
@@ -80,10 +80,10 @@ async fn no_token_is_shown_by_a_command() {
     assert_eq!(found(&String::from_utf8_lossy(&line)), Vec::<&str>::new());
     let shown = login.press("agree").await;
     assert!(shown.contains("Logged in"), "{shown}");
-    let (code, said) = login.ended();
-    assert_eq!(code, Some(0), "{said}");
+    let (code, printed) = login.ended();
+    assert_eq!(code, Some(0), "{printed}");
     let home = empty_home();
-    let mut all = shown + &said;
+    let mut all = shown + &printed;
     for arguments in [vec!["status"], vec!["status", "--json"], vec!["refresh", "--force"], vec!["refresh"]] {
         all.push_str(&run(honcho(&shared, &home, &arguments).env("RUST_LOG", "trace")).1);
     }

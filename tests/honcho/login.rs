@@ -1,4 +1,4 @@
-//! `caduceus honcho login`, `status` and `refresh` as commands; a plain HTTP client is the person. A browser is one in `consent`.
+//! `caduceus honcho login`, `status` and `refresh` as commands; a plain HTTP client acts as the browser. `consent` uses a real one.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,16 +16,16 @@ use crate::grants::{Gateway, Shared, empty_home, is_new, json_in};
 use crate::oauth_server::Fault;
 use crate::support::{SOON, binary, client};
 
-/// A login under way.
+/// A login in progress.
 pub(crate) struct Login {
     child: Child,
     output: BufReader<ChildStdout>,
-    /// The address that the person is told to open.
+    /// The printed address, to be opened in a browser.
     pub(crate) address: Url,
     home: TempDir,
 }
 
-/// A command of ours for a user who has the shared file.
+/// A `caduceus` command of a user with the shared file.
 pub(crate) fn honcho(shared: &Shared, home: &TempDir, arguments: &[&str]) -> Command {
     let mut command = binary();
     command.arg("honcho").args(arguments).arg("--home").arg(home.path());
@@ -48,7 +48,7 @@ impl Login {
         let mut line = String::new();
         while !line.trim().starts_with("http") {
             line.clear();
-            assert!(output.read_line(&mut line).unwrap() > 0, "no address was told: {:?}", child.wait_with_output());
+            assert!(output.read_line(&mut line).unwrap() > 0, "no address was printed: {:?}", child.wait_with_output());
         }
         let address = Url::parse(line.trim()).unwrap();
         Self { child, output, address, home }
@@ -58,11 +58,11 @@ impl Login {
         self.address.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned()).unwrap_or_default()
     }
 
-    /// What a browser does that was told to press `button` of the page of consent; the page in the end.
+    /// Follows `button` of the consent page as a browser does; returns the last page.
     pub(crate) async fn press(&self, button: &str) -> String {
         let mut next = self.address.clone();
         next.set_path(&format!("/{button}"));
-        // The client goes where the server sends it.
+        // The client follows redirects.
         let mut page = client().get(next.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
         String::from_utf8(page.body().await.unwrap().to_vec()).unwrap()
     }
@@ -71,14 +71,14 @@ impl Login {
         self.child.id()
     }
 
-    /// Its exit code and all that it said.
+    /// Its exit code and its whole output.
     pub(crate) fn ended(mut self) -> (Option<i32>, String) {
-        let mut said = String::new();
-        self.output.read_to_string(&mut said).unwrap();
+        let mut printed = String::new();
+        self.output.read_to_string(&mut printed).unwrap();
         let Output { status, stderr, .. } = self.child.wait_with_output().unwrap();
-        said.push_str(&String::from_utf8_lossy(&stderr));
+        printed.push_str(&String::from_utf8_lossy(&stderr));
         drop(self.home);
-        (status.code(), said)
+        (status.code(), printed)
     }
 }
 
@@ -88,22 +88,22 @@ pub(crate) fn run(command: &mut Command) -> (Option<i32>, String) {
 }
 
 #[actix_web::test]
-async fn a_first_login_makes_the_users_file_with_the_settings_that_come_along() {
+async fn a_first_login_creates_the_users_file_with_the_settings_it_delivers() {
     let shared = Shared::empty();
     shared.server.set_config(json!({"peerName": "ann", "hosts": {"hermes": {"workspace": "w"}}}));
     let login = Login::begin(&shared, &[]);
-    let told: BTreeMap<String, String> = login.address.query_pairs().into_owned().collect();
-    let told = |name: &str| told[name].as_str();
+    let sent: BTreeMap<String, String> = login.address.query_pairs().into_owned().collect();
+    let sent = |name: &str| sent[name].as_str();
     assert_eq!(
-        (told("response_type"), told("code_challenge_method"), told("client_id")),
+        (sent("response_type"), sent("code_challenge_method"), sent("client_id")),
         ("code", "S256", "hermes-agent")
     );
-    assert_eq!((told("scope"), told("config_path")), ("write", "~/.honcho/config.json"));
+    assert_eq!((sent("scope"), sent("config_path")), ("write", "~/.honcho/config.json"));
     let page = login.press("agree").await;
     assert!(page.contains("Logged in") && page.contains("close this page"), "{page}");
-    let (code, said) = login.ended();
-    assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains("Logged in") && said.contains("60 min"), "{said}");
+    let (code, printed) = login.ended();
+    assert_eq!(code, Some(0), "{printed}");
+    assert!(printed.contains("Logged in") && printed.contains("60 min"), "{printed}");
     let file = shared.json();
     let block = &file["hosts"]["hermes"];
     assert_eq!((&file["peerName"], &block["workspace"]), (&json!("ann"), &json!("w")));
@@ -114,11 +114,11 @@ async fn a_first_login_makes_the_users_file_with_the_settings_that_come_along() 
 }
 
 #[actix_web::test]
-async fn a_later_login_leaves_all_else_alone_and_a_running_gateway_takes_it_up() {
+async fn a_later_login_changes_only_the_grant_and_a_running_gateway_uses_it() {
     let shared = Shared::with_life(60);
     shared.server.revoke();
     let gateway = Gateway::start(&shared, &[]);
-    gateway.until("in need of a login", |grant| grant["state"] == "reauth_required").await;
+    gateway.until("the need of a login", |grant| grant["state"] == "reauth_required").await;
     shared.server.set_config(json!({"z": 2}));
     let rest = shared.rest();
     let login = Login::begin(&shared, &["--tokens-only"]);
@@ -142,13 +142,13 @@ async fn a_named_profile_has_a_block_of_its_own() {
         (&json!("hch-at-0"), &json!("hch-at-n2"))
     );
 
-    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--profile", "nobody"]));
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("no profile nobody"), "{said}");
+    let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--profile", "nobody"]));
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("no profile nobody"), "{printed}");
 }
 
 #[actix_web::test]
-async fn a_login_that_is_denied_or_not_ours_changes_nothing_and_says_which() {
+async fn a_login_that_is_denied_or_belongs_to_another_changes_nothing_and_names_the_reason() {
     for (button, expected, words) in [("deny", 77, "denied (access_denied)"), ("forge", 76, "belongs to another login")]
     {
         let shared = Shared::with_life(3600);
@@ -156,27 +156,27 @@ async fn a_login_that_is_denied_or_not_ours_changes_nothing_and_says_which() {
         let login = Login::begin(&shared, &[]);
         let page = login.press(button).await;
         assert!(page.contains("Not logged in") && page.contains(words), "{page}");
-        let (code, said) = login.ended();
-        assert_eq!(code, Some(expected), "{said}");
-        assert!(said.contains(words), "{said}");
+        let (code, printed) = login.ended();
+        assert_eq!(code, Some(expected), "{printed}");
+        assert!(printed.contains(words), "{printed}");
         assert_eq!((fs::read_to_string(shared.path()).unwrap(), shared.server.logins()), (before, 0));
     }
 }
 
 #[actix_web::test]
-async fn a_login_that_nobody_comes_back_from_ends_by_itself() {
+async fn a_login_without_a_redirect_ends_at_its_timeout() {
     let shared = Shared::empty();
     let begun = Instant::now();
-    let (code, said) = Login::begin(&shared, &["--limit-s", "1"]).ended();
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("nobody came back in 1 s"), "{said}");
+    let (code, printed) = Login::begin(&shared, &["--limit-s", "1"]).ended();
+    assert_eq!(code, Some(75), "{printed}");
+    assert!(printed.contains("nobody came back in 1 s"), "{printed}");
     assert!(begun.elapsed() < SOON);
     assert!(!shared.path().exists());
 }
 
 #[actix_web::test]
-async fn where_the_usual_port_is_taken_another_one_is_the_way_back() {
-    // Taken by us, or by another login of these tests.
+async fn if_the_usual_port_is_taken_the_redirect_uses_another_one() {
+    // Taken by this test, or by another login of these tests.
     let taken = TcpListener::bind("127.0.0.1:8765");
     let shared = Shared::empty();
     let login = Login::begin(&shared, &[]);
@@ -188,65 +188,65 @@ async fn where_the_usual_port_is_taken_another_one_is_the_way_back() {
 }
 
 #[actix_web::test]
-async fn a_second_login_while_one_is_under_way_is_refused_and_disturbs_it_not() {
+async fn a_second_login_during_a_first_is_refused_and_does_not_affect_it() {
     let shared = Shared::empty();
     let login = Login::begin(&shared, &[]);
-    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
-    assert_eq!(code, Some(69), "{said}");
-    assert!(said.contains("another login") && said.contains("under way"), "{said}");
+    let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
+    assert_eq!(code, Some(69), "{printed}");
+    assert!(printed.contains("another login") && printed.contains("under way"), "{printed}");
     login.press("agree").await;
     assert_eq!(login.ended().0, Some(0));
 }
 
 #[actix_web::test]
-async fn a_file_that_cannot_take_a_grant_is_found_out_before_anybody_is_asked() {
+async fn a_file_that_cannot_take_a_grant_is_reported_before_the_login_starts() {
     let shared = Shared::with_life(60);
     fs::write(shared.path(), "garbage").unwrap();
-    let (code, said) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("nobody was asked") && said.contains("is broken"), "{said}");
+    let (code, printed) = run(&mut honcho(&shared, &empty_home(), &["login", "--no-browser"]));
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("nobody was asked") && printed.contains("is broken"), "{printed}");
     assert_eq!(fs::read_to_string(shared.path()).unwrap(), "garbage");
 }
 
 #[actix_web::test]
-async fn a_file_that_breaks_during_a_login_is_left_alone_and_the_grant_kept_beside_it() {
+async fn a_file_that_becomes_invalid_during_a_login_is_not_changed_and_the_grant_is_saved_beside_it() {
     let shared = Shared::with_life(60);
     let login = Login::begin(&shared, &[]);
     fs::write(shared.path(), "garbage").unwrap();
     let page = login.press("agree").await;
     assert!(page.contains("Not logged in"), "{page}");
-    let (code, said) = login.ended();
+    let (code, printed) = login.ended();
     let kept = shared.path().with_file_name("config.json.kept-hermes");
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains(&kept.display().to_string()), "{said}");
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains(&kept.display().to_string()), "{printed}");
     assert_eq!(fs::read_to_string(shared.path()).unwrap(), "garbage");
     assert_eq!(json_in(&kept)["hosts"]["hermes"]["apiKey"], "hch-at-n2");
     assert_eq!(fs::metadata(kept).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 #[actix_web::test]
-async fn a_server_that_is_away_or_answers_nonsense_is_told_apart() {
+async fn an_unreachable_server_and_an_invalid_answer_are_reported_differently() {
     let shared = Shared::empty();
     let login = Login::begin(&shared, &[]);
     let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
     back.query_pairs_mut().append_pair("code", "made-up").append_pair("state", &login.parameter("state"));
     client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
-    let (code, said) = login.ended();
-    assert_eq!(code, Some(77), "{said}");
-    assert!(said.contains("did not take the code"), "{said}");
+    let (code, printed) = login.ended();
+    assert_eq!(code, Some(77), "{printed}");
+    assert!(printed.contains("did not take the code"), "{printed}");
 
     let login = Login::begin(&shared, &[]);
     let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();
     back.query_pairs_mut().append_pair("code", "c").append_pair("state", &login.parameter("state"));
-    shared.server.go_away();
+    shared.server.stop_listening();
     client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
-    let (code, said) = login.ended();
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("cannot be reached"), "{said}");
+    let (code, printed) = login.ended();
+    assert_eq!(code, Some(75), "{printed}");
+    assert!(printed.contains("cannot be reached"), "{printed}");
 }
 
 #[actix_web::test]
-async fn the_systems_browser_is_asked_unless_told_otherwise() {
+async fn the_systems_browser_is_opened_unless_no_browser_is_set() {
     let shared = Shared::empty();
     let tools = tempfile::tempdir().unwrap();
     let opener = tools.path().join("xdg-open");
@@ -257,61 +257,61 @@ async fn the_systems_browser_is_asked_unless_told_otherwise() {
     for (flags, expected) in [(vec!["login", "--no-browser"], false), (vec!["login"], true)] {
         let home = empty_home();
         let mut command = honcho(&shared, &home, &[&flags[..], &["--limit-s", "2"]].concat());
-        let (code, said) = run(command.env("PATH", &path));
-        assert_eq!((code, asked.exists()), (Some(75), expected), "{said}");
-        assert_eq!(said.contains("A browser was asked"), expected, "{said}");
+        let (code, printed) = run(command.env("PATH", &path));
+        assert_eq!((code, asked.exists()), (Some(75), expected), "{printed}");
+        assert_eq!(printed.contains("A browser was asked"), expected, "{printed}");
     }
     assert!(fs::read_to_string(asked).unwrap().starts_with(&shared.server.authorize_url()));
 }
 
 #[actix_web::test]
-async fn the_state_of_a_grant_is_told_with_what_to_do() {
+async fn the_state_of_a_grant_is_shown_with_its_remedy() {
     let shared = Shared::with_life(3600);
     let home = empty_home();
     let status = || run(&mut honcho(&shared, &home, &["status", "--json"]));
-    let (code, said) = status();
-    let told: Value = serde_json::from_str(&said).unwrap();
-    let grant = &told["grants"][0];
-    assert_eq!((code, &grant["credential"], &grant["state"]), (Some(0), &json!("oauth"), &json!("fresh")), "{said}");
+    let (code, printed) = status();
+    let sent: Value = serde_json::from_str(&printed).unwrap();
+    let grant = &sent["grants"][0];
+    assert_eq!((code, &grant["credential"], &grant["state"]), (Some(0), &json!("oauth"), &json!("fresh")), "{printed}");
     assert_eq!(
         (&grant["client_id"], &grant["scope"], &grant["host"]),
         (&json!("hermes-agent"), &json!("write"), &json!("hermes"))
     );
     shared.server.revoke();
-    let (code, said) = run(&mut honcho(&shared, &home, &["refresh", "--force"]));
-    assert_eq!(code, Some(77), "{said}");
-    let (code, said) = status();
-    assert_eq!(code, Some(1), "{said}");
-    assert!(said.contains("reauth_required") && said.contains("caduceus honcho login"), "{said}");
-    let (code, said) = run(&mut honcho(&shared, &home, &["status"]));
+    let (code, printed) = run(&mut honcho(&shared, &home, &["refresh", "--force"]));
+    assert_eq!(code, Some(77), "{printed}");
+    let (code, printed) = status();
+    assert_eq!(code, Some(1), "{printed}");
+    assert!(printed.contains("reauth_required") && printed.contains("caduceus honcho login"), "{printed}");
+    let (code, printed) = run(&mut honcho(&shared, &home, &["status"]));
     assert_eq!(code, Some(1));
-    assert!(said.contains("profile default") && said.contains("OAuth grant"), "{said}");
+    assert!(printed.contains("profile default") && printed.contains("OAuth grant"), "{printed}");
     let doctor = run(binary().args(["doctor", "--json", "--home"]).arg(home.path()).env("HOME", shared.user.path()));
     assert!(doctor.1.contains("grant_reauth_required"), "{}", doctor.1);
 }
 
 #[actix_web::test]
-async fn a_refresh_by_hand_is_made_when_it_is_due_or_forced_and_with_the_same_care() {
+async fn a_manual_refresh_happens_when_due_or_forced_and_under_the_same_rules() {
     let shared = Shared::with_life(3600);
     let home = empty_home();
     let refresh = |flags: &[&str]| run(&mut honcho(&shared, &home, &[&["refresh"], flags].concat()));
-    let (code, said) = refresh(&[]);
-    assert_eq!((code, shared.server.presented().len()), (Some(0), 0), "{said}");
-    assert!(said.contains("--force"), "{said}");
-    let (code, said) = refresh(&["--force"]);
-    assert_eq!((code, shared.token().as_str()), (Some(0), "hch-at-n1"), "{said}");
+    let (code, printed) = refresh(&[]);
+    assert_eq!((code, shared.server.presented().len()), (Some(0), 0), "{printed}");
+    assert!(printed.contains("--force"), "{printed}");
+    let (code, printed) = refresh(&["--force"]);
+    assert_eq!((code, shared.token().as_str()), (Some(0), "hch-at-n1"), "{printed}");
     shared.expire();
     shared.server.script(Fault::Closed);
-    let (code, said) = refresh(&[]);
-    assert_eq!(code, Some(75), "{said}");
-    assert!(said.contains("may be spent") && said.contains("60 s"), "{said}");
+    let (code, printed) = refresh(&[]);
+    assert_eq!(code, Some(75), "{printed}");
+    assert!(printed.contains("may be spent") && printed.contains("60 s"), "{printed}");
     assert_eq!(refresh(&[]).0, Some(75));
     assert_eq!(shared.server.presented().len(), 2, "no burst");
-    assert_eq!(refresh(&["--force"]).0, Some(0), "a person's word brings it out");
+    assert_eq!(refresh(&["--force"]).0, Some(0), "a forced refresh repairs the grant");
     assert_eq!(shared.server.replays(), 0);
 
     let none = Shared::empty();
-    let (code, said) = run(&mut honcho(&none, &home, &["refresh"]));
-    assert_eq!(code, Some(78), "{said}");
-    assert!(said.contains("caduceus honcho login"), "{said}");
+    let (code, printed) = run(&mut honcho(&none, &home, &["refresh"]));
+    assert_eq!(code, Some(78), "{printed}");
+    assert!(printed.contains("caduceus honcho login"), "{printed}");
 }

@@ -1,4 +1,4 @@
-//! Host blocks as the original reads them, thousands of odd ones, against our own reading.
+//! Thousands of odd host blocks, read by the original and by Caduceus.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -12,7 +12,7 @@ use crate::support::original::original_python;
 
 const CASES: usize = 6_000;
 
-/// What may stand in the place of each field, and what mostly does.
+/// Values for each field: mostly usual ones, some odd ones.
 fn odd(good: &Value) -> Value {
     let others = [
         Value::Null,
@@ -103,8 +103,8 @@ fn ours(case: &Value) -> Value {
     })
 }
 
-/// Where we differ on purpose. The specification asks for whole grants of text, for `null` to count as missing, and for a bad
-/// expiry to count as long ago; the original writes Python's words for such values, or cannot write them back at all.
+/// Intended differences. The specification asks for whole grants of text, for `null` to count as missing, and for a bad
+/// expiry to count as long past; the original writes Python's words for such values, or cannot write them back at all.
 fn differs_on_purpose(case: &Value, theirs: &Value) -> bool {
     let oauth = &case["block"]["oauth"];
     let is_text = |name: &str| oauth[name].is_string();
@@ -112,7 +112,7 @@ fn differs_on_purpose(case: &Value, theirs: &Value) -> bool {
     let defaulted = ["scope", "tokenType"]
         .iter()
         .any(|name| oauth.get(name).is_some_and(|value| value.as_str().is_none_or(str::is_empty)));
-    // Digits of other scripts are no numbers in any file that a program writes.
+    // No program writes numbers in the digits of other scripts.
     let foreign = oauth["expiresAt"]
         .as_str()
         .is_some_and(|text| text.chars().any(|letter| letter.is_numeric() && !letter.is_ascii()));
@@ -120,7 +120,7 @@ fn differs_on_purpose(case: &Value, theirs: &Value) -> bool {
 }
 
 #[test]
-fn thousands_of_odd_blocks_are_read_as_the_original_reads_them() {
+fn thousands_of_odd_blocks_are_read_as_by_the_original() {
     let cases: Vec<Value> = (0..CASES).map(|_| random_case()).collect();
     let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/original/blocks.py");
     let nowhere = tempfile::tempdir().unwrap();
@@ -150,5 +150,5 @@ fn thousands_of_odd_blocks_are_read_as_the_original_reads_them() {
     let shown: String = differing.iter().take(8).cloned().collect();
     assert!(differing.is_empty(), "{} of {CASES} differ:{shown}", differing.len());
     let grants = answers.iter().filter(|answer| answer["access_token"].is_string()).count();
-    assert!((500..CASES - 500).contains(&grants), "{grants} grants: the cases are too much alike");
+    assert!((500..CASES - 500).contains(&grants), "{grants} grants: the cases do not vary enough");
 }

@@ -1,4 +1,4 @@
-//! The server is away while turns go on.
+//! The server is unreachable while turns run.
 
 use std::time::{Duration, Instant};
 
@@ -10,10 +10,10 @@ use crate::world::World;
 const TURNS: usize = 100;
 /// The waits of a backoff, in seconds; the jitter only makes them longer.
 const BACKOFF_S: [u64; 6] = [5, 10, 20, 40, 80, 160];
-/// What the log says of a try that failed.
+/// The log text of a failed try.
 const FAILED: &str = "a grant was not refreshed";
 
-/// How many tries there may have been after so long.
+/// Most tries after this time.
 fn tries_within(elapsed: Duration) -> usize {
     let mut at = 0;
     let later = BACKOFF_S.iter().filter(|wait| {
@@ -24,9 +24,9 @@ fn tries_within(elapsed: Duration) -> usize {
 }
 
 #[actix_web::test]
-async fn while_the_server_is_away_turns_start_at_once_and_it_is_tried_once_a_step() {
+async fn while_the_server_is_unreachable_turns_start_at_once_and_there_is_one_try_per_step() {
     let shared = Shared::with_life(60);
-    shared.server.go_away();
+    shared.server.stop_listening();
     let mut world = World::prepare().await;
     world.variable("HOME", &shared.user.path().display().to_string());
     world.serve().await;
@@ -34,11 +34,11 @@ async fn while_the_server_is_away_turns_start_at_once_and_it_is_tried_once_a_ste
     let mut slowest = Duration::ZERO;
     for turn in 0..TURNS {
         let id = format!("m{turn}");
-        let said = Instant::now();
-        world.say(&id, "hello", "chat", None).await;
+        let pushed = Instant::now();
+        world.push(&id, "hello", "chat", None).await;
         world.answer(&id).await;
         if turn > 0 {
-            slowest = slowest.max(said.elapsed());
+            slowest = slowest.max(pushed.elapsed());
         }
     }
     let took = begun.elapsed();
@@ -51,15 +51,15 @@ async fn while_the_server_is_away_turns_start_at_once_and_it_is_tried_once_a_ste
     let grant = until_grant(&world.gateway().url, "waiting", SOON, |grant| grant["state"] == "backoff").await;
     assert!(grant["last_error"].as_str().unwrap().contains("not sent"), "{grant}");
 
-    shared.server.come_back();
-    // The next step of the backoff, with room for a busy machine.
+    shared.server.listen_again();
+    // The next step of the backoff, with time for a busy machine.
     until_grant(&world.gateway().url, "new", Duration::from_mins(3), is_new).await;
-    world.say("after", "hello", "chat", None).await;
+    world.push("after", "hello", "chat", None).await;
     world.answer("after").await;
     assert_eq!((shared.server.presented().len(), shared.server.replays()), (1, 0));
 }
 
-/// How long the gateway has run: it may have begun before the first turn.
+/// How long the gateway has run: its first try may precede the first turn.
 async fn world_age(world: &World) -> Duration {
     Duration::from_millis(world.status().await["process"]["uptime_ms"].as_u64().unwrap())
 }
@@ -68,7 +68,7 @@ async fn world_age(world: &World) -> Duration {
 const GATEWAYS: usize = 8;
 
 #[actix_web::test]
-async fn eight_gateways_present_the_token_to_a_busy_server_once_a_step() {
+async fn eight_gateways_present_the_token_to_a_busy_server_once_per_step() {
     use crate::oauth_server::Fault;
     let shared = Shared::with_life(60);
     shared.server.script(Fault::Status(503, String::new()));
@@ -83,7 +83,7 @@ async fn eight_gateways_present_the_token_to_a_busy_server_once_a_step() {
 }
 
 #[actix_web::test]
-async fn a_server_that_breaks_down_after_it_has_rotated_is_no_reason_to_present_the_token_again_at_once() {
+async fn after_a_server_error_with_rotation_the_token_is_not_presented_again_at_once() {
     use crate::oauth_server::Fault;
     let shared = Shared::with_life(60);
     shared.server.script(Fault::RotatedThen(500));
@@ -95,13 +95,13 @@ async fn a_server_that_breaks_down_after_it_has_rotated_is_no_reason_to_present_
 }
 
 #[actix_web::test]
-async fn a_server_that_says_no_for_its_own_reasons_costs_nothing() {
+async fn a_refusal_for_the_servers_own_reasons_spends_no_token() {
     use crate::oauth_server::Fault;
     let shared = Shared::with_life(60);
     shared.server.script(Fault::Status(503, String::new()));
     let gateway = crate::grants::Gateway::start(&shared, &[]);
     gateway.until("waiting", |grant| grant["state"] == "backoff").await;
-    // By itself, when its step is over.
+    // Without intervention, at the end of its step.
     wait_for("the second try", SOON, || async { Some(gateway.grant().await).filter(is_new) }).await;
     assert_eq!((shared.server.presented().len(), shared.server.replays()), (2, 0));
 }

@@ -1,4 +1,4 @@
-//! `drain`, `status` and `stop`, as a person runs them.
+//! `drain`, `status` and `stop` on the command line.
 
 use std::fs;
 use std::process::Command;
@@ -10,7 +10,7 @@ use crate::ended::{caduceus, on};
 use crate::support::{SOON, binary, wait_for};
 use crate::world::World;
 
-/// The right token, and one like it.
+/// The right token, and a wrong one of the same form.
 const TOKEN: &str = "q7Lw-Zr3t_YbN0aXcVkDmE5uHsJf2PgRi8To4WlQy6B";
 const OTHER: &str = "q7Lw-Zr3t_YbN0aXcVkDmE5uHsJf2PgRi8To4WlQy6C";
 
@@ -27,68 +27,72 @@ async fn state(world: &World, state: &str) -> Value {
 }
 
 #[actix_web::test]
-async fn a_token_from_environment_or_file_drains_over_http_and_is_never_shown() {
+async fn a_token_from_environment_or_file_drains_over_http_and_is_not_shown() {
     let world = guarded().await;
     let home = world.home().to_str().unwrap();
     let token = [("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)];
-    caduceus(&["drain", "begin", "--home", home], &token).with(0).says("the drain has begun, turns left: 0");
+    caduceus(&["drain", "begin", "--home", home], &token).with(0).contains_text("the drain has begun, turns left: 0");
     assert_eq!(state(&world, "draining").await["drain"]["principal"], "drain-control");
-    caduceus(&["drain", "status", "--url", &world.gateway().url], &token).with(0).says("drained, turns left: 0");
+    caduceus(&["drain", "status", "--url", &world.gateway().url], &token)
+        .with(0)
+        .contains_text("drained, turns left: 0");
 
     let file = world.path("token");
     fs::write(&file, format!("{TOKEN}\n")).unwrap();
     let by_file = ["drain", "cancel", "--home", home, "--token-file", file.to_str().unwrap()];
-    caduceus(&by_file, &[]).with(0).says("the drain is cancelled");
+    caduceus(&by_file, &[]).with(0).contains_text("the drain is cancelled");
     state(&world, "running").await;
 
     let refused = caduceus(&["drain", "begin", "--home", home], &[("HERMES_DASHBOARD_DRAIN_SECRET", OTHER)]).with(77);
     assert!(!format!("{refused:?}").contains(OTHER), "{refused:?}");
-    assert!(!world.path(".drain_request.json").exists(), "a wrong token is not made good by the marker");
+    assert!(!world.path(".drain_request.json").exists(), "a wrong token does not lead to a marker");
     caduceus(&["drain", "begin", "--url", &world.gateway().url], &[]).with(77);
     fs::write(&file, "").unwrap();
-    caduceus(&by_file, &[]).with(78).says("it is empty");
+    caduceus(&by_file, &[]).with(78).contains_text("it is empty");
 }
 
 #[actix_web::test]
 async fn without_a_token_the_marker_drains() {
     let world = guarded().await;
-    on(world.home(), &["drain", "begin", "--deadline", "3600"]).with(0).says("the marker is written");
+    on(world.home(), &["drain", "begin", "--deadline", "3600"]).with(0).contains_text("the marker is written");
     let status = state(&world, "draining").await;
     assert_eq!(status["drain"]["principal"], "cli");
-    on(world.home(), &["drain", "wait"]).with(0).says("drained, turns left: 0");
-    on(world.home(), &["drain", "cancel"]).with(0).says("the drain is cancelled");
-    on(world.home(), &["drain", "cancel"]).with(0).says("there was no drain");
+    on(world.home(), &["drain", "wait"]).with(0).contains_text("drained, turns left: 0");
+    on(world.home(), &["drain", "cancel"]).with(0).contains_text("the drain is cancelled");
+    on(world.home(), &["drain", "cancel"]).with(0).contains_text("there was no drain");
     state(&world, "running").await;
 }
 
 #[actix_web::test]
-async fn where_no_gateway_answers_the_marker_is_left_and_what_is_asked_of_nobody_fails() {
+async fn without_a_running_gateway_a_drain_leaves_a_marker_and_other_commands_fail() {
     let home = tempfile::tempdir().unwrap();
     let token = [("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)];
     let place = ["--home", home.path().to_str().unwrap()];
-    caduceus(&[&["drain", "begin"], &place[..]].concat(), &token).with(0).says("a gateway that starts here will drain");
+    caduceus(&[&["drain", "begin"], &place[..]].concat(), &token)
+        .with(0)
+        .contains_text("a gateway that starts here will drain");
     assert!(home.path().join(".drain_request.json").exists());
-    on(home.path(), &["drain", "wait"]).with(0).says("drained");
+    on(home.path(), &["drain", "wait"]).with(0).contains_text("drained");
     on(home.path(), &["drain", "cancel"]).with(0);
-    on(home.path(), &["drain", "wait"]).with(1).says("there is no drain to wait for");
+    on(home.path(), &["drain", "wait"]).with(1).contains_text("there is no drain to wait for");
     on(home.path(), &["status"]).with(69);
-    on(home.path(), &["stop"]).with(0).says("no gateway holds the home");
-    let nobody = "http://127.0.0.1:1";
-    caduceus(&["status", "--url", nobody], &[]).with(69);
-    caduceus(&["drain", "begin", "--url", nobody], &token).with(69);
+    on(home.path(), &["stop"]).with(0).contains_text("no gateway holds the home");
+    let unused = "http://127.0.0.1:1";
+    caduceus(&["status", "--url", unused], &[]).with(69);
+    caduceus(&["drain", "begin", "--url", unused], &token).with(69);
     caduceus(&["status", "--home", "/nowhere/at/all"], &[]).with(78);
     caduceus(&["status", "--url", "http://me:secret@127.0.0.1"], &[]).with(78);
 }
 
 #[actix_web::test]
-async fn a_wait_shows_the_turns_left_and_ends_when_there_are_none() {
+async fn a_wait_shows_the_remaining_turns_and_ends_with_the_last_one() {
     let world = guarded().await;
-    world.say("long", "sleep 3", "c1", None).await;
+    world.push("long", "sleep 3", "c1", None).await;
     world.until("a turn", |status| status["active_agents"] == 1).await;
-    on(world.home(), &["drain", "wait"]).with(1).says("not draining, turns left: 1");
+    on(world.home(), &["drain", "wait"]).with(1).contains_text("not draining, turns left: 1");
     on(world.home(), &["drain", "begin"]).with(0);
     state(&world, "draining").await;
-    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).says("the time is over");
+    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).contains_text("the time is over");
     let home = world.home().to_str().unwrap();
     let waited = caduceus(&["drain", "wait", "--home", home], &[("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)]).with(0);
     let lines: Vec<_> = waited.output.lines().collect();
@@ -98,16 +102,16 @@ async fn a_wait_shows_the_turns_left_and_ends_when_there_are_none() {
 }
 
 #[actix_web::test]
-async fn a_turn_does_not_wait_for_itself() {
+async fn a_wait_inside_a_turn_does_not_wait_for_that_turn() {
     let world = guarded().await;
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     let status = world.until("a turn", |status| status["active_agents"] == 1).await;
     let turn = status["drain"]["turns"][0]["turn_id"].as_str().unwrap();
     on(world.home(), &["drain", "begin"]).with(0);
     state(&world, "draining").await;
     let home = world.home().to_str().unwrap();
     caduceus(&["drain", "wait", "--timeout", "0.1", "--home", home], &[]).with(1);
-    caduceus(&["drain", "wait", "--home", home], &[("CADUCEUS_TURN_ID", turn)]).with(0).says("turns left: 0");
+    caduceus(&["drain", "wait", "--home", home], &[("CADUCEUS_TURN_ID", turn)]).with(0).contains_text("turns left: 0");
 }
 
 #[actix_web::test]
@@ -123,22 +127,24 @@ async fn one_profile_is_drained_alone() {
     on(world.home(), &["drain", "wait"]).with(1);
     let home = world.home().to_str().unwrap();
     let token = [("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)];
-    caduceus(&["drain", "cancel", "--profile", "work", "--home", home], &token).with(0).says("is cancelled");
+    caduceus(&["drain", "cancel", "--profile", "work", "--home", home], &token).with(0).contains_text("is cancelled");
     on(world.home(), &["drain", "begin", "--profile", "nobody"]).with(1);
-    caduceus(&["drain", "begin", "--profile", "nobody", "--home", home], &token).with(1).says("unknown_profile");
+    caduceus(&["drain", "begin", "--profile", "nobody", "--home", home], &token)
+        .with(1)
+        .contains_text("unknown_profile");
     on(world.home(), &["drain", "begin", "--profile", "default"]).with(1);
 }
 
 #[actix_web::test]
-async fn a_wait_may_be_longer_than_time_itself() {
+async fn the_longest_possible_wait_is_accepted() {
     let world = World::start().await;
-    on(world.home(), &["drain", "wait", "--timeout", "1e19"]).with(1).says("there is no drain to wait for");
+    on(world.home(), &["drain", "wait", "--timeout", "1e19"]).with(1).contains_text("there is no drain to wait for");
 }
 
 #[actix_web::test]
-async fn the_status_is_shown_in_short_in_full_and_again_when_it_changes() {
+async fn the_status_is_shown_in_short_form_in_full_and_again_at_each_change() {
     let world = World::start().await;
-    on(world.home(), &["status"]).with(0).says("platform discord: connected");
+    on(world.home(), &["status"]).with(0).contains_text("platform discord: connected");
     let full = on(world.home(), &["status", "--json"]).with(0);
     let full: Value = serde_json::from_str(&full.output).unwrap();
     assert_eq!((&full["gateway_state"], &full["process"]["pid"]), (&json!("running"), &json!(world.gateway().id())));
@@ -166,48 +172,48 @@ async fn the_status_is_shown_in_short_in_full_and_again_when_it_changes() {
 #[actix_web::test]
 async fn a_stop_waits_for_the_turn_and_a_forced_one_does_not() {
     let mut world = World::start().await;
-    world.say("long", "sleep 2", "c1", None).await;
+    world.push("long", "sleep 2", "c1", None).await;
     world.until("a turn", |status| status["active_agents"] == 1).await;
-    on(world.home(), &["stop"]).with(0).says("stopped");
+    on(world.home(), &["stop"]).with(0).contains_text("stopped");
     assert!(world.gateway.take().unwrap().ended().success());
     world.answer("long").await;
 
     world.serve().await;
-    world.say("endless", "sleep 600", "c1", None).await;
+    world.push("endless", "sleep 600", "c1", None).await;
     world.until("a turn", |status| status["active_agents"] == 1).await;
-    on(world.home(), &["stop", "--timeout", "1"]).with(75).says("still stopping");
-    on(world.home(), &["stop", "--force"]).with(0).says("stopped");
+    on(world.home(), &["stop", "--timeout", "1"]).with(75).contains_text("still stopping");
+    on(world.home(), &["stop", "--force"]).with(0).contains_text("stopped");
     assert!(world.gateway.take().unwrap().ended().success());
 }
 
 #[actix_web::test]
-async fn a_stop_never_signals_a_process_that_is_not_the_gateway() {
+async fn a_stop_signals_no_process_other_than_the_gateway() {
     let world = World::start().await;
     let mut bystander = Command::new("sleep").arg("600").spawn().unwrap();
-    // As if the gateway had been killed and its id had come to another process, with the lock held by a third.
+    // As after a kill of the gateway: its process id is reused, and a third process holds the lock.
     for name in ["gateway.lock", "gateway.pid"] {
         let mut record: Value = serde_json::from_slice(&fs::read(world.path(name)).unwrap()).unwrap();
         record["pid"] = json!(bystander.id());
-        // In place, for the lock is on the file.
+        // Written in place, because the lock is on the file.
         fs::write(world.path(name), record.to_string()).unwrap();
     }
-    on(world.home(), &["stop", "--force"]).with(75).says("does not say which process it is");
-    assert!(bystander.try_wait().unwrap().is_none(), "the bystander lives");
+    on(world.home(), &["stop", "--force"]).with(75).contains_text("does not say which process it is");
+    assert!(bystander.try_wait().unwrap().is_none(), "the other process still runs");
     assert_eq!(world.ready().await, 200);
     bystander.kill().unwrap();
     bystander.wait().unwrap();
 }
 
 #[actix_web::test]
-async fn a_token_is_shown_to_nobody_who_took_over_the_address() {
+async fn a_token_is_not_sent_to_another_process_on_the_recorded_address() {
     let mut world = guarded().await;
     let address = world.gateway().authority().to_owned();
     world.kill_gateway();
     let other = std::net::TcpListener::bind(&address).unwrap();
     let home = world.home().to_str().unwrap().to_owned();
     let begun = caduceus(&["drain", "begin", "--home", &home], &[("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)]);
-    begun.with(0).says("the marker is written");
+    begun.with(0).contains_text("the marker is written");
     other.set_nonblocking(true).unwrap();
-    assert!(other.accept().is_err(), "nobody came to the old address");
+    assert!(other.accept().is_err(), "no connection to the old address");
     wait_for("the marker", SOON, || async { world.path(".drain_request.json").exists().then_some(()) }).await;
 }

@@ -24,13 +24,13 @@ impl Ended {
     }
 
     #[track_caller]
-    pub(crate) fn says(self, words: &str) -> Self {
+    pub(crate) fn contains_text(self, words: &str) -> Self {
         assert!(format!("{}{}", self.output, self.error).contains(words), "{words:?} in {self:?}");
         self
     }
 }
 
-/// Runs our binary to its end with no environment but `environment`.
+/// Runs the binary to its end with no environment but `environment`.
 pub(crate) fn caduceus(arguments: &[&str], environment: &[(&str, &str)]) -> Ended {
     let mut command = binary();
     command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").envs(environment.iter().copied());

@@ -1,4 +1,4 @@
-//! What lies between a gateway and those who operate it: state files, commands, the service manager.
+//! The interfaces of a gateway to its operators: state files, commands, the service manager.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]

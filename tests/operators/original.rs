@@ -1,4 +1,4 @@
-//! The original's own functions on the files that we write, and ours on those that it writes.
+//! The original's own functions on the files of Caduceus, and Caduceus on the files of the original.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -17,7 +17,7 @@ use crate::world::World;
 /// Importing the original takes seconds on a busy machine.
 const CEILING: Duration = Duration::from_mins(2);
 
-/// Our script with the original's functions in it, killed when dropped.
+/// The script that calls the original's functions, killed when dropped.
 struct Original {
     child: Child,
     orders: ChildStdin,
@@ -43,22 +43,22 @@ impl Original {
             }
         });
         let mut original = Self { orders: child.stdin.take().unwrap(), child, answers };
-        assert_eq!(original.does("version")["version"], PINNED);
+        assert_eq!(original.run("version")["version"], PINNED);
         original
     }
 
-    fn does(&mut self, order: &str) -> Value {
-        writeln!(self.orders, "{order}").expect("the script listens");
+    fn run(&mut self, order: &str) -> Value {
+        writeln!(self.orders, "{order}").expect("the script reads");
         let line = self.answers.recv_timeout(CEILING).unwrap_or_else(|_| panic!("no answer to {order:?}"));
         println!("original: {order}: {line}");
         serde_json::from_str(&line).expect("the script answers in JSON")
     }
 
-    /// Looks until the home is as `is` wants it.
-    async fn sees(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
+    /// Repeats `look` until its answer satisfies `is`.
+    async fn until(&mut self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let mut seen = Value::Null;
         wait_for(&format!("the original to see {what}"), SOON, || {
-            seen = self.does("look");
+            seen = self.run("look");
             let found = is(&seen).then(|| seen.clone());
             async { found }
         })
@@ -73,14 +73,14 @@ impl Drop for Original {
     }
 }
 
-/// Our binary under the name that the original's tools look for on the command line.
+/// The binary under the name that the original's tools search for on the command line.
 fn link(folder: &Path) -> PathBuf {
     let link = folder.join("hermes-gateway");
     std::os::unix::fs::symlink(binary().get_program(), &link).unwrap();
     link
 }
 
-/// Starts the gateway of `world` under that name, and without saying `serve`.
+/// Starts the gateway of `world` under that name, and without the argument `serve`.
 fn serve_as_theirs(world: &mut World, link: &Path) {
     let home = world.home().to_str().unwrap();
     let arguments = ["--home", home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"];
@@ -88,35 +88,35 @@ fn serve_as_theirs(world: &mut World, link: &Path) {
 }
 
 #[actix_web::test]
-async fn the_originals_tools_see_our_gateway_through_its_whole_life() {
+async fn the_originals_tools_read_the_state_of_our_gateway_from_start_to_end() {
     let (mut world, folder) = (World::prepare().await, tempfile::tempdir().unwrap());
     world.profile("work", "");
     let mut original = Original::of(world.home());
-    let before = original.does("look");
+    let before = original.run("look");
     assert_eq!((&before["running"], &before["record"]), (&json!(false), &Value::Null));
 
     serve_as_theirs(&mut world, &link(folder.path()));
     world.until("a link", |status| status["relay"][0]["state"] == "connected").await;
     let pid = json!(world.gateway().id());
-    let idle = original.sees("a link", |seen| seen["record"]["platforms"]["discord"]["state"] == "connected").await;
+    let idle = original.until("a link", |seen| seen["record"]["platforms"]["discord"]["state"] == "connected").await;
     assert_eq!((&idle["pid"], &idle["pid_by_record"], &idle["running"]), (&pid, &pid, &json!(true)));
     assert_eq!((&idle["lock_active"], &idle["stamp_is_aware"]), (&json!(true), &json!(true)));
     assert_eq!((&idle["busy"], &idle["drainable"]), (&json!(false), &json!(true)));
     assert_eq!(idle["record"]["served_profiles"], json!(["default", "work"]));
     assert_eq!(idle["record"]["http"], world.gateway().url.as_str());
 
-    world.say("long", "sleep 600", "c1", None).await;
-    let busy = original.sees("a turn", |seen| seen["record"]["active_agents"] == 1).await;
+    world.push("long", "sleep 600", "c1", None).await;
+    let busy = original.until("a turn", |seen| seen["record"]["active_agents"] == 1).await;
     assert_eq!((&busy["busy"], &busy["drainable"]), (&json!(true), &json!(true)));
-    assert_eq!(original.does("hold"), json!({"held": false}), "one gateway a home");
-    assert_eq!(original.does("look")["pid"], pid, "the attempt has harmed nothing");
+    assert_eq!(original.run("hold"), json!({"held": false}), "one gateway for each home");
+    assert_eq!(original.run("look")["pid"], pid, "the attempt has changed nothing");
 
     on(world.home(), &["drain", "begin"]).with(0);
-    let draining = original.sees("a drain", |seen| seen["record"]["gateway_state"] == "draining").await;
+    let draining = original.until("a drain", |seen| seen["record"]["gateway_state"] == "draining").await;
     assert_eq!((&draining["busy"], &draining["drainable"]), (&json!(false), &json!(false)));
 
     on(world.home(), &["stop", "--force"]).with(0);
-    let after = original.does("look");
+    let after = original.run("look");
     assert_eq!((&after["running"], &after["lock_active"]), (&json!(false), &json!(false)));
     let record = &after["record"];
     assert_eq!((&record["gateway_state"], &record["active_agents"]), (&json!("stopped"), &json!(0)), "{record}");
@@ -124,79 +124,79 @@ async fn the_originals_tools_see_our_gateway_through_its_whole_life() {
 }
 
 #[actix_web::test]
-async fn a_drain_begun_on_one_side_is_seen_and_ended_on_the_other() {
+async fn a_drain_begun_by_one_side_is_visible_to_and_cancellable_by_the_other() {
     let world = World::start().await;
     let mut original = Original::of(world.home());
-    let marker = original.does("drain");
+    let marker = original.run("drain");
     let status = world.until("a drain", |status| status["gateway_state"] == "draining").await;
     assert_eq!(status["drain"]["principal"], "the-original");
     assert_eq!(status["drain"]["requested_at"], marker["requested_at"]);
-    on(world.home(), &["drain", "cancel"]).with(0).says("the drain is cancelled");
-    assert_eq!(original.does("look")["draining"], false);
+    on(world.home(), &["drain", "cancel"]).with(0).contains_text("the drain is cancelled");
+    assert_eq!(original.run("look")["draining"], false);
     world.until("no drain", |status| status["gateway_state"] == "running").await;
 
     on(world.home(), &["drain", "begin", "--suppress-notification"]).with(0);
-    let seen = original.does("look");
+    let seen = original.run("look");
     assert_eq!((&seen["draining"], &seen["suppressed"]), (&json!(true), &json!(true)));
     assert_eq!((&seen["marker"]["principal"], &seen["marker"]["epoch"]), (&json!("cli"), &seen["epoch"]));
     world.until("a drain", |status| status["gateway_state"] == "draining").await;
-    assert_eq!(original.does("cancel"), json!({"was_draining": true}));
+    assert_eq!(original.run("cancel"), json!({"was_draining": true}));
     world.until("no drain", |status| status["gateway_state"] == "running").await;
 
     let (code, _) = world.drain(json!({"action": "drain"})).await;
     assert_eq!(code, 200);
-    let seen = original.does("look");
+    let seen = original.run("look");
     assert_eq!((&seen["draining"], &seen["suppressed"]), (&json!(true), &json!(false)));
 }
 
 #[actix_web::test]
-async fn what_a_crash_of_either_leaves_behind_keeps_nobody_out() {
+async fn files_left_by_a_crash_of_either_do_not_block_the_next_start() {
     let (mut world, folder) = (World::prepare().await, tempfile::tempdir().unwrap());
     let link = link(folder.path());
     serve_as_theirs(&mut world, &link);
     let mut original = Original::of(world.home());
-    original.sees("the address", |seen| seen["record"]["http"].is_string()).await;
+    original.until("the address", |seen| seen["record"]["http"].is_string()).await;
     world.kill_gateway();
     assert!(world.path("gateway.pid").exists() && world.path("gateway_state.json").exists());
-    let seen = original.does("look");
+    let seen = original.run("look");
     assert_eq!((&seen["pid"], &seen["lock_active"], &seen["running"]), (&Value::Null, &json!(false), &json!(false)));
 
-    let held = original.does("hold");
+    let held = original.run("hold");
     assert_eq!(held["held"], true);
     let refused = to_the_end(Command::new(&link).args(["--home", world.home().to_str().unwrap()]));
-    refused.with(69).says("another gateway holds the home");
-    on(world.home(), &["status"]).with(75).says("does not say where it listens");
-    original.does("release");
+    refused.with(69).contains_text("another gateway holds the home");
+    on(world.home(), &["status"]).with(75).contains_text("does not say where it listens");
+    original.run("release");
     assert!(world.path("gateway.pid").exists(), "as after a crash of the original");
-    on(world.home(), &["status"]).with(69).says("left it as running");
+    on(world.home(), &["status"]).with(69).contains_text("left it as running");
 
     serve_as_theirs(&mut world, &link);
     let pid = json!(world.gateway().id());
-    assert_eq!(original.does("look")["pid"], pid);
+    assert_eq!(original.run("look")["pid"], pid);
     let record = fs::read(world.path("gateway.pid")).unwrap();
     assert_eq!(record, fs::read(world.path("gateway.lock")).unwrap());
 }
 
 #[actix_web::test]
-async fn a_gateway_of_another_name_is_found_again_after_a_look_of_the_originals_tools() {
+async fn a_gateway_under_another_name_restores_its_files_after_the_originals_tools_remove_them() {
     let mut world = World::prepare().await;
-    world.serve_alone();
+    world.serve_unlinked();
     let mut original = Original::of(world.home());
-    // They do not know it by its command line, and clear away what they take for the files of a dead one.
-    assert_eq!(original.does("look")["pid"], Value::Null);
+    // They do not recognize its command line, and remove its files as those of an ended gateway.
+    assert_eq!(original.run("look")["pid"], Value::Null);
     wait_for("the lock to be back", SOON, || async { world.path("gateway.pid").exists().then_some(()) }).await;
     on(world.home(), &["status"]).with(0);
-    on(world.home(), &["stop"]).with(0).says("stopped");
+    on(world.home(), &["stop"]).with(0).contains_text("stopped");
     assert!(world.gateway.take().unwrap().ended().success());
 }
 
 #[actix_web::test]
-async fn under_another_name_the_originals_gateway_takes_our_home() {
+async fn the_originals_gateway_takes_the_home_of_a_gateway_under_another_name() {
     let mut world = World::prepare().await;
-    world.serve_alone();
+    world.serve_unlinked();
     let mut original = Original::of(world.home());
-    // Not as it should be: it clears our lock away and takes a new one in one breath. The manual says to start us as hermes-gateway.
-    assert_eq!(original.does("hold")["held"], true);
+    // A known limit: the original removes the lock and takes a new one at once. The manual says to start Caduceus as hermes-gateway.
+    assert_eq!(original.run("hold")["held"], true);
     wait_for("a word of it in the log", SOON, || async {
         world.gateway().log().contains("cannot be had again").then_some(())
     })
@@ -204,12 +204,12 @@ async fn under_another_name_the_originals_gateway_takes_our_home() {
 }
 
 #[actix_web::test]
-async fn our_stop_ends_the_originals_gateway_by_its_own_records() {
+async fn caduceus_stop_ends_the_originals_gateway_by_its_own_records() {
     let home = tempfile::tempdir().unwrap();
     let mut original = Original::of(home.path());
-    let held = original.does("hold");
+    let held = original.run("hold");
     assert_eq!(held["pid"], original.child.id());
-    // Nobody waits for the process meanwhile: it must be seen to have ended all the same.
-    on(home.path(), &["stop"]).with(0).says("stopped");
+    // The process is not reaped meanwhile, so it is a zombie: the command must still find that it has ended.
+    on(home.path(), &["stop"]).with(0).contains_text("stopped");
     assert!(!original.child.wait().unwrap().success(), "it was ended by a signal");
 }

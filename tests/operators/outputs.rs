@@ -1,4 +1,4 @@
-//! Output whose reader is gone, whose disk is full, or that is not read: it must not matter to what serves, and commands say so.
+//! Output whose reader is gone, whose disk is full, or that is not read: a server is not affected, and commands report it.
 
 use std::fs::{self, File};
 use std::io::{self, PipeReader, Read as _};
@@ -11,23 +11,23 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, binary, client, get, post, wait_for};
 
-/// Ceiling for what takes the length of a silence and then some.
+/// Ceiling for what takes longer than a timeout of the gateway.
 const LATER: Duration = Duration::from_mins(1);
 
-/// What becomes of a stream.
+/// The kind of an output stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
+enum StreamKind {
     /// A pipe without a reader.
     Closed,
-    /// A disk without room.
+    /// A full disk.
     Full,
-    /// A pipe without room, whose reader does not read.
+    /// A full pipe whose reader does not read.
     Unread,
 }
 
-const FATES: [Fate; 3] = [Fate::Closed, Fate::Full, Fate::Unread];
+const FATES: [StreamKind; 3] = [StreamKind::Closed, StreamKind::Full, StreamKind::Unread];
 
-impl Fate {
+impl StreamKind {
     /// The stream, and the reader that must be kept.
     fn stream(self) -> (Stdio, Option<PipeReader>) {
         if self == Self::Full {
@@ -46,29 +46,29 @@ impl Fate {
 }
 
 /// A process with odd streams, killed when dropped.
-struct Odd {
+struct WithStreams {
     child: Child,
     readers: Vec<PipeReader>,
 }
 
-impl Odd {
-    fn start(command: &mut Command, output: Option<Fate>, error: Option<Fate>) -> Self {
+impl WithStreams {
+    fn start(command: &mut Command, output: Option<StreamKind>, error: Option<StreamKind>) -> Self {
         let mut readers = Vec::new();
-        let mut stream = |fate: Option<Fate>| {
-            let (stream, reader) = fate.map_or_else(|| (Stdio::null(), None), Fate::stream);
+        let mut stream = |kind: Option<StreamKind>| {
+            let (stream, reader) = kind.map_or_else(|| (Stdio::null(), None), StreamKind::stream);
             readers.extend(reader);
             stream
         };
         let (output, error) = (stream(output), stream(error));
         let child = command.stdin(Stdio::null()).stdout(output).stderr(error).spawn().unwrap();
-        // Ours would keep the writing end open.
+        // The copies in `command` would keep the writing end open.
         command.stdout(Stdio::null()).stderr(Stdio::null());
         Self { child, readers }
     }
 
     fn terminate(&self) {
         let ended = Command::new("kill").arg(self.child.id().to_string()).status().unwrap();
-        assert!(ended.success(), "it is there to be told");
+        assert!(ended.success(), "the signal was sent");
     }
 
     fn ended(&mut self, ceiling: Duration) -> Option<i32> {
@@ -77,13 +77,13 @@ impl Odd {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status.code();
             }
-            assert!(Instant::now() < deadline, "it did not end in {ceiling:?}");
+            assert!(Instant::now() < deadline, "the process did not end in {ceiling:?}");
             std::thread::sleep(Duration::from_millis(10));
         }
     }
 }
 
-impl Drop for Odd {
+impl Drop for WithStreams {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -102,7 +102,7 @@ fn serve(home: &Path) -> Command {
     command
 }
 
-/// Where it listens, by the record in its home, which needs no output.
+/// Its address, from the record in its home, which needs no output.
 async fn address(home: &Path) -> String {
     wait_for("a record of a running gateway", SOON, || async {
         let record: Value = serde_json::from_slice(&fs::read(home.join("gateway_state.json")).ok()?).ok()?;
@@ -119,12 +119,12 @@ async fn metric(url: &str, name: &str) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_gateway_serves_restarts_its_actors_and_ends_whatever_becomes_of_its_output() {
-    let cases = FATES.into_iter().flat_map(|fate| [(Some(fate), None), (None, Some(fate)), (Some(fate), Some(fate))]);
+async fn a_gateway_serves_restarts_its_actors_and_ends_with_every_kind_of_output() {
+    let cases = FATES.into_iter().flat_map(|kind| [(Some(kind), None), (None, Some(kind)), (Some(kind), Some(kind))]);
     let started: Vec<_> = cases
         .map(|(output, error)| {
             let home = home();
-            let gateway = Odd::start(&mut serve(home.path()), output, error);
+            let gateway = WithStreams::start(&mut serve(home.path()), output, error);
             (output, error, home, gateway)
         })
         .collect();
@@ -143,17 +143,21 @@ async fn a_gateway_serves_restarts_its_actors_and_ends_whatever_becomes_of_its_o
         .await;
         assert_eq!(get(&format!("{url}/healthz")).await.0, 200, "{what}");
         let dropped = metric(&url, "caduceus_log_lines_dropped_total").await;
-        assert_eq!(dropped > 0, matches!(error, Some(Fate::Closed | Fate::Full)), "{what}: {dropped} lines dropped");
+        assert_eq!(
+            dropped > 0,
+            matches!(error, Some(StreamKind::Closed | StreamKind::Full)),
+            "{what}: {dropped} lines dropped"
+        );
         gateway.terminate();
         assert_eq!(gateway.ended(SOON), Some(0), "{what}");
     }
 }
 
 #[actix_web::test]
-async fn what_was_logged_while_nobody_read_is_there_when_somebody_does_a_line_an_event() {
+async fn lines_logged_while_the_pipe_was_not_read_are_delivered_later_one_event_per_line() {
     let home = home();
     let mut command = serve(home.path());
-    let mut gateway = Odd::start(command.args(["--log", "json"]), None, Some(Fate::Unread));
+    let mut gateway = WithStreams::start(command.args(["--log", "json"]), None, Some(StreamKind::Unread));
     let url = address(home.path()).await;
     let (code, _) = post(&format!("{url}/api/actors/drain/fault"), &json!({"fault": "panic_in_handler"})).await;
     assert_eq!(code, 200);
@@ -179,7 +183,7 @@ async fn what_was_logged_while_nobody_read_is_there_when_somebody_does_a_line_an
 #[actix_web::test]
 async fn the_watchdog_ends_a_gateway_whose_log_is_not_read() {
     let home = home();
-    let mut gateway = Odd::start(&mut serve(home.path()), Some(Fate::Unread), Some(Fate::Unread));
+    let mut gateway = WithStreams::start(&mut serve(home.path()), Some(StreamKind::Unread), Some(StreamKind::Unread));
     let url = address(home.path()).await;
     let hang = json!({"fault": "hang_in_timer", "seconds": 600});
     assert_eq!(post(&format!("{url}/api/actors/relays/fault"), &hang).await.0, 200);
@@ -187,48 +191,49 @@ async fn the_watchdog_ends_a_gateway_whose_log_is_not_read() {
 }
 
 #[test]
-fn a_start_that_fails_ends_with_its_code_whatever_becomes_of_its_words() {
-    for fate in FATES {
+fn a_failed_start_ends_with_its_code_with_every_kind_of_output() {
+    for kind in FATES {
         let home = home();
         fs::write(home.path().join("caduceus.yaml"), "agent: [\n").unwrap();
-        let mut gateway = Odd::start(&mut serve(home.path()), Some(fate), Some(fate));
-        assert_eq!(gateway.ended(SOON), Some(78), "{fate:?}");
+        let mut gateway = WithStreams::start(&mut serve(home.path()), Some(kind), Some(kind));
+        assert_eq!(gateway.ended(SOON), Some(78), "{kind:?}");
         let mut command = binary();
-        let mut status = Odd::start(command.args(["status", "--home"]).arg(home.path()), Some(fate), Some(fate));
-        assert_eq!(status.ended(SOON), Some(69), "{fate:?}");
-        // Started by hand, without a gateway at the other end.
-        let mut guard = Odd::start(binary().args(["guard", "--", "true"]), Some(fate), Some(fate));
-        assert_eq!(guard.ended(SOON), Some(125), "{fate:?}");
+        let mut status =
+            WithStreams::start(command.args(["status", "--home"]).arg(home.path()), Some(kind), Some(kind));
+        assert_eq!(status.ended(SOON), Some(69), "{kind:?}");
+        // Started by hand, without a gateway.
+        let mut guard = WithStreams::start(binary().args(["guard", "--", "true"]), Some(kind), Some(kind));
+        assert_eq!(guard.ended(SOON), Some(125), "{kind:?}");
     }
 }
 
 #[actix_web::test]
-async fn a_connector_and_a_trial_run_and_end_whatever_becomes_of_their_output() {
+async fn a_connector_and_a_demo_run_and_end_with_every_kind_of_output() {
     let started: Vec<_> = FATES
         .into_iter()
-        .flat_map(|fate| {
+        .flat_map(|kind| {
             ["connector", "demo"].map(|name| {
                 let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
                 let mut command = binary();
                 command.args([name, "--bind", &free.to_string()]);
-                (name, fate, free, Odd::start(&mut command, Some(fate), Some(fate)))
+                (name, kind, free, WithStreams::start(&mut command, Some(kind), Some(kind)))
             })
         })
         .collect();
-    for (name, fate, address, mut process) in started {
-        wait_for(&format!("{name} to answer, {fate:?}"), LATER, || async {
+    for (name, kind, address, mut process) in started {
+        wait_for(&format!("{name} to answer, {kind:?}"), LATER, || async {
             client().get(format!("http://{address}/")).send().await.is_ok().then_some(())
         })
         .await;
         process.terminate();
-        assert_eq!(process.ended(LATER), Some(0), "{name}, {fate:?}");
+        assert_eq!(process.ended(LATER), Some(0), "{name}, {kind:?}");
     }
 }
 
 #[actix_web::test]
-async fn a_command_without_a_reader_ends_as_with_one_and_one_without_room_says_so() {
+async fn a_command_ends_the_same_without_a_reader_and_reports_a_full_disk() {
     let home = home();
-    let _gateway = Odd::start(&mut serve(home.path()), None, None);
+    let _gateway = WithStreams::start(&mut serve(home.path()), None, None);
     address(home.path()).await;
     let path = home.path().to_str().unwrap();
     let on_home: [&[&str]; 8] = [
@@ -246,8 +251,8 @@ async fn a_command_without_a_reader_ends_as_with_one_and_one_without_room_says_s
     let commands = on_home.map(|words| [words, &["--home", path]].concat()).into_iter();
     for words in commands.chain(others.map(<[&str]>::to_vec)) {
         let good = crate::ended::caduceus(&words, &[]).code;
-        let with = |fate| {
-            let (output, _reader) = Fate::stream(fate);
+        let with = |kind| {
+            let (output, _reader) = StreamKind::stream(kind);
             let mut command = binary();
             command.args(&words).env_clear().env("PATH", "/usr/bin:/bin").stdin(Stdio::null()).stdout(output);
             let child = command.stderr(Stdio::piped()).spawn().unwrap();
@@ -255,11 +260,11 @@ async fn a_command_without_a_reader_ends_as_with_one_and_one_without_room_says_s
             let ended = child.wait_with_output().unwrap();
             (ended.status.code(), String::from_utf8(ended.stderr).unwrap())
         };
-        let (closed, error) = with(Fate::Closed);
+        let (closed, error) = with(StreamKind::Closed);
         assert_eq!(closed, good, "{words:?}: {error}");
         assert!(!error.contains("panicked"), "{words:?}: {error}");
-        let (full, error) = with(Fate::Full);
-        // What it found wins over how it was shown.
+        let (full, error) = with(StreamKind::Full);
+        // The code of a finding takes precedence over the code of the failed output.
         assert_eq!(full, if good == Some(0) { Some(74) } else { good }, "{words:?}: {error}");
         assert!(error.contains("cannot write to standard output"), "{words:?}: {error}");
     }
@@ -268,14 +273,14 @@ async fn a_command_without_a_reader_ends_as_with_one_and_one_without_room_says_s
 #[actix_web::test]
 async fn a_watch_ends_when_its_reader_has_gone() {
     let home = home();
-    let _gateway = Odd::start(&mut serve(home.path()), None, None);
+    let _gateway = WithStreams::start(&mut serve(home.path()), None, None);
     address(home.path()).await;
     let mut command = binary();
     command.args(["status", "--watch", "--home"]).arg(home.path()).stdin(Stdio::null()).stdout(Stdio::piped());
-    let mut watch = Odd { child: command.spawn().unwrap(), readers: Vec::new() };
+    let mut watch = WithStreams { child: command.spawn().unwrap(), readers: Vec::new() };
     let mut output = watch.child.stdout.take().unwrap();
     output.read_exact(&mut [0; 10]).unwrap();
     drop(output);
-    // Nothing changes that would have to be written.
+    // There is no change to be written.
     assert_eq!(watch.ended(SOON), Some(0));
 }

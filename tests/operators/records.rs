@@ -1,4 +1,4 @@
-//! `gateway_state.json` through the life of a gateway, and the exit codes that go with it.
+//! `gateway_state.json` from start to end of a gateway, and the exit codes.
 
 use std::fs;
 use std::net::TcpListener;
@@ -30,7 +30,7 @@ async fn the_record_follows_state_and_turns_and_holds_no_secret() {
     world.write(".env", &format!("{relay}OPENAI_API_KEY={SECRET}\n"));
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", SECRET);
     world.serve().await;
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     let home = world.home().to_owned();
     let until = |what: &'static str, key: &'static str, value: Value| {
         let home = home.clone();
@@ -63,7 +63,7 @@ async fn the_record_follows_state_and_turns_and_holds_no_secret() {
 }
 
 #[actix_web::test]
-async fn the_drain_secret_is_in_no_log_whoever_sends_it_where() {
+async fn the_drain_secret_is_in_no_log_for_any_request_that_carries_it() {
     const SECRET: &str = "Canary9x-drain-secret_0123456789abcdefghijklmnopqrstuvwxyzABCD";
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", SECRET);
@@ -81,7 +81,7 @@ async fn the_drain_secret_is_in_no_log_whoever_sends_it_where() {
 }
 
 #[test]
-fn a_start_that_fails_says_so_in_the_record_and_by_its_code() {
+fn a_failed_start_is_in_the_record_and_has_its_exit_code() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let home = home("");
@@ -98,9 +98,9 @@ fn a_start_that_fails_says_so_in_the_record_and_by_its_code() {
 }
 
 #[actix_web::test]
-async fn a_gateway_that_is_refused_leaves_the_record_of_the_other_alone() {
+async fn a_refused_gateway_does_not_change_the_record_of_the_running_one() {
     let mut world = World::prepare().await;
-    world.serve_alone();
+    world.serve_unlinked();
     world.until("a start", |status| status["gateway_state"] == "running").await;
     let pid = json!(world.gateway().id());
     on(world.home(), &["serve", "--bind", "127.0.0.1:0"]).with(69);
@@ -110,10 +110,10 @@ async fn a_gateway_that_is_refused_leaves_the_record_of_the_other_alone() {
 }
 
 #[actix_web::test]
-async fn a_budget_that_is_spent_is_the_reason_in_the_record() {
+async fn an_exceeded_restart_intensity_is_the_reason_in_the_record() {
     let mut world = World::prepare().await;
     world.configure("supervision:\n  policies:\n    status:\n      max_restarts: 0\n");
-    world.serve_alone();
+    world.serve_unlinked();
     world.until("a start", |status| status["gateway_state"] == "running").await;
     world.fault("status", json!({"kind": "panic"})).await;
     let ended = world.gateway.take().unwrap().ended();
@@ -126,7 +126,7 @@ async fn a_budget_that_is_spent_is_the_reason_in_the_record() {
 }
 
 #[actix_web::test]
-async fn a_restart_that_was_ordered_stands_in_the_record_and_the_next_gateway_takes_it_back() {
+async fn a_requested_restart_is_in_the_record_until_the_next_gateway_starts() {
     let mut world = World::start().await;
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
     assert_eq!(world.gateway.take().unwrap().ended().code(), Some(75));
@@ -138,29 +138,29 @@ async fn a_restart_that_was_ordered_stands_in_the_record_and_the_next_gateway_ta
 }
 
 #[actix_web::test]
-async fn a_record_that_cannot_be_written_disturbs_nobody() {
+async fn a_record_that_cannot_be_written_does_not_affect_the_service() {
     let mut world = World::prepare().await;
     fs::create_dir(world.path("gateway_state.json")).unwrap();
     world.serve().await;
-    world.say("m1", "hello", "c1", None).await;
+    world.push("m1", "hello", "c1", None).await;
     world.answer("m1").await;
     let warned = world.gateway().log().matches("cannot be written down").count();
-    assert_eq!(warned, 1, "it is said, and said once");
-    // The way to it is not known, but which process it is.
+    assert_eq!(warned, 1, "it is logged once");
+    // Its address is unknown, but its process id is known.
     on(world.home(), &["status"]).with(75);
     on(world.home(), &["stop"]).with(0);
     assert!(world.gateway.take().unwrap().ended().success());
 }
 
 #[test]
-fn under_the_name_of_a_gateway_the_program_is_one() {
+fn under_the_name_hermes_gateway_the_binary_serves_without_a_subcommand() {
     let home = home("nonsense: 1\n");
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("hermes-gateway");
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_caduceus"), &link).unwrap();
     let run = |arguments: &[&str]| crate::ended::to_the_end(std::process::Command::new(&link).args(arguments));
-    run(&["--home", home.path().to_str().unwrap()]).with(78).says("nonsense");
+    run(&["--home", home.path().to_str().unwrap()]).with(78).contains_text("nonsense");
     run(&["status", "--home", home.path().to_str().unwrap()]).with(69);
-    run(&["--help"]).with(0).says("serve");
+    run(&["--help"]).with(0).contains_text("serve");
     caduceus(&["--home", home.path().to_str().unwrap()], &[]).with(2);
 }

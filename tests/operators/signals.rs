@@ -1,4 +1,4 @@
-//! Signals, and the ends that a gateway comes to.
+//! Signals, and how a gateway ends.
 
 use std::fs;
 use std::process::Command;
@@ -9,7 +9,7 @@ use crate::manager::Manager;
 use crate::support::{Process, SOON, binary, wait_for};
 use crate::world::World;
 
-/// Says which signals it ignores, blocks and catches, as the kernel sees it, who its guard is, and goes on for as long as it is told.
+/// Writes the signals that it ignores, blocks and catches, as the kernel reports them, and its guard; then runs for the given time.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 cat /proc/self/status > "$HERMES_HOME/signals"
@@ -18,7 +18,7 @@ case $document in *'"text":"wait'*) while [ ! -e "$HERMES_HOME/go" ]; do sleep 0
 echo done
 "#;
 
-/// Signals that would end a process which does not catch them, and say nothing to ours.
+/// Signals that end a process which does not catch them, and that the gateway ignores.
 const HARMLESS: [&str; 14] =
     ["USR1", "USR2", "PIPE", "ALRM", "STKFLT", "XCPU", "XFSZ", "VTALRM", "PROF", "POLL", "PWR", "34", "50", "64"];
 
@@ -42,10 +42,10 @@ async fn logged(world: &World, words: &str) -> String {
 }
 
 #[actix_web::test]
-async fn signals_that_say_nothing_do_no_harm_to_a_gateway_and_to_the_guard_of_a_turn() {
+async fn ignored_signals_do_not_end_a_gateway_or_the_guard_of_a_turn() {
     let mut world = world().await;
     world.serve().await;
-    world.say("m1", "wait", "c1", None).await;
+    world.push("m1", "wait", "c1", None).await;
     let guard = guard(&world).await;
     for name in HARMLESS {
         for pid in [&world.gateway().id().to_string(), guard.trim()] {
@@ -61,10 +61,10 @@ async fn signals_that_say_nothing_do_no_harm_to_a_gateway_and_to_the_guard_of_a_
 }
 
 #[actix_web::test]
-async fn an_agent_starts_with_every_signal_at_its_default_whatever_the_gateway_was_started_with() {
+async fn an_agent_starts_with_default_signal_handling_for_every_start_of_the_gateway() {
     let mut world = world().await;
     let home = world.home().display().to_string();
-    // As under `nohup`, in the background of a script, or below a parent that ignores the ends of its children.
+    // As under `nohup`, in the background of a script, or below a parent that ignores SIGCHLD.
     let launcher = "import os, signal, sys\n\
         for n in range(1, 65):\n\
         \x20   if n not in (4, 5, 6, 7, 8, 9, 11, 19, 31, 32, 33): signal.signal(n, signal.SIG_IGN)\n\
@@ -74,12 +74,12 @@ async fn an_agent_starts_with_every_signal_at_its_default_whatever_the_gateway_w
     command.args(["serve", "--home", &home, "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain"]);
     world.gateway = Some(Process::spawn(&mut command));
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
-    world.say("m1", "hello", "c1", None).await;
+    world.push("m1", "hello", "c1", None).await;
     world.answer("m1").await;
     let signals = fs::read_to_string(world.path("signals")).unwrap();
     for field in ["SigIgn", "SigBlk"] {
         let mask = signals.lines().find_map(|line| line.strip_prefix(&format!("{field}:"))).unwrap().trim();
-        // 32 and 33 are the C library's, which lets nobody at them.
+        // 32 and 33 are reserved by the C library.
         let own = u64::from_str_radix(mask, 16).unwrap() & !(0b11 << 31);
         assert_eq!(own, 0, "{field} of an agent in {signals}");
     }
@@ -87,45 +87,45 @@ async fn an_agent_starts_with_every_signal_at_its_default_whatever_the_gateway_w
 }
 
 #[actix_web::test]
-async fn a_hangup_without_a_terminal_reads_everything_again_and_says_what_changed() {
+async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     let mut world = world().await;
     let mut manager = Manager::of(&mut world);
     world.serve().await;
-    manager.hears("READY=1");
-    world.say("m1", "wait", "c1", None).await;
+    manager.receives("READY=1");
+    world.push("m1", "wait", "c1", None).await;
     guard(&world).await;
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{env}EXTRA_KEY=hunter2-hunter2\n"));
     world.configure("sessions:\n  busy: reject\n");
-    manager.forget();
+    manager.clear();
     world.gateway().signal("HUP");
-    manager.hears("RELOADING=1");
-    manager.hears("MONOTONIC_USEC=");
-    manager.hears("READY=1");
+    manager.receives("RELOADING=1");
+    manager.receives("MONOTONIC_USEC=");
+    manager.receives("READY=1");
     logged(&world, "files read again").await;
     assert!(logged(&world, "the configuration changed").await.contains("sessions.busy"));
-    // It is read twice at most: by the watch on the file, and because of the signal.
+    // The file is read at most twice: once for its file event, once for the signal.
     let log = world.gateway().log();
     let read: Vec<_> = log.lines().filter(|line| line.contains(".env read again")).collect();
     assert!(read.iter().any(|line| line.contains("added=\"EXTRA_KEY\"")), "{read:?}");
-    assert!(!log.contains("hunter2"), "no value is shown");
-    // What is wrong is named, and what it said last holds.
+    assert!(!log.contains("hunter2"), "no value is logged");
+    // The log names the invalid file, and its last valid content applies.
     world.write("caduceus.yaml", "agent: [\n");
-    manager.forget();
+    manager.clear();
     world.gateway().signal("HUP");
-    manager.hears("READY=1");
+    manager.receives("READY=1");
     assert!(logged(&world, "what is wrong keeps what it said last").await.contains("caduceus.yaml"));
-    // The turn went on all the while.
+    // The turn ran throughout.
     world.write("go", "");
     world.answer("m1").await;
     assert!(world.stop_gateway().success());
 }
 
 #[actix_web::test]
-async fn a_hangup_of_the_terminal_that_it_was_started_on_ends_a_gateway_as_sigterm_does() {
+async fn a_hangup_of_the_gateways_own_terminal_ends_it_as_sigterm_does() {
     let mut world = world().await;
     let home = world.home().display().to_string();
-    // The process is its own master, so that the terminal lasts as long as it does.
+    // The process itself holds the master end, so that the terminal exists as long as the process.
     let launcher = "import os, sys\n\
         master, slave = os.openpty()\n\
         os.set_inheritable(master, True)\n\
@@ -136,80 +136,80 @@ async fn a_hangup_of_the_terminal_that_it_was_started_on_ends_a_gateway_as_sigte
     command.args(["serve", "--home", &home, "--bind", "127.0.0.1:0", "--insecure-loopback-drain"]);
     world.gateway = Some(Process::spawn(&mut command));
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
-    world.say("m1", "wait", "c1", None).await;
+    world.push("m1", "wait", "c1", None).await;
     guard(&world).await;
     world.gateway().signal("HUP");
-    world.until("the end begun", |status| status["gateway_state"] == "stopping").await;
-    // A terminal that goes away says so more than once; nobody is hurried by that.
+    world.until("the begun shutdown", |status| status["gateway_state"] == "stopping").await;
+    // A closed terminal sends more than one SIGHUP; the second does not speed up the shutdown.
     world.gateway().signal("HUP");
     logged(&world, "signal ignored: the process is stopping").await;
     world.write("go", "");
     assert!(world.gateway.take().unwrap().ended().success());
-    assert_eq!(world.account().await["events"]["m1"]["answered"], 1, "the turn was waited for");
+    assert_eq!(world.account().await["events"]["m1"]["answered"], 1, "the shutdown waited for the turn");
 }
 
 #[actix_web::test]
-async fn sigquit_is_an_end_in_order_that_waits_for_no_turn() {
+async fn sigquit_is_an_orderly_shutdown_that_waits_for_no_turn() {
     let mut world = world().await;
     world.serve().await;
-    world.say("m1", "stay", "c1", None).await;
+    world.push("m1", "stay", "c1", None).await;
     guard(&world).await;
     world.gateway().signal("QUIT");
     assert!(world.gateway.take().unwrap().ended().success(), "within {SOON:?}, and not after 180 s");
     assert_eq!(state(&world)["gateway_state"], "stopped");
     world.serve().await;
-    world.until_said("A restart cut off").await;
+    world.until_frame("A restart cut off").await;
     assert!(world.stop_gateway().success());
 }
 
 #[actix_web::test]
-async fn a_connector_ends_on_sigquit_and_stays_on_signals_that_say_nothing() {
+async fn a_connector_ends_on_sigquit_and_runs_on_after_ignored_signals() {
     let mut connector = Process::start(&["connector", "--bind", "127.0.0.1:0"]);
     for name in HARMLESS.iter().chain(&["HUP"]) {
         connector.signal(name);
     }
-    let said =
+    let printed =
         wait_for("a word on the hangup", SOON, || async { connector.log().contains("SIGHUP ignored").then_some(()) });
-    said.await;
+    printed.await;
     assert!(crate::support::get(&connector.url).await.0 < 500);
     connector.signal("QUIT");
     assert!(connector.ended().success());
 }
 
 #[test]
-fn a_tree_that_gives_up_before_it_was_up_has_failed_to_start() {
+fn a_tree_that_fails_before_it_is_up_counts_as_a_failed_start() {
     let home = tempfile::tempdir().unwrap();
     fs::write(
         home.path().join("caduceus.yaml"),
         "agent: {backend: echo}\nsupervision: {policies: {default: {max_restarts: 1, backoff_ceiling_ms: 200}}}\n",
     )
     .unwrap();
-    // Enough to start with, and not enough to serve.
+    // Enough for the start, and not enough to serve.
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 34; exec \"$@\"", "sh"]).arg(binary().get_program());
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(70).says("the gateway gives up");
+    crate::ended::to_the_end(&mut command).with(70).contains_text("the gateway gives up");
     let state: Value = serde_json::from_slice(&fs::read(home.path().join("gateway_state.json")).unwrap()).unwrap();
     assert_eq!(state["gateway_state"], "startup_failed", "{state}");
     assert!(state["exit_reason"].as_str().is_some_and(|why| why.contains("exceeded its restart intensity")), "{state}");
 }
 
 #[test]
-fn a_disk_without_room_at_the_start_is_worth_another_try_and_a_home_that_cannot_be_used_is_not() {
+fn a_full_disk_at_the_start_is_a_temporary_failure_and_an_unusable_home_is_permanent() {
     let disk = tempfile::tempdir().unwrap();
     let script = "mount -t tmpfs -o size=64k none \"$1\" && echo 'agent: {backend: echo}' > \"$1/caduceus.yaml\" && \
         { cat /dev/zero > \"$1/filler\" 2>/dev/null; shift; exec \"$@\"; }";
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"]).arg(disk.path());
     command.arg(binary().get_program()).args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(disk.path());
-    crate::ended::to_the_end(&mut command).with(75).says("caduceus: ");
-    // What lies in the way of the lock is for a person to take away.
+    crate::ended::to_the_end(&mut command).with(75).contains_text("caduceus: ");
+    // An obstacle at the path of the lock has to be removed by the operator.
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("caduceus.yaml"), "agent: {backend: echo}\n").unwrap();
     fs::create_dir(home.path().join("gateway.lock")).unwrap();
     let mut command = binary();
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(78).says("gateway.lock");
+    crate::ended::to_the_end(&mut command).with(78).contains_text("gateway.lock");
 }
 
 fn state(world: &World) -> Value {

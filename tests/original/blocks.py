@@ -1,6 +1,6 @@
-"""Has the original read host blocks of honcho.json, one JSON object a line with "block" and "now".
+"""Reads host blocks of honcho.json with the original's functions: one JSON object per line, with "block" and "now".
 
-Prints a line for each: null for no credential, the name of what was raised, or what it reads.
+Prints one line for each: null for no credential, the name of the exception, or the fields read.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""A connector of another make: the `websockets` library and nothing of ours.
+"""A connector on another WebSocket library, `websockets`, without code of Caduceus.
 
-Usage: connector.py GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Prints one JSON object a line, each with a "step"; the first says
-where it listens. Plays one scene with the gateway that dials, and leaves when that has said farewell.
+Usage: connector.py GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Prints one JSON object per line, each with a "step"; the first has
+its port. Runs one fixed sequence with the gateway that dials, and ends after the gateway's closing handshake.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ DESCRIPTOR = {
 }
 
 
-def say(step, **facts):
+def report(step, **facts):
     print(json.dumps({"step": step, **facts}), flush=True)
 
 
@@ -40,20 +40,20 @@ class Scene:
 
     async def play(self, socket):
         self.dials += 1
-        say("dialled", dial=self.dials, authorised=authorised(socket.request.headers.get("Authorization"), self.gateway_id))
+        report("dialled", dial=self.dials, authorised=authorised(socket.request.headers.get("Authorization"), self.gateway_id))
         self.socket, self.partial = socket, ""
         hello = await self.until("hello")
         await self.tell({"type": "descriptor", "descriptor": DESCRIPTOR})
-        say("hello", platform=hello["platform"], bot=hello["botId"])
+        report("hello", platform=hello["platform"], bot=hello["botId"])
         if self.dials == 1:
             event = {"text": "one two three " * 12, "message_type": "text", "message_id": "m1",
                      "source": {"platform": "discord", "chat_id": "c1", "chat_type": "dm", "user_id": "u1", "user_name": "Ann"}}
-            # Two frames and a half in one message, the rest in a binary one.
+            # Two and a half frames in one message, the rest in a binary one.
             lines = "".join(json.dumps(frame) + "\n" for frame in (
                 {"type": "of a later contract"}, {"type": "inbound", "event": event, "bufferId": "b1"}))
             await socket.send(lines[:-40])
             await socket.send(lines[-40:].encode())
-            say("acknowledged", buffer=(await self.until("inbound_ack"))["bufferId"])
+            report("acknowledged", buffer=(await self.until("inbound_ack"))["bufferId"])
             said = []
             while "".join(said).count("three") < 12:
                 frame = await self.until("outbound")
@@ -61,18 +61,18 @@ class Scene:
                     said.append(frame["action"]["content"])
                 await self.tell({"type": "outbound_result", "requestId": frame["requestId"],
                                  "result": {"success": True, "message_id": f"m{len(said)}"}})
-            say("answered", longest=max(len(part.encode("utf-16-le")) // 2 for part in said), parts=len(said))
+            report("answered", longest=max(len(part.encode("utf-16-le")) // 2 for part in said), parts=len(said))
             await socket.close(4401, "expired")
             return
-        # The same event once more: acknowledged, and not run again.
+        # The same event again: it must be acknowledged, and not run again.
         await self.tell({"type": "inbound", "bufferId": "b1", "event": {
             "text": "again", "message_id": "m1", "source": {"platform": "discord", "chat_id": "c1", "chat_type": "dm", "user_id": "u1"}}})
-        say("acknowledged again", buffer=(await self.until("inbound_ack"))["bufferId"])
+        report("acknowledged again", buffer=(await self.until("inbound_ack"))["bufferId"])
         await self.until("going_idle")
         await self.tell({"type": "going_idle_ack"})
-        say("idle")
+        report("idle")
         await socket.wait_closed()
-        say("closed", code=socket.close_code)
+        report("closed", code=socket.close_code)
         self.over.set()
 
     async def tell(self, frame):
@@ -86,13 +86,13 @@ class Scene:
             frame = json.loads(line)
             if frame["type"] == kind:
                 return frame
-            say("besides", frame=frame)
+            report("besides", frame=frame)
 
 
 async def main(gateway_id):
     scene = Scene(gateway_id)
     async with serve(scene.play, "127.0.0.1", 0) as server:
-        say("listening", port=server.sockets[0].getsockname()[1])
+        report("listening", port=server.sockets[0].getsockname()[1])
         await scene.over.wait()
 
 

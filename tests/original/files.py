@@ -1,6 +1,6 @@
-"""Lets the original's own functions look at and write the files of a home, which is HERMES_HOME.
+"""Reads and writes the files of a home, which is HERMES_HOME, with the original's own functions.
 
-Reads one order a line from standard input and prints one JSON object for each. Ends with its input.
+Reads one order per line from standard input and prints one JSON object for each. Ends with its input.
 """
 
 import importlib.metadata
@@ -13,7 +13,7 @@ from gateway import drain_control, status
 
 
 def look():
-    """What the original's tools make of the home."""
+    """The state of the home as the original's tools read it."""
     record = status.read_runtime_status()
     state = record or {}
     pid = status.get_running_pid()
@@ -36,7 +36,7 @@ def look():
 
 
 def hold():
-    """Takes the home as the original's gateway does when it starts."""
+    """Takes the home as the original's gateway does at its start."""
     status.get_running_pid()
     if not status.acquire_gateway_runtime_lock():
         return {"held": False}
@@ -46,7 +46,7 @@ def hold():
 
 
 def release():
-    """Gives the home back and leaves everything else lying about, as a crash does."""
+    """Releases the lock of the home and leaves its files, as a crash does."""
     status.release_gateway_runtime_lock()
     return {}
 

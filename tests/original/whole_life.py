@@ -1,7 +1,7 @@
-"""Lets the original's own relay client live its whole life against a connector, and says on standard output what happened.
+"""Runs the original's own relay client through all its steps against a connector, and reports each on standard output.
 
 Usage: whole_life.py URL GATEWAY_ID, with the secret in RELAY_TEST_SECRET. Each line printed is one JSON object with a
-"step"; what a step needs from the other side is brought about by whoever reads them.
+"step"; the test that reads them provides what a step needs from the other side.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ CEILING_S = 30
 REPLAYED = 3
 
 
-def say(step, **facts):
+def report(step, **facts):
     print(json.dumps({"step": step, **facts}), flush=True)
 
 
@@ -24,14 +24,14 @@ async def main(url, gateway_id):
     transport = WebSocketRelayTransport(
         url, "discord", "bot-d", identities=fronted, gateway_id=gateway_id,
         upgrade_secret=os.environ["RELAY_TEST_SECRET"], reconnect=True, reconnect_backoff_s=0.1)
-    # Long enough for what comes meanwhile to find nobody.
+    # Long enough that events meanwhile find no connection.
     transport._dormant_redial_s = 2.0
     events, forwards, interrupts = asyncio.Queue(), asyncio.Queue(), asyncio.Queue()
     transport.set_inbound_handler(events.put)
 
     async def forwarded(forward, buffer_id):
         await forwards.put(forward)
-        # The original leaves it to whoever handles the frame.
+        # The original leaves the acknowledgement to the handler of the frame.
         await transport._send_inbound_ack(buffer_id)
 
     async def interrupted(session_key, chat_id):
@@ -45,35 +45,35 @@ async def main(url, gateway_id):
 
     await transport.connect()
     descriptor = await transport.handshake()
-    say("handshake", platform=descriptor.platform)
+    report("handshake", platform=descriptor.platform)
 
     for platform, bot in fronted:
         event = await awaited(events)
         action = {"op": "send", "chat_id": event.source.chat_id, "content": "heard " + event.text,
                   "reply_to": event.message_id, "metadata": {"scope_id": event.source.scope_id}}
         result = await transport.send_outbound(action, platform=platform)
-        say("answered", platform=platform, message=event.message_id, result=result)
+        report("answered", platform=platform, message=event.message_id, result=result)
 
     forward = await awaited(forwards)
     interaction = json.loads(forward.body)
     session_key = f"agent:main:relay:channel:{interaction['channel_id']}:{interaction['member']['user']['id']}"
     action = {"op": "follow_up", "session_key": session_key, "kind": "discord.interaction_token", "content": "followed up",
               "metadata": {}}
-    say("followed up", result=await transport.send_follow_up(action, platform="discord"))
+    report("followed up", result=await transport.send_follow_up(action, platform="discord"))
 
-    say("interrupted", session=await awaited(interrupts))
+    report("interrupted", session=await awaited(interrupts))
     await transport.send_interrupt("agent:main:discord:channel:c9:u1", "enough")
-    say("interrupt came back", session=await awaited(interrupts))
+    report("interrupt came back", session=await awaited(interrupts))
 
-    say("dormant", acknowledged=await transport.go_dormant())
+    report("dormant", acknowledged=await transport.go_dormant())
     replayed = [(await awaited(events)).message_id for _ in range(REPLAYED)]
-    say("replayed", messages=replayed)
+    report("replayed", messages=replayed)
 
     for _ in range(CEILING_S * 10):
         if transport.auth_revoked:
             break
         await asyncio.sleep(0.1)
-    say("revoked", revoked=transport.auth_revoked)
+    report("revoked", revoked=transport.auth_revoked)
     await transport.disconnect()
 
 

@@ -1,5 +1,5 @@
-//! What an agent is told of an action whose connection broke: never "not sent" of one that arrived, never "sent" of one that did
-//! not, and `ambiguous` wherever nobody can know.
+//! The result that an agent gets for an action whose connection broke: never "not sent" for one that arrived, never "sent" for one that did
+//! not, and `ambiguous` if neither can be established.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -10,15 +10,15 @@ use actix_web::rt::time::sleep;
 use futures_util::future::join;
 use serde_json::Value;
 
-use crate::proxy::{Proxy, Strike};
+use crate::proxy::{ConnectionFault, Proxy};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
 /// Actions of the one turn.
 const ACTIONS: usize = 1_000;
 
-/// Sends its actions ten at a time and keeps an account of what it is told of each. They are questions, for a message is
-/// an obligation of the ledger's, which sends it again by itself.
+/// Sends its actions ten at a time and records the result of each. They are queries, because a message is
+/// an obligation of the ledger, which is sent again automatically.
 const AGENT: &str = r#"
 import json, os, sys, time
 document = json.loads(sys.stdin.readline())
@@ -28,19 +28,25 @@ for batch in range(0, ACTIONS, 10):
         action = {"op": "get_chat_info", "chat_id": str(number)}
         print(json.dumps({"type": "action", "id": str(number), "action": action}), flush=True)
     answers = [json.loads(sys.stdin.readline()) for _ in range(10)]
-    for said in answers:
-        account.write(json.dumps([said["id"], said["result"]]) + "\n")
+    for answer in answers:
+        account.write(json.dumps([answer["id"], answer["result"]]) + "\n")
     account.flush()
     time.sleep(0.01 if answers[-1]["result"]["success"] else 0.04)
 print(json.dumps({"type": "final", "text": "done"}), flush=True)
 "#;
 
-/// Where the wire is cut: before an action is on it, in the midst of one, when it has gone and its answer is lost.
-const CUTS: [Strike; 6] =
-    [Strike::Reset, Strike::Deaf, Strike::CutOutbound(400), Strike::Mute, Strike::CutInbound(100), Strike::End];
+/// Where the wire is cut: before an action is sent, in the middle of one, after it was sent with its answer lost.
+const CUTS: [ConnectionFault; 6] = [
+    ConnectionFault::Reset,
+    ConnectionFault::DropOutbound,
+    ConnectionFault::CutOutbound(400),
+    ConnectionFault::DropInbound,
+    ConnectionFault::CutInbound(100),
+    ConnectionFault::End,
+];
 
 #[actix_web::test]
-async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other() {
+async fn exactly_the_actions_that_may_have_arrived_are_ambiguous() {
     let mut world = World::prepare().await;
     let proxy = Proxy::start(world.connector.authority().parse().unwrap());
     let env = fs::read_to_string(world.path(".env")).unwrap();
@@ -55,10 +61,10 @@ async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other
         ),
     );
     world.serve().await;
-    world.say("go", "go", "chat", None).await;
+    world.push("go", "go", "chat", None).await;
     let results = world.path("results");
-    let told = || fs::read_to_string(&results).unwrap_or_default().lines().count();
-    wait_for("the first results", SOON, || async { (told() > 0).then_some(()) }).await;
+    let results_written = || fs::read_to_string(&results).unwrap_or_default().lines().count();
+    wait_for("the first results", SOON, || async { (results_written() > 0).then_some(()) }).await;
 
     let done = Cell::new(false);
     let cutting = async {
@@ -67,22 +73,23 @@ async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other
                 return;
             }
             let dials = proxy.seen().dials.len();
-            proxy.strike(cut);
-            // What is dropped in one direction has to be cut in the end; a moment later, so that something is dropped.
+            proxy.inject(cut);
+            // A connection that drops one direction is cut afterwards; a moment later, so that something is dropped.
             sleep(Duration::from_millis(40)).await;
-            proxy.strike(Strike::Reset);
+            proxy.inject(ConnectionFault::Reset);
             wait_for("the next dial", SOON, || async { (proxy.seen().dials.len() > dials).then_some(()) }).await;
             sleep(Duration::from_millis(25)).await;
         }
     };
     let finishing = async {
-        wait_for("a result for every action", 3 * SOON, || async { (told() == ACTIONS).then_some(()) }).await;
+        wait_for("a result for every action", 3 * SOON, || async { (results_written() == ACTIONS).then_some(()) })
+            .await;
         done.set(true);
     };
     join(cutting, finishing).await;
     world.answer("go").await;
 
-    // The connector's own account: how often it has carried out each action.
+    // By the connector's account: how often it has carried out each action.
     let mut arrived = BTreeMap::<String, usize>::new();
     for frame in world.outbound().await {
         let action = &frame["frame"]["action"];
@@ -94,14 +101,14 @@ async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other
     for line in fs::read_to_string(&results).unwrap().lines() {
         let (number, result): (String, Value) = serde_json::from_str(line).unwrap();
         let times = arrived.get(&number).copied().unwrap_or_default();
-        assert!(times <= 1, "action {number} arrived {times} times; nobody repeats an agent's own action");
+        assert!(times <= 1, "action {number} arrived {times} times; an agent's own action is not repeated");
         match (result["success"] == true, result["ambiguous"] == true) {
             (true, ambiguous) => {
                 assert_eq!((times, ambiguous), (1, false), "{number}: {result}");
                 sent += 1;
             }
             (false, false) => {
-                assert_eq!(times, 0, "{number} is said never to have left: {result}");
+                assert_eq!(times, 0, "{number} arrived, and its result is `not sent`: {result}");
                 unsent += 1;
             }
             (false, true) if times == 1 => unknown_arrived += 1,
@@ -114,6 +121,6 @@ async fn ambiguous_is_said_of_every_action_that_may_have_arrived_and_of_no_other
     );
     assert_eq!(sent + unsent + unknown_arrived + unknown_lost, ACTIONS);
     for (count, what) in [(sent, "sent"), (unsent, "not sent"), (unknown_arrived, "arrived"), (unknown_lost, "lost")] {
-        assert!(count >= 10, "every case came up: {count} {what}");
+        assert!(count >= 10, "every case occurred: {count} {what}");
     }
 }

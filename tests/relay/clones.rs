@@ -1,4 +1,4 @@
-//! Profiles that hold the credentials of another, and profiles without number.
+//! Profiles with the credentials of another profile, and many profiles.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use crate::support::{SOON, binary, post, wait_for};
 use crate::text;
 use crate::world::World;
 
-/// Registers a gateway at the connector; a `.env` with its credentials.
+/// Registers a gateway at the connector; returns a `.env` with its credentials.
 async fn enrolled(world: &World, id: &str) -> String {
     let (status, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": id})).await;
     assert_eq!(status, 200, "{own}");
@@ -25,7 +25,7 @@ fn profile<'a>(status: &'a Value, name: &str) -> &'a Value {
     status["secrets"].as_array().unwrap().iter().find(|profile| profile["name"] == name).expect("the profile is shown")
 }
 
-/// What a command finds: code and profile, of what is worse than all right.
+/// The findings of a command above `ok`: code and profile.
 fn found(world: &World, command: &[&str]) -> Vec<(String, String)> {
     let home = world.home().display().to_string();
     let output = binary().args(command).args(["--home", &home, "--json"]).output().unwrap();
@@ -36,10 +36,10 @@ fn found(world: &World, command: &[&str]) -> Vec<(String, String)> {
 }
 
 #[actix_web::test]
-async fn a_cloned_profile_gets_no_link_and_no_message_of_the_other_runs_as_it() {
+async fn a_cloned_profile_gets_no_link_and_runs_no_message_of_the_original_profile() {
     let mut world = World::prepare().await;
     let env = std::fs::read_to_string(world.path(".env")).unwrap();
-    // As somebody may have written it by hand.
+    // As written by hand.
     let spelled = env.replace("GATEWAY_RELAY_ID=world", "GATEWAY_RELAY_ID = ' World '").replace("/relay\n", "/\n");
     world.profile("work", &env);
     world.profile("spelled", &spelled);
@@ -52,7 +52,7 @@ async fn a_cloned_profile_gets_no_link_and_no_message_of_the_other_runs_as_it() 
     world.serve().await;
     for number in 0..12 {
         let id = format!("m{number}");
-        world.say(&id, &id, &format!("c{number}"), None).await;
+        world.push(&id, &id, &format!("c{number}"), None).await;
         world.answer(&id).await;
     }
     assert_eq!(world.agent_account(None).len(), 12);
@@ -67,7 +67,7 @@ async fn a_cloned_profile_gets_no_link_and_no_message_of_the_other_runs_as_it() 
         assert!(refused["last_error"].as_str().unwrap().contains("GATEWAY_RELAY_ID"), "{refused}");
         let log = world.gateway().log();
         let named = |line: &&str| line.contains("has no link of its own") && line.contains(&format!("profile={clone}"));
-        assert_eq!(log.lines().filter(named).count(), 1, "it is said once in the log");
+        assert_eq!(log.lines().filter(named).count(), 1, "it is logged once");
     }
     let status = world.status().await;
     assert_eq!(
@@ -75,7 +75,7 @@ async fn a_cloned_profile_gets_no_link_and_no_message_of_the_other_runs_as_it() 
         (&json!(1), &json!("ready"))
     );
 
-    // With credentials of its own it gets its link, and loses it again with those of the other.
+    // With credentials of its own it gets a link, and loses it again with those of the other.
     world.profile("work", &enrolled(&world, "of-work").await);
     let up = |status: &Value| {
         link(status, "relay-work")["state"] == "connected" && profile(status, "work")["state"] == "ready"
@@ -83,11 +83,11 @@ async fn a_cloned_profile_gets_no_link_and_no_message_of_the_other_runs_as_it() 
     world.until("a link of its own", up).await;
     world.profile("work", &env);
     world.until("a clone again", |status| profile(status, "work")["state"] == "degraded").await;
-    assert_eq!(link(&world.status().await, "relay")["generation"], json!(1), "the link of the other stays as it is");
+    assert_eq!(link(&world.status().await, "relay")["generation"], json!(1), "the link of the other is unchanged");
 }
 
 #[actix_web::test]
-async fn of_two_profiles_with_one_gateway_the_first_has_the_link() {
+async fn of_two_profiles_with_one_gateway_id_the_first_has_the_link() {
     let mut world = World::prepare().await;
     let env = enrolled(&world, "shared").await;
     world.profile("b", &env);
@@ -106,23 +106,23 @@ async fn of_two_profiles_with_one_gateway_the_first_has_the_link() {
 }
 
 #[actix_web::test]
-async fn the_id_that_a_connector_gave_the_gateway_is_its_own_before_that_of_any_profile() {
+async fn an_id_from_provisioning_belongs_to_the_gateway_before_any_profile() {
     let mut world = World::prepare().await;
     let env = std::fs::read_to_string(world.path(".env")).unwrap();
     let credentials = crate::credentials(&world).await;
     world.profile("work", &env);
-    // The secret comes from the connector, some time after the start.
+    // The connector delivers the secret some time after the start.
     let unpinned: String = env.split_inclusive('\n').filter(|line| !line.contains("SECRET")).collect();
     world.write(".env", &unpinned);
     world.variable("GATEWAY_RELAY_ACCESS_TOKEN", text(&credentials, "accessToken"));
-    world.serve_alone();
+    world.serve_unlinked();
     let settled = |status: &Value| {
         let state = |name| link(status, name)["state"].as_str().unwrap().to_owned();
         [state("relay"), state("relay-work")] == ["connected", "disabled"]
             && profile(status, "work")["state"] == "degraded"
     };
     world.until("the link of the gateway alone", settled).await;
-    world.say("m", "hello", "c", None).await;
+    world.push("m", "hello", "c", None).await;
     world.answer("m").await;
     assert_eq!((world.agent_account(None).len(), world.agent_account(Some("work")).len()), (1, 0));
 }
@@ -136,7 +136,7 @@ async fn more_than_a_hundred_links_are_up_at_a_time() {
         let id = format!("g{number:03}");
         world.profile(&id, &enrolled(&world, &id).await);
     }
-    world.serve_alone();
+    world.serve_unlinked();
     let up = wait_for("every link", SOON * 3, || async {
         let (code, status) = crate::support::get(&world.url("/api/status")).await;
         let links = if code == 200 { status["relay"].as_array().unwrap().clone() } else { Vec::new() };

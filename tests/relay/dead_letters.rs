@@ -1,4 +1,4 @@
-//! Frames that cannot be used and would come again: kept, counted, acknowledged, over a crash as well.
+//! Unusable frames, which the connector would send again: kept, counted, acknowledged, also across a crash.
 
 use serde_json::{Value, json};
 
@@ -11,7 +11,7 @@ async fn acknowledged(wire: &mut Wire, line: &str, id: &str) {
     send_all(wire, [Ws::text(format!("{line}\n"))]).await;
     let acknowledged = async {
         loop {
-            let frame = next(wire).await.expect("the link stays");
+            let frame = next(wire).await.expect("the link stays up");
             if frame["type"] == "inbound_ack" && frame["bufferId"] == id {
                 return;
             }
@@ -21,7 +21,7 @@ async fn acknowledged(wire: &mut Wire, line: &str, id: &str) {
 }
 
 #[actix_web::test]
-async fn a_frame_that_cannot_be_used_is_acknowledged_counted_once_and_never_run() {
+async fn an_unusable_frame_is_acknowledged_counted_once_and_not_run() {
     let mut connector = Connector::start().await;
     let mut wire = connector.wire().await;
     let source = r#"{"platform":"discord","chat_id":"c","chat_type":"channel","user_id":"u"}"#;
@@ -42,21 +42,21 @@ async fn a_frame_that_cannot_be_used_is_acknowledged_counted_once_and_never_run(
         acknowledged(&mut wire, line, id).await;
     }
     let all = json!(lines.len());
-    // The ledger and the link are asked one after the other.
+    // The status queries the ledger and the link one after the other.
     let dead = |status: &Value| status["ledger"]["inbound"]["dead"] == all && status["relay"][0]["dead_letters"] == all;
     let status = connector.world.until("the dead letters counted", dead).await;
     assert_eq!((&status["relay"][0]["generation"], &status["turns"]["done"]), (&json!(1), &json!(0)));
     let (_, metrics) = get(&connector.world.url("/metrics")).await;
-    assert_eq!(metrics, Value::Null, "it is no JSON");
+    assert_eq!(metrics, Value::Null, "it is not JSON");
     drop(wire);
 
     connector.world.kill_gateway();
-    connector.world.serve_alone();
+    connector.world.serve_unlinked();
     let mut wire = connector.wire().await;
     for (id, line) in &lines {
         acknowledged(&mut wire, line, id).await;
     }
-    connector.lives("dead letters that came again", Some(wire)).await;
+    connector.still_serves("dead letters that came again", Some(wire)).await;
     let status = connector.world.until("one event done", |status| status["turns"]["done"] == json!(1)).await;
     assert_eq!(status["ledger"]["inbound"]["dead"], json!(lines.len()), "none is counted twice");
     assert_eq!(status["relay"][0]["dead_letters"], json!(0), "{}", status["relay"][0]);

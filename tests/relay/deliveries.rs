@@ -14,15 +14,15 @@ use crate::world::World;
 const KEY: &str = "the present key";
 const OLD_KEY: &str = "the former key";
 
-/// A gateway that knows the two keys.
+/// A gateway with the two keys.
 async fn start() -> World {
     let mut world = World::prepare().await;
-    know_keys(&world);
+    set_keys(&world);
     world.serve().await;
     world
 }
 
-fn know_keys(world: &World) {
+fn set_keys(world: &World) {
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{env}GATEWAY_RELAY_DELIVERY_KEY='{KEY},{OLD_KEY}'\n"));
 }
@@ -35,8 +35,8 @@ fn body(id: &str) -> Vec<u8> {
     json!({"event": World::message(id, id, "c", None)}).to_string().into_bytes()
 }
 
-/// Brings a body as a connector does, under a name that is none of the gateway's.
-async fn bring(url: &str, body: &[u8], timestamp: &str, signature: &str) -> (u16, Value) {
+/// Delivers a body as a connector does, under a foreign host name.
+async fn deliver(url: &str, body: &[u8], timestamp: &str, signature: &str) -> (u16, Value) {
     let request = client()
         .post(url)
         .insert_header((HOST, "gateway.example"))
@@ -47,16 +47,16 @@ async fn bring(url: &str, body: &[u8], timestamp: &str, signature: &str) -> (u16
     (answer.status().as_u16(), serde_json::from_slice(&bytes).unwrap_or_default())
 }
 
-async fn bring_signed(url: &str, body: &[u8], key: &str) -> (u16, Value) {
+async fn deliver_signed(url: &str, body: &[u8], key: &str) -> (u16, Value) {
     let now_s = now_s();
-    bring(url, body, &now_s.to_string(), &sign(body, now_s, &key.into())).await
+    deliver(url, body, &now_s.to_string(), &sign(body, now_s, &key.into())).await
 }
 
 fn ran(world: &World, profile: Option<&str>) -> Vec<String> {
     world.agent_account(profile).into_iter().map(|(_, _, text)| text).collect()
 }
 
-/// Each variant of `original` with one bit turned.
+/// Each variant of `original` with one bit flipped.
 fn flipped(original: &[u8]) -> impl Iterator<Item = Vec<u8>> {
     (0..original.len() * 8).map(|bit| {
         let mut changed = original.to_vec();
@@ -87,10 +87,10 @@ async fn a_changed_bit_of_the_signature_or_the_body_or_a_digit_of_the_time_is_re
         }));
     }
     let answers =
-        stream::iter(&tried).map(|(body, time, signature)| bring(&url, body, time, signature)).buffer_unordered(8);
+        stream::iter(&tried).map(|(body, time, signature)| deliver(&url, body, time, signature)).buffer_unordered(8);
     let codes: Vec<u16> = answers.map(|(code, _)| code).collect().await;
     assert_eq!((codes.len(), codes.iter().filter(|code| **code != 401).count()), (tried.len(), 0));
-    assert_eq!(bring(&url, &body, &time, &signature.to_uppercase()).await, (200, json!({"ok": true})));
+    assert_eq!(deliver(&url, &body, &time, &signature.to_uppercase()).await, (200, json!({"ok": true})));
     world.answer("m1").await;
     assert_eq!(ran(&world, None), ["m1"]);
 }
@@ -101,10 +101,10 @@ async fn the_window_is_five_minutes_either_way() {
     let url = world.url("/relay/inbound");
     for (skew, code) in [(-299, 200), (299, 200), (-301, 401), (301, 401)] {
         let body = body(&format!("m{skew}"));
-        // Again, if a second passed meanwhile.
+        // Once more if a second passed meanwhile.
         let answer = loop {
             let now = now_s();
-            let answer = bring(&url, &body, &(now + skew).to_string(), &sign(&body, now + skew, &KEY.into())).await;
+            let answer = deliver(&url, &body, &(now + skew).to_string(), &sign(&body, now + skew, &KEY.into())).await;
             if now_s() == now {
                 break answer;
             }
@@ -114,13 +114,13 @@ async fn the_window_is_five_minutes_either_way() {
 }
 
 #[actix_web::test]
-async fn ten_thousand_replays_run_once_also_after_a_restart() {
+async fn ten_thousand_replays_run_once_also_across_a_restart() {
     let mut world = start().await;
     let (body, time) = (body("m1"), now_s());
     let signature = sign(&body, time, &OLD_KEY.into());
     let replay = async |world: &World, times: usize| {
         let (url, time) = (world.url("/relay/inbound"), time.to_string());
-        let answers = stream::iter(0..times).map(|_| bring(&url, &body, &time, &signature)).buffer_unordered(16);
+        let answers = stream::iter(0..times).map(|_| deliver(&url, &body, &time, &signature)).buffer_unordered(16);
         let codes: Vec<u16> = answers.map(|(code, _)| code).collect().await;
         assert_eq!(codes.iter().filter(|code| **code == 200).count(), times);
     };
@@ -129,14 +129,14 @@ async fn ten_thousand_replays_run_once_also_after_a_restart() {
     world.kill_gateway();
     world.serve().await;
     replay(&world, 100).await;
-    // One behind them in the same chat: when it is answered they are done.
-    assert_eq!(bring_signed(&world.url("/relay/inbound"), &self::body("m2"), KEY).await.0, 200);
+    // One more message in the same chat: when it is answered, those before it are done.
+    assert_eq!(deliver_signed(&world.url("/relay/inbound"), &self::body("m2"), KEY).await.0, 200);
     world.answer("m2").await;
     assert_eq!(ran(&world, None), ["m1", "m2"]);
 }
 
 #[actix_web::test]
-async fn what_is_signed_and_no_delivery_is_told_so() {
+async fn a_signed_body_that_is_no_delivery_is_refused_with_its_reason() {
     let world = start().await;
     let url = world.url("/relay/inbound");
     let huge = vec![b' '; 2 * 1024 * 1024 + 1];
@@ -151,7 +151,7 @@ async fn what_is_signed_and_no_delivery_is_told_so() {
         (&huge, 413, "body_too_large"),
     ];
     for (body, code, word) in cases {
-        let (status, answer) = bring_signed(&url, body, KEY).await;
+        let (status, answer) = deliver_signed(&url, body, KEY).await;
         assert_eq!((status, answer["error"].as_str()), (code, Some(word)), "{answer}");
     }
     let unsigned = send(client().post(&url), "{}".to_owned()).await;
@@ -163,52 +163,52 @@ async fn what_is_signed_and_no_delivery_is_told_so() {
 }
 
 #[actix_web::test]
-async fn without_a_key_nothing_is_taken() {
+async fn without_a_key_every_delivery_is_refused() {
     let world = World::start().await;
-    assert_eq!(bring_signed(&world.url("/relay/inbound"), &body("m1"), "").await.0, 401);
-    assert_eq!(bring_signed(&world.url("/relay/inbound"), &body("m1"), KEY).await.0, 401);
+    assert_eq!(deliver_signed(&world.url("/relay/inbound"), &body("m1"), "").await.0, 401);
+    assert_eq!(deliver_signed(&world.url("/relay/inbound"), &body("m1"), KEY).await.0, 401);
 }
 
 #[actix_web::test]
-async fn an_interrupt_stops_the_turn_of_its_session_and_an_unknown_one_nothing() {
+async fn an_interrupt_stops_the_turn_of_its_session_and_no_other() {
     let world = start().await;
-    world.say("m1", "sleep 600", "c", None).await;
+    world.push("m1", "sleep 600", "c", None).await;
     world.until("a turn", |status| status["drain"]["active_agents"] == 1).await;
     let url = world.url("/relay/inbound/interrupt");
-    let (status, answer) = bring_signed(&url, b"{\"chat_id\":\"c\"}", KEY).await;
+    let (status, answer) = deliver_signed(&url, b"{\"chat_id\":\"c\"}", KEY).await;
     assert_eq!((status, answer["error"].as_str()), (400, Some("wrong_field")));
-    assert_eq!(bring_signed(&url, b"{\"session_key\":\"agent:main:discord:channel:other\"}", KEY).await.0, 200);
+    assert_eq!(deliver_signed(&url, b"{\"session_key\":\"agent:main:discord:channel:other\"}", KEY).await.0, 200);
     assert_eq!(world.status().await["drain"]["active_agents"], 1);
     let key = json!({"session_key": "agent:main:discord:channel:c:u1"}).to_string();
-    assert_eq!(bring_signed(&url, key.as_bytes(), KEY).await.0, 200);
+    assert_eq!(deliver_signed(&url, key.as_bytes(), KEY).await.0, 200);
     world.until("no turn", |status| status["drain"]["active_agents"] == 0).await;
 }
 
 #[actix_web::test]
-async fn the_profile_whose_key_verifies_owns_the_event() {
+async fn an_event_belongs_to_the_profile_whose_key_verifies_it() {
     let mut world = World::prepare().await;
-    know_keys(&world);
+    set_keys(&world);
     world.profile("work", "GATEWAY_RELAY_DELIVERY_KEY=of-work\n");
     world.serve().await;
     let url = world.url("/relay/inbound");
     for (key, id) in [("of-work", "m1"), (KEY, "m2")] {
-        assert_eq!(bring_signed(&url, &body(id), key).await.0, 200);
+        assert_eq!(deliver_signed(&url, &body(id), key).await.0, 200);
         world.answer(id).await;
     }
     assert_eq!((ran(&world, Some("work")), ran(&world, None)), (vec!["m1".to_owned()], vec!["m2".to_owned()]));
-    // Its connector reaches its own sessions and no others. An answered turn still counts for a moment.
+    // Its connector reaches only its own sessions. An answered turn still counts for a moment.
     world.until("no turn", |status| status["drain"]["active_agents"] == 0).await;
-    world.say("m3", "sleep 600", "c", None).await;
+    world.push("m3", "sleep 600", "c", None).await;
     world.until("a turn", |status| status["drain"]["active_agents"] == 1).await;
     let key = json!({"session_key": "agent:main:discord:channel:c:u1"}).to_string();
-    assert_eq!(bring_signed(&world.url("/relay/inbound/interrupt"), key.as_bytes(), "of-work").await.0, 200);
+    assert_eq!(deliver_signed(&world.url("/relay/inbound/interrupt"), key.as_bytes(), "of-work").await.0, 200);
     assert_eq!(world.status().await["drain"]["active_agents"], 1);
 }
 
 #[actix_web::test]
 async fn deliveries_can_have_a_listener_and_a_path_of_their_own() {
     let mut world = World::prepare().await;
-    know_keys(&world);
+    set_keys(&world);
     world.configure("relay: {inbound: {bind: '127.0.0.1:0', path: /in}}\n");
     world.serve().await;
     let log = wait_for("the listener's address", SOON, || async {
@@ -218,11 +218,11 @@ async fn deliveries_can_have_a_listener_and_a_path_of_their_own() {
     .await;
     let address = log.split("address=").nth(1).unwrap().split_whitespace().next().unwrap();
     let own = format!("http://{address}");
-    assert_eq!(bring_signed(&world.url("/in"), &body("m1"), KEY).await.0, 404);
-    assert_eq!(bring_signed(&format!("{own}/relay/inbound"), &body("m1"), KEY).await.0, 404);
+    assert_eq!(deliver_signed(&world.url("/in"), &body("m1"), KEY).await.0, 404);
+    assert_eq!(deliver_signed(&format!("{own}/relay/inbound"), &body("m1"), KEY).await.0, 404);
     assert_eq!(get(&format!("{own}/api/status")).await.0, 404);
     assert_eq!(get(&format!("{own}/")).await.0, 404);
-    // Brought by the connector itself.
+    // Delivered by the connector itself.
     let pushed =
         json!({"event": World::message("m1", "m1", "c", None), "signed": true, "endpoint": format!("{own}/in")});
     let (status, credentials) =

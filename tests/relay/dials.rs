@@ -1,4 +1,4 @@
-//! What a dial brings, and when the next one comes.
+//! The token of each dial, and the time of the next one.
 
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -10,13 +10,13 @@ use tokio_tungstenite::accept_hdr_async;
 use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
-use crate::hostile::{Connector, Wire, descriptor, said, send_all, text};
+use crate::hostile::{Connector, Wire, descriptor, next_of_kind, send_all, text};
 use crate::support::{SOON, within};
 use crate::world::World;
 
 const CREDENTIALS: &str = "GATEWAY_RELAY_ID=gw\nGATEWAY_RELAY_SECRET=a-secret-that-both-ends-know-0123456789\n";
 
-/// The next connection, through its handshake, and the token that it came with.
+/// The next connection, after its handshake, and its token.
 #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
 async fn dialled(connector: &Connector) -> (Wire, String) {
     let (socket, _) = within(SOON, "a dial", connector.listener.accept()).await.unwrap();
@@ -26,13 +26,13 @@ async fn dialled(connector: &Connector) -> (Wire, String) {
         Ok(response)
     };
     let mut wire = accept_hdr_async(socket, note).await.unwrap();
-    said(&mut wire, "hello").await.unwrap();
+    next_of_kind(&mut wire, "hello").await.unwrap();
     send_all(&mut wire, [text(&descriptor())]).await;
     (wire, token)
 }
 
 #[actix_web::test]
-async fn a_redial_after_4401_carries_another_token_also_in_the_same_second() {
+async fn a_redial_after_4401_has_a_new_token_also_in_the_same_second() {
     let connector = Connector::start_with(CREDENTIALS).await;
     let mut last = String::new();
     for round in 0..4 {
@@ -40,7 +40,7 @@ async fn a_redial_after_4401_carries_another_token_also_in_the_same_second() {
         assert_ne!(token, last, "round {round}");
         last = token;
         connector.world.until("a link", |status| status["relay"][0]["state"] == "connected").await;
-        // The second refusal in a row of the same credentials would be the last.
+        // A second refusal in a row of the same credentials would be final.
         let reason = if round % 2 == 0 { "expired" } else { "unauthorized" };
         let reason = CloseFrame { code: 4401.into(), reason: reason.into() };
         wire.close(Some(reason)).await.unwrap();
@@ -53,7 +53,7 @@ async fn a_redial_after_4401_carries_another_token_also_in_the_same_second() {
 }
 
 #[actix_web::test]
-async fn a_refused_upgrade_is_dialled_again_when_the_connector_said() {
+async fn a_refused_upgrade_is_redialled_after_its_retry_after() {
     let connector = Connector::start().await;
     let refuse = async |answer: &str| {
         let (mut socket, _) = within(SOON, "a dial", connector.listener.accept()).await.unwrap();
@@ -67,13 +67,13 @@ async fn a_refused_upgrade_is_dialled_again_when_the_connector_said() {
         let wait = if wait.is_empty() { date() } else { wait };
         let answer = format!("HTTP/1.1 {status}\r\nRetry-After: {wait}\r\ncontent-length: 0\r\n\r\n");
         let refused = refuse(&answer).await;
-        // A poke is anybody's, and does not go before the word of the connector.
+        // A poke needs no authentication, and does not override `Retry-After`.
         let (poked, _) = crate::support::get(&connector.world.url("/wake")).await;
         assert_eq!(poked, 204);
         let again = refuse("HTTP/1.1 500 No\r\ncontent-length: 0\r\n\r\n").await;
         let waited = again.duration_since(refused).as_millis();
-        println!("{status}, {wait}: dialled again after {waited} ms");
-        assert!(waited >= at_least, "{status}, {wait}: dialled again after {waited} ms");
+        println!("{status}, {wait}: redialled after {waited} ms");
+        assert!(waited >= at_least, "{status}, {wait}: redialled after {waited} ms");
     }
     let _wire = connector.wire().await;
 }
@@ -89,7 +89,7 @@ fn connections(process: u32) -> Vec<(String, bool)> {
             continue;
         }
         let number = entry.file_name().to_str().unwrap().parse().unwrap();
-        // One that has just been closed is none.
+        // A connection that has just been closed does not count.
         let Ok(socket) = pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()) else { continue };
         found.extend(connection(&socket));
     }
@@ -98,7 +98,7 @@ fn connections(process: u32) -> Vec<(String, bool)> {
 
 fn connection(socket: &OwnedFd) -> Option<(String, bool)> {
     let address = |name: SocketAddrAny| std::net::SocketAddr::try_from(name).ok();
-    // One that listens has no peer.
+    // A listening socket has no peer.
     let (local, peer) =
         (address(rustix::net::getsockname(socket).ok()?)?, address(rustix::net::getpeername(socket).ok()??)?);
     Some((format!("{local} to {peer}"), rustix::net::sockopt::tcp_nodelay(socket).ok()?))
@@ -109,9 +109,9 @@ async fn every_socket_of_the_gateway_and_of_the_connector_sends_without_delay() 
     let mut world = World::prepare().await;
     world.argument("--dumpable");
     world.serve().await;
-    world.say("m", "hello", "c", None).await;
+    world.push("m", "hello", "c", None).await;
     world.answer("m").await;
-    // The link, and the requests of this test at both ends.
+    // The link, and the requests of this test, at both ends.
     for (whose, process) in [("gateway", world.gateway().id()), ("connector", world.connector.id())] {
         let found = connections(process);
         println!("{whose}: {found:?}");

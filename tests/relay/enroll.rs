@@ -1,4 +1,4 @@
-//! `caduceus enroll`: every way in which it can end.
+//! `caduceus enroll`: every outcome.
 
 use std::fs;
 use std::io::Write as _;
@@ -19,7 +19,7 @@ struct Ended {
     errors: String,
 }
 
-/// Runs `enroll` off the test's own thread, which may have a stub to run.
+/// Runs `enroll` on another thread, because the test's own thread may run a stub.
 async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], input: &str) -> Ended {
     let mut command = binary();
     command.args(["enroll", "--home", &world.home().display().to_string()]).args(arguments);
@@ -31,7 +31,7 @@ async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], i
     let input = input.to_owned();
     actix_web::web::block(move || {
         let mut child = command.spawn().expect("the binary starts");
-        // It may end without having read it.
+        // The command may end before it reads its input.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         let output = child.wait_with_output().unwrap();
         Ended {
@@ -44,13 +44,13 @@ async fn enroll(world: &World, arguments: &[&str], variables: &[(&str, &str)], i
     .unwrap()
 }
 
-/// Arguments, variables, the exit code and words of what is said.
+/// Arguments, variables, the exit code and words of the output.
 type Case<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], i32, &'a str);
 
 const ODD: &str = "# mine\r\nOTHER='x y'\n\n  GATEWAY_RELAY_SECRET = old \nbroken line\n";
 
 #[actix_web::test]
-async fn an_enrolled_gateway_serves_and_the_original_reads_what_was_written() {
+async fn an_enrolled_gateway_serves_and_the_original_reads_its_env_file() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     world.write(".env", ODD);
@@ -78,9 +78,9 @@ async fn an_enrolled_gateway_serves_and_the_original_reads_what_was_written() {
     let secret = read["GATEWAY_RELAY_SECRET"].as_str().unwrap();
     assert_eq!(read["GATEWAY_RELAY_ID"], "enrolled");
     assert_eq!(read["GATEWAY_RELAY_DELIVERY_KEY"], credentials["deliveryKey"]);
-    assert_eq!(read["GATEWAY_RELAY_URL"], world.connector.url, "without its slash");
+    assert_eq!(read["GATEWAY_RELAY_URL"], world.connector.url, "without its trailing slash");
     assert_eq!((&read["GATEWAY_RELAY_WAKE_URL"], &read["OTHER"]), (&json!("http://w.example"), &json!("x y")));
-    // Every other byte is where it was.
+    // Every other byte is unchanged.
     let expected = format!(
         "{}GATEWAY_RELAY_ID=enrolled\r\nGATEWAY_RELAY_DELIVERY_KEY={}\r\nGATEWAY_RELAY_URL={}\r\n\
          GATEWAY_RELAY_WAKE_URL=http://w.example\r\n",
@@ -92,15 +92,15 @@ async fn an_enrolled_gateway_serves_and_the_original_reads_what_was_written() {
 
     assert!(ended.output.contains("enrolled for tenant tenant-"), "{}", ended.output);
     assert_eq!(ended.output.matches("=<hidden>").count(), 2, "{}", ended.output);
-    let said = format!("{}{}", ended.output, ended.errors);
+    let printed = format!("{}{}", ended.output, ended.errors);
     for hidden in [secret, text(&credentials, "deliveryKey"), text(&credentials, "enrollmentToken")] {
-        assert!(!said.contains(hidden), "{said}");
+        assert!(!printed.contains(hidden), "{printed}");
     }
     world.serve().await;
 }
 
 #[actix_web::test]
-async fn without_what_it_takes_it_says_what_is_missing_and_changes_nothing() {
+async fn missing_input_is_named_and_nothing_is_changed() {
     let world = World::prepare().await;
     world.write(".env", ODD);
     let token = ("GATEWAY_RELAY_ENROLL_TOKEN", "t");
@@ -134,7 +134,7 @@ async fn without_what_it_takes_it_says_what_is_missing_and_changes_nothing() {
 }
 
 #[actix_web::test]
-async fn each_answer_of_a_connector_has_its_words_and_its_exit_code() {
+async fn each_answer_of_a_connector_has_its_message_and_exit_code() {
     let world = World::prepare().await;
     world.write(".env", ODD);
     let variables = [("GATEWAY_RELAY_ENROLL_TOKEN", "spent"), ("GATEWAY_RELAY_ACCESS_TOKEN", "a")];
@@ -164,7 +164,7 @@ async fn each_answer_of_a_connector_has_its_words_and_its_exit_code() {
 }
 
 #[actix_web::test]
-async fn a_token_in_the_arguments_is_warned_of_and_one_in_a_file_is_not() {
+async fn a_token_in_the_arguments_gets_a_warning_and_one_in_a_file_does_not() {
     let world = World::prepare().await;
     let connector = Stub::new(|_, _| (200, json!({"secret": "s", "gatewayId": ""}).to_string()));
     let variables = [("GATEWAY_RELAY_ACCESS_TOKEN", "a")];
@@ -176,7 +176,7 @@ async fn a_token_in_the_arguments_is_warned_of_and_one_in_a_file_is_not() {
         assert_eq!(ended.code, 0, "{}", ended.errors);
         assert_eq!(ended.errors.contains("everyone on this machine"), warned, "{}", ended.errors);
         assert!(!ended.errors.contains("given"), "{}", ended.errors);
-        // Nothing empty is written.
+        // Empty values are not written.
         assert!(ended.output.contains("GATEWAY_RELAY_ID=mine") && !ended.output.contains("DELIVERY_KEY"));
     }
     let tokens: Vec<Value> = connector

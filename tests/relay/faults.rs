@@ -1,7 +1,7 @@
 //! Connection faults of every kind while messages flow both ways.
 //!
-//! What was lost or run twice is told by the connector and by the agent; which sockets were open, by the connector and by the
-//! proxy. Never by the gateway. `CADUCEUS_LONG=1` strikes 1,000 times instead of 60.
+//! Lost and repeated messages are counted by the connector and the agent, open sockets by the connector and the
+//! proxy; no count is the gateway's own. `CADUCEUS_LONG=1` injects 1,000 faults instead of 60.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -12,76 +12,76 @@ use actix_web::rt::time::sleep;
 use futures_util::future::join;
 use serde_json::{Value, json};
 
-use crate::proxy::{Dials, Proxy, Strike};
+use crate::proxy::{ConnectionFault, Dials, Proxy};
 use crate::support::{Process, SOON, client, long, send, wait_for};
 use crate::world::{BOOKKEEPER, World};
 
-/// Times of the link, so short that a fault takes a moment. A dead link is found after a second instead of 45.
+/// Short timeouts of the link, so that a fault is over quickly. A dead link is detected after a second instead of 45.
 const TIMES: &str = "relay: {ping_s: 0.3, silence_s: 1, dial_s: 1, handshake_s: 1, result_s: 2, redial_floor_ms: 20, redial_ceiling_ms: 200}\n";
 /// The upper end of a wait between two dials.
 const CEILING: Duration = Duration::from_millis(200);
 /// Chats that messages come from in turn.
 const CHATS: usize = 8;
-/// Between two messages, so that two cores have time for the agents.
+/// Pause between two messages, so that two cores have time for the agents.
 const PACE: Duration = Duration::from_millis(25);
 /// Messages without an answer at one time; a session queues 32.
 const UNDER_WAY: usize = 48;
-/// Dials in vain that are looked at.
+/// Failed dials that are examined.
 const DIALS: usize = 40;
 
 #[derive(Debug, Clone, Copy)]
 enum Fault {
-    Wire(Strike),
+    Wire(ConnectionFault),
     /// The connector closes with this code.
     Close(u16, &'static str),
-    /// The connection ends, and then dials come to nothing for a while.
+    /// The connection ends, and dials fail for a while.
     Outage(Dials),
-    /// `kill -9` of the connector, which comes back with its data file.
+    /// `kill -9` of the connector, and its restart on the same data file.
     Restart,
 }
 
 const FAULTS: [Fault; 20] = [
-    Fault::Wire(Strike::Reset),
+    Fault::Wire(ConnectionFault::Reset),
     Fault::Close(1000, ""),
-    Fault::Wire(Strike::CutInbound(7)),
-    Fault::Wire(Strike::End),
+    Fault::Wire(ConnectionFault::CutInbound(7)),
+    Fault::Wire(ConnectionFault::End),
     Fault::Close(1001, "going away"),
-    Fault::Wire(Strike::Slow(2_000)),
-    Fault::Wire(Strike::CutOutbound(9)),
+    Fault::Wire(ConnectionFault::Slow(2_000)),
+    Fault::Wire(ConnectionFault::CutOutbound(9)),
     Fault::Close(1011, "trouble"),
     Fault::Outage(Dials::CloseAtOnce),
-    Fault::Wire(Strike::HalfOpen),
+    Fault::Wire(ConnectionFault::HalfOpen),
     Fault::Close(1012, "restart"),
-    Fault::Wire(Strike::CutInbound(300)),
-    Fault::Wire(Strike::Mute),
+    Fault::Wire(ConnectionFault::CutInbound(300)),
+    Fault::Wire(ConnectionFault::DropInbound),
     Fault::Close(4000, "superseded"),
-    Fault::Wire(Strike::CutOutbound(250)),
+    Fault::Wire(ConnectionFault::CutOutbound(250)),
     Fault::Close(4401, "expired"),
-    Fault::Wire(Strike::Deaf),
+    Fault::Wire(ConnectionFault::DropOutbound),
     Fault::Close(1013, "try again later"),
     Fault::Outage(Dials::Swallow),
     Fault::Restart,
 ];
 
-/// What the connector has said of itself in earlier lives, for a restart loses its account.
+/// The accounts of earlier processes of the connector: a restart loses its account.
 #[derive(Default)]
-struct Past {
+struct EarlierAccounts {
     events: BTreeMap<String, Value>,
     most_open: u64,
 }
 
 /// A gateway that dials its connector through the proxy.
-struct Scene {
+struct ProxiedWorld {
     world: RefCell<World>,
     proxy: Proxy,
     data: tempfile::TempDir,
-    past: RefCell<Past>,
-    said: RefCell<Vec<String>>,
-    /// Nothing is said for the moment.
+    earlier: RefCell<EarlierAccounts>,
+    pushed: RefCell<Vec<String>>,
+    /// No messages are sent for the moment.
     quiet: Cell<bool>,
 }
 
-impl Scene {
+impl ProxiedWorld {
     async fn start() -> Self {
         let data = tempfile::tempdir().unwrap();
         let connector = connector("127.0.0.1:0", &data);
@@ -92,34 +92,34 @@ impl Scene {
         world.write("agent.sh", BOOKKEEPER);
         world.configure(TIMES);
         world.serve().await;
-        let (past, said, quiet) = (RefCell::default(), RefCell::default(), Cell::new(false));
-        Self { world: RefCell::new(world), proxy, data, past, said, quiet }
+        let (earlier, pushed, quiet) = (RefCell::default(), RefCell::default(), Cell::new(false));
+        Self { world: RefCell::new(world), proxy, data, earlier, pushed, quiet }
     }
 
-    /// Says one thing after the other until `done`.
-    async fn talk(&self, done: &Cell<bool>) {
+    /// Sends one message after the other until `done`.
+    async fn push_messages(&self, done: &Cell<bool>) {
         while !done.get() {
             sleep(PACE).await;
-            let number = self.said.borrow().len();
+            let number = self.pushed.borrow().len();
             if self.quiet.get() || (number.is_multiple_of(UNDER_WAY) && self.unanswered().await.len() > UNDER_WAY / 2) {
                 continue;
             }
             let id = format!("m{number}");
             let body = json!({"event": World::message(&id, &id, &format!("c{}", number % CHATS), None)});
             let url = format!("{}/dev/inbound", self.world.borrow().connector.url);
-            self.said.borrow_mut().push(id);
+            self.pushed.borrow_mut().push(id);
             assert_eq!(ask(client().post(&url), &body).await.0, 202);
         }
     }
 
-    /// Messages that no life of the connector has seen answered.
+    /// Messages whose answer no process of the connector has received.
     async fn unanswered(&self) -> Vec<String> {
         let account = self.account().await;
         let answered = |id: &String| {
             let here = account["events"][id]["answered"].as_u64() > Some(0);
-            here || self.past.borrow().events.get(id).is_some_and(|event| event["answered"].as_u64() > Some(0))
+            here || self.earlier.borrow().events.get(id).is_some_and(|event| event["answered"].as_u64() > Some(0))
         };
-        self.said.borrow().iter().filter(|id| !answered(id)).cloned().collect()
+        self.pushed.borrow().iter().filter(|id| !answered(id)).cloned().collect()
     }
 
     async fn account(&self) -> Value {
@@ -132,7 +132,7 @@ impl Scene {
             .await;
     }
 
-    /// Waits until the gateway is through a handshake of a dial that came after `dials` of them.
+    /// Waits until the gateway has completed the handshake of a dial after the first `dials`.
     async fn up_again(&self, dials: usize) {
         wait_for("the link to be up again", SOON, || async {
             if self.proxy.seen().dials.len() <= dials {
@@ -145,12 +145,12 @@ impl Scene {
         .await;
     }
 
-    async fn strike(&self, fault: Fault) {
+    async fn inject(&self, fault: Fault) {
         let dials = self.proxy.seen().dials.len();
         match fault {
-            Fault::Wire(strike) => {
-                self.proxy.strike(strike);
-                if let Strike::Slow(_) = strike {
+            Fault::Wire(inject) => {
+                self.proxy.inject(inject);
+                if let ConnectionFault::Slow(_) = inject {
                     return sleep(PACE).await;
                 }
             }
@@ -161,7 +161,7 @@ impl Scene {
             }
             Fault::Outage(how) => {
                 self.proxy.dials(how);
-                self.proxy.strike(Strike::End);
+                self.proxy.inject(ConnectionFault::End);
                 let tries = if how == Dials::CloseAtOnce { 4 } else { 1 };
                 wait_for("dials in vain", SOON, || async {
                     (self.proxy.seen().dials.len() >= dials + tries).then_some(())
@@ -176,20 +176,20 @@ impl Scene {
         self.up_again(dials).await;
     }
 
-    /// Its account dies with it, so nothing is under way while it is read for the last time.
+    /// The account is lost with the process, so no message is in flight while it is read for the last time.
     async fn restart_connector(&self) {
         self.quiet.set(true);
         self.settled().await;
         // Acknowledgements are written to its data file within 100 ms.
         sleep(Duration::from_millis(300)).await;
         let account = self.account().await;
-        let mut past = self.past.borrow_mut();
-        past.most_open = past.most_open.max(most_open(&account));
+        let mut earlier = self.earlier.borrow_mut();
+        earlier.most_open = earlier.most_open.max(most_open(&account));
         for (id, event) in account["events"].as_object().unwrap() {
-            let before = past.events.get(id).and_then(|event| event["answered"].as_u64()).unwrap_or(0);
+            let before = earlier.events.get(id).and_then(|event| event["answered"].as_u64()).unwrap_or(0);
             let mut event = event.clone();
             event["answered"] = json!(event["answered"].as_u64().unwrap_or(0) + before);
-            past.events.insert(id.clone(), event);
+            earlier.events.insert(id.clone(), event);
         }
         let mut world = self.world.borrow_mut();
         let address = world.connector.authority().to_owned();
@@ -200,7 +200,7 @@ impl Scene {
     }
 }
 
-/// Over a connection of its own: one that is kept may be to a connector that was killed.
+/// Over a new connection: a kept one may lead to a killed connector.
 async fn ask(request: awc::ClientRequest, body: &Value) -> (u16, Value) {
     send(request.force_close(), body.to_string()).await
 }
@@ -214,7 +214,7 @@ fn most_open(account: &Value) -> u64 {
     account["gateways"]["world"]["mostOpen"].as_u64().unwrap_or(0)
 }
 
-/// For how long two sockets of the gateway were open at once, by the connector's account, each time.
+/// How long two sockets of the gateway were open at once, by the connector's account, for each occurrence.
 fn doubled(account: &Value) -> Vec<i64> {
     let sockets = account["gateways"]["world"]["sockets"].as_array().cloned().unwrap_or_default();
     let at = |entry: &Value| (entry["atMs"].as_i64().unwrap(), entry["open"].as_u64().unwrap());
@@ -222,62 +222,64 @@ fn doubled(account: &Value) -> Vec<i64> {
 }
 
 #[actix_web::test]
-async fn faults_of_the_network_lose_no_message_run_none_twice_and_double_no_link() {
-    let strikes = if long() { 1_000 } else { 60 };
-    let scene = Scene::start().await;
+async fn network_faults_lose_no_message_run_none_twice_and_double_no_link() {
+    let faults = if long() { 1_000 } else { 60 };
+    let proxied = ProxiedWorld::start().await;
     let done = Cell::new(false);
-    let striking = async {
-        for number in 0..strikes {
+    let injecting = async {
+        for number in 0..faults {
             let fault = FAULTS[number % FAULTS.len()];
             let begun = Instant::now();
-            scene.strike(fault).await;
+            proxied.inject(fault).await;
             println!("{number}: {fault:?}, up again after {:?}", begun.elapsed());
             sleep(3 * PACE).await;
         }
         done.set(true);
     };
-    join(striking, scene.talk(&done)).await;
-    scene.settled().await;
+    join(injecting, proxied.push_messages(&done)).await;
+    proxied.settled().await;
 
-    let account = scene.account().await;
-    let past = scene.past.borrow();
-    let said = scene.said.borrow();
-    let seen = scene.proxy.seen();
-    println!("{strikes} faults, {} messages, {} dials", said.len(), seen.dials.len());
-    assert!(said.len() > strikes, "messages flowed all the while: {}", said.len());
+    let account = proxied.account().await;
+    let earlier = proxied.earlier.borrow();
+    let pushed = proxied.pushed.borrow();
+    let seen = proxied.proxy.seen();
+    println!("{faults} faults, {} messages, {} dials", pushed.len(), seen.dials.len());
+    assert!(pushed.len() > faults, "messages were sent throughout: {}", pushed.len());
 
-    // By the agent's account: each ran once. By the connector's: each was answered, and a second time only with a mark.
+    // By the agent's account each message ran once. By the connector's account each was answered, and a second time only with a mark.
     let mut ran = BTreeMap::<String, usize>::new();
-    for (_, attempt, text) in scene.world.borrow().agent_account(None) {
+    for (_, attempt, text) in proxied.world.borrow().agent_account(None) {
         assert_eq!(attempt, 1, "{text}");
         *ran.entry(text).or_default() += 1;
     }
-    for id in said.iter() {
+    for id in pushed.iter() {
         assert_eq!(ran.get(id), Some(&1), "{id} ran once");
-        for event in [&account["events"][id], past.events.get(id).unwrap_or(&Value::Null)] {
+        for event in [&account["events"][id], earlier.events.get(id).unwrap_or(&Value::Null)] {
             let (answered, repeats) = (event["answered"].as_u64(), event["repeats"].as_u64().unwrap_or(0));
             assert!(answered <= Some(1 + repeats), "{id}: {event}");
         }
     }
 
-    // The gateway closes a socket before it opens the next. The connector may not have heard of it: it drops the older one as
-    // soon as the newer is there.
+    // The gateway closes a socket before it opens the next. The connector may not have received the close: it drops the older socket as
+    // soon as the newer one is connected.
     assert_eq!(seen.most_open, 1, "the gateway's sockets, seen from the network");
-    assert!(most_open(&account).max(past.most_open) <= 2, "{}", account["gateways"]);
+    assert!(most_open(&account).max(earlier.most_open) <= 2, "{}", account["gateways"]);
     let doubled = doubled(&account);
-    println!("two sockets at once, by the connector's account, for so many ms: {doubled:?}");
-    assert!(doubled.iter().all(|ms| *ms < 3_000), "only while the older one is being closed: {doubled:?}");
+    println!("two sockets at once, by the connector's account, in ms: {doubled:?}");
+    assert!(doubled.iter().all(|ms| *ms < 3_000), "only while the older socket is being closed: {doubled:?}");
 }
 
 #[actix_web::test]
 async fn redials_are_jittered_and_bounded() {
-    let scene = Scene::start().await;
-    let before = scene.proxy.seen().dials.len();
-    scene.proxy.dials(Dials::CloseAtOnce);
-    scene.proxy.strike(Strike::Reset);
-    wait_for("many dials in vain", SOON, || async { (scene.proxy.seen().dials.len() >= before + DIALS).then_some(()) })
-        .await;
-    let dials = scene.proxy.seen().dials[before..].to_vec();
+    let proxied = ProxiedWorld::start().await;
+    let before = proxied.proxy.seen().dials.len();
+    proxied.proxy.dials(Dials::CloseAtOnce);
+    proxied.proxy.inject(ConnectionFault::Reset);
+    wait_for("many failed dials", SOON, || async {
+        (proxied.proxy.seen().dials.len() >= before + DIALS).then_some(())
+    })
+    .await;
+    let dials = proxied.proxy.seen().dials[before..].to_vec();
     let mut waits: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).skip(6).collect();
     waits.sort();
     println!("waits: {waits:?}");
@@ -285,6 +287,6 @@ async fn redials_are_jittered_and_bounded() {
     let middle = waits[waits.len() / 2];
     assert!(middle > CEILING / 8 && middle < CEILING, "not all at once, not all at the ceiling: {middle:?}");
     assert!(waits[waits.len() / 5] < CEILING / 2, "spread: {waits:?}");
-    scene.proxy.dials(Dials::Pass);
-    scene.up_again(before + DIALS).await;
+    proxied.proxy.dials(Dials::Pass);
+    proxied.up_again(before + DIALS).await;
 }

@@ -1,4 +1,4 @@
-//! A connector that sends much of what it may send little of: memory stays flat, and so does the log.
+//! A connector that floods the gateway: memory and log stay bounded.
 
 use std::fmt::Write as _;
 
@@ -7,11 +7,11 @@ use tokio::net::TcpListener;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message as Ws;
 
-use crate::hostile::{Connector, descriptor, next, said, send_all, text};
+use crate::hostile::{Connector, descriptor, next, next_of_kind, send_all, text};
 use crate::support::{SOON, wait_for, within};
 use crate::world::World;
 
-/// How much more may be resident after a flood: what allocators and threads take once.
+/// Allowed growth of resident memory after a flood: the one-time cost of allocators and threads.
 const SLACK_KB: u64 = 24 * 1024;
 
 /// `count` lines in messages of a hundred.
@@ -27,7 +27,7 @@ fn flood(count: usize, line: impl Fn(usize) -> Value) -> Vec<Ws> {
     lines.chunks(100).map(message).collect()
 }
 
-fn invented(number: usize) -> Value {
+fn unknown_platform(number: usize) -> Value {
     let mut frame = descriptor();
     frame["descriptor"]["platform"] =
         json!(format!("p{number}-{}", "x".repeat(if number.is_multiple_of(2) { 40 } else { 900 })));
@@ -39,34 +39,34 @@ fn interrupt(number: usize) -> Value {
     json!({"type": "interrupt_inbound", "session_key": format!("agent:main:discord:channel:{number}-{}", "x".repeat(3_000)), "chat_id": "c"})
 }
 
-/// A line of a flood, and how many of them the gateway says that it has seen.
+/// A line of a flood, and the gateway's count of such lines.
 type Kind = (&'static str, fn(usize) -> Value, fn(&Value) -> u64);
 
-/// Sends the flood until the gateway has seen all of it: on a busy machine a connection may be given up under it.
+/// Sends the flood until the gateway has counted all of it: on a busy machine the connection may break during a flood.
 async fn seen(connector: &mut Connector, (what, line, count): Kind, lines: usize) {
     let before = count(&connector.world.status().await["relay"][0]);
     let seen = async {
         loop {
             let mut wire = connector.wire().await;
             send_all(&mut wire, flood(lines, line)).await;
-            connector.lives(what, Some(wire)).await;
+            connector.still_serves(what, Some(wire)).await;
             if count(&connector.world.status().await["relay"][0]) >= before + lines as u64 {
                 return;
             }
         }
     };
-    within(SOON * 4, &format!("{lines} {what} that the gateway has seen"), seen).await;
+    within(SOON * 4, &format!("{lines} {what} counted by the gateway"), seen).await;
 }
 
 #[actix_web::test]
-async fn memory_is_flat_under_invented_platforms_and_under_a_flood_of_interrupts() {
+async fn memory_stays_flat_under_unknown_platforms_and_under_a_flood_of_interrupts() {
     let mut connector = Connector::start().await;
     let kinds: [Kind; 2] = [
-        ("invented platforms", invented, |link| link["skipped"].as_u64().unwrap()),
+        ("unknown platforms", unknown_platform, |link| link["skipped"].as_u64().unwrap()),
         ("interrupts", interrupt, |link| link["frames"]["interrupt_inbound"].as_u64().unwrap_or_default()),
     ];
     for kind in kinds {
-        // What a flood takes once: buffers, threads, pages of the ledger.
+        // The one-time cost of a flood: buffers, threads, pages of the ledger.
         seen(&mut connector, kind, 2_000).await;
         let before = connector.resident();
         seen(&mut connector, kind, 20_000).await;
@@ -87,11 +87,11 @@ fn lines(world: &World, words: &str) -> usize {
 }
 
 #[actix_web::test]
-async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_said() {
+async fn warnings_caused_by_a_connector_are_limited_and_the_omitted_ones_are_counted() {
     const FLOOD: usize = 1_000;
-    let evil = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hostile = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let mut world = World::prepare().await;
-    let address = evil.local_addr().unwrap();
+    let address = hostile.local_addr().unwrap();
     let env = |id: &str| {
         format!(
             "GATEWAY_RELAY_URL=http://{address}\nGATEWAY_RELAY_ID={id}\nGATEWAY_RELAY_SECRET=a-secret-of-{id}-0123456789\n\
@@ -101,16 +101,16 @@ async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_sa
     world.write(".env", &env("home"));
     world.profile("work", &env("work"));
     world.write("caduceus.yaml", "agent: {backend: echo}\n");
-    world.serve_alone();
+    world.serve_unlinked();
     let mut wires = Vec::new();
     for _ in 0..2 {
-        let (socket, _) = within(SOON, "a dial", evil.accept()).await.unwrap();
+        let (socket, _) = within(SOON, "a dial", hostile.accept()).await.unwrap();
         let mut wire = accept_async(socket).await.unwrap();
-        said(&mut wire, "hello").await.unwrap();
+        next_of_kind(&mut wire, "hello").await.unwrap();
         send_all(&mut wire, [text(&descriptor())]).await;
         wires.push(wire);
     }
-    // Which of them is whose does not matter: each is sent everything.
+    // Every link gets everything, so their order does not matter.
     let foreign =
         |_| json!({"type": "interrupt_inbound", "session_key": "agent:other:discord:channel:c", "chat_id": "c"});
     let unserved = |number| {
@@ -124,21 +124,21 @@ async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_sa
         send_all(wire, all.into_iter().flatten()).await;
         let mut acknowledged = 0;
         while acknowledged < 2 * FLOOD {
-            let frame = within(SOON, "the acknowledgements", next(wire)).await.expect("the link stays");
+            let frame = within(SOON, "the acknowledgements", next(wire)).await.expect("the link stays up");
             acknowledged += usize::from(frame["type"] == "inbound_ack");
         }
     }
     let kinds = [
-        // Of the profile's own link only; of the gateway's only; of both.
+        // Warnings of the profile's own link only; of the gateway's only; of both.
         ("interrupt for another profile's session", 1),
         ("the profile that it names is not served", 1),
         ("frame kept as a dead letter", 2),
     ];
     let left_out = wait_for("what was left out of the log", SOON, || async {
         let log = world.gateway().log();
-        let said = log.lines().filter(|line| line.contains("log lines of one kind were left out"));
+        let omitted = log.lines().filter(|line| line.contains("log lines of one kind were left out"));
         let count = |line: &str| line.split("lines=").nth(1)?.split(' ').next()?.parse::<usize>().ok();
-        let sum: usize = said.filter_map(count).sum();
+        let sum: usize = omitted.filter_map(count).sum();
         let written: usize = kinds.iter().map(|(words, _)| lines(&world, words)).sum();
         (sum + written >= 4 * FLOOD).then_some(sum)
     })
@@ -150,6 +150,6 @@ async fn warnings_that_a_connector_causes_are_limited_and_what_is_left_out_is_sa
         println!("{words}: {written} of {} lines", FLOOD * links);
         assert!((1..=100 * links).contains(&written), "{words}: {written} lines");
     }
-    // Each refused event has a line of its own, of which more may come at once.
+    // Each refused event has a line of its own, with a larger burst.
     assert!(log.len() < 512 * 1024, "{} bytes of log", log.len());
 }

@@ -1,4 +1,4 @@
-//! HTTP as it comes from real servers and through proxies, with the real binary: every command that asks a server.
+//! HTTP answers in every form of real servers and proxies, with the real binary: every command that calls a server.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,19 +14,19 @@ use crate::answer_forms::{Ends, FORMS, FormServer, read_request};
 use crate::support::{SOON, binary, wait_for};
 use crate::world::{World, run_command};
 
-/// What comes to an end by itself: commands wait 15 s for the others.
+/// The forms that end without a timeout: commands wait 15 s for the others.
 fn forms() -> impl Iterator<Item = (&'static str, Ends)> {
     FORMS.into_iter().filter(|(_, ends)| *ends != Ends::Never)
 }
 
-/// A command that sees nothing of the environment of the test.
+/// A command without the environment of the test.
 fn caduceus(home: &Path, arguments: &[&str]) -> Command {
     let mut command = binary();
     command.args(arguments).env_clear().env("PATH", "/usr/bin:/bin").env("HOME", home);
     command
 }
 
-/// The first part of a path is the form of the answer; `body` is that of any request.
+/// The first part of a path selects the form of the answer; `body` makes the body for a request.
 fn server(body: &'static str) -> FormServer {
     FormServer::start(move |request| {
         let form = request.split(['/', ' ']).nth(2).unwrap().to_owned();
@@ -35,7 +35,7 @@ fn server(body: &'static str) -> FormServer {
 }
 
 #[test]
-fn a_rotated_token_is_kept_in_whatever_form_it_comes() {
+fn a_rotated_token_is_kept_from_every_form_of_answer() {
     let tokens = r#"{"access_token":"hch-at-new","refresh_token":"hch-rt-new","expires_in":3600,"scope":"write"}"#;
     let server = server(tokens);
     let home = tempfile::tempdir().unwrap();
@@ -48,20 +48,20 @@ fn a_rotated_token_is_kept_in_whatever_form_it_comes() {
         fs::write(&file, grant.to_string()).unwrap();
         let asked = server.requests();
         let home_argument = home.path().display().to_string();
-        let (code, said) = run_command(&mut caduceus(home.path(), &["honcho", "refresh", "--home", &home_argument]));
+        let (code, printed) = run_command(&mut caduceus(home.path(), &["honcho", "refresh", "--home", &home_argument]));
         let kept: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
         let (token, whole) = (kept["hosts"]["hermes"]["apiKey"].as_str().unwrap(), ends == Ends::Whole);
-        assert_eq!((code, token == "hch-at-new"), (Some(if whole { 0 } else { 75 }), whole), "{form}: {said}");
+        assert_eq!((code, token == "hch-at-new"), (Some(if whole { 0 } else { 75 }), whole), "{form}: {printed}");
         assert_eq!(server.requests() - asked, 1, "{form}: it was presented once");
         let ambiguous = matches!(ends, Ends::Cut | Ends::Closed | Ends::Unreadable);
-        assert_eq!(said.contains("may be spent"), ambiguous, "{form}: {said}");
-        assert!(!said.contains("hch-rt"), "{said}");
+        assert_eq!(printed.contains("may be spent"), ambiguous, "{form}: {printed}");
+        assert!(!printed.contains("hch-rt"), "{printed}");
     }
 }
 
 #[test]
-fn enrollment_and_the_identity_before_it_are_read_in_every_form() {
-    // The form is in the path of the one and in the name that the other is told.
+fn enrollment_and_identity_answers_are_read_in_every_form() {
+    // The form is in the path for one server and in the gateway id for the other.
     let server = FormServer::start(|request| {
         if request.contains("client_credentials") {
             let form = request.split(['/', ' ']).nth(2).unwrap().to_owned();
@@ -87,16 +87,16 @@ fn enrollment_and_the_identity_before_it_are_read_in_every_form() {
                 ("GATEWAY_RELAY_IDP_CLIENT_SECRET", "hunter2"),
                 ("GATEWAY_RELAY_ENROLL_TOKEN", "once"),
             ]);
-            let (code, said) = run_command(&mut command);
-            let shown = format!("{idp_form} {connector_form}: {code:?} {said}");
+            let (code, printed) = run_command(&mut command);
+            let shown = format!("{idp_form} {connector_form}: {code:?} {printed}");
             assert_eq!(code == Some(0), ends == Ends::Whole, "{shown}");
-            assert!(!said.contains("hunter2") && !said.contains("5ec2e7"), "{shown}");
+            assert!(!printed.contains("hunter2") && !printed.contains("5ec2e7"), "{shown}");
         }
     }
 }
 
 #[test]
-fn a_command_reads_its_gateway_in_every_form() {
+fn a_command_reads_the_gateways_answer_in_every_form() {
     let server = server(r#"{"status":"ok"}"#);
     let home = tempfile::tempdir().unwrap();
     let ask = |form: &str, more: &[(&str, &str)]| {
@@ -104,14 +104,14 @@ fn a_command_reads_its_gateway_in_every_form() {
         run_command(caduceus(home.path(), &["status", "--json", "--url", &url]).envs(more.iter().copied()))
     };
     for (form, ends) in forms() {
-        let (code, said) = ask(form, &[]);
-        assert_eq!(code == Some(0), ends == Ends::Whole, "{form}: {code:?} {said}");
+        let (code, printed) = ask(form, &[]);
+        assert_eq!(code == Some(0), ends == Ends::Whole, "{form}: {code:?} {printed}");
     }
-    // Loopback is never asked of a proxy, which would not be there.
+    // Loopback is not reached through a proxy; this one does not exist.
     assert_eq!(ask("length", &[("HTTP_PROXY", "http://127.0.0.1:9"), ("all_proxy", "http://127.0.0.1:9")]).0, Some(0));
 }
 
-/// A proxy that brings each name to `target`: by CONNECT, or by reading the request. What it was asked, head by head.
+/// A proxy that forwards each name to `target`: by CONNECT, or by reading the request. Records the head of each request.
 fn proxy(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -155,40 +155,43 @@ fn proxy(target: SocketAddr) -> (SocketAddr, Arc<Mutex<Vec<String>>>) {
 }
 
 #[actix_web::test]
-async fn the_link_goes_through_the_proxy_by_connect_and_the_doctor_says_so() {
+async fn the_link_uses_the_proxy_by_connect_and_the_doctor_reports_it() {
     let mut world = World::prepare().await;
     let (address, heads) = proxy(world.connector.authority().parse().unwrap());
     let env = fs::read_to_string(world.path(".env")).unwrap();
-    // A name that only the proxy knows.
+    // A name that only the proxy resolves.
     world.write(".env", &env.replace(world.connector.authority(), "relay.test:8080"));
     world.variable("http_proxy", &format!("http://me:hunter2@{address}"));
     world.variable("HTTPS_PROXY", "socks5://me:hunter2@127.0.0.1:9");
     world.variable("NO_PROXY", "other.test");
     world.serve().await;
-    world.say("m1", "hello", "c", None).await;
+    world.push("m1", "hello", "c", None).await;
     world.answer("m1").await;
     let asked = heads.lock().unwrap().clone();
     assert!(asked[0].starts_with("CONNECT relay.test:8080 HTTP/1.1\r\n"), "{asked:?}");
-    // base64 of me:hunter2; the link's own token is for the connector alone.
+    // base64 of me:hunter2; the link's own token is sent only to the connector.
     assert!(asked[0].contains("proxy-authorization: Basic bWU6aHVudGVyMg==\r\n"), "{asked:?}");
     assert!(!asked[0].to_lowercase().contains("bearer"), "{asked:?}");
     let log = world.gateway().log();
     assert!(log.contains("HTTPS_PROXY is not used") && !log.contains("hunter2"), "{log}");
 
     let home = world.home().to_owned();
-    let said = actix_web::web::block(move || {
+    let printed = actix_web::web::block(move || {
         let argument = home.display().to_string();
         let mut doctor = caduceus(&home, &["doctor", "--home", &argument]);
         doctor.env("http_proxy", format!("http://me:hunter2@{address}")).env("ALL_PROXY", "nonsense://x");
         String::from_utf8(doctor.output().unwrap().stdout).unwrap()
     });
-    let said = said.await.unwrap();
+    let printed = printed.await.unwrap();
     let shown = format!("http and ws goes through http://{address} with a login (HTTP_PROXY)");
-    assert!(said.contains(&shown) && said.contains("ALL_PROXY is not used") && !said.contains("hunter2"), "{said}");
+    assert!(
+        printed.contains(&shown) && printed.contains("ALL_PROXY is not used") && !printed.contains("hunter2"),
+        "{printed}"
+    );
 }
 
 #[actix_web::test]
-async fn a_proxy_that_refuses_is_named_and_the_link_is_tried_again() {
+async fn a_proxy_that_refuses_is_logged_by_name_and_the_link_is_redialled() {
     let mut world = World::prepare().await;
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -202,7 +205,7 @@ async fn a_proxy_that_refuses_is_named_and_the_link_is_tried_again() {
     let env = fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &env.replace(world.connector.authority(), "relay.test:8080"));
     world.variable("ALL_PROXY", &format!("http://me:hunter2@{address}"));
-    world.serve_alone();
+    world.serve_unlinked();
     let words = "it wants another login (407)";
     let log = wait_for("the proxy's refusal in the log", SOON, || async {
         Some(world.gateway().log()).filter(|log| log.matches(words).count() >= 2)

@@ -1,5 +1,5 @@
-//! A connector that writes what no connector should: the link bears it or is dialled anew, the gateway stays as it is, and its
-//! memory bounded.
+//! A connector that sends invalid data: the link stays up or is redialled, the gateway is not affected, and its
+//! memory stays bounded.
 
 use std::fs;
 use std::time::Duration;
@@ -15,13 +15,13 @@ use tokio_tungstenite::{WebSocketStream, accept_async};
 use crate::support::{SOON, within};
 use crate::world::World;
 
-/// More than a line and a message may have at once, several times over.
+/// Several times the largest line and message together.
 const MOST_MEMORY_KB: u64 = 96 * 1024;
 const MIB: usize = 1024 * 1024;
 
 pub(crate) type Wire = WebSocketStream<TcpStream>;
 
-/// A connector without manners.
+/// A connector that the test controls byte by byte.
 pub(crate) struct Connector {
     pub(crate) listener: TcpListener,
     pub(crate) world: World,
@@ -33,7 +33,7 @@ impl Connector {
         Self::start_with("").await
     }
 
-    /// With more lines of the `.env`.
+    /// As [`Connector::start`], with further lines in the `.env`.
     pub(crate) async fn start_with(env: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut world = World::prepare().await;
@@ -47,43 +47,43 @@ impl Connector {
             "agent: {backend: echo}\n\
              relay: {ping_s: 0.5, silence_s: 2, dial_s: 1, handshake_s: 1, redial_floor_ms: 20, redial_ceiling_ms: 100}\n",
         );
-        world.serve_alone();
+        world.serve_unlinked();
         Self { listener, world, cases: 0 }
     }
 
-    /// A connection that is through its handshake.
+    /// A connection after its handshake.
     pub(crate) async fn wire(&self) -> Wire {
         loop {
             let (socket, _) = within(SOON, "a dial", self.listener.accept()).await.unwrap();
             let Ok(mut wire) = accept_async(socket).await else { continue };
-            if said(&mut wire, "hello").await.is_some() && wire.send(text(&descriptor())).await.is_ok() {
+            if next_of_kind(&mut wire, "hello").await.is_some() && wire.send(text(&descriptor())).await.is_ok() {
                 return wire;
             }
         }
     }
 
-    /// Does something hostile on a good connection.
+    /// Runs one case on a good connection.
     async fn case(&mut self, what: &str, hostile: impl AsyncFnOnce(&mut Wire)) {
         let mut wire = self.wire().await;
         hostile(&mut wire).await;
-        self.lives(what, Some(wire)).await;
+        self.still_serves(what, Some(wire)).await;
     }
 
-    /// Writes bytes as they are behind a good handshake.
+    /// Writes raw bytes after a good handshake.
     async fn raw_case(&mut self, what: &str, bytes: &[u8], times: usize) {
         let mut socket = self.wire().await.into_inner();
         for _ in 0..times {
-            // A gateway that has had enough closes.
+            // The gateway may close the connection.
             if socket.write_all(bytes).await.is_err() {
                 break;
             }
         }
         drop(socket);
-        self.lives(what, None).await;
+        self.still_serves(what, None).await;
     }
 
-    /// An event is acknowledged and answered, over this connection or another.
-    pub(crate) async fn lives(&mut self, what: &str, wire: Option<Wire>) {
+    /// Asserts that an event is acknowledged and answered, over this connection or another.
+    pub(crate) async fn still_serves(&mut self, what: &str, wire: Option<Wire>) {
         self.cases += 1;
         let id = format!("alive-{}", self.cases);
         let event = World::message(&id, &id, "chat", None);
@@ -95,7 +95,7 @@ impl Connector {
                     Some(wire) => wire,
                     None => self.wire().await,
                 };
-                if wire.send(text(&event)).await.is_ok() && heard(&mut wire, &id).await {
+                if wire.send(text(&event)).await.is_ok() && acknowledged_and_answered(&mut wire, &id).await {
                     return;
                 }
             }
@@ -104,12 +104,12 @@ impl Connector {
         println!("{what}: alive, {} KB at most", self.most_memory());
     }
 
-    /// The most that the gateway ever had resident.
+    /// The highest resident memory of the gateway so far.
     fn most_memory(&self) -> u64 {
         self.memory("VmHWM:")
     }
 
-    /// What the gateway has resident.
+    /// The resident memory of the gateway.
     pub(crate) fn resident(&self) -> u64 {
         self.memory("VmRSS:")
     }
@@ -121,8 +121,8 @@ impl Connector {
     }
 }
 
-/// Reads until the acknowledgement and the answer of `id` are there; answers whether they came.
-pub(crate) async fn heard(wire: &mut Wire, id: &str) -> bool {
+/// Reads until `id` is acknowledged and answered; `false` if the connection ends before.
+pub(crate) async fn acknowledged_and_answered(wire: &mut Wire, id: &str) -> bool {
     let (mut acknowledged, mut answered) = (false, false);
     while !(acknowledged && answered) {
         let Some(frame) = next(wire).await else { return false };
@@ -139,7 +139,7 @@ pub(crate) async fn heard(wire: &mut Wire, id: &str) -> bool {
     true
 }
 
-pub(crate) async fn said(wire: &mut Wire, kind: &str) -> Option<Value> {
+pub(crate) async fn next_of_kind(wire: &mut Wire, kind: &str) -> Option<Value> {
     loop {
         let frame = next(wire).await?;
         if frame["type"] == kind {
@@ -171,7 +171,7 @@ pub(crate) fn descriptor() -> Value {
     }})
 }
 
-/// Sends until the gateway has had enough of it.
+/// Sends until the gateway closes the connection.
 pub(crate) async fn send_all(wire: &mut Wire, messages: impl IntoIterator<Item = Ws>) {
     for message in messages {
         if wire.send(message).await.is_err() {
@@ -180,7 +180,7 @@ pub(crate) async fn send_all(wire: &mut Wire, messages: impl IntoIterator<Item =
     }
 }
 
-/// Every frame of the contract with every one of its fields of a wrong kind.
+/// Every frame of the contract with each of its fields of a wrong type.
 fn wrong_kinds() -> Vec<Value> {
     let good = [
         descriptor(),
@@ -204,7 +204,7 @@ fn wrong_kinds() -> Vec<Value> {
         for value in &wrong {
             let mut bad = good[1].clone();
             bad["event"][key] = value.clone();
-            // Some of these are an event all the same; then it is one of its own.
+            // Some of these are still valid events; each needs an id of its own.
             bad["bufferId"] = json!(format!("{key}-{value}"));
             frames.push(bad);
         }
@@ -213,9 +213,9 @@ fn wrong_kinds() -> Vec<Value> {
 }
 
 #[actix_web::test]
-async fn whatever_a_connector_writes_the_next_event_is_answered_and_memory_is_bounded() {
+async fn after_any_hostile_input_the_next_event_is_answered_and_memory_is_bounded() {
     let mut connector = Connector::start().await;
-    connector.lives("nothing yet", None).await;
+    connector.still_serves("nothing yet", None).await;
 
     connector
         .case("random bytes", async |wire| {
@@ -281,7 +281,7 @@ async fn whatever_a_connector_writes_the_next_event_is_answered_and_memory_is_bo
             .await;
     }
 
-    // Bytes that are no frames: a reserved operation, a masked frame, a length beyond all memory, a close with half a code.
+    // Bytes that are no valid frames: a reserved operation, a masked frame, an impossible length, a close with half a code.
     connector.raw_case("a reserved operation", &[0x83, 0x01, b'x'], 1).await;
     connector.raw_case("a masked frame", &[0x81, 0x81, 1, 2, 3, 4, b'x'], 1).await;
     connector.raw_case("a length beyond all memory", &[0x81, 127, 0x3f, 255, 255, 255, 255, 255, 255, 255], 1).await;
@@ -301,10 +301,10 @@ async fn whatever_a_connector_writes_the_next_event_is_answered_and_memory_is_bo
     let log = connector.world.gateway().log();
     let warnings = log.lines().filter(|line| line.contains("WARN") && line.contains("skipped")).count();
     println!("{warnings} warnings of skipped lines");
-    assert!(warnings <= 10, "lines that are skipped are warned of once a minute");
+    assert!(warnings <= 10, "there is one warning a minute for skipped lines");
 }
 
-/// Answers to the dial itself that are none.
+/// Invalid answers to the dial itself.
 async fn upgrades(connector: &mut Connector) {
     let endless = format!("HTTP/1.1 101 Switching Protocols\r\n{}", "X-A: b\r\n".repeat(100_000));
     let answers = [
@@ -319,24 +319,25 @@ async fn upgrades(connector: &mut Connector) {
         &endless,
     ];
     for answer in answers {
-        // The present connection goes, and the next dial is answered so.
+        // The current connection ends, and the next dial gets this answer.
         let (mut socket, _) = within(SOON, "a dial", connector.listener.accept()).await.unwrap();
         let _ = socket.write_all(answer.as_bytes()).await;
         let shown: String = answer.chars().take(40).collect();
         drop(socket);
-        connector.lives(&format!("an upgrade answered with {shown:?}"), None).await;
+        connector.still_serves(&format!("an upgrade answered with {shown:?}"), None).await;
     }
 }
 
 #[actix_web::test]
-async fn a_frame_that_comes_a_hundred_times_runs_once_and_is_acknowledged_each_time() {
+async fn a_frame_received_a_hundred_times_runs_once_and_is_acknowledged_each_time() {
     let mut connector = Connector::start().await;
     let mut wire = connector.wire().await;
     let event = json!({"type": "inbound", "bufferId": "same", "event": World::message("same", "same", "c", None)});
     send_all(&mut wire, (0..100).map(|_| text(&event))).await;
     let (mut acknowledged, mut answers) = (0, 0);
     while acknowledged < 100 || answers == 0 {
-        let frame = within(SOON, "100 acknowledgements and an answer", next(&mut wire)).await.expect("the link stays");
+        let frame =
+            within(SOON, "100 acknowledgements and an answer", next(&mut wire)).await.expect("the link stays up");
         acknowledged += usize::from(frame["type"] == "inbound_ack" && frame["bufferId"] == "same");
         answers += usize::from(frame["action"]["op"] == "send");
         if frame["type"] == "outbound" {
@@ -345,7 +346,7 @@ async fn a_frame_that_comes_a_hundred_times_runs_once_and_is_acknowledged_each_t
             wire.send(text(&result)).await.unwrap();
         }
     }
-    // What comes behind them is answered, so they have all been looked at.
-    connector.lives("a hundred times the same", Some(wire)).await;
+    // The next event is answered, so all of them have been processed.
+    connector.still_serves("a hundred times the same", Some(wire)).await;
     assert_eq!((acknowledged, answers), (100, 1));
 }

@@ -1,4 +1,4 @@
-//! Sleep and waking.
+//! Going idle and waking up.
 
 use std::net::TcpListener;
 
@@ -14,8 +14,8 @@ fn free_port() -> u16 {
 }
 
 #[actix_web::test]
-async fn what_came_while_the_gateway_slept_wakes_it_and_arrives_in_order_and_once() {
-    // A chat has room for 32 in its queue.
+async fn events_during_idle_wake_the_gateway_and_arrive_once_in_order() {
+    // A session queues at most 32.
     const CHATS: usize = 8;
     const EVENTS: usize = 20 * CHATS;
     let mut world = World::prepare().await;
@@ -35,11 +35,11 @@ async fn what_came_while_the_gateway_slept_wakes_it_and_arrives_in_order_and_onc
     world.serve().await;
     let (status, answer) = post(&world.url("/api/relay/idle"), &json!({})).await;
     assert_eq!((status, &answer["links"]), (200, &json!({"relay": "acknowledged"})), "{answer}");
-    // The log is read by a thread that may come after the answer.
+    // A thread reads the log, perhaps later than the answer.
     wait_for("a link that sleeps", SOON, || async { world.gateway().log().contains("state=Idle").then_some(()) }).await;
     let ids: Vec<(usize, String)> = (0..EVENTS).map(|n| (n % CHATS, format!("{}-{n}", n % CHATS))).collect();
     for (chat, id) in &ids {
-        world.say(id, id, &format!("c{chat}"), None).await;
+        world.push(id, id, &format!("c{chat}"), None).await;
     }
     for (_, id) in &ids {
         world.answer(id).await;
@@ -62,7 +62,7 @@ async fn what_came_while_the_gateway_slept_wakes_it_and_arrives_in_order_and_onc
 }
 
 #[actix_web::test]
-async fn a_poke_is_open_to_all_says_nothing_and_cannot_be_a_flood() {
+async fn a_poke_needs_no_token_reveals_nothing_and_is_rate_limited() {
     let world = World::start().await;
     let foreign = [("Host", "gateway.example")];
     for poke in 0..10 {
@@ -70,14 +70,14 @@ async fn a_poke_is_open_to_all_says_nothing_and_cannot_be_a_flood() {
         assert_eq!(answer, (204, serde_json::Value::Null), "poke {poke}");
     }
     assert_eq!(get_with(&world.url("/wake"), &foreign).await.0, 429);
-    assert_eq!(world.status().await["relay"][0]["state"], "connected", "a link that is up is left alone");
+    assert_eq!(world.status().await["relay"][0]["state"], "connected", "a connected link is not redialled");
     let refused =
         send(crate::support::client().post(world.url("/api/relay/idle")).insert_header(foreign[0]), String::new());
-    assert_eq!(refused.await.0, 403, "only a poke is open to any name");
+    assert_eq!(refused.await.0, 403, "only a poke is allowed under any host name");
 }
 
 #[actix_web::test]
-async fn going_idle_takes_the_drain_scope() {
+async fn going_idle_needs_the_drain_scope() {
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx");
     world.serve().await;

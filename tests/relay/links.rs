@@ -7,7 +7,7 @@ use crate::text;
 use crate::world::World;
 
 #[actix_web::test]
-async fn what_comes_over_a_profiles_own_link_runs_under_that_profile_and_is_answered_over_it() {
+async fn an_event_over_a_profiles_own_link_runs_under_that_profile_and_is_answered_over_it() {
     let mut world = World::prepare().await;
     let url = format!("{}/dev/gateways", world.connector.url);
     let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
@@ -17,7 +17,7 @@ async fn what_comes_over_a_profiles_own_link_runs_under_that_profile_and_is_answ
         text(&own, "secret")
     );
     world.profile("work", &env);
-    // Half a set of settings makes no link.
+    // An incomplete set of settings makes no link.
     world.profile("half", "GATEWAY_RELAY_URL=http://127.0.0.1:1\n");
     world.serve().await;
     let up = |status: &Value| {
@@ -27,7 +27,7 @@ async fn what_comes_over_a_profiles_own_link_runs_under_that_profile_and_is_answ
     };
     world.until("both links to be up", up).await;
     for (gateway, id) in [("of-work", "m1"), ("world", "m2")] {
-        // What the event says of a profile does not count on a link that is somebody's own.
+        // The event's profile is ignored on a profile's own link.
         let event = World::message(id, id, "c", Some("default"));
         let body = json!({"gatewayId": gateway, "event": event});
         let (status, pushed) = post(&format!("{}/dev/inbound", world.connector.url), &body).await;

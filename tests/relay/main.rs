@@ -1,4 +1,4 @@
-//! The relay through the real gateway and the real connector: with a network between them that breaks, and its other rooms,
+//! The relay through the real gateway and the real connector: with network faults between them, and the other parts:
 //! credentials, deliveries, sleep, links of profiles, TLS.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
@@ -36,7 +36,7 @@ use serde_json::{Value, json};
 use support::post;
 use world::World;
 
-/// All that the connector gives the gateway of a world.
+/// The credentials that the connector gave the gateway of a world.
 async fn credentials(world: &World) -> Value {
     let (status, credentials) =
         post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "world"})).await;
@@ -44,7 +44,7 @@ async fn credentials(world: &World) -> Value {
     credentials
 }
 
-/// A text of the credentials.
+/// One text field of the credentials.
 fn text<'a>(credentials: &'a Value, name: &str) -> &'a str {
     credentials[name].as_str().unwrap()
 }

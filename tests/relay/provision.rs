@@ -1,4 +1,4 @@
-//! A gateway that gets its credentials for itself.
+//! Self-provisioning: a gateway that requests its own credentials.
 
 use std::fs;
 use std::path::Path;
@@ -46,7 +46,7 @@ async fn registered(world: &World, gateway: &str) -> Value {
 }
 
 #[actix_web::test]
-async fn a_gateway_without_a_pair_gets_one_into_memory_and_never_onto_the_disk() {
+async fn a_gateway_without_credentials_gets_them_in_memory_and_not_on_disk() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     let access = text(&credentials, "accessToken");
@@ -60,22 +60,25 @@ async fn a_gateway_without_a_pair_gets_one_into_memory_and_never_onto_the_disk()
     for word in ["world", "tenant-", "discord,telegram", "routes=2", "inbound=\"yes\"", "i-1", "wake=\"yes\""] {
         assert!(line.contains(word), "{word}: {line}");
     }
-    let told = registered(&world, "world").await;
-    assert_eq!(told["identities"], json!(["discord:", "telegram:"]), "{told}");
-    assert_eq!((&told["endpoint"], &told["routeKeys"]), (&json!("https://me.example/in"), &json!(["g1", "g2"])));
-    assert_eq!((&told["instanceId"], &told["wakeUrl"]), (&json!("i-1"), &json!("https://me.example/wake")));
+    let declared = registered(&world, "world").await;
+    assert_eq!(declared["identities"], json!(["discord:", "telegram:"]), "{declared}");
+    assert_eq!(
+        (&declared["endpoint"], &declared["routeKeys"]),
+        (&json!("https://me.example/in"), &json!(["g1", "g2"]))
+    );
+    assert_eq!((&declared["instanceId"], &declared["wakeUrl"]), (&json!("i-1"), &json!("https://me.example/wake")));
     for secret in ["secret", "deliveryKey", "accessToken"] {
         let secret = text(&credentials, secret);
         assert_eq!(files_with(world.home(), secret), [] as [&str; 0]);
         assert!(!world.gateway().log().contains(secret));
     }
-    world.say("m1", "hello", "c", None).await;
+    world.push("m1", "hello", "c", None).await;
     assert_eq!(world.answer("m1").await["answered"], 1);
 
     let (status, answer) = post(&world.url("/api/actors/profiles/default/restart"), &json!({})).await;
     assert_eq!(status, 200, "{answer}");
     until_logged(&world, "relay self-provisioned", 2).await;
-    world.say("m2", "again", "c", None).await;
+    world.push("m2", "again", "c", None).await;
     assert_eq!(world.answer("m2").await["answered"], 1);
 }
 
@@ -106,7 +109,7 @@ async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling
         for profile in [None, Some("work")] {
             turns += 1;
             let id = format!("m{turns}");
-            world.say(&id, "hello", &id, profile).await;
+            world.push(&id, "hello", &id, profile).await;
             assert_eq!(world.answer(&id).await["answered"], 1);
         }
         for name in names {
@@ -132,11 +135,11 @@ async fn what_was_provisioned_is_in_no_log_where_agents_write_it_in_any_spelling
 }
 
 #[actix_web::test]
-async fn a_login_that_comes_late_is_found_and_the_link_comes_up_by_itself() {
+async fn a_login_after_the_start_is_found_and_the_link_connects() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\n"));
-    world.serve_alone();
+    world.serve_unlinked();
     until_logged(&world, "for want of an identity", 1).await;
     let login = json!({"version": 1, "providers": {"nous": {
         "access_token": credentials["accessToken"], "refresh_token": "r", "expires_at": "2099-01-01T00:00:00+00:00",
@@ -147,7 +150,7 @@ async fn a_login_that_comes_late_is_found_and_the_link_comes_up_by_itself() {
 }
 
 #[actix_web::test]
-async fn a_pinned_pair_is_respected() {
+async fn configured_credentials_prevent_self_provisioning() {
     let mut world = World::prepare().await;
     world.variable("GATEWAY_RELAY_ACCESS_TOKEN", "nobody's");
     world.serve().await;
@@ -156,7 +159,7 @@ async fn a_pinned_pair_is_respected() {
 }
 
 #[actix_web::test]
-async fn an_identity_provider_is_asked_by_client_credentials_before_any_login() {
+async fn client_credentials_take_precedence_over_a_configured_access_token() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     let token = json!({"access_token": credentials["accessToken"], "token_type": "Bearer"}).to_string();
@@ -175,7 +178,7 @@ async fn an_identity_provider_is_asked_by_client_credentials_before_any_login() 
 }
 
 #[actix_web::test]
-async fn a_platform_that_fails_is_skipped_and_the_first_success_gives_the_credentials() {
+async fn a_failing_platform_is_skipped_and_the_first_success_delivers_the_credentials() {
     let connector = Stub::new(|path, body| {
         let platform = serde_json::from_str::<Value>(body).map(|body| body["platform"].clone()).unwrap_or_default();
         match (path, platform.as_str()) {
@@ -189,7 +192,7 @@ async fn a_platform_that_fails_is_skipped_and_the_first_success_gives_the_creden
     let mut world = World::prepare().await;
     let env = env(&world, "").replace(&world.connector.url, &connector.url).replace("telegram", "telegram,slack");
     world.write(".env", &format!("{env}GATEWAY_RELAY_ACCESS_TOKEN=a\n"));
-    world.serve_alone();
+    world.serve_unlinked();
     let token = wait_for("a dial with a token", SOON, || async {
         connector.asked("/relay").into_iter().find_map(|(_, bearer, _)| bearer)
     })
@@ -202,7 +205,7 @@ async fn a_platform_that_fails_is_skipped_and_the_first_success_gives_the_creden
 }
 
 #[actix_web::test]
-async fn relevance_is_declared_for_each_platform_that_has_something_to_say() {
+async fn relevance_is_declared_for_each_platform_with_a_policy() {
     let mut world = World::prepare().await;
     world.write("config.yaml", "discord: {require_mention: true, free_response_channels: [c1, c2]}\n");
     world.serve().await;

@@ -1,6 +1,6 @@
 //! A TCP proxy between gateway and connector that breaks connections as networks do, and counts the gateway's sockets.
 //!
-//! It runs on a thread of its own, so that a test that waits does not hold up the wire.
+//! It runs on a thread of its own, so that a waiting test does not delay the wire.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -12,31 +12,31 @@ use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// What befalls every connection that is up.
+/// A fault of every open connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Strike {
+pub(crate) enum ConnectionFault {
     /// Both ends get a reset.
     Reset,
     /// Both ends get an orderly end.
     End,
-    /// Packets are dropped, both ways, and nobody is told.
+    /// Packets are dropped in both directions, and neither end is notified.
     HalfOpen,
     /// What the gateway writes is dropped; what the connector writes goes through.
-    Deaf,
+    DropOutbound,
     /// What the connector writes is dropped; what the gateway writes goes through.
-    Mute,
-    /// So many more bytes go to the gateway, then both ends get an orderly end.
+    DropInbound,
+    /// This many more bytes reach the gateway, then both ends get an orderly end.
     CutInbound(usize),
     /// The same towards the connector.
     CutOutbound(usize),
-    /// So many bytes go byte by byte, then it is as before.
+    /// This many bytes pass one by one, then the connection is normal again.
     Slow(usize),
 }
 
-/// What becomes of a dial.
+/// How a dial is handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Dials {
-    /// Carried to the connector.
+    /// Forwarded to the connector.
     Pass,
     /// Accepted and closed at once.
     CloseAtOnce,
@@ -47,7 +47,7 @@ pub(crate) enum Dials {
 /// What the proxy has seen of the gateway's side.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen {
-    /// When each dial came.
+    /// When each dial arrived.
     pub(crate) dials: Vec<Instant>,
     pub(crate) open: usize,
     /// Most sockets that the gateway had open at one time.
@@ -62,8 +62,8 @@ pub(crate) struct Proxy {
 
 struct Shared {
     target: SocketAddr,
-    /// Counts the strikes; a connection looks at those that come after it was made.
-    strikes: watch::Sender<(u64, Option<Strike>)>,
+    /// Counts the faults; a connection reacts to those injected after it was made.
+    faults: watch::Sender<(u64, Option<ConnectionFault>)>,
     dials: Mutex<Dials>,
     seen: Mutex<Seen>,
 }
@@ -76,7 +76,7 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             target,
-            strikes: watch::Sender::new((0, None)),
+            faults: watch::Sender::new((0, None)),
             dials: Mutex::new(Dials::Pass),
             seen: Mutex::default(),
         });
@@ -87,15 +87,15 @@ impl Proxy {
                 let listener = TcpListener::from_std(listener).unwrap();
                 while let Ok((gateway, _)) = listener.accept().await {
                     #[expect(clippy::disallowed_methods, reason = "a runtime of the test's own, without an actor")]
-                    tokio::spawn(Arc::clone(&kept).carry(gateway));
+                    tokio::spawn(Arc::clone(&kept).forward(gateway));
                 }
             });
         });
         Self { address, shared }
     }
 
-    pub(crate) fn strike(&self, strike: Strike) {
-        self.shared.strikes.send_modify(|last| *last = (last.0 + 1, Some(strike)));
+    pub(crate) fn inject(&self, inject: ConnectionFault) {
+        self.shared.faults.send_modify(|last| *last = (last.0 + 1, Some(inject)));
     }
 
     pub(crate) fn dials(&self, dials: Dials) {
@@ -112,15 +112,15 @@ impl Shared {
         self.seen.lock().unwrap()
     }
 
-    async fn carry(self: Arc<Self>, gateway: TcpStream) {
+    async fn forward(self: Arc<Self>, gateway: TcpStream) {
         {
             let mut seen = self.seen();
             seen.dials.push(Instant::now());
             seen.open += 1;
             seen.most_open = seen.most_open.max(seen.open);
         }
-        // A strike that comes while the dial is carried counts for it.
-        let strikes = self.strikes.subscribe();
+        // A fault injected while the dial is forwarded applies to it.
+        let faults = self.faults.subscribe();
         let dials = *self.dials.lock().unwrap();
         let open = Open(Arc::clone(&self));
         match dials {
@@ -128,14 +128,14 @@ impl Shared {
             Dials::Swallow => swallow(gateway).await,
             Dials::Pass => {
                 if let Ok(connector) = TcpStream::connect(self.target).await {
-                    relay(gateway, connector, strikes, open).await;
+                    relay(gateway, connector, faults, open).await;
                 }
             }
         }
     }
 }
 
-/// One socket of the gateway's; dropped when that is closed, whatever becomes of the other side.
+/// One socket of the gateway; dropped when that is closed, whatever the state of the other side.
 struct Open(Arc<Shared>);
 
 impl Drop for Open {
@@ -149,21 +149,26 @@ async fn swallow(mut socket: TcpStream) {
     while socket.read(&mut rest).await.is_ok_and(|count| count > 0) {}
 }
 
-async fn relay(gateway: TcpStream, connector: TcpStream, strikes: watch::Receiver<(u64, Option<Strike>)>, open: Open) {
+async fn relay(
+    gateway: TcpStream,
+    connector: TcpStream,
+    faults: watch::Receiver<(u64, Option<ConnectionFault>)>,
+    open: Open,
+) {
     for socket in [&gateway, &connector] {
         socket.set_nodelay(true).unwrap();
     }
     let (from_gateway, to_gateway) = gateway.into_split();
     let (from_connector, to_connector) = connector.into_split();
-    let outbound = Pump { from: from_gateway, to: to_connector, side: Side::Outbound, strikes: strikes.clone() };
-    let inbound = Pump { from: from_connector, to: to_gateway, side: Side::Inbound, strikes };
+    let outbound = Pump { from: from_gateway, to: to_connector, side: Side::Outbound, faults: faults.clone() };
+    let inbound = Pump { from: from_connector, to: to_gateway, side: Side::Inbound, faults };
     let (outbound, inbound) = (outbound.run(), inbound.run());
     tokio::pin!(outbound, inbound);
     let first = tokio::select! {
         ended = &mut outbound => ended,
         ended = &mut inbound => ended,
     };
-    // Dropping the halves ends both sockets; with packets dropped the other end must not hear of it.
+    // Dropping the halves ends both sockets; while packets are dropped the other end must not be notified.
     match first {
         Ended::Told => drop(open),
         Ended::Untold(Side::Outbound) => {
@@ -187,9 +192,9 @@ enum Side {
 
 /// How one direction ended.
 enum Ended {
-    /// The other end shall see it.
+    /// The other end is notified.
     Told,
-    /// Packets are being dropped, the one of the end among them.
+    /// Packets are dropped, including the one that would notify the other end.
     Untold(Side),
 }
 
@@ -197,57 +202,58 @@ struct Pump {
     from: OwnedReadHalf,
     to: OwnedWriteHalf,
     side: Side,
-    strikes: watch::Receiver<(u64, Option<Strike>)>,
+    faults: watch::Receiver<(u64, Option<ConnectionFault>)>,
 }
 
 impl Pump {
     async fn run(mut self) -> Ended {
         let mut buffer = vec![0; 16 * 1024];
-        let mut strike = None;
+        let mut inject = None;
         loop {
             let count = tokio::select! {
                 biased;
-                Ok(()) = self.strikes.changed() => {
-                    strike = self.strikes.borrow_and_update().1;
-                    match strike {
-                        Some(Strike::Reset) => {
+                Ok(()) = self.faults.changed() => {
+                    inject = self.faults.borrow_and_update().1;
+                    match inject {
+                        Some(ConnectionFault::Reset) => {
                             let _ = set_socket_linger(self.from.as_ref(), Some(Duration::ZERO));
                             let _ = set_socket_linger(self.to.as_ref(), Some(Duration::ZERO));
                             return Ended::Told;
                         }
-                        Some(Strike::End) => return Ended::Told,
+                        Some(ConnectionFault::End) => return Ended::Told,
                         _ => continue,
                     }
                 }
                 count = self.from.read(&mut buffer) => count.unwrap_or(0),
             };
             if count == 0 {
-                if strike != Some(Strike::HalfOpen) {
+                if inject != Some(ConnectionFault::HalfOpen) {
                     return Ended::Told;
                 }
-                // Dropping it would tell the other end.
+                // Dropping it would notify the other end.
                 self.to.forget();
                 return Ended::Untold(self.side);
             }
-            if self.pass(&buffer[..count], &mut strike).await.is_err() {
+            if self.pass(&buffer[..count], &mut inject).await.is_err() {
                 return Ended::Told;
             }
         }
     }
 
-    /// Carries bytes as the strike has it; fails when this connection is at its end.
-    async fn pass(&mut self, bytes: &[u8], strike: &mut Option<Strike>) -> std::io::Result<()> {
-        match (strike.as_mut(), self.side) {
-            (Some(Strike::HalfOpen), _)
-            | (Some(Strike::Deaf), Side::Outbound)
-            | (Some(Strike::Mute), Side::Inbound) => Ok(()),
-            (Some(Strike::CutInbound(left)), Side::Inbound) | (Some(Strike::CutOutbound(left)), Side::Outbound) => {
+    /// Forwards bytes as the fault demands; fails at the end of this connection.
+    async fn pass(&mut self, bytes: &[u8], inject: &mut Option<ConnectionFault>) -> std::io::Result<()> {
+        match (inject.as_mut(), self.side) {
+            (Some(ConnectionFault::HalfOpen), _)
+            | (Some(ConnectionFault::DropOutbound), Side::Outbound)
+            | (Some(ConnectionFault::DropInbound), Side::Inbound) => Ok(()),
+            (Some(ConnectionFault::CutInbound(left)), Side::Inbound)
+            | (Some(ConnectionFault::CutOutbound(left)), Side::Outbound) => {
                 let part = bytes.len().min(*left);
                 *left -= part;
                 self.to.write_all(&bytes[..part]).await?;
                 if *left == 0 { Err(std::io::ErrorKind::ConnectionAborted.into()) } else { Ok(()) }
             }
-            (Some(Strike::Slow(left)), _) => {
+            (Some(ConnectionFault::Slow(left)), _) => {
                 let part = bytes.len().min(*left);
                 *left -= part;
                 for byte in &bytes[..part] {

@@ -1,4 +1,4 @@
-//! Our gateway with a connector of another make: Python's `websockets`.
+//! The gateway with a connector on another WebSocket library: Python's `websockets`.
 
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::Receiver;
@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::json_lines;
 use crate::support::original::original_python;
-use crate::support::said_by;
 use crate::world::World;
 
 const CEILING: Duration = Duration::from_mins(1);
@@ -16,7 +16,7 @@ const SECRET: &str = "a-secret-of-the-relay-that-both-ends-know-0123";
 /// Killed when dropped.
 struct Connector {
     child: Child,
-    said: Receiver<Value>,
+    printed: Receiver<Value>,
 }
 
 impl Connector {
@@ -29,18 +29,18 @@ impl Connector {
             .stdout(Stdio::piped())
             .spawn()
             .expect("the connector starts");
-        let said = said_by(&mut child);
-        Self { child, said }
+        let printed = json_lines(&mut child);
+        Self { child, printed }
     }
 
-    /// What it says of a step.
+    /// The output of a step.
     fn step(&self, name: &str) -> Value {
         loop {
-            let said =
-                self.said.recv_timeout(CEILING).unwrap_or_else(|_| panic!("the connector never came to {name:?}"));
-            println!("connector: {said}");
-            if said["step"] == name {
-                return said;
+            let printed =
+                self.printed.recv_timeout(CEILING).unwrap_or_else(|_| panic!("the connector did not report {name:?}"));
+            println!("connector: {printed}");
+            if printed["step"] == name {
+                return printed;
             }
         }
     }
@@ -54,7 +54,7 @@ impl Drop for Connector {
 }
 
 #[actix_web::test]
-async fn a_connector_of_another_make_is_served() {
+async fn a_connector_on_another_websocket_library_is_served() {
     let connector = Connector::start();
     let port = &connector.step("listening")["port"];
     let mut world = World::prepare().await;
@@ -66,7 +66,7 @@ async fn a_connector_of_another_make_is_served() {
         ),
     );
     world.write("caduceus.yaml", "agent: {backend: echo}\nrelay: {redial_floor_ms: 50, redial_ceiling_ms: 50}\n");
-    world.serve_alone();
+    world.serve_unlinked();
 
     assert_eq!(connector.step("dialled")["authorised"], true);
     let hello = connector.step("hello");
@@ -76,11 +76,11 @@ async fn a_connector_of_another_make_is_served() {
     assert!(answered["parts"].as_u64() > Some(1), "{answered}");
     assert!(answered["longest"].as_u64() <= Some(60), "within its descriptor's limit: {answered}");
 
-    // Closed with 4401 `expired`, it comes again with a fresh token.
+    // Closed with 4401 `expired`, the gateway redials with a fresh token.
     let again = connector.step("dialled");
     assert_eq!((&again["dial"], &again["authorised"]), (&Value::from(2), &Value::from(true)), "{again}");
     assert_eq!(connector.step("acknowledged again")["buffer"], "b1");
-    // The same message ran once.
+    // The repeated message ran once.
     world.until("one turn done", |status| status["turns"]["done"] == 1 && status["drain"]["active_agents"] == 0).await;
     world.gateway().signal("TERM");
     connector.step("idle");

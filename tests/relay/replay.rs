@@ -1,4 +1,4 @@
-//! What waited at the connector comes in order, runs once, and is acknowledged only when it is in the ledger; also when the
+//! Frames that waited at the connector arrive in order, run once, and are acknowledged only when they are in the ledger; also if the
 //! gateway is killed in the middle of it.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,12 +13,12 @@ use crate::world::{BOOKKEEPER, World};
 
 /// Frames that wait.
 const EVENTS: usize = 500;
-/// Every so manieth is a passthrough frame.
+/// One passthrough frame in this many frames.
 const FORWARD_EACH: usize = 10;
-/// Chats that they come from; a session queues 32.
+/// Chats of the frames; a session queues 32.
 const CHATS: usize = 25;
 
-/// A world whose gateway is away while the connector fills its buffer.
+/// A world whose gateway is not running while the connector fills its buffer.
 async fn waiting(more: &str) -> World {
     let world = World::prepare().await;
     world.write("agent.sh", BOOKKEEPER);
@@ -45,7 +45,7 @@ fn forward(number: usize) -> Value {
     json!({"forward": {"platform": "discord", "botId": "b", "method": "POST", "path": "/interactions", "headers": [], "bodyB64": body}})
 }
 
-/// Which frames the ledger has, in the order in which it took them.
+/// The frames in the ledger, in the order in which they were recorded.
 fn recorded(world: &World) -> Vec<usize> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
     let ledger = Connection::open_with_flags(world.path("caduceus.db"), flags).unwrap();
@@ -77,14 +77,14 @@ async fn all_ran(world: &World) {
 }
 
 #[actix_web::test]
-async fn what_waited_comes_in_order_and_once() {
+async fn waiting_frames_arrive_in_order_and_run_once() {
     let mut world = waiting("").await;
     world.serve().await;
     all_ran(&world).await;
     wait_for("an acknowledgement of every frame", SOON, || async { (buffered(&world).await == 0).then_some(()) }).await;
     assert_eq!(recorded(&world), (0..EVENTS).collect::<Vec<_>>());
     assert!(runs(&world).values().all(|times| *times == 1), "each ran once");
-    // Within a chat the turns kept the order, too.
+    // Within a chat the turns kept the order as well.
     for chat in 0..CHATS {
         let ran = world.agent_account(None).into_iter().map(|(_, _, text)| text);
         let of_chat: Vec<usize> = ran
@@ -96,11 +96,11 @@ async fn what_waited_comes_in_order_and_once() {
 }
 
 #[actix_web::test]
-async fn a_gateway_killed_in_the_middle_has_acknowledged_nothing_that_is_not_in_its_ledger() {
+async fn a_killed_gateway_has_acknowledged_only_frames_in_its_ledger() {
     let mut world = waiting("turns: {interrupted: rerun}\n").await;
-    // Twice, for a turn that is cut off a third time does not run again.
+    // Two kills, because a turn that is cut off a third time does not run again.
     for left in [400, 150] {
-        world.serve_alone();
+        world.serve_unlinked();
         wait_for("some acknowledgements", SOON, || async { (buffered(&world).await < left).then_some(()) }).await;
         world.kill_gateway();
         let account = world.account().await;
@@ -115,11 +115,11 @@ async fn a_gateway_killed_in_the_middle_has_acknowledged_nothing_that_is_not_in_
     world.serve().await;
     all_ran(&world).await;
     wait_for("an acknowledgement of every frame", SOON, || async { (buffered(&world).await == 0).then_some(()) }).await;
-    assert_eq!(recorded(&world), (0..EVENTS).collect::<Vec<_>>(), "taken in order and once, over all lives");
-    // What ran when the gateway was killed runs again, and the agent is told so.
+    assert_eq!(recorded(&world), (0..EVENTS).collect::<Vec<_>>(), "recorded once and in order across all kills");
+    // A turn that was running at the kill runs again, with its attempt number.
     let again: Vec<_> = runs(&world).into_iter().filter(|(_, times)| *times > 1).collect();
-    let told = world.agent_account(None).iter().filter(|(_, attempt, _)| *attempt > 1).count();
+    let marked = world.agent_account(None).iter().filter(|(_, attempt, _)| *attempt > 1).count();
     let extra: usize = again.iter().map(|(_, times)| times - 1).sum();
-    println!("{extra} ran again, {told} of them told so");
-    assert!(extra <= told, "none ran twice without being told: {again:?}");
+    println!("{extra} ran again, {marked} of them marked so");
+    assert!(extra <= marked, "no turn ran twice without a higher attempt number: {again:?}");
 }

@@ -1,4 +1,4 @@
-//! Strangers of every kind, each trying to use up what the gateway has, while an operator, a probe and a signed delivery are served.
+//! Unauthenticated clients of every kind, each of which uses up a resource, while an operator, a probe and a signed delivery are served.
 //!
 //! Peers are different addresses of loopback; each kind also comes from the operator's own address.
 
@@ -20,39 +20,39 @@ use crate::world::World;
 
 const KEY: &str = "the key of the connector";
 const TOKEN: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
-/// The delivery keys of the gateway; each costs a pass over every body that nobody signed.
+/// The delivery keys of the gateway; each costs a pass over every unsigned body.
 const KEYS: usize = 300;
-/// Longest that a person, a probe or a connector is kept waiting by strangers. Half a second unless the machine is loaded.
+/// Longest allowed wait of an operator, a probe or a connector under attack. Half a second unless the machine is loaded.
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// Rounds of the three that are served, for each kind of stranger.
+/// Rounds of served requests for each kind of client.
 const ROUNDS: usize = 6;
 const OPERATOR: Ipv4Addr = Ipv4Addr::LOCALHOST;
 
 /// A connection from an address of this machine.
 fn connect_from(source: Ipv4Addr, target: SocketAddr) -> std::io::Result<TcpStream> {
     let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
-    // A client that takes nothing in is felt at once, not after megabytes.
+    // Small buffers: a client that does not read has an effect at once, not after megabytes.
     set_socket_recv_buffer_size(&socket, 4_096)?;
     bind(&socket, &SocketAddr::from((source, 0)))?;
     connect(&socket, &target)?;
     Ok(TcpStream::from(socket))
 }
 
-/// The address of stranger `n`; all the operator's own where `shared`.
+/// The address of client `n`; the operator's own if `shared`.
 fn source(n: usize, shared: bool) -> Ipv4Addr {
     let third = u8::try_from(n % 200).unwrap_or_default();
     if shared { OPERATOR } else { Ipv4Addr::new(127, 7, third, 9) }
 }
 
-/// Sends a whole request and reads the answer; its code and how long it took.
+/// Sends a whole request and reads the answer; returns its code and how long it took.
 fn exchange(target: SocketAddr, request: &[u8]) -> Result<(u16, Duration), String> {
     let begun = Instant::now();
-    let told = |what: &str, error: &dyn std::fmt::Display| format!("{what} after {:?}: {error}", begun.elapsed());
-    let mut stream = connect_from(OPERATOR, target).map_err(|error| told("connect", &error))?;
-    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| told("set", &error))?;
-    stream.write_all(request).map_err(|error| told("write", &error))?;
+    let failed = |what: &str, error: &dyn std::fmt::Display| format!("{what} after {:?}: {error}", begun.elapsed());
+    let mut stream = connect_from(OPERATOR, target).map_err(|error| failed("connect", &error))?;
+    stream.set_read_timeout(Some(TIMEOUT)).map_err(|error| failed("set", &error))?;
+    stream.write_all(request).map_err(|error| failed("write", &error))?;
     let mut head = [0; 12];
-    stream.read_exact(&mut head).map_err(|error| told("read", &error))?;
+    stream.read_exact(&mut head).map_err(|error| failed("read", &error))?;
     let code = std::str::from_utf8(&head[9..]).ok().and_then(|code| code.parse().ok());
     Ok((code.ok_or_else(|| format!("no answer: {head:?}"))?, begun.elapsed()))
 }
@@ -61,7 +61,7 @@ fn probe() -> Vec<u8> {
     b"GET /readyz HTTP/1.0\r\n\r\n".to_vec()
 }
 
-/// An operator who comes through a proxy: nothing but the token speaks for them.
+/// An operator behind a proxy, identified only by the token.
 fn order(target: SocketAddr) -> Vec<u8> {
     format!(
         "GET /api/gateway/drain HTTP/1.1\r\nHost: {target}\r\nX-Forwarded-For: 9.9.9.9\r\nAuthorization: Bearer {TOKEN}\r\n\
@@ -86,7 +86,7 @@ fn delivery(id: &str) -> Vec<u8> {
     format!("{head}{body}").into_bytes()
 }
 
-/// The head of a delivery whose headers are as they should be.
+/// The head of a delivery with valid headers.
 fn delivery_head(signature: &str, length: usize) -> String {
     let now = jiff::Timestamp::now().as_second();
     format!(
@@ -110,18 +110,18 @@ async fn start() -> (World, SocketAddr) {
     (world, target)
 }
 
-/// What a stranger does on a connection; called again and again until it fails or the siege is over.
-type Nuisance = fn(&mut TcpStream, SocketAddr, usize) -> std::io::Result<()>;
+/// What a client does on a connection; called again and again until it fails or the attack is over.
+type AttackStep = fn(&mut TcpStream, SocketAddr, usize) -> std::io::Result<()>;
 
-/// A kind of stranger.
+/// A kind of client.
 struct Kind {
     name: &'static str,
     /// Connections held at a time.
     count: usize,
-    /// What is sent first.
+    /// Sent first.
     opening: fn(SocketAddr) -> Vec<u8>,
-    /// What is done every half second.
-    then: Nuisance,
+    /// Called every half second.
+    then: AttackStep,
 }
 
 fn drip(stream: &mut TcpStream, _: SocketAddr, _: usize) -> std::io::Result<()> {
@@ -169,28 +169,28 @@ const KINDS: [Kind; 8] = [
     },
 ];
 
-/// Strangers at work until dropped.
-struct Siege {
+/// Clients that attack until dropped.
+struct Attack {
     over: Arc<AtomicBool>,
-    /// Connections made, and those that were closed by the gateway or could not go on.
+    /// Connections made, and those that the gateway closed or that failed.
     made: Arc<AtomicUsize>,
     lost: Arc<AtomicUsize>,
     threads: Vec<thread::JoinHandle<()>>,
 }
 
-impl Siege {
-    fn lay(kind: &'static Kind, target: SocketAddr, shared: bool) -> Self {
+impl Attack {
+    fn start_attack(kind: &'static Kind, target: SocketAddr, shared: bool) -> Self {
         let (over, made, lost) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default(), Arc::default());
         let worker = |first: usize| {
             let (over, made, lost) = (Arc::clone(&over), Arc::clone(&made), Arc::clone(&lost));
-            thread::spawn(move || besiege(kind, target, shared, first, &over, &made, &lost))
+            thread::spawn(move || attack_from_thread(kind, target, shared, first, &over, &made, &lost))
         };
         let threads = (0..WORKERS).map(worker).collect();
         Self { over, made, lost, threads }
     }
 }
 
-impl Drop for Siege {
+impl Drop for Attack {
     fn drop(&mut self) {
         self.over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
@@ -199,10 +199,10 @@ impl Drop for Siege {
     }
 }
 
-/// Threads of one siege; each has its share of the connections.
+/// Threads of one attack; each has its share of the connections.
 const WORKERS: usize = 2;
 
-fn besiege(
+fn attack_from_thread(
     kind: &Kind,
     target: SocketAddr,
     shared: bool,
@@ -217,7 +217,7 @@ fn besiege(
         while held.len() < kind.count / WORKERS && !over.load(Ordering::Relaxed) {
             number += WORKERS;
             let Ok(mut stream) = connect_from(source(number, shared), target) else { break };
-            // What the other end does not take in is not this stranger's problem.
+            // A write that would block is ignored.
             let _ = stream.set_nonblocking(true);
             let _ = stream.write(&(kind.opening)(target));
             made.fetch_add(1, Ordering::Relaxed);
@@ -236,7 +236,7 @@ fn besiege(
     }
 }
 
-/// The longest wait of each of those who are to be served.
+/// The longest wait of each kind of served request.
 #[derive(Debug, Default)]
 struct Longest {
     probe: Duration,
@@ -245,7 +245,7 @@ struct Longest {
     delivery: Duration,
 }
 
-/// Serves the four again and again; the longest that each took.
+/// Sends the four kinds of requests again and again; returns the longest time of each.
 async fn serve(target: SocketAddr, name: &str, rounds: usize) -> Longest {
     let name = name.replace(' ', "-");
     let work = tokio::task::spawn_blocking(move || {
@@ -268,39 +268,39 @@ async fn serve(target: SocketAddr, name: &str, rounds: usize) -> Longest {
         }
         longest
     });
-    work.await.expect("those who are to be served are served")
+    work.await.expect("every request is served")
 }
 
-async fn besieged(shared: bool) {
+async fn serve_under_attack(shared: bool) {
     let (world, target) = start().await;
     let calm = serve(target, &format!("calm{shared}"), ROUNDS).await;
-    println!("without strangers: {calm:?}");
+    println!("without an attack: {calm:?}");
     for kind in &KINDS {
-        let siege = Siege::lay(kind, target, shared);
-        wait_for("the strangers to be there", SOON, || async {
-            (siege.made.load(Ordering::Relaxed) >= kind.count / WORKERS * WORKERS).then_some(())
+        let attack = Attack::start_attack(kind, target, shared);
+        wait_for("the clients' connections", SOON, || async {
+            (attack.made.load(Ordering::Relaxed) >= kind.count / WORKERS * WORKERS).then_some(())
         })
         .await;
         let longest = serve(target, &format!("{}{shared}", kind.name), ROUNDS).await;
-        let (made, lost) = (siege.made.load(Ordering::Relaxed), siege.lost.load(Ordering::Relaxed));
+        let (made, lost) = (attack.made.load(Ordering::Relaxed), attack.lost.load(Ordering::Relaxed));
         println!("{:<22} {made:>5} connections, {lost:>5} closed: {longest:?}", kind.name);
-        drop(siege);
+        drop(attack);
     }
     assert!(world.gateway().log().lines().filter(|line| line.contains("all places are taken")).count() <= 30);
 }
 
 #[actix_web::test]
-async fn strangers_of_many_addresses_shut_out_neither_operator_nor_probe_nor_delivery() {
-    besieged(false).await;
+async fn clients_of_many_addresses_block_neither_operator_nor_probe_nor_delivery() {
+    serve_under_attack(false).await;
 }
 
 #[actix_web::test]
-async fn strangers_at_the_operators_own_address_shut_out_neither_operator_nor_probe_nor_delivery() {
-    besieged(true).await;
+async fn clients_at_the_operators_own_address_block_neither_operator_nor_probe_nor_delivery() {
+    serve_under_attack(true).await;
 }
 
 #[actix_web::test]
-async fn huge_bodies_that_nobody_signed_keep_no_delivery_waiting() {
+async fn huge_unsigned_bodies_delay_no_delivery() {
     let (world, target) = start().await;
     let over = Arc::new(AtomicBool::new(false));
     let answered = Arc::new(AtomicUsize::new(0));
@@ -325,14 +325,14 @@ async fn huge_bodies_that_nobody_signed_keep_no_delivery_waiting() {
     let longest = serve(target, "huge", ROUNDS).await;
     over.store(true, Ordering::Relaxed);
     println!("under bodies of 2 MiB with {KEYS} keys: {longest:?}, {} refused", answered.load(Ordering::Relaxed));
-    for stranger in strangers {
-        stranger.join().expect("a stranger ends");
+    for client in strangers {
+        client.join().expect("a client thread ends");
     }
     drop(world);
 }
 
 #[actix_web::test]
-async fn what_the_headers_settle_is_answered_before_the_body() {
+async fn a_delivery_that_its_headers_rule_out_is_refused_before_the_body() {
     let (_world, target) = start().await;
     let good = "ab".repeat(32);
     let now = jiff::Timestamp::now().as_second();
@@ -344,7 +344,7 @@ async fn what_the_headers_settle_is_answered_before_the_body() {
         ("soon".to_owned(), &good, 1_000, 401),
         (now.to_string(), &good, 2 * 1024 * 1024 + 1, 413),
     ] {
-        // The body never comes.
+        // The body is never sent.
         let request = format!(
             "POST /relay/inbound HTTP/1.1\r\nHost: x\r\nx-relay-timestamp: {time}\r\nx-relay-signature: {signature}\r\n\
              Content-Length: {length}\r\n\r\n"
@@ -358,7 +358,7 @@ async fn what_the_headers_settle_is_answered_before_the_body() {
 }
 
 #[actix_web::test]
-async fn a_body_that_drips_is_cut_off_with_408() {
+async fn a_body_that_arrives_too_slowly_is_cut_off_with_408() {
     let (_world, target) = start().await;
     let dripped = tokio::task::spawn_blocking(move || {
         let mut stream = connect_from(source(1, false), target).unwrap();
@@ -372,7 +372,7 @@ async fn a_body_that_drips_is_cut_off_with_408() {
                 return (String::from_utf8_lossy(&head).into_owned(), begun.elapsed());
             }
         }
-        panic!("it dripped for {SOON:?}");
+        panic!("the slow body was read for {SOON:?}");
     });
     let (head, took) = dripped.await.unwrap();
     println!("{head} after {took:?}");

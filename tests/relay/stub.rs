@@ -1,4 +1,4 @@
-//! A server that answers what it is told to, and keeps what it was asked.
+//! A server with scripted answers, which records its requests.
 
 use std::sync::{Arc, Mutex};
 
@@ -6,13 +6,13 @@ use actix_web::dev::ServerHandle;
 use actix_web::http::StatusCode;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 
-/// What was asked: the path, the `Authorization`, the body.
+/// A request: the path, the `Authorization`, the body.
 pub(crate) type Asked = (String, Option<String>, String);
 
-/// What is answered to a path and a body.
+/// The answer to a path and a body.
 type Script = dyn Fn(&str, &str) -> (u16, String) + Send + Sync;
 
-/// What the server keeps and goes by.
+/// The recorded requests and the scripted answers.
 type State = (Arc<Mutex<Vec<Asked>>>, Arc<Script>);
 
 /// A listening stub.
@@ -38,7 +38,7 @@ impl Stub {
         Self { url, asked, server: handle }
     }
 
-    /// Everything asked of a path.
+    /// All requests to a path.
     pub(crate) fn asked(&self, path: &str) -> Vec<Asked> {
         self.asked.lock().unwrap().iter().filter(|asked| asked.0 == path).cloned().collect()
     }
@@ -52,7 +52,7 @@ impl Drop for Stub {
 
 async fn answer(request: HttpRequest, body: web::Payload, state: web::Data<State>) -> HttpResponse {
     let (asked, script) = &**state;
-    // The body of a dial has no end.
+    // A dial has no body that ends.
     let dials = request.headers().contains_key("upgrade");
     let bytes = if dials { web::Bytes::new() } else { body.to_bytes().await.unwrap() };
     let body = String::from_utf8(bytes.to_vec()).unwrap();

@@ -1,4 +1,4 @@
-//! A connector behind TLS, with an authority that no system knows.
+//! A connector behind TLS, with a private certificate authority.
 
 use std::fs;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ enum Shown {
     OfAnother,
 }
 
-/// Puts TLS in front of the connector; its address, and the authority in PEM.
+/// Starts a TLS proxy in front of the connector; returns its address, and the authority in PEM.
 async fn tls(world: &World, shown: Shown) -> (String, String) {
     let authority_key = KeyPair::generate().unwrap();
     let mut authority = CertificateParams::new(Vec::new()).unwrap();
@@ -48,7 +48,7 @@ async fn tls(world: &World, shown: Shown) -> (String, String) {
         while let Ok((stream, _)) = listener.accept().await {
             let (acceptor, behind) = (acceptor.clone(), behind.clone());
             caduceus_supervision::spawn(async move {
-                // Who does not like our certificate goes.
+                // A client that rejects the certificate disconnects.
                 let Ok(mut outer) = acceptor.accept(stream).await else { return };
                 let mut inner = TcpStream::connect(behind).await.unwrap();
                 let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
@@ -59,23 +59,23 @@ async fn tls(world: &World, shown: Shown) -> (String, String) {
 }
 
 #[actix_web::test]
-async fn a_private_authority_is_trusted_by_setting_for_the_link_and_for_the_credentials() {
+async fn a_configured_private_authority_is_trusted_for_the_link_and_for_provisioning() {
     let mut world = World::prepare().await;
     let credentials = credentials(&world).await;
     let (url, pem) = tls(&world, Shown::Good).await;
     world.write("ca.pem", &pem);
     world.configure("relay: {ca_file: ca.pem}\n");
-    // Without a pair: provisioning goes the same way.
+    // Without credentials: provisioning uses the same trust.
     world.write(".env", &format!("GATEWAY_RELAY_URL={url}\nGATEWAY_RELAY_ID=world\nGATEWAY_RELAY_PLATFORMS=discord\n"));
     world.variable("GATEWAY_RELAY_ACCESS_TOKEN", text(&credentials, "accessToken"));
     world.serve().await;
     assert!(world.gateway().log().contains("relay self-provisioned"));
-    world.say("m1", "hello", "c", None).await;
+    world.push("m1", "hello", "c", None).await;
     world.answer("m1").await;
 }
 
 #[actix_web::test]
-async fn a_certificate_that_is_unknown_expired_or_another_names_is_refused() {
+async fn an_unknown_or_expired_certificate_or_one_for_another_name_is_refused() {
     for (shown, trusted) in [(Shown::Good, false), (Shown::Expired, true), (Shown::OfAnother, true)] {
         let mut world = World::prepare().await;
         let (url, pem) = tls(&world, shown).await;
@@ -85,7 +85,7 @@ async fn a_certificate_that_is_unknown_expired_or_another_names_is_refused() {
         if trusted {
             world.variable("GATEWAY_RELAY_CA_FILE", &world.path("ca.pem").display().to_string());
         }
-        world.serve_alone();
+        world.serve_unlinked();
         let status = world.until("a refused dial", |status| status["relay"][0]["state"] == "waiting").await;
         let error = status["relay"][0]["last_error"].as_str().unwrap();
         let expected = match shown {

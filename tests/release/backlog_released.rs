@@ -1,6 +1,6 @@
 //! 100,000 held events released, and 100,000 found at the start: all answered, no thread unresponsive for a second, and an event
 //! costs no more than 1.2 times one of 1,000. `CADUCEUS_LONG=1 cargo test --test release backlog -- --nocapture --test-threads 1`;
-//! without it nothing is done here, for the suite has the short form (`service::backlog_released`).
+//! without it these tests do nothing: `service::backlog_released` is the short form.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ fn compare(few: Worked, many: Worked) {
 }
 
 #[actix_web::test]
-async fn a_backlog_of_a_hundred_thousand_is_released_at_the_cost_of_a_thousand() {
+async fn an_event_of_a_released_backlog_of_100_000_costs_as_much_as_of_1_000() {
     if long() {
         let few = release(&mut world().await, FEW, CEILING).await;
         let many = release(&mut world().await, MANY, CEILING).await;
@@ -41,7 +41,7 @@ async fn a_backlog_of_a_hundred_thousand_is_released_at_the_cost_of_a_thousand()
 }
 
 #[actix_web::test]
-async fn a_backlog_of_a_hundred_thousand_is_found_at_the_start_at_the_cost_of_a_thousand() {
+async fn an_event_of_a_backlog_of_100_000_found_at_the_start_costs_as_much_as_of_1_000() {
     if long() {
         let few = find(&mut world().await, FEW, CEILING).await;
         let many = find(&mut world().await, MANY, CEILING).await;

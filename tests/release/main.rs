@@ -1,4 +1,4 @@
-//! What is shipped: the binary of the release profile, where a panic must still unwind and be supervised.
+//! The shipped binary, of the release profile, in which a panic must still unwind and be supervised.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -18,16 +18,16 @@ use serde_json::{Value, json};
 
 use support::{Process, SOON, get, post, wait_for};
 
-/// The release binary lies beside the debug one; `tests/run` builds it first.
+/// The release binary, in the folder beside the debug one; `tests/run` builds it first.
 fn release_binary() -> PathBuf {
     let debug = Path::new(env!("CARGO_BIN_EXE_caduceus"));
-    let folder = debug.parent().and_then(Path::parent).expect("the binary lies in the folder of its profile");
+    let folder = debug.parent().and_then(Path::parent).expect("the binary is in the folder of its profile");
     let path = folder.join("release").join("caduceus");
     assert!(path.exists(), "there is no {}; build it with `cargo build --release`", path.display());
     path
 }
 
-/// The node of an actor, wherever it stands.
+/// The node of an actor, anywhere in the tree.
 fn find<'a>(node: &'a Value, path: &str) -> Option<&'a Value> {
     let here = (node["path"] == path).then_some(node);
     here.or_else(|| node["children"].as_array()?.iter().find_map(|child| find(child, path)))
@@ -40,7 +40,7 @@ async fn actor(gateway: &Process, path: &str) -> Value {
 }
 
 #[actix_web::test]
-async fn a_panic_in_the_release_binary_costs_one_actor_and_not_the_process() {
+async fn a_panic_in_the_release_binary_restarts_one_actor_and_not_the_process() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("caduceus.yaml"), "agent:\n  backend: echo\n").unwrap();
     let folder = home.path().display().to_string();
@@ -67,6 +67,6 @@ async fn a_panic_in_the_release_binary_costs_one_actor_and_not_the_process() {
         assert_eq!(back["last_exit"]["word"], "panic", "{back}");
     }
     let process = get(&format!("{}/api/status", gateway.url)).await.1["process"]["pid"].clone();
-    assert_eq!(process, gateway.id(), "it is the same process all along");
+    assert_eq!(process, gateway.id(), "the process is the same");
     assert_eq!(get(&format!("{}/readyz", gateway.url)).await.0, 200);
 }

@@ -1,25 +1,25 @@
-//! Agents that do what no agent should: each is told of in its own chat, and nobody else is disturbed.
+//! Misbehaving agents: each gets a notice in its own chat, and no other session is affected.
 
 use std::fs;
 
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
-/// How an agent misbehaves, and what its chat is told.
+/// A misbehaviour of an agent, and the notice in its chat.
 struct Misbehaviour {
     profile: &'static str,
     script: &'static str,
     /// Further lines of its `agent:` block.
     more: &'static str,
-    told: &'static str,
+    notice: &'static str,
 }
 
-const fn text(profile: &'static str, script: &'static str, told: &'static str) -> Misbehaviour {
-    Misbehaviour { profile, script, more: "", told }
+const fn text(profile: &'static str, script: &'static str, notice: &'static str) -> Misbehaviour {
+    Misbehaviour { profile, script, more: "", notice }
 }
 
-const fn jsonl(profile: &'static str, script: &'static str, told: &'static str) -> Misbehaviour {
-    Misbehaviour { profile, script, more: "  reply: jsonl\n", told }
+const fn jsonl(profile: &'static str, script: &'static str, notice: &'static str) -> Misbehaviour {
+    Misbehaviour { profile, script, more: "  reply: jsonl\n", notice }
 }
 
 const TOO_MUCH: &str = "The agent said more than 4 MiB and was stopped.";
@@ -30,7 +30,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
     text("endless-line", "head -c 20000000 /dev/zero | tr '\\0' x", TOO_MUCH),
     text("noisy", "yes noise | head -c 20000000 >&2; echo fine after all", "fine after all"),
     text("noisy-line", "head -c 20000000 /dev/zero >&2; echo fine after all", "fine after all"),
-    text("deaf", "echo heard all the same; sleep 0.5", "heard all the same"),
+    text("never-reads", "echo output without reading; sleep 0.5", "output without reading"),
     text("hasty", "exit 0", "The agent ended without an answer."),
     text("closes-early", "echo last word; exec 1>&-; sleep 0.5; exit 4", "The agent stopped with exit code 4."),
     text("fails", "echo some; exit 3", "The agent stopped with exit code 3."),
@@ -39,7 +39,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
         profile: "slow",
         script: "trap '' TERM; sleep 600",
         more: "  timeout_s: 1\n",
-        told: "The agent took longer than 1 second and was stopped.",
+        notice: "The agent took longer than 1 second and was stopped.",
     },
     jsonl("nonsense", "echo nonsense; echo 17; echo []", NO_SENSE),
     jsonl("binary", "head -c 100000 /dev/urandom; echo", NO_SENSE),
@@ -54,7 +54,7 @@ const MISBEHAVIOURS: [Misbehaviour; 17] = [
     ),
 ];
 
-/// Says `waiting`, then stands still until there is a file `go`.
+/// Prints `waiting`, then waits until there is a file `go`.
 const PATIENT: &str = r#"#!/bin/sh
 read -r document
 case $document in
@@ -63,7 +63,7 @@ case $document in
 esac
 "#;
 
-/// Kilobytes of memory that the gateway has now, and has had at most.
+/// Current and highest resident memory of the gateway, in kilobytes.
 fn memory(world: &World) -> (u64, u64) {
     let status = fs::read_to_string(format!("/proc/{}/status", world.gateway().id())).unwrap();
     let of = |name: &str| {
@@ -89,39 +89,39 @@ async fn world() -> World {
 }
 
 #[actix_web::test]
-async fn whatever_agents_do_their_own_chat_is_told_and_every_other_session_is_served() {
+async fn each_misbehaving_agent_gets_a_notice_in_its_own_chat_and_other_sessions_are_served() {
     let world = world().await;
-    world.say("waits", "wait", "chat-waits", None).await;
+    world.push("waits", "wait", "chat-waits", None).await;
     wait_for("the sibling's turn", SOON, || async { world.path("waiting").exists().then_some(()) }).await;
     let (before, _) = memory(&world);
 
-    // More than the pipe of an agent holds, so that a deaf one is really told less than there is.
+    // More than the pipe of an agent holds, so that an agent that never reads gets only a part of it.
     let long = "x".repeat(500_000);
-    let mut cases: Vec<(&str, &str)> = MISBEHAVIOURS.iter().map(|case| (case.profile, case.told)).collect();
+    let mut cases: Vec<(&str, &str)> = MISBEHAVIOURS.iter().map(|case| (case.profile, case.notice)).collect();
     cases.extend([("nowhere", "The agent cannot be run."), ("no-program", "The agent cannot be run.")]);
     for (profile, _) in &cases {
-        world.say(&format!("m-{profile}"), &long, &format!("chat-{profile}"), Some(profile)).await;
+        world.push(&format!("m-{profile}"), &long, &format!("chat-{profile}"), Some(profile)).await;
     }
-    // In the midst of it.
-    world.say("meanwhile", "hello", "chat-meanwhile", None).await;
-    world.until_told("chat-meanwhile", "answered").await;
+    // During the misbehaviour.
+    world.push("meanwhile", "hello", "chat-meanwhile", None).await;
+    world.until_text("chat-meanwhile", "answered").await;
 
-    for (profile, told) in &cases {
+    for (profile, notice) in &cases {
         let chat = format!("chat-{profile}");
-        world.until_told(&chat, told).await;
+        world.until_text(&chat, notice).await;
     }
     let idle = |status: &serde_json::Value| status["active_agents"] == 1;
     world.until("no turn but the sibling's", idle).await;
-    for (profile, told) in &cases {
+    for (profile, notice) in &cases {
         let texts = world.texts(&format!("chat-{profile}")).await;
-        assert!(texts.last().unwrap().ends_with(told), "{profile}: the last word is {:?}", texts.last());
+        assert!(texts.last().unwrap().ends_with(notice), "{profile}: the last message is {:?}", texts.last());
         assert!(texts.len() < 50, "{profile}: {} messages", texts.len());
     }
     world.write("go", "");
-    world.until_told("chat-waits", "waited").await;
+    world.until_text("chat-waits", "waited").await;
 
     let log = world.gateway().log();
-    assert!(log.contains("an agent wrote too much to its standard error"), "the flood is not told of in the log");
+    assert!(log.contains("an agent wrote too much to its standard error"), "the flood is not reported in the log");
     assert!(log.matches("noise").count() < 1_000, "the flood is in the log");
     let (after, most) = memory(&world);
     eprintln!("memory in kB: {before} before, {after} after, {most} at most");
@@ -129,19 +129,19 @@ async fn whatever_agents_do_their_own_chat_is_told_and_every_other_session_is_se
 }
 
 #[actix_web::test]
-async fn an_agent_that_closed_its_output_lives_on_and_holds_its_session_only() {
+async fn an_agent_that_closed_its_output_runs_on_and_occupies_only_its_session() {
     let mut world = World::prepare().await;
     world.write("agent.sh", PATIENT);
     let closed = "echo before; exec 1>&- 2>&-; while ! [ -e \"$HERMES_HOME/go\" ]; do sleep 0.05; done";
     world.script("closed", closed, "");
     world.serve().await;
-    world.say("c1", "hello", "chat-closed", Some("closed")).await;
-    world.until_told("chat-closed", "before").await;
-    world.say("c2", "and again", "chat-closed", Some("closed")).await;
-    world.say("s1", "hello", "chat-sibling", None).await;
-    world.until_told("chat-sibling", "answered").await;
+    world.push("c1", "hello", "chat-closed", Some("closed")).await;
+    world.until_text("chat-closed", "before").await;
+    world.push("c2", "and again", "chat-closed", Some("closed")).await;
+    world.push("s1", "hello", "chat-sibling", None).await;
+    world.until_text("chat-sibling", "answered").await;
     let waits = |status: &serde_json::Value| status["active_agents"] == 1;
-    world.until("the turn still there", waits).await;
+    world.until("the running turn", waits).await;
     assert_eq!(world.texts("chat-closed").await, ["before"]);
     world.write("profiles/closed/go", "");
     wait_for("the second turn", SOON, || async { (world.texts("chat-closed").await == ["before"; 2]).then_some(()) })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
-/// Told to, it drains the gateway in its own name, waits for the end of all others, writes down what it was answered, and goes on.
+/// On request it drains the gateway as its own turn, waits for the end of all other turns, writes the answers to a file, and runs on.
 const AGENT: &str = r#"
 import json, os, sys, time, urllib.request
 
@@ -32,16 +32,16 @@ print("slept")
 "#;
 
 #[actix_web::test]
-async fn the_turn_that_asked_for_the_drain_is_waited_for_neither_by_itself_nor_by_the_shutdown() {
+async fn neither_its_own_wait_nor_the_shutdown_waits_for_the_turn_that_began_the_drain() {
     let mut world = World::prepare().await;
     world.write("agent.py", AGENT);
     let agent = world.path("agent.py");
     world.write("caduceus.yaml", &format!("agent:\n  backend: exec\n  command: [python3, {agent:?}]\n"));
     world.serve().await;
     world.write("url", &world.gateway().url);
-    world.say("other", "3", "c1", None).await;
+    world.push("other", "3", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
-    world.say("asker", "drain", "c2", None).await;
+    world.push("asker", "drain", "c2", None).await;
 
     let answers: Value = wait_for("what the agent was answered", SOON, || async {
         fs::read(world.path("answers")).ok().map(|text| serde_json::from_slice(&text).unwrap())
@@ -50,12 +50,12 @@ async fn the_turn_that_asked_for_the_drain_is_waited_for_neither_by_itself_nor_b
     assert_eq!(answers["begun"]["active_agents"], 2, "{answers}");
     let waited = &answers["waited"];
     assert_eq!((&waited["drained"], &waited["active_agents"]), (&json!(true), &json!(1)), "{answers}");
-    assert_eq!(world.account().await["events"]["other"]["answered"], 1, "the other was waited for");
+    assert_eq!(world.account().await["events"]["other"]["answered"], 1, "the wait covered the other turn");
     let alone = |status: &Value| status["active_agents"] == 1 && status["drain"]["waited_for"] == 0;
-    world.until("the asker alone", alone).await;
+    world.until("only the turn that began the drain", alone).await;
 
-    // Others would have three minutes.
+    // Other turns would get three minutes.
     assert_eq!(world.stop_gateway().code(), Some(0));
     let agent = format!("/proc/{}", answers["pid"]);
-    assert!(!fs::exists(&agent).unwrap(), "it is gone with the gateway");
+    assert!(!fs::exists(&agent).unwrap(), "the agent has ended with the gateway");
 }

@@ -1,4 +1,4 @@
-//! A backlog is worked off, at a cost for each event that does not grow with it, and starves nobody. The long form, 100,000
+//! A backlog is processed at a constant cost for each event, and does not delay other sessions. The long form, 100,000
 //! events on the release binary, is in `tests/release`.
 
 use std::fs;
@@ -30,12 +30,12 @@ async fn the_cost_of_an_event_does_not_grow_with_the_backlog_it_is_released_from
     println!("{MANY} events: {many:?}");
     let ratio = many.answered.as_secs_f64() / few.answered.as_secs_f64();
     println!("an event of {MANY} costs {ratio:.2} times one of {FEW}");
-    // What looked at everything for each event would be eight times as dear.
+    // A scan of the whole backlog for each event would cost eight times as much.
     assert!(ratio < 2.0, "{ratio}");
 }
 
 #[actix_web::test]
-async fn a_backlog_of_one_link_does_not_hold_up_what_comes_over_another() {
+async fn a_backlog_of_one_link_does_not_delay_events_of_another() {
     let mut world = world().await;
     let url = format!("{}/dev/gateways", world.connector.url);
     let (_, own) = post(&url, &json!({"gatewayId": "of-work"})).await;
@@ -50,10 +50,10 @@ async fn a_backlog_of_one_link_does_not_hold_up_what_comes_over_another() {
     fill(world.home(), &waiting).await;
     fs::write(world.path(".drain_request.json"), "").unwrap();
     world.serve().await;
-    world.until("both links up", |status| status["relay"][1]["state"] == "connected").await;
+    world.until("both links connected", |status| status["relay"][1]["state"] == "connected").await;
     world.until("everything held", |status| status["turns"]["held"] == 1_500).await;
     fs::remove_file(world.path(".drain_request.json")).unwrap();
-    world.until("the backlog under way", |status| status["turns"]["done"].as_u64() > Some(0)).await;
+    world.until("the first answered event of the backlog", |status| status["turns"]["done"].as_u64() > Some(0)).await;
 
     let event = World::message("probe", "are you there?", "c", None);
     let body = json!({"gatewayId": "of-work", "event": event});
@@ -61,19 +61,19 @@ async fn a_backlog_of_one_link_does_not_hold_up_what_comes_over_another() {
     world.answer("probe").await;
     let done = world.status().await["turns"]["done"].as_u64().unwrap();
     println!("the other link was answered when {done} of 1,500 were done");
-    assert!(done < 1_500, "it waited for all of them");
+    assert!(done < 1_500, "the event waited for the whole backlog");
 }
 
 #[actix_web::test]
-async fn what_comes_while_the_books_are_read_keeps_its_order_and_is_run_once() {
+async fn events_that_arrive_while_the_ledger_is_read_keep_their_order_and_run_once() {
     let mut world = world().await;
     let waiting =
         Waiting { link: "relay", profile: "default", prefix: "c", events: 800, state: InboundState::Received };
     fill(world.home(), &waiting).await;
-    world.serve_alone();
-    // The connector hands it over as soon as the link is up; its session has one that waits since the last life.
-    world.say("new", "new", "c799", None).await;
-    // Its answer was lost with the last life, so it comes again.
+    world.serve_unlinked();
+    // The connector sends it as soon as the link is up; its session has an event that waits since the last process.
+    world.push("new", "new", "c799", None).await;
+    // Its acknowledgement was lost with the last process, so it is sent again.
     let again = World::message("c5", "c5", "c5", Some("default"));
     assert_eq!(post(&format!("{}/dev/inbound", world.connector.url), &json!({"event": again})).await.0, 202);
     world.answer("new").await;

@@ -1,7 +1,7 @@
-//! What leaves a profile, looked at from outside: fifty profiles with twenty secrets each, all at work at once, everything logged,
-//! agents that tell what they should not, agents and actors that break down.
+//! What leaves a profile, checked from outside: fifty profiles with twenty secrets each, all running at once, everything logged,
+//! agents that reveal secrets, agents and actors that crash.
 //!
-//! One scan looks at every place, and in each it has to find something that is known to have gone there.
+//! One scan covers every place, and in each it has to find a planted text that was written there.
 
 mod scan;
 mod values;
@@ -21,7 +21,7 @@ use crate::world::World;
 use scan::Scanner;
 use values::{GRANTED, NEVER, PASSED, SECRETS, Values};
 
-/// The agent of every profile: says its word, tells two of its secrets, then works on until it is ended. Some do worse.
+/// The agent of every profile: prints its planted text and two of its secrets, then runs until it is ended. Some do worse.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 echo "$1 $CANARY_0 $CANARY_13" >&2
@@ -43,34 +43,34 @@ default) while [ ! -e "$HERMES_HOME/finish" ]; do sleep 0.05; done; echo "$1 is 
 crashing) while [ ! -e "$HERMES_HOME/crash" ]; do sleep 0.05; done; printf %s "$CANARY_1" >&2; kill -SEGV $$ ;;
 esac
 sleep 600 &
-echo "$1 has told all" >&2
+echo "$1 has printed all" >&2
 wait
 "#;
 
-/// Those whose agents do worse, and those that break down.
+/// Profiles whose agents do worse, and profiles that crash.
 const SPECIAL: [&str; 8] =
     ["default", "loud", "encoding", "splitting", "crashing", "panicking", "dying-turn", values::GRANTED];
 
 #[actix_web::test]
-async fn fifty_profiles_at_work_let_no_secret_out() {
-    let world = at_work(50, "text").await;
-    world.children_see_their_own();
-    world.the_gateway_holds_none_in_sight();
-    world.break_down().await;
-    world.nothing_is_told_outside().await;
+async fn fifty_running_profiles_reveal_no_secret() {
+    let world = running(50, "text").await;
+    world.children_have_only_their_own_secrets();
+    world.the_gateways_environment_and_arguments_hold_none();
+    world.crash().await;
+    world.nothing_sent_outside_holds_a_secret().await;
 }
 
-/// What escapes quotes and letters beyond ASCII has to be clean too.
+/// A format that escapes quotes and non-ASCII letters has to be clean, too.
 #[actix_web::test]
-async fn a_log_of_json_lets_no_secret_out() {
-    let world = at_work(SPECIAL.len(), "json").await;
-    world.break_down().await;
-    world.nothing_is_told_outside().await;
+async fn a_log_in_json_reveals_no_secret() {
+    let world = running(SPECIAL.len(), "json").await;
+    world.crash().await;
+    world.nothing_sent_outside_holds_a_secret().await;
 }
 
-/// The agent keeps what it was started with, and so does the log, for as long.
+/// The agent keeps the secrets it was started with, and the log redacts them for as long.
 #[actix_web::test]
-async fn an_agent_that_outlives_its_secrets_cannot_tell_them() {
+async fn removed_secrets_are_redacted_while_an_agent_that_has_them_runs() {
     let mut world = World::prepare().await;
     world.write(
         "agent.sh",
@@ -83,16 +83,16 @@ async fn an_agent_that_outlives_its_secrets_cannot_tell_them() {
     let logged = async |what: &str| {
         wait_for(what, SOON, || async { world.gateway().log().contains(what).then_some(()) }).await;
     };
-    world.say("first", "hello", "one chat", Some("rotating")).await;
+    world.push("first", "hello", "one chat", Some("rotating")).await;
     logged("begun [redacted:CANARY]").await;
     world.write("profiles/rotating/.env", "CANARY=the-next-value\nANOTHER=x");
     logged(".env read again profile=rotating names=2").await;
-    fs::write(&tell, "still here:\n").expect("it is told");
+    fs::write(&tell, "still here:\n").expect("the agent gets its line");
     logged("still here: [redacted:CANARY]").await;
     assert!(!world.gateway().log().contains("the-first-value"));
 }
 
-/// A gateway all of whose profiles are at work.
+/// A gateway with a running turn in every profile.
 struct AtWork {
     world: World,
     profiles: Vec<String>,
@@ -100,21 +100,21 @@ struct AtWork {
     log: &'static str,
 }
 
-async fn at_work(count: usize, log: &'static str) -> AtWork {
+async fn running(count: usize, log: &'static str) -> AtWork {
     let ordinary = (SPECIAL.len()..count).map(|number| format!("p{number}"));
     let mut profiles: Vec<String> = SPECIAL.iter().map(|name| (*name).to_owned()).chain(ordinary).collect();
     let mut values = Values::of(&profiles);
-    // A name is shown, so this one shows that a place was looked at.
+    // A name is not secret, so this one shows that a place was scanned.
     let named = values.get("planted", "actor").to_owned();
     if count > SPECIAL.len() {
-        let last = profiles.pop().expect("there are some");
-        let own = values.0.remove(&last).expect("it has secrets");
+        let last = profiles.pop().expect("there are profiles");
+        let own = values.0.remove(&last).expect("the profile has secrets");
         values.0.insert(named.clone(), own);
         profiles.push(named);
     }
     let mut world = World::prepare().await;
     let relay = fs::read_to_string(world.path(".env")).expect("the relay's settings");
-    let key = relay.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).expect("its secret");
+    let key = relay.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).expect("the secret is set");
     values.add("deployment", "GATEWAY_RELAY_SECRET", key.to_owned());
     for profile in &profiles {
         match profile.as_str() {
@@ -141,7 +141,7 @@ async fn at_work(count: usize, log: &'static str) -> AtWork {
     world
 }
 
-/// A grant that lasts, so that nobody refreshes it.
+/// A grant with a distant expiry, so that it is not refreshed.
 fn write_grant(world: &World, values: &Values) {
     let block = json!({
         "apiKey": values.get(GRANTED, "HONCHO_API_KEY"),
@@ -155,33 +155,33 @@ fn write_grant(world: &World, values: &Values) {
 }
 
 impl AtWork {
-    /// Has every profile begin a turn; returns once all are at it.
+    /// Starts a turn in every profile; returns once all of them run.
     async fn begin(&self) {
         for profile in &self.profiles {
             let named = (profile != "default").then_some(profile.as_str());
             let text = format!("{} for {profile}", self.values.get("planted", "chat"));
-            self.world.say(&format!("to-{profile}"), &text, &format!("chat-{profile}"), named).await;
+            self.world.push(&format!("to-{profile}"), &text, &format!("chat-{profile}"), named).await;
         }
         let all = self.profiles.len();
         self.world.until("all turns", |status| status["active_agents"] == all).await;
         wait_for("the words of all agents", SOON, || async {
             let log = self.world.gateway().log();
             let word = self.values.get("planted", "argument");
-            let told = log.lines().filter(|line| line.contains(word) && line.contains("[redacted:CANARY_0]"));
-            // Two agents wait to be told how to end.
-            let told_all = log.matches("has told all").count();
-            (told.count() == all && told_all == all - 2).then_some(())
+            let revealed = log.lines().filter(|line| line.contains(word) && line.contains("[redacted:CANARY_0]"));
+            // Two agents wait for a file before they end.
+            let revealed_all = log.matches("has printed all").count();
+            (revealed.count() == all && revealed_all == all - 2).then_some(())
         })
         .await;
         let log = self.world.gateway().log();
         for number in 0..SECRETS {
             let shown = format!("CANARY_{number}=[redacted:CANARY_{number}]");
-            assert!(log.contains(&shown), "the whole environment of one was written: {shown}");
+            assert!(log.contains(&shown), "the whole environment of one agent was logged: {shown}");
         }
     }
 
     fn read(&self, name: &str) -> Vec<u8> {
-        fs::read(self.world.path(name)).expect("it is there")
+        fs::read(self.world.path(name)).expect("the file exists")
     }
 
     fn scanner(&self) -> Scanner<'_> {
@@ -192,28 +192,28 @@ impl AtWork {
         if profile == "default" { self.world.home().to_owned() } else { self.world.path("profiles").join(profile) }
     }
 
-    /// Environment and arguments of every guard, agent and whatever it started.
-    fn children_see_their_own(&self) {
+    /// Environment and arguments of every guard, agent and their descendants.
+    fn children_have_only_their_own_secrets(&self) {
         let scanner = self.scanner();
         let mut families: BTreeMap<PathBuf, Vec<Found>> = BTreeMap::new();
         for process in processes::below_home(self.world.home()) {
             families.entry(PathBuf::from(&process.environment["HERMES_HOME"])).or_default().push(process);
         }
         for profile in &self.profiles {
-            let home = self.home(profile).canonicalize().expect("the home is there");
+            let home = self.home(profile).canonicalize().expect("the home exists");
             let family = families.remove(&home).unwrap_or_default();
             let gateway = self.world.gateway().id();
-            // What the shell starts comes and goes.
+            // The processes of the shell start and end all the time.
             assert!(family.len() >= 2, "guard and shell of {profile}: {family:?}");
-            assert!(family.iter().any(|process| process.parent == gateway), "the guard of {profile} is among them");
+            assert!(family.iter().any(|process| process.parent == gateway), "the guard of {profile} is included");
             for process in &family {
-                self.sees_its_own(process, profile, &scanner);
+                self.has_its_own_secrets(process, profile, &scanner);
             }
         }
-        assert!(families.is_empty(), "processes of nobody: {families:?}");
+        assert!(families.is_empty(), "processes of no profile: {families:?}");
     }
 
-    fn sees_its_own(&self, process: &Found, profile: &str, scanner: &Scanner<'_>) {
+    fn has_its_own_secrets(&self, process: &Found, profile: &str, scanner: &Scanner<'_>) {
         let environment = &process.environment;
         for owner in [profile, "passed"] {
             for (name, value) in &self.values.0[owner] {
@@ -235,8 +235,8 @@ impl AtWork {
         let deployment = |name: &&str| {
             ["CADUCEUS_", "GATEWAY_RELAY_", "HONCHO_OAUTH_"].iter().any(|family| name.starts_with(family))
         };
-        let told: Vec<&str> = environment.keys().map(String::as_str).filter(deployment).collect();
-        assert_eq!(told, ["CADUCEUS_ATTEMPT", "CADUCEUS_SESSION_KEY", "CADUCEUS_TURN_ID"], "of {profile}");
+        let given: Vec<&str> = environment.keys().map(String::as_str).filter(deployment).collect();
+        assert_eq!(given, ["CADUCEUS_ATTEMPT", "CADUCEUS_SESSION_KEY", "CADUCEUS_TURN_ID"], "of {profile}");
         for name in NEVER.iter().chain(&["OPENAI_API_KEY"]) {
             assert!(!environment.contains_key(*name), "{name} is given to {profile}");
         }
@@ -246,18 +246,18 @@ impl AtWork {
     }
 
     /// The gateway's own environment and arguments.
-    fn the_gateway_holds_none_in_sight(&self) {
+    fn the_gateways_environment_and_arguments_hold_none(&self) {
         let scanner = self.scanner();
         let read = |name: &str| fs::read(format!("/proc/{}/{name}", self.world.gateway().id()));
-        let arguments = read("cmdline").expect("everybody can read it");
-        assert!(String::from_utf8_lossy(&arguments).contains("--allow-faults"), "they were read");
+        let arguments = read("cmdline").expect("the arguments are readable");
+        assert!(String::from_utf8_lossy(&arguments).contains("--allow-faults"), "the arguments were read");
         scanner.must_hold_none("the gateway's arguments", &arguments, &[]);
-        // It is not dumpable, so nobody but root can look at the rest, not even its own user.
+        // The process is not dumpable, so only root can read the rest; its own user cannot.
         match read("environ") {
             Ok(environment) => {
                 assert!(geteuid().is_root(), "the environment of a process that is not dumpable is root's to read");
                 let found = scanner.find(&environment);
-                assert!(found.contains(&("process", "OPENAI_API_KEY")), "it was read: {found:?}");
+                assert!(found.contains(&("process", "OPENAI_API_KEY")), "the environment was read: {found:?}");
                 let started_with = ["deployment", "process", "passed"];
                 scanner.must_hold_none("the gateway's environment", &environment, &started_with);
             }
@@ -265,15 +265,15 @@ impl AtWork {
         }
     }
 
-    /// One agent answers and ends, one crashes, an actor panics with the secrets in hand, a turn panics.
-    async fn break_down(&self) {
-        fs::write(self.world.path("finish"), "").expect("it is told to end");
+    /// One agent answers and ends, one crashes, an actor that holds the secrets panics, a turn panics.
+    async fn crash(&self) {
+        fs::write(self.world.path("finish"), "").expect("the agent is released");
         self.world.answer("to-default").await;
-        fs::write(self.world.path("profiles/crashing/crash"), "").expect("it is told to crash");
+        fs::write(self.world.path("profiles/crashing/crash"), "").expect("the agent is made to crash");
         let turn = processes::of_home(&self.world.path("profiles/dying-turn"))
             .into_iter()
             .find_map(|process| process.environment.get("CADUCEUS_TURN_ID").cloned())
-            .expect("its turn runs");
+            .expect("the turn runs");
         for (actor, fault) in
             [("profiles/panicking".to_owned(), "panic_in_handler"), (format!("turns/{turn}"), "panic_in_timer")]
         {
@@ -281,7 +281,7 @@ impl AtWork {
             assert_eq!(code, 200, "{actor}: {answer}");
         }
         let left = self.profiles.len() - 3;
-        self.world.until("three turns gone", |status| status["active_agents"] == left).await;
+        self.world.until("the end of three turns", |status| status["active_agents"] == left).await;
         wait_for("the panics in the log", SOON, || async {
             let log = self.world.gateway().log();
             let panicked =
@@ -291,21 +291,22 @@ impl AtWork {
         .await;
         wait_for("a word to both chats", SOON, || async {
             let frames = self.world.outbound().await;
-            let told = |chat: &str, words: &str| {
+            let has_notice = |chat: &str, words: &str| {
                 let to_chat = |frame: &&serde_json::Value| frame["frame"]["action"]["chat_id"] == chat;
                 frames.iter().filter(to_chat).any(|frame| frame.to_string().contains(words))
             };
             // 128 and the number of the signal.
-            (told("chat-crashing", "exit code 139") && told("chat-dying-turn", "was not answered")).then_some(())
+            (has_notice("chat-crashing", "exit code 139") && has_notice("chat-dying-turn", "was not answered"))
+                .then_some(())
         })
         .await;
     }
 
     /// Log, answers, frames, files.
-    async fn nothing_is_told_outside(&self) {
+    async fn nothing_sent_outside_holds_a_secret(&self) {
         let scanner = self.scanner();
         let world = &self.world;
-        // An authorised order, so that a good token has been through it all as well; then a bad one.
+        // An authorized order, so that a good token was processed as well; then a bad one.
         let drain = world.url("/api/gateway/drain");
         let ask =
             |token: String| client().get(drain.clone()).insert_header(("Authorization", format!("Bearer {token}")));
@@ -313,7 +314,7 @@ impl AtWork {
         assert_eq!(good.send().await.expect("an answer").status(), 200);
         let mut refused = ask(self.values.get("caller", "bearer").to_owned()).send().await.expect("an answer");
         assert_eq!(refused.status(), 401);
-        scanner.must_hold_none("the refusal", &refused.body().await.expect("it is whole"), &[]);
+        scanner.must_hold_none("the refusal", &refused.body().await.expect("the body is complete"), &[]);
 
         let path = self.values.get("planted", "path");
         let restart = world.url(&format!("/api/actors/{path}/restart"));
@@ -326,14 +327,14 @@ impl AtWork {
             (400, world.url("/api/actors/profiles/loud/fault"), r#"{"fault": "none such"}"#),
         ] {
             let mut answer = client().post(url.as_str()).send_body(body).await.expect("an answer");
-            let text = answer.body().await.expect("it is whole");
+            let text = answer.body().await.expect("the body is complete");
             assert_eq!(answer.status().as_u16(), code, "{url}: {}", String::from_utf8_lossy(&text));
             scanner.must_hold_none(&url, &text, &[]);
         }
 
         let get = async |path: &str| {
             let mut answer = client().get(world.url(path)).send().await.expect("an answer");
-            answer.body().limit(1 << 26).await.expect("the answer is whole")
+            answer.body().limit(1 << 26).await.expect("the body is complete")
         };
         let named = self.profiles.len() > SPECIAL.len();
         for path in ["/api/status", "/api/actors"] {
@@ -341,11 +342,11 @@ impl AtWork {
             if named {
                 scanner.must_be_clean(path, &text, "actor", &[]);
             } else {
-                assert!(String::from_utf8_lossy(&text).contains("dying-turn"), "{path} tells of the profiles");
+                assert!(String::from_utf8_lossy(&text).contains("dying-turn"), "{path} names the profiles");
                 scanner.must_hold_none(path, &text, &[]);
             }
         }
-        // Nothing from outside reaches these two by design, so what they say themselves shows that they were read.
+        // No planted text can be in these two, so their own content shows that they were read.
         let count = format!("caduceus_profiles {}", self.profiles.len());
         for (path, says) in [("/metrics", count.as_str()), ("/", "<title>"), ("/readyz", "ready")] {
             let text = get(path).await;
@@ -354,7 +355,7 @@ impl AtWork {
         }
 
         let frames: Vec<String> = world.outbound().await.iter().map(ToString::to_string).collect();
-        scanner.must_be_clean("what the chats were told", frames.concat().as_bytes(), "argument", &[]);
+        scanner.must_be_clean("the messages in the chats", frames.concat().as_bytes(), "argument", &[]);
         self.files_hold_none(&scanner).await;
         let log = world.gateway().log();
         println!("{} log of {} bytes", self.log, log.len());
@@ -372,23 +373,29 @@ impl AtWork {
         .await;
         scanner.must_be_clean("the logs of the home", &audit, "path", &[]);
         scanner.must_be_clean("the log ahead of the ledger", &self.read("caduceus.db-wal"), "chat", &[]);
-        // What stands there need not have reached the ledger yet.
-        let ledger = Connection::open(self.world.path("caduceus.db")).expect("it is there");
-        ledger.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).expect("it is moved into the ledger");
+        // The write-ahead log may not be in the ledger file yet.
+        let ledger = Connection::open(self.world.path("caduceus.db")).expect("the file exists");
+        ledger
+            .query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+            .expect("the write-ahead log is checkpointed");
         scanner.must_be_clean("the ledger", &self.read("caduceus.db"), "chat", &[]);
-        // An index of page numbers, which no text reaches.
+        // An index of page numbers, which holds no text.
         let index = self.read("caduceus.db-shm");
-        assert_eq!(index[..4], 3_007_000_u32.to_ne_bytes(), "it was read");
+        assert_eq!(index[..4], 3_007_000_u32.to_ne_bytes(), "the index was read");
         scanner.must_hold_none("caduceus.db-shm", &index, &[]);
-        let (secret, told): (Vec<PathBuf>, Vec<PathBuf>) = files_below(self.world.home())
+        let (secret, public): (Vec<PathBuf>, Vec<PathBuf>) = files_below(self.world.home())
             .into_iter()
             .partition(|file| file.ends_with(".env") || file.ends_with("honcho.json"));
-        assert_eq!(secret.len(), self.profiles.len() + 1, "the files that hold them");
-        let bytes: Vec<u8> = secret.iter().flat_map(|file| fs::read(file).expect("it is there")).collect();
+        assert_eq!(secret.len(), self.profiles.len() + 1, "the files that hold secrets");
+        let bytes: Vec<u8> = secret.iter().flat_map(|file| fs::read(file).expect("the file exists")).collect();
         let everywhere =
             scanner.find(&bytes).into_iter().filter(|(owner, _)| self.profiles.iter().any(|one| one == owner));
-        assert_eq!(everywhere.count(), self.profiles.len() * SECRETS + 1, "the scan finds every secret where it is");
-        for file in &told {
+        assert_eq!(
+            everywhere.count(),
+            self.profiles.len() * SECRETS + 1,
+            "the scan finds every secret in its own file"
+        );
+        for file in &public {
             scanner.must_hold_none(&file.display().to_string(), &fs::read(file).unwrap_or_default(), &[]);
         }
     }

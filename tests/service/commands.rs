@@ -1,4 +1,4 @@
-//! `caduceus secrets` and `caduceus doctor`, as a person runs them.
+//! `caduceus secrets` and `caduceus doctor` on the command line.
 
 use std::fs;
 use std::io::{Read as _, Write as _};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::support::{SOON, as_nobody, binary};
 use crate::world::World;
 
-/// Begins every value that must not be seen.
+/// Prefix of every value that must not be shown.
 const CANARY: &str = "Canary7h2k";
 
 /// How a command ended.
@@ -29,7 +29,7 @@ impl Ended {
         serde_json::from_str(&self.output).unwrap_or_else(|error| panic!("{error}: {}{}", self.output, self.error))
     }
 
-    /// The findings above ok: level, code.
+    /// The findings above `ok`: level, code.
     fn findings(&self) -> Vec<(String, String)> {
         let report = self.json();
         let text = |finding: &Value, key: &str| finding[key].as_str().unwrap().to_owned();
@@ -67,7 +67,7 @@ fn to_the_end(command: &mut Command, input: &[u8], environment: &[(&str, &str)])
         .expect("the binary starts");
     let mut stdin = child.stdin.take().unwrap();
     let input = input.to_owned();
-    // Some commands rightly stop reading.
+    // Some commands stop reading early, correctly.
     let feeder = thread::spawn(move || drop(stdin.write_all(&input)));
     let id = child.id().to_string();
     let (sender, ended) = mpsc::channel();
@@ -89,7 +89,7 @@ fn on(home: &Path, command: &[&str]) -> Ended {
     caduceus(&[command, &["--home", home.to_str().unwrap()]].concat(), b"", &[])
 }
 
-/// A home with an agent that echoes, and nothing wrong.
+/// A valid home with an agent that echoes.
 fn home() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "config.yaml", "gateway:\n  multiplex_profiles: true\n");
@@ -122,7 +122,7 @@ fn a_generated_secret_passes_the_check_and_no_two_are_alike() {
 }
 
 #[test]
-fn a_weak_secret_is_refused_with_its_class_and_not_repeated() {
+fn a_weak_secret_is_refused_with_its_class_and_not_printed() {
     let (distinct, entropy) = (format!("{CANARY}{}", "a".repeat(40)), format!("{CANARY}bcdefgij{}", "x".repeat(30)));
     let short = format!("{CANARY}-short");
     for (secret, class) in
@@ -136,11 +136,11 @@ fn a_weak_secret_is_refused_with_its_class_and_not_repeated() {
     let check = caduceus(&["secrets", "check"], &vec![b'x'; 8 * 1024 * 1024], &[]);
     assert!(check.code == Some(1) && check.output.starts_with("long: "), "{}", check.output);
     let argument = caduceus(&["secrets", "check", &short], b"", &[]);
-    assert_eq!(argument.code, Some(2), "a secret is never taken as an argument");
+    assert_eq!(argument.code, Some(2), "a secret as an argument is refused");
 }
 
 #[test]
-fn an_audit_tells_the_names_of_each_profile_and_finds_nothing_in_a_clean_home() {
+fn an_audit_lists_the_names_of_each_profile_and_finds_nothing_in_a_valid_home() {
     let home = home();
     write(home.path(), "profiles/work/.env", format!("WORK_KEY={CANARY}-work\nNEEDED={CANARY}-other\nPATH={CANARY}\n"));
     let audit = on(home.path(), &["secrets", "audit", "--json"]);
@@ -214,7 +214,7 @@ fn an_audit_of_a_profile_alone_counts_the_environment_and_shows_no_value_of_it()
 }
 
 #[test]
-fn a_home_that_cannot_be_audited_is_told_from_one_with_findings() {
+fn a_home_that_cannot_be_audited_has_another_exit_code_than_one_with_findings() {
     let audit = on(Path::new("/nowhere/at/all"), &["secrets", "audit"]);
     assert_eq!(audit.code, Some(78), "{}", audit.error);
     let home = home();
@@ -226,7 +226,7 @@ fn a_home_that_cannot_be_audited_is_told_from_one_with_findings() {
 }
 
 #[actix_web::test]
-async fn a_doctor_beside_a_running_gateway_finds_all_well_and_disturbs_nothing() {
+async fn the_doctor_finds_no_error_beside_a_running_gateway_and_does_not_affect_it() {
     let world = World::start().await;
     let doctor = on(world.home(), &["doctor", "--json"]);
     assert_eq!((doctor.code, doctor.findings()), (Some(0), Vec::new()), "{}", doctor.output);
@@ -238,12 +238,12 @@ async fn a_doctor_beside_a_running_gateway_finds_all_well_and_disturbs_nothing()
     let secret = secret.lines().find_map(|line| line.strip_prefix("GATEWAY_RELAY_SECRET=")).unwrap();
     assert!(!text.output.contains(secret) && !doctor.output.contains(secret));
     assert_eq!(world.status().await["relay"][0]["state"], "connected");
-    world.say("m1", "still there?", "c1", None).await;
+    world.push("m1", "still there?", "c1", None).await;
     world.answer("m1").await;
 }
 
 #[actix_web::test]
-async fn a_doctor_finds_a_connector_that_is_down() {
+async fn the_doctor_finds_a_connector_that_is_down() {
     let mut world = World::prepare().await;
     let up = on(world.home(), &["doctor", "--json"]);
     assert_eq!((up.code, up.findings()), (Some(0), Vec::new()), "{}", up.output);
@@ -254,7 +254,7 @@ async fn a_doctor_finds_a_connector_that_is_down() {
 }
 
 #[test]
-fn a_doctor_asks_the_connector_for_a_real_upgrade_and_does_not_wait_without_end() {
+fn the_doctor_requests_a_real_upgrade_from_the_connector_under_a_timeout() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = home();
     let relay = format!(
@@ -283,7 +283,7 @@ fn a_doctor_asks_the_connector_for_a_real_upgrade_and_does_not_wait_without_end(
     let (request, listener) = answering.join().unwrap();
     assert!(request.contains("upgrade: websocket") && request.contains("authorization: bearer"), "{request}");
 
-    // Now connections are made by the system and nobody answers them.
+    // Now the system accepts connections and no process answers them.
     let doctor = on(home.path(), &["doctor", "--json"]);
     assert_eq!(doctor.findings(), [("error".to_owned(), "connector".to_owned())], "{}", doctor.output);
     drop(listener);
@@ -293,7 +293,7 @@ fn a_doctor_asks_the_connector_for_a_real_upgrade_and_does_not_wait_without_end(
 }
 
 #[actix_web::test]
-async fn a_doctor_tells_a_wrong_secret_by_a_real_upgrade_and_leaves_the_link_of_a_running_gateway_alone() {
+async fn the_doctor_finds_a_wrong_secret_by_a_real_upgrade_without_superseding_the_gateways_link() {
     let mut world = World::prepare().await;
     let env = fs::read_to_string(world.path(".env")).unwrap();
     let right = on(world.home(), &["doctor"]);
@@ -307,13 +307,13 @@ async fn a_doctor_tells_a_wrong_secret_by_a_real_upgrade_and_leaves_the_link_of_
     let generation = world.status().await["relay"][0]["generation"].clone();
     let beside = on(world.home(), &["doctor", "--json"]);
     assert_eq!((beside.code, beside.findings()), (Some(0), Vec::new()), "{}", beside.output);
-    world.say("m1", "still there?", "c1", None).await;
+    world.push("m1", "still there?", "c1", None).await;
     world.answer("m1").await;
     assert_eq!(world.status().await["relay"][0]["generation"], generation, "its link was not superseded");
 }
 
 #[test]
-fn a_doctor_finds_what_will_not_do_what_its_writer_meant() {
+fn the_doctor_finds_settings_without_their_intended_effect() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let home = home();
     let env = format!(
@@ -351,7 +351,7 @@ fn a_doctor_finds_what_will_not_do_what_its_writer_meant() {
 }
 
 #[test]
-fn a_needed_name_that_is_left_blank_is_missing() {
+fn a_required_name_with_an_empty_value_is_missing() {
     for blank in ["NEEDED=\n", "NEEDED=''\n", "NEEDED=.\nNEEDED=\n"] {
         let home = home();
         write(home.path(), ".env", blank);
@@ -361,7 +361,7 @@ fn a_needed_name_that_is_left_blank_is_missing() {
 }
 
 #[test]
-fn a_doctor_finds_a_home_that_is_not_there() {
+fn the_doctor_finds_a_missing_home() {
     for home in ["/nowhere/at/all", "/dev/null"] {
         let doctor = on(Path::new(home), &["doctor", "--json"]);
         assert_eq!((doctor.code, doctor.findings()), (Some(2), vec![("error".to_owned(), "home".to_owned())]));
@@ -369,7 +369,7 @@ fn a_doctor_finds_a_home_that_is_not_there() {
 }
 
 #[test]
-fn a_doctor_tells_every_mistake_of_the_configuration_at_once_and_nothing_of_its_content() {
+fn the_doctor_lists_all_mistakes_of_the_configuration_without_its_values() {
     let home = home();
     write(home.path(), "config.yaml", format!("gateway: [{CANARY}\n"));
     write(home.path(), "caduceus.yaml", format!("turns:\n  max_concurrent: {CANARY}\ndrain:\n  timeout: 5\n"));
@@ -381,7 +381,7 @@ fn a_doctor_tells_every_mistake_of_the_configuration_at_once_and_nothing_of_its_
 }
 
 #[test]
-fn a_doctor_finds_what_is_wrong_and_changes_nothing() {
+fn the_doctor_finds_each_fault_and_changes_nothing() {
     let home = home();
     write(home.path(), "caduceus.yaml", "agent:\n  backend: exec\n  command: [no-such-agent]\n");
     write(home.path(), ".env", format!("HERMES_DASHBOARD_DRAIN_SECRET={CANARY}\nGATEWAY_RELAY_URL=relay.{CANARY}\n"));
@@ -411,7 +411,7 @@ fn a_doctor_finds_what_is_wrong_and_changes_nothing() {
 }
 
 #[test]
-fn a_file_that_others_can_read_is_a_warning_of_the_doctor() {
+fn the_doctor_warns_of_a_file_that_others_can_read() {
     let home = home();
     fs::set_permissions(home.path().join(".env"), fs::Permissions::from_mode(0o644)).unwrap();
     let doctor = on(home.path(), &["doctor", "--json"]);
@@ -419,7 +419,7 @@ fn a_file_that_others_can_read_is_a_warning_of_the_doctor() {
 }
 
 #[test]
-fn what_the_user_of_the_gateway_may_not_read_or_write_is_found() {
+fn files_without_permission_for_the_gateways_user_are_found() {
     let home = home();
     fs::set_permissions(home.path().join(".env"), fs::Permissions::from_mode(0o000)).unwrap();
     fs::set_permissions(home.path().join("config.yaml"), fs::Permissions::from_mode(0o644)).unwrap();

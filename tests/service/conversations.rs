@@ -1,4 +1,4 @@
-//! What a turn is given and what becomes of its words, from the chat to the agent and back.
+//! Input and output of a turn, from the chat to the agent and back.
 
 use std::fs;
 use std::path::Path;
@@ -11,20 +11,20 @@ use crate::model_server::ModelServer;
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
-/// A message on Discord, as the connector says.
+/// The limit of a Discord message, as in the connector's descriptor.
 const LIMIT: usize = 2_000;
 
 #[actix_web::test]
-async fn an_answer_that_is_sent_again_is_marked_and_still_within_the_limit() {
+async fn a_resent_answer_is_marked_and_within_the_limit() {
     let mut world = World::prepare().await;
     world
         .write("agent.sh", "read -r document\ni=0\nwhile [ $i -lt 450 ]; do printf 'word%04d ' $i; i=$((i+1)); done\n");
     world.serve().await;
     let faults = format!("{}/dev/faults", world.connector.url);
     assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
-    world.say("m1", "go", "c1", None).await;
-    world.until_told("c1", "word0000").await;
-    // The part is in the chat and its answer is lost: it may be a repeat when it is sent again.
+    world.push("m1", "go", "c1", None).await;
+    world.until_text("c1", "word0000").await;
+    // The part is in the chat and its result is lost: sent again, it may be a repeat.
     assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
     let end = "a whole answer with its mark";
     let texts = wait_for(end, 2 * SOON, || async {
@@ -36,11 +36,11 @@ async fn an_answer_that_is_sent_again_is_marked_and_still_within_the_limit() {
     let lengths: Vec<usize> = texts.iter().map(|text| text.encode_utf16().count()).collect();
     println!("parts of {lengths:?}");
     assert!(lengths.iter().all(|length| *length <= LIMIT), "{lengths:?}");
-    assert!(lengths[0] > LIMIT - 20, "the first part was full before it was marked: {lengths:?}");
+    assert!(lengths[0] > LIMIT - 20, "the first part was full without its mark: {lengths:?}");
 }
 
 #[actix_web::test]
-async fn an_answer_that_was_cut_for_another_limit_is_cut_again_when_it_is_sent_again() {
+async fn a_resent_answer_is_split_again_for_a_new_limit() {
     let mut world = World::prepare().await;
     world
         .write("agent.sh", "read -r document\ni=0\nwhile [ $i -lt 450 ]; do printf 'word%04d ' $i; i=$((i+1)); done\n");
@@ -53,10 +53,10 @@ async fn an_answer_that_was_cut_for_another_limit_is_cut_again_when_it_is_sent_a
     push(&world, &json!({"raw": json!({"type": "descriptor", "descriptor": descriptor}).to_string() + "\n"})).await;
     let faults = format!("{}/dev/faults", world.connector.url);
     assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
-    world.say("m1", "go", "c1", None).await;
-    let whole = world.until_told("c1", "word0449").await;
-    assert!(whole.len() > LIMIT, "it was cut for the limit that held then");
-    // At the next handshake the connector says its own limit again.
+    world.push("m1", "go", "c1", None).await;
+    let whole = world.until_text("c1", "word0449").await;
+    assert!(whole.len() > LIMIT, "the answer was split for the earlier limit");
+    // At the next handshake the connector sends its own limit again.
     assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
     let again = wait_for("all of it again", 2 * SOON, || async {
         let texts = world.texts("c1").await.split_off(1);
@@ -67,7 +67,7 @@ async fn an_answer_that_was_cut_for_another_limit_is_cut_again_when_it_is_sent_a
     assert_eq!(again.join(" "), format!("(may be a repeat) {whole}"));
 }
 
-/// Has a message changed that is none, and is done.
+/// Edits a message that does not exist, then ends.
 const CHANGER: &str = r#"#!/bin/sh
 read -r document
 echo '{"type":"action","id":"a","action":{"op":"edit","message_id":"none","content":"changed"}}'
@@ -75,7 +75,7 @@ echo '{"type":"final"}'
 "#;
 
 #[actix_web::test]
-async fn what_is_refused_when_it_is_sent_again_is_told_to_the_chat() {
+async fn an_action_that_is_refused_when_resent_gets_a_notice_in_the_chat() {
     let mut world = World::prepare().await;
     world.write("agent.sh", CHANGER);
     world.configure("");
@@ -84,11 +84,11 @@ async fn what_is_refused_when_it_is_sent_again_is_told_to_the_chat() {
     world.serve().await;
     let faults = format!("{}/dev/faults", world.connector.url);
     assert_eq!(post(&faults, &json!({"answerNever": true})).await.0, 200);
-    world.say("m1", "go", "c1", None).await;
-    world.until_told("c1", "changed").await;
-    // It may have arrived; the second time the connector says that there is no such message.
+    world.push("m1", "go", "c1", None).await;
+    world.until_text("c1", "changed").await;
+    // The edit may have arrived; the second time the connector refuses it because there is no such message.
     assert_eq!(post(&faults, &json!({"drop": true})).await.0, 200);
-    world.until_told("c1", "could not be delivered").await;
+    world.until_text("c1", "could not be delivered").await;
     assert!(world.texts("c1").await.contains(&"(may be a repeat) changed".to_owned()));
 }
 
@@ -97,12 +97,12 @@ async fn push(world: &World, what: &Value) {
     assert_eq!(status, 202, "{pushed}");
 }
 
-/// Writes a grant as a login or another process does: in one step.
+/// Writes a grant as a login or another process does: by one rename.
 fn log_in(home: &Path, access: &str) {
     let expires_at = jiff::Timestamp::now().as_second() + 86_400;
     let oauth = json!({
         "refreshToken": format!("hch-rt-for-{access}"), "expiresAt": expires_at, "clientId": "hermes-agent",
-        // Nobody listens there: what the test writes is all that changes the grant.
+        // There is no server at this address: only the test changes the grant.
         "tokenEndpoint": "http://127.0.0.1:9/token", "scope": "write", "tokenType": "Bearer",
     });
     let file = json!({"hosts": {"hermes": {"apiKey": access, "oauth": oauth}}});
@@ -111,19 +111,19 @@ fn log_in(home: &Path, access: &str) {
     fs::rename(temporary, home.join("honcho.json")).unwrap();
 }
 
-/// Tells its account which token it was born with, and every line that it is told after the document.
+/// Writes the token it was started with, and every line that it receives after the document.
 const LISTENER: &str = r#"#!/bin/sh
 read -r document
-echo "born $HONCHO_API_KEY" >> "$HERMES_HOME/tokens"
+echo "started $HONCHO_API_KEY" >> "$HERMES_HOME/tokens"
 echo '{"type":"text","text":"listening"}'
 while read -r line; do
-    echo "told $line" >> "$HERMES_HOME/tokens"
+    echo "received $line" >> "$HERMES_HOME/tokens"
     case $line in *third*) echo '{"type":"final","text":" and done"}' ;; esac
 done
 "#;
 
 #[actix_web::test]
-async fn a_token_that_changes_during_a_turn_is_handed_to_the_agent_and_to_nobody_else() {
+async fn a_token_that_changes_during_a_turn_reaches_only_the_agent() {
     let token = |name: &str| format!("hch-at-{name}-{:016x}", fastrand::u64(..));
     let [first, second, third] = ["first", "second", "third"].map(token);
     let mut world = World::prepare().await;
@@ -134,22 +134,23 @@ async fn a_token_that_changes_during_a_turn_is_handed_to_the_agent_and_to_nobody
     world.write("caduceus.yaml", &format!("{yaml}  reply: jsonl\n  credentials: live\n"));
     log_in(world.home(), &first);
     world.serve().await;
-    world.say("m1", "hello", "c1", None).await;
-    world.until_told("c1", "listening").await;
+    world.push("m1", "hello", "c1", None).await;
+    world.until_text("c1", "listening").await;
     let account = || fs::read_to_string(world.path("tokens")).unwrap_or_default();
-    let told =
-        |value: &str| format!("told {{\"type\":\"credential\",\"name\":\"HONCHO_API_KEY\",\"value\":\"{value}\"}}\n");
-    assert_eq!(account(), format!("born {first}\n"));
+    let received = |value: &str| {
+        format!("received {{\"type\":\"credential\",\"name\":\"HONCHO_API_KEY\",\"value\":\"{value}\"}}\n")
+    };
+    assert_eq!(account(), format!("started {first}\n"));
 
     log_in(world.home(), &second);
-    let expected = format!("born {first}\n{}", told(&second));
+    let expected = format!("started {first}\n{}", received(&second));
     wait_for("the second token", SOON, || async { (account() == expected).then_some(()) }).await;
     log_in(world.home(), &third);
-    world.until_told("c1", "listening and done").await;
-    assert_eq!(account(), expected + &told(&third));
+    world.until_text("c1", "listening and done").await;
+    assert_eq!(account(), expected + &received(&third));
 
     let log = world.gateway().log();
-    assert!(log.contains("TRACE"), "the log is not as talkative as it can be");
+    assert!(log.contains("TRACE"), "the log is not at level TRACE");
     let ledger = ["caduceus.db", "caduceus.db-wal"].map(|name| fs::read(world.path(name)).unwrap_or_default()).concat();
     let ledger = String::from_utf8_lossy(&ledger).into_owned();
     assert!(ledger.contains("listening and done"), "the ledger was not read");
@@ -163,7 +164,7 @@ async fn a_token_that_changes_during_a_turn_is_handed_to_the_agent_and_to_nobody
 }
 
 #[actix_web::test]
-async fn an_interaction_is_answered_by_follow_ups_under_the_right_that_the_connector_keeps() {
+async fn an_interaction_is_answered_by_follow_ups_with_the_token_that_the_connector_keeps() {
     let world = World::start().await;
     let interaction = json!({
         "type": 2, "id": "i1", "channel_id": "111", "guild_id": "999",
@@ -175,7 +176,7 @@ async fn an_interaction_is_answered_by_follow_ups_under_the_right_that_the_conne
         json!({"platform": "discord", "botId": "b", "method": "POST", "path": "/", "headers": [], "bodyB64": body});
     push(&world, &json!({"forward": forward})).await;
     world.answer("i1").await;
-    let frame = world.until_said("default: ask q: why").await;
+    let frame = world.until_frame("default: ask q: why").await;
     let frame: Value = serde_json::from_str(&frame).unwrap();
     let action = &frame["frame"]["action"];
     assert_eq!(action["op"], "follow_up", "{frame}");
@@ -186,7 +187,7 @@ async fn an_interaction_is_answered_by_follow_ups_under_the_right_that_the_conne
 }
 
 #[actix_web::test]
-async fn a_server_gets_as_much_history_as_is_set_and_what_is_attached() {
+async fn a_server_gets_the_configured_length_of_history_and_the_attachments() {
     let server = ModelServer::start();
     let mut world = World::prepare().await;
     let agent = |name: &str, history: usize| {
@@ -200,12 +201,12 @@ async fn a_server_gets_as_much_history_as_is_set_and_what_is_attached() {
     world.serve().await;
     for number in 0..32 {
         let (id, text) = (format!("m{number}"), format!("number {number}"));
-        world.say(&id, &text, "c1", Some("long")).await;
+        world.push(&id, &text, "c1", Some("long")).await;
         world.answer(&id).await;
     }
     for number in 0..3 {
         let id = format!("s{number}");
-        world.say(&id, &id, "c2", Some("short")).await;
+        world.push(&id, &id, "c2", Some("short")).await;
         world.answer(&id).await;
     }
     let asked = server.asked();
@@ -229,7 +230,7 @@ async fn a_server_gets_as_much_history_as_is_set_and_what_is_attached() {
 }
 
 #[actix_web::test]
-async fn an_agent_that_is_a_command_gets_what_is_attached_as_it_came() {
+async fn a_command_agent_gets_attachments_unchanged() {
     let mut world = World::prepare().await;
     world.write("agent.sh", "read -r document; printf '%s' \"$document\" > \"$HERMES_HOME/document\"; echo read");
     world.serve().await;
@@ -242,11 +243,11 @@ async fn an_agent_that_is_a_command_gets_what_is_attached_as_it_came() {
     assert_eq!(document["event"], event);
 }
 
-/// Says four lines of some length, a second apart.
+/// Prints four lines, a second apart.
 const SLOW: &str = "read -r document; for n in 1 2 3 4; do echo \"line $n of four\"; sleep 0.9; done";
 
 #[actix_web::test]
-async fn a_reply_grows_by_edits_where_the_platform_can_and_comes_message_by_message_where_it_cannot() {
+async fn a_reply_grows_by_edits_if_the_platform_supports_them_and_by_messages_otherwise() {
     let mut world = World::prepare().await;
     world.write("agent.sh", SLOW);
     world.serve().await;
@@ -257,15 +258,15 @@ async fn a_reply_grows_by_edits_where_the_platform_can_and_comes_message_by_mess
             .map(|action| (action["op"].clone(), action["content"].clone()))
             .collect()
     };
-    world.say("m1", "hello", "c1", None).await;
-    world.until_told("c1", "line 4").await;
+    world.push("m1", "hello", "c1", None).await;
+    world.until_text("c1", "line 4").await;
     let grown = of(world.outbound().await);
     let ops = |wanted: &str| grown.iter().filter(|(op, _)| op == wanted).count();
     assert_eq!(ops("send"), 1, "{grown:?}");
     assert!((1..=4).contains(&ops("edit")), "{grown:?}");
-    assert!(ops("typing") >= 1, "nobody sees that somebody is at work: {grown:?}");
+    assert!(ops("typing") >= 1, "there is no typing indicator: {grown:?}");
 
-    // The platform as it tells of itself anew: it can change nothing, and a message holds two lines.
+    // A new descriptor of the platform: no edits, and messages of two lines.
     let descriptor = json!({
         "contract_version": 1, "platform": "discord", "label": "Discord", "max_message_length": 30,
         "supports_draft_streaming": false, "supports_edit": false, "supports_threads": false,
@@ -274,7 +275,7 @@ async fn a_reply_grows_by_edits_where_the_platform_can_and_comes_message_by_mess
     let raw = json!({"type": "descriptor", "descriptor": descriptor}).to_string() + "\n";
     push(&world, &json!({"raw": raw})).await;
     let before = world.outbound().await.len();
-    world.say("m2", "hello again", "c1", None).await;
+    world.push("m2", "hello again", "c1", None).await;
     world.until("no turn", |status| status["active_agents"] == 0 && status["turns"]["done"] == 2).await;
     let since = world.outbound().await.split_off(before);
     let sent = of(since);

@@ -1,4 +1,4 @@
-//! Two hundred turns over fifty profiles: all at once, and one after another where there is not room for all. Nothing stays behind.
+//! Two hundred turns over fifty profiles: all at once, and one after another above the limit. They leave nothing in use.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
@@ -13,18 +13,18 @@ use crate::world::World;
 
 const TURNS: usize = 200;
 const PROFILES: usize = 50;
-/// Turns at once unless `turns.max_concurrent` says otherwise.
+/// Default of `turns.max_concurrent`.
 const DEFAULT_AT_ONCE: usize = 64;
-/// What the resident memory may be more two rounds later, in bytes: the allocator does not get the same pieces each time, and the ledger
+/// Allowed growth of resident memory in two rounds, in bytes: the allocator does not get the same blocks each time, and the ledger
 /// fills a page cache of 2 MiB. A turn that left its event, its descriptor and a pipe's buffer behind would be 10 KiB, and the 400 of
-/// two rounds 4 MiB. What is smaller is found by the tests of what a turn has, such as its mailbox.
+/// two rounds 4 MiB. Smaller leaks are found by the tests of the parts of a turn, such as its mailbox.
 const TOLERANCE: u64 = 4 * 1024 * 1024;
-/// What the threads may be more two rounds later. Files are read and guards started on threads of a pool, which grows to as many as were
-/// ever needed at once, and which the profiles' looks at their files keep from shrinking. A thread left behind by each turn, or by every
+/// Allowed growth of the number of threads in two rounds. Files are read and guards started on threads of a pool, which grows to as many as were
+/// ever needed at once, and which the profiles' checks of their files keep from shrinking. A thread left by each turn, or by every
 /// fourth, would be a hundred.
 const THREADS: usize = 64;
 
-/// Says which turn it is, waits for one line, then answers.
+/// Writes which turn it is, waits for one line, then answers.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 text=${document#*\"text\":\"}; text=${text%%\"*}
@@ -33,10 +33,10 @@ read -r _ < "$1/go"
 echo "$HERMES_PROFILE: $text"
 "#;
 
-/// A gateway whose agents wait in front of a gate.
+/// A gateway whose agents wait for a line from a pipe.
 struct Crowd {
     world: World,
-    /// One line for each agent that may go on. Kept open both ways, so that no agent meets an end of it.
+    /// One line for each agent that may continue. Open in both directions, so that no agent reads an end of file.
     gate: File,
 }
 
@@ -52,7 +52,7 @@ impl Crowd {
         world.write("caduceus.yaml", &format!("agent: {{backend: exec, command: {command}}}\n{more}"));
         let gate = world.path("go");
         assert!(Command::new("mkfifo").arg(&gate).status().expect("mkfifo runs").success());
-        let gate = OpenOptions::new().read(true).write(true).open(gate).expect("the gate opens both ways");
+        let gate = OpenOptions::new().read(true).write(true).open(gate).expect("the pipe opens in both directions");
         world.serve().await;
         Self { world, gate }
     }
@@ -64,7 +64,7 @@ impl Crowd {
         }
     }
 
-    /// The same, one after the other: each is taken before the next is sent.
+    /// The same, one after the other: each is recorded before the next is sent.
     async fn arrive_in_order(&self, round: usize) {
         for number in 0..TURNS {
             self.send(round, number).await;
@@ -78,12 +78,12 @@ impl Crowd {
     async fn send(&self, round: usize, number: usize) {
         let profile = name(number % PROFILES);
         let named = (profile != "default").then_some(profile.as_str());
-        self.world.say(&id(round, number), &id(round, number), &format!("chat-{number}"), named).await;
+        self.world.push(&id(round, number), &id(round, number), &format!("chat-{number}"), named).await;
     }
 
-    /// Lets so many agents go on.
+    /// Lets this many agents continue.
     fn let_through(&mut self, count: usize) {
-        self.gate.write_all(&vec![b'\n'; count]).expect("the gate takes it");
+        self.gate.write_all(&vec![b'\n'; count]).expect("the pipe has room");
     }
 
     /// The turns whose agents have begun, in order.
@@ -117,8 +117,8 @@ impl Crowd {
         self.all_answered(round).await;
     }
 
-    /// What is in use once everything that a turn used is given back, and at most `most` descriptors are open: a file that is
-    /// looked at or a connection of a moment may be one more.
+    /// The resources in use once those of the turns are released and at most `most` descriptors are open: a file that is being
+    /// read or a short connection may be one more.
     async fn in_use(&self, most: usize) -> InUse {
         let gateway = self.world.gateway().id();
         wait_for("the last agent and guard to be gone", SOON, || async {
@@ -126,17 +126,17 @@ impl Crowd {
                 .then_some(())
         })
         .await;
-        let open = || fs::read_dir(format!("/proc/{gateway}/fd")).expect("it runs").count();
+        let open = || fs::read_dir(format!("/proc/{gateway}/fd")).expect("the process runs").count();
         let few = || async { Some(open()).filter(|open| *open <= most) };
         InUse {
             descriptors: wait_for(&format!("at most {most} descriptors"), SOON, few).await,
             threads: self.threads(),
-            resident: self.world.status().await["process"]["resident_bytes"].as_u64().expect("the system tells"),
+            resident: self.world.status().await["process"]["resident_bytes"].as_u64().expect("the status has the size"),
         }
     }
 
     fn threads(&self) -> usize {
-        fs::read_dir(format!("/proc/{}/task", self.world.gateway().id())).expect("it runs").count()
+        fs::read_dir(format!("/proc/{}/task", self.world.gateway().id())).expect("the process runs").count()
     }
 }
 
@@ -156,10 +156,10 @@ fn id(round: usize, number: usize) -> String {
 }
 
 #[actix_web::test]
-async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_behind() {
+async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_in_use() {
     let mut crowd = Crowd::gather(&format!("turns: {{max_concurrent: {TURNS}}}\n")).await;
     let mut rounds = Vec::new();
-    // The first two are there to warm up: one to meet everything once, one at full width.
+    // The first two rounds are a warm-up: one for all first-time costs, one at full load.
     for round in 0..4 {
         crowd.round(round).await;
         let most = rounds.get(1).map_or(usize::MAX, |warm: &InUse| warm.descriptors);
@@ -168,7 +168,7 @@ async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_behind() {
     }
     let grown = rounds[3].resident.saturating_sub(rounds[1].resident);
     assert!(grown <= TOLERANCE, "memory grew by {grown} bytes in two rounds: {rounds:?}");
-    assert!(rounds[3].threads <= rounds[1].threads + THREADS, "threads stay behind: {rounds:?}");
+    assert!(rounds[3].threads <= rounds[1].threads + THREADS, "threads are left: {rounds:?}");
 
     let status = crowd.world.status().await;
     assert_eq!(status["turns"]["done"], 4 * TURNS, "{}", status["turns"]);
@@ -184,16 +184,16 @@ async fn two_hundred_turns_at_once_are_answered_and_leave_nothing_behind() {
 }
 
 #[actix_web::test]
-async fn turns_beyond_the_limit_wait_in_order_and_are_seen_to_wait() {
+async fn turns_above_the_limit_wait_in_order_and_the_status_shows_them() {
     let mut crowd = Crowd::gather("").await;
     crowd.arrive_in_order(0).await;
     crowd.until_begun(DEFAULT_AT_ONCE).await;
     let waiting = TURNS - DEFAULT_AT_ONCE;
-    let status = crowd.world.until("the rest in line", |status| status["turns"]["queued"] == waiting).await;
+    let status = crowd.world.until("the other turns queued", |status| status["turns"]["queued"] == waiting).await;
     assert_eq!(status["active_agents"], DEFAULT_AT_ONCE);
     assert_eq!(status["active_sessions"], TURNS, "{}", status["turns"]);
 
-    // One place at a time, so that the order in which they are taken can be seen.
+    // One place at a time, so that the order of the starts is observable.
     for next in 0..40 {
         crowd.let_through(1);
         crowd.until_begun(DEFAULT_AT_ONCE + next + 1).await;
@@ -201,12 +201,8 @@ async fn turns_beyond_the_limit_wait_in_order_and_are_seen_to_wait() {
     let begun = crowd.begun();
     let first: BTreeSet<&str> = begun[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect();
     let expected: Vec<String> = (0..TURNS).map(|number| id(0, number)).collect();
-    assert_eq!(
-        first,
-        expected[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect(),
-        "those that came first run first"
-    );
-    assert_eq!(begun[DEFAULT_AT_ONCE..], expected[DEFAULT_AT_ONCE..DEFAULT_AT_ONCE + 40], "then each in its turn");
+    assert_eq!(first, expected[..DEFAULT_AT_ONCE].iter().map(String::as_str).collect(), "the first messages run first");
+    assert_eq!(begun[DEFAULT_AT_ONCE..], expected[DEFAULT_AT_ONCE..DEFAULT_AT_ONCE + 40], "then the others in order");
 
     crowd.let_through(TURNS - 40);
     crowd.all_answered(0).await;

@@ -63,7 +63,7 @@ async fn hung(world: &World) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end() {
+async fn a_home_on_a_dead_disk_affects_no_other_from_start_to_shutdown() {
     let mut world = World::prepare().await;
     world.profile("dead", "A=1\n");
     world.profile("good", "");
@@ -75,8 +75,8 @@ async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end(
     world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
     assert!(hung(&world).await > 0);
     for (id, profile) in [("d", None), ("g", Some("good"))] {
-        world.say(id, "hello", id, profile).await;
-        world.until_told(id, "hello").await;
+        world.push(id, "hello", id, profile).await;
+        world.until_text(id, "hello").await;
     }
     world.write(".drain_request.json", "{}");
     world.until("the drain", |status| status["gateway_state"] == "draining").await;
@@ -86,19 +86,19 @@ async fn a_home_whose_disk_is_dead_is_its_own_trouble_from_the_start_to_the_end(
     world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
     let threads = || fs::read_dir(format!("/proc/{}/task", world.gateway().id())).unwrap().count();
     let before = threads();
-    world.say("f", "hello", "f", Some("fresh")).await;
-    world.until_told("f", "hello").await;
+    world.push("f", "hello", "f", Some("fresh")).await;
+    world.until_text("f", "hello").await;
     for round in 0..20 {
         let (id, chat) = (format!("dead{round}"), format!("dead{round}"));
-        world.say(&id, "hello", &chat, Some("dead")).await;
+        world.push(&id, "hello", &chat, Some("dead")).await;
     }
     world.until("all seen", |status| status["turns"]["queued"] == 0).await;
     assert!(threads() < before + 10, "{before} threads, then {}", threads());
     fs::remove_file(&switch).unwrap();
     world.until("the disk well", |status| troubles(status, "dead") == "[]").await;
     wait_for("no directory that hangs", SOON, || async { (hung(&world).await == 0).then_some(()) }).await;
-    world.say("again", "hello", "again", Some("dead")).await;
-    world.until_told("again", "dead: hello").await;
+    world.push("again", "hello", "again", Some("dead")).await;
+    world.until_text("again", "dead: hello").await;
     fs::write(&switch, "").unwrap();
     world.until("the dead disk", |status| troubles(status, "dead").contains("does not answer")).await;
     assert!(world.stop_gateway().success());

@@ -1,6 +1,6 @@
-//! Actors broken on purpose: a hundred panics and a blocked thread of each kind, under traffic.
+//! Injected faults: a hundred panics and a blocked thread of each kind of actor, under traffic.
 //!
-//! What became of the messages is told by the connector and by the agent, never by the gateway.
+//! The fate of the messages is taken from the accounts of the connector and the agent, not from the gateway.
 
 mod hangs;
 mod siege;
@@ -13,31 +13,31 @@ use serde_json::{Value, json};
 
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
-use siege::{GENEROUS, doubled, echoing, node, reborn, report, settled, under_traffic};
+use siege::{GENEROUS, doubled, echoing, node, report, settled, under_traffic, until_restarted};
 
 /// Panics of each kind.
 const PANICS: u64 = 100;
 
-/// Panics an actor again and again; how long each took until it ran again, and until the next question was answered.
+/// Panics an actor again and again; returns how long each restart took, and how long the next answer took.
 async fn panic_again_and_again(world: &World, path: &str, fault: &str) -> (Vec<Duration>, Vec<Duration>) {
     let (mut running, mut serving) = (Vec::new(), Vec::new());
-    let mut generation = reborn(world, path, 0).await["generation"].as_u64().unwrap();
+    let mut generation = until_restarted(world, path, 0).await["generation"].as_u64().unwrap();
     for _ in 0..PANICS {
         let ordered = Instant::now();
-        strike(world, path, &json!({"fault": fault})).await;
-        generation = reborn(world, path, generation).await["generation"].as_u64().unwrap();
+        inject(world, path, &json!({"fault": fault})).await;
+        generation = until_restarted(world, path, generation).await["generation"].as_u64().unwrap();
         running.push(ordered.elapsed());
-        // Were each incarnation struck at its first message, whatever is told again until it is heard would be in hand for ever.
+        // If each incarnation panicked at its first message, a notification that is repeated until it is handled would be lost each time.
         let question = format!("question{generation}");
-        world.say(&question, "are you up?", "questions", None).await;
+        world.push(&question, "are you up?", "questions", None).await;
         world.answer(&question).await;
         serving.push(ordered.elapsed());
     }
     (running, serving)
 }
 
-/// Orders a fault. The server that is broken by it may cut the answer off, so the tree is what counts.
-async fn strike(world: &World, path: &str, fault: &Value) {
+/// Injects a fault. A server that panics may cut the answer off, so the state of the tree counts.
+async fn inject(world: &World, path: &str, fault: &Value) {
     let url = world.url(&format!("/api/actors/{path}/fault"));
     let sent = client().post(url).force_close().send_json(fault).await;
     if let Ok(answer) = sent {
@@ -45,26 +45,30 @@ async fn strike(world: &World, path: &str, fault: &Value) {
     }
 }
 
-/// What every kind has to show.
+/// The assertions for every kind of actor.
 async fn survives_panics(path: &str, fault: &str) -> World {
     let world = echoing(GENEROUS).await;
     let ((mut running, mut serving), seen) = under_traffic(&world, panic_again_and_again(&world, path, fault)).await;
 
-    let told = settled(&world, &seen.ids).await;
-    println!("{path}: {} messages, {told} of them only told of; slowest sibling {:?}", seen.ids.len(), seen.slowest);
+    let notices = settled(&world, &seen.ids).await;
+    println!(
+        "{path}: {} messages, {notices} of them with a notice only; slowest sibling {:?}",
+        seen.ids.len(),
+        seen.slowest
+    );
     report(&format!("{path}: order to running again"), &mut running);
     report(&format!("{path}: order to the next answer"), &mut serving);
-    assert!(seen.asked > 100, "somebody looked at the siblings: {}", seen.asked);
+    assert!(seen.asked > 100, "the siblings were queried: {}", seen.asked);
     if path != "status" && path != "http" {
-        assert_eq!(seen.unwell, Vec::<String>::new(), "the siblings of {path} answer");
+        assert_eq!(seen.failures, Vec::<String>::new(), "the siblings of {path} answer");
     }
-    assert!(u64::try_from(told).unwrap() <= PANICS, "at most the message in hand each time: {told}");
-    assert_eq!(doubled(&world).await, Vec::<String>::new(), "what may be a repeat says so");
+    assert!(u64::try_from(notices).unwrap() <= PANICS, "at most one message for each panic: {notices}");
+    assert_eq!(doubled(&world).await, Vec::<String>::new(), "possible repeats are marked");
 
-    let struck = node(&world, path).await.unwrap();
-    assert!(struck["restarts_total"].as_u64() >= Some(PANICS), "{struck}");
-    assert_eq!(struck["last_exit"]["word"], "panic", "{struck}");
-    world.say("after", "still there?", "c1", None).await;
+    let restarted = node(&world, path).await.unwrap();
+    assert!(restarted["restarts_total"].as_u64() >= Some(PANICS), "{restarted}");
+    assert_eq!(restarted["last_exit"]["word"], "panic", "{restarted}");
+    world.push("after", "still there?", "c1", None).await;
     world.answer("after").await;
     world
 }
@@ -115,7 +119,7 @@ async fn a_hundred_panics_of_the_link_lose_nothing_and_never_double_it() {
 
 #[actix_web::test]
 async fn a_hundred_panics_of_the_server_lose_nothing_and_leave_no_threads() {
-    // It takes no messages, so it is its timer that panics.
+    // The server takes no messages, so its timer panics.
     let world = survives_panics("http", "panic_in_timer").await;
     let tasks = format!("/proc/{}/task", world.gateway().id());
     wait_for("the threads of the old servers to end", SOON, || async {

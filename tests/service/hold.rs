@@ -1,4 +1,4 @@
-//! What is kept during a drain, and what a drain lets alone.
+//! Events that are held during a drain, and turns that a drain does not affect.
 
 use std::fs;
 
@@ -6,25 +6,25 @@ use serde_json::json;
 
 use crate::world::World;
 
-/// Kept for three chats, as they came.
+/// Held events of three chats, in order of arrival.
 const HELD: [(&str, &str); 6] = [("h1", "a"), ("h2", "b"), ("h3", "c"), ("h4", "a"), ("h5", "b"), ("h6", "c")];
 
 #[actix_web::test]
-async fn what_is_held_runs_in_the_order_in_which_it_came_when_the_drain_is_cancelled() {
+async fn held_events_run_in_order_of_arrival_when_the_drain_is_cancelled() {
     let mut world = World::prepare().await;
     // One turn at a time, so that the agent's account is a sequence.
     world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
     world.serve().await;
     assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
     hold(&world).await;
-    assert_eq!(world.status().await["active_agents"], 0, "what is held is no turn");
+    assert_eq!(world.status().await["active_agents"], 0, "a held event is not a turn");
 
     assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
     ran_in_order(&world).await;
 }
 
 #[actix_web::test]
-async fn what_is_held_outlives_a_restart_and_a_kill_and_runs_in_order_when_the_marker_goes() {
+async fn held_events_survive_a_restart_and_a_kill_and_run_in_order_when_the_marker_is_removed() {
     let mut world = World::prepare().await;
     world.configure("drain:\n  refused: hold\nturns:\n  max_concurrent: 1\n");
     world.serve().await;
@@ -34,10 +34,10 @@ async fn what_is_held_outlives_a_restart_and_a_kill_and_runs_in_order_when_the_m
     assert!(world.stop_gateway().success());
     world.serve().await;
     let held = |status: &serde_json::Value| status["turns"]["held"] == HELD.len();
-    world.until("everything held still", held).await;
+    world.until("all events still held", held).await;
     world.kill_gateway();
     world.serve().await;
-    let status = world.until("everything held still", held).await;
+    let status = world.until("all events still held", held).await;
     assert_eq!((&status["gateway_state"], &status["active_agents"]), (&json!("draining"), &json!(0)), "{status}");
     assert!(world.agent_account(None).is_empty(), "the marker was read before the first turn could start");
 
@@ -46,32 +46,35 @@ async fn what_is_held_outlives_a_restart_and_a_kill_and_runs_in_order_when_the_m
 }
 
 #[actix_web::test]
-async fn what_was_queued_before_a_marker_that_lies_there_at_the_start_waits_for_its_end() {
+async fn events_queued_before_a_start_under_a_marker_wait_for_the_end_of_the_drain() {
     let mut world = World::start().await;
-    world.say("long", "sleep 30", "c1", None).await;
+    world.push("long", "sleep 30", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
-    world.say("queued", "and then?", "c1", None).await;
+    world.push("queued", "and then?", "c1", None).await;
     world.until("an event in the queue", |status| status["turns"]["queued"] == 1).await;
     world.kill_gateway();
     fs::write(world.path(".drain_request.json"), "").unwrap();
 
     world.serve().await;
     world.until("the event held", |status| status["turns"]["held"] == 1).await;
-    assert_eq!(world.agent_account(None).len(), 1, "only what ran before");
-    assert!(!world.outbound().await.iter().any(|frame| frame.to_string().contains("maintenance")), "it was taken");
+    assert_eq!(world.agent_account(None).len(), 1, "only the turn from before");
+    assert!(
+        !world.outbound().await.iter().any(|frame| frame.to_string().contains("maintenance")),
+        "the event was not refused"
+    );
     fs::remove_file(world.path(".drain_request.json")).unwrap();
     world.answer("queued").await;
 }
 
 #[actix_web::test]
-async fn during_a_drain_no_running_turn_is_stopped_for_one_that_may_not_start() {
+async fn during_a_drain_an_interrupting_message_stops_no_running_turn() {
     let mut world = World::prepare().await;
     world.configure("sessions:\n  busy: interrupt\n");
     world.serve().await;
-    world.say("long", "sleep 3", "c1", None).await;
+    world.push("long", "sleep 3", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
-    // A dispatcher that has just come up must know of the drain, too.
+    // This must hold after a restart of the dispatcher as well.
     assert_eq!(world.fault("dispatch", json!({"fault": "panic_in_timer"})).await.0, 200);
     let restarted = |status: &serde_json::Value| {
         let children = status["actors"]["children"].as_array().unwrap();
@@ -79,11 +82,11 @@ async fn during_a_drain_no_running_turn_is_stopped_for_one_that_may_not_start() 
             .iter()
             .any(|child| child["path"] == "dispatch" && child["generation"] == 2 && child["state"] == "running")
     };
-    world.until("another dispatcher", restarted).await;
-    world.say("second", "never mind", "c1", None).await;
-    world.until_said("maintenance").await;
+    world.until("the restarted dispatcher", restarted).await;
+    world.push("second", "never mind", "c1", None).await;
+    world.until_frame("maintenance").await;
     world.answer("long").await;
-    assert!(world.until_said("slept 3").await.contains("c1"), "the turn came to its own end");
+    assert!(world.until_frame("slept 3").await.contains("c1"), "the turn ended by itself");
     assert_eq!(world.agent_account(None).len(), 1);
 }
 
@@ -106,31 +109,34 @@ esac
         &format!("agent:\n  backend: exec\n  command: [sh, {agent:?}]\n  reply: jsonl\nsessions:\n  busy: steer\n"),
     );
     world.serve().await;
-    world.say("first", "drive", "c1", None).await;
+    world.push("first", "drive", "c1", None).await;
     crate::support::wait_for("the agent at work", crate::support::SOON, || async {
         (world.agent_account(None).len() == 1).then_some(())
     })
     .await;
     assert_eq!(world.drain(json!({"action": "drain"})).await.0, 200);
-    world.say("steering", "turn left", "c1", None).await;
-    world.until_said("turned left").await;
+    world.push("steering", "turn left", "c1", None).await;
+    world.until_frame("turned left").await;
     world.until("no turn left", |status| status["active_agents"] == 0).await;
-    world.say("refused", "and on?", "c1", None).await;
-    world.until_said("maintenance").await;
+    world.push("refused", "and on?", "c1", None).await;
+    world.until_frame("maintenance").await;
     assert_eq!(world.agent_account(None).len(), 1, "steering starts no turn");
 }
 
-/// Has everything come during a drain.
+/// Pushes all events during a drain.
 async fn hold(world: &World) {
     for (done, (id, chat)) in HELD.into_iter().enumerate() {
-        world.say(id, id, chat, None).await;
-        // The connector hands on what it is given at once together, in any order.
+        world.push(id, id, chat, None).await;
+        // The connector forwards events that are pushed together in any order.
         world.until("one more held", |status| status["turns"]["held"] == done + 1).await;
     }
     for chat in ["a", "b", "c"] {
-        let told: Vec<String> =
+        let notices: Vec<String> =
             world.texts(chat).await.into_iter().filter(|text| text.contains("maintenance")).collect();
-        assert!(told.len() == 1 && told[0].contains("Your message is kept"), "told once, and not refused: {told:?}");
+        assert!(
+            notices.len() == 1 && notices[0].contains("Your message is kept"),
+            "one notice, and no refusal: {notices:?}"
+        );
     }
 }
 
@@ -140,5 +146,5 @@ async fn ran_in_order(world: &World) {
     }
     let ran = world.agent_account(None);
     assert_eq!(ran.iter().map(|(_, _, text)| text.as_str()).collect::<Vec<_>>(), HELD.map(|(id, _)| id));
-    assert!(ran.iter().all(|(_, attempt, _)| *attempt == 1), "a drain is no failed attempt: {ran:?}");
+    assert!(ran.iter().all(|(_, attempt, _)| *attempt == 1), "a drain does not count as an attempt: {ran:?}");
 }

@@ -1,4 +1,4 @@
-//! The home channel is told of start and shutdown, unless a drain asked for silence.
+//! Start and shutdown are announced in the home channel, unless a drain suppresses it.
 
 use serde_json::{Value, json};
 
@@ -8,46 +8,46 @@ const UP: &str = "The gateway is up";
 const DOWN: &str = "The gateway is going down";
 
 #[actix_web::test]
-async fn the_home_channel_is_told_of_start_and_shutdown() {
+async fn start_and_shutdown_are_announced_in_the_home_channel() {
     let mut world = with_home_channel().await;
     world.serve().await;
-    assert!(world.until_said(UP).await.contains("\"chat_id\":\"lobby\""));
-    // A new dispatcher does not begin anew.
+    assert!(world.until_frame(UP).await.contains("\"chat_id\":\"lobby\""));
+    // A restarted dispatcher does not repeat the announcement.
     assert_eq!(world.fault("dispatch", json!({"fault": "panic_in_timer"})).await.0, 200);
-    world.say("after", "still there?", "c1", None).await;
+    world.push("after", "still there?", "c1", None).await;
     world.answer("after").await;
-    assert_eq!(said(&world, UP).await, 1);
+    assert_eq!(announcements(&world, UP).await, 1);
 
-    assert_eq!(said(&world, DOWN).await, 0);
+    assert_eq!(announcements(&world, DOWN).await, 0);
     assert!(world.stop_gateway().success());
-    assert!(world.until_said(DOWN).await.contains("\"chat_id\":\"lobby\""));
-    assert_eq!(said(&world, DOWN).await, 1);
+    assert!(world.until_frame(DOWN).await.contains("\"chat_id\":\"lobby\""));
+    assert_eq!(announcements(&world, DOWN).await, 1);
 }
 
 #[actix_web::test]
-async fn a_drain_that_asks_for_silence_ends_in_a_shutdown_that_is_not_announced() {
+async fn a_drain_with_suppressed_notification_ends_in_a_shutdown_without_announcement() {
     let mut world = with_home_channel().await;
     world.serve().await;
-    world.until_said(UP).await;
+    world.until_frame(UP).await;
     assert_eq!(world.drain(json!({"suppress_notification": true})).await.0, 200);
-    world.say("refused", "hello?", "c1", None).await;
-    assert!(world.until_said("maintenance").await.contains("c1"), "who is served is told all the same");
+    world.push("refused", "hello?", "c1", None).await;
+    assert!(world.until_frame("maintenance").await.contains("c1"), "a chat with a message still gets its notice");
     assert!(world.stop_gateway().success());
-    assert_eq!(said(&world, DOWN).await, 0);
+    assert_eq!(announcements(&world, DOWN).await, 0);
 }
 
 #[actix_web::test]
-async fn silence_is_only_for_the_drain_that_asked_for_it() {
+async fn suppression_applies_only_to_the_drain_that_requests_it() {
     let mut world = with_home_channel().await;
     world.serve().await;
     assert_eq!(world.drain(json!({"suppress_notification": true})).await.0, 200);
     assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
-    // A marker of a previous boot has no say in it. It appears whole: half of one would be unreadable, and so begin a drain.
+    // A marker of a previous boot has no effect. It is renamed into place: half a marker would be unreadable and begin a drain.
     world.write("marker.new", r#"{"epoch":"another:1","suppress_notification":true}"#);
     std::fs::rename(world.path("marker.new"), world.path(".drain_request.json")).unwrap();
-    world.until("a gateway that runs", |status| status["gateway_state"] == "running").await;
+    world.until("a running gateway", |status| status["gateway_state"] == "running").await;
     assert!(world.stop_gateway().success());
-    assert_eq!(said(&world, DOWN).await, 1);
+    assert_eq!(announcements(&world, DOWN).await, 1);
 }
 
 async fn with_home_channel() -> World {
@@ -56,6 +56,6 @@ async fn with_home_channel() -> World {
     world
 }
 
-async fn said(world: &World, words: &str) -> usize {
+async fn announcements(world: &World, words: &str) -> usize {
     world.outbound().await.iter().map(Value::to_string).filter(|frame| frame.contains(words)).count()
 }

@@ -1,4 +1,4 @@
-//! A thousand hostile requests, and clients that do nothing, while a turn and the link go on as if nothing were.
+//! A thousand hostile requests, and idle clients, while a turn and the link are not affected.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
@@ -16,30 +16,30 @@ use crate::world::World;
 
 /// Requests in all; each kind gets its share.
 const REQUESTS: usize = 1_000;
-/// Shooters at once.
+/// Threads that send requests.
 const SHOOTERS: usize = 24;
-/// Clients that connect and say nothing, and that never stop saying.
+/// Clients that connect and send nothing, and clients that never end their request.
 const SILENT: usize = 150;
 const TRICKLING: usize = 50;
 /// Clients that watch the status and never read.
 const VIEWERS: usize = 1_000;
-/// Of which so many are let in.
+/// Viewers that are admitted.
 const PLACES: usize = 256;
-/// Longest that a client without a word is kept: the gateway gives 5 s.
-const HEARD_OUT: Duration = Duration::from_secs(15);
-/// Longest that a viewer is kept that takes nothing in: 15 s, and a look each 5 s.
+/// Longest time until a client without a request is cut off: the gateway gives 5 s.
+const SILENT_CLIENT_LIMIT: Duration = Duration::from_secs(15);
+/// Longest time until a viewer that does not read is cut off: 15 s, checked every 5 s.
 const LET_GO: Duration = Duration::from_secs(40);
-/// What the allocator may keep of it.
+/// Allowed growth of resident memory, for the allocator.
 const MEMORY: u64 = 16 * 1024 * 1024;
-/// Connections of ours that may come and go meanwhile.
+/// Connections of the test itself that may open and close meanwhile.
 const DESCRIPTORS: u64 = 12;
 
-/// The first line that is answered, or nothing where the connection is closed without a word.
+/// The first line of the answer, or nothing if the connection is closed without one.
 fn shoot(address: &str, shot: &Shot) -> String {
     let Ok(mut stream) = TcpStream::connect(address) else { return "no connection".to_owned() };
-    stream.set_read_timeout(Some(HEARD_OUT)).unwrap();
-    stream.set_write_timeout(Some(HEARD_OUT)).unwrap();
-    // Cut off in the middle is an answer as well.
+    stream.set_read_timeout(Some(SILENT_CLIENT_LIMIT)).unwrap();
+    stream.set_write_timeout(Some(SILENT_CLIENT_LIMIT)).unwrap();
+    // A reset in the middle is an answer as well.
     let sent = stream.write_all(&(shot.bytes)(address));
     if sent.is_ok() && shot.hangs_up {
         let _ = stream.shutdown(Shutdown::Write);
@@ -55,7 +55,7 @@ fn shoot(address: &str, shot: &Shot) -> String {
     String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
 }
 
-/// Fires `count` shots of all kinds; answers by kind.
+/// Sends `count` requests of all kinds; returns the answers by kind.
 fn fire(address: &str, count: usize) -> BTreeMap<&'static str, Vec<String>> {
     let (next, answers) = (AtomicUsize::new(0), Mutex::new(BTreeMap::<_, Vec<_>>::new()));
     thread::scope(|scope| {
@@ -76,7 +76,7 @@ fn fire(address: &str, count: usize) -> BTreeMap<&'static str, Vec<String>> {
     answers.into_inner().unwrap()
 }
 
-/// Fails unless every answer is one that its kind may get.
+/// Fails unless every answer is allowed for its kind.
 fn judge(answers: &BTreeMap<&'static str, Vec<String>>) {
     let mut odd = BTreeSet::new();
     for shot in SHOTS {
@@ -90,13 +90,13 @@ fn judge(answers: &BTreeMap<&'static str, Vec<String>>) {
     assert!(odd.is_empty(), "{odd:#?}");
 }
 
-/// Connects and says nothing, or never comes to the point; how long until it was cut off.
+/// Connects and sends nothing, or an endless request; returns how long until it was cut off.
 fn wait_to_be_cut_off(address: &str, trickle: bool) -> Duration {
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
     let begun = Instant::now();
     stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
     let mut piece = [0; 512];
-    while begun.elapsed() < HEARD_OUT {
+    while begun.elapsed() < SILENT_CLIENT_LIMIT {
         if trickle && stream.write_all(b"G").is_err() {
             break;
         }
@@ -111,7 +111,7 @@ fn wait_to_be_cut_off(address: &str, trickle: bool) -> Duration {
     begun.elapsed()
 }
 
-/// Watches the status without ever reading on; `None` if there was no place.
+/// Watches the status without reading; `None` if no place was free.
 fn watch(address: &str) -> Option<TcpStream> {
     let mut stream = TcpStream::connect(address).expect("the gateway listens");
     stream.set_read_timeout(Some(SOON)).unwrap();
@@ -133,7 +133,7 @@ fn raise_the_limit() {
 }
 
 fn process(status: &Value, field: &str) -> u64 {
-    status["process"][field].as_u64().expect("Linux knows")
+    status["process"][field].as_u64().expect("the status has the count on Linux")
 }
 
 fn restarts(tree: &Value) -> u64 {
@@ -142,21 +142,21 @@ fn restarts(tree: &Value) -> u64 {
 }
 
 #[actix_web::test]
-async fn a_thousand_hostile_requests_disturb_neither_a_turn_nor_the_link() {
+async fn a_thousand_hostile_requests_affect_neither_a_turn_nor_the_link() {
     raise_the_limit();
     let world = World::start().await;
     let address = world.gateway().authority().to_owned();
     let base = process(&world.status().await, "open_fds");
-    // What is allocated once is not what is lost.
+    // A first round, so that one-time allocations do not count as leaks.
     let here = address.clone();
     let warm = thread::spawn(move || fire(&here, 2 * SHOTS.len()));
-    judge(&world_goes_on(&world, "warm", warm).await);
+    judge(&messages_are_answered_during(&world, "warm", warm).await);
     let before = world.status().await;
 
-    world.say("long", "sleep 6", "long", None).await;
+    world.push("long", "sleep 6", "long", None).await;
     world.until("the long turn", |status| status["active_agents"] == 1).await;
     let here = address.clone();
-    let siege = thread::spawn(move || {
+    let attack = thread::spawn(move || {
         let viewers: Vec<_> = (0..VIEWERS).filter_map(|_| watch(&here)).collect();
         let here: Arc<str> = here.into();
         let idlers: Vec<_> = (0..SILENT + TRICKLING)
@@ -169,14 +169,14 @@ async fn a_thousand_hostile_requests_disturb_neither_a_turn_nor_the_link() {
         let slowest = idlers.into_iter().map(|idler| idler.join().expect("an idler ends")).max();
         (viewers, answers, slowest.expect("there are idlers"))
     });
-    let (viewers, answers, slowest) = world_goes_on(&world, "siege", siege).await;
+    let (viewers, answers, slowest) = messages_are_answered_during(&world, "attack", attack).await;
     judge(&answers);
     assert_eq!(answers.values().map(Vec::len).sum::<usize>(), REQUESTS);
-    assert_eq!(viewers.len(), PLACES, "viewers that were let in");
-    assert!(slowest < HEARD_OUT, "a client without a word was kept for {slowest:?}");
+    assert_eq!(viewers.len(), PLACES, "admitted viewers");
+    assert!(slowest < SILENT_CLIENT_LIMIT, "a client without a request was cut off only after {slowest:?}");
     world.answer("long").await;
 
-    // The viewers still hold their ends.
+    // The viewers still hold their ends of the connections.
     let after = wait_for("the descriptors to be back", LET_GO, || async {
         let status = world.status().await;
         (process(&status, "open_fds") <= base + DESCRIPTORS).then_some(status)
@@ -186,20 +186,20 @@ async fn a_thousand_hostile_requests_disturb_neither_a_turn_nor_the_link() {
     let (was, is) = (process(&before, "resident_bytes"), process(&after, "resident_bytes"));
     println!("resident {was} before, {is} after; descriptors {base} and {}", process(&after, "open_fds"));
     assert!(is < was + MEMORY, "resident memory grew from {was} to {is} bytes");
-    assert_eq!(restarts(&after["actors"]), 0, "nobody fell");
-    assert_eq!(after["relay"][0]["generation"], before["relay"][0]["generation"], "the link was never dialled anew");
-    assert_eq!(after["drain"]["draining"], false, "no order was smuggled in");
+    assert_eq!(restarts(&after["actors"]), 0, "no actor was restarted");
+    assert_eq!(after["relay"][0]["generation"], before["relay"][0]["generation"], "the link was not redialled");
+    assert_eq!(after["drain"]["draining"], false, "no hidden order was carried out");
     assert_eq!(after["turns"]["failed"], 0);
 }
 
-/// Talks through the link while `work` is done; every message is answered.
-async fn world_goes_on<T>(world: &World, name: &str, work: thread::JoinHandle<T>) -> T {
+/// Sends messages through the link while `work` runs; every message is answered.
+async fn messages_are_answered_during<T>(world: &World, name: &str, work: thread::JoinHandle<T>) -> T {
     let mut number = 0;
     while !work.is_finished() || number == 0 {
         let id = format!("{name}{number}");
-        world.say(&id, "hello", "talk", None).await;
+        world.push(&id, "hello", "talk", None).await;
         world.answer(&id).await;
         number += 1;
     }
-    work.join().expect("the besiegers come back")
+    work.join().expect("the hostile clients end")
 }

@@ -1,13 +1,13 @@
-//! The kinds of hostile requests, and what each may get.
+//! The kinds of hostile requests, and the allowed answers.
 
 /// One kind of request.
 pub(crate) struct Shot {
     pub(crate) name: &'static str,
-    /// What is sent, given the authority that is asked.
+    /// The bytes to send, given the authority of the gateway.
     pub(crate) bytes: fn(&str) -> Vec<u8>,
-    /// Whether it ends its side at once; otherwise it waits for an answer.
+    /// Whether the client ends its side at once; otherwise it waits for an answer.
     pub(crate) hangs_up: bool,
-    /// Codes that may be answered; 0 is a connection that is closed without a word.
+    /// Allowed codes; 0 is a connection that is closed without an answer.
     pub(crate) allowed: &'static [u16],
 }
 
@@ -23,13 +23,13 @@ fn get(host: &str, target: &[u8]) -> Vec<u8> {
     [b"GET ", target, b" HTTP/1.1\r\nhost: ", host.as_bytes(), b"\r\nconnection: close\r\n\r\n"].concat()
 }
 
-/// An order that never is one: the field is wrong.
+/// An order with a wrong field, which is not valid.
 fn post(host: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("POST /api/gateway/drain HTTP/1.1\r\nhost: {host}\r\n{headers}\r\n");
     [head.as_bytes(), body].concat()
 }
 
-/// A request that hides in the body of another, for whoever disagrees on where that ends.
+/// A request hidden in the body of another, for a server that misreads where that ends.
 fn smuggled(host: &str) -> String {
     format!("POST /api/gateway/drain HTTP/1.1\r\nhost: {host}\r\ncontent-length: 2\r\n\r\n{{}}")
 }
@@ -39,20 +39,20 @@ fn watcher(host: &str, frames: &[u8]) -> Vec<u8> {
     [handshake(host).as_bytes(), frames].concat()
 }
 
-/// One that waits for an answer.
+/// A client that waits for an answer.
 const fn asks(name: &'static str, bytes: fn(&str) -> Vec<u8>, allowed: &'static [u16]) -> Shot {
     Shot { name, bytes, hangs_up: false, allowed }
 }
 
-/// One that hangs up after what it has to say.
+/// A client that closes after its request.
 const fn hangs_up(name: &'static str, bytes: fn(&str) -> Vec<u8>, allowed: &'static [u16]) -> Shot {
     Shot { name, bytes, hangs_up: true, allowed }
 }
 
-/// Not a word, or that it made no sense.
+/// No answer, or 400.
 const REFUSED: &[u16] = &[0, 400];
 const NOT_FOUND: &[u16] = &[0, 400, 404];
-/// A viewer is let in or finds no place.
+/// A viewer is admitted or finds no place.
 const WATCHED: &[u16] = &[0, 101, 503];
 
 pub(crate) const SHOTS: &[Shot] = &[
@@ -88,7 +88,7 @@ pub(crate) const SHOTS: &[Shot] = &[
     asks("a NUL in the path", |host| get(host, b"/api/status%00.html"), NOT_FOUND),
     asks("a raw NUL in the path", |host| get(host, b"/api/\0status"), REFUSED),
     asks(
-        "an actor that is no UTF-8",
+        "an actor id that is not UTF-8",
         |host| format!("POST /api/actors/%ff/reset HTTP/1.1\r\nhost: {host}\r\ncontent-length: 0\r\n\r\n").into_bytes(),
         &[400, 404],
     ),
@@ -137,7 +137,7 @@ pub(crate) const SHOTS: &[Shot] = &[
     hangs_up("a signed length", |host| post(host, "content-length: +2\r\n", b"[]"), REFUSED),
     hangs_up("a negative length", |host| post(host, "content-length: -2\r\n", b"[]"), REFUSED),
     hangs_up(
-        "an encoding that nobody knows",
+        "an unknown encoding",
         |host| post(host, "transfer-encoding: xchunked\r\n", smuggled(host).as_bytes()),
         REFUSED,
     ),

@@ -1,7 +1,7 @@
 //! `kill -9` of the gateway with turns running and acknowledged messages queued behind them, again and again on one home.
 //!
-//! What is owed is taken from the connector's account (acknowledged, answered) and from the agent's own (what it was run
-//! for, and as which attempt), never from the gateway's.
+//! The expected answers are taken from the connector's account (acknowledged, answered) and from the agent's own (its runs,
+//! with their attempt numbers), not from the gateway.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,11 +14,11 @@ use crate::world::World;
 
 /// Sessions at once.
 const CHATS: usize = 3;
-/// Messages behind the long turn of each.
+/// Messages queued behind the long turn of each session.
 const QUEUED: usize = 3;
 
-/// `hold` is a long turn with a child and a daemon below it, as long as the file `holding` is there. An agent whose gateway is
-/// killed before it said what the turn is for has nothing to do.
+/// `hold` is a long turn with a child and a daemon, as long as the file `holding` exists. An agent whose gateway is
+/// killed before it sent the document ends at once.
 const AGENT: &str = r#"#!/bin/sh
 read -r document || exit 1
 text=${document#*\"event\":}
@@ -36,34 +36,34 @@ echo "heard $text"
 /// When the gateway is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
-    /// Every message is acknowledged, the long turns run, the rest waits.
+    /// Every message is acknowledged, the long turns run, the others wait.
     AllQueued,
-    /// The messages are on their way.
+    /// The messages are being delivered.
     Arriving,
-    /// The queues are being worked off.
+    /// The queues are being processed.
     WorkedOff,
-    /// As [`Moment::AllQueued`], and a second time when the new gateway has begun to take them up.
+    /// As [`Moment::AllQueued`], and a second time when the new gateway has begun to load them.
     WhileRecovering,
 }
 
 const MOMENTS: [Moment; 4] = [Moment::AllQueued, Moment::Arriving, Moment::WorkedOff, Moment::WhileRecovering];
 
 #[actix_web::test]
-async fn what_was_acknowledged_is_answered_after_a_kill_and_the_cut_off_after_a_retry() {
+async fn acknowledged_messages_are_answered_after_a_kill_and_interrupted_turns_after_a_retry() {
     let mut world = world("turns:\n  interrupted: ask\n").await;
     for (round, moment) in MOMENTS.into_iter().cycle().take(2 * MOMENTS.len()).enumerate() {
         let messages = kill_in_the_middle(&mut world, round, moment).await;
         let asked = all_answered(&world, &messages, true).await;
         eprintln!("{moment:?}: {asked} sent /retry");
     }
-    // Each of the long turns that surely ran was cut off, and nobody was left to guess: the chat was told each time.
-    let told = world.outbound().await.iter().filter(|frame| frame.to_string().contains("Send /retry")).count();
-    assert!(told >= 4 * CHATS, "{told} chats were told");
+    // Each long turn that certainly ran was interrupted, and its chat got a notice each time.
+    let noticed = world.outbound().await.iter().filter(|frame| frame.to_string().contains("Send /retry")).count();
+    assert!(noticed >= 4 * CHATS, "{noticed} chats got a notice");
     nothing_ran_twice_unmarked(&world).await;
 }
 
 #[actix_web::test]
-async fn with_rerun_what_was_cut_off_runs_again_as_the_second_attempt() {
+async fn with_rerun_an_interrupted_turn_runs_again_as_the_second_attempt() {
     let mut world = world("turns:\n  interrupted: rerun\n").await;
     for (round, moment) in MOMENTS.into_iter().enumerate().take(3) {
         let messages = kill_in_the_middle(&mut world, round, moment).await;
@@ -71,7 +71,7 @@ async fn with_rerun_what_was_cut_off_runs_again_as_the_second_attempt() {
     }
     for chat in 0..CHATS {
         let attempts = &attempts(&world)[&format!("hold-0-{chat}")];
-        assert_eq!(attempts, &[1, 2], "the agent is told that it is the second attempt");
+        assert_eq!(attempts, &[1, 2], "the agent gets the number of the second attempt");
     }
     nothing_ran_twice_unmarked(&world).await;
 }
@@ -84,14 +84,14 @@ async fn world(more: &str) -> World {
     world
 }
 
-/// Kills the gateway at `moment` and starts it again. Answers the messages of this round: id and chat.
+/// Kills the gateway at `moment` and starts it again. Returns the messages of this round: id and chat.
 async fn kill_in_the_middle(world: &mut World, round: usize, moment: Moment) -> BTreeMap<String, String> {
     world.write("holding", "");
     let mut messages = BTreeMap::new();
     for place in 0..=QUEUED {
         for chat in 0..CHATS {
             let id = if place == 0 { format!("hold-{round}-{chat}") } else { format!("queued-{round}-{chat}-{place}") };
-            world.say(&id, &id, &format!("chat-{chat}"), None).await;
+            world.push(&id, &id, &format!("chat-{chat}"), None).await;
             messages.insert(id, format!("chat-{chat}"));
         }
     }
@@ -103,7 +103,7 @@ async fn kill_in_the_middle(world: &mut World, round: usize, moment: Moment) -> 
             messages.keys().all(|id| account["events"][id]["acked"] != 0).then_some(())
         })
         .await;
-        // Proves that the look for survivors below can find them: guard, shell, child and daemon of each.
+        // Shows that the search for survivors below can find them: guard, shell, child and daemon of each.
         let below = wait_for("the agents' processes", SOON, || async {
             Some(processes::of_home(world.home()).len()).filter(|below| *below >= 4 * CHATS)
         });
@@ -118,7 +118,7 @@ async fn kill_in_the_middle(world: &mut World, round: usize, moment: Moment) -> 
     let _ = fs::remove_file(world.path("holding"));
     let (acked, unanswered) = owed(world, &messages).await;
     eprintln!("{moment:?}: {acked} acknowledged at the kill, {unanswered} of them not answered");
-    assert!(moment == Moment::Arriving || unanswered >= CHATS, "{moment:?}: {unanswered} were owed an answer");
+    assert!(moment == Moment::Arriving || unanswered >= CHATS, "{moment:?}: {unanswered} messages were unanswered");
     world.serve().await;
     if moment == Moment::WhileRecovering {
         kill(world).await;
@@ -127,7 +127,7 @@ async fn kill_in_the_middle(world: &mut World, round: usize, moment: Moment) -> 
     messages
 }
 
-/// Kills the gateway; nothing of its agents outlives it.
+/// Kills the gateway; asserts that no process of its agents survives.
 async fn kill(world: &mut World) {
     world.kill_gateway();
     let home = world.home().to_owned();
@@ -137,7 +137,7 @@ async fn kill(world: &mut World) {
     .await;
 }
 
-/// How many of `messages` are acknowledged, and how many of those not answered, by the connector's account.
+/// How many of `messages` are acknowledged, and how many of those are not answered, by the connector's account.
 async fn owed(world: &World, messages: &BTreeMap<String, String>) -> (usize, usize) {
     let account = world.account().await;
     let acked = messages.keys().map(|id| &account["events"][id]).filter(|event| event["acked"] != 0);
@@ -145,8 +145,8 @@ async fn owed(world: &World, messages: &BTreeMap<String, String>) -> (usize, usi
     (answered.len(), answered.iter().filter(|answered| !**answered).count())
 }
 
-/// Waits until each message is answered. Where the chat was told that a turn was cut off, its user sends `/retry`, which
-/// runs one again. Answers how often that was needed.
+/// Waits until each message is answered. After a notice of an interrupted turn the user sends `/retry`, which
+/// runs one again. Returns how often that was needed.
 async fn all_answered(world: &World, messages: &BTreeMap<String, String>, retrying: bool) -> usize {
     let mut retries = 0;
     loop {
@@ -157,7 +157,7 @@ async fn all_answered(world: &World, messages: &BTreeMap<String, String>, retryi
         assert!(retrying, "no answer to {missing:?}");
         assert!(retries < messages.len(), "no answer to {missing:?} after {retries} retries");
         let before = answers(&world.account().await);
-        world.say(&format!("retry-{}-{retries}", missing[0]), "/retry", &messages[&missing[0]], None).await;
+        world.push(&format!("retry-{}-{retries}", missing[0]), "/retry", &messages[&missing[0]], None).await;
         retries += 1;
         let after = || async { (answers(&world.account().await) > before).then_some(()) };
         wait_for("an answer to what /retry runs again", SOON, after).await;
@@ -169,7 +169,7 @@ fn answers(account: &Value) -> u64 {
     account["events"].as_object().expect("events by id").values().filter_map(|event| event["answered"].as_u64()).sum()
 }
 
-/// Waits until the gateway has nothing left to do, and answers the messages that nobody has answered by then.
+/// Waits until the gateway is idle; returns the messages without an answer.
 async fn settled(world: &World, messages: &BTreeMap<String, String>) -> Vec<String> {
     let account = wait_for("an idle gateway, and every acknowledgement", SOON, || async {
         let status = world.status().await;
@@ -193,13 +193,13 @@ fn attempts(world: &World) -> BTreeMap<String, Vec<u32>> {
     attempts
 }
 
-/// A second run says that it is one, and a second answer either comes from it or says that it may be a repeat.
+/// A second run has a higher attempt number, and a second answer either comes from it or is marked as a possible repeat.
 async fn nothing_ran_twice_unmarked(world: &World) {
     let account = world.account().await;
     for (id, attempts) in attempts(world) {
         assert!(attempts.windows(2).all(|pair| pair[0] < pair[1]), "{id} ran as attempts {attempts:?}");
         let event = &account["events"][&id];
-        let answers = event["answers"].as_array().unwrap_or_else(|| panic!("{id:?} is no message"));
+        let answers = event["answers"].as_array().unwrap_or_else(|| panic!("{id:?} is not a message"));
         let plain = answers.iter().filter(|answer| is_plain(answer)).count();
         assert!(plain <= attempts.len(), "{id} ran {} times and was answered: {event}", attempts.len());
     }

@@ -1,4 +1,4 @@
-//! Markers on file systems that are full, read-only or silent.
+//! Markers on file systems that are full, read-only or without file events.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use crate::support::{Process, SOON, as_nobody, binary, wait_for};
 use crate::world::World;
 
-/// The user whom `as_nobody` runs as.
+/// The user id of `as_nobody`.
 const NOBODY: u32 = 65534;
 
 #[actix_web::test]
-async fn a_drain_whose_marker_cannot_be_written_is_on_all_the_same() {
+async fn a_drain_whose_marker_cannot_be_written_still_begins() {
     let mut world = World::prepare().await;
     serve_as_nobody(&mut world).await;
     writable(&world, false);
@@ -22,10 +22,10 @@ async fn a_drain_whose_marker_cannot_be_written_is_on_all_the_same() {
     let (code, begun) = world.drain(json!({"action": "drain"})).await;
     assert_eq!((code, &begun["durable"], &begun["draining"]), (200, &json!(false), &json!(true)), "{begun}");
     assert_eq!(world.ready().await, 503);
-    world.say("refused", "hello?", "c1", None).await;
-    world.until_said("maintenance").await;
+    world.push("refused", "hello?", "c1", None).await;
+    world.until_frame("maintenance").await;
     let (code, cancelled) = world.drain(json!({"action": "cancel"})).await;
-    assert_eq!((code, &cancelled["was_draining"]), (200, &json!(true)), "there is nothing to be removed: {cancelled}");
+    assert_eq!((code, &cancelled["was_draining"]), (200, &json!(true)), "no marker has to be removed: {cancelled}");
 
     writable(&world, true);
     let (_, begun) = world.drain(json!({"action": "drain"})).await;
@@ -37,17 +37,17 @@ async fn a_drain_whose_marker_cannot_be_written_is_on_all_the_same() {
     writable(&world, true);
     assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
     assert_eq!(world.ready().await, 200);
-    world.say("next", "hello again", "c1", None).await;
+    world.push("next", "hello again", "c1", None).await;
     world.answer("next").await;
 }
 
 #[actix_web::test]
-async fn a_drain_whose_marker_finds_no_room_is_on_all_the_same() {
+async fn a_drain_begins_although_the_disk_is_full() {
     let mut world = World::prepare().await;
     world.profile("work", "");
     let own = world.path("profiles/work").display().to_string();
     let home = world.home().display().to_string();
-    // The profile's home is a disk of its own, of one page, which its `.env` fills.
+    // The profile's home is a separate disk of one page, which its `.env` fills.
     let script = "mount -t tmpfs -o size=4k none \"$1\" && echo ROOM=none > \"$1/.env\" && shift && exec \"$@\"";
     let mut command = Command::new("unshare");
     command.args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh", &own]).arg(binary().get_program());
@@ -57,9 +57,9 @@ async fn a_drain_whose_marker_finds_no_room_is_on_all_the_same() {
 
     let (code, begun) = world.drain(json!({"profile": "work"})).await;
     assert_eq!((code, &begun["durable"]), (200, &json!(false)), "{begun}");
-    world.say("refused", "hello?", "c1", Some("work")).await;
-    world.until_said("maintenance").await;
-    world.say("others", "hello", "c2", None).await;
+    world.push("refused", "hello?", "c1", Some("work")).await;
+    world.until_frame("maintenance").await;
+    world.push("others", "hello", "c2", None).await;
     world.answer("others").await;
     let (code, cancelled) = world.drain(json!({"action": "cancel", "profile": "work"})).await;
     assert_eq!((code, &cancelled["was_draining"]), (200, &json!(true)), "{cancelled}");
@@ -83,10 +83,10 @@ async fn a_deadline_ends_a_drain_whose_marker_cannot_be_written() {
 }
 
 #[actix_web::test]
-async fn without_file_events_the_marker_is_found_by_looking_and_everyone_says_so() {
+async fn without_file_events_the_poll_finds_the_marker_and_status_log_and_doctor_report_it() {
     let mut world = World::prepare().await;
     let home = world.home().display().to_string();
-    // In a name space of its own no watcher can be made.
+    // In a separate user namespace no watcher can be made.
     let eventless = |arguments: &[&str]| {
         let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$@\"";
         let mut command = Command::new("unshare");
@@ -113,12 +113,12 @@ async fn without_file_events_the_marker_is_found_by_looking_and_everyone_says_so
 }
 
 #[actix_web::test]
-async fn where_there_are_file_events_the_status_says_so() {
+async fn with_file_events_the_status_reports_them() {
     let world = World::start().await;
     assert_eq!(world.status().await["drain"]["file_events"], true);
 }
 
-/// Starts a gateway for which permission bits hold, in a home that is its own.
+/// Starts a gateway to which permission bits apply, in a home that its user owns.
 pub(crate) async fn serve_as_nobody(world: &mut World) {
     if rustix::process::geteuid().is_root() {
         give_away(world.home());
@@ -129,7 +129,7 @@ pub(crate) async fn serve_as_nobody(world: &mut World) {
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
 }
 
-/// Makes everything below `path` the other user's.
+/// Makes everything below `path` the property of the other user.
 fn give_away(path: &Path) {
     chown(path, Some(NOBODY), Some(NOBODY)).unwrap();
     for entry in fs::read_dir(path).into_iter().flatten() {
@@ -137,7 +137,7 @@ fn give_away(path: &Path) {
     }
 }
 
-/// Whether files can be made and removed in the home.
+/// Sets whether files can be made and removed in the home.
 fn writable(world: &World, yes: bool) {
     let mode = if yes { 0o700 } else { 0o500 };
     fs::set_permissions(world.home(), fs::Permissions::from_mode(mode)).unwrap();

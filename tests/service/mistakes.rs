@@ -1,5 +1,5 @@
-//! What people get wrong before a gateway runs, and around it: each ends in a clear sentence and a code that tells a service
-//! manager whether to try again, or in a gateway that serves what it can.
+//! Mistakes of operators before and around a running gateway: each ends in a clear message and a code that lets a service
+//! manager decide whether to try again, or in a gateway that serves what it can.
 
 use std::fs;
 use std::net::TcpListener;
@@ -11,15 +11,15 @@ use serde_json::json;
 use crate::support::{Process, SOON, as_nobody, get, post, wait_for};
 use crate::world::{World, run, run_command};
 
-/// Exit codes, as the service manager's configuration knows them.
+/// Exit codes, as in the service manager's configuration.
 const HELD: Option<i32> = Some(69);
 const TRY_AGAIN: Option<i32> = Some(75);
 const CONFIGURATION: Option<i32> = Some(78);
 
-/// Longer than any first sentence, shorter than a backtrace.
+/// Longer than any first message, shorter than a backtrace.
 const SHORT: usize = 1_000;
 
-/// Runs `serve` on a home to its end, and sees to it that there is one clear message.
+/// Runs `serve` on a home to its end; asserts that there is one clear message.
 fn refused(home: &Path) -> (Option<i32>, String) {
     clear(run(&["serve", "--home", &home.display().to_string(), "--bind", "127.0.0.1:0"]))
 }
@@ -39,13 +39,13 @@ fn home(files: &[(&str, &str)]) -> tempfile::TempDir {
     home
 }
 
-/// As [`refused`], by a user for whom permission bits hold: ourselves, or nobody when we are root.
+/// As [`refused`], by a user to which permission bits apply: the current one, or the user `nobody` if that is root.
 fn refused_as_nobody(home: &Path) -> (Option<i32>, String) {
     as_nobody(|command| clear(run_command(command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home))))
 }
 
 #[test]
-fn a_home_that_is_not_there_is_named() {
+fn a_missing_home_is_named() {
     let (code, message) = refused(Path::new("/nowhere/at/all"));
     assert_eq!(code, CONFIGURATION, "{message}");
     assert!(message.contains("/nowhere/at/all does not exist") && message.contains("--home"), "{message}");
@@ -78,7 +78,7 @@ fn a_home_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn broken_yaml_is_named_by_its_line_and_not_shown() {
+fn broken_yaml_is_reported_by_line_and_not_shown() {
     for file in ["caduceus.yaml", "config.yaml"] {
         let home = home(&[(file, "turns:\n  interrupted: ask\nagent: [hunter2-secret\nnext: }\n")]);
         let (code, message) = refused(home.path());
@@ -98,7 +98,7 @@ fn every_unknown_key_is_named_with_the_nearest_known_one() {
 }
 
 #[test]
-fn a_port_in_use_is_worth_another_try() {
+fn a_port_in_use_is_a_temporary_failure() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let home = home(&[]);
@@ -109,19 +109,19 @@ fn a_port_in_use_is_worth_another_try() {
 }
 
 #[actix_web::test]
-async fn a_second_gateway_on_a_home_is_refused_and_harms_nothing() {
+async fn a_second_gateway_on_a_home_is_refused_without_effect_on_the_first() {
     let world = World::start().await;
     let (code, message) = refused(world.home());
     assert_eq!(code, HELD, "{message}");
     assert!(message.contains("another gateway holds the home"), "{message}");
-    world.say("after", "hello", "c1", None).await;
+    world.push("after", "hello", "c1", None).await;
     world.answer("after").await;
 }
 
 #[actix_web::test]
-async fn without_a_connector_the_gateway_serves_and_dials_until_there_is_one() {
+async fn without_a_connector_the_gateway_serves_and_redials() {
     let mut world = World::prepare().await;
-    // One that knows the gateway and is gone for now.
+    // A connector that has registered the gateway and is stopped for now.
     let data = world.path("connector.json").display().to_string();
     let mut former = Process::start(&["connector", "--bind", "127.0.0.1:0", "--data", &data]);
     let (_, known) = post(&format!("{}/dev/gateways", former.url), &json!({"gatewayId": "late"})).await;
@@ -132,7 +132,7 @@ async fn without_a_connector_the_gateway_serves_and_dials_until_there_is_one() {
     let env =
         format!("GATEWAY_RELAY_URL=http://{address}/relay\nGATEWAY_RELAY_ID=late\nGATEWAY_RELAY_SECRET={secret}\n");
     world.write(".env", &format!("{env}GATEWAY_RELAY_PLATFORMS=discord\n"));
-    world.serve_alone();
+    world.serve_unlinked();
 
     wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
     let status = world.until("a failed dial", |status| !status["relay"][0]["last_error"].is_null()).await;
@@ -141,7 +141,7 @@ async fn without_a_connector_the_gateway_serves_and_dials_until_there_is_one() {
 
     world.connector = Process::start(&["connector", "--bind", &address, "--data", &data]);
     world.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
-    world.say("late", "better late", "c1", None).await;
+    world.push("late", "better late", "c1", None).await;
     world.answer("late").await;
 }
 
@@ -152,28 +152,28 @@ async fn a_missing_agent_fails_its_turns_with_a_notice_and_degrades_its_profile_
     world.write("profiles/lame/caduceus.yaml", "agent:\n  backend: exec\n  command: [/no/such/agent]\n");
     world.serve().await;
 
-    world.say("to-lame", "hello?", "c-lame", Some("lame")).await;
-    let notice = world.until_said("The agent cannot be run.").await;
+    world.push("to-lame", "hello?", "c-lame", Some("lame")).await;
+    let notice = world.until_frame("The agent cannot be run.").await;
     assert!(notice.contains("c-lame") && !notice.contains("/no/such"), "{notice}");
     let status = world.until("a degraded profile", |status| status["secrets"][1]["state"] == "degraded").await;
     let lame = &status["secrets"][1];
     assert!(lame["name"] == "lame" && lame["troubles"].to_string().contains("/no/such/agent"), "{lame}");
-    assert_eq!(status["secrets"][0]["state"], "ready", "the other profile is as it was");
+    assert_eq!(status["secrets"][0]["state"], "ready", "the other profile is not affected");
     assert_eq!(world.ready().await, 200);
-    world.say("to-default", "hello", "c-default", None).await;
+    world.push("to-default", "hello", "c-default", None).await;
     world.answer("to-default").await;
     assert_eq!(world.account().await["events"]["to-lame"]["acked"], 1);
 }
 
 #[test]
-fn a_damaged_ledger_is_set_aside_whole_and_the_next_start_is_a_fresh_one() {
+fn a_corrupt_ledger_is_renamed_unchanged_and_the_next_start_has_a_new_one() {
     let damaged = "this is no database, but it may be all that is left of one";
     let home = home(&[("caduceus.db", damaged)]);
     let (code, message) = refused(home.path());
     assert_eq!(code, CONFIGURATION, "{message}");
     let entries = fs::read_dir(home.path()).unwrap().flatten();
     let names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("it was set aside");
+    let aside = names.iter().find(|name| name.starts_with("caduceus.db.damaged-")).expect("the ledger was renamed");
     assert!(message.contains("is damaged and was set aside") && message.contains(aside), "{message}");
     assert_eq!(fs::read_to_string(home.path().join(aside)).unwrap(), damaged);
 
@@ -183,7 +183,7 @@ fn a_damaged_ledger_is_set_aside_whole_and_the_next_start_is_a_fresh_one() {
 }
 
 #[test]
-fn a_ledger_of_a_newer_build_is_left_exactly_as_it_is() {
+fn a_ledger_of_a_newer_build_is_not_changed() {
     let home = home(&[]);
     let path = home.path().join("caduceus.db");
     let ledger = rusqlite::Connection::open(&path).unwrap();
@@ -197,7 +197,7 @@ fn a_ledger_of_a_newer_build_is_left_exactly_as_it_is() {
 }
 
 #[actix_web::test]
-async fn an_empty_home_is_enough_to_serve() {
+async fn a_gateway_serves_from_an_empty_home() {
     let home = home(&[]);
     let gateway = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
     let (code, ready) = get(&format!("{}/readyz", gateway.url)).await;

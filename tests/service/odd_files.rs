@@ -1,4 +1,4 @@
-//! Whatever lies where a file is expected (a pipe, a device, a link, 10 GB) is named, holds nobody up, and is one home's own trouble.
+//! An odd thing at the path of a file (a pipe, a device, a link, 10 GB) is reported by name, delays nothing, and affects only its own home.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -13,7 +13,7 @@ use serde_json::Value;
 use crate::support::{Process, SOON, as_nobody, binary, wait_for};
 use crate::world::{World, run, run_command};
 
-/// Each kind, and a word of what is said of it.
+/// Each kind, and a word of its report.
 const KINDS: [(&str, &str); 8] = [
     ("pipe", "a named pipe"),
     ("directory", "a directory"),
@@ -25,10 +25,10 @@ const KINDS: [(&str, &str); 8] = [
     ("not UTF-8", "not UTF-8"),
 ];
 const CONFIGURATION: Option<i32> = Some(78);
-/// The system's limit on memory for a gateway under test; a file that is read without a limit meets it.
+/// The system's memory limit for a gateway under test; a read without a limit exceeds it.
 const MEMORY: u64 = 4 * 1024 * 1024 * 1024;
 
-/// Puts a thing of this kind at `path`, in the place of what is there. What it answers keeps it there.
+/// Puts a thing of this kind at `path`, in the place of what is there. The returned value keeps it alive.
 fn place(kind: &str, path: &Path) -> Option<UnixListener> {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     clear(path);
@@ -45,7 +45,7 @@ fn place(kind: &str, path: &Path) -> Option<UnixListener> {
         }
         "not UTF-8" => fs::write(path, b"KEY=canary-not-shown\xff\xfe\n").unwrap(),
         "socket" => return Some(UnixListener::bind(path).unwrap()),
-        other => panic!("{other} is no kind"),
+        other => panic!("unknown kind {other}"),
     }
     None
 }
@@ -71,16 +71,16 @@ fn limited(home: &Path) -> Process {
 }
 
 #[actix_web::test]
-async fn no_odd_file_keeps_the_gateway_from_starting_serving_and_ending_nor_a_command_from_its_end() {
-    for (kind, said) in KINDS {
+async fn with_every_kind_of_odd_file_the_gateway_starts_serves_and_ends_and_commands_end() {
+    for (kind, words) in KINDS {
         let mut world = World::prepare().await;
         world.profile("good", "");
         let mut held = Vec::new();
-        // Read as the profile's own, and said of it.
+        // Files of the profile, reported as its troubles.
         for name in ["env/.env", "ours/caduceus.yaml"] {
             held.push(place(kind, &world.path("profiles").join(name)));
         }
-        // Read at some time, by the gateway or by a command, and missed by nobody.
+        // Files that the gateway or a command reads at some time, and that are optional.
         for name in [
             "profiles/theirs/config.yaml",
             "profiles/grant/honcho.json",
@@ -100,13 +100,13 @@ async fn no_odd_file_keeps_the_gateway_from_starting_serving_and_ending_nor_a_co
         world.gateway = Some(limited(world.home()));
         let status = world
             .until(&format!("the troubles of {kind}"), |status| {
-                troubles(status, "env").contains(said) && troubles(status, "ours").contains(said)
+                troubles(status, "env").contains(words) && troubles(status, "ours").contains(words)
             })
             .await;
         assert_eq!(troubles(&status, "good"), "[]", "{kind}: {status}");
         for (id, profile) in [("d", None), ("g", Some("good"))] {
-            world.say(id, "hello", id, profile).await;
-            world.until_told(id, "hello").await;
+            world.push(id, "hello", id, profile).await;
+            world.until_text(id, "hello").await;
         }
         let log = world.gateway().log();
         assert!(log.contains("authority.pem") && !log.contains("canary-not-shown"), "{kind}: {log}");
@@ -114,7 +114,7 @@ async fn no_odd_file_keeps_the_gateway_from_starting_serving_and_ending_nor_a_co
         for command in
             [&["doctor"][..], &["secrets", "audit"], &["honcho", "status"], &["honcho", "refresh"], &["status"]]
         {
-            // Whatever it finds, it comes to an end; `run` fails otherwise.
+            // The command ends with every kind; `run` fails otherwise.
             let (code, errors) = run(&[command, &["--home", &home]].concat());
             assert!(code.is_some() && !errors.contains("panicked"), "{kind}: {command:?}: {errors}");
         }
@@ -123,34 +123,34 @@ async fn no_odd_file_keeps_the_gateway_from_starting_serving_and_ending_nor_a_co
 }
 
 #[test]
-fn an_odd_file_without_which_there_is_no_gateway_is_named_with_its_kind() {
+fn an_odd_file_that_prevents_the_start_is_named_with_its_kind() {
     let files = ["config.yaml", "caduceus.yaml", "gateway.lock", "caduceus.db", "caduceus.db.lock", "caduceus.db-wal"];
     for name in files {
         let yaml = name.contains(".yaml");
-        for (kind, said) in KINDS.iter().filter(|(kind, _)| yaml || !matches!(*kind, "10 GB" | "not UTF-8")) {
+        for (kind, words) in KINDS.iter().filter(|(kind, _)| yaml || !matches!(*kind, "10 GB" | "not UTF-8")) {
             let home = tempfile::tempdir().unwrap();
             let _held = place(kind, &home.path().join(name));
-            // A device lies there as a link, too, and none of ours is followed.
+            // A device is placed as a link, too, and links at these paths are not followed.
             let link = kind.contains("link") || *kind == "endless device";
-            let said = if link && !yaml { "a symbolic link" } else { said };
+            let words = if link && !yaml { "a symbolic link" } else { words };
             let home = home.path().display().to_string();
             let (code, message) = run(&["serve", "--bind", "127.0.0.1:0", "--home", &home]);
             assert_eq!(code, CONFIGURATION, "{name}, {kind}: {message}");
-            assert!(message.contains(name) && message.contains(said), "{name}, {kind}: {message}");
+            assert!(message.contains(name) && message.contains(words), "{name}, {kind}: {message}");
             assert!(!message.contains("canary-not-shown"), "{message}");
         }
     }
 }
 
 #[test]
-fn a_token_that_is_no_file_is_refused_and_one_that_the_shell_has_opened_is_read() {
+fn a_token_path_that_is_not_a_file_is_refused_and_an_open_descriptor_is_read() {
     let home = tempfile::tempdir().unwrap();
     let shown = home.path().display().to_string();
-    for (kind, said) in KINDS {
+    for (kind, words) in KINDS {
         let path = home.path().join(format!("token {kind}"));
         let _held = place(kind, &path);
         let (code, message) = run(&["drain", "status", "--home", &shown, "--token-file", &path.display().to_string()]);
-        assert!(code != Some(0) && message.contains(said), "{kind}: {message}");
+        assert!(code != Some(0) && message.contains(words), "{kind}: {message}");
         assert!(message.contains("token") && !message.contains("canary-not-shown"), "{kind}: {message}");
     }
     let command = format!("exec {:?} drain status --home {shown:?} --token-file <(echo token)", binary().get_program());
@@ -159,19 +159,19 @@ fn a_token_that_is_no_file_is_refused_and_one_that_the_shell_has_opened_is_read(
 }
 
 #[actix_web::test]
-async fn files_that_turn_odd_while_the_gateway_runs_stop_no_reload_no_drain_and_no_end() {
+async fn files_that_become_odd_at_run_time_block_no_reload_no_drain_and_no_shutdown() {
     let mut world = World::prepare().await;
     world.profile("bad", "A=1\n");
     world.profile("good", "");
     world.serve().await;
-    for (kind, said) in KINDS {
+    for (kind, words) in KINDS {
         let new = world.path("new");
         let _held = place(kind, &new);
-        // A link to itself leads on to the other name.
+        // A link to itself is read through the other name.
         clear(&world.path("profiles/bad/.env"));
         fs::rename(&new, world.path("profiles/bad/.env")).unwrap();
-        let told = if kind == "link to itself" { "a symbolic link to nothing" } else { said };
-        world.until(&format!("the trouble of {kind}"), |status| troubles(status, "bad").contains(told)).await;
+        let expected = if kind == "link to itself" { "a symbolic link to nothing" } else { words };
+        world.until(&format!("the trouble of {kind}"), |status| troubles(status, "bad").contains(expected)).await;
         for name in ["profiles/bad/honcho.json", "profiles/bad/config.yaml", "auth.json"] {
             place(kind, &world.path(name));
         }
@@ -179,11 +179,13 @@ async fn files_that_turn_odd_while_the_gateway_runs_stop_no_reload_no_drain_and_
     world.profile("fresh", "");
     world.until("the new profile", |status| status["profiles"].to_string().contains("fresh")).await;
     for profile in ["good", "fresh"] {
-        world.say(profile, "hello", profile, Some(profile)).await;
-        world.until_told(profile, "hello").await;
+        world.push(profile, "hello", profile, Some(profile)).await;
+        world.until_text(profile, "hello").await;
     }
     world.configure("sessions: {busy: nonsense}\n");
-    world.until("the mistake", |status| status["configuration"]["troubles"].to_string().contains("busy")).await;
+    world
+        .until("the reported mistake", |status| status["configuration"]["troubles"].to_string().contains("busy"))
+        .await;
     world.write(".drain_request.json", "{}");
     world.until("the drain", |status| status["gateway_state"] == "draining").await;
     let begun = Instant::now();
@@ -192,7 +194,7 @@ async fn files_that_turn_odd_while_the_gateway_runs_stop_no_reload_no_drain_and_
 }
 
 #[actix_web::test]
-async fn what_others_put_in_the_place_of_our_files_is_neither_followed_nor_written_to() {
+async fn foreign_links_at_the_gateways_own_paths_are_neither_followed_nor_written() {
     let mut world = World::prepare().await;
     fs::create_dir(world.path("logs")).unwrap();
     let precious = world.path("precious");
@@ -213,7 +215,7 @@ async fn what_others_put_in_the_place_of_our_files_is_neither_followed_nor_writt
 }
 
 #[test]
-fn what_root_made_in_the_home_of_a_user_does_not_keep_that_user_out() {
+fn files_of_root_in_a_users_home_do_not_block_that_user() {
     assert!(rustix::process::geteuid().is_root(), "this test needs root, to do what sudo does");
     let home = tempfile::tempdir().unwrap();
     std::os::unix::fs::chown(home.path(), Some(65534), Some(65534)).unwrap();
@@ -228,7 +230,7 @@ fn what_root_made_in_the_home_of_a_user_does_not_keep_that_user_out() {
     let mut by_user = as_nobody(|command| Process::spawn(command.args(arguments)));
     by_user.signal("TERM");
     assert!(by_user.ended().success());
-    // One that an earlier version left behind.
+    // A file that an earlier version left.
     let lock = home.path().join("gateway.lock");
     std::os::unix::fs::chown(&lock, Some(0), Some(0)).unwrap();
     fs::set_permissions(&lock, fs::Permissions::from_mode(0o600)).unwrap();
@@ -241,7 +243,7 @@ fn what_root_made_in_the_home_of_a_user_does_not_keep_that_user_out() {
 }
 
 #[actix_web::test]
-async fn a_ledger_that_is_taken_away_is_said_in_the_log_the_status_and_the_readiness() {
+async fn a_removed_ledger_is_reported_in_the_log_the_status_and_the_readiness() {
     let world = World::start().await;
     fs::rename(world.path("caduceus.db"), world.path("taken")).unwrap();
     let status = world.until("the loss", |status| status["ledger"]["trouble"].is_string()).await;
@@ -249,6 +251,6 @@ async fn a_ledger_that_is_taken_away_is_said_in_the_log_the_status_and_the_readi
     assert_eq!(world.ready().await, 503);
     assert!(world.gateway().log().contains("was taken away under the gateway"));
     fs::rename(world.path("taken"), world.path("caduceus.db")).unwrap();
-    world.until("its return", |status| status["ledger"]["trouble"].is_null()).await;
+    world.until("the return of the ledger", |status| status["ledger"]["trouble"].is_null()).await;
     wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;
 }

@@ -1,4 +1,4 @@
-//! Profiles whose agent is a chat completions server: from the chat to the server and back, and where the key is seen.
+//! Profiles whose agent is a chat completions server: from the chat to the server and back, and the places where the key occurs.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::model_server::{ModelServer, answered};
 use crate::support::{SOON, client, wait_for};
 use crate::world::World;
 
-/// Longer than what a log may hold by chance, and of an alphabet that no encoding changes.
+/// Too long to occur in a log by chance, and of an alphabet that no encoding changes.
 fn key(profile: &str) -> String {
     format!("sk-canary-{profile}-{:016x}", fastrand::u64(..))
 }
@@ -21,7 +21,7 @@ fn with_server(world: &World, profile: &str, server: &ModelServer, key: &str) {
 }
 
 #[actix_web::test]
-async fn a_conversation_reaches_the_server_with_its_history_and_its_own_profiles_key_and_nobody_else_sees_that() {
+async fn a_conversation_reaches_the_server_with_its_history_and_its_profiles_key_which_occurs_nowhere_else() {
     let server = ModelServer::start();
     let keys = [key("alpha"), key("beta")];
     let mut world = World::prepare().await;
@@ -32,11 +32,11 @@ async fn a_conversation_reaches_the_server_with_its_history_and_its_own_profiles
     world.serve().await;
 
     for (id, text, profile) in [("a1", "first", "alpha"), ("a2", "second", "alpha"), ("b1", "other", "beta")] {
-        world.say(id, text, &format!("chat-{profile}"), Some(profile)).await;
+        world.push(id, text, &format!("chat-{profile}"), Some(profile)).await;
         world.answer(id).await;
     }
-    world.until_said("You said: second").await;
-    world.until_said("You said: other").await;
+    world.until_frame("You said: second").await;
+    world.until_frame("You said: other").await;
 
     let asked = server.asked();
     let seen: Vec<_> = asked.iter().map(|asked| asked.authorization.clone().unwrap_or_default()).collect();
@@ -45,19 +45,19 @@ async fn a_conversation_reaches_the_server_with_its_history_and_its_own_profiles
     let entry = |role: &str, content: &str| (role.to_owned(), content.to_owned());
     let second = [entry("user", "first"), entry("assistant", "You said: first"), entry("user", "second")];
     assert_eq!(asked[1].messages(), second);
-    assert_eq!(asked[2].messages(), [entry("user", "other")], "another profile's conversation is its own");
+    assert_eq!(asked[2].messages(), [entry("user", "other")], "another profile has its own conversation");
 
-    // A server that repeats the key: it is found in the log, by its name.
+    // A server that echoes the key: the log has only its name.
     server.script(answered(401, "", &json!({"error": {"message": format!("no such key: {}", keys[0])}})));
-    world.say("a3", "third", "chat-alpha", Some("alpha")).await;
-    let notice = world.until_said("refused the request with 401").await;
+    world.push("a3", "third", "chat-alpha", Some("alpha")).await;
+    let notice = world.until_frame("refused the request with 401").await;
     assert!(!notice.contains("sk-canary"), "{notice}");
     let log = wait_for("the server's words in the log", SOON, || async {
         let log = world.gateway().log();
         log.contains("no such key: [redacted:MODEL_KEY]").then_some(log)
     })
     .await;
-    assert!(log.contains("TRACE"), "the log is not as talkative as it can be");
+    assert!(log.contains("TRACE"), "the log is not at level TRACE");
     for (place, text) in [("the log", log), ("the frames", format!("{:?}", world.outbound().await))] {
         assert!(!text.contains("sk-canary"), "a key is in {place}");
     }
@@ -91,9 +91,9 @@ async fn a_profile_without_its_key_is_degraded_by_name_and_the_others_serve() {
                 && states.contains(&(&json!("alpha"), &json!("ready"), &json!([])))
         })
         .await;
-    world.say("b1", "hello", "chat-beta", Some("beta")).await;
-    world.until_said("The agent cannot be run.").await;
-    world.say("a1", "hello", "chat-alpha", Some("alpha")).await;
-    world.until_said("You said: hello").await;
+    world.push("b1", "hello", "chat-beta", Some("beta")).await;
+    world.until_frame("The agent cannot be run.").await;
+    world.push("a1", "hello", "chat-alpha", Some("alpha")).await;
+    world.until_frame("You said: hello").await;
     assert_eq!(server.asked().len(), 1);
 }

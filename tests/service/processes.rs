@@ -1,4 +1,4 @@
-//! Processes as seen from outside, through `/proc`.
+//! Processes, read from `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,10 +13,10 @@ pub(crate) struct Found {
     pub(crate) arguments: Vec<String>,
 }
 
-/// The agents that run in `home`, their guards and whatever they started: all inherit `HERMES_HOME`, whoever their
-/// parent is by now.
+/// The agents that run in `home`, their guards and all their descendants: all inherit `HERMES_HOME`, whatever their
+/// current parent is.
 pub(crate) fn of_home(home: &Path) -> Vec<Found> {
-    let home = home.canonicalize().expect("the home is there");
+    let home = home.canonicalize().expect("the home exists");
     let mut found = all();
     found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| home == *at));
     found
@@ -24,7 +24,7 @@ pub(crate) fn of_home(home: &Path) -> Vec<Found> {
 
 /// The same for `home` and everything below it.
 pub(crate) fn below_home(home: &Path) -> Vec<Found> {
-    let home = home.canonicalize().expect("the home is there");
+    let home = home.canonicalize().expect("the home exists");
     let mut found = all();
     found.retain(|found| found.environment.get("HERMES_HOME").is_some_and(|at| Path::new(at).starts_with(&home)));
     found
@@ -40,7 +40,7 @@ fn all() -> Vec<Found> {
 }
 
 fn pids() -> impl Iterator<Item = u32> {
-    let entries = fs::read_dir("/proc").expect("there is a /proc").flatten();
+    let entries = fs::read_dir("/proc").expect("/proc is readable").flatten();
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
@@ -50,7 +50,7 @@ fn parent_of(pid: u32) -> Option<u32> {
     String::from_utf8_lossy(&stat).rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// `None` for one that has ended, or is not ours to look at.
+/// `None` for a process that has ended, or that this user may not read.
 fn look(pid: u32) -> Option<Found> {
     let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).ok();
     let words = |bytes: Vec<u8>| -> Vec<String> {

@@ -1,11 +1,11 @@
 //! A drain over HTTP races messages that become turns of real processes.
 //!
 //! Why the criterion is sound. In each round every message has a chat, and so a session, of its own, and every turn that
-//! starts writes its line and then stands still until the round is judged. So a message ends in one of two ways that both stay:
+//! starts writes its line and then waits until the round is judged. So each message has one of two lasting results:
 //! a line in the agent's account, or a notice in its chat. When lines and notices together are as many as messages,
-//! nothing is left that could still start. A turn admitted after the drain was answered `n` is then line `n + 1`, whenever it
-//! started; no clock is read and nothing is waited for that might not come. Neither count is the gateway's own: the agent
-//! keeps the lines, the connector counts the notices, and every single message is found again in one of the two.
+//! no further turn can start. A turn admitted after the drain was answered `n` is then line `n + 1`, whenever it
+//! started; the criterion needs no clock and no event that might not occur. Neither count is the gateway's own: the agent
+//! writes the lines, the connector counts the notices, and every message is in one of the two.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -25,16 +25,16 @@ use crate::world::World;
 
 /// Messages in a round; below the number of turns at once, so that none waits for a place.
 const MESSAGES: usize = 40;
-/// Each begins at another moment of its messages' way.
+/// Each drain begins at another stage of its messages.
 const ROUNDS: usize = 25;
-/// Messages on their way to the connector at one time: so there are some at every stage when the drain begins.
+/// Messages in flight to the connector at one time, so that there are some at every stage when the drain begins.
 const AT_ONCE: usize = 4;
-/// By how much the moment of the drain is moved when it fell before, or behind, all its messages.
+/// How much the moment of the drain is moved if it was before, or after, all its messages.
 const STEP: Duration = Duration::from_millis(4);
 /// How often the connector is asked for its account, which is long.
 const LOOK_EVERY: Duration = Duration::from_millis(40);
 
-/// Writes its line and reads one from the pipe, which comes once the round is judged.
+/// Writes its line and reads one from the pipe, which arrives once the round is judged.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 text=${document#*\"event\":}
@@ -55,7 +55,7 @@ async fn no_turn_starts_after_a_drain_was_answered_over_http() {
 
     let begun = Instant::now();
     let (mut started, mut refused, mut split) = (0, 0, 0);
-    // How far the gateway is behind the connector depends on the machine: found out from round to round.
+    // The delay between connector and gateway depends on the machine, and is estimated from round to round.
     let mut behind = STEP;
     for round in 0..ROUNDS {
         let admitted = race(&world, round, behind, (started, refused)).await;
@@ -68,31 +68,32 @@ async fn no_turn_starts_after_a_drain_was_answered_over_http() {
         refused += MESSAGES - admitted;
         split += usize::from(0 < admitted && admitted < MESSAGES);
 
-        // A byte for each that stands still.
+        // A byte for each waiting turn.
         pipe.write_all(&vec![b'\n'; admitted]).expect("the pipe takes a byte for each turn");
         let (_, view) = get(&world.url("/api/gateway/drain?wait=20")).await;
         assert_eq!((&view["drained"], &view["active_agents"]), (&json!(true), &json!(0)), "{view}");
         assert_eq!(world.drain(json!({"action": "cancel"})).await.0, 200);
         let idle = |status: &Value| status["gateway_state"] == "running" && status["active_agents"] == 0;
-        world.until("the round over", idle).await;
-        // Each refused message was in a chat of its own, which is told after the drain that it was not read.
-        wait_for("every chat told", SOON, || async { (notices(&world).await == 2 * refused).then_some(()) }).await;
+        world.until("the end of the round", idle).await;
+        // Each refused message is in a chat of its own, which gets a notice after the drain.
+        wait_for("a notice in every chat", SOON, || async { (notices(&world).await == 2 * refused).then_some(()) })
+            .await;
     }
     eprintln!("{started} started, {refused} refused, {split} of {ROUNDS} rounds split, in {:?}", begun.elapsed());
-    assert!(split > ROUNDS / 4, "the drains fell among their messages in {split} rounds of {ROUNDS}");
+    assert!(split > ROUNDS / 4, "the drains began among their messages in {split} rounds of {ROUNDS}");
     each_ended_in_one_way(&world, started).await;
 }
 
-/// One round; answers how many turns were admitted.
+/// One round; returns how many turns were admitted.
 async fn race(world: &World, round: usize, behind: Duration, (started, refused): (usize, usize)) -> usize {
     let pushed = Cell::new(0);
     let push = async |message: usize| {
         let id = format!("m-{round}-{message}");
-        world.say(&id, &id, &format!("chat-{round}-{message}"), None).await;
+        world.push(&id, &id, &format!("chat-{round}-{message}"), None).await;
         pushed.set(pushed.get() + 1);
     };
     let drain = async {
-        // A step that shares no factor with the number of messages, so the moments spread.
+        // A step without a common factor with the number of messages, so that the moments spread.
         let moment = 1 + round * 7 % MESSAGES;
         while pushed.get() < moment {
             sleep(Duration::from_micros(200)).await;
@@ -108,9 +109,9 @@ async fn race(world: &World, round: usize, behind: Duration, (started, refused):
     let deadline = Instant::now() + SOON;
     loop {
         let status = world.status().await;
-        // It may be older than the answer, but not than the round, in which turns only came; so it may say less, never more.
+        // The status may be older than the answer, but not than the round, in which turns only start: its count may be lower, not higher.
         let shown = status["active_agents"].as_u64();
-        assert!(shown <= Some(admitted as u64), "round {round}: answered {admitted}, and the status says {shown:?}");
+        assert!(shown <= Some(admitted as u64), "round {round}: answered {admitted}, and the status shows {shown:?}");
         let lines = world.agent_account(None).len() - started;
         let notices = notices(world).await - 2 * refused;
         assert!(lines <= admitted, "round {round}: answered {admitted}, and {lines} turns have started");
@@ -142,10 +143,10 @@ async fn each_ended_in_one_way(world: &World, started: usize) {
     let lines = world.agent_account(None);
     let ran: BTreeSet<String> = lines.iter().map(|(_, _, text)| text.clone()).collect();
     assert_eq!(ran.len(), lines.len(), "no message ran twice");
-    assert_eq!(ran, answered(&account), "who ran was answered, and nobody else");
-    let told: BTreeSet<String> = world.outbound().await.iter().filter_map(told_of_maintenance).collect();
-    assert!(ran.is_disjoint(&told), "{:?}", ran.intersection(&told));
-    assert_eq!(&ran | &told, all, "every message ran, or was refused");
+    assert_eq!(ran, answered(&account), "exactly the messages that ran were answered");
+    let refused_ids: BTreeSet<String> = world.outbound().await.iter().filter_map(with_maintenance_notice).collect();
+    assert!(ran.is_disjoint(&refused_ids), "{:?}", ran.intersection(&refused_ids));
+    assert_eq!(&ran | &refused_ids, all, "every message ran, or was refused");
 }
 
 fn answered(account: &Value) -> BTreeSet<String> {
@@ -153,15 +154,15 @@ fn answered(account: &Value) -> BTreeSet<String> {
     events.iter().filter(|(_, event)| event["answered"] != 0).map(|(id, _)| id.clone()).collect()
 }
 
-/// The message whose chat a frame tells of the maintenance.
-fn told_of_maintenance(frame: &Value) -> Option<String> {
+/// The message whose chat gets a maintenance notice by this frame.
+fn with_maintenance_notice(frame: &Value) -> Option<String> {
     let action = frame.get("action").or_else(|| frame["frame"].get("action"))?;
     let text = action["content"].as_str()?;
     let chat = action["chat_id"].as_str()?.strip_prefix("chat-")?;
     text.contains("send your message again").then(|| format!("m-{chat}"))
 }
 
-/// A named pipe with both ends open here, so that nobody who opens it waits or reads its end.
+/// A named pipe with both ends open here, so that an open of it does not block and a read finds no end of file.
 fn pipe(world: &World) -> File {
     let path = world.path("pipe");
     assert!(Command::new("mkfifo").arg(&path).status().expect("mkfifo runs").success());

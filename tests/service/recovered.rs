@@ -1,4 +1,4 @@
-//! What a gateway finds at its start runs once its link is there, and says so until then.
+//! Events that a gateway recovers at its start run once their link is connected, and are shown as waiting until then.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use crate::backlog::{Waiting, fill};
 use crate::support::post;
 use crate::world::World;
 
-/// Says more than fits into one message of the platform, and less than fits into one of a link that nothing is known of.
+/// Prints more than one message of the platform holds, and less than one message of a link without a descriptor.
 const TALKER: &str = r"#!/bin/sh
 read -r document
 i=0; while [ $i -lt 300 ]; do printf 'word%04d ' $i; i=$((i+1)); done; echo
@@ -24,7 +24,7 @@ async fn a_recovered_event_is_answered_within_the_limit_of_its_link() {
     }
     world.serve().await;
     for chat in ["held0", "found0"] {
-        world.until_told(chat, "word0299").await;
+        world.until_text(chat, "word0299").await;
         let parts = world.texts(chat).await;
         assert!(parts.len() == 2 && parts.iter().all(|part| part.len() <= 2_000), "{parts:?}");
         assert_eq!(parts.join(" ").split_whitespace().count(), 300, "{parts:?}");
@@ -34,9 +34,9 @@ async fn a_recovered_event_is_answered_within_the_limit_of_its_link() {
 }
 
 #[actix_web::test]
-async fn events_whose_link_is_down_or_no_more_wait_are_seen_to_wait_and_hold_up_nobody() {
+async fn events_whose_link_is_down_or_removed_wait_visibly_and_delay_no_other() {
     let mut world = World::prepare().await;
-    // A link of its own that nobody answers.
+    // A link of its own, without a connector.
     let env = "GATEWAY_RELAY_URL=http://127.0.0.1:1\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET=c2VjcmV0LXNlY3JldC1zZWNyZXQtc2VjcmV0LXNlY3JldA\nGATEWAY_RELAY_PLATFORMS=discord\n";
     world.profile("work", env);
     let state = InboundState::Received;
@@ -47,17 +47,17 @@ async fn events_whose_link_is_down_or_no_more_wait_are_seen_to_wait_and_hold_up_
     }
     world.serve().await;
     world.answer("up0").await;
-    // The chat whose old event waits for a link that is no more goes on.
-    world.say("next", "hello", "gone0", None).await;
+    // New messages of the chat whose old event waits for a removed link are answered.
+    world.push("next", "hello", "gone0", None).await;
     world.answer("next").await;
     let expected = json!({"relay-work": 1, "relay-gone": 1});
     let same = |status: &Value| status["turns"]["awaiting_link"] == expected;
     let status = world.until("two events that wait for their links", same).await;
     assert_eq!(status["turns"]["queued"], 0, "{}", status["turns"]);
-    assert!(world.gateway().log().contains("wait for a link that is no longer configured"), "it is logged");
-    assert!(world.agent_account(Some("work")).is_empty(), "no turn ran into the void");
+    assert!(world.gateway().log().contains("wait for a link that is no longer configured"), "the log reports it");
+    assert!(world.agent_account(Some("work")).is_empty(), "no turn ran without a link");
 
-    // Once the link is there, what waited for it runs.
+    // Once the link is connected, the events that waited for it run.
     let (_, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "of-work"})).await;
     let env = format!(
         "GATEWAY_RELAY_URL={}/relay\nGATEWAY_RELAY_ID=of-work\nGATEWAY_RELAY_SECRET={}\nGATEWAY_RELAY_PLATFORMS=discord\n",
@@ -65,12 +65,16 @@ async fn events_whose_link_is_down_or_no_more_wait_are_seen_to_wait_and_hold_up_
         own["secret"].as_str().unwrap()
     );
     fs::write(world.path("profiles/work/.env"), env).unwrap();
-    world.until_told("down0", "work: down0").await;
-    world.until("only the other waits", |status| status["turns"]["awaiting_link"] == json!({"relay-gone": 1})).await;
+    world.until_text("down0", "work: down0").await;
+    world
+        .until("only the event of the removed link waiting", |status| {
+            status["turns"]["awaiting_link"] == json!({"relay-gone": 1})
+        })
+        .await;
 }
 
 #[actix_web::test]
-async fn a_crash_that_cut_off_the_work_of_several_people_is_told_their_chat_once() {
+async fn a_crash_that_interrupts_several_turns_of_a_chat_gives_one_notice() {
     let mut world = World::start().await;
     for user in ["ann", "bob", "eve"] {
         let mut event = World::message(user, "sleep 600", "c1", None);
@@ -81,10 +85,10 @@ async fn a_crash_that_cut_off_the_work_of_several_people_is_told_their_chat_once
     world.kill_gateway();
     world.serve().await;
     world.until("three cut off", |status| status["ledger"]["inbound"]["interrupted"] == 3).await;
-    world.until_told("c1", "A restart cut off the work").await;
-    // A notice is on its way before its event is marked, so another would be here.
-    world.say("after", "hello", "c1", None).await;
+    world.until_text("c1", "A restart cut off the work").await;
+    // A notice is sent before its event is marked, so a second one would have arrived.
+    world.push("after", "hello", "c1", None).await;
     world.answer("after").await;
-    let told = world.texts("c1").await.iter().filter(|text| text.contains("cut off")).count();
-    assert_eq!(told, 1);
+    let notices = world.texts("c1").await.iter().filter(|text| text.contains("cut off")).count();
+    assert_eq!(notices, 1);
 }

@@ -1,5 +1,5 @@
-//! Profiles and configuration that change while the gateway runs: in every test one process serves from the first line to the
-//! last.
+//! Profiles and configuration that change while the gateway runs: in every test one process serves from start to
+//! end.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use crate::processes;
 use crate::support::{SOON, get, wait_for};
 use crate::world::World;
 
-/// Writes down the value that it was started with; if there is a file `wait`, once more when there is a file `go`.
+/// Writes the value that it was started with to a file; if there is a file `wait`, once more when there is a file `go`.
 const ROTATED: &str = r#"#!/bin/sh
 read -r document
 echo "began $VALUE" >> "$HERMES_HOME/values"
@@ -48,7 +48,7 @@ async fn until_actors(world: &World, expected: &[&str]) {
         .await;
 }
 
-/// Waits until a chat was told that its profile is not served.
+/// Waits until a chat has the notice that its profile is not served.
 async fn until_refused(world: &World, chat: &str) {
     wait_for(&format!("a refusal in {chat}"), SOON, || async {
         let frames = world.outbound().await;
@@ -57,7 +57,7 @@ async fn until_refused(world: &World, chat: &str) {
     .await;
 }
 
-/// Waits until the agent of a profile has begun so many turns: what counts as a turn may not have an agent yet.
+/// Waits until the agent of a profile has begun this many turns: a turn may count before its agent runs.
 async fn until_begun(world: &World, profile: Option<&str>, turns: usize) {
     let begun = || async { (world.agent_account(profile).len() == turns).then_some(()) };
     wait_for("an agent at work", SOON, begun).await;
@@ -76,64 +76,64 @@ async fn until_values(world: &World, profile: &str, expected: &[&str]) {
 #[actix_web::test]
 async fn a_profile_directory_that_appears_is_served_without_a_restart() {
     let world = World::start().await;
-    world.say("early", "hello", "c-early", Some("late")).await;
+    world.push("early", "hello", "c-early", Some("late")).await;
     until_refused(&world, "c-early").await;
     let begun = Instant::now();
     world.profile("late", "A=1\n");
     world.until("the new profile", |status| serves(status, "late")).await;
     println!("a new directory is served after {:?}", begun.elapsed());
-    world.say("now", "hello", "c1", Some("late")).await;
+    world.push("now", "hello", "c1", Some("late")).await;
     world.answer("now").await;
-    world.until_said("late: hello").await;
+    world.until_frame("late: hello").await;
     assert_eq!(world.agent_account(Some("late")).len(), 1);
-    assert_eq!(world.agent_account(None), [], "nothing ever ran under the default");
+    assert_eq!(world.agent_account(None), [], "nothing ran under the default profile");
     until_actors(&world, &["default", "late"]).await;
 }
 
 #[actix_web::test]
-async fn a_removed_profile_ends_its_turn_refuses_the_rest_and_is_gone() {
+async fn a_removed_profile_finishes_its_turn_refuses_queued_events_and_is_removed() {
     let mut world = World::prepare().await;
     world.profile("work", "SECRET_OF_WORK=canary-of-work-0123456789\n");
     world.serve().await;
-    world.say("long", "sleep 4", "c1", Some("work")).await;
+    world.push("long", "sleep 4", "c1", Some("work")).await;
     until_begun(&world, Some("work"), 1).await;
-    world.say("queued", "behind it", "c1", Some("work")).await;
+    world.push("queued", "behind it", "c1", Some("work")).await;
     world.until("an event queued", |status| status["turns"]["queued"] == 1).await;
 
     fs::remove_dir_all(world.path("profiles/work")).unwrap();
     let status = world.until("no such profile", |status| !serves(status, "work")).await;
-    assert_eq!(status["active_agents"], 1, "its turn runs on: {status}");
-    assert!(actors(&world).await.contains("work"), "and so does its actor");
-    world.say("new", "hello", "c2", Some("work")).await;
+    assert_eq!(status["active_agents"], 1, "the turn runs on: {status}");
+    assert!(actors(&world).await.contains("work"), "the actor runs on");
+    world.push("new", "hello", "c2", Some("work")).await;
     until_refused(&world, "c2").await;
 
-    world.until_said("slept 4").await;
+    world.until_frame("slept 4").await;
     until_refused(&world, "c1").await;
     until_actors(&world, &["default"]).await;
-    let status = world.until("nobody leaving", |status| status["configuration"]["leaving"] == json!([])).await;
-    assert_eq!(secrets(&status, "work"), &Value::Null, "the status does not show it any more");
-    assert_eq!(world.agent_account(None), [], "nothing ever ran under the default");
+    let status = world.until("no profile leaving", |status| status["configuration"]["leaving"] == json!([])).await;
+    assert_eq!(secrets(&status, "work"), &Value::Null, "the status does not show the profile any more");
+    assert_eq!(world.agent_account(None), [], "nothing ran under the default profile");
 
     world.profile("work", "");
     world.until("the profile back", |status| serves(status, "work")).await;
-    world.say("again", "hello", "c2", Some("work")).await;
-    world.until_said("work: hello").await;
+    world.push("again", "hello", "c2", Some("work")).await;
+    world.until_frame("work: hello").await;
 }
 
 #[actix_web::test]
-async fn a_rotated_secret_holds_from_the_next_turn_on_and_a_running_child_keeps_the_old_one() {
+async fn a_rotated_secret_applies_to_the_next_turn_and_a_running_child_keeps_the_old_one() {
     let mut world = World::prepare().await;
     world.write("agent.sh", ROTATED);
     world.profile("work", "VALUE=old\n");
     let home = world.path("profiles/work");
     fs::write(home.join("wait"), "").unwrap();
     world.serve().await;
-    world.say("one", "hello", "c1", Some("work")).await;
+    world.push("one", "hello", "c1", Some("work")).await;
     until_values(&world, "work", &["began old"]).await;
 
     world.write("profiles/work/.env", "VALUE=new\n");
     let rotated = Instant::now();
-    world.say("two", "hello", "c2", Some("work")).await;
+    world.push("two", "hello", "c2", Some("work")).await;
     until_values(&world, "work", &["began old", "began new"]).await;
     println!("the next turn has the new value after {:?}", rotated.elapsed());
     let values: BTreeSet<_> =
@@ -147,7 +147,7 @@ async fn a_rotated_secret_holds_from_the_next_turn_on_and_a_running_child_keeps_
 }
 
 #[actix_web::test]
-async fn an_env_file_that_turns_to_garbage_degrades_its_profile_alone_and_recovers_by_itself() {
+async fn an_unreadable_env_file_degrades_only_its_profile_until_it_is_repaired() {
     let mut world = World::prepare().await;
     world.profile("bad", "A=1\n");
     world.profile("good", "B=1\n");
@@ -160,14 +160,14 @@ async fn an_env_file_that_turns_to_garbage_degrades_its_profile_alone_and_recove
         }
     };
     fs::write(&file, b"A=\xff\xfe").unwrap();
-    let status = world.until("a profile that says what is not UTF-8", is_bad("UTF-8")).await;
+    let status = world.until("a trouble about UTF-8", is_bad("UTF-8")).await;
     assert_eq!(secrets(&status, "good")["state"], "ready", "{status}");
-    world.say("fine", "hello", "c1", Some("good")).await;
+    world.push("fine", "hello", "c1", Some("good")).await;
     world.answer("fine").await;
 
     fs::remove_file(&file).unwrap();
     fs::create_dir(&file).unwrap();
-    world.until("a profile that says what is not a file", is_bad("not a file")).await;
+    world.until("a trouble about a file type", is_bad("not a file")).await;
     fs::remove_dir(&file).unwrap();
     fs::write(&file, "A=1\nB=2\n").unwrap();
     world
@@ -179,30 +179,30 @@ async fn an_env_file_that_turns_to_garbage_degrades_its_profile_alone_and_recove
 }
 
 #[actix_web::test]
-async fn an_agent_changed_in_the_file_holds_from_the_next_turn_and_a_broken_file_changes_nothing() {
+async fn a_changed_agent_applies_to_the_next_turn_and_a_broken_file_changes_nothing() {
     let world = World::start().await;
-    world.say("long", "sleep 3", "c1", None).await;
+    world.push("long", "sleep 3", "c1", None).await;
     until_begun(&world, None, 1).await;
     let agent = "agent:\n  backend: exec\n  command: [sh, -c, 'read -r document; echo another agent']\n";
     world.write("caduceus.yaml", agent);
     world.until("a change", |status| status["configuration"]["changed_at"].is_string()).await;
-    world.say("next", "hello", "c2", None).await;
-    world.until_said("another agent").await;
-    world.until_said("slept 3").await;
+    world.push("next", "hello", "c2", None).await;
+    world.until_frame("another agent").await;
+    world.until_frame("slept 3").await;
 
     world.write("caduceus.yaml", "agent: [hunter2-secret\n");
     let status = world.until("a trouble", |status| status["configuration"]["troubles"] != json!([])).await;
     let troubles = status["configuration"]["troubles"].to_string();
     assert!(troubles.contains("caduceus.yaml") && !troubles.contains("hunter2"), "{troubles}");
     assert_eq!(world.ready().await, 200, "it serves as before");
-    world.say("still", "hello", "c3", None).await;
+    world.push("still", "hello", "c3", None).await;
     wait_for("an answer in c3", SOON, || async {
         let frames = world.outbound().await;
         frames.iter().map(Value::to_string).find(|frame| frame.contains("another agent") && frame.contains("c3"))
     })
     .await;
     let log = world.gateway().log();
-    assert_eq!(log.matches("the configuration is wrong").count(), 1, "said once a change: {log}");
+    assert_eq!(log.matches("the configuration is wrong").count(), 1, "logged once for each change: {log}");
 
     world.write("caduceus.yaml", &format!("{agent}http:\n  bind: 127.0.0.1:1\n"));
     world
@@ -214,7 +214,7 @@ async fn an_agent_changed_in_the_file_holds_from_the_next_turn_and_a_broken_file
 }
 
 #[actix_web::test]
-async fn a_broken_file_of_a_profile_degrades_that_profile_and_it_recovers_by_itself() {
+async fn a_broken_file_of_a_profile_degrades_only_that_profile_until_it_is_repaired() {
     let mut world = World::prepare().await;
     world.profile("work", "");
     world.serve().await;
@@ -223,11 +223,11 @@ async fn a_broken_file_of_a_profile_degrades_that_profile_and_it_recovers_by_its
     let status = world.until("a degraded profile", state("degraded")).await;
     let troubles = secrets(&status, "work")["troubles"].to_string();
     assert!(troubles.contains("did you mean agent.command"), "{troubles}");
-    assert_eq!(status["configuration"]["troubles"], json!([]), "the home's own files are well");
+    assert_eq!(status["configuration"]["troubles"], json!([]), "the files of the home are valid");
     world.write("profiles/work/caduceus.yaml", "agent: {backend: echo}\n");
-    world.until("a profile that is well", state("ready")).await;
-    world.say("echoed", "as it was said", "c1", Some("work")).await;
-    world.until_said("as it was said").await;
+    world.until("a ready profile", state("ready")).await;
+    world.push("echoed", "the same text", "c1", Some("work")).await;
+    world.until_frame("the same text").await;
     assert_eq!(world.agent_account(Some("work")), [], "the home's agent is not run any more");
 }
 
@@ -237,37 +237,39 @@ async fn routes_and_the_limit_of_turns_change_while_a_turn_runs() {
     world.profile("work", "");
     world.configure("turns:\n  max_concurrent: 1\n");
     world.serve().await;
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
-    world.say("waits", "hello", "c2", None).await;
-    world.until("an event in line", |status| status["turns"]["queued"] == 1).await;
+    world.push("waits", "hello", "c2", None).await;
+    world.until("a queued event", |status| status["turns"]["queued"] == 1).await;
     world.configure("turns:\n  max_concurrent: 2\n");
-    world.until_said("default: hello").await;
+    world.until_frame("default: hello").await;
     let routes = "profile_routes:\n  - {name: r, platform: discord, chat_id: c3, profile: work}\n";
     world.write("config.yaml", &format!("gateway:\n  multiplex_profiles: true\n{routes}"));
     let changed = world.status().await["configuration"]["changed_at"].clone();
     world.until("a change", |status| status["configuration"]["changed_at"] != changed).await;
-    world.say("routed", "over here", "c3", None).await;
-    world.until_said("work: over here").await;
-    assert_eq!(world.status().await["active_agents"], 1, "the long turn was not disturbed");
+    world.push("routed", "over here", "c3", None).await;
+    world.until_frame("work: over here").await;
+    assert_eq!(world.status().await["active_agents"], 1, "the long turn still runs");
 }
 
 #[actix_web::test]
-async fn a_hundred_profiles_at_once_disturb_nobody() {
+async fn a_hundred_profiles_added_at_once_do_not_affect_a_running_turn() {
     let world = World::start().await;
-    world.say("long", "sleep 2", "c1", None).await;
+    world.push("long", "sleep 2", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     let (begun, names) = (Instant::now(), (0..100).map(|n| format!("p{n:03}")).collect::<Vec<_>>());
     for name in &names {
         world.profile(name, "A=1\n");
     }
-    world.say("meanwhile", "hello", "c2", None).await;
+    world.push("meanwhile", "hello", "c2", None).await;
     world.answer("meanwhile").await;
-    world.until("all of them", |status| names.iter().all(|name| secrets(status, name)["state"] == "ready")).await;
+    world
+        .until("all profiles ready", |status| names.iter().all(|name| secrets(status, name)["state"] == "ready"))
+        .await;
     println!("100 new profiles are up after {:?}", begun.elapsed());
-    world.say("last", "hello", "c3", Some("p099")).await;
-    world.until_said("p099: hello").await;
-    world.until_said("slept 2").await;
+    world.push("last", "hello", "c3", Some("p099")).await;
+    world.until_frame("p099: hello").await;
+    world.until_frame("slept 2").await;
     for name in &names {
         fs::remove_dir_all(world.path("profiles").join(name)).unwrap();
     }
@@ -276,7 +278,7 @@ async fn a_hundred_profiles_at_once_disturb_nobody() {
 }
 
 #[actix_web::test]
-async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
+async fn a_profile_added_with_a_marker_is_drained_from_its_start() {
     let mut world = World::prepare().await;
     world.configure("drain:\n  refused: notice\n");
     world.serve().await;
@@ -286,27 +288,27 @@ async fn a_profile_that_comes_with_a_marker_is_drained_from_the_first_moment() {
     let work = world.path("profiles/work");
     fs::rename(world.path("profiles/.coming"), &work).unwrap();
     world.until("the new profile", |status| serves(status, "work")).await;
-    world.say("refused", "hello", "c1", Some("work")).await;
-    world.until_said("send your message again").await;
+    world.push("refused", "hello", "c1", Some("work")).await;
+    world.until_frame("send your message again").await;
     assert_eq!(world.status().await["drain"]["profiles"], json!(["work"]));
     fs::remove_file(work.join(".drain_request.json")).unwrap();
     world.until("no drain", |status| status["drain"]["profiles"] == json!([])).await;
-    world.say("taken", "hello again", "c1", Some("work")).await;
-    world.until_said("work: hello again").await;
+    world.push("taken", "hello again", "c1", Some("work")).await;
+    world.until_frame("work: hello again").await;
     assert_eq!(world.agent_account(Some("work")).len(), 1, "the first message never reached the agent");
 
     fs::write(work.join(".drain_request.json"), "").unwrap();
     world.until("a drain", |status| status["drain"]["profiles"] == json!(["work"])).await;
-    // The marker stays where it is, and so does the directory.
+    // The marker and the directory stay.
     world.write("config.yaml", "gateway:\n  multiplex_profiles: false\n");
     let gone = |status: &Value| status["drain"]["profiles"] == json!([]) && !serves(status, "work");
     world.until("no drain of a profile that is not served", gone).await;
-    world.say("alone", "hello", "c2", None).await;
-    world.until_said("default: hello").await;
+    world.push("alone", "hello", "c2", None).await;
+    world.until_frame("default: hello").await;
 }
 
 #[actix_web::test]
-async fn no_restart_of_an_actor_forgets_who_came_and_who_went() {
+async fn added_and_removed_profiles_survive_the_restart_of_any_actor() {
     let mut world = World::prepare().await;
     world.profile("gone", "");
     world.serve().await;
@@ -318,15 +320,15 @@ async fn no_restart_of_an_actor_forgets_who_came_and_who_went() {
         assert_eq!(code, 200, "{actor}: {answer}");
     }
     world
-        .until("everybody up again", |status| {
+        .until("all actors running", |status| {
             let children = status["actors"]["children"].as_array().expect("a tree");
-            let fell = |node: &&Value| node["restarts_total"].as_u64() > Some(0) && node["state"] == "running";
-            children.iter().filter(fell).count() == 6 && status["not_ready"].is_null()
+            let restarted = |node: &&Value| node["restarts_total"].as_u64() > Some(0) && node["state"] == "running";
+            children.iter().filter(restarted).count() == 6 && status["not_ready"].is_null()
         })
         .await;
-    world.say("to-come", "hello", "c1", Some("come")).await;
-    world.until_said("come: hello").await;
-    world.say("to-gone", "hello", "c2", Some("gone")).await;
+    world.push("to-come", "hello", "c1", Some("come")).await;
+    world.until_frame("come: hello").await;
+    world.push("to-gone", "hello", "c2", Some("gone")).await;
     until_refused(&world, "c2").await;
     until_actors(&world, &["come", "default"]).await;
     let status = world.status().await;
@@ -334,44 +336,44 @@ async fn no_restart_of_an_actor_forgets_who_came_and_who_went() {
 }
 
 #[actix_web::test]
-async fn an_event_kept_for_a_profile_that_is_gone_at_the_next_start_is_refused_and_harms_nobody() {
+async fn a_held_event_of_a_profile_that_is_removed_before_the_next_start_is_refused() {
     let mut world = World::prepare().await;
     world.profile("work", "");
     world.configure("drain:\n  refused: hold\n");
     world.serve().await;
     world.drain(json!({"action": "drain"})).await;
-    world.say("held", "hello", "c1", Some("work")).await;
+    world.push("held", "hello", "c1", Some("work")).await;
     world.until("an event held", |status| status["turns"]["held"] == 1).await;
     world.kill_gateway();
     fs::remove_dir_all(world.path("profiles/work")).unwrap();
     fs::remove_file(world.path(".drain_request.json")).unwrap();
     world.serve().await;
     until_refused(&world, "c1").await;
-    world.say("next", "hello", "c2", None).await;
-    world.until_said("default: hello").await;
+    world.push("next", "hello", "c2", None).await;
+    world.until_frame("default: hello").await;
     let status = world.status().await;
     let dispatch = status["actors"]["children"].as_array().unwrap().iter().find(|node| node["id"] == "dispatch");
     assert_eq!(dispatch.unwrap()["restarts_total"], 0, "{status}");
 }
 
 #[actix_web::test]
-async fn a_long_line_of_a_profile_that_is_gone_is_refused_and_brings_nobody_down() {
+async fn a_long_queue_of_a_removed_profile_is_refused_without_a_restart() {
     let mut world = World::prepare().await;
     world.profile("work", "");
     world.configure("turns:\n  max_concurrent: 1\n");
     world.serve().await;
-    world.say("long", "sleep 600", "c-long", None).await;
+    world.push("long", "sleep 600", "c-long", None).await;
     until_begun(&world, None, 1).await;
     let line = 1_500;
     for number in 0..line {
-        world.say(&format!("m{number}"), "hello", &format!("c-{number}"), Some("work")).await;
+        world.push(&format!("m{number}"), "hello", &format!("c-{number}"), Some("work")).await;
     }
-    world.until("all of them in line", |status| status["turns"]["queued"] == line).await;
+    world.until("all events queued", |status| status["turns"]["queued"] == line).await;
     fs::remove_dir_all(world.path("profiles/work")).unwrap();
     world.until("no such profile", |status| !serves(status, "work")).await;
-    world.say("stop", "/stop", "c-long", None).await;
-    world.until("an empty line", |status| status["turns"]["queued"] == 0).await;
+    world.push("stop", "/stop", "c-long", None).await;
+    world.until("an empty queue", |status| status["turns"]["queued"] == 0).await;
     until_refused(&world, &format!("c-{}", line - 1)).await;
-    world.say("next", "hello", "c-next", None).await;
-    world.until_said("default: hello").await;
+    world.push("next", "hello", "c-next", None).await;
+    world.until_frame("default: hello").await;
 }

@@ -1,4 +1,4 @@
-//! The process is told over HTTP to start again; and what is known of it from outside, from its first line on.
+//! Restarts of the process over HTTP, and what an unauthenticated client can read.
 
 use serde_json::{Value, json};
 
@@ -6,9 +6,9 @@ use crate::support::{Process, SOON, get, post, wait_for};
 use crate::world::{World, get_with};
 
 #[actix_web::test]
-async fn a_restart_waits_for_the_turns_and_asks_for_another_process() {
+async fn a_restart_waits_for_the_turns_and_exits_with_the_code_for_a_restart() {
     let mut world = World::start().await;
-    world.say("long", "sleep 2", "c1", None).await;
+    world.push("long", "sleep 2", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     let (code, asked) = post(&world.url("/api/gateway/restart"), &json!({})).await;
     assert_eq!((code, &asked["ok"], &asked["active_agents"]), (202, &json!(true), &json!(1)));
@@ -22,9 +22,9 @@ async fn a_restart_waits_for_the_turns_and_asks_for_another_process() {
 }
 
 #[actix_web::test]
-async fn a_forced_restart_waits_for_nobody_and_ends_a_drain() {
+async fn a_forced_restart_waits_for_no_turn_and_ends_a_drain() {
     let mut world = World::start().await;
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     world.drain(json!({})).await;
     assert!(world.path(".drain_request.json").exists());
@@ -32,16 +32,16 @@ async fn a_forced_restart_waits_for_nobody_and_ends_a_drain() {
     assert_eq!(code, 202);
     let mut gateway = world.gateway.take().expect("the gateway runs");
     assert_eq!(gateway.ended().code(), Some(75));
-    assert!(gateway.log().contains("answer=Ok(Acknowledged)"), "the connector was told that the gateway goes");
+    assert!(gateway.log().contains("answer=Ok(Acknowledged)"), "the connector acknowledged `going_idle`");
     assert!(!world.path(".drain_request.json").exists(), "the drain is over");
     world.serve().await;
     assert_eq!(world.ready().await, 200);
 }
 
 #[actix_web::test]
-async fn a_restart_that_waits_can_be_forced_and_leaves_a_drain_alone_until_then() {
+async fn a_waiting_restart_can_be_forced_and_does_not_change_a_drain_before() {
     let mut world = World::start().await;
-    world.say("long", "sleep 600", "c1", None).await;
+    world.push("long", "sleep 600", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     world.drain(json!({})).await;
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
@@ -52,9 +52,9 @@ async fn a_restart_that_waits_can_be_forced_and_leaves_a_drain_alone_until_then(
 }
 
 #[actix_web::test]
-async fn a_signal_during_a_restart_makes_it_an_end_and_cuts_no_turn_short() {
+async fn a_signal_during_a_restart_makes_it_a_shutdown_that_still_waits_for_turns() {
     let mut world = World::start().await;
-    world.say("long", "sleep 3", "c1", None).await;
+    world.push("long", "sleep 3", "c1", None).await;
     world.until("a turn running", |status| status["active_agents"] == 1).await;
     assert_eq!(post(&world.url("/api/gateway/restart"), &json!({})).await.0, 202);
     wait_for("readiness to end", SOON, || async { (world.ready().await == 503).then_some(()) }).await;
@@ -67,7 +67,7 @@ async fn a_signal_during_a_restart_makes_it_an_end_and_cuts_no_turn_short() {
 }
 
 #[actix_web::test]
-async fn whoever_reads_the_first_line_may_ask_at_once() {
+async fn every_route_answers_as_soon_as_the_first_line_is_printed() {
     for _ in 0..5 {
         let home = tempfile::tempdir().unwrap();
         let gateway = Process::start(&["serve", "--home", &home.path().display().to_string(), "--bind", "127.0.0.1:0"]);
@@ -78,19 +78,19 @@ async fn whoever_reads_the_first_line_may_ask_at_once() {
     }
 }
 
-/// Values that no answer may hold.
+/// Values that must not be in any answer.
 const SECRETS: [&str; 3] =
     ["sk-planted-0123456789abcdef", "Wq3rT8yU1iO5pA7sD2fG9hJ4kL6zX0cV-bN_mQwErTy", "work-planted-fedcba9876543210"];
 
 #[actix_web::test]
-async fn an_outsider_sees_counts_and_names_and_nobody_sees_a_secret() {
+async fn an_unauthenticated_client_gets_counts_and_names_and_no_answer_holds_a_secret() {
     let mut world = World::prepare().await;
     let env = std::fs::read_to_string(world.path(".env")).unwrap();
     world.write(".env", &format!("{env}OPENAI_API_KEY={}\nHERMES_DASHBOARD_DRAIN_SECRET={}\n", SECRETS[0], SECRETS[1]));
     world.profile("work", &format!("WORK_API_KEY={}\n", SECRETS[2]));
     world.serve().await;
-    world.say("m1", &format!("my key is {}", SECRETS[0]), "secret-chat", None).await;
-    world.say("m2", "sleep 600", "secret-chat", Some("work")).await;
+    world.push("m1", &format!("my key is {}", SECRETS[0]), "secret-chat", None).await;
+    world.push("m2", "sleep 600", "secret-chat", Some("work")).await;
     world.until("a turn of work", |status| status["active_agents"] == 1).await;
     world.answer("m1").await;
 
@@ -120,9 +120,9 @@ async fn an_outsider_sees_counts_and_names_and_nobody_sees_a_secret() {
     }
     let home = world.home().display().to_string();
     for inside in ["secret-chat", "discord:", "agent:", "API_KEY", &home, "127.0.0.1"] {
-        assert!(!outline.to_string().contains(inside), "an outsider sees {inside}");
+        assert!(!outline.to_string().contains(inside), "an unauthenticated client gets {inside}");
     }
-    // The scanner finds what it looks for where it is: the session in the full status, the keys in their file.
+    // The scan finds the values where they are: the session in the full status, the keys in their file.
     assert!(world.status().await.to_string().contains("secret-chat"));
     assert!(std::fs::read_to_string(world.path(".env")).unwrap().contains(SECRETS[0]));
     for path in ["/api/status", "/api/actors", "/metrics", "/", "/openapi.json", "/readyz"] {

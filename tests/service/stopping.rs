@@ -1,4 +1,4 @@
-//! The end of a turn from without: exactly one session's processes go, wherever they went, and all of them.
+//! Stops of a turn: all processes of exactly one session end, in every process group and session.
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::processes::{Found, of_home};
 use crate::support::{SOON, post, wait_for};
 use crate::world::World;
 
-/// From SIGTERM to SIGKILL the spec gives 5 s; the rest is for a loaded machine.
+/// The spec gives 5 s from SIGTERM to SIGKILL; the rest is for a loaded machine.
 const STOPPED_WITHIN: Duration = Duration::from_secs(10);
 
-/// On `grow` an agent with children everywhere, none of which minds SIGTERM; on `wait` one that answers once there is a file `go`.
+/// On `grow` an agent with many kinds of children, all of which ignore SIGTERM; on `wait` one that answers once there is a file `go`.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 case $document in
@@ -30,7 +30,7 @@ case $document in
 esac
 "#;
 const OPERATOR: &str = "An operator stopped the work on your last message. Send /retry to run it again.";
-/// The guard, the agent, five children of the script's own making that keep their environment and its `sleep 1`.
+/// The guard, the agent, five children of the script that keep their environment, and its `sleep 1`.
 const GROWN: usize = 9;
 
 async fn world() -> World {
@@ -47,17 +47,17 @@ fn of_chat(world: &World, chat: &str) -> Vec<Found> {
 }
 
 async fn grown(world: &World, id: &str, chat: &str) -> Vec<Found> {
-    world.say(id, "grow", chat, None).await;
+    world.push(id, "grow", chat, None).await;
     wait_for(&format!("the tree of {chat}"), SOON, || async {
         let found = of_chat(world, chat);
-        // The one that empties its environment has still ours until it is another program.
+        // The child that clears its environment still has it until it executes the other program.
         let whole = found.len() >= GROWN && with_children(&found).len() > found.len();
         whole.then_some(found)
     })
     .await
 }
 
-/// Everything below a process that was there at some time, whatever its environment.
+/// Whether a process still runs.
 fn alive(pid: u32) -> bool {
     std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('Z')))
@@ -88,9 +88,9 @@ fn variable(found: &[Found], name: &str) -> String {
 }
 
 #[actix_web::test]
-async fn a_stop_by_chat_by_interrupt_or_by_order_ends_one_sessions_whole_tree_and_no_other() {
+async fn a_stop_by_chat_by_interrupt_or_by_order_ends_all_processes_of_one_session_and_no_other() {
     let world = world().await;
-    world.say("w1", "wait", "chat-waits", None).await;
+    world.push("w1", "wait", "chat-waits", None).await;
     let waits = wait_for("the sibling's turn", SOON, || async {
         let found = of_chat(&world, "chat-waits");
         (found.len() >= 2).then(|| with_children(&found))
@@ -104,7 +104,7 @@ async fn a_stop_by_chat_by_interrupt_or_by_order_ends_one_sessions_whole_tree_an
         assert!(tree.len() > found.len(), "the one without an environment is missing");
         let begun = Instant::now();
         match way {
-            "chat" => world.say("s1", "/stop", &chat, None).await,
+            "chat" => world.push("s1", "/stop", &chat, None).await,
             "interrupt" => {
                 let interrupt = json!({"session_key": variable(&found, "CADUCEUS_SESSION_KEY"), "chat_id": chat});
                 let url = format!("{}/dev/inbound", world.connector.url);
@@ -117,28 +117,28 @@ async fn a_stop_by_chat_by_interrupt_or_by_order_ends_one_sessions_whole_tree_an
             }
         }
         gone(way, &tree, STOPPED_WITHIN).await;
-        assert!(begun.elapsed() > Duration::from_secs(4), "it had its time to end by itself");
+        assert!(begun.elapsed() > Duration::from_secs(4), "the agent had its time to end by itself");
         let texts = world.texts(&chat).await;
-        // The half-written message is closed, and the chat is told once, by whoever stopped the turn.
+        // The partial message is closed, and the chat gets one notice, of the cause of the stop.
         let expected = ["grown", "grown\n\n(stopped)", if way == "order" { OPERATOR } else { "Stopped." }];
         let mut sorted = texts.clone();
         sorted.sort();
         let mut expected = expected.map(str::to_owned);
         expected.sort();
         assert_eq!(sorted, expected, "{way}");
-        // The session is free again, and the sibling's turn has not noticed anything.
-        world.say(&format!("a-{way}"), "hello", &chat, None).await;
-        world.until_told(&chat, "answered").await;
+        // The session is free again, and the sibling's turn still runs.
+        world.push(&format!("a-{way}"), "hello", &chat, None).await;
+        world.until_text(&chat, "answered").await;
         assert!(waits.iter().any(|pid| alive(*pid)), "the sibling's turn was stopped by {way}");
     }
     world.write("go", "");
-    world.until_told("chat-waits", "waited").await;
-    world.say("s2", "/stop", "chat-waits", None).await;
-    world.until_told("chat-waits", "There is nothing to stop here.").await;
+    world.until_text("chat-waits", "waited").await;
+    world.push("s2", "/stop", "chat-waits", None).await;
+    world.until_text("chat-waits", "There is nothing to stop here.").await;
 }
 
 #[actix_web::test]
-async fn a_killed_gateway_leaves_nothing_of_an_agent_alive() {
+async fn no_process_of_an_agent_survives_a_killed_gateway() {
     let mut world = world().await;
     let tree = with_children(&grown(&world, "g1", "chat-one").await);
     world.kill_gateway();
@@ -148,7 +148,7 @@ async fn a_killed_gateway_leaves_nothing_of_an_agent_alive() {
 /// The guard of a turn: its environment is the agent's, its arguments are its own.
 fn guard_of(found: &[Found]) -> u32 {
     let guard = |found: &&Found| found.arguments.get(1).is_some_and(|argument| argument == "guard");
-    found.iter().find(guard).expect("there is a guard").pid
+    found.iter().find(guard).expect("the guard runs").pid
 }
 
 fn kill(pids: &[u32]) {
@@ -157,25 +157,25 @@ fn kill(pids: &[u32]) {
 }
 
 #[actix_web::test]
-async fn a_killed_guard_takes_the_agent_along_and_the_chat_is_told() {
+async fn a_killed_guard_ends_the_agent_and_the_chat_gets_a_notice() {
     let world = world().await;
     let found = grown(&world, "g1", "chat-one").await;
     let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
     kill(&[guard_of(&found)]);
     gone("the tree", &tree, STOPPED_WITHIN).await;
-    world.until_told("chat-one", "The agent was killed.").await;
-    world.say("m2", "hello", "chat-one", None).await;
-    world.until_told("chat-one", "answered").await;
+    world.until_text("chat-one", "The agent was killed.").await;
+    world.push("m2", "hello", "chat-one", None).await;
+    world.until_text("chat-one", "answered").await;
 }
 
 #[actix_web::test]
-async fn what_a_gateway_and_a_guard_killed_together_leave_behind_the_next_gateway_ends() {
+async fn the_next_gateway_ends_what_a_gateway_and_a_guard_killed_together_leave() {
     let mut world = world().await;
     let found = grown(&world, "g1", "chat-one").await;
     let tree: Vec<u32> = found.iter().map(|found| found.pid).collect();
     kill(&[guard_of(&found), world.gateway().id()]);
     world.gateway.take().unwrap().ended();
-    assert!(tree.iter().any(|pid| alive(*pid)), "nothing is left behind, so nothing is shown");
+    assert!(tree.iter().any(|pid| alive(*pid)), "no process is left, so the test shows nothing");
     world.serve().await;
     gone("the tree", &tree, STOPPED_WITHIN).await;
     let interrupted = |status: &Value| status["active_agents"] == 0;
@@ -183,14 +183,14 @@ async fn what_a_gateway_and_a_guard_killed_together_leave_behind_the_next_gatewa
 }
 
 #[actix_web::test]
-async fn a_turn_that_is_stopped_while_the_gate_is_asked_about_it_does_not_run_afterwards() {
+async fn a_turn_that_is_stopped_while_its_permit_is_requested_does_not_run_later() {
     let world = World::start().await;
-    // Longer than the gate is waited for, so that it has to be asked again.
+    // Longer than the timeout of a permit request, so that it is repeated.
     let (code, answer) = world.fault("drain", json!({"fault": "hang_in_timer", "seconds": 6})).await;
     assert_eq!(code, 200, "{answer}");
-    world.say("long", "sleep 600", "c1", None).await;
-    world.say("stop", "/stop", "c1", None).await;
-    world.until_told("c1", "Stopped").await;
-    world.say("next", "hello", "c1", None).await;
-    world.until_told("c1", "default: hello").await;
+    world.push("long", "sleep 600", "c1", None).await;
+    world.push("stop", "/stop", "c1", None).await;
+    world.until_text("c1", "Stopped").await;
+    world.push("next", "hello", "c1", None).await;
+    world.until_text("c1", "default: hello").await;
 }

@@ -1,7 +1,7 @@
-//! Requests made from `docs/openapi.json`, against the real binary: every answer is one that the document has.
+//! Requests generated from `docs/openapi.json`, against the real binary: every answer is in the document.
 //!
-//! Each path × method × parameters × body × proof. What is accepted changes the gateway under the rest, which is meant: whatever
-//! state it is in, the document holds.
+//! Each path × method × parameters × body × proof. Accepted requests change the gateway during the test, on purpose: in every
+//! state the document must hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +20,7 @@ const DRAIN: &str = "/api/gateway/drain";
 
 /// A request to one documented operation.
 struct Case {
-    /// The path as the document has it.
+    /// The path as in the document.
     path: String,
     method: String,
     target: String,
@@ -28,7 +28,7 @@ struct Case {
     body: Vec<u8>,
 }
 
-/// How a request proves whose it is.
+/// The authentication of a request.
 #[derive(Clone, Copy, PartialEq)]
 enum Proof {
     None,
@@ -40,7 +40,7 @@ enum Proof {
 
 const PROOFS: [Proof; 5] = [Proof::None, Proof::Wrong, Proof::Right, Proof::Garbled, Proof::Twice];
 
-/// Keeps the document and what was seen of it.
+/// The document and the answers seen so far.
 struct Judge {
     document: Value,
     seen: BTreeMap<(String, String), BTreeSet<u16>>,
@@ -49,19 +49,19 @@ struct Judge {
 }
 
 #[actix_web::test]
-async fn every_answer_to_a_request_made_from_the_document_is_one_that_it_has() {
+async fn every_answer_to_a_generated_request_is_in_the_document() {
     let (world, turn) = world().await;
     let document = document();
     let mut judge = Judge { document: document.clone(), seen: BTreeMap::new(), faults: Vec::new(), asked: 0 };
     let authority = world.gateway().authority().to_owned();
     let mut last = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
-        // What the drains of the last path left is over, or nothing were ready any more.
+        // The drains of the last path have ended, or readiness would not return.
         let cancel = Case { headers: vec![bearer(TOKEN)], ..case(DRAIN, "post", DRAIN, b"{\"action\":\"cancel\"}") };
         judge.ask(&authority, &cancel);
         for (method, operation) in item.as_object().unwrap() {
             for case in cases(path, method, operation, &turn) {
-                // What restarts the process is tried when all else has been.
+                // Requests that restart the process come last.
                 let accepted = path == RESTART && case.headers.contains(&bearer(TOKEN));
                 if accepted && takes(&case.body) {
                     last.push(case);
@@ -75,18 +75,18 @@ async fn every_answer_to_a_request_made_from_the_document_is_one_that_it_has() {
     unknown_paths(&mut judge, &authority);
     slow_body(&mut judge, &authority);
 
-    // The turn that runs keeps the process from ending at the first order.
+    // The running turn keeps the process from ending at the first order.
     assert_eq!(world.status().await["active_agents"], 1);
     assert!(last.len() > 3, "{} orders to restart", last.len());
-    // One that is forced ends it, so there is one of those, and it comes last.
+    // A forced restart ends it, so there is one of those, and it comes last.
     let is_forced = |case: &Case| String::from_utf8_lossy(&case.body).contains("\"force\":true");
     let (forced, patient): (Vec<Case>, Vec<Case>) = last.into_iter().partition(is_forced);
     for case in patient.iter().chain(forced.first()) {
         judge.ask(&authority, case);
     }
     let seen = &judge.seen[&(RESTART.to_owned(), "post".to_owned())];
-    assert!(seen.contains(&202) && seen.contains(&409), "a restart is ordered once: {seen:?}");
-    assert_eq!(judge.faults, [""; 0], "the document is not what is answered");
+    assert!(seen.contains(&202) && seen.contains(&409), "only the first restart is accepted: {seen:?}");
+    assert_eq!(judge.faults, [""; 0], "answers that are not in the document");
     println!("{} requests, {} operations", judge.asked, judge.seen.len());
     for (path, item) in document["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
@@ -94,7 +94,7 @@ async fn every_answer_to_a_request_made_from_the_document_is_one_that_it_has() {
             let good = |status: &&String| status.starts_with('2');
             let promised: Vec<&String> = operation["responses"].as_object().unwrap().keys().filter(good).collect();
             let came = promised.iter().all(|status| seen.contains(&status.parse().unwrap()));
-            assert!(came, "{method} {path} never went well: {seen:?}");
+            assert!(came, "{method} {path} never succeeded: {seen:?}");
             println!("{method} {path}: {seen:?}");
         }
     }
@@ -102,7 +102,7 @@ async fn every_answer_to_a_request_made_from_the_document_is_one_that_it_has() {
     assert_eq!(gateway.ended().code(), Some(75));
 }
 
-/// A gateway with a token, a delivery key, two profiles and a turn under way, whose id is answered.
+/// A gateway with a token, a delivery key, two profiles and running turns; returns the id of one.
 async fn world() -> (World, String) {
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN);
@@ -110,11 +110,11 @@ async fn world() -> (World, String) {
     world.write(".env", &format!("{env}GATEWAY_RELAY_DELIVERY_KEY='{KEY}'\n"));
     world.profile("work", "");
     world.serve().await;
-    world.say("stay", "sleep 600", "c1", None).await;
+    world.push("stay", "sleep 600", "c1", None).await;
     let status = world.until("a turn", |status| status["active_agents"] == 1).await;
     let other = status["drain"]["turns"][0]["turn_id"].as_str().unwrap().to_owned();
-    // One is stopped by a request, the other stays.
-    world.say("go", "sleep 600", "c2", None).await;
+    // One is stopped by a request, the other runs on.
+    world.push("go", "sleep 600", "c2", None).await;
     let status = world.until("two turns", |status| status["active_agents"] == 2).await;
     let turns = status["drain"]["turns"].as_array().unwrap();
     let turn = turns.iter().map(|turn| turn["turn_id"].as_str().unwrap()).find(|turn| *turn != other).unwrap();
@@ -125,7 +125,7 @@ fn bearer(token: &str) -> (String, String) {
     ("authorization".to_owned(), format!("Bearer {token}"))
 }
 
-/// Whether a body is an order to restart: an object whose `force` is none or a flag.
+/// Whether a body is an order to restart: an object whose `force` is absent or a flag.
 fn takes(body: &[u8]) -> bool {
     let empty = body.trim_ascii().is_empty();
     let force = serde_json::from_slice::<Map<String, Value>>(body).ok().map(|fields| fields.get("force").cloned());
@@ -140,7 +140,7 @@ fn cases(path: &str, method: &str, operation: &Value, turn: &str) -> Vec<Case> {
     let targets = targets(path, operation, turn);
     let mut cases = Vec::new();
     for (first, target) in targets.iter().enumerate().map(|(index, target)| (index == 0, target)) {
-        // Each body with a good target, each target with a good body; every proof from near and far.
+        // Each body with a good target, each target with a good body; every proof from loopback and from elsewhere.
         for (number, body) in bodies.iter().enumerate() {
             for proof in PROOFS {
                 for stranger in [false, true] {
@@ -188,7 +188,7 @@ fn case(path: &str, method: &str, target: &str, body: &[u8]) -> Case {
     }
 }
 
-/// The headers that prove whose a request is, by what the operation wants.
+/// The headers that authenticate a request, by what the operation needs.
 fn proofs(operation: &Value, proof: Proof, body: &[u8]) -> Vec<(String, String)> {
     let header = |name: &str, value: String| (name.to_owned(), value);
     if operation["security"] != json!([{"signature": []}]) {
@@ -232,7 +232,7 @@ fn targets(path: &str, operation: &Value, turn: &str) -> Vec<String> {
         }
         let good: &[&str] = match parameter["schema"]["enum"].as_array() {
             Some(words) => &words.iter().map(|word| word.as_str().unwrap()).collect::<Vec<_>>(),
-            // None that waits for long: a turn runs.
+            // No long wait: a turn runs.
             None => &["0", "0.1", "1e-9"],
         };
         let odd = ["soon", "", "-1", "NaN", "null", "%ff", "%", "[]", huge.as_str(), "0&link=0&wait=0"];
@@ -247,7 +247,7 @@ fn good_target(path: &str, turn: &str) -> String {
     path.replace("{path}", "config").replace("{id}", turn)
 }
 
-/// Bodies for a schema: good ones, then each field wrong, missing, beside another; then what is none.
+/// Bodies for a schema: valid ones, then each field wrong, missing, with an extra one; then bodies that are no JSON.
 fn bodies(schema: &Value) -> Vec<Vec<u8>> {
     let empty = Map::new();
     let fields = schema["properties"].as_object().unwrap_or(&empty);
@@ -303,7 +303,7 @@ fn bodies(schema: &Value) -> Vec<Vec<u8>> {
     bodies
 }
 
-/// A value that makes sense for a field.
+/// A valid value for a field.
 fn good(name: &str, kind: &Value) -> Value {
     match (name, kind["type"].as_str()) {
         ("profile", _) => json!("work"),
@@ -333,7 +333,7 @@ fn other_methods(judge: &mut Judge, authority: &str, path: &str, item: &Value, t
             let asked = Case { headers, ..case(path, method, &good_target(path, turn), b"") };
             let answer = judge.send(authority, &asked);
             let operation = item.as_object().unwrap().values().next().unwrap().clone();
-            // Who may not look is told so before what they did wrong.
+            // A request without permission is refused before its content is checked.
             if proven && answer.status != 405 {
                 judge.faults.push(format!("{method} {path}: {} and not 405", answer.status));
             }
@@ -365,15 +365,16 @@ fn unknown_paths(judge: &mut Judge, authority: &str) {
         for (method, body) in [("GET", &b""[..]), ("POST", b"{}"), ("DELETE", b"")] {
             let answer =
                 judge.send(authority, &Case { headers: vec![bearer(TOKEN)], ..case(path, method, path, body) });
-            let said = answer.json().unwrap_or_default();
-            if (answer.status, &said["error"]) != (404, &json!("not_found")) || answer.media() != "application/json" {
-                judge.faults.push(format!("{method} {path}: {} {said}", answer.status));
+            let printed = answer.json().unwrap_or_default();
+            if (answer.status, &printed["error"]) != (404, &json!("not_found")) || answer.media() != "application/json"
+            {
+                judge.faults.push(format!("{method} {path}: {} {printed}", answer.status));
             }
         }
     }
 }
 
-/// One body that never comes: the answer to that is documented, too.
+/// One request whose body is never sent: the answer to it is documented, too.
 fn slow_body(judge: &mut Judge, authority: &str) {
     let path = DRAIN;
     let operation = judge.document["paths"][path]["post"].clone();
@@ -402,8 +403,8 @@ impl Judge {
         let Case { method, target, headers, body, .. } = case;
         let short = |text: &str| text.chars().take(120).collect::<String>();
         let body = short(&String::from_utf8_lossy(body));
-        let said = String::from_utf8_lossy(&answer.body);
-        let about = format!("{method} {} {headers:?} {body:?}: {} {}", short(target), answer.status, short(&said));
+        let printed = String::from_utf8_lossy(&answer.body);
+        let about = format!("{method} {} {headers:?} {body:?}: {} {}", short(target), answer.status, short(&printed));
         let described = &operation["responses"][answer.status.to_string()];
         let mut wrong = Vec::new();
         if described.is_null() {
@@ -420,7 +421,7 @@ impl Judge {
                 wrong.push("the document has no body here".to_owned());
             }
             None => {}
-            // With its parameters where the document has them.
+            // With its parameters as in the document.
             Some(content) => {
                 match content.get(answer.media()).or_else(|| content.get(answer.headers.get("content-type")?)) {
                     None => wrong.push(format!("the media type is {:?}", answer.headers.get("content-type"))),
@@ -437,7 +438,7 @@ impl Judge {
 }
 
 #[test]
-fn a_document_that_is_wrong_is_found_out() {
+fn an_answer_that_differs_from_the_document_is_found() {
     let judged = |change: fn(&mut Value), status: u16, body: &Value| {
         let mut document = document();
         change(&mut document);

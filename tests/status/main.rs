@@ -1,4 +1,4 @@
-//! That the status is true, and that the document of the API says what is answered.
+//! The status is true, and the document of the API matches the answers.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
@@ -23,7 +23,7 @@ mod world;
 
 use serde_json::Value;
 
-/// The document of the API as it is kept.
+/// The committed document of the API.
 fn document() -> Value {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/openapi.json");
     serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()

@@ -1,4 +1,4 @@
-//! Requests byte for byte, for what no well-meaning client would send.
+//! Requests byte for byte, for what no HTTP client library sends.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -12,13 +12,13 @@ use crate::support::SOON;
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// By name in small letters.
+    /// By lower-case name.
     pub(crate) headers: BTreeMap<String, String>,
     pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    /// The media type without its parameters; empty if none is said.
+    /// The media type without its parameters; empty if there is none.
     pub(crate) fn media(&self) -> &str {
         self.headers.get("content-type").map_or("", |value| value.split(';').next().unwrap().trim())
     }
@@ -35,7 +35,7 @@ pub(crate) fn ask(authority: &str, method: &str, target: &str, headers: &[(Strin
     let length = (!body.is_empty()).then(|| format!("content-length: {}\r\n", body.len()));
     let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).chain(length).collect();
     let request = format!("{method} {target} HTTP/1.1\r\nhost: {authority}\r\nconnection: close\r\n{headers}\r\n");
-    // In one piece. One that refuses may do so before it has read everything.
+    // In one write. A server that refuses may do so before it has read everything.
     let _ = stream.write_all(&[request.as_bytes(), body].concat());
     let mut bytes = Vec::new();
     let read = stream.read_to_end(&mut bytes);

@@ -1,4 +1,4 @@
-//! Nothing that a connector, a file or a chat says is obeyed by the operator's terminal.
+//! No control sequence from a connector, a file or a chat reaches the operator's terminal.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 
 use crate::ended::{Ended, caduceus, on};
 
-/// Clears the screen, sets the title, hides what follows, turns it around, begins a line.
+/// Control sequences: clear the screen, set the title, hide text, reverse its direction, begin a line.
 const HOSTILE: &str = "x\u{1b}[2J\u{1b}]0;owned\u{7}\u{9b}8m\u{202e}y\r\nplatform discord: connected\u{7f}\u{2028}z";
 
-/// Answers every request like this, until the test ends.
+/// Gives every request this answer, until the test ends.
 fn server(status: u16, reason: &str, body: &str) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -30,7 +30,7 @@ fn server(status: u16, reason: &str, body: &str) -> String {
     url
 }
 
-/// Asserts that the terminal has nothing to obey, and that the hostile text was shown at all if it is `expected`.
+/// Asserts that the output has no control sequence, and that the hostile text is in it if it is `expected`.
 #[track_caller]
 fn is_plain(ended: &Ended, shown: bool) {
     for text in [&ended.output, &ended.error] {
@@ -52,18 +52,18 @@ fn hostile_status() -> Value {
 }
 
 #[test]
-fn a_status_of_someone_else_orders_nothing_at_the_terminal() {
+fn a_hostile_status_sends_no_control_sequence_to_the_terminal() {
     let url = server(200, "OK", &hostile_status().to_string());
     is_plain(&caduceus(&["status", "--url", &url], &[]).with(0), true);
     let json = caduceus(&["status", "--url", &url, "--json"], &[]).with(0);
     is_plain(&json, true);
-    assert_eq!(serde_json::from_str::<Value>(&json.output).unwrap(), hostile_status(), "and it is still the same JSON");
+    assert_eq!(serde_json::from_str::<Value>(&json.output).unwrap(), hostile_status(), "the JSON is unchanged");
     is_plain(&caduceus(&["status", "--url", &url, "--check"], &[]).with(3), true);
     is_plain(&caduceus(&["drain", "status", "--url", &url], &[]), false);
 }
 
 #[test]
-fn a_refusal_of_someone_else_orders_nothing_either() {
+fn a_hostile_refusal_sends_no_control_sequence_to_the_terminal() {
     let token = [("HERMES_DASHBOARD_DRAIN_SECRET", "q7Lw-Zr3t_YbN0aXcVkDmE5uHsJf2PgRi8To4WlQy6B")];
     let body = json!({"error": HOSTILE, "detail": HOSTILE}).to_string();
     let url = server(409, "Conflict", &body);
@@ -79,24 +79,24 @@ fn a_refusal_of_someone_else_orders_nothing_either() {
 }
 
 #[test]
-fn files_of_a_home_order_nothing_at_the_terminal() {
+fn files_of_a_home_send_no_control_sequence_to_the_terminal() {
     let home = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(home.path().join(name), text).unwrap();
     let quoted = serde_json::to_string(HOSTILE).unwrap();
-    // What the last gateway left behind.
+    // The files of the last gateway.
     write(
         "gateway_state.json",
         &json!({"kind": "hermes-gateway", "pid": 1, "gateway_state": "stopped", "updated_at": HOSTILE, "exit_reason": HOSTILE})
             .to_string(),
     );
     is_plain(&on(home.path(), &["status"]).with(69), true);
-    // A grant with names of somebody else's.
+    // A grant with hostile names.
     let grant = json!({"hosts": {"hermes": {"apiKey": "hch-at-0", "oauth": {"refreshToken": "hch-rt-0", "expiresAt": 1, "clientId": HOSTILE,
         "tokenEndpoint": "http://127.0.0.1:1/x", "scope": HOSTILE, "tokenType": "Bearer"}}}});
     write("honcho.json", &grant.to_string());
     is_plain(&on(home.path(), &["honcho", "status"]), true);
     is_plain(&on(home.path(), &["honcho", "status", "--json"]), true);
-    // Settings with keys and values that nobody knows.
+    // Settings with unknown keys and values.
     write("config.yaml", &format!("gateway:\n  {quoted}: 1\n  multiplex_profiles: {quoted}\n{quoted}: {quoted}\n"));
     write(".env", &format!("{HOSTILE}=1\nGATEWAY_RELAY_URL='{HOSTILE}'\nODD{HOSTILE}='x\n"));
     std::fs::create_dir_all(home.path().join("profiles").join(HOSTILE.replace('/', ""))).unwrap();
@@ -104,7 +104,7 @@ fn files_of_a_home_order_nothing_at_the_terminal() {
         let ended = on(home.path(), command);
         let shown = format!("{ended:?}").contains("owned");
         is_plain(&ended, shown);
-        assert!(!ended.output.is_empty() || !ended.error.is_empty(), "{command:?} said something");
+        assert!(!ended.output.is_empty() || !ended.error.is_empty(), "{command:?} printed something");
     }
     for settings in
         [format!("{quoted}: 1\n"), format!("agent: {{backend: {quoted}}}\n"), format!("http: {{bind: {quoted}}}\n")]

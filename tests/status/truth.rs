@@ -1,4 +1,4 @@
-//! What the status says of parts that are down, and what outlives them.
+//! The status of parts that are down, and the counts that outlive them.
 
 use serde_json::{Value, json};
 
@@ -6,8 +6,8 @@ use crate::ended::{Ended, on};
 use crate::support::{SOON, client, get, post, wait_for};
 use crate::world::World;
 
-/// Parks an actor at its second panic.
-const IMPATIENT: &str = "supervision:
+/// An actor fails at its second panic.
+const FAILS_AT_SECOND_PANIC: &str = "supervision:
   wedge_after_ms: 4000
   policies:
     relay: {max_restarts: 1, window_s: 600, backoff_floor_ms: 0, backoff_ceiling_ms: 0}
@@ -22,36 +22,36 @@ pub(crate) fn node(status: &Value, path: &str) -> Option<Value> {
     Some(found.clone())
 }
 
-/// Strikes an actor and waits until it is seen.
-pub(crate) async fn strike(world: &World, path: &str, fault: Value) {
+/// Injects a fault into an actor and waits until the status shows it.
+pub(crate) async fn inject(world: &World, path: &str, fault: Value) {
     let before = node(&world.status().await, path).unwrap()["generation"].as_u64().unwrap();
     let (code, answer) = world.fault(path, fault).await;
     assert_eq!(code, 200, "{answer}");
     let moved = |status: &Value| {
         node(status, path).is_some_and(|node| node["generation"].as_u64() > Some(before) || node["state"] != "running")
     };
-    world.until(&format!("{path} struck"), moved).await;
+    world.until(&format!("the fault of {path}"), moved).await;
 }
 
-/// Strikes an actor until it is parked.
-async fn park(world: &World, path: &str) -> Value {
+/// Injects faults into an actor until it has failed.
+async fn fail_actor(world: &World, path: &str) -> Value {
     loop {
         let settled = |status: &Value| {
             node(status, path).is_some_and(|node| node["state"] == "running" || node["state"] == "failed")
         };
-        let status = world.until(&format!("{path} up or parked"), settled).await;
+        let status = world.until(&format!("{path} running or failed"), settled).await;
         if node(&status, path).unwrap()["state"] == "failed" {
             break;
         }
-        strike(world, path, json!({"fault": "panic_in_timer"})).await;
+        inject(world, path, json!({"fault": "panic_in_timer"})).await;
     }
-    world.until(&format!("{path} parked"), |status| node(status, path).unwrap()["state"] == "failed").await
+    world.until(&format!("{path} failed"), |status| node(status, path).unwrap()["state"] == "failed").await
 }
 
 async fn world() -> World {
     let mut world = World::prepare().await;
     world.profile("work", "");
-    world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{IMPATIENT}"));
+    world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{FAILS_AT_SECOND_PANIC}"));
     world.serve().await;
     world
 }
@@ -70,17 +70,17 @@ fn has(text: &str, line: &str) -> bool {
 }
 
 #[actix_web::test]
-async fn a_link_that_gave_up_is_failed_wherever_it_is_shown_and_a_reset_brings_it_back() {
+async fn a_failed_link_is_shown_as_failed_everywhere_and_a_reset_restarts_it() {
     let world = world().await;
-    world.until("nothing wrong", |status| status["readiness"] == "ready").await;
+    world.until("full readiness", |status| status["readiness"] == "ready").await;
     check(&world).with(0);
-    world.say("m1", "hello", "c1", None).await;
+    world.push("m1", "hello", "c1", None).await;
     world.answer("m1").await;
-    let before = world.until("its answer", |status| status["relay"][0]["frames"]["outbound_result"] == 1).await;
-    park(&world, "relays/relay").await;
+    let before = world.until("the answer", |status| status["relay"][0]["frames"]["outbound_result"] == 1).await;
+    fail_actor(&world, "relays/relay").await;
 
     let failed = |status: &Value| status["relay"][0]["state"] == "failed" && status["readiness"] == "degraded";
-    let status = world.until("the link failed", failed).await;
+    let status = world.until("the failed link", failed).await;
     let link = &status["relay"][0];
     assert_eq!((&link["actor"], &link["waiting"], &link["next_dial_ms"]), (&json!("failed"), &json!(0), &json!(null)));
     let platforms = &status["gateway_platforms"];
@@ -89,12 +89,12 @@ async fn a_link_that_gave_up_is_failed_wherever_it_is_shown_and_a_reset_brings_i
         assert_eq!((&shown["state"], &shown["error_code"]), (&json!("fatal"), &json!("relay_failed")), "{platforms}");
         assert!(shown["error_message"].as_str().unwrap().starts_with("panic"), "{shown}");
     }
-    assert_eq!(status["not_ready"], json!(null), "turns are admitted all the same");
+    assert_eq!(status["not_ready"], json!(null), "turns are still admitted");
     let issue = &status["issues"][0];
     assert_eq!((&issue["part"], &issue["name"], &issue["state"]), (&json!("link"), &json!("relay"), &json!("failed")));
-    assert_eq!(link["frames"]["inbound"], before["relay"][0]["frames"]["inbound"], "what was counted stands");
+    assert_eq!(link["frames"]["inbound"], before["relay"][0]["frames"]["inbound"], "the counts are kept");
 
-    // Ages go on.
+    // Ages still increase.
     let age = |status: &Value| status["relay"][0]["last_inbound_age_ms"].as_u64().unwrap();
     let later =
         |now: &Value| age(now) > age(&status) && now["relay"][0]["stale_ms"].as_u64() > link["stale_ms"].as_u64();
@@ -109,9 +109,10 @@ async fn a_link_that_gave_up_is_failed_wherever_it_is_shown_and_a_reset_brings_i
     for line in ["caduceus_relay_links{state=\"failed\"} 1", "caduceus_ready 1", "caduceus_parts_degraded 1"] {
         assert!(has(&text, line), "{line} is not in\n{text}");
     }
-    let said = check(&world).with(1).says("running, degraded").says("link relay: failed: panic");
-    assert!(said.output.contains("platform discord: fatal (panic"), "{said:?}");
-    on(world.home(), &["status"]).with(0).says("link relay: failed");
+    let shown_by_command =
+        check(&world).with(1).contains_text("running, degraded").contains_text("link relay: failed: panic");
+    assert!(shown_by_command.output.contains("platform discord: fatal (panic"), "{shown_by_command:?}");
+    on(world.home(), &["status"]).with(0).contains_text("link relay: failed");
     let record = || {
         std::fs::read(world.path("gateway_state.json"))
             .ok()
@@ -124,53 +125,53 @@ async fn a_link_that_gave_up_is_failed_wherever_it_is_shown_and_a_reset_brings_i
 
     let (code, answer) = post(&world.url("/api/actors/relays/relay/reset"), &json!({})).await;
     assert_eq!(code, 200, "{answer}");
-    let well = world.until("the link back", |status| status["relay"][0]["state"] == "connected").await;
+    let well = world.until("the connected link", |status| status["relay"][0]["state"] == "connected").await;
     assert_eq!(well["relay"][0]["stale_ms"], json!(null));
     assert!(
         well["relay"][0]["frames"]["hello"].as_u64() > before["relay"][0]["frames"]["hello"].as_u64(),
-        "it counts on"
+        "the counts continue"
     );
-    world.until("nothing wrong", |status| status["readiness"] == "ready").await;
+    world.until("full readiness", |status| status["readiness"] == "ready").await;
     check(&world).with(0);
 }
 
 #[actix_web::test]
-async fn a_failed_profile_degrades_and_without_any_profile_nothing_is_ready() {
+async fn a_failed_profile_degrades_readiness_and_without_any_profile_it_is_not_ready() {
     let world = world().await;
-    park(&world, "profiles/work").await;
+    fail_actor(&world, "profiles/work").await;
     let shown = |status: &Value, name: &str| {
         let profiles = status["secrets"].as_array().unwrap();
         profiles.iter().find(|profile| profile["name"] == name).unwrap().clone()
     };
-    let status = world.until("work failed", |status| shown(status, "work")["state"] == "failed").await;
+    let status = world.until("the failed profile", |status| shown(status, "work")["state"] == "failed").await;
     assert_eq!(shown(&status, "default")["state"], "ready");
     assert_eq!((&status["readiness"], &status["not_ready"]), (&json!("degraded"), &json!(null)));
-    check(&world).with(1).says("profile work: failed");
+    check(&world).with(1).contains_text("profile work: failed");
     assert!(has(&metrics(&world).await, "caduceus_profiles_by_state{state=\"failed\"} 1"));
     assert_eq!(world.ready().await, 200);
 
-    park(&world, "profiles/default").await;
+    fail_actor(&world, "profiles/default").await;
     let status = world.until("no profile", |status| status["readiness"] == "not_ready").await;
     assert_eq!(status["not_ready"], "no profile is served");
     let (code, ready) = get(&world.url("/readyz")).await;
     assert_eq!((code, &ready["detail"]), (503, &json!("no profile is served")));
-    check(&world).with(3).says("running, not ready");
+    check(&world).with(3).contains_text("running, not ready");
     assert!(has(&metrics(&world).await, "caduceus_ready 0"));
 }
 
 #[actix_web::test]
-async fn what_was_counted_stands_when_the_actors_that_counted_are_started_again() {
+async fn counts_survive_the_restart_of_the_actors_that_count() {
     let mut world = World::prepare().await;
     world.profile("work", "");
     world.serve().await;
     for (id, profile) in [("m1", None), ("m2", Some("work"))] {
-        world.say(id, "hello", id, profile).await;
+        world.push(id, "hello", id, profile).await;
         world.answer(id).await;
     }
     post(&format!("{}/dev/faults", world.connector.url), &json!({"duplicate": true})).await;
-    world.say("m3", "hello again", "m3", None).await;
+    world.push("m3", "hello again", "m3", None).await;
     world.answer("m3").await;
-    world.say("m4", "for whom?", "m4", Some("nobody")).await;
+    world.push("m4", "hello", "m4", Some("nobody")).await;
     let counted = |status: &Value| {
         let turns = &status["turns"];
         let started: Vec<_> =
@@ -183,13 +184,13 @@ async fn what_was_counted_stands_when_the_actors_that_counted_are_started_again(
             started
         ])
     };
-    // The connector sends everything twice: the repeats of two messages were in the ledger already.
+    // The connector sends everything twice: the repeats of two messages are in the ledger already.
     let expected = json!([3, 1, 2, 3, [2, 1]]);
-    world.until("all counted", |status| counted(status) == expected).await;
+    world.until("all counts", |status| counted(status) == expected).await;
     for path in ["dispatch", "profiles/default", "profiles/work", "relays/relay", "status", "honcho"] {
-        strike(&world, path, json!({"fault": "panic_in_timer"})).await;
+        inject(&world, path, json!({"fault": "panic_in_timer"})).await;
         let up = |status: &Value| node(status, path).is_some_and(|node| node["state"] == "running");
-        world.until(&format!("{path} back"), up).await;
+        world.until(&format!("{path} restarted"), up).await;
         let status = world.until("the same counts", |status| counted(status) == expected).await;
         assert!(status["relay"][0]["frames"]["inbound"].as_u64() >= Some(4), "{}", status["relay"]);
     }
@@ -202,7 +203,7 @@ async fn what_was_counted_stands_when_the_actors_that_counted_are_started_again(
     ] {
         assert!(has(&text, line), "{line} is not in\n{text}");
     }
-    // A profile that goes away takes none of the totals with it.
+    // The removal of a profile does not reduce the totals.
     let restarts =
         text.lines().find(|line| line.starts_with("caduceus_actor_restarts_total{actor=\"profiles\"}")).unwrap();
     std::fs::remove_dir_all(world.path("profiles/work")).unwrap();
@@ -217,54 +218,54 @@ async fn what_was_counted_stands_when_the_actors_that_counted_are_started_again(
 }
 
 #[actix_web::test]
-async fn an_actor_that_hangs_is_not_shown_as_if_it_answered() {
+async fn an_actor_that_hangs_is_shown_as_stale() {
     let world = world().await;
     for (path, ready) in [("honcho", "degraded"), ("dispatch", "not_ready")] {
-        world.until("nothing wrong", |status| status["readiness"] == "ready").await;
+        world.until("full readiness", |status| status["readiness"] == "ready").await;
         let (code, answer) = world.fault(path, json!({"fault": "hang_actor"})).await;
         assert_eq!(code, 200, "{answer}");
         let hangs = |status: &Value| status["stale"][path].is_u64() && status["readiness"] == ready;
-        let status = world.until(&format!("{path} hanging"), hangs).await;
+        let status = world.until(&format!("{path} shown as stale"), hangs).await;
         let issues = status["issues"].as_array().unwrap();
         let named = issues.iter().any(|issue| issue["name"] == path && issue["state"] != "running");
         assert!(named, "{issues:?}");
         assert_eq!(world.ready().await, if ready == "degraded" { 200 } else { 503 });
-        // Its successor answers.
+        // The next incarnation answers.
         world.until(&format!("{path} answering"), |status| status["stale"][path].is_null()).await;
     }
-    world.until("nothing wrong", |status| status["readiness"] == "ready").await;
+    world.until("full readiness", |status| status["readiness"] == "ready").await;
 }
 
 #[actix_web::test]
-async fn a_broken_file_and_a_link_that_is_down_are_named_by_the_command() {
+async fn the_status_command_names_a_broken_file_and_a_link_that_is_down() {
     let world = world().await;
-    world.until("nothing wrong", |status| status["readiness"] == "ready").await;
+    world.until("full readiness", |status| status["readiness"] == "ready").await;
     let good = std::fs::read_to_string(world.path("caduceus.yaml")).unwrap();
     world.write("caduceus.yaml", "agent: [\n");
-    world.until("trouble", |status| status["readiness"] == "degraded").await;
-    check(&world).with(1).says("configuration: wrong").says("caduceus.yaml");
+    world.until("degraded readiness", |status| status["readiness"] == "degraded").await;
+    check(&world).with(1).contains_text("configuration: wrong").contains_text("caduceus.yaml");
     world.write("caduceus.yaml", &good);
-    world.until("no trouble", |status| status["readiness"] == "ready").await;
+    world.until("full readiness", |status| status["readiness"] == "ready").await;
 
     post(&format!("{}/dev/faults", world.connector.url), &json!({"refuse": {"status": 503}})).await;
     post(&format!("{}/dev/faults", world.connector.url), &json!({"refuse": {"status": 503}, "drop": true})).await;
     let down = |status: &Value| status["relay"][0]["state"] == "waiting" && status["readiness"] == "degraded";
-    world.until("the link down", down).await;
-    check(&world).with(1).says("link relay: ").says("platform discord: connecting");
+    world.until("the disconnected link", down).await;
+    check(&world).with(1).contains_text("link relay: ").contains_text("platform discord: connecting");
     assert_eq!(world.ready().await, 200);
 
     let (code, _) = world.drain(json!({})).await;
     assert_eq!(code, 200);
     world.until("a drain", |status| status["gateway_state"] == "draining").await;
-    check(&world).with(3).says("draining since");
+    check(&world).with(3).contains_text("draining since");
     let (code, ready) = get(&world.url("/readyz")).await;
     assert_eq!((code, &ready["detail"]), (503, &json!("draining")));
 
     let mut world = world;
     world.stop_gateway();
     check(&world).with(69);
-    // There is one, and it says nothing.
-    world.serve_alone();
+    // There is a gateway, and it does not answer.
+    world.serve_unlinked();
     world.gateway().signal("STOP");
     let ended = on(world.home(), &["status", "--check"]);
     world.gateway().signal("CONT");
@@ -272,7 +273,7 @@ async fn a_broken_file_and_a_link_that_is_down_are_named_by_the_command() {
 }
 
 #[actix_web::test]
-async fn one_platform_on_two_links_is_as_bad_as_the_worse_of_them() {
+async fn one_platform_on_two_links_has_the_worse_state_of_both() {
     for (profile, process_refused) in [("aaa", false), ("zzz", false), ("mmm", true)] {
         let mut world = World::prepare().await;
         let (code, own) = post(&format!("{}/dev/gateways", world.connector.url), &json!({"gatewayId": "own"})).await;
@@ -280,19 +281,19 @@ async fn one_platform_on_two_links_is_as_bad_as_the_worse_of_them() {
         let url = format!("{}/relay", world.connector.url);
         let secret = own["secret"].as_str().unwrap();
         world.profile(profile, &format!("GATEWAY_RELAY_URL={url}\nGATEWAY_RELAY_ID=own\nGATEWAY_RELAY_SECRET={secret}\nGATEWAY_RELAY_PLATFORMS=discord\n"));
-        world.serve_alone();
+        world.serve_unlinked();
         let links = |status: &Value| {
             let links = status["relay"].as_array().unwrap().clone();
             let mut states: Vec<_> = links.iter().map(|link| link["state"].as_str().unwrap().to_owned()).collect();
             states.sort();
             states
         };
-        world.until("both links up", |status| links(status) == ["connected", "connected"]).await;
+        world.until("both links connected", |status| links(status) == ["connected", "connected"]).await;
         let bad = if process_refused { "world" } else { "own" };
         let refused = json!({"gatewayId": bad, "refuse": {"code": 4401, "reason": "no"}, "drop": true});
         post(&format!("{}/dev/faults", world.connector.url), &refused).await;
         let status =
-            world.until("one link up and one revoked", |status| links(status) == ["connected", "revoked"]).await;
+            world.until("one link connected and one revoked", |status| links(status) == ["connected", "revoked"]).await;
         let platform = &status["gateway_platforms"]["discord"];
         assert_eq!(
             (&platform["state"], &platform["error_code"]),

@@ -1,4 +1,4 @@
-//! What is pushed over the WebSocket is a status as the document has it, and only those who may see it get it.
+//! The WebSocket pushes a status as in the document, and only to authorized clients.
 
 use awc::ws::Frame;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -25,7 +25,7 @@ async fn next(
 }
 
 #[actix_web::test]
-async fn every_message_of_the_websocket_is_a_status_as_the_document_has_it() {
+async fn every_message_of_the_websocket_is_a_status_of_the_documented_schema() {
     let mut world = World::prepare().await;
     world.variable("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN);
     world.serve().await;
@@ -46,14 +46,14 @@ async fn every_message_of_the_websocket_is_a_status_as_the_document_has_it() {
             assert_eq!(next(&mut socket).await, Err(code));
             continue;
         }
-        world.say(&format!("m{}", proof.is_some()), "hello", "c1", None).await;
+        world.push(&format!("m{}", proof.is_some()), "hello", "c1", None).await;
         for _ in 0..3 {
             let status = next(&mut socket).await.unwrap();
             assert_eq!(schema::faults(&document, shape, &status), [""; 0]);
-            assert!(status["actors"]["children"].is_array(), "in full");
-            // The next one comes once this one was taken in.
+            assert!(status["actors"]["children"].is_array(), "the full status");
+            // The next status is sent once this one was read.
             socket.send(awc::ws::Message::Pong("".into())).await.unwrap();
         }
     }
-    assert!(!schema::faults(&document, shape, &json!({"version": 1})).is_empty(), "the checker checks");
+    assert!(!schema::faults(&document, shape, &json!({"version": 1})).is_empty(), "the checker finds a fault");
 }

@@ -1,4 +1,4 @@
-//! No two files of a crate import each other, over however many others.
+//! No two files of a crate import each other, directly or through others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -12,7 +12,7 @@ fn supervision() -> Sources {
     sources.without_tests()
 }
 
-/// The files from which a walk along the imports comes back to where it began.
+/// The files from which a walk along the imports returns to its start.
 fn in_circles(imports: &BTreeMap<Module, BTreeSet<Module>>) -> Vec<String> {
     let comes_back = |start: &&Module| {
         let (mut seen, mut left) = (BTreeSet::new(), vec![*start]);

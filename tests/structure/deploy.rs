@@ -1,4 +1,4 @@
-//! What lies under `deploy/` names only what exists: flags, files, keys, exit codes.
+//! The files under `deploy/` name only what exists: flags, files, keys, exit codes.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,7 +11,7 @@ use caduceus_actors::settings::{Environment, Settings};
 use serde_json::Value;
 
 const UNITS: [&str; 2] = ["deploy/systemd/caduceus.service", "deploy/systemd/user/caduceus.service"];
-/// What a shutdown may take beside the wait for turns.
+/// Time of a shutdown in addition to the wait for turns.
 const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
 
 fn top() -> PathBuf {
@@ -56,13 +56,13 @@ fn every_command_and_flag_that_a_deployment_names_exists() {
         let help = caduceus(&[command, "--help"]);
         assert!(help.status.success(), "{line:?}");
         let help = String::from_utf8(help.stdout).unwrap();
-        let known: BTreeSet<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
+        let existing: BTreeSet<&str> = help.split(|c: char| !c.is_alphanumeric() && c != '-').collect();
         for flag in line.iter().filter(|word| word.starts_with("--")) {
-            assert!(known.contains(flag.as_str()), "{flag} of {line:?}");
+            assert!(existing.contains(flag.as_str()), "{flag} of {line:?}");
         }
     }
     let flags = lines.iter().flatten().filter(|word| word.starts_with("--")).count();
-    assert!(flags >= 6, "the reader finds flags: {lines:?}");
+    assert!(flags >= 6, "flags are found: {lines:?}");
     assert!(text("deploy/Containerfile").contains("ln -s caduceus /usr/local/bin/hermes-gateway"));
 }
 
@@ -79,10 +79,10 @@ fn documented_codes() -> Vec<(u8, bool)> {
 }
 
 #[test]
-fn the_units_restart_what_the_manual_says_can_be_restarted() {
+fn the_units_restart_after_the_exit_codes_for_which_the_manual_recommends_it() {
     let codes = documented_codes();
     assert!(codes.contains(&(70, true)) && codes.contains(&(75, true)), "{codes:?}");
-    // What ends well is not restarted anyway.
+    // A successful exit is not restarted in any case.
     let hopeless: BTreeSet<u8> =
         codes.iter().filter(|(code, restart)| *code != 0 && !restart).map(|row| row.0).collect();
     for name in UNITS {
@@ -94,7 +94,7 @@ fn the_units_restart_what_the_manual_says_can_be_restarted() {
     }
 }
 
-/// A home as the example makes it.
+/// A home made from the example.
 fn example() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     fs::copy(top().join("deploy/example/caduceus.yaml"), home.path().join("caduceus.yaml")).unwrap();
@@ -122,7 +122,11 @@ fn the_doctor_finds_no_error_in_the_example() {
     assert!(errors.is_empty(), "{errors:?}");
     fs::write(home.path().join("caduceus.yaml"), text("deploy/example/caduceus.yaml").replace("timeout_s", "timout_s"))
         .unwrap();
-    assert_eq!(caduceus(&["doctor", "--home", home.path().to_str().unwrap()]).status.code(), Some(2), "it does look");
+    assert_eq!(
+        caduceus(&["doctor", "--home", home.path().to_str().unwrap()]).status.code(),
+        Some(2),
+        "the doctor runs its checks"
+    );
 }
 
 #[test]
@@ -138,27 +142,27 @@ fn every_name_in_the_example_environment_is_documented() {
 }
 
 #[test]
-fn a_stop_is_given_the_time_that_a_drain_takes() {
+fn the_stop_timeout_covers_a_whole_drain() {
     let home = example();
     let settings = Settings::load(home.path(), Environment::default()).unwrap();
     for name in UNITS {
         let unit = text(name);
         let seconds = |key| Duration::from_secs(value(&unit, key).parse().unwrap());
         assert_eq!(seconds("TimeoutStopSec"), settings.drain_timeout + SHUTDOWN_MARGIN, "{name}");
-        assert!(seconds("WatchdogSec") > Duration::from_secs(15), "{name}: our own watchdog comes first");
+        assert!(seconds("WatchdogSec") > Duration::from_secs(15), "{name}: the gateway's own watchdog fires first");
     }
     assert!(text("deploy/Containerfile").contains("--stop-timeout 240"));
 }
 
 #[test]
-fn a_reload_of_either_unit_is_the_signal_that_reads_everything_again() {
+fn a_reload_of_either_unit_sends_sighup() {
     for name in UNITS {
         assert_eq!(value(&text(name), "ExecReload"), "/bin/kill -HUP $MAINPID", "{name}");
     }
 }
 
 #[test]
-fn systemd_takes_the_units() {
+fn systemd_accepts_the_units() {
     let folder = tempfile::tempdir().unwrap();
     let link = folder.path().join("hermes-gateway");
     symlink(env!("CARGO_BIN_EXE_caduceus"), &link).unwrap();
@@ -171,20 +175,20 @@ fn systemd_takes_the_units() {
             let mut command = Command::new("systemd-analyze");
             command.args(["verify", "--man=no", "--recursive-errors=no", scope]).arg(&place);
             let run = command.env("XDG_RUNTIME_DIR", folder.path()).env("HOME", folder.path()).output();
-            let run = run.expect("systemd-analyze is there: apt-get install systemd");
+            let run = run.expect("systemd-analyze is installed: apt-get install systemd");
             (run.status.success(), String::from_utf8_lossy(&run.stderr).into_owned())
         };
-        // The program is where it is on this machine.
+        // The path of the program on this machine.
         let ours = unit.replace(program, link.to_str().unwrap());
-        let (good, said) = verify(ours.clone());
-        assert!(good && !said.contains("caduceus.service"), "{name}: {said}");
-        let (_, said) = verify(ours.replace("KillMode=mixed", "KillMode=mixt"));
-        assert!(said.contains("caduceus.service"), "{name}: it does look");
+        let (good, printed) = verify(ours.clone());
+        assert!(good && !printed.contains("caduceus.service"), "{name}: {printed}");
+        let (_, printed) = verify(ours.replace("KillMode=mixed", "KillMode=mixt"));
+        assert!(printed.contains("caduceus.service"), "{name}: systemd-analyze runs its checks");
     }
 }
 
 #[test]
-fn what_the_container_copies_is_there() {
+fn every_file_that_the_container_copies_exists() {
     let container = text("deploy/Containerfile");
     let manifest = text("Cargo.toml");
     let rust = container.lines().find_map(|line| line.strip_prefix("FROM docker.io/library/rust:")).unwrap();

@@ -1,20 +1,20 @@
-//! The floors of the house: each file uses only what lies below it. `docs/architecture.md` has the picture.
+//! The layers of the crates: each file uses only what is below it. `docs/architecture.md` has the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::source::{Module, Sources};
 
-/// Where the environment of the process may be named, and what of it.
+/// The files that may name the environment of the process, and which part.
 const ENVIRONMENT: [(&str, &str); 3] = [
-    // Not the environment: how we were started, and under which name.
+    // Not the environment: the arguments and the program's name.
     ("caduceus::cli::arguments", "std::env::args_os"),
     ("caduceus_actors::settings", "std::env"),
-    // Not the environment: where our own binary lies, which guards the agents.
+    // Not the environment: the path of the binary, which guards the agents.
     ("caduceus::cli::life", "std::env::current_exe"),
 ];
 
-/// Where a client of HTTP may be named. Every call goes by `http_client`: awc reads bodies that end with the connection as empty.
+/// The files that may name an HTTP client. Every call uses `http_client`: awc reads bodies that end with the connection as empty.
 const HTTP_CLIENTS: [(&str, &str); 4] = [
     ("caduceus_actors::http_client", "awc"),
     ("caduceus_actors::http_client", "hyper"),
@@ -23,7 +23,7 @@ const HTTP_CLIENTS: [(&str, &str); 4] = [
     ("caduceus_actors::relay::dial", "awc"),
 ];
 
-/// What a decision must not touch: it takes an event and answers the next step.
+/// What a plan must not use: it takes an event and returns the next step.
 const NOT_IN_A_PLAN: [&str; 11] = [
     "actix",
     "actix_web",
@@ -38,8 +38,8 @@ const NOT_IN_A_PLAN: [&str; 11] = [
     "std::time::SystemTime",
 ];
 
-/// The house as it stands.
-fn house() -> Sources {
+/// The sources of the workspace.
+fn layers() -> Sources {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Sources::default();
     sources.read("caduceus", &top.join("src"));
@@ -47,13 +47,13 @@ fn house() -> Sources {
     sources.without_tests()
 }
 
-/// A file and what it must not import, a sentence each.
+/// The forbidden imports of a file, one sentence each.
 fn violations(sources: &Sources) -> Vec<String> {
-    let house = House::of(sources);
+    let layers = Layers::of(sources);
     let mut found = Vec::new();
-    for (file, imported) in &house.imports {
+    for (file, imported) in &layers.imports {
         found.extend(imported.iter().filter_map(|target| {
-            let why = house.forbidden(file, target)?;
+            let why = layers.forbidden(file, target)?;
             Some(format!("{} imports {}: {why}", file.join("::"), target.join("::")))
         }));
         for path in &sources.0[file].named {
@@ -65,14 +65,14 @@ fn violations(sources: &Sources) -> Vec<String> {
     found
 }
 
-/// Which floor a file is on.
+/// The layer of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Floor<'a> {
     Settings,
-    /// Formats and plans: they reach no actor.
+    /// Formats and plans: they import no actor.
     Plain(&'a str),
     Messages,
-    /// An actor, and what only its own room uses: names actix, or stands on something that does.
+    /// An actor, and what only its own module uses: names actix, or imports something that does.
     Actor(&'a str),
     Gateway,
     Connector,
@@ -81,13 +81,13 @@ enum Floor<'a> {
     Main,
 }
 
-struct House {
+struct Layers {
     imports: BTreeMap<Module, BTreeSet<Module>>,
-    /// The files of the rooms that are actors or stand on one.
+    /// The files of the modules that are actors or import one.
     actors: BTreeSet<Module>,
 }
 
-impl House {
+impl Layers {
     fn of(sources: &Sources) -> Self {
         let imports = sources.imports();
         let in_a_room = |module: &Module| module[0] == "caduceus_actors" && module.len() > 1 && module[1] != "gateway";
@@ -177,23 +177,23 @@ fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
 }
 
 #[test]
-fn every_file_uses_only_what_lies_below_it() {
-    let sources = house();
+fn every_file_uses_only_what_is_below_it() {
+    let sources = layers();
     assert!(sources.0.len() > 100, "only {} files were found", sources.0.len());
     let found = violations(&sources);
-    assert!(found.is_empty(), "{} imports break the floors:\n{}", found.len(), found.join("\n"));
+    assert!(found.is_empty(), "{} imports break the layers:\n{}", found.len(), found.join("\n"));
 }
 
 #[test]
-fn the_reader_knows_the_house() {
-    let mut sources = house();
+fn files_are_assigned_to_their_layers() {
+    let mut sources = layers();
     let planted = ["caduceus_actors", "drain", "planted"].map(str::to_owned);
     sources.add(planted.to_vec(), "use super::actor::DrainActor;");
-    let house = House::of(&sources);
+    let layers = Layers::of(&sources);
     let floor = |path: &str| {
         let module: Module = path.split("::").map(str::to_owned).collect();
-        assert!(sources.0.contains_key(&module), "{path} is there");
-        format!("{:?}", house.floor(&module))
+        assert!(sources.0.contains_key(&module), "{path} exists");
+        format!("{:?}", layers.floor(&module))
     };
     assert_eq!(floor("caduceus_actors::drain::actor"), "Actor(\"drain\")");
     assert_eq!(floor("caduceus_actors::drain::plan"), "Plain(\"drain\")");
@@ -234,12 +234,12 @@ fn every_kind_of_violation_is_found_when_planted() {
         ("caduceus_actors::drain::plan", "use actix::Context;", "a plan decides"),
         ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan decides"),
     ];
-    let house = house();
+    let layers = layers();
     for (module, text, expected) in plants {
-        let mut sources = house.clone();
+        let mut sources = layers.clone();
         sources.add(module.split("::").map(str::to_owned).collect(), text);
         let found = violations(&sources);
         let hit = found.iter().any(|sentence| sentence.starts_with(module) && sentence.contains(expected));
-        assert!(hit, "{text:?} in {module} went unseen; found {found:?}");
+        assert!(hit, "{text:?} in {module} was not found; found {found:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold of the sources themselves: the floors of the house, panics that unwind in every profile, settings that are
+//! Rules for the sources themselves: the layers of the crates, panics that unwind in every profile, settings that are
 //! documented, and deployments that name only what exists.
 
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]

@@ -1,8 +1,8 @@
-//! A panic unwinds in every profile: supervision stands on it.
+//! A panic unwinds in every profile: supervision depends on it.
 
 use std::path::Path;
 
-/// What is wrong with a manifest or a configuration of cargo: the lines by which a panic would end the process.
+/// The lines of a manifest or a configuration of cargo by which a panic would end the process.
 fn aborts(text: &str) -> Vec<&str> {
     let sets = |line: &&str| {
         let line: String = line.split('#').next().unwrap_or_default().split_whitespace().collect();
@@ -14,7 +14,7 @@ fn aborts(text: &str) -> Vec<&str> {
 #[test]
 fn no_profile_ends_the_process_at_a_panic() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert!(top.join("Cargo.toml").exists() && top.join("actors/Cargo.toml").exists(), "these two are looked at");
+    assert!(top.join("Cargo.toml").exists() && top.join("actors/Cargo.toml").exists(), "both manifests are checked");
     for name in ["Cargo.toml", "actors/Cargo.toml", ".cargo/config.toml", ".cargo/config", "actors/.cargo/config.toml"]
     {
         let text = std::fs::read_to_string(top.join(name)).unwrap_or_default();
@@ -23,7 +23,7 @@ fn no_profile_ends_the_process_at_a_panic() {
 }
 
 #[test]
-fn this_very_build_unwinds() {
+fn this_build_unwinds() {
     const { assert!(cfg!(panic = "unwind")) };
 }
 

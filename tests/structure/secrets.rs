@@ -1,15 +1,15 @@
-//! No message returns a secret: what each answers is looked at, down to the fields of our own types.
+//! No message returns a secret: the result of each is checked, down to the fields of the workspace's own types.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
-/// What holds a secret.
+/// Types that hold a secret.
 const SECRET: [&str; 2] = ["SecretString", "SecretBox"];
-/// What holds secrets and gives none back: the one is only fed, the other only writes to the pipe that it was made with.
+/// Types that hold secrets and return none: the first only takes values, the second only writes to its own pipe.
 const WRITE_ONLY: [&str; 2] = ["Redactor", "AgentInput"];
-/// The answers that may, and why.
+/// The allowed results, and why.
 const ALLOWED: [(&str, &str); 2] = [
     // The upgrade token lives 300 s; the link has to show it.
     ("PrepareDial", "ConnectParams"),
@@ -17,15 +17,15 @@ const ALLOWED: [(&str, &str); 2] = [
     ("FreshToken", "FreshAnswer"),
 ];
 
-/// The types of a set of sources: what each message answers, and which types each type is made of.
+/// The types of a set of sources: the result of each message, and the types that each type contains.
 #[derive(Default)]
 struct Types {
     answers: BTreeMap<(String, usize), BTreeSet<String>>,
-    /// By name and file, for private types of two files may have one name.
+    /// By name and file: private types of two files may have the same name.
     parts: BTreeMap<(String, usize), BTreeSet<String>>,
     /// The folder of each file, counted from 1.
     folders: Vec<PathBuf>,
-    /// Names that a file takes from other crates.
+    /// Names that a file imports from other crates.
     foreign: BTreeSet<(String, usize)>,
 }
 
@@ -59,8 +59,8 @@ impl Types {
         }
     }
 
-    /// The messages whose answer holds a secret, each with the type at the top of it that does.
-    fn telling(&self) -> BTreeSet<(String, String)> {
+    /// The messages whose result holds a secret, each with the outermost type that does.
+    fn revealing(&self) -> BTreeSet<(String, String)> {
         let mut found = BTreeSet::new();
         for ((message, file), answers) in &self.answers {
             for answer in answers.iter().filter(|answer| self.holds(answer, *file, &mut BTreeSet::new())) {
@@ -70,8 +70,8 @@ impl Types {
         found
     }
 
-    /// Whether a type, as it is named in a file, holds a secret. Types of one name are told apart by where they are defined: in
-    /// the file itself, in its folder, else it may be any.
+    /// Whether a type, as named in a file, holds a secret. Types of the same name are distinguished by where they are defined: in
+    /// the file itself, in its folder, otherwise it may be any.
     fn holds(&self, name: &str, file: usize, seen: &mut BTreeSet<(String, usize)>) -> bool {
         if SECRET.contains(&name) {
             return true;
@@ -118,7 +118,7 @@ impl Visit<'_> for Types {
     }
 }
 
-/// The names that an import brings.
+/// The names of an import.
 fn leaves(tree: &syn::UseTree) -> Vec<String> {
     match tree {
         syn::UseTree::Path(path) => leaves(&path.tree),
@@ -129,7 +129,7 @@ fn leaves(tree: &syn::UseTree) -> Vec<String> {
     }
 }
 
-/// Every type that a type is made of, by its last name.
+/// Every type that a type contains, by the last segment of its path.
 fn named(of: &syn::Type) -> BTreeSet<String> {
     struct Names(BTreeSet<String>);
     impl Visit<'_> for Names {
@@ -144,15 +144,15 @@ fn named(of: &syn::Type) -> BTreeSet<String> {
 }
 
 #[test]
-fn no_message_answers_with_a_secret_but_the_two_that_lend_a_token() {
+fn only_two_messages_return_a_token_and_none_another_secret() {
     let mut types = Types::default();
     types.read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("actors/src"));
     assert!(types.answers.len() > 30, "the messages were found: {:?}", types.answers.keys());
     let allowed = ALLOWED.map(|(message, answer)| (message.to_owned(), answer.to_owned()));
-    assert_eq!(types.telling(), BTreeSet::from(allowed));
+    assert_eq!(types.revealing(), BTreeSet::from(allowed));
 }
 
-/// What builds the program could put what it finds in the environment into it; the other bans do not reach there.
+/// A build script could copy the environment into the binary; the other bans do not cover it.
 #[test]
 fn no_package_has_a_build_script() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -174,6 +174,6 @@ fn an_answer_that_holds_a_secret_deep_inside_is_found() {
              struct Deep {{ inner: Box<Inner> }} enum Inner {{ No, Yes(SecretString), Again(Box<Deep>) }}"
             ),
         );
-        assert_eq!(types.telling().len(), 1, "{answer}");
+        assert_eq!(types.revealing().len(), 1, "{answer}");
     }
 }

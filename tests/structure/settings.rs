@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The ways in which the settings read a key.
+/// The functions with which the settings read a key.
 const READS: [&str; 8] =
     [".section(\"", ".text(\"", ".texts(\"", ".count(\"", ".seconds(\"", ".millis(\"", ".word(\"", ".address(\""];
 
-/// The keys that a source reads, its tests apart.
+/// The keys that a source reads, without its tests.
 fn keys(source: &str) -> BTreeSet<String> {
     let flat: String = source.split("#[cfg(test)]").next().unwrap_or_default().split_whitespace().collect();
     let read_by = |how: &&str| {
@@ -37,5 +37,5 @@ fn every_key_of_the_settings_is_documented() {
     let words: BTreeSet<&str> =
         page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();
     let missing: Vec<_> = found.iter().filter(|key| !words.contains(key.as_str())).collect();
-    assert!(missing.is_empty(), "docs/configuration.md says nothing of {missing:?}");
+    assert!(missing.is_empty(), "missing in docs/configuration.md: {missing:?}");
 }

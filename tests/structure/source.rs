@@ -8,16 +8,16 @@ use syn::visit::{self, Visit};
 /// A module by its path, the crate's name first: `caduceus_actors::drain::plan`.
 pub(crate) type Module = Vec<String>;
 
-/// One file, without what is compiled for tests only.
+/// One file, without what is compiled only for tests.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct File {
-    /// Every path it names, as far as the crate it comes from is plain: `std::env::vars`, `caduceus::http::Ports`.
+    /// Every path it names whose crate is known: `std::env::vars`, `caduceus::http::Ports`.
     pub(crate) named: BTreeSet<Module>,
     /// Every path through a module that it declares and names without `self`: `routes::configure` in `mod.rs`.
     below: BTreeSet<Module>,
     /// What its `pub use` hand on: name to path.
     handed_on: BTreeMap<String, Module>,
-    /// Modules that it declares for tests only.
+    /// Modules that it declares only for tests.
     tests: BTreeSet<Module>,
 }
 
@@ -52,14 +52,14 @@ impl Sources {
         self.0.insert(module, reader.file);
     }
 
-    /// Forgets the files that are compiled for tests only.
+    /// Removes the files that are compiled only for tests.
     pub(crate) fn without_tests(mut self) -> Self {
         let tests: BTreeSet<Module> = self.0.values().flat_map(|file| file.tests.clone()).collect();
         self.0.retain(|module, _| !tests.iter().any(|test| module.starts_with(test)));
         self
     }
 
-    /// The file that a path leads to, followed through what `mod.rs` files hand on.
+    /// The file that a path leads to, followed through the re-exports of `mod.rs` files.
     pub(crate) fn leads_to(&self, path: &[String]) -> Option<Module> {
         let mut path = path.to_vec();
         for _ in 0..8 {
@@ -70,10 +70,10 @@ impl Sources {
                 None => return Some(path[..length].to_vec()),
             }
         }
-        panic!("{} is handed on in a circle", path.join("::"));
+        panic!("{} is re-exported in a circle", path.join("::"));
     }
 
-    /// The files that each file imports, itself and the top of its crate apart.
+    /// The files that each file imports, without itself and the root of its crate.
     pub(crate) fn imports(&self) -> BTreeMap<Module, BTreeSet<Module>> {
         self.imports_by(|file| file.named.iter().collect())
     }
@@ -92,7 +92,7 @@ impl Sources {
     }
 }
 
-/// The module that a file is, from its place below `src`.
+/// The module of a file, from its path below `src`.
 fn module(name: &str, place: &Path) -> Module {
     let mut parts: Vec<String> = PathBuf::from(place)
         .with_extension("")
@@ -108,7 +108,7 @@ fn module(name: &str, place: &Path) -> Module {
 struct Reader {
     /// The file's own module.
     home: Module,
-    /// Where the reader stands, inline modules counted.
+    /// The current module, including inline modules.
     at: Module,
     /// The names of the modules that the file declares.
     modules: BTreeSet<String>,
@@ -116,7 +116,7 @@ struct Reader {
 }
 
 impl Reader {
-    /// A path from the top: `crate`, `self` and `super` spelled out.
+    /// A path from the crate root: `crate`, `self` and `super` resolved.
     fn spelled_out(&self, path: &[String]) -> Module {
         let mut from = self.at.clone();
         let mut left = path;
@@ -150,7 +150,7 @@ impl Reader {
 
     fn import(&mut self, path: &[String], name: String, public: bool) {
         if public {
-            // A module of one's own may be handed on without saying `self::`.
+            // A file's own module may be re-exported without `self::`.
             let own = self.at.iter().chain(path).cloned().collect();
             let relative = !matches!(path[0].as_str(), "crate" | "self" | "super" | "caduceus_actors");
             let path = if relative { own } else { self.spelled_out(path) };

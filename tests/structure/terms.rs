@@ -1,8 +1,8 @@
-//! The words of the code are the field's: a term that `tests/terms.tsv` replaces occurs nowhere.
+//! The code uses the terms of the field: a term that `tests/terms.tsv` replaces occurs nowhere.
 
 use std::path::{Path, PathBuf};
 
-/// What the table replaces, and by what.
+/// The replaced terms, and their replacements.
 fn terms() -> Vec<(String, String)> {
     let table = std::fs::read_to_string(top().join("tests/terms.tsv")).unwrap();
     let rows = table.lines().skip(1).map(|line| line.split('\t').map(str::to_owned).collect::<Vec<_>>());
@@ -19,7 +19,7 @@ fn top() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Every file of Rust, documents, the page and the scripts; the changelog tells of the past.
+/// Every Rust file, document, page and script, without the changelog, which describes the past.
 fn files() -> Vec<PathBuf> {
     let mut left: Vec<PathBuf> = ["src", "actors", "tests", "docs", "deploy", "README.md", "CONTRIBUTING.md"]
         .map(|name| top().join(name))
@@ -40,8 +40,8 @@ fn files() -> Vec<PathBuf> {
     found
 }
 
-/// Whether `term` stands in `text` as a word of its own.
-fn says(text: &str, term: &str) -> bool {
+/// Whether `term` occurs in `text` as a whole word.
+fn has_word(text: &str, term: &str) -> bool {
     let part_of_a_word = |letter: char| letter.is_alphanumeric() || letter == '_';
     text.match_indices(term).any(|(at, _)| {
         let before = text[..at].chars().next_back().is_some_and(part_of_a_word);
@@ -57,8 +57,8 @@ fn no_replaced_term_occurs() {
     let mut found = Vec::new();
     for path in files {
         let text = std::fs::read_to_string(&path).unwrap();
-        let said = terms.iter().filter(|(term, _)| says(&text, term));
-        found.extend(said.map(|(term, instead)| format!("{}: {term} is {instead}", path.display())));
+        let occurring = terms.iter().filter(|(term, _)| has_word(&text, term));
+        found.extend(occurring.map(|(term, instead)| format!("{}: {term} is {instead}", path.display())));
     }
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
@@ -66,6 +66,6 @@ fn no_replaced_term_occurs() {
 #[test]
 fn a_planted_term_is_found_and_a_part_of_a_word_is_none() {
     let joined = format!("{}{}", "Le", "ash");
-    assert!(says(&format!("struct {joined};"), &joined));
-    assert!(!says(&format!("struct {joined}ed; let a_{joined} = 1;"), &joined));
+    assert!(has_word(&format!("struct {joined};"), &joined));
+    assert!(!has_word(&format!("struct {joined}ed; let a_{joined} = 1;"), &joined));
 }

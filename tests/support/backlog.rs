@@ -1,4 +1,4 @@
-//! A home whose ledger holds a backlog, and what it costs to work it off.
+//! A home whose ledger holds a backlog, and the cost of processing it.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -18,22 +18,22 @@ use serde_json::Value;
 use crate::support::Process;
 use crate::world::World;
 
-/// Rows handed to the ledger at once.
+/// Rows written to the ledger at once.
 const GROUP: usize = 500;
-/// Between two looks at a gateway that works: seldom enough not to count among its work.
+/// Pause between two status queries: long enough that they do not add to the measured work.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Messages that a gateway took and did not run.
+/// Messages that a gateway has recorded and not run.
 pub(crate) struct Waiting<'a> {
     pub(crate) link: &'a str,
     pub(crate) profile: &'a str,
-    /// Their names begin with this; each is in a chat of its own.
+    /// Prefix of their ids; each is in a chat of its own.
     pub(crate) prefix: &'a str,
     pub(crate) events: usize,
     pub(crate) state: InboundState,
 }
 
-/// Writes them into the ledger of a home whose gateway does not run.
+/// Writes them into the ledger of a home without a running gateway.
 pub(crate) async fn fill(home: &Path, waiting: &Waiting<'_>) {
     let ledger = LedgerWriter::open(home.join(FILE_NAME)).expect("the ledger opens");
     let numbers: Vec<usize> = (0..waiting.events).collect();
@@ -41,15 +41,15 @@ pub(crate) async fn fill(home: &Path, waiting: &Waiting<'_>) {
         let recorded = join_all(group.iter().map(|number| ledger.ask(waiting.row(*number)))).await;
         assert!(recorded.iter().all(Result::is_ok), "{recorded:?}");
     }
-    ledger.close(Duration::from_secs(20)).expect("it closes");
+    ledger.close(Duration::from_secs(20)).expect("the ledger closes");
 }
 
 impl Waiting<'_> {
     fn row(&self, number: usize) -> RecordInbound {
         let id = format!("{}{number}", self.prefix);
         let raw = World::message(&id, &id, &id, Some(self.profile));
-        let source = InboundEvent::parse(&raw).expect("an event").source;
-        let profile = ProfileName::parse(self.profile).expect("a name");
+        let source = InboundEvent::parse(&raw).expect("the event is valid").source;
+        let profile = ProfileName::parse(self.profile).expect("the name is valid");
         let mut digest = [0; 32];
         digest[..8].copy_from_slice(&(number as u64).to_le_bytes());
         RecordInbound {
@@ -74,20 +74,20 @@ impl Waiting<'_> {
     }
 }
 
-/// What working off a backlog took.
+/// The cost of processing a backlog.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Worked {
-    /// CPU time of the gateway to take the backlog up, for each event.
+    /// CPU time of the gateway to load the backlog, for each event.
     pub(crate) found: Duration,
     /// CPU time of the gateway to answer it, for each event.
     pub(crate) answered: Duration,
-    /// How long that took.
+    /// Elapsed time until all were answered.
     pub(crate) took: Duration,
-    /// Resident memory with all of it waiting, in bytes.
+    /// Resident memory with the whole backlog waiting, in bytes.
     pub(crate) resident: u64,
 }
 
-/// Starts the gateway of `world` on so many events that a drain held, ends the drain, and waits until all are answered.
+/// Starts the gateway of `world` on this many events held by a drain, ends the drain, and waits until all are answered.
 pub(crate) async fn release(world: &mut World, events: usize, ceiling: Duration) -> Worked {
     let waiting = Waiting { link: "relay", profile: "default", prefix: "held-", events, state: InboundState::Held };
     fill(world.home(), &waiting).await;
@@ -96,17 +96,17 @@ pub(crate) async fn release(world: &mut World, events: usize, ceiling: Duration)
     let status = until(world, ceiling, |status| status["turns"]["held"] == events).await;
     assert_eq!(status["turns"]["done"], 0);
     let (found, begun) = (cpu(world.gateway()), Instant::now());
-    fs::remove_file(world.path(".drain_request.json")).expect("the marker goes");
+    fs::remove_file(world.path(".drain_request.json")).expect("the marker is removed");
     all_answered(world, events, ceiling).await;
     Worked {
         found: share(found, events),
         answered: share(cpu(world.gateway()).saturating_sub(found), events),
         took: begun.elapsed(),
-        resident: status["process"]["resident_bytes"].as_u64().expect("the system tells"),
+        resident: status["process"]["resident_bytes"].as_u64().expect("the status has the size"),
     }
 }
 
-/// Starts the gateway of `world` on so many events that wait for their turn, and waits until all are answered.
+/// Starts the gateway of `world` on this many queued events, and waits until all are answered.
 pub(crate) async fn find(world: &mut World, events: usize, ceiling: Duration) -> Worked {
     let waiting =
         Waiting { link: "relay", profile: "default", prefix: "found-", events, state: InboundState::Received };
@@ -122,12 +122,12 @@ async fn all_answered(world: &World, events: usize, ceiling: Duration) {
     let status = until(world, ceiling, |status| status["ledger"]["inbound"]["done"] == events).await;
     assert_eq!(status["turns"]["done"], events, "each ran once: {}", status["turns"]);
     until(world, ceiling, |status| status["ledger"]["outbound"]["delivered"] == events).await;
-    for child in status["actors"]["children"].as_array().expect("the tree") {
+    for child in status["actors"]["children"].as_array().expect("the tree has children") {
         assert_eq!(child["restarts_total"], 0, "{child}");
     }
     let log = world.gateway().log();
     let odd = log.lines().find(|line| line.contains("unresponsive") || line.contains(" ERROR "));
-    assert_eq!(odd, None, "a thread was given up, or something was lost");
+    assert_eq!(odd, None, "a thread was abandoned, or a message was lost");
 }
 
 async fn until(world: &World, ceiling: Duration, is: impl Fn(&Value) -> bool) -> Value {
@@ -142,15 +142,15 @@ async fn until(world: &World, ceiling: Duration, is: impl Fn(&Value) -> bool) ->
     }
 }
 
-/// CPU time that a process has had, in all its threads.
+/// CPU time of a process, in all its threads.
 pub(crate) fn cpu(process: &Process) -> Duration {
-    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("it runs");
+    let stat = fs::read_to_string(format!("/proc/{}/stat", process.id())).expect("the process runs");
     let (_, fields) = stat.rsplit_once(')').expect("its name is in brackets");
     let ticks: u64 =
         fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>().expect("a count")).sum();
-    Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).expect("a hundred")
+    Duration::from_secs(ticks) / u32::try_from(rustix::param::clock_ticks_per_second()).expect("the tick rate fits")
 }
 
 fn share(whole: Duration, events: usize) -> Duration {
-    whole / u32::try_from(events).expect("not so many")
+    whole / u32::try_from(events).expect("the count fits")
 }

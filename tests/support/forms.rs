@@ -1,4 +1,4 @@
-//! HTTP answers as servers really send them: one body in every form, from a raw socket.
+//! HTTP answers as real servers send them: one body in every form, from a raw socket.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -7,24 +7,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-/// What a client has to make of a form.
+/// The outcome of a form at the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
-    /// The body is there, all of it.
+    /// The whole body is received.
     Whole,
-    /// The body breaks off, and that can be seen.
+    /// The body breaks off detectably.
     Cut,
-    /// There is no answer that could be read.
+    /// There is no readable answer.
     Unreadable,
     /// The connection ends without an answer.
     Closed,
-    /// Nothing comes, or no end of it.
+    /// No answer arrives, or it has no end.
     Never,
-    /// It is a refusal to answer here.
+    /// The answer is a refusal.
     Redirect,
 }
 
-/// The name of each form, and what it means.
+/// The name of each form, and its outcome.
 pub(crate) const FORMS: [(&str, Ends); 26] = [
     ("length", Ends::Whole),
     ("chunked", Ends::Whole),
@@ -61,7 +61,7 @@ pub(crate) struct FormServer {
 }
 
 impl FormServer {
-    /// `choose` answers the form, and the body and its kind.
+    /// `choose` returns the form, and the body and its kind.
     pub(crate) fn start(choose: impl Fn(&str) -> (String, &'static str, Vec<u8>) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
@@ -76,7 +76,7 @@ impl FormServer {
                     let Some(request) = read_request(&mut stream) else { return };
                     counted.fetch_add(1, Ordering::SeqCst);
                     let (form, kind, body) = choose(&request);
-                    // A client that has seen enough closes.
+                    // The client may close the connection.
                     let _ = answer(&mut stream, &form, kind, &body);
                 });
             }
@@ -84,7 +84,7 @@ impl FormServer {
         Self { address, requests }
     }
 
-    /// Requests that have come.
+    /// Number of requests so far.
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -94,7 +94,7 @@ impl FormServer {
     }
 }
 
-/// Head and body, which has a length; `None` for a connection that brings none.
+/// Head and body, which has a length; `None` for a connection without a request.
 pub(crate) fn read_request(stream: &mut TcpStream) -> Option<String> {
     stream.set_nodelay(true).ok()?;
     let mut bytes = Vec::new();
@@ -193,9 +193,9 @@ pub(crate) fn answer(stream: &mut TcpStream, form: &str, kind: &str, body: &[u8]
             let place = "Location: https://elsewhere.example:8443/path?token=hunter2\r\nContent-Length: 0\r\n\r\n";
             put(&[b"HTTP/1.1 307 Temporary Redirect\r\n", place.as_bytes()])?;
         }
-        other => panic!("there is no form {other}"),
+        other => panic!("unknown form {other}"),
     }
-    // Not a reset: what was written is to arrive.
+    // No reset, so that the written bytes arrive.
     stream.shutdown(Shutdown::Write)?;
     wait_for_close(stream);
     Ok(())
@@ -213,7 +213,7 @@ fn wait_for_close(stream: &mut TcpStream) {
     }
 }
 
-/// In chunks of at most 7 bytes, some in capital digits.
+/// In chunks of at most 7 bytes, some sizes in upper-case hexadecimal digits.
 fn chunks(body: &[u8], extension: &str, trailers: &str) -> Vec<u8> {
     let mut all = Vec::new();
     for piece in body.chunks(11) {
@@ -225,7 +225,7 @@ fn chunks(body: &[u8], extension: &str, trailers: &str) -> Vec<u8> {
     all
 }
 
-/// Packed without being made smaller: stored blocks.
+/// gzip without compression: stored blocks.
 pub(crate) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut packed = vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
     let mut blocks = body.chunks(60_000).peekable();

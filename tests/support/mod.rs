@@ -1,4 +1,4 @@
-//! What every test binary needs: the real binary as a child, its first line, waits that say what never came.
+//! Shared by all test binaries: the real binary as a child, its first line, waits that name the missing event.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -14,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-/// Ceiling for anything a healthy process does at once; generous, because two cores are shared.
+/// Ceiling for anything a healthy process does at once; long, because two cores are shared.
 pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-/// Whether the long form of a test is wanted: `CADUCEUS_LONG=1`.
+/// Whether the long form of a test is requested: `CADUCEUS_LONG=1`.
 #[expect(clippy::disallowed_methods, reason = "a test has no settings")]
 pub(crate) fn long() -> bool {
     std::env::var_os("CADUCEUS_LONG").is_some()
@@ -32,15 +32,15 @@ pub(crate) struct Process {
 }
 
 /// The JSON objects that a child writes to its piped standard output, a line each.
-pub(crate) fn said_by(child: &mut Child) -> mpsc::Receiver<Value> {
+pub(crate) fn json_lines(child: &mut Child) -> mpsc::Receiver<Value> {
     let output = child.stdout.take().expect("standard output is piped");
-    let (sender, said) = mpsc::channel();
+    let (sender, printed) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(output).lines().map_while(Result::ok) {
-            let _ = sender.send(serde_json::from_str(&line).expect("it says JSON"));
+            let _ = sender.send(serde_json::from_str(&line).expect("every line is JSON"));
         }
     });
-    said
+    printed
 }
 
 /// The binary under test, not started yet.
@@ -48,17 +48,17 @@ pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_caduceus"))
 }
 
-/// The binary as run by a user for whom permission bits hold: ourselves, or nobody when we are root.
+/// The binary, run by a user to which permission bits apply: the current one, or the user `nobody` if that is root.
 pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
     if !rustix::process::geteuid().is_root() {
         return run(&mut binary());
     }
-    // Where the binary lies nobody may be let in.
-    let place = tempfile::tempdir().expect("a place for the binary");
+    // The user may have no access to the folder of the binary.
+    let place = tempfile::tempdir().expect("a folder for the binary");
     let copy = place.path().join("caduceus");
     std::fs::copy(binary().get_program(), &copy).expect("the binary is copied");
     for path in [place.path(), &copy] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("everyone may run it");
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("the mode is set");
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(copy);
@@ -66,7 +66,7 @@ pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
 }
 
 impl Process {
-    /// Starts `caduceus` and waits for the line that says where it listens.
+    /// Starts `caduceus` and waits for the line with its address.
     pub(crate) fn start(arguments: &[&str]) -> Self {
         Self::spawn(binary().args(arguments))
     }
@@ -89,7 +89,7 @@ impl Process {
         std::thread::spawn(move || {
             for line in BufReader::new(errors).lines().map_while(Result::ok) {
                 eprintln!("{line}");
-                let mut kept = kept.lock().expect("nobody panics with the log in hand");
+                let mut kept = kept.lock().expect("no holder of the lock panics");
                 kept.push_str(&line);
                 kept.push('\n');
             }
@@ -105,13 +105,13 @@ impl Process {
         let mut process = Self { child, url: String::new(), log };
         let first = lines.recv_timeout(SOON).expect("a first line on standard output");
         let first: Value = serde_json::from_str(&first).expect("the first line is JSON");
-        first["listening"].as_str().expect("the first line says where it listens").clone_into(&mut process.url);
+        first["listening"].as_str().expect("the first line has the address").clone_into(&mut process.url);
         process
     }
 
-    /// What it has written to standard error so far.
+    /// Standard error so far.
     pub(crate) fn log(&self) -> String {
-        self.log.lock().expect("nobody panics with the log in hand").clone()
+        self.log.lock().expect("no holder of the lock panics").clone()
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -125,10 +125,10 @@ impl Process {
 
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args(["-s", name, &self.id().to_string()]).status().expect("kill runs");
-        assert!(status.success(), "the process is there to get {name}");
+        assert!(status.success(), "{name} was not sent to the process");
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has ended.
     pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child can be waited for")
     }
@@ -153,12 +153,14 @@ impl Drop for Process {
     }
 }
 
-/// Awaits `future`, or fails and says what never came.
+/// Awaits `future` under the ceiling, or fails and names the missing event.
 pub(crate) async fn within<F: Future>(ceiling: Duration, what: &str, future: F) -> F::Output {
-    actix_web::rt::time::timeout(ceiling, future).await.unwrap_or_else(|_| panic!("{what} did not come in {ceiling:?}"))
+    actix_web::rt::time::timeout(ceiling, future)
+        .await
+        .unwrap_or_else(|_| panic!("timed out after {ceiling:?} waiting for {what}"))
 }
 
-/// Asks again until `look` finds something, for what announces itself by no event.
+/// Repeats `look` until it finds something, for what sends no event.
 pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
     what: &str,
     ceiling: Duration,
@@ -169,12 +171,12 @@ pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(
         if let Some(found) = look().await {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what} did not come in {ceiling:?}");
+        assert!(Instant::now() < deadline, "timed out after {ceiling:?} waiting for {what}");
         actix_web::rt::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// The folder for what tests keep between runs.
+/// The folder for files that tests keep between runs.
 pub(crate) fn target() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("target")
 }
@@ -189,8 +191,8 @@ pub(crate) async fn get(url: &str) -> (u16, Value) {
     send(client().get(url), String::new()).await
 }
 
-/// The client of this test: making one reads every root certificate of the system, and one that another test has left on
-/// this thread has connections of a runtime that is gone.
+/// The client of this test: making one reads every root certificate of the system, and one that another test has made on
+/// this thread has connections of a runtime that has ended.
 pub(crate) fn client() -> awc::Client {
     thread_local! {
         static LAST: RefCell<Option<(usize, awc::Client)>> = const { RefCell::new(None) };
@@ -202,10 +204,10 @@ pub(crate) fn client() -> awc::Client {
     })
 }
 
-/// Sends a request as it is prepared.
+/// Sends a prepared request.
 pub(crate) async fn send(request: awc::ClientRequest, body: String) -> (u16, Value) {
     let sent = request.timeout(SOON).send_body(body).await;
     let mut answer = sent.expect("the server answers");
-    let bytes = answer.body().limit(64 * 1024 * 1024).await.expect("the answer is whole");
+    let bytes = answer.body().limit(64 * 1024 * 1024).await.expect("the answer is complete");
     (answer.status().as_u16(), serde_json::from_slice(&bytes).unwrap_or(Value::Null))
 }

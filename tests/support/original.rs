@@ -1,4 +1,4 @@
-//! The original, installed once for all tests that hold ours against it.
+//! The original, installed once for all tests that compare Caduceus with it.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -6,21 +6,21 @@ use std::process::Command;
 
 use super::target;
 
-/// The one version we promise to work with.
+/// The supported version.
 pub(crate) const PINNED: &str = "0.19.0";
 
 /// The original's Python, installed on first use.
 ///
-/// Panics when it cannot be had: a test that needs it must fail then, not pass.
+/// Panics if it cannot be installed: a test that needs it must fail then, not pass.
 pub(crate) fn original_python() -> PathBuf {
     let folder = target().join("original-venv");
     let python = folder.join("bin/python");
     std::fs::create_dir_all(target()).unwrap();
     let lock = File::create(target().join("original-venv.lock")).unwrap();
-    lock.lock().expect("the lock of the virtual environment can be had");
+    lock.lock().expect("the lock of the virtual environment is taken");
     if installed(&python).as_deref() != Some(PINNED) {
         run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder));
-        // The relay's own transport needs `websockets`, which the package names as an extra only.
+        // The relay's own transport needs `websockets`, which is only an extra of the package.
         let install = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "websockets"];
         run(Command::new(&python).args(install).arg(format!("hermes-agent=={PINNED}")));
     }

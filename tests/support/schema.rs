@@ -1,17 +1,17 @@
-//! Checks a JSON value against a schema of `docs/openapi.json`: the few words that this document uses, and no other.
+//! Checks a JSON value against a schema of `docs/openapi.json`: supports only the keywords that this document uses.
 //!
-//! Stricter than the standard in one point: a field that the schema does not name is a fault, as what nobody wrote down nobody can
-//! rely on.
+//! Stricter than the standard in one point: a field that the schema does not name is a fault, because clients cannot rely on
+//! an undocumented field.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use serde_json::Value;
 
-/// The words that are understood. A schema with another one would be checked in part only, so it is refused.
+/// The supported keywords. A schema with another one would be checked only in part, so it is refused.
 const KNOWN: [&str; 9] =
     ["type", "description", "enum", "properties", "required", "items", "additionalProperties", "minimum", "$ref"];
 
-/// What is wrong with `value`, each with the path to it. `document` holds what the schema refers to.
+/// The faults of `value`, each with its path. `document` resolves the references of the schema.
 pub(crate) fn faults(document: &Value, schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(document, schema, value, "$", &mut found);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_checker_finds_what_it_looks_for() {
+    fn the_checker_finds_each_kind_of_fault() {
         let document = json!({"components": {"schemas": {"Node": {"type": "object", "required": ["children"], "properties": {
             "children": {"type": "array", "items": {"$ref": "#/components/schemas/Node"}},
             "exit": {"type": ["object", "null"], "required": ["word"], "properties": {"word": {"type": "string", "enum": ["panic"]}}},

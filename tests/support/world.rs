@@ -1,4 +1,4 @@
-//! A whole world on loopback: the real connector, the real gateway, an agent of ours, a home that goes away with it.
+//! A complete set-up on loopback: the real connector, the real gateway, a test agent, a temporary home.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Process, SOON, binary, client, get, post, send, wait_for};
 
-/// The agent of every profile unless a test says otherwise. It keeps its own account: one line a turn in `$HERMES_HOME/account`, written
-/// before it answers. `sleep N` is a long turn, `pid` says its process id and `sleep`s, anything else is repeated.
+/// The default agent of every profile. It keeps its own account: one line for each turn in `$HERMES_HOME/account`, written
+/// before it answers. `sleep N` is a long turn, `pid` answers its process id and `sleep`s, any other text is repeated.
 const AGENT: &str = r#"#!/bin/sh
 read -r document
 text=${document#*\"event\":}
@@ -28,7 +28,7 @@ pid) echo $$ > "$HERMES_HOME/pid"; exec sleep 600 ;;
 esac
 "#;
 
-/// An agent that starts no other process: it keeps the same account, and says that it heard.
+/// An agent that starts no other process: it keeps the same account, and answers `heard` with the text.
 pub(crate) const BOOKKEEPER: &str = r#"#!/bin/sh
 read -r document || exit 1
 text=${document#*\"event\":}
@@ -57,7 +57,7 @@ impl World {
         Self::prepare_with(Process::start(&["connector", "--bind", "127.0.0.1:0"])).await
     }
 
-    /// The same around a connector that the test has started.
+    /// The same with a connector that the test has started.
     pub(crate) async fn prepare_with(connector: Process) -> Self {
         let (status, credentials) =
             post(&format!("{}/dev/gateways", connector.url), &json!({"gatewayId": "world"})).await;
@@ -100,7 +100,7 @@ impl World {
         self.write(&format!("profiles/{name}/.env"), env);
     }
 
-    /// Adds a named profile whose agent is this shell script; `more` are further lines of its `agent:` block.
+    /// Adds a named profile whose agent is this shell script; `more` is appended to its `agent:` block.
     pub(crate) fn script(&self, name: &str, script: &str, more: &str) {
         self.profile(name, "");
         self.write(&format!("profiles/{name}/agent.sh"), script);
@@ -117,8 +117,8 @@ impl World {
         here.filter_map(|action| action["content"].as_str().map(str::to_owned)).collect()
     }
 
-    /// Waits until a text in a chat contains `words`; the text.
-    pub(crate) async fn until_told(&self, chat: &str, words: &str) -> String {
+    /// Waits until a text in a chat contains `words`; returns the text.
+    pub(crate) async fn until_text(&self, chat: &str, words: &str) -> String {
         wait_for(&format!("{words:?} in {chat}"), SOON, || async {
             self.texts(chat).await.into_iter().find(|text| text.contains(words))
         })
@@ -129,7 +129,7 @@ impl World {
         self.arguments.push(argument.to_owned());
     }
 
-    /// Runs another build of the binary.
+    /// Sets another build of the binary.
     pub(crate) fn program(&mut self, program: &Path) {
         self.program = Some(program.to_owned());
     }
@@ -140,12 +140,12 @@ impl World {
 
     /// Starts the gateway and waits for its link.
     pub(crate) async fn serve(&mut self) {
-        self.serve_alone();
+        self.serve_unlinked();
         self.until("the link to be up", |status| status["relay"][0]["state"] == "connected").await;
     }
 
-    /// Starts the gateway, whether or not there is anything to link to.
-    pub(crate) fn serve_alone(&mut self) {
+    /// Starts the gateway without a wait for its link.
+    pub(crate) fn serve_unlinked(&mut self) {
         let home = self.home.path().display().to_string();
         let mut arguments =
             vec!["serve", "--home", &home, "--bind", "127.0.0.1:0", "--allow-faults", "--insecure-loopback-drain"];
@@ -179,7 +179,7 @@ impl World {
         self.gateway.take().expect("the gateway runs").ended();
     }
 
-    /// Ends the gateway politely; its exit status.
+    /// Ends the gateway by SIGTERM; returns its exit status.
     pub(crate) fn stop_gateway(&mut self) -> ExitStatus {
         self.gateway().signal("TERM");
         self.gateway.take().expect("the gateway runs").ended()
@@ -195,7 +195,7 @@ impl World {
         status
     }
 
-    /// Waits until the status is as `is` wants it.
+    /// Waits until the status satisfies `is`.
     pub(crate) async fn until(&self, what: &str, is: impl Fn(&Value) -> bool) -> Value {
         let what = format!("a status with {what}");
         wait_for(&what, SOON, || async {
@@ -213,12 +213,12 @@ impl World {
         get(&self.url("/readyz")).await.0
     }
 
-    /// Has a fault strike an actor.
+    /// Injects a fault into an actor.
     pub(crate) async fn fault(&self, actor: &str, fault: Value) -> (u16, Value) {
         post(&self.url(&format!("/api/actors/{actor}/fault")), &fault).await
     }
 
-    /// A message of a person, as the platform sends it.
+    /// A message of a user, as the platform sends it.
     pub(crate) fn message(id: &str, text: &str, chat: &str, profile: Option<&str>) -> Value {
         json!({
             "text": text, "message_type": "text", "message_id": id,
@@ -229,8 +229,8 @@ impl World {
         })
     }
 
-    /// Pushes a message through the connector; returns once the connector has taken it.
-    pub(crate) async fn say(&self, id: &str, text: &str, chat: &str, profile: Option<&str>) {
+    /// Pushes a message through the connector; returns once the connector has accepted it.
+    pub(crate) async fn push(&self, id: &str, text: &str, chat: &str, profile: Option<&str>) {
         let body = json!({"event": Self::message(id, text, chat, profile)});
         let (status, pushed) = post(&format!("{}/dev/inbound", self.connector.url), &body).await;
         assert_eq!(status, 202, "{pushed}");
@@ -251,14 +251,14 @@ impl World {
         .await
     }
 
-    /// Every frame that the gateway sent, as the connector keeps them.
+    /// Every frame that the gateway sent, as recorded by the connector.
     pub(crate) async fn outbound(&self) -> Vec<Value> {
         let stream = format!("{}/dev/outbound?after=0", self.connector.url);
         let answer = client().get(stream).send().await.expect("the connector answers");
         let mut frames = Vec::new();
         let mut lines = String::new();
         let mut body = answer;
-        // The stream does not end; a pause means that all that is kept has come.
+        // The stream does not end; a pause means that all recorded frames have arrived.
         while let Ok(Some(Ok(chunk))) = actix_web::rt::time::timeout(Duration::from_millis(200), body.next()).await {
             lines.push_str(&String::from_utf8_lossy(&chunk));
         }
@@ -266,9 +266,9 @@ impl World {
         frames
     }
 
-    /// Waits until the gateway has said something that contains `words`; the frame as text.
-    pub(crate) async fn until_said(&self, words: &str) -> String {
-        wait_for(&format!("a frame that says {words:?}"), SOON, || async {
+    /// Waits until the gateway has sent a frame that contains `words`; returns the frame as text.
+    pub(crate) async fn until_frame(&self, words: &str) -> String {
+        wait_for(&format!("a frame with {words:?}"), SOON, || async {
             self.outbound().await.iter().map(Value::to_string).find(|frame| frame.contains(words))
         })
         .await
@@ -287,12 +287,12 @@ impl World {
     }
 }
 
-/// Runs the binary to its end, as a person does who gets something wrong.
+/// Runs the binary to its end, for a start that is expected to fail.
 pub(crate) fn run(arguments: &[&str]) -> (Option<i32>, String) {
     run_command(binary().args(arguments))
 }
 
-/// Runs a command to its end; its exit code and what it wrote to standard error.
+/// Runs a command to its end; returns its exit code and standard error.
 pub(crate) fn run_command(command: &mut Command) -> (Option<i32>, String) {
     let mut child: Child =
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("the binary starts");
@@ -308,7 +308,7 @@ pub(crate) fn run_command(command: &mut Command) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Sends with headers of one's own.
+/// Sends a GET request with extra headers.
 pub(crate) async fn get_with(url: &str, headers: &[(&str, &str)]) -> (u16, Value) {
     let request = headers.iter().fold(client().get(url), |request, header| request.insert_header(*header));
     send(request, String::new()).await

@@ -62,7 +62,7 @@ async fn main() -> Result<(), StartError> {
     Ok(())
 }
 
-/// Waits until the tree is as wanted.
+/// Waits until the tree satisfies `wanted`.
 async fn until(board: &Board, wanted: impl Fn(&TreeNode) -> bool) {
     let mut changes = board.changes();
     while !wanted(&board.snapshot()) && changes.changed().await.is_ok() {}

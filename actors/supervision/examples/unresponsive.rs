@@ -13,7 +13,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 
 struct Worker;
 
-/// Blocks the thread for so long.
+/// Blocks the thread for this long.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Block(Duration);

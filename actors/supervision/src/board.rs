@@ -99,7 +99,7 @@ pub enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ChildState {
-    /// Waits for those before it to be ready, or is not ready yet itself.
+    /// Waits until the children before it are ready, or is not ready yet itself.
     Starting,
     /// Running and ready.
     Running,
@@ -230,7 +230,7 @@ impl StatusCell {
         &self.path
     }
 
-    /// The cell of a child. One left by an earlier incarnation of the supervisor is used on, with its counts.
+    /// The cell of a child. A cell left by an earlier incarnation of the supervisor is reused, with its counts.
     pub(crate) fn child(&self, id: &str, kind: Kind, thread: &str, gauge: &Arc<Gauge>) -> Arc<StatusCell> {
         let mut children = locked(&self.children);
         let same = |cell: &&Arc<StatusCell>| cell.id == id && cell.kind == kind && Arc::ptr_eq(&cell.gauge, gauge);
@@ -244,7 +244,7 @@ impl StatusCell {
         cell
     }
 
-    /// Forgets the children that `keep` does not want.
+    /// Removes the children that `keep` does not accept.
     pub(crate) fn retain(&self, keep: impl Fn(&str) -> bool) {
         let mut departed = locked(&self.departed);
         locked(&self.children).retain(|child| {
@@ -260,7 +260,7 @@ impl StatusCell {
         self.bump();
     }
 
-    /// Writes, and notifies those who watch.
+    /// Writes, and notifies the watchers.
     pub(crate) fn write(&self, change: impl FnOnce(&mut ChildStatus)) {
         change(&mut locked(&self.status));
         self.bump();
@@ -270,7 +270,7 @@ impl StatusCell {
         self.version.send_modify(|version| *version += 1);
     }
 
-    /// What this child and those below it have counted.
+    /// The counts of this child and of those below it.
     fn totals(&self) -> Departed {
         let children = locked(&self.children).clone();
         let own =
@@ -319,10 +319,10 @@ impl StatusCell {
     }
 }
 
-/// The time of day, to the millisecond, which is enough for a status.
+/// The time of day in milliseconds, which is precise enough for a status.
 pub(crate) fn wall_clock() -> Timestamp {
     let now = Timestamp::now();
-    // Not to the nearest, which may lie ahead.
+    // Truncated: a time rounded to the nearest may be in the future.
     let to_millis = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
     now.round(to_millis).unwrap_or(now)
 }

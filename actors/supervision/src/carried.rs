@@ -67,12 +67,12 @@ pub(crate) fn spawn_outside(future: impl Future<Output = ()> + 'static) {
 pub struct ResponseFuture<T>(Carried<T>);
 
 impl<T> ResponseFuture<T> {
-    /// The answer is what `future` comes to. It goes on when the actor ends.
+    /// The answer is the result of `future`, which continues when the actor ends.
     pub fn new(future: impl Future<Output = T> + 'static) -> Self {
         Self(Carried::new(future))
     }
 
-    /// The answer is known.
+    /// The answer is available at once.
     pub fn ready(answer: T) -> Self
     where
         T: 'static,

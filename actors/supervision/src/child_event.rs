@@ -4,8 +4,8 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use crate::exit::ExitReason;
 
-/// A report about one incarnation. `run` numbers the incarnations within one supervisor's life, so that reports of
-/// a superseded one can be told apart.
+/// A report about one incarnation. `run` numbers the incarnations within one incarnation of the supervisor, so that reports of
+/// a superseded one can be recognized.
 #[derive(Debug)]
 pub(crate) enum ChildEvent {
     /// Its `started` hook has returned.

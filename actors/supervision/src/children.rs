@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::restart::Restart;
 use crate::spec::{ChildSpec, SupervisorSpec};
 
-/// What one supervisor keeps at present. Outlives its incarnations, so that a child that was added or removed while
-/// one ran is not forgotten by the next.
+/// The children that one supervisor keeps at present. Outlives its incarnations, so that a child that was added or removed while
+/// one ran is added or removed in the next as well.
 #[derive(Clone)]
 pub(crate) struct Children(Arc<Mutex<SupervisorSpec>>);
 

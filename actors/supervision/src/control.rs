@@ -26,7 +26,7 @@ struct Shared {
 impl ControlHandle {
     /// Asks for a stop: the actor's `stopping` hook runs and may postpone it.
     pub(crate) fn stop(&self) {
-        // A kill is never taken back.
+        // A kill is never revoked.
         self.0.command.fetch_max(STOP, Ordering::SeqCst);
         self.0.waker.wake();
     }

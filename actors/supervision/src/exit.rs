@@ -15,7 +15,7 @@ pub enum ExitReason {
     Error(String),
     /// It was asked to stop, did not within its grace, and was dropped.
     Killed,
-    /// It, or its thread, had no heartbeat for longer than allowed, and was fenced.
+    /// The child or its thread had no heartbeat for longer than allowed, and was fenced.
     Unresponsive,
     /// It stopped for a reason that no restart can cure. Does not count against the restart intensity.
     Fatal(Fatal),

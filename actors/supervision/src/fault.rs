@@ -1,6 +1,6 @@
 //! Faults that the runner carries out on demand, so that a release binary can be tried.
 //!
-//! Without the feature `fault-injection` no fault can be injected, and looking for one costs nothing.
+//! Without the feature `fault-injection` no fault can be injected, and the check for one costs nothing.
 
 use std::time::Duration;
 
@@ -21,14 +21,14 @@ pub enum Fault {
     PanicInFactory,
     /// Stops the child, whose drop panics.
     PanicInDrop,
-    /// Blocks the thread for so long before the next message. An instance that is fenced meanwhile drops that
+    /// Blocks the thread for this long before the next message. An instance that is fenced meanwhile drops that
     /// message unhandled.
     HangThread(Duration),
-    /// Blocks the thread for so long in a timer of the actor, at once: the hang of an actor that takes no messages.
+    /// Blocks the thread for this long in a timer of the actor, at once: the hang of an actor that takes no messages.
     HangInTimer(Duration),
-    /// The actor waits without end, while its thread goes on.
+    /// The actor waits without end, while its thread runs.
     HangActor,
-    /// The next stop begins only after so long.
+    /// The next stop begins only after this time.
     SlowStop(Duration),
 }
 

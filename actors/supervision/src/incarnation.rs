@@ -57,7 +57,7 @@ impl Incarnation {
 
     /// Waits until [`Incarnation::ready`] was called.
     pub async fn until_ready(&self) {
-        // The sender lives in `self`, so the wait cannot fail.
+        // `self` owns the sender, so the wait cannot fail.
         let _ = self.0.ready.subscribe().wait_for(|ready| *ready).await;
     }
 

@@ -108,7 +108,7 @@ impl<A: Actor<Context = Context<A>>> Reader<A> {
             }
             let mut taken = Pin::new(&mut inbox.receiver).poll_next(cx);
             if taken.is_pending() && !inbox.receiver.connected() {
-                // The last sender to leave wakes this task, but the stream does not end by itself, and may still hold a message.
+                // The drop of the last sender wakes this task, but the stream does not end by itself, and may still hold a message.
                 taken = match Pin::new(&mut inbox.receiver).poll_next(cx) {
                     Poll::Pending => Poll::Ready(None),
                     last @ Poll::Ready(_) => last,

@@ -8,7 +8,7 @@ use crate::fault::Fault;
 use crate::port::AskError;
 
 /// Stops a child of this supervisor and removes it from the tree, also for the restarts of the supervisor. Answered
-/// once the stop has begun; until it is over the id is taken.
+/// once the stop has begun; the id stays taken until the stop is complete.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), OperateError>")]
 pub struct StopChild {
@@ -24,7 +24,7 @@ pub enum OperatorCommand {
     Restart,
     /// Stop it and leave it stopped.
     Stop,
-    /// Forget its restarts; starts it if it is failed or in its backoff.
+    /// Reset its count of restarts; starts it if it is failed or in its backoff.
     Reset,
 }
 

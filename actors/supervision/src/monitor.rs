@@ -73,7 +73,7 @@ impl Monitor {
         let silent_ms = heartbeat.age().as_millis();
         tracing::error!(thread = thread.name(), silent_ms, leaked, "thread is unresponsive");
         let too_many = leaked >= self.system.options().max_leaked_threads;
-        // First fence, then replace: nothing of the old thread may act beside the new one.
+        // First fence, then replace: no actor of the old thread may act beside the new one.
         let on_thread = |child: &RunningChild| child.worker_thread.same(thread) && child.thread_number == number;
         for child in self.board.running_children().into_iter().filter(on_thread) {
             if !too_many {

@@ -29,7 +29,7 @@ pub struct RestartPolicy {
     pub window: Duration,
     /// Waits from the second restart in a window on; the first is immediate.
     pub backoff: Backoff,
-    /// An incarnation that ran for so long resets the count.
+    /// An incarnation that ran for this long resets the count.
     pub healthy_after: Duration,
     /// What happens when the restart intensity is exceeded.
     pub when_exceeded: WhenExceeded,
@@ -128,7 +128,7 @@ pub(crate) struct RestartIntensity {
 /// What a [`RestartIntensity`] allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum IntensityDecision {
-    /// Restart after so long; zero for at once.
+    /// Restart after this time; zero for at once.
     RestartAfter(Duration),
     /// There were too many restarts in the window.
     Exceeded,
@@ -156,7 +156,7 @@ impl RestartIntensity {
         })
     }
 
-    /// Forgets the restarts counted.
+    /// Resets the count of restarts.
     pub(crate) fn reset(&mut self) {
         self.recent.clear();
     }

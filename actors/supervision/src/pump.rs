@@ -86,7 +86,7 @@ impl<A: Actor<Context = Context<A>>> ActorFuture<A> for Pump<A> {
             if ctx.waiting() || this.incarnation.is_fenced() {
                 return Poll::Pending;
             }
-            // Without a sender the actor goes on: it may have timers and streams.
+            // Without a sender the actor keeps running: it may have timers and streams.
             let Poll::Ready(Some(mut envelope)) = this.reader.poll_take(task) else { return Poll::Pending };
             match this.control.take_fault(Fault::at_message) {
                 Some(Fault::HangThread(length)) => std::thread::sleep(length),

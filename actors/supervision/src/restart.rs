@@ -1,4 +1,4 @@
-//! The values that say how a child is kept.
+//! The values that define when a child is restarted and when it is ready.
 
 use std::time::Duration;
 

@@ -159,7 +159,7 @@ impl RootHandle {
     /// Waits until the tree has ended, and returns how. May be called any number of times, also later.
     pub async fn ended(&self) -> RootEnd {
         let mut end = self.system.ended();
-        // The sender lives in the context held here, so the wait cannot fail.
+        // The context held here owns the sender, so the wait cannot fail.
         let end = end.wait_for(Option::is_some).await.ok().and_then(|end| end.clone());
         end.unwrap_or(RootEnd::Asked)
     }

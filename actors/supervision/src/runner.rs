@@ -98,7 +98,7 @@ impl<A: Actor<Context = Context<A>>> Runner<A> {
         let stage = std::mem::replace(&mut self.stage, Stage::Ended);
         contain(&self.run.incarnation, move || {
             if let Stage::Running { mut body, .. } = stage {
-                // A live context would be polled once more by its drop.
+                // A live context would be polled again by its drop.
                 body.ctx().terminate();
             }
         })

@@ -16,7 +16,7 @@ use crate::restart::{Readiness, Restart, Strategy};
 use crate::run::Run;
 use crate::worker_thread::WorkerThread;
 
-/// How long a child may take to stop unless its specification gives another time.
+/// How long a child may take to stop by default.
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 
 /// A child and how it is kept. Made by [`ChildSpec::worker`] or [`ChildSpec::supervisor`]. Cheap to clone; a clone

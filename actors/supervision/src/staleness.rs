@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-/// Judges heartbeats, and the judge: a check that ran late (suspended machine, SIGSTOP, starved box) cannot tell
-/// an owner that hung from one that got no CPU either, so every owner gets a new deadline.
+/// Judges heartbeats, and the check itself: a check that ran late (suspended machine, SIGSTOP, no CPU time) cannot distinguish
+/// an owner that hung from one that got no CPU time either, so every owner gets a new deadline.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Staleness {
     allowance: Duration,
     last_check: Duration,
-    /// Silence before this moment is forgiven.
+    /// Missing heartbeats before this moment do not count.
     floor: Duration,
 }
 
@@ -29,13 +29,13 @@ impl Staleness {
         Some(slept)
     }
 
-    /// Whether the silence since `last` is too long.
+    /// Whether a heartbeat last seen at `last` is too old.
     pub(crate) fn is_stale(&self, last: Duration, now: Duration) -> bool {
         now.saturating_sub(last.max(self.floor)) > self.allowance
     }
 
-    /// Whether an actor hangs although its thread runs. Judged at the thread's last beat: a thread that stands
-    /// still says nothing about the actors on it.
+    /// Whether an actor hangs although its thread runs. Judged at the thread's last beat: a thread that does not
+    /// run is no evidence about the actors on it.
     pub(crate) fn hangs(&self, actor: Duration, thread: Duration) -> bool {
         self.is_stale(actor, thread)
     }
@@ -48,7 +48,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[test]
-    fn silence_is_stale_only_past_the_allowance() {
+    fn heartbeat_is_stale_only_past_the_allowance() {
         let start = 100 * S;
         let staleness = Staleness::new(5 * S, start);
         assert!(!staleness.is_stale(start, start + 5 * S));
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn check_that_ran_late_gives_everyone_a_new_deadline() {
+    fn check_that_ran_late_renews_every_deadline() {
         let start = 100 * S;
         let mut staleness = Staleness::new(5 * S, start);
         assert_eq!(staleness.check(start + S), None);
@@ -66,10 +66,10 @@ mod tests {
     }
 
     #[test]
-    fn actor_is_not_blamed_for_a_thread_that_stands_still() {
+    fn actor_on_an_unresponsive_thread_does_not_count_as_hanging() {
         let start = 100 * S;
         let staleness = Staleness::new(5 * S, start);
-        assert!(!staleness.hangs(start, start + S), "the thread last ran at 1 s, whatever the time is now");
+        assert!(!staleness.hangs(start, start + S), "judged at 1 s, when the thread last ran");
         assert!(staleness.hangs(start, start + 6 * S));
     }
 }

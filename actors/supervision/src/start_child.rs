@@ -4,8 +4,8 @@ use actix::Message;
 
 use crate::spec::{ChildSpec, SpecError};
 
-/// Starts one more child, after those that are there. A restart of the supervisor forgets it if it is temporary, and
-/// otherwise starts it like any other.
+/// Starts one more child, after the existing ones. A restart of the supervisor removes it if it is temporary, and
+/// otherwise starts it as it starts the others.
 #[derive(Message)]
 #[rtype(result = "Result<(), StartChildError>")]
 pub struct StartChild(pub ChildSpec);
@@ -13,7 +13,7 @@ pub struct StartChild(pub ChildSpec);
 /// Why [`StartChild`] was refused. In every case nothing was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StartChildError {
-    /// The specification cannot be carried out. An id is taken for as long as a child of that id is there.
+    /// The specification is invalid. An id is taken as long as a child has it.
     #[error(transparent)]
     Spec(#[from] SpecError),
     /// The supervisor is stopping.

@@ -1,6 +1,6 @@
 //! A plain OS thread that watches the root's thread and, during the shutdown, the clock.
 //!
-//! It needs nothing of what it watches: no runtime, no channel, no log. When it fires it calls what it was started with,
+//! It depends on nothing that it watches: no runtime, no channel, no log. When it fires it calls the function it was started with,
 //! which usually writes the report and ends the process, so that the service manager starts a new one. A report that
 //! cannot be made in time is left out.
 

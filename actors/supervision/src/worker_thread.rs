@@ -28,13 +28,13 @@ struct Shared {
     arbiter: Mutex<Option<ArbiterThread>>,
 }
 
-/// One operating system thread that stands, or stood, behind a [`WorkerThread`].
+/// One operating system thread that runs, or ran, the actors of a [`WorkerThread`].
 #[derive(Debug)]
 pub(crate) struct ArbiterThread {
-    /// Tells the threads of one name apart; counted from 1.
+    /// Distinguishes the threads of one name; counted from 1.
     number: u64,
     handle: ArbiterHandle,
-    /// `None` for the thread of the root, which is not ours to join.
+    /// `None` for the thread of the root, which this crate does not join.
     arbiter: Option<Arbiter>,
     heartbeat: Heartbeat,
     /// Closed when the thread's tasks have been dropped.
@@ -96,7 +96,7 @@ impl WorkerThread {
         self.slot().as_ref().map(|thread| (thread.number, thread.heartbeat.clone()))
     }
 
-    /// Starts a new thread in the place of an unresponsive one, which is returned, and ends should it ever wake.
+    /// Starts a new thread in the place of an unresponsive one. The old one is returned, and ends if it ever wakes.
     pub(crate) fn replace(&self, beat_every: Duration) -> io::Result<Option<ArbiterThread>> {
         let mut slot = self.slot();
         let number = slot.as_ref().map_or(1, |thread| thread.number + 1);
@@ -107,7 +107,7 @@ impl WorkerThread {
         Ok(unresponsive)
     }
 
-    /// Takes the thread away, if it is ours to end.
+    /// Takes the thread out, unless it is the root's.
     pub(crate) fn take(&self) -> Option<ArbiterThread> {
         self.slot().take_if(|thread| thread.arbiter.is_some())
     }

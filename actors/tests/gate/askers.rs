@@ -1,4 +1,4 @@
-//! Those who ask for permits, on several threads, and the one who drains, on another.
+//! Askers that request permits on several threads, and a drainer on another.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -10,7 +10,7 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::TurnId;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::tree::{Doors, TIMEOUT, ticket};
+use crate::tree::{GatePorts, TIMEOUT, ticket};
 
 /// Threads that ask.
 const THREADS: usize = 3;
@@ -18,39 +18,39 @@ const THREADS: usize = 3;
 const ASKERS_EACH: usize = 4;
 /// Askers in all.
 pub(crate) const ASKERS: usize = THREADS * ASKERS_EACH;
-/// A gate that gives one asker so many permits in a round does not close; on a loaded machine a drainer that waits for its thread lets
+/// A gate that gives one asker more permits than this in a round does not close. On a loaded machine a drainer without CPU time lets
 /// 10,000 through.
 const MOST_PERMITS: usize = 200_000;
-/// Before a drain is begun this many permits are given at most; how many, changes from round to round.
+/// Most permits given before a drain is begun; the number differs from round to round.
 const HEAD_START: u64 = 24;
 
 /// Many rounds of askers against a drain.
 pub(crate) struct Race {
-    doors: Doors,
+    ports: GatePorts,
     races: u64,
     stage: Arc<Stage>,
 }
 
-/// What all threads see.
+/// Shared by all threads.
 struct Stage {
-    /// Number of the round that is on.
+    /// Number of the current round.
     round: watch::Sender<u64>,
     /// Number of the last round whose drain has been answered.
     answered: watch::Sender<u64>,
     /// Permits given in this round.
     admitted: AtomicU64,
-    /// The drain's question is on its way, and its answer not yet there.
+    /// The drain has been requested and not yet answered.
     beginning: AtomicBool,
 }
 
-/// How one asker fared in one round.
+/// The result of one asker in one round.
 #[derive(Default)]
 struct Score {
     held: Vec<TurnPermit>,
-    /// Answers to questions that were in flight while the drain was.
+    /// Answers to requests that were in flight at the same time as the drain.
     admitted_during: u64,
     refused_during: u64,
-    /// Asked after the answer was known, and refused.
+    /// Requests made after the drain's answer, and refused.
     late_refused: u64,
     wrong: Option<Wrong>,
 }
@@ -58,7 +58,7 @@ struct Score {
 /// All rounds together.
 #[derive(Debug, Default)]
 pub(crate) struct ScoreCounts {
-    /// One asker with a question in flight against one drain.
+    /// One asker with a request in flight against one drain.
     pub(crate) races: u64,
     pub(crate) drains: u64,
     pub(crate) permits: u64,
@@ -67,61 +67,61 @@ pub(crate) struct ScoreCounts {
     pub(crate) late_refused: u64,
 }
 
-/// What a gate must not do.
+/// How a gate breaks its promise.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Wrong {
-    /// One was admitted after the answer, or before it and not counted.
+    /// A turn was admitted after the drain's answer, or before it and not counted.
     #[error("round {round}: the drain was answered {answered}, and there are {held} permits")]
     AdmittedAfterAnswer { round: u64, answered: usize, held: usize },
-    /// Somebody who asked when the answer was known got a permit.
-    #[error("round {round}: who asked after the answer was admitted")]
+    /// A request made after the drain's answer got a permit.
+    #[error("round {round}: a request made after the answer was admitted")]
     LateAdmitted { round: u64 },
-    /// It goes on and on.
+    /// The gate never closes.
     #[error("round {round}: {MOST_PERMITS} permits, and the gate is still open")]
     NeverClosed { round: u64 },
-    /// It refused, and not for the drain.
+    /// The gate refused for another reason than the drain.
     #[error("round {round}: refused because {why}")]
     Refused { round: u64, why: Refusal },
 }
 
 impl Race {
-    /// At least `races` of them.
-    pub(crate) fn new(doors: Doors, races: u64) -> Self {
+    /// Runs at least `races` races.
+    pub(crate) fn new(ports: GatePorts, races: u64) -> Self {
         let stage = Stage {
             round: watch::Sender::new(0),
             answered: watch::Sender::new(0),
             admitted: AtomicU64::new(0),
             beginning: AtomicBool::new(false),
         };
-        Self { doors, races, stage: Arc::new(stage) }
+        Self { ports, races, stage: Arc::new(stage) }
     }
 
-    /// Runs every round, or up to the first thing that is wrong.
+    /// Runs every round, up to the first error.
     pub(crate) async fn run(self) -> Result<ScoreCounts, Wrong> {
-        let (scores, heard) = mpsc::unbounded_channel();
+        let (scores, received) = mpsc::unbounded_channel();
         let askers: Vec<Arbiter> = (0..THREADS).map(|_| Arbiter::new()).collect();
         for asker in askers.iter().cycle().take(ASKERS) {
-            let (doors, stage, scores) = (self.doors.clone(), Arc::clone(&self.stage), scores.clone());
-            asker.spawn_fn(move || drop(caduceus_supervision::spawn(ask_every_round(doors, stage, scores))));
+            let (ports, stage, scores) = (self.ports.clone(), Arc::clone(&self.stage), scores.clone());
+            asker.spawn_fn(move || drop(caduceus_supervision::spawn(ask_every_round(ports, stage, scores))));
         }
         let drainer = Arbiter::new();
         let (end, ended) = oneshot::channel();
         drainer.spawn_fn(move || {
-            caduceus_supervision::spawn(async move { drop(end.send(self.drain_every_round(heard).await)) });
+            caduceus_supervision::spawn(async move { drop(end.send(self.drain_every_round(received).await)) });
         });
         let counts = ended.await.expect("the drainer ends");
         for arbiter in askers.into_iter().chain([drainer]) {
             arbiter.stop();
-            arbiter.join().expect("its thread ends");
+            arbiter.join().expect("the thread ends");
         }
         counts
     }
 
-    async fn drain_every_round(self, mut heard: mpsc::UnboundedReceiver<Score>) -> Result<ScoreCounts, Wrong> {
+    async fn drain_every_round(self, mut received: mpsc::UnboundedReceiver<Score>) -> Result<ScoreCounts, Wrong> {
         let mut counts = ScoreCounts::default();
         while counts.races < self.races {
             counts.drains += 1;
-            self.drain_once(counts.drains, &mut heard, &mut counts).await?;
+            self.drain_once(counts.drains, &mut received, &mut counts).await?;
         }
         Ok(counts)
     }
@@ -129,24 +129,24 @@ impl Race {
     async fn drain_once(
         &self,
         round: u64,
-        heard: &mut mpsc::UnboundedReceiver<Score>,
+        received: &mut mpsc::UnboundedReceiver<Score>,
         counts: &mut ScoreCounts,
     ) -> Result<(), Wrong> {
         let stage = &self.stage;
         stage.admitted.store(0, Ordering::SeqCst);
         stage.round.send_replace(round);
-        // So that the drain meets them at another moment each time.
+        // The drain starts at another moment in each round.
         let head_start = round % (HEAD_START + 1);
         while stage.admitted.load(Ordering::SeqCst) < head_start {
             tokio::task::yield_now().await;
         }
         stage.beginning.store(true, Ordering::SeqCst);
         let order = BeginDrain { principal: "race".to_owned(), ..BeginDrain::default() };
-        let begun = self.doors.begin.ask(order, TIMEOUT).await.expect("the gate answers");
+        let begun = self.ports.begin.ask(order, TIMEOUT).await.expect("the gate answers");
         stage.beginning.store(false, Ordering::SeqCst);
-        // From here on the answer is known.
+        // Requests from here on are made after the answer.
         let mut late = Score::default();
-        ask_late(&self.doors, &ticket(), round, &mut late).await;
+        ask_late(&self.ports, &ticket(), round, &mut late).await;
         stage.answered.send_replace(round);
 
         let mut held = late.held.len();
@@ -154,7 +154,7 @@ impl Race {
         let mut wrong = late.wrong;
         let mut permits = Vec::new();
         for _ in 0..ASKERS {
-            let score = heard.recv().await.expect("every asker says how it fared");
+            let score = received.recv().await.expect("every asker sends its score");
             counts.races += u64::from(score.admitted_during + score.refused_during > 0);
             counts.admitted_during += score.admitted_during;
             counts.refused_during += score.refused_during;
@@ -172,13 +172,13 @@ impl Race {
         }
         drop(permits);
         let cancel = CancelDrain { principal: "race".to_owned(), profile: None };
-        self.doors.cancel.ask(cancel, TIMEOUT).await.expect("the gate answers").expect("the marker goes");
+        self.ports.cancel.ask(cancel, TIMEOUT).await.expect("the gate answers").expect("the marker is removed");
         Ok(())
     }
 }
 
 /// One asker: in every round it asks until it is refused, and once more when the drain has been answered.
-async fn ask_every_round(doors: Doors, stage: Arc<Stage>, scores: mpsc::UnboundedSender<Score>) {
+async fn ask_every_round(ports: GatePorts, stage: Arc<Stage>, scores: mpsc::UnboundedSender<Score>) {
     let ticket = ticket();
     let (mut rounds, mut answered) = (stage.round.subscribe(), stage.answered.subscribe());
     let mut round = 0;
@@ -186,21 +186,21 @@ async fn ask_every_round(doors: Doors, stage: Arc<Stage>, scores: mpsc::Unbounde
         let Ok(now) = rounds.wait_for(|now| *now > round).await.map(|now| *now) else { return };
         round = now;
         let mut score = Score::default();
-        ask_until_refused(&doors, &ticket, &stage, round, &mut score).await;
+        ask_until_refused(&ports, &ticket, &stage, round, &mut score).await;
         if answered.wait_for(|last| *last >= round).await.is_err() {
             return;
         }
-        ask_late(&doors, &ticket, round, &mut score).await;
+        ask_late(&ports, &ticket, round, &mut score).await;
         if scores.send(score).is_err() {
             return;
         }
     }
 }
 
-async fn ask_until_refused(doors: &Doors, ticket: &TurnTicket, stage: &Stage, round: u64, score: &mut Score) {
+async fn ask_until_refused(ports: &GatePorts, ticket: &TurnTicket, stage: &Stage, round: u64, score: &mut Score) {
     loop {
         let asked_during = stage.beginning.load(Ordering::SeqCst);
-        let answer = ask(doors, ticket).await;
+        let answer = ask(ports, ticket).await;
         let during = asked_during || stage.beginning.load(Ordering::SeqCst);
         match answer {
             Ok(permit) => {
@@ -224,9 +224,9 @@ async fn ask_until_refused(doors: &Doors, ticket: &TurnTicket, stage: &Stage, ro
     }
 }
 
-/// Asks although the answer is known.
-async fn ask_late(doors: &Doors, ticket: &TurnTicket, round: u64, score: &mut Score) {
-    match ask(doors, ticket).await {
+/// Asks after the drain's answer.
+async fn ask_late(ports: &GatePorts, ticket: &TurnTicket, round: u64, score: &mut Score) {
+    match ask(ports, ticket).await {
         Ok(permit) => {
             score.held.push(permit);
             score.wrong = Some(Wrong::LateAdmitted { round });
@@ -236,8 +236,8 @@ async fn ask_late(doors: &Doors, ticket: &TurnTicket, round: u64, score: &mut Sc
     }
 }
 
-async fn ask(doors: &Doors, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
+async fn ask(ports: &GatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
     let ticket = TurnTicket { id: TurnId::fresh(), ..ticket.clone() };
     let question = RequestPermit { ticket, origin: Origin::External };
-    doors.permits.ask(question, TIMEOUT).await.expect("the gate answers")
+    ports.permits.ask(question, TIMEOUT).await.expect("the gate answers")
 }

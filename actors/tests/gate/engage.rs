@@ -8,42 +8,42 @@ use caduceus_actors::drain::messages::{Origin, Refusal, TurnTicket};
 use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::turn::id::TurnId;
 
-use crate::tree::{Doors, TIMEOUT, Tree, ticket};
+use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
 
-/// Ceiling for one movement of the gate: the poll, on a loaded machine.
+/// Ceiling for one opening or closing of the gate: the poll interval, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
-/// Closes and opens the gate by the marker alone, with a pause between two questions; how long each closing took.
+/// Closes and opens the gate by the marker alone, with a pause between two requests. Returns how long each closing took.
 pub(crate) async fn engage(tree: &Tree, times: usize, pause: Duration) -> Vec<Duration> {
-    let (doors, marker) = (tree.doors(), tree.marker(None));
+    let (ports, marker) = (tree.ports(), tree.marker(None));
     let other = marker.with_extension("new");
     let mut latencies = Vec::new();
     for _ in 0..times {
-        until(&doors, true, pause).await;
+        until(&ports, true, pause).await;
         fs::write(&other, "{}").expect("the marker is written");
         let renamed = Instant::now();
         fs::rename(&other, &marker).expect("the marker is renamed into its place");
-        until(&doors, false, pause).await;
+        until(&ports, false, pause).await;
         latencies.push(renamed.elapsed());
         fs::remove_file(&marker).expect("the marker is removed");
     }
-    until(&doors, true, pause).await;
+    until(&ports, true, pause).await;
     latencies
 }
 
-/// Asks for turns until one is admitted, or refused.
-async fn until(doors: &Doors, admitted: bool, pause: Duration) {
+/// Requests permits until one is admitted, or refused.
+async fn until(ports: &GatePorts, admitted: bool, pause: Duration) {
     let deadline = Instant::now() + SOON;
     loop {
         let ticket = TurnTicket { id: TurnId::fresh(), ..ticket() };
-        let answer = doors.permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
+        let answer = ports.permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
         match answer.expect("the gate answers") {
             Ok(_) if admitted => return,
             Err(Refusal::Draining) if !admitted => return,
             Ok(_) | Err(Refusal::Draining) => {}
             Err(why) => panic!("{why}"),
         }
-        assert!(Instant::now() < deadline, "the gate did not move in {SOON:?}");
+        assert!(Instant::now() < deadline, "the gate did not open or close in {SOON:?}");
         if !pause.is_zero() {
             sleep(pause).await;
         }

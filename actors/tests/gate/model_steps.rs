@@ -1,6 +1,6 @@
-//! Random histories against the plain model, with the real actor, its mailbox and a real directory.
+//! Random histories against the model, with the real actor, its mailbox and a real directory.
 //!
-//! Shorter than those of the plan alone, for what is found on disk, and the end of a drain, have to be waited for. The disk takes every
+//! Shorter than the histories of the plan alone: changes on disk and the end of a drain have to be waited for. The disk takes every
 //! marker here.
 
 use std::fs;
@@ -21,22 +21,22 @@ use caduceus_actors::turn::id::TurnId;
 use jiff::Timestamp;
 
 use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};
-use crate::tree::{Doors, TIMEOUT, Tree, ticket};
+use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
 
 const HISTORIES: usize = 25;
 const STEPS: usize = 30;
-/// The real gate looks for what is overdue once a second, so deadlines that pass are few.
+/// The real gate checks deadlines once a second, so few deadlines pass.
 const MOST_DEADLINES: usize = 3;
-/// Pause between two looks.
+/// Pause between two queries.
 const PAUSE: Duration = Duration::from_millis(1);
-/// Within this the gate must have found what lies on disk: the poll, on a loaded machine.
+/// The gate must have seen a change on disk within this time: the poll interval, on a loaded machine.
 const SOON: Duration = Duration::from_secs(20);
 
 const NAMES: [&str; PROFILES + 1] = ["work", "play", "default"];
 
 struct Subject {
     tree: Tree,
-    doors: Doors,
+    ports: GatePorts,
     permits: Vec<TurnPermit>,
 }
 
@@ -47,7 +47,7 @@ fn name(profile: usize) -> ProfileName {
 impl Subject {
     async fn new() -> Self {
         let tree = Tree::start_with(&[NAMES[0], NAMES[1]], true).await;
-        Self { doors: tree.doors(), tree, permits: Vec::new() }
+        Self { ports: tree.ports(), tree, permits: Vec::new() }
     }
 
     fn marker(&self, scope: Scope) -> PathBuf {
@@ -60,20 +60,20 @@ impl Subject {
                 let order = BeginDrain {
                     principal: "model".to_owned(),
                     profile: scope.map(name),
-                    // The model counts in lengths of its own; here they are over by the next look.
+                    // The model has its own time unit; here a deadline has passed by the next check.
                     deadline: lasts.map(|_| Duration::from_millis(1)),
                     ..BeginDrain::default()
                 };
-                let begun = self.doors.begin.ask(order, TIMEOUT).await.expect("the gate answers");
+                let begun = self.ports.begin.ask(order, TIMEOUT).await.expect("the gate answers");
                 if !begun.durable {
-                    // What is in the way has the say as soon as it was read.
+                    // An obstacle in the marker's place counts as soon as it was read.
                     self.tree.all_read().await;
                 }
                 Answer::Done
             }
             Step::Cancel(scope) => {
                 let order = CancelDrain { principal: "model".to_owned(), profile: scope.map(name) };
-                match self.doors.cancel.ask(order, TIMEOUT).await.expect("the gate answers") {
+                match self.ports.cancel.ask(order, TIMEOUT).await.expect("the gate answers") {
                     Ok(cancelled) => Answer::Cancelled { was_draining: cancelled.was_draining },
                     Err(CancelError::MarkerNotRemoved(_)) => Answer::MarkerNotRemoved,
                     Err(CancelError::Stopping) => Answer::Stopping,
@@ -91,13 +91,13 @@ impl Subject {
             }
             Step::Pass(_) => Answer::Done,
             Step::Shutdown => {
-                self.doors.shutdown.ask(BeginShutdown, TIMEOUT).await.expect("the gate answers");
+                self.ports.shutdown.ask(BeginShutdown, TIMEOUT).await.expect("the gate answers");
                 Answer::Done
             }
             Step::Start { profile, internal } => {
                 let ticket = TurnTicket { id: TurnId::fresh(), profile: name(profile), ..ticket() };
                 let origin = if internal { Origin::Internal } else { Origin::External };
-                let asked = self.doors.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
+                let asked = self.ports.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
                 match asked.expect("the gate answers") {
                     Ok(permit) => {
                         self.permits.push(permit);
@@ -118,13 +118,13 @@ impl Subject {
     }
 
     async fn view(&self) -> DrainView {
-        self.doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers")
+        self.ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers")
     }
 
     async fn state(&self) -> (State, usize) {
         let view = self.view().await;
         let DrainView { draining, stopping, requested_at, age_ms, profiles, active_agents, .. } = view;
-        assert!(draining || requested_at.is_none(), "a drain that is not on was asked for");
+        assert!(draining || requested_at.is_none(), "no drain is on, but one was requested");
         let drained = |profile: &usize| profiles.contains(&name(*profile));
         let state = State {
             stopping,
@@ -136,7 +136,7 @@ impl Subject {
     }
 }
 
-/// Puts a marker into its place as a rename does, or clears the place.
+/// Renames a marker into place, or removes what is there.
 fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.is_dir() => fs::remove_dir_all(path)?,
@@ -158,15 +158,15 @@ fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
         Some(Marker::Whole { .. }) => {
             let whole = marker::Marker {
                 requested_at: Timestamp::now(),
-                principal: "somebody else".to_owned(),
+                principal: "another process".to_owned(),
                 epoch: epoch::current(),
                 suppress_notification: false,
                 deadline: None,
             };
             fs::write(&other, whole.to_json())?;
         }
-        Some(Marker::Stale) => fs::write(&other, r#"{"epoch":"another life:1"}"#)?,
-        Some(Marker::Garbled) => fs::write(&other, "\u{feff}{\"epoch\":\"another life:1\"")?,
+        Some(Marker::Stale) => fs::write(&other, r#"{"epoch":"previous boot:1"}"#)?,
+        Some(Marker::Garbled) => fs::write(&other, "\u{feff}{\"epoch\":\"previous boot:1\"")?,
     }
     fs::rename(other, path)
 }
@@ -175,9 +175,9 @@ fn place(path: &Path, marker: Option<Marker>) -> io::Result<()> {
 async fn history(seed: u64) {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut model, mut subject) = (Model::default(), Subject::new().await);
-    let (mut told, mut deadlines) = (Vec::new(), 0);
+    let (mut steps, mut deadlines) = (Vec::new(), 0);
     for _ in 0..STEPS {
-        // A drain that ends by itself does so at the next look, so in the model time passes with it.
+        // A drain that ends by its deadline ends at the next check, so time passes in the model as well.
         let step = match any_step(|below| random.usize(..below)) {
             Step::Pass(_) => continue,
             Step::Begin { scope, lasts, .. } => {
@@ -185,28 +185,28 @@ async fn history(seed: u64) {
                 let lasts = lasts.filter(|_| deadlines <= MOST_DEADLINES);
                 Step::Begin { scope, lasts, disk_takes: true }
             }
-            // Whether it has been found before it was over cannot be seen.
+            // The test cannot observe whether the marker was read before its deadline passed.
             Step::Place(scope, Marker::Whole { .. }) => Step::Place(scope, Marker::Whole { ends_at: None }),
             step => step,
         };
-        continue_with(&mut subject, &mut model, step, &mut told, seed).await;
+        continue_with(&mut subject, &mut model, step, &mut steps, seed).await;
         if let Step::Begin { lasts: Some(length), .. } = step {
-            continue_with(&mut subject, &mut model, Step::Pass(length), &mut told, seed).await;
+            continue_with(&mut subject, &mut model, Step::Pass(length), &mut steps, seed).await;
         }
     }
     subject.permits.clear();
     subject.tree.stop().await;
 }
 
-async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, told: &mut Vec<Step>, seed: u64) {
-    told.push(step);
+async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, steps: &mut Vec<Step>, seed: u64) {
+    steps.push(step);
     let (answer, expected) = (subject.step(step).await, model.step(step));
-    assert_eq!(answer, expected, "seed {seed}, after {told:#?}");
+    assert_eq!(answer, expected, "seed {seed}, after {steps:#?}");
     if matches!(step, Step::Begin { lasts: Some(_), .. }) {
-        // It may be over by now.
+        // The drain may have ended by now.
         return;
     }
-    // The end of a drain has to be waited for; all else holds with the answer.
+    // The end of a drain has to be waited for; everything else holds with the answer.
     let passes = matches!(step, Step::Pass(_));
     let deadline = Instant::now() + SOON;
     loop {
@@ -216,7 +216,7 @@ async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, tol
         }
         assert!(
             passes && Instant::now() < deadline,
-            "seed {seed}: {state:?} and {held} permits, not {:?}, after {told:#?}",
+            "seed {seed}: {state:?} and {held} permits, not {:?}, after {steps:#?}",
             model.state()
         );
         sleep(PAUSE).await;
@@ -224,7 +224,7 @@ async fn continue_with(subject: &mut Subject, model: &mut Model, step: Step, tol
 }
 
 #[actix::test]
-async fn the_real_gate_and_its_directory_do_what_the_model_says() {
+async fn the_real_gate_and_its_directory_behave_like_the_model() {
     let first = fastrand::u64(..);
     eprintln!("seeds from {first}");
     for seed in 0..HISTORIES as u64 {

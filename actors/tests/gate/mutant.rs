@@ -1,29 +1,29 @@
-//! Gates that are wrong on purpose, in front of the real one: the test must notice them.
+//! Gates with a planted error, in front of the real one: the test must detect them.
 
 use actix::{Actor, Context, Handler};
 use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
 use caduceus_supervision::{Port, ResponseFuture};
 
-use crate::tree::{Doors, TIMEOUT};
+use crate::tree::{GatePorts, TIMEOUT};
 
-/// Says how many turns there are and only then has the gate closed.
+/// Answers with the number of turns, and closes the gate only afterwards.
 struct Hasty {
-    behind: Doors,
+    behind: GatePorts,
 }
 
-/// Closes the gate before it answers, but has counted before it closed it.
+/// Closes the gate before it answers, but counts before it closes it.
 struct Miscounting {
-    behind: Doors,
+    behind: GatePorts,
 }
 
-pub(crate) fn hasty(behind: Doors) -> Doors {
+pub(crate) fn hasty(behind: GatePorts) -> GatePorts {
     let begin = Port::from(Hasty { behind: behind.clone() }.start());
-    Doors { begin, ..behind }
+    GatePorts { begin, ..behind }
 }
 
-pub(crate) fn miscounting(behind: Doors) -> Doors {
+pub(crate) fn miscounting(behind: GatePorts) -> GatePorts {
     let begin = Port::from(Miscounting { behind: behind.clone() }.start());
-    Doors { begin, ..behind }
+    GatePorts { begin, ..behind }
 }
 
 impl Actor for Hasty {
@@ -60,7 +60,7 @@ impl Handler<BeginDrain> for Miscounting {
     }
 }
 
-async fn count(behind: &Doors) -> usize {
+async fn count(behind: &GatePorts) -> usize {
     behind.look.ask(GetDrain, TIMEOUT).await.expect("the gate answers").active_agents
 }
 

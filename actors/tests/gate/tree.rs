@@ -1,4 +1,4 @@
-//! A tree with the real gate in it, its marker on a real file system, and ears for its news.
+//! A tree with the real gate, its marker on a real file system, and a recorder of its notifications.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -29,9 +29,9 @@ use caduceus_supervision::{
 /// How long one answer may take on a loaded machine.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The ways into a gate, real or not.
+/// The ports of a gate, real or planted.
 #[derive(Clone)]
-pub(crate) struct Doors {
+pub(crate) struct GatePorts {
     pub(crate) permits: Port<RequestPermit>,
     pub(crate) begin: Port<BeginDrain>,
     pub(crate) cancel: Port<CancelDrain>,
@@ -41,49 +41,52 @@ pub(crate) struct Doors {
 
 pub(crate) struct Tree {
     root: RootHandle,
-    doors: Doors,
+    ports: GatePorts,
     home: tempfile::TempDir,
-    news: News,
+    changes: DrainChanges,
     settings: Port<SettingsChanged>,
     in_force: Arc<InForce>,
 }
 
-/// What was told of the gate, in order.
-pub(crate) type News = Arc<Mutex<Vec<DrainChanged>>>;
+/// The notifications of the gate, in order.
+pub(crate) type DrainChanges = Arc<Mutex<Vec<DrainChanged>>>;
 
-/// Whoever is told that the gate moved.
-struct Ear(News);
+/// Records the notifications.
+struct ChangeRecorder(DrainChanges);
 
 impl Tree {
     pub(crate) async fn start() -> Self {
         Self::start_with(&[], true).await
     }
 
-    /// A gate for named profiles, too; without file events its markers are found by the poll.
+    /// As [`Tree::start`], with named profiles; without file events the poll finds the markers.
     pub(crate) async fn start_with(profiles: &[&str], file_events: bool) -> Self {
         let home = home();
-        let (drain, ear) = (Mailbox::new(), Mailbox::new());
+        let (drain, recorder) = (Mailbox::new(), Mailbox::new());
         let named = profiles.iter().map(|name| {
             let own = home.path().join("profiles").join(name);
-            std::fs::create_dir_all(&own).expect("a home of its own");
-            served(ProfileName::parse(name).expect("a name"), own)
+            std::fs::create_dir_all(&own).expect("the profile's home is created");
+            served(ProfileName::parse(name).expect("the name is valid"), own)
         });
         let in_force = Arc::new(in_force(home.path(), named.collect()));
         let settings = DrainSettings::of(&in_force, file_events.then(FileEvents::default));
-        let ports = DrainPorts { changes: ear.port(), status: ear.port() };
+        let ports = DrainPorts { changes: recorder.port(), status: recorder.port() };
         let gate = Gate::default();
-        let news = News::default();
-        let heard = Arc::clone(&news);
+        let changes = DrainChanges::default();
+        let record = Arc::clone(&changes);
         let factory = move |start: &_| DrainActor::new(gate.clone(), settings.clone(), ports.clone(), start);
         let spec = SupervisorSpec::new(Strategy::OneForOne)
-            .child(ChildSpec::worker("ear", &ear, move |_: &_| Ear(Arc::clone(&heard))).on(&WorkerThread::new("data")))
+            .child(
+                ChildSpec::worker("recorder", &recorder, move |_: &_| ChangeRecorder(Arc::clone(&record)))
+                    .on(&WorkerThread::new("data")),
+            )
             .child(
                 ChildSpec::worker("drain", &drain, factory)
                     .on(&WorkerThread::new("control"))
                     .readiness(Readiness::Reported { within: TIMEOUT }),
             );
         let options = RootOptions { unresponsive_after: TIMEOUT, faults_allowed: true, ..RootOptions::default() };
-        let doors = Doors {
+        let ports = GatePorts {
             permits: drain.port(),
             begin: drain.port(),
             cancel: drain.port(),
@@ -91,38 +94,38 @@ impl Tree {
             shutdown: drain.port(),
         };
         let root = Root::start(spec, options).expect("the tree starts");
-        let tree = Self { root, doors, home, news, settings: drain.port(), in_force };
-        tree.doors.look.ask(GetDrain, TIMEOUT).await.expect("the gate is up");
+        let tree = Self { root, ports, home, changes, settings: drain.port(), in_force };
+        tree.ports.look.ask(GetDrain, TIMEOUT).await.expect("the gate is running");
         tree
     }
 
-    pub(crate) fn doors(&self) -> Doors {
-        self.doors.clone()
+    pub(crate) fn ports(&self) -> GatePorts {
+        self.ports.clone()
     }
 
-    pub(crate) fn news(&self) -> News {
-        Arc::clone(&self.news)
+    pub(crate) fn changes(&self) -> DrainChanges {
+        Arc::clone(&self.changes)
     }
 
-    /// Has the gate's actor panic.
-    pub(crate) async fn fall(&self) {
+    /// Makes the gate's actor panic.
+    pub(crate) async fn crash(&self) {
         let fault = InjectFault { path: "drain".to_owned(), fault: Fault::PanicInTimer };
         self.root.port().ask(fault, TIMEOUT).await.expect("the root answers").expect("faults are allowed");
     }
 
-    /// Waits until every marker has been read by a reading that began after this moment: the gate answers news of its homes then.
+    /// Waits until every marker has been read by a reading that began after this moment: then the gate answers `SettingsChanged`.
     pub(crate) async fn all_read(&self) {
-        let news = SettingsChanged(Arc::clone(&self.in_force));
-        self.settings.ask(news, TIMEOUT).await.expect("the gate reads its markers");
+        let changed = SettingsChanged(Arc::clone(&self.in_force));
+        self.settings.ask(changed, TIMEOUT).await.expect("the gate reads its markers");
     }
 
-    /// Where the marker of the gateway, or of a profile, lies.
+    /// Path of the marker of the gateway, or of a profile.
     pub(crate) fn marker(&self, profile: Option<&str>) -> PathBuf {
         let home = self.home.path();
         profile.map_or_else(|| home.to_owned(), |name| home.join("profiles").join(name)).join(FILE_NAME)
     }
 
-    /// Whether the gateway's marker lies on disk.
+    /// Whether the gateway's marker is on disk.
     pub(crate) fn has_marker(&self) -> bool {
         self.marker(None).exists()
     }
@@ -148,7 +151,7 @@ fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
     }
 }
 
-/// A profile whose actor is nowhere: the gate does not ask it.
+/// A profile without an actor, which the gate does not need.
 fn served(name: ProfileName, home: PathBuf) -> Served {
     let mailbox: Mailbox<ProfileActor> = Mailbox::new();
     let ports = ProfilePorts {
@@ -165,7 +168,7 @@ fn served(name: ProfileName, home: PathBuf) -> Served {
     Served { name, home, ports }
 }
 
-/// For a turn that nobody runs.
+/// A ticket for a turn that does not run.
 pub(crate) fn ticket() -> TurnTicket {
     let profile = ProfileName::default_profile();
     let source = Source { platform: "discord".to_owned(), chat_id: "c".to_owned(), ..Source::default() };
@@ -173,26 +176,26 @@ pub(crate) fn ticket() -> TurnTicket {
     TurnTicket { id: TurnId::fresh(), profile, session }
 }
 
-/// In memory where that is possible: the marker is written, synced and renamed for every drain, and the disk is not what is
-/// raced here.
+/// In memory if possible: the marker is written, synced and renamed for every drain, and the speed of the disk is not
+/// under test.
 fn home() -> tempfile::TempDir {
     let memory = Path::new("/dev/shm");
     let home = if memory.is_dir() { tempfile::tempdir_in(memory) } else { tempfile::tempdir() };
     home.expect("a temporary home")
 }
 
-impl Actor for Ear {
+impl Actor for ChangeRecorder {
     type Context = Context<Self>;
 }
 
-impl Handler<DrainChanged> for Ear {
+impl Handler<DrainChanged> for ChangeRecorder {
     type Result = ();
-    fn handle(&mut self, news: DrainChanged, _: &mut Self::Context) {
-        self.0.lock().expect("nobody panics with the news in hand").push(news);
+    fn handle(&mut self, change: DrainChanged, _: &mut Self::Context) {
+        self.0.lock().expect("no holder of the lock panics").push(change);
     }
 }
 
-impl Handler<StatusTouched> for Ear {
+impl Handler<StatusTouched> for ChangeRecorder {
     type Result = ();
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }

@@ -1,4 +1,4 @@
-//! Nothing of an agent outlives its gateway.
+//! No process of an agent outlives its gateway.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -7,19 +7,19 @@ use uuid::Uuid;
 
 use super::support::{marked, until};
 
-/// A family of processes: children, one that ignores SIGTERM, one in a session of its own, and a child of that whose
-/// parent is gone.
-const FAMILY: &str = "
+/// A tree of processes: children, one that ignores SIGTERM, one in a session of its own, and a child of that whose
+/// parent has ended.
+const PROCESS_TREE: &str = "
     sleep 300 &
     (trap '' TERM; sleep 300; sleep 300) &
     setsid sh -c 'trap \"\" TERM; setsid sleep 300 & sleep 300; sleep 300' &
     (setsid sh -c 'sleep 300 & sleep 300' &)
     wait";
 
-/// Those of the family, the guard included, that are there at least.
-const FAMILY_SIZE: usize = 8;
+/// Lowest number of processes in the tree, the guard included.
+const TREE_SIZE: usize = 8;
 
-/// A gateway of nothing but a guard for `script`.
+/// A stand-in for a gateway that only holds a guard for `script`.
 fn hold(script: &str, mark: &str) -> Child {
     let mut holder = Command::new(env!("CARGO_BIN_EXE_caduceus-guard-alone"))
         .args(["hold", "--", "/bin/sh", "-c", script])
@@ -34,25 +34,25 @@ fn hold(script: &str, mark: &str) -> Child {
 }
 
 #[actix::test]
-async fn when_the_gateway_is_killed_no_descendant_stays_whatever_session_it_moved_to() {
+async fn when_the_gateway_is_killed_no_descendant_survives_in_any_session() {
     let mark = Uuid::now_v7().to_string();
-    let mut holder = hold(FAMILY, &mark);
-    until("the family", || (marked(&mark).len() > FAMILY_SIZE).then_some(())).await;
+    let mut holder = hold(PROCESS_TREE, &mark);
+    until("the process tree", || (marked(&mark).len() > TREE_SIZE).then_some(())).await;
     holder.kill().unwrap();
     holder.wait().unwrap();
-    until("the end of the family", || marked(&mark).is_empty().then_some(())).await;
+    until("the end of the process tree", || marked(&mark).is_empty().then_some(())).await;
 }
 
 #[actix::test]
-async fn what_an_agent_leaves_behind_when_it_ends_is_ended_too() {
+async fn processes_that_an_agent_leaves_behind_are_ended_too() {
     let mark = Uuid::now_v7().to_string();
     let mut holder = hold("setsid sleep 300 & (trap '' TERM; sleep 300) & exit 0", &mark);
-    until("the end of the leftovers", || holder.try_wait().unwrap()).await;
+    until("the end of the remaining processes", || holder.try_wait().unwrap()).await;
     assert!(marked(&mark).is_empty());
 }
 
 #[actix::test]
-async fn a_guard_that_is_told_to_end_by_a_signal_ends_the_agent_first() {
+async fn a_guard_that_gets_sigterm_ends_the_agent_first() {
     let mark = Uuid::now_v7().to_string();
     let mut holder = hold("sleep 300", &mark);
     let is_guard = |pid: &i32| super::support::arguments_of(*pid).contains("\0guard\0");

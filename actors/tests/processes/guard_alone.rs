@@ -1,7 +1,7 @@
-//! The guard alone, and a gateway that does nothing but hold one, for the tests of this crate.
+//! The guard alone, and a stand-in for a gateway that only holds one, for the tests of this crate.
 //!
 //! `guard -- COMMAND…` is what the gateway's own subcommand does. `hold -- COMMAND…` starts a guard for the command as the
-//! gateway would, says so on standard output, and waits to be killed.
+//! gateway does, reports it on standard output, and waits to be killed.
 
 #![allow(clippy::disallowed_methods, reason = "it stands in for the gateway in a test")]
 

@@ -9,18 +9,18 @@ use caduceus_actors::turn::id::TurnId;
 use caduceus_supervision::Port;
 use tokio::sync::mpsc;
 
-use super::support::{CEILING, House, session};
+use super::support::{CEILING, Fixture, session};
 
 #[actix::test]
-async fn a_token_that_an_agent_was_told_is_redacted_until_the_agent_is_gone() {
-    let house = House::new("agent:\n  backend: exec\n  command: [cat]\n  reply: jsonl\n  credentials: live\n");
-    house.desk.state().token = Some("hch-at-the-first");
-    let profile = house.profile("default", &[]);
+async fn a_token_sent_to_an_agent_is_redacted_until_the_agent_has_ended() {
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [cat]\n  reply: jsonl\n  credentials: live\n");
+    fixture.stub.state().token = Some("hch-at-the-first");
+    let profile = fixture.profile("default", &[]);
     let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
     let order = SpawnChild { agent, turn: TurnId::fresh(), session: session(&Source::default()), attempt: 1 };
     let child = Port::from(profile.clone()).ask(order, CEILING).await.unwrap().unwrap();
-    let (_tell, told) = mpsc::channel(1);
-    let serving = caduceus_supervision::spawn(child.stdin.serve(told).unwrap());
+    let (_sender, changes) = mpsc::channel(1);
+    let serving = caduceus_supervision::spawn(child.stdin.serve(changes).unwrap());
     let change = async |token: Option<&str>| {
         let token = token.map(Into::into);
         Port::from(profile.clone()).ask(TokenChanged { token }, CEILING).await.unwrap();
@@ -34,12 +34,12 @@ async fn a_token_that_an_agent_was_told_is_redacted_until_the_agent_is_gone() {
     });
     let line = tokio::time::timeout(CEILING, reading).await.unwrap().unwrap().unwrap();
     assert!(line.contains("hch-at-the-second"), "{line}");
-    // Its grant is gone: the profile itself knows neither any more.
+    // The grant is gone: the profile itself holds neither token any more.
     change(None).await;
     serving.abort();
     let written = "hch-at-the-first hch-at-the-second";
-    assert_eq!(house.redactor.redact(written), "[redacted:HONCHO_API_KEY] [redacted:HONCHO_API_KEY]");
+    assert_eq!(fixture.redactor.redact(written), "[redacted:HONCHO_API_KEY] [redacted:HONCHO_API_KEY]");
     let _ = serving.await;
     drop((child.lifeline, child.secrets));
-    assert_eq!(house.redactor.redact(written), written);
+    assert_eq!(fixture.redactor.redact(written), written);
 }

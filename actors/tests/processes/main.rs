@@ -1,4 +1,4 @@
-//! Profiles, guards and turns with real processes. Linux only: what is looked at is in `/proc`.
+//! Profiles, guards and turns with real processes. Linux only: the tests read `/proc`.
 #![allow(clippy::disallowed_methods, reason = "a test makes its own files")]
 #![cfg(target_os = "linux")]
 #![expect(clippy::unwrap_used, reason = "a test may panic")]

@@ -1,4 +1,4 @@
-//! Turns whose agent is a chat completions server: a real one on loopback, which behaves as badly as a test wants.
+//! Turns whose agent is a chat completions server: a real one on loopback, with every fault that a test scripts.
 
 use std::fs;
 use std::net::TcpListener;
@@ -16,8 +16,8 @@ use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
 use super::forms::{Ends, FORMS, FormServer};
-use super::model_server::{Act, ModelServer, answered, chunk, done, gate, say, stream_head, streamed, word};
-use super::support::{CEILING, House, Wish, until};
+use super::model_server::{Act, ModelServer, answered, chunk, done, gate, send_words, stream_head, streamed, word};
+use super::support::{CEILING, Fixture, TurnParams, until};
 
 const BROKE_OFF: &str = "The answer broke off; this is all there is of it.";
 
@@ -25,16 +25,16 @@ fn yaml(base_url: &str, more: &str) -> String {
     format!("agent:\n  backend: openai\n  base_url: {base_url:?}\n  model: m1\n{more}")
 }
 
-/// A server, and a home whose agent it is.
-fn house(more: &str) -> (ModelServer, House) {
+/// A server, and a home that uses it as its agent.
+fn fixture(more: &str) -> (ModelServer, Fixture) {
     let server = ModelServer::start();
-    let house = House::new(&yaml(&server.url(), more));
-    (server, house)
+    let fixture = Fixture::new(&yaml(&server.url(), more));
+    (server, fixture)
 }
 
-async fn turn(house: &House) -> TurnEnded {
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    house.desk.ended().await
+async fn turn(fixture: &Fixture) -> TurnEnded {
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    fixture.stub.ended().await
 }
 
 async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
@@ -55,26 +55,31 @@ async fn call(profile: &Addr<ProfileActor>) -> Result<Call, CallError> {
 }
 
 #[actix::test]
-async fn a_stream_is_understood_however_it_is_cut() {
+async fn a_stream_is_parsed_at_every_chunk_size() {
     let words = ["Grüße, ", "", "中文 ", "😀😀", "\n```rust\nfn main() {}\n", "```\n", "end"];
     for (line_end, cut) in [("\n", usize::MAX), ("\r\n", 1), ("\n", 3), ("\r\n", 7), ("\r", 10)] {
-        let (server, house) = house("");
+        let (server, fixture) = fixture("");
         server.script(streamed(&words, line_end, cut));
-        let ended = turn(&house).await;
+        let ended = turn(&fixture).await;
         assert_eq!((&ended.outcome, ended.reply.as_str()), (&TurnOutcome::Done, words.concat().as_str()), "{cut}");
-        assert_eq!(house.desk.posted(), [words.concat()], "{cut}");
+        assert_eq!(fixture.stub.posted(), [words.concat()], "{cut}");
     }
 }
 
 #[actix::test]
-async fn the_server_gets_the_system_the_last_of_the_history_the_reference_text_and_the_key() {
-    let (server, house) = house("  api_key_env: MODEL_KEY\n  system: Be brief.\n  history: 2\n");
-    fs::write(house.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
+async fn the_request_holds_the_system_prompt_the_latest_history_the_quoted_text_and_the_key() {
+    let (server, fixture) = fixture("  api_key_env: MODEL_KEY\n  system: Be brief.\n  history: 2\n");
+    fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
     let entry = |role: &str, content: &str| HistoryEntry { role: role.into(), content: content.into() };
     let history = vec![entry("user", "forgotten"), entry("user", "one"), entry("assistant", "two")];
-    let wish = Wish { text: "three", history, context: Some("[Recent channel messages]\nAnn: hi"), ..Wish::default() };
-    house.turn(&house.profile("default", &[]), wish).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
+    let params = TurnParams {
+        text: "three",
+        history,
+        context: Some("[Recent channel messages]\nAnn: hi"),
+        ..TurnParams::default()
+    };
+    fixture.turn(&fixture.profile("default", &[]), params).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
     let [asked] = &server.asked()[..] else { panic!("not asked once") };
     assert_eq!(asked.line, "POST /v1/chat/completions");
     assert_eq!(asked.authorization.as_deref(), Some("Bearer sk-canary-7"));
@@ -86,62 +91,62 @@ async fn the_server_gets_the_system_the_last_of_the_history_the_reference_text_a
 }
 
 #[actix::test]
-async fn without_a_name_for_a_key_none_is_sent() {
-    let (server, house) = house("");
-    fs::write(house.home.path().join(".env"), "OPENAI_API_KEY=sk-canary-7\n").unwrap();
-    turn(&house).await;
+async fn without_api_key_env_no_key_is_sent() {
+    let (server, fixture) = fixture("");
+    fs::write(fixture.home.path().join(".env"), "OPENAI_API_KEY=sk-canary-7\n").unwrap();
+    turn(&fixture).await;
     assert_eq!(server.asked()[0].authorization, None);
 }
 
 #[actix::test]
-async fn a_reply_grows_in_the_chat_while_the_server_still_speaks() {
-    let (server, house) = house("");
+async fn a_reply_grows_in_the_chat_while_the_server_still_streams() {
+    let (server, fixture) = fixture("");
     let (open, gate) = gate();
-    server.script(vec![stream_head(), say(&["one "]), gate, say(&["two"]), done()]);
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word in the chat", || (house.desk.posted() == ["one"]).then_some(())).await;
+    server.script(vec![stream_head(), send_words(&["one "]), gate, send_words(&["two"]), done()]);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word in the chat", || (fixture.stub.posted() == ["one"]).then_some(())).await;
     open.send(()).unwrap();
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    let sent = house.desk.sent();
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    let sent = fixture.stub.sent();
     let last = sent.last().unwrap();
     assert_eq!((&last["op"], &last["content"]), (&json!("edit"), &json!("one two")));
-    assert_eq!(house.desk.ledger().len(), 1, "the message is one obligation");
+    assert_eq!(fixture.stub.ledger().len(), 1, "the message is one obligation");
 }
 
 #[actix::test]
-async fn a_server_that_does_not_stream_is_understood() {
-    let (server, house) = house("");
+async fn an_answer_that_is_not_streamed_is_parsed() {
+    let (server, fixture) = fixture("");
     server.script(answered(200, "", &json!({"choices": [{"message": {"role": "assistant", "content": "Grüße"}}]})));
-    assert_eq!(turn(&house).await.reply, "Grüße");
-    assert_eq!(house.desk.posted(), ["Grüße"]);
+    assert_eq!(turn(&fixture).await.reply, "Grüße");
+    assert_eq!(fixture.stub.posted(), ["Grüße"]);
 }
 
 #[actix::test]
-async fn a_busy_and_a_failing_server_are_asked_again_after_as_long_as_they_want() {
-    let (server, house) = house("");
+async fn a_busy_and_a_failing_server_are_retried_after_retry_after_or_a_backoff() {
+    let (server, fixture) = fixture("");
     server.script(answered(429, "retry-after: 1\r\n", &json!({"error": {"message": "slow down"}})));
     server.script(answered(503, "", &json!({})));
-    let ended = turn(&house).await;
+    let ended = turn(&fixture).await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "You said: hello"));
     let asked = server.asked();
     assert_eq!(asked.len(), 3);
-    assert!(asked[1].at - asked[0].at >= Duration::from_secs(1), "it was not left alone");
+    assert!(asked[1].at - asked[0].at >= Duration::from_secs(1), "it was retried before its `Retry-After`");
     assert!(asked[2].at - asked[1].at >= Duration::from_secs(1), "the second pause is the longer one");
-    assert_eq!(house.desk.posted(), ["You said: hello"], "a failed try is no message");
+    assert_eq!(fixture.stub.posted(), ["You said: hello"], "a failed try posts no message");
 }
 
 #[actix::test]
-async fn a_server_that_keeps_failing_is_given_up_after_the_third_time() {
-    let (server, house) = house("");
+async fn a_turn_fails_after_the_third_server_error() {
+    let (server, fixture) = fixture("");
     (0..4).for_each(|_| server.script(answered(500, "", &json!({"error": {"message": "sk-echo"}}))));
-    let ended = turn(&house).await;
+    let ended = turn(&fixture).await;
     assert_eq!(notice(&ended), "The agent's server failed with 500; please try again later.");
-    assert_eq!(house.desk.posted(), [notice(&ended)]);
+    assert_eq!(fixture.stub.posted(), [notice(&ended)]);
     assert_eq!(server.asked().len(), 3);
 }
 
 #[actix::test]
-async fn what_cannot_get_better_is_not_tried_again_and_the_servers_words_stay_out_of_the_chat() {
+async fn permanent_errors_are_not_retried_and_the_servers_error_text_is_not_posted() {
     for (play, expected) in [
         (
             answered(401, "", &json!({"error": {"message": "bad key sk-echo"}})),
@@ -152,26 +157,26 @@ async fn what_cannot_get_better_is_not_tried_again_and_the_servers_words_stay_ou
         (answered(200, "", &json!({"choices": [{"message": {"content": null}}]})), "The agent gave no answer."),
         (streamed(&[], "\n", 9), "The agent gave no answer."),
     ] {
-        let (server, house) = house("");
+        let (server, fixture) = fixture("");
         server.script(play);
-        assert_eq!(notice(&turn(&house).await), expected);
-        assert_eq!((house.desk.posted().len(), server.asked().len()), (1, 1), "{expected}");
+        assert_eq!(notice(&turn(&fixture).await), expected);
+        assert_eq!((fixture.stub.posted().len(), server.asked().len()), (1, 1), "{expected}");
     }
 }
 
 #[actix::test]
-async fn an_answer_is_the_same_in_every_form_that_servers_use() {
+async fn every_http_form_of_an_answer_has_its_expected_outcome() {
     let finish = "data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
     let body = format!("{}{}{finish}", word("Grüße, ", "\n"), word("all of it", "\n"));
     let turns = FORMS.map(|(form, ends)| {
         let body = body.clone();
         async move {
             let server = FormServer::start(move |_| (form.to_owned(), "text/event-stream", body.clone().into()));
-            let mut house = House::new(&yaml(&format!("{}/v1", server.url()), ""));
+            let mut fixture = Fixture::new(&yaml(&format!("{}/v1", server.url()), ""));
             if ends == Ends::Never {
-                house.call_timings.idle = Duration::from_millis(300);
+                fixture.call_timings.idle = Duration::from_millis(300);
             }
-            let ended = turn(&house).await;
+            let ended = turn(&fixture).await;
             let (expected, tries): (&[&str], _) = match ends {
                 Ends::Whole => {
                     assert_eq!(
@@ -188,7 +193,7 @@ async fn an_answer_is_the_same_in_every_form_that_servers_use() {
                 // Half of the body holds the first word.
                 Ends::Cut | Ends::Never => (&["Grüße,", BROKE_OFF], 1),
             };
-            let posted: Vec<String> = house.desk.posted();
+            let posted: Vec<String> = fixture.stub.posted();
             assert_eq!(posted, expected, "{form}");
             assert_eq!(server.requests(), tries, "{form}");
         }
@@ -197,206 +202,206 @@ async fn an_answer_is_the_same_in_every_form_that_servers_use() {
 }
 
 #[actix::test]
-async fn a_pause_after_the_models_last_word_may_be_followed_by_more() {
-    let (server, house) = house("");
+async fn text_after_a_long_pause_is_still_part_of_the_reply() {
+    let (server, fixture) = fixture("");
     let (open, gate) = gate();
     let finish = |text: &str| {
         let chunk = json!({"choices": [{"delta": {"content": text}, "finish_reason": "stop"}]});
-        Act::Say(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
+        Act::Send(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
     };
     server.script(vec![stream_head(), finish("Hello "), gate, finish("there"), done()]);
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word in the chat", || (house.desk.posted() == ["Hello"]).then_some(())).await;
-    // Longer than was once waited for.
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word in the chat", || (fixture.stub.posted() == ["Hello"]).then_some(())).await;
+    // Longer than an earlier version waited.
     tokio::time::sleep(Duration::from_millis(2_200)).await;
     open.send(()).unwrap();
-    let ended = house.desk.ended().await;
+    let ended = fixture.stub.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "Hello there"));
 }
 
 #[actix::test]
-async fn an_answer_with_a_hole_ends_before_it_and_one_that_is_cut_short_says_so() {
+async fn a_reply_with_a_gap_ends_before_it_and_every_early_end_gets_a_notice() {
     let end = |finish: &str| {
         let chunk = json!({"choices": [{"delta": {}, "finish_reason": finish}]});
-        Act::Say(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
+        Act::Send(super::model_server::chunk(format!("data: {chunk}\n\n").as_bytes()))
     };
-    let hole = || Act::Say(chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n"));
+    let gap = || Act::Send(chunk(b"data: {\"choices\":[{\"delta\":{\"content\":\"but never\n\n"));
     for (acts, failed, expected) in [
-        (vec![hole(), say(&["and C"])], true, "The answer ends here: its next part could not be read."),
+        (vec![gap(), send_words(&["and C"])], true, "The answer ends here: its next part could not be read."),
         (vec![end("length")], false, "The answer ends here because it reached the model's limit of length."),
         (vec![end("content_filter")], false, "The rest of the answer was held back by the model's content filter."),
         (vec![end("error")], true, BROKE_OFF),
     ] {
-        let (server, house) = house("");
-        server.script([stream_head(), say(&["to A"])].into_iter().chain(acts).chain([done()]).collect());
-        let ended = turn(&house).await;
+        let (server, fixture) = fixture("");
+        server.script([stream_head(), send_words(&["to A"])].into_iter().chain(acts).chain([done()]).collect());
+        let ended = turn(&fixture).await;
         assert_eq!((ended.reply.as_str(), ended.outcome != TurnOutcome::Done), ("to A", failed), "{expected}");
-        assert_eq!(house.desk.posted(), ["to A", expected]);
+        assert_eq!(fixture.stub.posted(), ["to A", expected]);
         assert_eq!(server.asked().len(), 1, "{expected}");
     }
 }
 
 #[actix::test]
-async fn an_error_that_passes_is_asked_about_again_also_where_the_status_is_well() {
-    let (server, house) = house("");
+async fn a_temporary_error_is_retried_even_with_status_200() {
+    let (server, fixture) = fixture("");
     server.script(answered(200, "", &json!({"error": {"message": "try again", "code": 429}})));
     server.script(answered(408, "", &Value::Null));
-    assert_eq!(turn(&house).await.reply, "You said: hello");
+    assert_eq!(turn(&fixture).await.reply, "You said: hello");
     assert_eq!(server.asked().len(), 3);
 }
 
 #[actix::test]
-async fn an_error_in_the_midst_of_a_stream_keeps_what_was_said() {
-    let (server, house) = house("");
+async fn an_error_in_the_middle_of_a_stream_keeps_the_text_before_it() {
+    let (server, fixture) = fixture("");
     let error = chunk(b"data: {\"error\":{\"message\":\"overloaded\"}}\n\n");
-    server.script(vec![stream_head(), say(&["so far"]), Act::Say(error)]);
-    assert_eq!(notice(&turn(&house).await), BROKE_OFF);
-    assert_eq!(house.desk.posted(), ["so far", BROKE_OFF]);
+    server.script(vec![stream_head(), send_words(&["so far"]), Act::Send(error)]);
+    assert_eq!(notice(&turn(&fixture).await), BROKE_OFF);
+    assert_eq!(fixture.stub.posted(), ["so far", BROKE_OFF]);
     assert_eq!(server.asked().len(), 1);
 }
 
 #[actix::test]
-async fn an_answer_that_stops_half_way_stays_and_is_said_to_have_broken_off() {
-    // After an event, within a chunk, within a character; and after a clean end of the body without a word that it is the end.
+async fn a_partial_answer_is_kept_and_followed_by_a_notice() {
+    // After an event, within a chunk, within a character; and at an orderly end of the body without the final event.
     let half_a_chunk = [b"100\r\n".as_slice(), word(" never", "\n").as_bytes()].concat();
     let event = word(" never ä", "\n");
     let half_a_character = chunk(&event.as_bytes()[..=event.find('ä').unwrap()]);
     for rest in [Vec::new(), half_a_chunk, half_a_character, b"0\r\n\r\n".to_vec()] {
-        let (server, house) = house("");
-        server.script(vec![stream_head(), say(&["so ", "far"]), Act::Say(rest.clone())]);
-        let ended = turn(&house).await;
+        let (server, fixture) = fixture("");
+        server.script(vec![stream_head(), send_words(&["so ", "far"]), Act::Send(rest.clone())]);
+        let ended = turn(&fixture).await;
         assert_eq!(notice(&ended), BROKE_OFF, "{rest:?}");
         assert!(ended.reply.starts_with("so far"), "{}", ended.reply);
-        assert_eq!(house.desk.posted(), [ended.reply.as_str(), BROKE_OFF], "{rest:?}");
-        assert_eq!(server.asked().len(), 1, "what was said is not asked for again");
+        assert_eq!(fixture.stub.posted(), [ended.reply.as_str(), BROKE_OFF], "{rest:?}");
+        assert_eq!(server.asked().len(), 1, "a partly posted reply is not requested again");
     }
 }
 
 #[actix::test]
-async fn an_answer_that_broke_before_its_first_word_is_asked_for_again() {
-    let (server, house) = house("");
+async fn an_answer_that_broke_off_before_its_first_word_is_requested_again() {
+    let (server, fixture) = fixture("");
     server.script(Vec::new());
-    server.script(vec![stream_head(), Act::Say(chunk(b": wait\n\n"))]);
-    assert_eq!(turn(&house).await.reply, "You said: hello");
+    server.script(vec![stream_head(), Act::Send(chunk(b": wait\n\n"))]);
+    assert_eq!(turn(&fixture).await.reply, "You said: hello");
     assert_eq!(server.asked().len(), 3);
 }
 
 #[actix::test]
-async fn a_server_that_never_answers_is_asked_three_times_and_then_given_up() {
-    let (server, mut house) = house("");
-    house.call_timings.idle = Duration::from_millis(300);
+async fn a_turn_fails_after_three_requests_without_an_answer() {
+    let (server, mut fixture) = fixture("");
+    fixture.call_timings.idle = Duration::from_millis(300);
     (0..3).for_each(|_| server.script(vec![Act::Hold]));
-    assert_eq!(notice(&turn(&house).await), "The agent did not answer in time; please try again later.");
+    assert_eq!(notice(&turn(&fixture).await), "The agent did not answer in time; please try again later.");
     assert_eq!(server.asked().len(), 3);
     until("the end of each call", || (server.gone() == 3).then_some(())).await;
 }
 
 #[actix::test]
-async fn a_server_that_falls_silent_half_way_is_not_waited_for() {
-    let (server, mut house) = house("");
-    house.call_timings.idle = Duration::from_millis(300);
-    server.script(vec![stream_head(), say(&["so far"]), Act::Hold]);
-    assert_eq!(notice(&turn(&house).await), BROKE_OFF);
-    assert_eq!((house.desk.posted().len(), server.asked().len()), (2, 1));
+async fn a_stream_that_stalls_ends_the_turn_at_its_timeout() {
+    let (server, mut fixture) = fixture("");
+    fixture.call_timings.idle = Duration::from_millis(300);
+    server.script(vec![stream_head(), send_words(&["so far"]), Act::Hold]);
+    assert_eq!(notice(&turn(&fixture).await), BROKE_OFF);
+    assert_eq!((fixture.stub.posted().len(), server.asked().len()), (2, 1));
 }
 
 #[actix::test]
-async fn a_server_that_is_done_and_does_not_hang_up_does_not_keep_the_turn() {
-    let (server, house) = house("");
-    server.script(vec![stream_head(), say(&["all"]), Act::Say(chunk(b"data: [DONE]\n\n")), Act::Hold]);
+async fn a_connection_left_open_after_the_final_event_does_not_delay_the_turn() {
+    let (server, fixture) = fixture("");
+    server.script(vec![stream_head(), send_words(&["all"]), Act::Send(chunk(b"data: [DONE]\n\n")), Act::Hold]);
     let begun = Instant::now();
-    assert_eq!(turn(&house).await.outcome, TurnOutcome::Done);
+    assert_eq!(turn(&fixture).await.outcome, TurnOutcome::Done);
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }
 
 #[actix::test]
-async fn a_server_that_is_not_there_is_told_as_such() {
+async fn a_refused_connection_gets_a_notice_of_its_own() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
-    let house = House::new(&yaml(&format!("http://{address}/v1"), ""));
+    let fixture = Fixture::new(&yaml(&format!("http://{address}/v1"), ""));
     let begun = Instant::now();
-    assert_eq!(notice(&turn(&house).await), "The agent could not be reached; please try again later.");
-    assert!(begun.elapsed() >= Duration::from_millis(1_250), "it was not tried again");
+    assert_eq!(notice(&turn(&fixture).await), "The agent could not be reached; please try again later.");
+    assert!(begun.elapsed() >= Duration::from_millis(1_250), "it was not retried");
 }
 
 #[actix::test]
-async fn a_turn_that_takes_too_long_ends_with_its_call() {
-    let (server, house) = house("  timeout_s: 2\n");
-    server.script(vec![stream_head(), say(&["so far"]), Act::Hold]);
-    assert_eq!(notice(&turn(&house).await), "The agent took longer than 2 seconds and was stopped.");
-    assert_eq!(house.desk.posted()[0], "so far");
+async fn a_turn_that_exceeds_its_time_limit_ends_and_closes_its_connection() {
+    let (server, fixture) = fixture("  timeout_s: 2\n");
+    server.script(vec![stream_head(), send_words(&["so far"]), Act::Hold]);
+    assert_eq!(notice(&turn(&fixture).await), "The agent took longer than 2 seconds and was stopped.");
+    assert_eq!(fixture.stub.posted()[0], "so far");
     until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }
 
 #[actix::test]
-async fn a_stopped_turn_ends_its_call_at_once_whatever_it_waits_for() {
-    let plays = [vec![Act::Hold], vec![stream_head(), Act::Hold], vec![stream_head(), say(&["one"]), Act::Hold]];
+async fn a_stopped_turn_closes_its_connection_at_once_before_and_after_the_first_word() {
+    let plays = [vec![Act::Hold], vec![stream_head(), Act::Hold], vec![stream_head(), send_words(&["one"]), Act::Hold]];
     for play in plays {
-        let (server, house) = house("");
+        let (server, fixture) = fixture("");
         let speaks = play.len() == 3;
         server.script(play);
-        let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-        until("the question", || (server.asked().len() == 1).then_some(())).await;
+        let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+        until("the request", || (server.asked().len() == 1).then_some(())).await;
         if speaks {
-            until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+            until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
         }
         let begun = Instant::now();
         Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
         until("the end of the call", || (server.gone() == 1).then_some(())).await;
-        assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
+        assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
         assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
-        assert_eq!(house.desk.posted().len(), usize::from(speaks), "a stopped turn posts no notice");
+        assert_eq!(fixture.stub.posted().len(), usize::from(speaks), "a stopped turn posts no notice");
         assert_eq!(server.asked().len(), 1);
     }
 }
 
 #[actix::test]
-async fn a_turn_that_is_stopped_while_it_waits_to_ask_again_asks_no_more() {
-    let (server, house) = house("");
+async fn a_turn_that_is_stopped_between_two_tries_sends_no_further_request() {
+    let (server, fixture) = fixture("");
     server.script(answered(503, "retry-after: 20\r\n", &json!({})));
-    let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the question", || (server.asked().len() == 1).then_some(())).await;
+    let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the request", || (server.asked().len() == 1).then_some(())).await;
     let begun = Instant::now();
     Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
     assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     assert_eq!(server.asked().len(), 1);
 }
 
 #[actix::test]
-async fn a_flood_ends_the_turn_with_a_notice_and_the_call_with_it() {
-    let (server, house) = house("");
+async fn a_flood_ends_the_turn_with_a_notice_and_closes_the_connection() {
+    let (server, fixture) = fixture("");
     server.script(vec![stream_head(), Act::Flood(chunk(word(&"flood ".repeat(1_000), "\n").as_bytes()))]);
-    assert!(notice(&turn(&house).await).contains("4 MiB"));
-    assert!(house.desk.posted().len() < 50, "{} messages", house.desk.posted().len());
+    assert!(notice(&turn(&fixture).await).contains("4 MiB"));
+    assert!(fixture.stub.posted().len() < 50, "{} messages", fixture.stub.posted().len());
     until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }
 
 #[actix::test]
-async fn a_redirect_takes_the_key_nowhere() {
+async fn a_redirect_is_not_followed_with_the_key() {
     let elsewhere = ModelServer::start();
-    let (server, house) = house("  api_key_env: MODEL_KEY\n");
-    fs::write(house.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
+    let (server, fixture) = fixture("  api_key_env: MODEL_KEY\n");
+    fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
     server.script(answered(307, &format!("location: {}/chat/completions\r\n", elsewhere.url()), &Value::Null));
-    assert_eq!(notice(&turn(&house).await), "The agent's server refused the request with 307.");
+    assert_eq!(notice(&turn(&fixture).await), "The agent's server refused the request with 307.");
     assert_eq!((server.asked().len(), elsewhere.asked().len()), (1, 0));
 }
 
 #[actix::test]
-async fn a_missing_key_degrades_the_profile_with_its_name_and_nothing_is_asked_until_it_is_there() {
-    let (server, house) = house("  api_key_env: MODEL_KEY\n");
-    let profile = house.profile("default", &[]);
-    house.turn(&profile, Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await), "The agent cannot be run.");
+async fn a_missing_key_degrades_the_profile_by_name_and_no_request_is_sent_without_it() {
+    let (server, fixture) = fixture("  api_key_env: MODEL_KEY\n");
+    let profile = fixture.profile("default", &[]);
+    fixture.turn(&profile, TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await), "The agent cannot be run.");
     let degraded = view(&profile).await;
     assert_eq!(degraded.state, ProfileState::Degraded);
     assert_eq!(degraded.troubles, ["agent.api_key_env needs MODEL_KEY, which is not set"]);
     assert_eq!(degraded.missing, ["MODEL_KEY"]);
     assert!(server.asked().is_empty());
 
-    fs::write(house.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
+    fs::write(fixture.home.path().join(".env"), "MODEL_KEY=sk-canary-7\n").unwrap();
     let answered = call(&profile).await.unwrap().head.await.unwrap().unwrap();
     assert_eq!(answered.status, 200);
     assert_eq!(server.asked()[0].authorization.as_deref(), Some("Bearer sk-canary-7"));
@@ -404,30 +409,30 @@ async fn a_missing_key_degrades_the_profile_with_its_name_and_nothing_is_asked_u
 }
 
 #[actix::test]
-async fn a_key_of_the_process_is_no_key_of_a_named_profile() {
+async fn a_named_profile_does_not_use_the_key_of_the_process() {
     let server = ModelServer::start();
-    let house = House::new(&yaml(&server.url(), "  api_key_env: MODEL_KEY\n"));
-    let home = house.home.path();
+    let fixture = Fixture::new(&yaml(&server.url(), "  api_key_env: MODEL_KEY\n"));
+    let home = fixture.home.path();
     fs::create_dir_all(home.join("profiles/work")).unwrap();
     fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
     fs::write(home.join(".env"), "MODEL_KEY=sk-canary-home\n").unwrap();
-    let work = house.profile("work", &[("MODEL_KEY", "sk-canary-process")]);
+    let work = fixture.profile("work", &[("MODEL_KEY", "sk-canary-process")]);
     assert!(matches!(call(&work).await, Err(CallError::Unusable(_))));
     assert!(server.asked().is_empty());
 }
 
 #[actix::test]
 async fn an_agent_that_is_a_command_is_not_called() {
-    let house = House::with_script("exit 0", "");
-    assert!(matches!(call(&house.profile("default", &[])).await, Err(CallError::NotAServer)));
+    let fixture = Fixture::with_script("exit 0", "");
+    assert!(matches!(call(&fixture.profile("default", &[])).await, Err(CallError::NotAServer)));
 }
 
 #[actix::test]
-async fn a_server_waits_for_a_listener_that_does_not_read() {
-    let (server, mut house) = house("");
-    house.call_timings = CallTimings { idle: Duration::from_millis(300), ..CallTimings::default() };
+async fn a_server_is_held_back_while_the_chat_does_not_take_text() {
+    let (server, mut fixture) = fixture("");
+    fixture.call_timings = CallTimings { idle: Duration::from_millis(300), ..CallTimings::default() };
     server.script(vec![stream_head(), Act::Flood(chunk(&[b'x'; 64 * 1024]))]);
-    let call = call(&house.profile("default", &[])).await.unwrap();
+    let call = call(&fixture.profile("default", &[])).await.unwrap();
     call.head.await.unwrap().unwrap();
     let mut last = (0, Instant::now());
     let standing = || {
@@ -438,8 +443,8 @@ async fn a_server_waits_for_a_listener_that_does_not_read() {
         (flooded > 0 && last.1.elapsed() > Duration::from_secs(1)).then_some(flooded)
     };
     let flooded = until("the end of the flood", standing).await;
-    assert!(flooded < 32 * 1024 * 1024, "{flooded} bytes are held somewhere");
-    assert_eq!(server.gone(), 0, "a listener that takes its time is no silent server");
+    assert!(flooded < 32 * 1024 * 1024, "{flooded} bytes are buffered");
+    assert_eq!(server.gone(), 0, "a slow chat is no server timeout");
     drop(call.body);
     until("the end of the call", || (server.gone() == 1).then_some(())).await;
 }

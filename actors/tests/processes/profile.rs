@@ -1,4 +1,4 @@
-//! What a profile's child sees, looked at from outside.
+//! What a profile's child process can read, checked from outside.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use caduceus_actors::turn::id::TurnId;
 use caduceus_supervision::Port;
 use secrecy::ExposeSecret;
 
-use super::support::{CEILING, House, arguments_of, environment_of, marked, session, until};
+use super::support::{CEILING, Fixture, arguments_of, environment_of, marked, session, until};
 
 async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
     let turn = TurnId::fresh();
@@ -31,21 +31,21 @@ async fn view(profile: &Addr<ProfileActor>) -> ProfileView {
     Port::from(profile.clone()).ask(GetProfile, CEILING).await.unwrap()
 }
 
-/// The agent's process, and not its guard.
+/// The agent's process, without its guard.
 async fn agent(turn: TurnId) -> i32 {
     let mark = format!("CADUCEUS_TURN_ID={turn}");
     let is_agent = |pid: &i32| arguments_of(*pid).starts_with("sleep\0");
     until("the agent", || marked(&mark).into_iter().find(is_agent)).await
 }
 
-/// Ends an agent and waits until nothing is left of its guard, not even a zombie.
+/// Ends an agent and waits until its guard is gone, and is not a zombie either.
 async fn end(child: SpawnedChild) {
     let guard = child.guard.pid();
     drop(child);
     gone(guard.as_raw_nonzero().get()).await;
 }
 
-/// Waits until there is no such process, and no zombie of it.
+/// Waits until the process is gone, and is not a zombie either.
 async fn gone(pid: i32) {
     until("the end of the guard", || (!Path::new(&format!("/proc/{pid}")).exists()).then_some(())).await;
 }
@@ -53,9 +53,9 @@ async fn gone(pid: i32) {
 const SLEEP: &str = "agent:\n  backend: exec\n  command: [sleep, '300']\n";
 
 #[actix::test]
-async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() {
-    let house = House::new(SLEEP);
-    let home = house.home.path().canonicalize().unwrap();
+async fn children_of_two_profiles_get_their_own_secrets_and_not_each_others() {
+    let fixture = Fixture::new(SLEEP);
+    let home = fixture.home.path().canonicalize().unwrap();
     let work = home.join("profiles/work");
     fs::create_dir_all(&work).unwrap();
     fs::write(home.join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
@@ -71,7 +71,7 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
         ("TZ", "UTC"),
     ];
     for (name, home, foreign) in [("default", &home, "canary-work"), ("work", &work, "canary-home")] {
-        let profile = house.profile(name, &environment);
+        let profile = fixture.profile(name, &environment);
         let (turn, child) = spawn(&profile).await;
         let child = child.unwrap();
         let pid = agent(turn).await;
@@ -82,7 +82,7 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
             {
                 assert!(!all.contains(canary), "{canary} in a process of {name}");
             }
-            assert_eq!(all.matches("-canary").count(), 20, "the scan finds what is there");
+            assert_eq!(all.matches("-canary").count(), 20, "the scan finds the profile's own secrets");
             assert_eq!(seen["HERMES_HOME"], home.to_str().unwrap());
             assert_eq!(seen["HERMES_PROFILE"], name);
             assert_eq!(seen["CADUCEUS_ATTEMPT"], "1");
@@ -94,16 +94,16 @@ async fn children_of_two_profiles_see_their_own_secrets_and_never_each_others() 
 }
 
 #[actix::test]
-async fn a_child_that_nobody_takes_leaves_neither_an_agent_nor_a_zombie() {
-    let house = House::new(SLEEP);
-    let profile = house.profile("default", &[]);
+async fn a_child_whose_caller_is_gone_leaves_neither_an_agent_nor_a_zombie() {
+    let fixture = Fixture::new(SLEEP);
+    let profile = fixture.profile("default", &[]);
     let turn = TurnId::fresh();
     let order = order(&profile, turn).await;
     let asking = caduceus_supervision::spawn(Port::from(profile).ask(order, CEILING));
     agent(turn).await;
     let processes = marked(&format!("CADUCEUS_TURN_ID={turn}"));
     assert_eq!(processes.len(), 2, "the agent and its guard");
-    // Whether the answer is on its way or there already, nobody takes it.
+    // The answer is dropped, whether it has arrived or is still on its way.
     asking.abort();
     drop(asking);
     for pid in processes {
@@ -112,12 +112,12 @@ async fn a_child_that_nobody_takes_leaves_neither_an_agent_nor_a_zombie() {
 }
 
 #[actix::test]
-async fn a_value_written_a_moment_ago_holds_for_the_next_child_and_not_for_one_that_runs() {
-    let house = House::new(SLEEP);
-    let profile = house.profile("default", &[("KEY", "of the process")]);
+async fn a_value_just_written_applies_to_the_next_child_and_not_to_a_running_one() {
+    let fixture = Fixture::new(SLEEP);
+    let profile = fixture.profile("default", &[("KEY", "of the process")]);
     let (first, one) = spawn(&profile).await;
     let first = agent(first).await;
-    fs::write(house.home.path().join(".env"), "KEY=of the file").unwrap();
+    fs::write(fixture.home.path().join(".env"), "KEY=of the file").unwrap();
     let (second, two) = spawn(&profile).await;
     assert_eq!(environment_of(agent(second).await)["KEY"], "of the file");
     assert_eq!(environment_of(first)["KEY"], "of the process");
@@ -126,16 +126,16 @@ async fn a_value_written_a_moment_ago_holds_for_the_next_child_and_not_for_one_t
 }
 
 #[actix::test]
-async fn a_changed_file_is_picked_up_without_anybody_asking_for_a_child() {
-    let house = House::new(SLEEP);
-    let profile = house.profile("default", &[]);
+async fn a_changed_file_is_read_without_a_request_for_a_child() {
+    let fixture = Fixture::new(SLEEP);
+    let profile = fixture.profile("default", &[]);
     assert_eq!(view(&profile).await.secrets, 0);
-    let next = house.home.path().join("next");
+    let next = fixture.home.path().join("next");
     fs::write(&next, "A=1\nB=2").unwrap();
-    fs::rename(&next, house.home.path().join(".env")).unwrap();
+    fs::rename(&next, fixture.home.path().join(".env")).unwrap();
     for _ in 0..300 {
         if view(&profile).await.secrets == 2 {
-            assert_eq!(house.redactor.redact("no value is long enough"), "no value is long enough");
+            assert_eq!(fixture.redactor.redact("no value is long enough"), "no value is long enough");
             return;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -144,43 +144,43 @@ async fn a_changed_file_is_picked_up_without_anybody_asking_for_a_child() {
 }
 
 #[actix::test]
-async fn the_grants_token_reaches_the_child_and_the_redactor() {
-    let house = House::new(SLEEP);
-    house.desk.state().token = Some("hch-at-fresh-token");
-    let profile = house.profile("default", &[]);
+async fn the_token_of_a_grant_reaches_the_child_and_the_redactor() {
+    let fixture = Fixture::new(SLEEP);
+    fixture.stub.state().token = Some("hch-at-fresh-token");
+    let profile = fixture.profile("default", &[]);
     let (turn, child) = spawn(&profile).await;
     assert_eq!(environment_of(agent(turn).await)["HONCHO_API_KEY"], "hch-at-fresh-token");
-    assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a [redacted:HONCHO_API_KEY] b");
+    assert_eq!(fixture.redactor.redact("a hch-at-fresh-token b"), "a [redacted:HONCHO_API_KEY] b");
     end(child.unwrap()).await;
     Port::from(profile.clone()).ask(TokenChanged { token: None }, CEILING).await.unwrap();
-    assert_eq!(house.redactor.redact("a hch-at-fresh-token b"), "a hch-at-fresh-token b");
+    assert_eq!(fixture.redactor.redact("a hch-at-fresh-token b"), "a hch-at-fresh-token b");
 }
 
 #[actix::test]
-async fn each_key_of_a_list_and_what_an_identity_provider_takes_is_redacted() {
-    let house = House::new(SLEEP);
+async fn each_key_of_a_list_and_the_credentials_for_the_identity_provider_are_redacted() {
+    let fixture = Fixture::new(SLEEP);
     let text =
         "GATEWAY_RELAY_DELIVERY_KEY=delivery-AAAA, delivery-BBBB\nGATEWAY_RELAY_IDP_CLIENT_SECRET=client-secret-1\n";
-    fs::write(house.home.path().join(".env"), text).unwrap();
-    let profile = house.profile("default", &[]);
-    // Its file has been read by then.
+    fs::write(fixture.home.path().join(".env"), text).unwrap();
+    let profile = fixture.profile("default", &[]);
+    // The file has been read by then.
     let (_, child) = spawn(&profile).await;
     let [key, secret] = ["[redacted:GATEWAY_RELAY_DELIVERY_KEY]", "[redacted:GATEWAY_RELAY_IDP_CLIENT_SECRET]"];
     for (value, shown) in [("delivery-AAAA", key), ("delivery-BBBB", key), ("client-secret-1", secret)] {
-        assert_eq!(house.redactor.redact(value), shown);
+        assert_eq!(fixture.redactor.redact(value), shown);
     }
     end(child.unwrap()).await;
 }
 
 #[actix::test]
-async fn a_command_that_is_not_there_degrades_the_profile_until_it_is() {
-    let house = House::new("agent:\n  backend: exec\n  command: [./agent.sh]\n");
-    let profile = house.profile("default", &[]);
+async fn a_missing_command_degrades_the_profile_until_it_exists() {
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [./agent.sh]\n");
+    let profile = fixture.profile("default", &[]);
     let (_, missing) = spawn(&profile).await;
     let Err(SpawnError::CommandNotFound { command, .. }) = missing else { panic!("{missing:?}") };
     assert_eq!(command, "./agent.sh");
     assert_eq!(view(&profile).await.state, ProfileState::Degraded);
-    let script = house.home.path().join("agent.sh");
+    let script = fixture.home.path().join("agent.sh");
     fs::write(&script, "#!/bin/sh\nsleep 300\n").unwrap();
     let (_, forbidden) = spawn(&profile).await;
     assert!(matches!(forbidden, Err(SpawnError::CommandNotFound { .. })), "{forbidden:?}");
@@ -192,22 +192,22 @@ async fn a_command_that_is_not_there_degrades_the_profile_until_it_is() {
 }
 
 #[actix::test]
-async fn a_working_directory_that_is_not_there_is_told_from_a_missing_command() {
-    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '1']\n  cwd: nowhere\n");
-    let (_, started) = spawn(&house.profile("default", &[])).await;
+async fn a_missing_working_directory_is_not_reported_as_a_missing_command() {
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [sleep, '1']\n  cwd: nowhere\n");
+    let (_, started) = spawn(&fixture.profile("default", &[])).await;
     assert!(started.unwrap_err().to_string().contains("working directory"));
 }
 
 #[actix::test]
 async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_reported() {
-    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '300']\n  cwd: ${DIR}\n");
-    fs::create_dir(house.home.path().join("sub")).unwrap();
-    let profile = house.profile("default", &[]);
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [sleep, '300']\n  cwd: ${DIR}\n");
+    fs::create_dir(fixture.home.path().join("sub")).unwrap();
+    let profile = fixture.profile("default", &[]);
     let (_, missing) = spawn(&profile).await;
     assert!(missing.unwrap_err().to_string().contains("agent.cwd needs DIR"));
     let seen = view(&profile).await;
     assert_eq!((seen.state, seen.missing), (ProfileState::Degraded, vec!["DIR".to_owned()]));
-    fs::write(house.home.path().join(".env"), "DIR=sub\n").unwrap();
+    fs::write(fixture.home.path().join(".env"), "DIR=sub\n").unwrap();
     let (turn, child) = spawn(&profile).await;
     let pid = agent(turn).await;
     assert!(fs::read_link(format!("/proc/{pid}/cwd")).unwrap().ends_with("sub"));
@@ -217,9 +217,9 @@ async fn references_are_resolved_in_the_profiles_own_scope_and_a_missing_one_is_
 
 #[actix::test]
 async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile() {
-    let house = House::new("agent:\n  backend: exec\n  command: [sleep, '${KEY}']\n");
-    fs::write(house.home.path().join(".env"), "KEY=canary-key\n").unwrap();
-    let profile = house.profile("default", &[]);
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [sleep, '${KEY}']\n");
+    fs::write(fixture.home.path().join(".env"), "KEY=canary-key\n").unwrap();
+    let profile = fixture.profile("default", &[]);
     for attempt in 0..2 {
         let seen = view(&profile).await;
         assert_eq!((seen.state, seen.troubles.len()), (ProfileState::Degraded, 1), "{:?}", seen.troubles);
@@ -231,10 +231,10 @@ async fn a_command_that_refers_to_a_secret_is_not_run_and_degrades_the_profile()
 }
 
 #[actix::test]
-async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_is_loud() {
-    let house = House::new(SLEEP);
-    fs::write(house.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
-    let profile = house.profile("default", &[]);
+async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_a_trouble() {
+    let fixture = Fixture::new(SLEEP);
+    fs::write(fixture.home.path().join(".env"), b"KEY=\xff\xfe").unwrap();
+    let profile = fixture.profile("default", &[]);
     let (turn, child) = spawn(&profile).await;
     assert!(!environment_of(agent(turn).await).contains_key("KEY"));
     let seen = view(&profile).await;
@@ -244,19 +244,19 @@ async fn a_file_that_is_not_utf8_leaves_an_empty_scope_and_is_loud() {
 }
 
 #[actix::test]
-async fn the_deployments_relay_is_the_home_profiles_and_no_named_ones() {
-    let house = House::new(SLEEP);
-    let work = house.home.path().join("profiles/work");
+async fn the_relay_credentials_of_the_deployment_belong_to_the_default_profile_only() {
+    let fixture = Fixture::new(SLEEP);
+    let work = fixture.home.path().join("profiles/work");
     fs::create_dir_all(&work).unwrap();
-    fs::write(house.home.path().join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
+    fs::write(fixture.home.path().join("config.yaml"), "gateway:\n  multiplex_profiles: true\n").unwrap();
     let environment = [
         ("GATEWAY_RELAY_URL", "wss://relay.example"),
         ("GATEWAY_RELAY_ID", "gw"),
         ("GATEWAY_RELAY_SECRET", "s3cret-s3cret"),
     ];
-    let dial = async |name| Port::from(house.profile(name, &environment)).ask(PrepareDial, CEILING).await.unwrap();
+    let dial = async |name| Port::from(fixture.profile(name, &environment)).ask(PrepareDial, CEILING).await.unwrap();
     let ours = dial("default").await.unwrap();
     assert!(!ours.token.unwrap().expose_secret().is_empty());
     assert!(dial("work").await.is_err());
-    assert_eq!(house.redactor.redact("s3cret-s3cret"), "[redacted:GATEWAY_RELAY_SECRET]");
+    assert_eq!(fixture.redactor.redact("s3cret-s3cret"), "[redacted:GATEWAY_RELAY_SECRET]");
 }

@@ -1,4 +1,4 @@
-//! A desk that stands in for everyone a turn talks to, real agents under a real guard, and a look at the processes that are there.
+//! A stub for every actor that a turn sends to, real agents under a real guard, and functions that read `/proc`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -40,10 +40,10 @@ use caduceus_supervision::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// Far above what anything here takes, and below the patience of whoever waits for the test.
+/// Far longer than anything here takes.
 pub(crate) const CEILING: Duration = Duration::from_secs(30);
 
-/// What came to the desk, in order.
+/// What the stub received, in order.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Seen {
     Recorded(OutboundId, Value, OutboundState),
@@ -52,7 +52,7 @@ pub(crate) enum Seen {
     Ended(TurnEnded),
 }
 
-/// What the desk knows and does.
+/// The records of the stub, and the faults that it plays.
 #[derive(Debug, Default)]
 pub(crate) struct StubState {
     pub(crate) seen: Vec<Seen>,
@@ -64,13 +64,13 @@ pub(crate) struct StubState {
     pub(crate) token: Option<&'static str>,
     /// What the ledger holds of the session, oldest first.
     pub(crate) history: Vec<HistoryEntry>,
-    /// The messages in the chat by name, the last changed last.
+    /// The messages in the chat by id, the last edited last.
     shown: Vec<(String, String)>,
     rows: i64,
     messages: u64,
 }
 
-/// Everyone a turn or a profile talks to.
+/// Stands in for every actor that a turn or a profile sends to.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Stub(Arc<Mutex<StubState>>);
 
@@ -90,7 +90,7 @@ impl Stub {
         until("the end of the turn", end).await
     }
 
-    /// The actions sent, but for the signs of work.
+    /// The actions sent, without typing indicators.
     pub(crate) fn sent(&self) -> Vec<Value> {
         let sent = |seen: &Seen| match seen {
             Seen::Sent(action) if action["op"] != "typing" => Some(action.clone()),
@@ -105,12 +105,12 @@ impl Stub {
         self.sent().into_iter().filter(|action| action["op"] == "send").map(content).collect()
     }
 
-    /// What the chat shows in the end: the messages that were taken, as they were last changed.
+    /// What the chat shows at last: the accepted messages, as last edited.
     pub(crate) fn shown(&self) -> Vec<String> {
         self.state().shown.iter().map(|(_, text)| text.clone()).collect()
     }
 
-    /// The state in which each obligation was left.
+    /// The last state of each obligation.
     pub(crate) fn ledger(&self) -> BTreeMap<OutboundId, OutboundState> {
         let mut rows = BTreeMap::new();
         for seen in &self.state().seen {
@@ -225,10 +225,10 @@ impl Handler<DrainChanged> for Stub {
     fn handle(&mut self, _: DrainChanged, _: &mut Self::Context) {}
 }
 
-/// A home with its gate, its profiles and a desk.
-pub(crate) struct House {
+/// A home with its gate, its profiles and a stub.
+pub(crate) struct Fixture {
     pub(crate) home: TempDir,
-    pub(crate) desk: Stub,
+    pub(crate) stub: Stub,
     pub(crate) address: Addr<Stub>,
     pub(crate) gate: Gate,
     pub(crate) redactor: Redactor,
@@ -237,8 +237,8 @@ pub(crate) struct House {
     _root: RootHandle,
 }
 
-/// How a turn is ordered.
-pub(crate) struct Wish {
+/// The parameters of a turn.
+pub(crate) struct TurnParams {
     pub(crate) text: &'static str,
     pub(crate) raw: Value,
     pub(crate) descriptor: Descriptor,
@@ -246,7 +246,7 @@ pub(crate) struct Wish {
     pub(crate) context: Option<&'static str>,
 }
 
-impl Default for Wish {
+impl Default for TurnParams {
     fn default() -> Self {
         Self {
             text: "hello",
@@ -258,13 +258,13 @@ impl Default for Wish {
     }
 }
 
-impl House {
+impl Fixture {
     /// A home whose `caduceus.yaml` is `yaml`.
     pub(crate) fn new(yaml: &str) -> Self {
         let home = tempfile::tempdir().unwrap();
         fs::write(home.path().join("caduceus.yaml"), yaml).unwrap();
-        let desk = Stub::default();
-        let address = desk.clone().start();
+        let stub = Stub::default();
+        let address = stub.clone().start();
         let gate = Gate::default();
         let mailbox: Mailbox<DrainActor> = Mailbox::new();
         let ports = DrainPorts { changes: address.clone().into(), status: address.clone().into() };
@@ -276,7 +276,7 @@ impl House {
         let spec = SupervisorSpec::new(Strategy::OneForOne).child(drain);
         let root = Root::start(spec, RootOptions::default()).expect("the tree starts");
         let (redactor, call_timings) = (Redactor::default(), CallTimings::default());
-        Self { home, desk, address, gate, redactor, call_timings, permits: mailbox.port(), _root: root }
+        Self { home, stub, address, gate, redactor, call_timings, permits: mailbox.port(), _root: root }
     }
 
     /// A home whose agent is this shell script.
@@ -316,8 +316,8 @@ impl House {
     }
 
     /// Starts a turn of `profile`.
-    pub(crate) async fn turn(&self, profile: &Addr<ProfileActor>, wish: Wish) -> (TurnId, Addr<TurnActor>) {
-        self.turn_on(&Arbiter::current(), profile, wish).await
+    pub(crate) async fn turn(&self, profile: &Addr<ProfileActor>, params: TurnParams) -> (TurnId, Addr<TurnActor>) {
+        self.turn_on(&Arbiter::current(), profile, params).await
     }
 
     /// Starts a turn of `profile` on another thread.
@@ -325,7 +325,7 @@ impl House {
         &self,
         arbiter: &ArbiterHandle,
         profile: &Addr<ProfileActor>,
-        wish: Wish,
+        params: TurnParams,
     ) -> (TurnId, Addr<TurnActor>) {
         let id = TurnId::fresh();
         let source = Source {
@@ -343,12 +343,12 @@ impl House {
             session,
             attempt: 1,
             event: Arc::new(InboundEvent {
-                text: wish.text.into(),
-                channel_context: wish.context.map(str::to_owned),
+                text: params.text.into(),
+                channel_context: params.context.map(str::to_owned),
                 source,
                 ..InboundEvent::default()
             }),
-            raw_event: Arc::new(wish.raw),
+            raw_event: Arc::new(params.raw),
             target: Target {
                 link: LinkId::process(),
                 platform: "discord".into(),
@@ -358,22 +358,22 @@ impl House {
                 user_id: Some("u1".into()),
                 thread_id: None,
             },
-            descriptor: wish.descriptor,
+            descriptor: params.descriptor,
         };
-        self.desk.state().history = wish.history;
-        let (desk, profile) = (self.address.clone(), profile.clone());
+        self.stub.state().history = params.history;
+        let (stub, profile) = (self.address.clone(), profile.clone());
         let redactor = self.redactor.clone();
         let turn = TurnActor::start_in_arbiter(arbiter, move |ctx| {
             let ports = TurnPorts {
                 agent: profile.clone().into(),
                 spawn: profile.clone().into(),
                 call: profile.into(),
-                send: desk.clone().into(),
-                history: desk.clone().into(),
-                record: desk.clone().into(),
-                mark: desk.clone().into(),
-                ended: desk.clone().into(),
-                left: desk.into(),
+                send: stub.clone().into(),
+                history: stub.clone().into(),
+                record: stub.clone().into(),
+                mark: stub.clone().into(),
+                ended: stub.clone().into(),
+                left: stub.into(),
                 stop: ctx.address().into(),
                 redactor,
             };
@@ -394,19 +394,19 @@ pub(crate) fn guard_command() -> GuardCommand {
 /// Waits until `look` finds something.
 ///
 /// # Panics
-/// If it never does.
+/// If it finds nothing within the ceiling.
 pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(begun.elapsed() < CEILING, "{what} never came");
+        assert!(begun.elapsed() < CEILING, "timed out waiting for {what}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }
 
-/// The living processes whose environment holds `mark`.
+/// The running processes whose environment holds `mark`.
 pub(crate) fn marked(mark: &str) -> Vec<i32> {
     let entries = fs::read_dir("/proc").unwrap().flatten();
     let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
@@ -417,7 +417,7 @@ pub(crate) fn marked(mark: &str) -> Vec<i32> {
     pids.filter(holds).collect()
 }
 
-/// The environment of a process, as anyone of its user can read it.
+/// The environment of a process, as other processes of its user can read it.
 pub(crate) fn environment_of(pid: i32) -> BTreeMap<String, String> {
     let text = String::from_utf8(fs::read(format!("/proc/{pid}/environ")).unwrap()).unwrap();
     let pairs = text.split('\0').filter_map(|pair| pair.split_once('='));

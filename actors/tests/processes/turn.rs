@@ -1,4 +1,4 @@
-//! Whole turns: an event in, an agent at work, words in the chat and rows in the ledger.
+//! Whole turns: an event in, a running agent, messages in the chat and rows in the ledger.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use caduceus_actors::turn::messages::{OPERATOR_STOPPED, SteerError, SteerTurn, S
 use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
-use super::support::{CEILING, House, Seen, Wish, marked, until};
+use super::support::{CEILING, Fixture, Seen, TurnParams, marked, until};
 
 fn notice(outcome: &TurnOutcome) -> &str {
     match outcome {
@@ -18,19 +18,19 @@ fn notice(outcome: &TurnOutcome) -> &str {
     }
 }
 
-/// A script that converses.
-fn jsonl(script: &str) -> House {
-    House::with_script(script, "  reply: jsonl\n")
+/// A script that speaks the jsonl protocol.
+fn jsonl(script: &str) -> Fixture {
+    Fixture::with_script(script, "  reply: jsonl\n")
 }
 
 #[actix::test]
-async fn an_echo_is_written_down_then_sent_then_marked_and_only_then_has_the_turn_ended() {
-    let house = House::new("agent:\n  backend: echo\n");
-    let profile = house.profile("default", &[]);
-    house.turn(&profile, Wish::default()).await;
-    let ended = house.desk.ended().await;
+async fn a_reply_is_recorded_then_sent_then_marked_before_the_turn_ends() {
+    let fixture = Fixture::new("agent:\n  backend: echo\n");
+    let profile = fixture.profile("default", &[]);
+    fixture.turn(&profile, TurnParams::default()).await;
+    let ended = fixture.stub.ended().await;
     assert_eq!((ended.outcome, ended.reply.as_str()), (TurnOutcome::Done, "hello"));
-    let state = house.desk.state();
+    let state = fixture.stub.state();
     let seen: Vec<&Seen> =
         state.seen.iter().filter(|seen| !matches!(seen, Seen::Sent(sent) if sent["op"] == "typing")).collect();
     let [Seen::Recorded(row, recorded, OutboundState::Sending), Seen::Sent(sent), marked, Seen::Ended(_)] = &seen[..]
@@ -45,24 +45,28 @@ async fn an_echo_is_written_down_then_sent_then_marked_and_only_then_has_the_tur
 }
 
 #[actix::test]
-async fn the_turn_counts_until_the_dispatcher_has_heard_of_its_end() {
-    let house = House::with_script("read line; sleep 0.2; echo done", "");
-    let profile = house.profile("default", &[]);
-    house.turn(&profile, Wish::default()).await;
-    assert_eq!(house.gate.count(), 1);
+async fn the_turn_counts_until_its_end_is_reported_to_the_dispatcher() {
+    let fixture = Fixture::with_script("read line; sleep 0.2; echo done", "");
+    let profile = fixture.profile("default", &[]);
+    fixture.turn(&profile, TurnParams::default()).await;
+    assert_eq!(fixture.gate.count(), 1);
     let typing =
-        || house.desk.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
-    until("a sign of work", || typing().then_some(())).await;
-    until("the end of the count", || (house.gate.count() == 0).then_some(())).await;
-    assert!(matches!(house.desk.state().seen.last(), Some(Seen::Ended(_))), "it was dropped before it was told");
+        || fixture.stub.state().seen.iter().any(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "typing"));
+    until("a typing indicator", || typing().then_some(())).await;
+    until("the end of the count", || (fixture.gate.count() == 0).then_some(())).await;
+    assert!(
+        matches!(fixture.stub.state().seen.last(), Some(Seen::Ended(_))),
+        "the permit was dropped before the end was reported"
+    );
 }
 
 #[actix::test]
-async fn what_a_script_prints_is_the_reply_and_it_reads_one_document() {
-    let house = House::with_script("cat; echo; echo two", "");
-    let profile = house.profile("default", &[]);
-    let (id, _) = house.turn(&profile, Wish { raw: json!({"text": "hi", "extra": [1]}), ..Wish::default() }).await;
-    let ended = house.desk.ended().await;
+async fn the_output_of_a_script_is_the_reply_and_its_input_is_one_document() {
+    let fixture = Fixture::with_script("cat; echo; echo two", "");
+    let profile = fixture.profile("default", &[]);
+    let (id, _) =
+        fixture.turn(&profile, TurnParams { raw: json!({"text": "hi", "extra": [1]}), ..TurnParams::default() }).await;
+    let ended = fixture.stub.ended().await;
     assert_eq!(ended.outcome, TurnOutcome::Done);
     let mut lines = ended.reply.lines();
     let document: Value = serde_json::from_str(lines.next().unwrap()).unwrap();
@@ -76,115 +80,115 @@ async fn what_a_script_prints_is_the_reply_and_it_reads_one_document() {
 }
 
 #[actix::test]
-async fn a_failed_agents_words_are_posted_and_then_a_notice_with_the_code() {
-    let house = House::with_script("echo before; exit 3", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    let ended = house.desk.ended().await;
+async fn the_output_of_a_failed_agent_is_posted_before_a_notice_with_the_exit_code() {
+    let fixture = Fixture::with_script("echo before; exit 3", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    let ended = fixture.stub.ended().await;
     assert_eq!(notice(&ended.outcome), "The agent stopped with exit code 3.");
-    assert_eq!(house.desk.posted(), ["before", "The agent stopped with exit code 3."]);
-    assert!(house.desk.ledger().values().all(|state| *state == OutboundState::Delivered));
+    assert_eq!(fixture.stub.posted(), ["before", "The agent stopped with exit code 3."]);
+    assert!(fixture.stub.ledger().values().all(|state| *state == OutboundState::Delivered));
 }
 
 #[actix::test]
-async fn a_command_that_cannot_be_run_is_told_without_its_name() {
-    let house = House::new("agent:\n  backend: exec\n  command: [/nowhere/agent]\n");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    let ended = house.desk.ended().await;
+async fn a_command_that_cannot_be_run_gets_a_notice_without_its_name() {
+    let fixture = Fixture::new("agent:\n  backend: exec\n  command: [/nowhere/agent]\n");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    let ended = fixture.stub.ended().await;
     assert!(matches!(ended.outcome, TurnOutcome::Failed { agent_missing: true, .. }));
     assert!(!notice(&ended.outcome).contains("nowhere"));
 }
 
 #[actix::test]
-async fn a_flooding_agent_is_stopped_with_a_notice_and_does_not_flood_the_chat() {
-    let house = House::with_script("yes flood", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    let ended = house.desk.ended().await;
+async fn an_agent_with_too_much_output_is_stopped_with_a_notice_and_few_messages() {
+    let fixture = Fixture::with_script("yes flood", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    let ended = fixture.stub.ended().await;
     assert!(notice(&ended.outcome).contains("4 MiB"));
-    assert!(house.desk.posted().len() < 50, "{} messages", house.desk.posted().len());
+    assert!(fixture.stub.posted().len() < 50, "{} messages", fixture.stub.posted().len());
 }
 
 #[actix::test]
-async fn a_flood_on_standard_error_harms_nobody() {
-    let house = House::with_script("head -c 20000000 /dev/zero >&2; yes x | head -c 20000000 >&2; echo fine", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.posted(), ["fine"]);
+async fn a_flood_on_standard_error_does_not_fail_the_turn() {
+    let fixture = Fixture::with_script("head -c 20000000 /dev/zero >&2; yes x | head -c 20000000 >&2; echo fine", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.posted(), ["fine"]);
 }
 
 #[actix::test]
-async fn an_agent_that_never_reads_is_heard_all_the_same() {
-    let house = House::with_script("echo heard", "");
+async fn the_output_of_an_agent_that_never_reads_is_posted() {
+    let fixture = Fixture::with_script("echo heard", "");
     let raw = json!({"text": "x".repeat(1_000_000)});
-    house.turn(&house.profile("default", &[]), Wish { raw, ..Wish::default() }).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.posted(), ["heard"]);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams { raw, ..TurnParams::default() }).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.posted(), ["heard"]);
 }
 
 #[actix::test]
-async fn an_agent_that_ends_at_once_without_a_word_is_told_of() {
-    let house = House::with_script("exit 0", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent ended without an answer.");
-    assert_eq!(house.desk.posted(), ["The agent ended without an answer."]);
+async fn an_agent_that_ends_without_output_gets_a_notice() {
+    let fixture = Fixture::with_script("exit 0", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent ended without an answer.");
+    assert_eq!(fixture.stub.posted(), ["The agent ended without an answer."]);
 }
 
 #[actix::test]
-async fn an_agent_that_converses_may_be_silent_on_purpose() {
-    let house = jsonl(r#"echo '{"type":"final"}'"#);
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert!(house.desk.posted().is_empty());
+async fn a_jsonl_agent_may_end_without_a_reply_on_purpose() {
+    let fixture = jsonl(r#"echo '{"type":"final"}'"#);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert!(fixture.stub.posted().is_empty());
 }
 
 #[actix::test]
-async fn an_agent_that_talks_nothing_but_nonsense_is_told_of() {
+async fn a_jsonl_agent_without_one_valid_line_gets_a_notice() {
     let deep = format!("echo '{}'", "[".repeat(100_000));
     for nonsense in ["echo nonsense", "printf '\\377\\376\\n'", "printf '{\"type\":\"text\",\"te'", &deep] {
-        let house = jsonl(nonsense);
-        house.turn(&house.profile("default", &[]), Wish::default()).await;
-        assert_eq!(notice(&house.desk.ended().await.outcome), "The agent's answer could not be understood.");
+        let fixture = jsonl(nonsense);
+        fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+        assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent's answer could not be understood.");
     }
 }
 
 #[actix::test]
-async fn an_agent_that_closes_its_output_early_is_waited_for() {
-    let house = House::with_script("echo last; exec 1>&-; sleep 0.3; exit 4", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent stopped with exit code 4.");
-    assert_eq!(house.desk.posted()[0], "last");
+async fn the_turn_waits_for_the_exit_of_an_agent_that_closed_its_output() {
+    let fixture = Fixture::with_script("echo last; exec 1>&-; sleep 0.3; exit 4", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent stopped with exit code 4.");
+    assert_eq!(fixture.stub.posted()[0], "last");
 }
 
 #[actix::test]
-async fn what_an_agent_said_before_it_was_killed_is_not_lost() {
-    let house = House::with_script("printf 'no line end'; kill -9 $$$$", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent stopped with exit code 137.");
-    assert_eq!(house.desk.posted()[0], "no line end");
+async fn the_output_of_an_agent_before_it_was_killed_is_posted() {
+    let fixture = Fixture::with_script("printf 'no line end'; kill -9 $$$$", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent stopped with exit code 137.");
+    assert_eq!(fixture.stub.posted()[0], "no line end");
 }
 
 #[actix::test]
-async fn an_agent_that_takes_too_long_is_stopped_with_all_that_it_started() {
-    let house = House::with_script("setsid sleep 300 & sleep 300", "  timeout_s: 1\n");
-    let (id, _) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent took longer than 1 second and was stopped.");
+async fn an_agent_that_exceeds_its_time_limit_is_stopped_with_all_its_processes() {
+    let fixture = Fixture::with_script("setsid sleep 300 & sleep 300", "  timeout_s: 1\n");
+    let (id, _) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent took longer than 1 second and was stopped.");
     assert!(marked(&id.to_string()).is_empty());
 }
 
 #[actix::test]
 async fn a_stopped_turn_ends_its_agent_and_marks_the_message_that_it_was_writing() {
-    let house = House::with_script("trap 'exit 9' TERM; echo working; sleep 300 & wait", "");
-    let (id, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+    let fixture = Fixture::with_script("trap 'exit 9' TERM; echo working; sleep 300 & wait", "");
+    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
     Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
-    assert_eq!(house.desk.posted(), ["working"]);
-    assert_eq!(house.desk.shown(), ["working\n\n(stopped)"], "`/stop` itself is answered by the dispatcher");
-    assert_eq!(house.desk.ledger().len(), 1, "what the chat shows is in the ledger");
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Asked));
+    assert_eq!(fixture.stub.posted(), ["working"]);
+    assert_eq!(fixture.stub.shown(), ["working\n\n(stopped)"], "`/stop` itself is answered by the dispatcher");
+    assert_eq!(fixture.stub.ledger().len(), 1, "the message in the chat is in the ledger");
     assert!(marked(&id.to_string()).is_empty());
 }
 
 #[actix::test]
-async fn whatever_stops_a_turn_its_half_written_message_is_closed_and_marked() {
+async fn a_stopped_turn_closes_and_marks_its_partial_message_for_every_cause() {
     for (cause, mark, notice) in [
         (StopCause::Asked, "(stopped)", None),
         (StopCause::Interrupt, "(stopped)", Some("Stopped.")),
@@ -192,53 +196,53 @@ async fn whatever_stops_a_turn_its_half_written_message_is_closed_and_marked() {
         (StopCause::Superseded, "(stopped for a newer message)", None),
         (StopCause::Shutdown, "(cut off: the gateway is going down)", None),
     ] {
-        let house = House::with_script("printf 'so:\\n~~~ sh\\nls\\n'; sleep 300", "");
-        let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-        until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+        let fixture = Fixture::with_script("printf 'so:\\n~~~ sh\\nls\\n'; sleep 300", "");
+        let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+        until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
         Port::from(turn).tell(StopTurn { cause }).unwrap();
-        assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(cause));
+        assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(cause));
         let closed = format!("so:\n~~~ sh\nls\n~~~\n\n{mark}");
         let expected: Vec<String> = std::iter::once(closed).chain(notice.map(str::to_owned)).collect();
-        assert_eq!(house.desk.shown(), expected, "{cause:?}");
-        assert!(house.desk.ledger().values().all(|state| *state == OutboundState::Delivered), "{cause:?}");
+        assert_eq!(fixture.stub.shown(), expected, "{cause:?}");
+        assert!(fixture.stub.ledger().values().all(|state| *state == OutboundState::Delivered), "{cause:?}");
     }
 }
 
 #[actix::test]
-async fn an_operator_who_stops_a_turn_that_has_said_nothing_is_told_of_in_the_chat() {
-    let house = House::with_script("sleep 300", "");
-    let (id, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
+async fn a_turn_without_output_that_an_operator_stops_gets_a_notice_in_the_chat() {
+    let fixture = Fixture::with_script("sleep 300", "");
+    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     until("the agent", || (!marked(&id.to_string()).is_empty()).then_some(())).await;
     Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
-    house.desk.ended().await;
-    assert_eq!(house.desk.shown(), [OPERATOR_STOPPED]);
+    fixture.stub.ended().await;
+    assert_eq!(fixture.stub.shown(), [OPERATOR_STOPPED]);
 }
 
 #[actix::test]
-async fn code_that_a_failed_agent_left_open_is_closed() {
-    let house = House::with_script("printf '```rs\\nlet a\\n'; exit 3", "");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "The agent stopped with exit code 3.");
-    assert_eq!(house.desk.shown()[0], "```rs\nlet a\n```");
+async fn a_code_block_left_open_by_a_failed_agent_is_closed() {
+    let fixture = Fixture::with_script("printf '```rs\\nlet a\\n'; exit 3", "");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "The agent stopped with exit code 3.");
+    assert_eq!(fixture.stub.shown()[0], "```rs\nlet a\n```");
 }
 
 #[actix::test]
-async fn an_answer_that_the_connector_refuses_fails_the_turn_and_the_chat_is_told() {
+async fn a_reply_that_the_connector_refuses_fails_the_turn_with_a_notice() {
     for (script, delivered) in [
         ("printf '%0200d' 1", 0),
         ("printf '%0200d\\n' 1 1 1; echo short", 0),
         ("printf '%0090d\\n' 1; printf '%0120d' 1", 1),
     ] {
-        let house = House::with_script(script, "");
-        house.desk.state().takes = Some(100);
+        let fixture = Fixture::with_script(script, "");
+        fixture.stub.state().takes = Some(100);
         let descriptor = Descriptor { max_message_length: 200, supports_edit: false, ..Descriptor::default() };
-        house.turn(&house.profile("default", &[]), Wish { descriptor, ..Wish::default() }).await;
-        let ended = house.desk.ended().await;
-        let told = notice(&ended.outcome);
-        assert!(told.contains("could not be delivered"), "{told}");
-        let shown = house.desk.shown();
-        assert_eq!(shown.last().map(String::as_str), Some(told), "{script}");
-        let states: Vec<_> = house.desk.ledger().into_values().collect();
+        fixture.turn(&fixture.profile("default", &[]), TurnParams { descriptor, ..TurnParams::default() }).await;
+        let ended = fixture.stub.ended().await;
+        let posted = notice(&ended.outcome);
+        assert!(posted.contains("could not be delivered"), "{posted}");
+        let shown = fixture.stub.shown();
+        assert_eq!(shown.last().map(String::as_str), Some(posted), "{script}");
+        let states: Vec<_> = fixture.stub.ledger().into_values().collect();
         assert!(states.contains(&OutboundState::Refused), "{states:?}");
         assert!(shown.len() > delivered, "{shown:?}");
     }
@@ -246,42 +250,42 @@ async fn an_answer_that_the_connector_refuses_fails_the_turn_and_the_chat_is_tol
 
 #[actix::test]
 async fn a_notice_is_cut_to_the_limit_like_a_reply() {
-    let house = House::with_script("exit 3", "");
-    house.desk.state().takes = Some(20);
+    let fixture = Fixture::with_script("exit 3", "");
+    fixture.stub.state().takes = Some(20);
     let descriptor = Descriptor { max_message_length: 20, ..Descriptor::default() };
-    house.turn(&house.profile("default", &[]), Wish { descriptor, ..Wish::default() }).await;
-    house.desk.ended().await;
-    assert_eq!(house.desk.shown(), ["The agent stopped", "with exit code 3."]);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams { descriptor, ..TurnParams::default() }).await;
+    fixture.stub.ended().await;
+    assert_eq!(fixture.stub.shown(), ["The agent stopped", "with exit code 3."]);
 }
 
 #[actix::test]
 async fn an_agent_that_ignores_the_stop_is_killed_after_5_seconds() {
-    let house = House::with_script("trap '' TERM; echo up; while :; do sleep 1; done", "");
-    let (id, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+    let fixture = Fixture::with_script("trap '' TERM; echo up; while :; do sleep 1; done", "");
+    let (id, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
     let begun = Instant::now();
     Port::from(turn).tell(StopTurn { cause: StopCause::Operator }).unwrap();
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Stopped(StopCause::Operator));
     let took = begun.elapsed();
     assert!((Duration::from_secs(4)..Duration::from_secs(9)).contains(&took), "{took:?}");
     assert!(marked(&id.to_string()).is_empty());
 }
 
 #[actix::test]
-async fn an_agent_dies_with_its_turn() {
-    let house = House::with_script("setsid sleep 300 & sleep 300", "");
+async fn an_agent_ends_with_its_turn() {
+    let fixture = Fixture::with_script("setsid sleep 300 & sleep 300", "");
     let arbiter = Arbiter::new();
-    let (id, _) = house.turn_on(&arbiter.handle(), &house.profile("default", &[]), Wish::default()).await;
+    let (id, _) = fixture.turn_on(&arbiter.handle(), &fixture.profile("default", &[]), TurnParams::default()).await;
     until("the agent", || (marked(&id.to_string()).len() >= 4).then_some(())).await;
-    // Its thread goes, and takes the turn along without a word.
+    // The thread ends and drops the turn without a report.
     arbiter.stop();
     until("the end of the agent", || marked(&id.to_string()).is_empty().then_some(())).await;
-    assert_eq!(house.gate.count(), 0);
+    assert_eq!(fixture.gate.count(), 0);
 }
 
 #[actix::test]
-async fn a_conversation_has_actions_with_results_and_an_end() {
-    let house = jsonl(
+async fn the_jsonl_protocol_carries_actions_with_results_and_an_end() {
+    let fixture = jsonl(
         r#"read opening
         echo '{"type":"text","text":"look: "}'
         echo '{"type":"action","id":"a1","action":{"op":"send","content":"by action"}}'
@@ -293,71 +297,71 @@ async fn a_conversation_has_actions_with_results_and_an_end() {
         read more || exit 0
         exit 5"#,
     );
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    let mut posted = house.desk.posted();
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    let mut posted = fixture.stub.posted();
     posted.sort();
     assert_eq!(posted, ["by action", "look: both"]);
-    let by_action = house.desk.sent().into_iter().find(|sent| sent["content"] == "by action").unwrap();
+    let by_action = fixture.stub.sent().into_iter().find(|sent| sent["content"] == "by action").unwrap();
     assert_eq!((&by_action["chat_id"], &by_action["metadata"]), (&json!("c1"), &json!({"scope_id": "guild"})));
-    assert_eq!(house.desk.ledger().len(), 2, "an action with content is an obligation");
+    assert_eq!(fixture.stub.ledger().len(), 2, "an action with content is an obligation");
 }
 
 #[actix::test]
-async fn lines_that_are_no_conversation_are_passed_over() {
-    let house = jsonl(
+async fn lines_that_are_not_of_the_jsonl_protocol_are_skipped() {
+    let fixture = jsonl(
         "echo nonsense; echo '{\"type\":1}'; echo '{\"type\":\"text\",\"text\":\"sense\"}'; printf '{\"type\":\"fin'",
     );
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.posted(), ["sense"]);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.posted(), ["sense"]);
 }
 
 #[actix::test]
-async fn a_conversing_agent_can_be_steered_and_a_printing_one_cannot() {
+async fn a_jsonl_agent_can_be_steered_and_a_text_agent_cannot() {
     let steer = SteerTurn { raw_event: std::sync::Arc::new(json!({"text": "left"})) };
-    let house = jsonl(
+    let fixture = jsonl(
         r#"read opening; echo '{"type":"text","text":"up"}'; read event
         case "$event" in *'"type":"event","event":{"text":"left"}'*) echo '{"type":"final","text":" and steered"}';; esac"#,
     );
-    let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+    let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
     assert_eq!(Port::from(turn).ask(steer.clone(), CEILING).await.unwrap(), Ok(()));
-    assert_eq!(house.desk.ended().await.reply, "up and steered");
+    assert_eq!(fixture.stub.ended().await.reply, "up and steered");
 
-    let house = House::with_script("echo up; sleep 300", "");
-    let (_, turn) = house.turn(&house.profile("default", &[]), Wish::default()).await;
-    until("the first word", || (!house.desk.posted().is_empty()).then_some(())).await;
+    let fixture = Fixture::with_script("echo up; sleep 300", "");
+    let (_, turn) = fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    until("the first word", || (!fixture.stub.posted().is_empty()).then_some(())).await;
     let refused = Port::from(turn.clone()).ask(steer, CEILING).await.unwrap();
     assert_eq!(refused, Err(SteerError::NotSteerable));
     Port::from(turn).tell(StopTurn { cause: StopCause::Asked }).unwrap();
-    house.desk.ended().await;
+    fixture.stub.ended().await;
 }
 
 #[actix::test]
-async fn an_agent_that_is_done_and_does_not_end_is_ended_and_done() {
-    let house = jsonl("echo '{\"type\":\"final\",\"text\":\"done\"}'; sleep 300");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.posted(), ["done"]);
+async fn an_agent_that_does_not_exit_after_its_final_line_is_ended_and_the_turn_succeeds() {
+    let fixture = jsonl("echo '{\"type\":\"final\",\"text\":\"done\"}'; sleep 300");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.posted(), ["done"]);
 }
 
 #[actix::test]
-async fn a_reply_without_a_link_waits_in_the_ledger_and_the_turn_is_done() {
-    let house = House::with_script("echo later", "");
-    house.desk.state().link_down = true;
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.ledger().into_values().collect::<Vec<_>>(), [OutboundState::Pending]);
+async fn a_reply_without_a_link_waits_in_the_ledger_and_the_turn_succeeds() {
+    let fixture = Fixture::with_script("echo later", "");
+    fixture.stub.state().link_down = true;
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.ledger().into_values().collect::<Vec<_>>(), [OutboundState::Pending]);
 }
 
 #[actix::test]
-async fn a_ledger_that_takes_no_writes_is_waited_for_and_nothing_is_sent_before() {
-    let house = House::new("agent:\n  backend: echo\n");
-    house.desk.state().ledger_refusals = 2;
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    let state = house.desk.state();
+async fn nothing_is_sent_before_the_ledger_has_recorded_it() {
+    let fixture = Fixture::new("agent:\n  backend: echo\n");
+    fixture.stub.state().ledger_refusals = 2;
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    let state = fixture.stub.state();
     let place = |wanted: fn(&Seen) -> bool| state.seen.iter().position(wanted).unwrap();
     let recorded = place(|seen| matches!(seen, Seen::Recorded(..)));
     assert!(recorded < place(|seen| matches!(seen, Seen::Sent(sent) if sent["op"] == "send")));
@@ -365,30 +369,30 @@ async fn a_ledger_that_takes_no_writes_is_waited_for_and_nothing_is_sent_before(
 
 #[actix::test]
 async fn a_long_reply_is_split_and_every_part_is_an_obligation() {
-    let house = House::with_script("for i in 1 2 3 4 5 6; do echo twelve chars; done", "");
+    let fixture = Fixture::with_script("for i in 1 2 3 4 5 6; do echo twelve chars; done", "");
     let descriptor = Descriptor { max_message_length: 20, supports_edit: false, ..Descriptor::default() };
-    house.turn(&house.profile("default", &[]), Wish { descriptor, ..Wish::default() }).await;
-    assert_eq!(house.desk.ended().await.outcome, TurnOutcome::Done);
-    assert_eq!(house.desk.posted(), ["twelve chars"; 6]);
-    assert_eq!(house.desk.ledger().len(), 6);
+    fixture.turn(&fixture.profile("default", &[]), TurnParams { descriptor, ..TurnParams::default() }).await;
+    assert_eq!(fixture.stub.ended().await.outcome, TurnOutcome::Done);
+    assert_eq!(fixture.stub.posted(), ["twelve chars"; 6]);
+    assert_eq!(fixture.stub.ledger().len(), 6);
 }
 
 #[actix::test]
-async fn an_event_that_came_with_a_kept_right_is_answered_by_follow_ups() {
-    let house = House::new("agent:\n  backend: echo\n");
+async fn an_event_with_an_interaction_token_is_answered_by_follow_ups() {
+    let fixture = Fixture::new("agent:\n  backend: echo\n");
     let raw = json!({"text": "hello", "follow_up": "discord.interaction_token"});
-    house.turn(&house.profile("default", &[]), Wish { raw, ..Wish::default() }).await;
-    house.desk.ended().await;
-    let sent = house.desk.sent();
+    fixture.turn(&fixture.profile("default", &[]), TurnParams { raw, ..TurnParams::default() }).await;
+    fixture.stub.ended().await;
+    let sent = fixture.stub.sent();
     assert_eq!(sent[0]["op"], "follow_up");
     assert_eq!(sent[0]["session_key"], "agent:main:discord:channel:c1");
     assert_eq!(sent[0]["kind"], "discord.interaction_token");
 }
 
 #[actix::test]
-async fn a_profile_without_an_agent_says_so() {
-    let house = House::new("");
-    house.turn(&house.profile("default", &[]), Wish::default()).await;
-    assert_eq!(notice(&house.desk.ended().await.outcome), "No agent is set up here.");
-    assert_eq!(house.desk.posted(), ["No agent is set up here."]);
+async fn a_profile_without_an_agent_answers_with_a_notice() {
+    let fixture = Fixture::new("");
+    fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
+    assert_eq!(notice(&fixture.stub.ended().await.outcome), "No agent is set up here.");
+    assert_eq!(fixture.stub.posted(), ["No agent is set up here."]);
 }

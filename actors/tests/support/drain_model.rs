@@ -1,7 +1,7 @@
-//! What a gate must be, as plainly as it can be said: a picture of the disk, a flag, a list of turns.
+//! A minimal model of the gate: the content of the disk, a flag, a list of turns.
 //!
-//! Written from the specification of the drain and not from its code: it knows of no orders in flight, no readings, no stamps. A test
-//! does a step to the gate and tells it to the model, and the two must agree.
+//! Written from the specification of the drain and not from its code: it has no orders in flight, no readings, no stamps. A test
+//! applies each step to the gate and to the model, and the two must agree.
 
 #![allow(dead_code, reason = "each test takes its own part")]
 
@@ -10,17 +10,17 @@ use std::collections::BTreeMap;
 /// What a drain covers: `None` is the whole gateway, a number one profile.
 pub(crate) type Scope = Option<usize>;
 
-/// Profiles that can be drained by themselves; turns run under these, and under one that cannot.
+/// Profiles that can be drained alone; turns run under these, and under one that cannot.
 pub(crate) const PROFILES: usize = 2;
 
-/// What lies in a marker's place.
+/// What is at a marker's path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Marker {
-    /// A marker as it should be, which may end by itself.
+    /// A valid marker, perhaps with a deadline.
     Whole { ends_at: Option<u64> },
-    /// One of an earlier life of the machine.
+    /// A marker of a previous boot.
     Stale,
-    /// Something that cannot be read.
+    /// An unreadable file.
     Garbled,
     /// An empty directory.
     Directory,
@@ -28,37 +28,37 @@ pub(crate) enum Marker {
     FullDirectory,
 }
 
-/// What happens.
+/// One step of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
     /// A drain is begun by message; the disk may take no marker.
     Begin { scope: Scope, lasts: Option<u64>, disk_takes: bool },
     /// A drain is cancelled by message.
     Cancel(Scope),
-    /// Somebody else puts something into a marker's place.
+    /// Another process puts something at a marker's path.
     Place(Scope, Marker),
-    /// Somebody else takes away what is in a marker's place.
+    /// Another process removes what is at a marker's path.
     TakeAway(Scope),
-    /// Time passes, and what is overdue is looked for.
+    /// Time passes, and deadlines are checked.
     Pass(u64),
-    /// The process begins to go down.
+    /// The shutdown begins.
     Shutdown,
-    /// A turn wants to start under a profile.
+    /// A turn of a profile requests a permit.
     Start { profile: usize, internal: bool },
-    /// The turn that has run for longest but so many ends.
+    /// The turn with this place in the order of age ends.
     End(usize),
 }
 
-/// What a step is answered, as far as the specification says.
+/// The answer to a step, as far as the specification fixes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// Nothing that it tells.
+    /// Not fixed.
     Done,
     /// A cancel: whether there was a drain.
     Cancelled { was_draining: bool },
     /// A cancel: the marker cannot be removed.
     MarkerNotRemoved,
-    /// The process goes down.
+    /// The process is shutting down.
     Stopping,
     /// A turn may start.
     Admitted,
@@ -66,13 +66,13 @@ pub(crate) enum Answer {
     Draining,
 }
 
-/// How the gate is.
+/// The state of the gate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct State {
     pub(crate) stopping: bool,
     /// The whole gateway is drained by request.
     pub(crate) gateway: bool,
-    /// Profiles that are drained by themselves.
+    /// Profiles that are drained alone.
     pub(crate) profiles: Vec<usize>,
     /// Turns in flight.
     pub(crate) turns: usize,
@@ -89,7 +89,7 @@ pub(crate) struct Model {
 }
 
 impl Model {
-    /// What must come of a step.
+    /// Applies a step; returns the expected answer.
     pub(crate) fn step(&mut self, step: Step) -> Answer {
         let answer = match step {
             Step::Begin { scope, lasts, disk_takes } => {
@@ -142,7 +142,7 @@ impl Model {
                 Answer::Done
             }
         };
-        // A marker that lies there has the say, and a drain that it took over ends with it.
+        // A marker on disk takes precedence, and a drain that it took over ends with it.
         let disk = &self.disk;
         self.unwritten.retain(|scope, _| matches!(disk.get(scope), None | Some(Marker::Stale)));
         answer
@@ -157,7 +157,7 @@ impl Model {
         }
     }
 
-    /// What lies in a marker's place, for a test that has no disk.
+    /// What is at a marker's path, for a test without a disk.
     pub(crate) fn on_disk(&self, scope: Scope) -> Option<Marker> {
         self.disk.get(&scope).copied()
     }
@@ -179,7 +179,7 @@ impl Model {
         }
     }
 
-    /// Ends a drain; `false` if what lies in the marker's place cannot be removed.
+    /// Ends a drain; `false` if what is at the marker's path cannot be removed.
     fn end(&mut self, scope: Scope) -> bool {
         if self.disk.get(&scope) == Some(&Marker::FullDirectory) {
             return false;
@@ -204,7 +204,7 @@ pub(crate) fn any_step(mut pick: impl FnMut(usize) -> usize) -> Step {
             let at = scope(&mut pick);
             let marker = match pick(6) {
                 0 => Marker::Whole { ends_at: None },
-                // Seconds since the beginning of the test, so also such as are over.
+                // Seconds since the start of the test, so some of them have passed.
                 1 => Marker::Whole { ends_at: Some(pick(20) as u64) },
                 2 => Marker::Stale,
                 3 => Marker::Garbled,
@@ -215,7 +215,7 @@ pub(crate) fn any_step(mut pick: impl FnMut(usize) -> usize) -> Step {
         }
         9..11 => Step::TakeAway(scope(&mut pick)),
         11 => Step::Pass(1 + pick(4) as u64),
-        // Nothing much happens after it.
+        // Rare: few steps have an effect after it.
         12 if pick(4) == 0 => Step::Shutdown,
         12..17 => Step::Start { profile: pick(PROFILES + 1), internal: pick(4) == 0 },
         _ => Step::End(pick(3)),

@@ -1,6 +1,6 @@
-//! A chat completions server for tests: real HTTP on loopback, and every way of answering that a test can script.
+//! A chat completions server for tests: real HTTP on loopback, with scripted answers.
 //!
-//! On plain threads and sockets, so that it can also stop half-way, say nothing, and see when its client goes away.
+//! On plain threads and sockets, so that it can also stop half-way, send nothing, and detect that its client has gone.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -14,32 +14,32 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-/// How one request is answered: these, one after the other; then the connection is closed.
+/// The answer to one request: these steps in order; then the connection is closed.
 pub(crate) type Play = Vec<Act>;
 
-/// One thing that the server does.
+/// One step of an answer.
 #[derive(Debug)]
 pub(crate) enum Act {
-    /// Says these bytes.
-    Say(Vec<u8>),
-    /// Waits until the test says so.
+    /// Sends these bytes.
+    Send(Vec<u8>),
+    /// Waits for the test.
     Await(Receiver<()>),
-    /// Says nothing more until the client goes away.
+    /// Sends nothing more until the client has gone.
     Hold,
-    /// Says this event again and again until the client goes away.
+    /// Sends this event again and again until the client has gone.
     Flood(Vec<u8>),
 }
 
-/// A request as it came.
+/// A received request.
 #[derive(Debug, Clone)]
 pub(crate) struct Asked {
     /// Method and path.
     pub(crate) line: String,
-    /// The header, if there was one.
+    /// The header, if present.
     pub(crate) authorization: Option<String>,
     /// The body.
     pub(crate) body: Value,
-    /// When it came.
+    /// When it arrived.
     pub(crate) at: Instant,
 }
 
@@ -52,7 +52,7 @@ impl Asked {
     }
 }
 
-/// The server; it lives as long as the test process. Without a script it repeats the last message.
+/// The server, which runs until the test process ends. Without a script it repeats the last message.
 #[derive(Clone)]
 pub(crate) struct ModelServer {
     address: SocketAddr,
@@ -63,9 +63,9 @@ pub(crate) struct ModelServer {
 struct State {
     plays: VecDeque<Play>,
     asked: Vec<Asked>,
-    /// Clients that went away while they were answered.
+    /// Clients that disconnected during an answer.
     gone: usize,
-    /// Bytes said by floods.
+    /// Bytes sent by floods.
     flooded: usize,
 }
 
@@ -90,7 +90,7 @@ impl ModelServer {
         format!("http://{}/v1", self.address)
     }
 
-    /// Answers the next request that has no script yet in this way.
+    /// Sets the answer to the next request that has no script yet.
     pub(crate) fn script(&self, play: Play) {
         self.state().plays.push_back(play);
     }
@@ -100,12 +100,12 @@ impl ModelServer {
         self.state().asked.clone()
     }
 
-    /// Clients that went away while they were answered.
+    /// Clients that disconnected during an answer.
     pub(crate) fn gone(&self) -> usize {
         self.state().gone
     }
 
-    /// Bytes said by floods.
+    /// Bytes sent by floods.
     pub(crate) fn flooded(&self) -> usize {
         self.state().flooded
     }
@@ -126,10 +126,10 @@ impl ModelServer {
         };
         for act in play {
             let went_on = match act {
-                Act::Say(bytes) => stream.write_all(&bytes).is_ok(),
+                Act::Send(bytes) => stream.write_all(&bytes).is_ok(),
                 Act::Await(word) => word.recv().is_ok(),
                 Act::Hold => {
-                    // Nothing more is asked on this connection, so this ends with it.
+                    // No further request arrives on this connection, so this read ends with it.
                     let _ = reader.read(&mut [0]);
                     false
                 }
@@ -151,40 +151,40 @@ impl ModelServer {
 /// The head of a streamed answer.
 pub(crate) fn stream_head() -> Act {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    Act::Say(head.as_bytes().to_vec())
+    Act::Send(head.as_bytes().to_vec())
 }
 
-/// One piece of a streamed answer, as it is on the wire.
+/// One chunk of a streamed answer, as it is on the wire.
 pub(crate) fn chunk(bytes: &[u8]) -> Vec<u8> {
     [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
 }
 
-/// The event that says a word.
+/// The event that holds a word.
 pub(crate) fn word(word: &str, line_end: &str) -> String {
     let data = json!({"choices": [{"index": 0, "delta": {"content": word}, "finish_reason": null}]});
     format!("data: {data}{line_end}{line_end}")
 }
 
-/// Says `words` one by one.
-pub(crate) fn say(words: &[&str]) -> Act {
-    Act::Say(words.iter().flat_map(|said| chunk(word(said, "\n").as_bytes())).collect())
+/// Sends `words` one by one.
+pub(crate) fn send_words(words: &[&str]) -> Act {
+    Act::Send(words.iter().flat_map(|one| chunk(word(one, "\n").as_bytes())).collect())
 }
 
-/// Ends a streamed answer well.
+/// The regular end of a streamed answer.
 pub(crate) fn done() -> Act {
-    Act::Say([chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat())
+    Act::Send([chunk(b"data: [DONE]\n\n"), b"0\r\n\r\n".to_vec()].concat())
 }
 
 /// A whole streamed answer with a comment in it, sent in pieces of `cut` bytes, each a write of its own.
 pub(crate) fn streamed(words: &[&str], line_end: &str, cut: usize) -> Play {
     let mut body = format!(": hello{line_end}{line_end}");
-    body.extend(words.iter().map(|said| word(said, line_end)));
+    body.extend(words.iter().map(|one| word(one, line_end)));
     let finish = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]});
     // An event of two lines of data.
     let finish = finish.to_string().replacen(',', &format!(",{line_end}data: "), 1);
     body.extend(["data: ", &finish, line_end, line_end, "data: [DONE]", line_end, line_end]);
-    let pieces = body.as_bytes().chunks(cut).map(|piece| Act::Say(chunk(piece)));
-    [stream_head()].into_iter().chain(pieces).chain([Act::Say(b"0\r\n\r\n".to_vec())]).collect()
+    let pieces = body.as_bytes().chunks(cut).map(|piece| Act::Send(chunk(piece)));
+    [stream_head()].into_iter().chain(pieces).chain([Act::Send(b"0\r\n\r\n".to_vec())]).collect()
 }
 
 /// An answer that is not streamed.
@@ -194,10 +194,10 @@ pub(crate) fn answered(status: u16, headers: &str, body: &Value) -> Play {
     let head = format!(
         "HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n"
     );
-    vec![Act::Say([head, body].concat().into_bytes())]
+    vec![Act::Send([head, body].concat().into_bytes())]
 }
 
-/// A gate in a play: it goes on once something is sent, or the sender is dropped.
+/// A gate in a script: the server continues once something is sent, or the sender is dropped.
 pub(crate) fn gate() -> (Sender<()>, Act) {
     let (open, opened) = channel();
     (open, Act::Await(opened))

@@ -1,7 +1,7 @@
 //! An authorization server for tests: real HTTP on loopback, rotating refresh tokens that are good once, and every fault
 //! that a test can script. A replayed token revokes the grant, as it would at the real one.
 //!
-//! On plain threads and sockets, so that it can also say nothing, or half of it, or be away.
+//! On plain threads and sockets, so that it can also send nothing, send a part, or not listen.
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
@@ -18,34 +18,34 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use url::form_urlencoded;
 
-/// What the server does with one request; without a script it rotates and answers well.
+/// The reaction to one request; without a script the server rotates and answers correctly.
 #[derive(Debug, Clone)]
 pub enum Fault {
     /// Rotates and answers after this time.
     Delay(Duration),
-    /// Answers so and rotates nothing.
+    /// Gives this answer and rotates nothing.
     Status(u16, String),
-    /// Rotates and closes the connection without a word.
+    /// Rotates and closes the connection without an answer.
     LostAnswer,
-    /// Closes the connection without a word and rotates nothing.
+    /// Closes the connection without an answer and rotates nothing.
     Closed,
     /// Rotates and stops in the middle of the body.
     CutAnswer,
     /// Rotates and answers this body instead.
     Body(String),
-    /// Sends the client elsewhere and rotates nothing.
+    /// Redirects the client and rotates nothing.
     Redirect(String),
-    /// Rotates and answers this status all the same.
+    /// Rotates and still answers with this status.
     RotatedThen(u16),
-    /// Answers so, with these lines in its head, and rotates nothing.
+    /// Gives this answer, with these header lines, and rotates nothing.
     StatusWith(u16, String),
-    /// Writes this and closes the connection; rotates before it, if so.
+    /// Writes this and closes the connection; rotates first if the flag is set.
     Raw(String, bool),
     /// Gives an access token and keeps the refresh token.
     NoRefreshToken,
 }
 
-/// The server; it lives as long as the test process.
+/// The server, which runs until the test process ends.
 #[derive(Clone)]
 pub struct OauthServer {
     address: SocketAddr,
@@ -57,7 +57,7 @@ struct State {
     current: String,
     spent: BTreeSet<String>,
     number: u32,
-    life: Value,
+    expires_in: Value,
     faults: VecDeque<Fault>,
     presented: Vec<String>,
     presented_at: Vec<Instant>,
@@ -65,12 +65,12 @@ struct State {
     replays: usize,
     revoked: bool,
     odd_requests: Vec<String>,
-    /// Settings that come with a login.
+    /// Settings that a login delivers.
     config: Value,
-    /// Logins agreed to and not fetched yet, by code.
+    /// Logins with consent whose tokens have not been fetched yet, by code.
     codes: BTreeMap<String, Form>,
     logins: usize,
-    /// Nothing listens.
+    /// The server does not listen.
     down: bool,
 }
 
@@ -78,11 +78,11 @@ struct State {
 type Form = BTreeMap<String, String>;
 
 impl OauthServer {
-    /// A server that will take `refresh_token` first, and grants tokens of one hour.
+    /// A server that accepts `refresh_token` first, and grants tokens of one hour.
     pub fn start(refresh_token: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port on loopback");
         let address = listener.local_addr().expect("a bound socket has an address");
-        let state = State { current: refresh_token.to_owned(), life: json!(3600), ..State::default() };
+        let state = State { current: refresh_token.to_owned(), expires_in: json!(3600), ..State::default() };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
         server.listen(listener);
         server
@@ -101,8 +101,8 @@ impl OauthServer {
         });
     }
 
-    /// Lets nobody connect until [`OauthServer::come_back`].
-    pub fn go_away(&self) {
+    /// Refuses connections until [`OauthServer::listen_again`].
+    pub fn stop_listening(&self) {
         self.state().down = true;
         // Wakes the listener, which then closes.
         while TcpStream::connect(self.address).is_ok() {
@@ -111,43 +111,43 @@ impl OauthServer {
     }
 
     /// Listens again, at the same address.
-    pub fn come_back(&self) {
-        let listener = TcpListener::bind(self.address).expect("the address is ours yet");
+    pub fn listen_again(&self) {
+        let listener = TcpListener::bind(self.address).expect("the address is still free");
         self.state().down = false;
         self.listen(listener);
     }
 
-    /// Where a person agrees to a login.
+    /// The URL where a user consents to a login.
     pub fn authorize_url(&self) -> String {
         format!("http://{}/authorize", self.address)
     }
 
-    /// What a login brings along beside the tokens.
+    /// Sets what a login delivers beside the tokens.
     pub fn set_config(&self, config: Value) {
         self.state().config = config;
     }
 
-    /// Logins that were seen through to their tokens.
+    /// Completed logins.
     pub fn logins(&self) -> usize {
         self.state().logins
     }
 
-    /// Where tokens are exchanged.
+    /// The URL where tokens are exchanged.
     pub fn token_endpoint(&self) -> String {
         format!("http://{}/oauth/token", self.address)
     }
 
-    /// Does this with the next request that has no script yet.
+    /// Sets the reaction to the next request that has no script yet.
     pub fn script(&self, fault: Fault) {
         self.state().faults.push_back(fault);
     }
 
-    /// What `expires_in` says from now on; null leaves it out.
-    pub fn tokens_live(&self, life: Value) {
-        self.state().life = life;
+    /// Sets `expires_in` from now on; null leaves it out.
+    pub fn tokens_live(&self, expires_in: Value) {
+        self.state().expires_in = expires_in;
     }
 
-    /// Refuses the present refresh token from now on.
+    /// Refuses the current refresh token from now on.
     pub fn revoke(&self) {
         self.state().revoked = true;
     }
@@ -157,22 +157,22 @@ impl OauthServer {
         self.state().exchanges
     }
 
-    /// Refresh tokens that arrived, in order, good or not.
+    /// Refresh tokens that arrived, in order, valid or not.
     pub fn presented(&self) -> Vec<String> {
         self.state().presented.clone()
     }
 
-    /// Between a refresh token that arrived and the next.
+    /// Times between one refresh token that arrived and the next.
     pub fn gaps(&self) -> Vec<Duration> {
         self.state().presented_at.windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
-    /// Spent refresh tokens that arrived again.
+    /// Spent refresh tokens that were presented again.
     pub fn replays(&self) -> usize {
         self.state().replays
     }
 
-    /// Requests that were not what the protocol says.
+    /// Requests that break the protocol.
     pub fn odd_requests(&self) -> Vec<String> {
         self.state().odd_requests.clone()
     }
@@ -211,7 +211,7 @@ impl OauthServer {
         }
     }
 
-    /// The page of consent, and where its buttons lead.
+    /// The consent page, and the redirects of its buttons.
     fn show_a_person(&self, mut stream: &TcpStream, head: &str) {
         let target = head.split(' ').nth(1).unwrap_or_default();
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -257,7 +257,7 @@ impl OauthServer {
         let _ = stream.write_all(response.as_bytes());
     }
 
-    /// Tokens for the code of a login, once, and only to whoever began it.
+    /// Tokens for the code of a login, once, and only to the client that began it.
     fn redeem(&self, form: &Form) -> (u16, String) {
         let mut state = self.state();
         let field = |name: &str| form.get(name).map_or("", String::as_str);
@@ -277,7 +277,7 @@ impl OauthServer {
         state.current = format!("hch-rt-n{}", state.number);
         let answer = json!({
             "access_token": format!("hch-at-n{}", state.number), "refresh_token": state.current,
-            "expires_in": state.life, "scope": asked["scope"], "token_type": "Bearer", "config": state.config});
+            "expires_in": state.expires_in, "scope": asked["scope"], "token_type": "Bearer", "config": state.config});
         (200, answer.to_string())
     }
 
@@ -292,7 +292,8 @@ impl OauthServer {
             Some(Fault::Closed | Fault::Redirect(_) | Fault::Raw(_, false)) => return (fault, (0, String::new())),
             Some(Fault::NoRefreshToken) => {
                 state.number += 1;
-                let answer = json!({"access_token": format!("hch-at-n{}", state.number), "expires_in": state.life});
+                let answer =
+                    json!({"access_token": format!("hch-at-n{}", state.number), "expires_in": state.expires_in});
                 return (fault, (200, answer.to_string()));
             }
             _ => {}
@@ -310,15 +311,15 @@ impl OauthServer {
         state.current = format!("hch-rt-n{}", state.number);
         let mut answer = json!({
             "access_token": format!("hch-at-n{}", state.number), "refresh_token": state.current,
-            "expires_in": state.life, "scope": null, "token_type": "Bearer"});
-        if state.life.is_null() {
-            answer.as_object_mut().expect("it is one").remove("expires_in");
+            "expires_in": state.expires_in, "scope": null, "token_type": "Bearer"});
+        if state.expires_in.is_null() {
+            answer.as_object_mut().expect("the answer is an object").remove("expires_in");
         }
         (fault, (200, answer.to_string()))
     }
 }
 
-/// Whether the connection goes on.
+/// Answers; returns whether the connection stays open.
 fn respond(mut stream: &TcpStream, fault: Option<Fault>, (status, mut body): (u16, String)) -> bool {
     let mut location = String::new();
     let (mut status, mut cut) = (status, false);

@@ -1,6 +1,6 @@
-//! Finds secrets in bytes, in every way in which they may be written; also a piece of one, from its begin or up to its end.
+//! Finds secrets in bytes, in every spelling; also a piece of one, from its start or up to its end.
 //!
-//! Not by the gateway's own means: another matcher and other encoders.
+//! Independent of the gateway's code: another matcher and other encoders.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use super::values::Values;
 
-/// Bytes of a piece that is not there by accident.
+/// Length of a piece that does not occur by chance, in bytes.
 const PIECE: usize = 14;
 
 /// What was found: owner and name.
@@ -39,20 +39,20 @@ impl<'a> Scanner<'a> {
         Self { automaton, owners: pieces.into_values().collect() }
     }
 
-    /// Everything that `bytes` hold, plants and secrets.
+    /// All planted texts and secrets in `bytes`.
     pub(super) fn find(&self, bytes: &[u8]) -> Found<'a> {
         self.automaton.find_overlapping_iter(bytes).map(|found| self.owners[found.pattern().as_usize()]).collect()
     }
 
-    /// Looks at a place: it has to hold the plant, and of the secrets none but those of `allowed`.
+    /// Checks a place: it has to hold the planted text, and no secrets except those of `allowed`.
     pub(super) fn must_be_clean(&self, place: &str, bytes: &[u8], plant: &str, allowed: &[&str]) {
         let found = self.find(bytes);
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4_000)]);
-        assert!(found.contains(&("planted", plant)), "no {plant} in {place}, so looking there proves nothing: {text}");
+        assert!(found.contains(&("planted", plant)), "no {plant} in {place}, so the scan proves nothing there: {text}");
         self.must_hold_none(place, bytes, allowed);
     }
 
-    /// The same for a place that nothing can be planted in.
+    /// The same for a place where no text can be planted.
     pub(super) fn must_hold_none(&self, place: &str, bytes: &[u8], allowed: &[&str]) {
         let secrets = |owner: &str| owner != "planted" && !allowed.contains(&owner);
         for found in self.automaton.find_overlapping_iter(bytes) {
@@ -63,7 +63,7 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The ways in which a secret may be written.
+/// The spellings of a secret.
 fn forms(value: &str) -> Vec<String> {
     let json = serde_json::to_string(value).expect("a text has a JSON form");
     let debug = format!("{value:?}");
@@ -76,7 +76,7 @@ fn forms(value: &str) -> Vec<String> {
         hex::encode_upper(value),
         percent(value, "-._~", |byte| format!("%{byte:02X}")),
         percent(value, "-._~", |byte| format!("%{byte:02x}")),
-        // JavaScript and Python leave more as it is, a form turns blanks into plus signs, and somebody escapes it all.
+        // JavaScript and Python escape less, a form turns blanks into plus signs, and some encoders escape everything.
         percent(value, "-._~!'()*", |byte| format!("%{byte:02X}")),
         percent(value, "-._~/", |byte| format!("%{byte:02X}")),
         percent(value, "-._~", |byte| if byte == b' ' { "+".to_owned() } else { format!("%{byte:02X}") }),
@@ -96,7 +96,7 @@ fn percent(value: &str, kept: &str, escape: fn(u8) -> String) -> String {
     value.bytes().map(encode).collect()
 }
 
-/// JSON that keeps to ASCII, as Python writes it.
+/// JSON in ASCII only, as Python writes it.
 fn ascii_json(value: &str) -> String {
     let json = serde_json::to_string(value).expect("a text has a JSON form");
     let unit = |unit: u16| match u8::try_from(unit) {
@@ -106,16 +106,16 @@ fn ascii_json(value: &str) -> String {
     json[1..json.len() - 1].encode_utf16().map(unit).collect()
 }
 
-/// The characters of a base64 text that depend on nothing but `value`, which begins `shift` bytes behind a full group.
+/// The characters of a base64 text that depend only on `value`, which begins `shift` bytes after a full group.
 fn inside(value: &str, shift: usize, base64: &impl base64::Engine) -> String {
     let around = |filler: u8| {
         let bytes = [&vec![filler; shift][..], value.as_bytes(), &[filler; 2]].concat();
         base64.encode(bytes).into_bytes()
     };
     let (one, other) = (around(0), around(0xff));
-    let first = one.iter().zip(&other).position(|(a, b)| a == b).expect("most are the same");
-    let last = one.iter().zip(&other).rposition(|(a, b)| a == b).expect("most are the same");
-    // At either end a character may be the same by accident of its bits; in the midst none is another.
+    let first = one.iter().zip(&other).position(|(a, b)| a == b).expect("most characters are equal");
+    let last = one.iter().zip(&other).rposition(|(a, b)| a == b).expect("most characters are equal");
+    // At either end a character may be equal by chance; between them all are equal.
     String::from_utf8(one[first..=last].to_vec()).expect("base64 is text")
 }
 
@@ -134,7 +134,7 @@ fn the_scan_finds_a_secret_and_each_end_of_it_in_every_form() {
             assert_eq!(scanner.find(whole.as_bytes()).len(), 1, "{whole}");
         }
     }
-    let (cut, _) = value.char_indices().nth(20).expect("it is longer");
+    let (cut, _) = value.char_indices().nth(20).expect("the value is longer");
     assert_eq!(scanner.find(&value.as_bytes()[..cut]).len(), 1);
     assert_eq!(scanner.find(&value.as_bytes()[cut - 6..]).len(), 1);
     assert!(scanner.find(b"nothing of it, 83hf and Zx81 apart").is_empty());

@@ -1,15 +1,15 @@
-//! The secrets that are planted, by whom they belong to.
+//! The planted secrets, by owner.
 
 use std::collections::BTreeMap;
 use std::iter::repeat_with;
 
 /// Secrets of each profile.
 pub(super) const SECRETS: usize = 20;
-/// The profile whose agent has a grant's token besides.
+/// The profile whose agent also has the token of a grant.
 pub(super) const GRANTED: &str = "granted";
-/// What every agent is given of the environment of the process.
+/// The variables of the process that every agent gets.
 pub(super) const PASSED: &str = "PASSED_PROXY";
-/// What a child must not be given, although `env_pass` names it.
+/// Variables that a child must not get, although `env_pass` names them.
 pub(super) const NEVER: [&str; 7] = [
     "CADUCEUS_PLANTED",
     "GATEWAY_RELAY_SECRET",
@@ -20,13 +20,13 @@ pub(super) const NEVER: [&str; 7] = [
     "RUST_LOG",
 ];
 
-/// Every value by its owner and name. Owners that are no profile: `deployment`, `process`, `passed`, `grant`, `caller`, and `planted`,
-/// whose values are no secrets and show that a place was looked at.
+/// Every value by its owner and name. Owners other than profiles: `deployment`, `process`, `passed`, `grant`, `caller`, and `planted`,
+/// whose values are no secrets and show that a place was scanned.
 #[derive(Debug, Default)]
 pub(super) struct Values(pub(super) BTreeMap<String, BTreeMap<String, String>>);
 
 impl Values {
-    /// Makes up the secrets of `profiles` and of everybody else, and the plants.
+    /// Makes random secrets for `profiles` and all other owners, and the planted texts.
     pub(super) fn of(profiles: &[String]) -> Self {
         let mut values = Self::default();
         for profile in profiles {
@@ -58,19 +58,19 @@ impl Values {
         &self.0[owner][name]
     }
 
-    /// The `.env` of a profile. One pair of quotes is taken off each value, and nothing else is changed.
+    /// The `.env` of a profile. The reader removes one pair of quotes from each value and changes nothing else.
     pub(super) fn env_file(&self, profile: &str) -> String {
         let own = self.0[profile].iter().filter(|(name, _)| name.starts_with("CANARY_"));
         own.map(|(name, value)| format!("{name}=\"{value}\"\n")).collect::<Vec<_>>().concat()
     }
 }
 
-/// So many letters and digits at random.
+/// This many random letters and digits.
 pub(super) fn letters(count: usize) -> String {
     repeat_with(fastrand::alphanumeric).take(count).collect()
 }
 
-/// A secret of one of the shapes that people have. Each begins and ends at random, so that a piece of it is known again.
+/// A secret of a usual shape. Each begins and ends with random characters, so that a piece of it is recognized.
 fn shaped(number: usize) -> String {
     let (head, tail) = (letters(16), letters(16));
     match number {

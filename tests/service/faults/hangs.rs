@@ -1,46 +1,50 @@
-//! A handler that blocks its thread: the thread is replaced, its actors go on, and what wakes later can do nothing.
+//! A handler that blocks its thread: the thread is replaced, its actors are restarted, and the old instance has no effect when it wakes.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use super::siege::{GENEROUS, doubled, echoing, node, reborn, settled, under_traffic};
-use super::strike;
+use super::inject;
+use super::siege::{GENEROUS, doubled, echoing, node, settled, under_traffic, until_restarted};
 use crate::support::{SOON, wait_for};
 
-/// How long the thread stands still: many times what it takes to be replaced.
+/// How long the thread is blocked: many times longer than the replacement takes.
 const HANG_S: u64 = 6;
 
-/// Hangs an actor under traffic and looks again after its thread has woken.
+/// Hangs an actor under traffic and checks again after its thread has woken.
 async fn survives_a_hang(path: &str, fault: &str) {
     let world = echoing(GENEROUS).await;
-    let before = reborn(&world, path, 0).await["generation"].as_u64().unwrap();
+    let before = until_restarted(&world, path, 0).await["generation"].as_u64().unwrap();
     let dials = world.account().await["gateways"]["world"]["dials"].clone();
     let ((), seen) = under_traffic(&world, async {
         let ordered = std::time::Instant::now();
-        strike(&world, path, &json!({"fault": fault, "seconds": HANG_S})).await;
-        let node = reborn(&world, path, before).await;
+        inject(&world, path, &json!({"fault": fault, "seconds": HANG_S})).await;
+        let node = until_restarted(&world, path, before).await;
         let replaced = ordered.elapsed();
         assert_eq!(node["last_exit"]["word"], "unresponsive", "{node}");
-        // Somebody who comes now is answered while the old thread still sleeps.
-        world.say("meanwhile", "are you there?", "elsewhere", None).await;
+        // A new message is answered while the old thread is still blocked.
+        world.push("meanwhile", "are you there?", "elsewhere", None).await;
         world.answer("meanwhile").await;
         let answered = ordered.elapsed();
         println!("{path}: replaced after {replaced:?}, answered after {answered:?}");
         assert!(answered < Duration::from_secs(HANG_S), "it was answered by the new instance: {answered:?}");
-        // The traffic goes on until the old thread has woken, so that what it then did would be seen.
+        // The traffic continues until the old thread has woken, so that an effect of it would be found.
         actix_web::rt::time::sleep(Duration::from_secs(HANG_S + 1).saturating_sub(ordered.elapsed())).await;
     })
     .await;
 
-    let told = settled(&world, &seen.ids).await;
-    println!("{path}: {} messages, {told} of them only told of; slowest answer {:?}", seen.ids.len(), seen.slowest);
-    assert!(seen.unwell.iter().all(|answer| answer.starts_with("/api/status: 503")), "{:?}", seen.unwell);
+    let notices = settled(&world, &seen.ids).await;
+    println!(
+        "{path}: {} messages, {notices} of them with a notice only; slowest answer {:?}",
+        seen.ids.len(),
+        seen.slowest
+    );
+    assert!(seen.failures.iter().all(|answer| answer.starts_with("/api/status: 503")), "{:?}", seen.failures);
     assert_eq!(doubled(&world).await, Vec::<String>::new(), "the instance that woke sent nothing");
     let account = world.account().await;
     let link = &account["gateways"]["world"];
     println!("{path}: {dials} dials before, {} after, at most {} sockets", link["dials"], link["mostOpen"]);
-    // The socket of a wedged thread stays open until that wakes; nothing comes over it any more.
+    // The socket of an unresponsive thread stays open until the thread wakes; it is not used any more.
     assert!(link["mostOpen"].as_u64() <= Some(2), "{link}");
     wait_for("a single link", SOON, || async {
         (world.account().await["gateways"]["world"]["open"] == 1).then_some(())
@@ -48,48 +52,48 @@ async fn survives_a_hang(path: &str, fault: &str) {
     .await;
     let node = node(&world, path).await.unwrap();
     assert_eq!(node["state"], "running", "{node}");
-    // A loaded machine may have starved the new thread, too.
+    // On a loaded machine the new thread may have been replaced, too.
     assert!(node["generation"].as_u64() > Some(before), "{node}");
-    world.say("after", "still there?", "c1", None).await;
+    world.push("after", "still there?", "c1", None).await;
     world.answer("after").await;
 }
 
 #[actix_web::test]
-async fn a_ledger_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_ledger_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("ledger", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_status_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_status_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("status", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_profile_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_profile_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("profiles/default", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_drain_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_drain_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("drain", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_honcho_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_honcho_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("honcho", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_dispatcher_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_dispatcher_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("dispatch", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_link_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_link_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("relays/relay", "hang_thread").await;
 }
 
 #[actix_web::test]
-async fn a_server_that_hangs_is_replaced_and_its_old_self_is_mute() {
+async fn a_server_that_hangs_is_replaced_and_its_old_instance_sends_nothing() {
     survives_a_hang("http", "hang_in_timer").await;
 }

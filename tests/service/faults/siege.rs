@@ -1,4 +1,4 @@
-//! Traffic while something is being broken, and what the connector says of it afterwards.
+//! Traffic during injected faults, and the connector's account of it afterwards.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -13,21 +13,21 @@ use crate::world::World;
 
 /// Chats that messages come from in turn.
 const CHATS: usize = 8;
-/// Pause between two messages, so that both ends of the wire share two cores with the rest.
+/// Pause between two messages, because both ends of the wire share two cores with the rest.
 const PACE: Duration = Duration::from_millis(15);
-/// Messages under way at once: all of them may wait in one session, which takes 32.
+/// Messages in flight at once: all of them may wait in one session, which queues 32.
 const UNDER_WAY: usize = 24;
-/// Ceiling for the last answers, a backoff of the link included.
+/// Ceiling for the last answers, including a backoff of the link.
 const SETTLED: Duration = Duration::from_secs(45);
 
-/// A supervision section under which nothing is spent.
+/// A supervision section whose restart intensity is not exceeded.
 pub(super) const GENEROUS: &str = "supervision:
   wedge_after_ms: 1000
   policies:
     default: {max_restarts: 1000, window_s: 60, backoff_floor_ms: 0, backoff_ceiling_ms: 0, healthy_after_s: 60}
 ";
 
-/// A world with the built-in agent, whose cut-off turns run again.
+/// A world with the built-in agent, in which interrupted turns run again.
 pub(super) async fn echoing(more: &str) -> World {
     let mut world = World::prepare().await;
     world.write("caduceus.yaml", &format!("agent: {{backend: echo}}\nturns: {{interrupted: rerun}}\n{more}"));
@@ -35,31 +35,31 @@ pub(super) async fn echoing(more: &str) -> World {
     world
 }
 
-/// What was seen beside the traffic.
+/// The observations during the traffic.
 pub(super) struct Seen {
     /// Messages pushed, in order.
     pub(super) ids: Vec<String>,
-    /// Questions to `/healthz` and `/api/status`, and those whose answer was another than 200.
+    /// Requests to `/healthz` and `/api/status`, and those with another answer than 200.
     pub(super) asked: usize,
-    pub(super) unwell: Vec<String>,
-    /// The longest that an answer took.
+    pub(super) failures: Vec<String>,
+    /// The longest time of an answer.
     pub(super) slowest: Duration,
 }
 
-/// Runs `work` while messages come in and somebody looks at the siblings.
+/// Runs `work` while messages arrive and the siblings are queried.
 pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T>) -> (T, Seen) {
     let done = Cell::new(false);
-    let seen = RefCell::new(Seen { ids: Vec::new(), asked: 0, unwell: Vec::new(), slowest: Duration::ZERO });
+    let seen = RefCell::new(Seen { ids: Vec::new(), asked: 0, failures: Vec::new(), slowest: Duration::ZERO });
     let working = async {
         let result = work.await;
         done.set(true);
         result
     };
-    let talking = async {
+    let pushing = async {
         while !done.get() {
             let number = seen.borrow().ids.len();
             let id = format!("m{number}");
-            world.say(&id, &format!("{id} says hello"), &chat_of(number), None).await;
+            world.push(&id, &format!("{id} says hello"), &chat_of(number), None).await;
             seen.borrow_mut().ids.push(id);
             sleep(PACE).await;
             while number % UNDER_WAY == UNDER_WAY - 1 && !done.get() {
@@ -75,23 +75,23 @@ pub(super) async fn under_traffic<T>(world: &World, work: impl Future<Output = T
         while !done.get() {
             for path in ["/healthz", "/api/status"] {
                 let before = Instant::now();
-                let answer = patiently(&world.url(path)).await;
+                let answer = get_with_retry(&world.url(path)).await;
                 let mut seen = seen.borrow_mut();
                 seen.asked += 1;
                 seen.slowest = seen.slowest.max(before.elapsed());
                 if answer.0 != 200 {
-                    seen.unwell.push(format!("{path}: {} {}", answer.0, answer.1));
+                    seen.failures.push(format!("{path}: {} {}", answer.0, answer.1));
                 }
             }
             sleep(PACE).await;
         }
     };
-    let (result, (), ()) = future::join3(working, talking, asking).await;
+    let (result, (), ()) = future::join3(working, pushing, asking).await;
     (result, seen.into_inner())
 }
 
-/// Asks again over a new connection when one is cut: a server that is started anew loses those it had.
-pub(super) async fn patiently(url: &str) -> (u16, Value) {
+/// Repeats the request over a new connection if one is cut: a restarted server loses its connections.
+pub(super) async fn get_with_retry(url: &str) -> (u16, Value) {
     wait_for(&format!("an answer of {url}"), SOON, || async {
         let mut answer = client().get(url).force_close().timeout(SOON).send().await.ok()?;
         let body = answer.body().limit(64 * 1024 * 1024).await.ok()?;
@@ -100,7 +100,7 @@ pub(super) async fn patiently(url: &str) -> (u16, Value) {
     .await
 }
 
-/// Waits until every message was answered, or its chat told that one was not; says how many were only told.
+/// Waits until every message was answered or its chat has a notice; returns how many got only a notice.
 pub(super) async fn settled(world: &World, ids: &[String]) -> usize {
     let deadline = Instant::now() + SETTLED;
     loop {
@@ -120,7 +120,7 @@ pub(super) async fn settled(world: &World, ids: &[String]) -> usize {
         }
         assert!(
             Instant::now() < deadline,
-            "neither answered nor told of: {by_chat:?}; notices {notices:?}; {}",
+            "neither answered nor with a notice: {by_chat:?}; notices {notices:?}; {}",
             by_chat.values().flatten().map(|id| account["events"][*id].to_string()).collect::<Vec<_>>().join(" ")
         );
         sleep(Duration::from_millis(100)).await;
@@ -135,7 +135,7 @@ pub(super) async fn doubled(world: &World) -> Vec<String> {
     events.iter().filter(|(_, event)| twice(event)).map(|(id, event)| format!("{id}: {event}")).collect()
 }
 
-/// Sentences by chat in which the gateway itself says that a message was not answered.
+/// The gateway's notices of unanswered messages, by chat.
 async fn notices(world: &World) -> BTreeMap<String, usize> {
     let mut found = BTreeMap::new();
     for frame in world.outbound().await {
@@ -152,7 +152,7 @@ fn chat_of(number: usize) -> String {
     format!("c{}", number % CHATS)
 }
 
-/// Numbers of the messages that the connector has seen no answer to.
+/// Numbers of the messages without an answer at the connector.
 fn unanswered(account: &Value, ids: &[String]) -> Vec<usize> {
     let waits = |id: &String| account["events"][id]["answered"].as_u64().unwrap_or_default() == 0;
     ids.iter().enumerate().filter(|(_, id)| waits(id)).map(|(number, _)| number).collect()
@@ -160,7 +160,7 @@ fn unanswered(account: &Value, ids: &[String]) -> Vec<usize> {
 
 /// The node of an actor in the tree that `/api/actors` shows.
 pub(super) async fn node(world: &World, path: &str) -> Option<Value> {
-    let (code, tree) = patiently(&world.url("/api/actors")).await;
+    let (code, tree) = get_with_retry(&world.url("/api/actors")).await;
     if code == 200 { find(&tree, path).cloned() } else { None }
 }
 
@@ -171,8 +171,8 @@ fn find<'t>(tree: &'t Value, path: &str) -> Option<&'t Value> {
     tree["children"].as_array()?.iter().find_map(|child| find(child, path))
 }
 
-/// Waits for an actor to run in a later generation than `before`.
-pub(super) async fn reborn(world: &World, path: &str, before: u64) -> Value {
+/// Waits until an actor runs in a later generation than `before`.
+pub(super) async fn until_restarted(world: &World, path: &str, before: u64) -> Value {
     wait_for(&format!("{path} to run after generation {before}"), SOON, || async {
         let node = node(world, path).await?;
         (node["state"] == "running" && node["generation"].as_u64() > Some(before)).then_some(node)
@@ -180,14 +180,14 @@ pub(super) async fn reborn(world: &World, path: &str, before: u64) -> Value {
     .await
 }
 
-/// Says how long something took.
+/// Prints how long something took.
 pub(super) fn report(what: &str, times: &mut [Duration]) {
     times.sort();
     let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len().saturating_sub(1)));
     println!("{what}: p50 {:?}, p99 {:?} of {}", at(50), at(99), times.len());
 }
 
-/// Asks the gateway's status, whatever code it has.
-pub(super) async fn is_well(world: &World) -> bool {
+/// Reads the gateway's status, with any code.
+pub(super) async fn answers_200(world: &World) -> bool {
     get(&world.url("/healthz")).await.0 == 200 && get(&world.url("/api/status")).await.0 == 200
 }

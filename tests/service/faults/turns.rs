@@ -1,21 +1,21 @@
-//! Turns that break down: a failed turn and a word to the chat, never more. And what the agent itself saw of it all.
+//! Turns that panic or hang: each is a failed turn with a notice in the chat, and nothing else fails. Includes the agent's own account.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
-use super::siege::{GENEROUS, node, reborn, settled, under_traffic};
-use super::{PANICS, strike};
+use super::siege::{GENEROUS, node, settled, under_traffic, until_restarted};
+use super::{PANICS, inject};
 use crate::support::{SOON, wait_for};
 use crate::world::World;
 
 /// Turns that run at once.
 const AT_ONCE: usize = 10;
-/// A message whose turn lasts until somebody ends it.
+/// A message whose turn lasts until it is ended.
 const ENDLESS: &str = "sleep 600";
 
-/// Chats that were told that a message was not answered, once for each time.
-async fn told(world: &World) -> Vec<String> {
+/// Chats with a notice of an unanswered message, once for each notice.
+async fn noticed(world: &World) -> Vec<String> {
     let frames = world.outbound().await;
     let notices = frames.iter().map(|frame| &frame["frame"]["action"]);
     let notices = notices.filter(|action| action["content"].as_str().unwrap_or_default().contains("was not answered"));
@@ -28,12 +28,12 @@ async fn running_turns(world: &World) -> Vec<String> {
     children.iter().filter_map(|turn| turn["path"].as_str().map(str::to_owned)).collect()
 }
 
-/// Has turns run into `fault`, in rounds, and a sibling answered in each.
+/// Injects `fault` into turns, in rounds, with an answered sibling in each.
 async fn break_turns(world: &World, fault: &Value, rounds: usize) {
     for round in 0..rounds {
         for turn in 0..AT_ONCE {
             let name = format!("b{round}-{turn}");
-            world.say(&name, ENDLESS, &name, None).await;
+            world.push(&name, ENDLESS, &name, None).await;
         }
         let begun = || world.agent_account(None).iter().filter(|(_, _, text)| text == ENDLESS).count();
         let turns = wait_for("the turns to run", SOON, || async {
@@ -42,22 +42,22 @@ async fn break_turns(world: &World, fault: &Value, rounds: usize) {
         })
         .await;
         for path in &turns {
-            strike(world, path, fault).await;
+            inject(world, path, fault).await;
         }
         let sibling = format!("sibling{round}");
-        world.say(&sibling, "hello", "another chat", None).await;
+        world.push(&sibling, "hello", "another chat", None).await;
         world.answer(&sibling).await;
         world.until("no turn left", |status| status["active_agents"] == 0).await;
     }
     let expected: BTreeSet<String> =
         (0..rounds).flat_map(|round| (0..AT_ONCE).map(move |turn| format!("b{round}-{turn}"))).collect();
-    let told = wait_for("a notice in each chat", SOON, || async {
-        let told = told(world).await;
-        (told.len() >= expected.len()).then_some(told)
+    let noticed = wait_for("a notice in each chat", SOON, || async {
+        let noticed = noticed(world).await;
+        (noticed.len() >= expected.len()).then_some(noticed)
     })
     .await;
-    assert_eq!(told.len(), expected.len(), "one notice each: {told:?}");
-    assert_eq!(told.into_iter().collect::<BTreeSet<_>>(), expected);
+    assert_eq!(noticed.len(), expected.len(), "one notice for each turn: {noticed:?}");
+    assert_eq!(noticed.into_iter().collect::<BTreeSet<_>>(), expected);
     let account = world.account().await;
     for name in &expected {
         assert_eq!(account["events"][name]["answered"], 0, "{name} is failed, not answered");
@@ -75,7 +75,7 @@ async fn a_hundred_panicking_turns_are_failed_turns_with_a_notice_each() {
     let account = world.agent_account(None);
     assert_eq!(account.len(), (AT_ONCE + 1) * rounds, "no turn ran twice");
     let turns = node(&world, "turns").await.unwrap();
-    assert_eq!((&turns["generation"], &turns["children"]), (&json!(1), &json!([])), "nothing else fell: {turns}");
+    assert_eq!((&turns["generation"], &turns["children"]), (&json!(1), &json!([])), "nothing else failed: {turns}");
 }
 
 #[actix_web::test]
@@ -83,31 +83,31 @@ async fn a_turn_that_hangs_is_a_failed_turn_and_the_thread_it_blocked_is_replace
     let mut world = World::prepare().await;
     world.configure(GENEROUS);
     world.serve().await;
-    world.say("stuck", ENDLESS, "stuck", None).await;
+    world.push("stuck", ENDLESS, "stuck", None).await;
     wait_for("the agent at work", SOON, || async { world.agent_account(None).pop() }).await;
     let turn = wait_for("the turn", SOON, || async { running_turns(&world).await.pop() }).await;
-    strike(&world, &turn, &json!({"fault": "hang_in_timer", "seconds": 4})).await;
-    world.say("sibling", "hello", "another chat", None).await;
+    inject(&world, &turn, &json!({"fault": "hang_in_timer", "seconds": 4})).await;
+    world.push("sibling", "hello", "another chat", None).await;
     world.answer("sibling").await;
 
-    // The dispatcher shared the thread and fell with it, so the chat hears of one or the other.
+    // The dispatcher shared the thread and was restarted with it, so the chat gets one notice or the other.
     wait_for("a word to the chat", SOON, || async {
         let frames = world.outbound().await;
         let to_chat = |frame: &&Value| frame["frame"]["action"]["chat_id"] == "stuck";
         let words = frames.iter().filter(to_chat).map(Value::to_string);
-        let told = words.filter(|words| words.contains("was not answered") || words.contains("cut off the work"));
-        (told.count() == 1).then_some(())
+        let noticed = words.filter(|words| words.contains("was not answered") || words.contains("cut off the work"));
+        (noticed.count() == 1).then_some(())
     })
     .await;
-    // Cut off, it counts no more, although its thread still sleeps.
+    // The turn no longer counts, although its thread is still blocked.
     world.until("no turn left", |status| status["active_agents"] == 0).await;
     assert_eq!(world.agent_account(None).len(), 2, "neither ran twice");
     assert_eq!(world.account().await["events"]["stuck"]["answered"], 0);
 }
 
-/// The agent's side of it: each event ran once, or its later runs say which attempt they are.
+/// By the agent's account: each event ran once, or its later runs have a higher attempt number.
 #[actix_web::test]
-async fn the_agent_runs_nothing_twice_unless_told_so_whoever_panics() {
+async fn no_event_runs_twice_with_the_same_attempt_number_after_any_panic() {
     let mut world = World::prepare().await;
     world.configure(&format!("turns: {{interrupted: rerun}}\n{GENEROUS}"));
     world.serve().await;
@@ -115,21 +115,21 @@ async fn the_agent_runs_nothing_twice_unless_told_so_whoever_panics() {
     let ((), seen) = under_traffic(&world, async {
         for _ in 0..5 {
             for path in kinds {
-                let generation = reborn(&world, path, 0).await["generation"].as_u64().unwrap();
-                strike(&world, path, &json!({"fault": "panic_in_handler"})).await;
-                reborn(&world, path, generation).await;
+                let generation = until_restarted(&world, path, 0).await["generation"].as_u64().unwrap();
+                inject(&world, path, &json!({"fault": "panic_in_handler"})).await;
+                until_restarted(&world, path, generation).await;
             }
         }
     })
     .await;
-    let told = settled(&world, &seen.ids).await;
+    let noticed = settled(&world, &seen.ids).await;
     let mut attempts: BTreeMap<String, Vec<u32>> = BTreeMap::new();
-    // One whose profile died with it in hand has read nothing.
+    // An agent whose profile panicked during its start has read nothing.
     for (_, attempt, text) in world.agent_account(None).into_iter().filter(|(_, _, text)| !text.is_empty()) {
         attempts.entry(text).or_default().push(attempt);
     }
     let repeated = attempts.values().filter(|attempts| attempts.len() > 1).count();
-    println!("{} messages: {told} only told of, {repeated} run again", seen.ids.len());
+    println!("{} messages: {noticed} with a notice only, {repeated} run again", seen.ids.len());
     for (text, attempts) in &attempts {
         let distinct: BTreeSet<_> = attempts.iter().collect();
         assert_eq!(distinct.len(), attempts.len(), "{text} ran as attempts {attempts:?}");

@@ -49,9 +49,9 @@ pub(crate) struct PlannedChild {
     /// Since when it has been ready.
     ready_at: Option<Duration>,
     due: Option<Duration>,
-    /// Part of a start in order that has not got past it.
+    /// The start in order has reached this child and waits for it.
     in_sequence: bool,
-    /// Part of a group restart that has not stopped it yet.
+    /// The group restart has not stopped this child yet.
     group_restart: bool,
     changed: bool,
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 const S: Duration = Duration::from_secs(1);
 
-/// A plan and what its steps would have brought about.
+/// A plan, and the state that its steps would have caused.
 struct Bench {
     plan: SupervisorPlan,
     now: Duration,
@@ -94,7 +94,7 @@ impl Bench {
     }
 
     fn places(&self, steps: &[SupervisorStep], key: impl Fn(&SupervisorStep) -> Option<ChildKey>) -> Vec<usize> {
-        let place = |key| self.keys.iter().position(|known| *known == key).expect("a known child");
+        let place = |key| self.keys.iter().position(|one| *one == key).expect("the child exists");
         steps.iter().filter_map(key).map(place).collect()
     }
 }
@@ -166,7 +166,7 @@ fn crash_during_a_group_restart_does_not_count_again() {
     let mut bench = Bench::running(Strategy::OneForAll, |_| ());
     let steps = bench.end(1, crash());
     assert_eq!((bench.launched(&steps), bench.stopped(&steps)), (vec![], vec![2]));
-    // The first falls before its turn to stop, the last while it stops.
+    // The first panics before its turn to stop, the last while it stops.
     bench.end(0, crash());
     let steps = bench.end(2, ExitReason::Unresponsive);
     assert_eq!(bench.launched(&steps), [0]);
@@ -211,7 +211,7 @@ fn child_that_ignores_its_kill_is_abandoned() {
     let steps = bench.on(SupervisorEvent::Due(ChildTimer::Kill(run)));
     assert_eq!(steps[0], SupervisorStep::Abandon { key: bench.keys[0] });
     assert_eq!(bench.launched(&steps), [0]);
-    assert_eq!(bench.on(SupervisorEvent::Ended { run, reason: ExitReason::Killed }), [], "its late end is void");
+    assert_eq!(bench.on(SupervisorEvent::Ended { run, reason: ExitReason::Killed }), [], "its late exit is ignored");
 }
 
 #[test]
@@ -237,7 +237,7 @@ fn timer_of_a_superseded_run_is_ignored() {
 }
 
 #[test]
-fn temporary_child_is_forgotten_whatever_its_end() {
+fn temporary_child_is_removed_after_every_kind_of_exit() {
     for reason in [ExitReason::Normal, crash(), ExitReason::Killed, ExitReason::Unresponsive] {
         let mut bench = Bench::running(Strategy::OneForOne, |options| options.restart = Restart::Temporary);
         let steps = bench.end(1, reason);
@@ -257,7 +257,7 @@ fn strategies() -> impl proptest::strategy::Strategy<Value = Strategy> {
 }
 
 proptest! {
-    /// Whatever happens in whatever order, a shutdown comes to its end, with one finish and nobody left alive.
+    /// After any events in any order, a shutdown completes with one finish and no child left running.
     #[test]
     fn shutdown_always_ends(strategy in strategies(), acts in prop::collection::vec((0_u8..7, 0_usize..3), 0..60)) {
         let mut bench = Bench::idle(strategy, |options| options.policy.max_restarts = 1_000);

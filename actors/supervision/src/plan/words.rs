@@ -7,7 +7,7 @@ use crate::messages::OperatorCommand;
 use crate::policy::RestartPolicy;
 use crate::restart::Restart;
 
-/// Identifies a child within one supervisor's life; an id may be used again, a key is not.
+/// Identifies a child within one incarnation of the supervisor; an id may be used again, a key is not.
 pub(crate) type ChildKey = u64;
 
 /// How one child is kept.
@@ -40,7 +40,7 @@ pub(crate) enum SupervisorEvent {
         key: ChildKey,
         command: OperatorCommand,
     },
-    /// Stop it and forget it.
+    /// Stop it and remove it.
     Remove {
         key: ChildKey,
     },

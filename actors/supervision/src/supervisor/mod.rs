@@ -2,7 +2,7 @@
 //!
 //! Owns its children's incarnations and timers. Receives the reports of their runners and of the heartbeat check, and the
 //! commands of operators; reports its own end to its supervisor, and each exit of a child to the port given. A restart
-//! kills all its children, starts those it keeps afresh, and forgets temporary ones.
+//! kills all its children, starts the kept ones again, and removes temporary ones.
 
 mod commands; // Handlers of the messages from operators and actors.
 

@@ -1,4 +1,4 @@
-//! Facts about actix that the library leans on. Should one change, the library must be thought over.
+//! Behaviour of actix that the library depends on. If one of these tests fails, the library must be reviewed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -12,7 +12,7 @@ use actix::prelude::*;
 
 use crate::support::{hook, within};
 
-/// Counts what happens to it.
+/// Counts the messages it handles and the hooks it runs.
 #[derive(Clone, Default)]
 struct Counts {
     handled: Arc<AtomicU64>,
@@ -62,7 +62,7 @@ impl Handler<Count> for Counts {
 impl Handler<Panic> for Counts {
     type Result = ();
     fn handle(&mut self, _: Panic, _: &mut Self::Context) {
-        panic!("as the test wants");
+        panic!("requested by the test");
     }
 }
 
@@ -82,7 +82,7 @@ async fn fresh_clone_of_an_address_always_gets_one_message_past_the_bound() {
 }
 
 #[actix::test]
-async fn message_whose_caller_is_gone_is_skipped_and_one_without_caller_is_not() {
+async fn message_whose_caller_has_dropped_its_future_is_skipped_and_one_without_caller_is_not() {
     let counts = Counts::default();
     let address = counts.clone().start();
     drop(address.send(Count));
@@ -92,7 +92,7 @@ async fn message_whose_caller_is_gone_is_skipped_and_one_without_caller_is_not()
 }
 
 #[actix::test]
-async fn panic_closes_the_mailbox_for_those_who_wait_and_its_hooks_still_run() {
+async fn panic_closes_the_mailbox_for_waiting_callers_and_hooks_still_run() {
     hook();
     let counts = Counts::default();
     let address = counts.clone().start();
@@ -113,7 +113,7 @@ async fn actix_supervisor_does_nothing_after_a_panic() {
 }
 
 #[actix::test]
-async fn terminated_context_runs_no_hook_when_dropped_and_a_live_one_does() {
+async fn terminated_context_runs_no_hook_when_dropped_and_a_running_one_does() {
     let mut task = Task::from_waker(Waker::noop());
     for (terminate, hooks) in [(true, 0), (false, 2)] {
         let counts = Counts::default();
@@ -134,7 +134,7 @@ async fn panic_caught_outside_leaves_the_context_droppable() {
     hook();
     let counts = Counts::default();
     let mut ctx = Context::<Counts>::new();
-    ctx.run_later(Duration::ZERO, |_, _| panic!("as the test wants"));
+    ctx.run_later(Duration::ZERO, |_, _| panic!("requested by the test"));
     let mut body = ctx.into_future(counts.clone());
     let polled = std::future::poll_fn(|task| {
         match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut body).poll(task).is_pending())) {

@@ -1,4 +1,4 @@
-//! The supervision library as its users see it: real actors, real threads.
+//! The supervision library by its public interface: real actors, real threads.
 
 #![allow(clippy::disallowed_methods, reason = "tests of actix itself use it bare")]
 

@@ -1,4 +1,4 @@
-//! What operators and other actors may ask of the tree.
+//! Requests from operators and other actors to the tree.
 
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ async fn commanded_restart_does_not_count() {
 }
 
 #[actix::test]
-async fn stopped_child_is_closed_until_it_is_restarted() {
+async fn stopped_child_refuses_messages_until_it_is_restarted() {
     let subject = Subject::new("a", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     assert_eq!(subject.ping().await, 1);
@@ -55,11 +55,11 @@ async fn commands_are_routed_down_the_tree() {
     let unknown = OperateError::NoSuchChild("twig".to_owned());
     assert_eq!(refused(&root, "outer/inner/twig", OperatorCommand::Stop).await, unknown);
     let unknown = OperateError::NoSuchChild("else/leaf".to_owned());
-    assert_ne!(refused(&root, "else/leaf", OperatorCommand::Stop).await, unknown, "the id that is not there is named");
+    assert_ne!(refused(&root, "else/leaf", OperatorCommand::Stop).await, unknown, "the error names the missing id");
 }
 
 #[actix::test]
-async fn path_through_a_worker_leads_nowhere() {
+async fn path_through_a_worker_is_refused() {
     let subject = Subject::new("a", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     assert_eq!(refused(&root, "a/b", OperatorCommand::Stop).await, OperateError::NoSuchChild("a/b".to_owned()));
@@ -99,7 +99,7 @@ async fn fault_cannot_be_injected_into_a_child_that_is_stopped() {
     assert_eq!(root.port().ask(fault, CEILING).await, Ok(Err(OperateError::NotRunning("a".to_owned()))));
 }
 
-/// Passes exits on to the test.
+/// Forwards exits to the test.
 struct Listener(tokio::sync::mpsc::UnboundedSender<ChildExited>);
 
 impl Actor for Listener {
@@ -108,16 +108,16 @@ impl Actor for Listener {
 
 impl Handler<ChildExited> for Listener {
     type Result = ();
-    fn handle(&mut self, news: ChildExited, _: &mut Self::Context) {
-        self.0.send(news).expect("the test listens");
+    fn handle(&mut self, exited: ChildExited, _: &mut Self::Context) {
+        self.0.send(exited).expect("the test receives");
     }
 }
 
 #[actix::test]
 async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
     hook();
-    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
-    let listener: Port<ChildExited> = Listener(told).start().into();
+    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(reports).start().into();
     let turns = Mailbox::<Supervisor>::new();
     let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
     let root = start(supervisor(Strategy::OneForOne, [spec]), options());
@@ -128,20 +128,20 @@ async fn temporary_child_leaves_the_tree_and_its_exit_is_reported() {
     assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Err(taken)));
     assert_eq!(subject.ping().await, 1);
     subject.crash();
-    let news = exits.recv().await.expect("the supervisor tells");
-    assert_eq!((news.path.as_str(), news.generation, news.reason.word()), ("turns/turn-1", 1, "panic"));
-    until(&root, "the turn gone", |tree| tree.find("turns/turn-1").is_none()).await;
+    let exited = exits.recv().await.expect("the supervisor reports exits");
+    assert_eq!((exited.path.as_str(), exited.generation, exited.reason.word()), ("turns/turn-1", 1, "panic"));
+    until(&root, "the turn's removal from the tree", |tree| tree.find("turns/turn-1").is_none()).await;
     assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
-    // The id is free again, and so is the mailbox.
+    // Id and mailbox can be used again.
     assert_eq!(turns.port().ask(start(), CEILING).await, Ok(Ok(())));
     assert_eq!(subject.ping().await, 1);
     let stop = StopChild { id: "turn-1".to_owned() };
     assert_eq!(turns.port().ask(stop, CEILING).await, Ok(Ok(())));
-    assert_eq!(exits.recv().await.map(|news| news.reason), Some(ExitReason::Asked));
+    assert_eq!(exits.recv().await.map(|exited| exited.reason), Some(ExitReason::Asked));
 }
 
 #[actix::test]
-async fn restarted_supervisor_keeps_children_that_were_added_and_forgets_removed_ones() {
+async fn restarted_supervisor_keeps_added_children_and_does_not_start_removed_ones() {
     hook();
     let branch = Mailbox::<Supervisor>::new();
     let [first, gone, come, passing] =
@@ -166,8 +166,8 @@ async fn restarted_supervisor_keeps_children_that_were_added_and_forgets_removed
 #[actix::test]
 async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
     hook();
-    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
-    let listener: Port<ChildExited> = Listener(told).start().into();
+    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    let listener: Port<ChildExited> = Listener(reports).start().into();
     let turns = Mailbox::<Supervisor>::new();
     let spec = ChildSpec::supervisor("turns", &turns, supervisor(Strategy::OneForOne, []).report_exits(listener));
     let root = start(supervisor(Strategy::OneForOne, [spec]), options());
@@ -180,8 +180,8 @@ async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
     inject(&root, "turns", Fault::PanicInTimer).await;
     let mut ended = Vec::new();
     for _ in &subjects {
-        let news = within("the exit of a child", exits.recv()).await.expect("the supervisor tells");
-        ended.push((news.path, news.generation, news.reason));
+        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
+        ended.push((exited.path, exited.generation, exited.reason));
     }
     ended.sort_by(|one, other| one.0.cmp(&other.0));
     let killed = |path: &str| (path.to_owned(), 1, ExitReason::Killed);
@@ -189,10 +189,10 @@ async fn exits_of_the_children_of_a_supervisor_that_panics_are_reported() {
 }
 
 #[actix::test]
-async fn exit_that_does_not_fit_into_a_full_mailbox_is_reported_once_there_is_room_and_in_order() {
+async fn exits_that_did_not_fit_into_a_full_mailbox_are_reported_later_in_order() {
     hook();
-    let (told, mut exits) = tokio::sync::mpsc::unbounded_channel();
-    // A listener that is not started yet, with room for one message.
+    let (reports, mut exits) = tokio::sync::mpsc::unbounded_channel();
+    // A receiver that is not started yet, with room for one message.
     let mailbox: Mailbox<Listener> = Mailbox::with_limit(1);
     let turns = Mailbox::<Supervisor>::new();
     let spec = supervisor(Strategy::OneForOne, []).report_exits(mailbox.port());
@@ -203,13 +203,13 @@ async fn exit_that_does_not_fit_into_a_full_mailbox_is_reported_once_there_is_ro
         assert_eq!(turns.port().ask(start, CEILING).await, Ok(Ok(())));
         assert_eq!(subject.ping().await, 1);
         subject.crash();
-        until(&root, "the turn gone", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
+        until(&root, "the turn's removal from the tree", |tree| tree.find(&format!("turns/{id}")).is_none()).await;
     }
-    assert!(mailbox.gauge().refused() >= 1, "there was no room");
-    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| Listener(told.clone()));
+    assert!(mailbox.gauge().refused() >= 1, "the mailbox was full");
+    let spec = ChildSpec::worker("listener", &mailbox, move |_: &_| Listener(reports.clone()));
     assert_eq!(root.port().ask(StartChild(spec), CEILING).await, Ok(Ok(())));
     for id in ["turn-1", "turn-2", "turn-3"] {
-        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports");
+        let exited = within("the exit of a child", exits.recv()).await.expect("the supervisor reports exits");
         assert_eq!(exited.id, id);
     }
     until(&root, "the count of what was refused", |tree| tree.find("listener").is_some_and(|node| node.refused >= 1))
@@ -217,7 +217,7 @@ async fn exit_that_does_not_fit_into_a_full_mailbox_is_reported_once_there_is_ro
 }
 
 #[actix::test]
-async fn closing_supervisor_starts_no_child() {
+async fn stopping_supervisor_starts_no_child() {
     let subject = Subject::new("slow", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec().grace(CEILING)]);
     assert_eq!(subject.ping().await, 1);
@@ -228,11 +228,11 @@ async fn closing_supervisor_starts_no_child() {
     let late = StartChild(Subject::new("late", &Diary::default()).spec());
     assert_eq!(port.ask(late, CEILING).await, Ok(Err(StartChildError::Closing)));
     assert_eq!(refused(&root, "slow", OperatorCommand::Restart).await, OperateError::Closing);
-    stop.await.expect("the stop goes on");
+    stop.await.expect("the stop completes");
 }
 
 #[actix::test]
-async fn tree_is_shown_as_json_with_stable_words() {
+async fn tree_is_serialized_as_json_with_stable_words() {
     let subject = Subject::new("a", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec()]);
     subject.crash();

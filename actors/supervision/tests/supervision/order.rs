@@ -1,4 +1,4 @@
-//! Who starts after whom, who stops before whom, who falls with whom.
+//! The order of starts and stops, and which siblings restart together.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use caduceus_supervision::{
 };
 
 use crate::support::{
-    CEILING, Diary, SayReady, Subject, hook, inject, last_word, once, operate, options, start, supervisor, tree,
+    CEILING, Diary, ReportReady, Subject, hook, inject, last_word, once, operate, options, start, supervisor, tree,
     until_generation, until_state, within,
 };
 
@@ -24,7 +24,7 @@ async fn child_starts_only_once_those_before_it_are_ready() {
     diary.until("+b").await;
     assert_eq!(root.board().snapshot().find("b").unwrap().state, ChildState::Starting);
     assert_eq!(diary.lines("+"), ["+a", "+b"]);
-    b.mailbox.port().tell(SayReady).unwrap();
+    b.mailbox.port().tell(ReportReady).unwrap();
     until_state(&root, "c", ChildState::Running).await;
     assert_eq!(diary.lines("+"), ["+a", "+b", "+c"]);
 }
@@ -41,7 +41,7 @@ async fn child_that_is_not_ready_in_time_counts_as_failed_and_does_not_block_tho
 }
 
 #[actix::test]
-async fn stop_goes_in_reverse_one_at_a_time() {
+async fn children_stop_in_reverse_order_one_at_a_time() {
     let diary = Diary::default();
     let [a, b, c] = three(&diary);
     let work = WorkerThread::new("work");
@@ -62,7 +62,7 @@ async fn child_that_stops_too_slowly_is_killed_after_its_grace() {
     until_state(&root, "b", ChildState::Running).await;
     inject(&root, "b", Fault::SlowStop(10 * CEILING)).await;
     within("the stop", root.stop()).await;
-    assert_eq!(diary.lines("-~"), ["~b", "-a", "~a"], "b was dropped without a polite word, then a was asked");
+    assert_eq!(diary.lines("-~"), ["~b", "-a", "~a"], "b was dropped without a hook, then a was asked to stop");
     assert_eq!(last_word(root.board().snapshot().find("b").unwrap()), "killed");
 }
 
@@ -115,7 +115,7 @@ async fn subtree_is_ready_when_its_last_child_is() {
     let root = tree(Strategy::OneForOne, [ChildSpec::supervisor("below", &branch, below), c.spec()]);
     diary.until("+b").await;
     assert_eq!(root.board().snapshot().find("below").unwrap().state, ChildState::Starting);
-    b.mailbox.port().tell(SayReady).unwrap();
+    b.mailbox.port().tell(ReportReady).unwrap();
     until_state(&root, "c", ChildState::Running).await;
     assert_eq!(diary.lines("+"), ["+a", "+b", "+c"]);
     within("the stop", root.stop()).await;
@@ -144,7 +144,7 @@ async fn subtree_that_exceeds_its_intensity_stops_its_children_and_counts_one_re
 }
 
 #[actix::test]
-async fn supervisor_that_panics_leaves_no_orphans() {
+async fn supervisor_that_panics_leaves_no_running_child() {
     let diary = Diary::default();
     let [a, ..] = three(&diary);
     let branch = Mailbox::new();

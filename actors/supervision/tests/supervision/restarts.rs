@@ -1,4 +1,4 @@
-//! A child that fell is there again, and only the message in its hand is lost.
+//! A child that failed is restarted, and only the message that it was handling is lost.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,23 +14,23 @@ use crate::support::{
     until_state, within,
 };
 
-/// Questions asked while a fault strikes.
+/// Questions asked while a fault is injected.
 const QUESTIONS: u64 = 1_200;
 
 #[actix::test]
-async fn crashed_child_answers_again_and_its_reason_is_redacted() {
+async fn crashed_child_answers_after_its_restart_and_its_exit_reason_is_redacted() {
     let subject = Subject::new("a", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec().on(&WorkerThread::new("work"))]);
     assert_eq!(subject.ping().await, 1);
     subject.crash();
     assert_eq!(subject.ping().await, 2);
-    let last = until_generation(&root, "a", 2).await.last_exit.expect("it has fallen");
+    let last = until_generation(&root, "a", 2).await.last_exit.expect("it has crashed");
     assert_eq!((last.word.as_str(), last.text.as_str()), ("panic", "panic: the secret is [redacted]"));
     root.stop().await;
     assert_eq!(root.join_threads(CEILING).await, 0);
 }
 
-/// Asks without pause while `fault` strikes; returns how many askers received that their message was lost.
+/// Asks without pause while `fault` is injected; returns how many askers got the error that their message was lost.
 async fn lost_while(fault: Fault) -> u64 {
     let subject = Subject::new("a", &Diary::default());
     let root = tree(Strategy::OneForOne, [subject.spec().on(&WorkerThread::new("work"))]);
@@ -110,7 +110,7 @@ async fn hundred_crashes_lose_a_hundred_messages() {
 }
 
 #[actix::test]
-async fn messages_wait_out_the_backoff_and_the_callers_timeout_still_holds() {
+async fn messages_wait_through_the_backoff_and_the_callers_timeout_still_holds() {
     let hour = Duration::from_hours(1);
     let policy = RestartPolicy { backoff: Backoff::new(hour, hour).unwrap(), ..generous() };
     let subject = Subject::new("a", &Diary::default());
@@ -141,7 +141,7 @@ async fn exceeded_intensity_fails_the_child_and_its_callers_get_an_error_at_once
     let node = until_state(&root, "a", ChildState::Failed).await;
     assert_eq!((node.restarts_in_window, node.restarts_total), (1, 1));
     assert_eq!(subject.mailbox.port().ask(Ping, CEILING).await, Err(AskError::Closed));
-    assert_eq!(sibling.ping().await, 1, "the sibling goes on");
+    assert_eq!(sibling.ping().await, 1, "the sibling keeps running");
     operate(&root, "a", OperatorCommand::Reset).await;
     assert_eq!(subject.ping().await, 3);
     assert_eq!(until_generation(&root, "a", 3).await.restarts_in_window, 0);
@@ -193,12 +193,12 @@ async fn transient_child_is_restarted_after_an_error_and_stays_stopped_after_a_n
 }
 
 #[actix::test]
-async fn child_whose_every_start_fails_is_failed_instead_of_spinning() {
+async fn child_that_fails_at_every_start_ends_in_the_state_failed() {
     let subject = Subject::new("a", &Diary::default());
     let spec =
         subject.spec().policy(RestartPolicy { max_restarts: 3, when_exceeded: WhenExceeded::Fail, ..generous() });
     let root = tree(Strategy::OneForOne, [spec]);
-    // Each order costs nothing, each panic one; the fourth is one too many.
+    // A commanded restart does not count, each panic counts one; the fourth exceeds the intensity.
     for _ in 0..4 {
         until_node(&root, "a", "running", |node| node.state == ChildState::Running).await;
         let before = root.board().snapshot().find("a").unwrap().generation;

@@ -1,4 +1,4 @@
-//! An actor that does what the test wants, and ways to wait for what must happen.
+//! An actor that the test controls, and functions that wait for events under a ceiling.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use caduceus_supervision::{
 };
 use tokio::sync::{oneshot, watch};
 
-/// Far above what any wait here takes on a loaded machine; only a broken library reaches it.
+/// Far longer than any wait here takes on a loaded machine; only a defect of the library reaches it.
 pub(crate) const CEILING: Duration = Duration::from_secs(20);
 
-/// Long enough that a busy machine is not taken for a hung one, short enough to wait for.
+/// Long enough that a busy thread does not count as a hung one, short enough for a test.
 pub(crate) const UNRESPONSIVE_AFTER: Duration = Duration::from_millis(400);
 
 /// Answers with the number of its generation.
@@ -34,12 +34,12 @@ pub(crate) struct Crash;
 #[rtype(result = "()")]
 pub(crate) struct EndWith(pub(crate) ExitReason);
 
-/// Says that it is ready.
+/// Reports that it is ready.
 #[derive(Message)]
 #[rtype(result = "()")]
-pub(crate) struct SayReady;
+pub(crate) struct ReportReady;
 
-/// Has the probe tell `to` once its handler has blocked the thread for so long.
+/// The handler blocks the thread for `length`, then sends a note to `to`.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct BlockThenTell {
@@ -47,7 +47,7 @@ pub(crate) struct BlockThenTell {
     pub(crate) to: Port<Note>,
 }
 
-/// Has the probe tell `to` once `after` has come, in a future outside its context: the answer, or a spawned one.
+/// Sends a note to `to` once `after` has completed, in a future outside the context: the response, or a spawned one.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct TellAfter {
@@ -56,7 +56,7 @@ pub(crate) struct TellAfter {
     pub(crate) spawned: bool,
 }
 
-/// Has the probe hand this to its thread's pool for blocking calls.
+/// Runs this on the pool for blocking calls of the probe's thread.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct CallBlocking(pub(crate) Box<dyn FnOnce() + Send>);
@@ -83,7 +83,7 @@ impl Diary {
     pub(crate) async fn until(&self, line: &str) {
         let mut lines = self.0.subscribe();
         let seen = lines.wait_for(|lines| lines.iter().any(|known| known == line));
-        within(line, seen).await.expect("the diary outlives the wait");
+        within(line, seen).await.expect("the diary is open");
     }
 }
 
@@ -137,9 +137,9 @@ impl Handler<EndWith> for Probe {
     }
 }
 
-impl Handler<SayReady> for Probe {
+impl Handler<ReportReady> for Probe {
     type Result = ();
-    fn handle(&mut self, _: SayReady, _: &mut Self::Context) {
+    fn handle(&mut self, _: ReportReady, _: &mut Self::Context) {
         self.incarnation.ready();
     }
 }
@@ -148,8 +148,8 @@ impl Handler<BlockThenTell> for Probe {
     type Result = ();
     fn handle(&mut self, BlockThenTell { length, to }: BlockThenTell, _: &mut Self::Context) {
         std::thread::sleep(length);
-        let told = to.tell(Note("after the fence".to_owned()));
-        self.diary.write(format!("told: {told:?}"));
+        let sent = to.tell(Note("after the fence".to_owned()));
+        self.diary.write(format!("sent: {sent:?}"));
     }
 }
 
@@ -159,8 +159,8 @@ impl Handler<TellAfter> for Probe {
         let diary = self.diary.clone();
         let telling = async move {
             after.await.expect("the test lets it continue");
-            let told = to.tell(Note("from outside".to_owned()));
-            diary.write(format!("told: {told:?}"));
+            let sent = to.tell(Note("from outside".to_owned()));
+            diary.write(format!("sent: {sent:?}"));
         };
         if spawned {
             spawn(telling);
@@ -192,7 +192,7 @@ impl Handler<Note> for Notary {
     }
 }
 
-/// A probe with its mailbox, and what it leaves behind.
+/// A probe with its mailbox and its records.
 #[derive(Clone)]
 pub(crate) struct Subject {
     pub(crate) id: String,
@@ -222,19 +222,19 @@ impl Subject {
     }
 
     pub(crate) fn crash(&self) {
-        self.mailbox.port().tell(Crash).expect("the mailbox takes it");
+        self.mailbox.port().tell(Crash).expect("the mailbox has room");
     }
 
     pub(crate) fn call_blocking(&self, call: impl FnOnce() + Send + 'static) {
-        self.mailbox.port().tell(CallBlocking(Box::new(call))).expect("the mailbox takes it");
+        self.mailbox.port().tell(CallBlocking(Box::new(call))).expect("the mailbox has room");
     }
 
     pub(crate) fn end_with(&self, reason: ExitReason) {
-        self.mailbox.port().tell(EndWith(reason)).expect("the mailbox takes it");
+        self.mailbox.port().tell(EndWith(reason)).expect("the mailbox has room");
     }
 }
 
-/// Never exceeded, hardly ever waits.
+/// Never exceeded, with very short waits.
 pub(crate) fn generous() -> RestartPolicy {
     RestartPolicy {
         max_restarts: 1_000_000,
@@ -251,17 +251,17 @@ pub(crate) fn once(when_exceeded: WhenExceeded) -> RestartPolicy {
     RestartPolicy { max_restarts: 1, when_exceeded, ..generous() }
 }
 
-/// Faults allowed; a busy machine is never taken for a hung one.
+/// Faults allowed; a busy thread never counts as a hung one.
 pub(crate) fn options() -> RootOptions {
     RootOptions { faults_allowed: true, unresponsive_after: CEILING, ..RootOptions::default() }
 }
 
-/// As [`options`], with hangs found soon.
+/// As [`options`], with a short time until a hang is detected.
 pub(crate) fn watchful() -> RootOptions {
     RootOptions { unresponsive_after: UNRESPONSIVE_AFTER, ..options() }
 }
 
-/// Starts a tree that is described as it should be.
+/// Starts a tree from a valid specification.
 pub(crate) fn start(spec: SupervisorSpec, options: RootOptions) -> RootHandle {
     Root::start(spec, options).expect("the tree starts")
 }
@@ -276,24 +276,24 @@ pub(crate) fn supervisor(strategy: Strategy, children: impl IntoIterator<Item = 
     children.into_iter().fold(SupervisorSpec::new(strategy), SupervisorSpec::child)
 }
 
-/// The hook of this test binary, with a redactor that knows one secret.
+/// The panic hook of this test binary, with a redactor for one secret.
 pub(crate) fn hook() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         install_panic_hook(|text| {
-            // Nobody listens to tracing here, and a failed assertion is a panic, too.
+            // Tracing has no subscriber here, and a failed assertion is a panic, too.
             eprintln!("{text}");
             text.replace("hunter2", "[redacted]")
         });
     });
 }
 
-/// Waits under the ceiling; `what` names what never came.
+/// Waits under the ceiling; `what` names the missing event.
 pub(crate) async fn within<T>(what: &str, wait: impl Future<Output = T>) -> T {
-    actix::clock::timeout(CEILING, wait).await.unwrap_or_else(|_| panic!("never came: {what}"))
+    actix::clock::timeout(CEILING, wait).await.unwrap_or_else(|_| panic!("timed out waiting for {what}"))
 }
 
-/// Waits until the tree looks as wanted.
+/// Waits until the tree satisfies `wanted`.
 pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNode) -> bool) -> TreeNode {
     let board = root.board();
     let mut changes = board.changes();
@@ -308,10 +308,10 @@ pub(crate) async fn until(root: &RootHandle, what: &str, wanted: impl Fn(&TreeNo
         }
     };
     let seen = actix::clock::timeout(CEILING, seen).await;
-    seen.unwrap_or_else(|_| panic!("never came: {what}; the tree is {:#?}", board.snapshot()))
+    seen.unwrap_or_else(|_| panic!("timed out waiting for {what}; the tree is {:#?}", board.snapshot()))
 }
 
-/// Waits until the child at `path` is as wanted.
+/// Waits until the child at `path` satisfies `wanted`.
 pub(crate) async fn until_node(
     root: &RootHandle,
     path: &str,
@@ -338,10 +338,10 @@ pub(crate) fn last_word(node: &TreeNode) -> &str {
 
 pub(crate) async fn operate(root: &RootHandle, path: &str, command: OperatorCommand) {
     let asked = root.port().ask(Operate { path: path.to_owned(), command }, CEILING).await;
-    asked.expect("the root answers").expect("the order is taken");
+    asked.expect("the root answers").expect("the command is accepted");
 }
 
 pub(crate) async fn inject(root: &RootHandle, path: &str, fault: Fault) {
     let asked = root.port().ask(InjectFault { path: path.to_owned(), fault }, CEILING).await;
-    asked.expect("the root answers").expect("the fault is taken");
+    asked.expect("the root answers").expect("the fault is accepted");
 }

@@ -11,7 +11,7 @@ use crate::support::{
     start, supervisor, until_generation, watchful, within,
 };
 
-/// Longer than it takes to find out, also on a busy machine.
+/// Longer than the detection takes, also on a busy machine.
 const HANG: Duration = Duration::from_secs(4);
 
 fn watched<const N: usize>(subjects: [&Subject; N], worker_thread: &WorkerThread) -> RootHandle {
@@ -25,20 +25,20 @@ async fn unresponsive_thread_is_replaced_and_its_actor_drops_the_message_unhandl
     let root = watched([&a, &b], &WorkerThread::new("data"));
     assert_eq!((a.ping().await, b.ping().await), (1, 1));
     inject(&root, "a", Fault::HangThread(HANG)).await;
-    let in_hand = a.mailbox.port().ask(Ping, CEILING);
+    let in_progress = a.mailbox.port().ask(Ping, CEILING);
     let behind = a.mailbox.port().ask(Ping, CEILING);
     assert!(behind.await.expect("the new instance answers") >= 2);
-    assert!(b.ping().await >= 2, "the sibling on the unresponsive thread lives on, too");
+    assert!(b.ping().await >= 2, "the sibling on the unresponsive thread is restarted, too");
     assert_eq!(last_word(&until_generation(&root, "a", 2).await), "unresponsive");
     assert_eq!(last_word(&until_generation(&root, "b", 2).await), "unresponsive");
-    assert_eq!(in_hand.await, Err(AskError::Closed), "when the sleeper wakes");
+    assert_eq!(in_progress.await, Err(AskError::Closed), "answered when the blocked thread wakes");
     assert_eq!(a.handled.load(Ordering::SeqCst), 2, "one before, one by the new instance");
     within("the stop", root.stop()).await;
-    assert_eq!(root.join_threads(CEILING).await, 0, "the sleeper woke, so its thread can be joined as well");
+    assert_eq!(root.join_threads(CEILING).await, 0, "the blocked thread woke, so it can be joined as well");
 }
 
 #[actix::test]
-async fn what_a_fenced_instance_sends_when_it_wakes_is_dropped() {
+async fn message_sent_by_a_fenced_instance_is_dropped() {
     let (diary, notes) = (Diary::default(), Diary::default());
     let subject = Subject::new("a", &diary);
     let root = watched([&subject], &WorkerThread::new("data"));
@@ -46,9 +46,9 @@ async fn what_a_fenced_instance_sends_when_it_wakes_is_dropped() {
     let to: Port<Note> = Notary(notes.clone()).start().into();
     subject.mailbox.port().tell(BlockThenTell { length: HANG, to: to.clone() }).unwrap();
     until_generation(&root, "a", 2).await;
-    diary.until("told: Err(Fenced)").await;
-    assert_eq!(to.ask(Note("the living are received".to_owned()), CEILING).await, Ok(()));
-    assert_eq!(notes.lines("ft"), ["the living are received"]);
+    diary.until("sent: Err(Fenced)").await;
+    assert_eq!(to.ask(Note("from the current instance".to_owned()), CEILING).await, Ok(()));
+    assert_eq!(notes.lines("fa"), ["from the current instance"]);
     diary.until("~a").await;
     assert_eq!(diary.lines("-"), Vec::<String>::new(), "no hook runs on a fenced instance");
 }
@@ -64,14 +64,14 @@ async fn future_outside_the_context_sends_for_the_incarnation_that_began_it() {
         let (now, after) = tokio::sync::oneshot::channel();
         tell(after);
         now.send(()).unwrap();
-        diary.until("told: Ok(())").await;
+        diary.until("sent: Ok(())").await;
         let (now, after) = tokio::sync::oneshot::channel();
         tell(after);
-        assert_eq!(subject.ping().await, 1, "it is under way");
+        assert_eq!(subject.ping().await, 1, "the handler is running");
         subject.crash();
         until_generation(&root, "a", 2).await;
         now.send(()).unwrap();
-        diary.until("told: Err(Fenced)").await;
+        diary.until("sent: Err(Fenced)").await;
         assert_eq!(to.ask(Note("the end".to_owned()), CEILING).await, Ok(()));
         assert_eq!(notes.lines("ft"), ["from outside", "the end"], "spawned: {spawned}");
     }
@@ -98,7 +98,7 @@ async fn third_unresponsive_thread_ends_the_tree() {
     for generation in 1..=3 {
         until_generation(&root, "a", generation).await;
         inject(&root, "a", Fault::HangThread(forever)).await;
-        // Its asker hears nothing for as long as the thread sleeps.
+        // Its caller gets no answer as long as the thread is blocked.
         actix::spawn(subject.mailbox.port().ask(Ping, CEILING));
     }
     let end = within("the end of the root", root.ended()).await;
@@ -112,7 +112,7 @@ async fn thread_that_is_not_replaceable_keeps_its_actors() {
     let root = watched([&subject], &WorkerThread::not_replaceable("ledger"));
     assert_eq!(subject.ping().await, 1);
     inject(&root, "ledger", Fault::HangThread(3 * UNRESPONSIVE_AFTER)).await;
-    assert_eq!(subject.ping().await, 1, "the sleeper itself answers");
+    assert_eq!(subject.ping().await, 1, "the same instance answers");
     assert_eq!(root.board().snapshot().find("ledger").unwrap().generation, 1);
 }
 
@@ -124,7 +124,7 @@ async fn check_that_was_held_up_reports_no_actor() {
     let spec = supervisor(Strategy::OneForOne, [here.spec(), there.spec().on(&worker_thread)]);
     let root = start(spec, RootOptions { ..watchful() });
     assert_eq!((here.ping().await, there.ping().await), (1, 1));
-    // Holds up the root's thread, and with it the watcher and the actors there.
+    // Blocks the root's thread, and with it the heartbeat check and the actors there.
     std::thread::sleep(3 * UNRESPONSIVE_AFTER);
     assert_eq!((here.ping().await, there.ping().await), (1, 1));
     assert_eq!(root.board().snapshot().find("here").unwrap().generation, 1);
@@ -135,7 +135,7 @@ async fn stuck_blocking_call_leaves_its_thread_behind_and_holds_up_no_other() {
     let subject = Subject::new("a", &Diary::default());
     let root = watched([&subject], &WorkerThread::new("data"));
     let (begun, stuck) = tokio::sync::oneshot::channel();
-    // Dropped by the test when all has been looked at; the call is stuck until then.
+    // Dropped by the test at its end; the call is stuck until then.
     let (_release, released) = std::sync::mpsc::channel::<()>();
     subject.call_blocking(move || {
         begun.send(()).expect("the test waits");

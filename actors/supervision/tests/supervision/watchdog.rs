@@ -1,4 +1,4 @@
-//! The watchdog, with something else to do than to end the test.
+//! The watchdog, with a callback that reports to the test instead of ending the process.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ async fn unresponsive_root_fires_the_watchdog_and_the_report_names_every_child()
     let _root = start(spec, RootOptions { watchdog: Some(watchdog.clone()), ..options() });
     assert_eq!(subject.ping().await, 1);
     assert!(watchdog.is_fresh());
-    // Blocks the root's thread until the watchdog has seen it.
+    // Blocks the root's thread until the watchdog has fired.
     let timeout = fired.recv_timeout(CEILING).expect("the watchdog fires");
     assert_eq!((timeout.cause, timeout.exit_code), (TimeoutCause::RootUnresponsive, None));
     assert!(!watchdog.is_fresh());
@@ -33,7 +33,7 @@ async fn unresponsive_root_fires_the_watchdog_and_the_report_names_every_child()
 }
 
 #[test]
-fn missed_deadline_fires_without_any_root() {
+fn missed_deadline_fires_the_watchdog_without_a_root() {
     let (watchdog, fired) = armed();
     watchdog.set_deadline(Duration::from_millis(10), 70);
     let timeout = fired.recv_timeout(CEILING).expect("the watchdog fires");
@@ -41,7 +41,7 @@ fn missed_deadline_fires_without_any_root() {
 }
 
 #[actix::test]
-async fn root_that_becomes_unresponsive_on_its_way_out_ends_as_was_decided() {
+async fn root_that_becomes_unresponsive_during_the_shutdown_ends_with_the_exit_code_of_the_deadline() {
     hook();
     let (watchdog, fired) = armed();
     let spec = supervisor(Strategy::OneForOne, []);

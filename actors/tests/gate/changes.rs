@@ -1,0 +1,35 @@
+//! The notifications of the gate to the dispatcher.
+
+use std::time::{Duration, Instant};
+
+use actix::clock::sleep;
+use caduceus_actors::drain::messages::{BeginDrain, DrainChanged};
+
+use crate::tree::{DrainChanges, TIMEOUT, Tree};
+
+#[actix::test]
+async fn a_drain_whose_notification_was_lost_in_a_panic_is_reported_by_the_next_incarnation() {
+    let tree = Tree::start().await;
+    let order = BeginDrain { principal: "test".to_owned(), ..BeginDrain::default() };
+    tree.ports().begin.ask(order, TIMEOUT).await.expect("the gate answers");
+    let changes = tree.changes();
+    until_draining(&changes).await;
+    // As if the notification had been lost.
+    changes.lock().expect("no holder of the lock panics").clear();
+    tree.crash().await;
+    assert!(until_draining(&changes).await.draining, "the drain is on");
+    tree.stop().await;
+}
+
+async fn until_draining(changes: &DrainChanges) -> DrainChanged {
+    let deadline = Instant::now() + TIMEOUT;
+    loop {
+        let last =
+            changes.lock().expect("no holder of the lock panics").iter().rfind(|change| change.draining).cloned();
+        if let Some(last) = last {
+            return last;
+        }
+        assert!(Instant::now() < deadline, "the drain was not reported");
+        sleep(Duration::from_millis(1)).await;
+    }
+}
