@@ -8,7 +8,6 @@
 )]
 
 mod cli;
-mod connector;
 mod http;
 mod out;
 mod stream;

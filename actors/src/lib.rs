@@ -1,6 +1,7 @@
 //! The actors of Caduceus.
 //!
-//! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
+//! Read `gateway.rs` to see the whole tree; the messages are in `caduceus_contract`, and those that carry
+//! a live resource in the `messages.rs` of its room.
 
 // They panic when the reader is gone, and block when it does not read. What is to be said is logged.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -18,7 +19,6 @@ pub mod files;
 pub mod gateway;
 pub mod honcho;
 pub mod http_client;
-mod json;
 pub mod ledger;
 pub mod nearest;
 pub mod network;

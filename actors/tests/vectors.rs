@@ -9,18 +9,18 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use caduceus_actors::drain::epoch::Epoch;
-use caduceus_actors::drain::marker;
 use caduceus_actors::honcho::grant::Grant;
-use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::profile::{env_file, globals, strength};
-use caduceus_actors::relay::descriptor::Descriptor;
-use caduceus_actors::relay::event::{InboundEvent, Source};
 use caduceus_actors::relay::route::Routes;
-use caduceus_actors::relay::session::{SessionKey, SessionRules};
-use caduceus_actors::relay::url::RelayUrl;
-use caduceus_actors::relay::{delivery, interaction, token};
-use caduceus_actors::status::words::{GatewayState, busy, drainable};
+use caduceus_contract::files::epoch::Epoch;
+use caduceus_contract::files::marker;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::words::{GatewayState, busy, drainable};
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::{InboundEvent, Source};
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
+use caduceus_contract::wire::url::RelayUrl;
+use caduceus_contract::wire::{delivery, interaction, token};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value, json};
 

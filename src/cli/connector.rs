@@ -9,16 +9,16 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use caduceus_actors::files::{Links, own, small};
 use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
-use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use caduceus_actors::settings::{Environment, client_of_command};
+use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use futures_util::FutureExt as _;
 use futures_util::future::{Either, LocalBoxFuture, select};
 use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::signals::{SignalOrder, Signals};
-use crate::connector::{self, ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 use crate::out;
+use caduceus_connector::{ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 
 /// Longest data file: what waits for a thousand gateways.
 const MAX_DATA: u64 = 256 * 1024 * 1024;
@@ -61,7 +61,7 @@ async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
     }
     let disk = data.map(|path| Arc::new(DataFile(path)) as Arc<dyn Disk>);
     let options = ConnectorOptions { bind, disk, open, post: Arc::new(ClientPost(http)) };
-    let connector = connector::bind(options).await?;
+    let connector = caduceus_connector::bind(options).await?;
     let handle = connector.handle();
     // By this line a script learns the port.
     out::announce(json!({"listening": handle.url()}).to_string());

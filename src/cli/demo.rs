@@ -21,8 +21,8 @@ use super::connector::ClientPost;
 use super::life::{self, GatewayLaunch};
 use super::log::{self, LogFormat};
 use super::signals;
-use crate::connector::{self, ConnectorHandle, ConnectorOptions, Credentials};
 use crate::out;
+use caduceus_connector::{ConnectorHandle, ConnectorOptions, Credentials};
 
 /// The agent of both profiles.
 const AGENT: &str = include_str!("demo_agent.sh");
@@ -109,7 +109,7 @@ type DemoStart = anyhow::Result<(ConnectorHandle, Credentials)>;
 
 async fn serve_connector(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
     let post = Arc::new(ClientPost(HttpClient::default()));
-    let connector = match connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
+    let connector = match caduceus_connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
         Ok(connector) => connector,
         Err(error) => {
             let _ = told.send(Err(error.into()));

@@ -7,7 +7,7 @@ mod target;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use caduceus_actors::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
 
 use self::target::DrainTarget;
 use super::contact::{CommandError, GatewayPlace, conclude};

@@ -14,13 +14,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::rt::System;
-use caduceus_actors::config::messages::{ReadAgain, ReadAgainDone};
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::Settings;
-use caduceus_actors::status::messages::{Phase, ProcessPhase};
+use caduceus_contract::messages::config::{ReadAgain, ReadAgainDone};
+use caduceus_contract::messages::status::Phase;
+use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
 use futures_util::future::{Either, select};
 use tokio::sync::Notify;

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::files::{FileError, Links, Unusable, own, small};
-use caduceus_actors::status::identity::{Identity, Written};
+use caduceus_actors::status::identity;
 use caduceus_actors::system_error::may_pass;
+use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
 use tracing::{error, warn};
 
 /// The name that the original uses, so that the two exclude each other.
@@ -72,7 +73,7 @@ impl HomeLock {
     ///
     /// # Errors
     /// [`HomeLockError`]; in every case nothing of the home was changed but the empty file made.
-    pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, HomeLockError> {
+    pub(crate) fn take(home: &Path, identity: &ProcessIdentity) -> Result<Self, HomeLockError> {
         let held = HeldFile { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
         held.write_down();
         let lock = Self(Arc::new(Mutex::new(held)));
@@ -189,7 +190,7 @@ fn read(path: &Path) -> Option<Written> {
 ///
 /// Ask only when [`is_held`]; a record outlives its process.
 pub(crate) fn holder(home: &Path) -> Option<Written> {
-    [LOCK, PID].iter().filter_map(|name| read(&home.join(name))).find(Written::is_alive)
+    [LOCK, PID].iter().filter_map(|name| read(&home.join(name))).find(identity::is_alive)
 }
 
 /// Whether a gateway holds `home`, found out without making or writing the file.
@@ -215,8 +216,8 @@ pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn own() -> Identity {
-        Identity::own(vec!["hermes-gateway".to_owned()])
+    fn own() -> ProcessIdentity {
+        identity::own(vec!["hermes-gateway".to_owned()])
     }
 
     #[test]

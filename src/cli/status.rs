@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::rt::time::sleep;
-use caduceus_actors::status::readiness::Readiness;
-use caduceus_actors::status::record;
+use caduceus_actors::status::state_file;
+use caduceus_contract::status::readiness::Readiness;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
@@ -88,7 +88,7 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
 
 /// What the last gateway of a home left behind.
 fn last_words(home: &Path) -> Option<String> {
-    let found = record::read(home)?;
+    let found = state_file::read(home)?;
     let state = found.state?;
     let mut text = format!("the last one left it as {state}");
     if let Some(at) = found.updated_at {

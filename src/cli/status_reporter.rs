@@ -8,14 +8,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use caduceus_actors::settings::Environment;
-use caduceus_actors::status::identity::Identity;
+use caduceus_actors::status::identity;
 use caduceus_actors::status::listener::Listener;
-use caduceus_actors::status::readiness::Readiness;
-use caduceus_actors::status::record::{FILE_NAME, Record};
-use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::state_file::StateFile;
-use caduceus_actors::status::words::GatewayState;
+use caduceus_contract::files::gateway_state::{FILE_NAME, Record};
+use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_contract::status::words::GatewayState;
 use caduceus_supervision::Watchdog;
+use jiff::Timestamp;
 use tracing::warn;
 
 use super::arguments;
@@ -37,7 +38,7 @@ pub(super) struct StatusReporter {
 impl StatusReporter {
     /// A gateway of `home` is about to start.
     pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
-        let record = Record::starting(Identity::own(arguments::as_given()), home);
+        let record = Record::starting(identity::own(arguments::as_given()), home);
         let state = StateFile::start(home.join(FILE_NAME), record)?;
         let manager = match environment.own.get("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
             None => ServiceManager::default(),
@@ -98,7 +99,7 @@ impl StatusReporter {
         let came_up = self.came_up.load(Ordering::Relaxed);
         let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
         let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason)) {
+        if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason, Timestamp::now())) {
             warn!("the disk did not take the last word on the state of the gateway in time");
         }
     }

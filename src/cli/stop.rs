@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::settings::{Environment, find_home};
-use caduceus_actors::status::record;
+use caduceus_actors::status::state_file;
 
 use self::process::{ProcessHandle, StopSignal};
 use super::contact::{CommandError, conclude};
@@ -114,5 +114,5 @@ impl HeldGateway {
 }
 
 fn turns_left(home: &Path) -> Option<u64> {
-    record::read(home).map(|found| found.active_agents)
+    state_file::read(home).map(|found| found.active_agents)
 }

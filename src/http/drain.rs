@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use actix_web::web::{self, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, CancelDrain, DrainView, GetDrain};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
 use serde_json::{Value, json};
 use tracing::info;
 

@@ -7,9 +7,9 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
-use caduceus_actors::dispatch::messages::{NotTaken, UnknownTurn};
-use caduceus_actors::drain::messages::CancelError;
-use caduceus_actors::relay::event::EventError;
+use caduceus_contract::messages::dispatch::{NotTaken, UnknownTurn};
+use caduceus_contract::messages::drain::CancelError;
+use caduceus_contract::wire::event::EventError;
 use caduceus_supervision::{AskError, OperateError};
 use serde_json::json;
 

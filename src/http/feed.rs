@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use actix::{Actor, ActorContext, Context, Handler, Message};
 use bytes::Bytes;
-use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
-use caduceus_actors::status::snapshot::Snapshot;
+use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_supervision::{AskError, Port};
 use serde::Serialize;
 use tokio::sync::watch;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use actix_web::HttpRequest;
 use actix_web::web::{self, Json};
-use caduceus_actors::drain::messages::GetDrain;
-use caduceus_actors::status::messages::GetSnapshot;
-use caduceus_actors::status::readiness::Issue;
+use caduceus_contract::messages::drain::GetDrain;
+use caduceus_contract::messages::status::GetSnapshot;
+use caduceus_contract::status::readiness::Issue;
 use serde_json::{Value, json};
 
 use super::ask::ask;

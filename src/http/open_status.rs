@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::status::readiness::Readiness;
-use caduceus_actors::status::snapshot::Snapshot;
-use caduceus_actors::status::words::GatewayState;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_contract::status::words::GatewayState;
 use serde::Serialize;
 
 /// What strangers may see: liveness, counts and names. Sentences stay inside, for they may name paths and addresses.

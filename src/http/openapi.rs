@@ -6,7 +6,7 @@ use actix_web::HttpResponse;
 use actix_web::http::header::ContentType;
 use actix_web::http::{Method, StatusCode};
 use actix_web::web::Bytes;
-use caduceus_actors::relay::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use utoipa::openapi::path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, Schema, SchemaType};

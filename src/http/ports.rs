@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use caduceus_actors::dispatch::messages::StopTurnById;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
-use caduceus_actors::status::messages::{GetSnapshot, Subscribe};
+use caduceus_contract::messages::dispatch::StopTurnById;
+use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, CancelDrain, GetDrain};
+use caduceus_contract::messages::status::{GetSnapshot, Subscribe};
 use caduceus_supervision::{InjectFault, Operate, Port};
 
 use super::messages::RestartProcess;

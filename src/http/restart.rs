@@ -2,7 +2,7 @@
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
-use caduceus_actors::drain::messages::GetDrain;
+use caduceus_contract::messages::drain::GetDrain;
 use serde_json::json;
 use tracing::info;
 

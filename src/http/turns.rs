@@ -2,8 +2,8 @@
 
 use actix_web::HttpRequest;
 use actix_web::web::{Json, Path, Payload};
-use caduceus_actors::dispatch::messages::StopTurnById;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::messages::dispatch::StopTurnById;
+use caduceus_contract::turn_id::TurnId;
 use serde_json::{Value, json};
 use tracing::info;
 

@@ -3,7 +3,7 @@
 use std::fs;
 
 use awc::http::header::HOST;
-use caduceus_actors::relay::delivery::sign;
+use caduceus_contract::wire::delivery::sign;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use caduceus_actors::relay::token;
+use caduceus_contract::wire::token;
 use serde_json::{Value, json};
 
 use crate::stub::Stub;

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use caduceus_actors::ledger::messages::InboundState;
+use caduceus_contract::messages::ledger::InboundState;
 use serde_json::json;
 
 use crate::backlog::{Waiting, fill, release};

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use caduceus_actors::ledger::messages::InboundState;
+use caduceus_contract::messages::ledger::InboundState;
 use serde_json::{Value, json};
 
 use crate::backlog::{Waiting, fill};

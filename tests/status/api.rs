@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use caduceus_actors::relay::delivery::sign;
+use caduceus_contract::wire::delivery::sign;
 use serde_json::{Map, Value, json};
 
 use crate::raw::{self, Answer};

@@ -6,12 +6,12 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use caduceus_actors::ledger::messages::{InboundState, RecordInbound};
 use caduceus_actors::ledger::{FILE_NAME, LedgerWriter};
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::relay::event::InboundEvent;
-use caduceus_actors::relay::messages::{LinkId, Target};
-use caduceus_actors::relay::session::{SessionKey, SessionRules};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use futures_util::future::join_all;
 use serde_json::Value;
 

@@ -11,9 +11,9 @@ use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, MessageResult
 use tokio::sync::{Notify, oneshot};
 use tracing::{info, warn};
 
-use super::messages::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use super::reload::{ConfigPorts, Look, Reload, SettingsNews};
 use super::served_profiles::ServedProfiles;
+use caduceus_contract::messages::config::{ConfigView, GetConfig, ReadAgain, ReadAgainDone};
 use caduceus_supervision::ResponseFuture;
 
 /// How often the files are looked at without any event, for file systems that give none.

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::profile::name::ProfileName;
 use crate::settings::Settings;
+use caduceus_contract::profile_name::ProfileName;
 
 /// Looks in a row that must find no turn of a profile before it is stopped: one may just be on its way from the dispatcher to
 /// the gate.

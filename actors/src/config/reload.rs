@@ -16,12 +16,13 @@ use super::served_profiles::ServedProfiles;
 use crate::drain::permit::messages::ListTurns;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
-use crate::profile::messages::{ReadEnvAgain, TermsChanged};
-use crate::profile::name::ProfileName;
+use crate::profile::messages::TermsChanged;
 use crate::profile::redact::Redactor;
 use crate::relay::claims::Claims;
 use crate::settings::{DirectoryState, Reading, Settings, Sources};
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::profile::ReadEnvAgain;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{OperateError, Port, SpecError, StartChild, StartChildError, StopChild};
 
 /// How long a supervisor may take to note an order down, and the gate to name its turns; a restart of them included.

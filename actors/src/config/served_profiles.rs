@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::messages::{InForce, Served};
 use super::plan::ReloadPlan;
 use crate::profile::messages::{ProfilePorts, ProfileTerms};
-use crate::profile::name::ProfileName;
 use crate::settings::Settings;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::ChildSpec;
 
 /// A profile's actor that can be started, and its ports.

@@ -27,11 +27,11 @@ use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
 use super::started::StartedTurns;
-use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
-use crate::relay::messages::{LinkId, Target};
-use crate::status::messages::StatusTouched;
-use crate::turn::id::TurnId;
-use crate::turn::messages::StopCause;
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::messages::turn::StopCause;
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
 /// Pause before a full mailbox is tried again.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::messages::DispatchView;
+use caduceus_contract::messages::dispatch::DispatchView;
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;

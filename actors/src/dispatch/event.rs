@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::messages::Inbound;
-use crate::drain::messages::Origin;
-use crate::ledger::messages::{InboundId, InboundRow};
-use crate::profile::name::ProfileName;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::event::InboundEvent;
-use crate::relay::messages::Target;
 use crate::relay::route::Routes;
-use crate::relay::session::{SessionKey, SessionRules};
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::dispatch::Inbound;
+use caduceus_contract::messages::drain::Origin;
+use caduceus_contract::messages::ledger::{InboundId, InboundRow};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 /// An event with what its turn needs.
 #[derive(Debug, Clone)]
@@ -138,7 +138,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::relay::messages::LinkId;
+    use caduceus_contract::link::LinkId;
 
     fn inbound(profile: Option<&str>) -> Inbound {
         let raw = json!({"text": "hi", "source": {"platform": "discord", "chat_id": "c", "profile": profile}});

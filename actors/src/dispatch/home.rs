@@ -8,9 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tracing::{info, warn};
 
 use super::ports::{DispatchPorts, SEND_TIMEOUT};
-use crate::relay::action::{Action, ActionResult};
-use crate::relay::messages::{LinkId, SendAction, Target};
 use crate::settings::HomeChannel;
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::relay::SendAction;
+use caduceus_contract::wire::action::{Action, ActionResult};
 
 const STARTED: &str = "The gateway is up.";
 const STOPPING: &str = "The gateway is going down. Replies that are still being written will be finished first.";

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::ledger::messages::InboundId;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::messages::{LinkChanged, LinkId, Target};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::messages::relay::LinkChanged;
+use caduceus_contract::wire::descriptor::Descriptor;
 
 /// Descriptors of the links that are up.
 #[derive(Debug, Default)]

@@ -6,7 +6,6 @@ pub mod counts;
 pub mod event;
 pub mod home;
 mod links;
-pub mod messages;
 mod notice;
 mod outbox;
 mod plan;

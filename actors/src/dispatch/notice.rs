@@ -4,9 +4,9 @@ use std::collections::{HashSet, VecDeque};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::ledger::messages::REFUSED_BY_DRAIN;
-use crate::relay::messages::{LinkId, Target};
-use crate::turn::messages::{OPERATOR_STOPPED, StopCause};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::REFUSED_BY_DRAIN;
+use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause};
 
 /// At most one notice of a kind in a chat in this time: 199 of them in 3 s have been seen.
 const NOTICE_INTERVAL: Duration = Duration::from_mins(1);

@@ -2,13 +2,14 @@
 
 use tracing::{debug, error, warn};
 
-use super::messages::ReplyLeft;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, MARK_RETRIES, SEND_TIMEOUT};
-use crate::ledger::messages::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
-use crate::relay::action::{Action, ActionResult};
-use crate::relay::descriptor::Descriptor;
-use crate::relay::messages::{GetLink, LinkId, SendAction, Target};
 use crate::turn::fit::fit;
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::ledger::{MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound};
+use caduceus_contract::messages::relay::{GetLink, SendAction};
+use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::AskError;
 
 /// What a chat reads of an answer that was sent again and refused.

@@ -11,14 +11,14 @@ mod session; // What waits in one session.
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use crate::drain::messages::{Origin, Refusal};
-use crate::ledger::messages::InboundId;
-use crate::profile::name::ProfileName;
-use crate::relay::messages::LinkId;
-use crate::relay::session::SessionKey;
 use crate::settings::Busy;
-use crate::turn::id::TurnId;
-use crate::turn::messages::StopCause;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::drain::{Origin, Refusal};
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::messages::turn::StopCause;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
 pub(super) use lines::WaitingCounts;
 use lines::{LineId, StartLines};
 use session::{CurrentTurn, SessionQueue, SessionState, WaitingEvent};

@@ -5,18 +5,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counts::DispatchCounts;
-use super::messages::ReplyLeft;
-use crate::drain::messages::GetDrain;
 use crate::drain::permit::messages::{ListTurns, RequestPermit};
-use crate::ledger::messages::{
+use crate::profile::messages::ProfilePorts;
+use crate::turn::order::TurnOrder;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::drain::GetDrain;
+use caduceus_contract::messages::ledger::{
     AppendHistory, LastInterrupted, ListInbound, ListOutbound, ListUnread, ListWaiting, MarkInbound, MarkOutbound,
     NoteRestart, ReadInbound, RecordInbound, RecordOutbound, TellUnread,
 };
-use crate::profile::messages::ProfilePorts;
-use crate::relay::messages::{GetLink, LinkId, SendAction, TellAgain};
-use crate::status::messages::StatusTouched;
-use crate::turn::messages::{SteerTurn, StopTurn};
-use crate::turn::order::TurnOrder;
+use caduceus_contract::messages::relay::{GetLink, SendAction, TellAgain};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::messages::turn::{SteerTurn, StopTurn};
 use caduceus_supervision::{ChildSpec, Port, StartChild};
 
 /// How long the ledger may take; a commit takes milliseconds, a full disk any time.

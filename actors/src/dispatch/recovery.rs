@@ -4,12 +4,12 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT};
-use crate::drain::messages::{DrainView, GetDrain};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
-use crate::ledger::messages::{InboundRow, InboundState, ListInbound, NoteRestart};
 use crate::settings::Interrupted;
 use crate::turn::guard;
-use crate::turn::id::TurnId;
+use caduceus_contract::messages::drain::{DrainView, GetDrain};
+use caduceus_contract::messages::ledger::{InboundRow, InboundState, ListInbound, NoteRestart};
+use caduceus_contract::turn_id::TurnId;
 
 /// Rows asked for at once: a few milliseconds for the ledger, and for us.
 pub(super) const PAGE: usize = 500;

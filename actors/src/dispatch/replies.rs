@@ -6,8 +6,8 @@ use tracing::warn;
 
 use super::outbox;
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
-use crate::ledger::messages::{ListOutbound, OutboundRow, OutboundState};
-use crate::relay::messages::LinkId;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::ledger::{ListOutbound, OutboundRow, OutboundState};
 
 /// Rows asked for at once.
 const PAGE: usize = 10_000;

@@ -6,8 +6,8 @@ use super::event::Rules;
 use super::home::Home;
 use crate::config::messages::InForce;
 use crate::profile::messages::ProfilePorts;
-use crate::profile::name::ProfileName;
 use crate::settings::{Busy, Interrupted, WhenRefused};
+use caduceus_contract::profile_name::ProfileName;
 
 /// The settings of the dispatcher.
 #[derive(Debug, Clone)]

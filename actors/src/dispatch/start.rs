@@ -5,12 +5,12 @@ use std::time::Instant;
 use super::event::DispatchJob;
 use super::ports::{DispatchPorts, GATE_TIMEOUT, LEDGER_TIMEOUT, PERMIT_TIMEOUT, TurnMaker};
 use super::started::StartedTurn;
-use crate::drain::messages::{Refusal, TurnTicket};
 use crate::drain::permit::messages::RequestPermit;
-use crate::ledger::messages::{InboundId, InboundState, LedgerError, MarkInbound};
 use crate::profile::messages::ProfilePorts;
-use crate::turn::id::TurnId;
 use crate::turn::order::TurnOrder;
+use caduceus_contract::messages::drain::{Refusal, TurnTicket};
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, MarkInbound};
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::StartChild;
 
 /// Why a turn did not start.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use tracing::debug;
 
-use crate::turn::id::TurnId;
-use crate::turn::messages::{SteerTurn, StopCause, StopTurn};
+use caduceus_contract::messages::turn::{SteerTurn, StopCause, StopTurn};
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
 
 /// The ports of one turn.

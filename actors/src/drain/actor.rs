@@ -17,9 +17,6 @@ use actix::{Actor, AsyncContext, Context, Message};
 use tokio::sync::oneshot;
 use tracing::{error, info, warn};
 
-use super::epoch::Epoch;
-use super::marker::MarkerReading;
-use super::messages::{DrainChanged, DrainView, Refusal, TurnInFlight};
 use super::permit::messages::RequestPermit;
 use super::permit::{Gate, TurnPermit};
 use super::plan::{Change, DrainScope, GatePlan};
@@ -27,8 +24,11 @@ use super::readings::{Hanging, Readings};
 use super::watch::{MarkerTouched, MarkerWatch};
 use crate::config::messages::InForce;
 use crate::files::FileEvents;
-use crate::profile::name::ProfileName;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::files::epoch::Epoch;
+use caduceus_contract::files::marker::MarkerReading;
+use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, Port, StartContext};
 
 /// How often the markers are looked at without any event, for file systems that give none.

@@ -1,51 +1,7 @@
-//! Which boot of the machine this is, so that a drain marker of a previous one is told apart.
-
-use std::fmt;
+//! Reads which boot of the machine this is.
 
 use crate::files::small::of_the_kernel;
-
-/// `<boot id>:<start time of process 1>`. The same as long as process 1 runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Epoch(String);
-
-/// Where the start time stands after the command in `/proc/1/stat`: field 22, and the command is field 2.
-const START_TIME_AFTER_COMMAND: usize = 19;
-
-impl Epoch {
-    /// Puts the two texts together as the original does: either may be missing, `None` if both are.
-    #[must_use]
-    pub fn from_parts(boot_id: Option<&str>, stat: Option<&str>) -> Option<Self> {
-        let boot_id = boot_id.map_or("", str::trim);
-        let started = stat.and_then(start_time).unwrap_or("");
-        if boot_id.is_empty() && started.is_empty() { None } else { Some(Self(format!("{boot_id}:{started}"))) }
-    }
-
-    /// An epoch as it stands in a marker; the empty text is none.
-    #[must_use]
-    pub fn from_text(text: &str) -> Option<Self> {
-        (!text.is_empty()).then(|| Self(text.to_owned()))
-    }
-
-    /// As it stands in a marker.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Epoch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// The start time in the text of a `/proc/<pid>/stat`, in ticks since the machine started.
-#[must_use]
-pub fn start_time(stat: &str) -> Option<&str> {
-    // The command may itself hold spaces and brackets, hence the last one.
-    let (_, tail) = stat.rsplit_once(')')?;
-    tail.split_whitespace().nth(START_TIME_AFTER_COMMAND)
-}
+use caduceus_contract::files::epoch::Epoch;
 
 /// Reads the epoch of this machine, `None` without `/proc`. It cannot change while this process runs: ask once.
 #[must_use]
@@ -53,24 +9,4 @@ pub fn current() -> Option<Epoch> {
     let boot_id = of_the_kernel("/proc/sys/kernel/random/boot_id");
     let stat = of_the_kernel("/proc/1/stat");
     Epoch::from_parts(boot_id.as_ref().map(|text| text.as_str()), stat.as_ref().map(|text| text.as_str()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_with_brackets_does_not_shift_the_fields() {
-        let fields: Vec<String> = (3..=30).map(|field| field.to_string()).collect();
-        let stat = format!("1 (evil) x) {}", fields.join(" "));
-        assert_eq!(Epoch::from_parts(Some("b-1\n"), Some(&stat)).unwrap().as_str(), "b-1:22");
-    }
-
-    #[test]
-    fn half_an_epoch_is_one_and_none_is_none() {
-        assert_eq!(Epoch::from_parts(Some("b"), None).unwrap().as_str(), "b:");
-        assert_eq!(Epoch::from_parts(Some("b"), Some("1 (init) S 0")).unwrap().as_str(), "b:");
-        assert_eq!(Epoch::from_parts(Some(" "), Some("")), None);
-        assert_eq!(Epoch::from_text(""), None);
-    }
 }

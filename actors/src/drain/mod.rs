@@ -3,8 +3,6 @@
 pub mod actor;
 pub mod epoch;
 mod homes;
-pub mod marker;
-pub mod messages;
 #[cfg(test)]
 #[path = "../../tests/support/drain_model.rs"]
 mod model;

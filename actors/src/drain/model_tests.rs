@@ -8,15 +8,15 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::marker::MarkerReading;
-use super::messages::{Origin, Refusal, TurnTicket};
 use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
 use super::permit::{Gate, TurnPermit};
 use super::plan::{ActiveDrain, DrainScope, GatePlan};
-use crate::profile::name::ProfileName;
-use crate::relay::event::Source;
-use crate::relay::session::{SessionKey, SessionRules};
-use crate::turn::id::TurnId;
+use caduceus_contract::files::marker::MarkerReading;
+use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::event::Source;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 const HISTORIES: u64 = 10_000;
 const STEPS: usize = 40;

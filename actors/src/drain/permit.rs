@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::messages::{Origin, Refusal, TurnTicket};
 use super::plan::GatePlan;
-use crate::turn::id::TurnId;
-use crate::turn::messages::StopTurn;
+use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
+use caduceus_contract::messages::turn::StopTurn;
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
@@ -165,9 +165,9 @@ mod tests {
     use actix::{Actor, Context, Handler};
 
     use super::*;
-    use crate::profile::name::ProfileName;
-    use crate::relay::event::Source;
-    use crate::relay::session::{SessionKey, SessionRules};
+    use caduceus_contract::profile_name::ProfileName;
+    use caduceus_contract::wire::event::Source;
+    use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
     struct StoppableTurn;
 

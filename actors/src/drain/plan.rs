@@ -8,10 +8,10 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::marker::MarkerReading;
-use super::messages::{Origin, Refusal};
-use crate::profile::name::ProfileName;
-use crate::turn::id::TurnId;
+use caduceus_contract::files::marker::MarkerReading;
+use caduceus_contract::messages::drain::{Origin, Refusal};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
 
 /// What a drain covers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

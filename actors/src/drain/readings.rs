@@ -123,7 +123,7 @@ impl<J> HomeMarker<J> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::name::ProfileName;
+    use caduceus_contract::profile_name::ProfileName;
 
     fn profile(name: &str) -> DrainScope {
         DrainScope::Profile(ProfileName::parse(name).unwrap())

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::epoch::Epoch;
-use super::marker::{self, Marker, MarkerReading};
 use crate::atomic;
 use crate::files::{Links, own, small};
+use caduceus_contract::files::epoch::Epoch;
+use caduceus_contract::files::marker::{self, Marker, MarkerReading};
 
 /// Where the marker of a home lies.
 #[must_use]

@@ -10,10 +10,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use actix::Message;
 use tracing::warn;
 
-use super::marker;
 use super::plan::DrainScope;
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening};
+use caduceus_contract::files::marker;
 use caduceus_supervision::Port;
 
 /// News: the marker of a home may have changed.
@@ -99,6 +99,7 @@ mod tests {
     use actix::{Actor, Context, Handler};
 
     use super::*;
+    use caduceus_contract::profile_name::ProfileName;
 
     #[derive(Default)]
     struct TouchCounter(usize);
@@ -136,8 +137,7 @@ mod tests {
             assert!(std::time::Instant::now() < deadline, "the home was never watched");
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
-        watch
-            .keep_to(&[own, (DrainScope::Profile(crate::profile::name::ProfileName::parse("work").unwrap()), missing)]);
+        watch.keep_to(&[own, (DrainScope::Profile(ProfileName::parse("work").unwrap()), missing)]);
         assert!(!watch.is_whole());
     }
 

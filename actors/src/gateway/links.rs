@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::profile::name::ProfileName;
 use crate::relay::actor::RelayActor;
 use crate::relay::claims::Claims;
-use crate::relay::messages::LinkId;
 use crate::settings::Settings;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Mailbox;
 
 /// The mailboxes of all links. Clones are the same.

@@ -2,16 +2,18 @@
 
 use super::links::Links;
 use crate::config::ServedProfiles;
-use crate::config::messages::{ReadAgain, Served};
-use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
-use crate::drain::messages::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
+use crate::config::messages::Served;
 use crate::drain::permit::messages::ListTurns;
-use crate::profile::messages::VerifyDelivery;
-use crate::profile::name::ProfileName;
 use crate::relay::actor::RelayActor;
-use crate::relay::inbound::messages::Deliver;
-use crate::relay::messages::{GoDormant, GoIdle, LinkId, Wake};
-use crate::status::messages::{GetSnapshot, Phase, Subscribe};
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::config::ReadAgain;
+use caduceus_contract::messages::dispatch::{AnnounceStop, StopSession, StopTurnById};
+use caduceus_contract::messages::drain::{AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, GetDrain};
+use caduceus_contract::messages::profile::VerifyDelivery;
+use caduceus_contract::messages::relay::Deliver;
+use caduceus_contract::messages::relay::{GoDormant, GoIdle, Wake};
+use caduceus_contract::messages::status::{GetSnapshot, Phase, Subscribe};
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Mailbox, Port};
 
 /// The ports into the gateway for the layers above.

@@ -22,15 +22,15 @@ use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::ledger::{LedgerActor, LedgerWriter};
 use crate::profile::messages::ProfilePorts;
-use crate::profile::name::ProfileName;
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
-use crate::relay::messages::LinkId;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
 use crate::turn::ports::TurnPorts;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, Strategy, Supervisor, SupervisorSpec, WhenExceeded,
     WorkerThread,

@@ -23,7 +23,6 @@ use tracing::{debug, warn};
 
 use super::held::Now;
 pub use super::location::HonchoProfile;
-use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
 use super::refresh::{Limits, Refresh, unix_now_s};
 use super::survey::{Place, Sighting, Survey, redacted_as, survey, unanswered};
@@ -34,9 +33,12 @@ use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
-use crate::profile::messages::TokenChanged;
-use crate::profile::name::ProfileName;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::honcho::{
+    FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
+};
+use caduceus_contract::messages::profile::TokenChanged;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, StartContext};
 
 /// How long a look at the files of one profile may take.

@@ -4,8 +4,8 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::secret_json::SecretJson;
-use crate::json::full_text;
-use crate::profile::name::ProfileName;
+use caduceus_contract::json::full_text;
+use caduceus_contract::profile_name::ProfileName;
 
 /// What an access token begins with; any other key is a plain one and left alone.
 pub const ACCESS_PREFIX: &str = "hch-at-";

@@ -9,10 +9,10 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
-use super::messages::GrantState;
 use super::note::{Fate, Note, Verdict, verdict};
 use super::outcome::chain;
 use super::store;
+use caduceus_contract::messages::honcho::GrantState;
 
 /// Where a profile's grant stands, and how it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::profile::name::ProfileName;
 use crate::settings::Environment;
+use caduceus_contract::profile_name::ProfileName;
 
 /// The file's name inside a home of the gateway.
 pub const FILE_NAME: &str = "honcho.json";

@@ -12,7 +12,6 @@ mod held;
 pub mod inspect;
 pub mod location;
 pub mod lock;
-pub mod messages;
 mod note;
 pub mod outcome;
 mod plan;

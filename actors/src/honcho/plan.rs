@@ -6,10 +6,10 @@ use secrecy::SecretString;
 
 use super::grant::Grant;
 use super::held::{Held, Now};
-use super::messages::GrantState;
 use super::note::step;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
+use caduceus_contract::messages::honcho::GrantState;
 
 /// Waits that are the operator's or a test's to choose.
 #[derive(Debug, Clone, Copy)]

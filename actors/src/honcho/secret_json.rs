@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde_json::Value;
 
-use crate::json::wipe;
+use caduceus_contract::json::wipe;
 
 /// A JSON value whose strings are secrets, or may be.
 #[derive(Clone, Default)]

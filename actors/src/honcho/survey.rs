@@ -13,8 +13,8 @@ use super::plan::{Doubt, Seen};
 use super::refresh::unix_now_s;
 use super::store;
 use super::watch::Spot;
-use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
+use caduceus_contract::profile_name::ProfileName;
 
 /// One grant's place: which file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

@@ -16,11 +16,11 @@ use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
 use crate::files::FileEvents;
 use crate::http_client::HttpClient;
-use crate::profile::messages::TokenChanged;
-use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 use crate::settings::Environment;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::profile::TokenChanged;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Port;
 
 /// What the keeper is built with.

@@ -3,9 +3,9 @@
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
 
-use super::messages::{AppendHistory, HistoryEntry, LoadHistory};
 use super::row::{CorruptRow, checksum, params, text, verify};
 use super::store::{Failure, Store, Work};
+use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, LoadHistory};
 
 const TABLE: &str = "history";
 /// Session, role, content.

@@ -3,14 +3,14 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
-use super::messages::{
-    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
-    ReadInbound, RecordInbound, Recorded, WaitingRow,
-};
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{inbound_code, inbound_state};
 use super::store::{Failure, Store, Work};
-use crate::relay::session::SessionKey;
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundRow, InboundState, LastInterrupted, LedgerError, ListInbound, ListWaiting, MarkInbound,
+    ReadInbound, RecordInbound, Recorded, WaitingRow,
+};
+use caduceus_contract::wire::session::SessionKey;
 
 /// As the table is called in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";

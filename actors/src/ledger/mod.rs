@@ -6,7 +6,6 @@
 
 mod history;
 mod inbound;
-pub mod messages;
 mod open;
 mod outbound;
 pub mod peek;
@@ -31,10 +30,10 @@ use actix::{Actor, ActorContext, AsyncContext, Context, Handler, Message, Messag
 pub use open::OpenError;
 pub use writer::{CloseError, LedgerWriter};
 
-use crate::relay::session::SessionKey;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::ledger::{GetLedger, LedgerError};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ExitReason, Fatal, Incarnation, Port, ResponseFuture};
-use messages::{GetLedger, LedgerError};
 use store::Work;
 
 /// The file's name in the home.

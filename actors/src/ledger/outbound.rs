@@ -3,12 +3,12 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
 
-use super::messages::{
-    InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
-};
 use super::row::{self, CorruptRow, TARGET_COLUMNS, checksum, maybe, params, target_values, text, verify};
 use super::states::{outbound_code, outbound_state};
 use super::store::{Failure, Store, Work};
+use caduceus_contract::messages::ledger::{
+    InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
+};
 
 /// As the table is called in SQL and in errors.
 const TABLE: &str = "outbound";

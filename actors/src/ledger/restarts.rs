@@ -1,8 +1,8 @@
 //! Starts that found turns cut off, so that a home that crashes over them stops running them again.
 
-use super::messages::NoteRestart;
 use super::row::{checksum, verify};
 use super::store::{Failure, Store, Work};
+use caduceus_contract::messages::ledger::NoteRestart;
 
 /// As the table is called in SQL and in errors.
 const TABLE: &str = "restarts";

@@ -6,7 +6,7 @@ use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
 use sha2::{Digest, Sha256};
 
-use crate::relay::messages::{LinkId, Target};
+use caduceus_contract::link::{LinkId, Target};
 
 /// The row is not what was written. Which one, the reader knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::messages::LedgerView;
 use super::states::RowCounts;
+use caduceus_contract::messages::ledger::LedgerView;
 
 /// A disk that has not answered for so long is in trouble, whatever it says later.
 const STALL: Duration = Duration::from_secs(5);

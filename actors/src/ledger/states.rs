@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::messages::{InboundState, OutboundState};
+use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 
 /// Rows that count towards the retention are in one of the states from this number on. An interrupted one is among them: after
 /// a week nobody says `/retry` any more.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use rusqlite::{Connection, ErrorCode, Row};
 
-use super::messages::LedgerError;
 use super::row::CorruptRow;
 use super::states::RowCounts;
+use caduceus_contract::messages::ledger::LedgerError;
 
 /// Work that the writer's thread does inside a transaction it shares with others.
 pub trait Work: Send + 'static {

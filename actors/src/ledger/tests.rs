@@ -14,12 +14,13 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::messages::*;
 use super::store::{Failure, Store, Work};
 use super::{FILE_NAME, LedgerWriter};
-use crate::profile::name::ProfileName;
-use crate::relay::messages::{LinkId, Target};
-use crate::relay::session::{SessionKey, SessionRules};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::*;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::event::Source;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 /// Longest wait for anything that should come.
 const CEILING: Duration = Duration::from_secs(20);
@@ -70,7 +71,7 @@ fn target() -> Target {
 }
 
 fn session(chat: &str) -> SessionKey {
-    let source = crate::relay::event::Source {
+    let source = Source {
         platform: "slack".to_owned(),
         chat_type: "group".to_owned(),
         chat_id: chat.to_owned(),

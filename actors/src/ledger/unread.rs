@@ -6,13 +6,13 @@
 use rusqlite::OptionalExtension;
 
 use super::inbound::{NoteChange, TABLE, inbound_row};
-use super::messages::{
-    InboundRow, LedgerError, ListUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, TellUnread,
-};
 use super::row::{CorruptRow, params, text};
 use super::store::{Failure, Store, Work};
-use crate::profile::name::ProfileName;
-use crate::relay::messages::LinkId;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::ledger::{
+    InboundRow, LedgerError, ListUnread, OutboundState, REFUSED_BY_DRAIN, RecordOutbound, TellUnread,
+};
+use caduceus_contract::profile_name::ProfileName;
 
 /// What [`REFUSED_BY_DRAIN`] becomes once the chat was told.
 const TOLD: &str = "drain, told";
@@ -35,48 +35,46 @@ impl Work for TellUnread {
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<LinkId>, Failure> {
         let mut told = Vec::new();
-        for chat in self.rows(store)? {
-            told.extend(self.tell(store, &chat)?);
+        for chat in rows(self, store)? {
+            told.extend(tell(self, store, &chat)?);
         }
         Ok(told)
     }
 }
 
-impl TellUnread {
-    /// The rows of the first chats, by chat.
-    fn rows(&self, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
-        let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
-                   GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
-        let mut statement = store.connection.prepare_cached(sql)?;
-        let limit = i64::try_from(self.chats).unwrap_or(i64::MAX);
-        let groups: Vec<String> =
-            statement.query_map((self.profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
-        Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
-    }
+/// The rows of the first chats, by chat.
+fn rows(asked: &TellUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure> {
+    let sql = "SELECT json_group_array(id) FROM inbound WHERE state = 6 AND note = 'drain' AND profile = ?1 \
+               GROUP BY link, platform, chat_id, bot_id, thread_id LIMIT ?2";
+    let mut statement = store.connection.prepare_cached(sql)?;
+    let limit = i64::try_from(asked.chats).unwrap_or(i64::MAX);
+    let groups: Vec<String> =
+        statement.query_map((asked.profile.as_str(), limit), |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
+}
 
-    /// Tells one chat. Damaged rows are left out and logged, and are not told of.
-    fn tell(&self, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
-        let mut last = None;
-        for id in ids.iter().rev() {
-            if let Some(row) = whole(store, *id)? {
-                last = Some(row);
-                break;
-            }
+/// Tells one chat. Damaged rows are left out and logged, and are not told of.
+fn tell(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+    let mut last = None;
+    for id in ids.iter().rev() {
+        if let Some(row) = whole(store, *id)? {
+            last = Some(row);
+            break;
         }
-        let Some(InboundRow { target, .. }) = last else { return Ok(None) };
-        let mut count = 0;
-        for id in ids {
-            match (NoteChange { id: *id, note: TOLD }).run(store) {
-                Ok(()) => count += 1,
-                Err(Failure::Answered(LedgerError::Damaged { .. })) => {}
-                Err(failure) => return Err(failure),
-            }
-        }
-        let link = target.link.clone();
-        let action = (self.words)(&target, count);
-        RecordOutbound { inbound: None, turn: None, target, action, state: OutboundState::Pending }.run(store)?;
-        Ok(Some(link))
     }
+    let Some(InboundRow { target, .. }) = last else { return Ok(None) };
+    let mut count = 0;
+    for id in ids {
+        match (NoteChange { id: *id, note: TOLD }).run(store) {
+            Ok(()) => count += 1,
+            Err(Failure::Answered(LedgerError::Damaged { .. })) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let link = target.link.clone();
+    let action = (asked.words)(&target, count);
+    RecordOutbound { inbound: None, turn: None, target, action, state: OutboundState::Pending }.run(store)?;
+    Ok(Some(link))
 }
 
 fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> {

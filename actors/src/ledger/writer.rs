@@ -16,11 +16,11 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
-use super::messages::{LedgerError, LedgerView};
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, Shared};
 use super::store::{Damaged, Failure, Store, Work, spoils};
+use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
 /// Operations that wait for the thread. With the disk gone it is full within a second of real load, and whoever comes
 /// then is told at once.

@@ -23,19 +23,19 @@ use super::env_source;
 use super::input::TokenNews;
 use super::launch::GuardCommand;
 use super::messages::ProfileTerms;
-use super::name::ProfileName;
 use super::plan::{self, Health};
 use super::provisioning::Provisioning;
 use super::redact::Redactor;
 use super::scope::Scope;
 use crate::counts::CountBy;
 use crate::files::{FileEvents, Listening, Stamp};
-use crate::honcho::messages::FreshToken;
 use crate::http_client::HttpClient;
 use crate::relay::claims::Claims;
-use crate::relay::messages::Wake;
 use crate::settings::ProfileSettings;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::honcho::FreshToken;
+use caduceus_contract::messages::relay::Wake;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, Port};
 
 /// Holds one profile's secrets and does with them what it is asked to.

@@ -6,9 +6,9 @@ use std::path::Path;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::globals::{child_may_hold, is_deployment, is_global, is_own};
-use super::name::ProfileName;
 use super::scope::Scope;
 use crate::settings::Environment;
+use caduceus_contract::profile_name::ProfileName;
 
 /// Under this name a child finds the grant's access token.
 pub const HONCHO_API_KEY: &str = "HONCHO_API_KEY";

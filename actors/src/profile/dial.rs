@@ -8,14 +8,14 @@ use serde_json::{Map, Value};
 
 use super::messages::{ConnectParams, Identity, NoConnectParams};
 use super::scope::Scope;
-use crate::json::identifier;
 use crate::relay::claims::GatewayKey;
 use crate::relay::descriptors::is_platform;
-use crate::relay::event::RELAY;
 use crate::relay::policy::Relevance;
 use crate::relay::provision::Order;
-use crate::relay::token;
-use crate::relay::url::RelayUrl;
+use caduceus_contract::json::identifier;
+use caduceus_contract::wire::event::RELAY;
+use caduceus_contract::wire::token;
+use caduceus_contract::wire::url::RelayUrl;
 
 /// Keys the fingerprint of the credentials, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);

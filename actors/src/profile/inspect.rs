@@ -21,9 +21,9 @@ use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
 use crate::relay::identity::Source;
-use crate::relay::token;
-use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
+use caduceus_contract::wire::token;
+use caduceus_contract::wire::url::RelayUrl;
 
 /// What a profile holds and lacks. `Debug` shows names only.
 #[derive(Debug, Default)]

@@ -9,20 +9,18 @@ use std::time::Duration;
 use actix::Message;
 use bytes::Bytes;
 use secrecy::SecretString;
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot};
 
 use super::agent::AgentSettings;
 use super::input::AgentInput;
-use super::name::ProfileName;
 use super::redact::Lease;
 use crate::relay::claims::GatewayKey;
-use crate::relay::delivery::DeliveryError;
 use crate::relay::policy::Policy;
-use crate::relay::session::SessionKey;
 use crate::settings::{Environment, ProfileSettings, Settings};
 use crate::turn::guard::HeldGuard;
-use crate::turn::id::TurnId;
+use caduceus_contract::messages::profile::{GetProfile, ReadEnvAgain, TokenChanged, VerifyDelivery};
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::Port;
 
 /// The ports of one profile. They outlive every incarnation of its actor.
@@ -85,11 +83,6 @@ impl ProfileTerms {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TermsChanged(pub Arc<ProfileTerms>);
-
-/// Reads the profile's `.env` again, also if it looks as it did. Answered once that is done, or the disk did not answer.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "()")]
-pub struct ReadEnvAgain;
 
 /// How the profile's agent is run, as of now.
 #[derive(Debug, Clone, Copy, Message)]
@@ -230,7 +223,7 @@ pub struct PrepareDial;
 /// Answer to [`PrepareDial`].
 #[derive(Debug, Clone)]
 pub struct ConnectParams {
-    /// The connector's address as configured; see `relay::url` for the forms derived from it.
+    /// The connector's address as configured; see `caduceus_contract::wire::url` for the forms derived from it.
     pub url: String,
     /// Authenticates the upgrade; valid for 300 s. Without id and secret the dial goes without a token.
     pub token: Option<SecretString>,
@@ -262,75 +255,4 @@ pub enum NoConnectParams {
     /// The address cannot be dialled.
     #[error("the relay address cannot be dialled: {0}")]
     Undialable(String),
-}
-
-/// Asks whether a delivery is signed with one of this profile's keys.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "Result<(), DeliveryError>")]
-pub struct VerifyDelivery {
-    /// The body, byte for byte.
-    pub body: Bytes,
-    /// The header with the time of signing.
-    pub timestamp: Option<String>,
-    /// The header with the signature.
-    pub signature: Option<String>,
-}
-
-/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`, and so do the running ones that want it.
-#[derive(Debug, Clone, Message)]
-#[rtype(result = "()")]
-pub struct TokenChanged {
-    /// `None` when the profile has no grant any more.
-    pub token: Option<SecretString>,
-}
-
-/// How the profile is.
-#[derive(Debug, Clone, Copy, Message)]
-#[rtype(result = "ProfileView")]
-pub struct GetProfile;
-
-/// Answer to [`GetProfile`]: names and counts, never a value.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct ProfileView {
-    /// Which.
-    pub name: ProfileName,
-    /// Whether it serves in full. The status shows it beside that of the actor, see `status::shown`.
-    #[serde(skip)]
-    pub state: ProfileState,
-    /// Why it is degraded, one sentence each.
-    pub troubles: Vec<String>,
-    /// Names held in its scope.
-    pub secrets: usize,
-    /// Names that its configuration needs and its scope lacks.
-    pub missing: Vec<String>,
-    /// The kind of its agent: `exec`, `openai`, `echo`.
-    pub agent: &'static str,
-    /// Children started since the process started.
-    pub children_started: u64,
-}
-
-impl ProfileView {
-    /// A profile that has not said anything yet.
-    #[must_use]
-    pub fn unheard(name: ProfileName) -> Self {
-        Self {
-            name,
-            state: ProfileState::Degraded,
-            troubles: Vec::new(),
-            secrets: 0,
-            missing: Vec::new(),
-            agent: "unknown",
-            children_started: 0,
-        }
-    }
-}
-
-/// Whether a profile serves in full.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ProfileState {
-    /// It does.
-    Ready,
-    /// It serves, but something of its own is wrong.
-    Degraded,
 }

@@ -81,7 +81,6 @@ mod input;
 pub mod inspect;
 mod launch;
 pub mod messages;
-pub mod name;
 mod plan;
 mod provisioning;
 pub mod redact;

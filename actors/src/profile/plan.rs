@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::agent::{AgentSettings, ExecSettings};
-use super::messages::{ProfileState, SpawnError};
+use super::messages::SpawnError;
 use super::reference;
 use super::scope::Scope;
+use caduceus_contract::messages::profile::ProfileState;
 
 /// A name that the configuration needs and the scope lacks.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

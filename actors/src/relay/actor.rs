@@ -15,30 +15,31 @@ use tokio::sync::{Semaphore, oneshot};
 use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
-use super::action::ActionResult;
 use super::arrival::{Arrival, PLACES};
 use super::claims::{Claim, Claims};
 use super::counts::LinkCounts;
 use super::descriptors::Descriptors;
-use super::frame::ToConnector;
 use super::intake::Intake;
 use super::lineup::Lineup;
 use super::media::Fetcher;
-use super::messages::{
-    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkId, LinkState, LinkView, SendAction, Target, TellAgain,
-    Wake,
-};
 use super::plan::LinkPlan;
 use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
-use crate::dispatch::messages::{Inbound, StopSession};
 use crate::http_client::HttpClient;
-use crate::ledger::messages::RecordInbound;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
-use crate::profile::name::ProfileName;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::dispatch::{Inbound, StopSession};
+use caduceus_contract::messages::ledger::RecordInbound;
+use caduceus_contract::messages::relay::{
+    GetLink, GoDormant, GoIdle, IdleAnswer, LinkChanged, LinkState, LinkView, SendAction, TellAgain, Wake,
+};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::action::ActionResult;
+use caduceus_contract::wire::event::RELAY;
+use caduceus_contract::wire::frame::ToConnector;
 use caduceus_supervision::{Incarnation, Port, ResponseFuture};
 
 /// How often old media is looked for.
@@ -251,7 +252,7 @@ impl RelayActor {
     fn address(&self, target: &Target) -> (Option<String>, Option<String>) {
         let identity = self.identity_of(&target.platform);
         // Events of an unknown platform, and interactions, count as `relay`: the connector's default is meant.
-        if identity.is_none() && target.platform == super::event::RELAY {
+        if identity.is_none() && target.platform == RELAY {
             return (None, None);
         }
         let fronted = identity.map(|identity| identity.bot_id.clone());

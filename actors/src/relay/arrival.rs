@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::dead_letter::DeadLetter;
-use super::event::InboundEvent;
-use super::frame::{FrameError, Inbound, PassthroughForward};
-use super::interaction::{self, InteractionError};
-use super::lines::{LineTooLong, PassedLine};
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::frame::{FrameError, Inbound, PassthroughForward};
+use caduceus_contract::wire::interaction::{self, InteractionError};
+use caduceus_contract::wire::lines::{LineTooLong, PassedLine};
 
 /// Most places that arrivals take at a time, over all connections of a link.
 pub(super) const PLACES: u32 = 256;

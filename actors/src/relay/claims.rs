@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::url::RelayUrl;
-use crate::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::url::RelayUrl;
 
 /// Most links of a process, that of the process among them. Each takes a socket, an actor and its buffers.
 pub const MAX_LINKS: usize = 256;

@@ -3,11 +3,11 @@
 
 use serde_json::json;
 
-use super::event::{RELAY, Source};
-use super::messages::{LinkId, Target};
-use super::session::{SessionKey, SessionRules};
-use crate::ledger::messages::{InboundState, RecordInbound};
-use crate::profile::name::ProfileName;
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::ledger::{InboundState, RecordInbound};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::event::{RELAY, Source};
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 /// So much of a frame is kept, in bytes. The ledger holds many rows, and a person who looks for the fault needs its beginning.
 const MAX_KEPT: usize = 64 * 1024;

@@ -2,8 +2,8 @@
 //!
 //! Bounded by our own identities: a connector that makes up platforms adds nothing.
 
-use super::descriptor::Descriptor;
-use super::event::RELAY;
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::RELAY;
 
 /// Longest name of a platform.
 const MAX_PLATFORM: usize = 64;

@@ -8,8 +8,8 @@ use awc::http::header;
 use bytes::{Buf, BytesMut};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::lines::MAX_LINE_BYTES;
 use crate::http_client::{HttpClient, UpgradeRefused};
+use caduceus_contract::wire::lines::MAX_LINE_BYTES;
 
 /// Longest WebSocket frame that is held as a whole. A message may hold several lines, so it is more than the longest line. A
 /// message above it that comes in one frame is handed on in pieces as it comes in.

@@ -8,11 +8,12 @@ use tracing::{info, warn};
 
 use super::actor::RelayActor;
 use super::arrival::{Arrival, Cargo};
-use super::inbound::messages::Deliver;
 use super::media;
 use super::post;
-use super::url::RelayUrl;
-use crate::dispatch::messages::{Inbound, NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt};
+use caduceus_contract::messages::relay::Deliver;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::url::RelayUrl;
 
 impl RelayActor {
     /// Tells the connector which messages are worth waking us for. It keeps what it was told, so a failure is no trouble.
@@ -69,7 +70,7 @@ impl RelayActor {
     }
 
     /// The connector's address, if it keeps any of the event's media.
-    fn keeper_of(&self, event: &super::event::InboundEvent) -> Option<String> {
+    fn keeper_of(&self, event: &InboundEvent) -> Option<String> {
         let url = &self.params.as_ref().filter(|_| !event.media_urls.is_empty())?.url;
         (!media::rehosted(event, url).is_empty()).then(|| url.clone())
     }

@@ -7,8 +7,8 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use secrecy::SecretString;
 
 use super::dial::{DialError, Socket, dial};
-use super::url::RelayUrl;
 use crate::http_client::HttpClient;
+use caduceus_contract::wire::url::RelayUrl;
 
 /// A connector that refuses the credentials after the upgrade does so within this time.
 const REFUSED_WITHIN: Duration = Duration::from_secs(2);

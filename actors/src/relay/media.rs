@@ -15,11 +15,11 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::warn;
 
-use super::event::InboundEvent;
-use super::url::RelayUrl;
 use crate::files::own;
 use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use crate::profile::messages::PrepareDial;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::url::RelayUrl;
 use caduceus_supervision::Port;
 
 /// Where the files lie, in a home.

@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::messages::{IdleAnswer, LinkState};
 use super::steps::{At, CloseWith, EXPIRED, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
+use caduceus_contract::messages::relay::{IdleAnswer, LinkState};
 
 /// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
 const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::json::{identifier, truthy};
+use caduceus_contract::json::{identifier, truthy};
+use caduceus_contract::wire::event::RELAY;
 
 /// The knobs of a configuration, by platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -57,7 +58,7 @@ impl Relevance {
     #[must_use]
     pub fn policy(&self, platform: &str, allow_bots: Option<&str>) -> Option<Policy> {
         // The generic platform has no knobs.
-        if platform.is_empty() || platform == super::event::RELAY {
+        if platform.is_empty() || platform == RELAY {
             return None;
         }
         let own = self.platforms.get(platform);

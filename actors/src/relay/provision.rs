@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::post::{self, PostError};
-use super::url::RelayUrl;
 use crate::http_client::HttpClient;
 use crate::profile::messages::Identity;
+use caduceus_contract::wire::url::RelayUrl;
 
 /// Keys the fingerprint of an order, so that it tells nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);

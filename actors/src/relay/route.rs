@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value};
 
-use super::event::Source;
-use crate::json::{full_text, identifier, truthy};
-use crate::profile::name::ProfileName;
+use caduceus_contract::json::{full_text, identifier, truthy};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::event::Source;
 
 /// Names that no route may point to: each would be taken for something else on disk.
 const RESERVED: [&str; 5] = ["hermes", "test", "tmp", "root", "sudo"];

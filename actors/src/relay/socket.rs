@@ -16,16 +16,16 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use super::action::ActionResult;
 use super::arrival::{Arrival, ArrivalError, Cargo, EventCargo, places};
 use super::dead_letter::DeadLetter;
-use super::descriptor::Descriptor;
 use super::dial::Socket;
-use super::frame::{FromConnector, Received};
-use super::lines::{Line, LineBuffer, LineTooLong};
 use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
 use super::writer::{Control, Outbound, Writer};
+use caduceus_contract::wire::action::ActionResult;
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::frame::{FromConnector, Received};
+use caduceus_contract::wire::lines::{Line, LineBuffer, LineTooLong};
 
 /// Most outbound frames that wait for the socket.
 pub(super) const OUTBOUND_LIMIT: usize = 1024;

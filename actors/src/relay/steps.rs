@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::messages::IdleAnswer;
+use caduceus_contract::messages::relay::IdleAnswer;
 
 /// The reason of a 4401 that says no more than that the token's time was over.
 pub(super) const EXPIRED: &str = "expired";

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use super::action::ActionResult;
+use caduceus_contract::wire::action::ActionResult;
 
 /// Answer while there is no link.
 pub const NOT_CONNECTED: &str = "relay not connected";

@@ -6,7 +6,7 @@ use super::environment::Environment;
 use super::error::SettingsError;
 use crate::files::{Links, small};
 use crate::profile::env_file::{self, EnvFile};
-use crate::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
 
 /// Our file in a home, and the original's.
 pub(super) const FILE_NAME: &str = "caduceus.yaml";

@@ -20,11 +20,11 @@ use super::{agent, link};
 use crate::http_client::HttpClient;
 use crate::network::Network;
 use crate::profile::agent::AgentSettings;
-use crate::profile::name::ProfileName;
 use crate::relay::policy::Relevance;
 use crate::relay::route::Routes;
-use crate::relay::session::SessionRules;
 use crate::relay::timings::LinkTimings;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::session::SessionRules;
 use caduceus_supervision::{Backoff, RestartPolicy};
 
 /// How long a shutdown waits for turns: real turns run for minutes, and 60 s killed them.

@@ -13,8 +13,8 @@ use super::yaml::{self, Section};
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, NoAnswer, Purpose};
 use crate::profile::agent::AgentSettings;
-use crate::profile::name::ProfileName;
 use crate::relay::policy::Relevance;
+use caduceus_contract::profile_name::ProfileName;
 
 /// The directory that holds the homes of the named profiles.
 pub(super) const DIRECTORY: &str = "profiles";

@@ -107,10 +107,11 @@ pub(super) fn original(original: &Map<String, Value>) -> BTreeMap<&'static str, 
     ];
     let text = |value: &Value| match value {
         Value::Array(items) => {
-            let texts: Vec<String> = items.iter().filter_map(|item| crate::json::identifier(Some(item))).collect();
+            let texts: Vec<String> =
+                items.iter().filter_map(|item| caduceus_contract::json::identifier(Some(item))).collect();
             Some(texts.join(","))
         }
-        value => crate::json::identifier(Some(value)).map(|text| text.trim().to_owned()),
+        value => caduceus_contract::json::identifier(Some(value)).map(|text| text.trim().to_owned()),
     };
     let gateway = original.get("gateway");
     let find = |path: &[&str]| {

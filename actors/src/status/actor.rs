@@ -13,22 +13,26 @@ use tokio::sync::oneshot;
 use tracing::debug;
 
 use super::listener::Listener;
-use super::messages::{GetSnapshot, Phase, ProcessPhase, SnapshotChanged, StatusTouched, Subscribe};
+use super::platforms;
 use super::process;
-use super::readiness::Readiness;
-use super::snapshot::{ProcessView, Snapshot, Totals};
 pub use super::views::ViewMemory;
 use super::views::Views;
-use super::{platforms, words};
-use crate::config::messages::{ConfigView, GetConfig, InForce, SettingsChanged};
+use crate::config::messages::{InForce, SettingsChanged};
 use crate::counts::CountBy;
-use crate::dispatch::messages::{DispatchView, GetDispatch};
-use crate::drain::messages::{DrainView, GetDrain};
-use crate::honcho::messages::{GetGrants, GrantView};
-use crate::ledger::messages::{GetLedger, LedgerView};
-use crate::profile::messages::{GetProfile, ProfileView};
-use crate::profile::name::ProfileName;
-use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::config::{ConfigView, GetConfig};
+use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
+use caduceus_contract::messages::drain::{DrainView, GetDrain};
+use caduceus_contract::messages::honcho::{GetGrants, GrantView};
+use caduceus_contract::messages::ledger::{GetLedger, LedgerView};
+use caduceus_contract::messages::profile::{GetProfile, ProfileView};
+use caduceus_contract::messages::relay::{GetLink, LinkState, LinkView};
+use caduceus_contract::messages::status::{GetSnapshot, Phase, SnapshotChanged, StatusTouched, Subscribe};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::readiness::Readiness;
+use caduceus_contract::status::snapshot::{ProcessView, Snapshot, Totals};
+use caduceus_contract::status::words;
+use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::{AskError, Board, ChildState, Port, ResponseFuture, StartContext, TreeNode};
 
 /// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.

@@ -1,74 +1,20 @@
-//! Which process a gateway is, in the words of the original's `gateway.lock` and `gateway.pid`.
+//! Which process this gateway is, and whether another that was written down is there.
 
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
-
-use crate::drain::epoch;
 use crate::files::small::of_the_kernel;
+use caduceus_contract::files::epoch;
+use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
 
-/// The word by which the original's tools know a record of a gateway.
-const KIND: &str = "hermes-gateway";
-
-/// A gateway's process, as it writes itself down.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Identity {
-    /// Its id.
-    pub pid: u32,
-    kind: &'static str,
-    /// How it was started. No flag of ours takes a secret.
-    argv: Vec<String>,
-    /// When it was started, so that another process with the same id is told apart; `None` where the system does not say.
-    start_time: Option<u64>,
+/// This process, started with `argv`.
+#[must_use]
+pub fn own(argv: Vec<String>) -> ProcessIdentity {
+    let pid = std::process::id();
+    ProcessIdentity::new(pid, argv, start_time(pid))
 }
 
-/// A gateway's process, as it was found written down: ours or the original's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Written {
-    /// Its id.
-    pub pid: u32,
-    /// When it was started, if that was known.
-    pub start_time: Option<u64>,
-}
-
-impl Identity {
-    /// This process, started with `argv`.
-    #[must_use]
-    pub fn own(argv: Vec<String>) -> Self {
-        let pid = std::process::id();
-        Self { pid, kind: KIND, argv, start_time: start_time(pid) }
-    }
-
-    /// The same as others read it.
-    #[must_use]
-    pub fn written(&self) -> Written {
-        Written { pid: self.pid, start_time: self.start_time }
-    }
-
-    /// The bytes of `gateway.lock` and `gateway.pid`.
-    #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "numbers and strings always have a JSON form")]
-    pub fn to_json(&self) -> Vec<u8> {
-        serde_json::to_vec(self).expect("numbers and strings always have a JSON form")
-    }
-}
-
-impl Written {
-    /// Reads a record; `None` for whatever is not a gateway's.
-    #[must_use]
-    pub fn parse(bytes: &[u8]) -> Option<Self> {
-        let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return None };
-        if fields.get("kind")?.as_str()? != KIND {
-            return None;
-        }
-        let pid = fields.get("pid")?.as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|pid| *pid > 0)?;
-        Some(Self { pid, start_time: fields.get("start_time").and_then(Value::as_u64) })
-    }
-
-    /// Whether that very process is there now. One without a start time cannot be told from a later one with its id.
-    #[must_use]
-    pub fn is_alive(&self) -> bool {
-        self.start_time.is_some() && start_time(self.pid) == self.start_time
-    }
+/// Whether that very process is there now. One without a start time cannot be told from a later one with its id.
+#[must_use]
+pub fn is_alive(written: &Written) -> bool {
+    written.start_time.is_some() && start_time(written.pid) == written.start_time
 }
 
 /// When the process was started, in ticks since the machine started; `None` if there is none, or no `/proc`.
@@ -83,34 +29,16 @@ mod tests {
 
     #[test]
     fn what_is_written_down_reads_back_as_the_living_process() {
-        let own = Identity::own(vec!["hermes-gateway".to_owned()]);
-        let written = Written::parse(&own.to_json()).unwrap();
+        let this = own(vec!["hermes-gateway".to_owned()]);
+        let written = Written::parse(&this.to_json()).unwrap();
         assert_eq!(written.pid, std::process::id());
-        assert!(written.is_alive());
+        assert!(is_alive(&written));
     }
 
     #[test]
     fn a_later_process_with_the_same_id_is_another_one() {
-        let own = Written::parse(&Identity::own(Vec::new()).to_json()).unwrap();
-        assert!(!Written { start_time: own.start_time.map(|time| time + 1), ..own }.is_alive());
-        assert!(!Written { start_time: None, ..own }.is_alive());
-    }
-
-    #[test]
-    fn what_is_no_record_of_a_gateway_is_nobody() {
-        let bad = [
-            "",
-            "4711",
-            "[]",
-            r#"{"kind":"hermes-gateway"}"#,
-            r#"{"pid":1}"#,
-            r#"{"kind":"other","pid":1}"#,
-            r#"{"kind":"hermes-gateway","pid":0}"#,
-            r#"{"kind":"hermes-gateway","pid":-1}"#,
-            r#"{"kind":"hermes-gateway","pid":"1"}"#,
-        ];
-        for text in bad {
-            assert_eq!(Written::parse(text.as_bytes()), None, "{text}");
-        }
+        let this = Written::parse(&own(Vec::new()).to_json()).unwrap();
+        assert!(!is_alive(&Written { start_time: this.start_time.map(|time| time + 1), ..this }));
+        assert!(!is_alive(&Written { start_time: None, ..this }));
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::snapshot::Snapshot;
+use caduceus_contract::status::snapshot::Snapshot;
 
 /// Is told of every snapshot, on the arbiter of the status: it must only take note, and never block or panic.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::shown::{ShownLink, Word};
-use super::snapshot::PlatformView;
-use crate::relay::messages::LinkState;
+use caduceus_contract::messages::relay::LinkState;
+use caduceus_contract::status::shown::{ShownLink, Word};
+use caduceus_contract::status::snapshot::PlatformView;
 use caduceus_supervision::{ChildState, TreeNode};
 
 /// How one platform is, from good to bad: of two links that front it the worse one counts.
@@ -99,7 +99,8 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::relay::messages::{LinkId, LinkView};
+    use caduceus_contract::link::LinkId;
+    use caduceus_contract::messages::relay::LinkView;
     use caduceus_supervision::Kind;
 
     fn link(name: &str, platforms: &[&str], actor: ChildState, state: LinkState) -> ShownLink {

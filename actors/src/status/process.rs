@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::snapshot::ProcessView;
+use caduceus_contract::status::snapshot::ProcessView;
 
 /// Reads what there is to read. Blocks for the length of a few small files of the kernel.
 pub(super) fn view(started: Instant) -> ProcessView {

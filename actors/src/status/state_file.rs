@@ -3,15 +3,17 @@
 //! It outlives any one incarnation of the status. A disk that hangs or is full costs the file and nothing else.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use tracing::warn;
 
-use super::record::Record;
 use crate::atomic;
+use crate::files::{Links, small};
+use caduceus_contract::files::gateway_state::{FILE_NAME, Found, MAX_BYTES, Record};
 
 /// Shortest time between two writes.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -71,6 +73,12 @@ impl StateFile {
     }
 }
 
+/// Reads the record in `home`; `None` for whatever is none. Blocks.
+#[must_use]
+pub fn read(home: &Path) -> Option<Found> {
+    Found::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
+}
+
 impl Shared {
     fn write_on(&self) {
         let mut written: Option<Record> = None;
@@ -108,7 +116,7 @@ impl Shared {
     }
 
     fn write(&self, record: &Record, written: Option<&Record>) -> io::Result<()> {
-        if written == Some(record) { Ok(()) } else { atomic::replace(&self.path, &record.to_json()) }
+        if written == Some(record) { Ok(()) } else { atomic::replace(&self.path, &record.to_json(Timestamp::now())) }
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
@@ -119,19 +127,17 @@ impl Shared {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::path::Path;
     use std::time::Instant;
 
     use super::*;
-    use crate::status::identity::Identity;
-    use crate::status::record::{FILE_NAME, Found};
-    use crate::status::words::GatewayState;
+    use crate::status::identity;
+    use caduceus_contract::status::words::GatewayState;
 
     /// Ceiling for one write.
     const SOON: Duration = Duration::from_secs(20);
 
     fn start(home: &Path) -> StateFile {
-        let record = Record::starting(Identity::own(vec!["hermes-gateway".to_owned()]), home);
+        let record = Record::starting(identity::own(vec!["hermes-gateway".to_owned()]), home);
         StateFile::start(home.join(FILE_NAME), record).unwrap()
     }
 
@@ -155,13 +161,17 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let file = start(home.path());
         let first = until(home.path(), |found| found.state == Some(GatewayState::Starting));
-        assert!(first.written.is_alive());
+        assert!(identity::is_alive(&first.written));
         file.change(|record| record.listens("http://127.0.0.1:1".to_owned()));
         until(home.path(), |found| found.http.as_deref() == Some("http://127.0.0.1:1"));
-        assert!(file.close(SOON, |record| record.ends(GatewayState::Stopped, Some("why".to_owned()))));
+        assert!(file.close(SOON, |record| record.ends(
+            GatewayState::Stopped,
+            Some("why".to_owned()),
+            Timestamp::now()
+        )));
         let last = found(home.path()).unwrap();
         assert_eq!((last.state, last.exit_reason.as_deref()), (Some(GatewayState::Stopped), Some("why")));
-        file.change(|record| record.ends(GatewayState::StartupFailed, None));
+        file.change(|record| record.ends(GatewayState::StartupFailed, None, Timestamp::now()));
         assert!(file.close(SOON, |_| ()));
         assert_eq!(found(home.path()).unwrap().state, Some(GatewayState::Stopped), "nothing comes after the end");
     }
@@ -194,6 +204,9 @@ mod tests {
         until(home.path(), |found| found.http.is_some());
         fs::remove_file(home.path().join(FILE_NAME)).unwrap();
         fs::create_dir(home.path().join(FILE_NAME)).unwrap();
-        assert!(file.close(SOON, |record| record.ends(GatewayState::Stopped, None)), "a refusal is an end too");
+        assert!(
+            file.close(SOON, |record| record.ends(GatewayState::Stopped, None, Timestamp::now())),
+            "a refusal is an end too"
+        );
     }
 }

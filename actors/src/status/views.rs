@@ -5,16 +5,17 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::shown::{Shown, View, millis};
-use super::snapshot::ProcessView;
-use crate::config::messages::ConfigView;
-use crate::dispatch::messages::DispatchView;
-use crate::drain::messages::DrainView;
-use crate::honcho::messages::GrantView;
-use crate::ledger::messages::LedgerView;
-use crate::profile::messages::ProfileView;
-use crate::profile::name::ProfileName;
-use crate::relay::messages::{LinkId, LinkView};
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::config::ConfigView;
+use caduceus_contract::messages::dispatch::DispatchView;
+use caduceus_contract::messages::drain::DrainView;
+use caduceus_contract::messages::honcho::GrantView;
+use caduceus_contract::messages::ledger::LedgerView;
+use caduceus_contract::messages::profile::ProfileView;
+use caduceus_contract::messages::relay::LinkView;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::shown::{Shown, View, millis};
+use caduceus_contract::status::snapshot::ProcessView;
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
 /// What was last said; outlives any one incarnation of the status. Clones are the same.

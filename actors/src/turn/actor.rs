@@ -12,11 +12,11 @@ use tracing::error;
 
 use super::command::{TurnCommand, TurnCommands};
 use super::driver;
-use super::messages::{SteerError, SteerTurn, StopTurn, TooEarly};
 use super::order::TurnOrder;
 use super::ports::TurnPorts;
 use super::work::TurnWork;
 use crate::drain::permit::TurnPermit;
+use caduceus_contract::messages::turn::{SteerError, SteerTurn, StopTurn, TooEarly};
 use caduceus_supervision::{AskError, ExitReason, Incarnation, ResponseFuture};
 
 /// How long the dispatcher may take to receive the end, a restart of it included.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::{mpsc, oneshot};
 
-use super::messages::{SteerError, StopCause};
+use caduceus_contract::messages::turn::{SteerError, StopCause};
 
 /// A command to a running turn.
 pub(super) enum TurnCommand {

@@ -7,16 +7,19 @@ use std::time::Duration;
 use serde_json::Value;
 use tracing::{debug, error, warn};
 
-use super::id::TurnId;
 use super::ports::TurnPorts;
 use super::reply::ReplyAction;
 use super::split::split;
 use super::work::TurnWork;
-use crate::dispatch::messages::ReplyLeft;
-use crate::ledger::messages::{InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound};
-use crate::relay::action::{Action, ActionResult};
-use crate::relay::descriptor::LenUnit;
-use crate::relay::messages::{SendAction, Target};
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::ledger::{
+    InboundId, LedgerError, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
+};
+use caduceus_contract::messages::relay::SendAction;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::descriptor::LenUnit;
 use caduceus_supervision::AskError;
 
 /// In an event as received: by which kind of interaction token the chat is answered, instead of a message of its own.

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use tracing::warn;
 
 use super::command::{TurnCommands, stopped};
-use super::messages::{TurnEnded, TurnOutcome};
 use super::openai;
 use super::ports::TurnPorts;
 use super::process::AgentProcess;
@@ -14,10 +13,11 @@ use super::run::AgentRun;
 use super::state::TurnState;
 use super::verdict;
 use super::work::TurnWork;
-use crate::ledger::messages::{HistoryEntry, LoadHistory};
 use crate::profile::agent::{AgentSettings, ExecSettings};
 use crate::profile::messages::{GetAgent, SpawnChild};
-use crate::relay::session::SessionKey;
+use caduceus_contract::messages::ledger::{HistoryEntry, LoadHistory};
+use caduceus_contract::messages::turn::{TurnEnded, TurnOutcome};
+use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, Port};
 
 /// How long the profile may take to say which agent it has.

@@ -1,8 +1,8 @@
 //! Makes an action of what lies in the ledger that the platform takes: within its limit, and marked where it may be a repeat.
 
 use super::split::split;
-use crate::relay::action::Action;
-use crate::relay::descriptor::Descriptor;
+use caduceus_contract::wire::action::Action;
+use caduceus_contract::wire::descriptor::Descriptor;
 
 /// What stands before a reply that may have been delivered already.
 const REPEAT_MARK: &str = "(may be a repeat)";
@@ -74,7 +74,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::relay::descriptor::LenUnit;
+    use caduceus_contract::wire::descriptor::LenUnit;
 
     fn platform(limit: usize, len_unit: LenUnit) -> Descriptor {
         Descriptor { max_message_length: limit, len_unit, ..Descriptor::default() }

@@ -6,8 +6,6 @@ mod delivery;
 mod driver;
 pub mod fit;
 pub mod guard;
-pub mod id;
-pub mod messages;
 mod openai;
 pub mod order;
 pub mod ports;

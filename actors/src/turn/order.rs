@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::id::TurnId;
 use crate::drain::permit::TurnPermit;
-use crate::ledger::messages::InboundId;
-use crate::profile::name::ProfileName;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::event::InboundEvent;
-use crate::relay::messages::Target;
-use crate::relay::session::SessionKey;
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::session::SessionKey;
 
 /// All that a turn needs to begin. It holds the turn's permit.
 #[derive(Debug)]

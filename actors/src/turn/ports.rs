@@ -1,11 +1,11 @@
 //! What a turn asks and reports to.
 
-use super::messages::{StopTurn, TurnEnded};
-use crate::dispatch::messages::ReplyLeft;
-use crate::ledger::messages::{LoadHistory, MarkOutbound, RecordOutbound};
 use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
 use crate::profile::redact::Redactor;
-use crate::relay::messages::SendAction;
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::ledger::{LoadHistory, MarkOutbound, RecordOutbound};
+use caduceus_contract::messages::relay::SendAction;
+use caduceus_contract::messages::turn::{StopTurn, TurnEnded};
 use caduceus_supervision::Port;
 
 /// What a turn asks and reports to.

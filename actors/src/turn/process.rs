@@ -18,11 +18,11 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::guard::{self, HeldGuard};
-use super::id::TurnId;
 use super::stderr_log::{StderrEntry, StderrLog};
 use super::verdict::Exit;
 use crate::profile::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Carried;
 
 /// Bytes of output that end a turn.

@@ -3,10 +3,10 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::id::TurnId;
-use crate::ledger::messages::HistoryEntry;
-use crate::relay::action::ActionResult;
-use crate::relay::descriptor::Descriptor;
+use caduceus_contract::messages::ledger::HistoryEntry;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::action::ActionResult;
+use caduceus_contract::wire::descriptor::Descriptor;
 
 /// The first line an agent reads.
 #[derive(Debug, Serialize)]

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use super::split::{Cutter, RestOfText};
-use crate::relay::action::{ActionResult, allowed};
-use crate::relay::descriptor::Descriptor;
+use caduceus_contract::wire::action::{ActionResult, allowed};
+use caduceus_contract::wire::descriptor::Descriptor;
 
 /// Between two changes of one message; platforms slow down a client that edits more often.
 const GROW_EVERY: Duration = Duration::from_secs(1);

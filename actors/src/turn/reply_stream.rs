@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use super::delivery::ReplyDelivery;
 use super::reply::{Reply, ReplyAction, ReplyStep};
-use crate::relay::action::{ActionResult, allowed};
-use crate::relay::descriptor::Descriptor;
+use caduceus_contract::wire::action::{ActionResult, allowed};
+use caduceus_contract::wire::descriptor::Descriptor;
 
 /// Between two signs of work; the platforms show one for 5 s and more.
 const TYPING_EVERY: Duration = Duration::from_secs(4);

@@ -9,14 +9,14 @@ use serde_json::Value;
 use tracing::{debug, info, warn};
 
 use super::command::{TurnCommand, TurnCommands, stopped};
-use super::messages::SteerError;
 use super::process::{AgentProcess, Output, ProcessEvent};
 use super::protocol::{self, AgentLine, TurnOpening};
 use super::state::TurnState;
 use super::verdict::NoReply;
 use super::work::TurnWork;
 use crate::profile::agent::{ExecSettings, ReplyForm};
-use crate::relay::action::{Action, ActionResult, allowed};
+use caduceus_contract::messages::turn::SteerError;
+use caduceus_contract::wire::action::{Action, ActionResult, allowed};
 
 /// How long an agent may take to end after it has said that it is done.
 const LINGER: Duration = Duration::from_secs(10);

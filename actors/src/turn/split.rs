@@ -12,7 +12,7 @@ use std::rc::Rc;
 
 use unicode_segmentation::GraphemeCursor;
 
-use crate::relay::descriptor::LenUnit;
+use caduceus_contract::wire::descriptor::LenUnit;
 use fence::{Fence, FenceLine, NextLine};
 
 /// How often a cut is moved to where no fence would begin after it and no cluster is cut in two.

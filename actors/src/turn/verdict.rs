@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::messages::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 use crate::profile::messages::SpawnError;
+use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 
 /// What happened to an agent that ran. Several things can have: the first in the order of [`TurnVerdict::outcome`] counts.
 #[derive(Debug, Default)]

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::id::TurnId;
-use crate::ledger::messages::{HistoryEntry, InboundId};
-use crate::profile::name::ProfileName;
-use crate::relay::descriptor::Descriptor;
-use crate::relay::event::InboundEvent;
-use crate::relay::messages::Target;
-use crate::relay::session::SessionKey;
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::ledger::{HistoryEntry, InboundId};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::session::SessionKey;
 
 /// What a turn works on: its order without the permit.
 pub(super) struct TurnWork {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use actix::Arbiter;
-use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
 use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
+use caduceus_contract::turn_id::TurnId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::tree::{GatePorts, TIMEOUT, ticket};

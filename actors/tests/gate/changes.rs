@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::messages::{BeginDrain, DrainChanged};
+use caduceus_contract::messages::drain::{BeginDrain, DrainChanged};
 
 use crate::tree::{DrainChanges, TIMEOUT, Tree};
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::messages::{Origin, Refusal, TurnTicket};
 use caduceus_actors::drain::permit::messages::RequestPermit;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
+use caduceus_contract::turn_id::TurnId;
 
 use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
 

@@ -5,13 +5,13 @@ use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
-use caduceus_actors::drain::messages::{DrainView, GetDrain, Origin, Refusal, TurnTicket};
 use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::workers::Owner;
 use caduceus_actors::files::{FileWorker, Purpose};
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::messages::drain::{DrainView, GetDrain, Origin, Refusal, TurnTicket};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
 
 use crate::tree::{TIMEOUT, Tree, ticket};
 

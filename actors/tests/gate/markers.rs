@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use caduceus_actors::drain::messages::GetDrain;
+use caduceus_contract::messages::drain::GetDrain;
 
 use crate::engage::engage;
 use crate::tree::{TIMEOUT, Tree};

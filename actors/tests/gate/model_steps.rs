@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
 use caduceus_actors::drain::epoch;
-use caduceus_actors::drain::marker;
-use caduceus_actors::drain::messages::{
-    BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, TurnTicket,
-};
 use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::files::marker;
+use caduceus_contract::messages::drain::{
+    BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, TurnTicket,
+};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
 use jiff::Timestamp;
 
 use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};

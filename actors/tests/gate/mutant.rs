@@ -1,7 +1,7 @@
 //! Gates with a planted error, in front of the real one: the test must detect them.
 
 use actix::{Actor, Context, Handler};
-use caduceus_actors::drain::messages::{BeginDrain, DrainBegun, GetDrain};
+use caduceus_contract::messages::drain::{BeginDrain, DrainBegun, GetDrain};
 use caduceus_supervision::{Port, ResponseFuture};
 
 use crate::tree::{GatePorts, TIMEOUT};

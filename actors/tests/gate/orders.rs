@@ -1,6 +1,6 @@
 //! Orders that reach the gate together are carried out on disk in the order in which they were sent.
 
-use caduceus_actors::drain::messages::{BeginDrain, CancelDrain, GetDrain};
+use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, GetDrain};
 use futures_util::future::join;
 
 use crate::tree::{TIMEOUT, Tree};

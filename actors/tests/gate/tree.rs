@@ -7,20 +7,20 @@ use std::time::Duration;
 use actix::{Actor, Context, Handler};
 use caduceus_actors::config::messages::{InForce, Served, SettingsChanged};
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::marker::FILE_NAME;
-use caduceus_actors::drain::messages::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
 use caduceus_actors::drain::permit::Gate;
 use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::relay::event::Source;
 use caduceus_actors::relay::route::Routes;
-use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
-use caduceus_actors::status::messages::StatusTouched;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::files::marker::FILE_NAME;
+use caduceus_contract::messages::drain::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::event::Source;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use caduceus_supervision::{
     ChildSpec, Fault, InjectFault, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
     WorkerThread,

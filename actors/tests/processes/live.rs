@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-use caduceus_actors::profile::messages::{GetAgent, SpawnChild, TokenChanged};
-use caduceus_actors::relay::event::Source;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_actors::profile::messages::{GetAgent, SpawnChild};
+use caduceus_contract::messages::profile::TokenChanged;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::event::Source;
 use caduceus_supervision::Port;
 use tokio::sync::mpsc;
 

@@ -5,13 +5,12 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use caduceus_actors::ledger::messages::HistoryEntry;
-use caduceus_actors::profile::messages::{
-    AuthorisedCall, Call, CallError, GetAgent, GetProfile, ProfileState, ProfileView,
-};
+use caduceus_actors::profile::messages::{AuthorisedCall, Call, CallError, GetAgent};
 use caduceus_actors::profile::{CallTimings, ProfileActor};
-use caduceus_actors::turn::id::TurnId;
-use caduceus_actors::turn::messages::{StopCause, StopTurn, TurnEnded, TurnOutcome};
+use caduceus_contract::messages::ledger::HistoryEntry;
+use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView};
+use caduceus_contract::messages::turn::{StopCause, StopTurn, TurnEnded, TurnOutcome};
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
 use serde_json::{Value, json};
 

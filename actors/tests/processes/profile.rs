@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
-use caduceus_actors::profile::messages::{
-    GetAgent, GetProfile, PrepareDial, ProfileState, ProfileView, SpawnChild, SpawnError, SpawnedChild, TokenChanged,
-};
-use caduceus_actors::relay::event::Source;
-use caduceus_actors::turn::id::TurnId;
+use caduceus_actors::profile::messages::{GetAgent, PrepareDial, SpawnChild, SpawnError, SpawnedChild};
+use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView, TokenChanged};
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::event::Source;
 use caduceus_supervision::Port;
 use secrecy::ExposeSecret;
 

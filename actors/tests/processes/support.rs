@@ -8,32 +8,33 @@ use std::time::{Duration, Instant};
 
 use actix::prelude::*;
 use caduceus_actors::counts::CountBy;
-use caduceus_actors::dispatch::messages::ReplyLeft;
 use caduceus_actors::drain::actor::{DrainActor, DrainPorts, DrainSettings};
-use caduceus_actors::drain::messages::{DrainChanged, Origin, TurnTicket};
 use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::drain::permit::{Gate, TurnPermit};
 use caduceus_actors::files::FileEvents;
-use caduceus_actors::honcho::messages::{FreshAnswer, FreshToken};
 use caduceus_actors::http_client::HttpClient;
-use caduceus_actors::ledger::messages::{
-    HistoryEntry, InboundId, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
-};
 use caduceus_actors::profile::messages::ProfileTerms;
-use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
-use caduceus_actors::relay::action::{Action, ActionResult};
-use caduceus_actors::relay::descriptor::Descriptor;
-use caduceus_actors::relay::event::{InboundEvent, Source};
-use caduceus_actors::relay::messages::{LinkId, SendAction, Target};
-use caduceus_actors::relay::session::{SessionKey, SessionRules};
 use caduceus_actors::settings::{Environment, Settings};
-use caduceus_actors::status::messages::StatusTouched;
-use caduceus_actors::turn::id::TurnId;
-use caduceus_actors::turn::messages::{TooEarly, TurnEnded};
 use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnPorts};
+use caduceus_contract::link::{LinkId, Target};
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::drain::{DrainChanged, Origin, TurnTicket};
+use caduceus_contract::messages::honcho::{FreshAnswer, FreshToken};
+use caduceus_contract::messages::ledger::{
+    HistoryEntry, InboundId, LedgerError, LoadHistory, MarkOutbound, OutboundId, OutboundState, RecordOutbound,
+};
+use caduceus_contract::messages::relay::SendAction;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::messages::turn::{TooEarly, TurnEnded};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::action::{Action, ActionResult};
+use caduceus_contract::wire::descriptor::Descriptor;
+use caduceus_contract::wire::event::{InboundEvent, Source};
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use caduceus_supervision::{
     ChildSpec, Incarnation, Mailbox, Port, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
 };

@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use actix::Arbiter;
-use caduceus_actors::ledger::messages::OutboundState;
-use caduceus_actors::relay::descriptor::Descriptor;
-use caduceus_actors::turn::messages::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
+use caduceus_contract::messages::ledger::OutboundState;
+use caduceus_contract::messages::turn::{OPERATOR_STOPPED, SteerError, SteerTurn, StopCause, StopTurn, TurnOutcome};
+use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_supervision::Port;
 use serde_json::{Value, json};
 

@@ -9,8 +9,8 @@ use actix_web::http::Uri;
 use actix_web::rt::time::sleep;
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::{Environment, client_of_command, find_home};
-use caduceus_actors::status::record;
-use caduceus_actors::status::words::GatewayState;
+use caduceus_actors::status::state_file;
+use caduceus_contract::status::words::GatewayState;
 use secrecy::SecretString;
 
 use super::{Client, CommandError};
@@ -128,7 +128,7 @@ fn look(home: &Path) -> io::Result<Presence> {
     }
     let holder = lock::holder(home);
     // What somebody else left behind is not believed: who listens there now would be shown the token.
-    let found = record::read(home);
+    let found = state_file::read(home);
     let theirs = found.filter(|found| Some(found.written) == holder);
     let starting =
         theirs.as_ref().is_none_or(|found| found.http.is_none() && found.state == Some(GatewayState::Starting));

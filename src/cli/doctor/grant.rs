@@ -1,7 +1,7 @@
 //! What is wrong with a profile's grant, as far as the disk tells. Pure.
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact};
-use caduceus_actors::honcho::messages::GrantState;
+use caduceus_contract::messages::honcho::GrantState;
 
 use crate::cli::finding::{Finding, quoted};
 

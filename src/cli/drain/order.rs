@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use caduceus_actors::drain::marker::Marker;
 use caduceus_actors::drain::{epoch, store};
+use caduceus_contract::files::marker::Marker;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use caduceus_actors::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
 use serde_json::Value;
 
 /// How far a drain is.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::rt::time::sleep;
 use caduceus_actors::drain::{epoch, store};
-use caduceus_actors::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
 
 use super::progress::{Progress, ProgressStep};
 use crate::cli::contact::{Client, CommandError, Contact, Presence};

@@ -12,8 +12,8 @@ use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::relay::identity::NoIdentity;
 use caduceus_actors::relay::post::{self, PostError};
 use caduceus_actors::relay::provision::{Granted, Refused, default_gateway_id};
-use caduceus_actors::relay::url::{NotDialable, RelayUrl};
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
+use caduceus_contract::wire::url::{NotDialable, RelayUrl};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact, inspect};
 use caduceus_actors::honcho::location::HonchoProfile;
-use caduceus_actors::honcho::messages::GrantState;
 use caduceus_actors::honcho::refresh::unix_now_s;
-use caduceus_actors::profile::name::ProfileName;
+use caduceus_contract::messages::honcho::GrantState;
+use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Value, json};
 
 use super::time::roughly;

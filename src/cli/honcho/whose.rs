@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use caduceus_actors::honcho::location::HonchoProfile;
-use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
+use caduceus_contract::profile_name::ProfileName;
 
 use crate::cli::each_home::is_directory;
 use crate::cli::{CONFIGURATION, TRY_AGAIN, failure};

@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use caduceus_actors::dispatch::messages::AnnounceStop;
-use caduceus_actors::drain::messages::{AwaitDrained, BeginShutdown};
 use caduceus_actors::drain::permit::messages::ListTurns;
 use caduceus_actors::drain::store;
-use caduceus_actors::relay::messages::GoIdle;
-use caduceus_actors::status::messages::{Phase, ProcessPhase};
-use caduceus_actors::turn::messages::{StopCause, StopTurn};
+use caduceus_contract::messages::dispatch::AnnounceStop;
+use caduceus_contract::messages::drain::{AwaitDrained, BeginShutdown};
+use caduceus_contract::messages::relay::GoIdle;
+use caduceus_contract::messages::status::Phase;
+use caduceus_contract::messages::turn::{StopCause, StopTurn};
+use caduceus_contract::status::words::ProcessPhase;
 use futures_util::future::{Either, select};
 use tokio::time::sleep;
 use tracing::{error, info, warn};

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use caduceus_actors::status::identity::Written;
+use caduceus_contract::files::process_identity::Written;
 
 /// What is sent to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +15,7 @@ pub(super) enum StopSignal {
 
 #[cfg(target_os = "linux")]
 mod handle {
+    use caduceus_actors::status::identity::is_alive;
     use rustix::event::{PollFd, PollFlags, Timespec, poll};
     use rustix::fd::OwnedFd;
     use rustix::io::Errno;
@@ -31,7 +32,7 @@ mod handle {
             let pid = i32::try_from(written.pid).ok().and_then(Pid::from_raw)?;
             let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
             // Looked at with the handle in hand: from now on the id cannot come to mean another process.
-            written.is_alive().then_some(Self(handle))
+            is_alive(&written).then_some(Self(handle))
         }
 
         /// Sends it a word; one that is gone hears nothing, which is fine.

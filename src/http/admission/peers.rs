@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use caduceus_actors::profile::name::ProfileName;
+use caduceus_contract::profile_name::ProfileName;
 
 /// How long a proof counts: a connector that is silent for longer is a stranger until its next delivery.
 const KEPT_FOR: Duration = Duration::from_hours(1);

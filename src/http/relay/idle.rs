@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use actix_web::web::{Json, Payload};
 use actix_web::{HttpRequest, HttpResponse};
-use caduceus_actors::relay::messages::{GoDormant, IdleAnswer, Wake};
+use caduceus_contract::messages::relay::{GoDormant, IdleAnswer, Wake};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
 use tracing::{debug, info};

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use caduceus_actors::dispatch::messages::StopSession;
-use caduceus_actors::profile::messages::VerifyDelivery;
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::relay::inbound::messages::Deliver;
-use caduceus_actors::relay::messages::{GoDormant, LinkId, Wake};
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::dispatch::StopSession;
+use caduceus_contract::messages::profile::VerifyDelivery;
+use caduceus_contract::messages::relay::Deliver;
+use caduceus_contract::messages::relay::{GoDormant, Wake};
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Port;
 
 /// What HTTP can do with the relay, as a list.

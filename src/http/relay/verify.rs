@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use caduceus_actors::profile::messages::VerifyDelivery;
-use caduceus_actors::relay::delivery::DeliveryError;
+use caduceus_contract::messages::profile::VerifyDelivery;
+use caduceus_contract::wire::delivery::DeliveryError;
 use caduceus_supervision::AskError;
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};

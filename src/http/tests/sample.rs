@@ -3,19 +3,20 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use caduceus_actors::config::messages::ConfigView;
-use caduceus_actors::dispatch::messages::DispatchView;
-use caduceus_actors::drain::messages::{DrainView, TurnInFlight};
-use caduceus_actors::honcho::messages::{GrantState, GrantView};
-use caduceus_actors::ledger::messages::{InboundState, LedgerView, OutboundState};
-use caduceus_actors::profile::messages::{ProfileState, ProfileView};
-use caduceus_actors::profile::name::ProfileName;
-use caduceus_actors::relay::messages::{LinkId, LinkState, LinkView};
-use caduceus_actors::status::readiness::{Issue, Readiness};
-use caduceus_actors::status::shown::{Shown, ShownLink, ShownProfile, Word};
-use caduceus_actors::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
-use caduceus_actors::status::words::{GatewayState, ProcessPhase};
-use caduceus_actors::turn::id::TurnId;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::config::ConfigView;
+use caduceus_contract::messages::dispatch::DispatchView;
+use caduceus_contract::messages::drain::{DrainView, TurnInFlight};
+use caduceus_contract::messages::honcho::{GrantState, GrantView};
+use caduceus_contract::messages::ledger::{InboundState, LedgerView, OutboundState};
+use caduceus_contract::messages::profile::{ProfileState, ProfileView};
+use caduceus_contract::messages::relay::{LinkState, LinkView};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::status::readiness::{Issue, Readiness};
+use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, Word};
+use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
+use caduceus_contract::status::words::{GatewayState, ProcessPhase};
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
 
 fn name(text: &str) -> ProfileName {

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use actix_web::http::Method;
 use actix_web::http::header::{AUTHORIZATION, HeaderValue};
 
+use caduceus_contract::status::words::GatewayState;
+
 use super::support::{Answer, Gate, SECRET, Setting};
 
 const DRAIN: &str = "/api/gateway/drain";
@@ -135,7 +137,7 @@ async fn a_restart_is_ordered_with_the_scope_only_and_not_twice() {
     }
     let form = gate.request(Method::POST, RESTART).bearer_auth(SECRET).insert_header(("content-type", "text/plain"));
     assert_eq!(Answer::of(form, "{}").await.error(), (415, "unsupported_media_type".into()));
-    gate.becomes(|status| status.gateway_state = caduceus_actors::status::words::GatewayState::Stopping);
+    gate.becomes(|status| status.gateway_state = GatewayState::Stopping);
     assert_eq!(gate.post(RESTART, "").await.error(), (409, "stopping".into()));
     gate.stop().await;
 }

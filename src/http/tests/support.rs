@@ -11,15 +11,15 @@ use actix::{Actor, ActorContext as _, Addr, Context, Handler, MessageResult};
 use actix_web::http::Method;
 use awc::ClientRequest;
 use bytes::Bytes;
-use caduceus_actors::dispatch::messages::{StopTurnById, UnknownTurn};
-use caduceus_actors::drain::messages::{
-    AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
-};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{DrainAuth, InboundSettings};
-use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
-use caduceus_actors::status::snapshot::Snapshot;
-use caduceus_actors::status::words::GatewayState;
+use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
+use caduceus_contract::messages::drain::{
+    AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
+};
+use caduceus_contract::messages::status::{GetSnapshot, SnapshotChanged, Subscribe};
+use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_contract::status::words::GatewayState;
 use caduceus_supervision::{InjectFault, Operate, OperateError, OperatorCommand, Port};
 use serde_json::Value;
 

@@ -3,10 +3,10 @@
 use std::sync::atomic::Ordering;
 
 use actix_web::http::Method;
-use caduceus_actors::drain::messages::DrainView;
-use caduceus_actors::status::shown::{Shown, Word};
-use caduceus_actors::status::snapshot::Snapshot;
-use caduceus_actors::status::words::ProcessPhase;
+use caduceus_contract::messages::drain::DrainView;
+use caduceus_contract::status::shown::{Shown, Word};
+use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::ChildState;
 use serde_json::json;
 

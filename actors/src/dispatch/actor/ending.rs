@@ -8,9 +8,9 @@ use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
-use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
-use crate::turn::id::TurnId;
-use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
+use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
+use caduceus_contract::messages::turn::{StopCause, TurnEnded, TurnOutcome};
+use caduceus_contract::turn_id::TurnId;
 
 impl DispatchActor {
     /// A turn that exited without reporting how it ended.

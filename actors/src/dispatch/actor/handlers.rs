@@ -5,20 +5,20 @@ use futures_util::future::FutureExt as _;
 use tracing::{error, info, warn};
 
 use super::super::event::ChatCommand;
-use super::super::messages::{
-    AnnounceStop, DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
-};
 use super::super::notice::Notice;
 use super::super::plan::WaitingCounts;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::super::settings::DispatchSettings;
 use super::{DispatchActor, EventAction, GateState, RecordAnswered, RecordedEvent, SETTLE_PAUSE};
 use crate::config::messages::SettingsChanged;
-use crate::drain::messages::DrainChanged;
-use crate::ledger::messages::{InboundState, RecordInbound, Recorded};
-use crate::relay::session::SessionKey;
 use crate::settings::{Busy, WhenRefused};
-use crate::turn::messages::{StopCause, TooEarly, TurnEnded};
+use caduceus_contract::messages::dispatch::{
+    AnnounceStop, DispatchView, GetDispatch, Inbound, NotTaken, Receipt, StopSession, StopTurnById, UnknownTurn,
+};
+use caduceus_contract::messages::drain::DrainChanged;
+use caduceus_contract::messages::ledger::{InboundState, RecordInbound, Recorded};
+use caduceus_contract::messages::turn::{StopCause, TooEarly, TurnEnded};
+use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{ChildExited, Port, ResponseFuture, TellError};
 
 /// Longest name of a profile that is shown, in characters; none that is served is longer.

@@ -5,11 +5,12 @@ use std::time::Duration;
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use tracing::{debug, warn};
 
-use super::super::messages::ReplyLeft;
 use super::super::replies::resend_all;
 use super::DispatchActor;
-use crate::ledger::messages::InboundState;
-use crate::relay::messages::{LinkChanged, LinkId, TellAgain};
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::dispatch::ReplyLeft;
+use caduceus_contract::messages::ledger::InboundState;
+use caduceus_contract::messages::relay::{LinkChanged, TellAgain};
 
 /// How often links that are not up are asked for their state: the message about a change may have been lost.
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);

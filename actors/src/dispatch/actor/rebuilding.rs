@@ -14,11 +14,13 @@ use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
 use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
 use super::{DispatchActor, GateState};
-use crate::drain::messages::{DrainView, Origin};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
-use crate::ledger::messages::{InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow};
 use crate::settings::Interrupted;
-use crate::turn::id::TurnId;
+use caduceus_contract::messages::drain::{DrainView, Origin};
+use caduceus_contract::messages::ledger::{
+    InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow,
+};
+use caduceus_contract::turn_id::TurnId;
 
 /// Pause before the ledger is asked again after it did not answer.
 const PAUSE: Duration = Duration::from_millis(500);

@@ -11,12 +11,12 @@ use super::super::notice::Notice;
 use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
 use super::super::start::{NotStarted, start_turn};
 use super::DispatchActor;
-use crate::drain::messages::Refusal;
-use crate::ledger::messages::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
 use crate::profile::messages::ProfilePorts;
 use crate::settings::WhenRefused;
-use crate::turn::id::TurnId;
-use crate::turn::messages::SteerTurn;
+use caduceus_contract::messages::drain::Refusal;
+use caduceus_contract::messages::ledger::{InboundId, InboundRow, InboundState, LedgerError, ReadInbound};
+use caduceus_contract::messages::turn::SteerTurn;
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::AskError;
 
 /// Pause before the gate or the ledger is asked again after it did not answer.

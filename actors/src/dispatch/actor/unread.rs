@@ -10,10 +10,10 @@ use tracing::{info, warn};
 use super::super::notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
-use crate::ledger::messages::{ListUnread, TellUnread};
-use crate::profile::name::ProfileName;
-use crate::relay::action::Action;
-use crate::relay::messages::Target;
+use caduceus_contract::link::Target;
+use caduceus_contract::messages::ledger::{ListUnread, TellUnread};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::action::Action;
 
 /// Chats notified at once.
 const CHATS: usize = 50;

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use super::session::{SessionQueue, WaitingEvent, entry};
 use super::{DispatchPlan, DispatchStep, MAX_QUEUE};
-use crate::drain::messages::Origin;
-use crate::ledger::messages::InboundId;
-use crate::relay::messages::LinkId;
-use crate::relay::session::SessionKey;
 use crate::settings::Busy;
-use crate::turn::id::TurnId;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::drain::Origin;
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
 
 impl DispatchPlan {
     /// An event that was just recorded. `has_descriptor`: it came with the descriptor that its turn needs.

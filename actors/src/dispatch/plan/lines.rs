@@ -6,11 +6,11 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
-use crate::drain::messages::Origin;
-use crate::ledger::messages::InboundId;
-use crate::profile::name::ProfileName;
-use crate::relay::messages::LinkId;
-use crate::relay::session::SessionKey;
+use caduceus_contract::link::LinkId;
+use caduceus_contract::messages::drain::Origin;
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::session::SessionKey;
 
 /// One line, by its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,11 +4,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::lines::{LineId, LinePlace};
-use crate::drain::messages::Origin;
-use crate::ledger::messages::InboundId;
-use crate::relay::session::SessionKey;
-use crate::turn::id::TurnId;
-use crate::turn::messages::StopCause;
+use caduceus_contract::messages::drain::Origin;
+use caduceus_contract::messages::ledger::InboundId;
+use caduceus_contract::messages::turn::StopCause;
+use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::session::SessionKey;
 
 #[derive(Debug, Default)]
 pub(super) struct SessionState {

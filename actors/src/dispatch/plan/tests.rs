@@ -6,8 +6,8 @@ mod model; // Against a plan that checks everything each time.
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::relay::event::Source;
-use crate::relay::session::SessionRules;
+use caduceus_contract::wire::event::Source;
+use caduceus_contract::wire::session::SessionRules;
 
 fn session(chat: &str) -> SessionKey {
     let source =

@@ -11,17 +11,17 @@ use tokio::time::timeout;
 use tracing::{error, info};
 
 use super::super::epoch;
-use super::super::marker::Marker;
-use super::super::messages::{
-    AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
-    Refusal,
-};
 use super::super::permit::messages::{ListTurns, RequestPermit, RunningTurn};
 use super::super::permit::{Permitted, TurnPermit};
 use super::super::plan::{ActiveDrain, Change, DrainScope, GatePlan};
 use super::super::store;
 use super::super::watch::MarkerTouched;
 use super::{DrainActor, TurnReleased, Waiter};
+use caduceus_contract::files::marker::Marker;
+use caduceus_contract::messages::drain::{
+    AwaitDrained, BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
+    Refusal,
+};
 use caduceus_supervision::ResponseFuture;
 
 /// How long the disk may take before a begin is answered as one that may be forgotten; below the timeout of a client.

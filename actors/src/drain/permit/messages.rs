@@ -2,9 +2,9 @@
 
 use actix::Message;
 
-use super::super::messages::{Origin, Refusal, TurnTicket};
 use super::TurnPermit;
-use crate::turn::messages::StopTurn;
+use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
+use caduceus_contract::messages::turn::StopTurn;
 use caduceus_supervision::Port;
 
 /// Asks whether a turn may start. The permit is the turn's place in the count; dropping it ends the turn.

@@ -5,17 +5,20 @@ use actix::{Actor, Addr, AsyncContext, Context, Handler};
 
 use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshActor, HonchoSettings};
 use super::super::location::Homes;
-use super::super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
 use super::super::steps::RefreshStep;
 use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
-use crate::profile::messages::{ProfilePorts, TokenChanged};
-use crate::profile::name::ProfileName;
+use crate::profile::messages::ProfilePorts;
 use crate::relay::route::Routes;
-use crate::relay::session::SessionRules;
 use crate::settings::{Busy, Interrupted, WhenRefused};
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::honcho::{
+    FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
+};
+use caduceus_contract::messages::profile::TokenChanged;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::session::SessionRules;
 use caduceus_supervision::{Incarnation, Mailbox, Port};
 
 /// Profile and status in one; keeps what it is told.

@@ -9,8 +9,8 @@ use super::super::actor::{HonchoOwn, HonchoPorts, HonchoProfile, HonchoRefreshAc
 use super::super::location::Homes;
 use super::super::steps::RefreshStep;
 use super::*;
-use crate::profile::name::ProfileName;
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::status::StatusTouched;
+use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{
     ChildSpec, Mailbox, Port, Readiness, Root, RootHandle, RootOptions, Strategy, SupervisorSpec,
 };

@@ -1,7 +1,7 @@
 //! What goes in comes out.
 
 use super::*;
-use crate::turn::id::TurnId;
+use caduceus_contract::turn_id::TurnId;
 
 #[test]
 fn everything_recorded_is_there_after_reopening() {

@@ -1,7 +1,7 @@
 //! What waits, read in pages without what it says; one event when its turn has come; and chats told of what a drain refused.
 
 use super::*;
-use crate::turn::id::TurnId;
+use caduceus_contract::turn_id::TurnId;
 
 fn waiting(writer: &LedgerWriter, after: Option<InboundId>, limit: usize) -> Vec<WaitingRow> {
     let states = vec![InboundState::Received, InboundState::Held];

@@ -7,7 +7,7 @@ use actix::{Actor, Context, Handler, Message, System};
 
 use super::*;
 use crate::ledger::{CloseError, LedgerActor};
-use crate::status::messages::StatusTouched;
+use caduceus_contract::messages::status::StatusTouched;
 use caduceus_supervision::{ExitReason, Incarnation, Port};
 
 #[test]

@@ -8,7 +8,7 @@ use super::ProfileActor;
 use crate::profile::dial;
 use crate::profile::provisioning::{self, AttemptEnd, Attempted, ProvisionTask};
 use crate::relay::identity::Source;
-use crate::relay::messages::Wake;
+use caduceus_contract::messages::relay::Wake;
 
 impl ProfileActor {
     /// The scope has just been read: decides whether there is something to ask for, and puts in what was given.

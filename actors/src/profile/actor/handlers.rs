@@ -8,16 +8,17 @@ use actix::{ActorFutureExt, WrapFuture};
 use tracing::{debug, info, warn};
 
 use super::ProfileActor;
-use crate::honcho::messages::FreshToken;
 use crate::profile::agent::AgentSettings;
 use crate::profile::child_env::{Facts, child_env};
 use crate::profile::launch::Launch;
 use crate::profile::messages::{
-    AuthorisedCall, Call, CallError, ConnectParams, GetAgent, GetProfile, NoConnectParams, PrepareDial, ProfileView,
-    ReadEnvAgain, SpawnChild, SpawnError, SpawnedChild, TermsChanged, TokenChanged, VerifyDelivery,
+    AuthorisedCall, Call, CallError, ConnectParams, GetAgent, NoConnectParams, PrepareDial, SpawnChild, SpawnError,
+    SpawnedChild, TermsChanged,
 };
 use crate::profile::{call, dial, env_source, plan};
-use crate::relay::delivery::{self, DeliveryError};
+use caduceus_contract::messages::honcho::FreshToken;
+use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReadEnvAgain, TokenChanged, VerifyDelivery};
+use caduceus_contract::wire::delivery::{self, DeliveryError};
 
 /// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
 /// in the file, which is more than a profile has that has just started.

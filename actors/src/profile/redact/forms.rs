@@ -8,7 +8,7 @@ use zeroize::{Zeroize, Zeroizing};
 
 use super::index::WINDOW;
 use super::views;
-use crate::json::wipe;
+use caduceus_contract::json::wipe;
 
 /// Shorter values are words of everyday text.
 const MIN_CHARS: usize = 8;

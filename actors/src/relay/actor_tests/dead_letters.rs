@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::rig::{Bench, Peer, event, never, run, within};
 use super::*;
-use crate::dispatch::messages::Receipt;
-use crate::ledger::messages::{InboundId, InboundState, LedgerError, Recorded};
+use caduceus_contract::messages::dispatch::Receipt;
+use caduceus_contract::messages::ledger::{InboundId, InboundState, LedgerError, Recorded};
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use super::rig::{Bench, event, identity, never, quick, run, within};
 use super::*;
-use crate::dispatch::messages::{NotTaken, Receipt};
+use caduceus_contract::messages::dispatch::{NotTaken, Receipt};
 
 fn ack(buffer_id: &str) -> Value {
     json!({"type": "inbound_ack", "bufferId": buffer_id})

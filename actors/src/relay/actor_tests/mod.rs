@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::super::messages::{GoDormant, GoIdle, IdleAnswer, LinkState};
 use super::super::timings::LinkTimings;
 use super::*;
 use crate::profile::messages::NoConnectParams;
-use crate::relay::action::Action;
 use crate::relay::claims::{GatewayKey, NotYours};
+use caduceus_contract::messages::relay::{GoDormant, GoIdle, IdleAnswer, LinkState};
+use caduceus_contract::wire::action::Action;
 use rig::{Bench, descriptor, identity, never, quick, run, within};
 
 #[test]

@@ -17,12 +17,12 @@ use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 
 use super::super::*;
-use crate::dispatch::messages::{NotTaken, Receipt};
-use crate::ledger::messages::{LedgerError, Recorded};
 use crate::profile::messages::NoConnectParams;
-use crate::relay::action::Action;
 use crate::relay::claims::GatewayKey;
 use crate::relay::counts::LinkCounts;
+use caduceus_contract::messages::dispatch::{NotTaken, Receipt};
+use caduceus_contract::messages::ledger::{LedgerError, Recorded};
+use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
 /// Nothing here takes longer, even on a busy machine.

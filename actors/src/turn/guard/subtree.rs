@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::turn::id::TurnId;
+use caduceus_contract::turn_id::TurnId;
 
 /// Sends `signal` to every process below this one. One that has ended meanwhile is no error.
 pub(super) fn signal(signal: Signal) {
@@ -37,7 +37,7 @@ mod linux {
 
     use crate::files::{Links, small};
     use crate::profile::child_env::TURN_ID;
-    use crate::turn::id::TurnId;
+    use caduceus_contract::turn_id::TurnId;
 
     /// Between two rounds.
     const AGAIN: Duration = Duration::from_millis(20);

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::relay::event::{InboundEvent, MessageType};
+use caduceus_contract::wire::event::{InboundEvent, MessageType};
 
 /// Pictures handed over as such; what comes after them is given by its address.
 const MAX_PICTURES: usize = 16;

@@ -17,13 +17,13 @@ use tokio::time::timeout;
 use tracing::{info, warn};
 
 use super::command::{TurnCommands, stopped};
-use super::id::TurnId;
-use super::messages::TurnOutcome;
 use super::state::TurnState;
 use crate::profile::agent::{AgentSettings, OpenAiSettings};
 use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
 use answer::ModelAnswer;
+use caduceus_contract::messages::turn::TurnOutcome;
+use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
 use trouble::{Ending, Trouble};
 

@@ -4,9 +4,9 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::attached;
-use crate::ledger::messages::HistoryEntry;
 use crate::profile::agent::OpenAiSettings;
-use crate::relay::event::InboundEvent;
+use caduceus_contract::messages::ledger::HistoryEntry;
+use caduceus_contract::wire::event::InboundEvent;
 
 /// Between the reference text of an event and what was said to the agent.
 const MESSAGE_TITLE: &str = "[New message]";

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use crate::profile::messages::{CallBroken, CallError};
-use crate::turn::messages::TurnOutcome;
 use crate::turn::verdict;
+use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_supervision::AskError;
 
 /// Tries after the first one.

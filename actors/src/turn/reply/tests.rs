@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::relay::descriptor::LenUnit;
+use caduceus_contract::wire::descriptor::LenUnit;
 
 /// A reply, a chat that it goes to, and a clock.
 struct FakeChat {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use crate::relay::descriptor::LenUnit;
+use caduceus_contract::wire::descriptor::LenUnit;
 
 /// Shortest run of backticks or tildes that makes a fence.
 const MIN_RUN: usize = 3;

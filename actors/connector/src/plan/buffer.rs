@@ -1,0 +1,140 @@
+//! What waits for a gateway: in order, kept until it is acknowledged, replayed on the next connection.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value};
+
+use super::{ConnectorPlan, line, text};
+use crate::inbound::{PushError, Pushed};
+use crate::saved::{BUFFER_LIMIT, BufferedFrame};
+use crate::steps::ConnectorStep;
+
+/// Frames written and not yet acknowledged on one connection; the rest waits here, not in the socket.
+pub(super) const WINDOW: usize = 512;
+/// Between two wakings of one gateway.
+const WAKE_PAUSE_MS: i64 = 60_000;
+
+impl ConnectorPlan {
+    /// Keeps a frame, unless it is `live`, and writes it if its gateway listens.
+    pub(super) fn deliver(
+        &mut self,
+        gateway_id: &str,
+        mut frame: Value,
+        buffer_id: Option<String>,
+        live: bool,
+        now_ms: i64,
+    ) -> Result<(Pushed, Vec<ConnectorStep>), PushError> {
+        let connection = self.ready(gateway_id);
+        if live {
+            let Some(connection) = connection else {
+                return Ok((Pushed { delivered: 0, buffer_id: None }, Vec::new()));
+            };
+            if let Some(event_id) = event_id(&frame) {
+                self.account.sent(gateway_id, event_id);
+            }
+            return Ok((Pushed { delivered: 1, buffer_id: None }, self.write_inbound(connection, line(&frame))));
+        }
+        let buffer_id = buffer_id.unwrap_or_else(|| format!("buffer-{}", self.ids.next(now_ms)));
+        frame["bufferId"] = Value::String(buffer_id.clone());
+        let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
+        if buffer.len() >= BUFFER_LIMIT {
+            return Err(PushError::Full);
+        }
+        buffer.push_back(BufferedFrame { buffer_id: buffer_id.clone(), frame, sent_on: None });
+        let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
+        let mut delivered = 0;
+        if let Some(connection) = connection {
+            steps.extend(self.flush(connection));
+            let last = self.saved.buffers.get(gateway_id).and_then(VecDeque::back);
+            delivered = u32::from(last.is_some_and(|entry| entry.sent_on == Some(connection)));
+        }
+        if delivered == 0 && connection.is_none() {
+            steps.extend(self.wake(gateway_id, now_ms));
+        }
+        Ok((Pushed { delivered, buffer_id: Some(buffer_id) }, steps))
+    }
+
+    pub(super) fn acknowledged(
+        &mut self,
+        connection: u64,
+        gateway_id: &str,
+        frame: &Map<String, Value>,
+    ) -> Option<Vec<ConnectorStep>> {
+        let buffer_id = text(frame, "bufferId")?;
+        let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
+        // A second acknowledgement is as good as the first.
+        let Some(index) = buffer.iter().position(|entry| entry.buffer_id == buffer_id) else {
+            return Some(Vec::new());
+        };
+        let entry = buffer.remove(index)?;
+        if let Some(event_id) = event_id(&entry.frame) {
+            self.account.acked(gateway_id, event_id);
+        }
+        let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
+        steps.extend(self.flush(connection));
+        Some(steps)
+    }
+
+    /// Writes what waits for the gateway of a connection, in order, as far as the window reaches.
+    pub(super) fn flush(&mut self, connection: u64) -> Vec<ConnectorStep> {
+        let Some(link) = self.links.get(&connection) else {
+            return Vec::new();
+        };
+        let gateway_id = link.gateway_id.clone();
+        if self.ready(&gateway_id) != Some(connection) {
+            return Vec::new();
+        }
+        let mut lines = Vec::new();
+        for entry in self.saved.buffers.entry(gateway_id.clone()).or_default().iter_mut().take(WINDOW) {
+            if entry.sent_on != Some(connection) {
+                entry.sent_on = Some(connection);
+                if let Some(event_id) = event_id(&entry.frame) {
+                    self.account.sent(&gateway_id, event_id);
+                }
+                lines.push(line(&entry.frame));
+            }
+        }
+        lines.into_iter().flat_map(|line| self.write_inbound(connection, line)).collect()
+    }
+
+    /// Writes the frame that has waited for another in vain.
+    pub(crate) fn release(&mut self, connection: u64) -> Vec<ConnectorStep> {
+        let held = self.links.get_mut(&connection).and_then(|link| link.held.take());
+        held.map(|held| self.write(connection, held)).into_iter().collect()
+    }
+
+    /// One inbound line, twice or out of turn when the switches say so.
+    fn write_inbound(&mut self, connection: u64, text: String) -> Vec<ConnectorStep> {
+        let Some(gateway_id) = self.links.get(&connection).map(|link| link.gateway_id.clone()) else {
+            return Vec::new();
+        };
+        let faults = self.faults_of(&gateway_id);
+        let mut texts = vec![text];
+        if faults.duplicate {
+            texts.push(texts[0].clone());
+        }
+        if faults.reorder
+            && let Some(link) = self.links.get_mut(&connection)
+        {
+            let Some(held) = link.held.take() else {
+                link.held = Some(texts.concat());
+                return vec![ConnectorStep::ReleaseLater { connection }];
+            };
+            texts.push(held);
+        }
+        texts.into_iter().map(|text| self.write(connection, text)).collect()
+    }
+
+    fn wake(&mut self, gateway_id: &str, now_ms: i64) -> Option<ConnectorStep> {
+        let url = self.saved.store.get(gateway_id)?.wake_url.clone()?;
+        if self.last_wakes.get(gateway_id).is_some_and(|last| now_ms - last < WAKE_PAUSE_MS) {
+            return None;
+        }
+        self.last_wakes.insert(gateway_id.to_owned(), now_ms);
+        Some(ConnectorStep::Wake { url })
+    }
+}
+
+fn event_id(frame: &Value) -> Option<&str> {
+    frame.get("event")?.get("message_id")?.as_str()
+}

@@ -1,0 +1,114 @@
+//! Who is known to the connector, with which credentials, and what it tells of them.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use super::{ConnectorPlan, UNAUTHORIZED_CODE};
+use crate::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, Provision};
+use crate::inbound::PushError;
+use crate::steps::ConnectorStep;
+
+impl ConnectorPlan {
+    pub(crate) fn register(&mut self, gateway_id: Option<String>, now_ms: i64) -> Result<Credentials, GrantError> {
+        self.saved.store.register(gateway_id, now_ms / 1_000)
+    }
+
+    pub(crate) fn enroll(
+        &mut self,
+        access_token: Option<&str>,
+        enrollment_token: &str,
+        gateway_id: &str,
+        now_ms: i64,
+    ) -> Result<GatewayGrant, GrantError> {
+        self.saved.store.enroll(access_token, enrollment_token, gateway_id, now_ms / 1_000)
+    }
+
+    pub(crate) fn provision(
+        &mut self,
+        access_token: Option<&str>,
+        asked: Provision,
+        now_ms: i64,
+    ) -> Result<GatewayGrant, GrantError> {
+        self.saved.store.provision(access_token, asked, now_ms / 1_000)
+    }
+
+    pub(crate) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_ms: i64) -> Result<GatewayGrant, GrantError> {
+        self.saved.store.rotate(gateway_id, window_s, now_ms / 1_000)
+    }
+
+    /// Revokes every secret and closes the link.
+    pub(crate) fn deprovision(&mut self, gateway_id: &str) -> Result<Vec<ConnectorStep>, GrantError> {
+        self.saved.store.deprovision(gateway_id)?;
+        let mut steps = vec![ConnectorStep::Save];
+        if let Some(&connection) = self.current.get(gateway_id) {
+            let reason = DialRefusal::Unauthorized.reason().to_owned();
+            steps.push(ConnectorStep::Close { connection, code: UNAUTHORIZED_CODE, reason });
+        }
+        Ok(steps)
+    }
+
+    /// Keeps a relevance policy. The upgrade token says whose it is.
+    pub(crate) fn set_policy(
+        &mut self,
+        token: Option<&str>,
+        platform: &str,
+        policy: Value,
+        now_ms: i64,
+    ) -> Result<(), DialRefusal> {
+        let gateway_id = self.saved.store.admit(token, self.open, now_ms / 1_000)?;
+        if let Some(gateway) = self.saved.store.get_mut(&gateway_id) {
+            gateway.policies.insert(platform.to_owned(), policy);
+        }
+        Ok(())
+    }
+
+    /// Where signed deliveries for a gateway go, and the key that signs them.
+    pub(crate) fn endpoint(&self, gateway_id: Option<&str>) -> Result<(Option<String>, String), PushError> {
+        let gateway_id = self.addressed(gateway_id)?;
+        let store = &self.saved.store;
+        let endpoint = store.get(&gateway_id).and_then(|gateway| gateway.endpoint.clone());
+        Ok((endpoint, store.delivery_key(&gateway_id).unwrap_or_default().to_owned()))
+    }
+
+    /// Answers `GET /dev/account`.
+    pub(crate) fn account(&self) -> Value {
+        let mut account = self.account.snapshot();
+        account["links"] = self.status()["gateways"].clone();
+        let registered = |id: &String| {
+            let gateway = self.saved.store.get(id)?;
+            let entry = json!({
+                "policies": gateway.policies, "identities": gateway.identities, "routeKeys": gateway.route_keys,
+                "endpoint": gateway.endpoint, "instanceId": gateway.instance_id, "wakeUrl": gateway.wake_url,
+            });
+            Some((id.clone(), entry))
+        };
+        account["registered"] = Value::Object(self.saved.store.ids().filter_map(registered).collect());
+        account
+    }
+
+    /// Who is known and who is there, for the chat windows.
+    pub(crate) fn status(&self) -> Value {
+        let gateways: Vec<Value> = self
+            .saved
+            .store
+            .ids()
+            .map(|id| {
+                let link = self.current.get(id).and_then(|connection| self.links.get(connection));
+                let identities: Vec<Value> = link
+                    .into_iter()
+                    .flat_map(|link| &link.identities)
+                    .map(|(platform, bot_id)| json!({"platform": platform, "botId": bot_id}))
+                    .collect();
+                json!({
+                    "gatewayId": id,
+                    "connected": link.is_some_and(|link| !link.identities.is_empty()),
+                    "idle": link.is_some_and(|link| link.idle),
+                    "buffered": self.saved.buffers.get(id).map_or(0, VecDeque::len),
+                    "identities": identities,
+                })
+            })
+            .collect();
+        json!({"kind": "status", "gateways": gateways})
+    }
+}

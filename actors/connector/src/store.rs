@@ -1,0 +1,333 @@
+//! Who may dial: gateways, their tenants, secrets and tokens. Plain data, no clock and no I/O.
+//!
+//! Owned by [`ConnectorPlan`](super::plan::ConnectorPlan), kept in the data file as it stands. Knows nothing of sockets.
+
+use std::collections::BTreeMap;
+
+use caduceus_contract::wire::delivery;
+use caduceus_contract::wire::token::{self, TokenError};
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
+
+use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, ID_LIMIT, Provision};
+
+/// How long a superseded secret still opens the door: enough for a fleet to restart at leisure.
+pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
+/// How long an enrollment token waits for its one use.
+const ENROLLMENT_LIFE_S: i64 = 24 * 3_600;
+/// The gateway as which a dial without a token counts when the connector is open.
+pub(super) const OPEN_GATEWAY: &str = "open";
+
+/// All gateways and tenants.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct GatewayStore {
+    gateways: BTreeMap<String, RegisteredGateway>,
+    tenants: BTreeMap<String, Tenant>,
+}
+
+#[derive(Default, Serialize, Deserialize)]
+#[serde(default)]
+pub(super) struct RegisteredGateway {
+    tenant: String,
+    /// The first one signs; the rest verifies until its time.
+    secrets: Vec<Secret>,
+    /// By platform, as posted.
+    pub(super) policies: BTreeMap<String, Value>,
+    /// `platform:botId` of each provision.
+    pub(super) identities: Vec<String>,
+    pub(super) route_keys: Vec<String>,
+    pub(super) endpoint: Option<String>,
+    pub(super) instance_id: Option<String>,
+    pub(super) wake_url: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Secret {
+    value: String,
+    /// Unix seconds; the first secret of the list has none.
+    valid_until: Option<i64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Tenant {
+    access_token: String,
+    delivery_key: String,
+    enrollments: BTreeMap<String, Enrollment>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Enrollment {
+    expires: i64,
+    used: bool,
+}
+
+impl GatewayStore {
+    /// Registers a gateway under a tenant of its own, or gives the credentials of one that is there.
+    pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
+        let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &fresh("")[..8]));
+        check_id(&gateway_id)?;
+        let tenant = match self.gateways.get(&gateway_id) {
+            Some(gateway) => gateway.tenant.clone(),
+            None => self.new_tenant(),
+        };
+        self.gateways
+            .entry(gateway_id.clone())
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.clone(), ..RegisteredGateway::default() });
+        let secret = self.primary_secret(&gateway_id);
+        let enrollment_token = fresh("enroll-");
+        let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is made before it and never removed");
+        tenant.enrollments.retain(|_, enrollment| !enrollment.used && enrollment.expires >= now_s);
+        let enrollment = Enrollment { expires: now_s + ENROLLMENT_LIFE_S, used: false };
+        tenant.enrollments.insert(enrollment_token.clone(), enrollment);
+        Ok(Credentials {
+            gateway_id,
+            secret,
+            delivery_key: tenant.delivery_key.clone(),
+            enrollment_token,
+            access_token: tenant.access_token.clone(),
+        })
+    }
+
+    /// Decides on a dial: the gateway it belongs to, or why not.
+    pub(super) fn admit(&mut self, token: Option<&str>, open: bool, now_s: i64) -> Result<String, DialRefusal> {
+        let Some(token) = token else {
+            if !open {
+                return Err(DialRefusal::Unauthorized);
+            }
+            if !self.gateways.contains_key(OPEN_GATEWAY) {
+                let tenant = self.new_tenant();
+                self.gateways
+                    .insert(OPEN_GATEWAY.to_owned(), RegisteredGateway { tenant, ..RegisteredGateway::default() });
+            }
+            return Ok(OPEN_GATEWAY.to_owned());
+        };
+        let gateway =
+            token::claimed_gateway(token).and_then(|id| self.gateways.get(&id)).ok_or(DialRefusal::Unauthorized)?;
+        let secrets: Vec<SecretString> = gateway
+            .secrets
+            .iter()
+            .filter(|secret| secret.valid_until.is_none_or(|until| now_s <= until))
+            .map(|secret| secret.value.as_str().into())
+            .collect();
+        token::verify(token, &secrets, now_s.unsigned_abs()).map_err(|error| match error {
+            TokenError::Expired => DialRefusal::Expired,
+            TokenError::Malformed | TokenError::Signature => DialRefusal::Unauthorized,
+        })
+    }
+
+    pub(super) fn enroll(
+        &mut self,
+        access_token: Option<&str>,
+        enrollment_token: &str,
+        gateway_id: &str,
+        now_s: i64,
+    ) -> Result<GatewayGrant, GrantError> {
+        let tenant = self.tenant_of(access_token)?;
+        check_id(gateway_id)?;
+        self.check_owner(gateway_id, &tenant)?;
+        let enrollment = self.tenants.get_mut(&tenant).and_then(|tenant| tenant.enrollments.get_mut(enrollment_token));
+        match enrollment {
+            Some(enrollment) if !enrollment.used && enrollment.expires >= now_s => enrollment.used = true,
+            _ => return Err(GrantError::Enrollment),
+        }
+        Ok(self.grant(gateway_id, &tenant, ROTATION_WINDOW_S, now_s))
+    }
+
+    pub(super) fn provision(
+        &mut self,
+        access_token: Option<&str>,
+        asked: Provision,
+        now_s: i64,
+    ) -> Result<GatewayGrant, GrantError> {
+        let tenant = self.tenant_of(access_token)?;
+        check_id(&asked.gateway_id)?;
+        self.check_owner(&asked.gateway_id, &tenant)?;
+        // A gateway asks once for each platform and keeps the first answer: the others must not take it back.
+        let standing = self.gateways.get(&asked.gateway_id).and_then(|gateway| gateway.secrets.first());
+        let standing = standing.filter(|secret| secret.valid_until.is_none()).map(|secret| secret.value.clone());
+        let mut grant = match standing {
+            Some(secret) => self.answer(&asked.gateway_id, &tenant, secret),
+            None => self.grant(&asked.gateway_id, &tenant, ROTATION_WINDOW_S, now_s),
+        };
+        let gateway = self.gateways.entry(asked.gateway_id).or_default();
+        let identity = format!("{}:{}", asked.platform, asked.bot_id);
+        if !gateway.identities.contains(&identity) {
+            gateway.identities.push(identity);
+        }
+        gateway.endpoint = Some(asked.gateway_endpoint).filter(|endpoint| !endpoint.is_empty());
+        gateway.wake_url = asked.wake_url.filter(|url| !url.is_empty());
+        gateway.instance_id = asked.instance_id;
+        gateway.route_keys.clone_from(&asked.route_keys);
+        grant.route_keys = Some(asked.route_keys);
+        Ok(grant)
+    }
+
+    /// A fresh secret; the former ones end after `window_s`.
+    pub(super) fn rotate(&mut self, gateway_id: &str, window_s: i64, now_s: i64) -> Result<GatewayGrant, GrantError> {
+        let tenant = self.gateways.get(gateway_id).ok_or(GrantError::Unknown)?.tenant.clone();
+        Ok(self.grant(gateway_id, &tenant, window_s, now_s))
+    }
+
+    /// Takes every secret away; the gateway stays known, so that it can be provisioned again.
+    pub(super) fn deprovision(&mut self, gateway_id: &str) -> Result<(), GrantError> {
+        self.gateways.get_mut(gateway_id).ok_or(GrantError::Unknown)?.secrets.clear();
+        Ok(())
+    }
+
+    pub(super) fn get(&self, gateway_id: &str) -> Option<&RegisteredGateway> {
+        self.gateways.get(gateway_id)
+    }
+
+    pub(super) fn get_mut(&mut self, gateway_id: &str) -> Option<&mut RegisteredGateway> {
+        self.gateways.get_mut(gateway_id)
+    }
+
+    pub(super) fn ids(&self) -> impl Iterator<Item = &String> {
+        self.gateways.keys()
+    }
+
+    pub(super) fn delivery_key(&self, gateway_id: &str) -> Option<&str> {
+        let tenant = &self.gateways.get(gateway_id)?.tenant;
+        self.tenants.get(tenant).map(|tenant| tenant.delivery_key.as_str())
+    }
+
+    fn grant(&mut self, gateway_id: &str, tenant: &str, window_s: i64, now_s: i64) -> GatewayGrant {
+        let gateway = self
+            .gateways
+            .entry(gateway_id.to_owned())
+            .or_insert_with(|| RegisteredGateway { tenant: tenant.to_owned(), ..RegisteredGateway::default() });
+        gateway.secrets.retain(|secret| secret.valid_until.is_none_or(|until| now_s <= until));
+        for secret in &mut gateway.secrets {
+            let until = now_s + window_s;
+            secret.valid_until = Some(secret.valid_until.map_or(until, |earlier| earlier.min(until)));
+        }
+        if window_s == 0 {
+            gateway.secrets.clear();
+        }
+        let secret = fresh("");
+        gateway.secrets.insert(0, Secret { value: secret.clone(), valid_until: None });
+        self.answer(gateway_id, tenant, secret)
+    }
+
+    fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
+        GatewayGrant {
+            gateway_id: gateway_id.to_owned(),
+            secret,
+            delivery_key: self.tenants[tenant].delivery_key.clone(),
+            tenant: tenant.to_owned(),
+            route_keys: None,
+        }
+    }
+
+    fn primary_secret(&mut self, gateway_id: &str) -> String {
+        let gateway = self.gateways.get_mut(gateway_id).expect("the caller has just put it there");
+        if gateway.secrets.first().is_none_or(|secret| secret.valid_until.is_some()) {
+            gateway.secrets.insert(0, Secret { value: fresh(""), valid_until: None });
+        }
+        gateway.secrets[0].value.clone()
+    }
+
+    fn new_tenant(&mut self) -> String {
+        let name = fresh("tenant-");
+        let tenant = Tenant { access_token: fresh("access-"), delivery_key: fresh(""), enrollments: BTreeMap::new() };
+        self.tenants.insert(name.clone(), tenant);
+        name
+    }
+
+    fn tenant_of(&self, access_token: Option<&str>) -> Result<String, GrantError> {
+        let access_token = access_token.ok_or(GrantError::Identity)?;
+        self.tenants
+            .iter()
+            .find(|(_, tenant)| same(&tenant.access_token, access_token))
+            .map(|(name, _)| name.clone())
+            .ok_or(GrantError::Identity)
+    }
+
+    fn check_owner(&self, gateway_id: &str, tenant: &str) -> Result<(), GrantError> {
+        match self.gateways.get(gateway_id) {
+            Some(gateway) if gateway.tenant != tenant => Err(GrantError::Tenant),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Hex signature of a delivery's raw body at a unix second.
+pub(super) fn sign_delivery(key: &str, timestamp: i64, body: &str) -> String {
+    delivery::sign(body.as_bytes(), timestamp, &key.into())
+}
+
+/// Equal, in a time that does not tell where they differ.
+fn same(one: &str, other: &str) -> bool {
+    // Digests are of equal length, so that the comparison does not stop at once.
+    Sha256::digest(one).ct_eq(&Sha256::digest(other)).into()
+}
+
+fn check_id(gateway_id: &str) -> Result<(), GrantError> {
+    let fits = !gateway_id.is_empty() && gateway_id.chars().count() <= ID_LIMIT;
+    if fits && !gateway_id.chars().any(char::is_control) { Ok(()) } else { Err(GrantError::Id) }
+}
+
+/// 256 random bits.
+fn fresh(prefix: &str) -> String {
+    format!("{prefix}{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}
+
+#[cfg(test)]
+mod tests {
+    use secrecy::ExposeSecret as _;
+
+    use super::*;
+
+    fn token(gateway_id: &str, secret: &str, expires: u64) -> String {
+        token::mint(gateway_id, &secret.into(), 0, expires).expose_secret().to_owned()
+    }
+
+    #[test]
+    fn an_expired_token_is_told_from_a_forged_one() {
+        let mut store = GatewayStore::default();
+        let secret = store.register(Some("gw:1".into()), 100).unwrap().secret;
+        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 200), Ok("gw:1".into()));
+        assert_eq!(store.admit(Some(&token("gw:1", &secret, 200)), false, 201), Err(DialRefusal::Expired));
+        assert_eq!(store.admit(Some(&token("gw:1", "other", 200)), false, 201), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some(&token("gw:2", &secret, 200)), false, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(Some("rubbish"), true, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(None, false, 100), Err(DialRefusal::Unauthorized));
+        assert_eq!(store.admit(None, true, 100), Ok(OPEN_GATEWAY.into()));
+    }
+
+    #[test]
+    fn a_rotated_secret_opens_until_its_window_ends() {
+        let mut store = GatewayStore::default();
+        let old = store.register(Some("gw".into()), 0).unwrap().secret;
+        let new = store.rotate("gw", 60, 1_000).unwrap().secret;
+        assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_060).is_ok());
+        assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_061).is_err());
+        assert!(store.admit(Some(&token("gw", &new, 0)), false, 9_999).is_ok());
+        assert_eq!(store.register(Some("gw".into()), 9_999).unwrap().secret, new, "registering again changes nothing");
+        let newest = store.rotate("gw", 0, 9_999).unwrap().secret;
+        assert!(store.admit(Some(&token("gw", &new, 0)), false, 9_999).is_err());
+        store.deprovision("gw").unwrap();
+        assert!(store.admit(Some(&token("gw", &newest, 0)), false, 9_999).is_err());
+    }
+
+    #[test]
+    fn an_enrollment_token_is_good_once_and_for_its_tenant() {
+        let mut store = GatewayStore::default();
+        let mine = store.register(Some("mine".into()), 0).unwrap();
+        let other = store.register(Some("other".into()), 0).unwrap();
+        let enroll = |store: &mut GatewayStore, access: Option<&str>, token: &str, id: &str| {
+            store.enroll(access, token, id, 10).map(|grant| grant.gateway_id)
+        };
+        let access = Some(mine.access_token.as_str());
+        assert_eq!(enroll(&mut store, None, &mine.enrollment_token, "new"), Err(GrantError::Identity));
+        assert_eq!(enroll(&mut store, access, &other.enrollment_token, "new"), Err(GrantError::Enrollment));
+        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "other"), Err(GrantError::Tenant));
+        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, ""), Err(GrantError::Id));
+        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "new"), Ok("new".into()));
+        assert_eq!(enroll(&mut store, access, &mine.enrollment_token, "new"), Err(GrantError::Enrollment));
+    }
+}

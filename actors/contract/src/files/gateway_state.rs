@@ -1,0 +1,182 @@
+//! The record of a gateway's state for the original's tools, and for our own commands: `gateway_state.json`.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize as _, Serialize};
+use serde_json::Value;
+
+use super::process_identity::{ProcessIdentity, Written};
+use crate::profile_name::ProfileName;
+use crate::status::snapshot::{PlatformView, Snapshot};
+use crate::status::words::GatewayState;
+
+/// Name of the record in the home.
+pub const FILE_NAME: &str = "gateway_state.json";
+/// Longest record that is read, in bytes; they have a few kilobytes.
+pub const MAX_BYTES: u64 = 1024 * 1024;
+
+/// Everything in the record but the time of its writing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Record {
+    #[serde(flatten)]
+    identity: ProcessIdentity,
+    hermes_home: String,
+    /// Where it listens; ours, the original does not know it.
+    http: Option<String>,
+    /// Whose address that is: the original keeps what it does not know when it puts itself into our record.
+    http_of: Option<Written>,
+    gateway_state: GatewayState,
+    exit_reason: Option<String>,
+    restart_requested: bool,
+    active_agents: usize,
+    platforms: BTreeMap<String, PlatformView>,
+    /// As in the original, only where there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    served_profiles: Vec<ProfileName>,
+}
+
+/// What our commands take from a record that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Whose it is.
+    pub written: Written,
+    /// Where that gateway listens.
+    pub http: Option<String>,
+    /// What it last said of itself.
+    pub state: Option<GatewayState>,
+    /// Turns in flight at that time.
+    pub active_agents: u64,
+    /// Why it ended, where it did.
+    pub exit_reason: Option<String>,
+    /// When it was written, RFC 3339.
+    pub updated_at: Option<String>,
+}
+
+#[derive(Serialize)]
+struct Stamped<'a> {
+    #[serde(flatten)]
+    record: &'a Record,
+    updated_at: String,
+}
+
+impl Record {
+    /// A gateway that is about to start.
+    #[must_use]
+    pub fn starting(identity: ProcessIdentity, home: &Path) -> Self {
+        Self {
+            identity,
+            hermes_home: home.to_string_lossy().into_owned(),
+            http: None,
+            http_of: None,
+            gateway_state: GatewayState::Starting,
+            exit_reason: None,
+            restart_requested: false,
+            active_agents: 0,
+            platforms: BTreeMap::new(),
+            served_profiles: Vec::new(),
+        }
+    }
+
+    /// It listens at `address`, a URL.
+    pub fn listens(&mut self, address: String) {
+        self.http = Some(address);
+        self.http_of = Some(self.identity.written());
+    }
+
+    /// It ends, `restart`: to be started again.
+    pub fn restarts(&mut self, restart: bool) {
+        self.restart_requested = restart;
+    }
+
+    /// Takes over what `snapshot` says.
+    pub fn follow(&mut self, snapshot: &Snapshot) {
+        self.gateway_state = snapshot.gateway_state;
+        self.exit_reason.clone_from(&snapshot.gateway_exit_reason);
+        self.active_agents = snapshot.active_agents;
+        self.platforms.clone_from(&snapshot.gateway_platforms);
+        self.served_profiles = if snapshot.profiles.len() > 1 { snapshot.profiles.clone() } else { Vec::new() };
+    }
+
+    /// It is over at `now`: nothing runs and nothing is connected any more.
+    pub fn ends(&mut self, state: GatewayState, reason: Option<String>, now: Timestamp) {
+        self.gateway_state = state;
+        self.exit_reason = reason;
+        self.active_agents = 0;
+        let now = now.to_string();
+        for platform in self.platforms.values_mut() {
+            *platform = PlatformView {
+                state: "disconnected".to_owned(),
+                error_code: None,
+                error_message: None,
+                updated_at: now.clone(),
+            };
+        }
+    }
+
+    /// The bytes of the file, written at `now`.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "texts and numbers always have a JSON form")]
+    pub fn to_json(&self, now: Timestamp) -> Vec<u8> {
+        let stamped = Stamped { record: self, updated_at: now.to_string() };
+        serde_json::to_vec(&stamped).expect("texts and numbers always have a JSON form")
+    }
+}
+
+impl Found {
+    /// Reads a record, ours or the original's; `None` for whatever is none.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Option<Self> {
+        let written = Written::parse(bytes)?;
+        let fields: Value = serde_json::from_slice(bytes).ok()?;
+        let http_of = fields.get("http_of").and_then(|of| Written::deserialize(of).ok());
+        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
+        Some(Self {
+            written,
+            http: text("http").filter(|_| http_of == Some(written)),
+            state: fields.get("gateway_state").and_then(Value::as_str).and_then(GatewayState::from_word),
+            active_agents: fields.get("active_agents").and_then(Value::as_u64).unwrap_or(0),
+            exit_reason: text("exit_reason"),
+            updated_at: text("updated_at"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let mut record =
+            Record::starting(ProcessIdentity::new(7, vec!["hermes-gateway".to_owned()], Some(42)), Path::new("/home"));
+        record.listens("http://127.0.0.1:1".to_owned());
+        record
+    }
+
+    #[test]
+    fn a_record_reads_back() {
+        let found = Found::parse(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
+        assert_eq!(found.written, Written { pid: 7, start_time: Some(42) });
+        assert_eq!(found.http.as_deref(), Some("http://127.0.0.1:1"));
+        assert_eq!((found.state, found.active_agents), (Some(GatewayState::Starting), 0));
+        assert_eq!(found.updated_at.as_deref(), Some("1970-01-01T00:00:00Z"));
+    }
+
+    #[test]
+    fn an_address_that_another_process_inherited_is_not_its_own() {
+        let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
+        fields["pid"] = 1.into();
+        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        assert_eq!((found.written.pid, found.http), (1, None));
+    }
+
+    #[test]
+    fn the_words_of_a_later_version_are_left_out() {
+        let mut fields: Value = serde_json::from_slice(&record().to_json(Timestamp::UNIX_EPOCH)).unwrap();
+        fields["gateway_state"] = "levitating".into();
+        fields["active_agents"] = "two".into();
+        let found = Found::parse(fields.to_string().as_bytes()).unwrap();
+        assert_eq!((found.state, found.active_agents), (None, 0));
+    }
+}

@@ -1,0 +1,60 @@
+//! Which link, and which chat behind it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::profile_name::ProfileName;
+
+/// Names one link: `relay` for the process's own, `relay-NAME` for that of the profile NAME.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LinkId(pub Arc<str>);
+
+impl LinkId {
+    /// The link of the process, dialled with the default profile's settings.
+    #[must_use]
+    pub fn process() -> Self {
+        Self(Arc::from("relay"))
+    }
+
+    /// The link of a profile that has its own.
+    #[must_use]
+    pub fn of_profile(profile: &ProfileName) -> Self {
+        Self(format!("relay-{profile}").into())
+    }
+}
+
+/// Where an event came from and so where its replies go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Target {
+    /// Over which link.
+    pub link: LinkId,
+    /// The platform of the chat, such as `discord`.
+    pub platform: String,
+    /// As which bot, where several are fronted.
+    pub bot_id: Option<String>,
+    /// The chat.
+    pub chat_id: String,
+    /// The tenant's scope seen inbound for that chat.
+    pub scope_id: Option<String>,
+    /// The author of the direct message, where there is no scope.
+    pub user_id: Option<String>,
+    /// The thread, if any.
+    pub thread_id: Option<String>,
+}
+
+impl Target {
+    /// What the connector needs to find the tenant: the scope, or the author of a direct message; and the thread.
+    #[must_use]
+    pub fn metadata(&self) -> Map<String, Value> {
+        let tenant = match (&self.scope_id, &self.user_id) {
+            (Some(scope), _) => Some(("scope_id", scope)),
+            (None, Some(user)) => Some(("user_id", user)),
+            (None, None) => None,
+        };
+        let thread = self.thread_id.as_ref().map(|thread| ("thread_id", thread));
+        tenant.into_iter().chain(thread).map(|(name, id)| (name.to_owned(), Value::from(id.as_str()))).collect()
+    }
+}

@@ -1,0 +1,126 @@
+//! The messages of the dispatcher.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::Message;
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::link::LinkId;
+use crate::messages::turn::StopCause;
+use crate::profile_name::ProfileName;
+use crate::turn_id::TurnId;
+use crate::wire::descriptor::Descriptor;
+use crate::wire::event::InboundEvent;
+
+/// An event from a link. Answered `Ok` once it may be acknowledged.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Receipt, NotTaken>")]
+pub struct Inbound {
+    /// The link over which it arrived.
+    pub link: LinkId,
+    /// The bot that was addressed, where the link fronts several.
+    pub bot_id: Option<String>,
+    /// The profile that owns the link, for a link of a profile's own.
+    pub owner: Option<ProfileName>,
+    /// The connector's id of the frame.
+    pub buffer_id: Option<String>,
+    /// SHA-256 of the frame.
+    pub digest: [u8; 32],
+    /// The event, parsed.
+    pub event: Arc<InboundEvent>,
+    /// The event, as received.
+    pub raw_event: Arc<Value>,
+    /// The descriptor of the chat's platform; `None` if the link that answers is not up: the event waits for it.
+    pub descriptor: Option<Descriptor>,
+}
+
+/// What became of an event. In every case it may be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Receipt {
+    /// On disk, and its turn will run.
+    Taken,
+    /// Seen before; it does not run again.
+    Duplicate,
+    /// Refused (a drain, an unserved profile, a full queue); the chat was notified.
+    Refused,
+    /// It was for the gateway itself (`/stop`, `/status`) and is done.
+    Handled,
+}
+
+/// Why an event may not be acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotTaken {
+    /// The ledger does not take writes; the link stops reading and tries again.
+    #[error("the ledger does not take writes")]
+    LedgerUnavailable,
+}
+
+/// Stops the running turn of a session, as the text of its key names it. An unknown one is fine.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "bool")]
+pub struct StopSession {
+    /// The session key as the wire has it.
+    pub session_key: String,
+    /// Why.
+    pub cause: StopCause,
+}
+
+/// Stops one turn.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "Result<(), UnknownTurn>")]
+pub struct StopTurnById {
+    /// Which.
+    pub turn: TurnId,
+}
+
+/// No such turn is running.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no turn {0} is running")]
+pub struct UnknownTurn(pub TurnId);
+
+/// A reply is in the ledger that may not have been sent, although the link may be up again by now.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct ReplyLeft {
+    /// The link that it is to leave by.
+    pub link: LinkId,
+}
+
+/// The process goes down: announced in the home channel, if there is one. Answered once it was, or could not be.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct AnnounceStop;
+
+/// Asks for the counts of the dispatcher.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "DispatchView")]
+pub struct GetDispatch;
+
+/// Answer to [`GetDispatch`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct DispatchView {
+    /// Sessions with work queued or running.
+    pub sessions: usize,
+    /// Turns running.
+    pub running: usize,
+    /// Events that wait for their turn.
+    pub queued: usize,
+    /// Events held until a drain ends.
+    pub held: usize,
+    /// Events that wait for their link to come up, by link, those of a link that is no longer configured included.
+    pub awaiting_link: BTreeMap<String, usize>,
+    /// Turns ended since the process started, by outcome.
+    pub done: u64,
+    /// See `done`.
+    pub failed: u64,
+    /// See `done`.
+    pub stopped: u64,
+    /// Events refused since the process started.
+    pub refused: u64,
+    /// Events that were in the ledger already, since the process started.
+    pub duplicates: u64,
+    /// Milliseconds of the last turns, newest last, for the graph: (end in unix ms, length).
+    pub recent_turns: Vec<(i64, u64)>,
+}

@@ -1,0 +1,86 @@
+//! What a profile is told and asked by values alone, and how it says it is. Messages that carry processes, pipes, calls under way or the
+//! terms of the profile stay with its actor.
+
+use actix::Message;
+use bytes::Bytes;
+use secrecy::SecretString;
+use serde::Serialize;
+
+use crate::profile_name::ProfileName;
+use crate::wire::delivery::DeliveryError;
+
+/// Reads the profile's `.env` again, also if it looks as it did. Answered once that is done, or the disk did not answer.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct ReadEnvAgain;
+
+/// Asks whether a delivery is signed with one of this profile's keys.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<(), DeliveryError>")]
+pub struct VerifyDelivery {
+    /// The body, byte for byte.
+    pub body: Bytes,
+    /// The header with the time of signing.
+    pub timestamp: Option<String>,
+    /// The header with the signature.
+    pub signature: Option<String>,
+}
+
+/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`, and so do the running ones that want it.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct TokenChanged {
+    /// `None` when the profile has no grant any more.
+    pub token: Option<SecretString>,
+}
+
+/// How the profile is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "ProfileView")]
+pub struct GetProfile;
+
+/// Answer to [`GetProfile`]: names and counts, never a value.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProfileView {
+    /// Which.
+    pub name: ProfileName,
+    /// Whether it serves in full. The status shows it beside that of the actor, see `status::shown`.
+    #[serde(skip)]
+    pub state: ProfileState,
+    /// Why it is degraded, one sentence each.
+    pub troubles: Vec<String>,
+    /// Names held in its scope.
+    pub secrets: usize,
+    /// Names that its configuration needs and its scope lacks.
+    pub missing: Vec<String>,
+    /// The kind of its agent: `exec`, `openai`, `echo`.
+    pub agent: &'static str,
+    /// Children started since the process started.
+    pub children_started: u64,
+}
+
+impl ProfileView {
+    /// A profile that has not said anything yet.
+    #[must_use]
+    pub fn unheard(name: ProfileName) -> Self {
+        Self {
+            name,
+            state: ProfileState::Degraded,
+            troubles: Vec::new(),
+            secrets: 0,
+            missing: Vec::new(),
+            agent: "unknown",
+            children_started: 0,
+        }
+    }
+}
+
+/// Whether a profile serves in full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ProfileState {
+    /// It does.
+    Ready,
+    /// It serves, but something of its own is wrong.
+    Degraded,
+}

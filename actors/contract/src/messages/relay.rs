@@ -1,0 +1,171 @@
+//! What a relay link is told and asked, and the news it gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use actix::Message;
+use serde::Serialize;
+use serde_json::Value;
+
+use super::dispatch::{NotTaken, Receipt};
+use crate::link::{LinkId, Target};
+use crate::profile_name::ProfileName;
+use crate::wire::action::{Action, ActionResult};
+use crate::wire::descriptor::Descriptor;
+use crate::wire::event::InboundEvent;
+
+/// Sends one action and waits for the connector's result. Always answered: a link that is down answers
+/// `success: false` at once, one that is lost after the write answers `ambiguous: true`.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "ActionResult")]
+pub struct SendAction {
+    /// Where to.
+    pub target: Target,
+    /// What.
+    pub action: Action,
+}
+
+/// Tells the connector that this gateway will not take more, and waits for its word: for a shutdown. Replies still leave
+/// over the connection as long as it stands; once gone it is not dialled again.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "IdleAnswer")]
+pub struct GoIdle;
+
+/// As [`GoIdle`], for a machine that is about to sleep: afterwards the connection is closed, and dialled again on
+/// [`Wake`] or after 1 s of wakefulness.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "IdleAnswer")]
+pub struct GoDormant;
+
+/// News: someone wants this gateway awake. A dormant or waiting link dials at once.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct Wake;
+
+/// Answer to [`GoIdle`] and [`GoDormant`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdleAnswer {
+    /// The connector acknowledged: it buffers from now on.
+    Acknowledged,
+    /// No acknowledgement within 10 s.
+    NotAcknowledged,
+    /// There is no link.
+    NotConnected,
+}
+
+/// How the link is.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "LinkView")]
+pub struct GetLink;
+
+/// State of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LinkState {
+    /// No address is set, or it cannot be dialled.
+    Disabled,
+    /// A dial is under way.
+    Connecting,
+    /// Dialled; the descriptors are awaited.
+    Handshaking,
+    /// In service.
+    Connected,
+    /// Dormant after [`GoIdle`] or [`GoDormant`].
+    Idle,
+    /// Waiting for the next dial.
+    Waiting,
+    /// The credentials were revoked; only new ones bring it back.
+    Revoked,
+}
+
+/// Answer to [`GetLink`]. Ages are in milliseconds at the moment of asking.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LinkView {
+    /// Which link.
+    pub link: LinkId,
+    /// Its state. The status shows it beside that of the actor, see `status::shown`.
+    #[serde(skip)]
+    pub state: LinkState,
+    /// Milliseconds in this state.
+    pub state_age_ms: u64,
+    /// Counts the dials since the process started.
+    pub generation: u64,
+    /// Milliseconds until the next dial, when waiting.
+    pub next_dial_ms: Option<u64>,
+    /// Age of the last frame of any kind from the connector.
+    pub last_inbound_age_ms: Option<u64>,
+    /// Age of the last acknowledgement sent.
+    pub last_ack_age_ms: Option<u64>,
+    /// The last thing that went wrong, free of secrets.
+    pub last_error: Option<String>,
+    /// Frames by kind and direction, such as `inbound` or `outbound`.
+    pub frames: BTreeMap<String, u64>,
+    /// Lines that were skipped because they were not what they should be.
+    pub skipped: u64,
+    /// Frames that could not be used and are kept in the ledger as dead letters.
+    pub dead_letters: u64,
+    /// Outbound frames that wait for a result.
+    pub waiting: usize,
+    /// The platforms that it is set up for, connected or not.
+    pub platforms: Vec<String>,
+    /// What the connector fronts, one for each identity.
+    pub descriptors: Vec<Descriptor>,
+}
+
+impl LinkView {
+    /// A link that has not said anything yet.
+    #[must_use]
+    pub fn unheard(link: LinkId) -> Self {
+        Self {
+            link,
+            state: LinkState::Disabled,
+            state_age_ms: 0,
+            generation: 0,
+            next_dial_ms: None,
+            last_inbound_age_ms: None,
+            last_ack_age_ms: None,
+            last_error: None,
+            frames: BTreeMap::new(),
+            skipped: 0,
+            dead_letters: 0,
+            waiting: 0,
+            platforms: Vec::new(),
+            descriptors: Vec::new(),
+        }
+    }
+}
+
+/// News: a link went up or down, or what it knows of the connector changed.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "()")]
+pub struct LinkChanged {
+    /// Which.
+    pub link: LinkId,
+    /// Its new state.
+    pub state: LinkState,
+    /// What the connector fronts, while the link is in service and once it is known of every identity, or none more came in
+    /// time; the first is the default.
+    pub descriptors: Option<Arc<[Descriptor]>>,
+}
+
+/// Has the link tell again how it is ([`LinkChanged`]), for one that may have missed the news. Told and not answered, so that
+/// no answer comes behind later news.
+#[derive(Debug, Clone, Copy, Message)]
+#[rtype(result = "()")]
+pub struct TellAgain;
+
+/// An event that came over HTTP, signed as it should be. Answered `Ok` once it may be acknowledged.
+#[derive(Debug, Clone, Message)]
+#[rtype(result = "Result<Receipt, NotTaken>")]
+pub struct Deliver {
+    /// The profile whose key it is signed with, if that is a named one: it runs under that profile.
+    pub owner: Option<ProfileName>,
+    /// Names the delivery: the same signature is the same delivery.
+    pub signature: String,
+    /// SHA-256 of the body.
+    pub digest: [u8; 32],
+    /// The event, as understood.
+    pub event: Arc<InboundEvent>,
+    /// The event, as received.
+    pub raw_event: Arc<Value>,
+}

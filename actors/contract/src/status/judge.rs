@@ -1,0 +1,137 @@
+//! The one function that decides whether the gateway is ready, degraded or not ready. Everything that says so asks it.
+
+use super::readiness::{Issue, Readiness, Verdict};
+use super::shown::{Shown, View, Word};
+use super::snapshot::Snapshot;
+use super::words::{self, GatewayState};
+use crate::messages::drain::DrainView;
+use crate::messages::honcho::GrantState;
+use crate::messages::profile::{ProfileState, ProfileView};
+use crate::messages::relay::LinkState;
+use caduceus_supervision::{ChildState, TreeNode};
+
+/// Without these no turn is admitted, or its answer is not.
+const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];
+
+impl Snapshot {
+    /// Decides by this snapshot, and by the gate as it is now: right after a drain was answered, or cancelled, `gate` is newer.
+    #[must_use]
+    pub fn judged_by(&self, gate: &DrainView) -> Verdict {
+        let state = words::state(self.phase, gate);
+        let gateway = |state: String| issue(Readiness::NotReady, "gateway", "", state, None);
+        match state {
+            // What goes down, or is down, has parts missing: that is no news.
+            GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
+                return Verdict::of(vec![gateway(state.to_string())]);
+            }
+            GatewayState::Starting | GatewayState::Draining | GatewayState::Running => {}
+        }
+        let starting = state == GatewayState::Starting;
+        let mut issues: Vec<Issue> =
+            self.actors.children.iter().filter_map(|node| self.of_actor(node, starting)).collect();
+        if let Some(trouble) = &self.ledger.trouble {
+            issues.push(issue(Readiness::NotReady, "actor", "ledger", "unwritable", Some(trouble.clone())));
+        }
+        if starting || state == GatewayState::Draining {
+            issues.push(gateway(state.to_string()));
+        }
+        if !starting && !self.secrets.iter().any(|profile| profile.actor == ChildState::Running) {
+            issues.push(gateway("no profile is served".to_owned()));
+        }
+        let over = |state: &ChildState| !starting || *state == ChildState::Failed;
+        for profile in self.secrets.iter().filter(|profile| over(&profile.actor)) {
+            let wrong = |state| (state != ProfileState::Ready).then(|| profile_detail(&profile.view));
+            issues.extend(self.of_part("profile", "profiles", profile.view.name.as_str(), profile, wrong));
+        }
+        for link in self.relay.iter().filter(|link| over(&link.actor)) {
+            let wrong =
+                |state| link_is_down(state, link.view.last_error.as_deref()).then(|| link.view.last_error.clone());
+            issues.extend(self.of_part("link", "relays", &link.view.link.0, link, wrong));
+        }
+        for grant in self.honcho.iter().filter(|_| !starting) {
+            if let Some(state) = grant.said().filter(|state| is_wrong(*state)) {
+                let detail = grant.view.last_error.clone().or(grant.view.remedy.map(str::to_owned));
+                issues.push(issue(Readiness::Degraded, "grant", grant.view.profile.as_str(), text(&state), detail));
+            }
+        }
+        for trouble in &self.configuration.troubles {
+            issues.push(issue(Readiness::Degraded, "configuration", "", "wrong", Some(trouble.clone())));
+        }
+        Verdict::of(issues)
+    }
+
+    /// Whether any link is connected.
+    #[must_use]
+    pub fn has_link(&self) -> bool {
+        self.relay.iter().any(|link| link.said() == Some(LinkState::Connected))
+    }
+
+    /// What is wrong with a child of the root.
+    fn of_actor(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
+        let level = if NEEDED.contains(&node.id.as_str()) { Readiness::NotReady } else { Readiness::Degraded };
+        let silent = self.stale.contains_key(node.id.as_str());
+        let state = match node.state {
+            ChildState::Running if silent => "unresponsive".to_owned(),
+            ChildState::Running => return None,
+            ChildState::Starting if starting => return None,
+            other => text(&other),
+        };
+        Some(issue(level, "actor", &node.id, state, why(node)))
+    }
+
+    /// What is wrong with a child of one of the supervisors; `wrong` looks at what it says itself.
+    fn of_part<V: View>(
+        &self,
+        part: &'static str,
+        supervisor: &str,
+        name: &str,
+        shown: &Shown<V>,
+        wrong: impl FnOnce(V::State) -> Option<Option<String>>,
+    ) -> Option<Issue> {
+        let detail = match shown.state {
+            Word::Said(state) => wrong(state)?,
+            Word::Actor(_) | Word::Unresponsive => self.actors.find(&format!("{supervisor}/{name}")).and_then(why),
+        };
+        Some(issue(Readiness::Degraded, part, name, text(&shown.state), detail))
+    }
+}
+
+fn issue(level: Readiness, part: &'static str, name: &str, state: impl Into<String>, detail: Option<String>) -> Issue {
+    Issue { level, part, name: name.to_owned(), state: state.into(), detail }
+}
+
+/// Why the last incarnation of an actor ended.
+fn why(node: &TreeNode) -> Option<String> {
+    node.last_exit.as_ref().map(|exit| exit.text.clone())
+}
+
+fn link_is_down(state: LinkState, last_error: Option<&str>) -> bool {
+    match state {
+        // Sent to sleep on purpose, or in service.
+        LinkState::Connected | LinkState::Idle => false,
+        // Without an address there is no link to be down; with one that cannot be dialled there is.
+        LinkState::Disabled => last_error.is_some(),
+        LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting | LinkState::Revoked => true,
+    }
+}
+
+fn is_wrong(grant: GrantState) -> bool {
+    match grant {
+        GrantState::None | GrantState::Fresh | GrantState::Refreshing => false,
+        GrantState::Backoff | GrantState::Uncertain | GrantState::ReauthRequired | GrantState::Unreadable => true,
+    }
+}
+
+fn profile_detail(view: &ProfileView) -> Option<String> {
+    let missing = (!view.missing.is_empty()).then(|| format!("missing {}", view.missing.join(", ")));
+    let parts: Vec<_> = missing.into_iter().chain(view.troubles.iter().cloned()).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+/// A state as the status has it.
+fn text(state: &impl serde::Serialize) -> String {
+    match serde_json::to_value(state) {
+        Ok(serde_json::Value::String(word)) => word,
+        _ => "unknown".to_owned(),
+    }
+}

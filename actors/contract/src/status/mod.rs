@@ -1,0 +1,7 @@
+//! The status of the whole gateway at one moment, and its words. What builds it is in `caduceus-actors`.
+
+mod judge; // Whether the gateway is ready, by a snapshot.
+pub mod readiness;
+pub mod shown;
+pub mod snapshot;
+pub mod words;

@@ -1,0 +1,179 @@
+//! What an actor said of itself, as the status may show it: beside the state of its node in the tree.
+//!
+//! An actor that is down cannot take back what it last said. So its own word counts only while it answers; after that its
+//! node's does, and what else is shown of it carries its age.
+
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::messages::honcho::{GrantState, GrantView};
+use crate::messages::profile::{ProfileState, ProfileView};
+use crate::messages::relay::{LinkState, LinkView};
+use caduceus_supervision::ChildState;
+
+/// The state of one link.
+pub type ShownLink = Shown<LinkView>;
+/// The state of one profile.
+pub type ShownProfile = Shown<ProfileView>;
+/// The state of one grant.
+pub type ShownGrant = Shown<GrantView>;
+
+/// What an actor tells of itself.
+pub trait View {
+    /// The word for how it is.
+    type State: Copy + PartialEq + Serialize;
+
+    /// How it is, by its own word.
+    fn state(&self) -> Self::State;
+
+    /// It is shown `by` later than it was told, by an actor that is not there: ages grow, and what only a running actor can have is gone.
+    fn age(&mut self, by: Duration);
+}
+
+/// One view with what the tree says of its actor.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Shown<V: View> {
+    /// The state of its actor in the supervision tree.
+    pub actor: ChildState,
+    /// How it is: by its own word while its actor answers, else by the tree's.
+    pub state: Word<V::State>,
+    /// Milliseconds since the rest was told, where the actor does not answer; `None` while it does.
+    pub stale_ms: Option<u64>,
+    /// The rest.
+    #[serde(flatten)]
+    pub view: V,
+}
+
+/// How something is, and who says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word<S> {
+    /// Its actor runs and says so.
+    Said(S),
+    /// Its actor does not run; this is the state of its node.
+    Actor(ChildState),
+    /// Its actor runs and does not answer.
+    Unresponsive,
+}
+
+impl<V: View> Shown<V> {
+    /// `view` was told `since` ago by the incarnation that runs now, if `answered`.
+    pub fn new(mut view: V, actor: ChildState, answered: bool, since: Duration) -> Self {
+        let state = match actor {
+            ChildState::Running if answered => Word::Said(view.state()),
+            ChildState::Running => Word::Unresponsive,
+            other => Word::Actor(other),
+        };
+        let current = matches!(state, Word::Said(_));
+        if !current {
+            view.age(since);
+        }
+        let stale_ms = (!current).then(|| millis(since));
+        Self { actor, state, stale_ms, view }
+    }
+
+    /// Its own word, if it is current.
+    #[must_use]
+    pub fn said(&self) -> Option<V::State> {
+        match self.state {
+            Word::Said(state) => Some(state),
+            Word::Actor(_) | Word::Unresponsive => None,
+        }
+    }
+}
+
+impl<S: Serialize> Serialize for Word<S> {
+    fn serialize<T: Serializer>(&self, serializer: T) -> Result<T::Ok, T::Error> {
+        match self {
+            Self::Said(state) => state.serialize(serializer),
+            Self::Actor(state) => state.serialize(serializer),
+            Self::Unresponsive => serializer.serialize_str("unresponsive"),
+        }
+    }
+}
+
+impl View for LinkView {
+    type State = LinkState;
+
+    fn state(&self) -> LinkState {
+        self.state
+    }
+
+    fn age(&mut self, by: Duration) {
+        let by = millis(by);
+        let later = |age: Option<u64>| age.map(|age| age.saturating_add(by));
+        self.state_age_ms = self.state_age_ms.saturating_add(by);
+        self.last_inbound_age_ms = later(self.last_inbound_age_ms);
+        self.last_ack_age_ms = later(self.last_ack_age_ms);
+        self.next_dial_ms = None;
+        self.waiting = 0;
+    }
+}
+
+impl View for ProfileView {
+    type State = ProfileState;
+
+    fn state(&self) -> ProfileState {
+        self.state
+    }
+
+    fn age(&mut self, _: Duration) {}
+}
+
+impl View for GrantView {
+    type State = GrantState;
+
+    fn state(&self) -> GrantState {
+        self.state
+    }
+
+    fn age(&mut self, by: Duration) {
+        self.expires_in_s =
+            self.expires_in_s.map(|left| left.saturating_sub(i64::try_from(by.as_secs()).unwrap_or(i64::MAX)));
+        self.last_refresh_age_s = self.last_refresh_age_s.map(|age| age.saturating_add(by.as_secs()));
+    }
+}
+
+/// A length in whole milliseconds.
+pub fn millis(length: Duration) -> u64 {
+    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{json, to_value};
+
+    use super::*;
+    use crate::link::LinkId;
+
+    fn link() -> LinkView {
+        LinkView {
+            state: LinkState::Connected,
+            last_inbound_age_ms: Some(500),
+            waiting: 2,
+            ..LinkView::unheard(LinkId::process())
+        }
+    }
+
+    #[test]
+    fn the_word_of_an_actor_counts_while_it_answers_and_no_longer() {
+        let age = Duration::from_secs(3);
+        let shown = |actor, answered| to_value(Shown::new(link(), actor, answered, age)).unwrap();
+        let live = shown(ChildState::Running, true);
+        assert_eq!(
+            (&live["state"], &live["stale_ms"], &live["waiting"]),
+            (&json!("connected"), &json!(null), &json!(2))
+        );
+        for (actor, answered, state) in [
+            (ChildState::Failed, true, "failed"),
+            (ChildState::Failed, false, "failed"),
+            (ChildState::Backoff, true, "backoff"),
+            (ChildState::Starting, true, "starting"),
+            (ChildState::Running, false, "unresponsive"),
+        ] {
+            let dead = shown(actor, answered);
+            assert_eq!((&dead["state"], &dead["stale_ms"]), (&json!(state), &json!(3_000)), "{dead}");
+            assert_eq!((&dead["last_inbound_age_ms"], &dead["waiting"]), (&json!(3_500), &json!(0)), "{dead}");
+        }
+    }
+}

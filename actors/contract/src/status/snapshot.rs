@@ -1,0 +1,117 @@
+//! The status of the whole gateway at one moment, as `/api/status` answers it.
+//!
+//! The first group of fields keeps the original's names and meaning, so that its tools can read it; ours come after.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::readiness::{Issue, Readiness};
+use super::shown::{ShownGrant, ShownLink, ShownProfile};
+use super::words::{GatewayState, ProcessPhase};
+use crate::messages::config::ConfigView;
+use crate::messages::dispatch::DispatchView;
+use crate::messages::drain::DrainView;
+use crate::messages::ledger::LedgerView;
+use crate::profile_name::ProfileName;
+use caduceus_supervision::TreeNode;
+
+/// Everything an operator may know; it holds names, counts and ages, never a secret or a message.
+#[derive(Debug, Clone, Serialize)]
+pub struct Snapshot {
+    /// Version of this program.
+    pub version: &'static str,
+    /// Whether the gateway runs; always true in a live answer.
+    pub gateway_running: bool,
+    /// Where it is in its life.
+    pub gateway_state: GatewayState,
+    /// When the state last changed, RFC 3339 UTC.
+    pub gateway_updated_at: String,
+    /// Why it ended, where it did.
+    pub gateway_exit_reason: Option<String>,
+    /// Links by platform.
+    pub gateway_platforms: BTreeMap<String, PlatformView>,
+    /// Turns in flight.
+    pub active_agents: usize,
+    /// Running with at least one turn.
+    pub gateway_busy: bool,
+    /// Running, idle or not.
+    pub gateway_drainable: bool,
+    /// Seconds that a shutdown waits for turns.
+    pub restart_drain_timeout: u64,
+    /// Sessions with work queued or running.
+    pub active_sessions: usize,
+    /// The profiles served.
+    pub profiles: Vec<ProfileName>,
+
+    /// Whether a turn would be admitted, and whether all parts work.
+    pub readiness: Readiness,
+    /// Why no turn would be admitted at the moment, if so.
+    pub not_ready: Option<String>,
+    /// What is wrong, the worst first.
+    pub issues: Vec<Issue>,
+    /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
+    pub stale: BTreeMap<&'static str, u64>,
+    /// The configuration: what is wrong with it, and what waits for the next start.
+    pub configuration: ConfigView,
+    /// The gate.
+    pub drain: DrainView,
+    /// The links.
+    pub relay: Vec<ShownLink>,
+    /// The grants.
+    pub honcho: Vec<ShownGrant>,
+    /// The dispatcher.
+    pub turns: DispatchView,
+    /// The ledger.
+    pub ledger: LedgerView,
+    /// The profiles: names missing, never values.
+    pub secrets: Vec<ShownProfile>,
+    /// The supervision tree.
+    pub actors: TreeNode,
+    /// The process.
+    pub process: ProcessView,
+
+    /// Where the process is in its life, which the gate does not know.
+    #[serde(skip)]
+    pub phase: ProcessPhase,
+    /// Totals over parts that come and go.
+    #[serde(skip)]
+    pub totals: Totals,
+}
+
+/// Counts since the process started, those of parts that are gone included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Processes of agents started.
+    pub agents_started: u64,
+    /// Tokens exchanged.
+    pub exchanges: u64,
+}
+
+/// One platform as the original's tools expect it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PlatformView {
+    /// Such as `connected`.
+    pub state: String,
+    /// A stable word, when something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_code: Option<String>,
+    /// One sentence, when something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error_message: Option<String>,
+    /// RFC 3339 UTC.
+    pub updated_at: String,
+}
+
+/// The process itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct ProcessView {
+    /// Its id.
+    pub pid: u32,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Resident memory, where the system tells.
+    pub resident_bytes: Option<u64>,
+    /// Open descriptors, where the system tells.
+    pub open_fds: Option<usize>,
+}

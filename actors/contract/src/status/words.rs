@@ -1,0 +1,106 @@
+//! The words of the status that the original's tools read.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::messages::drain::DrainView;
+
+/// Where the gateway stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayState {
+    /// Not yet ready for a turn.
+    Starting,
+    /// Turns may start.
+    Running,
+    /// No turn may start; those in flight finish. Reversible.
+    Draining,
+    /// On its way to the end.
+    Stopping,
+    /// Ended in order.
+    Stopped,
+    /// Never got ready.
+    StartupFailed,
+}
+
+impl GatewayState {
+    /// The word as it stands in the status.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::StartupFailed => "startup_failed",
+        }
+    }
+
+    /// The state a word stands for, `None` for a word of some later version.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        let all = [Self::Starting, Self::Running, Self::Draining, Self::Stopping, Self::Stopped, Self::StartupFailed];
+        all.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl fmt::Display for GatewayState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Where the process is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProcessPhase {
+    /// The tree is being started.
+    Starting,
+    /// The tree is up.
+    Running,
+    /// The process is going down.
+    Stopping,
+    /// It is down.
+    Stopped,
+}
+
+/// Where a gateway stands whose process is in `phase`, by what its gate says.
+#[must_use]
+pub fn state(phase: ProcessPhase, gate: &DrainView) -> GatewayState {
+    match phase {
+        ProcessPhase::Starting => GatewayState::Starting,
+        ProcessPhase::Running if gate.stopping => GatewayState::Stopping,
+        ProcessPhase::Running if gate.draining => GatewayState::Draining,
+        ProcessPhase::Running => GatewayState::Running,
+        ProcessPhase::Stopping => GatewayState::Stopping,
+        ProcessPhase::Stopped => GatewayState::Stopped,
+    }
+}
+
+/// Whether a drain would have something to wait for. `alive`: the process is there.
+#[must_use]
+pub fn busy(state: Option<GatewayState>, alive: bool, active_agents: u64) -> bool {
+    drainable(state, alive) && active_agents > 0
+}
+
+/// Whether a drain can begin, with turns in flight or without. `alive`: the process is there.
+#[must_use]
+pub fn drainable(state: Option<GatewayState>, alive: bool) -> bool {
+    alive && state == Some(GatewayState::Running)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_of_a_state_is_its_json() {
+        for word in ["starting", "running", "draining", "stopping", "stopped", "startup_failed"] {
+            let state = GatewayState::from_word(word).unwrap();
+            assert_eq!(serde_json::to_value(state).unwrap(), word);
+            assert_eq!(state.to_string(), word);
+        }
+        assert_eq!(GatewayState::from_word("degraded"), None);
+    }
+}

@@ -1,0 +1,308 @@
+//! An inbound event: one message in one chat, as the connector normalises it.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::fields::{FieldError, Fields};
+use crate::json::identifier;
+
+/// Stands for a platform we do not know.
+pub const RELAY: &str = "relay";
+
+/// What the reference text made of the messages around an event begins with; the original's words, which agents know.
+const CONTEXT_TITLE: &str = "[Recent channel messages]";
+
+/// The platforms of the original 0.19.0, its bundled plugins included.
+const PLATFORMS: [&str; 32] = [
+    "api_server",
+    "bluebubbles",
+    "dingtalk",
+    "discord",
+    "email",
+    "feishu",
+    "google_chat",
+    "homeassistant",
+    "irc",
+    "line",
+    "local",
+    "matrix",
+    "mattermost",
+    "msgraph_webhook",
+    "ntfy",
+    "photon",
+    "qqbot",
+    "raft",
+    "relay",
+    "signal",
+    "simplex",
+    "slack",
+    "sms",
+    "teams",
+    "telegram",
+    "webhook",
+    "wecom",
+    "wecom_callback",
+    "weixin",
+    "whatsapp",
+    "whatsapp_cloud",
+    "yuanbao",
+];
+
+/// Longest identifier, in bytes. Sessions, chats and rows are known by them; those of real platforms are below 1 KiB.
+const MAX_ID: usize = 2 * 1024;
+
+/// What kind of message it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageType {
+    /// Plain text; also for a kind we do not know.
+    #[default]
+    Text,
+    /// A place.
+    Location,
+    /// A picture.
+    Photo,
+    /// A film.
+    Video,
+    /// Sound.
+    Audio,
+    /// Sound that was spoken for this chat.
+    Voice,
+    /// A file.
+    Document,
+    /// A sticker.
+    Sticker,
+    /// A command such as `/stop`.
+    Command,
+}
+
+impl MessageType {
+    fn from_word(word: &str) -> Self {
+        match word {
+            "location" => Self::Location,
+            "photo" => Self::Photo,
+            "video" => Self::Video,
+            "audio" => Self::Audio,
+            "voice" => Self::Voice,
+            "document" => Self::Document,
+            "sticker" => Self::Sticker,
+            "command" => Self::Command,
+            _ => Self::Text,
+        }
+    }
+}
+
+/// Where an event comes from, and so where its replies go.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Source {
+    /// A known platform, else `relay`.
+    pub platform: String,
+    /// The chat; may be empty.
+    pub chat_id: String,
+    /// `dm`, `group`, `channel`, `thread` or what else the platform has.
+    pub chat_type: String,
+    /// The chat's name.
+    pub chat_name: Option<String>,
+    /// The author.
+    pub user_id: Option<String>,
+    /// The author's name.
+    pub user_name: Option<String>,
+    /// The author's name as shown in this chat.
+    pub user_display_name: Option<String>,
+    /// The author's other identifier, which is the steadier one.
+    pub user_id_alt: Option<String>,
+    /// The thread in the chat.
+    pub thread_id: Option<String>,
+    /// What the chat is about.
+    pub chat_topic: Option<String>,
+    /// The chat's other identifier.
+    pub chat_id_alt: Option<String>,
+    /// The guild, workspace or server.
+    pub scope_id: Option<String>,
+    /// The chat that this one is a thread of.
+    pub parent_chat_id: Option<String>,
+    /// The message, once more.
+    pub message_id: Option<String>,
+    /// The profile the connector routed it to, unchecked.
+    pub profile: Option<String>,
+}
+
+/// The message that an event answers.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct ReplyTo {
+    /// Its text.
+    pub text: Option<String>,
+    /// Who wrote it.
+    pub author: Option<String>,
+    /// Whether the agent did.
+    pub is_own: bool,
+}
+
+/// One message for the agent.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct InboundEvent {
+    /// What was written.
+    pub text: String,
+    /// What kind of message it is.
+    pub message_type: MessageType,
+    /// The message; without one nothing is taken for a duplicate.
+    pub message_id: Option<String>,
+    /// The message it answers.
+    pub reply_to_message_id: Option<String>,
+    /// The message it answers, with its text.
+    pub reply_to: Option<ReplyTo>,
+    /// Addresses of what is attached.
+    pub media_urls: Vec<String>,
+    /// What is known of each of them, in the same order.
+    pub media: Vec<Value>,
+    /// Reference text made of the messages around this one. Never a reason to act.
+    pub channel_context: Option<String>,
+    /// The choice made in a prompt.
+    pub prompt_response: Option<Value>,
+    /// Where it comes from.
+    pub source: Source,
+}
+
+/// Why an event was refused. Nothing of it may run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("event: {0}")]
+pub struct EventError(pub FieldError);
+
+impl InboundEvent {
+    /// Reads an event from the wire; what is absent is empty.
+    ///
+    /// # Errors
+    /// [`EventError`] names the first field of the wrong kind.
+    pub fn parse(value: &Value) -> Result<Self, EventError> {
+        Self::read(value).map_err(EventError)
+    }
+
+    fn read(value: &Value) -> Result<Self, FieldError> {
+        let fields = Fields::of(value, "event")?;
+        let source = fields.object("source")?;
+        Ok(Self {
+            text: fields.text("text")?.unwrap_or_default(),
+            message_type: word(fields, "message_type").map(MessageType::from_word).unwrap_or_default(),
+            message_id: id(fields, "message_id")?,
+            reply_to_message_id: id(fields, "reply_to_message_id")?,
+            reply_to: fields.object("reply_to")?.map(ReplyTo::read).transpose()?,
+            media_urls: fields.texts("media_urls")?,
+            media: fields.list("media")?.to_vec(),
+            channel_context: fields.get("context").and_then(reference_text),
+            prompt_response: fields.get("prompt_response").cloned(),
+            source: source.map_or_else(|| Ok(Source::of_nobody()), Source::read)?,
+        })
+    }
+}
+
+impl ReplyTo {
+    fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
+        let is_own = fields.flag("is_own")?.unwrap_or_default();
+        Ok(Self { text: fields.text("text")?, author: fields.text("author")?, is_own })
+    }
+}
+
+impl Source {
+    /// A source of which nothing was said.
+    fn of_nobody() -> Self {
+        Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
+    }
+
+    fn read(fields: Fields<'_>) -> Result<Self, FieldError> {
+        Ok(Self {
+            platform: known_platform(word(fields, "platform").unwrap_or(RELAY)),
+            chat_id: id(fields, "chat_id")?.unwrap_or_default(),
+            chat_type: id(fields, "chat_type")?.unwrap_or_else(|| "dm".to_owned()),
+            chat_name: fields.text("chat_name")?,
+            user_id: id(fields, "user_id")?,
+            user_name: fields.text("user_name")?,
+            user_display_name: fields.text("user_display_name")?,
+            user_id_alt: id(fields, "user_id_alt")?,
+            thread_id: id(fields, "thread_id")?,
+            chat_topic: fields.text("chat_topic")?,
+            chat_id_alt: id(fields, "chat_id_alt")?,
+            scope_id: id(fields, "scope_id")?,
+            parent_chat_id: id(fields, "parent_chat_id")?,
+            message_id: id(fields, "message_id")?,
+            profile: id(fields, "profile")?,
+        })
+    }
+}
+
+/// An identifier.
+fn id(fields: Fields<'_>, name: &'static str) -> Result<Option<String>, FieldError> {
+    let id = fields.text(name)?;
+    if id.as_ref().is_some_and(|id| id.len() > MAX_ID) { Err(FieldError::TooLong(name)) } else { Ok(id) }
+}
+
+/// A word that may be one we do not know, and so may be of any kind.
+fn word<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
+    fields.get(name).and_then(Value::as_str)
+}
+
+fn known_platform(name: &str) -> String {
+    let name = name.trim().to_lowercase();
+    if PLATFORMS.contains(&name.as_str()) { name } else { RELAY.into() }
+}
+
+/// The messages around an event as text, one a line. A block of another shape is no reason to refuse the event.
+fn reference_text(context: &Value) -> Option<String> {
+    let lines: Vec<String> = context.as_array()?.iter().filter_map(reference_line).collect();
+    (!lines.is_empty()).then(|| format!("{CONTEXT_TITLE}\n{}", lines.join("\n")))
+}
+
+fn reference_line(item: &Value) -> Option<String> {
+    let full = |value: &'_ Value, name: &str| identifier(value.get(name));
+    let text = full(item, "text")?;
+    let author = item.get("source").and_then(|source| full(source, "user_name").or_else(|| full(source, "user_id")));
+    Some(author.map_or_else(|| text.clone(), |author| format!("{author}: {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_field_of_the_wrong_kind_refuses_the_event() {
+        for (event, name) in [
+            (json!({"text": 7}), "text"),
+            (json!({"source": "x"}), "source"),
+            (json!({"source": {"chat_id": []}}), "chat_id"),
+            (json!({"media_urls": "x"}), "media_urls"),
+            (json!({"reply_to": {"is_own": "no"}}), "is_own"),
+            (json!("x"), "event"),
+        ] {
+            assert_eq!(InboundEvent::parse(&event), Err(EventError(FieldError::WrongKind(name))));
+        }
+    }
+
+    #[test]
+    fn an_identifier_that_is_too_long_refuses_the_event() {
+        let long = "x".repeat(MAX_ID + 1);
+        let source = ["chat_id", "chat_type", "user_id", "user_id_alt", "thread_id", "chat_id_alt", "scope_id"];
+        for name in source.into_iter().chain(["parent_chat_id", "message_id", "profile"]) {
+            let error = InboundEvent::parse(&json!({"source": {name: long}})).unwrap_err();
+            assert_eq!(error, EventError(FieldError::TooLong(name)));
+            assert!(InboundEvent::parse(&json!({"source": {name: long[1..]}})).is_ok());
+        }
+        for name in ["message_id", "reply_to_message_id"] {
+            assert_eq!(InboundEvent::parse(&json!({name: long})), Err(EventError(FieldError::TooLong(name))));
+        }
+    }
+
+    #[test]
+    fn an_empty_event_is_a_direct_message_of_nobody() {
+        let event = InboundEvent::parse(&json!({})).unwrap();
+        assert_eq!((event.source.platform.as_str(), event.source.chat_type.as_str()), ("relay", "dm"));
+        assert_eq!(event, InboundEvent::parse(&json!({"source": {}, "context": 7})).unwrap());
+    }
+
+    #[test]
+    fn a_platform_is_known_in_any_case() {
+        for (name, known) in [(" Discord ", "discord"), ("", "relay"), ("nosuch", "relay"), ("irc", "irc")] {
+            assert_eq!(known_platform(name), known);
+        }
+    }
+}

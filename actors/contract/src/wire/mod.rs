@@ -1,0 +1,14 @@
+//! The wire between a gateway and a connector: one JSON object a line, in both directions.
+
+pub mod action;
+pub mod delivery;
+pub mod descriptor;
+pub mod event;
+pub mod fields;
+pub mod frame;
+pub mod interaction;
+pub mod lines;
+mod scan;
+pub mod session;
+pub mod token;
+pub mod url;

@@ -1,0 +1,139 @@
+//! Which conversation an event belongs to.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Source;
+use crate::profile_name::ProfileName;
+
+/// How conversations are told apart in shared chats.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SessionRules {
+    /// Whether each user of a group has a conversation of their own.
+    pub group_sessions_per_user: bool,
+    /// Whether that holds inside a thread too.
+    pub thread_sessions_per_user: bool,
+}
+
+impl Default for SessionRules {
+    fn default() -> Self {
+        Self { group_sessions_per_user: true, thread_sessions_per_user: false }
+    }
+}
+
+/// One conversation. The parts are its identity: as text two of them can look the same.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct SessionKey {
+    profile: ProfileName,
+    platform: String,
+    chat_type: String,
+    chat: Option<String>,
+    thread: Option<String>,
+    user: Option<String>,
+}
+
+impl SessionKey {
+    /// The conversation of `source` under `profile`. Empty identifiers count as absent.
+    #[must_use]
+    pub fn new(source: &Source, profile: &ProfileName, rules: SessionRules) -> Self {
+        let full = |text: &Option<String>| text.clone().filter(|text| !text.is_empty());
+        let direct = source.chat_type == "dm";
+        let thread = full(&source.thread_id);
+        let user = full(&source.user_id_alt).or_else(|| full(&source.user_id));
+        let chat = Some(source.chat_id.clone()).filter(|chat| !chat.is_empty());
+        let chat = if direct { steady(chat, &source.platform) } else { chat };
+        let by_user = if direct {
+            // The chat of a direct message is the person already.
+            chat.is_none()
+        } else {
+            rules.group_sessions_per_user && (thread.is_none() || rules.thread_sessions_per_user)
+        };
+        Self {
+            profile: profile.clone(),
+            platform: source.platform.clone(),
+            chat_type: source.chat_type.clone(),
+            chat,
+            thread,
+            user: steady(user, &source.platform).filter(|_| by_user),
+        }
+    }
+
+    /// The profile this conversation runs under.
+    #[must_use]
+    pub fn profile(&self) -> &ProfileName {
+        &self.profile
+    }
+
+    /// As it stands on the wire and in the environment of a turn.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let profile = if self.profile.is_default() { "main" } else { self.profile.as_str() };
+        // The user of a direct message stands in the place of the chat that is not known.
+        let last = if self.chat_type == "dm" { [&self.user, &self.thread] } else { [&self.thread, &self.user] };
+        let parts = std::iter::once(&self.chat).chain(last).flatten().map(String::as_str);
+        ["agent", profile, &self.platform, &self.chat_type].into_iter().chain(parts).collect::<Vec<_>>().join(":")
+    }
+}
+
+/// The steady part of an identifier. `WhatsApp` names one person in several forms, of which the digits stay.
+fn steady(id: Option<String>, platform: &str) -> Option<String> {
+    if platform != "whatsapp" {
+        return id;
+    }
+    let id = id?.trim().replacen('+', "", 1);
+    id.split([':', '@']).next().filter(|digits| !digits.is_empty()).map(str::to_owned)
+}
+
+/// Whether the text of a session key, as the wire has it, names a conversation of the named profile `owner`.
+#[must_use]
+pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
+    let name = if owner.is_default() { "main" } else { owner.as_str() };
+    text.strip_prefix("agent:").and_then(|rest| rest.strip_prefix(name)).is_some_and(|rest| rest.starts_with(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(chat_type: &str, chat: &str, thread: Option<&str>, user: Option<&str>) -> SessionKey {
+        let source = Source {
+            platform: "slack".into(),
+            chat_type: chat_type.into(),
+            chat_id: chat.into(),
+            thread_id: thread.map(str::to_owned),
+            user_id: user.map(str::to_owned),
+            ..Source::default()
+        };
+        SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default())
+    }
+
+    #[test]
+    fn two_conversations_that_look_the_same_on_the_wire_stay_apart() {
+        let (one, other) = (key("group", "c:2", None, None), key("group", "c", Some("2"), None));
+        assert_eq!(one.text(), other.text());
+        assert_ne!(one, other);
+    }
+
+    #[test]
+    fn the_author_does_not_matter_in_a_thread_or_in_a_known_direct_chat() {
+        assert_eq!(key("group", "c", Some("t"), Some("u1")), key("group", "c", Some("t"), Some("u2")));
+        assert_eq!(key("dm", "c", None, Some("u1")), key("dm", "c", None, Some("u2")));
+        assert_ne!(key("dm", "", None, Some("u1")), key("dm", "", None, Some("u2")));
+        assert_eq!(key("dm", "", Some("t"), Some("u")).text(), "agent:main:slack:dm:u:t");
+    }
+
+    #[test]
+    fn one_person_on_whatsapp_is_one_conversation() {
+        let of = |chat: &str| {
+            let source = Source {
+                platform: "whatsapp".into(),
+                chat_type: "dm".into(),
+                chat_id: chat.into(),
+                ..Source::default()
+            };
+            SessionKey::new(&source, &ProfileName::default_profile(), SessionRules::default()).text()
+        };
+        for chat in ["4915", "+4915", "4915@s.whatsapp.net", "4915:47@s.whatsapp.net", " 4915@lid "] {
+            assert_eq!(of(chat), "agent:main:whatsapp:dm:4915");
+        }
+    }
+}

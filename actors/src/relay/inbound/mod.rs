@@ -1,3 +1,0 @@
-//! Events that come in beside the socket.
-
-pub mod messages;
