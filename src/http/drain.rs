@@ -197,6 +197,7 @@ fn drainable(profile: &ProfileName, served: &[ProfileName]) -> Result<(), ApiErr
 #[cfg(test)]
 mod tests {
     use super::*;
+    use caduceus_actors::turn::id::fresh_turn_id;
 
     fn parse(body: &str) -> Result<DrainOrder, ApiError> {
         DrainOrder::parse(&BodyFields::parse(body.as_bytes())?)
@@ -216,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_field_reaches_the_order() {
-        let turn = TurnId::fresh();
+        let turn = fresh_turn_id();
         let body = format!(
             r#"{{"action":"drain","profile":" Work ","suppress_notification":true,"deadline_s":1.5,"turn_id":"{turn}"}}"#
         );

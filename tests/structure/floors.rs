@@ -1,9 +1,10 @@
-//! The layers of the crates: each file uses only what is below it. `docs/architecture.md` has the picture.
+//! What the crates do not express: the layers inside a crate, and what only some files may name. The compiler checks that no crate
+//! imports one above it. `docs/architecture.md` has the picture.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::source::{Module, Sources};
+use crate::source::{CRATES, Module, Sources};
 
 /// The files that may name the environment of the process, and which part.
 const ENVIRONMENT: [(&str, &str); 3] = [
@@ -38,12 +39,44 @@ const NOT_IN_A_PLAN: [&str; 11] = [
     "std::time::SystemTime",
 ];
 
+/// What the contract may name of two crates: it needs some of their types.
+const IN_THE_CONTRACT: [&str; 4] = [
+    "actix::Message",
+    "caduceus_supervision::ChildState",
+    "caduceus_supervision::Port",
+    "caduceus_supervision::TreeNode",
+];
+
+/// What the contract must not use: it consists of values.
+const NOT_IN_THE_CONTRACT: [&str; 17] = [
+    "futures_util",
+    "rustix",
+    "std::env",
+    "std::fs",
+    "std::io",
+    "std::net::TcpListener",
+    "std::net::TcpStream",
+    "std::net::ToSocketAddrs",
+    "std::net::UdpSocket",
+    "std::os",
+    "std::process",
+    "std::sync::Condvar",
+    "std::sync::Mutex",
+    "std::sync::RwLock",
+    "std::sync::mpsc",
+    "std::thread",
+    "tokio",
+];
+
+/// What reads a clock or makes random numbers, by the end of the path.
+const CLOCKS: [&str; 5] = ["Instant::now", "SystemTime::now", "Timestamp::now", "Uuid::now_v7", "Uuid::new_v4"];
+
 /// The sources of the workspace.
 fn layers() -> Sources {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut sources = Sources::default();
-    sources.read("caduceus", &top.join("src"));
-    sources.read("caduceus_actors", &top.join("actors/src"));
+    for (name, folder) in CRATES {
+        sources.read(name, &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder));
+    }
     sources.without_tests()
 }
 
@@ -75,6 +108,8 @@ enum Floor<'a> {
     /// An actor, and what only its own module uses: names actix, or imports something that does.
     Actor(&'a str),
     Gateway,
+    /// A crate that the one at hand uses, and that holds no actor of the gateway: the compiler checks what it uses in turn.
+    Crate,
     Connector,
     Http,
     Cli,
@@ -110,9 +145,10 @@ impl Layers {
         let room = module.get(1).map_or("", String::as_str);
         match (module[0].as_str(), room) {
             ("caduceus", "http") => Floor::Http,
-            ("caduceus", "connector") => Floor::Connector,
             ("caduceus", "cli") => Floor::Cli,
             ("caduceus", _) => Floor::Main,
+            ("caduceus_connector", _) => Floor::Connector,
+            ("caduceus_contract" | "caduceus_supervision", _) => Floor::Crate,
             (_, "gateway") => Floor::Gateway,
             (_, "settings") => Floor::Settings,
             _ if module.last().is_some_and(|last| last == "messages") => Floor::Messages,
@@ -123,34 +159,32 @@ impl Layers {
 
     /// Why `file` must not import `target`, if it must not.
     fn forbidden(&self, file: &Module, target: &Module) -> Option<&'static str> {
-        use Floor::{Actor, Cli, Connector, Gateway, Http, Main, Messages, Plain, Settings};
+        use Floor::{Actor, Cli, Connector, Crate, Gateway, Http, Main, Messages, Plain, Settings};
         let (from, to) = (self.floor(file), self.floor(target));
-        let low = matches!(to, Settings | Plain(_) | Messages);
+        let low = matches!(to, Crate | Settings | Plain(_) | Messages);
+        let other_plan = is_plan(target) && (from == Messages || target[..2] != file[..2]);
         let allowed = match from {
-            Main | Cli => true,
+            Main | Cli | Connector | Crate => true,
+            _ if other_plan && file[0] == "caduceus_actors" => false,
             Settings => low && to != Messages,
             Plain(_) | Messages => low,
             Actor(room) => low || to == Actor(room),
             Gateway => low || matches!(to, Actor(_) | Gateway),
-            Connector => formats_of_the_wire(target) || to == from,
             Http => low || to == from,
         };
         (!allowed).then_some(match (from, to) {
+            _ if other_plan => "a plan is used by its own actor alone",
             (Settings, _) => "settings are read before there is any actor",
             (_, Actor(_)) => "actors know each other only through messages, and only gateway.rs wires them",
             (_, Gateway) => "the tree is wired above everybody who stands in it",
-            (Connector, _) if target[0] == "caduceus_actors" => {
-                "the connector uses the formats of the wire and no more"
-            }
-            (Http | Connector, _) => "each end of the wire stands by itself, below the command line",
-            _ => "the actors know nothing of HTTP or of the command line",
+            _ => "HTTP stands by itself, beside the connector and below the command line",
         })
     }
 }
 
-/// Whether the connector may use it: it becomes a crate of its own, on the formats of tokens and signatures alone.
-fn formats_of_the_wire(target: &Module) -> bool {
-    ["caduceus_actors::relay::token", "caduceus_actors::relay::delivery"].contains(&target.join("::").as_str())
+/// Whether a module decides: `plan.rs`, and what lies below it.
+fn is_plan(module: &Module) -> bool {
+    module.iter().skip(1).any(|part| part == "plan")
 }
 
 /// Why `file` must not name something from outside the house.
@@ -169,9 +203,19 @@ fn misplaced(file: &Module, path: &Module) -> Option<&'static str> {
     if below(&place, "caduceus::http") && (bare("Addr") || bare("Recipient")) {
         return Some("HTTP holds a port for each message it may send, and no address");
     }
-    let plan = file.last().is_some_and(|last| last == "plan") && file[0] == "caduceus_actors";
-    if plan && (NOT_IN_A_PLAN.iter().any(|what| below(&named, what)) || named.ends_with("Instant::now")) {
+    if below(&place, "caduceus::http") && below(&named, "caduceus_connector") {
+        return Some("HTTP stands by itself, beside the connector");
+    }
+    if is_plan(file) && (NOT_IN_A_PLAN.iter().any(|what| below(&named, what)) || named.ends_with("Instant::now")) {
         return Some("a plan decides: no actor, no I/O, no clock");
+    }
+    if file[0] == "caduceus_contract" {
+        let whole = ["actix", "caduceus_supervision"].iter().any(|what| below(&named, what));
+        let listed = IN_THE_CONTRACT.iter().any(|what| below(&named, what));
+        let touched = NOT_IN_THE_CONTRACT.iter().any(|what| below(&named, what));
+        if whole && !listed || touched || CLOCKS.iter().any(|clock| named.ends_with(clock)) {
+            return Some("the contract is values: no actor, no I/O, no lock, no clock");
+        }
     }
     None
 }
@@ -197,8 +241,10 @@ fn files_are_assigned_to_their_layers() {
     };
     assert_eq!(floor("caduceus_actors::drain::actor"), "Actor(\"drain\")");
     assert_eq!(floor("caduceus_actors::drain::plan"), "Plain(\"drain\")");
-    assert_eq!(floor("caduceus_actors::relay::frame"), "Plain(\"relay\")");
-    assert_eq!(floor("caduceus_actors::turn::messages"), "Messages");
+    assert_eq!(floor("caduceus_actors::relay::route"), "Plain(\"relay\")");
+    assert_eq!(floor("caduceus_actors::config::messages"), "Messages");
+    assert_eq!(floor("caduceus_contract::messages::turn"), "Crate");
+    assert_eq!(floor("caduceus_connector::hub"), "Connector");
     assert_eq!(floor("caduceus_actors::drain::permit::messages"), "Messages");
     // It names no actix, and holds what only an actor has.
     assert_eq!(floor("caduceus_actors::drain::planted"), "Actor(\"drain\")");
@@ -217,14 +263,15 @@ fn every_kind_of_violation_is_found_when_planted() {
             "only through messages",
         ),
         ("caduceus_actors::drain::planted", "use crate::profile::{Redactor, ProfileActor};", "only through messages"),
-        ("caduceus_actors::drain::messages", "use super::actor::DrainActor;", "only through messages"),
+        ("caduceus_actors::config::messages", "use crate::drain::actor::DrainActor;", "only through messages"),
+        ("caduceus_actors::config::messages", "use super::plan::ReloadPlan;", "its own actor alone"),
+        ("caduceus_actors::turn::planted", "use crate::drain::plan::GatePlan;", "its own actor alone"),
         ("caduceus_actors::turn::planted", "use crate::gateway::Gateway;", "wired above"),
         ("caduceus::http::planted", "use caduceus_actors::ledger::LedgerActor;", "only through messages"),
         ("caduceus::http::planted", "use caduceus_actors::gateway::GatewayPorts;", "wired above"),
         ("caduceus::http::planted", "use crate::cli::REFUSED;", "below the command line"),
-        ("caduceus::connector::planted", "use super::super::cli::log;", "below the command line"),
-        ("caduceus::connector::planted", "use caduceus_actors::http_client::HttpClient;", "formats of the wire"),
-        ("caduceus::connector::planted", "use caduceus_actors::files::small;", "formats of the wire"),
+        ("caduceus::http::planted", "use caduceus_connector::ConnectorOptions;", "beside the connector"),
+        ("caduceus_connector::planted", "fn f() { awc::Client::default(); }", "goes by http_client"),
         ("caduceus::http::planted", "use actix::{Actor, Addr};", "no address"),
         ("caduceus::http::planted", "use actix::prelude::*; struct S(Addr<T>);", "no address"),
         ("caduceus_actors::relay::planted", "fn f() { std::env::var(\"HOME\"); }", "only settings reads"),
@@ -233,6 +280,14 @@ fn every_kind_of_violation_is_found_when_planted() {
         ("caduceus_actors::relay::planted", "use hyper_util::client::legacy::Client;", "goes by http_client"),
         ("caduceus_actors::drain::plan", "use actix::Context;", "a plan decides"),
         ("caduceus_actors::drain::plan", "fn f() { std::time::Instant::now(); }", "a plan decides"),
+        ("caduceus_actors::dispatch::plan::planted", "use actix::Context;", "a plan decides"),
+        ("caduceus_connector::plan::planted", "use tokio::sync::mpsc;", "a plan decides"),
+        ("caduceus_supervision::plan::planted", "use std::thread;", "a plan decides"),
+        ("caduceus_contract::planted", "use actix::{Actor, Message};", "the contract is values"),
+        ("caduceus_contract::planted", "use caduceus_supervision::spawn;", "the contract is values"),
+        ("caduceus_contract::planted", "use std::sync::{Arc, Mutex};", "the contract is values"),
+        ("caduceus_contract::planted", "fn f() { std::fs::remove_file(\"x\"); }", "the contract is values"),
+        ("caduceus_contract::planted", "use jiff::Timestamp; fn f() { Timestamp::now(); }", "the contract is values"),
     ];
     let layers = layers();
     for (module, text, expected) in plants {

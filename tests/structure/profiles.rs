@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use crate::source::CRATES;
+
 /// The lines of a manifest or a configuration of cargo by which a panic would end the process.
 fn aborts(text: &str) -> Vec<&str> {
     let sets = |line: &&str| {
@@ -14,11 +16,13 @@ fn aborts(text: &str) -> Vec<&str> {
 #[test]
 fn no_profile_ends_the_process_at_a_panic() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
-    assert!(top.join("Cargo.toml").exists() && top.join("actors/Cargo.toml").exists(), "both manifests are checked");
-    for name in ["Cargo.toml", "actors/Cargo.toml", ".cargo/config.toml", ".cargo/config", "actors/.cargo/config.toml"]
-    {
-        let text = std::fs::read_to_string(top.join(name)).unwrap_or_default();
-        assert_eq!(aborts(&text), Vec::<&str>::new(), "{name} makes a panic end the process");
+    for (name, sources) in CRATES {
+        let package = top.join(sources).parent().unwrap().to_owned();
+        assert!(package.join("Cargo.toml").exists(), "the manifest of {name} is checked");
+        for file in ["Cargo.toml", ".cargo/config.toml", ".cargo/config"] {
+            let text = std::fs::read_to_string(package.join(file)).unwrap_or_default();
+            assert_eq!(aborts(&text), Vec::<&str>::new(), "{file} of {name} makes a panic end the process");
+        }
     }
 }
 

@@ -5,6 +5,15 @@ use std::path::{Path, PathBuf};
 
 use syn::visit::{self, Visit};
 
+/// The crates of the house by the names that code has for them, and where the sources of each are.
+pub(crate) const CRATES: [(&str, &str); 5] = [
+    ("caduceus", "src"),
+    ("caduceus_actors", "actors/src"),
+    ("caduceus_connector", "actors/connector/src"),
+    ("caduceus_contract", "actors/contract/src"),
+    ("caduceus_supervision", "actors/supervision/src"),
+];
+
 /// A module by its path, the crate's name first: `caduceus_actors::drain::plan`.
 pub(crate) type Module = Vec<String>;
 
@@ -152,7 +161,8 @@ impl Reader {
         if public {
             // A file's own module may be re-exported without `self::`.
             let own = self.at.iter().chain(path).cloned().collect();
-            let relative = !matches!(path[0].as_str(), "crate" | "self" | "super" | "caduceus_actors");
+            let ours = CRATES.iter().any(|(name, _)| path[0] == *name);
+            let relative = !ours && !matches!(path[0].as_str(), "crate" | "self" | "super");
             let path = if relative { own } else { self.spelled_out(path) };
             self.file.handed_on.insert(name, path);
         } else {

@@ -6,16 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names one turn across processes; sorts by the time it was made.
+/// Names one turn across processes. The gateway makes UUIDs of version 7, which sort by the time they were made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TurnId(Uuid);
 
-impl TurnId {
-    /// A fresh name.
-    #[must_use]
-    pub fn fresh() -> Self {
-        Self(Uuid::now_v7())
+impl From<Uuid> for TurnId {
+    fn from(name: Uuid) -> Self {
+        Self(name)
     }
 }
 

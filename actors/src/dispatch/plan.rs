@@ -12,6 +12,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use crate::settings::Busy;
+use crate::turn::id::fresh_turn_id;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::{Origin, Refusal};
 use caduceus_contract::messages::ledger::InboundId;
@@ -335,7 +336,7 @@ impl DispatchPlan {
     }
 
     fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
-        let turn = TurnId::fresh();
+        let turn = fresh_turn_id();
         self.take_place(turn, key, line, waiting);
         DispatchStep::Ask(turn, waiting.event)
     }

@@ -11,10 +11,10 @@ use jiff::{SignedDuration, Timestamp};
 use super::model::{Answer, Marker, Model, PROFILES, Scope as Place, State, Step, any_step};
 use super::permit::{Gate, TurnPermit};
 use super::plan::{ActiveDrain, DrainScope, GatePlan};
+use crate::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker::MarkerReading;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
@@ -176,7 +176,7 @@ impl GateSubject {
     fn start(&mut self, profile: usize, internal: bool) -> Answer {
         let profile = name(profile);
         let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
-        let ticket = TurnTicket { id: TurnId::fresh(), profile, session };
+        let ticket = TurnTicket { id: fresh_turn_id(), profile, session };
         let lenient = self.mutant == Mutant::ForgetsOtherProfiles && !ticket.profile.is_default();
         let strict = self.mutant == Mutant::RefusesItself;
         let origin = if (internal || lenient) && !strict { Origin::Internal } else { Origin::External };

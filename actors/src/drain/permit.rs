@@ -165,6 +165,7 @@ mod tests {
     use actix::{Actor, Context, Handler};
 
     use super::*;
+    use crate::turn::id::fresh_turn_id;
     use caduceus_contract::profile_name::ProfileName;
     use caduceus_contract::wire::event::Source;
     use caduceus_contract::wire::session::{SessionKey, SessionRules};
@@ -183,7 +184,7 @@ mod tests {
     fn ticket() -> TurnTicket {
         let profile = ProfileName::default_profile();
         let session = SessionKey::new(&Source::default(), &profile, SessionRules::default());
-        TurnTicket { id: TurnId::fresh(), profile, session }
+        TurnTicket { id: fresh_turn_id(), profile, session }
     }
 
     #[actix::test]

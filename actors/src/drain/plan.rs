@@ -213,6 +213,7 @@ impl GatePlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::turn::id::fresh_turn_id;
 
     fn drain() -> ActiveDrain {
         ActiveDrain {
@@ -326,11 +327,11 @@ mod tests {
     #[test]
     fn every_turn_that_asked_for_a_drain_is_one_that_asked() {
         let mut plan = GatePlan::default();
-        let (first, second) = (TurnId::fresh(), TurnId::fresh());
+        let (first, second) = (fresh_turn_id(), fresh_turn_id());
         plan.begin(DrainScope::Gateway, ActiveDrain { askers: [first].into(), ..drain() });
         plan.begin(DrainScope::Gateway, drain());
         plan.begin(DrainScope::Profile(work()), ActiveDrain { askers: [second].into(), ..drain() });
-        assert!(plan.asked_by(first) && plan.asked_by(second) && !plan.asked_by(TurnId::fresh()));
+        assert!(plan.asked_by(first) && plan.asked_by(second) && !plan.asked_by(fresh_turn_id()));
         assert_eq!(plan.removed(&DrainScope::Gateway, plan.orders()), Change::Ended);
         assert!(!plan.asked_by(first), "the drain it asked for is over");
     }

@@ -6,6 +6,7 @@ mod delivery;
 mod driver;
 pub mod fit;
 pub mod guard;
+pub mod id;
 mod openai;
 pub mod order;
 pub mod ports;

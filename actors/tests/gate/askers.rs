@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use actix::Arbiter;
 use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{BeginDrain, CancelDrain, Origin, Refusal, TurnTicket};
-use caduceus_contract::turn_id::TurnId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::tree::{GatePorts, TIMEOUT, ticket};
@@ -237,7 +237,7 @@ async fn ask_late(ports: &GatePorts, ticket: &TurnTicket, round: u64, score: &mu
 }
 
 async fn ask(ports: &GatePorts, ticket: &TurnTicket) -> Result<TurnPermit, Refusal> {
-    let ticket = TurnTicket { id: TurnId::fresh(), ..ticket.clone() };
+    let ticket = TurnTicket { id: fresh_turn_id(), ..ticket.clone() };
     let question = RequestPermit { ticket, origin: Origin::External };
     ports.permits.ask(question, TIMEOUT).await.expect("the gate answers")
 }

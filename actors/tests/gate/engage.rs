@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use actix::clock::sleep;
 use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
-use caduceus_contract::turn_id::TurnId;
 
 use crate::tree::{GatePorts, TIMEOUT, Tree, ticket};
 
@@ -35,7 +35,7 @@ pub(crate) async fn engage(tree: &Tree, times: usize, pause: Duration) -> Vec<Du
 async fn until(ports: &GatePorts, admitted: bool, pause: Duration) {
     let deadline = Instant::now() + SOON;
     loop {
-        let ticket = TurnTicket { id: TurnId::fresh(), ..ticket() };
+        let ticket = TurnTicket { id: fresh_turn_id(), ..ticket() };
         let answer = ports.permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
         match answer.expect("the gate answers") {
             Ok(_) if admitted => return,

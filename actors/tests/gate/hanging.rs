@@ -9,9 +9,9 @@ use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::workers::Owner;
 use caduceus_actors::files::{FileWorker, Purpose};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::drain::{DrainView, GetDrain, Origin, Refusal, TurnTicket};
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::turn_id::TurnId;
 
 use crate::tree::{TIMEOUT, Tree, ticket};
 
@@ -48,7 +48,7 @@ async fn wait(what: &str, is: impl Fn() -> bool) {
 
 async fn ask(tree: &Tree, profile: &str) -> Result<TurnPermit, Refusal> {
     let profile = ProfileName::parse(profile).expect("a name");
-    let ticket = TurnTicket { id: TurnId::fresh(), profile, ..ticket() };
+    let ticket = TurnTicket { id: fresh_turn_id(), profile, ..ticket() };
     let asked = tree.ports().permits.ask(RequestPermit { ticket, origin: Origin::External }, TIMEOUT).await;
     asked.expect("the gate answers")
 }

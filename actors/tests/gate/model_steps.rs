@@ -12,12 +12,12 @@ use actix::clock::sleep;
 use caduceus_actors::drain::epoch;
 use caduceus_actors::drain::permit::TurnPermit;
 use caduceus_actors::drain::permit::messages::RequestPermit;
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker;
 use caduceus_contract::messages::drain::{
     BeginDrain, BeginShutdown, CancelDrain, CancelError, DrainView, GetDrain, Origin, Refusal, TurnTicket,
 };
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::turn_id::TurnId;
 use jiff::Timestamp;
 
 use crate::model::{Answer, Marker, Model, PROFILES, Scope, State, Step, any_step};
@@ -95,7 +95,7 @@ impl Subject {
                 Answer::Done
             }
             Step::Start { profile, internal } => {
-                let ticket = TurnTicket { id: TurnId::fresh(), profile: name(profile), ..ticket() };
+                let ticket = TurnTicket { id: fresh_turn_id(), profile: name(profile), ..ticket() };
                 let origin = if internal { Origin::Internal } else { Origin::External };
                 let asked = self.ports.permits.ask(RequestPermit { ticket, origin }, TIMEOUT).await;
                 match asked.expect("the gate answers") {

@@ -14,11 +14,11 @@ use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
 use caduceus_actors::relay::route::Routes;
 use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker::FILE_NAME;
 use caduceus_contract::messages::drain::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 use caduceus_supervision::{
@@ -173,7 +173,7 @@ pub(crate) fn ticket() -> TurnTicket {
     let profile = ProfileName::default_profile();
     let source = Source { platform: "discord".to_owned(), chat_id: "c".to_owned(), ..Source::default() };
     let session = SessionKey::new(&source, &profile, SessionRules::default());
-    TurnTicket { id: TurnId::fresh(), profile, session }
+    TurnTicket { id: fresh_turn_id(), profile, session }
 }
 
 /// In memory if possible: the marker is written, synced and renamed for every drain, and the speed of the disk is not

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 
 use caduceus_actors::profile::messages::{GetAgent, SpawnChild};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::TokenChanged;
-use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
 use caduceus_supervision::Port;
 use tokio::sync::mpsc;
@@ -18,7 +18,7 @@ async fn a_token_sent_to_an_agent_is_redacted_until_the_agent_has_ended() {
     fixture.stub.state().token = Some("hch-at-the-first");
     let profile = fixture.profile("default", &[]);
     let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
-    let order = SpawnChild { agent, turn: TurnId::fresh(), session: session(&Source::default()), attempt: 1 };
+    let order = SpawnChild { agent, turn: fresh_turn_id(), session: session(&Source::default()), attempt: 1 };
     let child = Port::from(profile.clone()).ask(order, CEILING).await.unwrap().unwrap();
     let (_sender, changes) = mpsc::channel(1);
     let serving = caduceus_supervision::spawn(child.stdin.serve(changes).unwrap());

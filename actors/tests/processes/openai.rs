@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use actix::Addr;
 use caduceus_actors::profile::messages::{AuthorisedCall, Call, CallError, GetAgent};
 use caduceus_actors::profile::{CallTimings, ProfileActor};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::ledger::HistoryEntry;
 use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView};
 use caduceus_contract::messages::turn::{StopCause, StopTurn, TurnEnded, TurnOutcome};
-use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
 use serde_json::{Value, json};
 
@@ -49,7 +49,7 @@ fn notice(ended: &TurnEnded) -> &str {
 
 async fn call(profile: &Addr<ProfileActor>) -> Result<Call, CallError> {
     let agent = Port::from(profile.clone()).ask(GetAgent, CEILING).await.unwrap();
-    let order = AuthorisedCall { agent, turn: TurnId::fresh(), body: "{}".into() };
+    let order = AuthorisedCall { agent, turn: fresh_turn_id(), body: "{}".into() };
     Port::from(profile.clone()).ask(order, CEILING).await.unwrap()
 }
 

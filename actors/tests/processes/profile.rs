@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::{GetAgent, PrepareDial, SpawnChild, SpawnError, SpawnedChild};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView, TokenChanged};
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::event::Source;
@@ -16,7 +17,7 @@ use secrecy::ExposeSecret;
 use super::support::{CEILING, Fixture, arguments_of, environment_of, marked, session, until};
 
 async fn spawn(profile: &Addr<ProfileActor>) -> (TurnId, Result<SpawnedChild, SpawnError>) {
-    let turn = TurnId::fresh();
+    let turn = fresh_turn_id();
     let order = order(profile, turn).await;
     (turn, Port::from(profile.clone()).ask(order, CEILING).await.unwrap())
 }
@@ -96,7 +97,7 @@ async fn children_of_two_profiles_get_their_own_secrets_and_not_each_others() {
 async fn a_child_whose_caller_is_gone_leaves_neither_an_agent_nor_a_zombie() {
     let fixture = Fixture::new(SLEEP);
     let profile = fixture.profile("default", &[]);
-    let turn = TurnId::fresh();
+    let turn = fresh_turn_id();
     let order = order(&profile, turn).await;
     let asking = caduceus_supervision::spawn(Port::from(profile).ask(order, CEILING));
     agent(turn).await;

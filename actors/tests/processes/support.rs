@@ -17,6 +17,7 @@ use caduceus_actors::profile::messages::ProfileTerms;
 use caduceus_actors::profile::{CallTimings, Caller, GuardCommand, ProfileActor, ProfileDependencies, Redactor};
 use caduceus_actors::relay::NOT_CONNECTED;
 use caduceus_actors::settings::{Environment, Settings};
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_actors::turn::order::TurnOrder;
 use caduceus_actors::turn::{TurnActor, TurnPorts};
 use caduceus_contract::link::{LinkId, Target};
@@ -328,7 +329,7 @@ impl Fixture {
         profile: &Addr<ProfileActor>,
         params: TurnParams,
     ) -> (TurnId, Addr<TurnActor>) {
-        let id = TurnId::fresh();
+        let id = fresh_turn_id();
         let source = Source {
             platform: "discord".into(),
             chat_id: "c1".into(),

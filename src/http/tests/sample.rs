@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ConfigView;
 use caduceus_contract::messages::dispatch::DispatchView;
@@ -16,7 +17,6 @@ use caduceus_contract::status::readiness::{Issue, Readiness};
 use caduceus_contract::status::shown::{Shown, ShownLink, ShownProfile, Word};
 use caduceus_contract::status::snapshot::{PlatformView, ProcessView, Snapshot, Totals};
 use caduceus_contract::status::words::{GatewayState, ProcessPhase};
-use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::{ChildState, Departed, Kind, LastExit, TreeNode};
 
 fn name(text: &str) -> ProfileName {
@@ -110,7 +110,7 @@ fn link() -> ShownLink {
 /// A gateway with a turn in flight and one of everything.
 pub(super) fn snapshot() -> Snapshot {
     let turn = |age_ms| TurnInFlight {
-        turn_id: TurnId::fresh(),
+        turn_id: fresh_turn_id(),
         profile: name("work"),
         session_key: "agent:work:discord:channel:123456789012345678:42".into(),
         age_ms,

@@ -6,6 +6,7 @@ mod model; // Against a plan that checks everything each time.
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::turn::id::fresh_turn_id;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::SessionRules;
 
@@ -240,7 +241,7 @@ fn steered_events_that_come_back_in_another_order_run_as_they_came() {
 #[test]
 fn an_adopted_turn_keeps_its_session_busy() {
     let mut plan = plan(Busy::Queue, 8);
-    let running = TurnId::fresh();
+    let running = fresh_turn_id();
     plan.adopted(running, InboundId(1), &session("a"), &link());
     assert_eq!(plan.restored(InboundId(2), &session("a"), &link(), Origin::External), []);
     assert_eq!(plan.event_of(running), Some(InboundId(1)));

@@ -1,11 +1,11 @@
 //! What goes in comes out.
 
 use super::*;
-use caduceus_contract::turn_id::TurnId;
+use crate::turn::id::fresh_turn_id;
 
 #[test]
 fn everything_recorded_is_there_after_reopening() {
-    let (home, turn) = (Home::new(), TurnId::fresh());
+    let (home, turn) = (Home::new(), fresh_turn_id());
     let writer = home.open();
     let (first, second) = (record(&writer, 1), record(&writer, 2));
     let running =
@@ -89,7 +89,7 @@ fn a_duplicate_is_still_one_after_reopening() {
 fn each_running_counts_an_attempt_and_a_mark_without_a_turn_keeps_it() {
     let home = Home::new();
     let writer = home.open();
-    let (id, turn) = (record(&writer, 1), TurnId::fresh());
+    let (id, turn) = (record(&writer, 1), fresh_turn_id());
     for state in [InboundState::Running, InboundState::Interrupted, InboundState::Running] {
         wait(writer.ask(MarkInbound { turn: Some(turn), ..mark(id, state) })).unwrap();
     }

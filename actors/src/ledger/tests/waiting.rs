@@ -1,7 +1,7 @@
 //! What waits, read in pages without what it says; one event when its turn has come; and chats told of what a drain refused.
 
 use super::*;
-use caduceus_contract::turn_id::TurnId;
+use crate::turn::id::fresh_turn_id;
 
 fn waiting(writer: &LedgerWriter, after: Option<InboundId>, limit: usize) -> Vec<WaitingRow> {
     let states = vec![InboundState::Received, InboundState::Held];
@@ -17,7 +17,7 @@ fn what_waits_is_found_in_pages_in_the_order_in_which_it_came() {
     }
     wait(writer.ask(mark(InboundId(2), InboundState::Held))).unwrap();
     wait(writer.ask(mark(InboundId(3), InboundState::Done))).unwrap();
-    let turn = TurnId::fresh();
+    let turn = fresh_turn_id();
     let steered = MarkInbound { turn: Some(turn), ..mark(InboundId(5), InboundState::Received) };
     wait(writer.ask(steered)).unwrap();
     let ids = |rows: Vec<WaitingRow>| rows.iter().map(|row| row.id.0).collect::<Vec<_>>();

@@ -1,0 +1,10 @@
+//! Makes the names of turns, which takes the time and chance.
+
+use caduceus_contract::turn_id::TurnId;
+use uuid::Uuid;
+
+/// A fresh name. Names sort by the time they were made.
+#[must_use]
+pub fn fresh_turn_id() -> TurnId {
+    Uuid::now_v7().into()
+}
