@@ -1,7 +1,7 @@
 //! The actors of Caduceus.
 //!
-//! Read `gateway.rs` to see the whole tree; the messages are in `caduceus_contract`, and those that carry
-//! a live resource in the `messages.rs` of its room.
+//! Read `gateway.rs` to see the whole tree. The messages are in `caduceus_contract::messages`; those that carry a live resource or
+//! settings are in the `messages.rs` of the actor concerned.
 
 // They panic when the reader is gone, and block when it does not read. What is to be said is logged.
 #![deny(clippy::print_stdout, clippy::print_stderr)]

@@ -1,9 +1,9 @@
 //! The development connector: the other end of the relay wire, with a web chat to try a gateway in a minute.
 //!
-//! Owns a listener and the [`Hub`], which owns the rest. Knows nothing of the gateway but its wire. Runs as
+//! Owns a listener and the `Hub`, which owns the rest. Uses the wire formats of `caduceus-contract` and no code of the gateway. Runs as
 //! `caduceus connector`, and inside other commands through [`bind`].
 
-// They panic when the reader is gone, and block when it does not read. What is to be said is logged.
+// They panic when the reader is gone, and block when it does not read. The connector logs instead.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 mod account; // What really went over the wire.

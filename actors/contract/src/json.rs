@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
 /// Whether the original takes `value` for a yes: everything but null, false, zero and the empty.
+#[must_use]
 pub fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -17,6 +18,7 @@ pub fn truthy(value: &Value) -> bool {
 
 /// A string, or a number as text, for identifiers that a person or a platform may write unquoted.
 /// `None` for anything else and for the empty string.
+#[must_use]
 pub fn identifier(value: Option<&Value>) -> Option<String> {
     match value? {
         Value::String(text) if !text.is_empty() => Some(text.clone()),
@@ -26,6 +28,7 @@ pub fn identifier(value: Option<&Value>) -> Option<String> {
 }
 
 /// A string that is not empty.
+#[must_use]
 pub fn full_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }

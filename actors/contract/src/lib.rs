@@ -1,20 +1,23 @@
-//! What the parts of Caduceus say to each other and to the outside: ids, wire formats, file formats and messages.
+//! The types that the parts of Caduceus exchange with each other and with other programs: ids, wire formats, file formats and messages.
 //!
-//! Values only. No actor, no I/O, no lock and no clock: the time comes in as a value. Both ends of a wire, and both sides of a
-//! message, use the same type from here.
+//! Values only: no actor, no I/O, no lock, no clock. A function that needs the time takes it as an argument. Both ends of a wire, and
+//! sender and receiver of a message, use the same type from here.
 //!
-//! - [`profile_name`], [`turn_id`], [`link`]: what names things.
+//! - [`profile_name`], [`turn_id`], [`link`]: ids.
 //! - [`wire`]: frames, events, actions, descriptors, tokens, signatures, the addresses of a connector.
-//! - [`files`]: the formats of files that other programs read or write as well.
-//! - [`messages`]: one file for each actor, with the views that it answers.
+//! - [`files`]: formats of files that other programs read or write as well.
+//! - [`messages`]: one file per actor, with the views that it answers.
 //! - [`status`]: the status of the whole gateway at one moment, and its words.
 //!
-//! A message that carries a live resource stays in `caduceus-actors`, beside that resource: a permit holds the gate's lock
-//! (`drain::permit::messages`), an order to start a turn holds its permit (`turn::order`), an agent that was started is pipes and a
-//! process, and a call under way is channels (`profile::messages`). So do the messages made of settings: `profile::messages` has the
-//! terms of a profile and the parameters of a dial, `config::messages` what is in force.
+//! These messages carry a live resource or settings and are in `caduceus-actors`, beside what they carry:
+//!
+//! - `drain::permit::messages`: a permit holds the lock of the gate.
+//! - `turn::order`: the order to start a turn holds its permit.
+//! - `profile::messages`: a started agent is pipes and a process, a call in progress is channels; the terms of a profile are made of
+//!   settings; the parameters of a dial have a token and the links' claims.
+//! - `config::messages`: the settings in force, with the ports of each profile.
 
-// They panic when the reader is gone, and block when it does not read. Nothing is printed here.
+// Nothing is printed here.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod files;

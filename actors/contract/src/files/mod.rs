@@ -1,4 +1,4 @@
-//! The formats of files that other programs read or write as well. What reads and writes them is in `caduceus-actors`.
+//! Formats of files that other programs read or write as well. `caduceus-actors` reads and writes the files.
 
 pub mod epoch;
 pub mod gateway_state;

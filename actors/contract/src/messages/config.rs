@@ -1,5 +1,4 @@
-//! What the keeper of the settings is asked, and its answers. The news of what is in force carries ports and settings, and stays with
-//! the actors.
+//! Queries of the `ConfigActor`, and their answers. `SettingsChanged` carries ports and settings and is in `caduceus-actors`.
 
 use actix::Message;
 use serde::Serialize;

@@ -1,5 +1,5 @@
-//! What a profile is told and asked by values alone, and how it says it is. Messages that carry processes, pipes, calls under way or the
-//! terms of the profile stay with its actor.
+//! Messages of a `ProfileActor` that are values, and its view. The others carry processes, pipes, calls or settings and are in
+//! `caduceus-actors`.
 
 use actix::Message;
 use bytes::Bytes;

@@ -1,4 +1,4 @@
-//! The status of the whole gateway at one moment, and its words. What builds it is in `caduceus-actors`.
+//! The status of the whole gateway at one moment, and its words. `StatusActor` builds it.
 
 mod judge; // Whether the gateway is ready, by a snapshot.
 pub mod readiness;

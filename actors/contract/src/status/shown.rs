@@ -135,6 +135,7 @@ impl View for GrantView {
 }
 
 /// A length in whole milliseconds.
+#[must_use]
 pub fn millis(length: Duration) -> u64 {
     u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
