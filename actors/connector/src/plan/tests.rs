@@ -2,7 +2,7 @@ use serde_json::{Value, json};
 
 use super::buffer::WINDOW;
 use super::*;
-use crate::inbound::{Push, Pushed};
+use crate::inbound::{ChatInput, Push, Pushed};
 use crate::saved::BUFFER_LIMIT;
 
 /// A plan with one gateway, `gw`.
@@ -117,4 +117,117 @@ fn an_unnamed_gateway_must_be_the_only_one_meant() {
     connect(&mut plan, 1);
     assert_eq!(plan.push(None, interrupt(), 0).unwrap().0.delivered, 1, "one is connected");
     assert_eq!(ConnectorPlan::default().push(None, interrupt(), 0).unwrap_err(), PushError::Unknown);
+}
+
+/// What is written to a connection, line by line.
+fn lines(steps: &[ConnectorStep]) -> Vec<String> {
+    let line = |step: &ConnectorStep| match step {
+        ConnectorStep::Write { text, .. } => Some(text.strip_suffix('\n').unwrap_or("no end of the line").to_owned()),
+        _ => None,
+    };
+    steps.iter().filter_map(line).collect()
+}
+
+/// What the connector answers to one action.
+fn act(plan: &mut ConnectorPlan, action: &Value) -> String {
+    let frame = json!({"type": "outbound", "requestId": "r", "action": action});
+    lines(&plan.received(1, &frame.to_string(), 0)).concat()
+}
+
+#[test]
+fn frames_are_written_with_their_fields_in_this_order() {
+    let mut plan = plan();
+    assert_eq!(
+        lines(&connect(&mut plan, 1)),
+        [concat!(
+            r#"{"type":"descriptor","descriptor":{"contract_version":1,"platform":"discord","label":"Discord","#,
+            r#""max_message_length":2000,"supports_draft_streaming":false,"supports_edit":true,"supports_threads":true,"#,
+            r#""markdown_dialect":"discord","len_unit":"chars","emoji":"🎮","#,
+            r#""platform_hint":"A development connector: one person tries the gateway in a web page.","#,
+            r#""pii_safe":false,"supports_context":false,"supported_ops":["send","edit","typing","follow_up","#,
+            r#""get_chat_info","send_media","prompt","react","thread_create","thread_rename"]}}"#
+        )]
+    );
+    let event = json!({"later": [1, 2.50], "text": "hi", "source": {"chat_id": "c"}});
+    let buffered = Push::Event { event: event.clone(), buffer_id: Some("b".to_owned()), live: false };
+    assert_eq!(
+        lines(&plan.push(None, buffered, 0).unwrap().1),
+        [r#"{"type":"inbound","event":{"later":[1,2.5],"text":"hi","source":{"chat_id":"c"}},"bufferId":"b"}"#]
+    );
+    let live = Push::Event { event, buffer_id: None, live: true };
+    assert_eq!(
+        lines(&plan.push(None, live, 0).unwrap().1),
+        [r#"{"type":"inbound","event":{"later":[1,2.5],"text":"hi","source":{"chat_id":"c"}}}"#]
+    );
+    let forward = json!({"path": "/x", "bodyB64": "no base64", "later": 1});
+    let forward = Push::Forward { forward, session_key: None, buffer_id: Some("f".to_owned()), live: false };
+    assert_eq!(
+        lines(&plan.push(None, forward, 0).unwrap().1),
+        [r#"{"type":"passthrough_forward","forward":{"path":"/x","bodyB64":"no base64","later":1},"bufferId":"f"}"#]
+    );
+    let interrupt = Push::Interrupt { session_key: "s".to_owned(), chat_id: "c".to_owned() };
+    assert_eq!(
+        lines(&plan.push(None, interrupt, 0).unwrap().1),
+        [r#"{"type":"interrupt_inbound","session_key":"s","chat_id":"c"}"#]
+    );
+    let echo = plan.received(1, r#"{"type":"interrupt","session_key":"agent:main:discord:dm:c","reason":null}"#, 0);
+    assert_eq!(
+        lines(&echo),
+        [r#"{"type":"interrupt_inbound","session_key":"agent:main:discord:dm:c","chat_id":"c"}"#]
+    );
+    assert_eq!(lines(&plan.received(1, r#"{"type":"going_idle"}"#, 0)), [r#"{"type":"going_idle_ack"}"#]);
+}
+
+#[test]
+fn results_are_written_with_their_fields_in_this_order() {
+    let mut plan = plan();
+    connect(&mut plan, 1);
+    let result = |result: &str| format!(r#"{{"type":"outbound_result","requestId":"r","result":{result}}}"#);
+    let send = json!({"op": "send", "chat_id": "c", "content": "x"});
+    assert_eq!(act(&mut plan, &send), result(r#"{"success":true,"message_id":"1"}"#));
+    let edit = json!({"op": "edit", "chat_id": "c", "message_id": "1", "content": "y"});
+    assert_eq!(act(&mut plan, &edit), result(r#"{"success":true,"message_id":"1"}"#));
+    let typing = json!({"op": "typing", "chat_id": "c"});
+    assert_eq!(act(&mut plan, &typing), result(r#"{"success":true}"#));
+    let info = json!({"op": "get_chat_info", "chat_id": "c"});
+    assert_eq!(act(&mut plan, &info), result(r#"{"success":true,"chat_info":{"name":"c","type":"dm"}}"#));
+    let thread = json!({"op": "thread_create", "chat_id": "c", "thread_name": "t"});
+    assert_eq!(act(&mut plan, &thread), result(r#"{"success":true,"thread_id":"2"}"#));
+    let edit = json!({"op": "edit", "chat_id": "c", "message_id": "9", "content": "y"});
+    assert_eq!(act(&mut plan, &edit), result(r#"{"success":false,"error":"no such message"}"#));
+}
+
+#[test]
+fn a_message_of_the_chat_page_is_written_with_its_fields_in_this_order() {
+    let mut plan = plan();
+    connect(&mut plan, 1);
+    let said = |more: Value| {
+        let mut said = json!({"platform": "discord", "user": {"id": "u", "name": "Ann"}});
+        said.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value::<ChatInput>(said).unwrap()
+    };
+    let line = |plan: &mut ConnectorPlan, input| lines(&plan.said(input, 0).unwrap().2).concat();
+    assert_eq!(
+        line(&mut plan, said(json!({"text": "hi", "replyTo": "m"}))),
+        concat!(
+            r#"{"type":"inbound","event":{"text":"hi","message_type":"text","message_id":"1","reply_to_message_id":"m","#,
+            r#""media_urls":[],"source":{"platform":"discord","chat_id":"dev-general","chat_type":"channel","#,
+            r#""chat_name":"general","user_id":"u","user_name":"Ann","user_display_name":"Ann","thread_id":null,"#,
+            r#""scope_id":"dev-guild","message_id":"1","profile":null}},"bufferId":"buffer-2"}"#
+        )
+    );
+    let prompt = json!({"op": "prompt", "chat_id": "dev-general", "prompt_kind": "approval", "prompt_id": "p",
+        "content": "Sure?", "options": [{"id": "y", "label": "Yes"}]});
+    act(&mut plan, &prompt);
+    let pressed = said(json!({"press": {"promptId": "p", "optionId": "y"}, "profile": "work", "threadId": "t"}));
+    assert_eq!(
+        line(&mut plan, pressed),
+        concat!(
+            r#"{"type":"inbound","event":{"text":"Yes","message_type":"text","message_id":"4","#,
+            r#""reply_to_message_id":null,"media_urls":[],"source":{"platform":"discord","chat_id":"dev-general","#,
+            r#""chat_type":"channel","chat_name":"general","user_id":"u","user_name":"Ann","user_display_name":"Ann","#,
+            r#""thread_id":"t","scope_id":"dev-guild","message_id":"4","profile":"work"},"#,
+            r#""prompt_response":{"prompt_id":"p","option_id":"y","label":"Yes"}},"bufferId":"buffer-5"}"#
+        )
+    );
 }
