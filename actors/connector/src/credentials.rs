@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use caduceus_contract::wire::token;
+use serde::Serialize;
 
 /// Longest gateway id; it travels in every token and stands in every log line.
 pub(super) const ID_LIMIT: usize = 128;
@@ -23,18 +24,6 @@ pub struct Credentials {
     pub access_token: String,
 }
 
-/// What enrolling, provisioning and rotating answer.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct GatewayGrant {
-    pub(super) gateway_id: String,
-    pub(super) secret: String,
-    pub(super) delivery_key: String,
-    pub(super) tenant: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) route_keys: Option<Vec<String>>,
-}
-
 /// Why a dial is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DialRefusal {
@@ -47,8 +36,8 @@ pub(super) enum DialRefusal {
 impl DialRefusal {
     pub(super) const fn reason(self) -> &'static str {
         match self {
-            Self::Unauthorized => "unauthorized",
-            Self::Expired => "expired",
+            Self::Unauthorized => token::UNAUTHORIZED,
+            Self::Expired => token::EXPIRED,
         }
     }
 }
@@ -73,30 +62,8 @@ pub enum GrantError {
     Unknown,
 }
 
-/// Body of `/relay/provision`.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Provision {
-    pub(super) gateway_id: String,
-    pub(super) platform: String,
-    #[serde(default)]
-    pub(super) bot_id: String,
-    #[serde(default)]
-    pub(super) gateway_endpoint: String,
-    #[serde(default)]
-    pub(super) route_keys: Vec<String>,
-    pub(super) instance_id: Option<String>,
-    pub(super) wake_url: Option<String>,
-}
-
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials").field("gateway_id", &self.gateway_id).finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for GatewayGrant {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant").field("gateway_id", &self.gateway_id).finish_non_exhaustive()
     }
 }

@@ -2,8 +2,8 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, ResponseError};
+use caduceus_contract::wire::provisioning::ErrorBody;
 use caduceus_supervision::AskError;
-use serde_json::json;
 
 use super::credentials::{DialRefusal, GrantError};
 use super::inbound::PushError;
@@ -45,7 +45,7 @@ impl ResponseError for Problem {
         if self.status == StatusCode::SERVICE_UNAVAILABLE {
             response.insert_header(("Retry-After", "1"));
         }
-        response.json(json!({"error": self.code, "detail": self.detail}))
+        response.json(ErrorBody { error: self.code, detail: &self.detail })
     }
 }
 

@@ -6,6 +6,7 @@ use actix_web::HttpRequest;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{HOST, HeaderMap, ORIGIN};
 use actix_web::middleware::Next;
+use caduceus_contract::wire::url::RELAY_PATH;
 
 use super::error::Problem;
 
@@ -16,7 +17,8 @@ pub(super) async fn own_site_only(
     request: ServiceRequest,
     next: Next<impl actix_web::body::MessageBody>,
 ) -> actix_web::Result<ServiceResponse<impl actix_web::body::MessageBody>> {
-    let for_gateways = request.path() == "/relay" || request.path().starts_with("/relay/");
+    let for_gateways =
+        request.path().strip_prefix(RELAY_PATH).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     check_site(request.headers(), for_gateways)?;
     next.call(request).await
 }

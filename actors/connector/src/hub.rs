@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix::prelude::*;
+use caduceus_contract::wire::provisioning::GatewayGrant;
 use caduceus_supervision::{Port, ResponseFuture};
 use tracing::{debug, warn};
 
-use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError};
+use super::credentials::{Credentials, DialRefusal, GrantError};
 use super::faults::Faults;
 use super::inbound::{PushError, Pushed};
 use super::messages::{
@@ -209,8 +210,7 @@ impl Handler<Enroll> for Hub {
     type Result = Result<GatewayGrant, GrantError>;
 
     fn handle(&mut self, asked: Enroll, ctx: &mut Self::Context) -> Self::Result {
-        let access_token = asked.access_token.as_deref();
-        let grant = self.plan.enroll(access_token, &asked.enrollment_token, &asked.gateway_id, now_ms())?;
+        let grant = self.plan.enroll(asked.access_token.as_deref(), &asked.asked, now_ms())?;
         self.carry_out(vec![ConnectorStep::Save, ConnectorStep::Status], ctx);
         Ok(grant)
     }
@@ -249,8 +249,8 @@ impl Handler<Deprovision> for Hub {
 impl Handler<SetPolicy> for Hub {
     type Result = Result<(), DialRefusal>;
 
-    fn handle(&mut self, SetPolicy { token, platform, policy }: SetPolicy, ctx: &mut Self::Context) -> Self::Result {
-        self.plan.set_policy(token.as_deref(), &platform, policy, now_ms())?;
+    fn handle(&mut self, SetPolicy { token, policy }: SetPolicy, ctx: &mut Self::Context) -> Self::Result {
+        self.plan.set_policy(token.as_deref(), &policy, now_ms())?;
         self.carry_out(vec![ConnectorStep::Save], ctx);
         Ok(())
     }

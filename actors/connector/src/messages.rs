@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use actix::Message;
 use bytes::Bytes;
+use caduceus_contract::wire::provisioning::{EnrollRequest, GatewayGrant, ProvisionRequest, RelevancePolicy};
 use caduceus_supervision::Port;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, Provision};
+use super::credentials::{Credentials, DialRefusal, GrantError};
 use super::faults::Faults;
 use super::inbound::{ChatInput, Push, PushError, Pushed};
 use super::steps::DialDecision;
@@ -79,8 +80,7 @@ pub(super) struct Register {
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct Enroll {
     pub(super) access_token: Option<String>,
-    pub(super) enrollment_token: String,
-    pub(super) gateway_id: String,
+    pub(super) asked: EnrollRequest,
 }
 
 /// Give credentials to a gateway that proves its tenant.
@@ -88,7 +88,7 @@ pub(super) struct Enroll {
 #[rtype(result = "Result<GatewayGrant, GrantError>")]
 pub(super) struct ProvisionGateway {
     pub(super) access_token: Option<String>,
-    pub(super) asked: Provision,
+    pub(super) asked: ProvisionRequest,
 }
 
 /// Give a gateway a fresh secret.
@@ -111,8 +111,7 @@ pub(super) struct Deprovision {
 #[rtype(result = "Result<(), DialRefusal>")]
 pub(super) struct SetPolicy {
     pub(super) token: Option<String>,
-    pub(super) platform: String,
-    pub(super) policy: Value,
+    pub(super) policy: RelevancePolicy,
 }
 
 /// Bring something to a gateway.

@@ -12,7 +12,12 @@ mod tests;
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use caduceus_contract::wire::action::Action;
+use caduceus_contract::wire::action_result::ActionResult;
+use caduceus_contract::wire::frame::{FrameError, FromConnector, ReceivedRequest, ToConnector};
+use caduceus_contract::wire::session::chat_of;
+use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
+use serde_json::Value;
 
 use super::account::{Account, AccountAnswer};
 use super::credentials::DialRefusal;
@@ -24,8 +29,6 @@ use super::saved::SavedState;
 use super::shape::Shape;
 use super::steps::{ConnectorStep, DialDecision};
 
-/// The close code for a token that is not good.
-pub(super) const UNAUTHORIZED_CODE: u16 = 4_401;
 /// The close code of a connection whose gateway has dialled anew.
 const SUPERSEDED_CODE: u16 = 4_000;
 /// How long a frame waits for the one it shall change places with.
@@ -113,22 +116,31 @@ impl ConnectorPlan {
             return Vec::new();
         };
         let gateway_id = link.gateway_id.clone();
-        let Ok(Value::Object(frame)) = serde_json::from_str::<Value>(received) else {
+        let Ok(frame @ Value::Object(_)) = serde_json::from_str::<Value>(received) else {
             self.account.malformed();
             return Vec::new();
         };
-        let kind = text(&frame, "type").unwrap_or_default().to_owned();
-        self.account.frame(&gateway_id, &kind);
-        let mut steps =
-            vec![ConnectorStep::Frame { gateway_id: gateway_id.clone(), frame: Value::Object(frame.clone()) }];
-        let more = match kind.as_str() {
-            "hello" => self.hello(connection, &frame),
-            "outbound" => self.outbound(connection, &gateway_id, &frame, now_ms),
-            "inbound_ack" => self.acknowledged(connection, &gateway_id, &frame),
-            "going_idle" => Some(self.going_idle(connection)),
-            "interrupt" => self.interrupt(connection, &frame),
-            // What we write ourselves, and what a later contract may bring.
-            _ => Some(Vec::new()),
+        self.account.frame(&gateway_id, frame["type"].as_str().unwrap_or_default());
+        let mut steps = vec![ConnectorStep::Frame { gateway_id: gateway_id.clone(), frame }];
+        let ReceivedRequest { frame, request_id } = ToConnector::read(received.as_bytes());
+        let more = match (frame, request_id) {
+            (Ok(Some(ToConnector::Hello { platform, bot_id })), _) => self.hello(connection, platform, bot_id),
+            (Ok(Some(ToConnector::Outbound { action, platform, bot_id, .. })), Some(request_id)) => {
+                let identity = (platform.as_deref(), bot_id.as_deref());
+                self.outbound(connection, request_id, &action, identity, now_ms)
+            }
+            // The gateway waits for an answer to this one too.
+            (Err(FrameError::Action(error)), Some(request_id)) => {
+                Some(self.answer(connection, request_id, ActionResult::failed(error.to_string())))
+            }
+            (Ok(Some(ToConnector::InboundAck { buffer_id })), _) => {
+                Some(self.acknowledged(connection, &gateway_id, &buffer_id))
+            }
+            (Ok(Some(ToConnector::GoingIdle)), _) => Some(self.going_idle(connection)),
+            (Ok(Some(ToConnector::Interrupt { session_key, .. })), _) => self.interrupt(connection, session_key),
+            // What a later contract may bring.
+            (Ok(None), _) => Some(Vec::new()),
+            (Ok(Some(ToConnector::Outbound { .. })), None) | (Err(_), _) => None,
         };
         match more {
             Some(more) => steps.extend(more),
@@ -174,19 +186,17 @@ impl ConnectorPlan {
         self.current.values().copied().collect()
     }
 
-    fn hello(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<ConnectorStep>> {
-        let platform = text(frame, "platform").filter(|platform| !platform.is_empty())?.to_owned();
-        let bot_id = text(frame, "botId").unwrap_or_default().to_owned();
-        let link = self.links.get_mut(&connection)?;
+    fn hello(&mut self, connection: u64, platform: String, bot_id: String) -> Option<Vec<ConnectorStep>> {
+        let link = self.links.get_mut(&connection).filter(|_| !platform.is_empty())?;
         link.idle = false;
-        let descriptor = Shape::of(&platform).descriptor(&platform);
+        let descriptor = Box::new(Shape::of(&platform).descriptor(&platform));
         // A peer that says hello without end gets answers without end, and no more memory.
         if link.identities.len() < 64
             && !link.identities.iter().any(|known| *known == (platform.clone(), bot_id.clone()))
         {
             link.identities.push((platform, bot_id));
         }
-        let mut steps = vec![self.write(connection, line(&json!({"type": "descriptor", "descriptor": descriptor})))];
+        let mut steps = vec![self.write(connection, FromConnector::Descriptor { descriptor }.to_line())];
         steps.extend(self.flush(connection));
         steps.push(ConnectorStep::Status);
         Some(steps)
@@ -195,24 +205,24 @@ impl ConnectorPlan {
     fn outbound(
         &mut self,
         connection: u64,
-        gateway_id: &str,
-        frame: &Map<String, Value>,
+        request_id: String,
+        action: &Action,
+        (platform, bot_id): (Option<&str>, Option<&str>),
         now_ms: i64,
     ) -> Option<Vec<ConnectorStep>> {
-        let request_id = text(frame, "requestId").filter(|id| !id.is_empty())?;
-        let action = frame.get("action")?.as_object()?;
         let link = self.links.get(&connection)?;
+        let gateway_id = link.gateway_id.clone();
         let mut steps = Vec::new();
-        let result = match identity(link, text(frame, "platform"), text(frame, "botId")) {
-            Err(error) => json!({"success": false, "error": error}),
+        let result = match identity(link, platform, bot_id) {
+            Err(error) => ActionResult::failed(error),
             Ok((platform, shape)) => {
-                let outbound = OutboundAction { gateway_id, platform: &platform, shape, action };
+                let outbound = OutboundAction { gateway_id: &gateway_id, platform: &platform, shape, action };
                 let outcome = self.rooms.carry_out(&outbound, &mut self.ids, now_ms);
                 if let Some(message_id) = &outcome.message_id {
                     let answer = AccountAnswer {
-                        gateway_id,
+                        gateway_id: &gateway_id,
                         event_id: outcome.answers.as_deref(),
-                        operation: text(action, "op").unwrap_or_default(),
+                        operation: action.op(),
                         message_id,
                         repeat: is_marked_repeat(action),
                     };
@@ -222,27 +232,35 @@ impl ConnectorPlan {
                 outcome.result
             }
         };
-        let faults = self.faults_of(gateway_id);
-        if !faults.answer_never {
-            let text = line(&json!({"type": "outbound_result", "requestId": request_id, "result": result}));
-            let after = Duration::from_millis(faults.delay_ms.saturating_add(faults.answer_late_ms));
-            steps.push(ConnectorStep::Write { connection, text, after });
-        }
+        steps.extend(self.answer(connection, request_id, result));
         Some(steps)
+    }
+
+    /// Writes a result, late or not at all when the switches say so.
+    fn answer(&self, connection: u64, request_id: String, result: ActionResult) -> Vec<ConnectorStep> {
+        let faults = self.links.get(&connection).map(|link| self.faults_of(&link.gateway_id)).unwrap_or_default();
+        if faults.answer_never {
+            return Vec::new();
+        }
+        let text = FromConnector::OutboundResult { request_id, result }.to_line();
+        let after = Duration::from_millis(faults.delay_ms.saturating_add(faults.answer_late_ms));
+        vec![ConnectorStep::Write { connection, text, after }]
     }
 
     fn going_idle(&mut self, connection: u64) -> Vec<ConnectorStep> {
         if let Some(link) = self.links.get_mut(&connection) {
             link.idle = true;
         }
-        vec![self.write(connection, line(&json!({"type": "going_idle_ack"}))), ConnectorStep::Status]
+        vec![self.write(connection, FromConnector::GoingIdleAck.to_line()), ConnectorStep::Status]
     }
 
     /// A gateway stops a session: said to the instance that runs it, which is here always the same one.
-    fn interrupt(&mut self, connection: u64, frame: &Map<String, Value>) -> Option<Vec<ConnectorStep>> {
-        let session_key = text(frame, "session_key").filter(|key| !key.is_empty())?;
-        let echo = json!({"type": "interrupt_inbound", "session_key": session_key, "chat_id": chat_of(session_key)});
-        Some(vec![self.write(connection, line(&echo))])
+    fn interrupt(&self, connection: u64, session_key: String) -> Option<Vec<ConnectorStep>> {
+        if session_key.is_empty() {
+            return None;
+        }
+        let chat_id = chat_of(&session_key).to_owned();
+        Some(vec![self.write(connection, FromConnector::InterruptInbound { session_key, chat_id }.to_line())])
     }
 
     fn write(&self, connection: u64, text: String) -> ConnectorStep {
@@ -315,21 +333,8 @@ fn close_refused(refusal: DialRefusal) -> DialDecision {
 }
 
 /// Whether a message says of itself that it may have been sent before.
-fn is_marked_repeat(action: &Map<String, Value>) -> bool {
-    let in_metadata = action.get("metadata").and_then(|metadata| metadata.get("repeat")).and_then(Value::as_bool);
+fn is_marked_repeat(action: &Action) -> bool {
+    let in_metadata = action.metadata().and_then(|metadata| metadata.get("repeat")).and_then(Value::as_bool);
     in_metadata == Some(true)
-        || text(action, "content").is_some_and(|content| content.to_lowercase().contains("may be a repeat"))
-}
-
-/// The chat of a session key, whose text is `agent:<profile>:<platform>:<chat type>:<chat>…`.
-fn chat_of(session_key: &str) -> &str {
-    session_key.split(':').nth(4).unwrap_or_default()
-}
-
-fn line(frame: &Value) -> String {
-    format!("{frame}\n")
-}
-
-fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str)
+        || action.content().is_some_and(|content| content.to_lowercase().contains("may be a repeat"))
 }

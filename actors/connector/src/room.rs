@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use caduceus_contract::wire::action::PromptOption;
 use serde::Serialize;
-use serde_json::{Map, Value};
 
 /// Messages kept for each room; an older one can no longer be edited.
 const MESSAGE_LIMIT: usize = 500;
@@ -33,8 +33,16 @@ pub(super) struct ChatMessage {
     /// Emoji to how many.
     pub(super) reactions: BTreeMap<String, u32>,
     pub(super) prompt: Option<ButtonPrompt>,
-    pub(super) media: Option<Value>,
+    pub(super) media: Option<ChatMedia>,
     pub(super) at_ms: i64,
+}
+
+/// A picture, sound or file.
+#[derive(Clone, Serialize)]
+pub(super) struct ChatMedia {
+    pub(super) kind: String,
+    pub(super) url: String,
+    pub(super) filename: Option<String>,
 }
 
 /// The buttons below a message.
@@ -43,7 +51,7 @@ pub(super) struct ChatMessage {
 pub(super) struct ButtonPrompt {
     pub(super) id: String,
     pub(super) kind: String,
-    pub(super) options: Vec<Value>,
+    pub(super) options: Vec<PromptOption>,
     pub(super) chosen: Option<String>,
 }
 
@@ -58,22 +66,10 @@ impl ChatRoom {
 
 impl ButtonPrompt {
     /// The prompt that an action asks for.
-    pub(super) fn of(action: &Map<String, Value>) -> Result<Self, &'static str> {
-        let options = action.get("options").and_then(Value::as_array).ok_or("a prompt needs options")?;
-        let complete = |option: &Value| option["id"].is_string() && option["label"].is_string();
-        if options.is_empty() || options.len() > 25 || !options.iter().all(complete) {
-            return Err("a prompt has 1 to 25 options, each with an id and a label");
+    pub(super) fn new(id: &str, kind: &str, options: &[PromptOption]) -> Result<Self, &'static str> {
+        if options.is_empty() || options.len() > 25 {
+            return Err("a prompt has 1 to 25 options");
         }
-        Ok(Self {
-            id: text(action, "prompt_id").ok_or("a prompt needs a prompt_id")?.to_owned(),
-            kind: text(action, "prompt_kind").unwrap_or_default().to_owned(),
-            options: options.clone(),
-            chosen: None,
-        })
+        Ok(Self { id: id.to_owned(), kind: kind.to_owned(), options: options.to_vec(), chosen: None })
     }
-}
-
-/// A field of an action that is a text.
-pub(super) fn text<'a>(object: &'a Map<String, Value>, key: &str) -> Option<&'a str> {
-    object.get(key).and_then(Value::as_str)
 }

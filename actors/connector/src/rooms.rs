@@ -4,11 +4,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use caduceus_contract::wire::action::Action;
+use caduceus_contract::wire::action_result::{ActionResult, ChatInfo};
+use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::interaction::FOLLOW_UP_KIND;
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::ids::MessageIds;
-use super::room::{ButtonPrompt, ChatMessage, ChatRoom, text};
+use super::room::{ButtonPrompt, ChatMedia, ChatMessage, ChatRoom};
 use super::shape::Shape;
 
 /// Rooms kept; a flood of made-up chats must not fill the memory.
@@ -40,13 +44,13 @@ pub(super) struct OutboundAction<'a> {
     /// The platform that the frame or the session names.
     pub(super) platform: &'a str,
     pub(super) shape: Shape,
-    pub(super) action: &'a Map<String, Value>,
+    pub(super) action: &'a Action,
 }
 
 /// What became of an action.
 pub(super) struct ActionOutcome {
     /// Goes into `outbound_result`.
-    pub(super) result: Value,
+    pub(super) result: ActionResult,
     /// For the chat windows.
     pub(super) change: Option<Value>,
     /// Set when a new message stands in a chat.
@@ -56,37 +60,35 @@ pub(super) struct ActionOutcome {
 }
 
 impl ActionOutcome {
-    fn done(result: Value, change: Value) -> Self {
+    fn done(result: ActionResult, change: Value) -> Self {
         Self { result, change: Some(change), message_id: None, answers: None }
     }
 
     fn failed(error: impl Into<String>) -> Self {
-        let error: String = error.into();
-        Self { result: json!({"success": false, "error": error}), change: None, message_id: None, answers: None }
+        Self { result: ActionResult::failed(error), change: None, message_id: None, answers: None }
     }
 }
 
 impl Rooms {
     /// Notes what a user wrote, as the event tells it.
     pub(super) fn note_user_message(&mut self, gateway_id: &str, event: &Value, now_ms: i64) -> Option<Value> {
-        let source = event.get("source")?;
-        let text_of = |key: &str| source.get(key).and_then(Value::as_str).map(str::to_owned);
-        let place = RoomPlace {
-            gateway_id: gateway_id.to_owned(),
-            platform: text_of("platform").unwrap_or_else(|| "relay".to_owned()),
-            chat_id: text_of("chat_id").filter(|id| !id.is_empty())?,
-        };
-        let author_id = text_of("user_id").unwrap_or_default();
+        let InboundEvent { text, message_id, reply_to_message_id, source, .. } = InboundEvent::parse(event).ok()?;
+        if source.chat_id.is_empty() {
+            return None;
+        }
+        let place = RoomPlace { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
+        let author_id = source.user_id.unwrap_or_default();
         let message = ChatMessage {
-            id: event.get("message_id").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            id: message_id.unwrap_or_default(),
             from: "user",
-            author: text_of("user_display_name")
-                .or_else(|| text_of("user_name"))
+            author: source
+                .user_display_name
+                .or(source.user_name)
                 .unwrap_or_else(|| if author_id.is_empty() { "someone".to_owned() } else { author_id.clone() }),
             author_id,
-            text: event.get("text").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            reply_to: event.get("reply_to_message_id").and_then(Value::as_str).map(str::to_owned),
-            thread_id: text_of("thread_id"),
+            text,
+            reply_to: reply_to_message_id,
+            thread_id: source.thread_id,
             edits: 0,
             reactions: BTreeMap::new(),
             prompt: None,
@@ -94,8 +96,8 @@ impl Rooms {
             at_ms: now_ms,
         };
         let room = self.room(&place);
-        room.kind = text_of("chat_type").unwrap_or_else(|| "dm".to_owned());
-        if let Some(name) = text_of("chat_name") {
+        room.kind = source.chat_type;
+        if let Some(name) = source.chat_name {
             room.name = name;
         }
         let change = json!({"kind": "message", "place": place, "message": message});
@@ -118,8 +120,7 @@ impl Rooms {
             message.prompt.as_ref().is_some_and(|prompt| prompt.id == prompt_id && prompt.chosen.is_none())
         })?;
         let prompt = message.prompt.as_mut()?;
-        let option = prompt.options.iter().find(|option| option["id"] == option_id)?;
-        let label = option["label"].as_str().unwrap_or(option_id).to_owned();
+        let label = prompt.options.iter().find(|option| option.id == option_id)?.label.clone();
         prompt.chosen = Some(option_id.to_owned());
         Some((label, json!({"kind": "message", "place": place, "message": message})))
     }
@@ -130,19 +131,15 @@ impl Rooms {
         ids: &mut MessageIds,
         now_ms: i64,
     ) -> ActionOutcome {
-        let Some(operation) = text(outbound.action, "op") else {
-            return ActionOutcome::failed("the action has no op");
-        };
+        let (action, operation) = (outbound.action, outbound.action.op());
         if !outbound.shape.supports(operation) {
             return ActionOutcome::failed(format!("operation {operation} is not supported on {}", outbound.platform));
         }
-        let action = outbound.action;
-        if operation == "follow_up" {
-            let bound = text(action, "session_key").and_then(|key| self.capabilities.get(key));
-            let Some((place, event_id)) = bound.cloned() else {
+        if let Action::FollowUp { session_key, kind, .. } = action {
+            let Some((place, event_id)) = self.capabilities.get(session_key).cloned() else {
                 return ActionOutcome::failed("no capability is bound to this session");
             };
-            if text(action, "kind") != Some("discord.interaction_token") {
+            if kind != FOLLOW_UP_KIND {
                 return ActionOutcome::failed("no capability of this kind is bound to this session");
             }
             return self.post(outbound, &place, event_id, ids, now_ms);
@@ -150,30 +147,25 @@ impl Rooms {
         let Some(place) = self.place(outbound) else {
             return ActionOutcome::failed("the action names no chat");
         };
-        match operation {
-            "send" | "send_media" | "prompt" => {
-                let reply_to = text(action, "reply_to").map(str::to_owned);
-                self.post(outbound, &place, reply_to, ids, now_ms)
+        match action {
+            Action::Send { reply_to, .. } | Action::SendMedia { reply_to, .. } => {
+                self.post(outbound, &place, reply_to.clone(), ids, now_ms)
             }
-            "edit" => self.edit(outbound, &place),
-            "react" => self.react(outbound, &place),
-            "typing" => ActionOutcome::done(json!({"success": true}), json!({"kind": "typing", "place": place})),
-            "get_chat_info" => {
-                let room = self.by_place.get(&place);
-                let name = room.map(|room| room.name.as_str()).filter(|name| !name.is_empty());
-                let kind = room.map_or("dm", |room| room.kind.as_str());
-                let info = json!({"name": name.unwrap_or(&place.chat_id), "type": kind});
-                ActionOutcome {
-                    result: json!({"success": true, "chat_info": info}),
-                    change: None,
-                    message_id: None,
-                    answers: None,
-                }
+            Action::Prompt { .. } => self.post(outbound, &place, None, ids, now_ms),
+            Action::Edit { message_id, content, .. } => self.edit(outbound.shape, &place, message_id, content),
+            Action::React { message_id, emoji, remove, .. } => self.react(&place, message_id, emoji, *remove),
+            Action::Typing { .. } => {
+                ActionOutcome::done(ActionResult::done(), json!({"kind": "typing", "place": place}))
             }
-            "thread_create" => self.create_thread(outbound, &place, ids, now_ms),
-            "thread_rename" => self.rename_thread(outbound, &place),
-            // `supports` has just said that there is no other.
-            other => ActionOutcome::failed(format!("operation {other} is not supported")),
+            Action::GetChatInfo { .. } => self.chat_info(place),
+            Action::ThreadCreate { thread_name, .. } => self.create_thread(&place, thread_name, ids, now_ms),
+            Action::ThreadRename { message_id, thread_name, only_if_current_name, .. } => {
+                self.rename_thread(&place, message_id, thread_name, only_if_current_name.as_deref())
+            }
+            // The first is carried out above, and `supports` takes no other.
+            Action::FollowUp { .. } | Action::Other(_) => {
+                ActionOutcome::failed(format!("operation {operation} is not supported"))
+            }
         }
     }
 
@@ -200,27 +192,29 @@ impl Rooms {
         now_ms: i64,
     ) -> ActionOutcome {
         let action = outbound.action;
-        let content = text(action, "content").unwrap_or_default();
+        let content = action.content().unwrap_or_default();
         if let Some(error) = outbound.shape.too_long(content) {
             return ActionOutcome::failed(error);
         }
-        let prompt = if text(action, "op") == Some("prompt") {
-            match ButtonPrompt::of(action) {
-                Ok(prompt) => Some(prompt),
-                Err(error) => return ActionOutcome::failed(error),
+        let prompt = match action {
+            Action::Prompt { prompt_id, prompt_kind, options, .. } => {
+                match ButtonPrompt::new(prompt_id, prompt_kind, options) {
+                    Ok(prompt) => Some(prompt),
+                    Err(error) => return ActionOutcome::failed(error),
+                }
             }
-        } else {
-            None
+            _ => None,
         };
-        let media = text(action, "source_url")
-            .map(|url| json!({"kind": text(action, "media_kind"), "url": url, "filename": text(action, "filename")}));
-        if text(action, "op") == Some("send_media") && media.is_none() {
-            return ActionOutcome::failed("the action names no source_url");
-        }
+        let media = match action {
+            Action::SendMedia { media_kind, source_url, filename, .. } => {
+                Some(ChatMedia { kind: media_kind.clone(), url: source_url.clone(), filename: filename.clone() })
+            }
+            _ => None,
+        };
         if content.is_empty() && media.is_none() && prompt.is_none() {
             return ActionOutcome::failed("the message is empty");
         }
-        let metadata = action.get("metadata").and_then(Value::as_object);
+        let thread_id = action.metadata().and_then(|metadata| metadata.get("thread_id")).and_then(Value::as_str);
         let message = ChatMessage {
             id: ids.next(now_ms),
             from: "agent",
@@ -228,7 +222,7 @@ impl Rooms {
             author_id: outbound.gateway_id.to_owned(),
             text: content.to_owned(),
             reply_to: reply_to.clone(),
-            thread_id: metadata.and_then(|metadata| text(metadata, "thread_id")).map(str::to_owned),
+            thread_id: thread_id.map(str::to_owned),
             edits: 0,
             reactions: BTreeMap::new(),
             prompt,
@@ -239,22 +233,21 @@ impl Rooms {
         let change = json!({"kind": "message", "place": place, "message": message});
         self.room(place).keep(message);
         ActionOutcome {
-            result: json!({"success": true, "message_id": id}),
+            result: ActionResult { message_id: Some(id.clone()), ..ActionResult::done() },
             change: Some(change),
             message_id: Some(id),
             answers: reply_to,
         }
     }
 
-    fn edit(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
-        let content = text(outbound.action, "content").unwrap_or_default();
+    fn edit(&mut self, shape: Shape, place: &RoomPlace, message_id: &str, content: &str) -> ActionOutcome {
         if content.is_empty() {
             return ActionOutcome::failed("the message is empty");
         }
-        if let Some(error) = outbound.shape.too_long(content) {
+        if let Some(error) = shape.too_long(content) {
             return ActionOutcome::failed(error);
         }
-        let Some(message) = self.message(place, text(outbound.action, "message_id")) else {
+        let Some(message) = self.message(place, message_id) else {
             return ActionOutcome::failed("no such message");
         };
         if message.from != "agent" {
@@ -263,15 +256,15 @@ impl Rooms {
         content.clone_into(&mut message.text);
         message.edits += 1;
         let change = json!({"kind": "message", "place": place, "message": message});
-        ActionOutcome::done(json!({"success": true, "message_id": message.id}), change)
+        let message_id = Some(message.id.clone());
+        ActionOutcome::done(ActionResult { message_id, ..ActionResult::done() }, change)
     }
 
-    fn react(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
-        let Some(emoji) = text(outbound.action, "emoji").filter(|emoji| (1..=64).contains(&emoji.len())) else {
+    fn react(&mut self, place: &RoomPlace, message_id: &str, emoji: &str, remove: bool) -> ActionOutcome {
+        if !(1..=64).contains(&emoji.len()) {
             return ActionOutcome::failed("the action names no emoji");
-        };
-        let remove = outbound.action.get("remove").and_then(Value::as_bool).unwrap_or(false);
-        let Some(message) = self.message(place, text(outbound.action, "message_id")) else {
+        }
+        let Some(message) = self.message(place, message_id) else {
             return ActionOutcome::failed("no such message");
         };
         if remove {
@@ -283,45 +276,47 @@ impl Rooms {
             return ActionOutcome::failed("the message has 20 reactions already");
         }
         let change = json!({"kind": "message", "place": place, "message": message});
-        ActionOutcome::done(json!({"success": true}), change)
+        ActionOutcome::done(ActionResult::done(), change)
     }
 
-    fn create_thread(
-        &mut self,
-        outbound: &OutboundAction<'_>,
-        place: &RoomPlace,
-        ids: &mut MessageIds,
-        now_ms: i64,
-    ) -> ActionOutcome {
-        let Some(name) = text(outbound.action, "thread_name").filter(|name| !name.is_empty()) else {
+    fn chat_info(&self, place: RoomPlace) -> ActionOutcome {
+        let room = self.by_place.get(&place);
+        let name = room.map(|room| room.name.clone()).filter(|name| !name.is_empty());
+        let chat_type = room.map_or_else(|| "dm".to_owned(), |room| room.kind.clone());
+        let info = ChatInfo { name: name.unwrap_or(place.chat_id), chat_type };
+        let chat_info = Some(serde_json::to_value(info).expect("two texts"));
+        let result = ActionResult { chat_info, ..ActionResult::done() };
+        ActionOutcome { result, change: None, message_id: None, answers: None }
+    }
+
+    fn create_thread(&mut self, place: &RoomPlace, name: &str, ids: &mut MessageIds, now_ms: i64) -> ActionOutcome {
+        if name.is_empty() {
             return ActionOutcome::failed("the action names no thread_name");
-        };
+        }
         let id = ids.next(now_ms);
         self.room(place).threads.insert(id.clone(), name.to_owned());
         let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
+        ActionOutcome::done(ActionResult { thread_id: Some(id), ..ActionResult::done() }, change)
     }
 
-    fn rename_thread(&mut self, outbound: &OutboundAction<'_>, place: &RoomPlace) -> ActionOutcome {
-        let action = outbound.action;
-        let Some(name) = text(action, "thread_name").filter(|name| !name.is_empty()) else {
+    fn rename_thread(&mut self, place: &RoomPlace, id: &str, name: &str, expected: Option<&str>) -> ActionOutcome {
+        if name.is_empty() {
             return ActionOutcome::failed("the action names no thread_name");
-        };
-        let id = text(action, "message_id").unwrap_or_default();
+        }
         let Some(current) = self.by_place.get_mut(place).and_then(|room| room.threads.get_mut(id)) else {
             return ActionOutcome::failed("no such thread");
         };
-        if text(action, "only_if_current_name").is_some_and(|expected| expected != current) {
+        if expected.is_some_and(|expected| expected != current) {
             return ActionOutcome::failed("the thread has another name by now");
         }
         name.clone_into(current);
         let change = json!({"kind": "thread", "place": place, "threadId": id, "name": name});
-        ActionOutcome::done(json!({"success": true, "thread_id": id}), change)
+        ActionOutcome::done(ActionResult { thread_id: Some(id.to_owned()), ..ActionResult::done() }, change)
     }
 
     /// The room an action means: of its platform if there is one, else any of that id, else a new one.
     fn place(&self, outbound: &OutboundAction<'_>) -> Option<RoomPlace> {
-        let chat_id = text(outbound.action, "chat_id").filter(|id| !id.is_empty())?;
+        let chat_id = outbound.action.chat_id().filter(|id| !id.is_empty())?;
         let exact = RoomPlace {
             gateway_id: outbound.gateway_id.to_owned(),
             platform: outbound.platform.to_owned(),
@@ -346,8 +341,7 @@ impl Rooms {
         self.by_place.entry(place.clone()).or_insert_with(|| ChatRoom { kind: "dm".to_owned(), ..ChatRoom::default() })
     }
 
-    fn message(&mut self, place: &RoomPlace, id: Option<&str>) -> Option<&mut ChatMessage> {
-        let id = id?;
+    fn message(&mut self, place: &RoomPlace, id: &str) -> Option<&mut ChatMessage> {
         self.by_place.get_mut(place)?.messages.iter_mut().rev().find(|message| message.id == id)
     }
 }

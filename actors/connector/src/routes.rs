@@ -7,6 +7,11 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
 use actix_web::{HttpRequest, HttpResponse, Resource, Route, web};
 use bytes::Bytes;
+use caduceus_contract::wire::delivery::{EventDelivery, INTERRUPT_SUFFIX, InterruptDelivery};
+use caduceus_contract::wire::provisioning::{
+    ENROLL_PATH, ErrorBody, OkBody, POLICY_PATH, PROVISION_PATH, RelevancePolicy,
+};
+use caduceus_contract::wire::url::RELAY_PATH;
 use caduceus_supervision::Port;
 use futures_util::stream;
 use serde::Deserialize;
@@ -68,10 +73,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
     config
         .service(only("/", web::get().to(page), "GET"))
         .service(only("/favicon.ico", web::get().to(HttpResponse::NoContent), "GET"))
-        .service(only("/relay", web::get().to(relay), "GET"))
-        .service(only("/relay/enroll", web::post().to(enroll), "POST"))
-        .service(only("/relay/provision", web::post().to(provision), "POST"))
-        .service(only("/relay/policy", web::post().to(policy), "POST"))
+        .service(only(RELAY_PATH, web::get().to(relay), "GET"))
+        .service(only(ENROLL_PATH, web::post().to(enroll), "POST"))
+        .service(only(PROVISION_PATH, web::post().to(provision), "POST"))
+        .service(only(POLICY_PATH, web::post().to(policy), "POST"))
         .service(only("/manage/deprovision", web::post().to(deprovision), "POST"))
         .service(only("/manage/rotate", web::post().to(rotate), "POST"))
         .service(only("/chat/events", web::get().to(chat_events), "GET"))
@@ -89,9 +94,10 @@ pub(super) fn configure(config: &mut web::ServiceConfig) {
 /// A path with one method; any other is refused with its name.
 fn only(path: &str, route: Route, method: &'static str) -> Resource {
     web::resource(path).route(route).default_service(web::to(move || async move {
+        let detail = format!("this path takes {method} only");
         HttpResponse::MethodNotAllowed()
             .insert_header(("Allow", method))
-            .json(json!({"error": "method_not_allowed", "detail": format!("this path takes {method} only")}))
+            .json(ErrorBody { error: "method_not_allowed", detail: &detail })
     }))
 }
 
@@ -131,16 +137,8 @@ async fn relay(
     socket::start(&request, stream, beginning, ports.hub.clone())
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct EnrollBody {
-    enrollment_token: String,
-    gateway_id: String,
-}
-
 async fn enroll(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let EnrollBody { enrollment_token, gateway_id } = body(payload, BODY_LIMIT).await?;
-    let asked = Enroll { access_token: bearer(&request), enrollment_token, gateway_id };
+    let asked = Enroll { access_token: bearer(&request), asked: body(payload, BODY_LIMIT).await? };
     Ok(HttpResponse::Ok().json(ports.enroll.ask(asked, TIMEOUT).await??))
 }
 
@@ -150,11 +148,12 @@ async fn provision(request: HttpRequest, payload: web::Payload, ports: web::Data
 }
 
 async fn policy(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
-    let policy: Value = body(payload, BODY_LIMIT).await?;
-    let platform = policy["platform"].as_str().filter(|platform| !platform.is_empty());
-    let platform = platform.ok_or_else(|| Problem::invalid("a policy names its platform"))?.to_owned();
-    ports.set_policy.ask(SetPolicy { token: bearer(&request), platform, policy }, TIMEOUT).await??;
-    Ok(HttpResponse::Ok().json(json!({"ok": true})))
+    let policy: RelevancePolicy = body(payload, BODY_LIMIT).await?;
+    if policy.platform.is_empty() {
+        return Err(Problem::invalid("a policy names its platform"));
+    }
+    ports.set_policy.ask(SetPolicy { token: bearer(&request), policy }, TIMEOUT).await??;
+    Ok(HttpResponse::Ok().json(OkBody::YES))
 }
 
 #[derive(Deserialize)]
@@ -167,7 +166,7 @@ async fn deprovision(request: HttpRequest, payload: web::Payload, ports: web::Da
     check_loopback(&request)?;
     let DeprovisionBody { gateway_id } = body(payload, BODY_LIMIT).await?;
     ports.deprovision.ask(Deprovision { gateway_id }, TIMEOUT).await??;
-    Ok(HttpResponse::Ok().json(json!({"ok": true})))
+    Ok(HttpResponse::Ok().json(OkBody::YES))
 }
 
 #[derive(Deserialize)]
@@ -230,7 +229,7 @@ struct InboundBody {
     forward: Option<Value>,
     /// Under which the forward's interaction can be followed up; worked out when absent.
     session_key: Option<String>,
-    interrupt: Option<Interrupt>,
+    interrupt: Option<InterruptDelivery>,
     /// Written to the socket as it stands.
     raw: Option<String>,
     /// A chosen one instead of a fresh one.
@@ -245,13 +244,6 @@ struct InboundBody {
     endpoint: Option<String>,
 }
 
-#[derive(Deserialize)]
-struct Interrupt {
-    session_key: String,
-    #[serde(default)]
-    chat_id: String,
-}
-
 async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Data<RoutePorts>) -> RouteAnswer {
     check_loopback(&request)?;
     let asked: InboundBody = body(payload, DEV_LIMIT).await?;
@@ -262,7 +254,9 @@ async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Da
     let push = match (asked.event, asked.forward, asked.interrupt, asked.raw) {
         (Some(event), None, None, None) => Push::Event { event, buffer_id, live },
         (None, Some(forward), None, None) => Push::Forward { forward, session_key, buffer_id, live },
-        (None, None, Some(Interrupt { session_key, chat_id }), None) => Push::Interrupt { session_key, chat_id },
+        (None, None, Some(InterruptDelivery { session_key, chat_id }), None) => {
+            Push::Interrupt { session_key, chat_id }
+        }
         (None, None, None, Some(raw)) => Push::Raw(raw),
         _ => return Err(Problem::invalid("name one of event, forward, interrupt and raw")),
     };
@@ -271,17 +265,15 @@ async fn dev_inbound(request: HttpRequest, payload: web::Payload, ports: web::Da
 }
 
 async fn deliver_signed(asked: InboundBody, ports: &RoutePorts) -> RouteAnswer {
-    let (path, document) = match (&asked.event, &asked.interrupt) {
-        (Some(event), None) => ("", json!({"event": event})),
-        (None, Some(interrupt)) => {
-            ("/interrupt", json!({"session_key": interrupt.session_key, "chat_id": interrupt.chat_id}))
-        }
+    let (path, document) = match (asked.event, asked.interrupt) {
+        (Some(event), None) => ("", serde_json::to_string(&EventDelivery { event })),
+        (None, Some(interrupt)) => (INTERRUPT_SUFFIX, serde_json::to_string(&interrupt)),
         _ => return Err(Problem::invalid("a signed delivery brings an event or an interrupt")),
     };
     let (provisioned, key) = ports.endpoint.ask(GetEndpoint { gateway_id: asked.gateway_id }, TIMEOUT).await??;
     let endpoint = asked.endpoint.or(provisioned);
     let endpoint = endpoint.ok_or_else(|| Problem::invalid("the gateway has provisioned no endpoint: name one"))?;
-    let document = document.to_string();
+    let document = document.expect("a delivery is texts and JSON values");
     let timestamp = jiff::Timestamp::now().as_second();
     let url = format!("{}{path}", endpoint.trim_end_matches('/'));
     let signature = sign_delivery(&key, timestamp, &document);

@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde::{Deserialize, Serialize};
+use caduceus_contract::wire::frame::FromConnector;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
 use super::store::GatewayStore;
@@ -22,8 +24,16 @@ pub(super) struct SavedState {
 #[derive(Serialize, Deserialize)]
 pub(super) struct BufferedFrame {
     pub(super) buffer_id: String,
-    pub(super) frame: Value,
+    #[serde(deserialize_with = "frame")]
+    pub(super) frame: FromConnector,
     /// The connection it was last written to; none of these is left after a restart.
     #[serde(skip)]
     pub(super) sent_on: Option<u64>,
+}
+
+/// A frame as it was written to a gateway, in any layout that JSON has.
+fn frame<'de, D: Deserializer<'de>>(deserializer: D) -> Result<FromConnector, D::Error> {
+    let frame = Value::deserialize(deserializer)?.to_string();
+    let frame = FromConnector::parse(frame.as_bytes()).map_err(D::Error::custom)?;
+    frame.ok_or_else(|| D::Error::custom("a frame of an unknown type waits"))
 }

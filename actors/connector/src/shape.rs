@@ -1,27 +1,7 @@
 //! What each fronted platform can do, as its descriptor tells a gateway. Plain data.
 
-use serde_json::{Value, json};
-
-/// Every operation this connector carries out.
-const OPERATIONS: [&str; 10] = [
-    "send",
-    "edit",
-    "typing",
-    "follow_up",
-    "get_chat_info",
-    "send_media",
-    "prompt",
-    "react",
-    "thread_create",
-    "thread_rename",
-];
-
-/// How a platform counts the length of a text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum LengthUnit {
-    Chars,
-    Utf16,
-}
+use caduceus_contract::wire::action::OPS;
+use caduceus_contract::wire::descriptor::{Descriptor, LenUnit};
 
 /// The platforms the chat page can play, and a plain one for everything else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,32 +21,24 @@ impl Shape {
     }
 
     /// The descriptor that answers a hello for `platform`.
-    pub(super) fn descriptor(self, platform: &str) -> Value {
+    pub(super) fn descriptor(self, platform: &str) -> Descriptor {
         let (label, dialect, emoji) = match self {
             Self::Discord => ("Discord", "discord", "🎮"),
             Self::Telegram => ("Telegram", "markdown_v2", "✈️"),
             Self::Plain => ("Relay", "plain", "🔌"),
         };
-        let unit = match self.unit() {
-            LengthUnit::Chars => "chars",
-            LengthUnit::Utf16 => "utf16",
-        };
-        json!({
-            "contract_version": 1,
-            "platform": platform,
-            "label": label,
-            "max_message_length": self.limit(),
-            "supports_draft_streaming": false,
-            "supports_edit": true,
-            "supports_threads": self.has_threads(),
-            "markdown_dialect": dialect,
-            "len_unit": unit,
-            "emoji": emoji,
-            "platform_hint": "A development connector: one person tries the gateway in a web page.",
-            "pii_safe": false,
-            "supports_context": false,
-            "supported_ops": self.operations().collect::<Vec<_>>(),
-        })
+        Descriptor {
+            platform: platform.to_owned(),
+            label: label.to_owned(),
+            max_message_length: self.limit(),
+            supports_threads: self.has_threads(),
+            markdown_dialect: dialect.to_owned(),
+            len_unit: self.unit(),
+            emoji: emoji.to_owned(),
+            platform_hint: "A development connector: one person tries the gateway in a web page.".to_owned(),
+            supported_ops: Some(self.operations().map(str::to_owned).collect()),
+            ..Descriptor::default()
+        }
     }
 
     pub(super) fn supports(self, operation: &str) -> bool {
@@ -75,10 +47,11 @@ impl Shape {
 
     /// By how much a text is too long, as a sentence.
     pub(super) fn too_long(self, text: &str) -> Option<String> {
-        let (length, unit) = match self.unit() {
-            LengthUnit::Chars => (text.chars().count(), "characters"),
-            LengthUnit::Utf16 => (text.encode_utf16().count(), "UTF-16 units"),
+        let unit = match self.unit() {
+            LenUnit::Chars => "characters",
+            LenUnit::Utf16 => "UTF-16 units",
         };
+        let length = self.unit().len(text);
         (length > self.limit()).then(|| format!("content has {length} {unit}, the limit is {}", self.limit()))
     }
 
@@ -89,10 +62,10 @@ impl Shape {
         }
     }
 
-    const fn unit(self) -> LengthUnit {
+    const fn unit(self) -> LenUnit {
         match self {
-            Self::Discord | Self::Plain => LengthUnit::Chars,
-            Self::Telegram => LengthUnit::Utf16,
+            Self::Discord | Self::Plain => LenUnit::Chars,
+            Self::Telegram => LenUnit::Utf16,
         }
     }
 
@@ -101,7 +74,7 @@ impl Shape {
     }
 
     fn operations(self) -> impl Iterator<Item = &'static str> {
-        OPERATIONS.into_iter().filter(move |operation| self.has_threads() || !operation.starts_with("thread_"))
+        OPS.into_iter().filter(move |operation| self.has_threads() || !operation.starts_with("thread_"))
     }
 }
 

@@ -5,14 +5,15 @@
 use std::collections::BTreeMap;
 
 use caduceus_contract::wire::delivery;
+use caduceus_contract::wire::provisioning::{EnrollRequest, GatewayGrant, ProvisionRequest};
 use caduceus_contract::wire::token::{self, TokenError};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
-use super::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, ID_LIMIT, Provision};
+use super::credentials::{Credentials, DialRefusal, GrantError, ID_LIMIT};
 
 /// How long a superseded secret still opens the door: enough for a fleet to restart at leisure.
 pub(super) const ROTATION_WINDOW_S: i64 = 3_600;
@@ -122,10 +123,10 @@ impl GatewayStore {
     pub(super) fn enroll(
         &mut self,
         access_token: Option<&str>,
-        enrollment_token: &str,
-        gateway_id: &str,
+        asked: &EnrollRequest,
         now_s: i64,
     ) -> Result<GatewayGrant, GrantError> {
+        let (enrollment_token, gateway_id) = (asked.enrollment_token.expose_secret(), asked.gateway_id.as_str());
         let tenant = self.tenant_of(access_token)?;
         check_id(gateway_id)?;
         self.check_owner(gateway_id, &tenant)?;
@@ -140,7 +141,7 @@ impl GatewayStore {
     pub(super) fn provision(
         &mut self,
         access_token: Option<&str>,
-        asked: Provision,
+        asked: ProvisionRequest,
         now_s: i64,
     ) -> Result<GatewayGrant, GrantError> {
         let tenant = self.tenant_of(access_token)?;
@@ -216,9 +217,9 @@ impl GatewayStore {
     fn answer(&self, gateway_id: &str, tenant: &str, secret: String) -> GatewayGrant {
         GatewayGrant {
             gateway_id: gateway_id.to_owned(),
-            secret,
-            delivery_key: self.tenants[tenant].delivery_key.clone(),
-            tenant: tenant.to_owned(),
+            secret: secret.into(),
+            delivery_key: Some(self.tenants[tenant].delivery_key.as_str().into()),
+            tenant: Some(tenant.to_owned()),
             route_keys: None,
         }
     }
@@ -303,12 +304,15 @@ mod tests {
     fn a_rotated_secret_opens_until_its_window_ends() {
         let mut store = GatewayStore::default();
         let old = store.register(Some("gw".into()), 0).unwrap().secret;
-        let new = store.rotate("gw", 60, 1_000).unwrap().secret;
+        let rotated = |store: &mut GatewayStore, window_s, now_s| {
+            store.rotate("gw", window_s, now_s).unwrap().secret.expose_secret().to_owned()
+        };
+        let new = rotated(&mut store, 60, 1_000);
         assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_060).is_ok());
         assert!(store.admit(Some(&token("gw", &old, 0)), false, 1_061).is_err());
         assert!(store.admit(Some(&token("gw", &new, 0)), false, 9_999).is_ok());
         assert_eq!(store.register(Some("gw".into()), 9_999).unwrap().secret, new, "registering again changes nothing");
-        let newest = store.rotate("gw", 0, 9_999).unwrap().secret;
+        let newest = rotated(&mut store, 0, 9_999);
         assert!(store.admit(Some(&token("gw", &new, 0)), false, 9_999).is_err());
         store.deprovision("gw").unwrap();
         assert!(store.admit(Some(&token("gw", &newest, 0)), false, 9_999).is_err());
@@ -320,7 +324,9 @@ mod tests {
         let mine = store.register(Some("mine".into()), 0).unwrap();
         let other = store.register(Some("other".into()), 0).unwrap();
         let enroll = |store: &mut GatewayStore, access: Option<&str>, token: &str, id: &str| {
-            store.enroll(access, token, id, 10).map(|grant| grant.gateway_id)
+            store
+                .enroll(access, &EnrollRequest { enrollment_token: token.into(), gateway_id: id.into() }, 10)
+                .map(|grant| grant.gateway_id)
         };
         let access = Some(mine.access_token.as_str());
         assert_eq!(enroll(&mut store, None, &mine.enrollment_token, "new"), Err(GrantError::Identity));

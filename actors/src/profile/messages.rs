@@ -15,11 +15,11 @@ use super::agent::AgentSettings;
 use super::input::AgentInput;
 use super::redact::Lease;
 use crate::relay::claims::GatewayKey;
-use crate::relay::policy::Policy;
 use crate::settings::{Environment, ProfileSettings, Settings};
 use crate::turn::guard::HeldGuard;
 use caduceus_contract::messages::profile::{GetProfile, ReadEnvAgain, TokenChanged, VerifyDelivery};
 use caduceus_contract::turn_id::TurnId;
+use caduceus_contract::wire::provisioning::RelevancePolicy;
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::Port;
 
@@ -234,7 +234,7 @@ pub struct ConnectParams {
     /// The identities that this gateway fronts, at least one.
     pub identities: Vec<Identity>,
     /// What is declared to the connector after the handshake, a platform each; most platforms have no policy.
-    pub policies: Vec<Policy>,
+    pub policies: Vec<RelevancePolicy>,
 }
 
 /// One platform identity fronted over the relay.

@@ -64,19 +64,20 @@ pub(super) enum ArrivalError {
 
 impl EventCargo {
     /// The event of an `inbound` frame.
-    pub(super) fn of_inbound(frame: Inbound) -> Result<Self, ArrivalError> {
-        let raw = serde_json::from_str(frame.raw.get()).map_err(|_| FrameError::Unreadable)?;
-        Ok(Self { event: Arc::new(frame.event), raw_event: Arc::new(raw), bot_id: None, forwarded: false })
+    pub(super) fn of_inbound(frame: &Inbound) -> Result<Self, ArrivalError> {
+        let (raw, event) = frame.read()?;
+        Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id: None, forwarded: false })
     }
 
     /// The event that a forwarded request stands for.
-    pub(super) fn of_forward(frame: PassthroughForward) -> Result<Self, ArrivalError> {
-        let mut event = interaction::event(&frame.forward.body)?;
-        event.source.profile = frame.forward.profile;
+    pub(super) fn of_forward(frame: &PassthroughForward) -> Result<Self, ArrivalError> {
+        let forward = frame.read()?;
+        let mut event = interaction::event(&forward.body)?;
+        event.source.profile = forward.profile;
         let mut raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
         // The connector keeps the right to answer; the turn names it and never holds it.
         raw["follow_up"] = interaction::FOLLOW_UP_KIND.into();
-        let bot_id = Some(frame.forward.bot_id).filter(|id| !id.is_empty());
+        let bot_id = Some(forward.bot_id).filter(|id| !id.is_empty());
         Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id, forwarded: true })
     }
 }

@@ -26,8 +26,7 @@ impl RelayActor {
         let declaring = async move {
             for policy in policies {
                 let platform = policy.platform.clone();
-                let body = serde_json::to_value(policy).expect("a policy is texts and flags");
-                match post::json(&trust, &url, &token, &body).await {
+                match post::json(&trust, &url, &token, &policy).await {
                     Ok(answer) if answer.is_success() => info!(link = %link.0, platform, "relevance policy declared"),
                     Ok(answer) => {
                         let (status, reason) = (answer.status, answer.sentence());

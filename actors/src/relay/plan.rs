@@ -4,9 +4,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::steps::{At, CloseWith, EXPIRED, Idleness, LinkStep, Loss, Prepared};
+use super::steps::{At, CloseWith, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 use caduceus_contract::messages::relay::{IdleAnswer, LinkState};
+use caduceus_contract::wire::token::EXPIRED;
 
 /// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
 const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
 use serde_json::{Map, Value};
 
 use caduceus_contract::json::{identifier, truthy};
 use caduceus_contract::wire::event::RELAY;
+use caduceus_contract::wire::provisioning::RelevancePolicy;
 
 /// The knobs of a configuration, by platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -20,20 +20,6 @@ pub struct Relevance {
 struct Knobs {
     require_mention: Option<bool>,
     free_response: Option<Vec<String>>,
-}
-
-/// What a connector is told of one platform.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Policy {
-    /// Which.
-    pub platform: String,
-    /// Only what is addressed to us counts.
-    pub require_address: bool,
-    /// Where that is waived.
-    pub free_response_scopes: Vec<String>,
-    /// Whether what other bots write counts.
-    pub allow_other_bots: bool,
 }
 
 impl Relevance {
@@ -56,7 +42,7 @@ impl Relevance {
 
     /// What a connector has to know of `platform`; nothing, when its own default is meant.
     #[must_use]
-    pub fn policy(&self, platform: &str, allow_bots: Option<&str>) -> Option<Policy> {
+    pub fn policy(&self, platform: &str, allow_bots: Option<&str>) -> Option<RelevancePolicy> {
         // The generic platform has no knobs.
         if platform.is_empty() || platform == RELAY {
             return None;
@@ -69,7 +55,7 @@ impl Relevance {
         let allow_other_bots = matches!(word.as_str(), "mentions" | "all");
         let declared = require_address || allow_other_bots || !free_response_scopes.is_empty();
         let platform = platform.to_owned();
-        declared.then_some(Policy { platform, require_address, free_response_scopes, allow_other_bots })
+        declared.then_some(RelevancePolicy { platform, require_address, free_response_scopes, allow_other_bots })
     }
 }
 

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use caduceus_contract::wire::provisioning::ErrorBody;
 use secrecy::SecretString;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
@@ -39,9 +41,10 @@ pub async fn json(
     client: &HttpClient,
     url: &str,
     bearer: &SecretString,
-    body: &Value,
+    body: &impl Serialize,
 ) -> Result<PostAnswer, PostError> {
-    send(client, HttpCall::post(url, "application/json", body.to_string(), limits()).bearer(bearer)?).await
+    let body = serde_json::to_string(body).expect("a request is texts, lists and flags");
+    send(client, HttpCall::post(url, "application/json", body, limits()).bearer(bearer)?).await
 }
 
 /// Sends `form`, which is encoded already, to `url`.
@@ -86,7 +89,7 @@ impl PostAnswer {
     /// The server's own sentence, if it said one: cut to a length, and without what a terminal would obey.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
-        let text = self.text("error")?;
+        let text = ErrorBody::error_of(&self.body)?;
         let plain = |c: &char| !c.is_control();
         Some(text.chars().filter(plain).take(MAX_SENTENCE).collect()).filter(|text: &String| !text.trim().is_empty())
     }

@@ -4,12 +4,12 @@ use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
 
 use secrecy::SecretString;
-use serde_json::{Value, json};
 use tracing::warn;
 
 use super::post::{self, PostError};
 use crate::http_client::HttpClient;
 use crate::profile::messages::Identity;
+use caduceus_contract::wire::provisioning::{GatewayGrant, ProvisionRequest};
 use caduceus_contract::wire::url::RelayUrl;
 
 /// Keys the fingerprint of an order, so that it tells nothing outside this process.
@@ -34,22 +34,10 @@ pub struct Order {
     pub wake_url: Option<String>,
 }
 
-/// What a connector gives. No `Debug`: it holds secrets.
-pub struct Granted {
-    /// Who we are from now on.
-    pub gateway_id: String,
-    /// Signs upgrade tokens.
-    pub secret: SecretString,
-    /// Verifies signed deliveries.
-    pub delivery_key: Option<SecretString>,
-    /// Whose we are, if it was said.
-    pub tenant: Option<String>,
-}
-
 /// What came of an order.
 pub struct Provisioned {
     /// The credentials of the first success.
-    pub granted: Granted,
+    pub granted: GatewayGrant,
     /// The platforms that were taken.
     pub platforms: Vec<String>,
 }
@@ -126,44 +114,32 @@ impl Order {
         url: &str,
         token: &SecretString,
         identity: &Identity,
-    ) -> Result<Granted, Refused> {
-        Granted::of(&post::json(trust, url, token, &self.body(identity)).await?, &self.gateway_id)
+    ) -> Result<GatewayGrant, Refused> {
+        granted(&post::json(trust, url, token, &self.request(identity)).await?, &self.gateway_id)
     }
 
-    fn body(&self, identity: &Identity) -> Value {
-        let mut body = json!({
-            "gatewayId": self.gateway_id,
-            "platform": identity.platform,
-            "botId": identity.bot_id,
-            "gatewayEndpoint": self.endpoint.as_deref().unwrap_or_default(),
-            "routeKeys": self.route_keys,
-        });
-        // Absent, the connector keeps nothing; empty, it would keep an empty name.
-        for (name, value) in [("instanceId", &self.instance_id), ("wakeUrl", &self.wake_url)] {
-            if let Some(value) = value {
-                body[name] = value.as_str().into();
-            }
+    fn request(&self, identity: &Identity) -> ProvisionRequest {
+        ProvisionRequest {
+            gateway_id: self.gateway_id.clone(),
+            platform: identity.platform.clone(),
+            bot_id: identity.bot_id.clone(),
+            gateway_endpoint: self.endpoint.clone().unwrap_or_default(),
+            route_keys: self.route_keys.clone(),
+            instance_id: self.instance_id.clone(),
+            wake_url: self.wake_url.clone(),
         }
-        body
     }
 }
 
-impl Granted {
-    /// The credentials in an answer to whoever asked as `gateway_id`.
-    ///
-    /// # Errors
-    /// [`Refused`] unless it holds a secret.
-    pub fn of(answer: &post::PostAnswer, gateway_id: &str) -> Result<Self, Refused> {
-        if !answer.is_success() {
-            return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
-        }
-        Ok(Self {
-            secret: answer.text("secret").ok_or(Refused::NoSecret)?.into(),
-            gateway_id: answer.text("gatewayId").unwrap_or(gateway_id).to_owned(),
-            delivery_key: answer.text("deliveryKey").map(SecretString::from),
-            tenant: answer.text("tenant").map(str::to_owned),
-        })
+/// The credentials in an answer to a gateway that asked as `gateway_id`.
+///
+/// # Errors
+/// [`Refused`] unless it holds a secret.
+pub fn granted(answer: &post::PostAnswer, gateway_id: &str) -> Result<GatewayGrant, Refused> {
+    if !answer.is_success() {
+        return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
     }
+    GatewayGrant::read(&answer.body, gateway_id).ok_or(Refused::NoSecret)
 }
 
 /// The name of a gateway that was given none: after its host.
@@ -181,6 +157,8 @@ fn route_keys(text: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn identity() -> Identity {
@@ -192,7 +170,7 @@ mod tests {
         let bare = Order::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
         let bare = bare.unwrap();
         assert!(bare.gateway_id.starts_with("gw-") && bare.gateway_id.len() > 3);
-        let body = bare.body(&identity());
+        let body = serde_json::to_value(bare.request(&identity())).unwrap();
         assert_eq!((&body["gatewayEndpoint"], &body["routeKeys"]), (&json!(""), &json!([])));
         assert!(body.get("instanceId").is_none() && body.get("wakeUrl").is_none(), "{body}");
         let setting = |name: &'static str| {
@@ -208,7 +186,7 @@ mod tests {
         };
         let full = Order::of(&setting, vec![identity()]).unwrap();
         assert_eq!(
-            full.body(&identity()),
+            serde_json::to_value(full.request(&identity())).unwrap(),
             json!({
                 "gatewayId": "gw-1", "platform": "discord", "botId": "7", "gatewayEndpoint": "https://me.example/in",
                 "routeKeys": ["g1", "g2"], "instanceId": "i1", "wakeUrl": "https://me.example/wake",
@@ -220,7 +198,7 @@ mod tests {
 
     #[test]
     fn an_answer_gives_credentials_or_says_why_not() {
-        let of = |status, body| Granted::of(&post::PostAnswer { status, body }, "mine");
+        let of = |status, body| granted(&post::PostAnswer { status, body }, "mine");
         let granted = of(200, json!({"secret": "s", "gatewayId": "theirs"})).ok().unwrap();
         assert_eq!((granted.gateway_id.as_str(), granted.tenant), ("theirs", None));
         assert_eq!(of(200, json!({"secret": "s", "gatewayId": ""})).ok().unwrap().gateway_id, "mine");

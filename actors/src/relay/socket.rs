@@ -26,6 +26,7 @@ use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::frame::{FromConnector, Received};
 use caduceus_contract::wire::lines::{Line, LineBuffer, LineTooLong};
+use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
 
 /// Most outbound frames that wait for the socket.
 pub(super) const OUTBOUND_LIMIT: usize = 1024;
@@ -38,9 +39,6 @@ const NOT_FOR_PONGS: usize = 512;
 
 /// Events that wait for the actor, which is quick.
 const NEWS_LIMIT: usize = 256;
-
-/// Closing code of a refused gateway.
-const UNAUTHORIZED: u16 = 4401;
 
 /// What one connection tells its actor.
 #[derive(Debug)]
@@ -312,10 +310,10 @@ impl Reader {
             Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
             Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
             Ok(Some(FromConnector::Inbound(frame))) => {
-                return self.arrive(EventCargo::of_inbound(*frame), buffer_id, line).await;
+                return self.arrive(EventCargo::of_inbound(&frame), buffer_id, line).await;
             }
             Ok(Some(FromConnector::PassthroughForward(frame))) => {
-                return self.arrive(EventCargo::of_forward(*frame), buffer_id, line).await;
+                return self.arrive(EventCargo::of_forward(&frame), buffer_id, line).await;
             }
             Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
             Ok(Some(FromConnector::Descriptor { descriptor })) => SocketEvent::Described(descriptor),
@@ -374,7 +372,7 @@ fn closed_by_peer(reason: Option<CloseReason>) -> Loss {
     let Some(reason) = reason else { return Loss::Other("the connector closed the connection".into()) };
     let code = u16::from(reason.code);
     let text = plain(&reason.description.unwrap_or_default());
-    if code == UNAUTHORIZED {
+    if code == UNAUTHORIZED_CODE {
         return Loss::Unauthorized { reason: text };
     }
     Loss::Other(format!("the connector closed the connection with {code} {text}").trim_end().to_owned())

@@ -4,9 +4,6 @@ use std::time::{Duration, Instant};
 
 use caduceus_contract::messages::relay::IdleAnswer;
 
-/// The reason of a 4401 that says no more than that the token's time was over.
-pub(super) const EXPIRED: &str = "expired";
-
 /// When something happened, with a random number from `0.0..1.0` for the wait that may follow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {

@@ -11,11 +11,11 @@ use actix_web::rt::System;
 use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::relay::identity::NoIdentity;
 use caduceus_actors::relay::post::{self, PostError};
-use caduceus_actors::relay::provision::{Granted, Refused, default_gateway_id};
+use caduceus_actors::relay::provision::{Refused, default_gateway_id, granted};
 use caduceus_actors::settings::{Environment, Settings, SettingsError, find_home};
+use caduceus_contract::wire::provisioning::{EnrollRequest, GatewayGrant};
 use caduceus_contract::wire::url::{NotDialable, RelayUrl};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
 
 use crate::out;
 use keep::{KeepError, keep};
@@ -184,17 +184,17 @@ async fn redeem(
     url: &RelayUrl,
     token: &SecretString,
     gateway_id: &str,
-) -> Result<Granted, EnrollError> {
+) -> Result<GatewayGrant, EnrollError> {
     let source = inspection.identity(&settings.home);
     let identity = source.token(&settings.trust, jiff::Timestamp::now().as_second()).await;
     let identity = identity.map_err(|error| match error {
         NoIdentity::NotLoggedIn => EnrollError::NotLoggedIn,
         error => EnrollError::NoIdentity(error),
     })?;
-    let body = json!({"enrollmentToken": token.expose_secret(), "gatewayId": gateway_id});
+    let body = EnrollRequest { enrollment_token: token.clone(), gateway_id: gateway_id.to_owned() };
     let answer = post::json(&settings.trust, &url.enroll(), &identity, &body).await;
     let answer = answer.map_err(|error| EnrollError::Unreachable(url.enroll_base().to_owned(), error))?;
-    Granted::of(&answer, gateway_id).map_err(|refused| match refused {
+    granted(&answer, gateway_id).map_err(|refused| match refused {
         Refused::Status { status: 401, .. } => EnrollError::Unauthorized,
         Refused::Status { status: 403, sentence } => EnrollError::Forbidden(sentence),
         Refused::Status { status, sentence } => EnrollError::Status(status, sentence),

@@ -10,11 +10,14 @@ use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::Deliver;
 use caduceus_contract::messages::turn::StopCause;
-use caduceus_contract::wire::delivery::{self, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER};
+use caduceus_contract::wire::delivery::{
+    self, EventDelivery, InterruptDelivery, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER,
+};
 use caduceus_contract::wire::event::InboundEvent;
+use caduceus_contract::wire::provisioning::OkBody;
 use caduceus_contract::wire::session::names_session_of;
 use futures_util::future::{Either, select};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 use tracing::{debug, info};
 
@@ -40,7 +43,7 @@ const DELIVER_TIMEOUT: Duration = Duration::from_mins(1);
 const TIMESTAMP: HeaderName = HeaderName::from_static(TIMESTAMP_HEADER);
 const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 
-type DeliveryAnswer = Result<Json<Value>, ApiError>;
+type DeliveryAnswer = Result<Json<OkBody>, ApiError>;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
     const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
@@ -64,8 +67,8 @@ async fn event(request: HttpRequest, state: SharedState, payload: Payload) -> De
     if signed.is_repeat(&state) {
         return Ok(done());
     }
-    let raw = signed.fields()?.remove("event").filter(Value::is_object);
-    let raw = raw.ok_or(ApiError::WrongField { field: "event", expected: "an object" })?;
+    let EventDelivery { event: raw } = EventDelivery::read(signed.fields()?)
+        .map_err(|_| ApiError::WrongField { field: "event", expected: "an object" })?;
     let event = InboundEvent::parse(&raw).map_err(ApiError::InvalidEvent)?;
     let delivery = Deliver {
         owner: signed.by.owner.clone(),
@@ -86,14 +89,13 @@ async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -
     if signed.is_repeat(&state) {
         return Ok(done());
     }
-    let fields = signed.fields()?;
-    let key = fields.get("session_key").and_then(Value::as_str).filter(|key| !key.trim().is_empty());
-    let key = key.ok_or(ApiError::WrongField { field: "session_key", expected: "a text" })?;
+    let InterruptDelivery { session_key, .. } = InterruptDelivery::read(&signed.fields()?)
+        .map_err(|_| ApiError::WrongField { field: "session_key", expected: "a text" })?;
     // A named profile's connector reaches that profile's sessions only; others are unknown to it.
-    if signed.by.owner.as_ref().is_none_or(|owner| names_session_of(key, owner))
+    if signed.by.owner.as_ref().is_none_or(|owner| names_session_of(&session_key, owner))
         && let Some(port) = &state.ports.relay.stop_session
     {
-        let stop = StopSession { session_key: key.to_owned(), cause: StopCause::Interrupt };
+        let stop = StopSession { session_key, cause: StopCause::Interrupt };
         let stopped = ask(port, stop).await?;
         info!(stopped, "signed interrupt");
     }
@@ -101,8 +103,8 @@ async fn interrupt(request: HttpRequest, state: SharedState, payload: Payload) -
     Ok(done())
 }
 
-fn done() -> Json<Value> {
-    Json(json!({"ok": true}))
+fn done() -> Json<OkBody> {
+    Json(OkBody::YES)
 }
 
 /// A body, and who vouches for it.

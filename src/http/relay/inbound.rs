@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
 use caduceus_actors::settings::InboundSettings;
+use caduceus_contract::wire::delivery::INTERRUPT_SUFFIX;
 
 use super::pokes::Pokes;
 use super::seen::SeenSignatures;
@@ -28,7 +29,7 @@ impl RelayInbound {
     /// `listener` is the address that was bound for these paths alone.
     pub(in crate::http) fn new(settings: InboundSettings, listener: Option<SocketAddr>) -> Self {
         Self {
-            interrupt_path: format!("{}/interrupt", settings.path),
+            interrupt_path: format!("{}{INTERRUPT_SUFFIX}", settings.path),
             path: settings.path,
             listener,
             seen: Arc::default(),

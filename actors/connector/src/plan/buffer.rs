@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use serde_json::{Map, Value};
+use caduceus_contract::wire::frame::FromConnector;
 
-use super::{ConnectorPlan, line, text};
+use super::ConnectorPlan;
 use crate::inbound::{PushError, Pushed};
 use crate::saved::{BUFFER_LIMIT, BufferedFrame};
 use crate::steps::ConnectorStep;
@@ -15,11 +15,11 @@ pub(super) const WINDOW: usize = 512;
 const WAKE_PAUSE_MS: i64 = 60_000;
 
 impl ConnectorPlan {
-    /// Keeps a frame, unless it is `live`, and writes it if its gateway listens.
+    /// Keeps a frame, unless it is `live`, and writes it if its gateway listens. `frame` makes it with its buffer id.
     pub(super) fn deliver(
         &mut self,
         gateway_id: &str,
-        mut frame: Value,
+        frame: impl FnOnce(Option<String>) -> FromConnector,
         buffer_id: Option<String>,
         live: bool,
         now_ms: i64,
@@ -29,17 +29,18 @@ impl ConnectorPlan {
             let Some(connection) = connection else {
                 return Ok((Pushed { delivered: 0, buffer_id: None }, Vec::new()));
             };
+            let frame = frame(None);
             if let Some(event_id) = event_id(&frame) {
-                self.account.sent(gateway_id, event_id);
+                self.account.sent(gateway_id, &event_id);
             }
-            return Ok((Pushed { delivered: 1, buffer_id: None }, self.write_inbound(connection, line(&frame))));
+            return Ok((Pushed { delivered: 1, buffer_id: None }, self.write_inbound(connection, frame.to_line())));
         }
         let buffer_id = buffer_id.unwrap_or_else(|| format!("buffer-{}", self.ids.next(now_ms)));
-        frame["bufferId"] = Value::String(buffer_id.clone());
         let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
         if buffer.len() >= BUFFER_LIMIT {
             return Err(PushError::Full);
         }
+        let frame = frame(Some(buffer_id.clone()));
         buffer.push_back(BufferedFrame { buffer_id: buffer_id.clone(), frame, sent_on: None });
         let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         let mut delivered = 0;
@@ -54,25 +55,19 @@ impl ConnectorPlan {
         Ok((Pushed { delivered, buffer_id: Some(buffer_id) }, steps))
     }
 
-    pub(super) fn acknowledged(
-        &mut self,
-        connection: u64,
-        gateway_id: &str,
-        frame: &Map<String, Value>,
-    ) -> Option<Vec<ConnectorStep>> {
-        let buffer_id = text(frame, "bufferId")?;
+    pub(super) fn acknowledged(&mut self, connection: u64, gateway_id: &str, buffer_id: &str) -> Vec<ConnectorStep> {
         let buffer = self.saved.buffers.entry(gateway_id.to_owned()).or_default();
         // A second acknowledgement is as good as the first.
-        let Some(index) = buffer.iter().position(|entry| entry.buffer_id == buffer_id) else {
-            return Some(Vec::new());
+        let index = buffer.iter().position(|entry| entry.buffer_id == buffer_id);
+        let Some(entry) = index.and_then(|index| buffer.remove(index)) else {
+            return Vec::new();
         };
-        let entry = buffer.remove(index)?;
         if let Some(event_id) = event_id(&entry.frame) {
-            self.account.acked(gateway_id, event_id);
+            self.account.acked(gateway_id, &event_id);
         }
         let mut steps = vec![ConnectorStep::Save, ConnectorStep::Status];
         steps.extend(self.flush(connection));
-        Some(steps)
+        steps
     }
 
     /// Writes what waits for the gateway of a connection, in order, as far as the window reaches.
@@ -89,9 +84,9 @@ impl ConnectorPlan {
             if entry.sent_on != Some(connection) {
                 entry.sent_on = Some(connection);
                 if let Some(event_id) = event_id(&entry.frame) {
-                    self.account.sent(&gateway_id, event_id);
+                    self.account.sent(&gateway_id, &event_id);
                 }
-                lines.push(line(&entry.frame));
+                lines.push(entry.frame.to_line());
             }
         }
         lines.into_iter().flat_map(|line| self.write_inbound(connection, line)).collect()
@@ -135,6 +130,9 @@ impl ConnectorPlan {
     }
 }
 
-fn event_id(frame: &Value) -> Option<&str> {
-    frame.get("event")?.get("message_id")?.as_str()
+fn event_id(frame: &FromConnector) -> Option<String> {
+    match frame {
+        FromConnector::Inbound(inbound) => inbound.message_id(),
+        _ => None,
+    }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 
+use caduceus_contract::wire::provisioning::{EnrollRequest, GatewayGrant, ProvisionRequest, RelevancePolicy};
+use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
 use serde_json::{Value, json};
 
-use super::{ConnectorPlan, UNAUTHORIZED_CODE};
-use crate::credentials::{Credentials, DialRefusal, GatewayGrant, GrantError, Provision};
+use super::ConnectorPlan;
+use crate::credentials::{Credentials, DialRefusal, GrantError};
 use crate::inbound::PushError;
 use crate::steps::ConnectorStep;
 
@@ -17,17 +19,16 @@ impl ConnectorPlan {
     pub(crate) fn enroll(
         &mut self,
         access_token: Option<&str>,
-        enrollment_token: &str,
-        gateway_id: &str,
+        asked: &EnrollRequest,
         now_ms: i64,
     ) -> Result<GatewayGrant, GrantError> {
-        self.saved.store.enroll(access_token, enrollment_token, gateway_id, now_ms / 1_000)
+        self.saved.store.enroll(access_token, asked, now_ms / 1_000)
     }
 
     pub(crate) fn provision(
         &mut self,
         access_token: Option<&str>,
-        asked: Provision,
+        asked: ProvisionRequest,
         now_ms: i64,
     ) -> Result<GatewayGrant, GrantError> {
         self.saved.store.provision(access_token, asked, now_ms / 1_000)
@@ -52,13 +53,13 @@ impl ConnectorPlan {
     pub(crate) fn set_policy(
         &mut self,
         token: Option<&str>,
-        platform: &str,
-        policy: Value,
+        policy: &RelevancePolicy,
         now_ms: i64,
     ) -> Result<(), DialRefusal> {
         let gateway_id = self.saved.store.admit(token, self.open, now_ms / 1_000)?;
         if let Some(gateway) = self.saved.store.get_mut(&gateway_id) {
-            gateway.policies.insert(platform.to_owned(), policy);
+            let kept = serde_json::to_value(policy).expect("a policy is texts and flags");
+            gateway.policies.insert(policy.platform.clone(), kept);
         }
         Ok(())
     }

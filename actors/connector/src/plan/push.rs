@@ -1,8 +1,13 @@
 //! Bringing something to a gateway: events, forwards, interrupts, and what people type into the chat page.
 
-use serde_json::{Value, json};
+use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::wire::event::{InboundEvent, PromptResponse, Source};
+use caduceus_contract::wire::frame::{FromConnector, Inbound, PassthroughForward};
+use caduceus_contract::wire::interaction;
+use caduceus_contract::wire::session::{SessionKey, SessionRules};
+use serde_json::Value;
 
-use super::{ConnectorPlan, line};
+use super::ConnectorPlan;
 use crate::inbound::{ChatInput, PlayedPlatform, PressedButton, Push, PushError, Pushed};
 use crate::rooms::RoomPlace;
 use crate::steps::ConnectorStep;
@@ -26,7 +31,7 @@ impl ConnectorPlan {
                     self.account.pushed(&gateway_id, event_id);
                 }
                 let change = self.rooms.note_user_message(&gateway_id, &event, now_ms).map(ConnectorStep::Chat);
-                let frame = json!({"type": "inbound", "event": event});
+                let frame = |buffer_id| FromConnector::Inbound(Box::new(Inbound::new(&event, buffer_id)));
                 let (pushed, mut steps) = self.deliver(&gateway_id, frame, buffer_id, live, now_ms)?;
                 steps.extend(change);
                 Ok((pushed, steps))
@@ -36,13 +41,15 @@ impl ConnectorPlan {
                     return Err(PushError::Shape);
                 }
                 self.bind_interaction(&gateway_id, &forward, session_key);
-                let frame = json!({"type": "passthrough_forward", "forward": forward});
+                let frame = |buffer_id| {
+                    FromConnector::PassthroughForward(Box::new(PassthroughForward::new(&forward, buffer_id)))
+                };
                 self.deliver(&gateway_id, frame, buffer_id, live, now_ms)
             }
             Push::Interrupt { session_key, chat_id } => {
-                let frame = json!({"type": "interrupt_inbound", "session_key": session_key, "chat_id": chat_id});
+                let line = FromConnector::InterruptInbound { session_key, chat_id }.to_line();
                 let steps: Vec<ConnectorStep> =
-                    connection.map(|connection| self.write(connection, line(&frame))).into_iter().collect();
+                    connection.map(|connection| self.write(connection, line)).into_iter().collect();
                 Ok((Pushed { delivered: u32::from(connection.is_some()), buffer_id: None }, steps))
             }
             Push::Raw(text) => {
@@ -74,34 +81,34 @@ impl ConnectorPlan {
                     RoomPlace { gateway_id: gateway_id.clone(), platform: platform.into(), chat_id: chat_id.into() };
                 let pressed = self.rooms.press(&place, prompt_id, option_id).ok_or(PushError::Prompt)?;
                 steps.push(ConnectorStep::Chat(pressed.1));
-                (pressed.0.clone(), Some(json!({"prompt_id": prompt_id, "option_id": option_id, "label": pressed.0})))
+                let (prompt_id, option_id) = (prompt_id.clone(), option_id.clone());
+                (pressed.0.clone(), Some(PromptResponse { prompt_id, option_id, label: pressed.0 }))
             }
         };
         let message_id = self.ids.next(now_ms);
-        let mut event = json!({
-            "text": content,
-            "message_type": "text",
-            "message_id": message_id,
-            "reply_to_message_id": said.reply_to,
-            "media_urls": [],
-            "source": {
-                "platform": platform,
-                "chat_id": chat_id,
-                "chat_type": chat_type,
-                "chat_name": chat_name,
-                "user_id": said.user.id,
-                "user_name": said.user.name,
-                "user_display_name": said.user.name,
-                "thread_id": said.thread_id,
-                "scope_id": scope_id,
-                "message_id": message_id,
-                "profile": said.profile,
+        let response = response.map(|response| serde_json::to_value(response).expect("three texts"));
+        let event = InboundEvent {
+            text: content,
+            message_id: Some(message_id.clone()),
+            reply_to_message_id: said.reply_to,
+            prompt_response: response,
+            source: Source {
+                platform: platform.to_owned(),
+                chat_id: chat_id.to_owned(),
+                chat_type: chat_type.to_owned(),
+                chat_name: Some(chat_name.to_owned()),
+                user_id: Some(said.user.id.clone()),
+                user_name: Some(said.user.name.clone()),
+                user_display_name: Some(said.user.name.clone()),
+                thread_id: said.thread_id,
+                scope_id: scope_id.map(str::to_owned),
+                message_id: Some(message_id.clone()),
+                profile: said.profile,
+                ..Source::default()
             },
-        });
-        if let Some(response) = response {
-            event["prompt_response"] = response;
-        }
-        let push = Push::Event { event, buffer_id: None, live: false };
+            ..InboundEvent::default()
+        };
+        let push = Push::Event { event: event.to_wire(), buffer_id: None, live: false };
         let (pushed, more) = self.push(Some(&gateway_id), push, now_ms)?;
         steps.extend(more);
         Ok((message_id, pushed, steps))
@@ -109,25 +116,21 @@ impl ConnectorPlan {
 
     /// An interaction may be answered under its session key until the connector ends.
     fn bind_interaction(&mut self, gateway_id: &str, forward: &Value, session_key: Option<String>) {
-        let body = forward["bodyB64"].as_str().and_then(|text| {
-            use base64::Engine as _;
-            base64::engine::general_purpose::STANDARD.decode(text).ok()
-        });
-        let Some(interaction) = body.and_then(|body| serde_json::from_slice::<Value>(&body).ok()) else {
+        let Ok(forward) = PassthroughForward::new(forward, None).read() else {
             return;
         };
-        let Some(chat_id) = interaction["channel_id"].as_str() else {
+        let Ok(InboundEvent { source, message_id, .. }) = interaction::event(&forward.body) else {
             return;
         };
-        let user = interaction["member"]["user"]["id"].as_str().or_else(|| interaction["user"]["id"].as_str());
-        let profile = forward["profile"].as_str().unwrap_or("main");
-        let session_key = session_key.unwrap_or_else(|| match (interaction["guild_id"].as_str(), user) {
-            (None, _) => format!("agent:{profile}:relay:dm:{chat_id}"),
-            (Some(_), None) => format!("agent:{profile}:relay:channel:{chat_id}"),
-            (Some(_), Some(user)) => format!("agent:{profile}:relay:channel:{chat_id}:{user}"),
+        if source.chat_id.is_empty() {
+            return;
+        }
+        let session_key = session_key.unwrap_or_else(|| {
+            let profile = forward.profile.and_then(|name| ProfileName::parse(&name).ok());
+            let profile = profile.unwrap_or_else(ProfileName::default_profile);
+            SessionKey::new(&source, &profile, SessionRules::default()).text()
         });
-        let place =
-            RoomPlace { gateway_id: gateway_id.to_owned(), platform: "relay".to_owned(), chat_id: chat_id.to_owned() };
-        self.rooms.bind(session_key, place, interaction["id"].as_str().map(str::to_owned));
+        let place = RoomPlace { gateway_id: gateway_id.to_owned(), platform: source.platform, chat_id: source.chat_id };
+        self.rooms.bind(session_key, place, message_id);
     }
 }

@@ -171,10 +171,7 @@ fn frames_are_written_with_their_fields_in_this_order() {
         [r#"{"type":"interrupt_inbound","session_key":"s","chat_id":"c"}"#]
     );
     let echo = plan.received(1, r#"{"type":"interrupt","session_key":"agent:main:discord:dm:c","reason":null}"#, 0);
-    assert_eq!(
-        lines(&echo),
-        [r#"{"type":"interrupt_inbound","session_key":"agent:main:discord:dm:c","chat_id":"c"}"#]
-    );
+    assert_eq!(lines(&echo), [r#"{"type":"interrupt_inbound","session_key":"agent:main:discord:dm:c","chat_id":"c"}"#]);
     assert_eq!(lines(&plan.received(1, r#"{"type":"going_idle"}"#, 0)), [r#"{"type":"going_idle_ack"}"#]);
 }
 

@@ -1,11 +1,26 @@
-//! What the gateway asks the connector to do in a chat, and what the connector answers.
+//! What the gateway asks the connector to do in a chat.
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
 use super::descriptor::Descriptor;
 use super::fields::{FieldError, Fields};
-use crate::json::{identifier, truthy};
+
+pub use super::action_result::ActionResult;
+
+/// The ops of the contract.
+pub const OPS: [&str; 10] = [
+    "send",
+    "edit",
+    "typing",
+    "follow_up",
+    "get_chat_info",
+    "send_media",
+    "prompt",
+    "react",
+    "thread_create",
+    "thread_rename",
+];
 
 /// Ops every connector takes, also one that does not say.
 const LEGACY_OPS: [&str; 5] = ["send", "edit", "typing", "follow_up", "get_chat_info"];
@@ -286,6 +301,24 @@ impl Action {
         }
     }
 
+    /// What comes with it for the connector. `None` for ops without.
+    #[must_use]
+    pub fn metadata(&self) -> Option<&Map<String, Value>> {
+        match self {
+            Self::Send { metadata, .. }
+            | Self::Edit { metadata, .. }
+            | Self::Typing { metadata, .. }
+            | Self::FollowUp { metadata, .. }
+            | Self::SendMedia { metadata, .. }
+            | Self::Prompt { metadata, .. }
+            | Self::React { metadata, .. }
+            | Self::ThreadCreate { metadata, .. }
+            | Self::ThreadRename { metadata, .. } => Some(metadata),
+            Self::Other(fields) => fields.get("metadata").and_then(Value::as_object),
+            Self::GetChatInfo { .. } => None,
+        }
+    }
+
     /// Where the tenant is named, to be filled in before sending. `None` for ops without.
     pub fn metadata_mut(&mut self) -> Option<&mut Map<String, Value>> {
         match self {
@@ -323,162 +356,5 @@ pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
     listed && (op != "edit" || descriptor.supports_edit)
 }
 
-/// Longest identifier that a connector gives, in bytes; a longer one is none.
-const MAX_ID: usize = 1024;
-/// Longest error of a connector, in characters; the rest is cut off.
-const MAX_ERROR: usize = 1024;
-/// Largest description of a chat, in bytes; a larger one is left out.
-const MAX_CHAT_INFO: usize = 16 * 1024;
-
-/// What the connector answered to one action, or what stands in for an answer that never came.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct ActionResult {
-    /// Whether it was done.
-    pub success: bool,
-    /// The message made or changed.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub message_id: Option<String>,
-    /// The thread opened.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub thread_id: Option<String>,
-    /// Why it was not done.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub error: Option<String>,
-    /// Whether it may have been done all the same: it was sent and no answer came.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub ambiguous: bool,
-    /// What a chat is called and what it is.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub chat_info: Option<Value>,
-    /// Whether it is certain that it never left this process, and so may be sent again plainly.
-    #[serde(skip)]
-    pub never_left: bool,
-}
-
-/// `error`, of which the end may be left out; then it says so.
-fn cut(error: String) -> String {
-    match error.char_indices().nth(MAX_ERROR) {
-        Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
-        None => error,
-    }
-}
-
-impl ActionResult {
-    /// A failure of which it is certain that nothing was done.
-    #[must_use]
-    pub fn failed(error: impl Into<String>) -> Self {
-        Self { error: Some(error.into()), ..Self::default() }
-    }
-
-    /// A failure before anything left this process.
-    #[must_use]
-    pub fn never_left(error: impl Into<String>) -> Self {
-        Self { never_left: true, ..Self::failed(error) }
-    }
-
-    /// A failure of which nobody knows what was done.
-    #[must_use]
-    pub fn ambiguous(error: impl Into<String>) -> Self {
-        Self { ambiguous: true, ..Self::failed(error) }
-    }
-
-    /// Reads a result. Lenient with everything inside: a refused answer would make a done thing ambiguous.
-    ///
-    /// # Errors
-    /// [`ActionError`] if it is no object.
-    pub fn parse(value: &Value) -> Result<Self, ActionError> {
-        let fields = Fields::of(value, "result").map_err(ActionError)?;
-        // Many results wait at a time, and an error is logged and shown.
-        let id = |name: &str| identifier(fields.get(name)).filter(|id| id.len() <= MAX_ID);
-        let success = fields.get("success").is_some_and(truthy);
-        Ok(Self {
-            success,
-            message_id: id("message_id"),
-            thread_id: id("thread_id"),
-            error: identifier(fields.get("error")).map(cut),
-            ambiguous: !success && fields.get("ambiguous").is_some_and(truthy),
-            chat_info: fields.get("chat_info").filter(|info| info.to_string().len() <= MAX_CHAT_INFO).cloned(),
-            never_left: false,
-        })
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_result_is_short_whatever_the_connector_says() {
-        let long = "ä".repeat(1_000_000);
-        let wire =
-            json!({"success": true, "message_id": long, "thread_id": "t", "error": long, "chat_info": {"name": long}});
-        let result = ActionResult::parse(&wire).unwrap();
-        assert_eq!((result.success, &result.message_id, result.thread_id.as_deref()), (true, &None, Some("t")));
-        let error = result.error.unwrap();
-        assert!(error.len() < 2_200 && error.ends_with("(cut off; 2000000 bytes in all)"), "{}", error.len());
-        assert_eq!(result.chat_info, None);
-    }
-
-    #[test]
-    fn an_action_reads_back_as_it_was_written() {
-        for wire in [
-            json!({"op": "send", "chat_id": "c", "content": "x", "reply_to": null, "metadata": {"scope_id": "g"}}),
-            json!({"op": "edit", "chat_id": "c", "message_id": "m", "content": "x"}),
-            json!({"op": "typing", "chat_id": "c"}),
-            json!({"op": "follow_up", "session_key": "s", "kind": "k", "content": "x", "metadata": {}}),
-            json!({"op": "get_chat_info", "chat_id": "c"}),
-            json!({"op": "send_media", "chat_id": "c", "media_kind": "photo", "source_url": "u", "filename": "f"}),
-            json!({"op": "prompt", "chat_id": "c", "prompt_kind": "choice", "prompt_id": "p", "content": "x",
-                "options": [{"id": "1", "label": "one", "style": "danger"}], "timeout_s": 60}),
-            json!({"op": "react", "chat_id": "c", "message_id": "m", "emoji": "👍", "remove": true}),
-            json!({"op": "thread_create", "chat_id": "c", "thread_name": "t", "message_id": "m"}),
-            json!({"op": "thread_rename", "chat_id": "c", "message_id": "m", "thread_name": "t"}),
-            json!({"op": "pin", "chat_id": "c", "until": 5}),
-        ] {
-            let action = Action::parse(&wire).unwrap();
-            assert_eq!(serde_json::to_value(&action).unwrap(), wire);
-            assert_eq!(action.op(), wire["op"]);
-            assert_eq!(action.chat_id(), wire["chat_id"].as_str());
-        }
-    }
-
-    #[test]
-    fn a_bad_action_is_refused_by_the_name_of_its_field() {
-        for (wire, error) in [
-            (json!([]), FieldError::WrongKind("action")),
-            (json!({"chat_id": "c"}), FieldError::Missing("op")),
-            (json!({"op": "send", "content": "x"}), FieldError::Missing("chat_id")),
-            (json!({"op": "send", "chat_id": 7, "content": "x"}), FieldError::WrongKind("chat_id")),
-        ] {
-            assert_eq!(Action::parse(&wire), Err(ActionError(error)));
-        }
-    }
-
-    #[test]
-    fn a_new_op_needs_the_descriptor_to_name_it() {
-        let silent = Descriptor::default();
-        assert!(allowed("typing", &silent) && !allowed("react", &silent));
-        let listing = Descriptor { supported_ops: Some(vec!["react".into()]), ..Descriptor::default() };
-        assert!(allowed("send", &listing) && allowed("react", &listing) && !allowed("typing", &listing));
-        assert!(!allowed("edit", &Descriptor { supports_edit: false, ..Descriptor::default() }));
-    }
-
-    #[test]
-    fn a_result_is_read_leniently_and_its_certainty_kept() {
-        let result = ActionResult::parse(&json!({"success": true, "message_id": 7, "ambiguous": true})).unwrap();
-        assert_eq!((result.success, result.message_id.as_deref(), result.ambiguous), (true, Some("7"), false));
-        let wire = serde_json::to_value(ActionResult::ambiguous("lost")).unwrap();
-        assert_eq!(wire, json!({"success": false, "error": "lost", "ambiguous": true}));
-        assert!(!ActionResult::failed("refused").ambiguous);
-        assert!(ActionResult::parse(&json!(true)).is_err());
-    }
-
-    #[test]
-    fn the_tenant_can_be_named_in_an_op_of_a_later_contract() {
-        let mut action = Action::parse(&json!({"op": "pin", "chat_id": "c"})).unwrap();
-        action.metadata_mut().unwrap().insert("scope_id".into(), json!("g"));
-        assert_eq!(serde_json::to_value(&action).unwrap()["metadata"]["scope_id"], "g");
-    }
-}
+mod tests;

@@ -2,7 +2,10 @@
 
 use hmac::Mac;
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
+use super::fields::FieldError;
 use super::token::{mac, signed_by};
 
 /// Header with the time of signing, in unix seconds.
@@ -11,11 +14,61 @@ pub const TIMESTAMP_HEADER: &str = "x-relay-timestamp";
 /// Header with the signature, in hex.
 pub const SIGNATURE_HEADER: &str = "x-relay-signature";
 
+/// What the path of the endpoint is followed by for an [`InterruptDelivery`].
+pub const INTERRUPT_SUFFIX: &str = "/interrupt";
+
 /// How far the time of signing may be from ours, in seconds either way.
 pub const MAX_SKEW_S: u64 = 300;
 
 /// Length of a signature: HMAC-SHA256.
 const SIGNATURE_BYTES: usize = 32;
+
+/// The body of a delivery that brings an event.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct EventDelivery {
+    /// The event as a connector sends it, an object; see [`InboundEvent::parse`](super::event::InboundEvent::parse).
+    pub event: Value,
+}
+
+/// The body of a delivery that interrupts a session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterruptDelivery {
+    /// The session, as text.
+    pub session_key: String,
+    /// Its chat; may be empty.
+    #[serde(default)]
+    pub chat_id: String,
+}
+
+impl EventDelivery {
+    /// Takes the event out of a body.
+    ///
+    /// # Errors
+    /// [`FieldError`] if there is none, or it is no object.
+    pub fn read(mut body: Map<String, Value>) -> Result<Self, FieldError> {
+        match body.remove("event") {
+            Some(event @ Value::Object(_)) => Ok(Self { event }),
+            None | Some(Value::Null) => Err(FieldError::Missing("event")),
+            Some(_) => Err(FieldError::WrongKind("event")),
+        }
+    }
+}
+
+impl InterruptDelivery {
+    /// Reads a body. Only the session counts; a chat of another kind is none.
+    ///
+    /// # Errors
+    /// [`FieldError`] if no session is named.
+    pub fn read(body: &Map<String, Value>) -> Result<Self, FieldError> {
+        let text = |name| body.get(name).and_then(Value::as_str);
+        let session_key = text("session_key").ok_or(FieldError::WrongKind("session_key"))?;
+        if session_key.trim().is_empty() {
+            return Err(FieldError::Missing("session_key"));
+        }
+        let chat_id = text("chat_id").unwrap_or_default();
+        Ok(Self { session_key: session_key.to_owned(), chat_id: chat_id.to_owned() })
+    }
+}
 
 /// Why a delivery was refused. To the sender they are all the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -100,7 +153,24 @@ fn stamp(signed_s: i64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn bodies_read_back_as_they_were_written() {
+        let object = |text: &str| serde_json::from_str::<Map<String, Value>>(text).unwrap();
+        let event = r#"{"event":{"text":"hi","later":1}}"#;
+        assert_eq!(serde_json::to_string(&EventDelivery::read(object(event)).unwrap()).unwrap(), event);
+        let interrupt = r#"{"session_key":"s","chat_id":"c"}"#;
+        assert_eq!(serde_json::to_string(&InterruptDelivery::read(&object(interrupt)).unwrap()).unwrap(), interrupt);
+        for bad in [json!({}), json!({"event": null}), json!({"event": []})] {
+            assert!(EventDelivery::read(bad.as_object().unwrap().clone()).is_err(), "{bad}");
+        }
+        for bad in [json!({}), json!({"session_key": " "}), json!({"session_key": 7})] {
+            assert!(InterruptDelivery::read(bad.as_object().unwrap()).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn each_refusal_has_its_reason() {

@@ -92,6 +92,26 @@ impl MessageType {
     }
 }
 
+/// Fields that stand in every event that is sent, if need be as null; the others only where there is something in them.
+const ALWAYS_SENT: [&str; 16] = [
+    "text",
+    "message_type",
+    "message_id",
+    "reply_to_message_id",
+    "media_urls",
+    "source",
+    "platform",
+    "chat_id",
+    "chat_type",
+    "chat_name",
+    "user_id",
+    "user_name",
+    "user_display_name",
+    "thread_id",
+    "scope_id",
+    "profile",
+];
+
 /// Where an event comes from, and so where its replies go.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Source {
@@ -163,6 +183,17 @@ pub struct InboundEvent {
     pub source: Source,
 }
 
+/// The choice made in a prompt, as a connector sends it. A gateway hands it to the agent as it came.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PromptResponse {
+    /// The prompt.
+    pub prompt_id: String,
+    /// The choice.
+    pub option_id: String,
+    /// What stands on its button.
+    pub label: String,
+}
+
 /// Why an event was refused. Nothing of it may run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event: {0}")]
@@ -175,6 +206,25 @@ impl InboundEvent {
     /// [`EventError`] names the first field of the wrong kind.
     pub fn parse(value: &Value) -> Result<Self, EventError> {
         Self::read(value).map_err(EventError)
+    }
+
+    /// The event as a connector sends it, which [`InboundEvent::parse`] reads back.
+    ///
+    /// Without the reference text: a connector sends the messages around an event, not the text made of them.
+    #[must_use]
+    pub fn to_wire(&self) -> Value {
+        let mut event = serde_json::to_value(self).expect("an event holds nothing without a JSON form");
+        if let Some(fields) = event.as_object_mut() {
+            fields.shift_remove("channel_context");
+            // It stands last on the wire.
+            let response = fields.shift_remove("prompt_response");
+            fields.extend(response.map(|response| ("prompt_response".to_owned(), response)));
+            fields.retain(|name, value| is_sent(name, value));
+            if let Some(source) = fields.get_mut("source").and_then(Value::as_object_mut) {
+                source.retain(|name, value| is_sent(name, value));
+            }
+        }
+        event
     }
 
     fn read(value: &Value) -> Result<Self, FieldError> {
@@ -193,6 +243,10 @@ impl InboundEvent {
             source: source.map_or_else(|| Ok(Source::of_nobody()), Source::read)?,
         })
     }
+}
+
+fn is_sent(name: &str, value: &Value) -> bool {
+    ALWAYS_SENT.contains(&name) || !(value.is_null() || value.as_array().is_some_and(Vec::is_empty))
 }
 
 impl ReplyTo {
@@ -290,6 +344,36 @@ mod tests {
         for name in ["message_id", "reply_to_message_id"] {
             assert_eq!(InboundEvent::parse(&json!({name: long})), Err(EventError(FieldError::TooLong(name))));
         }
+    }
+
+    #[test]
+    fn an_event_reads_back_as_it_was_sent() {
+        let text = |text: &str| Some(text.to_owned());
+        let bare = InboundEvent { source: Source::of_nobody(), ..InboundEvent::default() };
+        assert_eq!(
+            bare.to_wire().to_string(),
+            concat!(
+                r#"{"text":"","message_type":"text","message_id":null,"reply_to_message_id":null,"media_urls":[],"#,
+                r#""source":{"platform":"relay","chat_id":"","chat_type":"dm","chat_name":null,"user_id":null,"#,
+                r#""user_name":null,"user_display_name":null,"thread_id":null,"scope_id":null,"message_id":null,"#,
+                r#""profile":null}}"#
+            )
+        );
+        let full = InboundEvent {
+            message_type: MessageType::Photo,
+            message_id: text("m"),
+            reply_to: Some(ReplyTo { text: text("before"), author: None, is_own: true }),
+            media_urls: vec!["u".into()],
+            media: vec![json!({"kind": "photo"})],
+            prompt_response: Some(json!({"prompt_id": "p"})),
+            source: Source { user_id_alt: text("alt"), chat_topic: text("topic"), ..Source::of_nobody() },
+            ..bare.clone()
+        };
+        for event in [bare, full] {
+            assert_eq!(InboundEvent::parse(&event.to_wire()).unwrap(), event);
+        }
+        let told = InboundEvent { channel_context: text("Ann: hi"), ..InboundEvent::default() };
+        assert!(told.to_wire().get("channel_context").is_none());
     }
 
     #[test]

@@ -2,43 +2,29 @@
 //!
 //! The gateway reads [`FromConnector`] and writes [`ToConnector`]; the development connector does the reverse.
 
-use std::collections::BTreeMap;
-use std::fmt;
+mod error;
+mod line;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::action::{Action, ActionError, ActionResult};
-use super::descriptor::{Descriptor, DescriptorError};
-use super::event::{EventError, InboundEvent};
+use super::action::Action;
+use super::action_result::ActionResult;
+use super::descriptor::Descriptor;
+use super::event::InboundEvent;
 use super::fields::{FieldError, Fields};
-use super::scan::{self, MAX_BUFFER_ID};
+use super::scan;
+use line::Line;
+
+pub use error::FrameError;
 
 /// Longest descriptor, in bytes. It is kept, shown and handed to every turn; real ones are below 2 KiB.
 const MAX_DESCRIPTOR: usize = 64 * 1024;
 /// Longest session key of an interrupt, in bytes: many of them wait at a time.
 const MAX_SESSION_KEY: usize = 4 * 1024;
-
-/// The fields that frames have, in both directions. Others are not looked at, however many there are.
-const FIELDS: [&str; 13] = [
-    "type",
-    "descriptor",
-    "event",
-    "bufferId",
-    "requestId",
-    "result",
-    "session_key",
-    "chat_id",
-    "forward",
-    "platform",
-    "botId",
-    "action",
-    "reason",
-];
 
 /// A frame from the connector to the gateway.
 #[derive(Debug, Clone, Serialize)]
@@ -72,15 +58,11 @@ pub enum FromConnector {
     PassthroughForward(Box<PassthroughForward>),
 }
 
-/// A message for the agent, parsed and as it came.
+/// A message for the agent.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inbound {
-    /// The event as far as we know it.
-    #[serde(skip)]
-    pub event: InboundEvent,
-    /// The event as it came, with what we do not know.
-    #[serde(rename = "event")]
-    pub raw: Box<RawValue>,
+    /// The event as it came, with what a gateway does not understand; see [`Inbound::read`].
+    pub event: Box<RawValue>,
     /// To be acknowledged once the event is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
@@ -89,20 +71,19 @@ pub struct Inbound {
 /// A forwarded request and its acknowledgement.
 #[derive(Debug, Clone, Serialize)]
 pub struct PassthroughForward {
-    /// The request.
-    pub forward: Forward,
+    /// The request as it came; see [`PassthroughForward::read`].
+    pub forward: Box<RawValue>,
     /// To be acknowledged once the event made from it is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
 }
 
 /// A request that a platform made to the connector, which has answered it already.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
     /// The platform that made it.
     pub platform: String,
     /// The identity it was made to.
-    #[serde(rename = "botId")]
     pub bot_id: String,
     /// The HTTP method.
     pub method: String,
@@ -111,10 +92,8 @@ pub struct Forward {
     /// Names and values, in order.
     pub headers: Vec<(String, String)>,
     /// The body, byte for byte.
-    #[serde(rename = "bodyB64", serialize_with = "as_base64")]
     pub body: Vec<u8>,
     /// The profile it was routed to, unchecked.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub profile: Option<String>,
 }
 
@@ -161,37 +140,6 @@ pub enum ToConnector {
     },
 }
 
-/// Why a line was skipped; the link lives on. Shows nothing of what the line said.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// It is no JSON, no object, or nested too deeply.
-    #[error("the line is no JSON object")]
-    NotAnObject,
-    /// The event is no JSON that we can hold: half a character, or nested too deeply.
-    #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
-    Unreadable,
-    /// A field of the frame itself is missing or of the wrong kind.
-    #[error("{frame} frame: {error}")]
-    Field {
-        /// The type of the frame.
-        frame: &'static str,
-        /// The field.
-        error: FieldError,
-    },
-    /// The body of a forwarded request is no base64.
-    #[error("the forwarded body is no base64")]
-    Body,
-    /// The descriptor in it was refused.
-    #[error(transparent)]
-    Descriptor(#[from] DescriptorError),
-    /// The event in it was refused.
-    #[error(transparent)]
-    Event(#[from] EventError),
-    /// The action or the result in it was refused.
-    #[error(transparent)]
-    Action(#[from] ActionError),
-}
-
 /// A line from the connector, as far as it could be read.
 #[derive(Debug)]
 pub struct Received {
@@ -199,6 +147,15 @@ pub struct Received {
     pub frame: Result<Option<FromConnector>, FrameError>,
     /// What the connector wants to have back, whatever else the line says: as long as it does not come, the line comes again.
     pub buffer_id: Option<String>,
+}
+
+/// A line from a gateway, as far as it could be read.
+#[derive(Debug)]
+pub struct ReceivedRequest {
+    /// The frame; `None` for a type of a later contract.
+    pub frame: Result<Option<ToConnector>, FrameError>,
+    /// Under which the gateway waits for an answer, whether its action could be read or not.
+    pub request_id: Option<String>,
 }
 
 impl FromConnector {
@@ -231,8 +188,8 @@ impl FromConnector {
             }
             "inbound" => {
                 let line = line.of_type("inbound");
-                let raw = line.raw("event").ok_or_else(|| line.error(FieldError::Missing("event")))?;
-                Self::Inbound(Box::new(Inbound::new(raw.to_owned(), line.buffer_id()?)?))
+                let event = line.required_raw("event")?.to_owned();
+                Self::Inbound(Box::new(Inbound { event, buffer_id: line.buffer_id()? }))
             }
             "outbound_result" => {
                 let line = line.of_type("outbound_result");
@@ -249,7 +206,7 @@ impl FromConnector {
             "going_idle_ack" => Self::GoingIdleAck,
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
-                let forward = Forward::parse(&line.value("forward")?)?;
+                let forward = line.required_raw("forward")?.to_owned();
                 Self::PassthroughForward(Box::new(PassthroughForward { forward, buffer_id: line.buffer_id()? }))
             }
             _ => return Ok(None),
@@ -264,13 +221,29 @@ impl FromConnector {
 }
 
 impl ToConnector {
+    /// Reads a line from a gateway.
+    #[must_use]
+    pub fn read(line: &[u8]) -> ReceivedRequest {
+        match Line::of(line) {
+            Ok((kind, line)) => {
+                let request_id =
+                    line.text("requestId").ok().flatten().filter(|id| kind == "outbound" && !id.is_empty());
+                ReceivedRequest { frame: Self::of(&kind, line), request_id }
+            }
+            Err(error) => ReceivedRequest { frame: Err(error), request_id: None },
+        }
+    }
+
     /// Reads a line from a gateway; `None` for a type of a later contract.
     ///
     /// # Errors
     /// [`FrameError`]: count it, skip the line.
     pub fn parse(line: &[u8]) -> Result<Option<Self>, FrameError> {
-        let (kind, line) = Line::of(line)?;
-        Ok(Some(match kind.as_str() {
+        Self::read(line).frame
+    }
+
+    fn of(kind: &str, line: Line<'_>) -> Result<Option<Self>, FrameError> {
+        Ok(Some(match kind {
             "hello" => {
                 let line = line.of_type("hello");
                 let bot_id = line.text("botId")?.unwrap_or_default();
@@ -300,15 +273,56 @@ impl ToConnector {
 }
 
 impl Inbound {
-    /// Parses `raw` and keeps it beside what was understood of it.
+    /// A frame with this event, whatever is in it.
+    #[must_use]
+    pub fn new(event: &Value, buffer_id: Option<String>) -> Self {
+        Self { event: raw_value(event), buffer_id }
+    }
+
+    /// The event as it came, and as far as it is known.
     ///
     /// # Errors
     /// [`FrameError`] if it is no event.
-    pub fn new(raw: Box<RawValue>, buffer_id: Option<String>) -> Result<Self, FrameError> {
-        let value: Value = serde_json::from_str(raw.get()).map_err(|_| FrameError::Unreadable)?;
-        let buffer_id = buffer_id.filter(|id| !id.is_empty());
-        Ok(Self { event: InboundEvent::parse(&value)?, raw, buffer_id })
+    pub fn read(&self) -> Result<(Value, InboundEvent), FrameError> {
+        let raw: Value = serde_json::from_str(self.event.get()).map_err(|_| FrameError::Unreadable)?;
+        let event = InboundEvent::parse(&raw)?;
+        Ok((raw, event))
     }
+
+    /// The message id of the event, if it has one.
+    #[must_use]
+    pub fn message_id(&self) -> Option<String> {
+        let event: MessageId = serde_json::from_str(self.event.get()).ok()?;
+        event.message_id?.as_str().map(str::to_owned)
+    }
+}
+
+/// The one field of an event that a connector counts it by.
+#[derive(serde::Deserialize)]
+struct MessageId {
+    message_id: Option<Value>,
+}
+
+impl PassthroughForward {
+    /// A frame with this request, whatever is in it.
+    #[must_use]
+    pub fn new(forward: &Value, buffer_id: Option<String>) -> Self {
+        Self { forward: raw_value(forward), buffer_id }
+    }
+
+    /// The request.
+    ///
+    /// # Errors
+    /// [`FrameError`] if it is none.
+    pub fn read(&self) -> Result<Forward, FrameError> {
+        let error = |_| FrameError::Field { frame: "passthrough_forward", error: FieldError::WrongKind("forward") };
+        Forward::parse(&serde_json::from_str(self.forward.get()).map_err(error)?)
+    }
+}
+
+/// Written without a line break, which would end the line.
+fn raw_value(value: &Value) -> Box<RawValue> {
+    serde_json::value::to_raw_value(value).expect("a JSON value has a JSON form")
 }
 
 impl Forward {
@@ -333,94 +347,6 @@ impl Forward {
 fn header(pair: &Value) -> Option<(String, String)> {
     let [name, value] = pair.as_array()?.as_slice() else { return None };
     Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))
-}
-
-/// The fields of a line, each as it came: what is deeper is read only where it is wanted.
-struct Line<'a> {
-    frame: &'static str,
-    fields: BTreeMap<&'static str, &'a RawValue>,
-}
-
-/// The fields of a line that frames have. Of one that stands there twice the last counts.
-struct Known<'a>(BTreeMap<&'static str, &'a RawValue>);
-
-impl<'de> Deserialize<'de> for Known<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Known<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Known<'de>, M::Error> {
-                let mut known = BTreeMap::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    match FIELDS.iter().find(|field| **field == name) {
-                        Some(field) => drop(known.insert(*field, map.next_value()?)),
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(Known(known))
-            }
-        }
-        deserializer.deserialize_map(Read)
-    }
-}
-
-impl<'a> Line<'a> {
-    /// The type of a line, empty when there is none, and its fields.
-    fn of(line: &'a [u8]) -> Result<(String, Self), FrameError> {
-        let Known(fields) = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
-        let line = Self { frame: "unknown", fields };
-        Ok((line.text("type")?.unwrap_or_default(), line))
-    }
-
-    fn of_type(self, frame: &'static str) -> Self {
-        Self { frame, ..self }
-    }
-
-    fn error(&self, error: FieldError) -> FrameError {
-        FrameError::Field { frame: self.frame, error }
-    }
-
-    /// A field that is there and not null.
-    fn raw(&self, name: &str) -> Option<&'a RawValue> {
-        self.fields.get(name).copied().filter(|raw| raw.get() != "null")
-    }
-
-    /// What the frame is acknowledged by; an empty one is none.
-    fn buffer_id(&self) -> Result<Option<String>, FrameError> {
-        let id = self.text("bufferId")?.filter(|id| !id.is_empty());
-        match id {
-            Some(id) if id.len() > MAX_BUFFER_ID => Err(self.error(FieldError::TooLong("bufferId"))),
-            id => Ok(id),
-        }
-    }
-
-    fn at_most(&self, name: &'static str, bytes: usize) -> Result<(), FrameError> {
-        let long = self.raw(name).is_some_and(|raw| raw.get().len() > bytes);
-        if long { Err(self.error(FieldError::TooLong(name))) } else { Ok(()) }
-    }
-
-    fn value(&self, name: &'static str) -> Result<Value, FrameError> {
-        let raw = self.raw(name).ok_or_else(|| self.error(FieldError::Missing(name)))?;
-        serde_json::from_str(raw.get()).map_err(|_| self.error(FieldError::WrongKind(name)))
-    }
-
-    fn text(&self, name: &'static str) -> Result<Option<String>, FrameError> {
-        let read = |raw: &RawValue| serde_json::from_str(raw.get());
-        self.raw(name).map(read).transpose().map_err(|_| self.error(FieldError::WrongKind(name)))
-    }
-
-    fn required(&self, name: &'static str) -> Result<String, FrameError> {
-        self.text(name)?.ok_or_else(|| self.error(FieldError::Missing(name)))
-    }
-}
-
-fn as_base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&BASE64_STANDARD.encode(bytes))
 }
 
 fn to_line(frame: &impl Serialize) -> String {

@@ -1,6 +1,7 @@
 //! The wire between a gateway and a connector: one JSON object a line, in both directions.
 
 pub mod action;
+pub mod action_result;
 pub mod delivery;
 pub mod descriptor;
 pub mod event;
@@ -8,6 +9,7 @@ pub mod fields;
 pub mod frame;
 pub mod interaction;
 pub mod lines;
+pub mod provisioning;
 mod scan;
 pub mod session;
 pub mod token;

@@ -10,6 +10,15 @@ use zeroize::Zeroizing;
 /// How long a token is good for unless said otherwise, in seconds.
 pub const DEFAULT_TTL_S: u64 = 300;
 
+/// Closing code of a connection whose token was refused.
+pub const UNAUTHORIZED_CODE: u16 = 4_401;
+
+/// Reason beside [`UNAUTHORIZED_CODE`] for a token that is not good, or none.
+pub const UNAUTHORIZED: &str = "unauthorized";
+
+/// Reason beside [`UNAUTHORIZED_CODE`] for a token that was good and whose time is over.
+pub const EXPIRED: &str = "expired";
+
 /// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {

@@ -4,6 +4,11 @@
 
 use std::net::IpAddr;
 
+use super::provisioning::{ENROLL_PATH, POLICY_PATH, PROVISION_PATH};
+
+/// Path of the WebSocket.
+pub const RELAY_PATH: &str = "/relay";
+
 /// Addresses of one connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
@@ -41,8 +46,8 @@ impl RelayUrl {
         let dial = rescheme(configured, "https://", "wss://", "http://", "ws://");
         let base = rescheme(configured.trim_end_matches('/'), "wss://", "https://", "ws://", "http://");
         let dial = dial.trim_end_matches('/');
-        let dial = if dial.ends_with("/relay") { dial.to_owned() } else { format!("{dial}/relay") };
-        let base = base.strip_suffix("/relay").unwrap_or(&base).to_owned();
+        let dial = if dial.ends_with(RELAY_PATH) { dial.to_owned() } else { format!("{dial}{RELAY_PATH}") };
+        let base = base.strip_suffix(RELAY_PATH).unwrap_or(&base).to_owned();
         Self { dial, base }
     }
 
@@ -61,19 +66,19 @@ impl RelayUrl {
     /// Where an enrollment token is spent.
     #[must_use]
     pub fn enroll(&self) -> String {
-        format!("{}/relay/enroll", self.base.trim_end_matches('/'))
+        format!("{}{ENROLL_PATH}", self.base.trim_end_matches('/'))
     }
 
     /// Where credentials are asked for.
     #[must_use]
     pub fn provision(&self) -> String {
-        format!("{}/relay/provision", self.base)
+        format!("{}{PROVISION_PATH}", self.base)
     }
 
     /// Where the relevance policy goes.
     #[must_use]
     pub fn policy(&self) -> String {
-        format!("{}/relay/policy", self.base)
+        format!("{}{POLICY_PATH}", self.base)
     }
 
     /// Whether [`RelayUrl::dial`] can be dialled.

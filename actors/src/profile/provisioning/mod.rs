@@ -202,7 +202,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::relay::provision::Granted;
+    use caduceus_contract::wire::provisioning::GatewayGrant;
 
     fn order(gateway: &str) -> Order {
         let setting = |name| match name {
@@ -214,7 +214,13 @@ mod tests {
     }
 
     fn granted() -> Provisioned {
-        let granted = Granted { gateway_id: "gw-1".into(), secret: "hunter2".into(), delivery_key: None, tenant: None };
+        let granted = GatewayGrant {
+            gateway_id: "gw-1".into(),
+            secret: "hunter2".into(),
+            delivery_key: None,
+            tenant: None,
+            route_keys: None,
+        };
         Provisioned { granted, platforms: Vec::new() }
     }
 

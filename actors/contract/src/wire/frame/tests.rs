@@ -48,7 +48,8 @@ fn what_we_do_not_know_of_an_event_is_kept_to_the_byte() {
     let Some(FromConnector::Inbound(inbound)) = FromConnector::parse(line.as_bytes()).unwrap() else {
         panic!("an inbound frame")
     };
-    assert_eq!((inbound.raw.get(), inbound.event.text.as_str()), (event, "hi"));
+    let (raw, read) = inbound.read().unwrap();
+    assert_eq!((inbound.event.get(), raw.get("text"), read.text.as_str()), (event, Some(&json!("hi")), "hi"));
 }
 
 #[test]
@@ -57,6 +58,38 @@ fn an_unknown_type_is_no_error() {
         assert!(FromConnector::parse(line.as_bytes()).unwrap().is_none(), "{line}");
     }
     assert!(ToConnector::parse(br#"{"type":"descriptor"}"#).unwrap().is_none());
+}
+
+/// Reads a line to the last field.
+fn read(line: &[u8]) -> Result<(), FrameError> {
+    match FromConnector::parse(line)? {
+        Some(FromConnector::Inbound(frame)) => frame.read().map(drop),
+        Some(FromConnector::PassthroughForward(frame)) => frame.read().map(drop),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn an_action_that_cannot_be_read_leaves_the_request_it_is_answered_under() {
+    let read = |line: &str| ToConnector::read(line.as_bytes());
+    let broken = read(r#"{"type":"outbound","requestId":"r","action":{"op":"send"}}"#);
+    assert!(matches!(broken.frame, Err(FrameError::Action(_))));
+    assert_eq!(broken.request_id.as_deref(), Some("r"));
+    for line in [r#"{"type":"outbound","requestId":""}"#, r#"{"type":"hello","requestId":"r"}"#, "x"] {
+        assert_eq!(read(line).request_id, None, "{line}");
+    }
+}
+
+#[test]
+fn a_request_of_a_platform_is_read_only_where_it_is_wanted() {
+    let line = br#"{"type":"passthrough_forward","forward":{"botId":"b","headers":[["a","b"],7],"bodyB64":"e30="}}"#;
+    let Some(FromConnector::PassthroughForward(frame)) = FromConnector::parse(line).unwrap() else {
+        panic!("a forward")
+    };
+    let forward = frame.read().unwrap();
+    assert_eq!((forward.bot_id.as_str(), forward.body.as_slice(), forward.profile), ("b", &b"{}"[..], None));
+    assert_eq!(forward.headers, [("a".to_owned(), "b".to_owned())]);
+    assert_eq!(PassthroughForward::new(&json!({"bodyB64": "!"}), None).read(), Err(FrameError::Body));
 }
 
 #[test]
@@ -82,7 +115,7 @@ fn a_bad_line_is_an_error_that_does_not_show_it() {
         r#"{"type":"interrupt_inbound","chat_id":"s3cret"}"#,
         r#"{"type":"passthrough_forward","forward":{"bodyB64":"s3cret!"}}"#,
     ] {
-        let error = FromConnector::parse(line.as_bytes()).unwrap_err();
+        let error = read(line.as_bytes()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("s3cret"), "{error:?}");
     }
     assert_eq!(FromConnector::parse(b"{\"type\":\"\xff\"}").unwrap_err(), FrameError::NotAnObject);

@@ -1,0 +1,41 @@
+//! Why a frame was refused.
+
+use crate::wire::action::ActionError;
+use crate::wire::action_result::ActionResultError;
+use crate::wire::descriptor::DescriptorError;
+use crate::wire::event::EventError;
+use crate::wire::fields::FieldError;
+
+/// Why a line was skipped; the link lives on. Shows nothing of what the line said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It is no JSON, no object, or nested too deeply.
+    #[error("the line is no JSON object")]
+    NotAnObject,
+    /// The event is no JSON that we can hold: half a character, or nested too deeply.
+    #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
+    Unreadable,
+    /// A field of the frame itself is missing or of the wrong kind.
+    #[error("{frame} frame: {error}")]
+    Field {
+        /// The type of the frame.
+        frame: &'static str,
+        /// The field.
+        error: FieldError,
+    },
+    /// The body of a forwarded request is no base64.
+    #[error("the forwarded body is no base64")]
+    Body,
+    /// The descriptor in it was refused.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
+    /// The event in it was refused.
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// The action in it was refused.
+    #[error(transparent)]
+    Action(#[from] ActionError),
+    /// The result in it was refused.
+    #[error(transparent)]
+    Result(#[from] ActionResultError),
+}

@@ -1,0 +1,116 @@
+//! One line of the link, of which only the fields are read that frames have.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::error::FrameError;
+use crate::wire::fields::FieldError;
+use crate::wire::scan::MAX_BUFFER_ID;
+
+/// The fields that frames have, in both directions. Others are not looked at, however many there are.
+const FIELDS: [&str; 13] = [
+    "type",
+    "descriptor",
+    "event",
+    "bufferId",
+    "requestId",
+    "result",
+    "session_key",
+    "chat_id",
+    "forward",
+    "platform",
+    "botId",
+    "action",
+    "reason",
+];
+
+/// The fields of a line, each as it came: what is deeper is read only where it is wanted.
+pub(super) struct Line<'a> {
+    frame: &'static str,
+    fields: BTreeMap<&'static str, &'a RawValue>,
+}
+
+/// The fields of a line that frames have. Of one that stands there twice the last counts.
+struct Known<'a>(BTreeMap<&'static str, &'a RawValue>);
+
+impl<'de> Deserialize<'de> for Known<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Read;
+        impl<'de> Visitor<'de> for Read {
+            type Value = Known<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Known<'de>, M::Error> {
+                let mut known = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    match FIELDS.iter().find(|field| **field == name) {
+                        Some(field) => drop(known.insert(*field, map.next_value()?)),
+                        None => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                }
+                Ok(Known(known))
+            }
+        }
+        deserializer.deserialize_map(Read)
+    }
+}
+
+impl<'a> Line<'a> {
+    /// The type of a line, empty when there is none, and its fields.
+    pub(super) fn of(line: &'a [u8]) -> Result<(String, Self), FrameError> {
+        let Known(fields) = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
+        let line = Self { frame: "unknown", fields };
+        Ok((line.text("type")?.unwrap_or_default(), line))
+    }
+
+    pub(super) fn of_type(self, frame: &'static str) -> Self {
+        Self { frame, ..self }
+    }
+
+    pub(super) fn error(&self, error: FieldError) -> FrameError {
+        FrameError::Field { frame: self.frame, error }
+    }
+
+    /// A field that is there and not null.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a RawValue> {
+        self.fields.get(name).copied().filter(|raw| raw.get() != "null")
+    }
+
+    /// What the frame is acknowledged by; an empty one is none.
+    pub(super) fn buffer_id(&self) -> Result<Option<String>, FrameError> {
+        let id = self.text("bufferId")?.filter(|id| !id.is_empty());
+        match id {
+            Some(id) if id.len() > MAX_BUFFER_ID => Err(self.error(FieldError::TooLong("bufferId"))),
+            id => Ok(id),
+        }
+    }
+
+    pub(super) fn at_most(&self, name: &'static str, bytes: usize) -> Result<(), FrameError> {
+        let long = self.raw(name).is_some_and(|raw| raw.get().len() > bytes);
+        if long { Err(self.error(FieldError::TooLong(name))) } else { Ok(()) }
+    }
+
+    pub(super) fn required_raw(&self, name: &'static str) -> Result<&'a RawValue, FrameError> {
+        self.raw(name).ok_or_else(|| self.error(FieldError::Missing(name)))
+    }
+
+    pub(super) fn value(&self, name: &'static str) -> Result<Value, FrameError> {
+        serde_json::from_str(self.required_raw(name)?.get()).map_err(|_| self.error(FieldError::WrongKind(name)))
+    }
+
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, FrameError> {
+        let read = |raw: &RawValue| serde_json::from_str(raw.get());
+        self.raw(name).map(read).transpose().map_err(|_| self.error(FieldError::WrongKind(name)))
+    }
+
+    pub(super) fn required(&self, name: &'static str) -> Result<String, FrameError> {
+        self.text(name)?.ok_or_else(|| self.error(FieldError::Missing(name)))
+    }
+}
