@@ -10,8 +10,8 @@ use actix_web::{HttpResponse, HttpResponseBuilder, ResponseError};
 use caduceus_contract::messages::dispatch::{NotTaken, UnknownTurn};
 use caduceus_contract::messages::drain::CancelError;
 use caduceus_contract::wire::event::EventError;
+use caduceus_contract::wire::provisioning::ErrorBody;
 use caduceus_supervision::{AskError, OperateError};
-use serde_json::json;
 
 use super::code::Code;
 
@@ -217,8 +217,8 @@ impl ResponseError for ApiError {
 }
 
 /// The body of every error.
-pub(super) fn body(code: Code, detail: &str) -> serde_json::Value {
-    json!({"error": code.word(), "detail": detail})
+pub(super) fn body(code: Code, detail: &str) -> ErrorBody<'_> {
+    ErrorBody { error: code.word(), detail }
 }
 
 #[cfg(test)]

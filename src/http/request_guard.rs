@@ -114,7 +114,8 @@ fn in_our_form(answer: ServiceResponse) -> ServiceResponse {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    let body = error::body(Code::MethodNotAllowed, "this path does not take this method").to_string();
+    let body = error::body(Code::MethodNotAllowed, "this path does not take this method");
+    let body = serde_json::to_string(&body).expect("an error body is two texts");
     let mut answer = answer.map_body(|_, _| BoxBody::new(body));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer
