@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::Context as _;
+use caduceus_actors::drain::store;
 use caduceus_actors::files::own;
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::http_client::HttpClient;
@@ -152,7 +153,7 @@ fn write_new(path: &Path, text: &str) -> io::Result<()> {
 }
 
 fn explain(chat: &str, gateway: SocketAddr, home: &Path) {
-    let marker = home.join(".drain_request.json");
+    let marker = store::path(home);
     out::announce(format!(
         "Caduceus is up. Open
 

@@ -3,10 +3,13 @@
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use caduceus_actors::honcho::location;
+use caduceus_actors::relay::identity;
+
 use super::finding::{Finding, quoted};
 
 /// Names in a home whose files hold secrets: ours, and the original's own keeper of tokens.
-const SECRET_FILES: [&str; 3] = [".env", "honcho.json", "auth.json"];
+const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
 /// The ledger holds what people wrote. Its companions come and go with a gateway.
 const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
 

@@ -192,6 +192,9 @@ fn results_are_written_with_their_fields_in_this_order() {
     assert_eq!(act(&mut plan, &thread), result(r#"{"success":true,"thread_id":"2"}"#));
     let edit = json!({"op": "edit", "chat_id": "c", "message_id": "9", "content": "y"});
     assert_eq!(act(&mut plan, &edit), result(r#"{"success":false,"error":"no such message"}"#));
+    let unreadable = json!({"op": "send", "content": "x"});
+    let refused = r#"{"success":false,"error":"action: `chat_id` is missing"}"#;
+    assert_eq!(act(&mut plan, &unreadable), result(refused), "the gateway waits for an answer");
 }
 
 #[test]
@@ -227,4 +230,14 @@ fn a_message_of_the_chat_page_is_written_with_its_fields_in_this_order() {
             r#""prompt_response":{"prompt_id":"p","option_id":"y","label":"Yes"}},"bufferId":"buffer-5"}"#
         )
     );
+}
+
+#[test]
+fn what_waits_survives_a_restart_as_it_was_written() {
+    let mut before = plan();
+    push(&mut before, "a", 0);
+    let saved = serde_json::to_string_pretty(before.saved()).unwrap();
+    let mut after = ConnectorPlan::new(serde_json::from_str(&saved).unwrap(), false);
+    let line = r#"{"type":"inbound","event":{"message_id":"a","source":{"chat_id":"c"}},"bufferId":"a"}"#;
+    assert_eq!(lines(&connect(&mut after, 1))[1..], [line]);
 }
