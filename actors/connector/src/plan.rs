@@ -138,9 +138,9 @@ impl ConnectorPlan {
             }
             (Ok(Some(ToConnector::GoingIdle)), _) => Some(self.going_idle(connection)),
             (Ok(Some(ToConnector::Interrupt { session_key, .. })), _) => self.interrupt(connection, session_key),
-            // What a later contract may bring.
-            (Ok(None), _) => Some(Vec::new()),
             (Ok(Some(ToConnector::Outbound { .. })), None) | (Err(_), _) => None,
+            // What this connector does not carry out, and what a later contract may bring.
+            (Ok(_), _) => Some(Vec::new()),
         };
         match more {
             Some(more) => steps.extend(more),

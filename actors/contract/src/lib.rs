@@ -4,7 +4,7 @@
 //! sender and receiver of a message, use the same type from here.
 //!
 //! - [`profile_name`], [`turn_id`], [`link`]: ids.
-//! - [`wire`]: frames, events, actions, descriptors, tokens, signatures, the addresses of a connector.
+//! - [`wire`]: frames, events, actions, descriptors, tokens, signatures, requests for credentials, the addresses of a connector.
 //! - [`files`]: formats of files that other programs read or write as well.
 //! - [`messages`]: one file per actor, with the views that it answers.
 //! - [`status`]: the status of the whole gateway at one moment, and its words.

@@ -37,6 +37,9 @@ pub enum PostError {
 ///
 /// # Errors
 /// [`PostError`] when no answer came; a refusal is an answer.
+///
+/// # Panics
+/// When `body` has no JSON form; the requests of `wire::provisioning` have one.
 pub async fn json(
     client: &HttpClient,
     url: &str,

@@ -212,6 +212,7 @@ impl InboundEvent {
     ///
     /// Without the reference text: a connector sends the messages around an event, not the text made of them.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "texts, flags and JSON values always have a JSON form")]
     pub fn to_wire(&self) -> Value {
         let mut event = serde_json::to_value(self).expect("an event holds nothing without a JSON form");
         if let Some(fields) = event.as_object_mut() {

@@ -26,6 +26,23 @@ const MAX_DESCRIPTOR: usize = 64 * 1024;
 /// Longest session key of an interrupt, in bytes: many of them wait at a time.
 const MAX_SESSION_KEY: usize = 4 * 1024;
 
+/// The fields that frames have, in both directions. Others are not looked at, however many there are.
+const FIELDS: [&str; 13] = [
+    "type",
+    "descriptor",
+    "event",
+    "bufferId",
+    "requestId",
+    "result",
+    "session_key",
+    "chat_id",
+    "forward",
+    "platform",
+    "botId",
+    "action",
+    "reason",
+];
+
 /// A frame from the connector to the gateway.
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -162,7 +179,7 @@ impl FromConnector {
     /// Reads a line from the connector.
     #[must_use]
     pub fn read(line: &[u8]) -> Received {
-        match Line::of(line) {
+        match Line::of(line, &FIELDS) {
             Ok((kind, fields)) => {
                 let buffer_id = fields.buffer_id().ok().flatten();
                 Received { frame: Self::of(&kind, fields), buffer_id }
@@ -224,7 +241,7 @@ impl ToConnector {
     /// Reads a line from a gateway.
     #[must_use]
     pub fn read(line: &[u8]) -> ReceivedRequest {
-        match Line::of(line) {
+        match Line::of(line, &FIELDS) {
             Ok((kind, line)) => {
                 let request_id =
                     line.text("requestId").ok().flatten().filter(|id| kind == "outbound" && !id.is_empty());

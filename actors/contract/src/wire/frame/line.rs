@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
@@ -11,61 +11,48 @@ use super::error::FrameError;
 use crate::wire::fields::FieldError;
 use crate::wire::scan::MAX_BUFFER_ID;
 
-/// The fields that frames have, in both directions. Others are not looked at, however many there are.
-const FIELDS: [&str; 13] = [
-    "type",
-    "descriptor",
-    "event",
-    "bufferId",
-    "requestId",
-    "result",
-    "session_key",
-    "chat_id",
-    "forward",
-    "platform",
-    "botId",
-    "action",
-    "reason",
-];
-
 /// The fields of a line, each as it came: what is deeper is read only where it is wanted.
 pub(super) struct Line<'a> {
     frame: &'static str,
     fields: BTreeMap<&'static str, &'a RawValue>,
 }
 
-/// The fields of a line that frames have. Of one that stands there twice the last counts.
-struct Known<'a>(BTreeMap<&'static str, &'a RawValue>);
+/// Reads the fields of a line that are named here. Of one that stands there twice the last counts.
+struct Named(&'static [&'static str]);
 
-impl<'de> Deserialize<'de> for Known<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Known<'de>;
+impl<'de> DeserializeSeed<'de> for Named {
+    type Value = BTreeMap<&'static str, &'de RawValue>;
 
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Known<'de>, M::Error> {
-                let mut known = BTreeMap::new();
-                while let Some(name) = map.next_key::<String>()? {
-                    match FIELDS.iter().find(|field| **field == name) {
-                        Some(field) => drop(known.insert(*field, map.next_value()?)),
-                        None => drop(map.next_value::<IgnoredAny>()?),
-                    }
-                }
-                Ok(Known(known))
+impl<'de> Visitor<'de> for Named {
+    type Value = BTreeMap<&'static str, &'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+        let mut fields = BTreeMap::new();
+        while let Some(name) = map.next_key::<String>()? {
+            match self.0.iter().find(|field| **field == name) {
+                Some(field) => drop(fields.insert(*field, map.next_value()?)),
+                None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
-        deserializer.deserialize_map(Read)
+        Ok(fields)
     }
 }
 
 impl<'a> Line<'a> {
-    /// The type of a line, empty when there is none, and its fields.
-    pub(super) fn of(line: &'a [u8]) -> Result<(String, Self), FrameError> {
-        let Known(fields) = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
+    /// The type of a line, empty when there is none, and those of its fields that are `named`.
+    pub(super) fn of(line: &'a [u8], named: &'static [&'static str]) -> Result<(String, Self), FrameError> {
+        let mut json = serde_json::Deserializer::from_slice(line);
+        let fields = Named(named).deserialize(&mut json).and_then(|fields| json.end().map(|()| fields));
+        let fields = fields.map_err(|_| FrameError::NotAnObject)?;
         let line = Self { frame: "unknown", fields };
         Ok((line.text("type")?.unwrap_or_default(), line))
     }
