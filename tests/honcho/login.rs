@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::grants::{Gateway, Shared, empty_home, is_new, json_in};
 use crate::oauth_server::Fault;
-use crate::support::{SOON, binary, client};
+use crate::support::{SOON, binary, client, install};
 
 /// A login in progress.
 pub(crate) struct Login {
@@ -250,8 +250,9 @@ async fn the_systems_browser_is_opened_unless_no_browser_is_set() {
     let shared = Shared::empty();
     let tools = tempfile::tempdir().unwrap();
     let opener = tools.path().join("xdg-open");
-    fs::write(&opener, "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\"\nmv \"$0.new\" \"$0.asked\"\n").unwrap();
-    fs::set_permissions(&opener, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = tools.path().join("script");
+    fs::write(&script, "#!/bin/sh\nprintf %s \"$1\" > \"$0.new\"\nmv \"$0.new\" \"$0.asked\"\n").unwrap();
+    install(&script, &opener);
     let path = format!("{}:/usr/bin:/bin", tools.path().display());
     let asked = tools.path().join("xdg-open.asked");
     for (flags, expected) in [(vec!["login", "--no-browser"], false), (vec!["login"], true)] {
