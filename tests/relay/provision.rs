@@ -34,8 +34,16 @@ fn files_with(folder: &Path, needle: &str) -> Vec<String> {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(files_with(&path, needle));
-        } else if fs::read(&path).unwrap().windows(needle.len()).any(|window| window == needle.as_bytes()) {
-            found.push(path.display().to_string());
+        } else {
+            let bytes = match fs::read(&path) {
+                Ok(bytes) => bytes,
+                // The gateway writes beside and renames.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                Err(error) => panic!("{}: {error}", path.display()),
+            };
+            if bytes.windows(needle.len()).any(|window| window == needle.as_bytes()) {
+                found.push(path.display().to_string());
+            }
         }
     }
     found
