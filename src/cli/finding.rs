@@ -82,7 +82,7 @@ pub(super) fn lines(findings: &[Finding]) -> String {
         text.push('\n');
     }
     match (errors, warnings) {
-        (0, 0) => text.push_str("Nothing to mend.\n"),
+        (0, 0) => text.push_str("Nothing to correct.\n"),
         _ => {
             let _ = writeln!(text, "{errors} error{}, {warnings} warning{}.", plural(errors), plural(warnings));
         }

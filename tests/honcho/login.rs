@@ -233,7 +233,7 @@ async fn an_unreachable_server_and_an_invalid_answer_are_reported_differently() 
     client().get(back.as_str()).timeout(SOON).send().await.expect("the loopback page answers");
     let (code, printed) = login.ended();
     assert_eq!(code, Some(77), "{printed}");
-    assert!(printed.contains("did not take the code"), "{printed}");
+    assert!(printed.contains("did not accept the code"), "{printed}");
 
     let login = Login::begin(&shared, &[]);
     let mut back = Url::parse(&login.parameter("redirect_uri")).unwrap();

@@ -197,7 +197,7 @@ async fn a_stop_signals_no_process_other_than_the_gateway() {
         // Written in place, because the lock is on the file.
         fs::write(world.path(name), record.to_string()).unwrap();
     }
-    on(world.home(), &["stop", "--force"]).with(75).contains_text("does not say which process it is");
+    on(world.home(), &["stop", "--force"]).with(75).contains_text("has not recorded its process");
     assert!(bystander.try_wait().unwrap().is_none(), "the other process still runs");
     assert_eq!(world.ready().await, 200);
     bystander.kill().unwrap();

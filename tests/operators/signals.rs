@@ -102,7 +102,7 @@ async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     manager.receives("RELOADING=1");
     manager.receives("MONOTONIC_USEC=");
     manager.receives("READY=1");
-    logged(&world, "files read again").await;
+    logged(&world, "files reloaded").await;
     assert!(logged(&world, "the configuration changed").await.contains("sessions.busy"));
     // The file is read at most twice: once for its file event, once for the signal.
     let log = world.gateway().log();
@@ -114,7 +114,7 @@ async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     manager.clear();
     world.gateway().signal("HUP");
     manager.receives("READY=1");
-    assert!(logged(&world, "what is wrong keeps what it said last").await.contains("caduceus.yaml"));
+    assert!(logged(&world, "a file with errors keeps its last valid content").await.contains("caduceus.yaml"));
     // The turn ran throughout.
     world.write("go", "");
     world.answer("m1").await;

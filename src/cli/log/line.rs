@@ -29,7 +29,7 @@ pub(super) fn one_line(event: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     }
     let mut line = escaped(&String::from_utf8_lossy(body));
     if line.len() >= MAX_LINE {
-        // Room for what is said of the cut, and for the quotes that JSON escapes.
+        // Room for the note about the cut, and for the quotes that JSON escapes.
         let kept = line.floor_char_boundary(MAX_LINE / 2);
         let cut = line.len() - kept;
         line.truncate(kept);
@@ -64,7 +64,7 @@ fn escaped(text: &str) -> String {
     line
 }
 
-/// The line that tells of `lost` lines, in the form of the others.
+/// The line that reports `lost` lines, in the form of the others.
 pub(super) fn lost_lines(lost: u64, format: LogFormat) -> Vec<u8> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
     let target = module_path!();
