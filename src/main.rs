@@ -76,7 +76,7 @@ fn run(command: CliCommand) -> ExitCode {
     }
 }
 
-/// Prints the help or the version that was asked for, or what is wrong with the command line.
+/// Prints the help or the requested version, or what is wrong with the command line.
 fn explain(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if !answer.use_stderr() {

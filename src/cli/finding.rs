@@ -121,7 +121,7 @@ mod tests {
     fn the_worst_finding_counts() {
         let ok = Finding::ok("a", "fine");
         let warn = Finding::warn("b", "hm", "look");
-        let error = Finding::error("c", "no", "mend");
+        let error = Finding::error("c", "no", "correct it");
         assert_eq!(worst(&[]), Level::Ok);
         assert_eq!(worst(&[ok.clone(), warn.clone()]), Level::Warn);
         assert_eq!(worst(&[error.clone(), warn.clone(), ok]), Level::Error);

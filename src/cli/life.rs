@@ -187,7 +187,7 @@ impl GatewayProcess {
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
-        let told = async {
+        let orders = async {
             loop {
                 let ordered = match select(Box::pin(signals.next()), Box::pin(self.shutdown.ordered())).await {
                     Either::Left((order, _)) => order,
@@ -197,7 +197,7 @@ impl GatewayProcess {
                     // Several signals before a reload are one.
                     SignalOrder::Reload => reload.notify_one(),
                     SignalOrder::Hangup => {
-                        warn!("the terminal is gone: the gateway stops");
+                        warn!("terminal hangup: the gateway stops");
                         return self.shutdown.signalled(false);
                     }
                     SignalOrder::Stop => return self.shutdown.signalled(false),
@@ -205,18 +205,18 @@ impl GatewayProcess {
                 }
             }
         };
-        let told = {
-            let first = select(Box::pin(ended), Box::pin(told)).await;
+        let ordered = {
+            let first = select(Box::pin(ended), Box::pin(orders)).await;
             matches!(first, Either::Right(_))
         };
-        if !told {
-            return self.fallen().await;
+        if !ordered {
+            return self.tree_ended().await;
         }
         self.obey(signals).await
     }
 
     /// The tree gave up.
-    async fn fallen(&self) -> u8 {
+    async fn tree_ended(&self) -> u8 {
         let end = self.gateway.root.ended().await;
         error!(?end, "the gateway gives up");
         self.status_reporter.because(end.to_string());
@@ -277,7 +277,7 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
                 return;
             }
             if changes.changed().await.is_err() {
-                // It is gone without having come up.
+                // It ended without having come up.
                 return std::future::pending().await;
             }
         }

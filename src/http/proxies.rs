@@ -1,23 +1,23 @@
-//! The proxies before us, and for whom each may speak. Pure.
+//! The trusted proxies, and the client behind a request. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use caduceus_actors::network::Network;
 
-/// Where proxies write for whom they speak, each adding its own peer at the end.
+/// The header in which proxies name the client, each adding its own peer at the end.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies whose word counts.
+/// The trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrustedProxies(Vec<Network>);
 
-/// Whoever asks.
+/// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HttpCaller {
-    /// Their address; the proxy's where it is not to be believed.
+    /// Its address; the proxy's where the header is not trusted.
     pub(super) address: IpAddr,
-    /// They are on this machine.
+    /// It is on this machine.
     pub(super) loopback: bool,
 }
 
@@ -26,8 +26,8 @@ impl TrustedProxies {
         Self(trusted)
     }
 
-    /// `peer` is the other end of the connection. A request with forwarding headers comes from someone else: from whom, only a
-    /// proxy that we trust can say, and one that says nothing we can read has not said that it is this machine.
+    /// `peer` is the other end of the connection. A request with forwarding headers comes from another client: only a trusted
+    /// proxy can name it, and if its header cannot be parsed, the client is not on this machine.
     pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> HttpCaller {
         let peer = peer.to_canonical();
         if !headers.keys().any(forwards) {
@@ -39,7 +39,7 @@ impl TrustedProxies {
         }
     }
 
-    /// The nearest address that is not a proxy's of ours; the farthest when all are.
+    /// The nearest address that is not a trusted proxy's; the farthest when all are.
     fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return None;
@@ -57,13 +57,13 @@ impl TrustedProxies {
         farthest
     }
 
-    /// Whether `address` is a proxy's whose word counts.
+    /// Whether `address` is a trusted proxy's.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 }
 
-/// Whether a header says that somebody speaks for somebody else.
+/// Whether a header shows that the request was forwarded.
 fn forwards(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")

@@ -31,7 +31,7 @@ pub(super) enum CommandFound {
     Refers(String),
     /// Its working directory, as configured, is not there.
     NoDirectory(PathBuf),
-    /// It is in no directory of `PATH`, or not where its path says.
+    /// It is in no directory of `PATH`, or not at its path.
     NotThere,
     /// It exists and is not executable.
     NotExecutable,

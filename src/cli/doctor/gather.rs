@@ -202,9 +202,9 @@ fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfi
 fn ledger(home: &Path) -> LedgerFact {
     let names =
         fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let damaged = format!("{FILE_NAME}.damaged-");
+    let prefix = format!("{FILE_NAME}.damaged-");
     let mut set_aside: Vec<String> =
-        names.filter(|name| name.starts_with(&damaged) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
+        names.filter(|name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
     set_aside.sort_unstable();
     LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
 }

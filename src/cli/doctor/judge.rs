@@ -116,11 +116,11 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
             Finding::error(CODE, detail, "let the user that the gateway runs as read and write it")
         }
     };
-    let damaged = |name: &String| {
+    let corrupt = |name: &String| {
         let detail = format!("a corrupt ledger was set aside as {name}");
         Finding::warn("ledger_set_aside", detail, "save what is needed from it, then move it out of the home")
     };
-    std::iter::once(state).chain(ledger.set_aside.iter().map(damaged)).collect()
+    std::iter::once(state).chain(ledger.set_aside.iter().map(corrupt)).collect()
 }
 
 fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {

@@ -57,7 +57,7 @@ pub(crate) struct EnrollArguments {
     home: Option<PathBuf>,
 }
 
-/// Why the gateway is not enrolled. The home is as it was, unless it says otherwise.
+/// Why the gateway is not enrolled. The home is unchanged, unless the text says otherwise.
 #[derive(Debug, thiserror::Error)]
 enum EnrollError {
     #[error("this is a managed installation: its host enrolls it and sets the relay's credentials")]

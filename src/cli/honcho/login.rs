@@ -175,7 +175,7 @@ impl LoginFlow {
 
     fn invite(&self, address: &str) {
         let opened = self.browser && open_browser(address);
-        let first = if opened { "A browser was asked to open" } else { "Open in a browser on this machine" };
+        let first = if opened { "A browser should open" } else { "Open in a browser on this machine" };
         print(&format!("{first}\n\n  {address}\n\nand log in within {}.\n", roughly(self.limit.as_secs())));
     }
 

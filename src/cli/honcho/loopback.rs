@@ -57,26 +57,26 @@ impl Loopback {
 
     /// Serves on the current runtime; the first visit goes to the receiver, later ones are refused.
     pub(super) fn serve(self) -> io::Result<(ServerHandle, oneshot::Receiver<Visit>)> {
-        let (told, hear) = oneshot::channel();
-        let door = web::Data::new(Door { host: self.address.to_string(), told: Mutex::new(Some(told)) });
-        let app = move || App::new().app_data(door.clone()).default_service(web::to(visited));
+        let (visitor, visits) = oneshot::channel();
+        let route = web::Data::new(LoginRoute { host: self.address.to_string(), visitor: Mutex::new(Some(visitor)) });
+        let app = move || App::new().app_data(route.clone()).default_service(web::to(visited));
         let server = HttpServer::new(app).workers(1).disable_signals().tcp_nodelay(true);
         let server = server.shutdown_timeout(2).listen(self.listener)?.run();
         let handle = server.handle();
         caduceus_supervision::spawn(server);
-        Ok((handle, hear))
+        Ok((handle, visits))
     }
 }
 
-struct Door {
+struct LoginRoute {
     /// What the `Host` of a request must be: a foreign page whose name resolves to loopback has another one.
     host: String,
-    told: Mutex<Option<oneshot::Sender<Visit>>>,
+    visitor: Mutex<Option<oneshot::Sender<Visit>>>,
 }
 
-async fn visited(request: HttpRequest, door: web::Data<Door>) -> HttpResponse {
+async fn visited(request: HttpRequest, route: web::Data<LoginRoute>) -> HttpResponse {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host != Some(&*door.host) {
+    if host != Some(&*route.host) {
         return page(StatusCode::MISDIRECTED_REQUEST, "Not here", "This address is for a login on this machine only.");
     }
     if request.path() != PATH {
@@ -85,10 +85,10 @@ async fn visited(request: HttpRequest, door: web::Data<Door>) -> HttpResponse {
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, "Not allowed", "This address takes GET only.");
     }
-    let told = door.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let visitor = route.visitor.lock().unwrap_or_else(PoisonError::into_inner).take();
     let (show, shown) = oneshot::channel();
     let visit = Visit { query: request.query_string().to_owned(), show };
-    if told.is_none_or(|told| told.send(visit).is_err()) {
+    if visitor.is_none_or(|visitor| visitor.send(visit).is_err()) {
         return page(StatusCode::GONE, "Over", "This login is over. You may close this page.");
     }
     match shown.await {

@@ -61,10 +61,10 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         steps: StepHook::default(),
         redactor: Redactor::default(),
     };
-    told(refresh.run().outcome)
+    report(refresh.run().outcome)
 }
 
-fn told(outcome: Outcome) -> ExitCode {
+fn report(outcome: Outcome) -> ExitCode {
     match outcome {
         Outcome::Rotated { grant, beside: None, .. } => {
             print(&format!("Refreshed; the new token is good for {}.\n", left(&grant)));

@@ -65,13 +65,13 @@ impl GatewayProcess {
         let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "stop signal received" };
         self.tell(ProcessPhase::Stopping, Some(why));
         let quiet = self.close_gate().await;
-        let told = async {
+        let notice = async {
             if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
                 warn!(%error, "home channel not notified of the shutdown");
             }
         };
         let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
-        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
+        let ((), answers) = futures_util::future::join(notice, futures_util::future::join_all(idle)).await;
         for answer in answers {
             info!(?answer, "link sent to sleep");
         }

@@ -102,7 +102,7 @@ impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
         self.kinds.entry(key).or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now)
     }
 
-    /// What was left out since this was asked last.
+    /// What was left out since the last call.
     fn take_left_out(&mut self) -> Vec<LeftOut<T>> {
         let kinds = self.kinds.values_mut().chain(self.others.as_mut()).filter(|kind| kind.left_out > 0);
         kinds.map(|kind| LeftOut { lines: std::mem::take(&mut kind.left_out), what: kind.what }).collect()

@@ -20,7 +20,7 @@ pub(crate) enum LogFormat {
 /// `event` as one line that ends with a newline.
 ///
 /// Control characters, and what counts as the end of a line in Unicode, become escapes that JSON strings and people both read.
-/// Too long a line is cut and says so.
+/// A line that is too long is cut, with a note.
 pub(super) fn one_line(event: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     let body = event.strip_suffix(b"\n").unwrap_or(event);
     let plain = std::str::from_utf8(body).is_ok_and(|text| !text.contains(is_odd));

@@ -166,7 +166,7 @@ mod tests {
     /// The queue, what lets a write go, what was written, and that one has begun.
     type Gated = (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>);
 
-    /// A queue whose reader takes a write only when it is let, and says when it has one in hand.
+    /// A queue whose reader takes a write only when it is let, and signals when it holds one.
     fn gated() -> Gated {
         let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
         let (entered, in_hand) = channel();

@@ -88,10 +88,10 @@ pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> AuditReport {
     findings.extend(shared(profiles, key));
     let gateways = profiles.iter().map(|profile| (profile.name.as_str(), profile.inspection.gateway.as_ref()));
     findings.extend(gateways::shared(gateways));
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     findings.retain(|finding| {
-        let first = !told.contains(finding);
-        told.extend(first.then(|| finding.clone()));
+        let first = !seen.contains(finding);
+        seen.extend(first.then(|| finding.clone()));
         first
     });
     AuditReport { profiles: profiles.iter().map(names).collect(), findings }

@@ -13,10 +13,10 @@ use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
 use super::{Asked, RequestCredential, Seam, TokenPrincipal};
 use crate::http::error::ApiError;
 
-/// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
+/// Gives every token the same verdict; `None` fails. `Slow` never answers.
 struct Says(&'static str, Option<TokenVerdict>);
 struct Slow;
-/// Panics when it is asked, or when it is waited for.
+/// Panics when it is called, or when its answer is awaited.
 struct Panics {
     at_once: bool,
 }
@@ -49,7 +49,7 @@ impl TokenProvider for Slow {
     }
 }
 
-fn knows(provider: &'static str) -> Box<dyn TokenProvider> {
+fn recognises(provider: &'static str) -> Box<dyn TokenProvider> {
     let scopes = vec!["drain".to_owned()];
     Box::new(Says(provider, Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
 }
@@ -71,7 +71,7 @@ async fn the_first_to_recognise_wins() {
     let others =
         || vec![says("a", Some(TokenVerdict::NotMine)), says("b", Some(TokenVerdict::OutOfReach)), says("c", None)];
     let mut providers = others();
-    providers.extend([knows("first"), knows("second")]);
+    providers.extend([recognises("first"), recognises("second")]);
     assert_eq!(decide(providers).await.unwrap(), "first");
 }
 
@@ -84,7 +84,7 @@ async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
 #[actix_web::test]
 async fn a_provider_that_breaks_is_skipped() {
     assert!(matches!(decide(vec![says("a", None)]).await, Err(ApiError::Unauthenticated)));
-    assert_eq!(decide(vec![says("a", None), knows("b")]).await.unwrap(), "b");
+    assert_eq!(decide(vec![says("a", None), recognises("b")]).await.unwrap(), "b");
 }
 
 #[actix_web::test]
@@ -97,7 +97,7 @@ async fn a_provider_that_panics_is_skipped() {
     for at_once in [true, false] {
         let alone: Vec<Box<dyn TokenProvider>> = vec![Box::new(Panics { at_once })];
         assert!(matches!(decide(alone).await, Err(ApiError::Unauthenticated)));
-        assert_eq!(decide(vec![Box::new(Panics { at_once }), knows("b")]).await.unwrap(), "b");
+        assert_eq!(decide(vec![Box::new(Panics { at_once }), recognises("b")]).await.unwrap(), "b");
     }
 }
 

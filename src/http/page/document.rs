@@ -1,4 +1,4 @@
-//! The document of the status page, and the policy that names what stands in it.
+//! The document of the status page, and the policy that names its parts.
 
 use actix_web::http::header::{HeaderValue, InvalidHeaderValue};
 use actix_web::web::Bytes;

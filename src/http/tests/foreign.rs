@@ -1,6 +1,6 @@
 //! Other websites, and names that lead here without being ours: raw requests, as browsers and worse would send them.
 //!
-//! The gateway is as open as it can be, with drains from loopback without a token, so that only the door protects.
+//! The gateway is as open as it can be, with drains from loopback without a token, so that only the request guard protects.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -73,7 +73,7 @@ async fn under_our_own_name_everything_is_there_to_be_taken() {
     let got = plunder(&gate, "", &format!("host: {}\r\n", gate.address)).await;
     assert_eq!(got.len(), PRIZES.len(), "the scanner takes what it can: {got:?}");
     assert!(got[4].contains("101") && got[5].contains("200") && got[7].contains("202"), "{got:?}");
-    assert!(gate.heard.has(&["BeginDrain"]) && gate.heard.has(&["RestartProcess"]));
+    assert!(gate.received.has(&["BeginDrain"]) && gate.received.has(&["RestartProcess"]));
     gate.stop().await;
 }
 
@@ -112,7 +112,7 @@ async fn a_name_that_leads_here_without_being_ours_gets_nothing() {
         let got = plunder(&gate, "", &format!("host: {host}\r\n")).await;
         assert!(got.is_empty(), "{host:?} got {got:?}");
     }
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 
@@ -134,7 +134,7 @@ async fn two_hosts_and_targets_with_another_host_get_nothing() {
     let got = plunder(&gate, &format!("http://{ours}"), "host: evil.example\r\n").await;
     assert!(got.is_empty(), "our target with another host got {got:?}");
     assert!(plunder(&gate, "", "").await.is_empty(), "without a host");
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     let got = plunder(&gate, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
     assert_eq!(got.len(), PRIZES.len(), "an absolute target of ours is as good as any: {got:?}");
     gate.stop().await;
@@ -166,7 +166,7 @@ async fn a_page_of_another_origin_gets_nothing() {
     }
     let twice = format!("host: {ours}\r\norigin: http://{ours}\r\norigin: http://evil.example\r\n");
     assert!(plunder(&gate, "", &twice).await.is_empty());
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 

@@ -71,7 +71,7 @@ fn what_does_not_count_and_what_is_in_the_way_is_told() {
     assert_eq!(after(|facts| facts.unserved.profiles = vec!["work".into()]), (Level::Warn, "unserved_profiles"));
     let route = vec![("r".to_owned(), "ghost".to_owned())];
     assert_eq!(after(|facts| facts.unserved.routes = route), (Level::Warn, "unserved_route"));
-    let odd = Finding::warn("env_comment", "odd", "mend");
+    let odd = Finding::warn("env_comment", "odd", "correct it");
     assert_eq!(after(|facts| facts.profiles[0].env = vec![odd]), (Level::Warn, "env_comment"));
 }
 
