@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn json_says_the_same_after_its_odd_characters_were_written_by_number() {
+    fn json_has_the_same_content_after_its_odd_characters_are_escaped() {
         let value = json!({"name": HOSTILE, HOSTILE: 1});
         let written = format!("{value:#}\n");
         let written = super::json(&written);

@@ -32,7 +32,7 @@ pub(crate) struct ConnectorArguments {
     /// File that keeps credentials and waiting messages across restarts.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Let gateways dial without a token.
+    /// Accept gateways without a token.
     #[arg(long)]
     open: bool,
 }

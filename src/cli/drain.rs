@@ -41,7 +41,7 @@ enum DrainCommand {
 struct Which {
     #[command(flatten)]
     place: GatewayPlace,
-    /// One profile alone, not the whole gateway.
+    /// Only this profile, not the whole gateway.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 }

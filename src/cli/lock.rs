@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_starts_while_somebody_asks_is_not_refused() {
+    fn a_gateway_that_starts_during_a_check_of_the_lock_is_not_refused() {
         let home = tempfile::tempdir().unwrap();
         let asker = open(&home.path().join(LOCK)).unwrap();
         asker.try_lock_shared().unwrap();

@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_hears_of_an_order() {
+    async fn a_waiter_is_woken_by_an_order() {
         let shutdown = ShutdownController::default();
         let (waiting, ordering) = (shutdown.ordered(), async { shutdown.order(true) });
         assert_eq!(tokio::join!(waiting, ordering).1, Ok(()));

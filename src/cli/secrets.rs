@@ -56,7 +56,7 @@ struct AuditArguments {
 
 #[derive(Debug, clap::Args)]
 struct Check {
-    /// Fewest characters, as `dashboard.drain_auth.min_secret_chars` has it; it only raises the bar.
+    /// Fewest characters, as `dashboard.drain_auth.min_secret_chars` has it; a value below the default has no effect.
     #[arg(long, value_name = "N", default_value_t = strength::MIN_CHARS)]
     min_chars: usize,
 }

@@ -35,7 +35,7 @@ pub(crate) struct ServeArguments {
     /// Allow drains from loopback without a token while no secret is configured. For trials.
     #[arg(long)]
     insecure_loopback_drain: bool,
-    /// Form of the log.
+    /// Format of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
     /// Let other processes of this user read the memory of this process, as debuggers and profilers must.

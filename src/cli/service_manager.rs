@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_hears_the_same_by_a_path_and_by_a_name_without_a_file() {
+    fn a_socket_gets_the_same_by_a_path_and_by_a_name_without_a_file() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("notify");
         let name = format!("caduceus-test-{}", std::process::id());
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reload_is_told_with_the_time_at_which_it_began() {
+    fn a_reload_is_reported_with_the_time_at_which_it_began() {
         let rig = Rig::start(None);
         rig.manager.reloading();
         rig.manager.ready();

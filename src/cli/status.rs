@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_says_the_state_what_is_wrong_and_since_when() {
+    fn a_summary_shows_the_state_what_is_wrong_and_since_when() {
         let status = json!({
             "gateway_state": "running", "gateway_updated_at": "T", "readiness": "degraded", "not_ready": null, "active_agents": 2,
             "issues": [
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_ends_with_what_the_gateway_says_and_knows_earlier_ones() {
+    fn a_check_exits_with_the_readiness_and_reads_earlier_versions() {
         let of = |status: Value| code(readiness(&status));
         assert_eq!(of(json!({"readiness": "ready", "gateway_state": "running"})), 0);
         assert_eq!(of(json!({"readiness": "degraded", "gateway_state": "running"})), 1);

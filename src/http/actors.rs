@@ -36,7 +36,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
         ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (
             "/api/actors/{path:.+}/reset",
-            order("Resets the restart intensity of an actor; a failed actor starts again"),
+            order("Clears the counted restarts of an actor; a failed actor starts again"),
             OperatorCommand::Reset,
         ),
     ] {

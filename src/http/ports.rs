@@ -26,7 +26,7 @@ pub(crate) struct Ports {
     pub(crate) cancel_drain: Port<CancelDrain>,
     /// Waits for the turns to end.
     pub(crate) await_drained: Port<AwaitDrained>,
-    /// Restarts an actor, or resets its restart intensity.
+    /// Restarts an actor, or clears its counted restarts.
     pub(crate) operate: Port<Operate>,
     /// Injects a fault into an actor.
     pub(crate) inject_fault: Port<InjectFault>,

@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn without_forwarding_headers_the_connection_says_who_asks() {
+    fn without_forwarding_headers_the_client_is_the_peer_of_the_connection() {
         for (peer, loopback) in [(NEAR, true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.7", false)] {
             assert_eq!(caller(&["127.0.0.1"], peer, &[("host", "x")]).1, loopback, "{peer}");
         }
     }
 
     #[test]
-    fn whoever_a_stranger_speaks_for_is_not_near() {
+    fn a_client_behind_an_untrusted_proxy_is_not_on_loopback() {
         for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
             assert_eq!(caller(&[], NEAR, &[(name, NEAR)]), (NEAR.into(), false), "{name}");
             assert!(!caller(&["10.0.0.1"], NEAR, &[(name, NEAR)]).1, "{name}");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_for_its_own_peer_and_no_further() {
+    fn a_trusted_proxy_is_trusted_for_its_own_peer_and_no_further() {
         let says = |text| caller(&["127.0.0.1", "10.0.0.0/8"], NEAR, &[("x-forwarded-for", text)]);
         assert_eq!(says("203.0.113.9"), ("203.0.113.9".into(), false));
         assert_eq!(says("127.0.0.1, 203.0.113.9"), ("203.0.113.9".into(), false), "what the client claims of itself");

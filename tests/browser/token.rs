@@ -62,7 +62,7 @@ async fn the_buttons_need_the_token_and_a_turn_is_stopped_by_its_own_button() {
     browser.picture("status-turn-400", NARROW).await;
 
     browser.press("#turns tr button.stop").await;
-    browser.text("#said", "the stopped turn", |text| text.contains("told to stop")).await;
+    browser.text("#said", "the stopped turn", |text| text.contains("stop requested")).await;
     browser.text("#active", "no turn", |text| text == "0").await;
     browser.press("#drain-cancel").await;
     browser.text("#state", "running", |text| text == "running").await;

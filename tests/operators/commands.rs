@@ -92,7 +92,7 @@ async fn a_wait_shows_the_remaining_turns_and_ends_with_the_last_one() {
     on(world.home(), &["drain", "wait"]).with(1).contains_text("not draining, turns left: 1");
     on(world.home(), &["drain", "begin"]).with(0);
     state(&world, "draining").await;
-    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).contains_text("the time is over");
+    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).contains_text("time limit reached");
     let home = world.home().to_str().unwrap();
     let waited = caduceus(&["drain", "wait", "--home", home], &[("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)]).with(0);
     let lines: Vec<_> = waited.output.lines().collect();

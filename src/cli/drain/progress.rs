@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_told_enough_to_wait_for_all_and_for_no_profile() {
+    fn the_public_summary_is_enough_to_wait_for_all_and_for_no_profile() {
         let open = json!({"gateway_state": "draining", "active_agents": 1});
         assert_eq!(of(&open, None, None).step(), ProgressStep::Again);
         assert_eq!(
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_runs_only_a_marker_drains() {
+    fn without_a_gateway_only_a_marker_drains() {
         assert_eq!(Progress::no_gateway(true).step(), ProgressStep::Done);
         assert_eq!(Progress::no_gateway(false).step(), ProgressStep::NoDrain);
     }

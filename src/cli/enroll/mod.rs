@@ -32,7 +32,7 @@ const REFUSED: u8 = 4;
 
 /// Enroll this gateway with a connector, and write the credentials into the home's `.env`.
 ///
-/// Ends with 0; 1 when no token or no address was given, or the installation is hosted; 3 when no identity can be proven; 4 when
+/// Exits with 0; 1 when no token or no address was given, or the installation is hosted; 3 when no identity can be proven; 4 when
 /// the connector refuses; 75 when it cannot be reached; 78 when the home cannot be used or written to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnrollArguments {

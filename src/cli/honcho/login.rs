@@ -30,7 +30,7 @@ use crate::out::print;
 
 /// Log in to Honcho with a browser, and save the grant for a profile.
 ///
-/// Exits with 0 once the grant is saved, with 69 if another login is under way, with 75 if the time is over or the server
+/// Exits with 0 once the grant is saved, with 69 if another login is under way, with 75 if the time limit is reached or the server
 /// cannot be reached, with 76 if an answer is not for this login or is invalid, with 77 if the login was denied, with 78
 /// if the grant's file or an address cannot be used.
 #[derive(Debug, clap::Args)]

@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn too_long_a_line_is_cut_between_characters_and_says_so() {
+    fn a_line_that_is_too_long_is_cut_between_characters_with_a_note() {
         for shift in 0..3 {
             let long = format!("{}{}\n", "x".repeat(shift), "ä".repeat(MAX_LINE));
             let line = text(&long);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_tells_of_lost_ones_has_the_form_of_the_others() {
+    fn the_line_that_reports_lost_ones_has_the_form_of_the_others() {
         assert_eq!(count_lines(&lost_lines(7, LogFormat::Text)), 1);
         let read: Value = serde_json::from_slice(&lost_lines(7, LogFormat::Json)).unwrap();
         assert_eq!((&read["fields"]["dropped"], &read["level"]), (&json!(7), &json!("WARN")));

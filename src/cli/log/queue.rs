@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_told_once_it_reads() {
+    fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_reported_once_it_reads() {
         let (queue, let_go, written, in_hand) = gated();
         queue.push(b"first\n");
         in_hand.recv_timeout(SOON).expect("the writer has it in hand, and waits");
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_refuses_is_counted_and_told_when_there_is_room_again() {
+    fn lines_that_a_full_disk_refuses_are_counted_and_reported_when_there_is_room_again() {
         let (queue, let_go, written, _in_hand) = gated();
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         queue.push(b"one\ntwo\n");

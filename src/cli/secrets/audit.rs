@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_kept_from_the_child_says_why() {
+    fn a_name_that_is_kept_from_the_child_has_a_reason() {
         let env = "A B=1\nPATH=/x\nHONCHO_OAUTH_X=1\nCADUCEUS_X=1\nGOOD=1\nN=x\0y";
         let report = report(&[profile("a", env)], &KEY);
         let kept: Vec<_> =

@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_and_seen_to_end() {
+    fn a_process_gets_the_signal_and_its_end_is_noticed() {
         let (mut child, written) = sleeper();
         let process = ProcessHandle::open(written).unwrap();
         assert!(process.is_there().unwrap());

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_that_is_evicted_learns_it_and_no_other() {
+    fn the_holder_that_is_evicted_is_notified_and_no_other() {
         let pool = SlotPool::new("test", 2);
         let cuts: Vec<Arc<CutSignal>> = (0..3).map(|_| Arc::default()).collect();
         let peer = IpAddr::from([10, 0, 0, 1]);

@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_told_to_wait_until_its_window_ends() {
+    fn a_peer_has_to_wait_until_its_window_ends() {
         let (mut slow, start) = (SlowDown::default(), Instant::now());
         assert_eq!(fail(&mut slow, "10.0.0.1", start, ALLOWED), None);
         assert_eq!(fail(&mut slow, "10.0.0.1", start + Duration::from_secs(20), 1), Some(Duration::from_secs(40)));

@@ -76,7 +76,7 @@ async fn the_first_to_recognise_wins() {
 }
 
 #[actix_web::test]
-async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
+async fn an_unreachable_provider_counts_only_if_no_other_recognised_the_token() {
     let providers = vec![says("a", Some(TokenVerdict::OutOfReach)), says("b", Some(TokenVerdict::NotMine))];
     assert!(matches!(decide(providers).await, Err(ApiError::ProviderUnreachable(name)) if name == "a"));
 }
@@ -159,7 +159,7 @@ fn no_number_of_guesses_fills_the_disk() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
+fn a_log_that_cannot_be_written_delays_no_request_and_is_retried() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("logs");
     std::fs::write(&folder, "in the way").unwrap();
@@ -203,7 +203,7 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
 }
 
 #[actix_web::test]
-async fn without_providers_nobody_is_known() {
+async fn without_providers_no_client_is_authenticated() {
     assert!(matches!(decide(Vec::new()).await, Err(ApiError::Unauthenticated)));
 }
 

@@ -139,7 +139,7 @@
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
-        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + ": restart intensity reset."));
+        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + ": counted restarts cleared."));
         acts.append(reset);
       }
       if (faults && node.kind === "worker") {

@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_nobody_else_for_anything() {
+    fn the_page_loads_nothing_from_elsewhere() {
         for part in [SHELL, STYLE, SCRIPT] {
             for foreign in ["http://", "https://", "@import", "url(", "//cdn"] {
                 let found = part.replace("http://www.w3.org/2000/svg", "").contains(foreign);

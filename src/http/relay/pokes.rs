@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_heeded_is_told_when() {
+    fn a_refused_poke_gets_the_time_to_wait() {
         let (mut pokes, now) = (Pokes::default(), Instant::now());
         let left = (0..=MOST_AT_ONCE).map(|n| pokes.poked(address(n), now)).last().flatten();
         assert_eq!(left, Some(PAUSE));

@@ -83,7 +83,7 @@ async fn orders_want_one_good_token() {
 }
 
 #[actix_web::test]
-async fn a_refusal_says_nothing_but_that() {
+async fn a_refusal_contains_no_reason() {
     let gate = Gate::start().await;
     let answer = Answer::of(gate.request(Method::POST, DRAIN), "").await;
     assert_eq!(answer.status, 401);
@@ -169,7 +169,7 @@ async fn a_secret_for_other_things_may_not_drain_but_may_look() {
 }
 
 #[actix_web::test]
-async fn unknown_paths_and_methods_are_told_in_our_form() {
+async fn unknown_paths_and_methods_are_answered_in_the_form_of_every_error() {
     let gate = Gate::start().await;
     for path in ["/none", "/api", "/api/status/", "/api/actors/drain", "/api/actors//restart"] {
         assert_eq!(gate.get(path).await.error(), (404, "not_found".into()), "{path}");

@@ -182,7 +182,7 @@ async fn our_own_names_are_known_however_they_are_written() {
 }
 
 #[actix_web::test]
-async fn nobody_is_told_that_another_website_may_ask() {
+async fn no_answer_allows_another_origin() {
     let gate = open_gate().await;
     let request = format!(
         "OPTIONS /api/gateway/drain HTTP/1.1\r\nhost: {}\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\nconnection: close\r\n\r\n",

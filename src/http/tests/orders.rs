@@ -23,7 +23,7 @@ async fn a_drain_begins_and_ends_in_the_shapes_of_the_original() {
 }
 
 #[actix_web::test]
-async fn a_drain_of_one_profile_names_it_and_says_when_it_is_not_durable() {
+async fn a_drain_of_one_profile_names_it_and_reports_when_it_is_not_durable() {
     let gate = Gate::start().await;
     let body = r#"{"profile":" WORK ","deadline_s":60,"turn_id":"019ab000-0000-7000-8000-000000000000"}"#;
     let begun = gate.post("/api/gateway/drain", body).await;
@@ -55,7 +55,7 @@ async fn a_drain_that_cannot_be_is_refused_and_nothing_is_sent() {
 }
 
 #[actix_web::test]
-async fn a_cancel_that_fails_says_that_the_drain_goes_on_and_not_why() {
+async fn a_cancel_that_fails_reports_that_the_drain_goes_on_without_the_cause() {
     let gate = Gate::start().await;
     let stuck = gate.post("/api/gateway/drain", r#"{"action":"cancel","profile":"stuck"}"#).await;
     assert_eq!(stuck.error(), (500, "marker_not_removed".into()));
@@ -66,7 +66,7 @@ async fn a_cancel_that_fails_says_that_the_drain_goes_on_and_not_why() {
 }
 
 #[actix_web::test]
-async fn nobody_has_to_poll_for_the_end_of_the_turns() {
+async fn a_client_can_wait_for_the_end_of_the_turns_without_polling() {
     let gate = Gate::start().await;
     let look = |path: &str| Answer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
     let now = look("/api/gateway/drain").await.json();

@@ -21,7 +21,7 @@ async fn status(gate: &Gate, authorization: &[&[u8]]) -> u16 {
 }
 
 #[actix_web::test]
-async fn a_token_is_taken_in_one_shape_only() {
+async fn a_token_is_accepted_in_one_form_only() {
     let good = |scheme: &str| format!("{scheme} {SECRET}").into_bytes();
     let gate = Gate::start().await;
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "] {

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::support::{Answer, Gate, SECRET, Setting};
 
 #[actix_web::test]
-async fn healthz_says_what_the_watchdog_says_whatever_the_actors_do() {
+async fn healthz_answers_with_the_verdict_of_the_watchdog_in_every_state_of_the_actors() {
     let gate = Gate::start().await;
     gate.lose_actors();
     assert_eq!(gate.get("/healthz").await.status, 200);

@@ -162,7 +162,7 @@ async fn a_flood_of_pings_is_not_answered_without_end() {
 }
 
 #[actix_web::test]
-async fn a_plain_request_is_told_that_it_is_none() {
+async fn a_request_without_an_upgrade_is_refused() {
     let gate = Gate::start().await;
     assert_eq!(gate.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));
     gate.stop().await;
