@@ -55,11 +55,11 @@ pub(crate) fn announce(mut line: String) {
     line.push('\n');
     let writing = thread::Builder::new().name("announcement".to_owned()).spawn(move || {
         if let (_, Err(error)) = Stream::Output.write(line.as_bytes()) {
-            tracing::warn!(%error, "standard output did not take the announcement");
+            tracing::warn!(%error, "announcement not written to standard output");
         }
     });
     if let Err(error) = writing {
-        tracing::warn!(%error, "no thread for the announcement on standard output");
+        tracing::warn!(%error, "announcement not written to standard output: no thread");
     }
 }
 

@@ -218,7 +218,7 @@ impl GatewayProcess {
     /// The tree gave up.
     async fn tree_ended(&self) -> u8 {
         let end = self.gateway.root.ended().await;
-        error!(?end, "the gateway gives up");
+        error!(?end, "supervision tree gave up: the gateway stops");
         self.status_reporter.because(end.to_string());
         let code = exit_code(&end);
         self.watchdog.set_deadline(CLOSING_DEADLINE, code);

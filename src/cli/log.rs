@@ -63,7 +63,7 @@ pub(crate) fn say(line: &str) -> bool {
     log.is_some()
 }
 
-/// Lines lost since the start because standard error did not take them.
+/// Lines lost since the start because standard error did not accept them.
 pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }

@@ -104,7 +104,7 @@ type SendNotice = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
 struct Teller {
     fresh: Box<dyn Fn() -> bool + Send>,
-    /// Interval of the heartbeat, if it wants one.
+    /// Interval of the heartbeat, if the manager sets one.
     signs: Option<Duration>,
     send: Box<SendNotice>,
     stopping: bool,

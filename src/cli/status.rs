@@ -86,7 +86,7 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
     }
 }
 
-/// What the last gateway of a home left behind.
+/// The record of the last gateway of a home.
 fn last_words(home: &Path) -> Option<String> {
     let found = record::read(home)?;
     let state = found.state?;

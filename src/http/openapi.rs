@@ -199,7 +199,7 @@ fn object(fields: &[Field]) -> Object {
     shape.build()
 }
 
-/// What a field holds; `meaning` says what for, where it is not empty.
+/// What a field holds; `meaning` is its description, where it is not empty.
 fn kind(kind: FieldKind, meaning: &str) -> RefOr<Schema> {
     let described = |object: ObjectBuilder| -> RefOr<Schema> {
         object.description(Some(meaning).filter(|meaning| !meaning.is_empty())).into()

@@ -169,7 +169,7 @@ async fn a_login_without_a_redirect_ends_at_its_timeout() {
     let begun = Instant::now();
     let (code, printed) = Login::begin(&shared, &["--limit-s", "1"]).ended();
     assert_eq!(code, Some(75), "{printed}");
-    assert!(printed.contains("nobody came back in 1 s"), "{printed}");
+    assert!(printed.contains("no login within 1 s"), "{printed}");
     assert!(begun.elapsed() < SOON);
     assert!(!shared.path().exists());
 }

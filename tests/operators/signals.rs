@@ -188,7 +188,7 @@ fn a_tree_that_fails_before_it_is_up_counts_as_a_failed_start() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 34; exec \"$@\"", "sh"]).arg(binary().get_program());
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(70).contains_text("the gateway gives up");
+    crate::ended::to_the_end(&mut command).with(70).contains_text("supervision tree gave up");
     let state: Value = serde_json::from_slice(&fs::read(home.path().join("gateway_state.json")).unwrap()).unwrap();
     assert_eq!(state["gateway_state"], "startup_failed", "{state}");
     assert!(state["exit_reason"].as_str().is_some_and(|why| why.contains("exceeded its restart intensity")), "{state}");

@@ -275,7 +275,7 @@ fn the_doctor_requests_a_real_upgrade_from_the_connector_under_a_timeout() {
     let doctor = on(home.path(), &["doctor", "--json"]);
     assert_eq!(doctor.findings(), [("error".to_owned(), "connector".to_owned())], "{}", doctor.output);
     assert!(
-        doctor.output.contains("does not take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET (401)"),
+        doctor.output.contains("does not accept GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET (401)"),
         "{}",
         doctor.output
     );

@@ -122,7 +122,7 @@ pub(super) fn run(arguments: LoginGrantArguments) -> ExitCode {
     match login.carry_out(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
             print(&format!(
-                "Logged in: profile {} has a token that is good for {}.\n",
+                "Logged in: profile {} has a token that is valid for {}.\n",
                 profile.name,
                 roughly(good_for_s)
             ));

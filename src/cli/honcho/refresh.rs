@@ -47,7 +47,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         return refuse(CONFIGURATION, why);
     };
     if !arguments.force && !known.is_expired(now_s) {
-        print(&format!("The token is good for {}; --force refreshes it all the same.\n", left(&known)));
+        print(&format!("The token is valid for {}; --force refreshes it all the same.\n", left(&known)));
         return ExitCode::SUCCESS;
     }
     let refresh = Refresh {
@@ -67,7 +67,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
 fn report(outcome: Outcome) -> ExitCode {
     match outcome {
         Outcome::Rotated { grant, beside: None, .. } => {
-            print(&format!("Refreshed; the new token is good for {}.\n", left(&grant)));
+            print(&format!("Refreshed; the new token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
         Outcome::Rotated { beside: Some(path), .. } => {
@@ -79,7 +79,7 @@ fn report(outcome: Outcome) -> ExitCode {
             refuse(DENIED, &format!("{why} {}", left(&grant)))
         }
         Outcome::Adopted(grant) => {
-            print(&format!("Another process has just refreshed it; the token is good for {}.\n", left(&grant)));
+            print(&format!("Another process has just refreshed it; the token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
         Outcome::NoGrant => refuse(CONFIGURATION, "the grant was removed from the file meanwhile"),

@@ -73,14 +73,14 @@ impl GatewayProcess {
         let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
         let ((), answers) = futures_util::future::join(notice, futures_util::future::join_all(idle)).await;
         for answer in answers {
-            info!(?answer, "link sent to sleep");
+            info!(?answer, "link put to sleep");
         }
         let timeout = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
         self.wait_for_turns(timeout, false).await;
         // Turns past the timeout, and turns that asked for the drain themselves.
         let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
         for turn in &left {
-            warn!(turn = %turn.ticket.id, "the turn is stopped");
+            warn!(turn = %turn.ticket.id, "turn stopped: shutdown");
             // A turn without a port has not started yet.
             let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
             info!(?stopped, "turn stop sent");
@@ -106,7 +106,7 @@ impl GatewayProcess {
         false
     }
 
-    /// Waits until no turn is left, for at most `timeout`. A gate that fails meanwhile forgets its waiters.
+    /// Waits until no turn is left, for at most `timeout`. A gate that fails meanwhile loses its waiters.
     async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
         let until = Instant::now() + timeout;
         loop {
@@ -140,11 +140,11 @@ impl GatewayProcess {
     /// Writes out the ledger and joins the threads.
     pub(super) async fn close(&self, code: u8) -> u8 {
         if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
-            error!(%error, "the ledger was not closed");
+            error!(%error, "ledger not closed");
         }
         let left = self.gateway.root.join_threads(THREADS_TIMEOUT).await;
         if left > 0 {
-            warn!(left, "threads are left behind");
+            warn!(left, "threads did not end");
         }
         info!(code, "gateway is down");
         code

@@ -68,7 +68,7 @@ fn escaped(text: &str) -> String {
 pub(super) fn lost_lines(lost: u64, format: LogFormat) -> Vec<u8> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
     let target = module_path!();
-    let text = "log lines dropped: standard error did not take them";
+    let text = "log lines dropped: standard error did not accept them";
     let line = match format {
         LogFormat::Text => format!("{now}  WARN {target}: {lost} {text} dropped={lost}\n"),
         LogFormat::Json => {

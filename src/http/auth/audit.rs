@@ -78,7 +78,7 @@ impl AuthAudit {
         match started {
             Ok(_) => Self(Some(sender), redactor),
             Err(error) => {
-                error!(%error, "token decisions are not logged");
+                error!(%error, "token log not started");
                 Self(None, redactor)
             }
         }
@@ -104,7 +104,7 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
             file = None;
             // Once for each time that it goes wrong: the next entry tries again.
             if well {
-                error!(path = %path.display(), %error, "token decisions cannot be logged");
+                error!(path = %path.display(), %error, "writing the token log failed");
             }
         }
         well = written.is_ok();

@@ -122,7 +122,7 @@ async fn a_provider_out_of_reach_is_written_down_by_its_name() {
     );
 }
 
-/// The text of a file, once it is as `is` wants it.
+/// The text of a file, once `is` accepts it.
 fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {

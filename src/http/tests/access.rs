@@ -11,7 +11,7 @@ use crate::http::{BindError, bind};
 
 const DRAIN: &str = "/api/gateway/drain";
 
-/// Every order that wants the drain scope.
+/// Every order that requires the drain scope.
 const ORDERS: [&str; 4] = [
     DRAIN,
     "/api/actors/drain/restart",

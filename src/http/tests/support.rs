@@ -52,7 +52,7 @@ struct Vanish;
 #[rtype(result = "()")]
 struct Become(Snapshot);
 
-/// Forgets who listens, as a restarted keeper would.
+/// Loses its listeners, as a restarted status actor does.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct ForgetListeners;

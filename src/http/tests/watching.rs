@@ -15,7 +15,7 @@ fn dial(gate: &Gate) -> WebsocketsRequest {
     awc::Client::default().ws(gate.url("/api/status/ws"))
 }
 
-/// A client who is not on loopback as far as the gateway may believe.
+/// A client that the gateway must not treat as on loopback.
 fn dial_from_afar(gate: &Gate) -> WebsocketsRequest {
     dial(gate).header("x-forwarded-for", "203.0.113.9")
 }
