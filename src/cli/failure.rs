@@ -1,10 +1,10 @@
-//! How a command says that it failed.
+//! How a command reports that it failed.
 
 use std::process::ExitCode;
 
 use crate::out;
 
-/// Says on standard error why the command fails.
+/// Prints on standard error why the command fails.
 pub(super) fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     out::complain(&sentences(error));
     ExitCode::from(code)

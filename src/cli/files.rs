@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, quoted};
 
-/// Names in a home whose files hold secrets: ours, and the original's own keeper of tokens.
+/// Names in a home whose files hold secrets: ours, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", "honcho.json", "auth.json"];
-/// The ledger holds what people wrote. Its companions come and go with a gateway.
+/// The ledger holds messages of users. Its companion files exist while a gateway runs.
 const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
 
 /// A file that is there, and its permission bits.
@@ -35,7 +35,7 @@ pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
     LEDGER_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
 }
 
-/// A finding for each file that anybody but its owner may use.
+/// A finding for each file that others than its owner may use.
 pub(super) fn exposed<'a>(files: impl IntoIterator<Item = &'a FileFact>) -> Vec<Finding> {
     let finding = |file: &FileFact| {
         let what = match file.mode & 0o077 {

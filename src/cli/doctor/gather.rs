@@ -1,4 +1,4 @@
-//! Finds out what the doctor judges. Thin: what it means is judged there. Nothing is written.
+//! Gathers the facts for `judge`, which decides what they mean. Nothing is written.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -39,7 +39,7 @@ const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
 
-/// Looks over `home`.
+/// Gathers the facts about `home`.
 pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
     let mut facts = HomeFacts::default();
     let settings = match Settings::load(home, environment) {
@@ -111,14 +111,14 @@ fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     };
 }
 
-/// Takes each address for a moment, as a gateway would.
+/// Binds each address for a moment, as a gateway would.
 fn unusable(settings: &Settings) -> Vec<(&'static str, SocketAddr, String)> {
     let wanted = [("http.bind", Some(settings.bind)), ("relay.inbound.bind", settings.inbound.bind)];
     let wanted = wanted.into_iter().filter_map(|(key, address)| Some((key, address?)));
     wanted.filter_map(|(key, address)| Some((key, address, take(address).err()?.to_string()))).collect()
 }
 
-/// Binds without listening: that collides with whoever listens, and with no other doctor.
+/// Binds without listening: that conflicts with a listener, and not with another doctor.
 fn take(address: SocketAddr) -> std::io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
@@ -158,7 +158,7 @@ fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
     found.collect()
 }
 
-/// What is known of a profile without its disk.
+/// The facts about a profile whose disk does not answer.
 fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFact {
     ProfileFact {
         name: profile.name.to_string(),
@@ -202,9 +202,9 @@ fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfi
 fn ledger(home: &Path) -> LedgerFact {
     let names =
         fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let damaged = format!("{FILE_NAME}.damaged-");
+    let prefix = format!("{FILE_NAME}.damaged-");
     let mut set_aside: Vec<String> =
-        names.filter(|name| name.starts_with(&damaged) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
+        names.filter(|name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
     set_aside.sort_unstable();
     LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
 }
@@ -225,7 +225,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
     if let Err(why) = url.dialable() {
         return LinkFact::Undialable(why.to_string());
     }
-    // Without its path, in which somebody may have put a secret.
+    // Without its path, which may hold a secret.
     let place: String = url.dial().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     let token = if held { None } else { inspection.upgrade_token() };
     let sent = match (&token, credentials && held) {

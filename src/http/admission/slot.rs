@@ -1,4 +1,4 @@
-//! Places that are given back when dropped, and whose holders learn that they lost them.
+//! Places that are given back when dropped, and whose holders are notified when they lose them.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::fair::{FairPlaces, PlaceId, Rank};
 
-/// How often evictions are logged: strangers cause them, so they must not fill the log.
+/// How often evictions are logged: unknown peers cause them, so they must not fill the log.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
@@ -103,7 +103,7 @@ impl SlotState {
 }
 
 impl AdmissionSlot {
-    /// Says what the place is used for from now on.
+    /// Sets what the place is used for from now on.
     pub(in crate::http) fn set_rank(&self, rank: Rank) {
         self.pool.state().places.set_rank(self.place, rank);
     }
@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_that_is_evicted_learns_it_and_no_other() {
+    fn the_holder_that_is_evicted_is_notified_and_no_other() {
         let pool = SlotPool::new("test", 2);
         let cuts: Vec<Arc<CutSignal>> = (0..3).map(|_| Arc::default()).collect();
         let peer = IpAddr::from([10, 0, 0, 1]);

@@ -1,4 +1,4 @@
-//! Signed deliveries. Nothing of a body is looked at before a profile has said that its key signed it.
+//! Signed deliveries. No part of a body is parsed before a profile has verified its signature.
 
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -43,7 +43,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 type DeliveryAnswer = Result<Json<Value>, ApiError>;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
-    const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
+    const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk before the answer")
         .takes(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
         .fails(&[
             Code::InvalidEvent,
@@ -52,7 +52,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
             Code::ActorUnavailable,
             Code::ActorTimeout,
         ]);
-    const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, at a connector's word")
+    const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, on the request of a connector")
         .takes(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
         .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
     registry.at(inbound.path.clone(), Who::Signed).post(event, EVENT).done();
@@ -105,7 +105,7 @@ fn done() -> Json<Value> {
     Json(json!({"ok": true}))
 }
 
-/// A body, and who vouches for it.
+/// A body, and the profile whose key signed it.
 struct Signed {
     body: Bytes,
     /// In one case, so that it names the delivery.
@@ -114,10 +114,10 @@ struct Signed {
 }
 
 impl Signed {
-    /// Reads a body and has it verified. What the headers settle is answered before the body is read.
+    /// Reads a body and verifies it. A request that the headers rule out is refused before the body is read.
     ///
     /// # Errors
-    /// [`ApiError::Unsigned`] in every case in which it is not proven whose it is.
+    /// [`ApiError::Unsigned`] in every case in which no signature is verified.
     async fn receive(request: &HttpRequest, state: &ServerState, payload: Payload) -> Result<Self, ApiError> {
         let header = |name| the_one(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
@@ -130,7 +130,7 @@ impl Signed {
         }
         let peer = HttpCaller::of(request).address;
         let cut = Arc::new(CutSignal::default());
-        let slot = state.admission.bodies.of(state.admission.knows(peer)).enter(peer, Rank::Waiting, &cut);
+        let slot = state.admission.bodies.of(state.admission.is_known(peer)).enter(peer, Rank::Waiting, &cut);
         let receiving = async {
             let body = receive(request, payload, LIMIT).await?;
             slot.set_rank(Rank::Working);
@@ -161,7 +161,7 @@ impl Signed {
     fn is_repeat(&self, state: &ServerState) -> bool {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
         let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.knows(&self.signature, Instant::now())
+        seen.contains(&self.signature, Instant::now())
     }
 
     /// It is done, and a repeat is not done again.

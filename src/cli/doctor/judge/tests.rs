@@ -48,7 +48,7 @@ fn upgraded(answer: Knock) -> LinkFact {
 }
 
 #[test]
-fn a_real_upgrade_tells_a_wrong_secret_from_a_right_one() {
+fn a_real_upgrade_distinguishes_a_wrong_secret_from_a_right_one() {
     for (answer, level) in [
         (Knock::Answered(401), Level::Error),
         (Knock::Answered(403), Level::Error),
@@ -63,7 +63,7 @@ fn a_real_upgrade_tells_a_wrong_secret_from_a_right_one() {
 }
 
 #[test]
-fn what_does_not_count_and_what_is_in_the_way_is_told() {
+fn parts_without_effect_and_addresses_in_use_are_reported() {
     let address = "127.0.0.1:8652".parse().unwrap();
     let taken = vec![("http.bind", address, "Address already in use".to_owned())];
     assert_eq!(after(|facts| facts.network.unusable = taken), (Level::Error, "bind"));
@@ -71,7 +71,7 @@ fn what_does_not_count_and_what_is_in_the_way_is_told() {
     assert_eq!(after(|facts| facts.unserved.profiles = vec!["work".into()]), (Level::Warn, "unserved_profiles"));
     let route = vec![("r".to_owned(), "ghost".to_owned())];
     assert_eq!(after(|facts| facts.unserved.routes = route), (Level::Warn, "unserved_route"));
-    let odd = Finding::warn("env_comment", "odd", "mend");
+    let odd = Finding::warn("env_comment", "odd", "correct it");
     assert_eq!(after(|facts| facts.profiles[0].env = vec![odd]), (Level::Warn, "env_comment"));
 }
 
@@ -186,7 +186,7 @@ fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
 }
 
 #[test]
-fn a_profiles_own_troubles_are_told_once_and_with_its_name() {
+fn the_findings_of_a_profile_are_reported_once_and_with_its_name() {
     let missing = || vec![Missing { key: "agent.command", name: "NEEDED".into() }];
     assert_eq!(after(|facts| facts.profiles[0].missing = missing()), (Level::Error, "missing_name"));
     let open = |facts: &mut HomeFacts| {
