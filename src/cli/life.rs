@@ -19,7 +19,7 @@ use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::Settings;
+use caduceus_actors::settings::{HttpValues, Settings};
 use caduceus_actors::status::messages::{Phase, ProcessPhase};
 use caduceus_supervision::{ChildState, Mailbox, RootEnd, RootHandle, RootOptions, Watchdog};
 use futures_util::future::{Either, select};
@@ -110,13 +110,12 @@ impl GatewayProcess {
         }
         let guard = guard_command().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
-        let unresponsive_after = settings.supervision.unresponsive_after;
-        let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
+        let unresponsive_after = settings.values.supervision.unresponsive_after;
+        let http_policy = settings.values.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         redactor
             .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
-        let inbound = settings.inbound.clone();
-        let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
+        let values = settings.values.clone();
         let surroundings = Surroundings {
             guard,
             redactor: redactor.clone(),
@@ -137,9 +136,7 @@ impl GatewayProcess {
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
-            bind,
-            names,
-            trusted_proxies,
+            values: HttpValues { bind, ..values.http },
             drain_auth,
             insecure_loopback_drain,
             allow_faults,
@@ -147,7 +144,7 @@ impl GatewayProcess {
             healthy: Healthy(Arc::new(move || watched.is_fresh())),
             log_dropped: log::dropped,
             redactor,
-            inbound,
+            inbound: values.relay.inbound,
         };
         let shutdown = ShutdownController::default();
         let site =

@@ -144,7 +144,7 @@ fn a_stop_is_given_the_time_that_a_drain_takes() {
     for name in UNITS {
         let unit = text(name);
         let seconds = |key| Duration::from_secs(value(&unit, key).parse().unwrap());
-        assert_eq!(seconds("TimeoutStopSec"), settings.drain_timeout + SHUTDOWN_MARGIN, "{name}");
+        assert_eq!(seconds("TimeoutStopSec"), settings.values.drain.timeout + SHUTDOWN_MARGIN, "{name}");
         assert!(seconds("WatchdogSec") > Duration::from_secs(15), "{name}: our own watchdog comes first");
     }
     assert!(text("deploy/Containerfile").contains("--stop-timeout 240"));

@@ -106,18 +106,8 @@ impl State {
             let ports = self.children.get(name)?.ports.clone();
             Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };
-        InForce {
-            home: settings.home.clone(),
-            multiplex: settings.multiplex,
-            profiles: self.plan.served().filter_map(served).collect(),
-            routes: settings.routes.clone(),
-            session_rules: settings.session_rules,
-            busy: settings.busy,
-            max_concurrent_turns: settings.max_concurrent_turns,
-            interrupted: settings.interrupted,
-            refused: settings.refused,
-            drain_timeout: settings.drain_timeout,
-        }
+        let profiles = self.plan.served().filter_map(served).collect();
+        InForce { settings: Arc::new(self.plan.in_force()), profiles }
     }
 
     pub(super) fn open(&mut self, name: &ProfileName) {

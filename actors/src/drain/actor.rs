@@ -49,9 +49,9 @@ impl DrainSettings {
     /// The homes by what is in force.
     #[must_use]
     pub fn of(in_force: &InForce, events: Option<FileEvents>) -> Self {
-        let named = in_force.profiles.iter().filter(|served| served.home != in_force.home);
+        let named = in_force.profiles.iter().filter(|served| served.home != in_force.settings.home);
         let profiles = named.map(|served| (served.name.clone(), served.home.clone())).collect();
-        Self { home: in_force.home.clone(), profiles, events }
+        Self { home: in_force.settings.home.clone(), profiles, events }
     }
 }
 

@@ -27,6 +27,7 @@ use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
 use crate::relay::messages::LinkId;
+use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
@@ -165,7 +166,7 @@ impl Wiring {
 
     pub(super) fn dispatch(&self) -> ChildSpec {
         let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
-        let home = self.present.settings().home_channel.clone().map(Home::new);
+        let home = self.present.settings().values.notices.home.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
         let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
             (id, LinkPorts { send: link.port(), view: link.port(), tell_again: link.port() })
@@ -272,7 +273,7 @@ impl Wiring {
             owner: (*link != LinkId::process()).then(|| served.name.clone()),
             profile: served.name.clone(),
             claims: boxes.links.claims().clone(),
-            timings: settings.link_timings.clone(),
+            timings: LinkTimings::of(&settings.values.relay),
             trust: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),

@@ -297,7 +297,7 @@ fn build(
         active_agents: active,
         gateway_busy: words::busy(Some(state), true, active as u64),
         gateway_drainable: words::drainable(Some(state), true),
-        restart_drain_timeout: settings.in_force.drain_timeout.as_secs(),
+        restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
         readiness: Readiness::NotReady,

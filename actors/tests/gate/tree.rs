@@ -16,9 +16,8 @@ use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
 use caduceus_actors::profile::name::ProfileName;
 use caduceus_actors::relay::event::Source;
-use caduceus_actors::relay::route::Routes;
 use caduceus_actors::relay::session::{SessionKey, SessionRules};
-use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
+use caduceus_actors::settings::OpenSettings;
 use caduceus_actors::status::messages::StatusTouched;
 use caduceus_actors::turn::id::TurnId;
 use caduceus_supervision::{
@@ -134,18 +133,8 @@ impl Tree {
 }
 
 fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
-    InForce {
-        home: home.to_owned(),
-        multiplex: true,
-        profiles,
-        routes: Routes::default(),
-        session_rules: SessionRules::default(),
-        busy: Busy::default(),
-        max_concurrent_turns: 1,
-        interrupted: Interrupted::default(),
-        refused: WhenRefused::default(),
-        drain_timeout: TIMEOUT,
-    }
+    let settings = OpenSettings { home: home.to_owned(), ..OpenSettings::default() };
+    InForce { settings: Arc::new(settings), profiles }
 }
 
 /// A profile whose actor is nowhere: the gate does not ask it.

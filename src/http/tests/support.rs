@@ -16,7 +16,7 @@ use caduceus_actors::drain::messages::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
 };
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use caduceus_actors::status::messages::{GetSnapshot, SnapshotChanged, Subscribe};
 use caduceus_actors::status::snapshot::Snapshot;
 use caduceus_actors::status::words::GatewayState;
@@ -122,9 +122,11 @@ impl Gate {
     pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
         let secret = setting.secret.map(Into::into);
         HttpOptions {
-            bind,
-            names: vec!["gate.example".to_owned()],
-            trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            values: HttpValues {
+                bind,
+                names: vec!["gate.example".to_owned()],
+                trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            },
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
             insecure_loopback_drain: setting.insecure,
             allow_faults: setting.faults,

@@ -42,7 +42,7 @@ struct Rebuild {
 impl DispatchActor {
     /// Rebuilds the queues. Until that is done no event is processed as a new one.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
-        let found = read_running(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
+        let found = read_running(self.ports.clone(), self.settings.interrupted(), self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(found) => {
                 let rebuild = actor.take_running(found, ctx);
@@ -74,7 +74,7 @@ impl DispatchActor {
                 restarts,
                 "this process starts over and over with turns cut off; they are not run again automatically"
             );
-            self.settings.interrupted = Interrupted::Ask;
+            self.settings.starts_over = true;
         }
         let turns = turns.into_iter().map(|running| (running.ticket.id, running));
         let turns = turns.filter(|(turn, _)| !self.exited_early(*turn)).collect();
@@ -230,7 +230,7 @@ impl DispatchActor {
     /// A turn that a crash cut off.
     fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
-        let (state, note) = match self.settings.interrupted {
+        let (state, note) = match self.settings.interrupted() {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
                 let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
                 return self.run_again(id, &job, received_at_ms, ctx);
