@@ -76,16 +76,6 @@ async fn with_rerun_what_was_cut_off_runs_again_as_the_second_attempt() {
     nothing_ran_twice_unmarked(&world).await;
 }
 
-#[actix_web::test]
-async fn with_one_attempt_what_was_cut_off_is_given_up_at_once() {
-    let mut world = world("turns:\n  interrupted: rerun\n  max_attempts: 1\n").await;
-    kill_in_the_middle(&mut world, 0, Moment::AllQueued).await;
-    world.until("the cut off given up", |status| status["ledger"]["inbound"]["dead"] == CHATS).await;
-    for chat in 0..CHATS {
-        assert_eq!(attempts(&world)[&format!("hold-0-{chat}")], [1]);
-    }
-}
-
 async fn world(more: &str) -> World {
     let mut world = World::prepare().await;
     world.write("agent.sh", AGENT);

@@ -122,8 +122,6 @@ key_table! {
         /// runs again, 3 attempts in total; a home that starts more than 5 times in 2 minutes with interrupted turns behaves as
         /// with `ask`. `drop`
         interrupted: Interrupted = "turns.interrupted", OneOf(INTERRUPTED), Interrupted::Ask, AtOnce;
-        /// attempts of one turn in total with `interrupted: rerun`, at least 1
-        max_attempts: u32 = "turns.max_attempts", AtLeast(1), 3, AtOnce;
     }
 }
 

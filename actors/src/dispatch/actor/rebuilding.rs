@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 
 use super::super::event::DispatchJob;
 use super::super::notice::Notice;
-use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT};
+use super::super::ports::{GATE_TIMEOUT, LEDGER_TIMEOUT, MAX_ATTEMPTS};
 use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
 use super::{DispatchActor, GateState};
 use crate::drain::messages::{DrainView, Origin};
@@ -231,7 +231,7 @@ impl DispatchActor {
     fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
         let (state, note) = match self.settings.interrupted() {
-            Interrupted::Rerun if job.attempts < self.settings.values().turns.max_attempts => {
+            Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
                 let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
                 return self.run_again(id, &job, received_at_ms, ctx);
             }
