@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use actix_web::rt::System;
 use caduceus_actors::config::messages::{ReadAgain, ReadAgainDone};
+use caduceus_actors::error_chain::error_chain;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
@@ -29,7 +30,7 @@ use tracing::{error, info, warn};
 
 use self::timeouts::{CLOSING_DEADLINE, GATE_PAUSE, LAST_STEPS, RELOAD_TIMEOUT, ROOT_SILENCE, STATUS_TIMEOUT};
 use self::wiring::{guard_command, http_ports};
-use super::failure::{fail, sentences};
+use super::failure::fail;
 use super::log;
 use super::restart::ShutdownController;
 use super::signals::{SignalOrder, Signals};
@@ -283,7 +284,7 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
 
 /// Says why there is no gateway, here and in the record. Answers `code`.
 fn report(status_reporter: &StatusReporter, error: &dyn std::error::Error, code: u8) -> u8 {
-    status_reporter.because(sentences(error));
+    status_reporter.because(error_chain(error));
     fail(error, code);
     code
 }

@@ -2,13 +2,15 @@
 //!
 //! [`ShutdownController`] keeps how far the process is on its way out; the actor only hands orders on to it. Both outlive the tree.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::{Actor, Context, Handler};
 use caduceus_supervision::Port;
 use tokio::sync::Notify;
 
 use crate::http::{AlreadyStopping, RestartProcess};
+
+use caduceus_actors::locked::locked;
 
 /// How far the process is on its way out. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -100,7 +102,7 @@ impl ShutdownController {
     }
 
     fn stage(&self) -> MutexGuard<'_, ShutdownStage> {
-        self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.stage)
     }
 }
 

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::messages::{InForce, Served};
 use super::plan::ReloadPlan;
+use crate::locked::locked;
 use crate::profile::messages::{ProfilePorts, ProfileTerms};
 use crate::profile::name::ProfileName;
 use crate::settings::Settings;
@@ -128,8 +129,4 @@ impl fmt::Debug for ServedProfiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServedProfiles").field(&self.lock().plan).finish()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

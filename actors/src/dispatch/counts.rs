@@ -1,9 +1,10 @@
 //! What the dispatcher counts. It outlives every incarnation of the actor: a restart sets no count back.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::messages::DispatchView;
+use crate::locked::locked;
 
 /// Turns remembered for the graph: a busy minute.
 const RECENT_TURNS: usize = 600;
@@ -69,7 +70,7 @@ impl DispatchCounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, DispatchCounters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -8,6 +8,7 @@ use super::outbox;
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
 use crate::ledger::messages::{ListOutbound, OutboundRow, OutboundState};
 use crate::relay::messages::LinkId;
+use crate::time::now_ms;
 
 /// Rows asked for at once.
 const PAGE: usize = 10_000;
@@ -38,6 +39,6 @@ pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_start
 }
 
 fn is_given_up(row: &OutboundRow) -> bool {
-    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(row.recorded_at_ms);
+    let age = now_ms().saturating_sub(row.recorded_at_ms);
     row.attempts > MAX_ATTEMPTS || u128::try_from(age).is_ok_and(|age| age > MAX_REPLY_AGE.as_millis())
 }

@@ -29,6 +29,7 @@ use crate::config::messages::InForce;
 use crate::files::FileEvents;
 use crate::profile::name::ProfileName;
 use crate::status::messages::StatusTouched;
+use crate::time::millis;
 use caduceus_supervision::{Incarnation, Port, StartContext};
 
 /// How often the markers are looked at without any event, for file systems that give none.
@@ -330,8 +331,4 @@ impl Actor for DrainActor {
             actor.wake_waiters();
         });
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

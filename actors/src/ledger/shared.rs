@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::messages::LedgerView;
 use super::states::RowCounts;
+use crate::locked::locked;
 
 /// A disk that has not answered for so long is in trouble, whatever it says later.
 const STALL: Duration = Duration::from_secs(5);
@@ -143,7 +144,7 @@ impl Shared {
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
     fn lock(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shown)
     }
 }
 

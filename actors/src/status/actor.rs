@@ -4,7 +4,7 @@
 //! A restart loses the subscribers, who are cut off and come again, and the snapshot, which is rebuilt by asking.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
@@ -26,6 +26,7 @@ use crate::dispatch::messages::{DispatchView, GetDispatch};
 use crate::drain::messages::{DrainView, GetDrain};
 use crate::honcho::messages::{GetGrants, GrantView};
 use crate::ledger::messages::{GetLedger, LedgerView};
+use crate::locked::locked;
 use crate::profile::messages::{GetProfile, ProfileView};
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{GetLink, LinkId, LinkState, LinkView};
@@ -65,11 +66,11 @@ impl Default for PhaseMemory {
 
 impl PhaseMemory {
     fn get(&self) -> (ProcessPhase, Option<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0).clone()
     }
 
     fn set(&self, news: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (news.phase, news.exit_reason);
+        *locked(&self.0) = (news.phase, news.exit_reason);
     }
 }
 

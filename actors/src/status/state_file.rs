@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::record::Record;
 use crate::atomic;
+use crate::locked::locked;
 
 /// Shortest time between two writes.
 const PERIOD: Duration = Duration::from_millis(100);
@@ -112,7 +113,7 @@ impl Shared {
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slot)
     }
 }
 

@@ -2,19 +2,21 @@
 //! be down by then.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use super::shown::{Shown, View, millis};
+use super::shown::{Shown, View};
 use super::snapshot::ProcessView;
 use crate::config::messages::ConfigView;
 use crate::dispatch::messages::DispatchView;
 use crate::drain::messages::DrainView;
 use crate::honcho::messages::GrantView;
 use crate::ledger::messages::LedgerView;
+use crate::locked::locked;
 use crate::profile::messages::ProfileView;
 use crate::profile::name::ProfileName;
 use crate::relay::messages::{LinkId, LinkView};
+use crate::time::millis;
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
 /// What was last said; outlives any one incarnation of the status. Clones are the same.
@@ -23,7 +25,7 @@ pub struct ViewMemory(Arc<Mutex<Views>>);
 
 impl ViewMemory {
     pub(super) fn lock(&self) -> MutexGuard<'_, Views> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

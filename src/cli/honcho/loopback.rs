@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
@@ -13,6 +13,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
+
+use caduceus_actors::locked::locked;
 
 /// The port that the authorization server knows; it lets any other one of loopback pass as well.
 const USUAL_PORT: u16 = 8765;
@@ -85,7 +87,7 @@ async fn visited(request: HttpRequest, door: web::Data<Door>) -> HttpResponse {
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, "Not so", "A login comes back by GET.");
     }
-    let told = door.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let told = locked(&door.told).take();
     let (show, shown) = oneshot::channel();
     let visit = Visit { query: request.query_string().to_owned(), show };
     if told.is_none_or(|told| told.send(visit).is_err()) {

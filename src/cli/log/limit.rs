@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,8 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
+
+use caduceus_actors::locked::locked;
 
 /// Pause between what is left out and the line that says so.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
@@ -175,7 +177,7 @@ impl LogLimit {
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
     fn state(&self) -> MutexGuard<'_, LimitState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

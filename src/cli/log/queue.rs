@@ -9,6 +9,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
+use caduceus_actors::locked::locked;
+
 /// Most bytes that wait; as many again may be in the writer's hands.
 const ROOM: usize = 2 * 1024 * 1024;
 
@@ -110,7 +112,7 @@ impl QueueState {
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.waiting)
     }
 
     /// A thread that panics may hold the lock itself.

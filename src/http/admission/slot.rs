@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::fair::{FairPlaces, PlaceId, Rank};
+
+use caduceus_actors::locked::locked;
 
 /// How often evictions are logged: strangers cause them, so they must not fill the log.
 const LOG_EVERY: Duration = Duration::from_mins(1);
@@ -86,7 +88,7 @@ impl SlotPool {
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
         // Every critical section leaves the state whole, so a poisoned lock is still a good one.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 }
 

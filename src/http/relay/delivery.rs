@@ -1,12 +1,13 @@
 //! Signed deliveries. Nothing of a body is looked at before a profile has said that its key signed it.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Json, Payload};
 use caduceus_actors::dispatch::messages::StopSession;
+use caduceus_actors::locked::locked;
 use caduceus_actors::profile::messages::VerifyDelivery;
 use caduceus_actors::relay::delivery::{self, MAX_SKEW_S, SIGNATURE_HEADER, TIMESTAMP_HEADER};
 use caduceus_actors::relay::event::InboundEvent;
@@ -160,13 +161,13 @@ impl Signed {
 
     fn is_repeat(&self, state: &ServerState) -> bool {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&state.relay.seen);
         seen.knows(&self.signature, Instant::now())
     }
 
     /// It is done, and a repeat is not done again.
     fn note(self, state: &ServerState) {
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&state.relay.seen);
         seen.note(self.signature, Instant::now());
     }
 }

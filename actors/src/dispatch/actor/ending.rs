@@ -9,6 +9,7 @@ use super::super::notice::Notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
 use crate::ledger::messages::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
+use crate::time::{millis, now_ms};
 use crate::turn::id::TurnId;
 use crate::turn::messages::{StopCause, TurnEnded, TurnOutcome};
 
@@ -87,8 +88,8 @@ impl DispatchActor {
             self.append_history(&job, said, reply, keep, ctx);
         }
         if let Some(started) = started {
-            let length = u64::try_from(started.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.ports.counts.took(jiff::Timestamp::now().as_millisecond(), length);
+            let length = millis(started.since.elapsed());
+            self.ports.counts.took(now_ms(), length);
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);

@@ -10,6 +10,7 @@ use super::super::replies::resend_all;
 use super::DispatchActor;
 use crate::ledger::messages::InboundState;
 use crate::relay::messages::{LinkChanged, LinkId, TellAgain};
+use crate::time::now_ms;
 
 /// How often links that are not up are asked for their state: the message about a change may have been lost.
 const LINK_CHECK_INTERVAL: Duration = Duration::from_secs(5);
@@ -58,7 +59,7 @@ impl DispatchActor {
         }
         self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
         let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
-        let old = self.unlinked.take_old(jiff::Timestamp::now().as_millisecond() - age, UNLINKED_BATCH);
+        let old = self.unlinked.take_old(now_ms() - age, UNLINKED_BATCH);
         if !old.is_empty() {
             warn!(
                 events = old.len(),

@@ -18,6 +18,7 @@ use crate::drain::messages::{DrainView, Origin};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
 use crate::ledger::messages::{InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow};
 use crate::settings::Interrupted;
+use crate::time::now_ms;
 use crate::turn::id::TurnId;
 
 /// Pause before the ledger is asked again after it did not answer.
@@ -281,8 +282,4 @@ impl DispatchActor {
         warn!(error, "the event to run again cannot be read from the ledger");
         self.notify(&asked.target, &Notice::TurnBroke, ctx);
     }
-}
-
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
