@@ -13,6 +13,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut prefix = name.to_owned();
     prefix.push(".");
     // Made with mode 0600, before the first byte.

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use crate::locked::locked;
 
 /// One count, since the process started. Clones are the same.
 #[derive(Debug, Clone, Default)]
@@ -29,13 +31,13 @@ impl<K: Ord + Clone> CountBy<K> {
     /// The count of `key`.
     #[must_use]
     pub fn of(&self, key: &K) -> Count {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
+        locked(&self.0).entry(key.clone()).or_default().clone()
     }
 
     /// All of them, those of keys that are gone included.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Count::get).sum()
+        locked(&self.0).values().map(Count::get).sum()
     }
 }
 

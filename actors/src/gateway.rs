@@ -70,7 +70,7 @@ impl Gateway {
         // A flood of messages must never delay a drain.
         let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
         let events = FileEvents::default();
-        let policies = settings.supervision.policies.clone();
+        let policies = settings.values.supervision.policies.clone();
         let counts = Counts::default();
         let dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
@@ -123,7 +123,7 @@ impl RunningGateway {
     /// How long a shutdown waits for turns, by what is in force now.
     #[must_use]
     pub fn drain_timeout(&self) -> Duration {
-        self.present.settings().drain_timeout
+        self.present.settings().values.drain.timeout
     }
 
     /// Writes out what the ledger still holds, for at most `timeout`. Blocks.

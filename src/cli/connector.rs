@@ -1,13 +1,14 @@
 //! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use caduceus_actors::files::{Links, own, small};
+use caduceus_actors::atomic;
+use caduceus_actors::files::{Links, small};
 use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -131,21 +132,13 @@ impl Disk for DataFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let folder = match self.0.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.0)?;
-        own::sync_directory(folder)
+        atomic::replace(&self.0, bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;

@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::rt::System;
+use caduceus_actors::error_chain::error_chain;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::Settings;
+use caduceus_actors::settings::{HttpValues, Settings};
 use caduceus_contract::messages::config::{ReadAgain, ReadAgainDone};
 use caduceus_contract::messages::status::Phase;
 use caduceus_contract::status::words::ProcessPhase;
@@ -30,7 +31,7 @@ use tracing::{error, info, warn};
 
 use self::timeouts::{CLOSING_DEADLINE, GATE_PAUSE, LAST_STEPS, RELOAD_TIMEOUT, ROOT_SILENCE, STATUS_TIMEOUT};
 use self::wiring::{guard_command, http_ports};
-use super::failure::{fail, sentences};
+use super::failure::fail;
 use super::log;
 use super::restart::ShutdownController;
 use super::signals::{SignalOrder, Signals};
@@ -111,13 +112,12 @@ impl GatewayProcess {
         }
         let guard = guard_command().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
-        let unresponsive_after = settings.supervision.unresponsive_after;
-        let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
+        let unresponsive_after = settings.values.supervision.unresponsive_after;
+        let http_policy = settings.values.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         redactor
             .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
-        let inbound = settings.inbound.clone();
-        let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
+        let values = settings.values.clone();
         let surroundings = Surroundings {
             guard,
             redactor: redactor.clone(),
@@ -138,9 +138,7 @@ impl GatewayProcess {
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
-            bind,
-            names,
-            trusted_proxies,
+            values: HttpValues { bind, ..values.http },
             drain_auth,
             insecure_loopback_drain,
             allow_faults,
@@ -148,7 +146,7 @@ impl GatewayProcess {
             healthy: Healthy(Arc::new(move || watched.is_fresh())),
             log_dropped: log::dropped,
             redactor,
-            inbound,
+            inbound: values.relay.inbound,
         };
         let shutdown = ShutdownController::default();
         let site =
@@ -287,7 +285,7 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
 
 /// Logs and records why there is no gateway. Returns `code`.
 fn report(status_reporter: &StatusReporter, error: &dyn std::error::Error, code: u8) -> u8 {
-    status_reporter.because(sentences(error));
+    status_reporter.because(error_chain(error));
     fail(error, code);
     code
 }

@@ -4,12 +4,13 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::files::{FileError, Links, Unusable, own, small};
+use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::may_pass;
 use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
@@ -87,7 +88,7 @@ impl HomeLock {
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.0);
         let pid_file = held.home.join(PID);
         // Before the lock is given back, after which it might be another's.
         if read(&pid_file).is_some_and(|written| written.pid == std::process::id()) {
@@ -123,7 +124,7 @@ impl HeldFile {
 fn keep(held: &Weak<Mutex<HeldFile>>) {
     let (mut warned, mut lost) = (false, false);
     while let Some(held) = held.upgrade() {
-        match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
+        match locked(&held).renew() {
             Ok(true) if !warned => {
                 warn!(
                     "gateway.lock was removed by another process and put back; the tools do not remove it if the program is started as hermes-gateway"

@@ -2,7 +2,7 @@
 //!
 //! [`ShutdownController`] keeps the stage of the shutdown; the actor only passes orders on to it. Both outlive the tree.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::{Actor, Context, Handler};
 use caduceus_supervision::Port;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use crate::http::{AlreadyStopping, RestartProcess};
 
-/// The stage of the shutdown of the process. Cheap to clone.
+use caduceus_actors::locked::locked;
 #[derive(Debug, Clone, Default)]
 pub(super) struct ShutdownController(Arc<ShutdownState>);
 
@@ -100,7 +100,7 @@ impl ShutdownController {
     }
 
     fn stage(&self) -> MutexGuard<'_, ShutdownStage> {
-        self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.stage)
     }
 }
 

@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         }
     };
     let plan = GatewayLaunch {
-        bind: arguments.bind.unwrap_or(settings.bind),
+        bind: arguments.bind.unwrap_or(settings.values.http.bind),
         settings,
         redactor,
         started,

@@ -4,9 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caduceus_actors::locked::locked;
 use caduceus_actors::settings::Environment;
 use caduceus_actors::status::identity;
 use caduceus_actors::status::listener::Listener;
@@ -91,14 +92,14 @@ impl StatusReporter {
 
     /// Sets the reason of the end.
     pub(super) fn because(&self, reason: String) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *locked(&self.reason) = Some(reason);
     }
 
     /// Writes the last state. Blocks for as long as the disk takes, within bounds.
     pub(super) fn ended(&self) {
         let came_up = self.came_up.load(Ordering::Relaxed);
         let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
-        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reason = locked(&self.reason).take();
         if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason, Timestamp::now())) {
             warn!("last state of the gateway not written in time");
         }

@@ -48,9 +48,8 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use caduceus_actors::network::Network;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
@@ -72,12 +71,8 @@ use viewers::Viewers;
 /// The settings and ports of the HTTP layer.
 #[derive(Debug)]
 pub(crate) struct HttpOptions {
-    /// Where to listen; port 0 takes a free one.
-    pub(crate) bind: SocketAddr,
-    /// Other names that clients may use for the gateway, `host` or `host:port`.
-    pub(crate) names: Vec<String>,
-    /// The trusted proxies.
-    pub(crate) trusted_proxies: Vec<Network>,
+    /// What `caduceus.yaml` says of HTTP. Port 0 takes a free one.
+    pub(crate) values: HttpValues,
     /// The drain secret.
     pub(crate) drain_auth: DrainAuth,
     /// Whether clients on loopback may drain while no secret is configured. For local trials.
@@ -139,7 +134,7 @@ pub(crate) struct Handle {
 /// # Errors
 /// [`BindError`] when the address is taken or not an address of this machine.
 pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
-    let (listener, address) = listen(options.bind)?;
+    let (listener, address) = listen(options.values.bind)?;
     let inbound = options.inbound.bind.map(listen).transpose()?;
     if let Some((_, address)) = &inbound {
         info!(%address, "signed deliveries have a listener of their own");
@@ -154,8 +149,8 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             &options.home,
             options.redactor,
         )),
-        names: Names::new(address, options.names),
-        proxies: TrustedProxies::new(options.trusted_proxies),
+        names: Names::new(address, options.values.names),
+        proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,

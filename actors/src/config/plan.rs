@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crate::settings::Settings;
+use crate::settings::{OpenSettings, Settings};
 use caduceus_contract::profile_name::ProfileName;
 
 /// Looks in a row that must find no turn of a profile before it is stopped: one may just be on its way from the dispatcher to
@@ -62,6 +62,11 @@ impl ReloadPlan {
         &self.settings
     }
 
+    /// What holds of them by now, without what holds from the next start only.
+    pub(super) fn in_force(&self) -> OpenSettings {
+        self.settings.in_force(&self.first)
+    }
+
     /// The profiles served, in the order of the settings.
     pub(super) fn served(&self) -> impl Iterator<Item = &ProfileName> {
         let names = self.settings.profiles.iter().map(|profile| &profile.name);
@@ -83,7 +88,7 @@ impl ReloadPlan {
         let before = std::mem::replace(&mut self.settings, Arc::new(now));
         let now = &self.settings;
         let mut steps = Vec::new();
-        let mut tell = differs(&before, now);
+        let mut tell = !before.changed_at_once(now).is_empty();
         for profile in &now.profiles {
             let name = &profile.name;
             match self.stands.get(name) {
@@ -161,16 +166,6 @@ impl ReloadPlan {
         }
         steps
     }
-}
-
-/// Whether anyone but the profiles themselves would notice the step from `before` to `now`.
-fn differs(before: &Settings, now: &Settings) -> bool {
-    let known = |settings: &Settings| {
-        let rules = (settings.multiplex, settings.routes.clone(), settings.session_rules, settings.busy);
-        let turns = (settings.max_concurrent_turns, settings.interrupted, settings.refused, settings.drain_timeout);
-        (rules, turns)
-    };
-    known(before) != known(now)
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::messages::{InForce, Served};
 use super::plan::ReloadPlan;
+use crate::locked::locked;
 use crate::profile::messages::{ProfilePorts, ProfileTerms};
 use crate::settings::Settings;
 use caduceus_contract::profile_name::ProfileName;
@@ -106,18 +107,8 @@ impl State {
             let ports = self.children.get(name)?.ports.clone();
             Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };
-        InForce {
-            home: settings.home.clone(),
-            multiplex: settings.multiplex,
-            profiles: self.plan.served().filter_map(served).collect(),
-            routes: settings.routes.clone(),
-            session_rules: settings.session_rules,
-            busy: settings.busy,
-            max_concurrent_turns: settings.max_concurrent_turns,
-            interrupted: settings.interrupted,
-            refused: settings.refused,
-            drain_timeout: settings.drain_timeout,
-        }
+        let profiles = self.plan.served().filter_map(served).collect();
+        InForce { settings: Arc::new(self.plan.in_force()), profiles }
     }
 
     pub(super) fn open(&mut self, name: &ProfileName) {
@@ -138,8 +129,4 @@ impl fmt::Debug for ServedProfiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServedProfiles").field(&self.lock().plan).finish()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

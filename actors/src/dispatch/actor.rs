@@ -118,7 +118,7 @@ impl DispatchActor {
     #[must_use]
     pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
         Self {
-            plan: DispatchPlan::new(settings.busy, settings.max_turns),
+            plan: DispatchPlan::new(settings.values().sessions.busy, settings.values().turns.max_concurrent),
             settings,
             ports,
             maker,

@@ -29,6 +29,7 @@ use caduceus_contract::files::marker::MarkerReading;
 use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::time::millis;
 use caduceus_supervision::{Incarnation, Port, StartContext};
 
 /// How often the markers are looked at without any event, for file systems that give none.
@@ -49,9 +50,9 @@ impl DrainSettings {
     /// The homes by what is in force.
     #[must_use]
     pub fn of(in_force: &InForce, events: Option<FileEvents>) -> Self {
-        let named = in_force.profiles.iter().filter(|served| served.home != in_force.home);
+        let named = in_force.profiles.iter().filter(|served| served.home != in_force.settings.home);
         let profiles = named.map(|served| (served.name.clone(), served.home.clone())).collect();
-        Self { home: in_force.home.clone(), profiles, events }
+        Self { home: in_force.settings.home.clone(), profiles, events }
     }
 }
 
@@ -330,8 +331,4 @@ impl Actor for DrainActor {
             actor.wake_waiters();
         });
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -7,10 +7,11 @@
 pub mod messages; // Those that carry a permit, or the way to a turn.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use super::plan::GatePlan;
+use crate::locked::locked;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
 use caduceus_contract::turn_id::TurnId;
@@ -113,7 +114,7 @@ impl Gate {
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

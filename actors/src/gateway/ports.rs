@@ -99,7 +99,7 @@ impl DeliveryPorts {
     pub fn now(&self) -> Vec<DeliveryPort> {
         let in_force = self.present.in_force();
         let port = |served: &Served| {
-            let owner = (served.home != in_force.home).then(|| served.name.clone());
+            let owner = (served.home != in_force.settings.home).then(|| served.name.clone());
             let link = owner.as_ref().and_then(|owner| self.links.of(owner)).unwrap_or(self.links.process());
             DeliveryPort { owner, verify: served.ports.verify.clone(), deliver: link.port() }
         };

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use super::links::Links;
@@ -21,11 +21,14 @@ use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::ledger::{LedgerActor, LedgerWriter};
+use crate::locked::locked;
 use crate::profile::messages::ProfilePorts;
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
+use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
+use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
 use crate::turn::ports::TurnPorts;
@@ -164,8 +167,8 @@ impl Wiring {
     }
 
     pub(super) fn dispatch(&self) -> ChildSpec {
-        let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
-        let home = self.present.settings().home_channel.clone().map(Home::new);
+        let (present, process_started_ms) = (self.present.clone(), now_ms());
+        let home = self.present.settings().values.notices.home.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
         let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
             (id, LinkPorts { send: link.port(), view: link.port(), tell_again: link.port() })
@@ -232,7 +235,7 @@ impl Wiring {
             let id = order.id.to_string();
             let order = Mutex::new(Some(order));
             let factory = move |start: &_| {
-                let order = order.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let order = locked(&order).take();
                 TurnActor::new(order.expect("a temporary child is started once"), ports.clone(), incarnation(start))
             };
             let spec =
@@ -272,7 +275,7 @@ impl Wiring {
             owner: (*link != LinkId::process()).then(|| served.name.clone()),
             profile: served.name.clone(),
             claims: boxes.links.claims().clone(),
-            timings: settings.link_timings.clone(),
+            timings: LinkTimings::of(&settings.values.relay),
             trust: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),

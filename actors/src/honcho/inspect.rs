@@ -10,8 +10,8 @@ use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
 use super::note::{Fate, Note, Verdict, verdict};
-use super::outcome::chain;
 use super::store;
+use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
 
 /// Where a profile's grant stands, and how it is.
@@ -76,7 +76,7 @@ pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
     let host = host_name(profile.host.as_deref(), &profile.name, default_host);
     let host = read.as_ref().map_or(host.clone(), |file| file.block_name(&host));
     let credential = match &read {
-        Err(error) => Credential::Unusable(chain(error)),
+        Err(error) => Credential::Unusable(error_chain(error)),
         Ok(file) => match file.grant(&host) {
             Some(grant) => credential(&grant, peek(&path).of(&host), now_s),
             None if file.has_plain_key(&host) => Credential::ApiKey,

@@ -1,6 +1,5 @@
 //! How one refresh ended.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -108,15 +107,4 @@ pub struct Unsaved {
     pub life_s: f64,
     /// The grant it came for.
     pub replaces: Grant,
-}
-
-/// The texts of an error and of all its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -14,9 +14,10 @@ use super::exchange::{ExchangeError, TokenAnswer, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
-use super::outcome::{Outcome, Unsaved, chain};
+use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, Room, Saved};
+use crate::error_chain::error_chain;
 use crate::http_client::HttpClient;
 use crate::profile::redact::Redactor;
 
@@ -96,10 +97,10 @@ impl Refresh {
     // `Err` is as good an end as `Ok`; it only comes sooner.
     #[expect(clippy::result_large_err, reason = "it is made once an hour")]
     fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
-        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(chain(error));
+        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(error_chain(error));
         let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::Locked);
-        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(chain(&error)))?;
+        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(error_chain(&error)))?;
         let file = file.ok_or(Outcome::NoGrant)?;
         let block = file.block_name(&self.host);
         let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
@@ -161,7 +162,7 @@ impl Refresh {
                 // In the notes, so that siblings do not each find out for themselves.
                 let retry_in = turn.notes.denied(host, token, whole(unix_now_s()), retry_after, fastrand::f64());
                 turn.restore_note(before);
-                Err(Outcome::Denied { why: chain(error), retry_in })
+                Err(Outcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
@@ -169,11 +170,11 @@ impl Refresh {
                 turn.notes.answered(&turn.block);
                 let retry_in = note.may_retry().then_some(self.limits.careful);
                 turn.put_note_or_warn(note);
-                Err(Outcome::Ambiguous { why: chain(&error), retry_in })
+                Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
                 turn.put_note_or_warn(note.with(Fate::Refused));
-                Err(Outcome::Refused { grant: turn.current, why: chain(&error) })
+                Err(Outcome::Refused { grant: turn.current, why: error_chain(&error) })
             }
         }
     }
@@ -202,14 +203,14 @@ impl Turn {
     // The exchange is over: a note that cannot be written only makes siblings more careful, or less.
     fn put_note_or_warn(&mut self, note: Note) {
         if let Err(error) = self.put_note(note) {
-            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+            warn!(error = error_chain(&error), "the fate of a refresh token cannot be noted");
         }
     }
 
     fn restore_note(&mut self, before: Option<Note>) {
         self.notes.restore(&self.block, before);
         if let Err(error) = self.lock.leave(&self.notes) {
-            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+            warn!(error = error_chain(&error), "the fate of a refresh token cannot be noted");
         }
     }
 
@@ -239,8 +240,11 @@ impl Turn {
                 if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
             }
             Err(error) => {
-                error!(error = chain(&error), "a new grant cannot be written; until it is, the old token is used");
-                Outcome::Unsaved { why: chain(&error), unsaved }
+                error!(
+                    error = error_chain(&error),
+                    "a new grant cannot be written; until it is, the old token is used"
+                );
+                Outcome::Unsaved { why: error_chain(&error), unsaved }
             }
         }
     }

@@ -8,11 +8,11 @@ use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, Verdict, verdict};
-use super::outcome::chain;
 use super::plan::{Doubt, Seen};
 use super::refresh::unix_now_s;
 use super::store;
 use super::watch::Spot;
+use crate::error_chain::error_chain;
 use crate::profile::redact::Redactor;
 use caduceus_contract::profile_name::ProfileName;
 
@@ -81,7 +81,7 @@ pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&Place>, why: St
 }
 
 fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
-    let file = store::read(path).map_err(|error| chain(&error))?;
+    let file = store::read(path).map_err(|error| error_chain(&error))?;
     Ok((file.unwrap_or_else(HonchoFile::empty), peek(path)))
 }
 

@@ -7,13 +7,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use actix::Message;
 use tracing::debug;
 
 use crate::files::events::Watched;
 use crate::files::{FileEvents, Listening, Stamp};
+use crate::locked::locked;
 use caduceus_supervision::Port;
 
 /// News: a file that may hold a grant may have changed.
@@ -59,7 +60,7 @@ impl Watch {
         let (Some(directory), Some(name)) = (spot.file.parent(), spot.file.file_name()) else {
             return;
         };
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        locked(&self.names).insert(name.to_owned());
         let Some(identity) = spot.directory else {
             // It may come back, as another one.
             self.listening.remove(directory);
@@ -70,7 +71,7 @@ impl Watch {
             return;
         }
         let (names, port, told) = (Arc::clone(&self.names), self.port.clone(), Arc::clone(&self.told));
-        let hears = move |name: &std::ffi::OsStr| names.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
+        let hears = move |name: &std::ffi::OsStr| locked(&names).contains(name);
         let tell = move || {
             if !told.swap(true, Ordering::SeqCst)
                 && let Err(error) = port.tell(GrantFileTouched)

@@ -76,8 +76,8 @@ impl HonchoSurroundings {
     /// The profiles served, as far as their grants go.
     #[must_use]
     pub fn profiles(&self, in_force: &InForce) -> Vec<HonchoProfile> {
-        let profile =
-            |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, &in_force.home, &self.environment);
+        let home = &in_force.settings.home;
+        let profile = |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, home, &self.environment);
         in_force.profiles.iter().map(profile).collect()
     }
 }

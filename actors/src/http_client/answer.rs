@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::connect::chain;
 use super::error::{HttpError, HttpLimits};
 use super::unpack::Unpack;
+use crate::error_chain::error_chain;
 
 /// The answer of a server whose head has come. Dropping it ends the call.
 pub struct HttpAnswer {
@@ -85,7 +85,7 @@ impl HttpAnswer {
                 Err(_) => return Some(Err(HttpError::Stalled(self.limits.idle))),
             };
             match frame.map(hyper::body::Frame::into_data) {
-                Err(error) => return Some(Err(HttpError::Cut(chain(&error)))),
+                Err(error) => return Some(Err(HttpError::Cut(error_chain(&error)))),
                 Ok(Ok(bytes)) => match self.taken(bytes) {
                     Ok(bytes) if bytes.is_empty() => {}
                     taken => return Some(taken),

@@ -1,6 +1,5 @@
 //! Connections: straight or through a proxy, for requests and for the WebSocket.
 
-use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -25,6 +24,7 @@ use tower_service::Service;
 
 use super::proxy::{Proxies, Proxy};
 use super::roots::TlsRoots;
+use crate::error_chain::error_chain;
 
 /// When the addresses of the other family are tried as well.
 const OTHER_FAMILY_AFTER: Duration = Duration::from_millis(300);
@@ -104,7 +104,7 @@ impl TransportConnector {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| ConnectError::Address)?;
         let connected = TlsConnector::from(self.roots.config()).connect(name, transport).await;
-        connected.map(|stream| Transport::Tls(Box::new(stream))).map_err(|error| ConnectError::Tls(chain(&error)))
+        connected.map(|stream| Transport::Tls(Box::new(stream))).map_err(|error| ConnectError::Tls(error_chain(&error)))
     }
 
     async fn to_proxy(&self, proxy: &Proxy) -> Result<Transport, ConnectError> {
@@ -115,7 +115,7 @@ impl TransportConnector {
 
     async fn tunnel(&self, proxy: &Proxy, target: &Destination) -> Result<Transport, ConnectError> {
         let transport = self.to_proxy(proxy).await?;
-        let bad = |error: hyper::Error| failed(proxy, chain(&error));
+        let bad = |error: hyper::Error| failed(proxy, error_chain(&error));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(MAX_PROXY_HEADERS)
             .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
@@ -179,21 +179,7 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_happy_eyeballs_timeout(Some(OTHER_FAMILY_AFTER));
-    connector.call(uri).await.map(TokioIo::into_inner).map_err(|error| ConnectError::Unreachable(chain(&error)))
-}
-
-/// An error and its causes, once each.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    connector.call(uri).await.map(TokioIo::into_inner).map_err(|error| ConnectError::Unreachable(error_chain(&error)))
 }
 
 impl Service<Uri> for TransportConnector {

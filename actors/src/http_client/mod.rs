@@ -38,7 +38,8 @@ pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::UpgradeRefused;
 pub use roots::{BadAuthority, TlsRoots};
 
-use connect::{ConnectError, TransportConnector, chain};
+use crate::error_chain::error_chain;
+use connect::{ConnectError, TransportConnector};
 
 /// Headers of an answer. Servers behind several gateways send a hundred.
 const MAX_HEADERS: usize = 512;
@@ -263,14 +264,18 @@ fn unanswered(error: &hyper_util::client::legacy::Error) -> HttpError {
         }
         if let Some(inner) = inner.downcast_ref::<hyper::Error>() {
             return if error.is_connect() || inner.is_canceled() {
-                HttpError::Unreachable(chain(inner))
+                HttpError::Unreachable(error_chain(inner))
             } else if inner.is_parse() {
-                HttpError::Malformed(chain(inner))
+                HttpError::Malformed(error_chain(inner))
             } else {
-                HttpError::NoAnswer(chain(inner))
+                HttpError::NoAnswer(error_chain(inner))
             };
         }
         cause = inner.source();
     }
-    if error.is_connect() { HttpError::Unreachable(chain(error)) } else { HttpError::NoAnswer(chain(error)) }
+    if error.is_connect() {
+        HttpError::Unreachable(error_chain(error))
+    } else {
+        HttpError::NoAnswer(error_chain(error))
+    }
 }

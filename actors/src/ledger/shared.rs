@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::states::RowCounts;
+use crate::locked::locked;
 use caduceus_contract::messages::ledger::LedgerView;
 
 /// A disk that has not answered for so long is in trouble, whatever it says later.
@@ -143,7 +144,7 @@ impl Shared {
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
     fn lock(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.shown)
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -20,6 +20,7 @@ use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
 use super::shared::{Ended, Shared};
 use super::store::{Damaged, Failure, Store, Work, spoils};
+use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
 /// Operations that wait for the thread. With the disk gone it is full within a second of real load, and whoever comes
@@ -327,12 +328,6 @@ impl Books {
             self.shared.tell();
         }
     }
-}
-
-/// Milliseconds since 1970, as far as the clock of the machine knows.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {

@@ -19,6 +19,7 @@ use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
 use crate::http_client::{HttpAnswer, HttpCall, HttpClient, HttpError, HttpLimits};
+use crate::locked::locked;
 
 /// Pieces that wait for the turn; then the server waits.
 const MAX_PIECES: usize = 8;
@@ -117,7 +118,7 @@ impl Caller {
     }
 
     fn thread(&self) -> io::Result<ArbiterHandle> {
-        let mut slot = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = locked(&self.0.thread);
         match &*slot {
             Some(thread) if thread.alive() => Ok(thread.clone()),
             _ => Ok(slot.insert(Arbiter::try_new()?.handle()).clone()),

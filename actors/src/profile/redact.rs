@@ -19,6 +19,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
+use crate::locked::locked;
 use index::{Index, SecretForm};
 
 /// Replaces the values that the process holds as secrets. Cheap to clone; every clone is the same redactor.
@@ -174,7 +175,7 @@ impl Lease {
 
 impl LeasedSets {
     fn sets(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.sets)
     }
 }
 

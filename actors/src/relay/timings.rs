@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::settings::RelayValues;
 use caduceus_supervision::Backoff;
 
 /// The times of a link. [`LinkTimings::default`] keeps within the contract's limits.
@@ -37,26 +38,37 @@ pub struct LinkTimings {
     pub farewell: Duration,
 }
 
-impl Default for LinkTimings {
-    fn default() -> Self {
+impl LinkTimings {
+    /// The times that can be set are these.
+    #[must_use]
+    pub fn of(set: &RelayValues) -> Self {
         let seconds = Duration::from_secs;
-        let backoff = |floor, ceiling| Backoff::new(floor, ceiling).expect("the floor is below the ceiling");
         Self {
             prepare: seconds(5),
             settings: seconds(2),
-            dial: seconds(30),
-            handshake: seconds(30),
-            // The contract allows 30 s and 60 s; so a dead link is found within 45 s, and two pings were lost.
-            ping: seconds(20),
-            silence: seconds(45),
+            dial: set.dial,
+            handshake: set.handshake,
+            // The contract allows 30 s and 60 s; by default a dead link is found within 45 s, and two pings were lost.
+            ping: set.ping,
+            silence: set.silence,
             held: seconds(60),
-            redial: backoff(seconds(1), seconds(30)),
+            redial: set.redial,
             idle_ack: seconds(10),
             dormant: seconds(1),
-            result: seconds(30),
+            result: set.result,
             take: seconds(30),
-            offer: backoff(Duration::from_millis(250), seconds(5)),
+            offer: default_offer(),
             farewell: seconds(1),
         }
+    }
+}
+
+fn default_offer() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(5)).expect("the floor is below the ceiling")
+}
+
+impl Default for LinkTimings {
+    fn default() -> Self {
+        Self::of(&RelayValues::default())
     }
 }

@@ -4,7 +4,7 @@
 //! A restart loses the subscribers, who are cut off and come again, and the snapshot, which is rebuilt by asking.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
@@ -19,6 +19,7 @@ pub use super::views::ViewMemory;
 use super::views::Views;
 use crate::config::messages::{InForce, SettingsChanged};
 use crate::counts::CountBy;
+use crate::locked::locked;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::{ConfigView, GetConfig};
 use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
@@ -69,11 +70,11 @@ impl Default for PhaseMemory {
 
 impl PhaseMemory {
     fn get(&self) -> (ProcessPhase, Option<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0).clone()
     }
 
     fn set(&self, news: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (news.phase, news.exit_reason);
+        *locked(&self.0) = (news.phase, news.exit_reason);
     }
 }
 
@@ -301,7 +302,7 @@ fn build(
         active_agents: active,
         gateway_busy: words::busy(Some(state), true, active as u64),
         gateway_drainable: words::drainable(Some(state), true),
-        restart_drain_timeout: settings.in_force.drain_timeout.as_secs(),
+        restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
         readiness: Readiness::NotReady,

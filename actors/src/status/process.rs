@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_contract::time::millis;
 
 /// Reads what there is to read. Blocks for the length of a few small files of the kernel.
 pub(super) fn view(started: Instant) -> ProcessView {
@@ -11,7 +12,7 @@ pub(super) fn view(started: Instant) -> ProcessView {
 
 /// What is known without asking the system.
 pub(super) fn bare(started: Instant) -> ProcessView {
-    let uptime_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let uptime_ms = millis(started.elapsed());
     ProcessView { pid: std::process::id(), uptime_ms, resident_bytes: None, open_fds: None }
 }
 

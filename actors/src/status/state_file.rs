@@ -13,6 +13,7 @@ use tracing::warn;
 
 use crate::atomic;
 use crate::files::{Links, small};
+use crate::locked::locked;
 use caduceus_contract::files::gateway_state::{FILE_NAME, Found, MAX_BYTES, Record};
 
 /// Shortest time between two writes.
@@ -120,7 +121,7 @@ impl Shared {
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slot)
     }
 }
 

@@ -2,9 +2,10 @@
 //! be down by then.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::locked::locked;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ConfigView;
 use caduceus_contract::messages::dispatch::DispatchView;
@@ -14,8 +15,9 @@ use caduceus_contract::messages::ledger::LedgerView;
 use caduceus_contract::messages::profile::ProfileView;
 use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::shown::{Shown, View, millis};
+use caduceus_contract::status::shown::{Shown, View};
 use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_contract::time::millis;
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
 /// What was last said; outlives any one incarnation of the status. Clones are the same.
@@ -24,7 +26,7 @@ pub struct ViewMemory(Arc<Mutex<Views>>);
 
 impl ViewMemory {
     pub(super) fn lock(&self) -> MutexGuard<'_, Views> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -106,14 +106,15 @@ fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     });
     facts.network = NetworkFact {
         unusable: if held { Vec::new() } else { unusable(&settings) },
-        public_without_secret: !settings.bind.ip().to_canonical().is_loopback()
+        public_without_secret: !settings.values.http.bind.ip().to_canonical().is_loopback()
             && matches!(facts.drain, Some(DrainFact::None)),
     };
 }
 
 /// Binds each address for a moment, as a gateway would.
 fn unusable(settings: &Settings) -> Vec<(&'static str, SocketAddr, String)> {
-    let wanted = [("http.bind", Some(settings.bind)), ("relay.inbound.bind", settings.inbound.bind)];
+    let wanted =
+        [("http.bind", Some(settings.values.http.bind)), ("relay.inbound.bind", settings.values.relay.inbound.bind)];
     let wanted = wanted.into_iter().filter_map(|(key, address)| Some((key, address?)));
     wanted.filter_map(|(key, address)| Some((key, address, take(address).err()?.to_string()))).collect()
 }

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
@@ -14,7 +14,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-/// The port registered with the authorization server, which accepts any other loopback port as well.
+use caduceus_actors::locked::locked;
 const USUAL_PORT: u16 = 8765;
 /// The path registered with it.
 const PATH: &str = "/callback";
@@ -85,7 +85,7 @@ async fn visited(request: HttpRequest, route: web::Data<LoginRoute>) -> HttpResp
     if request.method() != Method::GET {
         return page(StatusCode::METHOD_NOT_ALLOWED, "Not allowed", "This address takes GET only.");
     }
-    let visitor = route.visitor.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let visitor = locked(&route.visitor).take();
     let (show, shown) = oneshot::channel();
     let visit = Visit { query: request.query_string().to_owned(), show };
     if visitor.is_none_or(|visitor| visitor.send(visit).is_err()) {

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Pause between a line that is left out and the line with the count.
+use caduceus_actors::locked::locked;
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Kinds remembered. A gateway has some hundred places that log, and only those about links are counted for each.
 const MOST_KINDS: usize = 4_096;
@@ -175,7 +175,7 @@ impl LogLimit {
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
     fn state(&self) -> MutexGuard<'_, LimitState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-/// Most bytes that wait; the writer may hold as many again.
+use caduceus_actors::locked::locked;
 const ROOM: usize = 2 * 1024 * 1024;
 
 /// Writes bytes; answers how many were written, and why no more.
@@ -110,7 +110,7 @@ impl QueueState {
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.waiting)
     }
 
     /// A thread that panics may hold the lock itself.

@@ -9,11 +9,13 @@ mod peers;
 mod slot;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 pub(super) use fair::Rank;
 use peers::KnownPeers;
+
+use caduceus_actors::locked::locked;
 pub(super) use peers::{KeyOwner, PeerNetwork};
 pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
 
@@ -91,7 +93,7 @@ impl Admission {
 
     fn peers(&self) -> MutexGuard<'_, KnownPeers> {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.peers)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::fair::{FairPlaces, PlaceId, Rank};
 
-/// How often evictions are logged: unknown peers cause them, so they must not fill the log.
+use caduceus_actors::locked::locked;
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
@@ -86,7 +86,7 @@ impl SlotPool {
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
         // Every critical section leaves the state whole, so a poisoned lock is still a good one.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 }
 

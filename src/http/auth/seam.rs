@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use caduceus_actors::locked::locked;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::DrainAuth;
 use futures_util::FutureExt as _;
@@ -143,7 +144,7 @@ impl Seam {
     /// How long `peer` has to wait after yet another failure, if it has had too many.
     fn slowed(&self, peer: IpAddr) -> Option<Duration> {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, Instant::now())
+        locked(&self.slow).failed(peer, Instant::now())
     }
 }
 

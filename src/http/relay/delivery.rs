@@ -1,11 +1,12 @@
 //! Signed deliveries. No part of a body is parsed before a profile has verified its signature.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Json, Payload};
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::Deliver;
@@ -160,13 +161,13 @@ impl Signed {
 
     fn is_repeat(&self, state: &ServerState) -> bool {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&state.relay.seen);
         seen.contains(&self.signature, Instant::now())
     }
 
     /// It is done, and a repeat is not done again.
     fn note(self, state: &ServerState) {
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&state.relay.seen);
         seen.note(self.signature, Instant::now());
     }
 }

@@ -1,10 +1,10 @@
 //! Puts the links to sleep and wakes them.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Json, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::relay::{GoDormant, IdleAnswer, Wake};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -76,7 +76,7 @@ async fn idle(
 async fn wake(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let slowed = {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-        let mut pokes = state.relay.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pokes = locked(&state.relay.pokes);
         pokes.poked(HttpCaller::of(&request).address, Instant::now())
     };
     if let Some(left) = slowed {

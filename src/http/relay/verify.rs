@@ -4,9 +4,10 @@
 //! its last key is tried first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
 //! small ones pass between two profiles. So unknown peers keep one thread busy at most, and delay each other no longer than small bodies take.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::wire::delivery::DeliveryError;
 use caduceus_supervision::AskError;
@@ -88,7 +89,7 @@ impl VerificationQueue {
 
     fn rests(&self) -> MutexGuard<'_, Option<Instant>> {
         // Every critical section leaves it whole, so a poisoned lock is still a good one.
-        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.rests)
     }
 
     async fn search(

@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use awc::ClientRequest;
 use bytes::Bytes;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
 use caduceus_contract::messages::drain::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
@@ -122,9 +122,11 @@ impl Gate {
     pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
         let secret = setting.secret.map(Into::into);
         HttpOptions {
-            bind,
-            names: vec!["gate.example".to_owned()],
-            trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            values: HttpValues {
+                bind,
+                names: vec!["gate.example".to_owned()],
+                trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            },
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
             insecure_loopback_drain: setting.insecure,
             allow_faults: setting.faults,

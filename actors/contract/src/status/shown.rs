@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::messages::honcho::{GrantState, GrantView};
 use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::{LinkState, LinkView};
+use crate::time::millis;
 use caduceus_supervision::ChildState;
 
 /// The state of one link.
@@ -132,12 +133,6 @@ impl View for GrantView {
             self.expires_in_s.map(|left| left.saturating_sub(i64::try_from(by.as_secs()).unwrap_or(i64::MAX)));
         self.last_refresh_age_s = self.last_refresh_age_s.map(|age| age.saturating_add(by.as_secs()));
     }
-}
-
-/// A length in whole milliseconds.
-#[must_use]
-pub fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -10,15 +10,13 @@ use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
 use crate::profile::messages::ProfilePorts;
-use crate::relay::route::Routes;
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::OpenSettings;
 use caduceus_contract::messages::honcho::{
     FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
 };
 use caduceus_contract::messages::profile::TokenChanged;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::wire::session::SessionRules;
 use caduceus_supervision::{Incarnation, Mailbox, Port};
 
 /// Profile and status in one; keeps what it is told.
@@ -97,18 +95,8 @@ impl Keeper {
             home: trial.home.path().to_owned(),
             ports: deaf_but_for(Port::from(ears.clone())),
         };
-        let in_force = InForce {
-            home: trial.home.path().to_owned(),
-            multiplex: true,
-            profiles: names.iter().map(served).collect(),
-            routes: Routes::default(),
-            session_rules: SessionRules::default(),
-            busy: Busy::default(),
-            max_concurrent_turns: 1,
-            interrupted: Interrupted::default(),
-            refused: WhenRefused::default(),
-            drain_timeout: SOON,
-        };
+        let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });
+        let in_force = InForce { settings, profiles: names.iter().map(served).collect() };
         Port::from(self.addr.clone()).tell(SettingsChanged(Arc::new(in_force))).expect("the keeper is there");
     }
 
