@@ -12,7 +12,7 @@ mod wiring;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use links::Links;
+use links::RelayLinks;
 pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 pub use surroundings::Surroundings;
 use surroundings::policy;
@@ -63,7 +63,7 @@ impl Gateway {
             honcho: Mailbox::new(),
             dispatch: Mailbox::new(),
             turns: Mailbox::new(),
-            links: Links::new(&settings),
+            links: RelayLinks::new(&settings),
             config: Mailbox::new(),
         };
         let board = Arc::new(OnceLock::new());
@@ -78,7 +78,7 @@ impl Gateway {
             caller: Caller::new(settings.trust.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
             claims: mailboxes.links.claims().clone(),
-            trust: settings.trust.clone(),
+            client: settings.trust.clone(),
             events: events.clone(),
             children: counts.children.clone(),
         };

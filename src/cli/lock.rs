@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::files::{FileError, Links, Unusable, own, small};
-use caduceus_actors::status::identity::{Identity, Written};
+use caduceus_actors::status::identity::{ProcessIdentity, Written};
 use caduceus_actors::system_error::may_pass;
 use tracing::{error, warn};
 
@@ -72,7 +72,7 @@ impl HomeLock {
     ///
     /// # Errors
     /// [`HomeLockError`]; in every case nothing of the home was changed but the empty file made.
-    pub(crate) fn take(home: &Path, identity: &Identity) -> Result<Self, HomeLockError> {
+    pub(crate) fn take(home: &Path, identity: &ProcessIdentity) -> Result<Self, HomeLockError> {
         let held = HeldFile { home: home.to_owned(), record: identity.to_json(), file: Some(lock(home)?) };
         held.write_down();
         let lock = Self(Arc::new(Mutex::new(held)));
@@ -215,8 +215,8 @@ pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
 
-    fn own() -> Identity {
-        Identity::own(vec!["hermes-gateway".to_owned()])
+    fn own() -> ProcessIdentity {
+        ProcessIdentity::own(vec!["hermes-gateway".to_owned()])
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::time::Instant;
 use caduceus_actors::honcho::steps::{RefreshStep, StepHook};
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::{Environment, Settings, find_home};
-use caduceus_actors::status::identity::Identity;
+use caduceus_actors::status::identity::ProcessIdentity;
 
 use super::arguments;
 use super::dumps::forbid_dumps;
@@ -62,7 +62,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error, super::CONFIGURATION),
     };
-    let _lock = match HomeLock::take(&settings.home, &Identity::own(arguments::as_given())) {
+    let _lock = match HomeLock::take(&settings.home, &ProcessIdentity::own(arguments::as_given())) {
         Ok(lock) => lock,
         Err(error @ HomeLockError::Held(_)) => return fail(&error, super::REFUSED),
         Err(error @ (HomeLockError::File(_) | HomeLockError::Unusable { .. })) => {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use caduceus_actors::settings::Environment;
-use caduceus_actors::status::identity::Identity;
+use caduceus_actors::status::identity::ProcessIdentity;
 use caduceus_actors::status::listener::Listener;
 use caduceus_actors::status::readiness::Readiness;
 use caduceus_actors::status::record::{FILE_NAME, Record};
@@ -37,7 +37,7 @@ pub(super) struct StatusReporter {
 impl StatusReporter {
     /// A gateway of `home` is about to start.
     pub(super) fn start(home: &Path, environment: &Environment, watchdog: &Watchdog) -> io::Result<Self> {
-        let record = Record::starting(Identity::own(arguments::as_given()), home);
+        let record = Record::starting(ProcessIdentity::own(arguments::as_given()), home);
         let state = StateFile::start(home.join(FILE_NAME), record)?;
         let manager = match environment.own.get("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
             None => ServiceManager::default(),

@@ -18,10 +18,10 @@ use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<GateState>>);
+pub struct Gate(Arc<Mutex<GateInner>>);
 
 #[derive(Default)]
-struct GateState {
+struct GateInner {
     /// The generation of the actor that keeps it.
     keeper: u64,
     plan: GatePlan,
@@ -112,7 +112,7 @@ impl Gate {
     }
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, GateState> {
+    fn lock(&self) -> MutexGuard<'_, GateInner> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

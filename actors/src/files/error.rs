@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 /// What lies at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -25,7 +25,7 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
+impl FileKind {
     /// The kind by what the system says.
     #[must_use]
     pub fn of(kind: FileType) -> Self {
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "a regular file",
@@ -76,7 +76,7 @@ pub enum Unusable {
     Dangling,
     /// Opening or reading it could block, or never end.
     #[error("it is not a file, but {0}")]
-    NotAFile(Kind),
+    NotAFile(FileKind),
     /// It is something else than what it should be, such as a log.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
@@ -118,7 +118,7 @@ impl Unusable {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Missing | Self::Dangling => ErrorKind::NotFound,
-            Self::NotAFile(Kind::Directory) => ErrorKind::IsADirectory,
+            Self::NotAFile(FileKind::Directory) => ErrorKind::IsADirectory,
             Self::NotAFile(_) => ErrorKind::InvalidInput,
             Self::TooLarge(_) => ErrorKind::FileTooLarge,
             Self::NotText(_) => ErrorKind::InvalidData,
@@ -151,7 +151,7 @@ pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError 
     }
     let found = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
     let why = match found {
-        Ok(found) if !found.is_file() => Unusable::NotAFile(Kind::of(found.file_type())),
+        Ok(found) if !found.is_file() => Unusable::NotAFile(FileKind::of(found.file_type())),
         Ok(found) if error.kind() == ErrorKind::PermissionDenied => {
             foreign(path, &found).unwrap_or(Unusable::System(error))
         }

@@ -22,10 +22,10 @@ use super::workers::{FileWorker, Owner, Purpose};
 
 /// The watch of the process. Cheap to clone; clones are the same watch, which begins with the first listener.
 #[derive(Clone, Default)]
-pub struct FileEvents(Arc<Shared>);
+pub struct FileEvents(Arc<SharedEvents>);
 
 #[derive(Default)]
-struct Shared {
+struct SharedEvents {
     /// Only touched by the worker that sets the watches. Never asked while the ears are locked: it answers from the thread that tells them.
     watcher: Mutex<Option<RecommendedWatcher>>,
     ears: Arc<Mutex<Ears>>,

@@ -9,7 +9,7 @@ pub mod small;
 pub mod stamp;
 pub mod workers;
 
-pub use error::{FileError, Kind, Unusable};
+pub use error::{FileError, FileKind, Unusable};
 pub use events::{FileEvents, Listening};
 pub use small::{Contents, Links};
 pub use stamp::Stamp;

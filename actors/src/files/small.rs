@@ -11,7 +11,7 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::error::{FileError, Kind, Unusable, explain, nothing};
+use super::error::{FileError, FileKind, Unusable, explain, nothing};
 
 /// The environment of a process is the longest of what is read there, and 2 MiB at most.
 pub const KERNEL_LIMIT: u64 = 4 * 1024 * 1024;
@@ -108,7 +108,7 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
 pub(super) fn regular(path: &Path, looked: io::Result<Metadata>) -> Result<Metadata, FileError> {
     match looked {
         Ok(found) if found.is_file() => Ok(found),
-        Ok(found) => Err(FileError::new(path, Unusable::NotAFile(Kind::of(found.file_type())))),
+        Ok(found) => Err(FileError::new(path, Unusable::NotAFile(FileKind::of(found.file_type())))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(nothing(path)),
         Err(error) => Err(FileError::new(path, Unusable::System(error))),
     }
@@ -152,7 +152,7 @@ mod tests {
         symlink("real", &link).unwrap();
         assert_eq!(read(&link, LIMIT, Links::Follow).unwrap().text().unwrap(), "text");
         let refused = read(&link, LIMIT, Links::Refuse).unwrap_err();
-        assert!(matches!(refused.why, Unusable::NotAFile(Kind::Link)), "{refused}");
+        assert!(matches!(refused.why, Unusable::NotAFile(FileKind::Link)), "{refused}");
     }
 
     #[test]

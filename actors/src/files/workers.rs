@@ -57,7 +57,7 @@ pub enum Owner {
 /// Does work in one directory for one purpose, a piece at a time, in the order asked. Cheap to clone; all handles for the same
 /// directory and purpose are the same.
 #[derive(Debug, Clone)]
-pub struct FileWorker(Arc<Shared>);
+pub struct FileWorker(Arc<WorkerShared>);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,30 +70,30 @@ pub enum NoAnswer {
     Broke(PathBuf),
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type FileJob = Box<dyn FnOnce() + Send>;
 type Key = (PathBuf, Purpose, Owner);
 
 #[derive(Debug)]
-struct Shared {
+struct WorkerShared {
     key: Key,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
 }
 
 #[derive(Default)]
-struct State {
+struct WorkerState {
     /// Since when the present piece of work is under way.
     since: Option<Instant>,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<FileJob>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for WorkerState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("since", &self.since).field("waiting", &self.waiting.len()).finish()
+        f.debug_struct("WorkerState").field("since", &self.since).field("waiting", &self.waiting.len()).finish()
     }
 }
 
 /// Every worker in use, so that whoever asks for the same directory and purpose gets the same.
-static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Shared>>>> = LazyLock::new(Mutex::default);
+static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<WorkerShared>>>> = LazyLock::new(Mutex::default);
 static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
 static PROFILES: Pool = Pool::new(PROFILE_THREADS);
 
@@ -125,7 +125,7 @@ impl FileWorker {
         if workers.len().is_power_of_two() {
             workers.retain(|_, worker| worker.strong_count() > 0);
         }
-        let worker = Arc::new(Shared { key: key.clone(), state: Mutex::default() });
+        let worker = Arc::new(WorkerShared { key: key.clone(), state: Mutex::default() });
         workers.insert(key, Arc::downgrade(&worker));
         Self(worker)
     }
@@ -250,7 +250,7 @@ pub fn hung() -> Vec<PathBuf> {
     found
 }
 
-impl Shared {
+impl WorkerShared {
     /// Does everything that waits.
     fn work_off(&self) {
         loop {
@@ -277,7 +277,7 @@ struct Pool {
 }
 
 struct PoolState {
-    waiting: VecDeque<Arc<Shared>>,
+    waiting: VecDeque<Arc<WorkerShared>>,
     idle: usize,
     threads: usize,
 }
@@ -288,7 +288,7 @@ impl Pool {
         Self { most, state: Mutex::new(state), more: Condvar::new() }
     }
 
-    fn take(&'static self, worker: Arc<Shared>) {
+    fn take(&'static self, worker: Arc<WorkerShared>) {
         let mut state = locked(&self.state);
         state.waiting.push_back(worker);
         if state.waiting.len() > state.idle && state.threads < self.most {

@@ -11,13 +11,13 @@ use caduceus_supervision::Mailbox;
 
 /// The mailboxes of all links. Clones are the same.
 #[derive(Clone)]
-pub(super) struct Links {
+pub(super) struct RelayLinks {
     process: Mailbox<RelayActor>,
     own: BTreeMap<ProfileName, Mailbox<RelayActor>>,
     claims: Claims,
 }
 
-impl Links {
+impl RelayLinks {
     /// Those that `settings` ask for, as many as there can be.
     pub(super) fn new(settings: &Settings) -> Self {
         let asked = || settings.profiles.iter().filter(|profile| profile.own_link).map(|profile| profile.name.clone());

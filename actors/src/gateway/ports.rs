@@ -1,6 +1,6 @@
 //! The ports into the gateway.
 
-use super::links::Links;
+use super::links::RelayLinks;
 use crate::config::ServedProfiles;
 use crate::config::messages::{ReadAgain, Served};
 use crate::dispatch::messages::{AnnounceStop, StopSession, StopTurnById};
@@ -66,7 +66,7 @@ pub struct LinkPort {
 #[derive(Clone)]
 pub struct DeliveryPorts {
     present: ServedProfiles,
-    links: Links,
+    links: RelayLinks,
 }
 
 /// The ports of a signed delivery to one profile.
@@ -88,7 +88,7 @@ impl LinkPort {
 }
 
 impl DeliveryPorts {
-    pub(super) fn new(present: ServedProfiles, links: Links) -> Self {
+    pub(super) fn new(present: ServedProfiles, links: RelayLinks) -> Self {
         Self { present, links }
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::links::Links;
+use super::links::RelayLinks;
 use super::ports::{DeliveryPorts, GatewayPorts, LinkPort};
 use super::surroundings::{READY_WITHIN, Surroundings, incarnation, policy};
 use crate::config::messages::Served;
@@ -51,7 +51,7 @@ pub(super) struct Mailboxes {
     pub(super) honcho: Mailbox<HonchoRefreshActor>,
     pub(super) dispatch: Mailbox<DispatchActor>,
     pub(super) turns: Mailbox<Supervisor>,
-    pub(super) links: Links,
+    pub(super) links: RelayLinks,
     pub(super) config: Mailbox<ConfigActor>,
 }
 
@@ -273,7 +273,7 @@ impl Wiring {
             profile: served.name.clone(),
             claims: boxes.links.claims().clone(),
             timings: settings.link_timings.clone(),
-            trust: settings.trust.clone(),
+            client: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),
         };

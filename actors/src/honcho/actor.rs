@@ -24,12 +24,12 @@ use tracing::{debug, warn};
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
-use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
+use super::plan::{Ask, GrantPlan, RefreshOrder, Seen, Waits};
 use super::refresh::{Limits, Refresh, unix_now_s};
-use super::survey::{Place, Sighting, Survey, redacted_as, survey, unanswered};
+use super::survey::{GrantPlace, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
-use super::wiring::{Job, RefreshDone};
+use super::wiring::{RefreshDone, RefreshId};
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use crate::files::workers::Owner;
@@ -54,8 +54,8 @@ pub struct HonchoRefreshActor {
     incarnation: Incarnation,
     own: HonchoOwn,
     /// Where each profile's grant stands, once looked.
-    places: BTreeMap<ProfileName, Place>,
-    grants: BTreeMap<Place, Entry>,
+    places: BTreeMap<ProfileName, GrantPlace>,
+    grants: BTreeMap<GrantPlace, GrantEntry>,
     /// The token each profile was last told; a profile not in here has been told nothing.
     told: BTreeMap<ProfileName, Option<SecretString>>,
     watch: Watch,
@@ -80,9 +80,9 @@ enum Looking {
     Again,
 }
 
-struct Entry {
+struct GrantEntry {
     plan: GrantPlan,
-    job: Option<Job>,
+    job: Option<RefreshId>,
     /// Callers that wait for the refresh under way; woken by being dropped.
     waiting: Vec<oneshot::Sender<()>>,
 }
@@ -116,7 +116,7 @@ impl HonchoRefreshActor {
         Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
     }
 
-    fn entry(&mut self, profile: &ProfileName) -> Option<(Place, &mut Entry)> {
+    fn entry(&mut self, profile: &ProfileName) -> Option<(GrantPlace, &mut GrantEntry)> {
         let place = self.places.get(profile)?.clone();
         let entry = self.grants.get_mut(&place)?;
         Some((place, entry))
@@ -174,7 +174,7 @@ impl HonchoRefreshActor {
         let now = now();
         let waits = self.waits();
         for Sighting { profile, place, seen } in sightings {
-            let entry = self.grants.entry(place.clone()).or_insert_with(|| Entry::new(waits));
+            let entry = self.grants.entry(place.clone()).or_insert_with(|| GrantEntry::new(waits));
             // A refresh sees the file under the lock, which is better than this; and what one overtook is looked at once more.
             let overtaken = overlapped && entry.plan.token().is_some();
             if !entry.plan.is_refreshing() && !overtaken {
@@ -224,7 +224,7 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn begin(&mut self, place: &Place, order: Order) {
+    fn begin(&mut self, place: &GrantPlace, order: RefreshOrder) {
         let Some(entry) = self.grants.get_mut(place) else {
             return;
         };
@@ -260,7 +260,7 @@ impl HonchoRefreshActor {
             return;
         }
         let now = now();
-        let due = |(place, entry): (&Place, &mut Entry)| Some((place.clone(), entry.plan.tick(now)?));
+        let due = |(place, entry): (&GrantPlace, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
         let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
         for (place, order) in due {
             self.begin(&place, order);
@@ -306,7 +306,7 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn exchanges(&self, place: &Place) -> Count {
+    fn exchanges(&self, place: &GrantPlace) -> Count {
         self.settings.exchanges.of(&(place.path.clone(), place.host.clone()))
     }
 
@@ -327,7 +327,7 @@ impl HonchoRefreshActor {
     }
 }
 
-impl Entry {
+impl GrantEntry {
     fn new(waits: Waits) -> Self {
         Self { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() }
     }

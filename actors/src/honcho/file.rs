@@ -15,7 +15,7 @@ pub struct HonchoFile(SecretJson);
 
 /// Why the file cannot be used. It must stay as it is until a person has mended it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FileError {
+pub enum GrantFileError {
     /// It is no JSON at the place told.
     #[error("the file is no JSON at line {line}, column {column}")]
     Syntax {
@@ -39,12 +39,12 @@ impl HonchoFile {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// [`FileError`], also for an empty text: half a write is no permission to lose the rest.
-    pub fn parse(text: &str) -> Result<Self, FileError> {
+    /// [`GrantFileError`], also for an empty text: half a write is no permission to lose the rest.
+    pub fn parse(text: &str) -> Result<Self, GrantFileError> {
         let value = serde_json::from_str(text)
-            .map_err(|error| FileError::Syntax { line: error.line(), column: error.column() })?;
+            .map_err(|error| GrantFileError::Syntax { line: error.line(), column: error.column() })?;
         let value = SecretJson::new(value);
-        if value.is_object() { Ok(Self(value)) } else { Err(FileError::Shape("the file")) }
+        if value.is_object() { Ok(Self(value)) } else { Err(GrantFileError::Shape("the file")) }
     }
 
     /// The file's `defaultHost`.
@@ -101,8 +101,8 @@ impl HonchoFile {
     /// Makes sure that a grant can be put into the block of `host`.
     ///
     /// # Errors
-    /// [`FileError::Shape`] if there is no room for it.
-    pub fn make_room(&mut self, host: &str) -> Result<(), FileError> {
+    /// [`GrantFileError::Shape`] if there is no room for it.
+    pub fn make_room(&mut self, host: &str) -> Result<(), GrantFileError> {
         let block = self.block_name(host);
         self.make_block(&block).map(drop)
     }
@@ -122,8 +122,8 @@ impl HonchoFile {
     /// Puts a grant into the block of `host` and leaves everything else alone.
     ///
     /// # Errors
-    /// [`FileError::Shape`] if there is no room for it; nothing was changed then.
-    pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), FileError> {
+    /// [`GrantFileError::Shape`] if there is no room for it; nothing was changed then.
+    pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), GrantFileError> {
         let block = self.make_block(host)?;
         // Each old value is wiped as it leaves.
         let key = Value::from(grant.access_token.expose_secret());
@@ -132,10 +132,10 @@ impl HonchoFile {
         Ok(())
     }
 
-    fn make_block(&mut self, name: &str) -> Result<&mut Map<String, Value>, FileError> {
-        let root = self.0.as_object_mut().ok_or(FileError::Shape("the file"))?;
-        let hosts = child(root, "hosts").ok_or(FileError::Shape("`hosts`"))?;
-        child(hosts, name).ok_or(FileError::Shape("the host's block"))
+    fn make_block(&mut self, name: &str) -> Result<&mut Map<String, Value>, GrantFileError> {
+        let root = self.0.as_object_mut().ok_or(GrantFileError::Shape("the file"))?;
+        let hosts = child(root, "hosts").ok_or(GrantFileError::Shape("`hosts`"))?;
+        child(hosts, name).ok_or(GrantFileError::Shape("the host's block"))
     }
 
     /// Merges what a login brought along into the root, object by object; what it brings wins.
@@ -222,13 +222,16 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_is_an_error_that_shows_nothing() {
-        assert_eq!(HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(), FileError::Syntax { line: 2, column: 7 });
+        assert_eq!(
+            HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(),
+            GrantFileError::Syntax { line: 2, column: 7 }
+        );
         assert!(HonchoFile::parse("").is_err());
-        assert_eq!(HonchoFile::parse("[]").unwrap_err(), FileError::Shape("the file"));
+        assert_eq!(HonchoFile::parse("[]").unwrap_err(), GrantFileError::Shape("the file"));
         let grant = HonchoFile::parse(FILE).unwrap().grant("hermes").unwrap();
         for (text, place) in [(r#"{"hosts":[]}"#, "`hosts`"), (r#"{"hosts":{"h":7}}"#, "the host's block")] {
             let mut file = HonchoFile::parse(text).unwrap();
-            assert_eq!(file.set_grant("h", &grant), Err(FileError::Shape(place)));
+            assert_eq!(file.set_grant("h", &grant), Err(GrantFileError::Shape(place)));
         }
     }
 

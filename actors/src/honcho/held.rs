@@ -24,7 +24,7 @@ pub(super) struct Now {
 
 /// A grant, and until when it is answered from memory.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct HeldGrant {
     pub(super) grant: Grant,
     /// From here on the token is not answered without trying for a new one. By both clocks: the wall's may be set back, and the
     /// other stands still while the machine sleeps.
@@ -36,7 +36,7 @@ pub(super) struct Held {
     pub(super) on_demand: bool,
 }
 
-impl Held {
+impl HeldGrant {
     /// As found in the file: what counts as expired is.
     pub(super) fn first(grant: Grant, now: Now) -> Self {
         let left_s = grant.expires_at_s - f64::from(EXPIRY_SKEW_S) - now.unix_s;

@@ -10,7 +10,7 @@ use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
 use super::messages::GrantState;
-use super::note::{Fate, Note, Verdict, verdict};
+use super::note::{Fate, Note, TokenVerdict, verdict};
 use super::outcome::chain;
 use super::store;
 
@@ -111,7 +111,7 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, Verdict::Dead) => GrantState::ReauthRequired,
+        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Dead) => GrantState::ReauthRequired,
         _ => GrantState::Uncertain,
     }
 }

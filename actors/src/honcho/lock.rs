@@ -24,13 +24,13 @@ const MAX_LINKS: usize = 40;
 #[derive(Debug)]
 pub struct ConfigLock {
     /// Locked in this order.
-    held: Vec<Held>,
+    held: Vec<HeldLock>,
     /// The file behind all links.
     target: PathBuf,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldLock {
     /// Device and inode.
     identity: (u64, u64),
     path: PathBuf,
@@ -76,7 +76,7 @@ impl ConfigLock {
         loop {
             let mut held = Vec::new();
             for path in &paths {
-                held.push(Held::open(path).map_err(fail(path))?);
+                held.push(HeldLock::open(path).map_err(fail(path))?);
             }
             // The same order for everyone, whatever they call the files; and one file is locked once, for a second lock
             // through another descriptor would wait for the first.
@@ -86,7 +86,7 @@ impl ConfigLock {
                 held.lock(deadline, patience)?;
             }
             // Someone may have tidied the lock file away while we waited: then we hold what nobody else will.
-            if held.iter().all(Held::is_current) {
+            if held.iter().all(HeldLock::is_current) {
                 return Ok(Self { held, target });
             }
         }
@@ -143,7 +143,7 @@ impl ConfigLock {
     }
 }
 
-impl Held {
+impl HeldLock {
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             own::make_directory(parent)?;

@@ -83,7 +83,7 @@ pub(super) enum Fate {
 
 /// Whether a refresh token may be presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum TokenVerdict {
     /// It may.
     Present,
     /// It may be spent; one careful try is due after this time.
@@ -217,25 +217,25 @@ pub(super) fn verdict(
     now_s: i64,
     by_person: bool,
     careful: Duration,
-) -> Verdict {
+) -> TokenVerdict {
     let Some(note) = note else {
-        return Verdict::Present;
+        return TokenVerdict::Present;
     };
     // A clock that was set back must not stretch a wait: a stamp from the future counts as now.
     let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if note.brief && !by_person => Verdict::TooSoon(left),
-            _ => Verdict::Present,
+            (Fate::Rotated, Some(left)) if note.brief && !by_person => TokenVerdict::TooSoon(left),
+            _ => TokenVerdict::Present,
         };
     }
     match note.fate {
-        Fate::Rotated | Fate::Refused => Verdict::Dead,
-        Fate::Unknown | Fate::Withheld if by_person => Verdict::Present,
-        Fate::Withheld => Verdict::Withhold,
-        Fate::Unknown if note.retries == 0 => Verdict::Withhold,
-        Fate::Unknown => left(careful).map_or(Verdict::Present, Verdict::Wait),
+        Fate::Rotated | Fate::Refused => TokenVerdict::Dead,
+        Fate::Unknown | Fate::Withheld if by_person => TokenVerdict::Present,
+        Fate::Withheld => TokenVerdict::Withhold,
+        Fate::Unknown if note.retries == 0 => TokenVerdict::Withhold,
+        Fate::Unknown => left(careful).map_or(TokenVerdict::Present, TokenVerdict::Wait),
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         text.into()
     }
 
-    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> Verdict {
+    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> TokenVerdict {
         verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
     }
 
@@ -272,25 +272,25 @@ mod tests {
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
         let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), Verdict::Wait(CAREFUL));
-        assert_eq!(judge(&first, "r1", 1059, false), Verdict::Wait(Duration::from_secs(1)));
-        assert_eq!(judge(&first, "r1", 1060, false), Verdict::Present);
+        assert_eq!(judge(&first, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&first, "r1", 1059, false), TokenVerdict::Wait(Duration::from_secs(1)));
+        assert_eq!(judge(&first, "r1", 1060, false), TokenVerdict::Present);
         let second = Note::presenting(&token("r1"), Some(&first), 1060);
-        assert_eq!(judge(&second, "r1", 9999, false), Verdict::Withhold);
-        assert_eq!(judge(&second, "r1", 9999, true), Verdict::Present);
+        assert_eq!(judge(&second, "r1", 9999, false), TokenVerdict::Withhold);
+        assert_eq!(judge(&second, "r1", 9999, true), TokenVerdict::Present);
     }
 
     #[test]
     fn a_clock_set_back_does_not_stretch_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), Verdict::Wait(CAREFUL));
+        assert_eq!(judge(&note, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&note, "r2", 1000, false), Verdict::Present);
-        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), Verdict::Present);
+        assert_eq!(judge(&note, "r2", 1000, false), TokenVerdict::Present);
+        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), TokenVerdict::Present);
         let next = Note::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
     }
@@ -298,25 +298,25 @@ mod tests {
     #[test]
     fn a_token_of_a_short_or_unknown_life_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239.0);
-        assert_eq!(judge(&note, "r2", 1010, false), Verdict::TooSoon(Duration::from_secs(20)));
-        assert_eq!(judge(&note, "r2", 1010, true), Verdict::Present);
-        assert_eq!(judge(&note, "r2", 1030, false), Verdict::Present);
-        assert_eq!(judge(&note.brought(240.0), "r2", 1010, false), Verdict::Present);
+        assert_eq!(judge(&note, "r2", 1010, false), TokenVerdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(judge(&note, "r2", 1010, true), TokenVerdict::Present);
+        assert_eq!(judge(&note, "r2", 1030, false), TokenVerdict::Present);
+        assert_eq!(judge(&note.brought(240.0), "r2", 1010, false), TokenVerdict::Present);
     }
 
     #[test]
     fn a_spent_or_refused_token_is_dead_even_if_a_person_asks() {
         let note = Note::presenting(&token("r1"), None, 1000);
         for fate in [Fate::Rotated, Fate::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), Verdict::Dead);
+            assert_eq!(judge(&note.with(fate), "r1", 9999, true), TokenVerdict::Dead);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_person() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
-        assert_eq!(judge(&note, "r1", 9999, false), Verdict::Withhold);
-        assert_eq!(judge(&note, "r1", 9999, true), Verdict::Present);
+        assert_eq!(judge(&note, "r1", 9999, false), TokenVerdict::Withhold);
+        assert_eq!(judge(&note, "r1", 9999, true), TokenVerdict::Present);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 
 use super::grant::Grant;
-use super::held::{Held, Now};
+use super::held::{HeldGrant, Now};
 use super::messages::GrantState;
 use super::note::step;
 use super::outcome::{Outcome, Unsaved};
@@ -24,8 +24,8 @@ pub(super) struct Waits {
 #[derive(Debug)]
 pub(super) struct GrantPlan {
     waits: Waits,
-    held: Option<Held>,
-    phase: Phase,
+    held: Option<HeldGrant>,
+    phase: GrantPhase,
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
     unsaved: Option<Unsaved>,
@@ -35,7 +35,7 @@ pub(super) struct GrantPlan {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Phase {
+enum GrantPhase {
     Idle,
     Refreshing {
         since: Instant,
@@ -61,7 +61,7 @@ pub(super) enum Ask {
     /// A refresh, and then whatever there is; the caller waits until `until` at most.
     Wait {
         /// The refresh is to be started.
-        order: Option<Box<Order>>,
+        order: Option<Box<RefreshOrder>>,
         /// When the caller gets the old token.
         until: Instant,
     },
@@ -69,7 +69,7 @@ pub(super) enum Ask {
 
 /// A refresh to be started.
 #[derive(Debug)]
-pub(super) struct Order {
+pub(super) struct RefreshOrder {
     pub(super) known: Option<Grant>,
     pub(super) unsaved: Option<Unsaved>,
     pub(super) by_person: bool,
@@ -101,7 +101,7 @@ impl GrantPlan {
         Self {
             waits,
             held: None,
-            phase: Phase::Idle,
+            phase: GrantPhase::Idle,
             unreadable: None,
             unsaved: None,
             failures: 0,
@@ -122,7 +122,7 @@ impl GrantPlan {
         // After a failure the tries go on by themselves, and nobody is held up by one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
-            Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
+            GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
             }
             _ => Ask::Have(token),
@@ -130,21 +130,21 @@ impl GrantPlan {
     }
 
     /// Some time has passed.
-    pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
+    pub(super) fn tick(&mut self, now: Now) -> Option<RefreshOrder> {
         let wanted = match self.phase {
             // After a failure the next try comes by itself, even for a token that is only refreshed on demand.
-            Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
-            Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
+            GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
     /// A person wants a refresh now. `None` if one is under way or cannot help.
-    pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
+    pub(super) fn demand(&mut self, now: Now) -> Option<RefreshOrder> {
         let possible = match self.phase {
-            Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
-            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+            GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
+            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
         };
         (possible && self.held.is_some() && self.unreadable.is_none()).then(|| self.begin(true, now))
     }
@@ -155,26 +155,26 @@ impl GrantPlan {
         if presented {
             self.last_exchange = Some(now.at);
         }
-        self.phase = Phase::Idle;
+        self.phase = GrantPhase::Idle;
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
-                self.settle(Held::exchanged(grant, life_s, now));
+                self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.unreadable =
                     beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
             }
             Outcome::Withheld { grant, life_s } => {
-                self.settle(Held::exchanged(grant, life_s, now));
-                self.phase = Phase::Uncertain { retry_at: None };
+                self.settle(HeldGrant::exchanged(grant, life_s, now));
+                self.phase = GrantPhase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
-            Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
+            Outcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
             Outcome::NoGrant => {
                 self.held = None;
                 self.unsaved = None;
             }
             Outcome::Unreadable(why) => {
                 if doubt {
-                    self.phase = Phase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
                 }
                 self.unreadable = Some(why);
             }
@@ -187,13 +187,13 @@ impl GrantPlan {
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
                 self.failures = self.failures.saturating_add(1);
-                self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
+                self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
-                self.held = Some(Held::first(grant, now));
+                self.held = Some(HeldGrant::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);
-                self.phase = Phase::ReauthRequired;
+                self.phase = GrantPhase::ReauthRequired;
             }
         }
     }
@@ -215,25 +215,25 @@ impl GrantPlan {
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
             // Somebody says that it ends at another time than we were told.
             if !held.grant.expires_with(&grant) {
-                *held = Held::first(grant, now);
+                *held = HeldGrant::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
             // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
             // grant that was kept; until then nobody gets a token that is older than the one in hand.
-            let held = self.held.get_or_insert_with(|| Held::first(grant, now));
+            let held = self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
             held.good_until_s = now.unix_s;
             held.on_demand = false;
-            self.phase = Phase::Idle;
+            self.phase = GrantPhase::Idle;
             return;
         }
         let first = self.held.is_none();
-        self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
+        self.settle(if first { HeldGrant::first(grant, now) } else { HeldGrant::adopted(grant, now) });
         self.phase = match doubt {
-            Doubt::None | Doubt::Spent => Phase::Idle,
-            Doubt::Refused => Phase::ReauthRequired,
-            Doubt::Unknown { retry_in } => Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
+            Doubt::None | Doubt::Spent => GrantPhase::Idle,
+            Doubt::Refused => GrantPhase::ReauthRequired,
+            Doubt::Unknown { retry_in } => GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
         };
     }
 
@@ -243,19 +243,19 @@ impl GrantPlan {
     }
 
     pub(super) fn is_refreshing(&self) -> bool {
-        matches!(self.phase, Phase::Refreshing { .. })
+        matches!(self.phase, GrantPhase::Refreshing { .. })
     }
 
     pub(super) fn state(&self) -> GrantState {
         match self.phase {
-            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
-            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
-            Phase::ReauthRequired => GrantState::ReauthRequired,
+            GrantPhase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            GrantPhase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
+            GrantPhase::ReauthRequired => GrantState::ReauthRequired,
             _ if self.unreadable.is_some() => GrantState::Unreadable,
             _ if self.held.is_none() => GrantState::None,
-            Phase::Uncertain { .. } => GrantState::Uncertain,
-            Phase::Backoff { .. } => GrantState::Backoff,
-            Phase::Idle => GrantState::Fresh,
+            GrantPhase::Uncertain { .. } => GrantState::Uncertain,
+            GrantPhase::Backoff { .. } => GrantState::Backoff,
+            GrantPhase::Idle => GrantState::Fresh,
         }
     }
 
@@ -276,24 +276,24 @@ impl GrantPlan {
     fn may_begin(&self, now: Now) -> bool {
         self.unreadable.is_none()
             && match self.phase {
-                Phase::Idle => true,
-                Phase::Backoff { until } => now.at >= until,
-                Phase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
-                Phase::Refreshing { .. } | Phase::ReauthRequired => false,
+                GrantPhase::Idle => true,
+                GrantPhase::Backoff { until } => now.at >= until,
+                GrantPhase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
+                GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
             }
     }
 
-    fn begin(&mut self, by_person: bool, now: Now) -> Order {
-        self.phase = Phase::Refreshing { since: now.at, doubt: self.in_doubt() };
+    fn begin(&mut self, by_person: bool, now: Now) -> RefreshOrder {
+        self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
         let known = self.held.as_ref().map(|held| held.grant.clone());
-        Order { known, unsaved: self.unsaved.clone(), by_person }
+        RefreshOrder { known, unsaved: self.unsaved.clone(), by_person }
     }
 
     fn in_doubt(&self) -> bool {
-        matches!(self.phase, Phase::Uncertain { .. } | Phase::Refreshing { doubt: true, .. })
+        matches!(self.phase, GrantPhase::Uncertain { .. } | GrantPhase::Refreshing { doubt: true, .. })
     }
 
-    fn settle(&mut self, held: Held) {
+    fn settle(&mut self, held: HeldGrant) {
         self.held = Some(held);
         self.unreadable = None;
         self.unsaved = None;
@@ -305,9 +305,9 @@ impl GrantPlan {
         self.last_error = Some(why);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
-            Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
         } else {
-            Phase::Backoff { until: now.at + wait }
+            GrantPhase::Backoff { until: now.at + wait }
         };
     }
 }

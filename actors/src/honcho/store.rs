@@ -12,7 +12,7 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
-use super::file::{FileError, HonchoFile};
+use super::file::{GrantFileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::steps::{RefreshStep, StepHook};
@@ -42,7 +42,7 @@ pub enum ReadError {
         path: PathBuf,
         /// Where.
         #[source]
-        source: FileError,
+        source: GrantFileError,
     },
 }
 

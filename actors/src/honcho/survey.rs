@@ -7,7 +7,7 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
-use super::note::{Fate, Note, Notes, Verdict, verdict};
+use super::note::{Fate, Note, Notes, TokenVerdict, verdict};
 use super::outcome::chain;
 use super::plan::{Doubt, Seen};
 use super::refresh::unix_now_s;
@@ -18,7 +18,7 @@ use crate::profile::redact::Redactor;
 
 /// One grant's place: which file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct GrantPlace {
     pub(super) path: PathBuf,
     pub(super) host: String,
 }
@@ -27,7 +27,7 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) profile: ProfileName,
-    pub(super) place: Place,
+    pub(super) place: GrantPlace,
     pub(super) seen: Seen,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
         }
         Err(why) => (host, Seen::Unreadable(why)),
     };
-    Survey { sighting: Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }, spots }
+    Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantPlace { path, host }, seen }, spots }
 }
 
 /// The source of what a profile's file holds, for the redactor; no profile has such a name.
@@ -72,8 +72,8 @@ pub(super) fn redacted_as(profile: &ProfileName) -> String {
 }
 
 /// What is seen of a profile whose disk does not answer; `known` is where its grant stood last.
-pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&Place>, why: String) -> Sighting {
-    let first = || Place {
+pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantPlace>, why: String) -> Sighting {
+    let first = || GrantPlace {
         path: profile.homes.own.join(FILE_NAME),
         host: host_name(profile.host.as_deref(), &profile.name, None),
     };
@@ -114,8 +114,10 @@ fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt
     match (note.fate(), verdict(Some(note), token, unix_now_s() as i64, false, careful)) {
         (Fate::Rotated, _) => Doubt::Spent,
         (Fate::Refused, _) => Doubt::Refused,
-        (_, Verdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
-        (_, Verdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
-        (_, Verdict::Withhold | Verdict::TooSoon(_) | Verdict::Dead) => Doubt::Unknown { retry_in: None },
+        (_, TokenVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        (_, TokenVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
+        (_, TokenVerdict::Withhold | TokenVerdict::TooSoon(_) | TokenVerdict::Dead) => {
+            Doubt::Unknown { retry_in: None }
+        }
     }
 }

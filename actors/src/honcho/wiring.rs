@@ -10,7 +10,7 @@ use actix::Message;
 use super::location::HonchoProfile;
 use super::refresh::{Limits, Report};
 use super::steps::StepHook;
-use super::survey::Place;
+use super::survey::GrantPlace;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
@@ -112,10 +112,10 @@ impl HonchoPorts {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RefreshDone {
-    pub(super) place: Place,
-    pub(super) job: Job,
+    pub(super) place: GrantPlace,
+    pub(super) job: RefreshId,
     pub(super) report: Report,
 }
 
 /// Which refresh: of which incarnation, and which of its.
-pub(super) type Job = (u64, u64);
+pub(super) type RefreshId = (u64, u64);

@@ -57,7 +57,7 @@ impl Work for LoadHistory {
         {
             match entry(row) {
                 Ok(entry) => entries.push(entry),
-                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
             }
         }
         entries.reverse();

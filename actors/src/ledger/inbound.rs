@@ -142,7 +142,7 @@ fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
         .query_row([row], |found| Ok(before(found)))
         .optional()?
         .ok_or(LedgerError::Missing { table: TABLE, row })?;
-    found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
+    found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
 }
 
 fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]) -> rusqlite::Result<()> {
@@ -200,7 +200,7 @@ impl Work for ReadInbound {
             .query_row([row], |found| Ok(inbound_row(found)))
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
-        found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
+        found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
     }
 }
 
@@ -216,7 +216,7 @@ impl Work for LastInterrupted {
         while let Some(row) = rows.next()? {
             match inbound_row(row) {
                 Ok(row) => return Ok(Some(row)),
-                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
             }
         }
         Ok(None)

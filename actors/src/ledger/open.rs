@@ -32,9 +32,9 @@ pub enum OpenError {
     /// Another process or writer has it; worth retrying once that one has ended.
     #[error("the ledger {0} is in use by another process")]
     Locked(PathBuf),
-    /// It is damaged and was moved away; the next try starts an empty one.
-    #[error("the ledger {path} is damaged and was set aside as {set_aside}: {detail}")]
-    Damaged {
+    /// It is corrupt and was moved away; the next try starts an empty one.
+    #[error("the ledger {path} is corrupt and was set aside as {set_aside}: {detail}")]
+    Corrupt {
         /// Where it lay.
         path: PathBuf,
         /// Where it lies now, with its write-ahead log beside it.
@@ -42,8 +42,8 @@ pub enum OpenError {
         /// What is wrong with it.
         detail: String,
     },
-    /// It is damaged and could not even be moved away.
-    #[error("the ledger {path} is damaged and cannot be set aside")]
+    /// It is corrupt and could not even be moved away.
+    #[error("the ledger {path} is corrupt and cannot be set aside")]
     Stuck {
         /// Where it lies.
         path: PathBuf,
@@ -96,7 +96,7 @@ impl OpenError {
                 }
                 _ => false,
             },
-            Self::Damaged { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
+            Self::Corrupt { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
         }
     }
 }
@@ -128,9 +128,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         Ok((connection, row_counts, ids)) => {
             Ok(Opened { connection, row_counts, ids, places: Places::of(path), _claim: claim })
         }
-        Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
-        Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
-        Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
+        Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
+        Err(OpenRefusal::Newer(found)) => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
+        }
+        Err(OpenRefusal::Sql(source)) => Err(match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path.to_owned()),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => set_aside(path, source.to_string()),
             _ => OpenError::Database { path: path.to_owned(), source },
@@ -178,19 +180,19 @@ fn examine(path: &Path) -> io::Result<Option<String>> {
     Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
 }
 
-enum Refusal {
+enum OpenRefusal {
     Newer(i64),
     NoLog,
     Sql(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Refusal {
+impl From<rusqlite::Error> for OpenRefusal {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), Refusal> {
+fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
@@ -199,12 +201,12 @@ fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), Refusal> {
     // Before anything is written: a newer file is left exactly as it is.
     let found = schema::version(&connection)?;
     if found > schema::VERSION {
-        return Err(Refusal::Newer(found));
+        return Err(OpenRefusal::Newer(found));
     }
     // SQLite answers with what it does instead, and calls that no error.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Refusal::NoLog);
+        return Err(OpenRefusal::NoLog);
     }
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
@@ -227,7 +229,7 @@ fn count(connection: &Connection) -> rusqlite::Result<RowCounts> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            // A state that is none is a damaged row; whoever reads it will see.
+            // A state that is none is a corrupt row; whoever reads it will see.
             let place = usize::try_from(row.get::<_, i64>(0)?).ok().and_then(|code| counts.get_mut(code));
             if let Some(count) = place {
                 *count = row.get(1)?;
@@ -260,7 +262,7 @@ fn set_aside(path: &Path, detail: String) -> OpenError {
             _ => {}
         }
     }
-    OpenError::Damaged { path: path.to_owned(), set_aside: aside, detail }
+    OpenError::Corrupt { path: path.to_owned(), set_aside: aside, detail }
 }
 
 fn private(path: &Path) -> io::Result<File> {

@@ -73,7 +73,7 @@ impl Work for MarkOutbound {
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
         let Ok(before) = found else {
-            return Err(store.damaged(TABLE, row).into());
+            return Err(store.corrupt(TABLE, row).into());
         };
         // What goes back to wait never left, so it was no attempt.
         let came_back = before.state == OutboundState::Sending && self.state == OutboundState::Pending;

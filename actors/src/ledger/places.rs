@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 
 /// The files, and which they were.
 #[derive(Debug)]
-pub(super) struct Places(Vec<Place>);
+pub(super) struct Places(Vec<FilePlace>);
 
 #[derive(Debug)]
-struct Place {
+struct FilePlace {
     path: PathBuf,
     /// Device and number, once it was seen: the log is made by the first write.
     seen: Option<(u64, u64)>,
@@ -22,18 +22,18 @@ impl Places {
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        let mut places = Self([path.to_owned(), log.into()].map(|path| Place { path, seen: None }).into());
+        let mut places = Self([path.to_owned(), log.into()].map(|path| FilePlace { path, seen: None }).into());
         places.gone();
         places
     }
 
     /// What became of the first one that is not where it was, in a sentence.
     pub(super) fn gone(&mut self) -> Option<String> {
-        self.0.iter_mut().find_map(Place::gone)
+        self.0.iter_mut().find_map(FilePlace::gone)
     }
 }
 
-impl Place {
+impl FilePlace {
     fn gone(&mut self) -> Option<String> {
         let there = match std::fs::symlink_metadata(&self.path) {
             Ok(found) => Some((found.dev(), found.ino())),

@@ -27,7 +27,7 @@ impl Work for NoteRestart {
             let id = row.get(0)?;
             match verify(TABLE, id, row, 1, 0) {
                 Ok(()) => good += 1,
-                Err(_) => drop(store.damaged(TABLE, id)),
+                Err(_) => drop(store.corrupt(TABLE, id)),
             }
         }
         Ok(good)

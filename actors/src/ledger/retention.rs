@@ -16,15 +16,15 @@ const PAGE: i64 = 1_000;
 const EVERY: Duration = Duration::from_mins(1);
 
 /// What a table is called, where its ended states begin, and its part of the counts of rows.
-struct Table {
+struct RetentionTable {
     name: &'static str,
     ended_from: usize,
     counts: fn(&mut RowCounts) -> &mut [i64],
 }
 
-const TABLES: [Table; 2] = [
-    Table { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
-    Table { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
+const TABLES: [RetentionTable; 2] = [
+    RetentionTable { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
+    RetentionTable { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
 ];
 
 /// Where the sweeps stand and when the next one is due. It deletes a page at a time, so that it holds up nobody.
@@ -87,30 +87,31 @@ impl Retention {
 
 /// A row as the retention sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct RetentionRow {
     id: i64,
     state: i64,
     changed_at_ms: i64,
 }
 
-impl Line {
+impl RetentionRow {
     fn has_ended(&self, ended_from: usize) -> bool {
         usize::try_from(self.state).is_ok_and(|state| state >= ended_from)
     }
 }
 
 /// The next rows after `cursor`. The newest row of all is never among them: the next number is made from it.
-fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<Line>> {
+fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<RetentionRow>> {
     let sql = format!(
         "SELECT id, state, changed_at_ms FROM {table} WHERE id > ? AND id < (SELECT max(id) FROM {table}) \
          ORDER BY id LIMIT ?"
     );
-    let line = |row: &rusqlite::Row<'_>| Ok(Line { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
+    let line =
+        |row: &rusqlite::Row<'_>| Ok(RetentionRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
     store.prepare_cached(&sql)?.query_map([cursor, PAGE], line)?.collect()
 }
 
 /// Which rows of a page go: those that ended before `oldest`, and the first `excess` that have ended.
-fn going(page: &[Line], ended_from: usize, oldest: i64, excess: i64) -> Vec<Line> {
+fn going(page: &[RetentionRow], ended_from: usize, oldest: i64, excess: i64) -> Vec<RetentionRow> {
     let ended = page.iter().filter(|line| line.has_ended(ended_from));
     ended
         .zip(0..)
@@ -127,8 +128,8 @@ fn excess(counts: &[i64], ended_from: usize) -> i64 {
 mod tests {
     use super::*;
 
-    fn line(id: i64, state: i64, changed_at_ms: i64) -> Line {
-        Line { id, state, changed_at_ms }
+    fn line(id: i64, state: i64, changed_at_ms: i64) -> RetentionRow {
+        RetentionRow { id, state, changed_at_ms }
     }
 
     #[test]

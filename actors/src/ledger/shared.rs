@@ -16,15 +16,15 @@ const STALL: Duration = Duration::from_secs(5);
 type News = Arc<dyn Fn() + Send + Sync>;
 
 /// The view of the thread, and the order to close.
-pub(super) struct Shared {
+pub(super) struct SharedView {
     path: PathBuf,
     closing: AtomicBool,
-    shown: Mutex<Shown>,
+    shown: Mutex<ViewParts>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct Shown {
+struct ViewParts {
     row_counts: RowCounts,
     damaged: u64,
     trouble: Option<String>,
@@ -37,7 +37,7 @@ struct Shown {
 }
 
 /// Says, when dropped, that the thread has ended.
-pub(super) struct Ended(pub(super) Arc<Shared>);
+pub(super) struct Ended(pub(super) Arc<SharedView>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -46,9 +46,9 @@ impl Drop for Ended {
     }
 }
 
-impl Shared {
+impl SharedView {
     pub(super) fn new(path: PathBuf, row_counts: RowCounts) -> Self {
-        let shown = Mutex::new(Shown { row_counts, ..Shown::default() });
+        let shown = Mutex::new(ViewParts { row_counts, ..ViewParts::default() });
         Self { path, closing: AtomicBool::new(false), shown, ended: Condvar::new() }
     }
 
@@ -142,14 +142,14 @@ impl Shared {
     }
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, Shown> {
+    fn lock(&self) -> MutexGuard<'_, ViewParts> {
         self.shown.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("path", &self.path).field("closing", &self.closing).finish_non_exhaustive()
+        f.debug_struct("SharedView").field("path", &self.path).field("closing", &self.closing).finish_non_exhaustive()
     }
 }
 
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_is_trouble_until_it_does() {
-        let shared = Shared::new(PathBuf::new(), RowCounts::default());
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
         shared.begin();
         assert_eq!(shared.view().trouble, None);
         shared.lock().busy = Instant::now().checked_sub(STALL);
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn a_superseded_incarnation_does_not_take_the_news_back() {
-        let shared = Shared::new(PathBuf::new(), RowCounts::default());
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
         let (told, news) = std::sync::mpsc::channel();
         for generation in [2, 1] {
             let told = told.clone();

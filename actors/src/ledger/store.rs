@@ -26,7 +26,7 @@ pub trait Work: Send + 'static {
 pub struct Store<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ids: &'a mut Ids,
-    pub(super) damaged: &'a mut Damaged,
+    pub(super) corrupt: &'a mut CorruptRows,
     pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
@@ -49,9 +49,9 @@ pub(super) struct Ids {
     pub(super) history: i64,
 }
 
-/// Rows found damaged since the ledger was opened, by table.
+/// Rows found corrupt since the ledger was opened, by table.
 #[derive(Debug, Default)]
-pub(super) struct Damaged(BTreeSet<(&'static str, i64)>);
+pub(super) struct CorruptRows(BTreeSet<(&'static str, i64)>);
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
@@ -66,8 +66,8 @@ impl From<LedgerError> for Failure {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, damaged: &'a mut Damaged, now_ms: i64) -> Self {
-        Self { connection, ids, damaged, delta: RowCounts::default(), now_ms }
+    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, corrupt: &'a mut CorruptRows, now_ms: i64) -> Self {
+        Self { connection, ids, corrupt, delta: RowCounts::default(), now_ms }
     }
 
     /// Runs `work`; if it fails, none of its changes stay.
@@ -92,7 +92,7 @@ impl<'a> Store<'a> {
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
-        // No LIMIT: damaged rows do not count, or a short page would look like the last one.
+        // No LIMIT: corrupt rows do not count, or a short page would look like the last one.
         let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
@@ -102,22 +102,22 @@ impl<'a> Store<'a> {
         {
             match read(row) {
                 Ok(row) => found.push(row),
-                Err(CorruptRow) => drop(self.damaged(table, row.get(0)?)),
+                Err(CorruptRow) => drop(self.corrupt(table, row.get(0)?)),
             }
         }
         Ok(())
     }
 
-    /// Notes and logs a damaged row, once.
-    pub(super) fn damaged(&mut self, table: &'static str, row: i64) -> LedgerError {
-        if self.damaged.0.insert((table, row)) {
-            tracing::error!(table, row, "a row of the ledger is damaged; it is left where it is and not used");
+    /// Notes and logs a corrupt row, once.
+    pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.corrupt.0.insert((table, row)) {
+            tracing::error!(table, row, "a row of the ledger is corrupt; it is left where it is and not used");
         }
         LedgerError::Damaged { table, row }
     }
 }
 
-impl Damaged {
+impl CorruptRows {
     pub(super) fn count(&self) -> u64 {
         self.0.len() as u64
     }

@@ -86,7 +86,7 @@ fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> 
     let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
     match found {
         Some(Err(CorruptRow)) => {
-            drop(store.damaged(TABLE, id));
+            drop(store.corrupt(TABLE, id));
             Ok(None)
         }
         other => Ok(other.and_then(Result::ok)),

@@ -19,8 +19,8 @@ use tokio::sync::oneshot;
 use super::messages::{LedgerError, LedgerView};
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
-use super::shared::{Ended, Shared};
-use super::store::{Damaged, Failure, Store, Work, spoils};
+use super::shared::{Ended, SharedView};
+use super::store::{CorruptRows, Failure, Store, Work, spoils};
 
 /// Operations that wait for the thread. With the disk gone it is full within a second of real load, and whoever comes
 /// then is told at once.
@@ -39,7 +39,7 @@ const NEWS: Duration = Duration::from_millis(100);
 #[derive(Clone)]
 pub struct LedgerWriter {
     queue: SyncSender<Box<dyn Job>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedView>,
 }
 
 /// Not everything was written down in time. The thread goes on trying for as long as the process lives.
@@ -56,13 +56,13 @@ impl LedgerWriter {
         let path = path.as_ref();
         let opened = open(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::new(path.to_owned(), opened.row_counts));
-        let books = Books::new(opened, Arc::clone(&shared));
+        let shared = Arc::new(SharedView::new(path.to_owned(), opened.row_counts));
+        let writer = Writer::new(opened, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            // Said last, when the books and with them the connection and the claim are gone.
+            // Said last, when the writer and with them the connection and the claim are gone.
             let _ended = ended;
-            books.keep(&waiting);
+            writer.keep(&waiting);
         });
         thread.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         Ok(Self { queue, shared })
@@ -120,7 +120,7 @@ impl LedgerWriter {
     pub fn close(&self, patience: Duration) -> Result<(), CloseError> {
         self.shared.start_closing();
         // Only to wake it. If this does not fit, it is awake.
-        drop(self.queue.try_send(Box::new(Wake)));
+        drop(self.queue.try_send(Box::new(WakeWriter)));
         if self.shared.wait_ended(patience) { Ok(()) } else { Err(CloseError(patience)) }
     }
 }
@@ -172,9 +172,9 @@ impl<W: Work> Job for AnyJob<W> {
 }
 
 /// Wakes the thread.
-struct Wake;
+struct WakeWriter;
 
-impl Job for Wake {
+impl Job for WakeWriter {
     fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
         Ok(())
     }
@@ -189,21 +189,21 @@ enum Wrote {
 }
 
 /// What the thread owns.
-struct Books {
+struct Writer {
     opened: Opened,
-    damaged: Damaged,
+    corrupt: CorruptRows,
     retention: Retention,
     /// When news was told last.
     told: Option<Instant>,
     /// Whether there is news since.
     untold: bool,
-    shared: Arc<Shared>,
+    shared: Arc<SharedView>,
 }
 
-impl Books {
-    fn new(opened: Opened, shared: Arc<Shared>) -> Self {
-        let (damaged, retention) = (Damaged::default(), Retention::default());
-        Self { opened, damaged, retention, told: None, untold: false, shared }
+impl Writer {
+    fn new(opened: Opened, shared: Arc<SharedView>) -> Self {
+        let (corrupt, retention) = (CorruptRows::default(), Retention::default());
+        Self { opened, corrupt, retention, told: None, untold: false, shared }
     }
 
     fn keep(mut self, waiting: &Receiver<Box<dyn Job>>) {
@@ -281,7 +281,7 @@ impl Books {
         let opened = &mut self.opened;
         let changes = opened.connection.total_changes();
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.damaged, now_ms());
+        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.corrupt, now_ms());
         for job in jobs {
             job.run(&mut store)?;
         }
@@ -318,7 +318,7 @@ impl Books {
     }
 
     fn show(&mut self, trouble: Option<String>) {
-        self.untold |= self.shared.show(self.opened.row_counts, self.damaged.count(), trouble);
+        self.untold |= self.shared.show(self.opened.row_counts, self.corrupt.count(), trouble);
     }
 
     fn tell(&mut self) {
@@ -360,11 +360,11 @@ mod tests {
     fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
         let home = tempfile::tempdir().unwrap();
         let opened = open(&home.path().join("ledger")).unwrap();
-        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.row_counts));
-        let mut books = Books::new(opened, shared);
+        let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
+        let mut writer = Writer::new(opened, shared);
         let mut trouble_after = |sql| {
-            books.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
-            books.shared.in_trouble()
+            writer.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            writer.shared.in_trouble()
         };
         assert!(!trouble_after("PRAGMA max_page_count = 1"));
         assert!(trouble_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));

@@ -82,7 +82,7 @@ pub struct ProfileDependencies {
     /// Which link fronts which gateway.
     pub claims: Claims,
     /// Makes its calls to its connector and its identity provider.
-    pub trust: HttpClient,
+    pub client: HttpClient,
     /// Notifies when its `.env` may have changed.
     pub events: FileEvents,
     /// Children started, by profile; they outlive the actors.

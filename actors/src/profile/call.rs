@@ -42,16 +42,16 @@ impl Default for CallTimings {
 
 /// Carries out calls. Cheap to clone; clones share one thread, which starts with the first call and ends with the last clone.
 #[derive(Debug, Clone, Default)]
-pub struct Caller(Arc<Shared>);
+pub struct Caller(Arc<CallerShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CallerShared {
     client: HttpClient,
     timings: CallTimings,
     thread: Mutex<Option<ArbiterHandle>>,
 }
 
-impl Drop for Shared {
+impl Drop for CallerShared {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner) {
             thread.stop();
@@ -97,7 +97,7 @@ impl Caller {
     /// A caller that gives servers this long.
     #[must_use]
     pub fn new(client: HttpClient, timings: CallTimings) -> Self {
-        Self(Arc::new(Shared { client, timings, thread: Mutex::default() }))
+        Self(Arc::new(CallerShared { client, timings, thread: Mutex::default() }))
     }
 
     /// Begins a call.

@@ -13,7 +13,7 @@ use crate::relay::claims::GatewayKey;
 use crate::relay::descriptors::is_platform;
 use crate::relay::event::RELAY;
 use crate::relay::policy::Relevance;
-use crate::relay::provision::Order;
+use crate::relay::provision::ProvisionRequest;
 use crate::relay::token;
 use crate::relay::url::RelayUrl;
 
@@ -91,11 +91,11 @@ pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
 
 /// What a gateway without credentials asks the connector for; nothing, when it needs none or no connector is set.
 #[must_use]
-pub(super) fn provision(scope: &Scope) -> Option<Order> {
+pub(super) fn provision(scope: &Scope) -> Option<ProvisionRequest> {
     let setting = |name| scope.setting(name);
     let pinned = setting("GATEWAY_RELAY_ID").is_some() && setting("GATEWAY_RELAY_SECRET").is_some();
     let dialable = RelayUrl::new(setting("GATEWAY_RELAY_URL")?).dialable().is_ok();
-    if pinned || !dialable { None } else { Order::of(&setting, identities(&setting).0) }
+    if pinned || !dialable { None } else { ProvisionRequest::of(&setting, identities(&setting).0) }
 }
 
 impl Link {

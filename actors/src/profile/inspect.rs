@@ -20,7 +20,7 @@ use super::scope::{Lent, Scope};
 use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
-use crate::relay::identity::Source;
+use crate::relay::identity::IdentitySource;
 use crate::relay::token;
 use crate::relay::url::RelayUrl;
 use crate::settings::{ProfileSettings, Settings};
@@ -102,8 +102,8 @@ impl Inspection {
 
     /// Who vouches for a gateway of `home`.
     #[must_use]
-    pub fn identity(&self, home: &Path) -> Source {
-        Source::of(&|name| self.scope.setting(name), home)
+    pub fn identity(&self, home: &Path) -> IdentitySource {
+        IdentitySource::of(&|name| self.scope.setting(name), home)
     }
 
     /// What the gateway can be enrolled with, once.

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::action::ActionResult;
 use super::arrival::{Arrival, PLACES};
-use super::claims::{Claim, Claims};
+use super::claims::{Claims, GatewayClaim};
 use super::counts::LinkCounts;
 use super::descriptors::Descriptors;
 use super::frame::ToConnector;
@@ -75,7 +75,7 @@ pub struct LinkSettings {
     /// How long it waits.
     pub timings: LinkTimings,
     /// Makes its connection and its calls.
-    pub trust: HttpClient,
+    pub client: HttpClient,
     /// Where media that the connector keeps is put.
     pub media: PathBuf,
     /// What is counted; it outlives the actor.
@@ -90,10 +90,10 @@ pub struct RelayActor {
     pub(super) profile: ProfileName,
     pub(super) claims: Claims,
     /// Held while a gateway is dialled or open.
-    pub(super) claim: Option<Claim>,
+    pub(super) claim: Option<GatewayClaim>,
     pub(super) ports: RelayPorts,
     pub(super) timings: LinkTimings,
-    pub(super) trust: HttpClient,
+    pub(super) client: HttpClient,
     pub(super) fetcher: Fetcher,
     incarnation: Incarnation,
     pub(super) plan: LinkPlan,
@@ -123,10 +123,10 @@ impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, incarnation: Incarnation) -> Self {
-        let LinkSettings { link, owner, profile, claims, timings, trust, media, counts } = settings;
+        let LinkSettings { link, owner, profile, claims, timings, client, media, counts } = settings;
         Self {
             plan: LinkPlan::new(timings.clone(), Instant::now()),
-            fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
+            fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, client.clone(), media),
             link,
             owner,
             profile,
@@ -134,7 +134,7 @@ impl RelayActor {
             claim: None,
             ports,
             timings,
-            trust,
+            client,
             incarnation,
             params: None,
             dialling: None,

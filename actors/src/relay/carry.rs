@@ -119,11 +119,11 @@ impl RelayActor {
         let Some(params) = &self.params else { return };
         self.counts.dial();
         let (url, token) = (RelayUrl::new(&params.url).dial().to_owned(), params.token.clone());
-        let trust = self.trust.clone();
+        let client = self.client.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
         let dialled = async move {
             let slot = slot.await.expect("the slot is never closed");
-            (dial::dial(trust, url, token).await, slot)
+            (dial::dial(client, url, token).await, slot)
         };
         self.dialling = Some(ctx.spawn(dialled.into_actor(self).map(move |(outcome, slot), link, ctx| {
             link.dialling = None;

@@ -19,7 +19,7 @@ use crate::profile::name::ProfileName;
 pub const MAX_LINKS: usize = 256;
 
 /// Whose link: `None` for the process's own. Earlier ones come first.
-pub type Owner = Option<ProfileName>;
+pub type LinkOwner = Option<ProfileName>;
 
 /// A gateway as a connector knows it. Two that differ only in spelling are the same.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,64 +62,64 @@ fn connector(url: &str) -> String {
 
 /// Why a link may not dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotYours {
+pub enum ClaimRefused {
     /// Another link is the one of this gateway.
     #[error(
         "GATEWAY_RELAY_ID names the gateway that {} fronts already at this connector; no second link is dialled",
         shown(.0)
     )]
-    Taken(Owner),
+    Taken(LinkOwner),
     /// Another link is giving it up; worth asking again in a moment.
     #[error("{} still holds the link of this gateway and gives it up", shown(.0))]
-    GivenUp(Owner),
+    GivenUp(LinkOwner),
     /// The process has as many links as it can have.
     #[error("the process has {MAX_LINKS} links already, the most there can be; this profile gets none of its own")]
     TooMany,
 }
 
 /// An owner as people read it.
-fn shown(owner: &Owner) -> String {
+fn shown(owner: &LinkOwner) -> String {
     owner.as_ref().map_or_else(|| "the link of the gateway itself".to_owned(), |name| format!("profile {name}"))
 }
 
 /// The table. Clones are the same.
 #[derive(Clone)]
-pub struct Claims(Arc<Shared>);
+pub struct Claims(Arc<SharedClaims>);
 
-struct Shared {
-    table: Mutex<Table>,
+struct SharedClaims {
+    table: Mutex<ClaimTable>,
     /// Rung at every change that a link may have to follow.
     changed: watch::Sender<u64>,
 }
 
 /// Who wants what, and who has it. Plain.
 #[derive(Debug, Default)]
-struct Table {
+struct ClaimTable {
     /// Those that have a link in this process.
-    links: BTreeSet<Owner>,
+    links: BTreeSet<LinkOwner>,
     /// Those that would have one if there were room.
-    surplus: BTreeSet<Owner>,
+    surplus: BTreeSet<LinkOwner>,
     /// What the settings name.
-    wanted: BTreeMap<Owner, GatewayKey>,
+    wanted: BTreeMap<LinkOwner, GatewayKey>,
     /// What a link dials or has open, and which of its claims that is.
-    held: BTreeMap<Owner, (GatewayKey, u64)>,
+    held: BTreeMap<LinkOwner, (GatewayKey, u64)>,
     /// Numbers the claims.
     last: u64,
     /// Those that have to let go.
-    evicted: BTreeSet<Owner>,
+    evicted: BTreeSet<LinkOwner>,
 }
 
 impl Claims {
     /// A table for the links of these profiles beside the process's own, as far as there is room for them.
     #[must_use]
     pub fn new(profiles: impl IntoIterator<Item = ProfileName>) -> Self {
-        let mut table = Table { links: BTreeSet::from([None]), ..Table::default() };
+        let mut table = ClaimTable { links: BTreeSet::from([None]), ..ClaimTable::default() };
         for profile in profiles.into_iter().collect::<BTreeSet<_>>() {
             let room = table.links.len() < MAX_LINKS;
             let place = if room { &mut table.links } else { &mut table.surplus };
             place.insert(Some(profile));
         }
-        Self(Arc::new(Shared { table: Mutex::new(table), changed: watch::Sender::new(0) }))
+        Self(Arc::new(SharedClaims { table: Mutex::new(table), changed: watch::Sender::new(0) }))
     }
 
     /// Whether this profile has a link of its own in this process.
@@ -129,7 +129,7 @@ impl Claims {
     }
 
     /// The settings of `owner` name this gateway; `None` if they make no link.
-    pub fn declare(&self, owner: &Owner, wanted: Option<GatewayKey>) {
+    pub fn declare(&self, owner: &LinkOwner, wanted: Option<GatewayKey>) {
         let mut table = self.table();
         match wanted {
             Some(key) => drop(table.wanted.insert(owner.clone(), key)),
@@ -139,25 +139,25 @@ impl Claims {
 
     /// Why the settings of `owner` make no link at the moment, if something stands against it.
     #[must_use]
-    pub fn objection(&self, owner: &Owner) -> Option<NotYours> {
+    pub fn objection(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
         self.table().objection(owner)
     }
 
     /// The link of `owner` is about to dial as `key`. The claim stands until it is dropped or the link takes another.
     ///
     /// # Errors
-    /// [`NotYours`]: it must not dial.
-    pub fn take(&self, owner: &Owner, key: GatewayKey) -> Result<Claim, NotYours> {
+    /// [`ClaimRefused`]: it must not dial.
+    pub fn take(&self, owner: &LinkOwner, key: GatewayKey) -> Result<GatewayClaim, ClaimRefused> {
         let taken = self.table().take(owner, key);
-        if matches!(taken, Err(NotYours::GivenUp(_))) {
+        if matches!(taken, Err(ClaimRefused::GivenUp(_))) {
             self.0.changed.send_modify(|count| *count += 1);
         }
-        taken.map(|number| Claim { claims: self.clone(), owner: owner.clone(), number })
+        taken.map(|number| GatewayClaim { claims: self.clone(), owner: owner.clone(), number })
     }
 
     /// Whether the link of `owner` has to close, for another comes before it.
     #[must_use]
-    pub fn is_evicted(&self, owner: &Owner) -> bool {
+    pub fn is_evicted(&self, owner: &LinkOwner) -> bool {
         self.table().evicted.contains(owner)
     }
 
@@ -168,50 +168,50 @@ impl Claims {
     }
 
     // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    fn table(&self) -> MutexGuard<'_, ClaimTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The right of one link to dial as one gateway. Dropping it gives it up.
 #[derive(Debug)]
-pub struct Claim {
+pub struct GatewayClaim {
     claims: Claims,
-    owner: Owner,
+    owner: LinkOwner,
     number: u64,
 }
 
-impl Drop for Claim {
+impl Drop for GatewayClaim {
     fn drop(&mut self) {
         self.claims.table().let_go(&self.owner, self.number);
     }
 }
 
-impl Table {
-    fn objection(&self, owner: &Owner) -> Option<NotYours> {
+impl ClaimTable {
+    fn objection(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
         let wanted = self.wanted.get(owner)?;
         if self.surplus.contains(owner) {
-            return Some(NotYours::TooMany);
+            return Some(ClaimRefused::TooMany);
         }
-        self.before(owner, wanted).map(NotYours::Taken)
+        self.before(owner, wanted).map(ClaimRefused::Taken)
     }
 
     /// The link that comes before `owner` for this gateway. One without a link of its own comes last.
-    fn before(&self, owner: &Owner, key: &GatewayKey) -> Option<Owner> {
+    fn before(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
         let has_link = self.links.contains(owner);
         let rivals = self.wanted.iter().filter(|(rival, wanted)| *rival != owner && *wanted == key);
         let mut rivals = rivals.map(|(rival, _)| rival).filter(|rival| self.links.contains(*rival));
         rivals.find(|rival| !has_link || *rival < owner).cloned()
     }
 
-    fn take(&mut self, owner: &Owner, key: GatewayKey) -> Result<u64, NotYours> {
+    fn take(&mut self, owner: &LinkOwner, key: GatewayKey) -> Result<u64, ClaimRefused> {
         if let Some(before) = self.before(owner, &key) {
-            return Err(NotYours::Taken(before));
+            return Err(ClaimRefused::Taken(before));
         }
         let other = self.held.iter().find(|(other, (held, _))| *other != owner && *held == key);
         if let Some(other) = other.map(|(other, _)| other.clone()) {
             self.evicted.insert(other.clone());
-            return Err(NotYours::GivenUp(other));
+            return Err(ClaimRefused::GivenUp(other));
         }
         self.last += 1;
         self.held.insert(owner.clone(), (key, self.last));
@@ -220,7 +220,7 @@ impl Table {
     }
 
     /// A claim that a later one has replaced lets nothing go.
-    fn let_go(&mut self, owner: &Owner, number: u64) {
+    fn let_go(&mut self, owner: &LinkOwner, number: u64) {
         if self.held.get(owner).is_some_and(|(_, held)| *held == number) {
             self.held.remove(owner);
             self.evicted.remove(owner);
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[expect(clippy::unnecessary_wraps, reason = "it is the owner of a link")]
-    fn profile(name: &str) -> Owner {
+    fn profile(name: &str) -> LinkOwner {
         Some(ProfileName::parse(name).unwrap())
     }
 
@@ -279,7 +279,7 @@ mod tests {
         assert!(same(("ws://[2001:DB8::1]:9", "g"), ("ws://[2001:db8:0::1]:9/relay", "g")));
     }
 
-    fn refused(claims: &Claims, owner: &Owner, id: &str) -> Option<NotYours> {
+    fn refused(claims: &Claims, owner: &LinkOwner, id: &str) -> Option<ClaimRefused> {
         claims.take(owner, key(id)).err()
     }
 
@@ -289,9 +289,9 @@ mod tests {
         claims.declare(&None, Some(key("gw")));
         claims.declare(&work, Some(key("gw")));
         // Even where it dials first.
-        assert_eq!(refused(&claims, &work, "gw"), Some(NotYours::Taken(None)));
+        assert_eq!(refused(&claims, &work, "gw"), Some(ClaimRefused::Taken(None)));
         assert_eq!(refused(&claims, &None, "gw"), None);
-        assert_eq!((claims.objection(&work), claims.objection(&None)), (Some(NotYours::Taken(None)), None));
+        assert_eq!((claims.objection(&work), claims.objection(&None)), (Some(ClaimRefused::Taken(None)), None));
         claims.declare(&work, Some(key("own")));
         assert_eq!((claims.objection(&work), refused(&claims, &work, "own")), (None, None));
     }
@@ -302,7 +302,7 @@ mod tests {
         for name in ["b", "a"] {
             claims.declare(&profile(name), Some(key("gw")));
         }
-        assert_eq!(refused(&claims, &profile("b"), "gw"), Some(NotYours::Taken(profile("a"))));
+        assert_eq!(refused(&claims, &profile("b"), "gw"), Some(ClaimRefused::Taken(profile("a"))));
         assert_eq!(refused(&claims, &profile("a"), "gw"), None);
     }
 
@@ -315,12 +315,12 @@ mod tests {
         // A connector gave the process that id.
         claims.declare(&None, Some(key("given")));
         assert!(!claims.is_evicted(&work), "until it is dialled the link stays");
-        assert_eq!(refused(&claims, &None, "given"), Some(NotYours::GivenUp(work.clone())));
+        assert_eq!(refused(&claims, &None, "given"), Some(ClaimRefused::GivenUp(work.clone())));
         assert!(claims.is_evicted(&work) && changes.has_changed().unwrap());
         drop(held);
         assert!(!claims.is_evicted(&work));
         let _held = claims.take(&None, key("given")).unwrap();
-        assert_eq!(refused(&claims, &work, "given"), Some(NotYours::Taken(None)));
+        assert_eq!(refused(&claims, &work, "given"), Some(ClaimRefused::Taken(None)));
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         let former = claims.take(&work, key("gw")).unwrap();
         let _held = claims.take(&work, key("gw")).unwrap();
         drop(former);
-        assert_eq!(refused(&claims, &None, "gw"), Some(NotYours::GivenUp(work)));
+        assert_eq!(refused(&claims, &None, "gw"), Some(ClaimRefused::GivenUp(work)));
     }
 
     #[test]
@@ -338,7 +338,7 @@ mod tests {
         claims.declare(&work, Some(key("gw")));
         claims.declare(&clone, Some(key("gw")));
         assert_eq!(refused(&claims, &work, "gw"), None);
-        assert_eq!(claims.objection(&clone), Some(NotYours::Taken(work)));
+        assert_eq!(claims.objection(&clone), Some(ClaimRefused::Taken(work)));
         claims.declare(&clone, None);
         assert_eq!(claims.objection(&clone), None);
     }
@@ -351,7 +351,7 @@ mod tests {
         }
         let held = claims.take(&a, key("gw")).unwrap();
         claims.declare(&a, None);
-        assert_eq!(refused(&claims, &b, "gw"), Some(NotYours::GivenUp(a)));
+        assert_eq!(refused(&claims, &b, "gw"), Some(ClaimRefused::GivenUp(a)));
         drop(held);
         assert_eq!(refused(&claims, &b, "gw"), None);
     }
@@ -365,7 +365,7 @@ mod tests {
             claims.declare(&owner, Some(key(&names[n])));
             claims.objection(&owner)
         };
-        assert_eq!((objection(MAX_LINKS - 2), objection(MAX_LINKS - 1)), (None, Some(NotYours::TooMany)));
+        assert_eq!((objection(MAX_LINKS - 2), objection(MAX_LINKS - 1)), (None, Some(ClaimRefused::TooMany)));
         assert!(claims.has_link(&profile(&names[0]).unwrap()));
         assert!(!claims.has_link(&profile(&names[MAX_LINKS]).unwrap()));
     }

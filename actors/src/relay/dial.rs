@@ -36,8 +36,8 @@ pub(super) enum DialError {
 }
 
 /// Opens a connection to `url`. Waits as long as it takes; the caller drops it when that is too long.
-pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
-    let mut request = trust.websocket().ws(url).max_frame_size(MAX_FRAME_BYTES);
+pub(super) async fn dial(client: HttpClient, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
+    let mut request = client.websocket().ws(url).max_frame_size(MAX_FRAME_BYTES);
     if let Some(token) = token {
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = header::HeaderValue::from_str(&bearer).map_err(|_| DialError::Token)?;

@@ -24,7 +24,7 @@ const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
 /// Where a token can be had.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum IdentitySource {
     /// An identity provider, by client credentials.
     Provider {
         /// Its token endpoint.
@@ -68,7 +68,7 @@ pub enum NoIdentity {
     Refused(u16),
 }
 
-impl Source {
+impl IdentitySource {
     /// The source that these settings name, for a gateway of `home`.
     #[must_use]
     pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, home: &Path) -> Self {
@@ -93,11 +93,11 @@ impl Source {
     ///
     /// # Errors
     /// [`NoIdentity`].
-    pub async fn token(self, trust: &HttpClient, now_s: i64) -> Result<SecretString, NoIdentity> {
+    pub async fn token(self, client: &HttpClient, now_s: i64) -> Result<SecretString, NoIdentity> {
         match self {
             Self::Provider { token_url, client_id, client_secret, scope } => {
                 let (id, secret) = client_id.zip(client_secret).ok_or(NoIdentity::Incomplete)?;
-                from_provider(trust, &token_url, &id, &secret, scope.as_deref()).await
+                from_provider(client, &token_url, &id, &secret, scope.as_deref()).await
             }
             Self::Login { files, handed } => {
                 let place = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("/")).to_owned();
@@ -114,7 +114,7 @@ impl Source {
 }
 
 async fn from_provider(
-    trust: &HttpClient,
+    client: &HttpClient,
     token_url: &str,
     client_id: &str,
     client_secret: &SecretString,
@@ -129,7 +129,7 @@ async fn from_provider(
         ("client_secret", Some(client_secret.expose_secret())),
         ("scope", scope),
     ];
-    let answer = post::form(trust, token_url, encoded(&fields)).await.map_err(NoIdentity::Unreachable)?;
+    let answer = post::form(client, token_url, encoded(&fields)).await.map_err(NoIdentity::Unreachable)?;
     let token = answer.text("access_token").map(str::trim).filter(|token| !token.is_empty());
     match token {
         Some(token) if answer.is_success() => Ok(token.into()),
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn a_provider_counts_before_a_login_and_a_profiles_home_has_the_login_around_it() {
         let set = |name: &'static str| (name == "GATEWAY_RELAY_IDP_TOKEN_URL").then_some("https://idp.example/token");
-        assert!(matches!(Source::of(&set, Path::new("/h")), Source::Provider { client_id: None, .. }));
-        let Source::Login { files, .. } = Source::of(&|_| None, Path::new("/h/profiles/work")) else {
+        assert!(matches!(IdentitySource::of(&set, Path::new("/h")), IdentitySource::Provider { client_id: None, .. }));
+        let IdentitySource::Login { files, .. } = IdentitySource::of(&|_| None, Path::new("/h/profiles/work")) else {
             panic!("there is no provider")
         };
         assert_eq!(files, [Path::new("/h/profiles/work/auth.json"), Path::new("/h/auth.json")]);

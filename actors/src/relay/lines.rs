@@ -18,7 +18,7 @@ pub struct LineTooLong;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
+pub enum SocketLine {
     /// As it came, without its end.
     Whole(Bytes),
     /// One above [`MAX_LINE_BYTES`] that can be answered.
@@ -64,9 +64,9 @@ impl Passing {
         Ok(())
     }
 
-    fn finish(self) -> Result<Line, LineTooLong> {
+    fn finish(self) -> Result<SocketLine, LineTooLong> {
         let buffer_id = self.scan.finish().ok_or(LineTooLong)?;
-        Ok(Line::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
+        Ok(SocketLine::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
     }
 }
 
@@ -87,7 +87,7 @@ impl LineBuffer {
     /// # Errors
     /// [`LineTooLong`], once the lines before it have been taken: a long line that names nothing to acknowledge it by, or does
     /// not end.
-    pub fn next_line(&mut self) -> Result<Option<Line>, LineTooLong> {
+    pub fn next_line(&mut self) -> Result<Option<SocketLine>, LineTooLong> {
         loop {
             let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
             let length = end.map_or(self.held.len(), |end| self.searched + end);
@@ -102,13 +102,13 @@ impl LineBuffer {
             let line = self.held.split_to(length).freeze();
             self.held.advance(1);
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(Line::Whole(line)));
+                return Ok(Some(SocketLine::Whole(line)));
             }
         }
     }
 
     /// Lets `length` bytes of a long line go by, and says what it was once it has ended.
-    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<Line>, LineTooLong> {
+    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<SocketLine>, LineTooLong> {
         let mut passing = match self.passing.take() {
             Some(passing) => passing,
             None if self.held.trim_ascii_start().first() == Some(&b'{') => Passing::default(),
@@ -134,8 +134,8 @@ mod tests {
 
     fn all(buffer: &mut LineBuffer) -> Vec<Bytes> {
         let whole = |line| match line {
-            Line::Whole(line) => line,
-            Line::TooLong(line) => panic!("{line:?}"),
+            SocketLine::Whole(line) => line,
+            SocketLine::TooLong(line) => panic!("{line:?}"),
         };
         std::iter::from_fn(|| buffer.next_line().unwrap().map(whole)).collect()
     }
@@ -177,7 +177,7 @@ mod tests {
                 most = most.max(buffer.held.len());
             }
             buffer.push(b"\nnext\n");
-            assert_eq!(buffer.next_line(), Ok(Some(Line::TooLong(expected.clone()))), "in pieces of {piece}");
+            assert_eq!(buffer.next_line(), Ok(Some(SocketLine::TooLong(expected.clone()))), "in pieces of {piece}");
             assert_eq!(all(&mut buffer), ["next"]);
             assert!(piece == line.len() || most <= MAX_LINE_BYTES + piece, "{most} bytes were held");
         }

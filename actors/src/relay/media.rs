@@ -46,7 +46,7 @@ pub(super) struct Fetcher {
     profile: Port<PrepareDial>,
     /// Longest wait for a token.
     patience: Duration,
-    trust: HttpClient,
+    client: HttpClient,
     folder: PathBuf,
     room: Arc<Semaphore>,
 }
@@ -67,8 +67,8 @@ enum Failed {
 }
 
 impl Fetcher {
-    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, trust: HttpClient, folder: PathBuf) -> Self {
-        Self { profile, patience, trust, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, client: HttpClient, folder: PathBuf) -> Self {
+        Self { profile, patience, client, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
     /// The event with the files of the connector at `url` in the place of their addresses.
@@ -138,7 +138,7 @@ impl Fetcher {
     async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
         let call =
             HttpCall::get(address, HttpLimits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
-        let mut answer = self.trust.send(call).await?;
+        let mut answer = self.client.send(call).await?;
         if answer.status() != 200 {
             return Err(Failed::Status(answer.status()));
         }

@@ -17,7 +17,7 @@ static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
 /// What a gateway asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Order {
+pub struct ProvisionRequest {
     /// Where.
     pub url: String,
     /// As whom.
@@ -73,7 +73,7 @@ pub enum Refused {
     NoSecret,
 }
 
-impl Order {
+impl ProvisionRequest {
     /// The order that these settings make, if there is an address.
     #[must_use]
     pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, identities: Vec<Identity>) -> Option<Self> {
@@ -99,14 +99,14 @@ impl Order {
     ///
     /// # Errors
     /// Why the last platform was refused, when all were.
-    pub async fn carry_out(&self, trust: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
+    pub async fn carry_out(&self, client: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
         let url = RelayUrl::new(&self.url).provision();
         let mut first = None;
         let mut platforms = Vec::new();
         let mut last = Refused::NoSecret;
         for identity in &self.identities {
             let platform = &identity.platform;
-            match self.ask(trust, &url, token, identity).await {
+            match self.ask(client, &url, token, identity).await {
                 Ok(granted) => {
                     platforms.push(platform.clone());
                     first.get_or_insert(granted);
@@ -122,12 +122,12 @@ impl Order {
 
     async fn ask(
         &self,
-        trust: &HttpClient,
+        client: &HttpClient,
         url: &str,
         token: &SecretString,
         identity: &Identity,
     ) -> Result<Granted, Refused> {
-        Granted::of(&post::json(trust, url, token, &self.body(identity)).await?, &self.gateway_id)
+        Granted::of(&post::json(client, url, token, &self.body(identity)).await?, &self.gateway_id)
     }
 
     fn body(&self, identity: &Identity) -> Value {
@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn an_order_holds_what_is_set_and_leaves_out_what_has_to_be_absent() {
-        let bare = Order::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
+        let bare =
+            ProvisionRequest::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
         let bare = bare.unwrap();
         assert!(bare.gateway_id.starts_with("gw-") && bare.gateway_id.len() > 3);
         let body = bare.body(&identity());
@@ -206,7 +207,7 @@ mod tests {
                 _ => return None,
             })
         };
-        let full = Order::of(&setting, vec![identity()]).unwrap();
+        let full = ProvisionRequest::of(&setting, vec![identity()]).unwrap();
         assert_eq!(
             full.body(&identity()),
             json!({
@@ -215,7 +216,7 @@ mod tests {
             })
         );
         assert_ne!(full.fingerprint(), bare.fingerprint());
-        assert!(Order::of(&|_| None, vec![identity()]).is_none());
+        assert!(ProvisionRequest::of(&|_| None, vec![identity()]).is_none());
     }
 
     #[test]

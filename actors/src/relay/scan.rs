@@ -13,7 +13,7 @@ const MAX_TOKEN: usize = MAX_BUFFER_ID * 6 + 2;
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     depth: u64,
-    text: Option<Text>,
+    text: Option<ScanText>,
     escaped: bool,
     /// The next text of the outermost object is a name.
     name_next: bool,
@@ -26,7 +26,7 @@ pub(super) struct Scan {
 
 /// What the text is that we are inside of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Text {
+enum ScanText {
     Name,
     Value,
     Other,
@@ -49,9 +49,9 @@ impl Scan {
         }
         self.escaped = byte == b'\\' && !self.escaped;
         let room = match text {
-            Text::Name => NAME.len() + 1,
-            Text::Value => MAX_TOKEN,
-            Text::Other => 0,
+            ScanText::Name => NAME.len() + 1,
+            ScanText::Value => MAX_TOKEN,
+            ScanText::Other => 0,
         };
         if self.held.len() < room {
             self.held.push(byte);
@@ -63,9 +63,9 @@ impl Scan {
             b'"' => {
                 self.held.clear();
                 self.text = Some(match (self.depth, self.name_next, self.wanted) {
-                    (1, true, _) => Text::Name,
-                    (1, false, true) => Text::Value,
-                    _ => Text::Other,
+                    (1, true, _) => ScanText::Name,
+                    (1, false, true) => ScanText::Value,
+                    _ => ScanText::Other,
                 });
             }
             b'{' | b'[' => {
@@ -83,14 +83,14 @@ impl Scan {
         }
     }
 
-    fn text_ended(&mut self, text: Text) {
+    fn text_ended(&mut self, text: ScanText) {
         match text {
-            Text::Name => self.wanted = self.held == NAME,
-            Text::Value => {
+            ScanText::Name => self.wanted = self.held == NAME,
+            ScanText::Value => {
                 self.found = (self.held.len() < MAX_TOKEN).then(|| std::mem::take(&mut self.held));
                 self.wanted = false;
             }
-            Text::Other => {}
+            ScanText::Other => {}
         }
     }
 

@@ -22,10 +22,10 @@ use super::dead_letter::DeadLetter;
 use super::descriptor::Descriptor;
 use super::dial::Socket;
 use super::frame::{FromConnector, Received};
-use super::lines::{Line, LineBuffer, LineTooLong};
+use super::lines::{LineBuffer, LineTooLong, SocketLine};
 use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
-use super::writer::{Control, Outbound, Writer};
+use super::writer::{Control, Outbound, SocketWriter};
 
 /// Most outbound frames that wait for the socket.
 pub(super) const OUTBOUND_LIMIT: usize = 1024;
@@ -114,7 +114,7 @@ impl Connection {
         let heard = Rc::new(Heard { at: Cell::new(Instant::now()), deaf: Cell::new(false) });
         let generation = opening.generation;
         let (sink, stream) = socket.split();
-        let reader = Reader {
+        let reader = SocketReader {
             stream,
             lines: LineBuffer::new(),
             places: opening.places,
@@ -123,7 +123,7 @@ impl Connection {
             pongs: control.clone(),
             heard: Rc::clone(&heard),
         };
-        let writer = Writer { sink, control: control_queue, outbound: outbound_queue };
+        let writer = SocketWriter { sink, control: control_queue, outbound: outbound_queue };
         let (farewell, slot) = (opening.farewell, opening.slot);
         let task = caduceus_supervision::spawn(async move {
             run(reader, writer, closed, farewell).await;
@@ -197,7 +197,12 @@ enum End {
     ByPeer(Loss),
 }
 
-async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiver<CloseWith>, limit: Duration) {
+async fn run(
+    mut reader: SocketReader,
+    mut writer: SocketWriter,
+    mut closed: oneshot::Receiver<CloseWith>,
+    limit: Duration,
+) {
     let end = tokio::select! {
         biased;
         Ok(with) = &mut closed => End::Asked(with),
@@ -206,16 +211,16 @@ async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiv
     };
     // Whoever waits for a queued frame is told before the farewell, which takes its time.
     let polite = match end {
-        End::Asked(CloseWith::Away) => Some((CloseCode::Away, Peer::Open)),
-        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, Peer::Open)),
+        End::Asked(CloseWith::Away) => Some((CloseCode::Away, PeerState::Open)),
+        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, PeerState::Open)),
         End::Lost(loss) => {
-            let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, Peer::Open));
+            let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, PeerState::Open));
             reader.tell(SocketEvent::Ended(loss)).await;
             polite
         }
         End::ByPeer(loss) => {
             reader.tell(SocketEvent::Ended(loss)).await;
-            Some((CloseCode::Normal, Peer::Closed))
+            Some((CloseCode::Normal, PeerState::Closed))
         }
     };
     if let Some((code, peer)) = polite {
@@ -226,7 +231,7 @@ async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiv
 
 /// Whether the peer has sent its close frame.
 #[derive(PartialEq, Eq)]
-enum Peer {
+enum PeerState {
     Open,
     Closed,
 }
@@ -236,11 +241,11 @@ async fn farewell(
     stream: SplitStream<Socket>,
     mut sink: SplitSink<Socket, Message>,
     code: CloseCode,
-    peer: Peer,
+    peer: PeerState,
 ) -> Result<(), ProtocolError> {
     sink.send(Message::Close(Some(CloseReason { code, description: None }))).await?;
     let Ok(socket) = sink.reunite(stream) else { return Ok(()) };
-    if peer == Peer::Open {
+    if peer == PeerState::Open {
         let mut io = socket.into_parts().io;
         let mut rest = vec![0; 16 * 1024];
         while io.read(&mut rest).await? > 0 {}
@@ -248,7 +253,7 @@ async fn farewell(
     Ok(())
 }
 
-struct Reader {
+struct SocketReader {
     stream: SplitStream<Socket>,
     lines: LineBuffer,
     places: Arc<Semaphore>,
@@ -258,7 +263,7 @@ struct Reader {
     heard: Rc<Heard>,
 }
 
-impl Reader {
+impl SocketReader {
     async fn read(&mut self) -> End {
         loop {
             let frame = match self.stream.next().await {
@@ -293,8 +298,8 @@ impl Reader {
     async fn read_lines(&mut self) -> Result<(), LineTooLong> {
         while let Some(line) = self.lines.next_line()? {
             match line {
-                Line::Whole(line) => self.take(&line).await,
-                Line::TooLong(line) => {
+                SocketLine::Whole(line) => self.take(&line).await,
+                SocketLine::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
                         self.tell(SocketEvent::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
                     }

@@ -18,18 +18,18 @@ pub const NOT_CONNECTED: &str = "relay not connected";
 /// Answer when too many frames wait for the socket.
 pub(super) const QUEUE_FULL: &str = "relay queue full";
 
-type Table = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
+type PendingSends = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
 
 /// Those who wait. Dropping it answers them all as if the link were lost.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Table);
+pub(super) struct Waiting(PendingSends);
 
 /// How far the frame of one action has come. The writer has one end, whoever waits the other.
 #[derive(Debug, Clone)]
-pub(super) struct Ticket(Rc<Cell<Stage>>);
+pub(super) struct Ticket(Rc<Cell<WriteState>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum WriteState {
     Queued,
     /// In the hands of the socket: it may reach the connector.
     Written,
@@ -45,9 +45,9 @@ impl Waiting {
         patience: Duration,
     ) -> (Ticket, impl Future<Output = ActionResult> + use<>) {
         let (sender, receiver) = oneshot::channel();
-        let ticket = Ticket(Rc::new(Cell::new(Stage::Queued)));
+        let ticket = Ticket(Rc::new(Cell::new(WriteState::Queued)));
         self.0.borrow_mut().insert(request_id.clone(), sender);
-        let entry = Entry { table: Rc::downgrade(&self.0), request_id };
+        let entry = PendingSend { table: Rc::downgrade(&self.0), request_id };
         let waiter = ticket.clone();
         let answer = async move {
             let _entry = entry;
@@ -81,29 +81,29 @@ impl Waiting {
 impl Ticket {
     /// Asks, right before the frame goes to the socket, whether it still should.
     pub(super) fn begin_write(&self) -> bool {
-        let queued = self.0.get() == Stage::Queued;
+        let queued = self.0.get() == WriteState::Queued;
         if queued {
-            self.0.set(Stage::Written);
+            self.0.set(WriteState::Written);
         }
         queued
     }
 
     /// The answer when no result will come. From now on the frame is not written if it was not yet.
     fn without_result(&self, why: &str) -> ActionResult {
-        match self.0.replace(Stage::Withdrawn) {
-            Stage::Written => ActionResult::ambiguous(why),
-            Stage::Queued | Stage::Withdrawn => ActionResult::never_left(why),
+        match self.0.replace(WriteState::Withdrawn) {
+            WriteState::Written => ActionResult::ambiguous(why),
+            WriteState::Queued | WriteState::Withdrawn => ActionResult::never_left(why),
         }
     }
 }
 
 /// Takes a waiter out of the table however its wait ends.
-struct Entry {
+struct PendingSend {
     table: Weak<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>,
     request_id: String,
 }
 
-impl Drop for Entry {
+impl Drop for PendingSend {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
             let sender = table.borrow_mut().remove(&self.request_id);

@@ -27,13 +27,13 @@ pub(super) struct Outbound {
 }
 
 /// Writes what is queued for one connection.
-pub(super) struct Writer {
+pub(super) struct SocketWriter {
     pub(super) sink: SplitSink<Socket, Message>,
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) outbound: mpsc::Receiver<Outbound>,
 }
 
-impl Writer {
+impl SocketWriter {
     /// Writes until that fails. Control goes first: an acknowledgement must not wait behind a thousand replies.
     pub(super) async fn write(&mut self) -> ProtocolError {
         loop {

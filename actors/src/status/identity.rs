@@ -11,7 +11,7 @@ const KIND: &str = "hermes-gateway";
 
 /// A gateway's process, as it writes itself down.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// Its id.
     pub pid: u32,
     kind: &'static str,
@@ -30,7 +30,7 @@ pub struct Written {
     pub start_time: Option<u64>,
 }
 
-impl Identity {
+impl ProcessIdentity {
     /// This process, started with `argv`.
     #[must_use]
     pub fn own(argv: Vec<String>) -> Self {
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_written_down_reads_back_as_the_living_process() {
-        let own = Identity::own(vec!["hermes-gateway".to_owned()]);
+        let own = ProcessIdentity::own(vec!["hermes-gateway".to_owned()]);
         let written = Written::parse(&own.to_json()).unwrap();
         assert_eq!(written.pid, std::process::id());
         assert!(written.is_alive());
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn a_later_process_with_the_same_id_is_another_one() {
-        let own = Written::parse(&Identity::own(Vec::new()).to_json()).unwrap();
+        let own = Written::parse(&ProcessIdentity::own(Vec::new()).to_json()).unwrap();
         assert!(!Written { start_time: own.start_time.map(|time| time + 1), ..own }.is_alive());
         assert!(!Written { start_time: None, ..own }.is_alive());
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize as _, Serialize};
 use serde_json::Value;
 
-use super::identity::{Identity, Written};
+use super::identity::{ProcessIdentity, Written};
 use super::snapshot::{PlatformView, Snapshot};
 use super::words::GatewayState;
 use crate::files::{Links, small};
@@ -21,7 +21,7 @@ const MAX_BYTES: u64 = 1024 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
     #[serde(flatten)]
-    identity: Identity,
+    identity: ProcessIdentity,
     hermes_home: String,
     /// Where it listens; ours, the original does not know it.
     http: Option<String>,
@@ -64,7 +64,7 @@ struct Stamped<'a> {
 impl Record {
     /// A gateway that is about to start.
     #[must_use]
-    pub fn starting(identity: Identity, home: &Path) -> Self {
+    pub fn starting(identity: ProcessIdentity, home: &Path) -> Self {
         Self {
             identity,
             hermes_home: home.to_string_lossy().into_owned(),
@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     fn record() -> Record {
-        let mut record = Record::starting(Identity::own(vec!["hermes-gateway".to_owned()]), Path::new("/home"));
+        let mut record = Record::starting(ProcessIdentity::own(vec!["hermes-gateway".to_owned()]), Path::new("/home"));
         record.listens("http://127.0.0.1:1".to_owned());
         record
     }

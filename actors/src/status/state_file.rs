@@ -20,10 +20,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// The handle on the writer. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct StateFile(Arc<Shared>);
+pub struct StateFile(Arc<StateFileShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct StateFileShared {
     path: PathBuf,
     slot: Mutex<Slot>,
     changed: Condvar,
@@ -45,7 +45,7 @@ impl StateFile {
     /// If there is no thread for it.
     pub fn start(path: PathBuf, record: Record) -> io::Result<Self> {
         let slot = Mutex::new(Slot { record, closed: false, done: false });
-        let file = Self(Arc::new(Shared { path, slot, changed: Condvar::new() }));
+        let file = Self(Arc::new(StateFileShared { path, slot, changed: Condvar::new() }));
         let writer = Arc::clone(&file.0);
         thread::Builder::new().name("state-file".to_owned()).spawn(move || writer.write_on())?;
         Ok(file)
@@ -71,7 +71,7 @@ impl StateFile {
     }
 }
 
-impl Shared {
+impl StateFileShared {
     fn write_on(&self) {
         let mut written: Option<Record> = None;
         let mut warned = false;
@@ -123,7 +123,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::status::identity::Identity;
+    use crate::status::identity::ProcessIdentity;
     use crate::status::record::{FILE_NAME, Found};
     use crate::status::words::GatewayState;
 
@@ -131,7 +131,7 @@ mod tests {
     const SOON: Duration = Duration::from_secs(20);
 
     fn start(home: &Path) -> StateFile {
-        let record = Record::starting(Identity::own(vec!["hermes-gateway".to_owned()]), home);
+        let record = Record::starting(ProcessIdentity::own(vec!["hermes-gateway".to_owned()]), home);
         StateFile::start(home.join(FILE_NAME), record).unwrap()
     }
 

@@ -30,19 +30,19 @@ impl ViewMemory {
 /// What everyone last said.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    pub(super) drain: Known<DrainView>,
-    pub(super) dispatch: Known<DispatchView>,
-    pub(super) ledger: Known<LedgerView>,
-    pub(super) grants: Known<Vec<GrantView>>,
-    pub(super) config: Known<ConfigView>,
-    pub(super) profiles: BTreeMap<ProfileName, Known<Option<ProfileView>>>,
-    pub(super) links: BTreeMap<LinkId, Known<Option<LinkView>>>,
+    pub(super) drain: LastAnswer<DrainView>,
+    pub(super) dispatch: LastAnswer<DispatchView>,
+    pub(super) ledger: LastAnswer<LedgerView>,
+    pub(super) grants: LastAnswer<Vec<GrantView>>,
+    pub(super) config: LastAnswer<ConfigView>,
+    pub(super) profiles: BTreeMap<ProfileName, LastAnswer<Option<ProfileView>>>,
+    pub(super) links: BTreeMap<LinkId, LastAnswer<Option<LinkView>>>,
     pub(super) process: Option<ProcessView>,
 }
 
 /// One view.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known<T> {
+pub(super) struct LastAnswer<T> {
     value: T,
     /// When it was told; `None` if it never was.
     at: Option<Instant>,
@@ -52,7 +52,7 @@ pub(super) struct Known<T> {
     answered: bool,
 }
 
-impl<T> Known<T> {
+impl<T> LastAnswer<T> {
     /// The last question, to the actor at `node`, was answered like this.
     pub(super) fn hear(&mut self, answer: Result<T, AskError>, generation: u64) {
         self.answered = answer.is_ok();

@@ -47,7 +47,7 @@ fn a_damaged_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
         std::fs::write(&home.path, &bytes).unwrap();
 
         let Err(error) = LedgerWriter::open(&home.path) else { panic!("a damaged file was opened") };
-        let OpenError::Damaged { set_aside, .. } = &error else { panic!("{error:?}") };
+        let OpenError::Corrupt { set_aside, .. } = &error else { panic!("{error:?}") };
         assert!(error.to_string().contains(set_aside.to_str().unwrap()));
         assert_eq!(std::fs::read(set_aside).unwrap(), bytes);
         assert!(!home.path.exists());

@@ -7,7 +7,7 @@ use tracing::debug;
 use super::ProfileActor;
 use crate::profile::dial;
 use crate::profile::provisioning::{self, AttemptEnd, Attempted, ProvisionTask};
-use crate::relay::identity::Source;
+use crate::relay::identity::IdentitySource;
 use crate::relay::messages::Wake;
 
 impl ProfileActor {
@@ -32,8 +32,8 @@ impl ProfileActor {
             ProvisionTask::Stop => None,
             ProvisionTask::Ask(order) => {
                 let fingerprint = order.fingerprint();
-                let source = Source::of(&|name| self.scope.setting(name), &self.profile().home);
-                let asking = provisioning::ask(order, source, self.ports.trust.clone(), self.redactor.clone());
+                let source = IdentitySource::of(&|name| self.scope.setting(name), &self.profile().home);
+                let asking = provisioning::ask(order, source, self.ports.client.clone(), self.redactor.clone());
                 Some(ctx.spawn(asking.into_actor(self).map(move |outcome, actor, ctx| {
                     actor.provision_task = None;
                     actor.attempt_ended(fingerprint, outcome, ctx);

@@ -16,7 +16,7 @@ use crate::profile::env_file::EnvFile;
 use crate::profile::env_source::{self, Content};
 use crate::profile::scope::{Lent, Scope};
 use crate::profile::{dial, plan, shown};
-use crate::relay::claims::Owner;
+use crate::relay::claims::LinkOwner;
 
 /// Names the keys of deliveries, with commas between.
 const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
@@ -121,7 +121,7 @@ impl ProfileActor {
     }
 
     /// Whose link it is.
-    fn owner(&self) -> Owner {
+    fn owner(&self) -> LinkOwner {
         (!self.is_home()).then(|| self.profile().name.clone())
     }
 

@@ -13,8 +13,8 @@ use tracing::{info, warn};
 
 use super::redact::Redactor;
 use crate::http_client::HttpClient;
-use crate::relay::identity::{NoIdentity, Source};
-use crate::relay::provision::{Order, Provisioned, Refused};
+use crate::relay::identity::{IdentitySource, NoIdentity};
+use crate::relay::provision::{ProvisionRequest, Provisioned, Refused};
 use caduceus_supervision::Backoff;
 use plan::{ProvisionPlan, ProvisionStep};
 
@@ -28,7 +28,7 @@ const CEILING: Duration = Duration::from_mins(1);
 pub(super) struct Provisioning {
     plan: ProvisionPlan,
     /// What is asked for, or was given.
-    order: Option<Order>,
+    order: Option<ProvisionRequest>,
     /// Whether an attempt is under way; a dial waits for its end.
     under_way: watch::Sender<bool>,
     given: BTreeMap<String, SecretString>,
@@ -48,7 +48,7 @@ pub(super) enum NotProvisioned {
 }
 
 /// What came of an attempt: what was asked for, and what was given for it.
-pub(super) type Attempted = Result<(Order, Provisioned), NotProvisioned>;
+pub(super) type Attempted = Result<(ProvisionRequest, Provisioned), NotProvisioned>;
 
 /// What comes next. Each takes the place of what was under way.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub(super) enum ProvisionTask {
     /// Nothing more.
     Stop,
     /// Ask for this, by [`ask`]; then comes [`Provisioning::ended`].
-    Ask(Order),
+    Ask(ProvisionRequest),
     /// After this long comes [`Provisioning::due`] with this fingerprint.
     AskAfter(u64, Duration),
 }
@@ -76,7 +76,12 @@ pub(super) enum AttemptEnd {
 ///
 /// # Errors
 /// [`NotProvisioned`] if there is no token, or no credentials for it.
-pub(super) async fn ask(order: Order, source: Source, client: HttpClient, redactor: Redactor) -> Attempted {
+pub(super) async fn ask(
+    order: ProvisionRequest,
+    source: IdentitySource,
+    client: HttpClient,
+    redactor: Redactor,
+) -> Attempted {
     let now_s = jiff::Timestamp::now().as_second();
     let token = source.token(&client, now_s).await?;
     let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
@@ -113,11 +118,11 @@ impl Provisioning {
     }
 
     /// The settings were read: they ask for `order`. `pinned` says that they hold the credentials themselves.
-    pub(super) fn wanted(&mut self, order: Option<Order>, pinned: bool) -> Option<ProvisionTask> {
+    pub(super) fn wanted(&mut self, order: Option<ProvisionRequest>, pinned: bool) -> Option<ProvisionTask> {
         if pinned && !std::mem::replace(&mut self.pinned, pinned) {
             info!("relay self-provision skipped: id and secret are set");
         }
-        let step = self.plan.wanted(order.as_ref().map(Order::fingerprint));
+        let step = self.plan.wanted(order.as_ref().map(ProvisionRequest::fingerprint));
         self.order = order;
         self.task(step)
     }
@@ -162,7 +167,7 @@ impl Provisioning {
         }
     }
 
-    fn take(&mut self, order: &Order, Provisioned { granted, platforms }: Provisioned) {
+    fn take(&mut self, order: &ProvisionRequest, Provisioned { granted, platforms }: Provisioned) {
         info!(
             gateway = granted.gateway_id,
             tenant = granted.tenant.as_deref().unwrap_or("?"),
@@ -204,13 +209,13 @@ mod tests {
     use super::*;
     use crate::relay::provision::Granted;
 
-    fn order(gateway: &str) -> Order {
+    fn order(gateway: &str) -> ProvisionRequest {
         let setting = |name| match name {
             "GATEWAY_RELAY_URL" => Some("wss://relay.example"),
             "GATEWAY_RELAY_ID" => Some(gateway),
             _ => None,
         };
-        Order::of(&setting, Vec::new()).unwrap()
+        ProvisionRequest::of(&setting, Vec::new()).unwrap()
     }
 
     fn granted() -> Provisioned {

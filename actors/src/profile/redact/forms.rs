@@ -19,13 +19,13 @@ const BASE64_LINES: [usize; 2] = [76, 64];
 /// So deep values within values are looked for: a JSON text in a JSON text, a URL in that.
 const MAX_DEPTH: usize = 4;
 
-type Text = Zeroizing<Vec<u8>>;
+type ValueForm = Zeroizing<Vec<u8>>;
 
 /// The texts that show `value`: as it is, in hex, in base64, and each of these without the escapes that it may have itself, for a text
 /// loses these together with its own. Escapes are not among them: they are taken off the text.
 ///
 /// Of a value in several lines also each line, for logs are written line by line; of a URL its password; of a JSON value its leaves.
-pub(super) fn of(value: &SecretString) -> Vec<Text> {
+pub(super) fn of(value: &SecretString) -> Vec<ValueForm> {
     let mut parts = Vec::new();
     take_apart(value.expose_secret().as_bytes(), 0, &mut parts);
     parts.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
@@ -42,7 +42,7 @@ pub(super) fn of(value: &SecretString) -> Vec<Text> {
 }
 
 /// What of `value` is secret by itself.
-fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<Text>) {
+fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<ValueForm>) {
     take_lines(value, parts);
     let mut rounds = vec![Zeroizing::new(value.to_vec())];
     while let Some(view) =
@@ -73,7 +73,7 @@ fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<Text>) {
 }
 
 /// Of a value that is too short without its own escapes the text is not known by these, so that some of the text's are taken with it.
-fn take_escaped(value: &[u8], parts: &mut Vec<Text>) {
+fn take_escaped(value: &[u8], parts: &mut Vec<ValueForm>) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     let json = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     parts.extend(json.get(1..json.len().saturating_sub(1)).map(|json| Zeroizing::new(json.as_bytes().to_vec())));
@@ -81,7 +81,7 @@ fn take_escaped(value: &[u8], parts: &mut Vec<Text>) {
 }
 
 /// `text` and its lines, with and without the blanks around.
-fn take_lines(text: &[u8], parts: &mut Vec<Text>) {
+fn take_lines(text: &[u8], parts: &mut Vec<ValueForm>) {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     for part in std::iter::once(text).chain(lines) {
         let trimmed = std::str::from_utf8(part).map_or(part, |part| part.trim().as_bytes());
@@ -93,7 +93,7 @@ fn take_lines(text: &[u8], parts: &mut Vec<Text>) {
     }
 }
 
-fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<Text>) {
+fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<ValueForm>) {
     match json {
         Value::String(leaf) => take_apart(leaf.as_bytes(), depth + 1, parts),
         Value::Array(items) => items.iter().for_each(|item| take_leaves(item, depth, parts)),
@@ -122,7 +122,7 @@ fn is_long(text: &[u8]) -> bool {
     chars.sum::<usize>() >= MIN_CHARS
 }
 
-fn write_down(value: &[u8], forms: &mut Vec<Text>) {
+fn write_down(value: &[u8], forms: &mut Vec<ValueForm>) {
     let mut add = |text: Vec<u8>| forms.push(Zeroizing::new(text));
     add(value.to_vec());
     if value.contains(&b' ') {

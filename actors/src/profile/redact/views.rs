@@ -16,12 +16,12 @@ const MIN_DIGITS: usize = 16;
 const MAX_BREAK: usize = 12;
 
 /// Bytes, and where each stands in the text that they are a view of.
-pub(super) struct View {
+pub(super) struct TextView {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     from: Vec<Range<usize>>,
 }
 
-impl View {
+impl TextView {
     fn sized(bytes: usize) -> Self {
         Self { bytes: Zeroizing::new(Vec::with_capacity(bytes)), from: Vec::with_capacity(bytes) }
     }
@@ -46,8 +46,8 @@ impl View {
 }
 
 /// Calls `look` with every view of `text` but the text itself.
-pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
-    let mut present: Option<View> = None;
+pub(super) fn each(text: &[u8], mut look: impl FnMut(&TextView)) {
+    let mut present: Option<TextView> = None;
     for round in 0..=MAX_ROUNDS {
         let bytes = present.as_ref().map_or(text, |view| &**view.bytes);
         for view in [joined(bytes), unbroken(bytes), digits(bytes)].into_iter().flatten() {
@@ -65,11 +65,11 @@ pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
 
 /// A text with one layer of escapes taken off; `None` where there is none. Of JSON and the languages like it, percent encoding, HTML
 /// and shells; of all at once, for a text does not say which it is in.
-pub(super) fn unescaped(text: &[u8]) -> Option<View> {
+pub(super) fn unescaped(text: &[u8]) -> Option<TextView> {
     if !is_suspicious(text) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
@@ -216,13 +216,13 @@ fn quotes(rest: &[u8]) -> Option<Unit> {
 }
 
 /// A text of several lines with these side by side, as base64 reads that is broken into lines; `None` if it is one line.
-fn joined(text: &[u8]) -> Option<View> {
+fn joined(text: &[u8]) -> Option<TextView> {
     let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let lines = text.trim_ascii_end();
     if !lines.iter().any(is_break) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     let mut at = 0;
     while at < lines.len() {
         let blank = lines[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -240,7 +240,7 @@ fn joined(text: &[u8]) -> Option<View> {
 }
 
 /// The same with only the line ends taken out, for a value with blanks that is broken beside one; `None` where no blank stands there.
-fn unbroken(text: &[u8]) -> Option<View> {
+fn unbroken(text: &[u8]) -> Option<TextView> {
     let is_break = |byte: u8| matches!(byte, b'\n' | b'\r');
     let is_blank = |byte: u8| byte.is_ascii_whitespace() && !is_break(byte);
     let lines = text.trim_ascii_end();
@@ -248,7 +248,7 @@ fn unbroken(text: &[u8]) -> Option<View> {
     if !lines.windows(2).any(beside) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     for (at, byte) in lines.iter().enumerate().filter(|(_, byte)| !is_break(**byte)) {
         view.push(&[*byte], &(at..at + 1));
     }
@@ -256,8 +256,8 @@ fn unbroken(text: &[u8]) -> Option<View> {
 }
 
 /// All long runs of hex digits, in lower case and without what stands between the pairs; `None` if there is none. A NUL ends each run.
-fn digits(text: &[u8]) -> Option<View> {
-    let mut view: Option<View> = None;
+fn digits(text: &[u8]) -> Option<TextView> {
+    let mut view: Option<TextView> = None;
     let mut run: Vec<usize> = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -291,13 +291,13 @@ fn run_goes_on(text: &[u8], run: &[usize], at: usize) -> usize {
 }
 
 /// Takes a run over if it is long enough, and not as it stands in the text already.
-fn take_run(text: &[u8], run: &[usize], view: &mut Option<View>) {
+fn take_run(text: &[u8], run: &[usize], view: &mut Option<TextView>) {
     let [first, .., last] = run else { return };
     let plain = last - first + 1 == run.len() && !run.iter().any(|at| text[*at].is_ascii_uppercase());
     if run.len() < MIN_DIGITS || plain {
         return;
     }
-    let view = view.get_or_insert_with(|| View::sized(text.len() + 1));
+    let view = view.get_or_insert_with(|| TextView::sized(text.len() + 1));
     for at in run {
         view.push(&[text[*at].to_ascii_lowercase()], &(*at..at + 1));
     }

@@ -15,7 +15,7 @@ use super::super::timings::LinkTimings;
 use super::*;
 use crate::profile::messages::NoConnectParams;
 use crate::relay::action::Action;
-use crate::relay::claims::{GatewayKey, NotYours};
+use crate::relay::claims::{ClaimRefused, GatewayKey};
 use rig::{Bench, descriptor, identity, never, quick, run, within};
 
 #[test]
@@ -145,7 +145,7 @@ fn link_that_another_comes_before_closes_and_waits_until_it_may_dial_again() {
         bench.until(LinkState::Connected).await;
         bench.claims.declare(&None, Some(gateway.clone()));
         never("a close", peer.read()).await;
-        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), NotYours::GivenUp(work));
+        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), ClaimRefused::GivenUp(work));
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         drop(peer);
         bench.until(LinkState::Disabled).await;

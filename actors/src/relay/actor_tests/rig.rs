@@ -343,7 +343,7 @@ impl Bench {
             profile: ProfileName::default_profile(),
             claims: claims.clone(),
             timings,
-            trust: HttpClient::default(),
+            client: HttpClient::default(),
             media: media.path().join("media"),
         };
         let link = RelayActor::new(ports, settings, incarnation).start();
