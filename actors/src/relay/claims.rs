@@ -1,9 +1,9 @@
-//! Which link fronts which gateway: one gateway id at one connector has one link, or each would supersede the other and take its
-//! messages.
+//! Which link serves which gateway: one gateway id at one connector has one link, for two would supersede each other and take
+//! each other's messages.
 //!
-//! The table outlives its actors, as the gate's permits do. Profiles declare what their settings name, links ask before they dial
-//! and let go after. The process's own link comes before those of profiles, and these by name, so that a start has one outcome. A
-//! restart of an actor loses nothing.
+//! The table outlives its actors, as the gate's permits do. Profiles declare the gateway in their settings; links take a claim before
+//! they dial and release it afterwards. The process's own link takes precedence over those of profiles, and these are ordered by
+//! name, so that the outcome of a start does not depend on timing. A restart of an actor loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use super::url::RelayUrl;
 use crate::profile::name::ProfileName;
 
-/// Most links of a process, that of the process among them. Each takes a socket, an actor and its buffers.
+/// Most links of a process, including its own. Each takes a socket, an actor and its buffers.
 pub const MAX_LINKS: usize = 256;
 
-/// Whose link: `None` for the process's own. Earlier ones come first.
+/// The owner of a link: `None` for the process itself. Smaller values take precedence.
 pub type LinkOwner = Option<ProfileName>;
 
-/// A gateway as a connector knows it. Two that differ only in spelling are the same.
+/// A gateway as a connector identifies it. Spellings of the same gateway are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayKey {
     connector: String,
@@ -36,7 +36,7 @@ impl GatewayKey {
     }
 }
 
-/// One spelling of a connector's address: what is dialled, without what does not tell connectors apart.
+/// The normal form of a connector's address: the address that is dialled, without what does not distinguish connectors.
 fn connector(url: &str) -> String {
     let url = RelayUrl::new(url);
     let dial = url.dial();
@@ -63,54 +63,54 @@ fn connector(url: &str) -> String {
 /// Why a link may not dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ClaimRefused {
-    /// Another link is the one of this gateway.
+    /// Another link serves this gateway.
     #[error(
         "GATEWAY_RELAY_ID names the gateway that {} fronts already at this connector; no second link is dialled",
         shown(.0)
     )]
     Taken(LinkOwner),
-    /// Another link is giving it up; worth asking again in a moment.
-    #[error("{} still holds the link of this gateway and gives it up", shown(.0))]
+    /// Another link is releasing it; try again in a moment.
+    #[error("{} is closing its link of this gateway", shown(.0))]
     GivenUp(LinkOwner),
-    /// The process has as many links as it can have.
-    #[error("the process has {MAX_LINKS} links already, the most there can be; this profile gets none of its own")]
+    /// The process has reached the limit of links.
+    #[error("the limit of {MAX_LINKS} links is reached; this profile has no link of its own")]
     TooMany,
 }
 
-/// An owner as people read it.
+/// The owner as text for people.
 fn shown(owner: &LinkOwner) -> String {
     owner.as_ref().map_or_else(|| "the link of the gateway itself".to_owned(), |name| format!("profile {name}"))
 }
 
-/// The table. Clones are the same.
+/// The table. Clones share it.
 #[derive(Clone)]
 pub struct Claims(Arc<SharedClaims>);
 
 struct SharedClaims {
     table: Mutex<ClaimTable>,
-    /// Rung at every change that a link may have to follow.
+    /// Changes whenever a link may have to react.
     changed: watch::Sender<u64>,
 }
 
-/// Who wants what, and who has it. Plain.
+/// Which gateways are wanted, and which are held. Without locks or I/O.
 #[derive(Debug, Default)]
 struct ClaimTable {
-    /// Those that have a link in this process.
+    /// The owners that have a link in this process.
     links: BTreeSet<LinkOwner>,
-    /// Those that would have one if there were room.
+    /// The owners that have no link because the limit is reached.
     surplus: BTreeSet<LinkOwner>,
-    /// What the settings name.
+    /// The gateways in the settings.
     wanted: BTreeMap<LinkOwner, GatewayKey>,
-    /// What a link dials or has open, and which of its claims that is.
+    /// The gateway that a link dials or has open, and the number of its claim.
     held: BTreeMap<LinkOwner, (GatewayKey, u64)>,
-    /// Numbers the claims.
+    /// The last number of a claim.
     last: u64,
-    /// Those that have to let go.
+    /// The owners that must release their claim.
     evicted: BTreeSet<LinkOwner>,
 }
 
 impl Claims {
-    /// A table for the links of these profiles beside the process's own, as far as there is room for them.
+    /// A table for the links of these profiles and of the process, up to the limit.
     #[must_use]
     pub fn new(profiles: impl IntoIterator<Item = ProfileName>) -> Self {
         let mut table = ClaimTable { links: BTreeSet::from([None]), ..ClaimTable::default() };
@@ -137,13 +137,13 @@ impl Claims {
         }
     }
 
-    /// Why the settings of `owner` make no link at the moment, if something stands against it.
+    /// Why the settings of `owner` currently make no link, if there is a reason.
     #[must_use]
-    pub fn objection(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
-        self.table().objection(owner)
+    pub fn refusal(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
+        self.table().refusal(owner)
     }
 
-    /// The link of `owner` is about to dial as `key`. The claim stands until it is dropped or the link takes another.
+    /// The link of `owner` is about to dial as `key`. The claim holds until it is dropped or the link takes another.
     ///
     /// # Errors
     /// [`ClaimRefused`]: it must not dial.
@@ -155,25 +155,25 @@ impl Claims {
         taken.map(|number| GatewayClaim { claims: self.clone(), owner: owner.clone(), number })
     }
 
-    /// Whether the link of `owner` has to close, for another comes before it.
+    /// Whether the link of `owner` has to close because another takes precedence.
     #[must_use]
     pub fn is_evicted(&self, owner: &LinkOwner) -> bool {
         self.table().evicted.contains(owner)
     }
 
-    /// Rung when a link may have been evicted.
+    /// Changes when a link may have been evicted.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
 
-    // Every critical section leaves the table whole, so a poisoned lock is still a good one.
+    // Every critical section leaves the table consistent, so a poisoned lock can be used.
     fn table(&self) -> MutexGuard<'_, ClaimTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right of one link to dial as one gateway. Dropping it gives it up.
+/// The right of one link to dial as one gateway. Dropping it releases the gateway.
 #[derive(Debug)]
 pub struct GatewayClaim {
     claims: Claims,
@@ -183,12 +183,12 @@ pub struct GatewayClaim {
 
 impl Drop for GatewayClaim {
     fn drop(&mut self) {
-        self.claims.table().let_go(&self.owner, self.number);
+        self.claims.table().release(&self.owner, self.number);
     }
 }
 
 impl ClaimTable {
-    fn objection(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
+    fn refusal(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
         let wanted = self.wanted.get(owner)?;
         if self.surplus.contains(owner) {
             return Some(ClaimRefused::TooMany);
@@ -196,7 +196,7 @@ impl ClaimTable {
         self.before(owner, wanted).map(ClaimRefused::Taken)
     }
 
-    /// The link that comes before `owner` for this gateway. One without a link of its own comes last.
+    /// The link that takes precedence over `owner` for this gateway. An owner without a link of its own comes last.
     fn before(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
         let has_link = self.links.contains(owner);
         let rivals = self.wanted.iter().filter(|(rival, wanted)| *rival != owner && *wanted == key);
@@ -219,8 +219,8 @@ impl ClaimTable {
         Ok(self.last)
     }
 
-    /// A claim that a later one has replaced lets nothing go.
-    fn let_go(&mut self, owner: &LinkOwner, number: u64) {
+    /// A claim that a later one has replaced releases nothing.
+    fn release(&mut self, owner: &LinkOwner, number: u64) {
         if self.held.get(owner).is_some_and(|(_, held)| *held == number) {
             self.held.remove(owner);
             self.evicted.remove(owner);
@@ -291,9 +291,9 @@ mod tests {
         // Even where it dials first.
         assert_eq!(refused(&claims, &work, "gw"), Some(ClaimRefused::Taken(None)));
         assert_eq!(refused(&claims, &None, "gw"), None);
-        assert_eq!((claims.objection(&work), claims.objection(&None)), (Some(ClaimRefused::Taken(None)), None));
+        assert_eq!((claims.refusal(&work), claims.refusal(&None)), (Some(ClaimRefused::Taken(None)), None));
         claims.declare(&work, Some(key("own")));
-        assert_eq!((claims.objection(&work), refused(&claims, &work, "own")), (None, None));
+        assert_eq!((claims.refusal(&work), refused(&claims, &work, "own")), (None, None));
     }
 
     #[test]
@@ -338,9 +338,9 @@ mod tests {
         claims.declare(&work, Some(key("gw")));
         claims.declare(&clone, Some(key("gw")));
         assert_eq!(refused(&claims, &work, "gw"), None);
-        assert_eq!(claims.objection(&clone), Some(ClaimRefused::Taken(work)));
+        assert_eq!(claims.refusal(&clone), Some(ClaimRefused::Taken(work)));
         claims.declare(&clone, None);
-        assert_eq!(claims.objection(&clone), None);
+        assert_eq!(claims.refusal(&clone), None);
     }
 
     #[test]
@@ -360,12 +360,12 @@ mod tests {
     fn there_is_room_for_so_many_links_and_the_others_are_told() {
         let names: Vec<String> = (0..MAX_LINKS + 2).map(|n| format!("p{n:04}")).collect();
         let claims = Claims::new(names.iter().map(|name| ProfileName::parse(name).unwrap()));
-        let objection = |n: usize| {
+        let refusal = |n: usize| {
             let owner = profile(&names[n]);
             claims.declare(&owner, Some(key(&names[n])));
-            claims.objection(&owner)
+            claims.refusal(&owner)
         };
-        assert_eq!((objection(MAX_LINKS - 2), objection(MAX_LINKS - 1)), (None, Some(ClaimRefused::TooMany)));
+        assert_eq!((refusal(MAX_LINKS - 2), refusal(MAX_LINKS - 1)), (None, Some(ClaimRefused::TooMany)));
         assert!(claims.has_link(&profile(&names[0]).unwrap()));
         assert!(!claims.has_link(&profile(&names[MAX_LINKS]).unwrap()));
     }

@@ -20,12 +20,12 @@ impl RelayActor {
         };
         let Some((url, event)) = host else {
             if let Some(arrival) = self.lineup.whole(arrival) {
-                self.take_in(generation, arrival, ctx);
+                self.accept(generation, arrival, ctx);
             }
             return;
         };
         let place = self.lineup.expect();
-        let fetching = self.fetcher.clone().bring(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
+        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
         ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, ctx| {
             if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
                 return;
@@ -35,7 +35,7 @@ impl RelayActor {
                 (fetched.event, fetched.raw_event) = (event, raw_event);
             }
             for arrival in link.lineup.came(place, arrival) {
-                link.take_in(generation, arrival, ctx);
+                link.accept(generation, arrival, ctx);
             }
         }));
     }
@@ -43,7 +43,7 @@ impl RelayActor {
     /// The connector's address, if it hosts any of the event's media.
     fn media_host(&self, event: &super::event::InboundEvent) -> Option<String> {
         let url = &self.params.as_ref().filter(|_| !event.media_urls.is_empty())?.url;
-        (!media::rehosted(event, url).is_empty()).then(|| url.clone())
+        (!media::hosted(event, url).is_empty()).then(|| url.clone())
     }
 }
 
@@ -56,7 +56,7 @@ impl Handler<Deliver> for RelayActor {
         let fetcher = self.fetcher.clone();
         let fetching = async move {
             match host {
-                Some(url) => fetcher.bring(url, event, raw_event).await,
+                Some(url) => fetcher.with_media(url, event, raw_event).await,
                 None => (event, raw_event),
             }
         };

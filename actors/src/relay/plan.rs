@@ -1,6 +1,6 @@
 //! When a link dials, waits, goes idle or gives up.
 //!
-//! Plain: the moment and the random number come in, the next steps go out.
+//! No I/O: the time and a random number come in, the next steps go out.
 
 use std::time::{Duration, Instant};
 
@@ -8,25 +8,25 @@ use super::messages::{IdleAnswer, LinkState};
 use super::steps::{At, CloseWith, EXPIRED, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 
-/// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
+/// Longest wait that a connector can ask for: a year would be a mistake, and nothing else would end it.
 const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
 
-/// What one link is doing.
+/// The state of one link.
 #[derive(Debug)]
 pub(super) struct LinkPlan {
     timings: LinkTimings,
     state: LinkPhase,
     since: Instant,
-    /// Counts the dials; what an older one says is dropped.
+    /// Numbers the dials; events of an older dial are ignored.
     generation: u64,
-    /// Failures since the last handshake that held.
+    /// Failures since the last handshake whose connection was stable.
     attempt: u32,
-    /// Credentials of the present dial.
+    /// The credentials of the current dial.
     credentials: u64,
     /// Whether a handshake has ever succeeded: before that a 4401 may mean "not provisioned yet".
-    shaken: bool,
+    handshaken: bool,
     /// Credentials that were refused once after a handshake and get one more dial.
-    strike: Option<u64>,
+    refused_once: Option<u64>,
     /// Credentials that were revoked; never dialled again.
     revoked: Option<u64>,
     last_error: Option<String>,
@@ -34,7 +34,7 @@ pub(super) struct LinkPlan {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum LinkPhase {
-    /// `ask_at` is `None` while the profile is being asked.
+    /// `ask_at` is `None` while the profile has a question to answer.
     Disabled {
         ask_at: Option<Instant>,
     },
@@ -47,9 +47,9 @@ enum LinkPhase {
     },
     Up {
         since: Instant,
-        heard: Instant,
+        last_seen: Instant,
         ping_at: Instant,
-        going: Going,
+        idling: IdleProgress,
     },
     /// Without a connection.
     Idle {
@@ -57,7 +57,7 @@ enum LinkPhase {
     },
     Waiting {
         until: Instant,
-        /// The connector itself asked for this wait; a poke does not shorten it.
+        /// The connector requested this wait; a poke does not shorten it.
         ordered: bool,
     },
     Revoked {
@@ -65,9 +65,9 @@ enum LinkPhase {
     },
 }
 
-/// How far the present connection is on its way to idleness.
+/// Progress of the current connection towards idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Going {
+enum IdleProgress {
     Not,
     Asked { how: Idleness, until: Instant },
     Left,
@@ -84,27 +84,27 @@ impl LinkPlan {
             generation: 0,
             attempt: 0,
             credentials: 0,
-            shaken: false,
-            strike: None,
+            handshaken: false,
+            refused_once: None,
             revoked: None,
             last_error: None,
         }
     }
 
-    /// The state as it is shown.
+    /// The state for the view.
     pub(super) fn state(&self) -> LinkState {
         match self.state {
             LinkPhase::Disabled { .. } => LinkState::Disabled,
             LinkPhase::Preparing | LinkPhase::Dialling { .. } => LinkState::Connecting,
             LinkPhase::Handshaking { .. } => LinkState::Handshaking,
-            LinkPhase::Up { going: Going::Left, .. } | LinkPhase::Idle { .. } => LinkState::Idle,
+            LinkPhase::Up { idling: IdleProgress::Left, .. } | LinkPhase::Idle { .. } => LinkState::Idle,
             LinkPhase::Up { .. } => LinkState::Connected,
             LinkPhase::Waiting { .. } => LinkState::Waiting,
             LinkPhase::Revoked { .. } => LinkState::Revoked,
         }
     }
 
-    /// Since when the state is what it is.
+    /// The time of the last change of state.
     pub(super) fn since(&self) -> Instant {
         self.since
     }
@@ -117,12 +117,12 @@ impl LinkPlan {
         self.last_error.as_deref()
     }
 
-    /// Whether actions can be sent: a handshake is through and the connection stands.
+    /// Whether actions can be sent: the handshake is complete and the connection is open.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, LinkPhase::Up { .. })
     }
 
-    /// When the next dial is due, when waiting for it.
+    /// The time of the next dial, if the link waits for it.
     pub(super) fn next_dial(&self) -> Option<Instant> {
         match self.state {
             LinkPhase::Waiting { until, .. } => Some(until),
@@ -131,7 +131,7 @@ impl LinkPlan {
         }
     }
 
-    /// When [`LinkPlan::tick`] has something to do.
+    /// The time at which [`LinkPlan::tick`] has something to do.
     pub(super) fn next_tick(&self) -> Option<Instant> {
         match self.state {
             LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => ask_at,
@@ -140,9 +140,9 @@ impl LinkPlan {
                 Some(until)
             }
             LinkPhase::Idle { dial_at } => dial_at,
-            LinkPhase::Up { heard, ping_at, going, .. } => {
-                let due = ping_at.min(heard + self.timings.silence);
-                Some(if let Going::Asked { until, .. } = going { due.min(until) } else { due })
+            LinkPhase::Up { last_seen, ping_at, idling, .. } => {
+                let due = ping_at.min(last_seen + self.timings.silence);
+                Some(if let IdleProgress::Asked { until, .. } = idling { due.min(until) } else { due })
             }
         }
     }
@@ -153,7 +153,7 @@ impl LinkPlan {
         vec![LinkStep::Prepare]
     }
 
-    /// The profile has answered.
+    /// The profile answered.
     pub(super) fn prepared(&mut self, answer: Prepared, at: At) -> Steps {
         let expected = matches!(
             self.state,
@@ -182,11 +182,11 @@ impl LinkPlan {
                 self.enter(LinkPhase::Disabled { ask_at: later }, at.now);
                 Vec::new()
             }
-            Prepared::Silent => {
+            Prepared::NoAnswer => {
                 match &mut self.state {
                     LinkPhase::Disabled { ask_at } | LinkPhase::Revoked { ask_at } => *ask_at = later,
                     _ => {
-                        self.last_error = Some("the profile did not say what to dial".into());
+                        self.last_error = Some("the profile did not answer what to dial".into());
                         self.wait(None, at);
                     }
                 }
@@ -204,23 +204,23 @@ impl LinkPlan {
         vec![LinkStep::Hello]
     }
 
-    /// A good descriptor came in; the first one ends the handshake.
+    /// A valid descriptor was received; the first one completes the handshake.
     pub(super) fn described(&mut self, generation: u64, at: At) {
         if generation != self.generation || !matches!(self.state, LinkPhase::Handshaking { .. }) {
             return;
         }
-        self.shaken = true;
+        self.handshaken = true;
         self.last_error = None;
         let ping_at = at.now + self.timings.ping;
-        self.enter(LinkPhase::Up { since: at.now, heard: at.now, ping_at, going: Going::Not }, at.now);
+        self.enter(LinkPhase::Up { since: at.now, last_seen: at.now, ping_at, idling: IdleProgress::Not }, at.now);
     }
 
-    /// The connection was last heard of then.
-    pub(super) fn heard(&mut self, generation: u64, then: Instant) {
-        if let LinkPhase::Up { heard, .. } = &mut self.state
+    /// The connection last received a frame at `seen`.
+    pub(super) fn last_seen(&mut self, generation: u64, seen: Instant) {
+        if let LinkPhase::Up { last_seen, .. } = &mut self.state
             && generation == self.generation
         {
-            *heard = then.max(*heard);
+            *last_seen = seen.max(*last_seen);
         }
     }
 
@@ -234,29 +234,29 @@ impl LinkPlan {
     /// `going_idle` was acknowledged.
     pub(super) fn idle_acked(&mut self, generation: u64, at: At) -> Steps {
         match self.state {
-            LinkPhase::Up { going: Going::Asked { how, .. }, .. } if generation == self.generation => {
+            LinkPhase::Up { idling: IdleProgress::Asked { how, .. }, .. } if generation == self.generation => {
                 self.idle(how, IdleAnswer::Acknowledged, at)
             }
             _ => Vec::new(),
         }
     }
 
-    /// Someone wants the link to go idle.
+    /// The link is requested to go idle.
     pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> Steps {
         let until = at.now + self.timings.idle_ack;
         match &mut self.state {
-            LinkPhase::Up { going: going @ Going::Not, .. } => {
-                *going = Going::Asked { how, until };
-                vec![LinkStep::SayGoingIdle]
+            LinkPhase::Up { idling: idling @ IdleProgress::Not, .. } => {
+                *idling = IdleProgress::Asked { how, until };
+                vec![LinkStep::SendGoingIdle]
             }
-            // The farther of the two wishes holds, and one answer is for both.
-            LinkPhase::Up { going: Going::Asked { how: asked, .. }, .. } => {
+            // The request that goes further applies, and one answer is for both.
+            LinkPhase::Up { idling: IdleProgress::Asked { how: asked, .. }, .. } => {
                 if how == Idleness::Leaving {
                     *asked = how;
                 }
                 Vec::new()
             }
-            LinkPhase::Up { going: Going::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
+            LinkPhase::Up { idling: IdleProgress::Left, .. } => vec![LinkStep::AnswerIdle(IdleAnswer::Acknowledged)],
             _ if how == Idleness::Dormant => vec![LinkStep::AnswerIdle(IdleAnswer::NotConnected)],
             LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => {
                 self.enter(LinkPhase::Idle { dial_at: None }, at.now);
@@ -269,7 +269,7 @@ impl LinkPlan {
         }
     }
 
-    /// Someone pokes the link: a dormant or waiting one dials at once.
+    /// The link is poked: a dormant or waiting one dials at once.
     pub(super) fn wake(&mut self, at: At) -> Steps {
         match self.state {
             LinkPhase::Idle { dial_at: Some(_) } | LinkPhase::Waiting { ordered: false, .. } => self.start(at),
@@ -277,20 +277,20 @@ impl LinkPlan {
         }
     }
 
-    /// Another link is the one of this gateway from now on: this one closes, and asks later whether it may dial.
+    /// Another link serves this gateway from now on: this one closes, and later asks whether it may dial.
     pub(super) fn evicted(&mut self, at: At) -> Steps {
-        let going = match self.state {
-            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => Going::Not,
-            LinkPhase::Up { going, .. } => going,
+        let idling = match self.state {
+            LinkPhase::Dialling { .. } | LinkPhase::Handshaking { .. } => IdleProgress::Not,
+            LinkPhase::Up { idling, .. } => idling,
             _ => return Vec::new(),
         };
-        self.wipe_slate(at.now);
+        self.reset_failures(at.now);
         self.last_error = Some("another link of this process fronts the same gateway".into());
         let mut steps = vec![LinkStep::Close(CloseWith::Away)];
-        if let Going::Asked { .. } = going {
+        if let IdleProgress::Asked { .. } = idling {
             steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
         }
-        let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
+        let leaving = matches!(idling, IdleProgress::Left | IdleProgress::Asked { how: Idleness::Leaving, .. });
         let later = Some(at.now + self.timings.settings);
         self.enter(
             if leaving { LinkPhase::Idle { dial_at: None } } else { LinkPhase::Disabled { ask_at: later } },
@@ -321,8 +321,8 @@ impl LinkPlan {
     }
 
     fn tick_up(&mut self, at: At) -> Steps {
-        let LinkPhase::Up { heard, ping_at, going, .. } = &mut self.state else { return Vec::new() };
-        if *heard + self.timings.silence <= at.now {
+        let LinkPhase::Up { last_seen, ping_at, idling, .. } = &mut self.state else { return Vec::new() };
+        if *last_seen + self.timings.silence <= at.now {
             return self.give_up(&Loss::Other("the connector went silent".into()), at);
         }
         let mut steps = Vec::new();
@@ -330,7 +330,7 @@ impl LinkPlan {
             *ping_at = at.now + self.timings.ping;
             steps.push(LinkStep::Ping);
         }
-        if let Going::Asked { how, until } = *going
+        if let IdleProgress::Asked { how, until } = *idling
             && until <= at.now
         {
             steps.extend(self.idle(how, IdleAnswer::NotAcknowledged, at));
@@ -339,59 +339,59 @@ impl LinkPlan {
     }
 
     fn idle(&mut self, how: Idleness, answer: IdleAnswer, at: At) -> Steps {
-        if let (Idleness::Leaving, LinkPhase::Up { going, .. }) = (how, &mut self.state) {
-            *going = Going::Left;
+        if let (Idleness::Leaving, LinkPhase::Up { idling, .. }) = (how, &mut self.state) {
+            *idling = IdleProgress::Left;
             self.since = at.now;
             return vec![LinkStep::AnswerIdle(answer)];
         }
-        self.wipe_slate(at.now);
+        self.reset_failures(at.now);
         self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
         vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(answer)]
     }
 
-    /// A connection that ends, however it does, forgives older failures if it held.
-    fn wipe_slate(&mut self, now: Instant) {
+    /// The end of a connection that was stable resets the count of failures.
+    fn reset_failures(&mut self, now: Instant) {
         if let LinkPhase::Up { since, .. } = self.state
             && now.saturating_duration_since(since) >= self.timings.held
         {
             self.attempt = 0;
-            self.strike = None;
+            self.refused_once = None;
         }
     }
 
-    /// Ends the present connection or dial and decides what follows: the one place that does.
+    /// Ends the current connection or dial and decides what follows; nothing else does.
     fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
         let mut steps = vec![LinkStep::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
-        let going = if let LinkPhase::Up { going, .. } = self.state { going } else { Going::Not };
-        self.wipe_slate(at.now);
-        let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
+        let idling = if let LinkPhase::Up { idling, .. } = self.state { idling } else { IdleProgress::Not };
+        self.reset_failures(at.now);
+        let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.handshaken;
         self.last_error = Some(loss.text());
-        if let Going::Asked { .. } = going {
+        if let IdleProgress::Asked { .. } = idling {
             steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
         }
-        if unauthorized && self.strike == Some(self.credentials) {
+        if unauthorized && self.refused_once == Some(self.credentials) {
             self.revoked = Some(self.credentials);
-            self.strike = None;
+            self.refused_once = None;
             self.enter(LinkPhase::Revoked { ask_at: Some(at.now + self.timings.settings) }, at.now);
             return steps;
         }
-        match going {
-            Going::Left | Going::Asked { how: Idleness::Leaving, .. } => {
+        match idling {
+            IdleProgress::Left | IdleProgress::Asked { how: Idleness::Leaving, .. } => {
                 self.enter(LinkPhase::Idle { dial_at: None }, at.now);
             }
-            Going::Asked { how: Idleness::Dormant, .. } => {
+            IdleProgress::Asked { how: Idleness::Dormant, .. } => {
                 self.enter(LinkPhase::Idle { dial_at: Some(at.now + self.timings.dormant) }, at.now);
             }
-            Going::Not if unauthorized => {
-                self.strike = Some(self.credentials);
+            IdleProgress::Not if unauthorized => {
+                self.refused_once = Some(self.credentials);
                 steps.extend(self.start(at));
             }
-            Going::Not => self.wait(loss.ordered_wait(), at),
+            IdleProgress::Not => self.wait(loss.ordered_wait(), at),
         }
         steps
     }
 
-    /// The next dial comes after our own wait, and after the one that the connector `ordered`.
+    /// The next dial comes after our own wait and after the wait that the connector `ordered`.
     fn wait(&mut self, ordered: Option<Duration>, at: At) {
         let delay = self.timings.redial.delay(self.attempt, at.random);
         let ordered = ordered.map(|wait| wait.min(LONGEST_ORDERED_WAIT)).filter(|wait| *wait > delay);

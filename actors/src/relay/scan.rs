@@ -1,30 +1,30 @@
-//! Finds the `bufferId` of a line that cannot be read, or not be held: byte by byte, in little memory. Plain.
+//! Finds the `bufferId` of a line that cannot be parsed or buffered: byte by byte, in little memory. No I/O.
 //!
-//! It looks at the names and texts of the outermost object only, so that what a person wrote in a chat is never taken for one.
+//! Reads only the names and strings of the outermost object, so that a text in a chat is never mistaken for one.
 
-/// Longest name of a frame that wants an acknowledgement, in bytes: it is kept and sent back.
+/// Longest id, in bytes: it is stored and sent back.
 pub(super) const MAX_BUFFER_ID: usize = 1024;
-/// The name it looks for.
+/// The name of the field.
 const NAME: &[u8] = b"bufferId";
-/// Longest text of one as it stands on the wire: every character may be an escape of six bytes.
+/// Longest id as it is on the wire: every character may be an escape of six bytes.
 const MAX_TOKEN: usize = MAX_BUFFER_ID * 6 + 2;
 
-/// A look at one line, as far as it has come.
+/// The state of a scan of one line.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     depth: u64,
     text: Option<ScanText>,
     escaped: bool,
-    /// The next text of the outermost object is a name.
+    /// The next string of the outermost object is a name.
     name_next: bool,
-    /// The value that comes is the one.
+    /// The next value is the id.
     wanted: bool,
     held: Vec<u8>,
-    /// The last one found, as it stands on the wire, without its quotes.
+    /// The last one found, as it is on the wire, without its quotes.
     found: Option<Vec<u8>>,
 }
 
-/// What the text is that we are inside of.
+/// The kind of string the scan is inside of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ScanText {
     Name,
@@ -33,7 +33,7 @@ enum ScanText {
 }
 
 impl Scan {
-    /// Looks at more of the line.
+    /// Scans more of the line.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.step(*byte);
@@ -71,7 +71,7 @@ impl Scan {
             b'{' | b'[' => {
                 self.depth += 1;
                 self.name_next = self.depth == 1 && byte == b'{';
-                // A value of another kind is none, and the last one of a name counts.
+                // A value of another type does not count, and the last one of a name wins.
                 if self.wanted && self.depth == 2 {
                     self.found = None;
                 }
@@ -94,7 +94,7 @@ impl Scan {
         }
     }
 
-    /// The `bufferId`, if there is one that can be given back as it came.
+    /// The `bufferId`, if there is one that can be sent back unchanged.
     pub(super) fn finish(self) -> Option<String> {
         let quoted = [b"\"", self.found?.as_slice(), b"\""].concat();
         let id: String = serde_json::from_slice(&quoted).ok()?;

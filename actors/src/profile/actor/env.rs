@@ -127,7 +127,7 @@ impl ProfileActor {
 
     /// What stands against a link of its own changes with the settings of others, too.
     fn note_objection(&mut self) {
-        let objection = self.ports.claims.objection(&self.owner()).map(|reason| reason.to_string());
+        let objection = self.ports.claims.refusal(&self.owner()).map(|reason| reason.to_string());
         if self.health.link == objection {
             return;
         }

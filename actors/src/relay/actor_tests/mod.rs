@@ -101,7 +101,7 @@ fn refused_upgrade_says_when_the_next_dial_may_come() {
             assert!(view.last_error.unwrap().contains(&status.to_string()));
             if ordered {
                 bench.connector.no_dial().await;
-                // A poke is anybody's, and does not go before the word of the connector.
+                // Any client can poke, so a poke does not override the wait that the connector requested.
                 bench.link.send(Wake).await.unwrap();
                 bench.connector.no_dial().await;
                 if status == 429 {
@@ -122,7 +122,7 @@ fn socket_of_a_link_sends_without_delay() {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
             let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-            // It may have been closed since by another test.
+            // Another test may have taken it since.
             let copy = rustix::process::pidfd_getfd(&me, number, rustix::process::PidfdGetfdFlags::empty());
             let Ok(copy) = copy else { continue };
             let local = rustix::net::getsockname(&copy).ok().and_then(|name| std::net::SocketAddr::try_from(name).ok());
@@ -180,7 +180,7 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
         let bench = Bench::with(timings, vec![identity("discord", "")]).await;
         let mut first = bench.connector.serve().await;
         let _second = bench.connector.accept().await;
-        // All that the first one still delivers lies in our own buffer: its end is there already.
+        // The frames of the first connection are in our own buffer: its end is there already.
         let end = within("the end of the first socket", async {
             loop {
                 if let Err(code) = first.read().await {

@@ -1,4 +1,4 @@
-//! What a link is handed that did not come over its socket.
+//! Events that reach a link other than over its socket.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::dispatch::messages::{NotTaken, Receipt};
 use crate::profile::name::ProfileName;
 use crate::relay::event::InboundEvent;
 
-/// An event that came over HTTP, signed as it should be. Answered `Ok` once it may be acknowledged.
+/// An event received over HTTP with a valid signature. Answered `Ok` once it may be acknowledged.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Receipt, NotTaken>")]
 pub struct Deliver {
-    /// The profile whose key it is signed with, if that is a named one: it runs under that profile.
+    /// The profile whose key signed it, if that is a named one: it runs under that profile.
     pub owner: Option<ProfileName>,
-    /// Names the delivery: the same signature is the same delivery.
+    /// The id of the delivery: the same signature is the same delivery.
     pub signature: String,
     /// SHA-256 of the body.
     pub digest: [u8; 32],
-    /// The event, as understood.
+    /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
     pub raw_event: Arc<Value>,

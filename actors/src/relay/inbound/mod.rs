@@ -1,3 +1,3 @@
-//! Events that come in beside the socket.
+//! Events that arrive other than over the socket.
 
 pub mod messages;
