@@ -1,4 +1,4 @@
-//! Carries out what [`Provisioning`](crate::profile::provisioning::Provisioning) decides for the default profile's credentials.
+//! Carries out the steps of [`Provisioning`](crate::profile::provisioning::Provisioning) for the default profile's credentials.
 
 use actix::prelude::*;
 use actix::{ActorFutureExt, WrapFuture};
@@ -11,7 +11,7 @@ use crate::relay::identity::IdentitySource;
 use crate::relay::messages::Wake;
 
 impl ProfileActor {
-    /// The scope has just been read: decides whether there is something to ask for, and puts in what was given.
+    /// The scope has just been read: decides whether credentials are needed, and adds provisioned ones.
     pub(super) fn provision(&mut self, ctx: &mut Context<Self>) {
         if !self.is_home() {
             return;
@@ -54,7 +54,7 @@ impl ProfileActor {
                 self.declare_gateway();
                 self.feed_redactor();
                 if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
-                    debug!(%error, "the link was not told of its credentials; it asks by itself");
+                    debug!(%error, "link not notified of its credentials; it asks by itself");
                 }
             }
             AttemptEnd::Failed(task) => self.carry_out(task, ctx),
