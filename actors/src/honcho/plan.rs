@@ -1,4 +1,4 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix.
+//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] per grant; no clock, no disk, no actix.
 
 use std::time::{Duration, Instant};
 
@@ -11,16 +11,16 @@ use super::note::step;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
 
-/// Waits that are the operator's or a test's to choose.
+/// Waits that are configured by the operator or a test.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits {
-    /// Longest wait of a caller for a refresh, counted from the start of the refresh.
+    /// Timeout of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
     /// Before a token that may be spent is presented once more.
     pub(super) careful: Duration,
 }
 
-/// Decides for one grant.
+/// The plan of one grant.
 #[derive(Debug)]
 pub(super) struct GrantPlan {
     waits: Waits,
@@ -51,23 +51,23 @@ enum GrantPhase {
     ReauthRequired,
 }
 
-/// What a caller gets who asks for the token.
+/// The answer to a caller that asks for the token.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// There is no grant.
     Nothing,
-    /// This.
+    /// The token.
     Have(SecretString),
-    /// A refresh, and then whatever there is; the caller waits until `until` at most.
+    /// A refresh, and then the current token; the caller waits until `until` at most.
     Wait {
-        /// The refresh is to be started.
+        /// The refresh to start, if it is not running.
         order: Option<Box<RefreshOrder>>,
-        /// When the caller gets the old token.
+        /// When the caller receives the old token.
         until: Instant,
     },
 }
 
-/// A refresh to be started.
+/// A refresh to start.
 #[derive(Debug)]
 pub(super) struct RefreshOrder {
     pub(super) known: Option<Grant>,
@@ -75,7 +75,7 @@ pub(super) struct RefreshOrder {
     pub(super) by_person: bool,
 }
 
-/// What the file was seen to hold, without the lock.
+/// The contents of the file, as seen without the lock.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     NoGrant,
@@ -83,16 +83,16 @@ pub(super) enum Seen {
     Grant { grant: Grant, doubt: Doubt },
 }
 
-/// What the notes say of the refresh token in the file.
+/// The state of the file's refresh token in the notes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// Nothing bad.
+    /// No doubt.
     None,
-    /// It was presented and nobody knows what became of it.
+    /// It was presented, with unknown outcome.
     Unknown { retry_in: Option<Duration> },
     /// It was exchanged for one that is not in the file.
     Spent,
-    /// The server does not take it.
+    /// The server refuses it.
     Refused,
 }
 
@@ -110,7 +110,7 @@ impl GrantPlan {
         }
     }
 
-    /// Somebody asks for the token.
+    /// A caller asks for the token.
     pub(super) fn ask(&mut self, now: Now) -> Ask {
         let Some(held) = &self.held else {
             return Ask::Nothing;
@@ -119,7 +119,7 @@ impl GrantPlan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        // After a failure the tries go on by themselves, and nobody is held up by one that is likely to fail as well.
+        // After a failure the attempts continue on their own, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
             GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
@@ -132,7 +132,7 @@ impl GrantPlan {
     /// Some time has passed.
     pub(super) fn tick(&mut self, now: Now) -> Option<RefreshOrder> {
         let wanted = match self.phase {
-            // After a failure the next try comes by itself, even for a token that is only refreshed on demand.
+            // After a failure the next attempt comes on its own, even for a token that is only refreshed on demand.
             GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
             GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
             GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
@@ -140,7 +140,7 @@ impl GrantPlan {
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
-    /// A person wants a refresh now. `None` if one is under way or cannot help.
+    /// A person requests a refresh now. `None` if one is running or cannot help.
     pub(super) fn demand(&mut self, now: Now) -> Option<RefreshOrder> {
         let possible = match self.phase {
             GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
@@ -160,7 +160,7 @@ impl GrantPlan {
             Outcome::Rotated { grant, life_s, beside } => {
                 self.settle(HeldGrant::exchanged(grant, life_s, now));
                 self.unreadable =
-                    beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
+                    beside.map(|path| format!("the file does not parse; the grant is kept in {}", path.display()));
             }
             Outcome::Withheld { grant, life_s } => {
                 self.settle(HeldGrant::exchanged(grant, life_s, now));
@@ -198,7 +198,7 @@ impl GrantPlan {
         }
     }
 
-    /// The file was looked at, and no refresh was under way meanwhile.
+    /// The file was checked, and no refresh was running meanwhile.
     pub(super) fn seen(&mut self, seen: Seen, now: Now) {
         let (grant, doubt) = match seen {
             Seen::Unreadable(why) => {
@@ -213,15 +213,15 @@ impl GrantPlan {
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
-            // Somebody says that it ends at another time than we were told.
+            // Another process wrote another expiry than the one we have.
             if !held.grant.expires_with(&grant) {
                 *held = HeldGrant::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
-            // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
-            // grant that was kept; until then nobody gets a token that is older than the one in hand.
+            // The file was reset to its content before the last rotation. A refresh searches, under the lock, for the
+            // grant that was kept; until then no caller receives a token older than the current one.
             let held = self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
             held.good_until_s = now.unix_s;
             held.on_demand = false;
@@ -237,7 +237,7 @@ impl GrantPlan {
         };
     }
 
-    /// The access token there is.
+    /// The current access token.
     pub(super) fn token(&self) -> Option<&SecretString> {
         self.held.as_ref().map(|held| &held.grant.access_token)
     }
@@ -259,7 +259,7 @@ impl GrantPlan {
         }
     }
 
-    /// Seconds until the access token expires; negative when it has.
+    /// Seconds until the access token expires; negative after that.
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
     pub(super) fn expires_in_s(&self, now: Now) -> Option<i64> {
         self.held.as_ref().map(|held| (held.grant.expires_at_s - now.unix_s).floor() as i64)

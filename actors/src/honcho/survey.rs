@@ -1,4 +1,4 @@
-//! A look at the files of a profile, without any lock. Blocks.
+//! A check of a profile's files, without any lock. Blocks.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,14 +16,14 @@ use super::watch::Spot;
 use crate::profile::name::ProfileName;
 use crate::profile::redact::Redactor;
 
-/// One grant's place: which file, and the host's name in it.
+/// The place of one grant: the file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct GrantPlace {
     pub(super) path: PathBuf,
     pub(super) host: String,
 }
 
-/// What was seen for one profile.
+/// The grant of one profile as it was seen.
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) profile: ProfileName,
@@ -31,15 +31,15 @@ pub(super) struct Sighting {
     pub(super) seen: Seen,
 }
 
-/// A look at one profile's file, and where it may lie.
+/// A check of one profile's file, and its possible places.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) sighting: Sighting,
-    /// What is to be watched.
+    /// The places to watch.
     pub(super) spots: Vec<Spot>,
 }
 
-/// Looks at the profile's file.
+/// Checks the profile's file.
 pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Redactor) -> Survey {
     let mut spots = Vec::new();
     for candidate in profile.homes.candidates() {
@@ -48,7 +48,7 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
     }
     let path = profile.homes.locate(is_there);
     let file = open(&path);
-    // What cannot be read now is what it was.
+    // A place that cannot be read now is unchanged.
     if let Ok((file, _)) = &file {
         let secrets = file.secrets();
         redactor.replace(&redacted_as(&profile.name), secrets.iter().map(|(name, value)| (*name, value)));
@@ -66,12 +66,12 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
     Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantPlace { path, host }, seen }, spots }
 }
 
-/// The source of what a profile's file holds, for the redactor; no profile has such a name.
+/// The redactor's source for the contents of a profile's file; no profile has such a name.
 pub(super) fn redacted_as(profile: &ProfileName) -> String {
     format!("grants of {profile}")
 }
 
-/// What is seen of a profile whose disk does not answer; `known` is where its grant stood last.
+/// The result for a profile whose disk does not answer; `known` is the last place of its grant.
 pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantPlace>, why: String) -> Sighting {
     let first = || GrantPlace {
         path: profile.homes.own.join(FILE_NAME),
@@ -92,11 +92,11 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
     let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
     let doubt = match about {
         None => Doubt::None,
-        // Its exchange is in flight elsewhere: whoever needs the token waits for the lock, and finds the new one.
+        // Another process exchanges it now: a caller that needs the token waits for the lock, and finds the new one.
         Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
-        // What came for it was left beside the file: whoever takes it in presents nothing.
+        // Its replacement was left beside the file: restoring it presents nothing.
         Some(note) if note.fate() == Fate::Unknown && is_left_beside(path, block, &grant) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }

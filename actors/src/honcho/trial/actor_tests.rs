@@ -18,7 +18,7 @@ use crate::settings::{Busy, Interrupted, WhenRefused};
 use crate::status::messages::StatusTouched;
 use caduceus_supervision::{Incarnation, Mailbox, Port};
 
-/// Profile and status in one; keeps what it is told.
+/// Profile and status in one; records the messages it receives.
 #[derive(Default, Clone)]
 struct Listener {
     tokens: Arc<Mutex<Vec<Option<String>>>>,
@@ -41,7 +41,7 @@ impl Handler<StatusTouched> for Listener {
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
-/// The ports of a profile that hears of its token and of nothing else.
+/// The ports of a profile that receives its token and nothing else.
 fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
     let nobody: Mailbox<ProfileActor> = Mailbox::new();
     ProfilePorts {
@@ -147,7 +147,7 @@ impl Keeper {
     }
 }
 
-/// So that a file system event and nothing else brings the news.
+/// So that only a file system event can report the change.
 fn no_poll(settings: &mut HonchoSettings) {
     settings.poll = Duration::from_hours(1);
 }
@@ -170,7 +170,7 @@ async fn a_profile_that_comes_while_running_gets_its_token_at_once_and_one_that_
     let keeper = Keeper::start(&trial, no_poll);
     assert!(keeper.fresh().await.is_none(), "the first profile has no grant");
     let work = ProfileName::parse("work").unwrap();
-    // Before anyone has looked at its file: its first turn may be quicker than that.
+    // Before the first check of its file: its first turn may be earlier than that.
     let (default, ask) = (name(), || keeper.addr.send(FreshToken { profile: work.clone() }));
     keeper.serve(&trial, &[&default, &work]);
     let answer = ask().await.unwrap().expect("it is served").expect("it has a grant");
@@ -247,7 +247,7 @@ async fn a_file_system_without_events_is_polled() {
     let trial = Trial::with_life(3600);
     let keeper = Keeper::start(&trial, |settings| settings.poll = Duration::from_millis(50));
     keeper.until_told(Some("hch-at-0")).await;
-    // A directory that is moved away and back gives no event for what is in it.
+    // A directory that is moved away and back gives no event for its contents.
     let away = trial.home.path().with_extension("away");
     fs::rename(trial.home.path(), &away).unwrap();
     keeper.until_told(None).await;
