@@ -76,10 +76,7 @@ impl Outcome {
             Self::Adopted(_) => info!(host, "grant refreshed by another process"),
             Self::NoGrant => info!(host, "grant removed"),
             Self::Withheld { .. } => {
-                error!(
-                    host,
-                    "no new refresh token from the server; the old one is presented again only on request"
-                );
+                error!(host, "no new refresh token from the server; the old one is presented again only on request");
             }
             Self::Unsaved { .. } => {} // Logged where it happened, with its cause.
             Self::Unreadable(why) => warn!(host, why, "grant file cannot be used; nothing was exchanged"),

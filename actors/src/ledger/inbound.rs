@@ -1,4 +1,4 @@
-//! Inbound events: written once, marked, listed.
+//! Inbound events: recorded once, marked, listed.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
@@ -12,15 +12,15 @@ use super::states::{inbound_code, inbound_state};
 use super::store::{Failure, Store, Work};
 use crate::relay::session::SessionKey;
 
-/// As the table is called in SQL and in errors.
+/// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";
-/// Part of the checksum over what a mark changes.
+/// Part of the checksum over the columns that a mark changes.
 const STATE: &str = "inbound.state";
 /// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
 const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
-/// Where they begin in a row that is read: after the row's number and the state with its checksum.
+/// The first of them in a row that is read: after the row's number and the state with its checksum.
 const FIXED: usize = 1 + STATE_COLUMNS + 1;
 
 impl Work for RecordInbound {
@@ -70,12 +70,12 @@ impl Work for RecordInbound {
     }
 }
 
-/// The row whose keys `message` has too. By which of its keys does not matter: the frame's is looked at first.
+/// The row that shares a key with `message`. Which key does not matter: the frame's is searched first.
 fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
     let [link, platform, chat, ..] = target_values(&message.target);
     let found = |row: &Row<'_>| {
         let code: i64 = row.get(1)?;
-        // A code that nothing knows is a damaged row, of which nothing is run.
+        // An unknown code is a corrupt row, which does not run.
         let state = usize::try_from(code).ok().and_then(inbound_state).unwrap_or(InboundState::Dead);
         Ok((InboundId(row.get(0)?), state))
     };
@@ -120,7 +120,7 @@ impl Work for MarkInbound {
     }
 }
 
-/// Changes the note of an event and nothing else.
+/// Changes only the note of an event.
 pub(super) struct NoteChange {
     pub(super) id: i64,
     pub(super) note: &'static str,
@@ -134,7 +134,7 @@ impl NoteChange {
     }
 }
 
-/// What a mark changes, as it stands in row `row`.
+/// The columns that a mark changes, of row `row`.
 fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
     let connection = store.connection;
     let found = connection
@@ -233,7 +233,7 @@ fn state_values<'a>(
     [row::code(inbound_code(state)), ValueRef::Integer(attempts), maybe(turn), maybe(note), ValueRef::Integer(now_ms)]
 }
 
-/// What a mark changes, as it stands.
+/// The columns that a mark changes, as stored.
 struct Before {
     state: InboundState,
     attempts: i64,
@@ -251,7 +251,7 @@ fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
     })
 }
 
-/// What waits, believed as little as a whole row: its checksums are looked at, and only its event stays behind.
+/// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.
 fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
     let InboundRow { id, target, session, turn, received_at_ms, .. } = inbound_row(row)?;
     Ok(WaitingRow { id, link: target.link, session, turn, received_at_ms })

@@ -1,4 +1,4 @@
-//! One transaction on the ledger, and what a piece of work in it may do and answer.
+//! One transaction on the ledger, and the interface of the work in it.
 
 use std::collections::BTreeSet;
 
@@ -8,20 +8,20 @@ use super::messages::LedgerError;
 use super::row::CorruptRow;
 use super::states::RowCounts;
 
-/// Work that the writer's thread does inside a transaction it shares with others.
+/// Work that the writer's thread does inside a transaction shared with other work.
 pub trait Work: Send + 'static {
-    /// What it answers, once the transaction is on disk.
+    /// Its answer, once the transaction is on disk.
     type Answer: Send + 'static;
 
-    /// Does the work. It makes one change, or makes several in [`Store::atomically`], so that one that fails leaves
-    /// nothing behind for the others' commit.
+    /// Does the work. It makes one change, or several in [`Store::atomically`], so that failed work leaves
+    /// nothing behind in the common commit.
     ///
     /// # Errors
     /// [`Failure::Answered`] concerns this work alone; [`Failure::Sql`] may end the transaction for all.
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure>;
 }
 
-/// The ledger inside one transaction. What is counted here counts once the transaction is on disk.
+/// The ledger inside one transaction. Its counts apply once the transaction is on disk.
 #[derive(Debug)]
 pub struct Store<'a> {
     pub(super) connection: &'a Connection,
@@ -35,13 +35,13 @@ pub struct Store<'a> {
 /// Why a piece of work failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The work itself is answered so.
+    /// The answer of this work.
     Answered(LedgerError),
-    /// SQLite could not.
+    /// SQLite's error.
     Sql(rusqlite::Error),
 }
 
-/// The last rows given out. A number is used once, also when its transaction is rolled back.
+/// The last row numbers. A number is used once, even if its transaction is rolled back.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ids {
     pub(super) inbound: i64,
@@ -108,10 +108,10 @@ impl<'a> Store<'a> {
         Ok(())
     }
 
-    /// Notes and logs a corrupt row, once.
+    /// Records and logs a corrupt row, once.
     pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
         if self.corrupt.0.insert((table, row)) {
-            tracing::error!(table, row, "a row of the ledger is corrupt; it is left where it is and not used");
+            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
         }
         LedgerError::Damaged { table, row }
     }
@@ -123,7 +123,7 @@ impl CorruptRows {
     }
 }
 
-/// Whether `error` spoils the whole transaction and not only the work that met it.
+/// Whether `error` ends the whole transaction and not only the work that met it.
 pub(super) fn spoils(error: &rusqlite::Error, connection: &Connection) -> bool {
     // SQLite rolls back by itself after some errors.
     connection.is_autocommit()

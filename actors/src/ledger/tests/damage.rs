@@ -1,4 +1,4 @@
-//! Files and rows that are not what they should be.
+//! Invalid files and rows.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -73,7 +73,7 @@ fn a_ledger_where_none_can_be_says_which_file() {
     assert!(
         matches!(LedgerWriter::open(&nowhere), Err(OpenError::File { path, .. }) if path.starts_with(nowhere.parent().unwrap()))
     );
-    // A directory in the place of the file.
+    // A directory in place of the file.
     std::fs::create_dir(&home.path).unwrap();
     assert!(matches!(LedgerWriter::open(&home.path), Err(OpenError::File { path, .. }) if path == home.path));
 }

@@ -191,11 +191,7 @@ impl Provisioning {
         let text = reason.to_string();
         if self.said.as_ref() != Some(&text) {
             let none = matches!(reason, NotProvisioned::Identity(_));
-            let what = if none {
-                "relay self-provision skipped: no identity"
-            } else {
-                "relay self-provision failed"
-            };
+            let what = if none { "relay self-provision skipped: no identity" } else { "relay self-provision failed" };
             warn!(reason = text, "{what}; will be tried again");
             self.said = Some(text);
         }
