@@ -1,4 +1,4 @@
-//! Files: the one way to open and read them, what tells that one has changed, and threads for file systems that may not answer.
+//! Files: opening and reading them, detecting changes, and threads for file systems that may not answer.
 
 mod error;
 pub mod events;

@@ -1,4 +1,4 @@
-//! The links by platform, in the words of the original's tools.
+//! The links by platform, with the state names of the original's tools.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use super::snapshot::PlatformView;
 use crate::relay::messages::LinkState;
 use caduceus_supervision::{ChildState, TreeNode};
 
-/// How one platform is, from good to bad: of two links that front it the worse one counts.
+/// The state of a platform, from good to bad: of several links with it the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum PlatformState {
-    /// No link for it is set up, so another one decides.
+    /// No link for it is configured, so another one decides.
     Disabled,
     Connected,
     Idle,
@@ -30,7 +30,7 @@ impl PlatformState {
     }
 }
 
-/// The platforms of all links. What did not change since `before` keeps the time of its last change.
+/// The platforms of all links. A state that is the same as in `before` keeps the time of its last change.
 pub(super) fn of(
     links: &[ShownLink],
     tree: &TreeNode,
@@ -84,7 +84,7 @@ fn judge(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static s
     }
 }
 
-/// What it fronts, or is set up to front; the word of the original for one of which nothing is known.
+/// Its connected or configured platforms; the original's default name if none is known.
 fn names(link: &ShownLink) -> Vec<String> {
     let described = link.view.descriptors.iter().map(|descriptor| descriptor.platform.clone());
     let mut names: Vec<String> = link.view.platforms.iter().cloned().chain(described).collect();

@@ -1,6 +1,6 @@
-//! Keeps `gateway_state.json`: a thread that writes the record whenever it has changed, and never in anybody's way.
+//! Writes `gateway_state.json`: a separate thread writes the record whenever it has changed, so that no actor waits for the disk.
 //!
-//! It outlives any one incarnation of the status. A disk that hangs or is full costs the file and nothing else.
+//! It outlives every incarnation of the status. A disk that hangs or is full affects only the file.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,7 +15,7 @@ use crate::atomic;
 
 /// Shortest time between two writes.
 const PERIOD: Duration = Duration::from_millis(100);
-/// How long a disk that refused a record is left alone.
+/// The wait after a write that the disk refused.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The handle on the writer. Cheap to clone.
@@ -32,14 +32,14 @@ struct StateFileShared {
 #[derive(Debug)]
 struct Slot {
     record: Record,
-    /// No change is taken any more.
+    /// Further changes are ignored.
     closed: bool,
-    /// The writer is through.
+    /// The writer has ended.
     done: bool,
 }
 
 impl StateFile {
-    /// Writes `record` to `path`, and every change of it from now on.
+    /// Writes `record` to `path`, and every later change of it.
     ///
     /// # Errors
     /// If there is no thread for it.
@@ -51,7 +51,7 @@ impl StateFile {
         Ok(file)
     }
 
-    /// Changes the record. Many changes in a moment make one write.
+    /// Changes the record. Changes close together make one write.
     pub fn change(&self, how: impl FnOnce(&mut Record)) {
         let mut slot = self.0.slot();
         if !slot.closed {
@@ -60,13 +60,13 @@ impl StateFile {
         }
     }
 
-    /// Makes a last change and waits until it is written, at most `patience`. Blocks. Answers whether the writer came to its end.
-    pub fn close(&self, patience: Duration, how: impl FnOnce(&mut Record)) -> bool {
+    /// Makes a last change and waits until it is written, at most `timeout`. Blocks. Returns whether the writer ended.
+    pub fn close(&self, timeout: Duration, how: impl FnOnce(&mut Record)) -> bool {
         self.change(how);
         let mut slot = self.0.slot();
         slot.closed = true;
         self.0.changed.notify_all();
-        let waited = self.0.changed.wait_timeout_while(slot, patience, |slot| !slot.done);
+        let waited = self.0.changed.wait_timeout_while(slot, timeout, |slot| !slot.done);
         waited.unwrap_or_else(PoisonError::into_inner).0.done
     }
 }
@@ -84,7 +84,7 @@ impl StateFileShared {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut warned, true) {
-                        warn!(path = %self.path.display(), %error, "the state of the gateway cannot be written down");
+                        warn!(path = %self.path.display(), %error, "state of the gateway not written");
                     }
                     written = None;
                     RETRY
@@ -127,7 +127,7 @@ mod tests {
     use crate::status::record::{FILE_NAME, Found};
     use crate::status::words::GatewayState;
 
-    /// Ceiling for one write.
+    /// Timeout of one write.
     const SOON: Duration = Duration::from_secs(20);
 
     fn start(home: &Path) -> StateFile {

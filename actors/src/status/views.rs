@@ -1,5 +1,5 @@
-//! What everyone last said of themselves, and when. It outlives every incarnation of the status, as the actors that said it may
-//! be down by then.
+//! The last view of every actor, and its time. Outlives every incarnation of the status, because an actor may
+//! be down when the next one starts.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use crate::profile::name::ProfileName;
 use crate::relay::messages::{LinkId, LinkView};
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
-/// What was last said; outlives any one incarnation of the status. Clones are the same.
+/// The last views; outlive every incarnation of the status. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ViewMemory(Arc<Mutex<Views>>);
 
@@ -27,7 +27,7 @@ impl ViewMemory {
     }
 }
 
-/// What everyone last said.
+/// The last view of every actor.
 #[derive(Debug, Default)]
 pub(super) struct Views {
     pub(super) drain: LastAnswer<DrainView>,
@@ -44,17 +44,17 @@ pub(super) struct Views {
 #[derive(Debug, Clone, Default)]
 pub(super) struct LastAnswer<T> {
     value: T,
-    /// When it was told; `None` if it never was.
+    /// When it was reported; `None` if it never was.
     at: Option<Instant>,
-    /// Which incarnation of its actor was asked.
+    /// The incarnation of its actor that was queried.
     generation: u64,
-    /// Whether the last question was answered.
+    /// Whether the last query was answered.
     answered: bool,
 }
 
 impl<T> LastAnswer<T> {
-    /// The last question, to the actor at `node`, was answered like this.
-    pub(super) fn hear(&mut self, answer: Result<T, AskError>, generation: u64) {
+    /// Stores the answer to the last query of the incarnation `generation`.
+    pub(super) fn store(&mut self, answer: Result<T, AskError>, generation: u64) {
         self.answered = answer.is_ok();
         if let Ok(value) = answer {
             *self = Self { value, at: Some(Instant::now()), generation, answered: true };
@@ -65,7 +65,7 @@ impl<T> LastAnswer<T> {
         &self.value
     }
 
-    /// Whether it was told by the incarnation that runs now.
+    /// Whether the current incarnation reported it.
     fn is_current(&self, node: Option<&TreeNode>) -> bool {
         self.answered && node.is_some_and(|node| node.generation == self.generation)
     }
@@ -74,15 +74,15 @@ impl<T> LastAnswer<T> {
         now.saturating_duration_since(self.at.unwrap_or(started))
     }
 
-    /// How old it is in milliseconds, unless it is current.
+    /// Its age in milliseconds, unless it is current.
     pub(super) fn stale_ms(&self, node: Option<&TreeNode>, now: Instant, started: Instant) -> Option<u64> {
         let running = node.is_some_and(|node| node.state == ChildState::Running);
         (!running || !self.is_current(node)).then(|| millis(self.age(now, started)))
     }
 
-    /// As the status shows it, beside the state of its actor at `node`.
+    /// The view as the status shows it, beside the state of its actor at `node`.
     pub(super) fn shown<V: View>(&self, view: V, node: Option<&TreeNode>, now: Instant, started: Instant) -> Shown<V> {
-        // Between a restart and the next answer it is not known how the new incarnation is.
+        // Between a restart and the next answer the state of the new incarnation is unknown.
         let changed = node.is_some_and(|node| self.at.is_some() && node.generation != self.generation);
         let actor = match node.map_or(ChildState::Stopped, |node| node.state) {
             ChildState::Running if changed => ChildState::Starting,

@@ -20,15 +20,15 @@ use caduceus_supervision::{Incarnation, Mailbox, Port};
 
 /// Profile and status in one; records the messages it receives.
 #[derive(Default, Clone)]
-struct Listener {
+struct Recorder {
     tokens: Arc<Mutex<Vec<Option<String>>>>,
 }
 
-impl Actor for Listener {
+impl Actor for Recorder {
     type Context = Context<Self>;
 }
 
-impl Handler<TokenChanged> for Listener {
+impl Handler<TokenChanged> for Recorder {
     type Result = ();
     fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
         let token = news.token.map(|token| token.expose_secret().to_owned());
@@ -36,7 +36,7 @@ impl Handler<TokenChanged> for Listener {
     }
 }
 
-impl Handler<StatusTouched> for Listener {
+impl Handler<StatusTouched> for Recorder {
     type Result = ();
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
@@ -59,7 +59,7 @@ fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
 
 struct Keeper {
     addr: Addr<HonchoRefreshActor>,
-    listener: Listener,
+    listener: Recorder,
     incarnation: Incarnation,
 }
 
@@ -73,7 +73,7 @@ impl Keeper {
         let homes = Homes { own: home.clone(), default: home, user: None };
         let mut settings = HonchoSettings::new(vec![HonchoProfile { name: name(), homes, host: None }]);
         adjust(&mut settings);
-        let listener = Listener::default();
+        let listener = Recorder::default();
         let ears = listener.clone().start();
         let ports =
             HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
