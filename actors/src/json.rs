@@ -1,9 +1,9 @@
-//! What several formats share in reading JSON that the original writes or reads as well.
+//! JSON helpers of several formats that the original writes or reads as well.
 
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-/// Whether the original takes `value` for a yes: everything but null, false, zero and the empty.
+/// Whether the original reads `value` as true: everything except null, false, zero and empty values.
 pub(crate) fn truthy(value: &Value) -> bool {
     match value {
         Value::Null => false,
@@ -15,7 +15,7 @@ pub(crate) fn truthy(value: &Value) -> bool {
     }
 }
 
-/// A string, or a number as text, for identifiers that a person or a platform may write unquoted.
+/// A string, or a number as text, for identifiers that may be written without quotes.
 /// `None` for anything else and for the empty string.
 pub(crate) fn identifier(value: Option<&Value>) -> Option<String> {
     match value? {
@@ -30,7 +30,7 @@ pub(crate) fn full_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Optio
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Overwrites every string inside `value`, names of fields apart.
+/// Overwrites every string inside `value`, except names of fields.
 pub(crate) fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),

@@ -1,8 +1,8 @@
 //! The actors of Caduceus.
 //!
-//! Read `gateway.rs` to see the whole tree; each room has its messages in `messages.rs`.
+//! `gateway.rs` has the whole tree; each module has its messages in `messages.rs`.
 
-// They panic when the reader is gone, and block when it does not read. What is to be said is logged.
+// They panic when the reader is gone, and block when it does not read. Use the log.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
     test,
