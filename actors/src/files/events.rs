@@ -124,7 +124,8 @@ impl FileEvents {
         };
         let set = set.and_then(|watcher| watcher.watch(directory, RecursiveMode::NonRecursive));
         drop(watcher);
-        let (before, notified) = locked(&self.0.listeners).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No });
+        let (before, notified) =
+            locked(&self.0.listeners).set(directory, if set.is_ok() { Watched::Yes } else { Watched::No });
         match &set {
             Ok(()) => {}
             Err(error) if before == Watched::No || !directory.is_dir() => {
@@ -186,7 +187,8 @@ impl Listeners {
     fn set(&mut self, directory: &Path, watched: Watched) -> (Watched, Vec<Arc<FileListener>>) {
         let Some(place) = self.by_directory.get_mut(directory) else { return (Watched::No, Vec::new()) };
         let before = std::mem::replace(&mut place.watched, watched);
-        let notified = place.listeners.iter().filter(|_| watched == Watched::Yes).map(|(_, listener)| Arc::clone(listener));
+        let notified =
+            place.listeners.iter().filter(|_| watched == Watched::Yes).map(|(_, listener)| Arc::clone(listener));
         (before, notified.collect())
     }
 
@@ -237,7 +239,11 @@ impl Listening {
     /// Whether there are events.
     #[must_use]
     pub fn watched(&self) -> Watched {
-        locked(&self.events.0.listeners).by_directory.get(&self.directory).map(|place| place.watched).unwrap_or_default()
+        locked(&self.events.0.listeners)
+            .by_directory
+            .get(&self.directory)
+            .map(|place| place.watched)
+            .unwrap_or_default()
     }
 }
 
@@ -367,7 +373,8 @@ mod tests {
     #[test]
     fn reading_is_no_event() {
         let mut listeners = Listeners::default();
-        listeners.add(Path::new("/home"), Arc::new(FileListener { matches: Box::new(|_| true), notify: Box::new(|| {}) }));
+        listeners
+            .add(Path::new("/home"), Arc::new(FileListener { matches: Box::new(|_| true), notify: Box::new(|| {}) }));
         let event = |kind| Ok(Event::new(EventKind::Access(kind)).add_path(PathBuf::from("/home/.env")));
         assert_eq!(listeners.of(&event(AccessKind::Open(AccessMode::Any))).len(), 0);
         assert_eq!(listeners.of(&event(AccessKind::Close(AccessMode::Write))).len(), 1);

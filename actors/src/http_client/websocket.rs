@@ -20,7 +20,7 @@ use super::refusals::ReportRefusals;
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 impl HttpClient {
-/// A client of this thread for the WebSocket of a link: only HTTP/1.1, no redirect is followed, no timeout except for the
+    /// A client of this thread for the WebSocket of a link: only HTTP/1.1, no redirect is followed, no timeout except for the
     /// connection, no limit on the number of links.
     #[must_use]
     pub fn websocket(&self) -> Client {

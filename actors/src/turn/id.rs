@@ -1,4 +1,4 @@
-//! The name of one turn.
+//! The id of one turn.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,13 +6,13 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// Names one turn across processes; sorts by the time it was made.
+/// Identifies one turn across processes; sorts by the time of its creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct TurnId(Uuid);
 
 impl TurnId {
-    /// A fresh name.
+    /// A new id.
     #[must_use]
     pub fn fresh() -> Self {
         Self(Uuid::now_v7())

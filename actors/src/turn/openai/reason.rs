@@ -1,18 +1,18 @@
-//! What a server says of an error, in every shape that servers have for it. For the log: it may hold anything.
+//! The text of a server's error, in every shape that servers use. For the log: it may contain anything.
 
 use serde_json::Value;
 
-/// Where the words stand, the nearest first.
+/// The fields with the text, in order of precedence.
 const WORDS: [&str; 9] =
     ["message", "msg", "detail", "error", "errors", "error_description", "title", "description", "reason"];
-/// What is said beside them.
+/// Further fields.
 const FACTS: [&str; 4] = ["type", "code", "status", "param"];
 /// Items of a list that are read.
 const MAX_ITEMS: usize = 5;
-/// Shapes within shapes that are read.
+/// Nested levels that are read.
 const MAX_DEPTH: usize = 4;
 
-/// What is wrong, if this document of a server that answers well says that something is.
+/// The error, if this document with a success status reports one.
 pub(super) fn error(said: &Value) -> Option<String> {
     let said = match said {
         Value::Array(items) => items.iter().find(|item| error(item).is_some())?,
@@ -33,7 +33,7 @@ pub(super) fn error(said: &Value) -> Option<String> {
     Some(words(wrong, MAX_DEPTH).unwrap_or_else(|| "it does not say what".to_owned()))
 }
 
-/// The status that a server gives in its words, where it is one of HTTP.
+/// The status in the server's text, if it is an HTTP status.
 pub(super) fn status(said: &Value) -> Option<u16> {
     let said = if let Value::Array(items) = said { items.first()? } else { said };
     let error = if said["error"].is_object() { &said["error"] } else { said };
@@ -42,7 +42,7 @@ pub(super) fn status(said: &Value) -> Option<u16> {
     u16::try_from(found).ok().filter(|status| (400..600).contains(status))
 }
 
-/// Why a server refused, by the body of its answer; one line.
+/// Why a server refused, from the body of its answer; one line.
 pub(super) fn of_refusal(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
@@ -57,7 +57,7 @@ pub(super) fn of_refusal(body: &[u8]) -> String {
     if line.is_empty() { "it does not say why".to_owned() } else { line }
 }
 
-/// What a person would read.
+/// The text for a person.
 fn words(said: &Value, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
     let found = match said {
@@ -68,7 +68,7 @@ fn words(said: &Value, depth: usize) -> Option<String> {
         }
         Value::Object(_) => {
             let mut found: Vec<String> = Vec::new();
-            // Where in the request it is wrong.
+            // The position of the error in the request.
             if let Some(place) = said["loc"].as_array() {
                 let place: Vec<String> = place.iter().filter_map(|part| words(part, depth)).collect();
                 found.push(format!("{}:", place.join(".")));
@@ -104,7 +104,7 @@ fn page(text: &str) -> String {
     plain
 }
 
-/// The text as it may stand in a line of a log or on a terminal: nothing in it is obeyed.
+/// The text for a line of a log or for a terminal: without control characters.
 pub(super) fn escaped(text: &str) -> String {
     let obeyed = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
