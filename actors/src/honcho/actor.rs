@@ -24,9 +24,9 @@ use tracing::{debug, warn};
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::messages::{FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant};
-use super::plan::{Ask, GrantPlan, RefreshOrder, Seen, Waits};
+use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
 use super::refresh::{Limits, Refresh, unix_now_s};
-use super::survey::{GrantPlace, Sighting, Survey, redacted_as, survey, unanswered};
+use super::survey::{GrantLocation, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
 use super::wiring::{RefreshDone, RefreshId};
@@ -54,8 +54,8 @@ pub struct HonchoRefreshActor {
     incarnation: Incarnation,
     own: HonchoOwn,
     /// The place of each profile's grant, once checked.
-    places: BTreeMap<ProfileName, GrantPlace>,
-    grants: BTreeMap<GrantPlace, GrantEntry>,
+    places: BTreeMap<ProfileName, GrantLocation>,
+    grants: BTreeMap<GrantLocation, GrantEntry>,
     /// The token last sent to each profile; a profile not in here was sent nothing.
     sent: BTreeMap<ProfileName, Option<SecretString>>,
     watch: Watch,
@@ -116,7 +116,7 @@ impl HonchoRefreshActor {
         Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
     }
 
-    fn entry(&mut self, profile: &ProfileName) -> Option<(GrantPlace, &mut GrantEntry)> {
+    fn entry(&mut self, profile: &ProfileName) -> Option<(GrantLocation, &mut GrantEntry)> {
         let place = self.places.get(profile)?.clone();
         let entry = self.grants.get_mut(&place)?;
         Some((place, entry))
@@ -224,7 +224,7 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn begin(&mut self, place: &GrantPlace, order: RefreshOrder) {
+    fn begin(&mut self, place: &GrantLocation, order: Order) {
         let Some(entry) = self.grants.get_mut(place) else {
             return;
         };
@@ -260,7 +260,7 @@ impl HonchoRefreshActor {
             return;
         }
         let now = now();
-        let due = |(place, entry): (&GrantPlace, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
+        let due = |(place, entry): (&GrantLocation, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
         let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
         for (place, order) in due {
             self.begin(&place, order);
@@ -306,7 +306,7 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn exchanges(&self, place: &GrantPlace) -> Count {
+    fn exchanges(&self, place: &GrantLocation) -> Count {
         self.settings.exchanges.of(&(place.path.clone(), place.host.clone()))
     }
 

@@ -1,49 +1,49 @@
-//! A grant in memory: until when its token is answered, and when it is refreshed ahead of need. No clock.
+//! A grant in hand: until when its token is answered from memory, and from when on a refresh comes by itself. No clock.
 
 use std::time::{Duration, Instant};
 
 use super::grant::{EXPIRY_SKEW_S, Grant};
 use super::note::{EXCHANGE_FLOOR, SHORT_LIFE_S};
 
-/// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that among many
-/// processes one refreshes first and the others adopt its result.
+/// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that of many
+/// processes one goes first and the others take what it wrote.
 const AHEAD_MIN_S: f64 = 15.0;
 /// See [`AHEAD_MIN_S`].
 const AHEAD_SPREAD_S: f64 = 45.0;
-/// For a short-lived token, the largest part of its lifetime given up by an early refresh.
+/// Of a short-lived token, no more than this part is given up for being early.
 const AHEAD_PART: f64 = 0.1;
 
-/// The current time, by the wall clock, which the file uses, and by the monotonic clock.
+/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
     pub(super) unix_s: f64,
     pub(super) at: Instant,
-    /// From `0.0..1.0`, spreads what should not happen everywhere at the same moment.
+    /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
     pub(super) random: f64,
 }
 
 /// A grant, and until when it is answered from memory.
 #[derive(Debug)]
-pub(super) struct HeldGrant {
+pub(super) struct Held {
     pub(super) grant: Grant,
-    /// After this the token is not answered without an attempt at a new one. By both clocks: the wall clock may be set back, and
-    /// the monotonic one pauses while the machine is suspended.
+    /// From here on the token is not answered without trying for a new one. By both clocks: the wall's may be set back, and the
+    /// other stands still while the machine sleeps.
     pub(super) good_until_s: f64,
     good_until: Instant,
-    /// How long before that it is refreshed ahead of need.
+    /// How long before that a refresh comes by itself.
     ahead_s: f64,
-    /// A token of unknown lifetime is refreshed only on demand.
+    /// A lifetime that nobody knows is not worth a refresh that nobody asked for.
     pub(super) on_demand: bool,
 }
 
-impl HeldGrant {
-    /// As found in the file: if it is expired, it counts as expired.
+impl Held {
+    /// As found in the file: what counts as expired is.
     pub(super) fn first(grant: Grant, now: Now) -> Self {
         let left_s = grant.expires_at_s - f64::from(EXPIRY_SKEW_S) - now.unix_s;
         Self::good_for(grant, left_s, false, now)
     }
 
-    /// As another process has just rotated it: never exchanged at once, however short its lifetime.
+    /// As somebody else has just rotated it: never exchanged at once, however short it lives.
     pub(super) fn adopted(grant: Grant, now: Now) -> Self {
         let life_s = grant.expires_at_s - now.unix_s;
         Self::exchanged(grant, life_s, now)
@@ -61,11 +61,11 @@ impl HeldGrant {
     fn good_for(grant: Grant, good_s: f64, on_demand: bool, now: Now) -> Self {
         let good = Duration::try_from_secs_f64(good_s.max(0.0)).unwrap_or(Duration::MAX);
         let wanted_s = AHEAD_MIN_S + AHEAD_SPREAD_S * now.random;
-        // Never earlier than the minimum interval of two exchanges allows.
+        // Never earlier than the floor between two exchanges allows.
         let most_s = (good_s - EXCHANGE_FLOOR.as_secs_f64()).max(0.0).min(good_s.max(0.0) * AHEAD_PART);
         Self {
             good_until_s: now.unix_s + good_s,
-            // A time beyond the range of an instant is left to the wall clock.
+            // Beyond what an instant can hold it is the wall clock's alone to say.
             good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_hours(24)),
             ahead_s: wanted_s.min(most_s),
             on_demand,

@@ -1,31 +1,31 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] per grant; no clock, no disk, no actix.
+//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix.
 
 use std::time::{Duration, Instant};
 
 use secrecy::SecretString;
 
 use super::grant::Grant;
-use super::held::{HeldGrant, Now};
+use super::held::{Held, Now};
 use super::messages::GrantState;
 use super::note::step;
 use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
 
-/// Waits that are configured by the operator or a test.
+/// Waits that are the operator's or a test's to choose.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Waits {
-    /// Timeout of a caller for a refresh, counted from the start of the refresh.
+    /// Longest wait of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
     /// Before a token that may be spent is presented once more.
     pub(super) careful: Duration,
 }
 
-/// The plan of one grant.
+/// Decides for one grant.
 #[derive(Debug)]
 pub(super) struct GrantPlan {
     waits: Waits,
-    held: Option<HeldGrant>,
-    phase: GrantPhase,
+    held: Option<Held>,
+    phase: Phase,
     /// Why the file cannot be used; nothing is exchanged meanwhile.
     unreadable: Option<String>,
     unsaved: Option<Unsaved>,
@@ -35,7 +35,7 @@ pub(super) struct GrantPlan {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum GrantPhase {
+enum Phase {
     Idle,
     Refreshing {
         since: Instant,
@@ -51,31 +51,31 @@ enum GrantPhase {
     ReauthRequired,
 }
 
-/// The answer to a caller that asks for the token.
+/// What a caller gets who asks for the token.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// There is no grant.
     Nothing,
-    /// The token.
+    /// This.
     Have(SecretString),
-    /// A refresh, and then the current token; the caller waits until `until` at most.
+    /// A refresh, and then whatever there is; the caller waits until `until` at most.
     Wait {
-        /// The refresh to start, if it is not running.
-        order: Option<Box<RefreshOrder>>,
-        /// When the caller receives the old token.
+        /// The refresh is to be started.
+        order: Option<Box<Order>>,
+        /// When the caller gets the old token.
         until: Instant,
     },
 }
 
-/// A refresh to start.
+/// A refresh to be started.
 #[derive(Debug)]
-pub(super) struct RefreshOrder {
+pub(super) struct Order {
     pub(super) known: Option<Grant>,
     pub(super) unsaved: Option<Unsaved>,
     pub(super) by_person: bool,
 }
 
-/// The contents of the file, as seen without the lock.
+/// What the file was seen to hold, without the lock.
 #[derive(Debug, Clone)]
 pub(super) enum Seen {
     NoGrant,
@@ -83,16 +83,16 @@ pub(super) enum Seen {
     Grant { grant: Grant, doubt: Doubt },
 }
 
-/// The state of the file's refresh token in the notes.
+/// What the notes say of the refresh token in the file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Doubt {
-    /// No doubt.
+    /// Nothing bad.
     None,
-    /// It was presented, with unknown outcome.
+    /// It was presented and nobody knows what became of it.
     Unknown { retry_in: Option<Duration> },
     /// It was exchanged for one that is not in the file.
     Spent,
-    /// The server refuses it.
+    /// The server does not take it.
     Refused,
 }
 
@@ -101,7 +101,7 @@ impl GrantPlan {
         Self {
             waits,
             held: None,
-            phase: GrantPhase::Idle,
+            phase: Phase::Idle,
             unreadable: None,
             unsaved: None,
             failures: 0,
@@ -110,7 +110,7 @@ impl GrantPlan {
         }
     }
 
-    /// A caller asks for the token.
+    /// Somebody asks for the token.
     pub(super) fn ask(&mut self, now: Now) -> Ask {
         let Some(held) = &self.held else {
             return Ask::Nothing;
@@ -119,10 +119,10 @@ impl GrantPlan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        // After a failure the attempts continue on their own, and no caller waits for one that is likely to fail as well.
+        // After a failure the tries go on by themselves, and nobody is held up by one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
-            GrantPhase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
+            Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
                 Ask::Wait { order, until: since + self.waits.caller }
             }
             _ => Ask::Have(token),
@@ -130,21 +130,21 @@ impl GrantPlan {
     }
 
     /// Some time has passed.
-    pub(super) fn tick(&mut self, now: Now) -> Option<RefreshOrder> {
+    pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
         let wanted = match self.phase {
-            // After a failure the next attempt comes on its own, even for a token that is only refreshed on demand.
-            GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => self.held.is_some(),
-            GrantPhase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
-            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
+            // After a failure the next try comes by itself, even for a token that is only refreshed on demand.
+            Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
+            Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
+            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
         };
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
-    /// A person requests a refresh now. `None` if one is running or cannot help.
-    pub(super) fn demand(&mut self, now: Now) -> Option<RefreshOrder> {
+    /// A person wants a refresh now. `None` if one is under way or cannot help.
+    pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
         let possible = match self.phase {
-            GrantPhase::Idle | GrantPhase::Backoff { .. } | GrantPhase::Uncertain { .. } => true,
-            GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
+            Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
+            Phase::Refreshing { .. } | Phase::ReauthRequired => false,
         };
         (possible && self.held.is_some() && self.unreadable.is_none()).then(|| self.begin(true, now))
     }
@@ -155,26 +155,26 @@ impl GrantPlan {
         if presented {
             self.last_exchange = Some(now.at);
         }
-        self.phase = GrantPhase::Idle;
+        self.phase = Phase::Idle;
         match outcome {
             Outcome::Rotated { grant, life_s, beside } => {
-                self.settle(HeldGrant::exchanged(grant, life_s, now));
+                self.settle(Held::exchanged(grant, life_s, now));
                 self.unreadable =
-                    beside.map(|path| format!("the file does not parse; the grant is kept in {}", path.display()));
+                    beside.map(|path| format!("the file is broken; the grant is kept in {}", path.display()));
             }
             Outcome::Withheld { grant, life_s } => {
-                self.settle(HeldGrant::exchanged(grant, life_s, now));
-                self.phase = GrantPhase::Uncertain { retry_at: None };
+                self.settle(Held::exchanged(grant, life_s, now));
+                self.phase = Phase::Uncertain { retry_at: None };
                 self.last_error = Some("the server gave no new refresh token".to_owned());
             }
-            Outcome::Adopted(grant) => self.settle(HeldGrant::adopted(grant, now)),
+            Outcome::Adopted(grant) => self.settle(Held::adopted(grant, now)),
             Outcome::NoGrant => {
                 self.held = None;
                 self.unsaved = None;
             }
             Outcome::Unreadable(why) => {
                 if doubt {
-                    self.phase = GrantPhase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
+                    self.phase = Phase::Uncertain { retry_at: Some(now.at + self.waits.careful) };
                 }
                 self.unreadable = Some(why);
             }
@@ -187,18 +187,18 @@ impl GrantPlan {
             Outcome::Ambiguous { why, retry_in } => {
                 self.last_error = Some(why);
                 self.failures = self.failures.saturating_add(1);
-                self.phase = GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
+                self.phase = Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) };
             }
             Outcome::Refused { grant, why } => {
-                self.held = Some(HeldGrant::first(grant, now));
+                self.held = Some(Held::first(grant, now));
                 self.unsaved = None;
                 self.last_error = Some(why);
-                self.phase = GrantPhase::ReauthRequired;
+                self.phase = Phase::ReauthRequired;
             }
         }
     }
 
-    /// The file was checked, and no refresh was running meanwhile.
+    /// The file was looked at, and no refresh was under way meanwhile.
     pub(super) fn seen(&mut self, seen: Seen, now: Now) {
         let (grant, doubt) = match seen {
             Seen::Unreadable(why) => {
@@ -213,53 +213,53 @@ impl GrantPlan {
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
-            // Another process wrote another expiry than the one we have.
+            // Somebody says that it ends at another time than we were told.
             if !held.grant.expires_with(&grant) {
-                *held = HeldGrant::first(grant, now);
+                *held = Held::first(grant, now);
             }
             return;
         }
         if doubt == Doubt::Spent {
-            // The file was reset to its content before the last rotation. A refresh searches, under the lock, for the
-            // grant that was kept; until then no caller receives a token older than the current one.
-            let held = self.held.get_or_insert_with(|| HeldGrant::first(grant, now));
+            // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
+            // grant that was kept; until then nobody gets a token that is older than the one in hand.
+            let held = self.held.get_or_insert_with(|| Held::first(grant, now));
             held.good_until_s = now.unix_s;
             held.on_demand = false;
-            self.phase = GrantPhase::Idle;
+            self.phase = Phase::Idle;
             return;
         }
         let first = self.held.is_none();
-        self.settle(if first { HeldGrant::first(grant, now) } else { HeldGrant::adopted(grant, now) });
+        self.settle(if first { Held::first(grant, now) } else { Held::adopted(grant, now) });
         self.phase = match doubt {
-            Doubt::None | Doubt::Spent => GrantPhase::Idle,
-            Doubt::Refused => GrantPhase::ReauthRequired,
-            Doubt::Unknown { retry_in } => GrantPhase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
+            Doubt::None | Doubt::Spent => Phase::Idle,
+            Doubt::Refused => Phase::ReauthRequired,
+            Doubt::Unknown { retry_in } => Phase::Uncertain { retry_at: retry_in.map(|wait| now.at + wait) },
         };
     }
 
-    /// The current access token.
+    /// The access token there is.
     pub(super) fn token(&self) -> Option<&SecretString> {
         self.held.as_ref().map(|held| &held.grant.access_token)
     }
 
     pub(super) fn is_refreshing(&self) -> bool {
-        matches!(self.phase, GrantPhase::Refreshing { .. })
+        matches!(self.phase, Phase::Refreshing { .. })
     }
 
     pub(super) fn state(&self) -> GrantState {
         match self.phase {
-            GrantPhase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
-            GrantPhase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
-            GrantPhase::ReauthRequired => GrantState::ReauthRequired,
+            Phase::Refreshing { doubt: false, .. } => GrantState::Refreshing,
+            Phase::Refreshing { doubt: true, .. } => GrantState::Uncertain,
+            Phase::ReauthRequired => GrantState::ReauthRequired,
             _ if self.unreadable.is_some() => GrantState::Unreadable,
             _ if self.held.is_none() => GrantState::None,
-            GrantPhase::Uncertain { .. } => GrantState::Uncertain,
-            GrantPhase::Backoff { .. } => GrantState::Backoff,
-            GrantPhase::Idle => GrantState::Fresh,
+            Phase::Uncertain { .. } => GrantState::Uncertain,
+            Phase::Backoff { .. } => GrantState::Backoff,
+            Phase::Idle => GrantState::Fresh,
         }
     }
 
-    /// Seconds until the access token expires; negative after that.
+    /// Seconds until the access token expires; negative when it has.
     #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
     pub(super) fn expires_in_s(&self, now: Now) -> Option<i64> {
         self.held.as_ref().map(|held| (held.grant.expires_at_s - now.unix_s).floor() as i64)
@@ -276,24 +276,24 @@ impl GrantPlan {
     fn may_begin(&self, now: Now) -> bool {
         self.unreadable.is_none()
             && match self.phase {
-                GrantPhase::Idle => true,
-                GrantPhase::Backoff { until } => now.at >= until,
-                GrantPhase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
-                GrantPhase::Refreshing { .. } | GrantPhase::ReauthRequired => false,
+                Phase::Idle => true,
+                Phase::Backoff { until } => now.at >= until,
+                Phase::Uncertain { retry_at } => retry_at.is_some_and(|at| now.at >= at),
+                Phase::Refreshing { .. } | Phase::ReauthRequired => false,
             }
     }
 
-    fn begin(&mut self, by_person: bool, now: Now) -> RefreshOrder {
-        self.phase = GrantPhase::Refreshing { since: now.at, doubt: self.in_doubt() };
+    fn begin(&mut self, by_person: bool, now: Now) -> Order {
+        self.phase = Phase::Refreshing { since: now.at, doubt: self.in_doubt() };
         let known = self.held.as_ref().map(|held| held.grant.clone());
-        RefreshOrder { known, unsaved: self.unsaved.clone(), by_person }
+        Order { known, unsaved: self.unsaved.clone(), by_person }
     }
 
     fn in_doubt(&self) -> bool {
-        matches!(self.phase, GrantPhase::Uncertain { .. } | GrantPhase::Refreshing { doubt: true, .. })
+        matches!(self.phase, Phase::Uncertain { .. } | Phase::Refreshing { doubt: true, .. })
     }
 
-    fn settle(&mut self, held: HeldGrant) {
+    fn settle(&mut self, held: Held) {
         self.held = Some(held);
         self.unreadable = None;
         self.unsaved = None;
@@ -305,9 +305,9 @@ impl GrantPlan {
         self.last_error = Some(why);
         self.failures = self.failures.saturating_add(1);
         self.phase = if doubt {
-            GrantPhase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
+            Phase::Uncertain { retry_at: Some(now.at + wait.max(self.waits.careful)) }
         } else {
-            GrantPhase::Backoff { until: now.at + wait }
+            Phase::Backoff { until: now.at + wait }
         };
     }
 }

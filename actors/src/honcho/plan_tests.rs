@@ -5,7 +5,7 @@ use super::*;
 const START_S: f64 = 1_800_000_000.0;
 const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
 
-/// A plan and a separate clock.
+/// A plan and a clock of its own.
 struct Stage {
     plan: GrantPlan,
     start: Instant,
@@ -25,7 +25,7 @@ fn grant(number: u32, life_s: f64, now: Now) -> Grant {
 }
 
 impl Stage {
-    /// The file has grant 1, with this lifetime.
+    /// The file was seen with grant 1, which lives so long.
     fn with(life_s: f64) -> Self {
         let start = Instant::now();
         let now = Now { unix_s: START_S, at: start, random: 0.0 };

@@ -18,7 +18,7 @@ use crate::profile::redact::Redactor;
 
 /// The place of one grant: the file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct GrantPlace {
+pub(super) struct GrantLocation {
     pub(super) path: PathBuf,
     pub(super) host: String,
 }
@@ -27,7 +27,7 @@ pub(super) struct GrantPlace {
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) profile: ProfileName,
-    pub(super) place: GrantPlace,
+    pub(super) place: GrantLocation,
     pub(super) seen: Seen,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
         }
         Err(why) => (host, Seen::Unreadable(why)),
     };
-    Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantPlace { path, host }, seen }, spots }
+    Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantLocation { path, host }, seen }, spots }
 }
 
 /// The redactor's source for the contents of a profile's file; no profile has such a name.
@@ -72,8 +72,8 @@ pub(super) fn redacted_as(profile: &ProfileName) -> String {
 }
 
 /// The result for a profile whose disk does not answer; `known` is the last place of its grant.
-pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantPlace>, why: String) -> Sighting {
-    let first = || GrantPlace {
+pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantLocation>, why: String) -> Sighting {
+    let first = || GrantLocation {
         path: profile.homes.own.join(FILE_NAME),
         host: host_name(profile.host.as_deref(), &profile.name, None),
     };

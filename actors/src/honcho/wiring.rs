@@ -10,7 +10,7 @@ use actix::Message;
 use super::location::HonchoProfile;
 use super::refresh::{Limits, Report};
 use super::steps::StepHook;
-use super::survey::GrantPlace;
+use super::survey::GrantLocation;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
@@ -112,7 +112,7 @@ impl HonchoPorts {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RefreshDone {
-    pub(super) place: GrantPlace,
+    pub(super) place: GrantLocation,
     pub(super) job: RefreshId,
     pub(super) report: Report,
 }

@@ -128,14 +128,14 @@ pub(super) struct NoteChange {
 
 impl NoteChange {
     pub(super) fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let Before { state, attempts, turn, .. } = read_state(store, self.id)?;
+        let InboundMark { state, attempts, turn, .. } = read_state(store, self.id)?;
         let values = state_values(state, attempts, turn.as_deref(), Some(self.note), store.now_ms);
         Ok(write_state(store, self.id, values)?)
     }
 }
 
 /// The columns that a mark changes, of row `row`.
-fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
+fn read_state(store: &mut Store<'_>, row: i64) -> Result<InboundMark, Failure> {
     let connection = store.connection;
     let found = connection
         .prepare_cached("SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?")?
@@ -234,16 +234,16 @@ fn state_values<'a>(
 }
 
 /// The columns that a mark changes, as stored.
-struct Before {
+struct InboundMark {
     state: InboundState,
     attempts: i64,
     turn: Option<String>,
     note: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
+fn before(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(Before {
+    Ok(InboundMark {
         state: inbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         turn: row.get(3)?,

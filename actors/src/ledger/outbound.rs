@@ -128,16 +128,16 @@ fn state_values<'a>(
 }
 
 /// The columns that a mark changes, as stored.
-struct Before {
+struct OutboundMark {
     state: OutboundState,
     attempts: i64,
     message_id: Option<String>,
     error: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
+fn before(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(Before {
+    Ok(OutboundMark {
         state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         message_id: row.get(3)?,

@@ -53,14 +53,14 @@ pub(super) fn child_env(
     }
     let home = facts.home.to_string_lossy();
     let attempt = facts.attempt.to_string();
-    let told = [
+    let turn_values = [
         ("HERMES_HOME", &*home),
         ("HERMES_PROFILE", facts.profile.as_str()),
         (TURN_ID, facts.turn),
         ("CADUCEUS_SESSION_KEY", facts.session),
         ("CADUCEUS_ATTEMPT", &attempt),
     ];
-    child.extend(told.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
+    child.extend(turn_values.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
     child.retain(|name, value| child_may_hold(name, value.expose_secret()));
     child
 }
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_child_has_globals_its_profiles_secrets_and_the_turn_and_nothing_else() {
-        let told = [
+        let turn_values = [
             ("A_KEY", "1"),
             ("CADUCEUS_ATTEMPT", "2"),
             ("CADUCEUS_SESSION_KEY", "agent:work:discord:dm:1"),
@@ -128,8 +128,8 @@ mod tests {
             ("HERMES_PROFILE", "work"),
             ("PATH", "/usr/bin"),
         ];
-        let told = BTreeMap::from(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(child("A_KEY=1", &[], None), told);
+        let turn_values = BTreeMap::from(turn_values.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(child("A_KEY=1", &[], None), turn_values);
     }
 
     #[test]

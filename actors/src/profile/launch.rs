@@ -68,8 +68,8 @@ impl Launch {
         let (stderr, agent_stderr) = io::pipe().map_err(system)?;
         let mut guard = self.start_guard(theirs).map_err(system)?;
         let pipes = [agent_stdin.as_fd(), agent_stdout.as_fd(), agent_stderr.as_fd()];
-        let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_TIMEOUT));
-        match heard {
+        let started = guard::give_pipes(&ours, pipes).and_then(|()| guard::wait_started(&ours, START_TIMEOUT));
+        match started {
             Ok(Ok(())) => Ok(SpawnedChild {
                 guard: HeldGuard::new(guard),
                 stdin: AgentInput::new(OwnedFd::from(stdin), self.token),

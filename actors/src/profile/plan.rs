@@ -1,4 +1,4 @@
-//! The problems of a profile, derived from its state.
+//! What is wrong with a profile, judged from what is known of it.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub struct Missing {
     pub name: String,
 }
 
-/// The possible problems of a profile.
+/// What can be wrong with a profile.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     /// Found in its own configuration at start.
@@ -27,11 +27,11 @@ pub(super) struct Health {
     pub(super) file: Option<String>,
     /// Why its agent cannot be run.
     pub(super) agent: Option<String>,
-    /// Problems in its settings of the relay.
+    /// What is odd about its settings of the relay.
     pub(super) relay: Option<&'static str>,
     /// Why its settings make no link of their own.
     pub(super) link: Option<String>,
-    /// The names that its scope lacks.
+    /// What its scope lacks.
     pub(super) missing: Vec<Missing>,
 }
 
@@ -42,8 +42,7 @@ impl Health {
 
     /// One sentence each.
     pub(super) fn troubles(&self) -> Vec<String> {
-        let file =
-            self.file.as_ref().map(|reason| format!(".env cannot be used, so the profile has no secrets: {reason}"));
+        let file = self.file.as_ref().map(|reason| format!(".env cannot be used, so no secret is there: {reason}"));
         let relay = self.relay.map(str::to_owned).into_iter().chain(self.link.clone());
         let missing =
             self.missing.iter().map(|missing| format!("{} needs {}, which is not set", missing.key, missing.name));
@@ -61,7 +60,7 @@ impl Health {
     }
 }
 
-/// The command line of an agent.
+/// The words that an agent is started with.
 ///
 /// # Errors
 /// The command refers to a name. Every process of the machine can read the arguments of another, so no value goes there.
@@ -80,7 +79,7 @@ pub(super) fn words(exec: &ExecSettings) -> Result<Vec<String>, &str> {
     exec.command.iter().map(|word| reference::plain(word)).collect()
 }
 
-/// The working directory of an agent of a profile with this `home`.
+/// Where an agent of a profile with this `home` runs.
 ///
 /// # Errors
 /// A name that it refers to and `scope` lacks.
@@ -92,7 +91,7 @@ pub(super) fn cwd<'a>(exec: &'a ExecSettings, home: &Path, scope: &Scope) -> Res
     }
 }
 
-/// The names that `agent` needs and `scope` lacks, sorted, each once per key.
+/// The names that `agent` needs and `scope` lacks, sorted, each once a key.
 pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
     let mut missing = Vec::new();
     let mut need = |key: &'static str, name: &str| {

@@ -159,7 +159,7 @@ impl RelayActor {
             return;
         }
         if let Some(connection) = &self.connection {
-            self.plan.last_seen(connection.generation, connection.last_seen());
+            self.plan.heard(connection.generation, connection.last_seen());
         }
         let before = self.plan.state();
         let steps = decide(&mut self.plan, At { now: Instant::now(), random: fastrand::f64() });

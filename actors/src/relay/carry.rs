@@ -44,7 +44,7 @@ impl RelayActor {
                     debug!(link = %self.link.0, ?reason, "ping not sent");
                 }
             }
-            LinkStep::SendGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
+            LinkStep::SayGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
             LinkStep::AnswerIdle(answer) => self.answer_idle(answer),
             LinkStep::Close(with) => {
                 if let Some(dialling) = self.dialling.take() {
@@ -78,7 +78,7 @@ impl RelayActor {
             Ok(Err(reason @ NoConnectParams::Undialable(_))) => Prepared::Nothing(Some(reason.to_string())),
             Err(reason) => {
                 debug!(link = %self.link.0, %reason, "profile did not answer");
-                Prepared::NoAnswer
+                Prepared::Silent
             }
         };
         self.decide(ctx, |plan, at| plan.prepared(prepared, at));
@@ -160,7 +160,7 @@ impl RelayActor {
                     DialError::Refused(UpgradeRefused { status, retry_after: Some(wait) })
                         if matches!(status.as_u16(), 429 | 503) =>
                     {
-                        Loss::AskedToWait { reason: error.to_string(), wait: *wait }
+                        Loss::ToldToWait { reason: error.to_string(), wait: *wait }
                     }
                     _ => Loss::Other(plain(&error.to_string())),
                 };

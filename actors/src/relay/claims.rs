@@ -1,8 +1,8 @@
 //! Which link serves which gateway: one gateway id at one connector has one link, for two would supersede each other and take
 //! each other's messages.
 //!
-//! The table outlives its actors, as the gate's permits do. Profiles declare the gateway in their settings; links take a claim before
-//! they dial and release it afterwards. The process's own link takes precedence over those of profiles, and these are ordered by
+//! The table outlives its actors, as the gate's permits do. Profiles declare the gateway in their settings; links take a claim
+//! before they dial and release it afterwards. The process's own link takes precedence over those of profiles, and these are ordered by
 //! name, so that the outcome of a start does not depend on timing. A restart of an actor loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -8,7 +8,7 @@ use super::*;
 
 const S: Duration = Duration::from_secs(1);
 
-/// A plan with a separate clock.
+/// A plan with a clock of its own.
 struct Bench {
     plan: LinkPlan,
     start: Instant,
@@ -48,7 +48,7 @@ impl Bench {
         self.plan.go_idle(how, self.at())
     }
 
-    /// From the profile's answer to a complete handshake.
+    /// From an answer of the profile to a handshake that is through.
     fn connect(&mut self, credentials: u64) {
         let steps = self.prepared(credentials);
         let generation = self.plan.generation();
@@ -65,8 +65,8 @@ impl Bench {
         bench
     }
 
-    fn last_seen(&mut self) {
-        self.plan.last_seen(self.plan.generation(), self.now);
+    fn heard(&mut self) {
+        self.plan.heard(self.plan.generation(), self.now);
     }
 
     /// Lets the wait pass and asks the profile.
@@ -150,7 +150,7 @@ fn undialable_address_is_disabled_with_the_reason() {
 fn silent_profile_is_asked_again_with_backoff() {
     let mut bench = Bench::new();
     bench.plan.start(bench.at());
-    bench.plan.prepared(Prepared::NoAnswer, bench.at());
+    bench.plan.prepared(Prepared::Silent, bench.at());
     assert_eq!((bench.plan.state(), bench.wait()), (LinkState::Waiting, S));
 }
 
@@ -160,7 +160,7 @@ fn wait_that_the_connector_asked_for_is_kept_and_has_an_end() {
         let mut bench = Bench::new();
         bench.plan.start(bench.at());
         assert_eq!(bench.prepared(1), [LinkStep::Dial { generation: 1 }]);
-        let loss = Loss::AskedToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
+        let loss = Loss::ToldToWait { reason: "503".into(), wait: Duration::from_secs(asked) };
         assert_eq!(bench.plan.lost(1, &loss, bench.at()), [LinkStep::Close(CloseWith::Away)]);
         assert_eq!(
             (bench.plan.state(), bench.wait(), bench.plan.last_error()),
@@ -218,7 +218,7 @@ fn backoff_starts_afresh_only_after_a_handshake_that_held_60_s() {
     let mut bench = Bench::connected();
     for (held, wait) in [(1, 1), (59, 2), (60, 1), (1, 2)] {
         bench.now += held * S;
-        bench.last_seen();
+        bench.heard();
         bench.lost(cut());
         assert_eq!(bench.wait(), wait * S, "after {held} s");
         bench.wait_out();
@@ -253,7 +253,7 @@ fn connector_is_pinged_every_20_s() {
     for _ in 0..4 {
         assert_eq!(bench.pass(19 * S), []);
         assert_eq!(bench.pass(S), [LinkStep::Ping]);
-        bench.last_seen();
+        bench.heard();
     }
 }
 
@@ -271,7 +271,7 @@ fn connection_without_any_frame_for_45_s_is_dead() {
 fn frame_of_an_older_connection_is_no_sign_of_life() {
     let mut bench = Bench::connected();
     bench.now += 44 * S;
-    bench.plan.last_seen(0, bench.now);
+    bench.plan.heard(0, bench.now);
     assert_eq!(bench.pass(S), [AWAY]);
 }
 
@@ -391,7 +391,7 @@ fn address_taken_away_and_given_back_does_not_revive_a_revoked_link() {
 #[test]
 fn leaving_link_serves_until_the_acknowledgement_and_after_it() {
     let mut bench = Bench::connected();
-    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SendGoingIdle]);
+    assert_eq!(bench.go_idle(Idleness::Leaving), [LinkStep::SayGoingIdle]);
     assert_eq!(bench.plan.state(), LinkState::Connected);
     assert_eq!(bench.plan.idle_acked(1, bench.at()), [LinkStep::AnswerIdle(IdleAnswer::Acknowledged)]);
     assert_eq!(bench.plan.state(), LinkState::Idle);
@@ -437,7 +437,7 @@ fn connection_that_held_60_s_wipes_the_slate_also_when_it_ends_in_dormancy() {
     bench.refused("unauthorized");
     bench.connect(1);
     bench.now += 60 * S;
-    bench.last_seen();
+    bench.heard();
     bench.go_idle(Idleness::Dormant);
     bench.plan.idle_acked(bench.plan.generation(), bench.at());
     bench.pass(S);
@@ -513,7 +513,7 @@ fn happens() -> impl Strategy<Value = Happens> {
 }
 
 proptest! {
-    /// Generations in the events count back from the current one, so most of them match.
+    /// Generations in the events count back from the present one, so most of them hit.
     #[test]
     fn whatever_happens_there_is_one_dial_at_a_time_and_always_a_next_step(
         events in prop::collection::vec(happens(), 1..200),

@@ -168,7 +168,7 @@ impl StatusActor {
 }
 
 /// The answers of all actors, each with the queried incarnation.
-struct Answers {
+struct ViewAnswers {
     drain: Answer<DrainView>,
     dispatch: Answer<DispatchView>,
     ledger: Answer<LedgerView>,
@@ -197,7 +197,7 @@ where
     }
 }
 
-async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> Answers {
+async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> ViewAnswers {
     let (served, started) = (&settings.in_force.profiles, settings.started);
     let node = |path: &str| tree.find(path);
     let profiles = served.iter().map(|profile| async {
@@ -218,10 +218,10 @@ async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNo
         join_all(links),
         tokio::task::spawn_blocking(move || process::view(started)),
     );
-    Answers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
+    ViewAnswers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
 }
 
-impl Answers {
+impl ViewAnswers {
     /// An actor that did not answer keeps its last view.
     fn remember(self, views: &mut Views) {
         views.drain.store(self.drain.0, self.drain.1);

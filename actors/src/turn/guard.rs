@@ -27,7 +27,7 @@ use crate::signals;
 
 pub use held::HeldGuard;
 pub use subtree::end_turns;
-pub use wire::{give_pipes, hear_start, say_stop};
+pub use wire::{give_pipes, say_stop, wait_started};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);

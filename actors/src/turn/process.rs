@@ -63,7 +63,7 @@ pub(super) struct AgentProcess {
 #[derive(Debug)]
 pub(super) enum ProcessEvent {
     /// It wrote output.
-    Said(Output),
+    Wrote(Output),
     /// It has ended, and its guard. Earlier output may still be in the queue.
     Ended(Exit),
 }
@@ -84,7 +84,7 @@ impl AgentProcess {
     /// The system's error; the agent is ended.
     #[expect(clippy::disallowed_methods, reason = "each is carried")]
     pub(super) fn new(child: SpawnedChild, turn: TurnId, redactor: Redactor) -> std::io::Result<Self> {
-        let (said, output) = mpsc::channel(MAX_PIECES);
+        let (pieces, output) = mpsc::channel(MAX_PIECES);
         let (input, lines) = mpsc::channel(MAX_LINES);
         let mut process = Self {
             turn,
@@ -100,7 +100,7 @@ impl AgentProcess {
             _secrets: child.secrets,
         };
         process.pipes.spawn_local(Carried::new(child.stdin.serve(lines)?));
-        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, said)));
+        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, pieces)));
         process.log.spawn_local(Carried::new(log(receiver(child.stderr)?, turn, redactor)));
         Ok(process)
     }
@@ -114,8 +114,8 @@ impl AgentProcess {
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => {}
-                said = receive(&mut self.output) => if let Some(said) = said {
-                    return ProcessEvent::Said(said);
+                piece = receive(&mut self.output) => if let Some(piece) = piece {
+                    return ProcessEvent::Wrote(piece);
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
@@ -123,7 +123,7 @@ impl AgentProcess {
     }
 
     /// The next output, whether or not the agent has ended; `None` at the end of its output.
-    pub(super) async fn said(&mut self) -> Option<Output> {
+    pub(super) async fn next_output(&mut self) -> Option<Output> {
         if self.output.is_some() { receive(&mut self.output).await } else { None }
     }
 
@@ -207,18 +207,18 @@ impl AgentProcess {
 /// The next output. Drops the channel after its end; without one it never completes.
 async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
     let Some(channel) = output else { return pending().await };
-    let said = channel.recv().await;
-    if matches!(said, None | Some(Output::TooMuch)) {
+    let piece = channel.recv().await;
+    if matches!(piece, None | Some(Output::TooMuch)) {
         *output = None;
     }
-    said
+    piece
 }
 
 fn receiver(fd: OwnedFd) -> std::io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(fd)
 }
 
-async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
+async fn read(mut pipe: pipe::Receiver, pieces: mpsc::Sender<Output>) {
     let mut waiting: Vec<u8> = Vec::new();
     let mut total = 0;
     let mut chunk = vec![0; CHUNK];
@@ -227,7 +227,7 @@ async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
         let bytes = pipe.read(&mut chunk).await.unwrap_or(0);
         total += bytes;
         if total > MAX_OUTPUT {
-            let _ = said.send(Output::TooMuch).await;
+            let _ = pieces.send(Output::TooMuch).await;
             return;
         }
         let fresh = waiting.len();
@@ -237,7 +237,7 @@ async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
         if let Some(end) = end.filter(|end| *end > 0) {
             let text = String::from_utf8_lossy(&waiting[..end]).into_owned();
             waiting.drain(..end);
-            if said.send(Output::Text(text)).await.is_err() {
+            if pieces.send(Output::Text(text)).await.is_err() {
                 return;
             }
         }

@@ -73,7 +73,7 @@ impl<'a> AgentRun<'a> {
                 command = commands.recv() => self.carry_out(command),
                 news = self.process.next() => match news {
                     ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
-                    ProcessEvent::Said(said) => self.take_output(said),
+                    ProcessEvent::Wrote(piece) => self.take_output(piece),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
                 () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
@@ -91,8 +91,8 @@ impl<'a> AgentRun<'a> {
     /// Output before the end may still be in the queue, and so may requested actions.
     async fn drain_output(&mut self, commands: &mut TurnCommands) {
         let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
-        while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
-            self.take_output(said);
+        while let Ok(Some(piece)) = tokio::time::timeout_at(dry_at, self.process.next_output()).await {
+            self.take_output(piece);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
         // The agent needs no answers, but the ledger has to record the result of each.
@@ -144,8 +144,8 @@ impl<'a> AgentRun<'a> {
         self.process.stop();
     }
 
-    fn take_output(&mut self, said: Output) {
-        match said {
+    fn take_output(&mut self, piece: Output) {
+        match piece {
             Output::TooMuch => {
                 self.turn.verdict.too_much = true;
                 self.process.stop();

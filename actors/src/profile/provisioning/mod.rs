@@ -33,7 +33,7 @@ pub(super) struct Provisioning {
     under_way: watch::Sender<bool>,
     given: BTreeMap<String, SecretString>,
     /// The last reason that was logged; each reason is logged once.
-    said: Option<String>,
+    logged: Option<String>,
     /// It was logged that the pair is pinned.
     pinned: bool,
 }
@@ -96,7 +96,7 @@ impl Default for Provisioning {
             order: None,
             under_way: watch::Sender::new(false),
             given: BTreeMap::new(),
-            said: None,
+            logged: None,
             pinned: false,
         }
     }
@@ -183,17 +183,17 @@ impl Provisioning {
             [named("GATEWAY_RELAY_ID", granted.gateway_id.into()), named("GATEWAY_RELAY_SECRET", granted.secret)];
         let key = granted.delivery_key.map(|key| named("GATEWAY_RELAY_DELIVERY_KEY", key));
         self.given = pair.into_iter().chain(key).collect();
-        self.said = None;
+        self.logged = None;
     }
 
     /// Logs each reason once, however many attempts fail with it.
     fn say_why_not(&mut self, reason: &NotProvisioned) {
         let text = reason.to_string();
-        if self.said.as_ref() != Some(&text) {
+        if self.logged.as_ref() != Some(&text) {
             let none = matches!(reason, NotProvisioned::Identity(_));
             let what = if none { "relay self-provision skipped: no identity" } else { "relay self-provision failed" };
             warn!(reason = text, "{what}; will be tried again");
-            self.said = Some(text);
+            self.logged = Some(text);
         }
     }
 }

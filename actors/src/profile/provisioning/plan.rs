@@ -1,36 +1,36 @@
-//! When a gateway requests credentials, and when it tries again.
+//! When a gateway asks for credentials, and when it asks again.
 
 use std::time::Duration;
 
 use caduceus_supervision::Backoff;
 
-/// The state of one profile's credentials.
+/// Where one profile stands with its connector.
 #[derive(Debug)]
 pub(super) struct ProvisionPlan {
     state: ProvisionState,
     backoff: Backoff,
-    /// Consecutive failures.
+    /// Failures in a row.
     failures: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ProvisionState {
-    /// There is no request.
+    /// Nothing is to be asked for.
     Content,
     Asking(u64),
     Waiting(u64),
     Granted(u64),
 }
 
-/// The next step. A request is identified by its fingerprint.
+/// What is to be done. An order is named by its fingerprint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProvisionStep {
     Nothing,
-    /// Make the request; a running one is cancelled, and former credentials are discarded.
+    /// Ask; whatever is under way is given up, and what was given is forgotten.
     Ask,
-    /// Try again after this time.
+    /// Ask again after this long.
     AskAfter(Duration),
-    /// Discard the credentials, and cancel a running request.
+    /// Forget what was given, and whatever is under way.
     Forget,
 }
 
@@ -39,14 +39,14 @@ impl ProvisionPlan {
         Self { state: ProvisionState::Content, backoff, failures: 0 }
     }
 
-    /// The settings were read: they make this request.
+    /// The settings were read: this is what they ask for.
     pub(super) fn wanted(&mut self, order: Option<u64>) -> ProvisionStep {
         match (self.state, order) {
             (ProvisionState::Content, None) => ProvisionStep::Nothing,
             (ProvisionState::Asking(present) | ProvisionState::Granted(present), Some(order)) if present == order => {
                 ProvisionStep::Nothing
             }
-            // The file was changed: another attempt at once, even for the same request.
+            // Someone changed the file: another try at once, also when what is asked for is the same.
             (_, Some(order)) => {
                 self.failures = 0;
                 self.state = ProvisionState::Asking(order);
@@ -59,7 +59,7 @@ impl ProvisionPlan {
         }
     }
 
-    /// The time of the next attempt has come.
+    /// The time to ask again has come.
     pub(super) fn due(&mut self, order: u64) -> ProvisionStep {
         if self.state != ProvisionState::Waiting(order) {
             return ProvisionStep::Nothing;
@@ -68,7 +68,7 @@ impl ProvisionPlan {
         ProvisionStep::Ask
     }
 
-    /// The running request was granted; returns whether that still applies.
+    /// The order that is under way was granted; whether that still counts.
     pub(super) fn granted(&mut self, order: u64) -> bool {
         let counts = self.state == ProvisionState::Asking(order);
         if counts {
@@ -78,7 +78,7 @@ impl ProvisionPlan {
         counts
     }
 
-    /// The running request failed.
+    /// The order that is under way came to nothing.
     pub(super) fn failed(&mut self, order: u64, random: f64) -> ProvisionStep {
         if self.state != ProvisionState::Asking(order) {
             return ProvisionStep::Nothing;

@@ -57,7 +57,7 @@ pub(super) fn say_started(mut control: &UnixStream, error: Option<&io::Error>) -
 ///
 /// # Errors
 /// The guard did not answer: it ended, or is slower than that.
-pub fn hear_start(mut control: &UnixStream, timeout: Duration) -> io::Result<io::Result<()>> {
+pub fn wait_started(mut control: &UnixStream, timeout: Duration) -> io::Result<io::Result<()>> {
     control.set_read_timeout(Some(timeout))?;
     let mut number = [0; 4];
     control.read_exact(&mut number)?;
@@ -105,11 +105,11 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let error = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
         say_started(&theirs, Some(&error)).unwrap();
-        let started = hear_start(&ours, Duration::from_secs(5)).unwrap();
+        let started = wait_started(&ours, Duration::from_secs(5)).unwrap();
         assert_eq!(started.unwrap_err().kind(), io::ErrorKind::NotFound);
         say_started(&theirs, None).unwrap();
-        assert!(hear_start(&ours, Duration::from_secs(5)).unwrap().is_ok());
+        assert!(wait_started(&ours, Duration::from_secs(5)).unwrap().is_ok());
         drop(theirs);
-        assert!(hear_start(&ours, Duration::from_secs(5)).is_err());
+        assert!(wait_started(&ours, Duration::from_secs(5)).is_err());
     }
 }

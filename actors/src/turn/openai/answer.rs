@@ -149,7 +149,7 @@ impl ModelAnswer {
         let data = match event {
             StreamEvent::Data(data) => data,
             StreamEvent::Error(error) => {
-                let status = serde_json::from_str(&error).ok().and_then(|said| reason::status(&said));
+                let status = serde_json::from_str(&error).ok().and_then(|document| reason::status(&document));
                 return Err(AnswerError::Reported { message: reason::of_refusal(error.as_bytes()), status });
             }
         };
@@ -176,18 +176,18 @@ impl ModelAnswer {
 
     /// Whether it belongs to the answer at all.
     fn take(&mut self, read: &LenientJson, text: &mut String) -> Result<bool, AnswerError> {
-        let (said, mended) = match read {
-            LenientJson::Strict(said) => (said, false),
-            LenientJson::Mended(said) => (said, true),
+        let (document, mended) = match read {
+            LenientJson::Strict(document) => (document, false),
+            LenientJson::Mended(document) => (document, true),
         };
-        if let Some(message) = reason::error(said) {
-            return Err(AnswerError::Reported { message, status: reason::status(said) });
+        if let Some(message) = reason::error(document) {
+            return Err(AnswerError::Reported { message, status: reason::status(document) });
         }
-        if !said.is_object() {
-            return Err(unreadable(&said.to_string()));
+        if !document.is_object() {
+            return Err(unreadable(&document.to_string()));
         }
         self.chunks += 1;
-        let choices = said["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let choices = document["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
         let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
         for choice in choices.iter().filter(first) {
             let before = text.len();
@@ -206,7 +206,7 @@ impl ModelAnswer {
                 None => {}
             }
         }
-        Ok(said["choices"].is_array())
+        Ok(document["choices"].is_array())
     }
 
     /// Text, or a list of parts, some of which are text.

@@ -51,7 +51,7 @@ pub(super) async fn run(
     commands: &mut TurnCommands,
 ) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
-    let (say, mut said) = mpsc::channel(MAX_PIECES);
+    let (texts, mut queued) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
         port: turn.ports.call.clone(),
         agent: Arc::clone(agent),
@@ -60,7 +60,7 @@ pub(super) async fn run(
         redactor: turn.ports.redactor.clone(),
         secrets: None,
         begun: false,
-        say,
+        texts,
     };
     let mut conversation = Box::pin(conversation.run());
     let mut received = 0;
@@ -75,14 +75,14 @@ pub(super) async fn run(
             biased;
             cause = stopped(commands) => turn.verdict.stopped = Some(cause),
             () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
-            Some(text) = said.recv() => take(turn, text),
+            Some(text) = queued.recv() => take(turn, text),
             end = &mut conversation => ended = Some(end),
             () = turn.reply_stream.advance() => {}
         }
     }
     // Ends the call if there is one: the delivery of the text may take longer.
     drop(conversation);
-    while let Ok(text) = said.try_recv() {
+    while let Ok(text) = queued.try_recv() {
         take(turn, text);
     }
     let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
@@ -120,7 +120,7 @@ struct Conversation {
     secrets: Option<Lease>,
     /// Text of the answer was received, so that the request is not repeated.
     begun: bool,
-    say: mpsc::Sender<String>,
+    texts: mpsc::Sender<String>,
 }
 
 impl Conversation {
@@ -201,7 +201,7 @@ impl Conversation {
         if !text.is_empty() {
             self.begun = true;
             // A turn that no longer listens has ended.
-            let _ = self.say.send(text).await;
+            let _ = self.texts.send(text).await;
         }
     }
 }
