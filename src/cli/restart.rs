@@ -5,12 +5,13 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::{Actor, Context, Handler};
+use caduceus_actors::locked::locked;
 use caduceus_supervision::Port;
 use tokio::sync::Notify;
 
 use crate::http::{AlreadyStopping, RestartProcess};
 
-use caduceus_actors::locked::locked;
+/// The stage of the shutdown of the process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ShutdownController(Arc<ShutdownState>);
 

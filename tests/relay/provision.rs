@@ -148,7 +148,7 @@ async fn a_login_after_the_start_is_found_and_the_link_connects() {
     let credentials = credentials(&world).await;
     world.write(".env", &env(&world, "GATEWAY_RELAY_ID=world\n"));
     world.serve_unlinked();
-    until_logged(&world, "for want of an identity", 1).await;
+    until_logged(&world, "skipped: no identity", 1).await;
     let login = json!({"version": 1, "providers": {"nous": {
         "access_token": credentials["accessToken"], "refresh_token": "r", "expires_at": "2099-01-01T00:00:00+00:00",
     }}});

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use caduceus_actors::settings::Values;
+
+/// The functions with which the settings read a key.
 const READS: [&str; 8] =
     [".section(\"", ".text(\"", ".texts(\"", ".count(\"", ".seconds(\"", ".millis(\"", ".word(\"", ".address(\""];
 

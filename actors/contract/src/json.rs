@@ -1,9 +1,9 @@
-//! What several formats share in reading JSON that the original writes or reads as well.
+//! JSON helpers of several formats that the original writes or reads as well.
 
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-/// Whether the original takes `value` for a yes: everything but null, false, zero and the empty.
+/// Whether the original reads `value` as true: everything except null, false, zero and empty values.
 #[must_use]
 pub fn truthy(value: &Value) -> bool {
     match value {
@@ -16,7 +16,7 @@ pub fn truthy(value: &Value) -> bool {
     }
 }
 
-/// A string, or a number as text, for identifiers that a person or a platform may write unquoted.
+/// A string, or a number as text, for identifiers that may be written without quotes.
 /// `None` for anything else and for the empty string.
 #[must_use]
 pub fn identifier(value: Option<&Value>) -> Option<String> {
@@ -33,7 +33,7 @@ pub fn full_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a s
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Overwrites every string inside `value`, names of fields apart.
+/// Overwrites every string inside `value`, except names of fields.
 pub fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),

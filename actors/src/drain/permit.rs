@@ -1,10 +1,10 @@
 //! The gate itself: whether turns are admitted, and the turns in flight.
 //!
-//! It outlives any one `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown nor
-//! a drain is forgotten. It holds which incarnation is its keeper at the moment: one that was fenced in the middle of an
-//! answer can admit nothing, and change nothing, when it wakes.
+//! It outlives every `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown
+//! nor a drain is forgotten. It records the incarnation that currently owns it: one that was fenced in the middle of an
+//! answer can admit nothing, and change nothing, when it continues.
 
-pub mod messages; // Those that carry a permit, or the way to a turn.
+pub mod messages; // Those with a permit, or a port of a turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,12 +19,12 @@ use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<GateState>>);
+pub struct Gate(Arc<Mutex<GateInner>>);
 
 #[derive(Default)]
-struct GateState {
-    /// The generation of the actor that keeps it.
-    keeper: u64,
+struct GateInner {
+    /// The generation of the actor that owns it.
+    owner: u64,
     plan: GatePlan,
     turns: BTreeMap<TurnId, GateEntry>,
     /// Called whenever a turn leaves.
@@ -41,19 +41,19 @@ struct GateEntry {
 
 impl GateEntry {
     /// Whether this turn still runs. One whose incarnation was cut off stays here until its permit is dropped, which may be
-    /// never if it hangs: it can send nothing more and receive no order to stop, so neither a drain waits for it nor is it
-    /// shown. Its agent is ended by its guard when what holds the permit is dropped.
+    /// never if it hangs: it can send nothing more and receive no order to stop, so a drain does not wait for it, and it is not
+    /// shown. Its agent is ended by its guard when the permit's holder is dropped.
     fn is_running(&self) -> bool {
         !self.incarnation.as_ref().is_some_and(Incarnation::is_fenced)
     }
 }
 
-/// A turn in flight as the gate holds it.
+/// A turn in flight, as recorded by the gate.
 #[derive(Debug, Clone)]
 pub(super) struct Permitted {
     pub(super) ticket: TurnTicket,
     pub(super) since: Instant,
-    /// The way to stop it, once it has started.
+    /// The port to stop it, once it has started.
     pub(super) stop: Option<Port<StopTurn>>,
 }
 
@@ -64,19 +64,19 @@ pub struct TurnPermit {
 }
 
 impl Gate {
-    /// Makes the incarnation `keeper` the only one that may act, with `released` called for every turn that leaves.
-    pub(super) fn adopt(&self, keeper: u64, released: impl Fn() + Send + Sync + 'static) {
+    /// Makes the incarnation `owner` the only one that may act, with `released` called for every turn that ends.
+    pub(super) fn adopt(&self, owner: u64, released: impl Fn() + Send + Sync + 'static) {
         let mut inner = self.lock();
-        if keeper >= inner.keeper {
-            inner.keeper = keeper;
+        if owner >= inner.owner {
+            inner.owner = owner;
             inner.released = Some(Arc::new(released));
         }
     }
 
-    /// Admits a turn, or says why not: one step, so that nothing comes between the look at the plan and the count.
-    pub(super) fn admit(&self, keeper: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
+    /// Admits a turn, or returns the reason against it: one step, so that nothing comes between the check of the plan and the count.
+    pub(super) fn admit(&self, owner: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
         let mut inner = self.lock();
-        if inner.keeper != keeper {
+        if inner.owner != owner {
             return Err(Refusal::Superseded);
         }
         inner.plan.admit(&ticket.profile, origin)?;
@@ -85,13 +85,13 @@ impl Gate {
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
-    /// Changes the plan on behalf of `keeper`; `None` if it no longer is that.
-    pub(super) fn change<R>(&self, keeper: u64, change: impl FnOnce(&mut GatePlan) -> R) -> Option<R> {
+    /// Changes the plan on behalf of `owner`; `None` if it is superseded.
+    pub(super) fn change<R>(&self, owner: u64, change: impl FnOnce(&mut GatePlan) -> R) -> Option<R> {
         let mut inner = self.lock();
-        (inner.keeper == keeper).then(|| change(&mut inner.plan))
+        (inner.owner == owner).then(|| change(&mut inner.plan))
     }
 
-    /// Looks at the plan.
+    /// Reads the plan.
     pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
         look(&self.lock().plan)
     }
@@ -112,20 +112,20 @@ impl Gate {
         self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect()
     }
 
-    // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, GateState> {
+    // Every critical section leaves the gate consistent, so a poisoned lock can be used.
+    fn lock(&self) -> MutexGuard<'_, GateInner> {
         locked(&self.0)
     }
 }
 
 impl TurnPermit {
-    /// Which turn this is the place of.
+    /// The turn of this place.
     #[must_use]
     pub fn turn(&self) -> TurnId {
         self.turn
     }
 
-    /// Sets how this turn is stopped. The incarnation that calls this runs the turn: once it is cut off, the turn no longer
+    /// Sets the port to stop this turn. The calling incarnation runs the turn: once it is cut off, the turn no longer
     /// counts.
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
@@ -140,7 +140,7 @@ impl Drop for TurnPermit {
         let mut inner = self.gate.lock();
         let entry = inner.turns.remove(&self.turn);
         let released = inner.released.clone();
-        // What they hold may itself use the gate.
+        // Their owners may themselves use the gate.
         drop(inner);
         drop(entry);
         if let Some(released) = released {

@@ -1,4 +1,4 @@
-//! One grant, as it stands in a host's block of `honcho.json`.
+//! One grant, as in a host's block of `honcho.json`.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -7,36 +7,36 @@ use super::secret_json::SecretJson;
 use caduceus_contract::json::full_text;
 use caduceus_contract::profile_name::ProfileName;
 
-/// What an access token begins with; any other key is a plain one and left alone.
+/// The beginning of an access token; any other key is a plain one and stays unchanged.
 pub const ACCESS_PREFIX: &str = "hch-at-";
 
-/// A token counts as expired so long before it is, in seconds, for a request to get through.
+/// A token counts as expired this many seconds early, so that a request gets through.
 pub const EXPIRY_SKEW_S: u32 = 120;
 
 /// Host of the default profile.
 const HOST: &str = "hermes";
 
-/// A grant that can be renewed. `Debug` shows no token; both are wiped on drop.
+/// A grant that can be refreshed. `Debug` shows no token; both are wiped on drop.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    /// Works like an API key.
+    /// Used like an API key.
     pub access_token: SecretString,
-    /// Good for one exchange.
+    /// Valid for one exchange.
     pub refresh_token: SecretString,
-    /// In unix seconds; a file of the original may hold a fraction.
+    /// In unix seconds; a file of the original may have a fraction.
     pub expires_at_s: f64,
     /// The client it was granted to.
     pub client_id: String,
-    /// Where it is renewed.
+    /// The endpoint of its refresh.
     pub token_endpoint: String,
-    /// What it is good for.
+    /// Its scope.
     pub scope: String,
-    /// How it is presented.
+    /// The type of the token.
     pub token_type: String,
 }
 
 impl Grant {
-    /// The grant in a host's block; `None` if anything is incomplete or the key is a plain one.
+    /// The grant in a host's block; `None` if anything is missing or the key is a plain one.
     #[must_use]
     pub fn from_block(block: &Value) -> Option<Self> {
         let oauth = block.get("oauth")?.as_object()?;
@@ -54,7 +54,7 @@ impl Grant {
         })
     }
 
-    /// The `oauth` block as it is written; the access token stands beside it as `apiKey`.
+    /// The `oauth` block of the file; the access token is beside it as `apiKey`.
     #[must_use]
     pub fn oauth_block(&self) -> SecretJson {
         #[expect(clippy::cast_possible_truncation, reason = "whole seconds are written, as the original does")]
@@ -69,13 +69,13 @@ impl Grant {
         }))
     }
 
-    /// Whether both expire in the same second; a file may hold whole seconds only.
+    /// Whether both expire in the same second; a file may have whole seconds only.
     #[must_use]
     pub(super) fn expires_with(&self, other: &Self) -> bool {
         (self.expires_at_s.floor() - other.expires_at_s.floor()).abs() < 0.5
     }
 
-    /// Whether the access token has less than [`EXPIRY_SKEW_S`] to live at `now_s` (unix seconds).
+    /// Whether the access token expires within [`EXPIRY_SKEW_S`] of `now_s` (unix seconds).
     #[must_use]
     pub fn is_expired(&self, now_s: f64) -> bool {
         now_s >= self.expires_at_s - f64::from(EXPIRY_SKEW_S)
@@ -88,7 +88,7 @@ pub fn is_access_token(key: &str) -> bool {
     key.starts_with(ACCESS_PREFIX)
 }
 
-/// The name a profile's block stands under in the file's `hosts`.
+/// The name of a profile's block in the file's `hosts`.
 ///
 /// `explicit` is `HERMES_HONCHO_HOST` and `default_host` the file's `defaultHost`, which is not for named
 /// profiles: they would all share one grant.
@@ -104,14 +104,14 @@ pub fn host_name(explicit: Option<&str>, profile: &ProfileName, default_host: Op
     full(default_host).unwrap_or_else(|| HOST.to_owned())
 }
 
-/// The older name of a profile's block, read when the present one is empty.
+/// The older name of a profile's block, read when the current one is empty.
 #[must_use]
 pub fn older_host_name(host: &str) -> Option<String> {
     host.strip_prefix(HOST)?.strip_prefix('_').map(|profile| format!("{HOST}.{profile}"))
 }
 
-/// A number, or a number as text in the forms that the original reads. What is no number at all counts as expired long ago,
-/// and so does one without an end, which could not be written back.
+/// A number, or a number as text in the forms that the original reads. Anything else counts as expired long ago,
+/// and so does an infinite one, which could not be written back.
 fn seconds(value: &Value) -> Option<f64> {
     let seconds = match value {
         Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
@@ -121,7 +121,7 @@ fn seconds(value: &Value) -> Option<f64> {
     seconds.filter(|seconds| seconds.is_finite())
 }
 
-/// The text without the underscores that stand between two digits.
+/// The text without the underscores between two digits.
 fn without_separators(text: &str) -> String {
     let bytes = text.as_bytes();
     let is_digit = |place: Option<usize>| place.and_then(|place| bytes.get(place)).is_some_and(u8::is_ascii_digit);

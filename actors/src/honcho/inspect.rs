@@ -1,4 +1,4 @@
-//! A grant as the disk shows it, for people: no lock is waited for, nothing is changed, nothing secret is told.
+//! A grant as found on disk, for the commands: does not wait for a lock, changes nothing, shows no secret.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,28 +9,28 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
-use super::note::{Fate, Note, Verdict, verdict};
+use super::note::{Fate, Note, TokenVerdict, verdict};
 use super::store;
 use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
 
-/// Where a profile's grant stands, and how it is.
+/// The place of a profile's grant, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantFact {
-    /// The file in use, or the one that a login makes.
+    /// The file in use, or the one that a login would create.
     pub path: PathBuf,
     /// The host's name in it.
     pub host: String,
-    /// What is there.
+    /// Its contents.
     pub credential: Credential,
-    /// Whether a refresh may put a new file in the place of this one.
+    /// Whether a refresh could replace this file.
     pub replaceable: bool,
-    /// Where a grant is kept that the file could not take.
+    /// A grant that is kept beside the file because the file could not take it.
     pub kept: Option<PathBuf>,
 }
 
 impl GrantFact {
-    /// What there is to say of a profile whose home does not answer, for the reason given.
+    /// The facts of a profile whose home does not answer, with the reason.
     #[must_use]
     pub fn unanswered(profile: &HonchoProfile, why: String) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl GrantFact {
     }
 }
 
-/// What stands in a host's block.
+/// The contents of a host's block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
@@ -54,20 +54,20 @@ pub enum Credential {
     Grant {
         /// The client it was granted to.
         client_id: String,
-        /// What it is good for.
+        /// Its scope.
         scope: String,
-        /// Seconds until the access token expires; negative when it has.
+        /// Seconds until the access token expires; negative after that.
         expires_in_s: i64,
-        /// Seconds since a refresh token was last presented by one of ours; nobody knows of the original's.
+        /// Seconds since one of our processes last presented a refresh token; unknown for the original's.
         last_refresh_age_s: Option<u64>,
-        /// As far as the disk tells: fresh, uncertain or in need of a login.
+        /// As far as the disk shows: fresh, uncertain or in need of a login.
         state: GrantState,
     },
     /// The file cannot be read or does not parse.
     Unusable(String),
 }
 
-/// Looks at the grant of `profile` at `now_s` (unix seconds). Blocks on the disk.
+/// Examines the grant of `profile` at `now_s` (unix seconds). Blocks on the disk.
 #[must_use]
 pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
     let path = profile.homes.locate(is_there);
@@ -111,7 +111,7 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, Verdict::Dead) => GrantState::ReauthRequired,
+        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Dead) => GrantState::ReauthRequired,
         _ => GrantState::Uncertain,
     }
 }

@@ -1,4 +1,4 @@
-//! Credentials for a gateway that has none: what is asked of the connector, and what it answers.
+//! Credentials for a gateway that has none: the request to the connector, and its answer.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -12,69 +12,69 @@ use crate::http_client::HttpClient;
 use crate::profile::messages::Identity;
 use caduceus_contract::wire::url::RelayUrl;
 
-/// Keys the fingerprint of an order, so that it tells nothing outside this process.
+/// Keys the fingerprint of a request, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// What a gateway asks for.
+/// The request of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Order {
-    /// Where.
+pub struct ProvisionRequest {
+    /// The connector's address.
     pub url: String,
-    /// As whom.
+    /// The gateway's id.
     pub gateway_id: String,
-    /// For which platforms.
+    /// The identities, one per platform.
     pub identities: Vec<Identity>,
-    /// Where signed deliveries go; without it there are none.
+    /// The address for signed deliveries; without it there are none.
     pub endpoint: Option<String>,
-    /// Which chats are the tenant's.
+    /// The chats of the tenant.
     pub route_keys: Vec<String>,
-    /// A name that outlives the process.
+    /// A name that is stable across restarts.
     pub instance_id: Option<String>,
-    /// Where the gateway can be poked.
+    /// The address for pokes.
     pub wake_url: Option<String>,
 }
 
-/// What a connector gives. No `Debug`: it holds secrets.
+/// The credentials from a connector. No `Debug`: they are secrets.
 pub struct Granted {
-    /// Who we are from now on.
+    /// The gateway's id from now on.
     pub gateway_id: String,
     /// Signs upgrade tokens.
     pub secret: SecretString,
     /// Verifies signed deliveries.
     pub delivery_key: Option<SecretString>,
-    /// Whose we are, if it was said.
+    /// The tenant, if the answer has it.
     pub tenant: Option<String>,
 }
 
-/// What came of an order.
+/// The result of a request.
 pub struct Provisioned {
     /// The credentials of the first success.
     pub granted: Granted,
-    /// The platforms that were taken.
+    /// The platforms that were accepted.
     pub platforms: Vec<String>,
 }
 
-/// Why a platform was not taken.
+/// Why a platform was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No answer.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(#[from] PostError),
-    /// It said no.
+    /// The connector refused.
     #[error("the connector answered with status {status}{}", .sentence.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Status {
         /// The status.
         status: u16,
-        /// Its own words.
+        /// The connector's text.
         sentence: Option<String>,
     },
-    /// It said yes, and gave nothing.
+    /// A success without credentials.
     #[error("the connector's answer holds no secret")]
     NoSecret,
 }
 
-impl Order {
-    /// The order that these settings make, if there is an address.
+impl ProvisionRequest {
+    /// The request in these settings, if they have an address.
     #[must_use]
     pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, identities: Vec<Identity>) -> Option<Self> {
         let address = |name| setting(name).map(|url| url.trim_end_matches('/').to_owned());
@@ -89,24 +89,24 @@ impl Order {
         })
     }
 
-    /// Differs when the order does.
+    /// Differs when the request does.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         FINGERPRINT.hash_one(self)
     }
 
-    /// Asks for every platform in turn. The first success gives the credentials; a platform that fails is skipped.
+    /// Requests every platform in turn. The first success gives the credentials; a platform that fails is skipped.
     ///
     /// # Errors
-    /// Why the last platform was refused, when all were.
-    pub async fn carry_out(&self, trust: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
+    /// The refusal of the last platform, when all were refused.
+    pub async fn carry_out(&self, client: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
         let url = RelayUrl::new(&self.url).provision();
         let mut first = None;
         let mut platforms = Vec::new();
         let mut last = Refused::NoSecret;
         for identity in &self.identities {
             let platform = &identity.platform;
-            match self.ask(trust, &url, token, identity).await {
+            match self.ask(client, &url, token, identity).await {
                 Ok(granted) => {
                     platforms.push(platform.clone());
                     first.get_or_insert(granted);
@@ -122,12 +122,12 @@ impl Order {
 
     async fn ask(
         &self,
-        trust: &HttpClient,
+        client: &HttpClient,
         url: &str,
         token: &SecretString,
         identity: &Identity,
     ) -> Result<Granted, Refused> {
-        Granted::of(&post::json(trust, url, token, &self.body(identity)).await?, &self.gateway_id)
+        Granted::of(&post::json(client, url, token, &self.body(identity)).await?, &self.gateway_id)
     }
 
     fn body(&self, identity: &Identity) -> Value {
@@ -138,7 +138,7 @@ impl Order {
             "gatewayEndpoint": self.endpoint.as_deref().unwrap_or_default(),
             "routeKeys": self.route_keys,
         });
-        // Absent, the connector keeps nothing; empty, it would keep an empty name.
+        // If it is absent, the connector stores nothing; if it is empty, it would store an empty name.
         for (name, value) in [("instanceId", &self.instance_id), ("wakeUrl", &self.wake_url)] {
             if let Some(value) = value {
                 body[name] = value.as_str().into();
@@ -149,10 +149,10 @@ impl Order {
 }
 
 impl Granted {
-    /// The credentials in an answer to whoever asked as `gateway_id`.
+    /// The credentials in an answer to the gateway `gateway_id`.
     ///
     /// # Errors
-    /// [`Refused`] unless it holds a secret.
+    /// [`Refused`] unless it has a secret.
     pub fn of(answer: &post::PostAnswer, gateway_id: &str) -> Result<Self, Refused> {
         if !answer.is_success() {
             return Err(Refused::Status { status: answer.status, sentence: answer.sentence() });
@@ -166,7 +166,7 @@ impl Granted {
     }
 }
 
-/// The name of a gateway that was given none: after its host.
+/// The id of a gateway that has none in the settings: derived from its host.
 #[must_use]
 pub fn default_gateway_id() -> String {
     let name = rustix::system::uname();
@@ -189,7 +189,8 @@ mod tests {
 
     #[test]
     fn an_order_holds_what_is_set_and_leaves_out_what_has_to_be_absent() {
-        let bare = Order::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
+        let bare =
+            ProvisionRequest::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
         let bare = bare.unwrap();
         assert!(bare.gateway_id.starts_with("gw-") && bare.gateway_id.len() > 3);
         let body = bare.body(&identity());
@@ -206,7 +207,7 @@ mod tests {
                 _ => return None,
             })
         };
-        let full = Order::of(&setting, vec![identity()]).unwrap();
+        let full = ProvisionRequest::of(&setting, vec![identity()]).unwrap();
         assert_eq!(
             full.body(&identity()),
             json!({
@@ -215,7 +216,7 @@ mod tests {
             })
         );
         assert_ne!(full.fingerprint(), bare.fingerprint());
-        assert!(Order::of(&|_| None, vec![identity()]).is_none());
+        assert!(ProvisionRequest::of(&|_| None, vec![identity()]).is_none());
     }
 
     #[test]

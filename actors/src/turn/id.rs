@@ -1,4 +1,4 @@
-//! Makes the names of turns, which takes the time and chance.
+//! New ids of turns.
 
 use caduceus_contract::turn_id::TurnId;
 use uuid::Uuid;

@@ -17,7 +17,7 @@ use caduceus_actors::honcho::refresh::unix_now_s;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
-use caduceus_actors::relay::knock::{Knock, knock};
+use caduceus_actors::relay::probe::{Probe, probe};
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use caduceus_contract::profile_name::ProfileName;
 use rustix::fs::Access;
@@ -35,7 +35,7 @@ use crate::cli::files::{FileFact, of_ledger, of_profile};
 use crate::cli::lock;
 
 /// Longest wait for the connector's answer.
-const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
 
@@ -234,7 +234,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, true) => Sent::Withheld,
         (None, false) => Sent::None,
     };
-    let answer = System::new().block_on(async { timeout(KNOCK_TIMEOUT, knock(&settings.trust, &url, token)).await });
-    let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_TIMEOUT.as_secs()));
-    LinkFact::Knocked { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
+    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.trust, &url, token)).await });
+    let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
+    LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

@@ -2,7 +2,7 @@
 
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
-use caduceus_actors::relay::knock::Knock;
+use caduceus_actors::relay::probe::Probe;
 
 use super::agent::{AgentFact, CommandFound};
 use super::events::{EventsFact, WatchLimit};
@@ -200,35 +200,35 @@ fn link(link: &LinkFact) -> Finding {
             return Finding::warn(CODE, detail, "set GATEWAY_RELAY_URL");
         }
         LinkFact::Undialable(why) => return Finding::error(CODE, why, "correct GATEWAY_RELAY_URL"),
-        LinkFact::Knocked { place, credentials, sent, answer } => (place, (*credentials, *sent), answer),
+        LinkFact::Probed { place, credentials, sent, answer } => (place, (*credentials, *sent), answer),
     };
     let (credentials, sent) = credentials;
     match answer {
-        Knock::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
-        Knock::Closed(code) if *code == REFUSED => refused(place, *code),
-        Knock::Closed(code) => {
+        Probe::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
+        Probe::Closed(code) if *code == REFUSED => refused(place, *code),
+        Probe::Closed(code) => {
             let detail = format!("{place} accepts the link and closes it at once with {code}");
             Finding::warn(CODE, detail, "look at the connector's log for the reason")
         }
-        Knock::Opened if sent == Sent::Token => {
+        Probe::Opened if sent == Sent::Token => {
             Finding::ok(CODE, format!("the connector at {place} accepts the gateway's credentials"))
         }
-        Knock::Answered(401 | 403) | Knock::Opened if sent == Sent::Withheld => {
+        Probe::Answered(401 | 403) | Probe::Opened if sent == Sent::Withheld => {
             let detail = format!(
                 "the connector at {place} answers; the status of the running gateway shows whether it accepts the credentials"
             );
             Finding::ok(CODE, detail)
         }
-        Knock::Unreachable(reason) => {
+        Probe::Unreachable(reason) => {
             let detail = format!("{place}: {reason}");
             Finding::error(CODE, detail, "start it, or correct GATEWAY_RELAY_URL, the network or its certificate")
         }
-        Knock::Answered(401 | 403) if !credentials => {
+        Probe::Answered(401 | 403) if !credentials => {
             let detail = format!("{place} requires a token, and there are no credentials to make one from");
             Finding::error(CODE, detail, "enroll, or set GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET")
         }
-        Knock::Answered(401 | 403) | Knock::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
-        Knock::Answered(status) => {
+        Probe::Answered(401 | 403) | Probe::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
+        Probe::Answered(status) => {
             let detail = format!("{place} answers with {status}, unlike a connector");
             Finding::warn(CODE, detail, "check GATEWAY_RELAY_URL and the connector")
         }

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
 use caduceus_actors::locked::locked;
+/// The port registered with the authorization server, which accepts any other loopback port as well.
 const USUAL_PORT: u16 = 8765;
 /// The path registered with it.
 const PATH: &str = "/callback";

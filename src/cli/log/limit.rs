@@ -11,13 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use caduceus_actors::locked::locked;
+/// Pause between a line that is left out and the line with the count.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Kinds remembered. A gateway has some hundred places that log, and only those about links are counted for each.
 const MOST_KINDS: usize = 4_096;

@@ -10,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use caduceus_actors::locked::locked;
+
+/// Most bytes that wait; the writer may hold as many again.
 const ROOM: usize = 2 * 1024 * 1024;
 
 /// Writes bytes; answers how many were written, and why no more.

@@ -323,7 +323,7 @@ mod tests {
         let report = report(&[profile("a", env)], &KEY);
         let kept: Vec<_> =
             report.profiles[0].kept_from_child.iter().map(|kept| (kept.name.as_str(), kept.why)).collect();
-        let odd = "(odd name of 3 characters)";
+        let odd = "(unusual name of 3 characters)";
         let expected = [
             (odd, Why::Impossible),
             ("CADUCEUS_X", Why::Process),

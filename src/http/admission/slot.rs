@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::fair::{FairPlaces, PlaceId, Rank};
 
-use caduceus_actors::locked::locked;
+/// How often evictions are logged: unknown peers cause them, so they must not fill the log.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.

@@ -1,4 +1,4 @@
-//! What the gateway asks the connector to do in a chat, and what the connector answers.
+//! The actions that the gateway asks the connector for in a chat, and the connector's answers.
 
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
@@ -7,12 +7,12 @@ use super::descriptor::Descriptor;
 use super::fields::{FieldError, Fields};
 use crate::json::{identifier, truthy};
 
-/// Ops every connector takes, also one that does not say.
+/// Ops that every connector accepts, including one that lists none.
 const LEGACY_OPS: [&str; 5] = ["send", "edit", "typing", "follow_up", "get_chat_info"];
 
 /// One action. Fields the contract does not know are dropped, as a connector would.
 ///
-/// `metadata` tells the connector whose tenant it is, so nearly every op has it.
+/// `metadata` identifies the tenant for the connector, so nearly every op has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are the contract's and bear its names")]
@@ -27,7 +27,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Shows that someone is at work.
+    /// Shows that work is in progress.
     Typing {
         chat_id: String,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -35,9 +35,9 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Uses a capability that the connector keeps for a session, such as answering an interaction.
+    /// Uses a capability that the connector holds for a session, such as answering an interaction.
     FollowUp { session_key: String, kind: String, content: String, metadata: Map<String, Value> },
-    /// Asks what a chat is called.
+    /// Asks for the name of a chat.
     GetChatInfo { chat_id: String },
     /// Posts a picture, sound or file.
     SendMedia {
@@ -65,7 +65,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Adds a reaction, or takes it back.
+    /// Adds a reaction, or removes it.
     React {
         chat_id: String,
         message_id: String,
@@ -84,7 +84,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Gives a thread another name.
+    /// Renames a thread.
     ThreadRename {
         chat_id: String,
         message_id: String,
@@ -94,7 +94,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// An op of a later contract, `op` included; passed on only where the descriptor names it.
+    /// An op of a later contract, `op` included; passed on only if the descriptor lists it.
     #[serde(untagged)]
     Other(Map<String, Value>),
 }
@@ -102,16 +102,16 @@ pub enum Action {
 /// One choice of a prompt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PromptOption {
-    /// Comes back as the answer.
+    /// The value of the answer.
     pub id: String,
-    /// Stands on the button.
+    /// The label of the button.
     pub label: String,
-    /// How the button looks.
+    /// The style of the button.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style: Option<String>,
 }
 
-/// Why an action was refused. Nothing of it was sent.
+/// Why an action was refused. No part of it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("action: {0}")]
 pub struct ActionError(pub FieldError);
@@ -231,7 +231,7 @@ impl Action {
         }
     }
 
-    /// Whether this brings something for people to read or see, so that it is an obligation.
+    /// Whether it contains content for people, so that it is an obligation.
     #[must_use]
     pub fn carries_content(&self) -> bool {
         match self {
@@ -249,7 +249,7 @@ impl Action {
         }
     }
 
-    /// The text that people read, for the ops that are obligations.
+    /// The text for people, for the ops that are obligations.
     #[must_use]
     pub fn content(&self) -> Option<&str> {
         match self {
@@ -267,7 +267,7 @@ impl Action {
         }
     }
 
-    /// Puts another text in the place of [`Action::content`]; a picture without one gets one.
+    /// Replaces [`Action::content`]; a picture without one gets one.
     pub fn set_content(&mut self, text: String) {
         match self {
             Self::Send { content, .. }
@@ -286,7 +286,7 @@ impl Action {
         }
     }
 
-    /// Where the tenant is named, to be filled in before sending. `None` for ops without.
+    /// The metadata that identifies the tenant, to be filled in before sending. `None` for ops without.
     pub fn metadata_mut(&mut self) -> Option<&mut Map<String, Value>> {
         match self {
             Self::Send { metadata, .. }
@@ -313,7 +313,7 @@ impl PromptOption {
 
 /// Whether `op` may be sent to a connector with this descriptor.
 ///
-/// Its list of ops decides where it has one, but for `send`, without which there is no conversation.
+/// Its list of ops decides if it has one, except for `send`, without which there is no conversation.
 #[must_use]
 pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
     let listed = match &descriptor.supported_ops {
@@ -323,39 +323,39 @@ pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
     listed && (op != "edit" || descriptor.supports_edit)
 }
 
-/// Longest identifier that a connector gives, in bytes; a longer one is none.
+/// Longest identifier from a connector, in bytes; a longer one is discarded.
 const MAX_ID: usize = 1024;
-/// Longest error of a connector, in characters; the rest is cut off.
+/// Longest error from a connector, in characters; the rest is cut off.
 const MAX_ERROR: usize = 1024;
 /// Largest description of a chat, in bytes; a larger one is left out.
 const MAX_CHAT_INFO: usize = 16 * 1024;
 
-/// What the connector answered to one action, or what stands in for an answer that never came.
+/// The connector's answer to one action, or the replacement of an answer that never came.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ActionResult {
-    /// Whether it was done.
+    /// Whether the action was done.
     pub success: bool,
-    /// The message made or changed.
+    /// The id of the message that was created or changed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub message_id: Option<String>,
-    /// The thread opened.
+    /// The id of the thread that was opened.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub thread_id: Option<String>,
-    /// Why it was not done.
+    /// Why the action was not done.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// Whether it may have been done all the same: it was sent and no answer came.
+    /// Whether the action may have been done nevertheless: it was sent, and no answer came.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ambiguous: bool,
-    /// What a chat is called and what it is.
+    /// The name and kind of a chat.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub chat_info: Option<Value>,
-    /// Whether it is certain that it never left this process, and so may be sent again plainly.
+    /// Whether it certainly never left this process, and so can be sent again without a mark.
     #[serde(skip)]
     pub never_left: bool,
 }
 
-/// `error`, of which the end may be left out; then it says so.
+/// `error`, possibly cut off, which the text then shows.
 fn cut(error: String) -> String {
     match error.char_indices().nth(MAX_ERROR) {
         Some((end, _)) => format!("{} … (cut off; {} bytes in all)", &error[..end], error.len()),
@@ -364,7 +364,7 @@ fn cut(error: String) -> String {
 }
 
 impl ActionResult {
-    /// A failure of which it is certain that nothing was done.
+    /// A failure in which certainly nothing was done.
     #[must_use]
     pub fn failed(error: impl Into<String>) -> Self {
         Self { error: Some(error.into()), ..Self::default() }
@@ -376,19 +376,19 @@ impl ActionResult {
         Self { never_left: true, ..Self::failed(error) }
     }
 
-    /// A failure of which nobody knows what was done.
+    /// A failure after which it is unknown what was done.
     #[must_use]
     pub fn ambiguous(error: impl Into<String>) -> Self {
         Self { ambiguous: true, ..Self::failed(error) }
     }
 
-    /// Reads a result. Lenient with everything inside: a refused answer would make a done thing ambiguous.
+    /// Reads a result. Lenient with its fields: a refused answer would make a completed action ambiguous.
     ///
     /// # Errors
-    /// [`ActionError`] if it is no object.
+    /// [`ActionError`] if it is not an object.
     pub fn parse(value: &Value) -> Result<Self, ActionError> {
         let fields = Fields::of(value, "result").map_err(ActionError)?;
-        // Many results wait at a time, and an error is logged and shown.
+        // Many results are pending at a time, and an error is logged and shown.
         let id = |name: &str| identifier(fields.get(name)).filter(|id| id.len() <= MAX_ID);
         let success = fields.get("success").is_some_and(truthy);
         Ok(Self {

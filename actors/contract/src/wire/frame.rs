@@ -1,4 +1,4 @@
-//! The frames of the link, one JSON object a line, in both directions and from both ends.
+//! The frames of the link, one JSON object per line, in both directions and from both ends.
 //!
 //! The gateway reads [`FromConnector`] and writes [`ToConnector`]; the development connector does the reverse.
 
@@ -18,12 +18,12 @@ use super::event::{EventError, InboundEvent};
 use super::fields::{FieldError, Fields};
 use super::scan::{self, MAX_BUFFER_ID};
 
-/// Longest descriptor, in bytes. It is kept, shown and handed to every turn; real ones are below 2 KiB.
+/// Longest descriptor, in bytes. It is stored, shown and passed to every turn; real ones are below 2 KiB.
 const MAX_DESCRIPTOR: usize = 64 * 1024;
 /// Longest session key of an interrupt, in bytes: many of them wait at a time.
 const MAX_SESSION_KEY: usize = 4 * 1024;
 
-/// The fields that frames have, in both directions. Others are not looked at, however many there are.
+/// The fields of frames, in both directions. Others are ignored, however many there are.
 const FIELDS: [&str; 13] = [
     "type",
     "descriptor",
@@ -44,7 +44,7 @@ const FIELDS: [&str; 13] = [
 #[derive(Debug, Clone, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromConnector {
-    /// What one identity can do.
+    /// The capabilities of one identity.
     Descriptor {
         /// The capabilities.
         descriptor: Box<Descriptor>,
@@ -53,35 +53,35 @@ pub enum FromConnector {
     Inbound(Box<Inbound>),
     /// The answer to one outbound frame.
     OutboundResult {
-        /// The one it answers.
+        /// The id of the outbound frame.
         #[serde(rename = "requestId")]
         request_id: String,
         /// The answer.
         result: ActionResult,
     },
-    /// Asks to stop what runs in a session.
+    /// Asks to stop the turn of a session.
     InterruptInbound {
         /// The session, as text.
         session_key: String,
         /// Its chat; may be empty.
         chat_id: String,
     },
-    /// From now on everything is buffered.
+    /// The connector buffers everything from now on.
     GoingIdleAck,
     /// A request that a platform made to the connector.
     PassthroughForward(Box<PassthroughForward>),
 }
 
-/// A message for the agent, parsed and as it came.
+/// A message for the agent, parsed and raw.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inbound {
-    /// The event as far as we know it.
+    /// The parsed event.
     #[serde(skip)]
     pub event: InboundEvent,
-    /// The event as it came, with what we do not know.
+    /// The raw event, with its unknown fields.
     #[serde(rename = "event")]
     pub raw: Box<RawValue>,
-    /// To be acknowledged once the event is on disk.
+    /// Acknowledged once the event is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
 }
@@ -91,17 +91,17 @@ pub struct Inbound {
 pub struct PassthroughForward {
     /// The request.
     pub forward: Forward,
-    /// To be acknowledged once the event made from it is on disk.
+    /// Acknowledged once the event made from it is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
 }
 
-/// A request that a platform made to the connector, which has answered it already.
+/// A request from a platform that the connector has answered already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Forward {
-    /// The platform that made it.
+    /// The platform that sent it.
     pub platform: String,
-    /// The identity it was made to.
+    /// The identity it was sent to.
     #[serde(rename = "botId")]
     pub bot_id: String,
     /// The HTTP method.
@@ -132,23 +132,23 @@ pub enum ToConnector {
     },
     /// Asks for one action.
     Outbound {
-        /// Comes back with the answer; fresh each time.
+        /// Returned with the answer; fresh each time.
         #[serde(rename = "requestId")]
         request_id: String,
-        /// What to do.
+        /// The action.
         action: Box<Action>,
-        /// The platform, where several are fronted.
+        /// The platform, if the link has several.
         #[serde(skip_serializing_if = "Option::is_none")]
         platform: Option<String>,
-        /// The bot, where several are fronted.
+        /// The bot, if the link has several.
         #[serde(rename = "botId", skip_serializing_if = "Option::is_none")]
         bot_id: Option<String>,
     },
-    /// Says that a session was interrupted.
+    /// Reports that a session was interrupted.
     Interrupt {
         /// The session, as text.
         session_key: String,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
     /// Asks to buffer everything from now on.
@@ -161,13 +161,13 @@ pub enum ToConnector {
     },
 }
 
-/// Why a line was skipped; the link lives on. Shows nothing of what the line said.
+/// Why a line was skipped; the link stays up. Contains none of the line's content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// It is no JSON, no object, or nested too deeply.
+    /// It is not JSON, not an object, or nested too deeply.
     #[error("the line is no JSON object")]
     NotAnObject,
-    /// The event is no JSON that we can hold: half a character, or nested too deeply.
+    /// The event is JSON that cannot be represented: it has half a character, or is nested too deeply.
     #[error("the event cannot be read: it holds half a character, or is nested too deeply")]
     Unreadable,
     /// A field of the frame itself is missing or of the wrong kind.
@@ -178,7 +178,7 @@ pub enum FrameError {
         /// The field.
         error: FieldError,
     },
-    /// The body of a forwarded request is no base64.
+    /// The body of a forwarded request is not base64.
     #[error("the forwarded body is no base64")]
     Body,
     /// The descriptor in it was refused.
@@ -197,7 +197,7 @@ pub enum FrameError {
 pub struct Received {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<FromConnector>, FrameError>,
-    /// What the connector wants to have back, whatever else the line says: as long as it does not come, the line comes again.
+    /// The id that acknowledges the line, whatever else it contains: without it the line would come again.
     pub buffer_id: Option<String>,
 }
 
@@ -300,10 +300,10 @@ impl ToConnector {
 }
 
 impl Inbound {
-    /// Parses `raw` and keeps it beside what was understood of it.
+    /// Parses `raw` and keeps it beside the parsed event.
     ///
     /// # Errors
-    /// [`FrameError`] if it is no event.
+    /// [`FrameError`] if it is not an event.
     pub fn new(raw: Box<RawValue>, buffer_id: Option<String>) -> Result<Self, FrameError> {
         let value: Value = serde_json::from_str(raw.get()).map_err(|_| FrameError::Unreadable)?;
         let buffer_id = buffer_id.filter(|id| !id.is_empty());
@@ -329,19 +329,19 @@ impl Forward {
     }
 }
 
-/// A pair of texts. A header of another shape is skipped: the body is what counts.
+/// A pair of strings. A header of another shape is skipped: the body matters.
 fn header(pair: &Value) -> Option<(String, String)> {
     let [name, value] = pair.as_array()?.as_slice() else { return None };
     Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))
 }
 
-/// The fields of a line, each as it came: what is deeper is read only where it is wanted.
+/// The fields of a line, each in raw form: nested values are parsed only where they are needed.
 struct Line<'a> {
     frame: &'static str,
     fields: BTreeMap<&'static str, &'a RawValue>,
 }
 
-/// The fields of a line that frames have. Of one that stands there twice the last counts.
+/// The known fields of a line. If one occurs twice, the last counts.
 struct Known<'a>(BTreeMap<&'static str, &'a RawValue>);
 
 impl<'de> Deserialize<'de> for Known<'de> {
@@ -370,7 +370,7 @@ impl<'de> Deserialize<'de> for Known<'de> {
 }
 
 impl<'a> Line<'a> {
-    /// The type of a line, empty when there is none, and its fields.
+    /// The type of a line, empty if it has none, and its fields.
     fn of(line: &'a [u8]) -> Result<(String, Self), FrameError> {
         let Known(fields) = serde_json::from_slice(line).map_err(|_| FrameError::NotAnObject)?;
         let line = Self { frame: "unknown", fields };
@@ -385,12 +385,12 @@ impl<'a> Line<'a> {
         FrameError::Field { frame: self.frame, error }
     }
 
-    /// A field that is there and not null.
+    /// A field that is present and not null.
     fn raw(&self, name: &str) -> Option<&'a RawValue> {
         self.fields.get(name).copied().filter(|raw| raw.get() != "null")
     }
 
-    /// What the frame is acknowledged by; an empty one is none.
+    /// The id that acknowledges the frame; an empty one counts as absent.
     fn buffer_id(&self) -> Result<Option<String>, FrameError> {
         let id = self.text("bufferId")?.filter(|id| !id.is_empty());
         match id {

@@ -22,7 +22,7 @@ impl DispatchActor {
             self.notify(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.end_unreported(turn, TurnOutcome::Failed { notice, agent_missing: false }, ctx);
+        self.end_unreported(turn, TurnOutcome::Failed { notice }, ctx);
     }
 
     /// A turn that the shutdown ended before it reported.
