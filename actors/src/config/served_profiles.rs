@@ -54,9 +54,9 @@ impl TermsMemory {
 
 /// What is present. Cheap to clone; clones are the same.
 #[derive(Clone)]
-pub struct ServedProfiles(Arc<Mutex<State>>);
+pub struct ServedProfiles(Arc<Mutex<ServedState>>);
 
-pub(super) struct State {
+pub(super) struct ServedState {
     pub(super) plan: ReloadPlan,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
     maker: ProfileMaker,
@@ -67,7 +67,7 @@ impl ServedProfiles {
     #[must_use]
     pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
         let plan = ReloadPlan::new(Arc::new(settings));
-        let mut state = State { plan, children: BTreeMap::new(), maker };
+        let mut state = ServedState { plan, children: BTreeMap::new(), maker };
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
             state.open(&name);
         }
@@ -94,12 +94,12 @@ impl ServedProfiles {
     }
 
     /// Held for microseconds, never across a wait.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ServedState> {
         locked(&self.0)
     }
 }
 
-impl State {
+impl ServedState {
     pub(super) fn in_force(&self) -> InForce {
         let settings = self.plan.settings();
         let served = |name: &ProfileName| {
