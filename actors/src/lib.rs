@@ -10,10 +10,13 @@
 )]
 
 pub mod atomic;
+mod clock;
 pub mod config;
 pub mod counts;
 pub mod dispatch;
 pub mod drain;
+#[cfg(test)]
+mod exploration;
 pub mod files;
 pub mod gateway;
 pub mod honcho;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use caduceus_supervision::Backoff;
 
 /// The times of a link. [`LinkTimings::default`] keeps within the contract's limits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkTimings {
     /// Longest wait for the profile to say what to dial; it answers from memory.
     pub prepare: Duration,
