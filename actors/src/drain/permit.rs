@@ -8,17 +8,22 @@ pub mod messages; // Those that carry a permit, or the way to a turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use super::messages::{Origin, Refusal, TurnTicket};
 use super::plan::GatePlan;
+use crate::clock::Clock;
 use crate::turn::id::TurnId;
 use crate::turn::messages::StopTurn;
 use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<GateState>>);
+pub struct Gate {
+    state: Arc<Mutex<GateState>>,
+    /// It outlives the actors, so it has a clock of its own.
+    clock: Clock,
+}
 
 #[derive(Default)]
 struct GateState {
@@ -32,7 +37,7 @@ struct GateState {
 
 struct GateEntry {
     ticket: TurnTicket,
-    since: Instant,
+    since: Duration,
     stop: Option<Port<StopTurn>>,
     /// The incarnation that runs it, once it has started.
     incarnation: Option<Incarnation>,
@@ -51,7 +56,8 @@ impl GateEntry {
 #[derive(Debug, Clone)]
 pub(super) struct Permitted {
     pub(super) ticket: TurnTicket,
-    pub(super) since: Instant,
+    /// On the clock of the gate.
+    pub(super) since: Duration,
     /// The way to stop it, once it has started.
     pub(super) stop: Option<Port<StopTurn>>,
 }
@@ -80,7 +86,7 @@ impl Gate {
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, GateEntry { ticket, since: Instant::now(), stop: None, incarnation: None });
+        inner.turns.insert(turn, GateEntry { ticket, since: self.clock.now(), stop: None, incarnation: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
@@ -93,6 +99,11 @@ impl Gate {
     /// Looks at the plan.
     pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
         look(&self.lock().plan)
+    }
+
+    /// The time on the clock of the gate.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Turns in flight, without those whose incarnation was cut off.
@@ -113,7 +124,7 @@ impl Gate {
 
     // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
     fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
