@@ -30,7 +30,7 @@ use super::started::StartedTurns;
 use crate::ledger::messages::{InboundId, InboundState, MarkInbound};
 use crate::relay::messages::{LinkId, Target};
 use crate::status::messages::StatusTouched;
-use crate::turn::id::TurnId;
+use crate::turn::id::{TurnId, TurnIds};
 use crate::turn::messages::StopCause;
 use caduceus_supervision::{AskError, Incarnation, Port, StartContext};
 
@@ -118,7 +118,7 @@ impl DispatchActor {
     #[must_use]
     pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
         Self {
-            plan: DispatchPlan::new(settings.busy, settings.max_turns),
+            plan: DispatchPlan::new(settings.busy, settings.max_turns, TurnIds::seeded(TurnId::fresh())),
             settings,
             ports,
             maker,

@@ -82,7 +82,7 @@ pub struct Settings {
 }
 
 /// What happens to a message while its session is busy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Busy {
     /// It waits its turn.
     #[default]
