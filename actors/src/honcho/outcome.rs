@@ -16,7 +16,7 @@ pub enum Outcome {
         /// The new grant.
         grant: Grant,
         /// Seconds that its access token lives; 0 where the server did not say so.
-        life_s: f64,
+        life_s: i64,
         /// Where it was put because the file no longer parses.
         beside: Option<PathBuf>,
     },
@@ -25,7 +25,7 @@ pub enum Outcome {
         /// The grant with the new access token and the old refresh token.
         grant: Grant,
         /// Seconds that its access token lives; 0 where the server did not say so.
-        life_s: f64,
+        life_s: i64,
     },
     /// Exchanged, but not on disk: it must not be used before it is.
     Unsaved {
@@ -100,12 +100,12 @@ impl Outcome {
 }
 
 /// A grant that came from the server and is not on disk yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unsaved {
     /// It.
     pub grant: Grant,
     /// Seconds that its access token lives, counted from the exchange.
-    pub life_s: f64,
+    pub life_s: i64,
     /// The grant it came for.
     pub replaces: Grant,
 }
