@@ -11,11 +11,14 @@
 )]
 
 pub mod atomic;
+mod clock;
 pub mod config;
 pub mod counts;
 pub mod dispatch;
 pub mod drain;
 pub mod error_chain;
+#[cfg(test)]
+mod exploration;
 pub mod files;
 pub mod gateway;
 pub mod honcho;

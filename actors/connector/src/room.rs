@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 const MESSAGE_LIMIT: usize = 500;
 
 /// One chat.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct ChatRoom {
     pub(super) name: String,
     pub(super) kind: String,
@@ -18,7 +18,7 @@ pub(super) struct ChatRoom {
 }
 
 /// A message in a chat, as the chat windows show it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatMessage {
     pub(super) id: String,
@@ -38,7 +38,7 @@ pub(super) struct ChatMessage {
 }
 
 /// The buttons below a message.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ButtonPrompt {
     pub(super) id: String,

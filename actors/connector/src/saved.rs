@@ -11,7 +11,7 @@ use super::store::GatewayStore;
 pub(super) const BUFFER_LIMIT: usize = 10_000;
 
 /// What the data file holds.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedState {
     pub(super) store: GatewayStore,
@@ -19,7 +19,7 @@ pub(super) struct SavedState {
 }
 
 /// A frame that waits for its acknowledgement.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub(super) struct BufferedFrame {
     pub(super) buffer_id: String,
     pub(super) frame: Value,

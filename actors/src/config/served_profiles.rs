@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::messages::{InForce, Served};
-use super::plan::ReloadPlan;
+use super::plan::{ReloadPlan, ReloadStep, SettingsDiff};
 use crate::locked::locked;
 use crate::profile::messages::{ProfilePorts, ProfileTerms};
 use crate::settings::Settings;
@@ -58,6 +58,10 @@ pub struct ServedProfiles(Arc<Mutex<ServedState>>);
 
 pub(super) struct ServedState {
     pub(super) plan: ReloadPlan,
+    /// Those that the process was started with.
+    first: Arc<Settings>,
+    /// Those in force.
+    settings: Arc<Settings>,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
     maker: ProfileMaker,
 }
@@ -66,8 +70,9 @@ impl ServedProfiles {
     /// The settings of the start, with an actor for each profile, which the tree is to start.
     #[must_use]
     pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
-        let plan = ReloadPlan::new(Arc::new(settings));
-        let mut state = ServedState { plan, children: BTreeMap::new(), maker };
+        let plan = ReloadPlan::new(&settings);
+        let settings = Arc::new(settings);
+        let mut state = ServedState { plan, first: Arc::clone(&settings), settings, children: BTreeMap::new(), maker };
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
             state.open(&name);
         }
@@ -77,7 +82,7 @@ impl ServedProfiles {
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(self.lock().plan.settings())
+        Arc::clone(&self.lock().settings)
     }
 
     /// What others need to know of them.
@@ -100,15 +105,27 @@ impl ServedProfiles {
 }
 
 impl ServedState {
+    /// The files were read again.
+    pub(super) fn read(&mut self, now: Settings) -> Vec<ReloadStep> {
+        let diff = SettingsDiff::between(&self.settings, &now);
+        self.settings = Arc::new(now);
+        self.plan.read(diff)
+    }
+
+    /// Keys that hold from the next start only, and read otherwise now.
+    pub(super) fn needs_restart(&self) -> Vec<&'static str> {
+        self.first.needs_restart(&self.settings)
+    }
+
     pub(super) fn in_force(&self) -> InForce {
-        let settings = self.plan.settings();
+        let settings = &self.settings;
         let served = |name: &ProfileName| {
             let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
             let ports = self.children.get(name)?.ports.clone();
             Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };
         let profiles = self.plan.served().filter_map(served).collect();
-        InForce { settings: Arc::new(self.plan.in_force()), profiles }
+        InForce { settings: Arc::new(settings.in_force(&self.first)), profiles }
     }
 
     pub(super) fn open(&mut self, name: &ProfileName) {
@@ -119,7 +136,7 @@ impl ServedState {
 
     /// The terms of a profile by the settings in force.
     pub(super) fn terms(&self, name: &ProfileName) -> Option<ProfileTerms> {
-        let settings = self.plan.settings();
+        let settings = &self.settings;
         let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
         Some(ProfileTerms::of(profile, settings))
     }

@@ -201,7 +201,8 @@ impl DrainActor {
             self.stale_logged = true;
             info!(?scope, "drain marker from a previous boot ignored");
         }
-        let change = self.gate.change(self.owner(), |plan| plan.seen(scope.clone(), orders, reading, Instant::now()));
+        let now = self.gate.now();
+        let change = self.gate.change(self.owner(), |plan| plan.seen(scope.clone(), orders, reading, now));
         match change {
             Some(Change::Began) => {
                 let principal = reading.and_then(|reading| reading.principal.as_deref()).unwrap_or("unknown");
@@ -271,9 +272,9 @@ impl DrainActor {
     }
 
     fn view(&self) -> DrainView {
-        let now = Instant::now();
+        let now = self.gate.now();
         let turns: Vec<_> = self.gate.turns();
-        let ages: Vec<_> = turns.iter().map(|turn| millis(now.saturating_duration_since(turn.since))).collect();
+        let ages: Vec<_> = turns.iter().map(|turn| millis(now.saturating_sub(turn.since))).collect();
         let shown = turns.iter().zip(&ages).map(|(turn, age)| TurnInFlight {
             turn_id: turn.ticket.id,
             profile: turn.ticket.profile.clone(),
@@ -285,7 +286,7 @@ impl DrainActor {
             stopping: plan.is_stopping(),
             requested_at: plan.gateway().and_then(|drain| drain.requested_at.clone()),
             principal: plan.gateway().and_then(|drain| drain.principal.clone()),
-            age_ms: plan.gateway().map(|drain| millis(now.saturating_duration_since(drain.since))),
+            age_ms: plan.gateway().map(|drain| millis(now.saturating_sub(drain.since))),
             profiles: plan.profiles(),
             active_agents: turns.len(),
             oldest_turn_ms: ages.iter().max().copied(),

@@ -4,7 +4,7 @@
 //! at once and without a runtime, in the worst order: a reading that began before a step is always delivered after it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -90,7 +90,7 @@ impl GateSubject {
         let reading = self.reading(marker);
         self.plan(|plan| {
             let stamp = if self.mutant == Mutant::BelievesOldReadings { plan.orders() } else { stamp };
-            plan.seen(scope(place), stamp, reading.as_ref(), Instant::now())
+            plan.seen(scope(place), stamp, reading.as_ref(), Duration::ZERO)
         });
     }
 
@@ -120,7 +120,7 @@ impl GateSubject {
                 self.plan(|plan| plan.removing(&scope(place)));
                 let answer = self.remove(place, removable(place), was_draining);
                 if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::ForgetsWhatStays {
-                    self.plan(|plan| plan.not_removed(&scope(place)));
+                    self.plan(|plan| plan.not_removed(&scope(place), plan.orders()));
                 }
                 answer
             }
@@ -148,7 +148,7 @@ impl GateSubject {
 
     fn drain(&self, ends_at: Option<u64>) -> ActiveDrain {
         ActiveDrain {
-            since: Instant::now(),
+            since: Duration::ZERO,
             requested_at: None,
             principal: None,
             suppressed: false,

@@ -8,9 +8,10 @@ pub mod messages; // Those with a permit, or a port of a turn.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::time::Duration;
 
 use super::plan::GatePlan;
+use crate::clock::Clock;
 use crate::locked::locked;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
@@ -19,7 +20,11 @@ use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<GateInner>>);
+pub struct Gate {
+    state: Arc<Mutex<GateInner>>,
+    /// It outlives the actors, so it has a clock of its own.
+    clock: Clock,
+}
 
 #[derive(Default)]
 struct GateInner {
@@ -33,7 +38,7 @@ struct GateInner {
 
 struct GateEntry {
     ticket: TurnTicket,
-    since: Instant,
+    since: Duration,
     stop: Option<Port<StopTurn>>,
     /// The incarnation that runs it, once it has started.
     incarnation: Option<Incarnation>,
@@ -52,7 +57,8 @@ impl GateEntry {
 #[derive(Debug, Clone)]
 pub(super) struct Permitted {
     pub(super) ticket: TurnTicket,
-    pub(super) since: Instant,
+    /// On the clock of the gate.
+    pub(super) since: Duration,
     /// The port to stop it, once it has started.
     pub(super) stop: Option<Port<StopTurn>>,
 }
@@ -81,7 +87,7 @@ impl Gate {
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, GateEntry { ticket, since: Instant::now(), stop: None, incarnation: None });
+        inner.turns.insert(turn, GateEntry { ticket, since: self.clock.now(), stop: None, incarnation: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
@@ -94,6 +100,11 @@ impl Gate {
     /// Reads the plan.
     pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
         look(&self.lock().plan)
+    }
+
+    /// The time on the clock of the gate.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Turns in flight, without those whose incarnation was cut off.
@@ -114,7 +125,7 @@ impl Gate {
 
     // Every critical section leaves the gate consistent, so a poisoned lock can be used.
     fn lock(&self) -> MutexGuard<'_, GateInner> {
-        locked(&self.0)
+        locked(&self.state)
     }
 }
 

@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::fut;
 use actix::{
@@ -24,11 +24,12 @@ use tracing::{debug, warn};
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
-use super::refresh::{Limits, Refresh, unix_now_s};
+use super::refresh::{Limits, Refresh, unix_now_ms};
 use super::survey::{GrantLocation, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
 use super::wiring::{RefreshDone, RefreshId};
+use crate::clock::Clock;
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use crate::files::workers::Owner;
@@ -54,6 +55,7 @@ pub struct HonchoRefreshActor {
     ports: HonchoPorts,
     settings: HonchoSettings,
     incarnation: Incarnation,
+    clock: Clock,
     own: HonchoOwn,
     /// The place of each profile's grant, once checked.
     places: BTreeMap<ProfileName, GrantLocation>,
@@ -98,6 +100,7 @@ impl HonchoRefreshActor {
         Self {
             ports,
             incarnation,
+            clock: Clock::start(),
             own,
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
@@ -112,6 +115,10 @@ impl HonchoRefreshActor {
             stopping: false,
             settings,
         }
+    }
+
+    fn now(&self) -> Now {
+        Now { unix_ms: unix_now_ms(), at: self.clock.now(), random: fastrand::f64() }
     }
 
     fn waits(&self) -> Waits {
@@ -173,7 +180,7 @@ impl HonchoRefreshActor {
 
     fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
         let overlapped = self.overtaken(before);
-        let now = now();
+        let now = self.now();
         let waits = self.waits();
         for Sighting { profile, place, seen } in sightings {
             let entry = self.grants.entry(place.clone()).or_insert_with(|| GrantEntry::new(waits));
@@ -261,7 +268,7 @@ impl HonchoRefreshActor {
         if self.stopping {
             return;
         }
-        let now = now();
+        let now = self.now();
         let due = |(place, entry): (&GrantLocation, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
         let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
         for (place, order) in due {
@@ -271,8 +278,8 @@ impl HonchoRefreshActor {
 
     /// Answers the token, after a refresh if one is needed and ends in time. Waits until `deadline` for the first check of a
     /// profile, which may have been added just now.
-    fn fresh(&mut self, profile: ProfileName, deadline: Instant) -> ResponseActFuture<Self, Fresh> {
-        let now = now();
+    fn fresh(&mut self, profile: ProfileName, deadline: Duration) -> ResponseActFuture<Self, Fresh> {
+        let now = self.now();
         let stopping = self.stopping;
         let served = self.settings.profiles.iter().any(|served| served.name == profile);
         let Some((place, entry)) = self.entry(&profile) else {
@@ -281,7 +288,7 @@ impl HonchoRefreshActor {
             }
             let (wake, woken) = oneshot::channel();
             self.early.push(wake);
-            let checked = within(deadline - now.at, woken).into_actor(self);
+            let checked = within(deadline.saturating_sub(now.at), woken).into_actor(self);
             return Box::pin(checked.then(move |(), actor, _| actor.fresh(profile, deadline)));
         };
         let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
@@ -298,7 +305,7 @@ impl HonchoRefreshActor {
                 if let Some(order) = order {
                     self.begin(&place, *order);
                 }
-                let timeout = until.saturating_duration_since(now.at);
+                let timeout = until.saturating_sub(now.at);
                 Box::pin(within(timeout, woken).into_actor(self).map(move |(), actor, _| {
                     let Some((_, entry)) = actor.entry(&profile) else { return Err(GrantUnknown(profile)) };
                     let answer = |token| FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token };
@@ -315,7 +322,7 @@ impl HonchoRefreshActor {
     fn view(&self, profile: &ProfileName) -> Option<GrantView> {
         let place = self.places.get(profile)?;
         let plan = &self.grants.get(place)?.plan;
-        let now = now();
+        let now = self.now();
         (plan.state() != GrantState::None).then(|| GrantView {
             profile: profile.clone(),
             host: place.host.clone(),
@@ -364,19 +371,19 @@ impl Actor for HonchoRefreshActor {
 impl Handler<FreshToken> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Fresh>;
     fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(question.profile, Instant::now() + self.settings.caller_wait)
+        self.fresh(question.profile, self.clock.now() + self.settings.caller_wait)
     }
 }
 
 impl Handler<RefreshGrant> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Option<GrantView>>;
     fn handle(&mut self, demand: RefreshGrant, _: &mut Self::Context) -> Self::Result {
-        let stopping = self.stopping;
+        let (now, stopping) = (self.now(), self.stopping);
         let Limits { lock_wait, exchange, .. } = self.settings.limits;
         let Some((place, entry)) = self.entry(&demand.profile) else {
             return Box::pin(fut::ready(None));
         };
-        let order = if stopping { None } else { entry.plan.demand(now()) };
+        let order = if stopping { None } else { entry.plan.demand(now) };
         if order.is_none() && !entry.plan.is_refreshing() {
             return Box::pin(fut::ready(self.view(&demand.profile)));
         }
@@ -432,9 +439,10 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
             self.exchanges(&place).one();
         }
         // The plan does not wait for a refresh of an earlier incarnation; the file has its outcome.
+        let now = self.now();
         if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
             entry.job = None;
-            entry.plan.ended(report.outcome, report.presented, now());
+            entry.plan.ended(report.outcome, report.presented, now);
             entry.waiting.clear();
             self.publish();
         }
@@ -450,10 +458,6 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
 async fn within(timeout: Duration, woken: oneshot::Receiver<()>) {
     // Woken or timed out, the caller then examines the current state.
     let _ = tokio::time::timeout(timeout, woken).await;
-}
-
-fn now() -> Now {
-    Now { unix_s: unix_now_s(), at: Instant::now(), random: fastrand::f64() }
 }
 
 fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {

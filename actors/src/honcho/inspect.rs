@@ -67,9 +67,9 @@ pub enum Credential {
     Unusable(String),
 }
 
-/// Examines the grant of `profile` at `now_s` (unix seconds). Blocks on the disk.
+/// Examines the grant of `profile` at `now_ms` (unix milliseconds). Blocks on the disk.
 #[must_use]
-pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
+pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantFact {
     let path = profile.homes.locate(is_there);
     let read = store::read(&path).map(|file| file.unwrap_or_else(HonchoFile::empty));
     let default_host = read.as_ref().ok().and_then(HonchoFile::default_host);
@@ -78,7 +78,7 @@ pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
     let credential = match &read {
         Err(error) => Credential::Unusable(error_chain(error)),
         Ok(file) => match file.grant(&host) {
-            Some(grant) => credential(&grant, peek(&path).of(&host), now_s),
+            Some(grant) => credential(&grant, peek(&path).of(&host), now_ms),
             None if file.has_plain_key(&host) => Credential::ApiKey,
             None => Credential::None,
         },
@@ -94,15 +94,14 @@ fn may_replace(target: &Path) -> bool {
         && (!target.exists() || access(target, Access::WRITE_OK).is_ok())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
-fn credential(grant: &Grant, note: Option<&Note>, now_s: f64) -> Credential {
-    let whole_now_s = now_s as i64;
+fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
+    let second = now_ms / 1_000;
     Credential::Grant {
         client_id: grant.client_id.clone(),
         scope: grant.scope.clone(),
-        expires_in_s: (grant.expires_at_s - now_s).floor() as i64,
-        last_refresh_age_s: note.map(|note| note.age_s(whole_now_s)),
-        state: state(grant, note, whole_now_s),
+        expires_in_s: grant.left_ms(now_ms).div_euclid(1_000),
+        last_refresh_age_s: note.map(|note| note.age_s(second)),
+        state: state(grant, note, second),
     }
 }
 

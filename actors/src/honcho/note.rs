@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A lifetime below this leaves no room for the usual margin before its end.
-pub(super) const SHORT_LIFE_S: f64 = 240.0;
+pub(super) const SHORT_LIFE_S: i64 = 240;
 
 /// Minimum interval of exchanges with a server that gives no lifetime, or a very short one.
 pub(super) const EXCHANGE_FLOOR: Duration = Duration::from_secs(30);
@@ -182,7 +182,7 @@ impl Note {
     }
 
     /// The answer had a token with this lifetime in seconds; 0 if the server gave none.
-    pub(super) fn brought(&self, life_s: f64) -> Self {
+    pub(super) fn brought(&self, life_s: i64) -> Self {
         Self { brief: life_s < SHORT_LIFE_S, ..self.clone() }
     }
 
@@ -297,11 +297,11 @@ mod tests {
 
     #[test]
     fn a_token_of_a_short_or_unknown_life_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239.0);
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239);
         assert_eq!(judge(&note, "r2", 1010, false), TokenVerdict::TooSoon(Duration::from_secs(20)));
         assert_eq!(judge(&note, "r2", 1010, true), TokenVerdict::Present);
         assert_eq!(judge(&note, "r2", 1030, false), TokenVerdict::Present);
-        assert_eq!(judge(&note.brought(240.0), "r2", 1010, false), TokenVerdict::Present);
+        assert_eq!(judge(&note.brought(240), "r2", 1010, false), TokenVerdict::Present);
     }
 
     #[test]

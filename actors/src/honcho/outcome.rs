@@ -15,7 +15,7 @@ pub enum Outcome {
         /// The new grant.
         grant: Grant,
         /// Lifetime of its access token in seconds; 0 if the server gave none.
-        life_s: f64,
+        life_s: i64,
         /// Where it was written because the file no longer parses.
         beside: Option<PathBuf>,
     },
@@ -24,7 +24,7 @@ pub enum Outcome {
         /// The grant with the new access token and the old refresh token.
         grant: Grant,
         /// Lifetime of its access token in seconds; 0 if the server gave none.
-        life_s: f64,
+        life_s: i64,
     },
     /// Exchanged, but not on disk: it must not be used before it is.
     Unsaved {
@@ -96,12 +96,12 @@ impl Outcome {
 }
 
 /// A grant from the server that is not on disk yet.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unsaved {
     /// The grant.
     pub grant: Grant,
     /// Lifetime of its access token in seconds, counted from the exchange.
-    pub life_s: f64,
+    pub life_s: i64,
     /// The grant it replaces.
     pub replaces: Grant,
 }

@@ -105,23 +105,25 @@ impl Refresh {
         let block = file.block_name(&self.host);
         let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
         self.steps.reached(RefreshStep::Read);
-        let now_s = unix_now_s();
+        let now = unix_now_ms();
+        let now_s = now / 1_000;
         let mut turn = Turn { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
         turn.notes = turn.lock.notes();
 
-        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now_s) {
+        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now) {
             let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
-            let note = Note::presenting(&turn.current.refresh_token, turn.note(), whole(now_s));
+            let note = Note::presenting(&turn.current.refresh_token, turn.note(), now_s);
             return Ok(turn.keep(room, unsaved, &note));
         }
-        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, whole(now_s));
+        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, now_s);
         let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &turn.current));
-        if rotated && turn.current.expires_at_s > now_s - EXCHANGE_FLOOR.as_secs_f64() {
+        let floor_ms = i64::try_from(EXCHANGE_FLOOR.as_millis()).expect("half a minute fits");
+        if rotated && turn.current.left_ms(now) > -floor_ms {
             return Ok(Outcome::Adopted(turn.current));
         }
         let withheld =
             |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
-        match verdict(turn.note(), &turn.current.refresh_token, whole(now_s), self.by_person, self.limits.careful) {
+        match verdict(turn.note(), &turn.current.refresh_token, now_s, self.by_person, self.limits.careful) {
             TokenVerdict::Present => {
                 if let Some(left) = rested.filter(|_| !self.by_person) {
                     let why = "the server refused recently, in this process or another".to_owned();
@@ -139,7 +141,7 @@ impl Refresh {
 
         let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
         let before = turn.note().cloned();
-        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), whole(now_s));
+        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), now_s);
         turn.put_note(note.clone()).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::BeforeSend);
         let answer = talk(&self.client, &turn.current, self.limits.exchange);
@@ -160,13 +162,13 @@ impl Refresh {
             Err(ref error @ ExchangeError::Status { retry_after, .. }) => {
                 let (host, token) = (&turn.block, &turn.current.refresh_token);
                 // In the notes, so that other processes need not find out themselves.
-                let retry_in = turn.notes.denied(host, token, whole(unix_now_s()), retry_after, fastrand::f64());
+                let retry_in = turn.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
                 turn.restore_note(before);
                 Err(Outcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
-                let note = note.at(whole(unix_now_s()));
+                let note = note.at(unix_now_ms() / 1_000);
                 turn.notes.answered(&turn.block);
                 let retry_in = note.may_retry().then_some(self.limits.careful);
                 turn.put_note_or_warn(note);
@@ -215,12 +217,12 @@ impl Turn {
     }
 
     /// The grant that an earlier exchange returned for the token in the file, and that is not in the file.
-    fn left_behind(&self, unsaved: Option<&Unsaved>, now_s: f64) -> Option<Unsaved> {
+    fn left_behind(&self, unsaved: Option<&Unsaved>, now_ms: i64) -> Option<Unsaved> {
         let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
         ours.cloned().or_else(|| {
             let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
             let grant = presented.then(|| store::salvage(self.lock.target(), &self.block, &self.current)).flatten()?;
-            let life_s = (grant.expires_at_s - now_s).max(0.0);
+            let life_s = (grant.left_ms(now_ms) / 1_000).max(0);
             Some(Unsaved { grant, life_s, replaces: self.current.clone() })
         })
     }
@@ -251,7 +253,7 @@ fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
-        expires_at_s: unix_now_s() + answer.life_s,
+        expires_at_ms: unix_now_ms().saturating_add(answer.life_s.saturating_mul(1_000)).into(),
         scope: answer.scope.unwrap_or_else(|| current.scope.clone()),
         token_type: answer.token_type.unwrap_or_else(|| current.token_type.clone()),
         client_id: current.client_id.clone(),
@@ -270,15 +272,11 @@ fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnsw
     answer
 }
 
-/// Seconds since 1970, with their fraction.
+/// Milliseconds since 1970.
 #[must_use]
-pub fn unix_now_s() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
-fn whole(seconds: f64) -> i64 {
-    seconds as i64
+pub fn unix_now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Ensures that the caller receives the end, even if the thread panics or never starts.

@@ -246,7 +246,7 @@ pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant
 /// The grant in `block` of a left-over file, if it replaced `spent`.
 fn came_for(spent: &Grant, left: &HonchoFile, block: &str) -> Option<Grant> {
     let grant = left.grant(block)?;
-    (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
+    (!same_refresh_token(&grant, spent) && grant.expires_at_ms > spent.expires_at_ms).then_some(grant)
 }
 
 /// Removes what [`salvage`] would find for `block`, if `written` has the grant; only the holder of the lock

@@ -9,7 +9,7 @@ use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
 use super::note::{Fate, Note, Notes, TokenVerdict, verdict};
 use super::plan::{Doubt, Seen};
-use super::refresh::unix_now_s;
+use super::refresh::unix_now_ms;
 use super::store;
 use super::watch::Spot;
 use crate::error_chain::error_chain;
@@ -109,9 +109,8 @@ fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
     resolve(path).is_ok_and(|target| store::salvage(&target, block, grant).is_some())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
 fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt {
-    match (note.fate(), verdict(Some(note), token, unix_now_s() as i64, false, careful)) {
+    match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, careful)) {
         (Fate::Rotated, _) => Doubt::Spent,
         (Fate::Refused, _) => Doubt::Refused,
         (_, TokenVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::grant::Grant;
 use super::outcome::Outcome;
-use super::refresh::{Limits, Refresh, Report, unix_now_s};
+use super::refresh::{Limits, Refresh, Report, unix_now_ms};
 use super::steps::StepHook;
 use super::store;
 use crate::profile::redact::Redactor;
@@ -55,8 +55,7 @@ impl Trial {
 
     /// Writes the file as a login would, with a neighbour that must not change.
     fn log_in(&self, number: u32, life_s: i64) {
-        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-        let expires_at = unix_now_s() as i64 + life_s;
+        let expires_at = unix_now_ms() / 1_000 + life_s;
         let oauth = json!({"refreshToken": format!("hch-rt-{number}"), "expiresAt": expires_at, "clientId": "hermes-agent",
             "tokenEndpoint": self.server.token_endpoint(), "scope": "write", "tokenType": "Bearer"});
         let hosts = json!({"other": {"apiKey": "plain"}, "hermes": {"x": 1, "apiKey": format!("hch-at-{number}"), "oauth": oauth}});

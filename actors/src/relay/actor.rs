@@ -27,6 +27,7 @@ use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
+use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use caduceus_contract::link::{LinkId, Target};
@@ -98,6 +99,7 @@ pub struct RelayActor {
     pub(super) fetcher: Fetcher,
     incarnation: Incarnation,
     pub(super) plan: LinkPlan,
+    clock: Clock,
     /// The last answer of the profile.
     pub(super) params: Option<ConnectParams>,
     pub(super) dialling: Option<SpawnHandle>,
@@ -125,8 +127,10 @@ impl RelayActor {
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, incarnation: Incarnation) -> Self {
         let LinkSettings { link, owner, profile, claims, timings, client, media, counts } = settings;
+        let clock = Clock::start();
         Self {
-            plan: LinkPlan::new(timings.clone(), Instant::now()),
+            plan: LinkPlan::new(timings.clone(), clock.now()),
+            clock,
             fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, client.clone(), media),
             link,
             owner,
@@ -160,10 +164,10 @@ impl RelayActor {
             return;
         }
         if let Some(connection) = &self.connection {
-            self.plan.heard(connection.generation, connection.last_seen());
+            self.plan.heard(connection.generation, self.clock.at(connection.last_seen()));
         }
         let before = self.plan.state();
-        let steps = decide(&mut self.plan, At { now: Instant::now(), random: fastrand::f64() });
+        let steps = decide(&mut self.plan, At { now: self.clock.now(), random: fastrand::f64() });
         for step in &steps {
             self.carry_out(step, ctx);
         }
@@ -179,7 +183,7 @@ impl RelayActor {
             ctx.cancel_future(timer);
         }
         if let Some(due) = self.plan.next_tick() {
-            let wait = due.saturating_duration_since(Instant::now());
+            let wait = due.saturating_sub(self.clock.now());
             self.timer = Some(ctx.run_later(wait, |link, ctx| {
                 link.timer = None;
                 link.decide(ctx, LinkPlan::tick);
@@ -370,9 +374,9 @@ impl Handler<GetLink> for RelayActor {
         MessageResult(LinkView {
             link: self.link.clone(),
             state: self.plan.state(),
-            state_age_ms: age(self.plan.since()),
+            state_age_ms: ms(self.clock.now().saturating_sub(self.plan.since())),
             generation: counts.dials,
-            next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_duration_since(now))),
+            next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_sub(self.clock.now()))),
             last_inbound_age_ms: counts.last_inbound.map(age),
             last_ack_age_ms: counts.last_ack.map(age),
             last_error: self.plan.last_error().map(str::to_owned),

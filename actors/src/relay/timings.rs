@@ -6,7 +6,7 @@ use crate::settings::RelayValues;
 use caduceus_supervision::Backoff;
 
 /// The timeouts and intervals of a link. [`LinkTimings::default`] keeps within the contract's limits.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LinkTimings {
     /// Timeout of the profile's answer what to dial; it answers from memory.
     pub prepare: Duration,

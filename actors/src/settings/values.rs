@@ -18,7 +18,7 @@ use crate::network::Network;
 use caduceus_supervision::{Backoff, RestartPolicy};
 
 /// What happens to a message while its session is busy.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Busy {
     /// It waits its turn.
     Queue,

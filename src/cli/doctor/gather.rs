@@ -13,7 +13,7 @@ use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::inspect::{self, GrantFact};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
-use caduceus_actors::honcho::refresh::unix_now_s;
+use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
@@ -188,7 +188,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         trouble: inspection.trouble,
         gateway: inspection.gateway,
         missing: inspection.missing,
-        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_s()),
+        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_ms()),
     }
 }
 

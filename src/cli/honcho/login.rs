@@ -14,7 +14,7 @@ use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::inspect;
 use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::lock::{ConfigLock, LockError};
-use caduceus_actors::honcho::refresh::{Limits, unix_now_s};
+use caduceus_actors::honcho::refresh::{Limits, unix_now_ms};
 use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
@@ -154,7 +154,7 @@ impl LoginFlow {
         environment: &Environment,
         random: &[u8; 64],
     ) -> Result<u64, LoginError> {
-        let found = inspect(profile, unix_now_s());
+        let found = inspect(profile, unix_now_ms());
         let place = GrantPlace { path: found.path, host: found.host };
         let _pending = claim(&place.path)?;
         let endpoints = place.rehearse(environment)?;
@@ -212,8 +212,7 @@ impl LoginFlow {
         };
         let mut answer = redeem(&self.client, endpoints, attempt, &code, Limits::default().exchange).await?;
         let config = answer.config.take().filter(|_| !self.tokens_only);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
-        let good_for_s = answer.life_s as u64;
+        let good_for_s = u64::try_from(answer.life_s).unwrap_or(0);
         let grant = granted(answer, endpoints)?;
         // Waits for the lock and the disk; the server has a thread of its own, so this one may block.
         place.install(&grant, config.as_deref()).map(|()| good_for_s)
@@ -259,7 +258,7 @@ fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginErr
     Ok(Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.ok_or(LoginError::NoRefreshToken)?,
-        expires_at_s: unix_now_s() + answer.life_s,
+        expires_at_ms: unix_now_ms().saturating_add(answer.life_s.saturating_mul(1_000)).into(),
         client_id: endpoints.client_id.clone(),
         token_endpoint: endpoints.token.to_string(),
         scope: answer.scope.unwrap_or_else(|| endpoints.scope.clone()),

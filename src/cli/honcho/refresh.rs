@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::{Credential, inspect};
 use caduceus_actors::honcho::outcome::Outcome;
-use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_s};
+use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_ms};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
@@ -33,8 +33,8 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let now_s = unix_now_s();
-    let found = inspect(&profile, now_s);
+    let now_ms = unix_now_ms();
+    let found = inspect(&profile, now_ms);
     if let Credential::Unusable(why) = &found.credential {
         return refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}"));
     }
@@ -46,7 +46,7 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         };
         return refuse(CONFIGURATION, why);
     };
-    if !arguments.force && !known.is_expired(now_s) {
+    if !arguments.force && !known.is_expired(now_ms) {
         print(&format!("The token is valid for {}; --force refreshes it all the same.\n", left(&known)));
         return ExitCode::SUCCESS;
     }
@@ -108,7 +108,6 @@ fn refuse(code: u8, why: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
 fn left(grant: &Grant) -> String {
-    roughly((grant.expires_at_s - unix_now_s()).max(0.0) as u64)
+    roughly(u64::try_from(grant.left_ms(unix_now_ms()) / 1_000).unwrap_or(0))
 }

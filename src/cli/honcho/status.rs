@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact, inspect};
 use caduceus_actors::honcho::location::HonchoProfile;
-use caduceus_actors::honcho::refresh::unix_now_s;
+use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_contract::messages::honcho::GrantState;
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Value, json};
@@ -42,8 +42,8 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
         .iter()
         .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
     let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
-    let now_s = unix_now_s();
-    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_s));
+    let now_ms = unix_now_ms();
+    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_ms));
     let grants = profiles.into_iter().zip(looked).map(|(profile, grant)| {
         (grant.unwrap_or_else(|error| GrantFact::unanswered(&profile, error.to_string())), profile.name)
     });

@@ -12,6 +12,18 @@ fn plan() -> ConnectorPlan {
     plan
 }
 
+#[test]
+fn the_plan_is_a_value() {
+    fn assert_value<T: Clone + std::hash::Hash + Eq>(_: &T) {}
+    let (mut plan, mut other) = (plan(), ConnectorPlan::default());
+    assert_value(&plan);
+    assert!(plan != other);
+    other.clone_from(&plan);
+    let secret = |plan: &mut ConnectorPlan| plan.rotate("gw", 0, 0).unwrap().secret;
+    assert_eq!(secret(&mut plan), secret(&mut other), "a decision depends on the plan and on the event only");
+    assert!(plan == other);
+}
+
 fn connect(plan: &mut ConnectorPlan, connection: u64) -> Vec<ConnectorStep> {
     plan.opened(connection, "gw", 0);
     plan.received(connection, r#"{"type":"hello","platform":"discord","botId":"b"}"#, 0)

@@ -21,7 +21,7 @@ pub struct TurnTicket {
 }
 
 /// The cause of a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A person, through a chat.
     External,

@@ -16,7 +16,7 @@ pub struct StopTurn {
 }
 
 /// Why a turn is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopCause {
     /// `/stop` in the chat.
     Asked,

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, WrapFuture};
 use jiff::Timestamp;
@@ -59,7 +59,7 @@ impl Handler<BeginDrain> for DrainActor {
         };
         let requested_at = now.to_string();
         let drain = ActiveDrain {
-            since: Instant::now(),
+            since: self.gate.now(),
             requested_at: Some(requested_at.clone()),
             principal: Some(order.principal.clone()),
             suppressed: order.suppress_notification,
@@ -112,6 +112,7 @@ impl Handler<CancelDrain> for DrainActor {
         }
         let (answer, answered) = oneshot::channel();
         self.gate.change(self.owner(), |plan| plan.removing(&scope));
+        let asked = self.gate.look(GatePlan::orders);
         let ended = scope.clone();
         let then = move |actor: &mut Self, removed: io::Result<u64>| {
             let result = match removed {
@@ -123,7 +124,7 @@ impl Handler<CancelDrain> for DrainActor {
                     Ok(DrainCancelled { was_draining })
                 }
                 Err(error) => {
-                    actor.gate.change(actor.owner(), |plan| plan.not_removed(&scope));
+                    actor.gate.change(actor.owner(), |plan| plan.not_removed(&scope, asked));
                     Err(CancelError::MarkerNotRemoved(error.kind().to_string()))
                 }
             };
