@@ -1,4 +1,4 @@
-//! A supervised gateway for AI agents. The life of the process, on one page.
+//! A supervised gateway for AI agents. The lifecycle of the process, on one page.
 
 // They panic when the reader is gone, and block when it does not read; `out.rs` writes.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
@@ -49,7 +49,7 @@ fn main() -> ExitCode {
         return cli::INTERNAL_ERROR.into();
     }
     let code = match Arguments::try_parse_from(cli::arguments::to_parse()) {
-        // A panic is said by its hook, and is an internal error, not the 101 of the language.
+        // A panic is reported by its hook, and is an internal error, not the 101 of the language.
         Ok(arguments) => {
             panic::catch_unwind(AssertUnwindSafe(|| run(arguments.command))).unwrap_or(cli::INTERNAL_ERROR.into())
         }
@@ -75,7 +75,7 @@ fn run(command: CliCommand) -> ExitCode {
     }
 }
 
-/// Prints the help or the version that was asked for, or what is wrong with the command line.
+/// Prints the help or the requested version, or what is wrong with the command line.
 fn explain(answer: &clap::Error) -> ExitCode {
     let printed = answer.print();
     if !answer.use_stderr() {

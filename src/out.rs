@@ -1,9 +1,9 @@
 //! Standard output and standard error: the only place of this program that writes to them.
 //!
 //! The standard library's macros panic when the other end is gone, and block while it does not read. Here a command goes on
-//! without a reader, and says by its exit code that its output was not written; a long-running process waits for no reader at all.
-//! Nothing is buffered: what a function answers for has been handed to the kernel. Nothing that a terminal would obey leaves here as it
-//! is (`terminal.rs`).
+//! without a reader, and reports by its exit code that its output was not written; a long-running process waits for no reader at all.
+//! Nothing is buffered: what a function answers for has been handed to the kernel. Control characters are escaped
+//! (`terminal.rs`).
 
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ const MESSAGE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Whether something meant for standard output was lost although there is a reader.
 static LOST: AtomicBool = AtomicBool::new(false);
 
-/// Writes the result of a command to standard output. A reader that has gone away wants no more of it; any other error is said
+/// Writes the result of a command to standard output. A reader that has closed its end is no error; any other error is printed
 /// on standard error and becomes the exit code.
 pub(crate) fn print(text: &str) {
     note(Stream::Output.write(terminal::text(text).as_bytes()).1);
@@ -55,20 +55,20 @@ pub(crate) fn announce(mut line: String) {
     line.push('\n');
     let writing = thread::Builder::new().name("announcement".to_owned()).spawn(move || {
         if let (_, Err(error)) = Stream::Output.write(line.as_bytes()) {
-            tracing::warn!(%error, "standard output did not take the announcement");
+            tracing::warn!(%error, "announcement not written to standard output");
         }
     });
     if let Err(error) = writing {
-        tracing::warn!(%error, "no thread for the announcement on standard output");
+        tracing::warn!(%error, "announcement not written to standard output: no thread");
     }
 }
 
-/// Writes the last words of a long-running process to standard output. Waits for at most 1 s.
+/// Writes the last line of a long-running process to standard output. Waits for at most 1 s.
 pub(crate) fn print_briefly(text: &str) {
     write_within(Stream::Output, terminal::text(text).as_bytes().to_vec(), MESSAGE_TIMEOUT);
 }
 
-/// Says on standard error what went wrong. Waits for at most 1 s.
+/// Prints an error on standard error. Waits for at most 1 s.
 pub(crate) fn complain(message: &str) {
     // Further lines are set in, so that none looks like another message.
     let message = message.trim_end().replace('\n', "\n  ");

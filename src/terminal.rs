@@ -1,10 +1,10 @@
-//! What a terminal would obey: names, sentences and errors may come from a connector, a file or a chat, and nothing of them that a
-//! terminal acts on is written as it is.
+//! Escapes control characters: names, sentences and errors may come from a connector, a file or a chat, and a terminal must not act on
+//! them.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
-/// Longest text of someone else that is shown in one line; what is longer ends in `…`.
+/// Longest foreign text that is shown in one line; what is longer ends in `…`.
 const LONGEST: usize = 400;
 
 /// A text for people, with its own line ends and nothing else that is obeyed.
@@ -21,7 +21,7 @@ pub(crate) fn json(text: &str) -> Cow<'_, str> {
     escaped(text, |c| c == '\n', number)
 }
 
-/// A text of someone else, to be shown within a line: it cannot end the line, and its length is bounded.
+/// A foreign text, to be shown within a line: it cannot end the line, and its length is bounded.
 pub(crate) fn one_line(text: &str) -> String {
     let cut: String = text.chars().take(LONGEST).collect();
     let more = if cut.len() < text.len() { "…" } else { "" };
@@ -74,14 +74,14 @@ mod tests {
     fn what_a_terminal_would_obey_is_shown_by_its_number() {
         let shown = one_line(HOSTILE);
         assert_eq!(shown, r"a\u{1b}]0;x\u{7}\u{9b}2J\u{202e}b\u{7f}\u{d}\u{2028}c\u{e0041}");
-        assert_eq!(one_line("two\nlines"), r"two\u{a}lines", "a text of someone else makes no line of its own");
+        assert_eq!(one_line("two\nlines"), r"two\u{a}lines", "a foreign text makes no line of its own");
         assert_eq!(one_line("größer, 日本語, 🔌"), "größer, 日本語, 🔌");
         assert_eq!(one_line(&"x".repeat(10_000)).chars().count(), LONGEST + 1);
         assert_eq!(text("ours\nand \u{1b}theirs\n"), "ours\nand \\u{1b}theirs\n");
     }
 
     #[test]
-    fn json_says_the_same_after_its_odd_characters_were_written_by_number() {
+    fn json_has_the_same_content_after_its_odd_characters_are_escaped() {
         let value = json!({"name": HOSTILE, HOSTILE: 1});
         let written = format!("{value:#}\n");
         let written = super::json(&written);

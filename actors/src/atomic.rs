@@ -1,21 +1,22 @@
-//! Replacing a file in one step.
+//! Replaces a file in one step.
 
 use std::io::{self, Write as _};
 use std::path::Path;
 
 use crate::files::own;
 
-/// Replaces the file at `path`, for our user alone: a reader sees the old one or the new one, and a power cut leaves one of them.
+/// Replaces the file at `path`, private to our user: a reader sees the old one or the new one, and a power failure leaves one of them.
 ///
 /// # Errors
-/// What the system said. The old one is still there, or, if only the directory could not be synced, the new one.
+/// The system's error. The old file is still there, or, if only the directory could not be synced, the new one.
 pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "not the path of a file"));
     };
+    let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     let mut prefix = name.to_owned();
     prefix.push(".");
-    // Made with mode 0600, before the first byte.
+    // Created with mode 0600, before the first byte.
     let mut file = tempfile::Builder::new().prefix(&prefix).tempfile_in(folder)?;
     own::give_to_owner_of(Some(folder), file.as_file());
     file.write_all(bytes)?;

@@ -1,41 +1,43 @@
-//! Counts that outlive the actors that count: a restart of an actor sets none of them back.
+//! Counters that outlive the actors that count: a restart of an actor resets none of them.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-/// One count, since the process started. Clones are the same.
+use crate::locked::locked;
+
+/// One counter, since the process started. Clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Count(Arc<AtomicU64>);
 
 impl Count {
-    /// One more.
+    /// Adds one.
     pub fn one(&self) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many by now.
+    /// The current count.
     #[must_use]
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// One count a key, such as a profile's name. A key that goes away keeps its count, so the total never shrinks. Clones are the same.
+/// One counter per key, such as a profile's name. A removed key keeps its count, so the total never shrinks. Clones share them.
 #[derive(Debug)]
 pub struct CountBy<K>(Arc<Mutex<BTreeMap<K, Count>>>);
 
 impl<K: Ord + Clone> CountBy<K> {
-    /// The count of `key`.
+    /// The counter of `key`.
     #[must_use]
     pub fn of(&self, key: &K) -> Count {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(key.clone()).or_default().clone()
+        locked(&self.0).entry(key.clone()).or_default().clone()
     }
 
-    /// All of them, those of keys that are gone included.
+    /// The sum of all counters, including those of removed keys.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).values().map(Count::get).sum()
+        locked(&self.0).values().map(Count::get).sum()
     }
 }
 

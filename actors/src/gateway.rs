@@ -1,18 +1,18 @@
-//! The tree: who is whose child, in which order. Read it to see the whole.
+//! The supervision tree: parents, children, and their order.
 //!
-//! All mailboxes are made first, so that anyone can be given a port to anyone; then the children are described from the
-//! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is made here and handed to each incarnation.
+//! All mailboxes are created first, so that every child can be given every port; then the children are described from the
+//! bottom up. What outlives a single actor (the gate, the ledger's writer, the redactor) is created here and passed to each incarnation.
 
 mod links;
 mod ports;
-mod profiles; // How one of them is made, at the start or later.
+mod profiles; // The description of one profile, at the start or later.
 mod surroundings;
 mod wiring;
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use links::Links;
+use links::RelayLinks;
 pub use ports::{DeliveryPort, DeliveryPorts, GatewayPorts, LinkPort};
 pub use surroundings::Surroundings;
 use surroundings::policy;
@@ -63,14 +63,14 @@ impl Gateway {
             honcho: Mailbox::new(),
             dispatch: Mailbox::new(),
             turns: Mailbox::new(),
-            links: Links::new(&settings),
+            links: RelayLinks::new(&settings),
             config: Mailbox::new(),
         };
         let board = Arc::new(OnceLock::new());
         // A flood of messages must never delay a drain.
         let (control, data) = (WorkerThread::new("control"), WorkerThread::new("data"));
         let events = FileEvents::default();
-        let policies = settings.supervision.policies.clone();
+        let policies = settings.values.supervision.policies.clone();
         let counts = Counts::default();
         let dependencies = ProfileDependencies {
             fresh_token: Some(mailboxes.honcho.port()),
@@ -78,7 +78,7 @@ impl Gateway {
             caller: Caller::new(settings.trust.clone(), CallTimings::default()),
             link: Some(mailboxes.links.process().port()),
             claims: mailboxes.links.claims().clone(),
-            trust: settings.trust.clone(),
+            client: settings.trust.clone(),
             events: events.clone(),
             children: counts.children.clone(),
         };
@@ -120,16 +120,16 @@ impl Gateway {
 }
 
 impl RunningGateway {
-    /// How long a shutdown waits for turns, by what is in force now.
+    /// How long a shutdown waits for turns, by the settings in force.
     #[must_use]
     pub fn drain_timeout(&self) -> Duration {
-        self.present.settings().drain_timeout
+        self.present.settings().values.drain.timeout
     }
 
-    /// Writes out what the ledger still holds, for at most `timeout`. Blocks.
+    /// Writes the work that is left in the ledger's queue, for at most `timeout`. Blocks.
     ///
     /// # Errors
-    /// [`ledger::CloseError`] if the disk did not take it in time.
+    /// [`ledger::CloseError`] if the disk did not accept it in time.
     pub fn close_ledger(&self, timeout: Duration) -> Result<(), ledger::CloseError> {
         self.writer.close(timeout)
     }

@@ -1,9 +1,9 @@
 //! The actors of Caduceus.
 //!
-//! Read `gateway.rs` to see the whole tree. The messages are in `caduceus_contract::messages`; those that carry a live resource or
+//! `gateway.rs` has the whole tree. The messages are in `caduceus_contract::messages`; those that carry a live resource or
 //! settings are in the `messages.rs` of the actor concerned.
 
-// They panic when the reader is gone, and block when it does not read. What is to be said is logged.
+// They panic when the reader is gone, and block when it does not read. Use the log.
 #![deny(clippy::print_stdout, clippy::print_stderr)]
 #![cfg_attr(
     test,
@@ -11,15 +11,20 @@
 )]
 
 pub mod atomic;
+mod clock;
 pub mod config;
 pub mod counts;
 pub mod dispatch;
 pub mod drain;
+pub mod error_chain;
+#[cfg(test)]
+mod exploration;
 pub mod files;
 pub mod gateway;
 pub mod honcho;
 pub mod http_client;
 pub mod ledger;
+pub mod locked;
 pub mod nearest;
 pub mod network;
 pub mod profile;
@@ -28,4 +33,5 @@ pub mod settings;
 pub mod signals;
 pub mod status;
 pub mod system_error;
+pub mod time;
 pub mod turn;

@@ -1,4 +1,4 @@
-//! How far two names are apart, for the nearest known one.
+//! The distance of two names, for the nearest known one.
 
 /// Levenshtein distance: letters to add, drop or change.
 #[must_use]

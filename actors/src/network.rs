@@ -1,9 +1,9 @@
-//! A network of addresses, as `http.trusted_proxies` and `NO_PROXY` name them.
+//! A network of addresses, as in `http.trusted_proxies` and `NO_PROXY`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-/// All addresses that begin with the same bits; a single address is a network of its own.
+/// All addresses with the same first bits; a single address is a network of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network {
     first: u128,
@@ -17,7 +17,7 @@ pub struct Network {
 pub struct NotANetwork;
 
 impl Network {
-    /// Whether `address` is in it; an IPv4 address written as IPv6 counts as what it is.
+    /// Whether `address` is in it; an IPv4 address in IPv6 form counts as IPv4.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         let (value, width) = value(address.to_canonical());

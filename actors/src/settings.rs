@@ -3,24 +3,34 @@
 //! `config.yaml` is the original's and only read; `caduceus.yaml` beside it is ours. Everything wrong with them is
 //! collected, so that a person mends it all at once.
 
+// First, for its macro.
+#[macro_use]
+mod key_table;
+
 mod agent;
 mod environment;
 mod error;
+mod form;
 mod home;
-mod link;
 mod load;
 mod notices;
 mod original;
+mod policies;
 mod profiles;
 mod relay;
 mod reload;
+mod values;
 mod yaml;
 
 pub use environment::Environment;
 pub use error::SettingsError;
 pub use home::find_home;
-pub use load::{Busy, DrainAuth, Interrupted, Settings, SupervisionSettings, WhenRefused};
+pub use load::{DrainAuth, OpenSettings, Settings};
 pub use notices::HomeChannel;
 pub use profiles::ProfileSettings;
-pub use relay::{InboundSettings, client_of_command};
+pub use relay::client_of_command;
 pub use reload::{DirectoryState, Reading, Sources};
+pub use values::{
+    Busy, DrainValues, HttpValues, InboundSettings, Interrupted, NoticeValues, RelayValues, SessionValues,
+    SupervisionValues, TurnValues, Values, WhenRefused,
+};

@@ -1,8 +1,8 @@
-//! What an error of the system is worth: another try, or a person's look.
+//! Classifies a system error: temporary, or in need of a person's action.
 
 use std::io::{self, ErrorKind};
 
-/// Whether the same may work another time although nobody changes a setting, a right or a path: no space, too many open files, a
+/// Whether the same operation may succeed later without a change of settings, permissions or paths: no space, too many open files, a
 /// disk that fails to read.
 #[must_use]
 pub fn may_pass(error: &io::Error) -> bool {

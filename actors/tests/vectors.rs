@@ -139,7 +139,7 @@ fn vectors_honcho_blocks() {
         Grant::from_block(&case["block"]).map_or(Value::Null, |grant| {
             json!({
                 "access_token": grant.access_token.expose_secret(),
-                "expired": grant.is_expired(case["now"].as_f64().unwrap()),
+                "expired": grant.is_expired(case["now"].as_i64().unwrap() * 1_000),
                 "oauth_block": *grant.oauth_block(),
             })
         })

@@ -1,17 +1,17 @@
-//! How the program was started: under which name, and with which words.
+//! The name under which the program was started, and its arguments.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-/// Under this name the original's tools know a gateway; started under it, we are one.
+/// The original's tools look for this program name; started under it, the program runs as a gateway.
 const GATEWAY: &str = "hermes-gateway";
 
-/// The words for the parser. Under the name of a gateway, `serve` goes without saying.
+/// The arguments for the parser. Under the name of a gateway, `serve` is implied.
 pub(crate) fn to_parse() -> Vec<OsString> {
     with_default(std::env::args_os().collect())
 }
 
-/// The words as they were given, for the record of this process. None of them is a secret: no flag takes one.
+/// The arguments as given, for the record of this process. None of them is a secret: no flag of `serve` takes one.
 pub(super) fn as_given() -> Vec<String> {
     std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect()
 }

@@ -1,13 +1,14 @@
 //! `caduceus connector`: the other end of the relay wire, for trials, demonstrations and tests.
 
-use std::io::{self, Write as _};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use caduceus_actors::files::{Links, own, small};
+use caduceus_actors::atomic;
+use caduceus_actors::files::{Links, small};
 use caduceus_actors::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 use caduceus_actors::settings::{Environment, client_of_command};
 use caduceus_contract::wire::delivery::{SIGNATURE_HEADER, TIMESTAMP_HEADER};
@@ -20,24 +21,24 @@ use super::signals::{SignalOrder, Signals};
 use crate::out;
 use caduceus_connector::{ConnectorOptions, Disk, GatewayCall, GatewayCallError, Post};
 
-/// Longest data file: what waits for a thousand gateways.
+/// Longest data file: the waiting messages of a thousand gateways.
 const MAX_DATA: u64 = 256 * 1024 * 1024;
 
 /// Run a development connector with a web chat.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConnectorArguments {
-    /// Address to listen on; port 0 takes a free one, which the first line on standard output tells.
+    /// Address to listen on; port 0 takes a free one, printed in the first line on standard output.
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     bind: SocketAddr,
     /// File that keeps credentials and waiting messages across restarts.
     #[arg(long, value_name = "FILE")]
     data: Option<PathBuf>,
-    /// Let gateways dial without a token.
+    /// Accept gateways without a token.
     #[arg(long)]
     open: bool,
 }
 
-/// Serves until SIGINT, SIGTERM or SIGQUIT, and started on a terminal until that hangs up.
+/// Serves until SIGINT, SIGTERM or SIGQUIT; if started from a terminal, also until that hangs up.
 pub(crate) fn run(arguments: ConnectorArguments) -> ExitCode {
     let redactor = caduceus_actors::profile::Redactor::default();
     super::log::init(&redactor, "info", super::log::LogFormat::Text);
@@ -57,17 +58,17 @@ async fn serve(arguments: ConnectorArguments) -> anyhow::Result<()> {
     let mut warnings = Vec::new();
     let http = client_of_command(&Environment::capture(), &mut warnings);
     for warning in warnings {
-        tracing::warn!(warning, "a setting is odd");
+        tracing::warn!(warning, "configuration warning");
     }
     let disk = data.map(|path| Arc::new(DataFile(path)) as Arc<dyn Disk>);
     let options = ConnectorOptions { bind, disk, open, post: Arc::new(ClientPost(http)) };
     let connector = caduceus_connector::bind(options).await?;
     let handle = connector.handle();
-    // By this line a script learns the port.
+    // Scripts read the port from this line.
     out::announce(json!({"listening": handle.url()}).to_string());
     let signalled = Box::pin(async {
         while signals.next().await == SignalOrder::Reload {
-            tracing::info!("SIGHUP ignored: a connector has no files to read again");
+            tracing::info!("SIGHUP ignored: the connector has no files to reload");
         }
     });
     match select(Box::pin(connector.run()), signalled).await {
@@ -131,21 +132,13 @@ impl Disk for DataFile {
     }
 
     fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        let folder = match self.0.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let mut file = tempfile::NamedTempFile::new_in(folder)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(&self.0)?;
-        own::sync_directory(folder)
+        atomic::replace(&self.0, bytes)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read as _;
+    use std::io::{Read as _, Write as _};
     use std::net::TcpListener;
     use std::os::unix::fs::PermissionsExt as _;
     use std::thread;
@@ -153,7 +146,7 @@ mod tests {
 
     use super::*;
 
-    /// What becomes of a call that is answered with `answer`, or whose connection is closed at once.
+    /// The result of a call that is answered with `answer`, or whose connection is closed at once.
     async fn call(answer: Option<&'static str>) -> Result<u16, GatewayCallError> {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/wake", listener.local_addr().unwrap());

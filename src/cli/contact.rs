@@ -16,7 +16,7 @@ use super::dumps::forbid_dumps;
 use super::failure::fail;
 use crate::out;
 
-/// Why a command did not get what it wanted. Each has an exit code that says what to do about it.
+/// Why a command failed. Each variant has an exit code that shows what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CommandError {
     /// The home cannot be used.
@@ -24,10 +24,10 @@ pub(super) enum CommandError {
     Home {
         /// Which directory.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// The token cannot be had from its file.
+    /// The token cannot be read from its file.
     #[error("the token in {} cannot be used: {why}", path.display())]
     Token {
         /// Which file.
@@ -35,43 +35,43 @@ pub(super) enum CommandError {
         /// One clause.
         why: String,
     },
-    /// The address is none of HTTP.
-    #[error("--url takes the address of a gateway, such as http://127.0.0.1:8652; credentials have no place in it")]
+    /// The address is not an HTTP address.
+    #[error("--url takes the address of a gateway, such as http://127.0.0.1:8652, without credentials")]
     Address,
     /// The marker or another file of the home can be neither written nor removed.
     #[error("the drain marker in {} cannot be changed", path.display())]
     Marker {
         /// Which home.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
-    /// Nobody is there.
+    /// No gateway is running there.
     #[error("no gateway answers: {0}")]
     NoGateway(String),
-    /// It is there and says nothing, or nothing of use.
+    /// The gateway gives no answer, or none that can be used.
     #[error("the gateway gave no answer: {0}")]
     NoAnswer(String),
-    /// It said no.
+    /// The gateway refuses the request.
     #[error("the gateway refused: {detail} ({status} {code})")]
     Refused {
         /// The HTTP status.
         status: u16,
-        /// The stable word.
+        /// The stable error code.
         code: String,
         /// One sentence.
         detail: String,
     },
-    /// The system did not let us.
-    #[error("this user may not do that to process {0}")]
+    /// The system denies permission.
+    #[error("this user has no permission to signal process {0}")]
     NotPermitted(u32),
-    /// What was asked for did not come about.
+    /// The requested state is not reached.
     #[error("{0}")]
     NotReached(String),
 }
 
 impl CommandError {
-    /// Whether another try may end otherwise, although nobody did anything about it.
+    /// Whether the failure is temporary: another try may succeed without a repair.
     pub(super) fn may_pass(&self) -> bool {
         matches!(self.exit_code(), super::NO_GATEWAY | super::TRY_AGAIN)
     }
@@ -88,16 +88,16 @@ impl CommandError {
     }
 }
 
-/// Runs a command to its end, and says on standard error why it failed, if it did.
+/// Runs a command to its end, and prints an error on standard error.
 pub(super) fn conclude(command: impl Future<Output = Result<(), CommandError>>) -> ExitCode {
     conclude_with(async { command.await.map(|()| ExitCode::SUCCESS) })
 }
 
-/// The same for a command that has more than one way to succeed.
+/// The same for a command with more than one exit code for success.
 pub(super) fn conclude_with(command: impl Future<Output = Result<ExitCode, CommandError>>) -> ExitCode {
     // It may hold a token.
     if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read our memory: {error}"));
+        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
     }
     match System::new().block_on(command) {
         Ok(code) => code,

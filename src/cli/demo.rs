@@ -30,7 +30,7 @@ const AGENT: &str = include_str!("demo_agent.sh");
 /// A free port.
 const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Try the gateway in a minute: everything on loopback, nothing left behind.
+/// Run a gateway, a connector and a web chat on loopback, in a temporary home that is removed at the end.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DemoArguments {
     /// Address of the gateway; a free port by default.
@@ -39,7 +39,7 @@ pub(crate) struct DemoArguments {
     /// Address of the web chat; a free port by default.
     #[arg(long, value_name = "ADDRESS", default_value_t = ANY_PORT)]
     chat_bind: SocketAddr,
-    /// Log everything worth knowing, not warnings alone.
+    /// Log from level `info` on, not errors alone.
     #[arg(long)]
     verbose: bool,
 }
@@ -61,7 +61,7 @@ fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCod
     let started = Instant::now();
     let home = tempfile::Builder::new().prefix("caduceus-demo-").tempdir().context("no temporary home")?;
     let connector = DemoConnector::start(arguments.chat_bind)?;
-    write_home(home.path(), &connector).context("the temporary home cannot be furnished")?;
+    write_home(home.path(), &connector).context("the files of the temporary home cannot be written")?;
 
     let settings = Settings::load(home.path(), Environment::capture())?;
     let chat = connector.handle.url();
@@ -76,7 +76,7 @@ fn play(arguments: &DemoArguments, redactor: Redactor) -> anyhow::Result<ExitCod
     };
     let code = life::run(plan, |address| explain(&chat, address, home.path()));
     connector.stop();
-    out::print_briefly("The temporary home is gone again.\n");
+    out::print_briefly("The temporary home is removed.\n");
     Ok(code)
 }
 
@@ -89,11 +89,11 @@ struct DemoConnector {
 
 impl DemoConnector {
     fn start(bind: SocketAddr) -> anyhow::Result<Self> {
-        let (told, hear) = oneshot::channel();
+        let (started, start) = oneshot::channel();
         let thread = thread::Builder::new().name("connector".to_owned()).spawn(move || {
-            actix_web::rt::System::new().block_on(serve_connector(bind, told));
+            actix_web::rt::System::new().block_on(serve_connector(bind, started));
         })?;
-        let (connector, credentials) = hear.blocking_recv().context("the connector did not come up")??;
+        let (connector, credentials) = start.blocking_recv().context("the connector did not come up")??;
         Ok(Self { handle: connector, credentials, thread })
     }
 
@@ -108,18 +108,18 @@ impl DemoConnector {
 
 type DemoStart = anyhow::Result<(ConnectorHandle, Credentials)>;
 
-async fn serve_connector(bind: SocketAddr, told: oneshot::Sender<DemoStart>) {
+async fn serve_connector(bind: SocketAddr, started: oneshot::Sender<DemoStart>) {
     let post = Arc::new(ClientPost(HttpClient::default()));
     let connector = match caduceus_connector::bind(ConnectorOptions { bind, disk: None, open: false, post }).await {
         Ok(connector) => connector,
         Err(error) => {
-            let _ = told.send(Err(error.into()));
+            let _ = started.send(Err(error.into()));
             return;
         }
     };
     let handle = connector.handle();
     let credentials = handle.register(Some("demo".to_owned())).await;
-    let _ = told.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));
+    let _ = started.send(credentials.map(|credentials| (handle, credentials)).map_err(Into::into));
     if let Err(error) = connector.run().await {
         tracing::error!(%error, "the connector ended");
     }
@@ -162,10 +162,10 @@ fn explain(chat: &str, gateway: SocketAddr, home: &Path) {
 
 and try
   - write something in the chat; write `whoami` as profile `default` and as `work`
-  - write `sleep 20`, press Begin drain on the status page, write again: it is refused, the long turn finishes
-  - press Cancel: the next message is answered
+  - write `sleep 20`, press Begin drain on the status page, write again: the message is held, the long turn finishes
+  - press Cancel drain: the held message is answered
   - the same by file:  touch {marker}   and   rm {marker}
-  - press Crash beside an actor and watch it come back; write `/status` or `/stop` in the chat
+  - press Crash beside an actor: its supervisor restarts it; write `/status` or `/stop` in the chat
 
 The home is {home}. Ctrl-C ends everything and removes it.
 ",

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The demonstration agent: one process a turn. It gets one JSON document on its standard input, and what it prints is the reply.
-# Special texts: "sleep N" is a turn of N seconds, "whoami" tells which profile it runs as and which secrets it was given (names only).
+# Special texts: "sleep N" is a turn of N seconds, "whoami" prints its profile and the names of its secrets.
 
 read -r document
 text=${document#*\"event\":}
@@ -27,7 +27,7 @@ fail)
     exit 3
     ;;
 *)
-    echo "Profile \"$HERMES_PROFILE\" heard you."
+    echo "Profile \"$HERMES_PROFILE\" got your message."
     sleep 0.4
     echo "You said: $text"
     sleep 0.4

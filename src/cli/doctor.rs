@@ -1,4 +1,4 @@
-//! `caduceus doctor`: what is wrong with a home, all of it at once, and what to do about each.
+//! `caduceus doctor`: everything that is wrong with a home, and a remedy for each finding.
 
 mod agent;
 mod events;
@@ -17,10 +17,10 @@ use super::dumps::forbid_dumps;
 use super::finding::{Level, lines, worst};
 use crate::out::{self, print, print_json};
 
-/// Look over a home and all that its gateway needs, and say what to do about what is wrong.
+/// Check a home and everything that its gateway needs, and print findings with remedies.
 ///
-/// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if all is well, with 1
-/// for a warning, with 2 for an error.
+/// Changes nothing, and can be run beside a gateway. Run it as the user and with the environment of the gateway. Exits with 0 if nothing is wrong,
+/// with 1 for a warning, with 2 for an error.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DoctorArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
@@ -33,7 +33,7 @@ pub(crate) struct DoctorArguments {
 
 pub(crate) fn run(arguments: DoctorArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read our memory: {error}"));
+        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
     }
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);

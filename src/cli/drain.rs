@@ -1,4 +1,4 @@
-//! `caduceus drain`: begins a drain, cancels it, says how far it is, waits for its end.
+//! `caduceus drain`: begins a drain, cancels it, shows its progress, waits for its end.
 
 mod order;
 mod progress;
@@ -13,10 +13,10 @@ use self::target::DrainTarget;
 use super::contact::{CommandError, GatewayPlace, conclude};
 use crate::out::print;
 
-/// Let running turns finish and admit no new one, and the way back.
+/// Begin, cancel, show or await a drain: running turns finish, and no new turn is admitted.
 ///
 /// The token of the gateway is taken from `HERMES_DASHBOARD_DRAIN_SECRET` in the environment or from --token-file. Without
-/// one, and where no gateway answers, the marker in the home says the same.
+/// one, and where no gateway answers, the marker in the home has the same effect.
 #[derive(Debug, clap::Args)]
 pub(crate) struct DrainArguments {
     #[command(subcommand)]
@@ -27,13 +27,13 @@ pub(crate) struct DrainArguments {
 enum DrainCommand {
     /// Begin a drain. Once this returns after an answer of the gateway, no turn starts.
     Begin(Begin),
-    /// End a drain. Ending none is fine.
+    /// Cancel a drain. Without a drain this does nothing and succeeds.
     Cancel(Which),
-    /// Say whether there is a drain, how many turns are left, and how old the oldest is.
+    /// Show whether a drain is on, how many turns are left, and how old the oldest is.
     Status(Which),
-    /// Wait until no turn is left, and say how many there are meanwhile.
+    /// Wait until no turn is left, and print how many are left meanwhile.
     ///
-    /// Exits with 0 only when drained: with 1 if there is no drain, or it was cancelled, or the time is over.
+    /// Exits with 0 only when drained: with 1 if there is no drain, or it was cancelled, or the time limit is reached.
     Wait(Wait),
 }
 
@@ -41,7 +41,7 @@ enum DrainCommand {
 struct Which {
     #[command(flatten)]
     place: GatewayPlace,
-    /// One profile alone, not the whole gateway.
+    /// Only this profile, not the whole gateway.
     #[arg(long, value_name = "NAME")]
     profile: Option<String>,
 }
@@ -53,7 +53,7 @@ struct Begin {
     /// Announce nothing in the home channel at the shutdown that ends this drain.
     #[arg(long)]
     suppress_notification: bool,
-    /// End the drain by itself after so many seconds.
+    /// End the drain automatically after so many seconds.
     #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     deadline: Option<Duration>,
 }

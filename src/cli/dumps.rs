@@ -2,7 +2,7 @@
 
 use std::io;
 
-/// No core file and no look into our memory for other processes of this user.
+/// Forbids core files, and other processes of this user to read the memory of this one.
 pub(super) fn forbid_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;

@@ -9,7 +9,7 @@ use caduceus_actors::files::{FileWorker, Purpose};
 /// Homes that are looked into together; there are only so many threads.
 const AT_ONCE: usize = 64;
 
-/// What `look` answers for each of `profiles`, in their order; `home` says where a profile lives. Blocks, for 10 s and a little at most
+/// What `look` answers for each of `profiles`, in their order; `home` gives the directory of a profile. Blocks, for 10 s and a little at most
 /// where few disks are dead.
 pub(super) fn each_home<P: Clone + Send + 'static, T: Send + 'static>(
     profiles: &[P],
@@ -33,7 +33,7 @@ pub(super) fn each_home<P: Clone + Send + 'static, T: Send + 'static>(
 /// Whether `path`, or where it leads, is a directory.
 ///
 /// # Errors
-/// [`NoAnswer`] where the disk does not say.
+/// [`NoAnswer`] where the disk does not answer.
 pub(super) fn is_directory(path: &Path) -> Result<bool, NoAnswer> {
     let place = path.to_owned();
     let looking = FileWorker::of(path, Purpose::Settings, Owner::Profile).begin(move || place.is_dir());

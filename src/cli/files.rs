@@ -8,9 +8,9 @@ use caduceus_actors::relay::identity;
 
 use super::finding::{Finding, quoted};
 
-/// Names in a home whose files hold secrets: ours, and the original's own keeper of tokens.
+/// Names in a home whose files hold secrets: ours, and the original's token store.
 const SECRET_FILES: [&str; 3] = [".env", location::FILE_NAME, identity::LOGIN_FILE];
-/// The ledger holds what people wrote. Its companions come and go with a gateway.
+/// The ledger holds messages of users. Its companion files exist while a gateway runs.
 const LEDGER_FILES: [&str; 3] = ["caduceus.db", "caduceus.db-wal", "caduceus.db-shm"];
 
 /// A file that is there, and its permission bits.
@@ -38,7 +38,7 @@ pub(super) fn of_ledger(home: &Path) -> Vec<FileFact> {
     LEDGER_FILES.iter().filter_map(|name| FileFact::look(home.join(name))).collect()
 }
 
-/// A finding for each file that anybody but its owner may use.
+/// A finding for each file that others than its owner may use.
 pub(super) fn exposed<'a>(files: impl IntoIterator<Item = &'a FileFact>) -> Vec<Finding> {
     let finding = |file: &FileFact| {
         let what = match file.mode & 0o077 {

@@ -82,7 +82,7 @@ pub(super) fn lines(findings: &[Finding]) -> String {
         text.push('\n');
     }
     match (errors, warnings) {
-        (0, 0) => text.push_str("Nothing to mend.\n"),
+        (0, 0) => text.push_str("Nothing to correct.\n"),
         _ => {
             let _ = writeln!(text, "{errors} error{}, {warnings} warning{}.", plural(errors), plural(warnings));
         }
@@ -121,7 +121,7 @@ mod tests {
     fn the_worst_finding_counts() {
         let ok = Finding::ok("a", "fine");
         let warn = Finding::warn("b", "hm", "look");
-        let error = Finding::error("c", "no", "mend");
+        let error = Finding::error("c", "no", "correct it");
         assert_eq!(worst(&[]), Level::Ok);
         assert_eq!(worst(&[ok.clone(), warn.clone()]), Level::Warn);
         assert_eq!(worst(&[error.clone(), warn.clone(), ok]), Level::Error);

@@ -1,4 +1,4 @@
-//! Profiles whose settings name one gateway, as `doctor` and `secrets audit` tell it. Pure.
+//! Profiles whose settings name one gateway, as `doctor` and `secrets audit` report it. Pure.
 
 use caduceus_actors::relay::claims::{GatewayKey, MAX_LINKS};
 

@@ -1,5 +1,5 @@
-//! `caduceus honcho`: log in, look at the grants, refresh one by hand. Works with and without a running gateway, which hears
-//! of every change by the file. No token is ever shown.
+//! `caduceus honcho`: log in, look at the grants, refresh one by hand. Works with and without a running gateway, which
+//! reads every change from the file. No token is ever shown.
 
 mod login;
 mod loopback;
@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use super::dumps::forbid_dumps;
 use crate::out;
 
-/// Look after the OAuth grants of Honcho: log in, show them, refresh one.
+/// Manage the OAuth grants of Honcho: log in, show them, refresh one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct HonchoArguments {
     #[command(subcommand)]
@@ -29,7 +29,7 @@ enum HonchoCommand {
 
 pub(crate) fn run(arguments: HonchoArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read our memory: {error}"));
+        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
     }
     match arguments.command {
         HonchoCommand::Login(arguments) => login::run(arguments),

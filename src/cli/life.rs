@@ -1,8 +1,8 @@
-//! The life of a gateway's process: bind, start, announce, await a signal, drain, exit.
+//! The lifecycle of a gateway's process: bind, start, announce, await a signal, drain, exit.
 
-mod shutdown; // The steps to the end.
+mod shutdown; // The steps of a shutdown.
 mod timeouts; // How long each of them may take.
-mod wiring; // The ways into the tree, for HTTP, and how its guard is run.
+mod wiring; // The ports of the tree, for HTTP, and the command of the guard.
 
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -14,11 +14,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use actix_web::rt::System;
+use caduceus_actors::error_chain::error_chain;
 use caduceus_actors::gateway::{Gateway, RunningGateway, Surroundings};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::ledger::OpenError;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::Settings;
+use caduceus_actors::settings::{HttpValues, Settings};
 use caduceus_contract::messages::config::{ReadAgain, ReadAgainDone};
 use caduceus_contract::messages::status::Phase;
 use caduceus_contract::status::words::ProcessPhase;
@@ -30,7 +31,7 @@ use tracing::{error, info, warn};
 
 use self::timeouts::{CLOSING_DEADLINE, GATE_PAUSE, LAST_STEPS, RELOAD_TIMEOUT, ROOT_SILENCE, STATUS_TIMEOUT};
 use self::wiring::{guard_command, http_ports};
-use super::failure::{fail, sentences};
+use super::failure::fail;
 use super::log;
 use super::restart::ShutdownController;
 use super::signals::{SignalOrder, Signals};
@@ -47,11 +48,11 @@ pub(super) struct GatewayLaunch {
     pub(super) started: Instant,
     pub(super) allow_faults: bool,
     pub(super) insecure_loopback_drain: bool,
-    /// Told of every step of every refresh of a grant.
+    /// Called at every step of every refresh of a grant.
     pub(super) refresh_steps: StepHook,
 }
 
-/// Runs a gateway to its end. `announce` is told the address once it serves.
+/// Runs a gateway to its end. `announce` gets the address once it serves.
 pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> ExitCode {
     let watchdog = match watchdog::start(ROOT_SILENCE) {
         Ok(watchdog) => watchdog,
@@ -73,7 +74,7 @@ pub(super) fn run(plan: GatewayLaunch, announce: impl FnOnce(SocketAddr)) -> Exi
         status_reporter.because("the thread that runs the process panicked".to_owned());
         Err(super::INTERNAL_ERROR)
     });
-    // What is left, in here and with the caller, may wait for a disk too. It has no say in the code any more.
+    // The drops that are left, here and in the caller, may wait for a disk too. The exit code is settled before.
     watchdog.set_deadline(LAST_STEPS, code);
     status_reporter.ended();
     super::log::tell_left_out();
@@ -91,7 +92,7 @@ pub(super) struct GatewayProcess {
 }
 
 impl GatewayProcess {
-    /// Binds, and starts the tree on the current thread. `Err` is an exit code; why has been said.
+    /// Binds, and starts the tree on the current thread. `Err` is an exit code; the cause has been logged.
     pub(super) fn start(
         plan: GatewayLaunch,
         watchdog: &Watchdog,
@@ -111,13 +112,12 @@ impl GatewayProcess {
         }
         let guard = guard_command().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let home = settings.home.clone();
-        let unresponsive_after = settings.supervision.unresponsive_after;
-        let http_policy = settings.supervision.policies.get("http").copied().unwrap_or_default();
+        let unresponsive_after = settings.values.supervision.unresponsive_after;
+        let http_policy = settings.values.supervision.policies.get("http").copied().unwrap_or_default();
         let drain_auth = settings.take_drain_auth();
         redactor
             .replace("token seam", drain_auth.secret.iter().map(|secret| ("HERMES_DASHBOARD_DRAIN_SECRET", secret)));
-        let inbound = settings.inbound.clone();
-        let (names, trusted_proxies) = (settings.names.clone(), settings.trusted_proxies.clone());
+        let values = settings.values.clone();
         let surroundings = Surroundings {
             guard,
             redactor: redactor.clone(),
@@ -133,14 +133,12 @@ impl GatewayProcess {
             };
             report(status_reporter, &error, code)
         })?;
-        // Not before: a signal ends a start that hangs on the disk, while nothing runs that would have to be ended in order.
+        // Not before: until something runs that needs a shutdown, a signal ends a start that hangs on the disk.
         let signals = Signals::listen().map_err(|error| report(status_reporter, &error, super::TRY_AGAIN))?;
         let root = Mailbox::new();
         let watched = watchdog.clone();
         let options = HttpOptions {
-            bind,
-            names,
-            trusted_proxies,
+            values: HttpValues { bind, ..values.http },
             drain_auth,
             insecure_loopback_drain,
             allow_faults,
@@ -148,7 +146,7 @@ impl GatewayProcess {
             healthy: Healthy(Arc::new(move || watched.is_fresh())),
             log_dropped: log::dropped,
             redactor,
-            inbound,
+            inbound: values.relay.inbound,
         };
         let shutdown = ShutdownController::default();
         let site =
@@ -170,7 +168,7 @@ impl GatewayProcess {
         Ok((Self { gateway, address, watchdog, status_reporter, home, shutdown }, signals))
     }
 
-    /// Serves until a signal, an order to restart, or until the tree gives up; then ends it in order.
+    /// Serves until a signal, an order to restart, or until the tree gives up; then shuts it down.
     pub(super) async fn live(self, signals: &mut Signals, announce: impl FnOnce(SocketAddr)) -> u8 {
         let root = self.gateway.root.clone();
         let reload = Notify::new();
@@ -188,17 +186,17 @@ impl GatewayProcess {
         let ended = async {
             select(Box::pin(root.ended()), Box::pin(up)).await;
         };
-        let told = async {
+        let orders = async {
             loop {
                 let ordered = match select(Box::pin(signals.next()), Box::pin(self.shutdown.ordered())).await {
                     Either::Left((order, _)) => order,
                     Either::Right(_) => return,
                 };
                 match ordered {
-                    // Several before one is carried out are one.
+                    // Several signals before a reload are one.
                     SignalOrder::Reload => reload.notify_one(),
                     SignalOrder::Hangup => {
-                        warn!("the terminal is gone: the gateway stops");
+                        warn!("terminal hangup: the gateway stops");
                         return self.shutdown.signalled(false);
                     }
                     SignalOrder::Stop => return self.shutdown.signalled(false),
@@ -206,51 +204,51 @@ impl GatewayProcess {
                 }
             }
         };
-        let told = {
-            let first = select(Box::pin(ended), Box::pin(told)).await;
+        let ordered = {
+            let first = select(Box::pin(ended), Box::pin(orders)).await;
             matches!(first, Either::Right(_))
         };
-        if !told {
-            return self.fallen().await;
+        if !ordered {
+            return self.tree_ended().await;
         }
         self.obey(signals).await
     }
 
-    /// The tree gave up by itself.
-    async fn fallen(&self) -> u8 {
+    /// The tree gave up.
+    async fn tree_ended(&self) -> u8 {
         let end = self.gateway.root.ended().await;
-        error!(?end, "the gateway gives up");
+        error!(?end, "supervision tree gave up: the gateway stops");
         self.status_reporter.because(end.to_string());
         let code = exit_code(&end);
         self.watchdog.set_deadline(CLOSING_DEADLINE, code);
         self.close(code).await
     }
 
-    /// Has every file read again. What changed is logged by those who read.
+    /// Reloads every file. The readers log what changed.
     async fn reload(&self) {
-        info!("SIGHUP: every file is read again");
+        info!("SIGHUP: reload of every file");
         self.status_reporter.reloading();
         match self.gateway.ports.read_again.ask(ReadAgain, RELOAD_TIMEOUT).await {
             Ok(ReadAgainDone { changed, troubles }) if troubles.is_empty() => {
-                info!(?changed, "files read again");
+                info!(?changed, "files reloaded");
             }
             Ok(ReadAgainDone { changed, troubles }) => {
-                warn!(?changed, ?troubles, "files read again; what is wrong keeps what it said last");
+                warn!(?changed, ?troubles, "files reloaded; a file with errors keeps its last valid content");
             }
-            Err(error) => warn!(%error, "the files were not read again in time; they are as soon as they can be"),
+            Err(error) => warn!(%error, "reload timed out; it goes on in the background"),
         }
         self.status_reporter.ready();
     }
 
-    /// Has the status say that the tree is up, and waits until it knows of everyone: from the first line on anybody may ask. One that
-    /// falls with the news in hand has a successor, which has to be told again.
+    /// Sets the status to up, and waits until it has the state of every part: clients may ask from the first line on. A status actor
+    /// that fails meanwhile is restarted, so the message is sent again.
     async fn is_running(&self) {
         let until = Instant::now() + STATUS_TIMEOUT;
         while Instant::now() < until {
             let running = Phase { phase: ProcessPhase::Running, exit_reason: None };
             match self.gateway.ports.phase.ask(running, STATUS_TIMEOUT).await {
                 Ok(()) => return,
-                Err(error) => warn!(%error, "the status did not say that the gateway is up"),
+                Err(error) => warn!(%error, "status not updated: gateway up"),
             }
             sleep(GATE_PAUSE).await;
         }
@@ -266,7 +264,7 @@ fn exit_code(end: &RootEnd) -> u8 {
     }
 }
 
-/// Waits until every child of the root serves, or is parked.
+/// Waits until every child of the root serves, or has failed.
 fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
     let board = root.board();
     async move {
@@ -278,16 +276,16 @@ fn until_up(root: &RootHandle) -> impl Future<Output = ()> + use<> {
                 return;
             }
             if changes.changed().await.is_err() {
-                // It is gone without having come up.
+                // It ended without having come up.
                 return std::future::pending().await;
             }
         }
     }
 }
 
-/// Says why there is no gateway, here and in the record. Answers `code`.
+/// Logs and records why there is no gateway. Returns `code`.
 fn report(status_reporter: &StatusReporter, error: &dyn std::error::Error, code: u8) -> u8 {
-    status_reporter.because(sentences(error));
+    status_reporter.because(error_chain(error));
     fail(error, code);
     code
 }

@@ -4,12 +4,13 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Seek as _, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use caduceus_actors::atomic;
 use caduceus_actors::files::{FileError, Links, Unusable, own, small};
+use caduceus_actors::locked::locked;
 use caduceus_actors::status::identity;
 use caduceus_actors::system_error::may_pass;
 use caduceus_contract::files::process_identity::{ProcessIdentity, Written};
@@ -19,9 +20,9 @@ use tracing::{error, warn};
 const LOCK: &str = "gateway.lock";
 /// Where the original's tools look for the process first.
 const PID: &str = "gateway.pid";
-/// How often is looked whether the lock is still where others look for it.
+/// How often the lock's file is checked.
 const LOOK: Duration = Duration::from_millis(500);
-/// How long one who only asks whether the home is held may have the lock; a gateway that starts meanwhile waits.
+/// How long a check whether the home is held may have the lock; a gateway that starts meanwhile waits.
 const ASKERS: Duration = Duration::from_millis(100);
 /// Records are some hundred bytes.
 const MAX_RECORD: u64 = 64 * 1024;
@@ -38,13 +39,13 @@ struct HeldFile {
     file: Option<File>,
 }
 
-/// Why the home is not ours.
+/// Why the home cannot be locked.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum HomeLockError {
     /// Another gateway, ours or the original, serves this home.
     #[error("another gateway holds the home {}", .0.display())]
     Held(PathBuf),
-    /// Something that is no file lies there, or it is another user's.
+    /// Something that is not a file is there, or it is another user's.
     #[error("cannot lock the home: {0}")]
     File(FileError),
     /// The file cannot be locked.
@@ -52,13 +53,13 @@ pub(crate) enum HomeLockError {
     Unusable {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system.
         source: io::Error,
     },
 }
 
 impl HomeLockError {
-    /// Whether the home may be had another time although nobody did anything about it.
+    /// Whether the failure is temporary: another try may succeed without a repair.
     pub(crate) fn may_pass(&self) -> bool {
         match self {
             Self::Held(_) => true,
@@ -69,7 +70,7 @@ impl HomeLockError {
 }
 
 impl HomeLock {
-    /// Takes the lock of `home`, without waiting, and writes down who has it.
+    /// Takes the lock of `home`, without waiting, and records its holder.
     ///
     /// # Errors
     /// [`HomeLockError`]; in every case nothing of the home was changed but the empty file made.
@@ -79,7 +80,7 @@ impl HomeLock {
         let lock = Self(Arc::new(Mutex::new(held)));
         let kept = Arc::downgrade(&lock.0);
         if let Err(error) = thread::Builder::new().name("home-lock".to_owned()).spawn(move || keep(&kept)) {
-            warn!(%error, "the lock on the home is not looked after");
+            warn!(%error, "the lock on the home is not watched");
         }
         Ok(lock)
     }
@@ -87,7 +88,7 @@ impl HomeLock {
 
 impl Drop for HomeLock {
     fn drop(&mut self) {
-        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = locked(&self.0);
         let pid_file = held.home.join(PID);
         // Before the lock is given back, after which it might be another's.
         if read(&pid_file).is_some_and(|written| written.pid == std::process::id()) {
@@ -101,7 +102,7 @@ impl HeldFile {
     fn write_down(&self) {
         let in_lock = self.file.as_ref().map_or(Ok(()), |file| write(file, &self.record));
         if let Err(error) = in_lock.and_then(|()| atomic::replace(&self.home.join(PID), &self.record)) {
-            warn!(%error, "who holds the home cannot be written down; the home is held all the same");
+            warn!(%error, "the holder of the home cannot be recorded; the home is held all the same");
         }
     }
 
@@ -118,20 +119,20 @@ impl HeldFile {
     }
 }
 
-/// Looks after the lock until it is given back. The original's tools remove the files of a gateway whose command line has not the
+/// Watches the lock's file until the lock is given back. The original's tools remove the files of a gateway whose command line has not the
 /// word that they look for, although it runs.
 fn keep(held: &Weak<Mutex<HeldFile>>) {
     let (mut warned, mut lost) = (false, false);
     while let Some(held) = held.upgrade() {
-        match held.lock().unwrap_or_else(PoisonError::into_inner).renew() {
+        match locked(&held).renew() {
             Ok(true) if !warned => {
                 warn!(
-                    "somebody removed gateway.lock, and it was put back; started as hermes-gateway we are left alone"
+                    "gateway.lock was removed by another process and put back; the tools do not remove it if the program is started as hermes-gateway"
                 );
                 warned = true;
             }
             Err(error) if !lost => {
-                error!(%error, "gateway.lock was removed and cannot be had again");
+                error!(%error, "gateway.lock was removed and cannot be locked again");
                 lost = true;
             }
             Ok(_) | Err(_) => {}
@@ -157,11 +158,11 @@ fn lock(home: &Path) -> Result<File, HomeLockError> {
             Err(TryLockError::WouldBlock) => return Err(HomeLockError::Held(home.to_owned())),
             Err(TryLockError::Error(source)) => return Err(unusable(source)),
         }
-        // The original's tools remove the file of a gateway that is gone; one who locked it just then holds nothing.
+        // The original's tools remove the file of a gateway that is gone; a process that locked it just then holds nothing.
         if !own::is_at(&file, &path).map_err(unusable)? {
             continue;
         }
-        // Under a second name it is somebody's file, and what we write into ours must not land there.
+        // With a second name it is also another file of the user, which the record must not overwrite.
         if file.metadata().map_err(unusable)?.nlink() == 1 {
             return Ok(file);
         }
@@ -186,7 +187,7 @@ fn read(path: &Path) -> Option<Written> {
     Written::parse(&small::read(path, MAX_RECORD, Links::Refuse).ok()?.bytes)
 }
 
-/// Who holds `home`, as the holder wrote it down and as far as that process is there: ours or the original's.
+/// The holder of `home`, from its record and as far as that process runs: ours or the original's.
 ///
 /// Ask only when [`is_held`]; a record outlives its process.
 pub(crate) fn holder(home: &Path) -> Option<Written> {
@@ -198,7 +199,7 @@ pub(crate) fn holder(home: &Path) -> Option<Written> {
 /// The lock is shared and held for a moment only; a gateway that starts in that very moment waits for it.
 ///
 /// # Errors
-/// What the system said.
+/// The error of the system.
 pub(crate) fn is_held(home: &Path) -> io::Result<bool> {
     let file = match small::open(&home.join(LOCK), Links::Refuse) {
         Ok((file, _)) => file,
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_gateway_that_starts_while_somebody_asks_is_not_refused() {
+    fn a_gateway_that_starts_during_a_check_of_the_lock_is_not_refused() {
         let home = tempfile::tempdir().unwrap();
         let asker = open(&home.path().join(LOCK)).unwrap();
         asker.try_lock_shared().unwrap();
@@ -312,7 +313,7 @@ mod tests {
         std::os::unix::fs::symlink(&precious, home.path().join(LOCK)).unwrap();
         let refused = HomeLock::take(home.path(), &own()).unwrap_err().to_string();
         assert!(refused.contains(LOCK) && refused.contains("symbolic link"), "{refused}");
-        assert!(is_held(home.path()).is_err(), "it cannot be told");
+        assert!(is_held(home.path()).is_err(), "it is unknown");
         assert_eq!(fs::read_to_string(&precious).unwrap(), "precious");
     }
 }

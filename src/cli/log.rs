@@ -63,12 +63,12 @@ pub(crate) fn say(line: &str) -> bool {
     log.is_some()
 }
 
-/// Lines lost since the start because standard error did not take them.
+/// Lines lost since the start because standard error did not accept them.
 pub(crate) fn dropped() -> u64 {
     LOG.get().map_or(0, |log| log.queue.dropped())
 }
 
-/// Says what was left out of the log lately: the process is about to end.
+/// Logs how many lines were left out lately; called before the process ends.
 pub(crate) fn tell_left_out() {
     if let Some(limit) = LIMIT.get() {
         limit.tell();

@@ -30,7 +30,7 @@ pub(crate) mod stop;
 mod token;
 mod watchdog;
 
-/// Exit code: what the command was to bring about did not come about, and trying again would not change that.
+/// Exit code: the command failed, and another try would fail too.
 pub(crate) const NOT_REACHED: u8 = 1;
 /// Exit code: there is no gateway to ask.
 pub(crate) const NO_GATEWAY: u8 = 69;
@@ -38,13 +38,13 @@ pub(crate) const NO_GATEWAY: u8 = 69;
 pub(crate) const NOT_PERMITTED: u8 = 77;
 /// Exit code: nothing is wrong with the gateway, but another one holds the home.
 pub(crate) const REFUSED: u8 = 69;
-/// Exit code: something of ours broke more often than it may.
+/// Exit code: restart intensity exceeded.
 pub(crate) const INTERNAL_ERROR: u8 = 70;
-/// Exit code: worth another try as it is, such as an address in use.
+/// Exit code: temporary failure, try again, such as an address in use.
 pub(crate) const TRY_AGAIN: u8 = 75;
-/// Exit code: the other side does not keep to the protocol.
+/// Exit code: the other side violates the protocol.
 pub(crate) const PROTOCOL: u8 = 76;
-/// Exit code: a person or the other side said no.
+/// Exit code: denied by a person or by the other side.
 pub(crate) const DENIED: u8 = 77;
-/// Exit code: no restart can help, a person must mend the configuration.
+/// Exit code: configuration error; a restart does not help.
 pub(crate) const CONFIGURATION: u8 = 78;

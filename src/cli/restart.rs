@@ -1,16 +1,17 @@
-//! Orders on the process from within: it is to be started again.
+//! Orders to restart the process, from within it.
 //!
-//! [`ShutdownController`] keeps how far the process is on its way out; the actor only hands orders on to it. Both outlive the tree.
+//! [`ShutdownController`] keeps the stage of the shutdown; the actor only passes orders on to it. Both outlive the tree.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use actix::{Actor, Context, Handler};
+use caduceus_actors::locked::locked;
 use caduceus_supervision::Port;
 use tokio::sync::Notify;
 
 use crate::http::{AlreadyStopping, RestartProcess};
 
-/// How far the process is on its way out. Cheap to clone.
+/// The stage of the shutdown of the process. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ShutdownController(Arc<ShutdownState>);
 
@@ -30,12 +31,12 @@ struct ShutdownStage {
 }
 
 impl ShutdownController {
-    /// The way in for orders. Called on the thread that runs the process's life.
+    /// The port for orders. Called on the main thread, which runs the shutdown.
     pub(super) fn port(&self) -> Port<RestartProcess> {
         RestartActor(self.clone()).start().into()
     }
 
-    /// Takes an order. What a signal has begun ends as the signal wants it; it can be hurried.
+    /// Takes an order. A shutdown that a signal began stays a stop; it can be forced.
     fn order(&self, force: bool) -> Result<(), AlreadyStopping> {
         let mut stage = self.stage();
         if stage.stopping && (stage.forced || !force) {
@@ -49,7 +50,7 @@ impl ShutdownController {
         Ok(())
     }
 
-    /// A signal came: the process is to end, and not to be started again, whatever was ordered before. `now`: no turn is
+    /// A signal came: the process stops and is not started again, whatever was ordered before. `now`: no turn is
     /// waited for.
     pub(super) fn signalled(&self, now: bool) {
         let mut stage = self.stage();
@@ -90,7 +91,7 @@ impl ShutdownController {
         loop {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
-            // Listens before it looks.
+            // Subscribes before it reads the state.
             changed.as_mut().enable();
             if is(*self.stage()) {
                 return;
@@ -100,11 +101,11 @@ impl ShutdownController {
     }
 
     fn stage(&self) -> MutexGuard<'_, ShutdownStage> {
-        self.0.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.stage)
     }
 }
 
-/// Hands orders on.
+/// Passes orders on.
 struct RestartActor(ShutdownController);
 
 impl Actor for RestartActor {
@@ -144,7 +145,7 @@ mod tests {
         assert_eq!(shutdown.order(false), Err(AlreadyStopping));
         assert_eq!(shutdown.order(true), Ok(()));
         assert!(shutdown.hurried().now_or_never().is_some());
-        assert!(!shutdown.is_restart() && !shutdown.ends_drain(), "it was told to end, and to leave the drain alone");
+        assert!(!shutdown.is_restart() && !shutdown.ends_drain(), "the signal stops the process, and the drain stays");
     }
 
     #[test]
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn whoever_waits_hears_of_an_order() {
+    async fn a_waiter_is_woken_by_an_order() {
         let shutdown = ShutdownController::default();
         let (waiting, ordering) = (shutdown.ordered(), async { shutdown.order(true) });
         assert_eq!(tokio::join!(waiting, ordering).1, Ok(()));

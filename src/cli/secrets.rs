@@ -23,7 +23,7 @@ const FOUND: u8 = 1;
 /// Far above any real secret.
 const MAX_SECRET_BYTES: u64 = 64 * 1024;
 
-/// Look after secrets: audit the profiles, make a strong secret, check one.
+/// Audit the secrets of the profiles, make a strong secret, check one.
 #[derive(Debug, clap::Args)]
 pub(crate) struct SecretsArguments {
     #[command(subcommand)]
@@ -32,13 +32,13 @@ pub(crate) struct SecretsArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum SecretsCommand {
-    /// Tell which names each profile holds, lacks and gives to its agent, and what is wrong with them. Never a value.
+    /// Show which names each profile holds, lacks and gives to its agent, and what is wrong with them. Never shows a value.
     ///
     /// Exits with 0 if nothing is found, with 1 if something is, with 78 if the home cannot be audited.
     Audit(AuditArguments),
     /// Print a new secret of 256 random bits.
     Generate,
-    /// Read a secret from standard input and say whether it is strong enough, and why not.
+    /// Read a secret from standard input and print whether it is strong enough, and why not.
     ///
     /// Exits with 0 if it is, with 1 if not.
     Check(Check),
@@ -56,14 +56,14 @@ struct AuditArguments {
 
 #[derive(Debug, clap::Args)]
 struct Check {
-    /// Fewest characters, as `dashboard.drain_auth.min_secret_chars` has it; it only raises the bar.
+    /// Fewest characters, as `dashboard.drain_auth.min_secret_chars` has it; a value below the default has no effect.
     #[arg(long, value_name = "N", default_value_t = strength::MIN_CHARS)]
     min_chars: usize,
 }
 
 pub(crate) fn run(arguments: SecretsArguments) -> ExitCode {
     if let Err(error) = forbid_dumps() {
-        out::complain(&format!("other processes of this user can read our memory: {error}"));
+        out::complain(&format!("other processes of this user can read the memory of this process: {error}"));
     }
     match arguments.command {
         SecretsCommand::Audit(arguments) => audit(arguments),

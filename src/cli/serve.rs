@@ -25,23 +25,23 @@ pub(crate) struct ServeArguments {
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
     #[arg(long, value_name = "DIR")]
     home: Option<PathBuf>,
-    /// Address to listen on, instead of `http.bind`; port 0 takes a free one, which the first line on standard output
-    /// tells.
+    /// Address to listen on, instead of `http.bind`; port 0 takes a free one, printed in the first line on
+    /// standard output.
     #[arg(long, value_name = "ADDRESS")]
     bind: Option<SocketAddr>,
-    /// Let actors be broken on purpose, from loopback. For trials.
+    /// Allow fault injection into actors, from loopback. For trials.
     #[arg(long)]
     allow_faults: bool,
-    /// Let whoever is on loopback drain, without a token, as long as no secret is configured. For trials.
+    /// Allow drains from loopback without a token while no secret is configured. For trials.
     #[arg(long)]
     insecure_loopback_drain: bool,
-    /// Form of the log.
+    /// Format of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     log: LogFormat,
-    /// Let other processes of this user read our memory, as debuggers and profilers must.
+    /// Let other processes of this user read the memory of this process, as debuggers and profilers must.
     #[arg(long, hide = true)]
     dumpable: bool,
-    /// Stop for ever at this step of a refresh and say so on standard error, for tests that kill us there.
+    /// Block at this step of a refresh and log it, for tests that kill the process there.
     #[arg(long, hide = true, value_name = "STEP")]
     stall_refresh: Option<RefreshStep>,
 }
@@ -54,7 +54,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     if !arguments.dumpable
         && let Err(error) = forbid_dumps()
     {
-        tracing::warn!(%error, "other processes of this user can read our memory");
+        tracing::warn!(%error, "other processes of this user can read the memory of this process");
     }
     let environment = Environment::capture();
     let home = find_home(arguments.home, &environment);
@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
         }
     };
     let plan = GatewayLaunch {
-        bind: arguments.bind.unwrap_or(settings.bind),
+        bind: arguments.bind.unwrap_or(settings.values.http.bind),
         settings,
         redactor,
         started,
@@ -84,11 +84,11 @@ pub(crate) fn run(arguments: ServeArguments) -> ExitCode {
     })
 }
 
-/// Keeps a refresh for ever at `step`, which is said first.
+/// Blocks a refresh at `step`, which is logged first.
 fn stall_at(step: RefreshStep) -> StepHook {
     StepHook::new(move |reached| {
         if reached == step {
-            tracing::warn!(?step, "a refresh is stalled, as was asked for");
+            tracing::warn!(?step, "refresh stalled on request");
             loop {
                 std::thread::park();
             }

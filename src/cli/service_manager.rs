@@ -1,7 +1,7 @@
-//! What systemd, or whoever else set `NOTIFY_SOCKET`, is told of us.
+//! Notifications to systemd, or another service manager that set `NOTIFY_SOCKET`.
 //!
-//! A thread of its own tells it: a socket that nobody reads must not hold up the gateway. It also gives the signs of life,
-//! but only while the root's thread gives some, and asks for more time while a shutdown waits for turns.
+//! A thread of its own sends them: a socket without a reader must not block the gateway. It also sends the watchdog heartbeat,
+//! but only while the root's thread has one, and asks for more time while a shutdown waits for turns.
 
 use std::io;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
@@ -18,7 +18,7 @@ const EXTENSION: Duration = Duration::from_secs(30);
 /// How often, so that two may be lost.
 const EXTEND_EVERY: Duration = Duration::from_secs(10);
 
-/// The way to the thread; with nobody to tell there is none.
+/// The queue of the thread; `None` without a service manager.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ServiceManager(Option<Sender<ManagerEvent>>);
 
@@ -31,8 +31,8 @@ enum ManagerEvent {
 }
 
 impl ServiceManager {
-    /// Starts the thread that tells the socket at `address`, which is in the form of `NOTIFY_SOCKET`. `watched` decides on the
-    /// signs of life.
+    /// Starts the thread that sends to the socket at `address`, which is in the form of `NOTIFY_SOCKET`. `watched` decides on
+    /// heartbeats.
     ///
     /// # Errors
     /// If there is no thread for it, or the address is of a kind that is not known here.
@@ -52,7 +52,7 @@ impl ServiceManager {
         self.tell(ManagerEvent::Ready);
     }
 
-    /// It reads its files again; [`ServiceManager::ready`] says that it is through.
+    /// It reloads its files; [`ServiceManager::ready`] reports that it is done.
     pub(super) fn reloading(&self) {
         self.tell(ManagerEvent::Reloading);
     }
@@ -104,7 +104,7 @@ type SendNotice = dyn Fn(&[NotifyState<'_>]) -> io::Result<()> + Send;
 
 struct Teller {
     fresh: Box<dyn Fn() -> bool + Send>,
-    /// How often it wants a sign of life, if at all.
+    /// Interval of the heartbeat, if the manager sets one.
     signs: Option<Duration>,
     send: Box<SendNotice>,
     stopping: bool,
@@ -123,7 +123,7 @@ impl Teller {
                 Ok(ManagerEvent::Ready) => self.send(&[NotifyState::Ready]),
                 Ok(ManagerEvent::Reloading) => match NotifyState::monotonic_usec_now() {
                     Ok(now) => self.send(&[NotifyState::Reloading, now]),
-                    Err(error) => warn!(%error, "the service manager is not told of a reload: there is no clock"),
+                    Err(error) => warn!(%error, "reload not reported to the service manager: no clock"),
                 },
                 Ok(ManagerEvent::Status(line)) => self.send(&[NotifyState::Status(&line)]),
                 Ok(ManagerEvent::Stopping) => {
@@ -146,7 +146,7 @@ impl Teller {
         self.signs.into_iter().chain(extending).min()
     }
 
-    /// Gives a sign of life, unless the root's thread gives none.
+    /// Sends a heartbeat, unless the root's thread is unresponsive.
     fn live(&mut self) {
         if !(self.fresh)() {
             return;
@@ -162,7 +162,7 @@ impl Teller {
         if let Err(error) = (self.send)(states)
             && !std::mem::replace(&mut self.warned, true)
         {
-            warn!(%error, "the service manager cannot be told");
+            warn!(%error, "service manager not notified");
         }
     }
 }
@@ -174,7 +174,7 @@ mod tests {
 
     use super::*;
 
-    /// A teller on its thread, what it said, and whether the root's thread turns.
+    /// A notifier on its thread, what it sent, and whether the root's thread responds.
     struct Rig {
         manager: ServiceManager,
         said: Arc<Mutex<Vec<String>>>,
@@ -204,7 +204,7 @@ mod tests {
         fn until(&self, words: &str, count: usize) {
             let deadline = Instant::now() + Duration::from_secs(20);
             while self.count(words) < count {
-                assert!(Instant::now() < deadline, "{words} was never said {count} times");
+                assert!(Instant::now() < deadline, "{words} was never sent {count} times");
                 thread::sleep(Duration::from_millis(2));
             }
         }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_hears_the_same_by_a_path_and_by_a_name_without_a_file() {
+    fn a_socket_gets_the_same_by_a_path_and_by_a_name_without_a_file() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("notify");
         let name = format!("caduceus-test-{}", std::process::id());
@@ -239,14 +239,14 @@ mod tests {
             socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
             sender(&address).unwrap()(&[NotifyState::Ready, NotifyState::Status("up")]).unwrap();
             let mut received = [0; 64];
-            let length = socket.recv(&mut received).expect("what was said");
+            let length = socket.recv(&mut received).expect("what was sent");
             assert_eq!(&received[..length], b"READY=1\nSTATUS=up", "{address}");
         }
         assert_eq!(sender("vsock:2:1234").err().map(|error| error.kind()), Some(io::ErrorKind::Unsupported));
     }
 
     #[test]
-    fn a_reload_is_told_with_the_time_at_which_it_began() {
+    fn a_reload_is_reported_with_the_time_at_which_it_began() {
         let rig = Rig::start(None);
         rig.manager.reloading();
         rig.manager.ready();
@@ -261,7 +261,7 @@ mod tests {
         let rig = Rig::start(Some(Duration::from_millis(10)));
         let begun = Instant::now();
         while rig.count("WATCHDOG=1") < 3 {
-            assert!(begun.elapsed() < Duration::from_secs(20), "news went before all signs of life");
+            assert!(begun.elapsed() < Duration::from_secs(20), "notifications went before all heartbeats");
             rig.manager.status("busy".to_owned());
             thread::sleep(Duration::from_millis(1));
         }

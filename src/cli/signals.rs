@@ -1,4 +1,4 @@
-//! The signals that are orders to a long-running process. All others that could end it are withstood from the start.
+//! The signals that are orders to a long-running process. All others that could end it are ignored from the start.
 
 use std::io;
 
@@ -7,25 +7,25 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::out;
 
-/// Has every signal that is no order do no harm. Call it before anything takes time.
+/// Ignores every signal that is no order. Call it before anything takes time.
 pub(super) fn withstand() {
-    // Until there is something to read again, it asks for nothing. On a terminal that is gone it may still end the process.
+    // Until there is something to reload, SIGHUP has no meaning. On a terminal that is gone it may still end the process.
     let hangup = [SignalKind::hangup()];
     if let Err(error) = signals::withstand(if out::on_terminal() { &[] } else { &hangup }) {
-        tracing::warn!(%error, "signals that say nothing to this process may end it");
+        tracing::warn!(%error, "signals not ignored: they may end this process");
     }
 }
 
 /// What a signal asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SignalOrder {
-    /// SIGTERM, SIGINT: end in order.
+    /// SIGTERM, SIGINT: shut down.
     Stop,
-    /// SIGQUIT: end in order, and wait for no turn.
+    /// SIGQUIT: shut down, and wait for no turn.
     StopNow,
-    /// SIGHUP in a process without a terminal: read every file again.
+    /// SIGHUP in a process without a terminal: reload every file.
     Reload,
-    /// SIGHUP in a process that was started on a terminal, which is gone now: end in order.
+    /// SIGHUP in a process that was started on a terminal, which is gone now: shut down.
     Hangup,
 }
 
@@ -66,7 +66,7 @@ impl Signals {
         }
     }
 
-    /// The next order to end. A terminal hangs up more than once, so that is none of a process that is ending already.
+    /// The next order to end. A terminal hangs up more than once, so that is no order in a process that is stopping.
     pub(super) async fn next_stop(&mut self) -> SignalOrder {
         loop {
             match self.next().await {

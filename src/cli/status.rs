@@ -1,4 +1,4 @@
-//! `caduceus status`: how a gateway is, in a few lines or in full.
+//! `caduceus status`: the status of a gateway, in a few lines or in full.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -24,7 +24,7 @@ const DEGRADED: u8 = 1;
 /// Exit code of `--check`: no turn is admitted.
 const NOT_READY: u8 = 3;
 
-/// Say how a gateway is, and what is wrong with it.
+/// Show the status of a gateway, and what is wrong with it.
 ///
 /// Exits with 0 if it answers, with 69 if there is none, with 75 if there is one that does not answer. With --check: with 0 if it is
 /// ready, with 1 if it is degraded (turns are admitted; a profile, link, grant or file is failed or down), with 3 if it is not ready.
@@ -32,7 +32,7 @@ const NOT_READY: u8 = 3;
 pub(crate) struct StatusArguments {
     #[command(flatten)]
     place: GatewayPlace,
-    /// Go on, and say it again whenever something changed.
+    /// Keep running, and print the status again after each change.
     #[arg(long)]
     watch: bool,
     /// Print the whole status, one JSON object a line.
@@ -50,7 +50,7 @@ pub(crate) fn run(arguments: StatusArguments) -> ExitCode {
         loop {
             let status = match look(&contact).await {
                 Ok(status) => status,
-                // A watch outlives the gateway that it watches, and whatever of it is down for a while.
+                // A watch goes on while the gateway, or a part of it, is down.
                 Err(error) if arguments.watch && error.may_pass() => json!({"error": error.to_string()}),
                 Err(error) => return Err(error),
             };
@@ -63,7 +63,7 @@ pub(crate) fn run(arguments: StatusArguments) -> ExitCode {
                 }
                 said = text;
             }
-            // A watch without a reader has nobody to watch for.
+            // A watch without a reader ends.
             if !arguments.watch || !Stream::Output.has_reader() {
                 let code = if arguments.check { code(readiness(&status)) } else { 0 };
                 return Ok(ExitCode::from(code));
@@ -77,7 +77,7 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
     match contact.client().await? {
         Some(client) => match client.get("/api/status", Duration::ZERO).await? {
             status if status.is_object() => Ok(status),
-            _ => Err(CommandError::NoAnswer("that is no status; is this a gateway?".to_owned())),
+            _ => Err(CommandError::NoAnswer("the answer is not a status; is this a gateway?".to_owned())),
         },
         None => Err(match (contact.no_gateway(), contact.home.as_deref().and_then(last_words)) {
             (CommandError::NoGateway(why), Some(last)) => CommandError::NoGateway(format!("{why}; {last}")),
@@ -86,11 +86,11 @@ async fn look(contact: &Contact) -> Result<Value, CommandError> {
     }
 }
 
-/// What the last gateway of a home left behind.
+/// The record of the last gateway of a home.
 fn last_words(home: &Path) -> Option<String> {
     let found = state_file::read(home)?;
     let state = found.state?;
-    let mut text = format!("the last one left it as {state}");
+    let mut text = format!("the last one ended in state {state}");
     if let Some(at) = found.updated_at {
         let _ = write!(text, " at {at}");
     }
@@ -100,7 +100,7 @@ fn last_words(home: &Path) -> Option<String> {
     Some(text)
 }
 
-/// Whether it is ready, by its own word; one of an earlier version has another.
+/// Whether it is ready, as it reports; an earlier version reports otherwise.
 fn readiness(status: &Value) -> Readiness {
     let word = status.get("readiness").and_then(|word| Readiness::deserialize(word).ok());
     word.unwrap_or_else(|| {
@@ -118,7 +118,7 @@ fn code(readiness: Readiness) -> u8 {
     }
 }
 
-/// The status for people; what is not told to everyone is left out where it is not told.
+/// The status for people; what the public summary lacks is left out.
 fn summary(status: &Value) -> String {
     let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).map(one_line);
     let known = |value: &Value, name: &str| text(value, name).unwrap_or_else(|| "?".to_owned());
@@ -130,7 +130,7 @@ fn summary(status: &Value) -> String {
     let well = match readiness(status) {
         Readiness::Degraded => ", degraded",
         Readiness::NotReady if state == "running" => ", not ready",
-        // Every other state says so itself.
+        // Every other state implies it.
         Readiness::Ready | Readiness::NotReady => "",
     };
     let mut lines = format!("{state}{well} since {}\n", known(status, "gateway_updated_at"));
@@ -146,7 +146,7 @@ fn summary(status: &Value) -> String {
         let _ = writeln!(lines, "  {}: does not answer; what is shown of it is old", one_line(name));
     }
     if status.get("issues").is_none() && readiness(status) != Readiness::Ready {
-        lines.push_str("  why is told on the gateway's own machine or with its token\n");
+        lines.push_str("  the cause is shown on the gateway's own machine or with its token\n");
     }
     let _ = writeln!(lines, "turns: {}, sessions: {}", count("active_agents"), count("active_sessions"));
     for (name, platform) in status.get("gateway_platforms").and_then(Value::as_object).into_iter().flatten() {
@@ -170,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_says_the_state_what_is_wrong_and_since_when() {
+    fn a_summary_shows_the_state_what_is_wrong_and_since_when() {
         let status = json!({
             "gateway_state": "running", "gateway_updated_at": "T", "readiness": "degraded", "not_ready": null, "active_agents": 2,
             "issues": [
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_check_ends_with_what_the_gateway_says_and_knows_earlier_ones() {
+    fn a_check_exits_with_the_readiness_and_reads_earlier_versions() {
         let of = |status: Value| code(readiness(&status));
         assert_eq!(of(json!({"readiness": "ready", "gateway_state": "running"})), 0);
         assert_eq!(of(json!({"readiness": "degraded", "gateway_state": "running"})), 1);

@@ -1,12 +1,13 @@
-//! Tells those outside the process how it fares: the original's tools by `gateway_state.json`, the service manager by its socket.
+//! Reports the state of the process: to the original's tools by `gateway_state.json`, to the service manager by its socket.
 
 use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use caduceus_actors::locked::locked;
 use caduceus_actors::settings::Environment;
 use caduceus_actors::status::identity;
 use caduceus_actors::status::listener::Listener;
@@ -22,10 +23,10 @@ use tracing::warn;
 use super::arguments;
 use super::service_manager::ServiceManager;
 
-/// How long the last word may take to reach the disk.
+/// How long the last state may take to reach the disk.
 const LAST_WORD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Knows whom to tell.
+/// Reports each change of the state.
 #[derive(Debug, Clone)]
 pub(super) struct StatusReporter {
     state: StateFile,
@@ -43,20 +44,20 @@ impl StatusReporter {
         let manager = match environment.own.get("NOTIFY_SOCKET").filter(|address| !address.is_empty()) {
             None => ServiceManager::default(),
             Some(address) => ServiceManager::start(address, watchdog.clone()).unwrap_or_else(|error| {
-                warn!(%error, "the service manager cannot be told");
+                warn!(%error, "service manager not notified");
                 ServiceManager::default()
             }),
         };
         Ok(Self { state, manager, reason: Arc::default(), came_up: Arc::default() })
     }
 
-    /// Whom the status is to tell of every snapshot.
+    /// The recipient of every snapshot of the status.
     pub(super) fn listener(&self) -> Listener {
         let (status_reporter, last) = (self.clone(), Mutex::new(String::new()));
         Listener::new(move |snapshot| {
             status_reporter.state.change(|record| record.follow(snapshot));
             let line = line(snapshot);
-            // Nobody panics with it in hand; if somebody did, the line would be missing and nothing else.
+            // No code panics while it holds the lock; after a panic only the line would be missing.
             if let Ok(mut last) = last.lock()
                 && *last != line
             {
@@ -77,7 +78,7 @@ impl StatusReporter {
         self.manager.ready();
     }
 
-    /// The files are being read again; [`StatusReporter::ready`] says that this is over.
+    /// A reload is under way; [`StatusReporter::ready`] reports its end.
     pub(super) fn reloading(&self) {
         self.manager.reloading();
     }
@@ -89,18 +90,18 @@ impl StatusReporter {
         self.manager.stopping();
     }
 
-    /// Why it will have ended.
+    /// Sets the reason of the end.
     pub(super) fn because(&self, reason: String) {
-        *self.reason.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        *locked(&self.reason) = Some(reason);
     }
 
-    /// The last word. Blocks for as long as the disk takes, within bounds.
+    /// Writes the last state. Blocks for as long as the disk takes, within bounds.
     pub(super) fn ended(&self) {
         let came_up = self.came_up.load(Ordering::Relaxed);
         let state = if came_up { GatewayState::Stopped } else { GatewayState::StartupFailed };
-        let reason = self.reason.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let reason = locked(&self.reason).take();
         if !self.state.close(LAST_WORD_TIMEOUT, |record| record.ends(state, reason, Timestamp::now())) {
-            warn!("the disk did not take the last word on the state of the gateway in time");
+            warn!("last state of the gateway not written in time");
         }
     }
 }
@@ -115,7 +116,7 @@ fn line(snapshot: &Snapshot) -> String {
     let well = match (snapshot.gateway_state, snapshot.readiness) {
         (_, Readiness::Degraded) => ", degraded",
         (GatewayState::Running, Readiness::NotReady) => ", not ready",
-        // Every other state says so itself.
+        // Every other state implies it.
         (_, Readiness::Ready | Readiness::NotReady) => "",
     };
     format!("{}{well}, {turns}", snapshot.gateway_state)

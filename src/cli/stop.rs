@@ -16,11 +16,11 @@ use super::contact::{CommandError, conclude};
 use super::lock;
 use crate::out::{self, print};
 
-/// How often is looked whether it has ended.
+/// Interval of polling for its end.
 const LOOK: Duration = Duration::from_millis(100);
-/// How often the signal is repeated that says *now*.
+/// How often the signal that forces the stop is repeated.
 const INSIST: Duration = Duration::from_millis(500);
-/// How long a gateway that was told *now* may take: turns have 8 s to end, the ledger and the threads 5 s each.
+/// How long a forced stop may take: turns have 8 s to end, the ledger and the threads 5 s each.
 const FORCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Stop the gateway of a home, as SIGTERM does, and wait for its end.
@@ -59,7 +59,7 @@ struct HeldGateway {
 }
 
 impl HeldGateway {
-    /// The process that holds `home`; `None` if it is held by nobody.
+    /// The process that holds `home`; `None` if no process holds it.
     fn of(home: &Path) -> Result<Option<Self>, CommandError> {
         let held = || lock::is_held(home).map_err(|source| CommandError::Home { path: home.to_owned(), source });
         if !held()? {
@@ -71,7 +71,7 @@ impl HeldGateway {
             return Ok(Some(Self { pid: written.pid, process }));
         }
         if held()? {
-            let why = "it holds the home and does not say which process it is; if it is just starting, try again";
+            let why = "it holds the home and has not recorded its process; if it is just starting, try again";
             return Err(CommandError::NoAnswer(why.to_owned()));
         }
         Ok(None)
@@ -84,14 +84,14 @@ impl HeldGateway {
         })
     }
 
-    /// Sees it to its end.
+    /// Waits for its end.
     async fn end(&self, home: &Path, force: bool, timeout: Option<Duration>) -> Result<(), CommandError> {
         let begun = Instant::now();
         let (mut insisted, mut killed, mut said) = (begun, false, None);
         // The kernel gives the lock back when the process ends, and no sooner.
         while self.process.is_there().map_err(|error| CommandError::NoAnswer(error.to_string()))? {
             if force && !killed && begun.elapsed() >= FORCE_TIMEOUT {
-                out::complain("it does not end; it is killed");
+                out::complain("it does not stop; killing it");
                 self.tell(StopSignal::Kill)?;
                 killed = true;
             } else if force && insisted.elapsed() >= INSIST {

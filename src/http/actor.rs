@@ -1,7 +1,7 @@
 //! The server as a child of the tree: last to start, first to stop.
 //!
-//! Owns the running server; the socket that listens outlives it, so a restart refuses no connection. Told by nobody; its
-//! workers send for it. A restart loses open connections.
+//! Owns the running server; the socket that listens outlives it, so a restart refuses no connection. Receives no
+//! messages; its workers send for it. A restart loses open connections.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::{Bound, Handle};
 
 /// Longest time to be up; it is a matter of threads.
 const READY_WITHIN: Duration = Duration::from_secs(10);
-/// Longest wait for the first status; without one we serve all the same, for a drain must be possible.
+/// Longest wait for the first status; without one the server starts all the same, because a drain must be possible.
 const INFORMED_WITHIN: Duration = Duration::from_secs(5);
-/// What is under way gets 5 s; then the workers go.
+/// Requests in progress get 5 s; then the workers stop.
 const GRACE: Duration = Duration::from_secs(7);
 
 /// Keeps the server.
@@ -76,7 +76,7 @@ impl Actor for HttpActor {
 }
 
 impl Drop for HttpActor {
-    // One that fell over leaves no workers behind.
+    // A server that failed leaves no workers behind.
     fn drop(&mut self) {
         if let Some(handle) = self.handle.take() {
             handle.kill();

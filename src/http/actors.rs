@@ -19,16 +19,16 @@ use super::state::SharedState;
 
 /// Longest hang that can be ordered.
 const LONGEST_HANG: Duration = Duration::from_hours(1);
-/// Hang or slow stop unless the order says: above the 5 s after which a thread counts as wedged.
+/// Default of a hang or a slow stop: above the 5 s after which a thread counts as unresponsive.
 const HANG: Duration = Duration::from_secs(10);
 
-/// `allow_faults`: the route that breaks actors is there at all.
+/// `allow_faults`: whether the route for fault injection exists.
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
     const TREE: OperationDoc = OperationDoc::new("The supervision tree")
         .answers(AnswerDoc::Node(200))
         .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
-    const FAULT: OperationDoc = order("Breaks an actor on purpose").takes(&[
-        maybe("fault", FieldKind::Text, "which one; a panic unless said"),
+    const FAULT: OperationDoc = order("Injects a fault into an actor").takes(&[
+        maybe("fault", FieldKind::Text, "which fault; a panic by default"),
         maybe("seconds", FieldKind::Number, "how long a hang lasts"),
     ]);
     registry.at("/api/actors", Who::Authenticated).get(tree, TREE).done();
@@ -36,7 +36,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, allow_faults: bool) {
         ("/api/actors/{path:.+}/restart", order("Restarts an actor"), OperatorCommand::Restart),
         (
             "/api/actors/{path:.+}/reset",
-            order("Forgets the restarts of an actor; a parked one starts again"),
+            order("Clears the counted restarts of an actor; a failed actor starts again"),
             OperatorCommand::Reset,
         ),
     ] {
@@ -97,7 +97,7 @@ async fn fault(
     Ok(Json(json!({"ok": true, "actor": path})))
 }
 
-/// Which fault; a panic at once unless said otherwise.
+/// Which fault; a panic at once by default.
 fn kind(fields: &BodyFields) -> Result<Fault, ApiError> {
     let length = fields.seconds("seconds", LONGEST_HANG)?.unwrap_or(HANG);
     Ok(match fields.text("fault")?.unwrap_or("panic_in_timer") {

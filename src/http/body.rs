@@ -1,4 +1,4 @@
-//! Reading a request's body, bounded in size, time and rate, and taking its fields apart.
+//! Reads a request's body, bounded in size, time and rate, and parses its fields.
 
 use std::time::{Duration, Instant};
 
@@ -13,14 +13,14 @@ use super::error::ApiError;
 /// Largest body of an order to the gateway, in bytes; the original's limit for drains.
 const LIMIT: usize = 16 * 1024;
 
-/// A body has this long in any case.
+/// A body of any size may take this long.
 const GRACE: Duration = Duration::from_secs(5);
-/// Then it has as long as it takes at this rate, in bytes a second: what comes slower is cut off.
+/// Beyond that, the least rate in bytes a second: a slower body is cut off.
 const LEAST_RATE: u32 = 16 * 1024;
 /// Longest time for a body of any size.
 const LONGEST: Duration = Duration::from_mins(1);
 
-/// Reads a whole body of at most `limit` bytes that comes at the least rate. One that says that it is larger is not read at all.
+/// Reads a whole body of at most `limit` bytes that comes at the least rate. One that declares a larger size is not read at all.
 ///
 /// # Errors
 /// [`ApiError`] when it is too large, too slow, or broken off.
@@ -54,8 +54,8 @@ fn allowed(received: usize) -> Duration {
 pub(super) struct BodyFields(Map<String, Value>);
 
 impl BodyFields {
-    /// Reads the body of an order. One whose type is clearly not ours is not looked at: what a form or a page of text sends is no
-    /// order. `curl -d` says that it sends a form unless told otherwise, so that word means nothing.
+    /// Reads the body of an order. One with the content type of something else is refused unread: a multipart form or a text is no
+    /// order. `curl -d` sends the type of a form by default, so that type is accepted.
     ///
     /// # Errors
     /// [`ApiError`] when it is too large, too slow, broken off, or no JSON object.
@@ -66,7 +66,7 @@ impl BodyFields {
         Self::parse(&receive(request, payload, LIMIT).await?)
     }
 
-    /// Takes a body apart; an empty one has no fields.
+    /// Parses a body; an empty one has no fields.
     ///
     /// # Errors
     /// [`ApiError`] unless it is a JSON object.
@@ -80,7 +80,7 @@ impl BodyFields {
         }
     }
 
-    /// A text. `null` is none: a script that lost its value must not get the answer for having said nothing.
+    /// A text. `null` is an error: a script that lost its value must not get the default.
     ///
     /// # Errors
     /// [`ApiError::WrongField`] when it is something else.
@@ -122,7 +122,7 @@ impl BodyFields {
     }
 }
 
-/// `media` is the content type without its parameters; empty when the client did not say.
+/// `media` is the content type without its parameters; empty when the client sent none.
 fn may_be_json(media: &str) -> bool {
     let media = media.to_ascii_lowercase();
     let ours = ["", "application/json", "text/json", "application/x-www-form-urlencoded"].contains(&media.as_str());

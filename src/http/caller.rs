@@ -1,4 +1,4 @@
-//! Who is at the other end of a request: this machine itself, or someone for whom a proxy speaks.
+//! The client of a request: this machine itself, or a client behind a trusted proxy.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -8,7 +8,7 @@ pub(super) use super::proxies::HttpCaller;
 use super::proxies::TrustedProxies;
 
 impl HttpCaller {
-    /// Who sent this request.
+    /// The client that sent this request.
     pub(super) fn of(request: &HttpRequest) -> Self {
         let peer = request.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip());
         match request.app_data::<TrustedProxies>() {

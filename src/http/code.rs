@@ -1,8 +1,8 @@
-//! The one table of error codes: what a client may be told, and with which status.
+//! The one table of error codes, each with its status.
 
 use actix_web::http::StatusCode;
 
-/// What a client is told went wrong. A code, once used, keeps its meaning.
+/// What went wrong, for clients. A code, once used, keeps its meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Code {
     ActorNotRunning,

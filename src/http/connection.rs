@@ -1,7 +1,8 @@
-//! One connection: whose it is, what it is used for, and when it is closed.
+//! One connection: its peer, its use, and when it is closed.
 //!
-//! It begins as a stranger's unless its peer is known. A good token, a good signature or a request from this machine moves it to the known ones.
-//! It is closed when its place is needed (`admission`), or when it is used too long for nothing.
+//! It begins as that of an unknown peer, unless its peer is known. A good token, a good signature or a request from this machine
+//! moves it to the known ones.
+//! It is closed when its place is needed (`admission`), or when its time is over.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -20,12 +21,12 @@ use tracing::debug;
 
 use super::admission::{Admission, AdmissionSlot, CutSignal, Rank};
 
-/// Longest time between requests, the next one's head and the taking in of an answer included. The server closes an idle connection
+/// Longest time between requests, including the next one's head and the client's reading of an answer. The server closes an idle connection
 /// before (`KEEP_ALIVE` in `server.rs`); this is for one that has begun to send, or does not read.
 const LONGEST_WAIT: Duration = Duration::from_secs(90);
-/// Longest time for one request of a stranger: a delivery may take 60 s to come in, 10 s to be verified and 60 s to be written.
+/// Longest time for one request of an unknown peer: a delivery may take 60 s to come in, 10 s to be verified and 60 s to be written.
 const LONGEST_WORK: Duration = Duration::from_mins(3);
-/// How often a connection is looked at: a limit that became shorter meanwhile is noticed so late.
+/// How often a connection is checked: a limit that became shorter takes effect this late.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// A connection, as its requests see it.
@@ -51,10 +52,10 @@ pub(super) struct GuardedStream {
 }
 
 impl ClientConnection {
-    /// A connection that was accepted; it takes a place. `trusted` are proxies, which speak for many.
+    /// A connection that was accepted; it takes a place. `trusted` are proxies, which forward for many clients.
     pub(super) fn accept(admission: &Admission, stream: &TcpStream, trusted: impl FnOnce(IpAddr) -> bool) -> Rc<Self> {
         let peer = stream.peer_addr().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |peer| peer.ip().to_canonical());
-        let known = trusted(peer) || admission.knows(peer);
+        let known = trusted(peer) || admission.is_known(peer);
         let cut = Arc::new(CutSignal::default());
         let slot = RefCell::new(admission.connections.of(known).enter(peer, Rank::Waiting, &cut));
         let (working, since) = (Cell::new(0), Cell::new(Instant::now()));
@@ -73,7 +74,7 @@ impl ClientConnection {
         RequestWork(Rc::clone(self))
     }
 
-    /// The peer is known from now on: its place is no longer one of the strangers'.
+    /// The peer is known from now on: its place is no longer one of the unknown peers'.
     pub(super) fn prove(&self) {
         if !self.known.replace(true) {
             *self.slot.borrow_mut() = self.admission.connections.known.enter(self.peer, self.rank(), &self.cut);
@@ -107,7 +108,7 @@ impl ClientConnection {
         let longest = match (self.rank(), self.known.get()) {
             (Rank::Waiting, _) => LONGEST_WAIT,
             (Rank::Working, false) => LONGEST_WORK,
-            // A known peer may watch for as long as it likes.
+            // A known peer may watch without a time limit.
             (Rank::Working, true) => return Instant::now() + 2 * LOOK,
         };
         self.since.get() + longest

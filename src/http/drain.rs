@@ -24,20 +24,20 @@ use super::state::{ServerState, SharedState};
 /// Longest a client may wait for the turns to end in one request.
 const LONGEST_WAIT: Duration = Duration::from_mins(5);
 
-/// Longest drain that ends by itself; what is meant to last longer has no end to wait for.
+/// Longest drain that ends by itself; a longer one must be cancelled.
 const LONGEST_DEADLINE: Duration = Duration::from_hours(366 * 24);
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const CHANGE: OperationDoc = OperationDoc::new("Begins or cancels a drain; nothing at all begins one")
+    const CHANGE: OperationDoc = OperationDoc::new("Begins or cancels a drain; an empty body begins one")
         .takes(&[
-            maybe("action", FieldKind::Word(&["drain", "cancel"]), "drain unless said; case and blanks do not count"),
-            maybe("profile", FieldKind::Text, "this profile alone"),
+            maybe("action", FieldKind::Word(&["drain", "cancel"]), "drain by default; case and blanks are ignored"),
+            maybe("profile", FieldKind::Text, "only this profile"),
             maybe(
                 "suppress_notification",
                 FieldKind::Flag,
-                "the home channel is not told of the shutdown that ends the drain",
+                "the shutdown that ends the drain is not announced in the home channel",
             ),
-            maybe("deadline_s", FieldKind::Number, "the drain ends by itself after so many seconds, at most a year"),
+            maybe("deadline_s", FieldKind::Number, "the drain ends after so many seconds, at most a year"),
             maybe("turn_id", FieldKind::Text, "the turn that asks, which is not waited for"),
         ])
         .answers(AnswerDoc::Fields(
@@ -46,9 +46,9 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                 field("ok", FieldKind::Flag, "always true"),
                 field("action", FieldKind::Word(&["drain", "cancel"]), "what was done"),
                 maybe("was_draining", FieldKind::Flag, "of a cancel: whether there was a drain"),
-                maybe("requested_at", FieldKind::Text, "of a drain, as all that follows: since when"),
+                maybe("requested_at", FieldKind::Text, "of a drain, as all that follows: when it was requested"),
                 maybe("draining", FieldKind::Flag, "true: from now on no turn starts"),
-                maybe("suppress_notification", FieldKind::Flag, "as asked"),
+                maybe("suppress_notification", FieldKind::Flag, "as requested"),
                 maybe("active_agents", FieldKind::Count, "turns in flight at this moment"),
                 maybe("durable", FieldKind::Flag, "false if the marker is not on disk: a restart forgets the drain"),
             ],
@@ -62,7 +62,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             Code::ActorUnavailable,
             Code::ActorTimeout,
         ]);
-    const LOOK: OperationDoc = OperationDoc::new("How the drain is, or will be once no turn is left")
+    const LOOK: OperationDoc = OperationDoc::new("The progress of the drain, at once or when no turn is left")
         .asks(&[maybe("wait", FieldKind::Number, "answer when no turn is left, or after so many seconds; at most 300")])
         .answers(AnswerDoc::Fields(
             200,
@@ -77,7 +77,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     registry.at("/api/gateway/drain", Who::Scope(auth::DRAIN)).get(look, LOOK).post(change, CHANGE).done();
 }
 
-/// What a client wants, as parsed at the door.
+/// The order of a client, as parsed.
 #[derive(Debug, PartialEq)]
 enum DrainOrder {
     Begin {
@@ -171,7 +171,7 @@ impl DrainOrder {
     }
 }
 
-/// What is no name at all is a profile that nobody serves.
+/// A text that is not a valid name is a profile that is not served.
 fn profile(text: &str) -> Result<ProfileName, ApiError> {
     let name = ProfileName::parse(&text.trim().to_lowercase()).map_err(|_| ApiError::UnknownProfile)?;
     if name.is_default() { Err(ApiError::ProfileIsGateway) } else { Ok(name) }

@@ -1,6 +1,6 @@
-//! From what went wrong to a code of the one table (`code.rs`).
+//! Maps each error to a code of the one table (`code.rs`).
 //!
-//! A client sees the code and one sentence; the cause goes to the log with the request's id (see `door.rs`).
+//! A client sees the code and one sentence; the cause goes to the log with the request's id (see `request_guard.rs`).
 
 use std::time::Duration;
 
@@ -15,31 +15,31 @@ use caduceus_supervision::{AskError, OperateError};
 
 use super::code::Code;
 
-/// When a client may try again what an actor did not answer: a restart takes milliseconds, a backoff seconds.
+/// When a client may repeat what an actor did not answer: a restart takes milliseconds, a backoff seconds.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Why a request was not done. The text is what the client sees.
+/// Why a request failed. The text is what the client sees.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ApiError {
     /// There is no such route.
     #[error("nothing is at this path")]
     UnknownPath,
-    /// The `Host` is missing, doubled or not ours: the request may come from a website in the operator's browser.
+    /// The `Host` is missing, doubled or not a name of the gateway: the request may come from a website in the operator's browser.
     #[error("this host name is not one of the gateway's own")]
     ForbiddenHost,
     /// See [`ApiError::ForbiddenHost`].
     #[error("requests from other websites are not answered")]
     ForbiddenOrigin,
-    /// For the machine itself only.
+    /// For loopback only.
     #[error("this is answered on the gateway's own machine only")]
     LoopbackOnly,
     /// No token, an unknown one, or none that could be read.
     #[error("Unauthorized")]
     Unauthenticated,
-    /// Nobody recognised the token, and this provider could not be asked.
+    /// No provider recognised the token, and this one could not be reached.
     #[error("the token provider {0} cannot be reached")]
     ProviderUnreachable(String),
-    /// The token is good for other things.
+    /// The token has other scopes.
     #[error("the token lacks the scope {0}")]
     MissingScope(String),
     /// Too many failures from one address.
@@ -51,25 +51,25 @@ pub(crate) enum ApiError {
     /// The body did not come in time.
     #[error("the body did not arrive in time")]
     TooSlow,
-    /// The body says that it is something else than JSON.
+    /// The content type of the body is not JSON.
     #[error("the body must be JSON")]
     WrongType,
     /// The body broke off.
     #[error("the body could not be read")]
     BrokenBody(#[source] actix_web::Error),
-    /// The body is no JSON.
+    /// The body is not JSON.
     #[error("the body is not valid JSON")]
     InvalidJson(#[source] serde_json::Error),
-    /// It is JSON, but not an object.
+    /// The body is JSON, but not an object.
     #[error("the body must be a JSON object")]
     NotAnObject,
-    /// A field has a kind or value that it may not have.
+    /// A field has a wrong type or value.
     #[error("{field} must be {expected}")]
     WrongField { field: &'static str, expected: &'static str },
-    /// A part of the path or of the query has a value that it may not have.
+    /// A part of the path or of the query has a wrong value.
     #[error("{0}")]
     BadRequest(&'static str),
-    /// The request is no WebSocket handshake.
+    /// The request is not a WebSocket handshake.
     #[error("this path is for WebSocket clients")]
     NotAWebSocket(#[source] actix_web::Error),
     /// Enough status pages are open.
@@ -93,36 +93,36 @@ pub(crate) enum ApiError {
     /// No such turn.
     #[error(transparent)]
     Turn(#[from] UnknownTurn),
-    /// The process goes down already.
+    /// The process is stopping already.
     #[error("the gateway is stopping already")]
     Stopping,
     /// No turn would be admitted, and why.
     #[error("{0}")]
     NotReady(String),
-    /// A thread does not turn.
-    #[error("the gateway does not turn")]
+    /// A thread is unresponsive.
+    #[error("gateway is unresponsive")]
     Unhealthy,
-    /// A delivery of which it is not proven whose it is. Why, its sender is not told.
+    /// A delivery without a valid signature. The sender gets no reason.
     #[error("the delivery is not signed by a known key, or not now")]
     Unsigned,
-    /// The body is JSON, and no event.
-    #[error("the event cannot be understood")]
+    /// The body is JSON, but not an event.
+    #[error("the event is not valid")]
     InvalidEvent(#[source] EventError),
     /// Too many bodies wait to be verified.
     #[error("too many deliveries at a time; try again")]
     TooManyDeliveries,
     /// The event is not on disk.
-    #[error("the event could not be taken; try again")]
+    #[error("the event could not be stored; try again")]
     NotTaken(#[source] NotTaken),
     /// An actor did not answer.
     #[error("a part of the gateway does not answer at the moment")]
     Ask(#[from] AskError),
-    /// A bug of ours.
-    #[error("the answer could not be made")]
+    /// A bug of the gateway.
+    #[error("the answer could not be rendered")]
     Unanswerable(#[source] Box<dyn std::error::Error>),
 }
 
-/// A refused cancel in words for a client: what the system said of the file stays in the source.
+/// A refused cancel in words for a client: the system's error about the file stays in the source.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CancelDenied {
     /// See [`CancelError::MarkerNotRemoved`].
@@ -178,8 +178,8 @@ impl ApiError {
         }
     }
 
-    /// Whether someone who reads the log should hear of it. A probe that is told "not yet" is none of these, nor is what strangers can cause
-    /// as often as they like: lost places are counted, and logged once a minute.
+    /// Whether it is logged as a warning. A probe that gets "not ready" is not, nor is what unknown peers can cause
+    /// without limit: lost places are counted, and logged once a minute.
     pub(super) fn is_news(&self) -> bool {
         let expected =
             matches!(self, Self::NotReady(_) | Self::Unhealthy | Self::TooManyDeliveries | Self::TooManyViewers);

@@ -1,7 +1,7 @@
-//! The last status, rendered once for each change and shared by all who ask.
+//! The last status, rendered once for each change and shared by all clients.
 //!
-//! Owns a subscription at the keeper of the status. A keeper that was restarted has forgotten us; so it is also asked four
-//! times a second, and an answer that we were not told of means that the subscription is lost and is made anew.
+//! Owns a subscription at the status actor. A restarted status actor has lost the subscription; so it is also polled four
+//! times a second, and an answer that no notification preceded means that the subscription is lost and is made anew.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -20,21 +20,21 @@ use super::error::ApiError;
 use super::open_status::OpenStatus;
 use super::ports::Ports;
 
-/// How often the keeper is asked whether it is there: after a restart of it nobody shall see the old status for long.
+/// How often the status actor is polled: after its restart the old status must not be shown for long.
 const POLL: Duration = Duration::from_millis(250);
-/// Pause after a keeper that was not there; its supervisor restarts it within milliseconds or after a backoff.
+/// Pause after a status actor that was not there; its supervisor restarts it within milliseconds or after a backoff.
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The last status. Empty until [`Feed::keep`] runs.
 #[derive(Debug)]
 pub(super) struct Feed(watch::Sender<FeedEvent>);
 
-/// What is known of the status.
+/// An update of the status.
 #[derive(Debug, Clone)]
 pub(super) enum FeedEvent {
-    /// This is it.
+    /// The status.
     Live(Arc<Rendered>),
-    /// Its keeper does not answer; what was known is no longer true.
+    /// The status actor does not answer; the last status is out of date.
     Lost(AskError),
     /// The server stops.
     Closing,
@@ -55,10 +55,10 @@ impl Default for Feed {
 }
 
 impl Feed {
-    /// The status as last told.
+    /// The last status.
     ///
     /// # Errors
-    /// [`ApiError::Ask`] while its keeper does not answer.
+    /// [`ApiError::Ask`] while the status actor does not answer.
     pub(super) fn latest(&self) -> Result<Arc<Rendered>, ApiError> {
         match &*self.0.borrow() {
             FeedEvent::Live(rendered) => Ok(Arc::clone(rendered)),
@@ -77,11 +77,11 @@ impl Feed {
     /// Waits until there is a status, or none will come.
     pub(super) async fn known(&self) {
         let mut news = self.0.subscribe();
-        // The sender is ours, so it is there.
+        // This struct owns the sender, so it exists.
         let _ = news.wait_for(|news| !matches!(news, FeedEvent::Lost(_))).await;
     }
 
-    /// The server stops: those who watch are told.
+    /// The server stops: subscribers are notified.
     pub(super) fn close(&self) {
         self.0.send_replace(FeedEvent::Closing);
     }
@@ -108,7 +108,7 @@ impl Feed {
         }
     }
 
-    /// Polls until the subscription is known to be lost; `Some` when the keeper does not answer at all.
+    /// Polls until the subscription is found lost; `Some` when the status actor does not answer at all.
     async fn until_lost(&self, keeper: &Port<GetSnapshot>) -> Option<AskError> {
         loop {
             let mut closing = self.0.subscribe();
@@ -117,7 +117,7 @@ impl Feed {
                 return None;
             }
             match keeper.ask(GetSnapshot, TIMEOUT).await {
-                Ok(answer) if self.knows(&answer) => {}
+                Ok(answer) if self.is_current(&answer) => {}
                 Ok(_) => return None,
                 Err(cause) => return Some(cause),
             }
@@ -150,7 +150,7 @@ impl Feed {
         matches!(&*self.0.borrow(), FeedEvent::Closing)
     }
 
-    fn knows(&self, snapshot: &Arc<Snapshot>) -> bool {
+    fn is_current(&self, snapshot: &Arc<Snapshot>) -> bool {
         matches!(&*self.0.borrow(), FeedEvent::Live(rendered) if Arc::ptr_eq(&rendered.snapshot, snapshot))
     }
 }
@@ -159,12 +159,12 @@ impl Rendered {
     /// All of it, as JSON.
     ///
     /// # Errors
-    /// [`ApiError::Unanswerable`] for a status that is no JSON, a bug.
+    /// [`ApiError::Unanswerable`] for a status that is not JSON, a bug.
     pub(super) fn full(&self) -> Result<Bytes, ApiError> {
         render(&self.full, &*self.snapshot)
     }
 
-    /// What strangers may see of it, as JSON.
+    /// Its public summary, as JSON.
     ///
     /// # Errors
     /// See [`Rendered::full`].

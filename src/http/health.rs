@@ -1,4 +1,4 @@
-//! Whether the process lives, and whether it would take a turn.
+//! Liveness, and whether a turn would be admitted.
 
 use std::collections::BTreeMap;
 
@@ -20,9 +20,9 @@ const HEALTHZ: &str = "/healthz";
 const READYZ: &str = "/readyz";
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const ALIVE: OperationDoc = OperationDoc::new("Whether the threads turn").fails(&[Code::Unhealthy]);
+    const ALIVE: OperationDoc = OperationDoc::new("Whether all supervised threads respond").fails(&[Code::Unhealthy]);
     const READY: OperationDoc = OperationDoc::new("Whether a turn would be admitted; if not, the detail says why")
-        .asks(&[maybe("link", FieldKind::Word(&["0", "1"]), "1: a link must be connected, too")])
+        .asks(&[maybe("link", FieldKind::Word(&["0", "1"]), "1: at least one link must be connected, too")])
         .answers(AnswerDoc::Fields(
             200,
             &[
@@ -40,11 +40,11 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             ],
         ))
         .fails(&[Code::BadRequest, Code::NotReady, Code::ActorUnavailable, Code::ActorTimeout]);
-    registry.at(HEALTHZ, Who::Anyone).get(healthz, ALIVE).done();
-    registry.at(READYZ, Who::Anyone).get(readyz, READY).done();
+    registry.at(HEALTHZ, Who::Public).get(healthz, ALIVE).done();
+    registry.at(READYZ, Who::Public).get(readyz, READY).done();
 }
 
-/// Whether `path` is a probe's: probes call us by an address, by a name of a cluster, or by none.
+/// Whether `path` is a probe's: probes call the gateway by an address, by a name of a cluster, or by none.
 pub(super) fn is_probe(path: &str) -> bool {
     path == HEALTHZ || path == READYZ
 }
@@ -53,8 +53,8 @@ async fn healthz(state: SharedState) -> Result<Json<Value>, ApiError> {
     if (state.healthy.0)() { Ok(Json(json!({"ok": true}))) } else { Err(ApiError::Unhealthy) }
 }
 
-/// Asks instead of looking at the copy, and the gate itself: a probe is rare, and right after a drain was answered, or
-/// cancelled, it must not hear how things were before. Names and words only, for everyone is answered.
+/// Asks the status actor and the gate instead of reading the copy: a probe is rare, and right after the answer to a drain or
+/// a cancel it must not get the state before. Names and words only, because every client is answered.
 async fn readyz(request: HttpRequest, state: SharedState) -> Result<Json<Value>, ApiError> {
     let wants_link = wants_link(request.query_string())?;
     let gate = ask(&state.ports.drain, GetDrain).await?;

@@ -1,6 +1,6 @@
 //! The status as numbers for Prometheus.
 //!
-//! No label comes from outside: profiles, chats and whatever the wire names are counted, never named.
+//! No label comes from outside: profiles, chats and other names from the wire are counted, never named.
 
 use std::fmt::Debug;
 
@@ -84,7 +84,7 @@ fn render(snapshot: &Snapshot, own: &Own) -> Result<String, std::fmt::Error> {
     let mut sheet = Sheet(Registry::with_prefix("caduceus"));
     gateway(&mut sheet, snapshot);
     sheet.gauge("status_viewers", "Clients that watch the status", count(own.viewers));
-    sheet.counter("log_lines_dropped", "Log lines that standard error did not take", own.log_dropped);
+    sheet.counter("log_lines_dropped", "Log lines dropped because standard error did not accept them", own.log_dropped);
     let taken = own.pools.iter().map(|(name, taken, _)| ((*name).to_owned(), *taken));
     sheet.gauges("http_places_taken", "Connections, bodies and sockets at the moment", "places", taken);
     let evicted = own.pools.iter().map(|(name, _, evicted)| ((*name).to_owned(), *evicted));
@@ -163,7 +163,7 @@ fn relay(sheet: &mut Sheet, links: &[ShownLink], uptime_ms: u64) {
     sheet.counter("relay_dead_letters", "Frames that could not be used and are kept in the ledger", dead);
     let waiting = links.iter().map(|link| count(link.view.waiting)).sum();
     sheet.gauge("relay_sends_waiting", "Outbound frames that wait for a result", waiting);
-    // One that is set up and was never heard has been silent since the start.
+    // A link without a frame so far has been silent since the start.
     let is_set_up = |link: &&ShownLink| link.said() != Some(LinkState::Disabled);
     let silence = links.iter().filter(is_set_up).map(|link| link.view.last_inbound_age_ms.unwrap_or(uptime_ms));
     let silence = silence.max().unwrap_or_default();

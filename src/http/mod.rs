@@ -1,4 +1,4 @@
-//! The HTTP layer: parses at the door, sends typed messages, maps errors by one table.
+//! The HTTP layer: parses requests, sends typed messages, maps errors by one table.
 //!
 //! Owns sockets and a rendered copy of the last status; no state of the domain. A restart loses open connections,
 //! which clients make anew.
@@ -48,9 +48,8 @@ use std::time::Duration;
 use actix_web::dev::{Server, ServerHandle};
 use actix_web::middleware::from_fn;
 use actix_web::{App, web};
-use caduceus_actors::network::Network;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use tracing::{info, warn};
 
 pub(crate) use actor::HttpActor;
@@ -69,30 +68,26 @@ pub(crate) use relay::ports::{Deliveries, DeliveryRoute, HttpRelayPorts, LinkCon
 use state::{ServerState, SharedState};
 use viewers::Viewers;
 
-/// How HTTP is to be served.
+/// The settings and ports of the HTTP layer.
 #[derive(Debug)]
 pub(crate) struct HttpOptions {
-    /// Where to listen; port 0 takes a free one.
-    pub(crate) bind: SocketAddr,
-    /// Other names that clients may call us by, `host` or `host:port`.
-    pub(crate) names: Vec<String>,
-    /// Peers whose word for whom they speak is taken.
-    pub(crate) trusted_proxies: Vec<Network>,
-    /// Who may drain.
+    /// What `caduceus.yaml` says of HTTP. Port 0 takes a free one.
+    pub(crate) values: HttpValues,
+    /// The drain secret.
     pub(crate) drain_auth: DrainAuth,
-    /// Without a configured secret, whoever is on loopback may drain. For local trials.
+    /// Whether clients on loopback may drain while no secret is configured. For local trials.
     pub(crate) insecure_loopback_drain: bool,
-    /// Whether actors may be broken on purpose, from loopback.
+    /// Whether faults may be injected into actors, from loopback.
     pub(crate) allow_faults: bool,
     /// The gateway's home; decisions on tokens are written to `logs/` in it.
     pub(crate) home: PathBuf,
-    /// Whether the threads turn.
+    /// Whether all supervised threads respond.
     pub(crate) healthy: Healthy,
     /// Lines of the log that were lost.
     pub(crate) log_dropped: fn() -> u64,
-    /// Takes secrets out of the log of decisions on tokens.
+    /// Redacts secrets in the log of decisions on tokens.
     pub(crate) redactor: Redactor,
-    /// Where signed deliveries come in.
+    /// The paths and listener for signed deliveries.
     pub(crate) inbound: InboundSettings,
 }
 
@@ -106,7 +101,7 @@ pub(crate) struct BindError {
 }
 
 impl BindError {
-    /// Whether the address may be had another time although nobody changed a setting or a right.
+    /// Whether the failure is temporary: another try may succeed without a changed setting or permission.
     pub(crate) fn may_pass(&self) -> bool {
         caduceus_actors::system_error::may_pass(&self.source)
     }
@@ -137,9 +132,9 @@ pub(crate) struct Handle {
 /// Binds; the server answers once [`Bound::run`] was called.
 ///
 /// # Errors
-/// [`BindError`] when the address is taken or not ours.
+/// [`BindError`] when the address is taken or not an address of this machine.
 pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindError> {
-    let (listener, address) = listen(options.bind)?;
+    let (listener, address) = listen(options.values.bind)?;
     let inbound = options.inbound.bind.map(listen).transpose()?;
     if let Some((_, address)) = &inbound {
         info!(%address, "signed deliveries have a listener of their own");
@@ -154,8 +149,8 @@ pub(crate) fn bind(options: HttpOptions, ports: Ports) -> Result<Bound, BindErro
             &options.home,
             options.redactor,
         )),
-        names: Names::new(address, options.names),
-        proxies: TrustedProxies::new(options.trusted_proxies),
+        names: Names::new(address, options.values.names),
+        proxies: TrustedProxies::new(options.values.trusted_proxies),
         page: StatusPage::new(options.allow_faults),
         viewers: Viewers::new(admission.sockets.clone()),
         healthy: options.healthy,
@@ -219,9 +214,9 @@ impl Bound {
     /// Begins to answer. Called on an arbiter, which from then on keeps the copy of the status fresh.
     ///
     /// # Errors
-    /// What the system said when there was no descriptor left for it.
+    /// The error of the system when there was no descriptor left for it.
     pub(crate) fn run(&self) -> io::Result<RunningServer> {
-        // A server that was superseded closes its feed whenever it gets to it: it may not be the feed of its successor.
+        // A replaced server closes its feed late: each server has its own, so that of its successor stays open.
         let feed = Arc::new(Feed::default());
         let server = (self.start)(SharedState::new(ServerState { feed: Arc::clone(&feed), ..self.state.clone() }))?;
         caduceus_supervision::spawn(Arc::clone(&feed).keep(self.state.ports.clone()));
@@ -236,12 +231,12 @@ impl RunningServer {
         self.handle.clone()
     }
 
-    /// Waits until the status is known, so that whoever hears of us may ask for it; at most `timeout`.
+    /// Waits until there is a status, so that the first client gets one; at most `timeout`.
     pub(crate) fn informed(&self, timeout: Duration) -> impl Future<Output = ()> + use<> {
         let feed = Arc::clone(&self.handle.feed);
         async move {
             if tokio::time::timeout(timeout, feed.known()).await.is_err() {
-                warn!("the status is not known yet; it is served as soon as it is");
+                warn!("no status yet; it is served as soon as it is available");
             }
         }
     }
@@ -249,7 +244,7 @@ impl RunningServer {
     /// Serves until stopped.
     ///
     /// # Errors
-    /// What the system said when the listener broke.
+    /// The error of the system when the listener broke.
     pub(crate) async fn ended(self) -> io::Result<()> {
         let ended = self.server.await;
         self.handle.feed.close();
@@ -258,7 +253,7 @@ impl RunningServer {
 }
 
 impl Handle {
-    /// Accepts nothing more, says goodbye to those who watch, and gives what is under way 5 s.
+    /// Accepts nothing more, closes the sockets of watching clients, and gives requests in progress 5 s.
     pub(crate) async fn stop(&self) {
         self.feed.close();
         self.server.stop(true).await;
@@ -266,7 +261,7 @@ impl Handle {
 }
 
 impl Handle {
-    /// Ends it here and now, without waiting for anyone.
+    /// Ends it at once, without waiting for requests.
     pub(crate) fn kill(&self) {
         self.feed.close();
         // The order is given by the call; the future only waits for it.

@@ -1,6 +1,6 @@
-//! The names that we answer to, in `Host`, in an absolute target and in `Origin`.
+//! The host names that the gateway accepts, in `Host`, in an absolute target and in `Origin`.
 //!
-//! Loopback is a trust that any website in the operator's browser could borrow; so a name must be ours on every route.
+//! Loopback is a trust that any website in the operator's browser could borrow; so the name is checked on every route.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -8,7 +8,7 @@ use actix_web::http::header::{self, HeaderMap, HeaderName};
 
 use super::error::ApiError;
 
-/// The names that clients may call us by.
+/// The names that clients may use.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
     /// `host:port`.
@@ -18,7 +18,7 @@ pub(super) struct Names {
 }
 
 impl Names {
-    /// `bound` is where we listen; `extra` are the names that the settings add.
+    /// `bound` is the listening address; `extra` are the names that the settings add.
     pub(super) fn new(bound: SocketAddr, extra: Vec<String>) -> Self {
         let port = bound.port();
         let loopbacks: [SocketAddr; 2] = [(Ipv4Addr::LOCALHOST, port).into(), (Ipv6Addr::LOCALHOST, port).into()];
@@ -28,7 +28,7 @@ impl Names {
     }
 
     /// Why a request with these headers may not come in, if so. `target` is the authority of an absolute request target,
-    /// which counts more than `Host`; `local` the address at our end.
+    /// which counts more than `Host`; `local` the local address of the connection.
     pub(super) fn refuse(
         &self,
         headers: &HeaderMap,
@@ -36,7 +36,9 @@ impl Names {
         local: Option<SocketAddr>,
     ) -> Option<ApiError> {
         let host = the_one(headers, &header::HOST);
-        if !host.is_some_and(|host| self.knows(host, 80, local)) || target.is_some_and(|t| !self.knows(t, 80, local)) {
+        if !host.is_some_and(|host| self.accepts(host, 80, local))
+            || target.is_some_and(|t| !self.accepts(t, 80, local))
+        {
             return Some(ApiError::ForbiddenHost);
         }
         self.refuse_origin(headers, local)
@@ -49,15 +51,15 @@ impl Names {
         }
         let site = the_one(headers, &header::ORIGIN).and_then(|origin| origin.split_once("://"));
         let known = match site {
-            Some(("http", site)) => self.knows(site, 80, local),
-            Some(("https", site)) => self.knows(site, 443, local),
+            Some(("http", site)) => self.accepts(site, 80, local),
+            Some(("https", site)) => self.accepts(site, 443, local),
             _ => false,
         };
         if known { None } else { Some(ApiError::ForbiddenOrigin) }
     }
 
-    /// Whether `authority` is one of ours; without a port it means `default_port`.
-    fn knows(&self, authority: &str, default_port: u16, local: Option<SocketAddr>) -> bool {
+    /// Whether `authority` is an accepted name; without a port it means `default_port`.
+    fn accepts(&self, authority: &str, default_port: u16, local: Option<SocketAddr>) -> bool {
         // The common case first: this runs for every request.
         if self.ours.iter().any(|name| name.eq_ignore_ascii_case(authority)) {
             return true;

@@ -1,4 +1,4 @@
-//! What everyone may see of the status.
+//! The public summary of the status.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +8,7 @@ use caduceus_contract::status::snapshot::Snapshot;
 use caduceus_contract::status::words::GatewayState;
 use serde::Serialize;
 
-/// What strangers may see: liveness, counts and names. Sentences stay inside, for they may name paths and addresses.
+/// The public summary: liveness, counts and names. It has no sentences, because they may contain paths and addresses.
 #[derive(Debug, Serialize)]
 pub(super) struct OpenStatus<'a> {
     version: &'static str,

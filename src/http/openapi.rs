@@ -23,7 +23,7 @@ use super::operation_doc::{AnswerDoc, Field, FieldKind, RouteEntry, Who};
 use super::views::NODE;
 
 const JSON: &str = "application/json";
-/// The name of the token among the ways to prove oneself.
+/// The name of the token among the security schemes.
 const TOKEN: &str = "token";
 /// The same of a signature of the body.
 const SIGNATURE: &str = "signature";
@@ -31,15 +31,15 @@ const SIGNATURE: &str = "signature";
 /// The name of a node of the tree among the schemas.
 const ACTOR: &str = "Actor";
 
-/// What holds for all of it.
+/// The description of the whole document.
 const ABOUT: &str = "The control plane of one gateway. Every error has a body {\"error\": code, \"detail\": sentence}, except where \
     the request could not be read as HTTP. Every answer has an x-request-id; one that the client sends is kept if it is 1 to 64 \
-    letters, digits, dots, dashes or underscores. HEAD is answered wherever GET is. A Host that is not ours is 403, an Origin too. \
-    What is for those who are known is answered on loopback without a token.";
+    letters, digits, dots, dashes or underscores. HEAD is answered wherever GET is. A foreign Host or Origin is answered with 403. \
+    On loopback, operations for authenticated clients need no token.";
 
 /// What can go wrong anywhere.
 const ANYWHERE: [Code; 4] = [Code::ForbiddenHost, Code::ForbiddenOrigin, Code::MethodNotAllowed, Code::Internal];
-/// What the token seam says.
+/// The errors of the token seam.
 const SEAM: [Code; 3] = [Code::Unauthenticated, Code::ProviderUnreachable, Code::TooManyAttempts];
 /// What can be wrong with a body.
 const BODY: [Code; 7] = [
@@ -60,7 +60,7 @@ pub(super) fn print(entries: &[RouteEntry]) -> String {
         paths.path(shown(&entry.path), item)
     });
     let token = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("The drain secret.")).build();
-    let about = format!("Of the body and {TIMESTAMP_HEADER}, with a profile's delivery key.");
+    let about = format!("A signature of the body and {TIMESTAMP_HEADER}, with a profile's delivery key.");
     let signature = ApiKey::Header(ApiKeyValue::with_description(SIGNATURE_HEADER, &about));
     let schemes = ComponentsBuilder::new()
         .security_scheme(TOKEN, SecurityScheme::Http(token))
@@ -91,7 +91,7 @@ fn errors(entry: &RouteEntry) -> BTreeMap<StatusCode, Vec<&'static str>> {
         codes.push(Code::NotFound);
     }
     match entry.who {
-        Who::Anyone => {}
+        Who::Public => {}
         Who::PublicSummary | Who::Authenticated => codes.extend(SEAM),
         Who::Loopback => codes.push(Code::LoopbackOnly),
         Who::Scope(_) => codes.extend(SEAM.into_iter().chain([Code::MissingScope])),
@@ -131,7 +131,7 @@ fn operation(entry: &RouteEntry) -> Operation {
     }
     let token = SecurityRequirement::new(TOKEN, [""; 0]);
     match entry.who {
-        Who::Anyone | Who::Loopback => operation,
+        Who::Public | Who::Loopback => operation,
         Who::PublicSummary | Who::Authenticated => operation.securities(Some([token, SecurityRequirement::default()])),
         Who::Scope(_) => operation.security(token),
         Who::Signed => operation.security(SecurityRequirement::new(SIGNATURE, [""; 0])),
@@ -141,8 +141,10 @@ fn operation(entry: &RouteEntry) -> Operation {
 
 fn who(who: Who) -> String {
     match who {
-        Who::Anyone => "For everyone.".to_owned(),
-        Who::PublicSummary => "For everyone in outline; all of it on loopback or with a token.".to_owned(),
+        Who::Public => "Open to every client.".to_owned(),
+        Who::PublicSummary => {
+            "A public summary for every client; the full answer on loopback or with a token.".to_owned()
+        }
         Who::Authenticated => "On loopback or with a token.".to_owned(),
         Who::Loopback => "On loopback only.".to_owned(),
         Who::Scope(scope) => format!("With a token of the scope {scope}."),
@@ -154,25 +156,25 @@ fn good(answer: AnswerDoc) -> (u16, Response) {
     match answer {
         AnswerDoc::Fields(status, fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
-            (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+            (status, ResponseBuilder::new().description("Success").content(JSON, content).build())
         }
-        AnswerDoc::Other(204, _) => (204, Response::new("Nothing")),
+        AnswerDoc::Other(204, _) => (204, Response::new("No content")),
         AnswerDoc::Other(status, media) => {
             let content = ContentBuilder::new().build();
-            (status, ResponseBuilder::new().description("As asked").content(media, content).build())
+            (status, ResponseBuilder::new().description("Success").content(media, content).build())
         }
         AnswerDoc::Node(status) => {
             let content = ContentBuilder::new().schema(Some(node())).build();
-            (status, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+            (status, ResponseBuilder::new().description("Success").content(JSON, content).build())
         }
         AnswerDoc::Document => {
             let content = ContentBuilder::new().schema(Some(Object::with_type(Type::Object))).build();
-            (200, ResponseBuilder::new().description("As asked").content(JSON, content).build())
+            (200, ResponseBuilder::new().description("Success").content(JSON, content).build())
         }
         // Media types are of bodies; here they are those of the messages.
         AnswerDoc::WebSocket(fields) => {
             let content = ContentBuilder::new().schema(Some(object(fields))).build();
-            let about = "The present status as a text message, then every change; each is an object like this";
+            let about = "The current status as a text message, then every change; each is an object like this";
             (101, ResponseBuilder::new().description(about).content(JSON, content).build())
         }
     }
@@ -197,7 +199,7 @@ fn object(fields: &[Field]) -> Object {
     shape.build()
 }
 
-/// What a field holds; `meaning` says what for, where it is not empty.
+/// What a field holds; `meaning` is its description, where it is not empty.
 fn kind(kind: FieldKind, meaning: &str) -> RefOr<Schema> {
     let described = |object: ObjectBuilder| -> RefOr<Schema> {
         object.description(Some(meaning).filter(|meaning| !meaning.is_empty())).into()

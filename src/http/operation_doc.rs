@@ -1,4 +1,4 @@
-//! What is said of an operation: who is answered, what it takes, what it answers. Plain data, for `openapi.rs`.
+//! The description of an operation: its clients, its input, its answers. Plain data, for `openapi.rs`.
 
 use std::borrow::Cow;
 
@@ -6,20 +6,20 @@ use actix_web::http::Method;
 
 use super::code::Code;
 
-/// Who is answered at a path.
+/// The clients that are answered at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Who {
-    /// Everyone.
-    Anyone,
-    /// Everyone gets an outline; whoever is known gets all.
+    /// Every client.
+    Public,
+    /// Every client gets a public summary; an authenticated client gets all.
     PublicSummary,
-    /// Whoever is on this machine, or has a token.
+    /// Clients on this machine, or with a token.
     Authenticated,
-    /// Whoever is on this machine.
+    /// Clients on this machine.
     Loopback,
-    /// Whoever has a token with this scope.
+    /// Clients with a token of this scope.
     Scope(&'static str),
-    /// Whoever signs with a profile's delivery key.
+    /// Clients that sign with a profile's delivery key.
     Signed,
 }
 
@@ -32,7 +32,7 @@ pub(super) struct RouteEntry {
     pub(super) page: OperationDoc,
 }
 
-/// What is to be said of an operation.
+/// The description of an operation.
 #[derive(Debug)]
 pub(super) struct OperationDoc {
     pub(super) summary: &'static str,
@@ -43,7 +43,7 @@ pub(super) struct OperationDoc {
     pub(super) errors: &'static [Code],
 }
 
-/// What is answered when all goes well.
+/// The answer on success.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum AnswerDoc {
     /// A JSON object.

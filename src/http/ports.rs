@@ -1,4 +1,4 @@
-//! What HTTP is handed of the gateway: a port for each message it may send, and the watchdog's word.
+//! The ports of HTTP into the gateway: one for each message it may send, and the watchdog's verdict.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use super::relay::ports::HttpRelayPorts;
 /// What HTTP can do, as a list.
 #[derive(Debug, Clone)]
 pub(crate) struct Ports {
-    /// The status as last built.
+    /// The last status.
     pub(crate) snapshot: Port<GetSnapshot>,
     /// Every status from now on.
     pub(crate) subscribe: Port<Subscribe>,
-    /// How the gate is.
+    /// The state of the gate.
     pub(crate) drain: Port<GetDrain>,
     /// Begins a drain.
     pub(crate) begin_drain: Port<BeginDrain>,
@@ -26,9 +26,9 @@ pub(crate) struct Ports {
     pub(crate) cancel_drain: Port<CancelDrain>,
     /// Waits for the turns to end.
     pub(crate) await_drained: Port<AwaitDrained>,
-    /// Restarts an actor, or forgets its restarts.
+    /// Restarts an actor, or clears its counted restarts.
     pub(crate) operate: Port<Operate>,
-    /// Breaks an actor on purpose.
+    /// Injects a fault into an actor.
     pub(crate) inject_fault: Port<InjectFault>,
     /// Stops one turn.
     pub(crate) stop_turn: Port<StopTurnById>,
@@ -38,7 +38,7 @@ pub(crate) struct Ports {
     pub(crate) restart: Port<RestartProcess>,
 }
 
-/// Asks the watchdog whether the threads turn. Cheap: it runs for each probe.
+/// Asks the watchdog whether all supervised threads respond. Cheap: it runs for each probe.
 #[derive(Clone)]
 pub(crate) struct Healthy(pub(crate) Arc<dyn Fn() -> bool + Send + Sync>);
 

@@ -1,23 +1,23 @@
-//! The proxies before us, and for whom each may speak. Pure.
+//! The trusted proxies, and the client behind a request. Pure.
 
 use std::net::{IpAddr, SocketAddr};
 
 use actix_web::http::header::{HeaderMap, HeaderName};
 use caduceus_actors::network::Network;
 
-/// Where proxies write for whom they speak, each adding its own peer at the end.
+/// The header in which proxies name the client, each adding its own peer at the end.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The proxies whose word counts.
+/// The trusted proxies.
 #[derive(Debug, Clone, Default)]
 pub(super) struct TrustedProxies(Vec<Network>);
 
-/// Whoever asks.
+/// The client of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct HttpCaller {
-    /// Their address; the proxy's where it is not to be believed.
+    /// Its address; the proxy's where the header is not trusted.
     pub(super) address: IpAddr,
-    /// They are on this machine.
+    /// It is on this machine.
     pub(super) loopback: bool,
 }
 
@@ -26,8 +26,8 @@ impl TrustedProxies {
         Self(trusted)
     }
 
-    /// `peer` is the other end of the connection. A request with forwarding headers comes from someone else: from whom, only a
-    /// proxy that we trust can say, and one that says nothing we can read has not said that it is this machine.
+    /// `peer` is the other end of the connection. A request with forwarding headers comes from another client: only a trusted
+    /// proxy can name it, and if its header cannot be parsed, the client is not on this machine.
     pub(super) fn caller(&self, peer: IpAddr, headers: &HeaderMap) -> HttpCaller {
         let peer = peer.to_canonical();
         if !headers.keys().any(forwards) {
@@ -39,7 +39,7 @@ impl TrustedProxies {
         }
     }
 
-    /// The nearest address that is not a proxy's of ours; the farthest when all are.
+    /// The nearest address that is not a trusted proxy's; the farthest when all are.
     fn named(&self, peer: IpAddr, headers: &HeaderMap) -> Option<IpAddr> {
         if !self.trusts(peer) {
             return None;
@@ -57,13 +57,13 @@ impl TrustedProxies {
         farthest
     }
 
-    /// Whether `address` is a proxy's whose word counts.
+    /// Whether `address` is a trusted proxy's.
     pub(super) fn trusts(&self, address: IpAddr) -> bool {
         self.0.iter().any(|network| network.contains(address))
     }
 }
 
-/// Whether a header says that somebody speaks for somebody else.
+/// Whether a header shows that the request was forwarded.
 fn forwards(name: &HeaderName) -> bool {
     let name = name.as_str();
     name == "forwarded" || name == "via" || name == "x-real-ip" || name.starts_with("x-forwarded-")
@@ -94,14 +94,14 @@ mod tests {
     }
 
     #[test]
-    fn without_forwarding_headers_the_connection_says_who_asks() {
+    fn without_forwarding_headers_the_client_is_the_peer_of_the_connection() {
         for (peer, loopback) in [(NEAR, true), ("::1", true), ("::ffff:127.0.0.1", true), ("10.0.0.7", false)] {
             assert_eq!(caller(&["127.0.0.1"], peer, &[("host", "x")]).1, loopback, "{peer}");
         }
     }
 
     #[test]
-    fn whoever_a_stranger_speaks_for_is_not_near() {
+    fn a_client_behind_an_untrusted_proxy_is_not_on_loopback() {
         for name in ["forwarded", "via", "x-real-ip", "x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"] {
             assert_eq!(caller(&[], NEAR, &[(name, NEAR)]), (NEAR.into(), false), "{name}");
             assert!(!caller(&["10.0.0.1"], NEAR, &[(name, NEAR)]).1, "{name}");
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_trusted_proxy_is_believed_for_its_own_peer_and_no_further() {
+    fn a_trusted_proxy_is_trusted_for_its_own_peer_and_no_further() {
         let says = |text| caller(&["127.0.0.1", "10.0.0.0/8"], NEAR, &[("x-forwarded-for", text)]);
         assert_eq!(says("203.0.113.9"), ("203.0.113.9".into(), false));
         assert_eq!(says("127.0.0.1, 203.0.113.9"), ("203.0.113.9".into(), false), "what the client claims of itself");

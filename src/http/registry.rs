@@ -39,11 +39,11 @@ impl<'c> RouteRegistry<'c> {
         PathEntry { registry: self, resource: web::resource(&*path), path, who }
     }
 
-    /// Registers the registry itself, as the last page of it.
+    /// Registers the document itself, as the last operation.
     pub(super) fn close(mut self) {
         const PATH: &str = "/openapi.json";
         let page = OperationDoc::new("This document").answers(AnswerDoc::Document);
-        self.entries.push(RouteEntry { path: PATH.into(), who: Who::Anyone, method: Method::GET, page });
+        self.entries.push(RouteEntry { path: PATH.into(), who: Who::Public, method: Method::GET, page });
         let text = Bytes::from(openapi::print(&self.entries));
         let answer = move || std::future::ready(openapi::answer(text.clone()));
         let resource = web::resource(PATH).route(web::get().to(answer.clone())).route(web::head().to(answer));
@@ -75,12 +75,12 @@ impl PathEntry<'_, '_> {
         self.note(Method::POST, page)
     }
 
-    /// Registers it, behind whatever keeps out those it is not for.
+    /// Registers it, behind the guard for its clients.
     pub(super) fn done(self) {
         let (config, resource) = (&mut *self.registry.config, self.resource);
         match self.who {
-            // In outline or in full, and whose signature it is, the handler says.
-            Who::Anyone | Who::PublicSummary | Who::Signed => config.service(resource),
+            // The handler decides between summary and full answer, and verifies the signature.
+            Who::Public | Who::PublicSummary | Who::Signed => config.service(resource),
             Who::Authenticated => config.service(resource.wrap(auth::authenticated())),
             Who::Loopback => config.service(resource.wrap(auth::loopback())),
             Who::Scope(scope) => config.service(resource.wrap(auth::scoped(scope))),

@@ -1,4 +1,4 @@
-//! Everything passes here: whose names we answer to, a name for each request, headers that every answer has.
+//! Every request passes here: checks the host name, names the request, adds the headers of every answer.
 
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -23,18 +23,18 @@ use super::health;
 use super::names::the_one;
 use super::state::{ServerState, SharedState};
 
-/// Says which request an answer belongs to, for whoever reads the log.
+/// Names the request of an answer, as in the log.
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Longest name of a request that is taken from a client.
 const LONGEST_ID: usize = 64;
-/// A client that takes nothing in for so long is cut off by the system, however little it is sent.
+/// The system cuts off a client that reads nothing for so long, however little it is sent.
 const TAKES_NOTHING: Duration = Duration::from_secs(20);
 
-/// The address at our end of a connection.
+/// The local address of a connection.
 #[derive(Debug, Clone, Copy)]
 struct LocalAddress(SocketAddr);
 
-/// Looks at a new connection. The address at our end is kept: behind a wildcard it is one of our names.
+/// Sets up a new connection. Its local address is kept: behind a wildcard it is one of the accepted names.
 pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
     let GuardedStream { stream, connection } = guarded;
     data.insert(Rc::clone(connection));
@@ -42,7 +42,7 @@ pub(super) fn welcome(guarded: &GuardedStream, data: &mut Extensions) {
         data.insert(LocalAddress(address));
     }
     if let Err(error) = cut_off_after(stream, TAKES_NOTHING) {
-        debug!(%error, "a client that takes nothing in is not cut off");
+        debug!(%error, "a client that reads nothing is not cut off");
     }
 }
 
@@ -58,7 +58,7 @@ fn cut_off_after(_: impl AsFd, _: Duration) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Lets a request in or answers it, and puts on every answer what every answer has.
+/// Accepts or refuses a request, and adds the common headers to every answer.
 pub(super) async fn pass(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -93,7 +93,7 @@ pub(super) async fn pass(
     Ok(answer)
 }
 
-/// The name of a request: the client's own, if it can stand in a log, else one that we make.
+/// The name of a request: the client's own, if it is safe in a log, else a new one.
 fn name(headers: &HeaderMap) -> HeaderValue {
     let sane = |id: &str| {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
@@ -114,7 +114,7 @@ fn in_our_form(answer: ServiceResponse) -> ServiceResponse {
     if answer.status() != StatusCode::METHOD_NOT_ALLOWED {
         return answer;
     }
-    let body = error::body(Code::MethodNotAllowed, "this path does not take this method");
+    let body = error::body(Code::MethodNotAllowed, "method not allowed at this path");
     let body = serde_json::to_string(&body).expect("an error body is two texts");
     let mut answer = answer.map_body(|_, _| BoxBody::new(body));
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));

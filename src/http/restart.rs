@@ -1,4 +1,4 @@
-//! Restarting the process: it shuts down, and ends with the code that asks the service manager for another one.
+//! Restarting the process: it shuts down, and exits with the code for which the service manager starts it again.
 
 use actix_web::web::Payload;
 use actix_web::{HttpRequest, HttpResponse};
@@ -25,13 +25,13 @@ impl From<AlreadyStopping> for ApiError {
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const RESTART: OperationDoc =
         OperationDoc::new("Shuts down as SIGTERM does, then exits with 75 to be started again")
-            .takes(&[maybe("force", FieldKind::Flag, "do not wait for turns, and end a drain that is on")])
+            .takes(&[maybe("force", FieldKind::Flag, "do not wait for turns, and end a drain")])
             .answers(AnswerDoc::Fields(
                 202,
                 &[
                     field("ok", FieldKind::Flag, "always true"),
                     field("action", FieldKind::Word(&["restart"]), "what was ordered"),
-                    field("force", FieldKind::Flag, "as asked"),
+                    field("force", FieldKind::Flag, "as requested"),
                     field("active_agents", FieldKind::Count, "turns in flight as it was ordered"),
                 ],
             ))

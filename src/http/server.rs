@@ -1,6 +1,6 @@
 //! The server under the application: sockets, threads, and a place for each connection.
 //!
-//! As `actix_web::HttpServer` does it, but for the places: its limit of connections stops accepting, so that strangers who fill it shut out
+//! As `actix_web::HttpServer` does it, but for the places: its limit of connections stops accepting, so that unknown peers which fill it shut out
 //! the probes. Here every connection is accepted and an older one closed.
 
 use std::fmt;
@@ -28,19 +28,19 @@ const WORKERS: usize = 2;
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// Idle connections are kept this long: above the interval of most probes and scrapers.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// A client that was answered before its body was read may send on for so long, so that it reads the answer and no reset.
+/// A client that was answered before its body was read may go on sending for so long, so that it reads the answer and no reset.
 const LINGER: Duration = Duration::from_secs(1);
 /// Connections a worker accepts at once; never reached, because [`Admission`] has fewer places.
 const MAX_CONNECTIONS: usize = 8_192;
-/// Connections that wait to be accepted: a burst of strangers must not fill the queue.
+/// Connections that wait to be accepted: a burst of unknown peers must not fill the queue.
 const BACKLOG: i32 = 1_024;
-/// What is under way at a stop gets this long.
+/// Requests in progress at a stop get this long.
 const STOP_GRACE_S: u64 = 5;
 
 /// Asks the system for a longer queue than the standard library does.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system.
 pub(super) fn deepen_backlog(listener: &TcpListener) -> io::Result<()> {
     Ok(rustix::net::listen(listener, BACKLOG)?)
 }
@@ -48,7 +48,7 @@ pub(super) fn deepen_backlog(listener: &TcpListener) -> io::Result<()> {
 /// Serves the application on the listeners. `trusted` are the addresses of proxies.
 ///
 /// # Errors
-/// What the system says when there is no descriptor left.
+/// The error of the system when there is no descriptor left.
 pub(super) fn serve<F, I, S, B>(
     listeners: Vec<TcpListener>,
     admission: &Admission,

@@ -1,4 +1,4 @@
-//! What every worker of a server shares.
+//! The state that every worker of a server shares.
 
 use std::sync::Arc;
 
@@ -14,10 +14,10 @@ use super::proxies::TrustedProxies;
 use super::relay::inbound::RelayInbound;
 use super::viewers::Viewers;
 
-/// What every worker shares.
+/// The shared state.
 pub(super) type SharedState = web::Data<ServerState>;
 
-/// The ways into the gateway, and what HTTP keeps by itself.
+/// The ports into the gateway, and the state of HTTP itself.
 #[derive(Clone)]
 pub(super) struct ServerState {
     pub(super) ports: Ports,

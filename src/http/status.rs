@@ -1,4 +1,4 @@
-//! The status, in full for those who are trusted and in outline for everyone.
+//! The status, in full for authenticated clients, as a public summary for all others.
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,9 +11,10 @@ use super::state::SharedState;
 use super::views::STATUS;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
-    const PAGE: OperationDoc = OperationDoc::new("The state of the gateway, in the words of hermes-agent's tools")
-        .answers(AnswerDoc::Fields(200, STATUS))
-        .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
+    const PAGE: OperationDoc =
+        OperationDoc::new("The state of the gateway, with the field names of hermes-agent's tools")
+            .answers(AnswerDoc::Fields(200, STATUS))
+            .fails(&[Code::ActorUnavailable, Code::ActorTimeout]);
     registry.at("/api/status", Who::PublicSummary).get(status, PAGE).done();
 }
 

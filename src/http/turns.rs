@@ -24,7 +24,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             200,
             &[
                 field("ok", FieldKind::Flag, "always true"),
-                field("turn_id", FieldKind::Text, "the turn that is told to stop"),
+                field("turn_id", FieldKind::Text, "the turn that is stopped"),
             ],
         ))
         .fails(&[Code::BadRequest, Code::UnknownTurn, Code::ActorUnavailable, Code::ActorTimeout]);
@@ -38,7 +38,7 @@ async fn stop(
     state: SharedState,
     payload: Payload,
 ) -> Result<Json<Value>, ApiError> {
-    let turn: TurnId = id.parse().map_err(|_| ApiError::BadRequest("this is not the name of a turn"))?;
+    let turn: TurnId = id.parse().map_err(|_| ApiError::BadRequest("not the name of a turn"))?;
     BodyFields::read(&request, payload).await?;
     info!(principal = asker.principal, %turn, "turn stop ordered");
     ask(&state.ports.stop_turn, StopTurnById { turn }).await??;

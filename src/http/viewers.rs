@@ -1,4 +1,4 @@
-//! How many clients watch, and when one of them is sent something. Pure: the time comes in.
+//! Limits the clients that watch, and decides when each is sent something. Pure: the time comes in.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,19 +12,19 @@ use super::admission::{AdmissionSlot, CutSignal, Rank, SlotPool};
 const MOST_LOOPBACK: usize = 256;
 /// Clients with a token that may watch at once, however many there are on this machine.
 const MOST_PROVEN: usize = 64;
-/// A client that is not heard of for this long is gone.
+/// A client without a message for this long is gone.
 const TIMEOUT: Duration = Duration::from_secs(15);
-/// A silent client is asked whether it is there this often; below the minute after which proxies cut a connection.
+/// Interval of pings to a silent client; below the minute after which proxies cut a connection.
 const EVERY: Duration = Duration::from_secs(20);
 /// Pings of a client that are answered between two looks: each answer waits in memory until the client takes it.
 const MOST_PINGS: u32 = 16;
 
-/// Places for those who watch, apart by what is known of them.
+/// Places for clients that watch, by how they are authenticated.
 #[derive(Debug, Clone)]
 pub(super) struct Viewers {
     loopback: Arc<Semaphore>,
     proven: Arc<Semaphore>,
-    /// For those whose token is awaited.
+    /// For clients whose token is awaited.
     awaited: SlotPool,
 }
 
@@ -76,7 +76,7 @@ pub(super) struct Pace {
     asked: Option<Instant>,
     /// When the last pong came.
     last_seen: Instant,
-    /// Whether there is something newer than what was sent.
+    /// Whether the status changed after the last one sent.
     behind: bool,
     /// Pings of its own since the last look.
     pings: u32,
@@ -102,14 +102,14 @@ impl Pace {
         self.next(now)
     }
 
-    /// The client has taken in what it was sent: whether to send the status again.
+    /// The client has read what it was sent: whether to send the status again.
     pub(super) fn pong(&mut self, now: Instant) -> bool {
         self.asked = None;
         self.last_seen = now;
         self.next(now)
     }
 
-    /// The client asks whether we are there: whether to answer. One that asks for ever is not worth it.
+    /// The client sent a ping: whether to answer. A client that sends too many is closed.
     pub(super) fn pinged(&mut self) -> bool {
         self.pings = self.pings.saturating_add(1);
         self.pings <= MOST_PINGS

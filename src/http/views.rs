@@ -24,7 +24,7 @@ const LINK_STATES: &[&str] = &[
 /// The words of a profile, then those of its actor.
 const PROFILE_STATES: &[&str] =
     &["ready", "degraded", "starting", "backoff", "stopping", "stopped", "failed", "unresponsive"];
-/// The words of a grant, then those of its keeper.
+/// The words of a grant, then those of its actor.
 const GRANT_STATES: &[&str] = &[
     "none",
     "fresh",
@@ -44,14 +44,14 @@ const ACTOR: Field = field("actor", FieldKind::Word(ACTOR_STATES), "the state of
 const STALE: Field = field(
     "stale_ms",
     FieldKind::CountOrNull,
-    "milliseconds since the rest was told, where its actor does not answer; null while it does",
+    "age of the rest in milliseconds, while its actor does not answer; null while it does",
 );
 
-/// The first ones are what strangers may see.
+/// The first ones are the public summary.
 pub(super) const STATUS: &[Field] = &[
     field("version", FieldKind::Text, "version of this program"),
     field("gateway_running", FieldKind::Flag, "always true in a live answer"),
-    field("gateway_state", FieldKind::Word(GATEWAY_STATES), "where it is in its life"),
+    field("gateway_state", FieldKind::Word(GATEWAY_STATES), "the stage of its lifecycle"),
     field("gateway_updated_at", FieldKind::Text, "when the state last changed"),
     field("gateway_platforms", FieldKind::Map(&FieldKind::Fields(PLATFORM)), "name of a platform to its state"),
     field("active_agents", FieldKind::Count, "turns in flight"),
@@ -61,7 +61,11 @@ pub(super) const STATUS: &[Field] = &[
     field("active_sessions", FieldKind::Count, "sessions with work queued or running"),
     field("profiles", FieldKind::List(&FieldKind::Text), "the profiles served"),
     field("readiness", FieldKind::Word(READINESS), "whether a turn would be admitted, and whether all parts work"),
-    maybe("gateway_exit_reason", FieldKind::TextOrNull, "why it ends, once it does; in full only, as all that follows"),
+    maybe(
+        "gateway_exit_reason",
+        FieldKind::TextOrNull,
+        "why it stops, once it does; in the full status only, as all that follows",
+    ),
     maybe("not_ready", FieldKind::TextOrNull, "why no turn would be admitted"),
     maybe("issues", FieldKind::List(&FieldKind::Fields(ISSUE)), "what is wrong, the worst first"),
     maybe(
@@ -72,13 +76,13 @@ pub(super) const STATUS: &[Field] = &[
     maybe(
         "configuration",
         FieldKind::Fields(CONFIGURATION),
-        "what is wrong with the files of the home, what waits for a restart, who is leaving",
+        "errors in the files of the home, changes that wait for a restart, profiles that are leaving",
     ),
     maybe("drain", FieldKind::Fields(DRAIN), "the gate, and the turns in flight"),
     maybe("relay", FieldKind::List(&FieldKind::Fields(LINK)), "the links"),
     maybe("honcho", FieldKind::List(&FieldKind::Fields(GRANT)), "the grants"),
     maybe("turns", FieldKind::Fields(TURNS), "counts of turns, and the last ones for the graph"),
-    maybe("ledger", FieldKind::Fields(LEDGER), "what lies on disk, by state"),
+    maybe("ledger", FieldKind::Fields(LEDGER), "rows on disk, by state"),
     maybe(
         "secrets",
         FieldKind::List(&FieldKind::Fields(PROFILE)),
@@ -89,9 +93,9 @@ pub(super) const STATUS: &[Field] = &[
 ];
 
 const PLATFORM: &[Field] = &[
-    field("state", FieldKind::Text, "connected, connecting, idle, disabled or fatal; of two links the worse"),
-    maybe("error_code", FieldKind::Text, "a stable word, when something is wrong; in full only"),
-    maybe("error_message", FieldKind::Text, "one sentence, when something is wrong; in full only"),
+    field("state", FieldKind::Text, "connected, connecting, idle, disabled or fatal; the worse of two links"),
+    maybe("error_code", FieldKind::Text, "a stable word, when something is wrong; in the full status only"),
+    maybe("error_message", FieldKind::Text, "one sentence, when something is wrong; in the full status only"),
     field("updated_at", FieldKind::Text, "when the state last changed"),
 ];
 
@@ -102,26 +106,26 @@ const ISSUE: &[Field] = &[
         FieldKind::Word(&["gateway", "actor", "profile", "link", "grant", "configuration"]),
         "what kind of part it is about",
     ),
-    field("name", FieldKind::Text, "which of them; empty where there is one only"),
-    field("state", FieldKind::Text, "how it is"),
-    field("detail", FieldKind::TextOrNull, "more of it"),
+    field("name", FieldKind::Text, "its name; empty if there is only one"),
+    field("state", FieldKind::Text, "its state"),
+    field("detail", FieldKind::TextOrNull, "details"),
 ];
 
 const CONFIGURATION: &[Field] = &[
     field(
         "troubles",
         FieldKind::List(&FieldKind::Text),
-        "what is wrong with the home's files; what they said last holds",
+        "errors in the home's files; their last valid content stays in force",
     ),
     field(
         "needs_restart",
         FieldKind::List(&FieldKind::Text),
-        "keys that were changed and hold from the next start only",
+        "keys that were changed and take effect at the next start only",
     ),
     field(
         "leaving",
         FieldKind::List(&FieldKind::Text),
-        "profiles that are served no more and whose last turns still run",
+        "profiles that are no longer served and whose last turns still run",
     ),
     field("changed_at", FieldKind::TextOrNull, "when something last changed"),
 ];
@@ -129,10 +133,10 @@ const CONFIGURATION: &[Field] = &[
 const DRAIN: &[Field] = &[
     field("draining", FieldKind::Flag, "the whole gateway is drained, or stopping"),
     field("stopping", FieldKind::Flag, "the process is going down"),
-    field("requested_at", FieldKind::TextOrNull, "when the drain was asked for"),
-    field("principal", FieldKind::TextOrNull, "by whom"),
+    field("requested_at", FieldKind::TextOrNull, "when the drain was requested"),
+    field("principal", FieldKind::TextOrNull, "the principal that asked for it"),
     field("age_ms", FieldKind::CountOrNull, "milliseconds since it began"),
-    field("profiles", FieldKind::List(&FieldKind::Text), "profiles that are drained by themselves"),
+    field("profiles", FieldKind::List(&FieldKind::Text), "profiles that are drained individually"),
     field("active_agents", FieldKind::Count, "turns in flight"),
     field("oldest_turn_ms", FieldKind::CountOrNull, "age of the oldest turn in flight"),
     field("turns", FieldKind::List(&FieldKind::Fields(TURN)), "the turns in flight, oldest first"),
@@ -142,29 +146,29 @@ const DRAIN: &[Field] = &[
 ];
 
 const TURN: &[Field] = &[
-    field("turn_id", FieldKind::Text, "which"),
-    field("profile", FieldKind::Text, "under which profile"),
-    field("session_key", FieldKind::Text, "in which session"),
+    field("turn_id", FieldKind::Text, "its id"),
+    field("profile", FieldKind::Text, "its profile"),
+    field("session_key", FieldKind::Text, "its session"),
     field("age_ms", FieldKind::Count, "its age in milliseconds"),
 ];
 
 const LINK: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(LINK_STATES), "how it is; the actor's state where that does not run"),
+    field("state", FieldKind::Word(LINK_STATES), "its state; the state of its actor while that does not run"),
     STALE,
     field("link", FieldKind::Text, "its name"),
-    field("state_age_ms", FieldKind::Count, "milliseconds in its own last state"),
+    field("state_age_ms", FieldKind::Count, "milliseconds since the link entered its state"),
     field("generation", FieldKind::Count, "dials since the process started"),
     field("next_dial_ms", FieldKind::CountOrNull, "milliseconds until the next dial"),
     field("last_inbound_age_ms", FieldKind::CountOrNull, "age of the last frame from the connector"),
     field("last_ack_age_ms", FieldKind::CountOrNull, "age of the last acknowledgement sent"),
-    field("last_error", FieldKind::TextOrNull, "the last thing that went wrong"),
+    field("last_error", FieldKind::TextOrNull, "the last error"),
     field("frames", FieldKind::Map(&FieldKind::Count), "frames by kind, since the process started"),
     field("skipped", FieldKind::Count, "lines that were not frames, since the process started"),
     field("dead_letters", FieldKind::Count, "frames that could not be used and are kept, since the process started"),
     field("waiting", FieldKind::Count, "outbound frames that wait for a result"),
-    field("platforms", FieldKind::List(&FieldKind::Text), "what it is set up for"),
-    field("descriptors", FieldKind::List(&FieldKind::Fields(DESCRIPTOR)), "what the connector fronts"),
+    field("platforms", FieldKind::List(&FieldKind::Text), "the platforms that it is configured for"),
+    field("descriptors", FieldKind::List(&FieldKind::Fields(DESCRIPTOR)), "the platforms that the connector fronts"),
 ];
 
 const DESCRIPTOR: &[Field] = &[
@@ -175,24 +179,24 @@ const DESCRIPTOR: &[Field] = &[
     field("supports_draft_streaming", FieldKind::Flag, "whether a reply may grow as a draft"),
     field("supports_edit", FieldKind::Flag, "whether a sent message can be changed"),
     field("supports_threads", FieldKind::Flag, "whether threads can be opened"),
-    field("markdown_dialect", FieldKind::Text, "how text is marked up"),
-    field("len_unit", FieldKind::Word(&["chars", "utf16"]), "what the length is counted in"),
-    field("emoji", FieldKind::Text, "a sign for people"),
+    field("markdown_dialect", FieldKind::Text, "the dialect of Markdown"),
+    field("len_unit", FieldKind::Word(&["chars", "utf16"]), "the unit of the length"),
+    field("emoji", FieldKind::Text, "an emoji for people"),
     field("platform_hint", FieldKind::Text, "a hint for the agent"),
     field("pii_safe", FieldKind::Flag, "whether identifiers may be shown"),
-    field("supports_context", FieldKind::Flag, "whether events bring the messages around them"),
-    maybe("supported_ops", FieldKind::List(&FieldKind::Text), "the ops it takes"),
+    field("supports_context", FieldKind::Flag, "whether events contain the messages around them"),
+    maybe("supported_ops", FieldKind::List(&FieldKind::Text), "the ops that it supports"),
 ];
 
 const GRANT: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(GRANT_STATES), "how it is; the state of its keeper where that does not run"),
+    field("state", FieldKind::Word(GRANT_STATES), "its state; the state of its actor while that does not run"),
     STALE,
-    field("profile", FieldKind::Text, "whose"),
+    field("profile", FieldKind::Text, "its profile"),
     field("host", FieldKind::Text, "the host's name in the file"),
     field("expires_in_s", FieldKind::IntegerOrNull, "seconds until the access token expires; negative when it has"),
     field("last_refresh_age_s", FieldKind::CountOrNull, "seconds since the last exchange"),
-    field("last_error", FieldKind::TextOrNull, "the last thing that went wrong"),
+    field("last_error", FieldKind::TextOrNull, "the last error"),
     field("remedy", FieldKind::TextOrNull, "what a person can do about it"),
     field("exchanges", FieldKind::Count, "exchanges since the process started"),
 ];
@@ -216,19 +220,19 @@ const TURNS: &[Field] = &[
 ];
 
 const LEDGER: &[Field] = &[
-    field("path", FieldKind::Text, "where it lies"),
+    field("path", FieldKind::Text, "its path"),
     field("inbound", FieldKind::Map(&FieldKind::Count), "inbound events by state"),
     field("outbound", FieldKind::Map(&FieldKind::Count), "outbound obligations by state"),
     field("written", FieldKind::Count, "events and obligations written since the process started"),
-    field("damaged", FieldKind::Count, "rows found damaged since the process started"),
+    field("damaged", FieldKind::Count, "rows found corrupt since the process started"),
     field("trouble", FieldKind::TextOrNull, "why nothing can be written at the moment"),
 ];
 
 const PROFILE: &[Field] = &[
     ACTOR,
-    field("state", FieldKind::Word(PROFILE_STATES), "how it is; the actor's state where that does not run"),
+    field("state", FieldKind::Word(PROFILE_STATES), "its state; the state of its actor while that does not run"),
     STALE,
-    field("name", FieldKind::Text, "which"),
+    field("name", FieldKind::Text, "its name"),
     field("troubles", FieldKind::List(&FieldKind::Text), "why it is degraded"),
     field("secrets", FieldKind::Count, "names held in its scope"),
     field("missing", FieldKind::List(&FieldKind::Text), "names that its configuration needs and its scope lacks"),
@@ -241,29 +245,29 @@ pub(super) const NODE: &[Field] = &[
     field("id", FieldKind::Text, "its name among its siblings"),
     field("path", FieldKind::Text, "its names from the root down, with slashes; the root's is empty"),
     field("kind", FieldKind::Word(&["supervisor", "worker"]), "supervisor or worker"),
-    field("state", FieldKind::Word(ACTOR_STATES), "how it is"),
+    field("state", FieldKind::Word(ACTOR_STATES), "its state"),
     field("generation", FieldKind::Count, "which incarnation this is"),
-    field("restarts_in_window", FieldKind::Count, "what is spent of its budget"),
-    field("restarts_total", FieldKind::Count, "all of them"),
+    field("restarts_in_window", FieldKind::Count, "restarts that count towards the restart intensity"),
+    field("restarts_total", FieldKind::Count, "all restarts, inside and outside the window"),
     field("started_at", FieldKind::TextOrNull, "when this incarnation started"),
-    field("last_exit", FieldKind::FieldsOrNull(EXIT), "why the last one ended; null if none has"),
+    field("last_exit", FieldKind::FieldsOrNull(EXIT), "why the last incarnation ended; null if none has"),
     field("queue_depth", FieldKind::Count, "messages that wait"),
     field("refused", FieldKind::Count, "messages refused by a full mailbox"),
-    field("next_restart_in_ms", FieldKind::CountOrNull, "when it starts again"),
-    field("heartbeat_age_ms", FieldKind::CountOrNull, "since its last sign of life"),
-    field("lane", FieldKind::Text, "its thread"),
+    field("next_restart_in_ms", FieldKind::CountOrNull, "milliseconds until it starts again"),
+    field("heartbeat_age_ms", FieldKind::CountOrNull, "milliseconds since its last heartbeat"),
+    field("lane", FieldKind::Text, "its worker thread"),
     field("children", FieldKind::List(&FieldKind::Node), "the same of each child"),
 ];
 
 const EXIT: &[Field] = &[
     field("word", FieldKind::Text, "a stable word"),
-    field("text", FieldKind::Text, "one line"),
+    field("text", FieldKind::Text, "one line for people"),
     field("at", FieldKind::Text, "when"),
 ];
 
 const PROCESS: &[Field] = &[
     field("pid", FieldKind::Count, "its id"),
     field("uptime_ms", FieldKind::Count, "milliseconds since it started"),
-    field("resident_bytes", FieldKind::CountOrNull, "resident memory, where the system tells"),
-    field("open_fds", FieldKind::CountOrNull, "open descriptors, where the system tells"),
+    field("resident_bytes", FieldKind::CountOrNull, "resident memory, where the system reports it"),
+    field("open_fds", FieldKind::CountOrNull, "open descriptors, where the system reports it"),
 ];

@@ -1,7 +1,7 @@
-//! The status, pushed: the present one, then every change. The only user of `actix-web-actors` on this side.
+//! The status over a WebSocket: the current one, then every change. The only user of `actix-web-actors` on this side.
 //!
-//! One temporary actor for each client. A client that is not trusted by where it is or by its `Authorization` sends its token as the
-//! first message, as plain text; what else it says is not listened to.
+//! One temporary actor for each client. A client that neither its address nor its `Authorization` authenticates sends its token as the
+//! first message, as plain text; other messages are ignored.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,18 +28,18 @@ use super::state::SharedState;
 use super::viewers::{Due, Pace, ViewerPlace};
 use super::views::STATUS;
 
-/// A client that is not known yet has this long to send its token.
+/// A client that is not authenticated yet has this long to send its token.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often a client's pace is looked at.
+/// How often a client's pace is checked.
 const LOOK: Duration = Duration::from_secs(5);
 /// Largest message from a client, in bytes; a token is far shorter.
 const LARGEST: usize = 4 * 1024;
-/// Tells the page that it must ask for a token.
+/// The close code by which the page asks for a token.
 const UNAUTHENTICATED: CloseCode = CloseCode::Other(4401);
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const WATCH: OperationDoc = OperationDoc::new(
-        "The status pushed; whoever is not known otherwise sends a token as the first message, within 5 s",
+        "The status over a WebSocket; a client without other authentication sends a token as the first message, within 5 s",
     )
     .answers(AnswerDoc::WebSocket(STATUS))
     .fails(&[Code::NotAWebSocket, Code::TooManyViewers, Code::ActorUnavailable, Code::ActorTimeout]);
@@ -86,7 +86,7 @@ struct Viewer {
     /// Fires when the place of a client whose token is awaited is taken by another.
     cut: Arc<CutSignal>,
     connection: Option<Rc<ClientConnection>>,
-    /// The socket is used, however little is said on it.
+    /// Keeps the connection in use while the socket is open.
     _work: Option<RequestWork>,
 }
 
@@ -95,7 +95,7 @@ struct Viewer {
 enum Standing {
     /// Its token is awaited.
     Awaited,
-    /// Its token is looked at.
+    /// Its token is being verified.
     Examined,
     /// It may.
     Known,
@@ -113,7 +113,7 @@ impl Actor for Viewer {
             let cut = Arc::clone(&self.cut);
             ctx.spawn(wrap_future::<_, Self>(async move { cut.fired().await }).map(|(), viewer, ctx| {
                 if viewer.standing != Standing::Known {
-                    close_politely(ctx, CloseCode::Again, "too many clients have yet to send their token");
+                    close_politely(ctx, CloseCode::Again, "too many clients have not sent their token yet");
                 }
             }));
             ctx.run_later(TOKEN_TIMEOUT, |viewer, ctx| {
@@ -141,7 +141,7 @@ impl Viewer {
         }));
     }
 
-    /// Its token is good: it gets a place that nobody takes.
+    /// Its token is good: it gets a place that is not taken away.
     fn promote(&mut self, ctx: &mut ViewerContext) {
         self.state.admission.note(self.caller.address, None);
         if let Some(connection) = &self.connection {
@@ -158,18 +158,18 @@ impl Viewer {
 
     fn send(&self, ctx: &mut ViewerContext) {
         let Some(latest) = &self.latest else { return };
-        // The bytes are shared by all who watch.
+        // The bytes are shared by all clients that watch.
         match latest.full().map(|text| text.try_into().map(Message::Text)) {
             Ok(Ok(text)) => {
                 ctx.write_raw(text);
                 ctx.ping(b"");
             }
-            Ok(Err(error)) => warn!(%error, "status is no text"),
+            Ok(Err(error)) => warn!(%error, "status is not text"),
             Err(error) => warn!(%error, "status could not be rendered"),
         }
     }
 
-    /// Looks at the first message of a client that is not known.
+    /// Handles the first message of a client that is not authenticated.
     fn examine(&mut self, token: String, ctx: &mut ViewerContext) {
         if self.standing != Standing::Awaited {
             return;
@@ -199,9 +199,9 @@ impl StreamHandler<FeedEvent> for Viewer {
                     self.send(ctx);
                 }
             }
-            // What the client shows is no longer known to be true; it says so and comes back.
-            FeedEvent::Lost(_) => close_politely(ctx, CloseCode::Again, "the status is not known at the moment"),
-            FeedEvent::Closing => close_politely(ctx, CloseCode::Away, "the gateway stops answering"),
+            // What the client shows may be out of date; the page shows that and reconnects.
+            FeedEvent::Lost(_) => close_politely(ctx, CloseCode::Again, "the status is not available at the moment"),
+            FeedEvent::Closing => close_politely(ctx, CloseCode::Away, "the server is stopping"),
         }
     }
 }
@@ -221,7 +221,7 @@ impl StreamHandler<Result<Message, ProtocolError>> for Viewer {
             Ok(Message::Close(_)) => close_politely(ctx, CloseCode::Normal, ""),
             Ok(Message::Continuation(_)) => close_politely(ctx, CloseCode::Size, "messages must be whole"),
             Err(error) => {
-                debug!(%error, "status client broke the protocol");
+                debug!(%error, "status client violated the protocol");
                 ctx.stop();
             }
         }

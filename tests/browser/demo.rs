@@ -64,7 +64,7 @@ impl Demo {
     pub(crate) fn interrupt(mut self) {
         assert!(self.home.join("caduceus.yaml").exists(), "the home exists while the demonstration runs");
         self.signal("INT");
-        self.printed("The temporary home is gone");
+        self.printed("The temporary home is removed");
         let deadline = Instant::now() + SOON;
         let status = loop {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {

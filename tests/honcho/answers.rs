@@ -8,7 +8,7 @@ use crate::grants::{Gateway, Shared, is_new, until_grant};
 use crate::oauth_server::Fault;
 
 /// The log text for a lost grant.
-const LOST: &str = "a grant is spent or revoked";
+const LOST: &str = "grant is spent or revoked";
 
 fn uncertain(grant: &Value) -> bool {
     grant["state"] == "uncertain"

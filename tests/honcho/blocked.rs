@@ -21,7 +21,8 @@ fn doctor(gateway: &Gateway, shared: &Shared) -> Vec<String> {
     let output = as_nobody(|binary| {
         binary.args(["doctor", "--json", "--home"]).arg(gateway.home()).env("HOME", shared.user.path()).output()
     });
-    let report: Value = serde_json::from_slice(&output.unwrap().stdout).expect("the doctor prints JSON");
+    let output = output.unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"));
     let of_grants = report["findings"]
         .as_array()
         .unwrap()

@@ -10,7 +10,7 @@ async fn kill_at(step: &str, shared: &Shared) -> Value {
     let rest = shared.rest();
     let gateway = Gateway::start(shared, &["--stall-refresh", step]);
     wait_for(&format!("the step {step}"), SOON, || async {
-        gateway.process.log().contains("a refresh is stalled").then_some(())
+        gateway.process.log().contains("refresh stalled").then_some(())
     })
     .await;
     gateway.kill();

@@ -11,7 +11,7 @@ const TURNS: usize = 100;
 /// The waits of a backoff, in seconds; the jitter only makes them longer.
 const BACKOFF_S: [u64; 6] = [5, 10, 20, 40, 80, 160];
 /// The log text of a failed try.
-const FAILED: &str = "a grant was not refreshed";
+const FAILED: &str = "grant not refreshed";
 
 /// Most tries after this time.
 fn tries_within(elapsed: Duration) -> usize {

@@ -92,7 +92,7 @@ async fn a_wait_shows_the_remaining_turns_and_ends_with_the_last_one() {
     on(world.home(), &["drain", "wait"]).with(1).contains_text("not draining, turns left: 1");
     on(world.home(), &["drain", "begin"]).with(0);
     state(&world, "draining").await;
-    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).contains_text("the time is over");
+    on(world.home(), &["drain", "wait", "--timeout", "0.1"]).with(1).contains_text("time limit reached");
     let home = world.home().to_str().unwrap();
     let waited = caduceus(&["drain", "wait", "--home", home], &[("HERMES_DASHBOARD_DRAIN_SECRET", TOKEN)]).with(0);
     let lines: Vec<_> = waited.output.lines().collect();
@@ -197,7 +197,7 @@ async fn a_stop_signals_no_process_other_than_the_gateway() {
         // Written in place, because the lock is on the file.
         fs::write(world.path(name), record.to_string()).unwrap();
     }
-    on(world.home(), &["stop", "--force"]).with(75).contains_text("does not say which process it is");
+    on(world.home(), &["stop", "--force"]).with(75).contains_text("has not recorded its process");
     assert!(bystander.try_wait().unwrap().is_none(), "the other process still runs");
     assert_eq!(world.ready().await, 200);
     bystander.kill().unwrap();

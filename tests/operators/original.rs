@@ -165,10 +165,10 @@ async fn files_left_by_a_crash_of_either_do_not_block_the_next_start() {
     assert_eq!(held["held"], true);
     let refused = to_the_end(Command::new(&link).args(["--home", world.home().to_str().unwrap()]));
     refused.with(69).contains_text("another gateway holds the home");
-    on(world.home(), &["status"]).with(75).contains_text("does not say where it listens");
+    on(world.home(), &["status"]).with(75).contains_text("publishes no address");
     original.run("release");
     assert!(world.path("gateway.pid").exists(), "as after a crash of the original");
-    on(world.home(), &["status"]).with(69).contains_text("left it as running");
+    on(world.home(), &["status"]).with(69).contains_text("ended in state running");
 
     serve_as_theirs(&mut world, &link);
     let pid = json!(world.gateway().id());
@@ -198,7 +198,7 @@ async fn the_originals_gateway_takes_the_home_of_a_gateway_under_another_name() 
     // A known limit: the original removes the lock and takes a new one at once. The manual says to start Caduceus as hermes-gateway.
     assert_eq!(original.run("hold")["held"], true);
     wait_for("a word of it in the log", SOON, || async {
-        world.gateway().log().contains("cannot be had again").then_some(())
+        world.gateway().log().contains("cannot be locked again").then_some(())
     })
     .await;
 }

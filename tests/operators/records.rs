@@ -144,7 +144,7 @@ async fn a_record_that_cannot_be_written_does_not_affect_the_service() {
     world.serve().await;
     world.push("m1", "hello", "c1", None).await;
     world.answer("m1").await;
-    let warned = world.gateway().log().matches("cannot be written down").count();
+    let warned = world.gateway().log().matches("state of the gateway not written").count();
     assert_eq!(warned, 1, "it is logged once");
     // Its address is unknown, but its process id is known.
     on(world.home(), &["status"]).with(75);

@@ -102,7 +102,7 @@ async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     manager.receives("RELOADING=1");
     manager.receives("MONOTONIC_USEC=");
     manager.receives("READY=1");
-    logged(&world, "files read again").await;
+    logged(&world, "files reloaded").await;
     assert!(logged(&world, "the configuration changed").await.contains("sessions.busy"));
     // The file is read at most twice: once for its file event, once for the signal.
     let log = world.gateway().log();
@@ -114,7 +114,7 @@ async fn a_hangup_without_a_terminal_reloads_everything_and_logs_the_changes() {
     manager.clear();
     world.gateway().signal("HUP");
     manager.receives("READY=1");
-    assert!(logged(&world, "what is wrong keeps what it said last").await.contains("caduceus.yaml"));
+    assert!(logged(&world, "a file with errors keeps its last valid content").await.contains("caduceus.yaml"));
     // The turn ran throughout.
     world.write("go", "");
     world.answer("m1").await;
@@ -188,7 +188,7 @@ fn a_tree_that_fails_before_it_is_up_counts_as_a_failed_start() {
     let mut command = Command::new("sh");
     command.args(["-c", "ulimit -n 34; exec \"$@\"", "sh"]).arg(binary().get_program());
     command.args(["serve", "--bind", "127.0.0.1:0", "--home"]).arg(home.path());
-    crate::ended::to_the_end(&mut command).with(70).contains_text("the gateway gives up");
+    crate::ended::to_the_end(&mut command).with(70).contains_text("supervision tree gave up");
     let state: Value = serde_json::from_slice(&fs::read(home.path().join("gateway_state.json")).unwrap()).unwrap();
     assert_eq!(state["gateway_state"], "startup_failed", "{state}");
     assert!(state["exit_reason"].as_str().is_some_and(|why| why.contains("exceeded its restart intensity")), "{state}");

@@ -139,7 +139,7 @@ async fn each_answer_of_a_connector_has_its_message_and_exit_code() {
     world.write(".env", ODD);
     let variables = [("GATEWAY_RELAY_ENROLL_TOKEN", "spent"), ("GATEWAY_RELAY_ACCESS_TOKEN", "a")];
     let cases = [
-        (401, json!({"error": "x"}), 4, "did not accept who you are (401)"),
+        (401, json!({"error": "x"}), 4, "did not accept your identity (401)"),
         (403, json!({"error": "this token is another's"}), 4, "this token is another's"),
         (403, json!("x"), 4, "invalid, expired, used already, or another tenant's (403)"),
         (500, json!({"error": "out of order"}), 4, "status 500: out of order"),
@@ -174,7 +174,7 @@ async fn a_token_in_the_arguments_gets_a_warning_and_one_in_a_file_does_not() {
         let arguments = [flag, value, "--connector-url", &connector.url, "--gateway-id", "mine"];
         let ended = enroll(&world, &arguments, &variables, "").await;
         assert_eq!(ended.code, 0, "{}", ended.errors);
-        assert_eq!(ended.errors.contains("everyone on this machine"), warned, "{}", ended.errors);
+        assert_eq!(ended.errors.contains("every user of this machine"), warned, "{}", ended.errors);
         assert!(!ended.errors.contains("given"), "{}", ended.errors);
         // Empty values are not written.
         assert!(ended.output.contains("GATEWAY_RELAY_ID=mine") && !ended.output.contains("DELIVERY_KEY"));

@@ -283,10 +283,10 @@ async fn redials_are_jittered_and_bounded() {
     let mut waits: Vec<Duration> = dials.windows(2).map(|pair| pair[1] - pair[0]).skip(6).collect();
     waits.sort();
     println!("waits: {waits:?}");
-    // Full jitter is spread evenly below the ceiling: the middle of many is near half of it, and a fifth is below a third.
-    let middle = waits[waits.len() / 2];
-    assert!(middle > CEILING / 8 && middle < CEILING, "not all at once, not all at the ceiling: {middle:?}");
-    assert!(waits[waits.len() / 5] < CEILING / 2, "spread: {waits:?}");
+    // Full jitter is spread evenly below the ceiling. A dial itself takes as long as the shortest wait, at least, on a busy machine.
+    let at = |fifths: usize| waits[waits.len() * fifths / 5].saturating_sub(waits[0]);
+    assert!(at(4) - at(1) > CEILING / 5, "not all at once, not all at the ceiling: {waits:?}");
+    assert!(at(2) < CEILING, "bounded: {waits:?}");
     proxied.proxy.dials(Dials::Pass);
     proxied.up_again(before + DIALS).await;
 }

@@ -206,7 +206,7 @@ async fn a_proxy_that_refuses_is_logged_by_name_and_the_link_is_redialled() {
     world.write(".env", &env.replace(world.connector.authority(), "relay.test:8080"));
     world.variable("ALL_PROXY", &format!("http://me:hunter2@{address}"));
     world.serve_unlinked();
-    let words = "it wants another login (407)";
+    let words = "it requires other credentials (407)";
     let log = wait_for("the proxy's refusal in the log", SOON, || async {
         Some(world.gateway().log()).filter(|log| log.matches(words).count() >= 2)
     })

@@ -231,7 +231,7 @@ async fn the_doctor_finds_no_error_beside_a_running_gateway_and_does_not_affect_
     let doctor = on(world.home(), &["doctor", "--json"]);
     assert_eq!((doctor.code, doctor.findings()), (Some(0), Vec::new()), "{}", doctor.output);
     let text = on(world.home(), &["doctor"]);
-    for words in ["a gateway is running", "the ledger is there", "answers", "Nothing to mend."] {
+    for words in ["a gateway is running", "the ledger is there", "answers", "Nothing to correct."] {
         assert!(text.output.contains(words), "{words} in {}", text.output);
     }
     let secret = fs::read_to_string(world.path(".env")).unwrap();
@@ -275,7 +275,7 @@ fn the_doctor_requests_a_real_upgrade_from_the_connector_under_a_timeout() {
     let doctor = on(home.path(), &["doctor", "--json"]);
     assert_eq!(doctor.findings(), [("error".to_owned(), "connector".to_owned())], "{}", doctor.output);
     assert!(
-        doctor.output.contains("does not take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET (401)"),
+        doctor.output.contains("does not accept GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET (401)"),
         "{}",
         doctor.output
     );
@@ -297,7 +297,7 @@ async fn the_doctor_finds_a_wrong_secret_by_a_real_upgrade_without_superseding_t
     let mut world = World::prepare().await;
     let env = fs::read_to_string(world.path(".env")).unwrap();
     let right = on(world.home(), &["doctor"]);
-    assert!(right.output.contains("takes the gateway's credentials"), "{}", right.output);
+    assert!(right.output.contains("accepts the gateway's credentials"), "{}", right.output);
     world.write(".env", &env.replace("GATEWAY_RELAY_SECRET=", "GATEWAY_RELAY_SECRET=x"));
     let wrong = on(world.home(), &["doctor", "--json"]);
     assert_eq!(wrong.findings(), [("error".to_owned(), "connector".to_owned())], "{}", wrong.output);

@@ -249,7 +249,7 @@ async fn a_removed_ledger_is_reported_in_the_log_the_status_and_the_readiness() 
     let status = world.until("the loss", |status| status["ledger"]["trouble"].is_string()).await;
     assert!(status["ledger"]["trouble"].as_str().unwrap().contains("caduceus.db was removed"), "{status}");
     assert_eq!(world.ready().await, 503);
-    assert!(world.gateway().log().contains("was taken away under the gateway"));
+    assert!(world.gateway().log().contains("ledger file removed or replaced"));
     fs::rename(world.path("taken"), world.path("caduceus.db")).unwrap();
     world.until("the return of the ledger", |status| status["ledger"]["trouble"].is_null()).await;
     wait_for("readiness", SOON, || async { (world.ready().await == 200).then_some(()) }).await;

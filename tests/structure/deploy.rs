@@ -148,7 +148,7 @@ fn the_stop_timeout_covers_a_whole_drain() {
     for name in UNITS {
         let unit = text(name);
         let seconds = |key| Duration::from_secs(value(&unit, key).parse().unwrap());
-        assert_eq!(seconds("TimeoutStopSec"), settings.drain_timeout + SHUTDOWN_MARGIN, "{name}");
+        assert_eq!(seconds("TimeoutStopSec"), settings.values.drain.timeout + SHUTDOWN_MARGIN, "{name}");
         assert!(seconds("WatchdogSec") > Duration::from_secs(15), "{name}: the gateway's own watchdog fires first");
     }
     assert!(text("deploy/Containerfile").contains("--stop-timeout 240"));

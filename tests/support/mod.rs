@@ -48,6 +48,13 @@ pub(crate) fn binary() -> Command {
     Command::new(env!("CARGO_BIN_EXE_caduceus"))
 }
 
+/// Copies a program so that it can be executed. By a process of its own: a file that a thread of this one has open for writing
+/// while another one starts a process is *busy* in that process, and cannot be executed.
+pub(crate) fn install(from: &Path, to: &Path) {
+    let installed = Command::new("install").args(["-m", "755"]).args([from, to]).status();
+    assert!(installed.expect("`install` runs").success(), "{} is installed", to.display());
+}
+
 /// The binary, run by a user to which permission bits apply: the current one, or the user `nobody` if that is root.
 pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
     if !rustix::process::geteuid().is_root() {
@@ -56,10 +63,8 @@ pub(crate) fn as_nobody<T>(run: impl FnOnce(&mut Command) -> T) -> T {
     // The user may have no access to the folder of the binary.
     let place = tempfile::tempdir().expect("a folder for the binary");
     let copy = place.path().join("caduceus");
-    std::fs::copy(binary().get_program(), &copy).expect("the binary is copied");
-    for path in [place.path(), &copy] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("the mode is set");
-    }
+    std::fs::set_permissions(place.path(), PermissionsExt::from_mode(0o755)).expect("the mode is set");
+    install(Path::new(binary().get_program()), &copy);
     let mut command = Command::new("setpriv");
     command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "--"]).arg(copy);
     run(command.current_dir("/"))

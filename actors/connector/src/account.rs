@@ -14,7 +14,7 @@ const SOCKET_LIMIT: usize = 10_000;
 const ANSWER_LIMIT: usize = 16;
 
 /// Counts of everything sent and received.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Account {
     gateways: BTreeMap<String, GatewayAccount>,
     /// By gateway and message id of the event.
@@ -26,7 +26,7 @@ pub(super) struct Account {
     malformed: u64,
 }
 
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 struct GatewayAccount {
     open: u64,
     /// Most sockets open at one time: more than one is a doubled link.
@@ -37,7 +37,7 @@ struct GatewayAccount {
     frames: BTreeMap<String, u64>,
 }
 
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 struct EventAccount {
     pushed: u64,
     sent: u64,

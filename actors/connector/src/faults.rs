@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Body of `POST /dev/faults`: replaces the standing switches of its gateway (or of all), carries out the rest once.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "they are independent switches, on the wire too")]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub(super) struct Faults {
@@ -33,7 +33,7 @@ pub(super) struct Faults {
 }
 
 /// How a dial is refused: with a status instead of the upgrade, or with a close after it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(super) struct Refuse {
     /// Answer the dial with this HTTP status.
@@ -45,7 +45,7 @@ pub(super) struct Refuse {
     pub(super) times: Option<u32>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FaultClose {
     pub(super) code: u16,

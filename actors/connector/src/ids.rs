@@ -1,7 +1,7 @@
 //! Ids of messages, threads and buffered frames. No clock: the time comes in.
 
 /// Numbers that never come twice, not across restarts either: a gateway takes a known id for a duplicate.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct MessageIds(i64);
 
 impl MessageIds {

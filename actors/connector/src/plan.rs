@@ -9,7 +9,7 @@ mod push; // What is brought to a gateway.
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use caduceus_contract::wire::action::Action;
@@ -35,15 +35,15 @@ const SUPERSEDED_CODE: u16 = 4_000;
 pub(super) const REORDER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// The whole state of the connector.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct ConnectorPlan {
     saved: SavedState,
     /// Whether a gateway may dial without a token.
     open: bool,
-    links: HashMap<u64, GatewayLink>,
+    links: BTreeMap<u64, GatewayLink>,
     /// The one connection of each gateway.
     current: BTreeMap<String, u64>,
-    faults: HashMap<Option<String>, Faults>,
+    faults: BTreeMap<Option<String>, Faults>,
     account: Account,
     rooms: Rooms,
     ids: MessageIds,
@@ -51,6 +51,7 @@ pub(super) struct ConnectorPlan {
     last_wakes: BTreeMap<String, i64>,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct GatewayLink {
     gateway_id: String,
     /// `(platform, botId)` of each hello; the first is the session's default.

@@ -9,7 +9,7 @@ use serde::Serialize;
 const MESSAGE_LIMIT: usize = 500;
 
 /// One chat.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct ChatRoom {
     pub(super) name: String,
     pub(super) kind: String,
@@ -18,7 +18,7 @@ pub(super) struct ChatRoom {
 }
 
 /// A message in a chat, as the chat windows show it.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ChatMessage {
     pub(super) id: String,
@@ -38,7 +38,7 @@ pub(super) struct ChatMessage {
 }
 
 /// A picture, sound or file.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 pub(super) struct ChatMedia {
     pub(super) kind: String,
     pub(super) url: String,
@@ -46,7 +46,7 @@ pub(super) struct ChatMedia {
 }
 
 /// The buttons below a message.
-#[derive(Clone, Serialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct ButtonPrompt {
     pub(super) id: String,

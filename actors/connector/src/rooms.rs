@@ -21,7 +21,7 @@ const ROOM_LIMIT: usize = 2_000;
 const SNAPSHOT_MESSAGES: usize = 200;
 
 /// Where a message belongs.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct RoomPlace {
     pub(super) gateway_id: String,
@@ -30,7 +30,7 @@ pub(super) struct RoomPlace {
 }
 
 /// All rooms.
-#[derive(Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub(super) struct Rooms {
     by_place: BTreeMap<RoomPlace, ChatRoom>,
     order: VecDeque<RoomPlace>,

@@ -1,6 +1,7 @@
 //! What the data file holds.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::hash::{Hash, Hasher};
 
 use caduceus_contract::wire::frame::FromConnector;
 use serde::de::Error as _;
@@ -13,7 +14,7 @@ use super::store::GatewayStore;
 pub(super) const BUFFER_LIMIT: usize = 10_000;
 
 /// What the data file holds.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct SavedState {
     pub(super) store: GatewayStore,
@@ -21,7 +22,7 @@ pub(super) struct SavedState {
 }
 
 /// A frame that waits for its acknowledgement.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(super) struct BufferedFrame {
     pub(super) buffer_id: String,
     #[serde(deserialize_with = "frame")]
@@ -29,6 +30,27 @@ pub(super) struct BufferedFrame {
     /// The connection it was last written to; none of these is left after a restart.
     #[serde(skip)]
     pub(super) sent_on: Option<u64>,
+}
+
+impl BufferedFrame {
+    /// What two of them are compared by: a frame keeps the raw text of an event, and is what its line is.
+    fn identity(&self) -> (&str, String, Option<u64>) {
+        (&self.buffer_id, self.frame.to_line(), self.sent_on)
+    }
+}
+
+impl PartialEq for BufferedFrame {
+    fn eq(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+}
+
+impl Eq for BufferedFrame {}
+
+impl Hash for BufferedFrame {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.identity().hash(state);
+    }
 }
 
 /// A frame as it was written to a gateway, in any layout that JSON has.

@@ -23,14 +23,16 @@ const ENROLLMENT_LIFE_S: i64 = 24 * 3_600;
 pub(super) const OPEN_GATEWAY: &str = "open";
 
 /// All gateways and tenants.
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct GatewayStore {
     gateways: BTreeMap<String, RegisteredGateway>,
     tenants: BTreeMap<String, Tenant>,
+    #[serde(skip)]
+    secrets: SecretSource,
 }
 
-#[derive(Default, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct RegisteredGateway {
     tenant: String,
@@ -46,21 +48,21 @@ pub(super) struct RegisteredGateway {
     pub(super) wake_url: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Secret {
     value: String,
     /// Unix seconds; the first secret of the list has none.
     valid_until: Option<i64>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Tenant {
     access_token: String,
     delivery_key: String,
     enrollments: BTreeMap<String, Enrollment>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 struct Enrollment {
     expires: i64,
     used: bool,
@@ -69,7 +71,7 @@ struct Enrollment {
 impl GatewayStore {
     /// Registers a gateway under a tenant of its own, or gives the credentials of one that is there.
     pub(super) fn register(&mut self, gateway_id: Option<String>, now_s: i64) -> Result<Credentials, GrantError> {
-        let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &fresh("")[..8]));
+        let gateway_id = gateway_id.unwrap_or_else(|| format!("gw-{}", &self.secrets.fresh("")[..8]));
         check_id(&gateway_id)?;
         let tenant = match self.gateways.get(&gateway_id) {
             Some(gateway) => gateway.tenant.clone(),
@@ -79,7 +81,7 @@ impl GatewayStore {
             .entry(gateway_id.clone())
             .or_insert_with(|| RegisteredGateway { tenant: tenant.clone(), ..RegisteredGateway::default() });
         let secret = self.primary_secret(&gateway_id);
-        let enrollment_token = fresh("enroll-");
+        let enrollment_token = self.secrets.fresh("enroll-");
         let tenant = self.tenants.get_mut(&tenant).expect("a gateway's tenant is made before it and never removed");
         tenant.enrollments.retain(|_, enrollment| !enrollment.used && enrollment.expires >= now_s);
         let enrollment = Enrollment { expires: now_s + ENROLLMENT_LIFE_S, used: false };
@@ -209,7 +211,7 @@ impl GatewayStore {
         if window_s == 0 {
             gateway.secrets.clear();
         }
-        let secret = fresh("");
+        let secret = self.secrets.fresh("");
         gateway.secrets.insert(0, Secret { value: secret.clone(), valid_until: None });
         self.answer(gateway_id, tenant, secret)
     }
@@ -227,14 +229,15 @@ impl GatewayStore {
     fn primary_secret(&mut self, gateway_id: &str) -> String {
         let gateway = self.gateways.get_mut(gateway_id).expect("the caller has just put it there");
         if gateway.secrets.first().is_none_or(|secret| secret.valid_until.is_some()) {
-            gateway.secrets.insert(0, Secret { value: fresh(""), valid_until: None });
+            gateway.secrets.insert(0, Secret { value: self.secrets.fresh(""), valid_until: None });
         }
         gateway.secrets[0].value.clone()
     }
 
     fn new_tenant(&mut self) -> String {
-        let name = fresh("tenant-");
-        let tenant = Tenant { access_token: fresh("access-"), delivery_key: fresh(""), enrollments: BTreeMap::new() };
+        let name = self.secrets.fresh("tenant-");
+        let (access_token, delivery_key) = (self.secrets.fresh("access-"), self.secrets.fresh(""));
+        let tenant = Tenant { access_token, delivery_key, enrollments: BTreeMap::new() };
         self.tenants.insert(name.clone(), tenant);
         name
     }
@@ -272,9 +275,27 @@ fn check_id(gateway_id: &str) -> Result<(), GrantError> {
     if fits && !gateway_id.chars().any(char::is_control) { Ok(()) } else { Err(GrantError::Id) }
 }
 
-/// 256 random bits.
-fn fresh(prefix: &str) -> String {
-    format!("{prefix}{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+/// Makes secrets of 256 bits. It is random when it is made, and from then on a value: the same source makes the same secrets.
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct SecretSource {
+    seed: [u8; 32],
+    made: u64,
+}
+
+impl Default for SecretSource {
+    fn default() -> Self {
+        let random = [uuid::Uuid::new_v4(), uuid::Uuid::new_v4()].map(uuid::Uuid::into_bytes);
+        Self { seed: Sha256::digest(random.concat()).into(), made: 0 }
+    }
+}
+
+impl SecretSource {
+    fn fresh(&mut self, prefix: &str) -> String {
+        self.made += 1;
+        let digest = Sha256::new().chain_update(self.seed).chain_update(self.made.to_be_bytes()).finalize();
+        let half = |bytes: &[u8]| u128::from_be_bytes(bytes.try_into().expect("a digest has 32 bytes"));
+        format!("{prefix}{:032x}{:032x}", half(&digest[..16]), half(&digest[16..]))
+    }
 }
 
 #[cfg(test)]

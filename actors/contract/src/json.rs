@@ -1,9 +1,53 @@
-//! What several formats share in reading JSON that the original writes or reads as well.
+//! JSON helpers of several formats that the original writes or reads as well.
 
+use std::hash::{Hash, Hasher};
+
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use zeroize::Zeroize;
 
-/// Whether the original takes `value` for a yes: everything but null, false, zero and the empty.
+/// JSON that is not parsed. Two are equal if their texts are.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct RawJson(Box<RawValue>);
+
+impl RawJson {
+    /// `value` as text, without a line break.
+    #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "a JSON value has a JSON form")]
+    pub fn of(value: &Value) -> Self {
+        Self(serde_json::value::to_raw_value(value).expect("a JSON value has a JSON form"))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn get(&self) -> &str {
+        self.0.get()
+    }
+}
+
+impl From<&RawValue> for RawJson {
+    fn from(raw: &RawValue) -> Self {
+        Self(raw.to_owned())
+    }
+}
+
+impl PartialEq for RawJson {
+    fn eq(&self, other: &Self) -> bool {
+        self.get() == other.get()
+    }
+}
+
+impl Eq for RawJson {}
+
+impl Hash for RawJson {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.get().hash(state);
+    }
+}
+
+/// Whether the original reads `value` as true: everything except null, false, zero and empty values.
 #[must_use]
 pub fn truthy(value: &Value) -> bool {
     match value {
@@ -16,7 +60,7 @@ pub fn truthy(value: &Value) -> bool {
     }
 }
 
-/// A string, or a number as text, for identifiers that a person or a platform may write unquoted.
+/// A string, or a number as text, for identifiers that may be written without quotes.
 /// `None` for anything else and for the empty string.
 #[must_use]
 pub fn identifier(value: Option<&Value>) -> Option<String> {
@@ -33,7 +77,7 @@ pub fn full_text<'a>(fields: &'a Map<String, Value>, name: &str) -> Option<&'a s
     fields.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
-/// Overwrites every string inside `value`, names of fields apart.
+/// Overwrites every string inside `value`, except names of fields.
 pub fn wipe(value: &mut Value) {
     match value {
         Value::String(text) => text.zeroize(),

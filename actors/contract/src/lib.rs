@@ -7,6 +7,7 @@
 //! - [`wire`]: frames, events, actions, descriptors, tokens, signatures, requests for credentials, the addresses of a connector.
 //! - [`files`]: formats of files that other programs read or write as well.
 //! - [`messages`]: one file per actor, with the views that it answers.
+//! - [`time`]: lengths of time as numbers.
 //! - [`status`]: the status of the whole gateway at one moment, and its words.
 //!
 //! These messages carry a live resource or settings and are in `caduceus-actors`, beside what they carry:
@@ -26,5 +27,6 @@ pub mod link;
 pub mod messages;
 pub mod profile_name;
 pub mod status;
+pub mod time;
 pub mod turn_id;
 pub mod wire;

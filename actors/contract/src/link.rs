@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::profile_name::ProfileName;
 
-/// Names one link: `relay` for the process's own, `relay-NAME` for that of the profile NAME.
+/// The id of a link: `relay` for the process's own, `relay-NAME` for that of the profile NAME.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct LinkId(pub Arc<str>);
@@ -26,18 +26,18 @@ impl LinkId {
     }
 }
 
-/// Where an event came from and so where its replies go.
+/// The origin of an event, and so the destination of its replies.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Target {
-    /// Over which link.
+    /// The link.
     pub link: LinkId,
     /// The platform of the chat, such as `discord`.
     pub platform: String,
-    /// As which bot, where several are fronted.
+    /// The bot, if the link has several.
     pub bot_id: Option<String>,
     /// The chat.
     pub chat_id: String,
-    /// The tenant's scope seen inbound for that chat.
+    /// The scope of the tenant in the events of that chat.
     pub scope_id: Option<String>,
     /// The author of the direct message, where there is no scope.
     pub user_id: Option<String>,
@@ -46,7 +46,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// What the connector needs to find the tenant: the scope, or the author of a direct message; and the thread.
+    /// The data by which the connector finds the tenant: the scope, or the author of a direct message; and the thread.
     #[must_use]
     pub fn metadata(&self) -> Map<String, Value> {
         let tenant = match (&self.scope_id, &self.user_id) {

@@ -16,13 +16,13 @@ const MAX_CHARS: usize = 64;
 #[serde(try_from = "String", into = "String")]
 pub struct ProfileName(Arc<str>);
 
-/// The text is no profile name. Nothing to retry: someone has to choose another one.
+/// The text is not a profile name. Retrying cannot help: another name has to be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a profile name is 1 to 64 of a-z, 0-9, `_` and `-`, and begins with a letter or a digit")]
 pub struct ProfileNameError;
 
 impl ProfileName {
-    /// Takes `text` as it stands; trimming and lower-casing are the caller's.
+    /// Checks `text` unchanged; trimming and lower-casing are the caller's job.
     ///
     /// # Errors
     /// [`ProfileNameError`] unless it is 1 to 64 of `a-z0-9_-` beginning with a letter or digit.

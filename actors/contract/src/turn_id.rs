@@ -1,4 +1,4 @@
-//! The name of one turn.
+//! The id of one turn.
 
 use std::fmt;
 use std::str::FromStr;

@@ -110,7 +110,7 @@ impl Handler<GetConfig> for ConfigActor {
         let state = self.present.lock();
         MessageResult(ConfigView {
             troubles: self.troubles.clone(),
-            needs_restart: state.plan.needs_restart(),
+            needs_restart: state.needs_restart(),
             leaving: state.plan.leaving(),
             changed_at: self.changed_at.clone(),
         })

@@ -1,71 +1,87 @@
-//! What follows from settings that changed: who comes, who goes, who is told. Takes readings and looks, answers steps.
+//! What follows from changed settings: which profiles are added, changed and removed, and when the other actors are notified. Takes
+//! differences and checks, returns steps.
 //!
-//! A profile goes in two steps: first it is served no more, then, once its last turn has ended, its actor is stopped. One
-//! that comes back meanwhile stays, or comes up anew when the old one is gone.
+//! A profile is removed in two steps: first it is no longer served; once its last turn has ended, its actor is stopped. A profile that
+//! comes back meanwhile stays, or is started again when the old actor has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use crate::settings::Settings;
 use caduceus_contract::profile_name::ProfileName;
 
-/// Looks in a row that must find no turn of a profile before it is stopped: one may just be on its way from the dispatcher to
-/// the gate.
+/// Checks in a row that must find no turn of a profile before it is stopped: a turn can be between the dispatcher and the gate.
 const IDLE_LOOKS: u8 = 2;
 
 /// What is to be done, in order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReloadStep {
-    /// Make it known, with an actor and its ports; those that follow in this batch name it.
+    /// Add its actor and ports, which the following steps of this batch name.
     Open(ProfileName),
     /// Start its actor, unless that has been done.
     Start(ProfileName),
-    /// Its terms changed.
+    /// Send it its changed settings.
     Change(ProfileName),
     /// Stop its actor, unless that has been done.
     Stop(ProfileName),
-    /// It is gone: forget its ports, and what was kept to keep its secrets out of the logs.
+    /// Its actor has ended: remove its ports, and its secrets from the redactor.
     Close(ProfileName),
-    /// Tell everyone what is in force.
+    /// Notify the other actors of the settings in force.
     Tell,
 }
 
-/// Where a profile is on its way.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The state of one profile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Stand {
-    /// Served; its actor is not known to have been started.
+    /// Served; the start of its actor is not confirmed.
     Coming,
     Served,
-    /// Served no more; its turns run. Counts the looks in a row that found none.
+    /// No longer served; its turns run. Counts the checks in a row that found none.
     Leaving(u8),
     /// Its actor is being stopped.
     Going,
 }
 
-/// The settings in force, and every profile that has an actor.
-#[derive(Debug)]
+/// What a reading of the files changes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct SettingsDiff {
+    /// The profiles by now, in the order of the settings.
+    profiles: Vec<ProfileName>,
+    /// Those of them whose settings changed.
+    changed: BTreeSet<ProfileName>,
+    /// Whether settings changed that other actors use.
+    shared: bool,
+}
+
+impl SettingsDiff {
+    pub(super) fn between(before: &Settings, now: &Settings) -> Self {
+        let changed = now.profiles.iter().filter(|profile| before.differs_for(profile, now));
+        Self {
+            profiles: names(now),
+            changed: changed.map(|profile| profile.name.clone()).collect(),
+            shared: !before.changed_at_once(now).is_empty(),
+        }
+    }
+}
+
+/// The decisions about profiles that come and go: every profile in force, and every one that has an actor.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ReloadPlan {
-    /// Those that the process was started with.
-    first: Arc<Settings>,
-    settings: Arc<Settings>,
+    /// The profiles of the settings in force, in their order.
+    wanted: Vec<ProfileName>,
     stands: BTreeMap<ProfileName, Stand>,
 }
 
 impl ReloadPlan {
-    /// Everyone in `settings` is being started by the tree.
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
-        let stands = settings.profiles.iter().map(|profile| (profile.name.clone(), Stand::Served)).collect();
-        Self { first: Arc::clone(&settings), settings, stands }
-    }
-
-    pub(super) fn settings(&self) -> &Arc<Settings> {
-        &self.settings
+    /// The tree starts the actors of all profiles in `settings`.
+    pub(super) fn new(settings: &Settings) -> Self {
+        let wanted = names(settings);
+        let stands = wanted.iter().map(|name| (name.clone(), Stand::Served)).collect();
+        Self { wanted, stands }
     }
 
     /// The profiles served, in the order of the settings.
     pub(super) fn served(&self) -> impl Iterator<Item = &ProfileName> {
-        let names = self.settings.profiles.iter().map(|profile| &profile.name);
-        names.filter(|name| matches!(self.stands.get(*name), Some(Stand::Coming | Stand::Served)))
+        self.wanted.iter().filter(|name| matches!(self.stands.get(*name), Some(Stand::Coming | Stand::Served)))
     }
 
     /// Those that have an actor and are not served.
@@ -74,18 +90,11 @@ impl ReloadPlan {
         self.stands.iter().filter(|(_, stand)| leaves(stand)).map(|(name, _)| name.clone()).collect()
     }
 
-    pub(super) fn needs_restart(&self) -> Vec<&'static str> {
-        self.first.needs_restart(&self.settings)
-    }
-
-    /// The files were read anew, and say this.
-    pub(super) fn read(&mut self, now: Settings) -> Vec<ReloadStep> {
-        let before = std::mem::replace(&mut self.settings, Arc::new(now));
-        let now = &self.settings;
+    /// The files were read again.
+    pub(super) fn read(&mut self, diff: SettingsDiff) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
-        let mut tell = differs(&before, now);
-        for profile in &now.profiles {
-            let name = &profile.name;
+        let mut tell = diff.shared;
+        for name in &diff.profiles {
             match self.stands.get(name) {
                 None => {
                     self.stands.insert(name.clone(), Stand::Coming);
@@ -97,25 +106,26 @@ impl ReloadPlan {
                     steps.push(ReloadStep::Change(name.clone()));
                     tell = true;
                 }
-                Some(Stand::Coming | Stand::Served) if before.differs_for(profile, now) => {
+                Some(Stand::Coming | Stand::Served) if diff.changed.contains(name) => {
                     steps.push(ReloadStep::Change(name.clone()));
                 }
-                // It comes when the old one is gone.
+                // It is started again when the old actor has ended.
                 Some(Stand::Coming | Stand::Served | Stand::Going) => {}
             }
         }
-        let wanted: BTreeSet<_> = now.profiles.iter().map(|profile| &profile.name).collect();
+        let wanted: BTreeSet<_> = diff.profiles.iter().collect();
         for (name, stand) in &mut self.stands {
             if matches!(stand, Stand::Coming | Stand::Served) && !wanted.contains(name) {
                 *stand = Stand::Leaving(0);
                 tell = true;
             }
         }
+        self.wanted = diff.profiles;
         steps.extend(tell.then_some(ReloadStep::Tell));
         steps
     }
 
-    /// What is left to be done: `busy` have turns running.
+    /// What is left to do. `busy`: the profiles with running turns.
     pub(super) fn look(&mut self, busy: &BTreeSet<ProfileName>) -> Vec<ReloadStep> {
         let mut steps = Vec::new();
         for (name, stand) in &mut self.stands {
@@ -136,7 +146,7 @@ impl ReloadPlan {
         steps
     }
 
-    /// Whether [`ReloadPlan::look`] would have anything to say.
+    /// Whether nothing is left for [`ReloadPlan::look`].
     pub(super) fn is_settled(&self) -> bool {
         self.stands.values().all(|stand| *stand == Stand::Served)
     }
@@ -155,7 +165,7 @@ impl ReloadPlan {
         }
         self.stands.remove(name);
         let mut steps = vec![ReloadStep::Close(name.clone())];
-        if self.settings.profiles.iter().any(|profile| profile.name == *name) {
+        if self.wanted.contains(name) {
             self.stands.insert(name.clone(), Stand::Coming);
             steps.extend([ReloadStep::Open(name.clone()), ReloadStep::Start(name.clone()), ReloadStep::Tell]);
         }
@@ -163,14 +173,8 @@ impl ReloadPlan {
     }
 }
 
-/// Whether anyone but the profiles themselves would notice the step from `before` to `now`.
-fn differs(before: &Settings, now: &Settings) -> bool {
-    let known = |settings: &Settings| {
-        let rules = (settings.multiplex, settings.routes.clone(), settings.session_rules, settings.busy);
-        let turns = (settings.max_concurrent_turns, settings.interrupted, settings.refused, settings.drain_timeout);
-        (rules, turns)
-    };
-    known(before) != known(now)
+fn names(settings: &Settings) -> Vec<ProfileName> {
+    settings.profiles.iter().map(|profile| profile.name.clone()).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@ use std::fs;
 use tempfile::TempDir;
 
 use super::*;
+use crate::exploration::assert_value;
 use crate::settings::Environment;
 
 /// A home that serves several profiles.
@@ -35,8 +36,27 @@ impl Home {
         Settings::load(self.0.path(), Environment::default()).unwrap()
     }
 
-    fn plan(&self) -> ReloadPlan {
-        ReloadPlan::new(Arc::new(self.load()))
+    fn bench(&self) -> Bench {
+        let settings = self.load();
+        Bench { plan: ReloadPlan::new(&settings), first: settings.clone(), settings }
+    }
+}
+
+/// The plan with the settings in force.
+struct Bench {
+    plan: ReloadPlan,
+    first: Settings,
+    settings: Settings,
+}
+
+impl Bench {
+    fn read(&mut self, home: &Home) -> Vec<ReloadStep> {
+        let before = std::mem::replace(&mut self.settings, home.load());
+        self.plan.read(SettingsDiff::between(&before, &self.settings))
+    }
+
+    fn needs_restart(&self) -> Vec<&'static str> {
+        self.first.needs_restart(&self.settings)
     }
 }
 
@@ -53,70 +73,76 @@ fn nobody() -> BTreeSet<ProfileName> {
 }
 
 #[test]
+fn the_plan_is_a_value() {
+    assert_value::<ReloadPlan>();
+    assert_value::<SettingsDiff>();
+}
+
+#[test]
 fn settings_that_read_as_before_are_no_step() {
     let home = Home::new(&["work"]);
-    let mut plan = home.plan();
-    assert_eq!(plan.read(home.load()), []);
-    assert!(plan.is_settled() && plan.look(&nobody()).is_empty());
+    let mut bench = home.bench();
+    assert_eq!(bench.read(&home), []);
+    assert!(bench.plan.is_settled() && bench.plan.look(&nobody()).is_empty());
 }
 
 #[test]
 fn a_new_directory_is_started_before_anyone_is_told_of_it() {
     let home = Home::new(&[]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.add("work");
-    let steps = plan.read(home.load());
+    let steps = bench.read(&home);
     assert_eq!(steps, [ReloadStep::Open(name("work")), ReloadStep::Start(name("work")), ReloadStep::Tell]);
-    assert_eq!(served(&plan), ["default", "work"]);
-    assert_eq!(plan.look(&nobody()), [ReloadStep::Start(name("work"))], "until it is known to have been started");
-    plan.started(&name("work"));
-    assert!(plan.is_settled());
+    assert_eq!(served(&bench.plan), ["default", "work"]);
+    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Start(name("work"))], "until it is known to have been started");
+    bench.plan.started(&name("work"));
+    assert!(bench.plan.is_settled());
 }
 
 #[test]
 fn a_removed_profile_is_stopped_only_when_no_turn_of_it_is_left() {
     let home = Home::new(&["work"]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.remove("work");
-    assert_eq!(plan.read(home.load()), [ReloadStep::Tell]);
-    assert_eq!(served(&plan), ["default"]);
-    assert_eq!(plan.leaving(), [name("work")]);
+    assert_eq!(bench.read(&home), [ReloadStep::Tell]);
+    assert_eq!(served(&bench.plan), ["default"]);
+    assert_eq!(bench.plan.leaving(), [name("work")]);
     let busy = BTreeSet::from([name("work")]);
-    assert_eq!(plan.look(&busy), []);
-    assert_eq!(plan.look(&nobody()), [], "one may be on its way to the gate");
-    assert_eq!(plan.look(&busy), [], "and so it was");
-    assert_eq!(plan.look(&nobody()), []);
-    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
-    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))], "until it is known to be gone");
-    assert_eq!(plan.stopped(&name("work")), [ReloadStep::Close(name("work"))]);
-    assert!(plan.is_settled() && plan.leaving().is_empty());
+    assert_eq!(bench.plan.look(&busy), []);
+    assert_eq!(bench.plan.look(&nobody()), [], "one may be on its way to the gate");
+    assert_eq!(bench.plan.look(&busy), [], "and so it was");
+    assert_eq!(bench.plan.look(&nobody()), []);
+    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
+    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))], "until it is known to be gone");
+    assert_eq!(bench.plan.stopped(&name("work")), [ReloadStep::Close(name("work"))]);
+    assert!(bench.plan.is_settled() && bench.plan.leaving().is_empty());
 }
 
 #[test]
 fn a_profile_that_comes_back_while_its_turns_run_stays() {
     let home = Home::new(&["work"]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.remove("work");
-    plan.read(home.load());
+    bench.read(&home);
     home.add("work");
-    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("work")), ReloadStep::Tell]);
-    assert_eq!(served(&plan), ["default", "work"]);
-    assert!(plan.is_settled());
-    assert_eq!(plan.stopped(&name("work")), [], "nobody had stopped it");
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("work")), ReloadStep::Tell]);
+    assert_eq!(served(&bench.plan), ["default", "work"]);
+    assert!(bench.plan.is_settled());
+    assert_eq!(bench.plan.stopped(&name("work")), [], "nobody had stopped it");
 }
 
 #[test]
 fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
     let home = Home::new(&["work"]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.remove("work");
-    plan.read(home.load());
-    plan.look(&nobody());
-    assert_eq!(plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
+    bench.read(&home);
+    bench.plan.look(&nobody());
+    assert_eq!(bench.plan.look(&nobody()), [ReloadStep::Stop(name("work"))]);
     home.add("work");
-    assert_eq!(plan.read(home.load()), []);
-    assert_eq!(served(&plan), ["default"], "its ports lead to no actor");
-    let steps = plan.stopped(&name("work"));
+    assert_eq!(bench.read(&home), []);
+    assert_eq!(served(&bench.plan), ["default"], "its ports lead to no actor");
+    let steps = bench.plan.stopped(&name("work"));
     let anew = [
         ReloadStep::Close(name("work")),
         ReloadStep::Open(name("work")),
@@ -124,24 +150,24 @@ fn a_profile_that_comes_back_while_it_is_being_stopped_comes_up_anew() {
         ReloadStep::Tell,
     ];
     assert_eq!(steps, anew);
-    assert_eq!(served(&plan), ["default", "work"]);
+    assert_eq!(served(&bench.plan), ["default", "work"]);
 }
 
 #[test]
 fn a_profile_hears_of_its_own_file_and_of_no_other() {
     let home = Home::new(&["one", "other"]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.write("profiles/one/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
-    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("one"))]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("one"))]);
 }
 
 #[test]
 fn the_homes_agent_changes_whoever_runs_it() {
     let home = Home::new(&["own", "plain"]);
     home.write("profiles/own/caduceus.yaml", "agent: {backend: exec, command: [run]}\n");
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.write("caduceus.yaml", "agent: {backend: exec, command: [other]}\n");
-    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("default")), ReloadStep::Change(name("plain"))]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Change(name("plain"))]);
 }
 
 #[test]
@@ -154,33 +180,33 @@ fn what_others_go_by_is_told() {
         "drain: {timeout_s: 5}",
     ] {
         let home = Home::new(&[]);
-        let mut plan = home.plan();
+        let mut bench = home.bench();
         home.write("caduceus.yaml", &format!("agent: {{backend: echo}}\n{text}\n"));
-        assert_eq!(plan.read(home.load()), [ReloadStep::Tell], "{text}");
-        assert!(plan.needs_restart().is_empty(), "{text}");
+        assert_eq!(bench.read(&home), [ReloadStep::Tell], "{text}");
+        assert!(bench.needs_restart().is_empty(), "{text}");
     }
 }
 
 #[test]
 fn what_holds_from_the_next_start_only_is_named_until_it_reads_as_at_start() {
     let home = Home::new(&[]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.write(
         "caduceus.yaml",
         "agent: {backend: echo}\nhttp: {bind: \"127.0.0.1:1\"}\nsupervision: {wedge_after_ms: 9}\n",
     );
-    assert_eq!(plan.read(home.load()), []);
-    assert_eq!(plan.needs_restart(), ["http.bind", "supervision"]);
+    assert_eq!(bench.read(&home), []);
+    assert_eq!(bench.needs_restart(), ["http.bind", "supervision"]);
     home.write("caduceus.yaml", "agent: {backend: echo}\n");
-    plan.read(home.load());
-    assert!(plan.needs_restart().is_empty());
+    bench.read(&home);
+    assert!(bench.needs_restart().is_empty());
 }
 
 #[test]
 fn serving_one_profile_only_retires_the_others_and_lends_the_environment() {
     let home = Home::new(&["work"]);
-    let mut plan = home.plan();
+    let mut bench = home.bench();
     home.write("config.yaml", "gateway: {multiplex_profiles: false}\n");
-    assert_eq!(plan.read(home.load()), [ReloadStep::Change(name("default")), ReloadStep::Tell]);
-    assert_eq!(plan.leaving(), [name("work")]);
+    assert_eq!(bench.read(&home), [ReloadStep::Change(name("default")), ReloadStep::Tell]);
+    assert_eq!(bench.plan.leaving(), [name("work")]);
 }

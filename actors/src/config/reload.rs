@@ -126,7 +126,7 @@ impl Reload {
             if !keys.is_empty() {
                 info!(?keys, "the configuration changed");
             }
-            steps.extend(self.present.lock().plan.read(settings));
+            steps.extend(self.present.lock().read(settings));
             news = Some(SettingsNews { troubles, changed: !steps.is_empty(), keys });
         } else if !self.present.lock().plan.is_settled() {
             // Not in a round that read something: the dispatcher has to hear of it before anyone is looked after.

@@ -6,10 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::messages::{InForce, Served};
-use super::plan::ReloadPlan;
+use super::plan::{ReloadPlan, ReloadStep, SettingsDiff};
+use crate::locked::locked;
 use crate::profile::messages::{ProfilePorts, ProfileTerms};
 use crate::settings::Settings;
 use caduceus_contract::profile_name::ProfileName;
@@ -53,10 +54,14 @@ impl TermsMemory {
 
 /// What is present. Cheap to clone; clones are the same.
 #[derive(Clone)]
-pub struct ServedProfiles(Arc<Mutex<State>>);
+pub struct ServedProfiles(Arc<Mutex<ServedState>>);
 
-pub(super) struct State {
+pub(super) struct ServedState {
     pub(super) plan: ReloadPlan,
+    /// Those that the process was started with.
+    first: Arc<Settings>,
+    /// Those in force.
+    settings: Arc<Settings>,
     pub(super) children: BTreeMap<ProfileName, ProfileChild>,
     maker: ProfileMaker,
 }
@@ -65,8 +70,9 @@ impl ServedProfiles {
     /// The settings of the start, with an actor for each profile, which the tree is to start.
     #[must_use]
     pub fn new(settings: Settings, maker: ProfileMaker) -> Self {
-        let plan = ReloadPlan::new(Arc::new(settings));
-        let mut state = State { plan, children: BTreeMap::new(), maker };
+        let plan = ReloadPlan::new(&settings);
+        let settings = Arc::new(settings);
+        let mut state = ServedState { plan, first: Arc::clone(&settings), settings, children: BTreeMap::new(), maker };
         for name in state.plan.served().cloned().collect::<Vec<_>>() {
             state.open(&name);
         }
@@ -76,7 +82,7 @@ impl ServedProfiles {
     /// The settings in force.
     #[must_use]
     pub fn settings(&self) -> Arc<Settings> {
-        Arc::clone(self.lock().plan.settings())
+        Arc::clone(&self.lock().settings)
     }
 
     /// What others need to know of them.
@@ -93,31 +99,33 @@ impl ServedProfiles {
     }
 
     /// Held for microseconds, never across a wait.
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, ServedState> {
         locked(&self.0)
     }
 }
 
-impl State {
+impl ServedState {
+    /// The files were read again.
+    pub(super) fn read(&mut self, now: Settings) -> Vec<ReloadStep> {
+        let diff = SettingsDiff::between(&self.settings, &now);
+        self.settings = Arc::new(now);
+        self.plan.read(diff)
+    }
+
+    /// Keys that hold from the next start only, and read otherwise now.
+    pub(super) fn needs_restart(&self) -> Vec<&'static str> {
+        self.first.needs_restart(&self.settings)
+    }
+
     pub(super) fn in_force(&self) -> InForce {
-        let settings = self.plan.settings();
+        let settings = &self.settings;
         let served = |name: &ProfileName| {
             let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
             let ports = self.children.get(name)?.ports.clone();
             Some(Served { name: name.clone(), home: profile.home.clone(), ports })
         };
-        InForce {
-            home: settings.home.clone(),
-            multiplex: settings.multiplex,
-            profiles: self.plan.served().filter_map(served).collect(),
-            routes: settings.routes.clone(),
-            session_rules: settings.session_rules,
-            busy: settings.busy,
-            max_concurrent_turns: settings.max_concurrent_turns,
-            interrupted: settings.interrupted,
-            refused: settings.refused,
-            drain_timeout: settings.drain_timeout,
-        }
+        let profiles = self.plan.served().filter_map(served).collect();
+        InForce { settings: Arc::new(settings.in_force(&self.first)), profiles }
     }
 
     pub(super) fn open(&mut self, name: &ProfileName) {
@@ -128,7 +136,7 @@ impl State {
 
     /// The terms of a profile by the settings in force.
     pub(super) fn terms(&self, name: &ProfileName) -> Option<ProfileTerms> {
-        let settings = self.plan.settings();
+        let settings = &self.settings;
         let profile = settings.profiles.iter().find(|profile| profile.name == *name)?;
         Some(ProfileTerms::of(profile, settings))
     }
@@ -138,8 +146,4 @@ impl fmt::Debug for ServedProfiles {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("ServedProfiles").field(&self.lock().plan).finish()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use actix::{Actor, AsyncContext, Context, Message, WrapFuture};
 use tracing::{debug, error, info};
+use uuid::Uuid;
 
 use super::arrivals::{ArrivalPlace, Arrivals};
 use super::event::{ChatCommand, DispatchJob};
@@ -27,6 +28,7 @@ use super::plan::{DispatchPlan, DispatchStep};
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MARK_RETRIES, TurnMaker};
 use super::settings::DispatchSettings;
 use super::started::StartedTurns;
+use crate::turn::id::TurnIds;
 use caduceus_contract::link::{LinkId, Target};
 use caduceus_contract::messages::ledger::{InboundId, InboundState, MarkInbound};
 use caduceus_contract::messages::status::StatusTouched;
@@ -118,7 +120,11 @@ impl DispatchActor {
     #[must_use]
     pub fn new(settings: DispatchSettings, ports: DispatchPorts, maker: TurnMaker, start: &StartContext<Self>) -> Self {
         Self {
-            plan: DispatchPlan::new(settings.busy, settings.max_turns),
+            plan: DispatchPlan::new(
+                settings.values().sessions.busy,
+                settings.values().turns.max_concurrent,
+                TurnIds::seeded(Uuid::now_v7()),
+            ),
             settings,
             ports,
             maker,

@@ -1,8 +1,9 @@
 //! What the dispatcher counts. It outlives every incarnation of the actor: a restart sets no count back.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::locked::locked;
 use caduceus_contract::messages::dispatch::DispatchView;
 
 /// Turns remembered for the graph: a busy minute.
@@ -69,7 +70,7 @@ impl DispatchCounts {
     }
 
     fn lock(&self) -> MutexGuard<'_, DispatchCounters> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

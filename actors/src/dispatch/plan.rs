@@ -1,18 +1,18 @@
 //! Which event runs next: one turn at a time in a session, a limited number over all, none through a closed gate, and none that
 //! waited before its link is up.
 //!
-//! Holds the row numbers of events only; their content stays in the ledger until their turn. No call costs more with more
+//! Holds the row numbers of events only; their content stays in the ledger until their turn. No call costs noticeably more with more
 //! sessions or events, and none returns more than [`SLICE`] starts: the rest is returned by [`DispatchPlan::start_next`].
 
 mod coming; // How events come into the plan.
 mod lines; // Which session is next for a place.
 mod session; // What waits in one session.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::settings::Busy;
-use crate::turn::id::fresh_turn_id;
+use crate::turn::id::TurnIds;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::drain::{Origin, Refusal};
 use caduceus_contract::messages::ledger::InboundId;
@@ -49,40 +49,43 @@ pub(super) enum DispatchStep {
     Hold(InboundId, bool),
 }
 
-/// Sessions, their queues and the lines for a place.
-#[derive(Debug)]
+/// The decisions of the dispatcher: sessions, their queues and the lines for a place.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DispatchPlan {
     busy: Busy,
     max_turns: usize,
     /// Nothing starts: the queues are not rebuilt yet, or the process goes down.
     paused: bool,
-    sessions: HashMap<Arc<SessionKey>, SessionState>,
+    sessions: BTreeMap<Arc<SessionKey>, SessionState>,
     lines: StartLines,
     /// Turns that have a place: asked for, starting or running.
-    turns: HashMap<TurnId, Arc<SessionKey>>,
+    turns: BTreeMap<TurnId, Arc<SessionKey>>,
     /// The same by their session's key as text on the wire: two sessions can have the same text.
-    by_text: HashMap<String, Vec<TurnId>>,
+    by_text: BTreeMap<String, Vec<TurnId>>,
     /// Events that were steered into a running turn.
-    steered: HashMap<TurnId, Vec<InboundId>>,
+    steered: BTreeMap<TurnId, Vec<InboundId>>,
     /// Events in the plan, so that none is added twice.
-    known: HashSet<InboundId>,
+    known: BTreeSet<InboundId>,
+    /// Names the turns.
+    ids: TurnIds,
     /// Counts the reports of the gate; a refusal asked for before the last one is older than it.
     moves: u64,
 }
 
 impl DispatchPlan {
     /// A plan that starts nothing until [`DispatchPlan::open`].
-    pub(super) fn new(busy: Busy, max_turns: usize) -> Self {
+    pub(super) fn new(busy: Busy, max_turns: usize, ids: TurnIds) -> Self {
         Self {
             busy,
             max_turns,
             paused: true,
-            sessions: HashMap::new(),
+            sessions: BTreeMap::new(),
             lines: StartLines::new(),
-            turns: HashMap::new(),
-            by_text: HashMap::new(),
-            steered: HashMap::new(),
-            known: HashSet::new(),
+            turns: BTreeMap::new(),
+            by_text: BTreeMap::new(),
+            steered: BTreeMap::new(),
+            known: BTreeSet::new(),
+            ids,
             moves: 0,
         }
     }
@@ -206,7 +209,7 @@ impl DispatchPlan {
         self.current(turn).map(|current| current.waiting.event)
     }
 
-    /// Whether a person or the gateway itself wants the event that a turn runs.
+    /// Whether the event that a turn runs came from a person or from the gateway itself.
     pub(super) fn origin_of(&self, turn: TurnId) -> Option<Origin> {
         self.current(turn).map(|current| current.waiting.origin)
     }
@@ -336,7 +339,7 @@ impl DispatchPlan {
     }
 
     fn start(&mut self, key: &Arc<SessionKey>, line: LineId, waiting: WaitingEvent) -> DispatchStep {
-        let turn = fresh_turn_id();
+        let turn = self.ids.make();
         self.take_place(turn, key, line, waiting);
         DispatchStep::Ask(turn, waiting.event)
     }

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::outbox;
 use super::ports::{DispatchPorts, LEDGER_TIMEOUT, MAX_ATTEMPTS};
+use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::ledger::{ListOutbound, OutboundRow, OutboundState};
 
@@ -38,6 +39,6 @@ pub(super) async fn resend_all(ports: DispatchPorts, link: LinkId, process_start
 }
 
 fn is_given_up(row: &OutboundRow) -> bool {
-    let age = jiff::Timestamp::now().as_millisecond().saturating_sub(row.recorded_at_ms);
+    let age = now_ms().saturating_sub(row.recorded_at_ms);
     row.attempts > MAX_ATTEMPTS || u128::try_from(age).is_ok_and(|age| age > MAX_REPLY_AGE.as_millis())
 }

@@ -1,12 +1,13 @@
 //! The settings of the dispatcher.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::event::Rules;
 use super::home::Home;
 use crate::config::messages::InForce;
 use crate::profile::messages::ProfilePorts;
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::{Interrupted, OpenSettings, Values};
 use caduceus_contract::profile_name::ProfileName;
 
 /// The settings of the dispatcher.
@@ -16,14 +17,10 @@ pub struct DispatchSettings {
     pub rules: Rules,
     /// The ports of those.
     pub ways: BTreeMap<ProfileName, ProfilePorts>,
-    /// What a message does while its session is busy.
-    pub busy: Busy,
-    /// Turns at once.
-    pub max_turns: usize,
-    /// What a message gets during a drain.
-    pub refused: WhenRefused,
-    /// What becomes of turns that a crash cut off.
-    pub interrupted: Interrupted,
+    /// What holds for sessions, turns and drains.
+    pub open: Arc<OpenSettings>,
+    /// The process starts over and over: turns that a crash cut off are not run again, whatever the settings say.
+    pub starts_over: bool,
     /// Where start and shutdown are announced.
     pub home: Option<Home>,
     /// Milliseconds since 1970 at which the process started: what was sending before was cut off.
@@ -34,23 +31,33 @@ impl DispatchSettings {
     /// Those of the settings in force.
     #[must_use]
     pub fn of(in_force: &InForce, home: Option<Home>, process_started_ms: i64) -> Self {
-        let profiles = &in_force.profiles;
+        let InForce { settings, profiles } = in_force;
         Self {
             rules: Rules {
-                multiplex: in_force.multiplex,
+                multiplex: settings.multiplex,
                 // There is at least one, and the default is the first.
                 default: profiles.first().map_or_else(ProfileName::default_profile, |served| served.name.clone()),
                 served: profiles.iter().map(|served| served.name.clone()).collect(),
-                routes: in_force.routes.clone(),
-                sessions: in_force.session_rules,
+                routes: settings.routes.clone(),
+                sessions: settings.session_rules,
             },
             ways: profiles.iter().map(|served| (served.name.clone(), served.ports.clone())).collect(),
-            busy: in_force.busy,
-            max_turns: in_force.max_concurrent_turns,
-            refused: in_force.refused,
-            interrupted: in_force.interrupted,
+            open: Arc::clone(settings),
+            starts_over: false,
             home,
             process_started_ms,
         }
+    }
+
+    /// The values of `caduceus.yaml`.
+    #[must_use]
+    pub fn values(&self) -> &Values {
+        &self.open.values
+    }
+
+    /// What becomes of turns that a crash cut off.
+    #[must_use]
+    pub fn interrupted(&self) -> Interrupted {
+        if self.starts_over { Interrupted::Ask } else { self.values().turns.interrupted }
     }
 }

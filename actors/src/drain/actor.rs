@@ -1,12 +1,12 @@
-//! The one authority on whether a turn may start.
+//! Decides whether a turn may start.
 //!
-//! Owns the [`Gate`] for as long as it is its keeper, and the watch on the markers. Receives permits from the
-//! dispatcher, begin and cancel from HTTP, file events and a slow poll; sends to the dispatcher and the status when the gate opens or
-//! closes. A restart loses nothing of the gate, but the writes and removals of markers that are still queued: each is answered as
-//! not done. What awaits the end of a drain asks again.
+//! Owns the [`Gate`] while it is the gate's current owner, and the watch on the markers. Receives permit requests from the
+//! dispatcher, begin and cancel from HTTP, file events and a slow poll; notifies the dispatcher and the status when the gate opens or
+//! closes. A restart loses nothing of the gate, except the writes and removals of markers that are still queued: each is answered as
+//! not done. A caller that waits for the end of a drain asks again.
 
-mod handlers; // One a message.
-mod markers; // What is done to the markers on disk.
+mod handlers; // One per message.
+mod markers; // Reads and writes the markers on disk.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -29,42 +29,43 @@ use caduceus_contract::files::marker::MarkerReading;
 use caduceus_contract::messages::drain::{DrainChanged, DrainView, Refusal, TurnInFlight};
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
+use caduceus_contract::time::millis;
 use caduceus_supervision::{Incarnation, Port, StartContext};
 
-/// How often the markers are looked at without any event, for file systems that give none.
+/// Interval of checks of the markers without events, for file systems that have none.
 const POLL: Duration = Duration::from_secs(1);
 
-/// What one gate needs.
+/// The settings of the gate.
 #[derive(Clone)]
 pub struct DrainSettings {
     /// The gateway's own home; its marker covers every profile.
     pub home: PathBuf,
-    /// The homes of the named profiles; each marker covers that profile.
+    /// The homes of the named profiles; each marker applies to its profile.
     pub profiles: BTreeMap<ProfileName, PathBuf>,
-    /// Tells that a marker may have changed; `None` for a test of the poll.
+    /// Notifies of possible changes of a marker; `None` for a test of the poll.
     pub events: Option<FileEvents>,
 }
 
 impl DrainSettings {
-    /// The homes by what is in force.
+    /// The homes in these settings.
     #[must_use]
     pub fn of(in_force: &InForce, events: Option<FileEvents>) -> Self {
-        let named = in_force.profiles.iter().filter(|served| served.home != in_force.home);
+        let named = in_force.profiles.iter().filter(|served| served.home != in_force.settings.home);
         let profiles = named.map(|served| (served.name.clone(), served.home.clone())).collect();
-        Self { home: in_force.home.clone(), profiles, events }
+        Self { home: in_force.settings.home.clone(), profiles, events }
     }
 }
 
-/// Where the gate reports.
+/// Where the gate sends its notifications.
 #[derive(Clone)]
 pub struct DrainPorts {
     /// The gate opened or closed.
     pub changes: Port<DrainChanged>,
-    /// Something shown changed.
+    /// The status has changed.
     pub status: Port<StatusTouched>,
 }
 
-/// Keeps the gate.
+/// The actor of the gate.
 pub struct DrainActor {
     pub(super) gate: Gate,
     pub(super) settings: DrainSettings,
@@ -73,34 +74,34 @@ pub struct DrainActor {
     own: Port<MarkerTouched>,
     released: Port<TurnReleased>,
     epoch: Option<Epoch>,
-    /// Whatever is done to the markers, and what is known of them.
+    /// The queues of the markers, and their last states.
     pub(super) markers: Readings<DiskOrder>,
     pub(super) watch: Option<MarkerWatch>,
-    /// Questions that came before the markers that they depend on were first read.
+    /// Requests that came before the markers that they depend on were first read.
     early: Vec<(RequestPermit, oneshot::Sender<Result<TurnPermit, Refusal>>)>,
     /// The gateway's own marker has been read.
     read_once: bool,
     waiters: Vec<Waiter>,
-    /// So that a marker from a previous boot is mentioned once.
+    /// So that a marker from a previous boot is logged once.
     stale_logged: bool,
-    /// Drains past their deadline whose marker stays, so that each is mentioned once.
+    /// Drains past their deadline whose marker remains, so that each is logged once.
     stuck: BTreeSet<DrainScope>,
     /// The last change of the gate was not delivered to the dispatcher: sent again with the next poll.
     change_unsent: bool,
-    /// Counts the sets of homes that there were.
+    /// Number of the current set of homes.
     pub(super) homes_version: u64,
-    /// What waits until every marker of a set of homes, or of a later one, was read.
+    /// Callers that wait until every marker of a set of homes, or of a later one, was read.
     pub(super) homes_waiters: Vec<(u64, oneshot::Sender<()>)>,
 }
 
-/// A question that waits for the turns to end.
+/// A caller that waits for the turns to end.
 struct Waiter {
-    /// Whether also for the turns that themselves asked for the drain.
+    /// Whether it also waits for the turns that themselves requested the drain.
     askers_too: bool,
     woken: oneshot::Sender<()>,
 }
 
-/// What is to be done to a marker off the arbiters, and what follows from it here. The work answers whether it met, or left, a
+/// Work on a marker off the arbiters, and what follows here. The work returns whether there was, or is, a
 /// marker.
 pub(super) struct DiskOrder {
     home: Option<PathBuf>,
@@ -112,13 +113,13 @@ type MarkerWork = Box<dyn FnOnce(&Path) -> io::Result<bool> + Send>;
 
 type AfterWork = Box<dyn FnOnce(&mut DrainActor, io::Result<bool>) + Send>;
 
-/// News from a permit that was dropped.
+/// A permit was dropped.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TurnReleased;
 
 impl DrainActor {
-    /// A keeper for `gate`.
+    /// An actor for `gate`.
     #[must_use]
     pub fn new(gate: Gate, settings: DrainSettings, ports: DrainPorts, start: &StartContext<Self>) -> Self {
         Self {
@@ -142,7 +143,7 @@ impl DrainActor {
         }
     }
 
-    pub(super) fn keeper(&self) -> u64 {
+    pub(super) fn owner(&self) -> u64 {
         self.incarnation.generation()
     }
 
@@ -158,7 +159,7 @@ impl DrainActor {
         std::iter::once((DrainScope::Gateway, self.settings.home.clone())).chain(named).collect()
     }
 
-    /// Has every marker read, beginning after this moment, and takes in what is found.
+    /// Reads every marker, beginning after this moment, and applies the results.
     pub(super) fn reread(&mut self, ctx: &mut Context<Self>) {
         for (scope, _) in self.homes() {
             self.reread_one(&scope, ctx);
@@ -171,25 +172,25 @@ impl DrainActor {
         self.go_on(scope, ctx);
     }
 
-    /// Markers were read, or given up: what waited for that goes on.
+    /// Markers were read, or given up: continues with the callers that waited for that.
     fn were_read(&mut self) {
         self.first_reading_done();
         self.answer_early();
         self.homes_were_read();
     }
 
-    /// Looks for homes whose disk does not answer.
+    /// Detects homes whose disk does not answer.
     fn notice_hanging(&mut self) {
         for Hanging { scope, presumed } in self.markers.hanging(Instant::now()) {
             if presumed {
                 error!(
                     ?scope,
-                    "the disk of a home does not answer, so a drain marker may lie there: it counts as drained until it does"
+                    "disk of a home does not answer: it may have a drain marker and counts as drained until it answers"
                 );
                 let drained = MarkerReading { draining: true, garbled: true, ..MarkerReading::default() };
                 self.take_in(&scope, self.gate.look(GatePlan::orders), Some(&drained));
             } else {
-                error!(?scope, "the disk of a home does not answer; what was known last of its drain holds");
+                error!(?scope, "disk of a home does not answer: its last known drain state applies");
             }
             self.were_read();
         }
@@ -198,9 +199,10 @@ impl DrainActor {
     fn take_in(&mut self, scope: &DrainScope, orders: u64, reading: Option<&MarkerReading>) {
         if reading.is_some_and(|reading| reading.stale) && !self.stale_logged {
             self.stale_logged = true;
-            info!(?scope, "a drain marker from a previous boot is ignored");
+            info!(?scope, "drain marker from a previous boot ignored");
         }
-        let change = self.gate.change(self.keeper(), |plan| plan.seen(scope.clone(), orders, reading, Instant::now()));
+        let now = self.gate.now();
+        let change = self.gate.change(self.owner(), |plan| plan.seen(scope.clone(), orders, reading, now));
         match change {
             Some(Change::Began) => {
                 let principal = reading.and_then(|reading| reading.principal.as_deref()).unwrap_or("unknown");
@@ -220,7 +222,7 @@ impl DrainActor {
             return;
         }
         self.read_once = true;
-        // The previous keeper may have failed between changing the gate and reporting it.
+        // The previous owner may have crashed between changing the gate and reporting it.
         self.tell_change();
         self.incarnation.ready();
     }
@@ -233,7 +235,7 @@ impl DrainActor {
     fn answer_early(&mut self) {
         for (question, answer) in std::mem::take(&mut self.early) {
             if self.knows_of(&question.ticket.profile) {
-                // An asker that has gone drops the permit, and so the count, at once.
+                // If the caller is gone, the permit is dropped at once, and so is the count.
                 drop(answer.send(self.admit(question)));
             } else {
                 self.early.push((question, answer));
@@ -242,7 +244,7 @@ impl DrainActor {
     }
 
     fn admit(&self, question: RequestPermit) -> Result<TurnPermit, Refusal> {
-        let permit = self.gate.admit(self.keeper(), question.ticket, question.origin)?;
+        let permit = self.gate.admit(self.owner(), question.ticket, question.origin)?;
         self.touch();
         Ok(permit)
     }
@@ -255,7 +257,7 @@ impl DrainActor {
         });
         let sent = self.ports.changes.tell(news);
         if let Err(error) = &sent {
-            // The dispatcher asks for a permit before every turn, so it admits nothing wrong; but what it holds back it holds
+            // The dispatcher requests a permit before every turn, so it starts nothing wrongly; but held messages stay held
             // until it receives that the gate opened.
             warn!(%error, "change of the gate not delivered to the dispatcher, sent again with the next poll");
         }
@@ -270,9 +272,9 @@ impl DrainActor {
     }
 
     fn view(&self) -> DrainView {
-        let now = Instant::now();
+        let now = self.gate.now();
         let turns: Vec<_> = self.gate.turns();
-        let ages: Vec<_> = turns.iter().map(|turn| millis(now.saturating_duration_since(turn.since))).collect();
+        let ages: Vec<_> = turns.iter().map(|turn| millis(now.saturating_sub(turn.since))).collect();
         let shown = turns.iter().zip(&ages).map(|(turn, age)| TurnInFlight {
             turn_id: turn.ticket.id,
             profile: turn.ticket.profile.clone(),
@@ -284,7 +286,7 @@ impl DrainActor {
             stopping: plan.is_stopping(),
             requested_at: plan.gateway().and_then(|drain| drain.requested_at.clone()),
             principal: plan.gateway().and_then(|drain| drain.principal.clone()),
-            age_ms: plan.gateway().map(|drain| millis(now.saturating_duration_since(drain.since))),
+            age_ms: plan.gateway().map(|drain| millis(now.saturating_sub(drain.since))),
             profiles: plan.profiles(),
             active_agents: turns.len(),
             oldest_turn_ms: ages.iter().max().copied(),
@@ -302,7 +304,7 @@ impl DrainActor {
         let view = self.view();
         let left = |waiter: &mut Waiter| if waiter.askers_too { view.active_agents } else { view.waited_for };
         for waiter in self.waiters.extract_if(.., |waiter| left(waiter) == 0) {
-            // The waiter may have gone.
+            // The caller may be gone.
             let _ = waiter.woken.send(());
         }
     }
@@ -313,8 +315,8 @@ impl Actor for DrainActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         let released = self.released.clone();
-        // When it is not taken the poll sees to those who wait.
-        self.gate.adopt(self.keeper(), move || {
+        // If it is not delivered, the poll handles the waiting callers.
+        self.gate.adopt(self.owner(), move || {
             let _ = released.tell(TurnReleased);
         });
         self.watch = self.settings.events.clone().map(|events| MarkerWatch::new(events, self.own.clone()));
@@ -326,12 +328,8 @@ impl Actor for DrainActor {
             }
             actor.reread(ctx);
             actor.notice_hanging();
-            // Also for those who wait for a turn whose incarnation was cut off: no message reports that.
+            // Also for callers that wait for a turn whose incarnation was cut off: no message reports that.
             actor.wake_waiters();
         });
     }
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,9 +1,9 @@
-//! Reads which boot of the machine this is.
+//! The boot of the machine, which distinguishes a drain marker of a previous one.
 
 use crate::files::small::of_the_kernel;
 use caduceus_contract::files::epoch::Epoch;
 
-/// Reads the epoch of this machine, `None` without `/proc`. It cannot change while this process runs: ask once.
+/// Reads the epoch of this machine, `None` without `/proc`. It cannot change while this process runs: read it once.
 #[must_use]
 pub fn current() -> Option<Epoch> {
     let boot_id = of_the_kernel("/proc/sys/kernel/random/boot_id");

@@ -1,4 +1,4 @@
-//! Which homes the gate looks at, as profiles come and go.
+//! The homes of the gate, as profiles are added and removed.
 
 use actix::{Context, Handler};
 
@@ -19,11 +19,11 @@ impl DrainActor {
         }
     }
 
-    /// Answers those who wait until every marker of a set of homes has been read, or cannot be.
+    /// Answers the callers that wait until every marker of a set of homes has been read, or cannot be.
     pub(super) fn homes_were_read(&mut self) {
         for (wanted, waiter) in std::mem::take(&mut self.homes_waiters) {
             if self.markers.is_settled(wanted) {
-                // The waiter may have gone.
+                // The caller may be gone.
                 let _ = waiter.send(());
             } else {
                 self.homes_waiters.push((wanted, waiter));
@@ -31,12 +31,12 @@ impl DrainActor {
         }
     }
 
-    /// Drops what was asked of a profile that was removed: should another of its name be added, its own marker counts.
+    /// Drops the drain requests of a removed profile: if one of its name is added again, its own marker counts.
     fn forget_gone(&mut self) {
         let gone = |scope: &DrainScope| matches!(scope, DrainScope::Profile(name) if !self.settings.profiles.contains_key(name));
         let drained = self.gate.look(GatePlan::profiles).into_iter().map(DrainScope::Profile).filter(gone);
         for scope in drained.collect::<Vec<_>>() {
-            let ended = self.gate.change(self.keeper(), |plan| plan.removed(&scope, plan.orders()));
+            let ended = self.gate.change(self.owner(), |plan| plan.removed(&scope, plan.orders()));
             if ended == Some(Change::Ended) {
                 info!(?scope, by = "removal of the profile", "drain.ended");
                 self.tell_change();
@@ -57,7 +57,7 @@ impl Handler<SettingsChanged> for DrainActor {
         self.forget_gone();
         self.reread(ctx);
         ResponseFuture::new(async move {
-            // A gate that is replaced meanwhile reads them all when it starts.
+            // A gate that is restarted meanwhile reads them all when it starts.
             let _ = read.await;
         })
     }

@@ -1,10 +1,10 @@
-//! The gate against a plain model: ten thousand random histories, step by step, and mutants that must be noticed.
+//! The gate against a simple model: ten thousand random histories, step by step, and mutants that must be detected.
 //!
-//! The gate is the real one, with its plan; what `DrainActor` does around it (write, remove, read, look for what is overdue) is done here
-//! at once and without a runtime, with one unkindness: a reading that began before a step is always delivered after it.
+//! The gate is the real one, with its plan; the work of `DrainActor` (write, remove, read, find overdue drains) is done here
+//! at once and without a runtime, in the worst order: a reading that began before a step is always delivered after it.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -20,29 +20,29 @@ use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
 const HISTORIES: u64 = 10_000;
 const STEPS: usize = 40;
-/// So many a mutant may live through.
+/// Most mutants that may stay undetected.
 const MUTANT_HISTORIES: u64 = 500;
 
-/// What a gate might do wrong.
+/// A possible defect of a gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mutant {
-    /// It is right.
+    /// None.
     None,
-    /// It takes every reading for news, also one that is older than the last order.
+    /// It accepts every reading, also one that is older than the last order.
     BelievesOldReadings,
     /// The end of a drain ends a shutdown too.
     RevivesInShutdown,
-    /// What cannot be written down is no drain.
+    /// A drain whose marker cannot be written is ignored.
     NeedsTheDisk,
-    /// The gateway's own drain is for its own profile.
+    /// The gateway's own drain applies to its own profile only.
     ForgetsOtherProfiles,
-    /// A drain holds up the gateway's own work.
+    /// A drain delays the gateway's own work.
     RefusesItself,
-    /// A drain whose marker could not be removed goes on when that is gone.
+    /// A drain whose marker could not be removed continues after that is gone.
     ForgetsWhatStays,
 }
 
-/// The real gate, with what is around it.
+/// The real gate, with its surroundings.
 struct GateSubject {
     mutant: Mutant,
     gate: Gate,
@@ -51,7 +51,7 @@ struct GateSubject {
 }
 
 fn name(profile: usize) -> ProfileName {
-    // The last has no home of its own, so only the gateway's drain covers it.
+    // The last has no home of its own, so only the gateway's drain applies to it.
     ProfileName::parse(["work", "play", "default"][profile]).unwrap()
 }
 
@@ -76,7 +76,7 @@ impl GateSubject {
         self.began + SignedDuration::from_secs(seconds.try_into().unwrap())
     }
 
-    /// What somebody finds who reads the marker now.
+    /// The content of the marker for a reader now.
     fn reading(&self, marker: Option<Marker>) -> Option<MarkerReading> {
         let drains = MarkerReading { draining: true, ..MarkerReading::default() };
         Some(match marker? {
@@ -90,11 +90,11 @@ impl GateSubject {
         let reading = self.reading(marker);
         self.plan(|plan| {
             let stamp = if self.mutant == Mutant::BelievesOldReadings { plan.orders() } else { stamp };
-            plan.seen(scope(place), stamp, reading.as_ref(), Instant::now())
+            plan.seen(scope(place), stamp, reading.as_ref(), Duration::ZERO)
         });
     }
 
-    /// Does a step; `before` is the disk as it was, `after` as the model says it is then, for the disk is not what is tried.
+    /// Carries out a step; `before` is the disk before it, `after` as the model has it then, because the disk is not under test.
     fn step(&mut self, step: Step, now: u64, before: &Model) -> Answer {
         let writable = |place| !matches!(before.on_disk(place), Some(Marker::Directory | Marker::FullDirectory));
         let removable = |place| before.on_disk(place) != Some(Marker::FullDirectory);
@@ -120,7 +120,7 @@ impl GateSubject {
                 self.plan(|plan| plan.removing(&scope(place)));
                 let answer = self.remove(place, removable(place), was_draining);
                 if answer == Answer::MarkerNotRemoved && self.mutant != Mutant::ForgetsWhatStays {
-                    self.plan(|plan| plan.not_removed(&scope(place)));
+                    self.plan(|plan| plan.not_removed(&scope(place), plan.orders()));
                 }
                 answer
             }
@@ -148,7 +148,7 @@ impl GateSubject {
 
     fn drain(&self, ends_at: Option<u64>) -> ActiveDrain {
         ActiveDrain {
-            since: Instant::now(),
+            since: Duration::ZERO,
             requested_at: None,
             principal: None,
             suppressed: false,
@@ -201,7 +201,7 @@ impl GateSubject {
     }
 }
 
-/// One history; `Err` says where the two parted.
+/// One history; `Err` is the first difference.
 fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut model, mut subject) = (Model::default(), GateSubject::new(mutant));
@@ -222,7 +222,7 @@ fn history(seed: u64, mutant: Mutant) -> Result<(), String> {
         let by_message = !matches!(step, Step::Place(..) | Step::TakeAway(_));
         if by_message {
             agree("the state", format!("{:?}", subject.state()), format!("{:?}", model.state()))?;
-            // One that is delivered after a removal that failed would put right what that may have left wrong.
+            // A reading after a failed removal would repair what that may have left wrong.
             for (place, marker) in old.into_iter().filter(|_| answer != Answer::MarkerNotRemoved) {
                 subject.seen(place, stamp, marker);
             }

@@ -1,16 +1,18 @@
 //! The gate itself: whether turns are admitted, and the turns in flight.
 //!
-//! It outlives any one `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown nor
-//! a drain is forgotten. It holds which incarnation is its keeper at the moment: one that was fenced in the middle of an
-//! answer can admit nothing, and change nothing, when it wakes.
+//! It outlives every `DrainActor`. A new incarnation adopts it, so the count never drops to 0 while turns run, and neither a shutdown
+//! nor a drain is forgotten. It records the incarnation that currently owns it: one that was fenced in the middle of an
+//! answer can admit nothing, and change nothing, when it continues.
 
-pub mod messages; // Those that carry a permit, or the way to a turn.
+pub mod messages; // Those with a permit, or a port of a turn.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use super::plan::GatePlan;
+use crate::clock::Clock;
+use crate::locked::locked;
 use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
 use caduceus_contract::turn_id::TurnId;
@@ -18,12 +20,16 @@ use caduceus_supervision::{Incarnation, Port};
 
 /// The gate. Cheap to clone; every clone is the same gate.
 #[derive(Clone, Default)]
-pub struct Gate(Arc<Mutex<GateState>>);
+pub struct Gate {
+    state: Arc<Mutex<GateInner>>,
+    /// It outlives the actors, so it has a clock of its own.
+    clock: Clock,
+}
 
 #[derive(Default)]
-struct GateState {
-    /// The generation of the actor that keeps it.
-    keeper: u64,
+struct GateInner {
+    /// The generation of the actor that owns it.
+    owner: u64,
     plan: GatePlan,
     turns: BTreeMap<TurnId, GateEntry>,
     /// Called whenever a turn leaves.
@@ -32,7 +38,7 @@ struct GateState {
 
 struct GateEntry {
     ticket: TurnTicket,
-    since: Instant,
+    since: Duration,
     stop: Option<Port<StopTurn>>,
     /// The incarnation that runs it, once it has started.
     incarnation: Option<Incarnation>,
@@ -40,19 +46,20 @@ struct GateEntry {
 
 impl GateEntry {
     /// Whether this turn still runs. One whose incarnation was cut off stays here until its permit is dropped, which may be
-    /// never if it hangs: it can send nothing more and receive no order to stop, so neither a drain waits for it nor is it
-    /// shown. Its agent is ended by its guard when what holds the permit is dropped.
+    /// never if it hangs: it can send nothing more and receive no order to stop, so a drain does not wait for it, and it is not
+    /// shown. Its agent is ended by its guard when the permit's holder is dropped.
     fn is_running(&self) -> bool {
         !self.incarnation.as_ref().is_some_and(Incarnation::is_fenced)
     }
 }
 
-/// A turn in flight as the gate holds it.
+/// A turn in flight, as recorded by the gate.
 #[derive(Debug, Clone)]
 pub(super) struct Permitted {
     pub(super) ticket: TurnTicket,
-    pub(super) since: Instant,
-    /// The way to stop it, once it has started.
+    /// On the clock of the gate.
+    pub(super) since: Duration,
+    /// The port to stop it, once it has started.
     pub(super) stop: Option<Port<StopTurn>>,
 }
 
@@ -63,36 +70,41 @@ pub struct TurnPermit {
 }
 
 impl Gate {
-    /// Makes the incarnation `keeper` the only one that may act, with `released` called for every turn that leaves.
-    pub(super) fn adopt(&self, keeper: u64, released: impl Fn() + Send + Sync + 'static) {
+    /// Makes the incarnation `owner` the only one that may act, with `released` called for every turn that ends.
+    pub(super) fn adopt(&self, owner: u64, released: impl Fn() + Send + Sync + 'static) {
         let mut inner = self.lock();
-        if keeper >= inner.keeper {
-            inner.keeper = keeper;
+        if owner >= inner.owner {
+            inner.owner = owner;
             inner.released = Some(Arc::new(released));
         }
     }
 
-    /// Admits a turn, or says why not: one step, so that nothing comes between the look at the plan and the count.
-    pub(super) fn admit(&self, keeper: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
+    /// Admits a turn, or returns the reason against it: one step, so that nothing comes between the check of the plan and the count.
+    pub(super) fn admit(&self, owner: u64, ticket: TurnTicket, origin: Origin) -> Result<TurnPermit, Refusal> {
         let mut inner = self.lock();
-        if inner.keeper != keeper {
+        if inner.owner != owner {
             return Err(Refusal::Superseded);
         }
         inner.plan.admit(&ticket.profile, origin)?;
         let turn = ticket.id;
-        inner.turns.insert(turn, GateEntry { ticket, since: Instant::now(), stop: None, incarnation: None });
+        inner.turns.insert(turn, GateEntry { ticket, since: self.clock.now(), stop: None, incarnation: None });
         Ok(TurnPermit { gate: self.clone(), turn })
     }
 
-    /// Changes the plan on behalf of `keeper`; `None` if it no longer is that.
-    pub(super) fn change<R>(&self, keeper: u64, change: impl FnOnce(&mut GatePlan) -> R) -> Option<R> {
+    /// Changes the plan on behalf of `owner`; `None` if it is superseded.
+    pub(super) fn change<R>(&self, owner: u64, change: impl FnOnce(&mut GatePlan) -> R) -> Option<R> {
         let mut inner = self.lock();
-        (inner.keeper == keeper).then(|| change(&mut inner.plan))
+        (inner.owner == owner).then(|| change(&mut inner.plan))
     }
 
-    /// Looks at the plan.
+    /// Reads the plan.
     pub(super) fn look<R>(&self, look: impl FnOnce(&GatePlan) -> R) -> R {
         look(&self.lock().plan)
+    }
+
+    /// The time on the clock of the gate.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now()
     }
 
     /// Turns in flight, without those whose incarnation was cut off.
@@ -111,20 +123,20 @@ impl Gate {
         self.lock().turns.values().filter(|entry| entry.is_running()).map(permitted).collect()
     }
 
-    // Every critical section leaves the gate whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, GateState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    // Every critical section leaves the gate consistent, so a poisoned lock can be used.
+    fn lock(&self) -> MutexGuard<'_, GateInner> {
+        locked(&self.state)
     }
 }
 
 impl TurnPermit {
-    /// Which turn this is the place of.
+    /// The turn of this place.
     #[must_use]
     pub fn turn(&self) -> TurnId {
         self.turn
     }
 
-    /// Sets how this turn is stopped. The incarnation that calls this runs the turn: once it is cut off, the turn no longer
+    /// Sets the port to stop this turn. The calling incarnation runs the turn: once it is cut off, the turn no longer
     /// counts.
     pub fn attach(&self, stop: Port<StopTurn>) {
         if let Some(entry) = self.gate.lock().turns.get_mut(&self.turn) {
@@ -139,7 +151,7 @@ impl Drop for TurnPermit {
         let mut inner = self.gate.lock();
         let entry = inner.turns.remove(&self.turn);
         let released = inner.released.clone();
-        // What they hold may itself use the gate.
+        // Their owners may themselves use the gate.
         drop(inner);
         drop(entry);
         if let Some(released) = released {

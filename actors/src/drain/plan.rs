@@ -1,10 +1,10 @@
-//! Whether the gate is open: what was asked by message, what lies on disk, and whether the process goes down.
+//! Whether the gate is open: requests by message, markers on disk, and the shutdown of the process.
 //!
-//! A reading of the disk may be older than the last order, so each carries the turn of the plan at which it was begun and is
-//! dropped when an order has come in between.
+//! A reading of the disk can be older than the last order. So each reading carries the number of orders at its start, and is dropped
+//! if an order came in between.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
@@ -14,7 +14,7 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::turn_id::TurnId;
 
 /// What a drain covers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum DrainScope {
     /// Every profile.
     Gateway,
@@ -23,23 +23,24 @@ pub(super) enum DrainScope {
 }
 
 /// One drain that is on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ActiveDrain {
-    pub(super) since: Instant,
+    /// On the clock of the gate.
+    pub(super) since: Duration,
     pub(super) requested_at: Option<String>,
     pub(super) principal: Option<String>,
     pub(super) suppressed: bool,
     pub(super) deadline: Option<Timestamp>,
     /// The turns that asked, which are not waited for.
     pub(super) askers: BTreeSet<TurnId>,
-    /// Whether the marker is known to lie on disk: only then does its absence end the drain.
+    /// Whether the marker was seen on disk: only then does its absence end the drain.
     pub(super) durable: bool,
     /// The order that began or renewed it.
     pub(super) order: u64,
 }
 
-/// The state of the gate. It outlives the actor, so that a restart forgets neither a shutdown nor a drain without a marker.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// The state of the gate. It outlives the actor, so a restart loses neither a shutdown nor a drain without a marker.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct GatePlan {
     stopping: bool,
     drains: BTreeMap<DrainScope, ActiveDrain>,
@@ -97,9 +98,10 @@ impl GatePlan {
         }
     }
 
-    /// The marker could not be removed: another process may yet do it.
-    pub(super) fn not_removed(&mut self, scope: &DrainScope) {
-        if let Some(drain) = self.drains.get_mut(scope) {
+    /// The marker could not be removed, as was asked at `asked`: another process may still remove it. A drain begun since has a marker
+    /// of its own, which may not be written yet.
+    pub(super) fn not_removed(&mut self, scope: &DrainScope, asked: u64) {
+        if let Some(drain) = self.drains.get_mut(scope).filter(|drain| drain.order <= asked) {
             drain.durable = true;
         }
     }
@@ -107,16 +109,21 @@ impl GatePlan {
     /// The marker is gone, as was asked at `asked`: the drain is over, unless it was begun again since.
     pub(super) fn removed(&mut self, scope: &DrainScope, asked: u64) -> Change {
         self.orders += 1;
-        match self.drains.get(scope) {
+        match self.drains.get_mut(scope) {
             Some(drain) if drain.order <= asked => {
                 self.drains.remove(scope);
                 Change::Ended
             }
-            Some(_) | None => Change::None,
+            Some(drain) => {
+                // Its marker is written by a later order, which may fail.
+                drain.durable = false;
+                Change::None
+            }
+            None => Change::None,
         }
     }
 
-    /// From now on nothing is admitted, whatever becomes of the markers.
+    /// Admits nothing from now on, whatever the markers contain.
     pub(super) fn stop(&mut self) {
         self.stopping = true;
     }
@@ -132,7 +139,7 @@ impl GatePlan {
         scope: DrainScope,
         orders: u64,
         reading: Option<&MarkerReading>,
-        now: Instant,
+        now: Duration,
     ) -> Change {
         if orders != self.orders {
             return Change::None;
@@ -190,7 +197,7 @@ impl GatePlan {
         self.drains.get(&DrainScope::Gateway)
     }
 
-    /// Profiles that are drained by themselves.
+    /// Profiles with a drain of their own.
     pub(super) fn profiles(&self) -> Vec<ProfileName> {
         let named = |scope: &DrainScope| match scope {
             DrainScope::Gateway => None,
@@ -215,9 +222,11 @@ mod tests {
     use super::*;
     use crate::turn::id::fresh_turn_id;
 
+    const NOW: Duration = Duration::from_secs(100);
+
     fn drain() -> ActiveDrain {
         ActiveDrain {
-            since: Instant::now(),
+            since: NOW,
             requested_at: None,
             principal: Some("cli".to_owned()),
             suppressed: false,
@@ -237,7 +246,7 @@ mod tests {
     }
 
     fn see(plan: &mut GatePlan, reading: Option<&MarkerReading>) -> Change {
-        plan.seen(DrainScope::Gateway, plan.orders(), reading, Instant::now())
+        plan.seen(DrainScope::Gateway, plan.orders(), reading, NOW)
     }
 
     #[test]
@@ -263,7 +272,7 @@ mod tests {
         let before = plan.orders();
         plan.begin(DrainScope::Gateway, drain());
         plan.written(&DrainScope::Gateway);
-        assert_eq!(plan.seen(DrainScope::Gateway, before, None, Instant::now()), Change::None);
+        assert_eq!(plan.seen(DrainScope::Gateway, before, None, NOW), Change::None);
         assert!(plan.is_draining());
     }
 
@@ -310,9 +319,32 @@ mod tests {
         let mut plan = GatePlan::default();
         see(&mut plan, Some(&on_disk()));
         plan.removing(&DrainScope::Gateway);
-        plan.not_removed(&DrainScope::Gateway);
+        plan.not_removed(&DrainScope::Gateway, plan.orders());
         assert!(plan.is_draining());
         assert_eq!(see(&mut plan, None), Change::Ended);
+    }
+
+    #[test]
+    fn a_drain_begun_while_its_marker_is_being_removed_does_not_end_with_that_marker() {
+        let mut plan = GatePlan::default();
+        plan.begin(DrainScope::Gateway, drain());
+        let asked = plan.orders();
+        plan.begin(DrainScope::Gateway, drain());
+        plan.written(&DrainScope::Gateway);
+        assert_eq!(plan.removed(&DrainScope::Gateway, asked), Change::None);
+        assert_eq!(see(&mut plan, None), Change::None, "its own marker could not be written");
+        assert!(plan.is_draining());
+    }
+
+    #[test]
+    fn a_drain_begun_while_a_removal_fails_does_not_end_with_the_old_marker() {
+        let mut plan = GatePlan::default();
+        plan.removing(&DrainScope::Gateway);
+        let asked = plan.orders();
+        plan.begin(DrainScope::Gateway, drain());
+        plan.not_removed(&DrainScope::Gateway, asked);
+        assert_eq!(see(&mut plan, None), Change::None, "its own marker could not be written");
+        assert!(plan.is_draining());
     }
 
     #[test]
@@ -345,3 +377,7 @@ mod tests {
         assert_eq!(plan.overdue(deadline), [DrainScope::Gateway]);
     }
 }
+
+#[cfg(test)]
+#[path = "plan_exploration.rs"]
+mod exploration;

@@ -1,9 +1,9 @@
-//! What is next at a marker: what is done to one is done one at a time, in the order asked. Each home has a queue of its own, so a disk
-//! that hangs under one of them holds up no other.
+//! The queue of one marker: its work is done one item at a time, in order. Each home has a separate queue, so a hung disk
+//! under one of them delays no other.
 //!
-//! Orders are queued from the turn in which they are asked, so a begin never overtakes the cancel before it. A reading is
-//! taken only when no order is left: it never sees the disk between two orders, and no reading overtakes another. However many
-//! readings are asked for meanwhile, one follows.
+//! Orders are queued when they are received, so a begin never overtakes the cancel before it. A reading is
+//! done only when no order is left: it never sees the disk between two orders, and no reading overtakes another. However many
+//! readings are requested meanwhile, one follows.
 
 use std::collections::VecDeque;
 
@@ -21,7 +21,7 @@ enum UnderWay {
     Reading,
 }
 
-/// What is to be done to the markers now.
+/// The next work on the markers.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum GateStep<J> {
     /// Carry out this order.
@@ -35,22 +35,22 @@ impl<J> MarkerQueue<J> {
         Self { orders: VecDeque::new(), under_way: None, reading_due: false }
     }
 
-    /// Puts an order at the end of the queue.
+    /// Adds an order at the end of the queue.
     pub(super) fn push(&mut self, order: J) {
         self.orders.push_back(order);
     }
 
-    /// Asks for a reading that begins after this moment.
+    /// Requests a reading that begins after this moment.
     pub(super) fn ask_reading(&mut self) {
         self.reading_due = true;
     }
 
-    /// Whether an order waits or is being carried out.
+    /// Whether an order is queued or being carried out.
     pub(super) fn has_orders(&self) -> bool {
         self.under_way == Some(UnderWay::Order) || !self.orders.is_empty()
     }
 
-    /// What is to be done now; `None` while something is being done or nothing is left. After it comes [`MarkerQueue::done`].
+    /// The next work; `None` while an item is being done or nothing is left. [`MarkerQueue::done`] must follow.
     pub(super) fn next(&mut self) -> Option<GateStep<J>> {
         if self.under_way.is_some() {
             return None;
@@ -65,7 +65,7 @@ impl<J> MarkerQueue<J> {
         })
     }
 
-    /// What [`MarkerQueue::next`] gave is done.
+    /// The item from [`MarkerQueue::next`] is done.
     pub(super) fn done(&mut self) {
         self.under_way = None;
     }

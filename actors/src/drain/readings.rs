@@ -1,7 +1,7 @@
-//! What is known of the marker of each home, and what is next there. Plain: no I/O, and the time comes in.
+//! The state of the marker of each home, and its next work. No I/O, and the time is passed in.
 //!
-//! Each home stands for itself. One whose marker has never been read admits no turn; one whose disk does not answer counts as drained
-//! until it does, for a marker may lie there. A marker that was read before keeps what was known.
+//! Homes are independent. One whose marker has never been read admits no turn; one whose disk does not answer counts as drained
+//! until it does, because it may have a marker. A marker that was read before keeps its last state.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::plan::DrainScope;
 use super::queue::{GateStep, MarkerQueue};
 
-/// A reading that takes longer hangs.
+/// A reading that takes longer counts as hung.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The markers of all homes. `J` is an order to write or to remove one.
@@ -17,11 +17,11 @@ pub(super) struct Readings<J>(BTreeMap<DrainScope, HomeMarker<J>>);
 
 struct HomeMarker<J> {
     queue: MarkerQueue<J>,
-    /// When the reading under way began, and at which set of homes.
+    /// When the current reading began, and at which set of homes.
     reading: Option<(Instant, u64)>,
-    /// The set of homes at which the last reading that counted began.
+    /// The set of homes at which the last valid reading began.
     read_at: Option<u64>,
-    /// Its disk does not answer: what is known of it is old, or presumed.
+    /// Its disk does not answer: its state is old, or presumed.
     hangs: bool,
 }
 
@@ -38,7 +38,7 @@ impl<J> Readings<J> {
         Self(BTreeMap::new())
     }
 
-    /// These homes there are, and no others.
+    /// Sets the homes.
     pub(super) fn keep_to(&mut self, scopes: impl IntoIterator<Item = DrainScope>) {
         let wanted: BTreeSet<_> = scopes.into_iter().collect();
         self.0.retain(|scope, _| wanted.contains(scope));
@@ -47,31 +47,31 @@ impl<J> Readings<J> {
         }
     }
 
-    /// Puts an order at the end of the home's queue.
+    /// Adds an order at the end of the home's queue.
     pub(super) fn push(&mut self, scope: &DrainScope, order: J) {
         self.0.entry(scope.clone()).or_insert_with(HomeMarker::new).queue.push(order);
     }
 
-    /// Asks for a reading that begins after this moment.
+    /// Requests a reading that begins after this moment.
     pub(super) fn ask_reading(&mut self, scope: &DrainScope) {
         if let Some(home) = self.0.get_mut(scope) {
             home.queue.ask_reading();
         }
     }
 
-    /// What is to be done now in this home. After it comes [`Readings::done`].
+    /// The next work in this home. [`Readings::done`] must follow.
     pub(super) fn next(&mut self, scope: &DrainScope) -> Option<GateStep<J>> {
         self.0.get_mut(scope)?.queue.next()
     }
 
-    /// The reading that is next begins, at this set of homes.
+    /// The next reading begins, at this set of homes.
     pub(super) fn begin_reading(&mut self, scope: &DrainScope, version: u64, now: Instant) {
         if let Some(home) = self.0.get_mut(scope) {
             home.reading = Some((now, version));
         }
     }
 
-    /// What [`Readings::next`] gave is done. `counts`: it was a reading and nothing came in between. Answers whether the home's disk
+    /// The work from [`Readings::next`] is done. `counts`: it was a reading and nothing came in between. Returns whether the home's disk
     /// answers again, having hung.
     pub(super) fn done(&mut self, scope: &DrainScope, counts: bool) -> bool {
         let Some(home) = self.0.get_mut(scope) else { return false };
@@ -83,12 +83,12 @@ impl<J> Readings<J> {
         reading.is_some() && std::mem::take(&mut home.hangs)
     }
 
-    /// Whether an order waits or is being carried out there.
+    /// Whether an order is queued or being carried out there.
     pub(super) fn has_orders(&self, scope: &DrainScope) -> bool {
         self.0.get(scope).is_some_and(|home| home.queue.has_orders())
     }
 
-    /// Whether it can be said of this home that it is drained, or not. One without a marker of its own always can.
+    /// Whether the drain state of this home is known. Without a marker of its own it always is.
     pub(super) fn is_known(&self, scope: &DrainScope) -> bool {
         self.0.get(scope).is_none_or(|home| home.read_at.is_some() || home.hangs)
     }
@@ -98,7 +98,7 @@ impl<J> Readings<J> {
         self.0.values().all(|home| home.hangs || home.read_at.is_some_and(|read| read >= version))
     }
 
-    /// The homes that are found to hang by now, each once for each time that it does. Never the gateway's own: without its home there is
+    /// The homes that hang by now, each once per outage. Never the gateway's own: without its home there is
     /// no gateway.
     pub(super) fn hanging(&mut self, now: Instant) -> Vec<Hanging> {
         let late = |home: &HomeMarker<J>| {
@@ -131,7 +131,7 @@ mod tests {
 
     fn readings() -> Readings<&'static str> {
         let mut readings = Readings::new();
-        readings.keep_to([DrainScope::Gateway, profile("dead"), profile("well")]);
+        readings.keep_to([DrainScope::Gateway, profile("hung"), profile("well")]);
         readings
     }
 
@@ -144,7 +144,7 @@ mod tests {
     #[test]
     fn a_home_that_hangs_holds_up_no_other() {
         let (mut readings, now) = (readings(), Instant::now());
-        begin(&mut readings, &profile("dead"), now);
+        begin(&mut readings, &profile("hung"), now);
         for scope in [DrainScope::Gateway, profile("well")] {
             begin(&mut readings, &scope, now);
             assert!(!readings.done(&scope, true));
@@ -152,30 +152,30 @@ mod tests {
             readings.push(&scope, "begin");
             assert_eq!(readings.next(&scope), Some(GateStep::Order("begin")));
         }
-        assert!(!readings.is_known(&profile("dead")));
+        assert!(!readings.is_known(&profile("hung")));
         assert!(readings.is_known(&profile("homeless")));
     }
 
     #[test]
     fn one_that_was_never_read_is_presumed_drained_once_and_reported_again_when_it_hangs_again() {
         let (mut readings, now) = (readings(), Instant::now());
-        let dead = profile("dead");
-        begin(&mut readings, &dead, now);
+        let hung = profile("hung");
+        begin(&mut readings, &hung, now);
         begin(&mut readings, &DrainScope::Gateway, now);
         assert_eq!(readings.hanging(now), []);
         let late = now + TIMEOUT;
-        assert_eq!(readings.hanging(late), [Hanging { scope: dead.clone(), presumed: true }]);
+        assert_eq!(readings.hanging(late), [Hanging { scope: hung.clone(), presumed: true }]);
         assert_eq!(readings.hanging(late), [], "once, and never of the gateway's own home");
-        assert!(readings.is_known(&dead) && !readings.is_known(&DrainScope::Gateway));
-        assert!(readings.done(&dead, true), "it answers again");
-        begin(&mut readings, &dead, now);
-        assert_eq!(readings.hanging(late), [Hanging { scope: dead, presumed: false }]);
+        assert!(readings.is_known(&hung) && !readings.is_known(&DrainScope::Gateway));
+        assert!(readings.done(&hung, true), "it answers again");
+        begin(&mut readings, &hung, now);
+        assert_eq!(readings.hanging(late), [Hanging { scope: hung, presumed: false }]);
     }
 
     #[test]
     fn a_set_of_homes_is_settled_when_each_was_read_since_or_hangs() {
         let (mut readings, now) = (readings(), Instant::now());
-        for scope in [DrainScope::Gateway, profile("well"), profile("dead")] {
+        for scope in [DrainScope::Gateway, profile("well"), profile("hung")] {
             begin(&mut readings, &scope, now);
         }
         readings.done(&DrainScope::Gateway, true);

@@ -9,16 +9,16 @@ use crate::files::{Links, own, small};
 use caduceus_contract::files::epoch::Epoch;
 use caduceus_contract::files::marker::{self, Marker, MarkerReading};
 
-/// Where the marker of a home lies.
+/// The path of the marker of a home.
 #[must_use]
 pub fn path(home: &Path) -> PathBuf {
     home.join(marker::FILE_NAME)
 }
 
-/// What lies in `home`: `None` when there is nothing; whatever cannot be read still drains.
+/// The marker in `home`: `None` if there is none; an unreadable one still drains.
 #[must_use]
 pub fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
-    // A link is followed: the original's tools may have put one there, and its presence counts.
+    // A link is followed: the original's tools may have created one, and its presence counts.
     match small::read(&path(home), marker::MAX_BYTES as u64, Links::Follow) {
         Ok(contents) => Some(marker::read(&contents.bytes, epoch)),
         Err(error) if error.is_missing() => None,
@@ -26,18 +26,18 @@ pub fn read(home: &Path, epoch: Option<&Epoch>) -> Option<MarkerReading> {
     }
 }
 
-/// Writes the marker so that a reader sees the old one, or the new one, and a power cut leaves one of them.
+/// Writes the marker so that a reader sees the old one or the new one, and a power failure leaves one of them.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn write(home: &Path, marker: &Marker) -> io::Result<()> {
     atomic::replace(&path(home), &marker.to_json())
 }
 
-/// Removes the marker, or an empty directory in its place. Answers whether there was one.
+/// Removes the marker, or an empty directory in its place. Returns whether there was one.
 ///
 /// # Errors
-/// What the system said; there may still be one.
+/// The system's error; the marker may still exist.
 pub fn remove(home: &Path) -> io::Result<bool> {
     let path = path(home);
     let removed = match fs::symlink_metadata(&path) {

@@ -1,6 +1,6 @@
-//! File events on the homes that may hold a marker.
+//! File events on the homes that may have a marker.
 //!
-//! The *directory* is watched, since a rename replaces the file itself; an overflow of the queue of events counts as an event.
+//! The *directory* is watched, because a rename replaces the file itself; an overflow of the queue of events counts as an event.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use crate::files::{FileEvents, Listening};
 use caduceus_contract::files::marker;
 use caduceus_supervision::Port;
 
-/// News: the marker of a home may have changed.
+/// The marker of a home may have changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct MarkerTouched(pub(super) DrainScope);
@@ -28,19 +28,19 @@ pub(super) struct MarkerWatch {
     port: Port<MarkerTouched>,
 }
 
-/// Reports a flood of events to the gate as one: none is sent while the last one sent waits in the mailbox.
+/// Reports a flood of events to the gate as one: none is sent while the last one is in the mailbox.
 #[derive(Clone)]
 struct MarkerFlag {
     scope: DrainScope,
     port: Port<MarkerTouched>,
-    /// News waits in the mailbox.
+    /// A notification is in the mailbox.
     pending: Arc<AtomicBool>,
-    /// So that it is mentioned once.
+    /// So that it is logged once.
     warned: Arc<AtomicBool>,
 }
 
 impl MarkerWatch {
-    /// A watch that reports to `port`, and watches nothing yet.
+    /// A watch that notifies `port`, and watches nothing yet.
     pub(super) fn new(events: FileEvents, port: Port<MarkerTouched>) -> Self {
         Self { events, listening: BTreeMap::new(), port }
     }
@@ -50,7 +50,7 @@ impl MarkerWatch {
         self.listening.values().all(|(_, listening, _)| listening.watched() == Watched::Yes)
     }
 
-    /// Watches these homes and no others. Where there are no file events the poll is left.
+    /// Watches these homes and no others. Without file events the poll remains.
     pub(super) fn keep_to(&mut self, homes: &[(DrainScope, PathBuf)]) {
         let wanted: BTreeMap<_, _> = homes.iter().map(|(scope, home)| (scope, home)).collect();
         self.listening.retain(|scope, (home, ..)| wanted.get(scope) == Some(&&*home));
@@ -64,7 +64,7 @@ impl MarkerWatch {
         }
     }
 
-    /// The news was taken from the mailbox: whatever happens from now on is news again. To be said before the marker is read.
+    /// The notification was taken from the mailbox: later events send another. Called before the marker is read.
     pub(super) fn taken(&self, scope: &DrainScope) {
         if let Some((_, _, flag)) = self.listening.get(scope) {
             flag.lower();

@@ -1,4 +1,4 @@
-//! Why a file cannot be used: which path, and what lies there.
+//! Why a file cannot be used: its path, and what is there.
 
 use std::fmt;
 use std::fs::FileType;
@@ -6,9 +6,9 @@ use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
-/// What lies at a path.
+/// The kind of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum FileKind {
     /// A regular file.
     File,
     /// A directory.
@@ -25,8 +25,8 @@ pub enum Kind {
     Other,
 }
 
-impl Kind {
-    /// The kind by what the system says.
+impl FileKind {
+    /// The kind by the system's type.
     #[must_use]
     pub fn of(kind: FileType) -> Self {
         match kind {
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for FileKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::File => "a regular file",
@@ -55,53 +55,53 @@ impl fmt::Display for Kind {
     }
 }
 
-/// A file that cannot be used. Nothing of its content is in here.
+/// A file that cannot be used. Contains none of its content.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {why}", path.display())]
 pub struct FileError {
-    /// Which file.
+    /// Its path.
     pub path: PathBuf,
-    /// Why.
+    /// The reason.
     pub why: Unusable,
 }
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum Unusable {
-    /// Nothing lies there.
+    /// It does not exist.
     #[error("there is no such file")]
     Missing,
-    /// A link lies there, and nothing where it leads.
+    /// It is a link without a target.
     #[error("it is a symbolic link to nothing")]
     Dangling,
-    /// Opening or reading it could block, or never end.
+    /// It is not a regular file: opening or reading it could block, or never end.
     #[error("it is not a file, but {0}")]
-    NotAFile(Kind),
-    /// It is something else than what it should be, such as a log.
+    NotAFile(FileKind),
+    /// It is too large to be what it should be, for example a log.
     #[error("it is larger than {0} bytes")]
     TooLarge(u64),
-    /// It is no text.
+    /// It is not text.
     #[error("it is not UTF-8 at byte {0}")]
     NotText(usize),
-    /// Another user owns it and has not shared it, as when root made it first.
+    /// It belongs to another user, for example because root created it first.
     #[error(
         "permission denied: it belongs to user {owner} and this process runs as user {user}; as root run `{remedy}`"
     )]
     Foreign {
-        /// The number of the user who owns it.
+        /// The id of the owner.
         owner: u32,
-        /// The number of our user.
+        /// The id of our user.
         user: u32,
-        /// The command that gives it to us.
+        /// The command that changes the owner.
         remedy: String,
     },
-    /// The system refused.
+    /// The system's error.
     #[error("it cannot be used: {0}")]
     System(io::Error),
 }
 
 impl FileError {
-    /// Whether there is no such file; a link to nothing is none either.
+    /// Whether the file does not exist; also for a link without a target.
     #[must_use]
     pub fn is_missing(&self) -> bool {
         matches!(self.why, Unusable::Missing | Unusable::Dangling)
@@ -113,12 +113,12 @@ impl FileError {
 }
 
 impl Unusable {
-    /// The kind of the error that the system would give.
+    /// The kind of the equivalent system error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Missing | Self::Dangling => ErrorKind::NotFound,
-            Self::NotAFile(Kind::Directory) => ErrorKind::IsADirectory,
+            Self::NotAFile(FileKind::Directory) => ErrorKind::IsADirectory,
             Self::NotAFile(_) => ErrorKind::InvalidInput,
             Self::TooLarge(_) => ErrorKind::FileTooLarge,
             Self::NotText(_) => ErrorKind::InvalidData,
@@ -128,7 +128,7 @@ impl Unusable {
     }
 }
 
-/// For callers that name the path themselves.
+/// For callers whose text has the path already.
 impl From<Unusable> for io::Error {
     fn from(why: Unusable) -> Self {
         match why {
@@ -144,14 +144,14 @@ impl From<FileError> for io::Error {
     }
 }
 
-/// What stands in the way at `path`, after the system answered `error` to an attempt to open it.
+/// The reason at `path`, after an attempt to open it failed with `error`.
 pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError {
     if error.kind() == ErrorKind::NotFound {
         return nothing(path);
     }
     let found = if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) };
     let why = match found {
-        Ok(found) if !found.is_file() => Unusable::NotAFile(Kind::of(found.file_type())),
+        Ok(found) if !found.is_file() => Unusable::NotAFile(FileKind::of(found.file_type())),
         Ok(found) if error.kind() == ErrorKind::PermissionDenied => {
             foreign(path, &found).unwrap_or(Unusable::System(error))
         }
@@ -160,7 +160,7 @@ pub(super) fn explain(path: &Path, follow: bool, error: io::Error) -> FileError 
     FileError::new(path, why)
 }
 
-/// What it means that nothing was found at `path`.
+/// The reason why nothing was found at `path`.
 pub(super) fn nothing(path: &Path) -> FileError {
     let link = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_symlink());
     FileError::new(path, if link { Unusable::Dangling } else { Unusable::Missing })

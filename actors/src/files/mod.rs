@@ -1,4 +1,4 @@
-//! Files: the one way to open and read them, what tells that one has changed, and threads for file systems that may not answer.
+//! Files: opening and reading them, detecting changes, and threads for file systems that may not answer.
 
 mod error;
 pub mod events;
@@ -9,7 +9,7 @@ pub mod small;
 pub mod stamp;
 pub mod workers;
 
-pub use error::{FileError, Kind, Unusable};
+pub use error::{FileError, FileKind, Unusable};
 pub use events::{FileEvents, Listening};
 pub use small::{Contents, Links};
 pub use stamp::Stamp;

@@ -1,4 +1,4 @@
-//! Things that are no files, for tests: each can lie where a file is expected.
+//! Paths that are not regular files, for tests: each can be in the place of an expected file.
 
 use std::fs;
 use std::io::{Seek as _, SeekFrom, Write as _};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
-/// Each kind, and a word of what is said of it.
+/// Each kind, and a part of its error text.
 pub(crate) const ODD: [(&str, &str); 7] = [
     ("pipe", "a named pipe"),
     ("directory", "a directory"),
@@ -19,7 +19,7 @@ pub(crate) const ODD: [(&str, &str); 7] = [
     ("10 GB", "larger than"),
 ];
 
-/// Puts a thing of this kind at `path`. What it answers keeps it there.
+/// Creates this kind at `path`. The returned value keeps it alive.
 pub(crate) fn place(kind: &str, path: &Path) -> Option<UnixListener> {
     match kind {
         "pipe" => mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap(),

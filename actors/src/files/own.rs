@@ -1,7 +1,7 @@
-//! Opens what the gateway itself keeps: locks, logs, directories. Nothing is truncated, and no link is followed.
+//! Opens files that the gateway writes: locks, logs, directories. Nothing is truncated, and no link is followed.
 //!
-//! What root makes in a home belongs to the owner of the directory, so that a command run with `sudo` never keeps the gateway's own
-//! user out.
+//! Files created by root in a home belong to the owner of the directory, so that a command run with `sudo` never locks out the
+//! gateway's own user.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
@@ -14,10 +14,10 @@ use rustix::io::Errno;
 use super::error::{FileError, Unusable, explain};
 use super::small::{Links, descriptor, regular};
 
-/// How often a file may come and go while it is opened.
+/// How often a file may be created and deleted by others while it is opened.
 const TRIES: u32 = 16;
 
-/// What a file of ours is opened for. In no case is anything in it lost by that.
+/// The purpose of opening a file of ours. None of them changes its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
     /// Reading and writing in place.
@@ -38,10 +38,10 @@ impl Use {
     }
 }
 
-/// Opens the file at `path`, making an empty one with `mode` if there is none.
+/// Opens the file at `path`, creating an empty one with `mode` if there is none.
 ///
 /// # Errors
-/// [`FileError`]; a link, or anything else that is no regular file, is left alone.
+/// [`FileError`]; a link, or anything else that is not a regular file, is left unchanged.
 pub fn open_or_create(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
     for _ in 0..TRIES {
         match regular(path, fs::symlink_metadata(path)) {
@@ -61,13 +61,13 @@ pub fn open_or_create(path: &Path, what_for: Use, mode: u32) -> Result<File, Fil
             Err(error) => return Err(explain(path, false, error)),
         }
     }
-    Err(FileError::new(path, Unusable::System(io::Error::other("it comes and goes"))))
+    Err(FileError::new(path, Unusable::System(io::Error::other("it is created and deleted repeatedly"))))
 }
 
-/// Makes a new file at `path` with `mode`, before its first byte.
+/// Creates a new file at `path` with `mode`, before its first byte.
 ///
 /// # Errors
-/// [`FileError`]; whatever lies there already is left alone.
+/// [`FileError`]; an existing file is left unchanged.
 pub fn create_new(path: &Path, what_for: Use, mode: u32) -> Result<File, FileError> {
     let flags = what_for.flags() | OFlags::CREATE | OFlags::EXCL;
     match descriptor(path, flags, Mode::from_raw_mode(mode), Links::Refuse) {
@@ -75,22 +75,22 @@ pub fn create_new(path: &Path, what_for: Use, mode: u32) -> Result<File, FileErr
             give_to_owner_of(path.parent(), &file);
             Ok(file)
         }
-        // Not a file that stands in the way of reading, but one that was in time.
+        // An existing file is not an obstacle here, but another process was first.
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(FileError::new(path, Unusable::System(error))),
-        // Here it is the directory that is missing, and not the file.
+        // Here the directory is missing, not the file.
         Err(error) => Err(FileError::new(path, Unusable::System(error))),
     }
 }
 
-/// Makes a directory and those above it, for our user alone as far as they are new.
+/// Creates a directory and its parents; new ones are private to our user.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn make_directory(path: &Path) -> io::Result<()> {
     match fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => {
             if let Ok((uid, gid)) = owner_for(path.parent()) {
-                // Not ours to give: then it is ours to keep.
+                // Without the permission to change the owner it stays ours.
                 let _ = std::os::unix::fs::lchown(path, Some(uid), Some(gid));
             }
             Ok(())
@@ -105,24 +105,24 @@ pub fn make_directory(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Puts on disk that the names in `folder` are as they are.
+/// Syncs the names in `folder` to disk.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn sync_directory(folder: &Path) -> io::Result<()> {
     let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
     descriptor(folder, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), Links::Follow)?.sync_all()
 }
 
-/// As root, gives a file just made in `folder` to the owner of the folder.
+/// As root, gives a file just created in `folder` to the owner of the folder.
 pub fn give_to_owner_of(folder: Option<&Path>, file: &File) {
     if let Ok((uid, gid)) = owner_for(folder) {
-        // Not ours to give: then it is ours to keep.
+        // Without the permission to change the owner it stays ours.
         let _ = std::os::unix::fs::fchown(file, Some(uid), Some(gid));
     }
 }
 
-/// The owner of `folder`; an error where what we make there is ours anyway.
+/// The owner of `folder`; an error if new files there are ours anyway.
 fn owner_for(folder: Option<&Path>) -> io::Result<(u32, u32)> {
     let folder = folder.filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let found = fs::metadata(folder)?;
@@ -133,10 +133,10 @@ fn owner_for(folder: Option<&Path>) -> io::Result<(u32, u32)> {
     }
 }
 
-/// Whether `path` still leads to the open `file`, and not to another one or to nothing.
+/// Whether `path` still leads to the open `file`.
 ///
 /// # Errors
-/// What the system said, beside that there is nothing.
+/// The system's error, except that nothing is there.
 pub fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn what_root_makes_in_the_directory_of_a_user_is_the_users() {
         if !rustix::process::geteuid().is_root() {
-            // Somebody who is not root makes nothing but their own.
+            // Without root, new files always belong to the user.
             return;
         }
         let home = tempfile::tempdir().unwrap();

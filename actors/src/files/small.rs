@@ -1,7 +1,7 @@
-//! Opens and reads small files: the one place that does.
+//! Opens and reads small files; no other code does.
 //!
-//! A path in a home may lead to anything: a named pipe blocks whoever opens it, a device never ends, a log was renamed by mistake. So
-//! each file is opened once and without waiting, looked at by its descriptor, and read up to the caller's limit. A file system that
+//! A path in a home may lead to anything: opening a named pipe blocks, a device never ends, a log was renamed by mistake. So
+//! each file is opened once and without blocking, checked by its descriptor, and read up to the caller's limit. A file system that
 //! does not answer still blocks; where that matters the work belongs on a [`super::FileWorker`].
 
 use std::fs::{File, Metadata};
@@ -11,17 +11,17 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags};
 use zeroize::Zeroizing;
 
-use super::error::{FileError, Kind, Unusable, explain, nothing};
+use super::error::{FileError, FileKind, Unusable, explain, nothing};
 
-/// The environment of a process is the longest of what is read there, and 2 MiB at most.
+/// The longest file read there is the environment of a process, which has 2 MiB at most.
 pub const KERNEL_LIMIT: u64 = 4 * 1024 * 1024;
 
-/// Whether a symbolic link in the place of a file is followed. Links on the way to it always are.
+/// Whether a symbolic link in place of a file is followed. Links in its directory part always are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Links {
-    /// For what people write: a secret mounted by Kubernetes is a link, and so may be a shared `.env`.
+    /// For files that people write: a secret mounted by Kubernetes is a link, and so may be a shared `.env`.
     Follow,
-    /// For what the gateway writes itself: a link there was put by somebody else.
+    /// For files that the gateway writes itself: another user may have put a link there.
     Refuse,
 }
 
@@ -30,7 +30,7 @@ pub enum Links {
 pub struct Contents {
     /// All of it, wiped on drop.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// How the file looked when it was opened.
+    /// The metadata at the time of opening.
     pub metadata: Metadata,
 }
 
@@ -38,23 +38,23 @@ impl Contents {
     /// The content as text.
     ///
     /// # Errors
-    /// [`Unusable::NotText`], which shows nothing of it.
+    /// [`Unusable::NotText`], which contains none of the content.
     pub fn text(&self) -> Result<&str, Unusable> {
         std::str::from_utf8(&self.bytes).map_err(|error| Unusable::NotText(error.valid_up_to()))
     }
 }
 
-/// Reads the file at `path`, which may have `limit` bytes.
+/// Reads the file at `path`, of at most `limit` bytes.
 ///
 /// # Errors
-/// [`FileError`], which names the path; a missing file is one.
+/// [`FileError`], with the path; also for a missing file.
 pub fn read(path: &Path, limit: u64, links: Links) -> Result<Contents, FileError> {
     let fail = |why| FileError::new(path, why);
     let (file, metadata) = open(path, links)?;
     if metadata.len() > limit {
         return Err(fail(Unusable::TooLarge(limit)));
     }
-    // Room for all of it at once: what grows leaves copies behind.
+    // Room for all of it at once: a growing buffer leaves copies behind.
     let room = usize::try_from(metadata.len()).unwrap_or(0) + 1;
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
     file.take(limit + 1).read_to_end(&mut bytes).map_err(|error| fail(Unusable::System(error)))?;
@@ -64,7 +64,7 @@ pub fn read(path: &Path, limit: u64, links: Links) -> Result<Contents, FileError
     Ok(Contents { bytes, metadata })
 }
 
-/// The same for text.
+/// The same as text.
 ///
 /// # Errors
 /// [`FileError`]
@@ -74,7 +74,7 @@ pub fn read_text(path: &Path, limit: u64, links: Links) -> Result<Zeroizing<Stri
     Ok(Zeroizing::new(text.to_owned()))
 }
 
-/// Reads up to `most` bytes from the start of the file at `path`, however long it is.
+/// Reads up to `most` bytes from the start of the file at `path`, whatever its length.
 ///
 /// # Errors
 /// [`FileError`]
@@ -85,22 +85,22 @@ pub fn read_start(path: &Path, most: u64, links: Links) -> Result<Vec<u8>, FileE
     Ok(bytes)
 }
 
-/// The text of a file of the kernel's, such as those below `/proc`; `None` where there is none, or it is no text.
+/// The text of a kernel file, for example below `/proc`; `None` if it does not exist or is not text.
 #[must_use]
 pub fn of_the_kernel(path: impl AsRef<Path>) -> Option<Zeroizing<String>> {
     read_text(path.as_ref(), KERNEL_LIMIT, Links::Follow).ok()
 }
 
-/// Opens the regular file at `path` for reading, without waiting for anything but the file system.
+/// Opens the regular file at `path` for reading, blocking on nothing except the file system.
 ///
 /// # Errors
 /// [`FileError`]
 pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
     let follow = links == Links::Follow;
-    // First without opening it: that alone may wake the other end of a pipe, or wind a tape.
+    // First without opening it: opening alone may wake the other end of a pipe, or rewind a tape.
     regular(path, if follow { std::fs::metadata(path) } else { std::fs::symlink_metadata(path) })?;
     let file = descriptor(path, OFlags::RDONLY, Mode::empty(), links).map_err(|error| explain(path, follow, error))?;
-    // Something else may have taken its place since.
+    // Something else may have replaced it since.
     let metadata = regular(path, file.metadata())?;
     Ok((file, metadata))
 }
@@ -108,14 +108,14 @@ pub fn open(path: &Path, links: Links) -> Result<(File, Metadata), FileError> {
 pub(super) fn regular(path: &Path, looked: io::Result<Metadata>) -> Result<Metadata, FileError> {
     match looked {
         Ok(found) if found.is_file() => Ok(found),
-        Ok(found) => Err(FileError::new(path, Unusable::NotAFile(Kind::of(found.file_type())))),
+        Ok(found) => Err(FileError::new(path, Unusable::NotAFile(FileKind::of(found.file_type())))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(nothing(path)),
         Err(error) => Err(FileError::new(path, Unusable::System(error))),
     }
 }
 
-/// Opens without waiting: a pipe that took the place of the file must not hold anyone up, and a terminal must not become ours.
-#[expect(clippy::disallowed_methods, reason = "this is the one place that opens")]
+/// Opens without blocking: a pipe in place of the file must not block the caller, and a terminal must not become ours.
+#[expect(clippy::disallowed_methods, reason = "no other code opens")]
 pub(super) fn descriptor(path: &Path, access: OFlags, mode: Mode, links: Links) -> io::Result<File> {
     let mut flags = access | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
     flags.set(OFlags::NOFOLLOW, links == Links::Refuse);
@@ -152,7 +152,7 @@ mod tests {
         symlink("real", &link).unwrap();
         assert_eq!(read(&link, LIMIT, Links::Follow).unwrap().text().unwrap(), "text");
         let refused = read(&link, LIMIT, Links::Refuse).unwrap_err();
-        assert!(matches!(refused.why, Unusable::NotAFile(Kind::Link)), "{refused}");
+        assert!(matches!(refused.why, Unusable::NotAFile(FileKind::Link)), "{refused}");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What tells one state of a file from another without reading it.
+//! Distinguishes the states of a file without reading it.
 
 use std::fs::{self, Metadata};
 use std::io::{self, ErrorKind};
@@ -8,29 +8,29 @@ use std::path::Path;
 /// One state of one path, links followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Stamp {
-    /// There is nothing.
+    /// It does not exist.
     Missing,
-    /// There is a symbolic link that leads to nothing: a trouble, where a missing file is none.
+    /// It is a symbolic link without a target: an error, unlike a missing file.
     Dangling,
-    /// It cannot be looked at.
+    /// It cannot be examined.
     Unreachable(ErrorKind),
-    /// It is there.
+    /// It exists.
     Present {
-        /// Where it lies; another file in its place has another number.
+        /// Its device; a file that replaces it has another number.
         device: u64,
         /// See `device`.
         inode: u64,
-        /// How long it is.
+        /// Its length.
         bytes: u64,
-        /// When it was written, in seconds and nanoseconds.
+        /// The time of the last write, in seconds and nanoseconds.
         modified: (i64, i64),
-        /// When anything about it changed.
+        /// The time of the last change of any kind.
         changed: (i64, i64),
     },
 }
 
 impl Stamp {
-    /// Looks at `path`. Blocks.
+    /// Examines `path`. Blocks.
     #[must_use]
     pub fn look(path: &Path) -> Self {
         match Self::of(&fs::metadata(path)) {
@@ -39,7 +39,7 @@ impl Stamp {
         }
     }
 
-    /// The stamp of what is there.
+    /// The stamp of an existing file.
     #[must_use]
     pub fn seen(found: &Metadata) -> Self {
         Self::Present {

@@ -1,51 +1,52 @@
-//! Threads for work on file systems that may never answer: a dead network share, a FUSE daemon that hangs.
+//! Threads for work on file systems that may never answer: a failed network share, a FUSE daemon that hangs.
 //!
-//! No call on such a file system can be given a limit of time, so the thread that makes it is given up for as long as it hangs. For
-//! each directory and purpose there is one such thread at most: whoever comes while it hangs is told so at once. The gateway's own
-//! home has threads of its own, so it never waits behind a profile's. A restart of an actor loses nothing here; the end of the process
-//! waits for none of these threads.
+//! No call on such a file system can have a timeout, so the thread that makes it is abandoned for as long as it hangs. For
+//! each directory and purpose there is one such thread at most: later callers get an error at once. The gateway's own
+//! home has separate threads, so it never waits behind a profile's. A restart of an actor loses nothing here; the end of the
+//! process does not wait for these threads.
 
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 use tracing::error;
 
-/// A file system that has not answered for so long counts as one that hangs. A slow disk answers within.
+use crate::locked::locked;
+/// A file system that has not answered for this long counts as hung. A slow disk answers within.
 pub const TIMEOUT: Duration = Duration::from_secs(5);
-/// Most threads for the gateway's own home: one a purpose, and some to spare.
+/// Most threads for the gateway's own home: one per purpose, and some spare.
 const GATEWAY_THREADS: usize = 16;
-/// Most threads for all other homes. Beyond that, work waits for one that comes back.
+/// Most threads for all other homes. Beyond that, work waits for one that becomes free.
 const PROFILE_THREADS: usize = 512;
-/// Work that may wait for one directory and purpose.
+/// Length of the queue for one directory and purpose.
 const WAITING: usize = 256;
 /// How long an idle thread is kept.
 const IDLE: Duration = Duration::from_secs(10);
 
-/// What is done in a directory. Work of different purposes does not wait for each other.
+/// The purpose of work in a directory. Work of different purposes does not wait for each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Purpose {
     /// The drain marker.
     Marker,
     /// The configuration files.
     Settings,
-    /// The `.env`, and what else a profile reads.
+    /// The `.env`, and other files of a profile.
     Secrets,
     /// The start of an agent.
     Start,
-    /// The grant's file.
+    /// The grant file.
     Grant,
     /// File events.
     Watch,
 }
 
-/// Whose directory it is.
+/// The owner of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Owner {
     /// The gateway's own home.
@@ -54,10 +55,10 @@ pub enum Owner {
     Profile,
 }
 
-/// Does work in one directory for one purpose, a piece at a time, in the order asked. Cheap to clone; all handles for the same
+/// Does work in one directory for one purpose, one item at a time, in order. Cheap to clone; all handles for the same
 /// directory and purpose are the same.
 #[derive(Debug, Clone)]
-pub struct FileWorker(Arc<Shared>);
+pub struct FileWorker(Arc<WorkerShared>);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,45 +67,45 @@ pub enum NoAnswer {
     #[error("{} does not answer; its file system hangs", .0.display())]
     Hung(PathBuf),
     /// A bug: the work panicked.
-    #[error("work in {} broke off", .0.display())]
+    #[error("work in {} panicked", .0.display())]
     Broke(PathBuf),
 }
 
-type Job = Box<dyn FnOnce() + Send>;
+type FileJob = Box<dyn FnOnce() + Send>;
 type Key = (PathBuf, Purpose, Owner);
 
 #[derive(Debug)]
-struct Shared {
+struct WorkerShared {
     key: Key,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
 }
 
 #[derive(Default)]
-struct State {
-    /// Since when the present piece of work is under way.
+struct WorkerState {
+    /// Since when the current item is running.
     since: Option<Instant>,
-    waiting: VecDeque<Job>,
+    waiting: VecDeque<FileJob>,
 }
 
-impl std::fmt::Debug for State {
+impl std::fmt::Debug for WorkerState {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("State").field("since", &self.since).field("waiting", &self.waiting.len()).finish()
+        f.debug_struct("WorkerState").field("since", &self.since).field("waiting", &self.waiting.len()).finish()
     }
 }
 
-/// Every worker in use, so that whoever asks for the same directory and purpose gets the same.
-static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<Shared>>>> = LazyLock::new(Mutex::default);
+/// Every worker in use, so that there is one per directory and purpose.
+static WORKERS: LazyLock<Mutex<HashMap<Key, Weak<WorkerShared>>>> = LazyLock::new(Mutex::default);
 static GATEWAY: Pool = Pool::new(GATEWAY_THREADS);
 static PROFILES: Pool = Pool::new(PROFILE_THREADS);
 
-/// Work that was handed over. Dropping it takes the work back unless it has begun.
+/// Accepted work. Dropping it cancels the work unless it has begun.
 pub struct Pending<T> {
     worker: FileWorker,
     answer: Option<mpsc::Receiver<T>>,
     _wanted: Wanted,
 }
 
-/// Dropped when nobody waits for the answer any more.
+/// Dropped when the answer is no longer awaited.
 struct Wanted(Arc<AtomicBool>);
 
 impl Drop for Wanted {
@@ -125,13 +126,13 @@ impl FileWorker {
         if workers.len().is_power_of_two() {
             workers.retain(|_, worker| worker.strong_count() > 0);
         }
-        let worker = Arc::new(Shared { key: key.clone(), state: Mutex::default() });
+        let worker = Arc::new(WorkerShared { key: key.clone(), state: Mutex::default() });
         workers.insert(key, Arc::downgrade(&worker));
         Self(worker)
     }
 
-    /// Does `work` and answers what it answers, or that there was no answer within `limit`: then it is not begun later, but
-    /// what has begun goes on. Answers at once where earlier work already hangs for as long.
+    /// Does `work` and returns its answer, or an error after `limit`: then it is not begun later, but
+    /// begun work continues. Fails at once if earlier work has already been hanging for that long.
     ///
     /// # Errors
     /// [`NoAnswer`]
@@ -148,7 +149,7 @@ impl FileWorker {
         let still = Arc::clone(&wanted.0);
         let job = move || {
             if still.load(Ordering::SeqCst) {
-                // Whoever asked may have gone just now.
+                // The caller may have dropped the receiver.
                 let _ = answer.send(work());
             }
         };
@@ -162,10 +163,10 @@ impl FileWorker {
         }
     }
 
-    /// Does `work` however long it takes: for what must be done in any case, in the order asked.
+    /// Does `work` however long it takes: for work that must be done in any case, in order.
     ///
     /// # Errors
-    /// [`NoAnswer`], if too much waits already or the work panicked.
+    /// [`NoAnswer`], if the queue is full or the work panicked.
     pub async fn run_to_the_end<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -177,7 +178,7 @@ impl FileWorker {
         answered.await.map_err(|_| NoAnswer::Broke(self.0.key.0.clone()))
     }
 
-    /// Hands `work` over for a thread that may wait for it. Blocks nobody.
+    /// Queues `work` for a thread that may wait for it. Does not block.
     #[must_use]
     pub fn begin<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> Pending<T> {
         let (answer, answered) = mpsc::sync_channel(1);
@@ -192,7 +193,7 @@ impl FileWorker {
         Pending { worker: self.clone(), answer: taken.then_some(answered), _wanted: wanted }
     }
 
-    /// Hands `work` over and forgets it. Answers whether there was room.
+    /// Queues `work` without an answer. Returns whether there was room.
     pub fn post(&self, work: impl FnOnce() + Send + 'static) -> bool {
         let mut state = locked(&self.0.state);
         if state.waiting.len() >= WAITING {
@@ -207,7 +208,7 @@ impl FileWorker {
         true
     }
 
-    /// Whether the present piece of work has been under way for `limit` or longer.
+    /// Whether the current item has been running for `limit` or longer.
     #[must_use]
     pub fn hangs(&self, limit: Duration) -> bool {
         locked(&self.0.state).since.is_some_and(|since| since.elapsed() >= limit)
@@ -250,8 +251,8 @@ pub fn hung() -> Vec<PathBuf> {
     found
 }
 
-impl Shared {
-    /// Does everything that waits.
+impl WorkerShared {
+    /// Does all queued work.
     fn work_off(&self) {
         loop {
             let job = {
@@ -261,15 +262,15 @@ impl Shared {
                 job
             };
             let Some(job) = job else { return };
-            // Whoever waits sees that there is no answer; the thread has other work to do.
+            // The caller sees the missing answer; the thread has other work.
             if catch_unwind(AssertUnwindSafe(job)).is_err() {
-                error!(directory = %self.key.0.display(), purpose = ?self.key.1, "work on files panicked");
+                error!(directory = %self.key.0.display(), purpose = ?self.key.1, "file work panicked");
             }
         }
     }
 }
 
-/// Threads that are made when needed and kept for a while.
+/// Threads that are started when needed and kept for a while.
 struct Pool {
     most: usize,
     state: Mutex<PoolState>,
@@ -277,7 +278,7 @@ struct Pool {
 }
 
 struct PoolState {
-    waiting: VecDeque<Arc<Shared>>,
+    waiting: VecDeque<Arc<WorkerShared>>,
     idle: usize,
     threads: usize,
 }
@@ -288,7 +289,7 @@ impl Pool {
         Self { most, state: Mutex::new(state), more: Condvar::new() }
     }
 
-    fn take(&'static self, worker: Arc<Shared>) {
+    fn take(&'static self, worker: Arc<WorkerShared>) {
         let mut state = locked(&self.state);
         state.waiting.push_back(worker);
         if state.waiting.len() > state.idle && state.threads < self.most {
@@ -296,8 +297,8 @@ impl Pool {
             let spawned = thread::Builder::new().name("files".to_owned()).spawn(move || self.serve());
             if let Err(error) = spawned {
                 state.threads -= 1;
-                // Those that there are take it over in time.
-                error!(%error, threads = state.threads, "there is no thread for work on files");
+                // The existing threads will take it.
+                error!(%error, threads = state.threads, "no thread for file work");
             }
         }
         drop(state);
@@ -321,10 +322,6 @@ impl Pool {
             worker.work_off();
         }
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -377,7 +374,7 @@ mod tests {
         let (ran, runs) = channel();
         for _ in 0..100 {
             let ran = ran.clone();
-            // Nobody waits for it any more: it must not be done when the disk is back.
+            // The answer is no longer awaited: the work must not be done when the disk answers again.
             drop(worker("/one", Purpose::Grant).begin(move || ran.send(()).unwrap()));
         }
         drop(release);

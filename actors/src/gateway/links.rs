@@ -1,4 +1,4 @@
-//! The links: that of the process, and one for each profile that had one of its own at the start.
+//! The links: that of the process, and one for each profile that had a link of its own at the start.
 
 use std::collections::BTreeMap;
 
@@ -9,16 +9,16 @@ use caduceus_contract::link::LinkId;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Mailbox;
 
-/// The mailboxes of all links. Clones are the same.
+/// The mailboxes of all links. Clones share them.
 #[derive(Clone)]
-pub(super) struct Links {
+pub(super) struct RelayLinks {
     process: Mailbox<RelayActor>,
     own: BTreeMap<ProfileName, Mailbox<RelayActor>>,
     claims: Claims,
 }
 
-impl Links {
-    /// Those that `settings` ask for, as many as there can be.
+impl RelayLinks {
+    /// The links in `settings`, up to the limit.
     pub(super) fn new(settings: &Settings) -> Self {
         let asked = || settings.profiles.iter().filter(|profile| profile.own_link).map(|profile| profile.name.clone());
         let claims = Claims::new(asked());
@@ -26,22 +26,22 @@ impl Links {
         Self { process: Mailbox::new(), own, claims }
     }
 
-    /// Which of them fronts which gateway.
+    /// Which link serves which gateway.
     pub(super) fn claims(&self) -> &Claims {
         &self.claims
     }
 
-    /// That of the process.
+    /// The link of the process.
     pub(super) fn process(&self) -> &Mailbox<RelayActor> {
         &self.process
     }
 
-    /// That of a profile's own.
+    /// The link of a profile.
     pub(super) fn of(&self, profile: &ProfileName) -> Option<&Mailbox<RelayActor>> {
         self.own.get(profile)
     }
 
-    /// By its name; the one that is always there, which says that it cannot send, for one that is gone since an event came in.
+    /// The link with this id; for an unknown id, of a link removed since the event arrived, that of the process, which reports that it cannot send.
     pub(super) fn named(&self, link: &LinkId) -> &Mailbox<RelayActor> {
         self.all().find_map(|(id, mailbox)| (id == *link).then_some(mailbox)).unwrap_or(&self.process)
     }

@@ -1,6 +1,6 @@
 //! The ports into the gateway.
 
-use super::links::Links;
+use super::links::RelayLinks;
 use crate::config::ServedProfiles;
 use crate::config::messages::Served;
 use crate::drain::permit::messages::ListTurns;
@@ -19,9 +19,9 @@ use caduceus_supervision::{Mailbox, Port};
 /// The ports into the gateway for the layers above.
 #[derive(Clone)]
 pub struct GatewayPorts {
-    /// The status as last built.
+    /// The last snapshot.
     pub snapshot: Port<GetSnapshot>,
-    /// Every status from now on.
+    /// Every snapshot from now on.
     pub subscribe: Port<Subscribe>,
     /// The process enters its next phase.
     pub phase: Port<Phase>,
@@ -54,31 +54,31 @@ pub struct GatewayPorts {
 /// The ports into one link.
 #[derive(Debug, Clone)]
 pub struct LinkPort {
-    /// Which.
+    /// The link.
     pub link: LinkId,
     /// Closes it until the process ends.
     pub go_idle: Port<GoIdle>,
-    /// Closes it until it is woken.
+    /// Closes it until it is poked.
     pub go_dormant: Port<GoDormant>,
     /// Dials it again.
     pub wake: Port<Wake>,
 }
 
-/// The ports of signed deliveries, to the profiles served at the moment.
+/// The ports of signed deliveries, to the profiles served at present.
 #[derive(Clone)]
 pub struct DeliveryPorts {
     present: ServedProfiles,
-    links: Links,
+    links: RelayLinks,
 }
 
 /// The ports of a signed delivery to one profile.
 #[derive(Debug, Clone)]
 pub struct DeliveryPort {
-    /// The profile that owns what its key verifies; `None` for the default one, whose events say where they belong.
+    /// The profile that owns the deliveries verified by its key; `None` for the default one, whose events name their profile.
     pub owner: Option<ProfileName>,
-    /// Knows the key.
+    /// Verifies the signature.
     pub verify: Port<VerifyDelivery>,
-    /// The link by which the replies leave.
+    /// The link over which the replies leave.
     pub deliver: Port<Deliver>,
 }
 
@@ -90,16 +90,16 @@ impl LinkPort {
 }
 
 impl DeliveryPorts {
-    pub(super) fn new(present: ServedProfiles, links: Links) -> Self {
+    pub(super) fn new(present: ServedProfiles, links: RelayLinks) -> Self {
         Self { present, links }
     }
 
-    /// The profiles that accept deliveries now, the default profile first. A reply leaves by the profile's own link, if there was one at the start.
+    /// The profiles that accept deliveries now, the default profile first. A reply leaves over the profile's own link, if there was one at the start.
     #[must_use]
     pub fn now(&self) -> Vec<DeliveryPort> {
         let in_force = self.present.in_force();
         let port = |served: &Served| {
-            let owner = (served.home != in_force.home).then(|| served.name.clone());
+            let owner = (served.home != in_force.settings.home).then(|| served.name.clone());
             let link = owner.as_ref().and_then(|owner| self.links.of(owner)).unwrap_or(self.links.process());
             DeliveryPort { owner, verify: served.ports.verify.clone(), deliver: link.port() }
         };

@@ -1,4 +1,4 @@
-//! How the actor of one profile is made.
+//! The description of the actor of one profile.
 
 use std::sync::Arc;
 
@@ -8,14 +8,14 @@ use crate::profile::messages::ProfilePorts;
 use crate::profile::{ProfileActor, ProfileDependencies};
 use caduceus_supervision::{ChildSpec, Mailbox, Readiness, RestartPolicy, WhenExceeded, WorkerThread};
 
-/// Makes profiles that run on `thread`.
+/// Describes profiles that run on `thread`.
 pub(super) fn maker(
     dependencies: ProfileDependencies,
     surroundings: &Surroundings,
     policy: RestartPolicy,
     thread: &WorkerThread,
 ) -> ProfileMaker {
-    // One bad profile never takes the process down.
+    // One bad profile never ends the process.
     let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..policy };
     let (guard, redactor, thread) = (surroundings.guard.clone(), surroundings.redactor.clone(), thread.clone());
     Arc::new(move |terms: TermsMemory| {

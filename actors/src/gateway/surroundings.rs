@@ -1,4 +1,4 @@
-//! What every child is made with.
+//! The common arguments of all children.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,20 +8,20 @@ use crate::profile::{GuardCommand, Redactor};
 use crate::status::listener::Listener;
 use caduceus_supervision::{Incarnation, RestartPolicy, StartContext};
 
-/// How long a child may take to say that it is ready: a slow disk, not a dead one.
+/// Timeout of a child's readiness: enough for a slow disk, not for a failed one.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(30);
-/// What the tree needs beside its settings.
+/// The arguments of the tree besides its settings.
 #[derive(Clone)]
 pub struct Surroundings {
-    /// How the guard of an agent is run.
+    /// The command of an agent's guard.
     pub guard: GuardCommand,
-    /// Keeps secrets out of the logs; fed by the profiles.
+    /// Keeps secrets out of the logs; filled by the profiles.
     pub redactor: Redactor,
     /// When the process started.
     pub started: Instant,
-    /// Told of every step of every refresh, for tests that kill us on one.
+    /// Called at every step of every refresh, for tests that kill the process at one.
     pub refresh_steps: StepHook,
-    /// Hears of every status.
+    /// Receives every snapshot of the status.
     pub listener: Listener,
 }
 

@@ -1,11 +1,11 @@
-//! How each child is described: its thread, its restart policy, its ports.
+//! The description of each child: its thread, its restart policy, its ports.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use super::links::Links;
+use super::links::RelayLinks;
 use super::ports::{DeliveryPorts, GatewayPorts, LinkPort};
 use super::surroundings::{READY_WITHIN, Surroundings, incarnation, policy};
 use crate::config::messages::Served;
@@ -21,11 +21,14 @@ use crate::drain::permit::Gate;
 use crate::files::FileEvents;
 use crate::honcho::actor::{HonchoOwn, HonchoPorts, HonchoRefreshActor, HonchoSettings, HonchoSurroundings};
 use crate::ledger::{LedgerActor, LedgerWriter};
+use crate::locked::locked;
 use crate::profile::messages::ProfilePorts;
 use crate::relay::actor::{LinkSettings, RelayActor, RelayPorts};
 use crate::relay::counts::LinkCounts;
 use crate::relay::media;
+use crate::relay::timings::LinkTimings;
 use crate::status::actor::{PhaseMemory, StatusActor, StatusPorts, StatusSettings, ViewMemory};
+use crate::time::now_ms;
 use crate::turn::actor::TurnActor;
 use crate::turn::order::TurnOrder;
 use crate::turn::ports::TurnPorts;
@@ -35,14 +38,14 @@ use caduceus_supervision::{
     Board, ChildSpec, Mailbox, Readiness, Restart, RestartPolicy, Strategy, Supervisor, SupervisorSpec, WhenExceeded,
     WorkerThread,
 };
-/// How long a link may take to close its socket.
+/// Timeout of a link's closing handshake.
 const LINK_GRACE: Duration = Duration::from_secs(3);
-/// How long a refresh under way may take: 20 s for the lock and 15 s for the exchange. A token must not be lost half-way.
+/// Timeout of a running refresh: 20 s for the lock and 15 s for the exchange. A token must not be lost half-way.
 const REFRESH_GRACE: Duration = Duration::from_secs(40);
-/// How long a turn may take to end: SIGTERM, 5 s, SIGKILL, and a message to the chat.
+/// Timeout of the end of a turn: SIGTERM, 5 s, SIGKILL, and a message to the chat.
 const TURN_GRACE: Duration = Duration::from_secs(8);
 
-/// The mailboxes of all children that are there from the start to the end.
+/// The mailboxes of all children that exist from the start to the end.
 pub(super) struct Mailboxes {
     pub(super) ledger: Mailbox<LedgerActor>,
     pub(super) status: Mailbox<StatusActor>,
@@ -51,11 +54,11 @@ pub(super) struct Mailboxes {
     pub(super) honcho: Mailbox<HonchoRefreshActor>,
     pub(super) dispatch: Mailbox<DispatchActor>,
     pub(super) turns: Mailbox<Supervisor>,
-    pub(super) links: Links,
+    pub(super) links: RelayLinks,
     pub(super) config: Mailbox<ConfigActor>,
 }
 
-/// Everything the children are described from.
+/// The inputs of all descriptions.
 pub(super) struct Wiring {
     pub(super) present: ServedProfiles,
     pub(super) policies: BTreeMap<String, RestartPolicy>,
@@ -68,7 +71,7 @@ pub(super) struct Wiring {
     pub(super) counts: Counts,
 }
 
-/// What is counted, for as long as the process runs: each is handed to every incarnation of the actor that counts.
+/// The counters, for as long as the process runs: each is passed to every incarnation of the actor that counts.
 #[derive(Default)]
 pub(super) struct Counts {
     pub(super) dispatch: DispatchCounts,
@@ -164,8 +167,8 @@ impl Wiring {
     }
 
     pub(super) fn dispatch(&self) -> ChildSpec {
-        let (present, process_started_ms) = (self.present.clone(), jiff::Timestamp::now().as_millisecond());
-        let home = self.present.settings().home_channel.clone().map(Home::new);
+        let (present, process_started_ms) = (self.present.clone(), now_ms());
+        let home = self.present.settings().values.notices.home.clone().map(Home::new);
         let (boxes, maker) = (&self.mailboxes, self.turn_maker());
         let link = |(id, link): (LinkId, &Mailbox<RelayActor>)| {
             (id, LinkPorts { send: link.port(), view: link.port(), tell_again: link.port() })
@@ -208,7 +211,7 @@ impl Wiring {
         ChildSpec::supervisor("turns", &self.mailboxes.turns, tree)
     }
 
-    /// Makes one turn. Its child is temporary: the tree never restarts it.
+    /// Describes one turn. Its child is temporary: the tree never restarts it.
     fn turn_maker(&self) -> TurnMaker {
         let (ledger, links) = (self.mailboxes.ledger.clone(), self.mailboxes.links.clone());
         let (dispatch, thread) = (self.mailboxes.dispatch.clone(), self.data.clone());
@@ -232,7 +235,7 @@ impl Wiring {
             let id = order.id.to_string();
             let order = Mutex::new(Some(order));
             let factory = move |start: &_| {
-                let order = order.lock().unwrap_or_else(PoisonError::into_inner).take();
+                let order = locked(&order).take();
                 TurnActor::new(order.expect("a temporary child is started once"), ports.clone(), incarnation(start))
             };
             let spec =
@@ -243,7 +246,7 @@ impl Wiring {
 
     pub(super) fn relays(&self) -> ChildSpec {
         let served = self.present.in_force().profiles.clone();
-        // The home's own profile is there from the start to the end, and lends the process its credentials.
+        // The home's own profile exists from the start to the end, and lends the process its credentials.
         let process = (LinkId::process(), self.mailboxes.links.process(), &served[0]);
         let own = served.iter().filter_map(|served| {
             let mailbox = self.mailboxes.links.of(&served.name)?;
@@ -272,8 +275,8 @@ impl Wiring {
             owner: (*link != LinkId::process()).then(|| served.name.clone()),
             profile: served.name.clone(),
             claims: boxes.links.claims().clone(),
-            timings: settings.link_timings.clone(),
-            trust: settings.trust.clone(),
+            timings: LinkTimings::of(&settings.values.relay),
+            client: settings.trust.clone(),
             media: served.home.join(media::FOLDER),
             counts: LinkCounts::default(),
         };
@@ -299,7 +302,7 @@ impl Wiring {
         };
         let present = self.present.clone();
         let factory = move |_: &_| ConfigActor::new(present.clone(), ports.clone());
-        // With broken files, the profiles that are served stay served.
+        // With invalid files, the served profiles stay served.
         let policy = RestartPolicy { when_exceeded: WhenExceeded::Fail, ..self.policy("config") };
         ChildSpec::worker("config", &boxes.config, factory).on(&self.control).policy(policy)
     }

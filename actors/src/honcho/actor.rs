@@ -1,15 +1,15 @@
-//! Keeps the grants of all profiles alive and answers their tokens.
+//! Keeps the grants of all profiles fresh and answers their tokens.
 //!
-//! Owns what is known of each grant, the watch on the files and the timers; one [`Refresh`] at a time for a grant runs on a thread of its
-//! own. Told by the profiles (questions), HTTP (demands), file events; tells each profile its token and the
-//! status that something moved. Knows nothing of how a token is used. A restart loses the answer of an exchange in flight to whoever
-//! waited for it, not the exchange: its thread goes on under the lock, and the next incarnation takes the outcome from
-//! the file, or finds noted there that the token is in doubt.
+//! Owns the state of each grant, the watch on the files and the timers; one [`Refresh`] at a time per grant runs on a separate
+//! thread. Receives questions of the profiles, demands over HTTP and file events; sends each profile its token, and the
+//! status a notification of changes. Independent of how a token is used. A restart loses the answer of an exchange in flight
+//! for its waiting callers, not the exchange: its thread continues under the lock, and the next incarnation takes the outcome from
+//! the file, or finds the note that the token is in doubt.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::fut;
 use actix::{
@@ -24,11 +24,12 @@ use tracing::{debug, warn};
 use super::held::Now;
 pub use super::location::HonchoProfile;
 use super::plan::{Ask, GrantPlan, Order, Seen, Waits};
-use super::refresh::{Limits, Refresh, unix_now_s};
-use super::survey::{Place, Sighting, Survey, redacted_as, survey, unanswered};
+use super::refresh::{Limits, Refresh, unix_now_ms};
+use super::survey::{GrantLocation, Sighting, Survey, redacted_as, survey, unanswered};
 use super::watch::{GrantFileTouched, Watch};
 pub use super::wiring::{HonchoOwn, HonchoPorts, HonchoSettings, HonchoSurroundings};
-use super::wiring::{Job, RefreshDone};
+use super::wiring::{RefreshDone, RefreshId};
+use crate::clock::Clock;
 use crate::config::messages::SettingsChanged;
 use crate::counts::Count;
 use crate::files::workers::Owner;
@@ -41,56 +42,57 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, StartContext};
 
-/// How long a look at the files of one profile may take.
-const LOOK_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the plans are asked whether something is due; none of their waits is shorter than 5 s.
+/// Timeout of a check of one profile's files.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// Interval of the plans' ticks; none of their waits is shorter than 5 s.
 const TICK: Duration = Duration::from_secs(1);
 
 /// The answer to a [`FreshToken`].
 type Fresh = Result<Option<FreshAnswer>, GrantUnknown>;
 
-/// Keeps the grants.
+/// The actor of the grants.
 pub struct HonchoRefreshActor {
     ports: HonchoPorts,
     settings: HonchoSettings,
     incarnation: Incarnation,
+    clock: Clock,
     own: HonchoOwn,
-    /// Where each profile's grant stands, once looked.
-    places: BTreeMap<ProfileName, Place>,
-    grants: BTreeMap<Place, Entry>,
-    /// The token each profile was last told; a profile not in here has been told nothing.
-    told: BTreeMap<ProfileName, Option<SecretString>>,
+    /// The place of each profile's grant, once checked.
+    places: BTreeMap<ProfileName, GrantLocation>,
+    grants: BTreeMap<GrantLocation, GrantEntry>,
+    /// The token last sent to each profile; a profile not in here was sent nothing.
+    sent: BTreeMap<ProfileName, Option<SecretString>>,
     watch: Watch,
-    looking: Looking,
-    /// A file event is on its way to us.
+    checking: CheckState,
+    /// A file event is in the mailbox.
     touched: Arc<AtomicBool>,
-    looked: bool,
-    /// Refreshes started and ended: a look that overlaps with one may have seen what is no longer true.
+    checked: bool,
+    /// Refreshes started and ended: a check that overlaps with one may have seen an outdated file.
     started: u64,
     ended: u64,
-    /// Callers that came before the first look at their profile; woken by being dropped.
+    /// Callers before the first check of their profile; woken by being dropped.
     early: Vec<oneshot::Sender<()>>,
     stopping: bool,
 }
 
-/// A look at the files.
+/// The state of the check of the files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looking {
+enum CheckState {
     Idle,
-    UnderWay,
-    /// Under way, and asked for once more since.
+    Running,
+    /// Running, and requested once more since.
     Again,
 }
 
-struct Entry {
+struct GrantEntry {
     plan: GrantPlan,
-    job: Option<Job>,
-    /// Callers that wait for the refresh under way; woken by being dropped.
+    job: Option<RefreshId>,
+    /// Callers that wait for the current refresh; woken by being dropped.
     waiting: Vec<oneshot::Sender<()>>,
 }
 
 impl HonchoRefreshActor {
-    /// A keeper that begins with a look at the files.
+    /// An actor that begins with a check of the files.
     #[must_use]
     pub fn new(ports: HonchoPorts, settings: HonchoSettings, incarnation: Incarnation, own: HonchoOwn) -> Self {
         let touched = Arc::<AtomicBool>::default();
@@ -98,14 +100,15 @@ impl HonchoRefreshActor {
         Self {
             ports,
             incarnation,
+            clock: Clock::start(),
             own,
             places: BTreeMap::new(),
             grants: BTreeMap::new(),
-            told: BTreeMap::new(),
+            sent: BTreeMap::new(),
             watch,
-            looking: Looking::Idle,
+            checking: CheckState::Idle,
             touched,
-            looked: false,
+            checked: false,
             started: 0,
             ended: 0,
             early: Vec::new(),
@@ -114,33 +117,37 @@ impl HonchoRefreshActor {
         }
     }
 
+    fn now(&self) -> Now {
+        Now { unix_ms: unix_now_ms(), at: self.clock.now(), random: fastrand::f64() }
+    }
+
     fn waits(&self) -> Waits {
         Waits { caller: self.settings.caller_wait, careful: self.settings.limits.careful }
     }
 
-    fn entry(&mut self, profile: &ProfileName) -> Option<(Place, &mut Entry)> {
+    fn entry(&mut self, profile: &ProfileName) -> Option<(GrantLocation, &mut GrantEntry)> {
         let place = self.places.get(profile)?.clone();
         let entry = self.grants.get_mut(&place)?;
         Some((place, entry))
     }
 
-    /// Looks at the files, or once more if that is being done.
+    /// Checks the files, or once more after a check that is running.
     fn look(&mut self, ctx: &mut Context<Self>) {
-        if self.looking != Looking::Idle {
-            self.looking = Looking::Again;
+        if self.checking != CheckState::Idle {
+            self.checking = CheckState::Again;
             return;
         }
-        self.looking = Looking::UnderWay;
+        self.checking = CheckState::Running;
         let careful = self.settings.limits.careful;
         let before = (self.started, self.ended);
         let looks = self.settings.profiles.clone().into_iter().map(|profile| {
-            // Each on a thread of its own: a profile whose disk hangs keeps no other waiting for longer than this.
+            // Each on a separate thread: a profile whose disk hangs delays no other for longer than this.
             let worker = FileWorker::of(&profile.homes.own, Purpose::Grant, Owner::Profile);
             let known = self.places.get(&profile.name).cloned();
             let redactor = self.settings.surroundings.redactor.clone();
             async move {
-                let looked = profile.clone();
-                match worker.run(LOOK_TIMEOUT, move || survey(&looked, careful, &redactor)).await {
+                let checked = profile.clone();
+                match worker.run(CHECK_TIMEOUT, move || survey(&checked, careful, &redactor)).await {
                     Ok(survey) => survey,
                     Err(error) => {
                         let sighting = unanswered(&profile, known.as_ref(), error.to_string());
@@ -150,10 +157,10 @@ impl HonchoRefreshActor {
             }
         });
         let looks: Vec<_> = looks.collect();
-        ctx.spawn(join_all(looks).into_actor(self).map(move |looked, actor, ctx| {
-            let again = std::mem::replace(&mut actor.looking, Looking::Idle) == Looking::Again;
-            let mut sightings = Vec::with_capacity(looked.len());
-            for Survey { sighting, spots } in looked {
+        ctx.spawn(join_all(looks).into_actor(self).map(move |checked, actor, ctx| {
+            let again = std::mem::replace(&mut actor.checking, CheckState::Idle) == CheckState::Again;
+            let mut sightings = Vec::with_capacity(checked.len());
+            for Survey { sighting, spots } in checked {
                 for spot in &spots {
                     actor.watch.add(spot);
                 }
@@ -166,26 +173,26 @@ impl HonchoRefreshActor {
         }));
     }
 
-    /// Whether a refresh began or ended since; what was seen meanwhile may no longer be true.
+    /// Whether a refresh began or ended since; what was seen meanwhile may be outdated.
     fn overtaken(&self, before: (u64, u64)) -> bool {
         before != (self.started, self.ended)
     }
 
     fn take_in(&mut self, sightings: Vec<Sighting>, before: (u64, u64)) {
         let overlapped = self.overtaken(before);
-        let now = now();
+        let now = self.now();
         let waits = self.waits();
         for Sighting { profile, place, seen } in sightings {
-            let entry = self.grants.entry(place.clone()).or_insert_with(|| Entry::new(waits));
-            // A refresh sees the file under the lock, which is better than this; and what one overtook is looked at once more.
+            let entry = self.grants.entry(place.clone()).or_insert_with(|| GrantEntry::new(waits));
+            // A refresh sees the file under the lock, which takes precedence; a check that overlapped with one is repeated.
             let overtaken = overlapped && entry.plan.token().is_some();
             if !entry.plan.is_refreshing() && !overtaken {
                 if let (Seen::Unreadable(why), true) = (&seen, entry.plan.state() != GrantState::Unreadable) {
-                    warn!(host = place.host, why, "a grant's file cannot be used; the token in hand stays");
+                    warn!(host = place.host, why, "grant file cannot be used; the current token stays in use");
                 }
                 entry.plan.seen(seen, now);
             }
-            // It may have gone while its file was looked at.
+            // The profile may have been removed while its file was checked.
             if self.settings.profiles.iter().any(|served| served.name == profile) {
                 self.places.insert(profile, place);
             } else {
@@ -194,39 +201,39 @@ impl HonchoRefreshActor {
         }
         let places = &self.places;
         self.grants.retain(|place, entry| entry.plan.is_refreshing() || places.values().any(|used| used == place));
-        if !self.looked {
-            self.looked = true;
+        if !self.checked {
+            self.checked = true;
             self.incarnation.ready();
-            // What is due already need not wait for the clock.
+            // A refresh that is due need not wait for the tick.
             self.tick();
         }
         self.early.clear();
         self.publish();
     }
 
-    /// Tells every profile whose token is another one than it was told, and the status.
+    /// Sends its token to every profile whose token has changed, and notifies the status.
     fn publish(&mut self) {
         for (profile, port) in &self.ports.profiles {
             let Some(place) = self.places.get(profile) else {
                 continue;
             };
             let token = self.grants.get(place).and_then(|entry| entry.plan.token());
-            if self.told.get(profile).is_some_and(|told| same(told.as_ref(), token)) {
+            if self.sent.get(profile).is_some_and(|sent| same(sent.as_ref(), token)) {
                 continue;
             }
             match port.tell(TokenChanged { token: token.cloned() }) {
-                Ok(()) => drop(self.told.insert(profile.clone(), token.cloned())),
+                Ok(()) => drop(self.sent.insert(profile.clone(), token.cloned())),
                 Err(error) => {
-                    debug!(%profile, %error, "a profile was not told of its token; the next look tries again");
+                    debug!(%profile, %error, "token not sent to a profile; the next check tries again");
                 }
             }
         }
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(%error, "the status was not told of the grants");
+            debug!(%error, "status not notified of the grants");
         }
     }
 
-    fn begin(&mut self, place: &Place, order: Order) {
+    fn begin(&mut self, place: &GrantLocation, order: Order) {
         let Some(entry) = self.grants.get_mut(place) else {
             return;
         };
@@ -247,12 +254,12 @@ impl HonchoRefreshActor {
         let (done, place) = (self.own.done.clone(), place.clone());
         let tell = move |report| {
             if let Err(error) = done.tell(RefreshDone { place, job, report }) {
-                warn!(%error, "nobody heard of the end of a refresh; the file has its outcome");
+                warn!(%error, "end of a refresh not received; the file has its outcome");
             }
         };
-        // Its last word, that there is no thread, has been told by then.
+        // Its last report, that there is no thread, has been sent by then.
         if let Err(error) = refresh.spawn(tell) {
-            warn!(%error, "there is no thread for a refresh");
+            warn!(%error, "no thread for a refresh");
         }
         self.publish();
     }
@@ -261,18 +268,18 @@ impl HonchoRefreshActor {
         if self.stopping {
             return;
         }
-        let now = now();
-        let due = |(place, entry): (&Place, &mut Entry)| Some((place.clone(), entry.plan.tick(now)?));
+        let now = self.now();
+        let due = |(place, entry): (&GrantLocation, &mut GrantEntry)| Some((place.clone(), entry.plan.tick(now)?));
         let due: Vec<_> = self.grants.iter_mut().filter_map(due).collect();
         for (place, order) in due {
             self.begin(&place, order);
         }
     }
 
-    /// Answers the token, after a refresh if one is needed and ends in time. Until `deadline` it is waited for the first look at a
-    /// profile, which may have come just now.
-    fn fresh(&mut self, profile: ProfileName, deadline: Instant) -> ResponseActFuture<Self, Fresh> {
-        let now = now();
+    /// Answers the token, after a refresh if one is needed and ends in time. Waits until `deadline` for the first check of a
+    /// profile, which may have been added just now.
+    fn fresh(&mut self, profile: ProfileName, deadline: Duration) -> ResponseActFuture<Self, Fresh> {
+        let now = self.now();
         let stopping = self.stopping;
         let served = self.settings.profiles.iter().any(|served| served.name == profile);
         let Some((place, entry)) = self.entry(&profile) else {
@@ -281,11 +288,11 @@ impl HonchoRefreshActor {
             }
             let (wake, woken) = oneshot::channel();
             self.early.push(wake);
-            let looked = within(deadline - now.at, woken).into_actor(self);
-            return Box::pin(looked.then(move |(), actor, _| actor.fresh(profile, deadline)));
+            let checked = within(deadline.saturating_sub(now.at), woken).into_actor(self);
+            return Box::pin(checked.then(move |(), actor, _| actor.fresh(profile, deadline)));
         };
         let have = |token| Box::pin(fut::ready(Ok(Some(FreshAnswer { token, refreshed: false }))));
-        // On the way out nothing is begun that might be cut off in the middle.
+        // During shutdown nothing is started that might be cut off in the middle.
         let asked =
             if stopping { entry.plan.token().cloned().map_or(Ask::Nothing, Ask::Have) } else { entry.plan.ask(now) };
         match asked {
@@ -298,8 +305,8 @@ impl HonchoRefreshActor {
                 if let Some(order) = order {
                     self.begin(&place, *order);
                 }
-                let patience = until.saturating_duration_since(now.at);
-                Box::pin(within(patience, woken).into_actor(self).map(move |(), actor, _| {
+                let timeout = until.saturating_sub(now.at);
+                Box::pin(within(timeout, woken).into_actor(self).map(move |(), actor, _| {
                     let Some((_, entry)) = actor.entry(&profile) else { return Err(GrantUnknown(profile)) };
                     let answer = |token| FreshAnswer { refreshed: !same(before.as_ref(), Some(&token)), token };
                     Ok(entry.plan.token().cloned().map(answer))
@@ -308,14 +315,14 @@ impl HonchoRefreshActor {
         }
     }
 
-    fn exchanges(&self, place: &Place) -> Count {
+    fn exchanges(&self, place: &GrantLocation) -> Count {
         self.settings.exchanges.of(&(place.path.clone(), place.host.clone()))
     }
 
     fn view(&self, profile: &ProfileName) -> Option<GrantView> {
         let place = self.places.get(profile)?;
         let plan = &self.grants.get(place)?.plan;
-        let now = now();
+        let now = self.now();
         (plan.state() != GrantState::None).then(|| GrantView {
             profile: profile.clone(),
             host: place.host.clone(),
@@ -329,7 +336,7 @@ impl HonchoRefreshActor {
     }
 }
 
-impl Entry {
+impl GrantEntry {
     fn new(waits: Waits) -> Self {
         Self { plan: GrantPlan::new(waits), job: None, waiting: Vec::new() }
     }
@@ -352,7 +359,7 @@ impl Actor for HonchoRefreshActor {
         ctx.run_interval(self.settings.poll, Self::look);
     }
 
-    /// A refresh in flight is waited for, within the grace of the supervisor: a process that ends in the middle of one
+    /// A refresh in flight delays the stop, within the supervisor's timeout: a process that ends in the middle of one
     /// leaves a spent token on disk.
     fn stopping(&mut self, _: &mut Self::Context) -> Running {
         self.stopping = true;
@@ -364,19 +371,19 @@ impl Actor for HonchoRefreshActor {
 impl Handler<FreshToken> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Fresh>;
     fn handle(&mut self, question: FreshToken, _: &mut Self::Context) -> Self::Result {
-        self.fresh(question.profile, Instant::now() + self.settings.caller_wait)
+        self.fresh(question.profile, self.clock.now() + self.settings.caller_wait)
     }
 }
 
 impl Handler<RefreshGrant> for HonchoRefreshActor {
     type Result = ResponseActFuture<Self, Option<GrantView>>;
     fn handle(&mut self, demand: RefreshGrant, _: &mut Self::Context) -> Self::Result {
-        let stopping = self.stopping;
+        let (now, stopping) = (self.now(), self.stopping);
         let Limits { lock_wait, exchange, .. } = self.settings.limits;
         let Some((place, entry)) = self.entry(&demand.profile) else {
             return Box::pin(fut::ready(None));
         };
-        let order = if stopping { None } else { entry.plan.demand(now()) };
+        let order = if stopping { None } else { entry.plan.demand(now) };
         if order.is_none() && !entry.plan.is_refreshing() {
             return Box::pin(fut::ready(self.view(&demand.profile)));
         }
@@ -401,8 +408,8 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
     type Result = ();
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
         let profiles = HonchoPorts::profiles(&in_force);
-        // One that comes back has another actor, which has heard of no token.
-        self.told.retain(|profile, _| profiles.contains_key(profile));
+        // A profile that is added again has a new actor, which has received no token.
+        self.sent.retain(|profile, _| profiles.contains_key(profile));
         self.places.retain(|profile, _| profiles.contains_key(profile));
         for gone in self.settings.profiles.iter().filter(|served| !profiles.contains_key(&served.name)) {
             self.settings.surroundings.redactor.remove(&redacted_as(&gone.name));
@@ -416,7 +423,7 @@ impl Handler<SettingsChanged> for HonchoRefreshActor {
 impl Handler<GrantFileTouched> for HonchoRefreshActor {
     type Result = ();
     fn handle(&mut self, _: GrantFileTouched, ctx: &mut Self::Context) {
-        // Before the look: what happens during it is told again.
+        // Before the check: a change during it notifies again.
         self.touched.store(false, Ordering::SeqCst);
         self.look(ctx);
     }
@@ -431,10 +438,11 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
         if report.presented {
             self.exchanges(&place).one();
         }
-        // A refresh of an earlier incarnation is not what the plan waits for; the file has its outcome.
+        // The plan does not wait for a refresh of an earlier incarnation; the file has its outcome.
+        let now = self.now();
         if let Some(entry) = self.grants.get_mut(&place).filter(|entry| entry.job == Some(job)) {
             entry.job = None;
-            entry.plan.ended(report.outcome, report.presented, now());
+            entry.plan.ended(report.outcome, report.presented, now);
             entry.waiting.clear();
             self.publish();
         }
@@ -446,14 +454,10 @@ impl Handler<RefreshDone> for HonchoRefreshActor {
     }
 }
 
-/// Waits until `woken` is, at most `patience`.
-async fn within(patience: Duration, woken: oneshot::Receiver<()>) {
-    // Woken and too late are the same to the one who then looks at the state afresh.
-    let _ = tokio::time::timeout(patience, woken).await;
-}
-
-fn now() -> Now {
-    Now { unix_s: unix_now_s(), at: Instant::now(), random: fastrand::f64() }
+/// Waits until `woken` fires, at most `timeout`.
+async fn within(timeout: Duration, woken: oneshot::Receiver<()>) {
+    // Woken or timed out, the caller then examines the current state.
+    let _ = tokio::time::timeout(timeout, woken).await;
 }
 
 fn same(one: Option<&SecretString>, other: Option<&SecretString>) -> bool {

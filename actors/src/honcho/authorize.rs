@@ -1,7 +1,7 @@
-//! The login: where a person is sent, with what, and what the answer that comes back means. Pure; randomness comes in.
+//! The login: the address for the browser, its parameters, and the meaning of the callback. No I/O; randomness comes in.
 //!
-//! By hand, and not by the `oauth2` crate: it needs `sha2` 0.10, `rand` 0.8 and `chrono` beside our own, all of them second
-//! generations of what is here, for what is one hash and one address. Its answers are no use to us either, see `exchange`.
+//! Without the `oauth2` crate: it needs `sha2` 0.10, `rand` 0.8 and `chrono` beside our own versions, all of them second
+//! generations of existing dependencies, for one hash and one address. Its answers are not usable either, see `exchange`.
 
 use std::path::Path;
 
@@ -14,40 +14,40 @@ use url::{Host, Url};
 use super::file::HonchoFile;
 use crate::settings::Environment;
 
-/// Where people log in, for the service in the cloud and for one on this machine.
+/// The login address, of the cloud service and of one on this machine.
 const DASHBOARDS: [&str; 2] = ["https://app.honcho.dev", "http://localhost:3000"];
-/// Where tokens are exchanged, likewise.
+/// The token endpoint, likewise.
 const TOKEN_URLS: [&str; 2] = ["https://api.honcho.dev/oauth/token", "http://localhost:8000/oauth/token"];
-/// Who asks, as the authorization server knows it.
+/// The client id, registered at the authorization server.
 const CLIENT_ID: &str = "hermes-agent";
-/// What is asked for.
+/// The requested scope.
 const SCOPE: &str = "write";
-/// Tells the page of consent where the person comes from.
+/// Identifies this client on the consent page.
 const SOURCE: &str = "hermes-cli";
 
-/// Where to log in and as whom.
+/// The endpoints and the client of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoints {
-    /// For the person's browser.
+    /// The address for the user's browser.
     pub authorize: Url,
-    /// For us.
+    /// The token endpoint.
     pub token: Url,
-    /// Who asks.
+    /// The client id.
     pub client_id: String,
-    /// What is asked for.
+    /// The requested scope.
     pub scope: String,
 }
 
-/// An address of the login is none.
+/// An address of the login is not usable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{0} is no http address")]
+#[error("{0} is not an http address")]
 pub struct EndpointError(pub &'static str);
 
 impl Endpoints {
-    /// The endpoints for `host`: what the environment names, else what the file's `environment` and `baseUrl` lead to.
+    /// The endpoints for `host`: from the environment, else from the file's `environment` and `baseUrl`.
     ///
     /// # Errors
-    /// [`EndpointError`], with the name of what is wrong.
+    /// [`EndpointError`], with the name of the address.
     pub fn resolve(environment: &Environment, file: &HonchoFile, host: &str) -> Result<Self, EndpointError> {
         let base_url = ["baseUrl", "base_url"].into_iter().find_map(|name| file.root_setting(name));
         let base_url = base_url.or_else(|| environment.honcho_base_url());
@@ -74,7 +74,7 @@ impl Endpoints {
     }
 }
 
-/// One login under way. The verifier leaves this process only for the token endpoint.
+/// One login in progress. The verifier leaves this process only for the token endpoint.
 #[derive(Debug)]
 pub struct Attempt {
     state: String,
@@ -82,21 +82,21 @@ pub struct Attempt {
     redirect: String,
 }
 
-/// What came back to the loopback address.
+/// The callback on the loopback address.
 #[derive(Debug)]
 pub enum Callback {
-    /// The person agreed; the code is good once.
+    /// The user agreed; the code is valid once.
     Agreed(SecretString),
-    /// The person, or the server in their name, said no.
+    /// The user, or the server, refused.
     Denied(String),
     /// It does not belong to this login.
     Foreign,
-    /// It belongs to it and says nothing.
+    /// It belongs to this login and has neither code nor error.
     Empty,
 }
 
 impl Attempt {
-    /// A login that ends at `redirect`. `random` is used for nothing else.
+    /// A login with the callback address `redirect`. `random` must not be used for anything else.
     #[must_use]
     pub fn new(redirect: String, random: &[u8; 64]) -> Self {
         let (state, verifier) = random.split_at(32);
@@ -104,7 +104,7 @@ impl Attempt {
         Self { state: text(state), verifier: text(verifier).into(), redirect }
     }
 
-    /// The address that the person opens. `shown_path` is for their eyes only.
+    /// The address for the user's browser. `shown_path` is only displayed.
     #[must_use]
     pub fn address(&self, endpoints: &Endpoints, shown_path: &str) -> Url {
         let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(self.verifier.expose_secret().as_bytes()));
@@ -123,7 +123,7 @@ impl Attempt {
         address
     }
 
-    /// What the query of a callback means. Its state is looked at first: what is not ours says nothing.
+    /// The meaning of a callback's query. Its state is checked first: a foreign callback is ignored.
     #[must_use]
     pub fn judge(&self, query: &str) -> Callback {
         let find = |name: &str| {
@@ -140,20 +140,20 @@ impl Attempt {
         }
     }
 
-    /// Proves at the token endpoint that whoever began the login ends it.
+    /// Proves at the token endpoint that the process that began the login ends it.
     #[must_use]
     pub fn verifier(&self) -> &SecretString {
         &self.verifier
     }
 
-    /// Where the person comes back to.
+    /// The callback address.
     #[must_use]
     pub fn redirect(&self) -> &str {
         &self.redirect
     }
 }
 
-/// How a path is shown to a service: below the user's home with `~`, else its last part. The rest is nobody's business.
+/// A path as shown to a service: below the user's home with `~`, else its last part, because the rest is private.
 #[must_use]
 pub fn shown_path(path: &Path, home: Option<&Path>) -> String {
     match home.and_then(|home| path.strip_prefix(home).ok()) {
@@ -162,7 +162,7 @@ pub fn shown_path(path: &Path, home: Option<&Path>) -> String {
     }
 }
 
-/// What the server said, if it is a word of the protocol: anything may be written into an address.
+/// The server's error, if it is a code of the protocol: an address may contain anything.
 fn word(text: &str) -> String {
     let is_word = text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     if is_word { text.to_owned() } else { "an error".to_owned() }

@@ -1,7 +1,7 @@
-//! The exchange of a refresh token, or of the code of a login, at the server, and what its answers mean.
+//! The exchange of a refresh token, or of the code of a login, at the server, and the meaning of its answers.
 //!
-//! By hand, and not by the `oauth2` crate: what counts here is whether the token can have reached the server, which only
-//! the HTTP client knows, and the server's slips (`expires_in` as text, `null` for a scope, no new refresh token) must
+//! Without the `oauth2` crate: the deciding question is whether the token can have reached the server, which only
+//! the HTTP client can answer, and the server's mistakes (`expires_in` as text, `null` for a scope, no new refresh token) must
 //! not cost a token that is spent by then; that crate answers all of them with the same parse error. See `authorize` too.
 
 use std::time::Duration;
@@ -18,29 +18,29 @@ use crate::http_client::{Collected, HttpCall, HttpClient, HttpError, HttpLimits}
 
 /// Answers are some hundred bytes.
 const MAX_BODY: usize = 64 * 1024;
-/// A lifetime beyond this is a slip of the server; ten years.
+/// A lifetime beyond this is a mistake of the server; ten years.
 const MAX_LIFE_S: f64 = 315_360_000.0;
-/// The word for a refresh token that is spent, revoked or expired.
+/// The error code for a refresh token that is spent, revoked or expired.
 const INVALID_GRANT: &str = "invalid_grant";
 
-/// A good answer.
+/// A successful answer.
 #[derive(Debug)]
 pub struct TokenAnswer {
     /// The new access token.
     pub access_token: SecretString,
     /// The new refresh token, if there is one.
     pub refresh_token: Option<SecretString>,
-    /// Seconds that the access token lives; 0 where the server does not say so in a way one could believe.
-    pub life_s: f64,
-    /// What it is good for, if told.
+    /// Lifetime of the access token in seconds; 0 if the server gives no plausible one.
+    pub life_s: i64,
+    /// The scope, if the answer has one.
     pub scope: Option<String>,
-    /// How it is presented, if told.
+    /// The type of the token, if the answer has one.
     pub token_type: Option<String>,
-    /// Settings that come with a login; an object or nothing.
+    /// Settings that come with a login; an object or null.
     pub config: Option<SecretJson>,
 }
 
-/// Why there is no good answer. No text in here comes from the server unchecked.
+/// Why there is no successful answer. No text in here comes from the server unchecked.
 #[derive(Debug, thiserror::Error)]
 pub enum ExchangeError {
     /// The token has not left this machine; worth retrying.
@@ -49,30 +49,30 @@ pub enum ExchangeError {
     /// The token may have arrived and be spent.
     #[error("the token was sent and no answer came: {0}")]
     NoAnswer(String),
-    /// The server took the token, but what it gave for it is not usable.
-    #[error("the answer makes no sense: {0}")]
+    /// The server accepted the token, but its answer is not usable.
+    #[error("the answer cannot be used: {0}")]
     Odd(&'static str),
     /// The token is spent, revoked or expired: only a login helps.
     #[error("the server refused the token ({INVALID_GRANT})")]
     InvalidGrant,
-    /// The server said no for another reason; the token is as good as before.
+    /// The server refused for another reason; the token remains valid.
     #[error("the server answered {status}{}", code.as_ref().map(|code| format!(" ({code})")).unwrap_or_default())]
     Status {
         /// The status code.
         status: u16,
-        /// The server's word for it, if it is one.
+        /// The server's error code, if it is one.
         code: Option<String>,
-        /// How long the server wants to be left alone.
+        /// The wait that the server requests.
         retry_after: Option<Duration>,
     },
-    /// The server, or something on the way to it, broke down over the request or sent it on: the token may be spent.
+    /// The server or a proxy failed during the request or redirected it: the token may be spent.
     #[error("the server answered {0}, which leaves open whether the token is spent")]
     Unclear(u16),
 }
 
-/// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one place.
+/// Presents the refresh token of `grant`, within `limit` in all. Follows no redirect: the token is for one endpoint.
 ///
-/// Needs a runtime of tokio around it.
+/// Requires a tokio runtime.
 ///
 /// # Errors
 /// [`ExchangeError`]
@@ -85,9 +85,9 @@ pub async fn exchange(client: &HttpClient, grant: &Grant, limit: Duration) -> Re
     post(client, &grant.token_endpoint, &form, limit).await
 }
 
-/// Presents the `code` of a login, within `limit` in all. What [`ExchangeError`] says of a token holds of the code.
+/// Presents the `code` of a login, within `limit` in all. [`ExchangeError`] applies to the code as it does to a token.
 ///
-/// Needs a runtime of tokio around it.
+/// Requires a tokio runtime.
 ///
 /// # Errors
 /// [`ExchangeError`]
@@ -121,7 +121,7 @@ async fn post(
             let retry_after = answer.retry_after();
             judge(answer.collect().await, retry_after)
         }
-        // Elsewhere is where the answer to a request is that was carried out.
+        // A redirect elsewhere answers a request that was carried out.
         Err(HttpError::Redirect { status: 303, .. }) => Err(ExchangeError::Unclear(303)),
         Err(HttpError::Redirect { status, .. }) => Err(ExchangeError::Status { status, code: None, retry_after: None }),
         Err(error) if error.is_sent() => Err(ExchangeError::NoAnswer(error.to_string())),
@@ -129,15 +129,15 @@ async fn post(
     }
 }
 
-/// What an answer means for the token. Only what certainly comes from before the exchange leaves it as good as before: a
-/// server that is busy or away, or that names another error of the client's. A server can break down after it has rotated.
+/// The meaning of an answer for the token. Only answers that certainly precede the exchange leave it valid: of a
+/// server that is busy or unavailable, or that reports another error of the client. A server can fail after it has rotated.
 fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer, ExchangeError> {
     let status = StatusCode::from_u16(answer.status).unwrap_or_default();
     let json = answer.json().or_else(|| form(&answer)).map(SecretJson::new);
     if status.is_success() {
         return match (json, answer.broken) {
             (Some(body), _) => good(&body),
-            (None, None) => Err(ExchangeError::Odd("it is no JSON")),
+            (None, None) => Err(ExchangeError::Odd("it is not JSON")),
             (None, Some(HttpError::TooLarge(_))) => Err(ExchangeError::Odd("it is too long")),
             (None, Some(broken)) => Err(ExchangeError::NoAnswer(broken.to_string())),
         };
@@ -145,9 +145,9 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer
     let is_no = status.is_client_error();
     match (answer.status, &answer.broken) {
         (100..200, _) => return Err(ExchangeError::NoAnswer("an interim answer, and no other".to_owned())),
-        // Of these the status says it all. Elsewhere than at a 303 the request is yet to be carried out.
+        // For these the status is enough. With other redirects than 303 the request has not been carried out.
         (429 | 503 | 300..=302 | 304..400, _) => {}
-        // What is cut may be the very word that the token is refused.
+        // The part that was cut off may be the code that the token is refused.
         (_, Some(broken)) if is_no => return Err(ExchangeError::NoAnswer(broken.to_string())),
         _ if is_no => {}
         (code, _) => return Err(ExchangeError::Unclear(code)),
@@ -161,7 +161,7 @@ fn judge(answer: Collected, retry_after: Option<Duration>) -> Result<TokenAnswer
     Err(ExchangeError::Status { status: answer.status, code, retry_after })
 }
 
-/// Some servers answer in the form of a request. What was cut has no end that could be seen.
+/// Some servers answer URL-encoded. An answer that was cut off has no visible end.
 fn form(answer: &Collected) -> Option<Value> {
     let is_form = answer.broken.is_none() && answer.body.starts_with(b"access_token=");
     is_form.then(|| {
@@ -178,20 +178,21 @@ fn good(body: &SecretJson) -> Result<TokenAnswer, ExchangeError> {
     Ok(TokenAnswer {
         access_token: access.ok_or(ExchangeError::Odd("it has no access token of the right kind"))?.into(),
         refresh_token: text("refresh_token").map(Into::into),
-        life_s: body.get("expires_in").and_then(seconds).unwrap_or(0.0),
+        life_s: body.get("expires_in").and_then(seconds).unwrap_or(0),
         scope: text("scope").map(str::to_owned),
         token_type: text("token_type").map(str::to_owned),
         config: body.get("config").filter(|config| config.is_object()).cloned().map(SecretJson::new),
     })
 }
 
-/// A number or a number as text, if one can believe it.
-fn seconds(value: &Value) -> Option<f64> {
+/// A number or a number as text, if it is plausible.
+#[expect(clippy::cast_possible_truncation, reason = "it is below MAX_LIFE_S")]
+fn seconds(value: &Value) -> Option<i64> {
     let seconds: f64 = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
-    (seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LIFE_S).then_some(seconds.trunc())
+    (seconds.is_finite() && seconds > 0.0 && seconds <= MAX_LIFE_S).then_some(seconds as i64)
 }
 
-/// The server's word for an error, if it looks like one: anything else might repeat what was sent.
+/// The server's error code, if it looks like one: anything else might repeat the request.
 fn error_code(body: &Value) -> Option<String> {
     let word = |text: &&str| text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     body.get("error").and_then(Value::as_str).filter(word).map(str::to_owned)
@@ -209,9 +210,9 @@ mod tests {
     fn a_lifetime_may_be_a_number_or_text_and_nothing_else() {
         let life =
             |value: &str| said(200, &format!(r#"{{"access_token":"hch-at-1","expires_in":{value}}}"#)).unwrap().life_s;
-        assert!((life("3600") - 3600.0).abs() < 0.1 && (life("\" 3600 \"") - 3600.0).abs() < 0.1);
+        assert_eq!((life("3600"), life("\" 3600.9 \"")), (3600, 3600));
         for odd in ["null", "-5", "0", "\"soon\"", "\"inf\"", "1e300", "[]", "true"] {
-            assert!(life(odd).abs() < 0.1, "{odd}");
+            assert_eq!(life(odd), 0, "{odd}");
         }
     }
 
@@ -219,7 +220,7 @@ mod tests {
     fn an_answer_in_the_form_of_a_request_is_understood() {
         let answer = said(200, "access_token=hch-at-1&refresh_token=hch%2Drt-2&expires_in=3600").unwrap();
         assert_eq!(answer.refresh_token.unwrap().expose_secret(), "hch-rt-2");
-        assert!(answer.life_s > 3_599.0);
+        assert_eq!(answer.life_s, 3_600);
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! `honcho.json`: read, changed in one place, written with all else in it and in its order.
+//! `honcho.json`: read, changed in one place, written with everything else in it and in its order.
 //!
-//! Text in, text out. A text that does not parse never becomes a [`HonchoFile`], so it can never be written over.
+//! Text in, text out. A text that does not parse never becomes a [`HonchoFile`], so it can never be overwritten.
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Map, Value};
@@ -13,24 +13,24 @@ use super::secret_json::SecretJson;
 #[derive(Debug, Clone)]
 pub struct HonchoFile(SecretJson);
 
-/// Why the file cannot be used. It must stay as it is until a person has mended it.
+/// Why the file cannot be used. It must stay unchanged until a person has repaired it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum FileError {
-    /// It is no JSON at the place told.
-    #[error("the file is no JSON at line {line}, column {column}")]
+pub enum GrantFileError {
+    /// It is not JSON at this position.
+    #[error("the file is not JSON at line {line}, column {column}")]
     Syntax {
         /// Counted from 1.
         line: usize,
         /// Counted from 1.
         column: usize,
     },
-    /// The file, its `hosts` or the host's block is something else than an object.
-    #[error("{0} is no object")]
+    /// The file, its `hosts` or the host's block is not an object.
+    #[error("{0} is not an object")]
     Shape(&'static str),
 }
 
 impl HonchoFile {
-    /// What there is when there is no file yet.
+    /// The contents while there is no file.
     #[must_use]
     pub fn empty() -> Self {
         Self(SecretJson::new(Map::new().into()))
@@ -39,12 +39,12 @@ impl HonchoFile {
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// [`FileError`], also for an empty text: half a write is no permission to lose the rest.
-    pub fn parse(text: &str) -> Result<Self, FileError> {
+    /// [`GrantFileError`], also for an empty text: after half a write the rest must not be lost.
+    pub fn parse(text: &str) -> Result<Self, GrantFileError> {
         let value = serde_json::from_str(text)
-            .map_err(|error| FileError::Syntax { line: error.line(), column: error.column() })?;
+            .map_err(|error| GrantFileError::Syntax { line: error.line(), column: error.column() })?;
         let value = SecretJson::new(value);
-        if value.is_object() { Ok(Self(value)) } else { Err(FileError::Shape("the file")) }
+        if value.is_object() { Ok(Self(value)) } else { Err(GrantFileError::Shape("the file")) }
     }
 
     /// The file's `defaultHost`.
@@ -53,7 +53,7 @@ impl HonchoFile {
         self.0.get("defaultHost").and_then(Value::as_str)
     }
 
-    /// The grant of `host`, or of its older name where the block is missing or empty.
+    /// The grant of `host`, or of its older name if the block is missing or empty.
     #[must_use]
     pub fn grant(&self, host: &str) -> Option<Grant> {
         Grant::from_block(self.block(host)?)
@@ -64,7 +64,7 @@ impl HonchoFile {
         self.0.get("hosts").and_then(Value::as_object).into_iter().flat_map(Map::keys).map(String::as_str)
     }
 
-    /// Everything in the file that must not be seen in a log, under the names that it is replaced by: keys and tokens of every host.
+    /// Everything in the file that must not appear in a log, with the names that replace it: keys and tokens of every host.
     pub(super) fn secrets(&self) -> Vec<(&'static str, SecretString)> {
         let hosts = self.0.get("hosts").and_then(Value::as_object).into_iter().flat_map(Map::values);
         let of_block = |block: &Value| {
@@ -75,15 +75,15 @@ impl HonchoFile {
         hosts.chain(std::iter::once(&*self.0)).flat_map(of_block).flatten().collect()
     }
 
-    /// Whether `host` has a key that belongs to no grant, and so is left alone.
+    /// Whether `host` has a key that belongs to no grant, and so stays unchanged.
     #[must_use]
     pub fn has_plain_key(&self, host: &str) -> bool {
         let key = self.block(host).and_then(|block| block.get("apiKey")).and_then(Value::as_str);
         key.is_some_and(|key| !key.is_empty() && !super::grant::is_access_token(key))
     }
 
-    /// The name under which the block of `host` stands: its older one where that alone is filled. A rotation goes
-    /// there, for a second block would hide what else the first one says and leave a spent token in it.
+    /// The name of the block of `host` in the file: its older one if only that has content. A rotation goes
+    /// there, because a second block would hide the other settings of the first one and leave a spent token in it.
     #[must_use]
     pub fn block_name(&self, host: &str) -> String {
         let older = || older_host_name(host).filter(|older| self.full_block(older).is_some());
@@ -98,11 +98,11 @@ impl HonchoFile {
         self.0.get("hosts")?.get(name).filter(|block| block.as_object().is_some_and(|block| !block.is_empty()))
     }
 
-    /// Makes sure that a grant can be put into the block of `host`.
+    /// Ensures that the block of `host` can take a grant.
     ///
     /// # Errors
-    /// [`FileError::Shape`] if there is no room for it.
-    pub fn make_room(&mut self, host: &str) -> Result<(), FileError> {
+    /// [`GrantFileError::Shape`] if it cannot.
+    pub fn make_room(&mut self, host: &str) -> Result<(), GrantFileError> {
         let block = self.block_name(host);
         self.make_block(&block).map(drop)
     }
@@ -119,26 +119,26 @@ impl HonchoFile {
         text_of(&self.0, name)
     }
 
-    /// Puts a grant into the block of `host` and leaves everything else alone.
+    /// Stores a grant in the block of `host` and leaves everything else unchanged.
     ///
     /// # Errors
-    /// [`FileError::Shape`] if there is no room for it; nothing was changed then.
-    pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), FileError> {
+    /// [`GrantFileError::Shape`] if that is impossible; nothing was changed then.
+    pub fn set_grant(&mut self, host: &str, grant: &Grant) -> Result<(), GrantFileError> {
         let block = self.make_block(host)?;
-        // Each old value is wiped as it leaves.
+        // Each old value is wiped as it is replaced.
         let key = Value::from(grant.access_token.expose_secret());
         drop(block.insert("apiKey".to_owned(), key).map(SecretJson::new));
         drop(block.insert("oauth".to_owned(), grant.oauth_block().take()).map(SecretJson::new));
         Ok(())
     }
 
-    fn make_block(&mut self, name: &str) -> Result<&mut Map<String, Value>, FileError> {
-        let root = self.0.as_object_mut().ok_or(FileError::Shape("the file"))?;
-        let hosts = child(root, "hosts").ok_or(FileError::Shape("`hosts`"))?;
-        child(hosts, name).ok_or(FileError::Shape("the host's block"))
+    fn make_block(&mut self, name: &str) -> Result<&mut Map<String, Value>, GrantFileError> {
+        let root = self.0.as_object_mut().ok_or(GrantFileError::Shape("the file"))?;
+        let hosts = child(root, "hosts").ok_or(GrantFileError::Shape("`hosts`"))?;
+        child(hosts, name).ok_or(GrantFileError::Shape("the host's block"))
     }
 
-    /// Merges what a login brought along into the root, object by object; what it brings wins.
+    /// Merges the settings of a login into the root, object by object; the login's values win.
     pub fn merge(&mut self, config: &Map<String, Value>) {
         if let Some(root) = self.0.as_object_mut() {
             merge_into(root, config);
@@ -159,7 +159,7 @@ fn text_of<'a>(place: &'a Value, name: &str) -> Option<&'a str> {
     place.get(name)?.as_str().filter(|text| !text.is_empty())
 }
 
-/// The object under `name`, made where there is none; `None` if something else is there.
+/// The object under `name`, created if missing; `None` if something else is there.
 fn child<'a>(parent: &'a mut Map<String, Value>, name: &str) -> Option<&'a mut Map<String, Value>> {
     let child = parent.entry(name).or_insert_with(|| Map::new().into());
     if child.is_null() {
@@ -222,13 +222,16 @@ mod tests {
 
     #[test]
     fn what_does_not_parse_is_an_error_that_shows_nothing() {
-        assert_eq!(HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(), FileError::Syntax { line: 2, column: 7 });
+        assert_eq!(
+            HonchoFile::parse("{\n \"k\": hch-at-x").unwrap_err(),
+            GrantFileError::Syntax { line: 2, column: 7 }
+        );
         assert!(HonchoFile::parse("").is_err());
-        assert_eq!(HonchoFile::parse("[]").unwrap_err(), FileError::Shape("the file"));
+        assert_eq!(HonchoFile::parse("[]").unwrap_err(), GrantFileError::Shape("the file"));
         let grant = HonchoFile::parse(FILE).unwrap().grant("hermes").unwrap();
         for (text, place) in [(r#"{"hosts":[]}"#, "`hosts`"), (r#"{"hosts":{"h":7}}"#, "the host's block")] {
             let mut file = HonchoFile::parse(text).unwrap();
-            assert_eq!(file.set_grant("h", &grant), Err(FileError::Shape(place)));
+            assert_eq!(file.set_grant("h", &grant), Err(GrantFileError::Shape(place)));
         }
     }
 

@@ -1,4 +1,6 @@
-//! One grant, as it stands in a host's block of `honcho.json`.
+//! One grant, as in a host's block of `honcho.json`.
+
+use std::hash::{Hash, Hasher};
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -7,36 +9,36 @@ use super::secret_json::SecretJson;
 use caduceus_contract::json::full_text;
 use caduceus_contract::profile_name::ProfileName;
 
-/// What an access token begins with; any other key is a plain one and left alone.
+/// The beginning of an access token; any other key is a plain one and stays unchanged.
 pub const ACCESS_PREFIX: &str = "hch-at-";
 
-/// A token counts as expired so long before it is, in seconds, for a request to get through.
+/// A token counts as expired this many seconds early, so that a request gets through.
 pub const EXPIRY_SKEW_S: u32 = 120;
 
 /// Host of the default profile.
 const HOST: &str = "hermes";
 
-/// A grant that can be renewed. `Debug` shows no token; both are wiped on drop.
+/// A grant that can be refreshed. `Debug` shows no token; both are wiped on drop.
 #[derive(Debug, Clone)]
 pub struct Grant {
-    /// Works like an API key.
+    /// Used like an API key.
     pub access_token: SecretString,
-    /// Good for one exchange.
+    /// Valid for one exchange.
     pub refresh_token: SecretString,
-    /// In unix seconds; a file of the original may hold a fraction.
-    pub expires_at_s: f64,
+    /// In unix milliseconds: a file of the original may hold a fraction of a second, and any number.
+    pub expires_at_ms: i128,
     /// The client it was granted to.
     pub client_id: String,
-    /// Where it is renewed.
+    /// The endpoint of its refresh.
     pub token_endpoint: String,
-    /// What it is good for.
+    /// Its scope.
     pub scope: String,
-    /// How it is presented.
+    /// The type of the token.
     pub token_type: String,
 }
 
 impl Grant {
-    /// The grant in a host's block; `None` if anything is incomplete or the key is a plain one.
+    /// The grant in a host's block; `None` if anything is missing or the key is a plain one.
     #[must_use]
     pub fn from_block(block: &Value) -> Option<Self> {
         let oauth = block.get("oauth")?.as_object()?;
@@ -46,7 +48,7 @@ impl Grant {
         Some(Self {
             access_token: access_token.into(),
             refresh_token: text("refreshToken")?.into(),
-            expires_at_s: oauth.get("expiresAt").and_then(seconds).unwrap_or(0.0),
+            expires_at_ms: oauth.get("expiresAt").and_then(seconds).map_or(0, in_millis),
             client_id: text("clientId")?.to_owned(),
             token_endpoint: text("tokenEndpoint")?.to_owned(),
             scope: or("scope", "write"),
@@ -54,14 +56,13 @@ impl Grant {
         })
     }
 
-    /// The `oauth` block as it is written; the access token stands beside it as `apiKey`.
+    /// The `oauth` block of the file; the access token is beside it as `apiKey`.
     #[must_use]
     pub fn oauth_block(&self) -> SecretJson {
-        #[expect(clippy::cast_possible_truncation, reason = "whole seconds are written, as the original does")]
-        let expires_at = self.expires_at_s as i64;
         SecretJson::new(json!({
             "refreshToken": self.refresh_token.expose_secret(),
-            "expiresAt": expires_at,
+            // Whole seconds are written, as the original does.
+            "expiresAt": saturated(self.expires_at_ms / 1_000),
             "clientId": self.client_id,
             "tokenEndpoint": self.token_endpoint,
             "scope": self.scope,
@@ -69,17 +70,55 @@ impl Grant {
         }))
     }
 
-    /// Whether both expire in the same second; a file may hold whole seconds only.
+    /// Whether both expire in the same second; a file may have whole seconds only.
     #[must_use]
     pub(super) fn expires_with(&self, other: &Self) -> bool {
-        (self.expires_at_s.floor() - other.expires_at_s.floor()).abs() < 0.5
+        self.expires_at_ms.div_euclid(1_000) == other.expires_at_ms.div_euclid(1_000)
     }
 
-    /// Whether the access token has less than [`EXPIRY_SKEW_S`] to live at `now_s` (unix seconds).
+    /// Whether the access token expires within [`EXPIRY_SKEW_S`] of `now_ms` (unix milliseconds).
     #[must_use]
-    pub fn is_expired(&self, now_s: f64) -> bool {
-        now_s >= self.expires_at_s - f64::from(EXPIRY_SKEW_S)
+    pub fn is_expired(&self, now_ms: i64) -> bool {
+        self.left_ms(now_ms) <= i64::from(EXPIRY_SKEW_S) * 1_000
     }
+
+    /// Milliseconds that the access token has to live at `now_ms`; negative when it has expired.
+    #[must_use]
+    pub fn left_ms(&self, now_ms: i64) -> i64 {
+        saturated(self.expires_at_ms.saturating_sub(now_ms.into()))
+    }
+
+    /// All of its texts, secrets among them.
+    fn texts(&self) -> [&str; 6] {
+        let Self { access_token, refresh_token, expires_at_ms: _, client_id, token_endpoint, scope, token_type } = self;
+        let (access, refresh) = (access_token.expose_secret(), refresh_token.expose_secret());
+        [access, refresh, client_id, token_endpoint, scope, token_type]
+    }
+}
+
+impl PartialEq for Grant {
+    fn eq(&self, other: &Self) -> bool {
+        (self.expires_at_ms, self.texts()) == (other.expires_at_ms, other.texts())
+    }
+}
+
+impl Eq for Grant {}
+
+impl Hash for Grant {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.expires_at_ms, self.texts()).hash(state);
+    }
+}
+
+fn saturated(number: i128) -> i64 {
+    i64::try_from(number).unwrap_or(if number < 0 { i64::MIN } else { i64::MAX })
+}
+
+/// Rounds towards zero, as whole seconds are written.
+#[expect(clippy::cast_possible_truncation, reason = "a cast saturates, and the rest is a fraction of a second")]
+fn in_millis(seconds: f64) -> i128 {
+    let fraction = ((seconds.fract() * 1_000.0) as i128).clamp(-999, 999);
+    (seconds.trunc() as i128).saturating_mul(1_000).saturating_add(fraction)
 }
 
 /// Whether `key` is an access token of a grant, and not a plain key.
@@ -88,7 +127,7 @@ pub fn is_access_token(key: &str) -> bool {
     key.starts_with(ACCESS_PREFIX)
 }
 
-/// The name a profile's block stands under in the file's `hosts`.
+/// The name of a profile's block in the file's `hosts`.
 ///
 /// `explicit` is `HERMES_HONCHO_HOST` and `default_host` the file's `defaultHost`, which is not for named
 /// profiles: they would all share one grant.
@@ -104,14 +143,14 @@ pub fn host_name(explicit: Option<&str>, profile: &ProfileName, default_host: Op
     full(default_host).unwrap_or_else(|| HOST.to_owned())
 }
 
-/// The older name of a profile's block, read when the present one is empty.
+/// The older name of a profile's block, read when the current one is empty.
 #[must_use]
 pub fn older_host_name(host: &str) -> Option<String> {
     host.strip_prefix(HOST)?.strip_prefix('_').map(|profile| format!("{HOST}.{profile}"))
 }
 
-/// A number, or a number as text in the forms that the original reads. What is no number at all counts as expired long ago,
-/// and so does one without an end, which could not be written back.
+/// A number, or a number as text in the forms that the original reads. Anything else counts as expired long ago,
+/// and so does an infinite one, which could not be written back.
 fn seconds(value: &Value) -> Option<f64> {
     let seconds = match value {
         Value::Bool(yes) => Some(f64::from(u8::from(*yes))),
@@ -121,7 +160,7 @@ fn seconds(value: &Value) -> Option<f64> {
     seconds.filter(|seconds| seconds.is_finite())
 }
 
-/// The text without the underscores that stand between two digits.
+/// The text without the underscores between two digits.
 fn without_separators(text: &str) -> String {
     let bytes = text.as_bytes();
     let is_digit = |place: Option<usize>| place.and_then(|place| bytes.get(place)).is_some_and(u8::is_ascii_digit);
@@ -142,12 +181,12 @@ mod tests {
     #[test]
     fn a_grant_expires_two_minutes_early_and_keeps_the_fraction() {
         let mut block = block();
-        let expired = |block: &Value, now| Grant::from_block(block).unwrap().is_expired(now);
-        assert!(!expired(&block, 879.0) && expired(&block, 880.0));
+        let expired = |block: &Value, now_s: i64| Grant::from_block(block).unwrap().is_expired(now_s * 1_000);
+        assert!(!expired(&block, 879) && expired(&block, 880));
         block["oauth"]["expiresAt"] = json!("1000.7");
-        assert!(!expired(&block, 880.0) && expired(&block, 881.0));
+        assert!(!expired(&block, 880) && expired(&block, 881));
         block["oauth"]["expiresAt"] = json!(" 1_000.7\n");
-        assert!(!expired(&block, 880.0) && expired(&block, 881.0));
+        assert!(!expired(&block, 880) && expired(&block, 881));
         for odd in [json!("inf"), json!("soon"), json!("1__0"), json!("_1"), json!([]), Value::Null] {
             block["oauth"]["expiresAt"] = odd;
             assert_eq!(Grant::from_block(&block).unwrap().oauth_block()["expiresAt"], 0);

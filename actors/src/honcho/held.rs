@@ -1,85 +1,91 @@
 //! A grant in hand: until when its token is answered from memory, and from when on a refresh comes by itself. No clock.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::grant::{EXPIRY_SKEW_S, Grant};
 use super::note::{EXCHANGE_FLOOR, SHORT_LIFE_S};
 
-/// A refresh ahead of need comes between `AHEAD_MIN_S` and `AHEAD_MIN_S + AHEAD_SPREAD_S` before it, so that of many
+/// A refresh ahead of need comes between `AHEAD_MIN` and `AHEAD_MIN + AHEAD_SPREAD` before it, so that of many
 /// processes one goes first and the others take what it wrote.
-const AHEAD_MIN_S: f64 = 15.0;
-/// See [`AHEAD_MIN_S`].
-const AHEAD_SPREAD_S: f64 = 45.0;
+const AHEAD_MIN: Duration = Duration::from_secs(15);
+/// See [`AHEAD_MIN`].
+const AHEAD_SPREAD: Duration = Duration::from_secs(45);
 /// Of a short-lived token, no more than this part is given up for being early.
-const AHEAD_PART: f64 = 0.1;
+const AHEAD_PART: u32 = 10;
 
-/// The present, by the clock on the wall, which the file goes by, and by the one that nobody sets.
+/// The present, by the wall clock, which the file goes by, and by the monotonic clock of the actor.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Now {
-    pub(super) unix_s: f64,
-    pub(super) at: Instant,
+    pub(super) unix_ms: i64,
+    pub(super) at: Duration,
     /// From `0.0..1.0`, for what shall not happen at the same moment everywhere.
     pub(super) random: f64,
 }
 
 /// A grant, and until when it is answered from memory.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Held {
     pub(super) grant: Grant,
-    /// From here on the token is not answered without trying for a new one. By both clocks: the wall's may be set back, and the
-    /// other stands still while the machine sleeps.
-    pub(super) good_until_s: f64,
-    good_until: Instant,
+    /// From here on the token is not answered without trying for a new one. By both clocks: the wall clock may be set back, and the
+    /// monotonic one stands still while the machine sleeps.
+    pub(super) good_until_ms: i64,
+    good_until: Duration,
     /// How long before that a refresh comes by itself.
-    ahead_s: f64,
-    /// A lifetime that nobody knows is not worth a refresh that nobody asked for.
+    ahead: Duration,
+    /// A token of unknown lifetime is refreshed on request only.
     pub(super) on_demand: bool,
 }
 
 impl Held {
     /// As found in the file: what counts as expired is.
     pub(super) fn first(grant: Grant, now: Now) -> Self {
-        let left_s = grant.expires_at_s - f64::from(EXPIRY_SKEW_S) - now.unix_s;
-        Self::good_for(grant, left_s, false, now)
+        let left_ms = grant.left_ms(now.unix_ms).saturating_sub(i64::from(EXPIRY_SKEW_S) * 1_000);
+        Self::good_for(grant, left_ms, false, now)
     }
 
-    /// As somebody else has just rotated it: never exchanged at once, however short it lives.
+    /// As another process has just rotated it: never exchanged at once, however short it lives.
     pub(super) fn adopted(grant: Grant, now: Now) -> Self {
-        let life_s = grant.expires_at_s - now.unix_s;
-        Self::exchanged(grant, life_s, now)
+        let life_ms = grant.left_ms(now.unix_ms);
+        Self::living(grant, life_ms, now)
     }
 
-    pub(super) fn exchanged(grant: Grant, life_s: f64, now: Now) -> Self {
-        let good_s = if life_s >= SHORT_LIFE_S {
-            life_s - f64::from(EXPIRY_SKEW_S)
+    /// As it came from the server, to live for so many seconds; 0 where the server did not say.
+    pub(super) fn exchanged(grant: Grant, life_s: i64, now: Now) -> Self {
+        Self::living(grant, life_s.saturating_mul(1_000), now)
+    }
+
+    fn living(grant: Grant, life_ms: i64, now: Now) -> Self {
+        let good_ms = if life_ms >= SHORT_LIFE_S * 1_000 {
+            life_ms - i64::from(EXPIRY_SKEW_S) * 1_000
         } else {
-            (life_s / 2.0).max(EXCHANGE_FLOOR.as_secs_f64())
+            (life_ms / 2).max(in_millis(EXCHANGE_FLOOR))
         };
-        Self::good_for(grant, good_s, life_s <= 0.0, now)
+        Self::good_for(grant, good_ms, life_ms <= 0, now)
     }
 
-    fn good_for(grant: Grant, good_s: f64, on_demand: bool, now: Now) -> Self {
-        let good = Duration::try_from_secs_f64(good_s.max(0.0)).unwrap_or(Duration::MAX);
-        let wanted_s = AHEAD_MIN_S + AHEAD_SPREAD_S * now.random;
+    fn good_for(grant: Grant, good_ms: i64, on_demand: bool, now: Now) -> Self {
+        let good = Duration::from_millis(u64::try_from(good_ms).unwrap_or(0));
         // Never earlier than the floor between two exchanges allows.
-        let most_s = (good_s - EXCHANGE_FLOOR.as_secs_f64()).max(0.0).min(good_s.max(0.0) * AHEAD_PART);
+        let most = good.saturating_sub(EXCHANGE_FLOOR).min(good / AHEAD_PART);
         Self {
-            good_until_s: now.unix_s + good_s,
-            // Beyond what an instant can hold it is the wall clock's alone to say.
-            good_until: now.at.checked_add(good).unwrap_or(now.at + Duration::from_hours(24)),
-            ahead_s: wanted_s.min(most_s),
+            good_until_ms: now.unix_ms.saturating_add(good_ms),
+            good_until: now.at.saturating_add(good),
+            ahead: (AHEAD_MIN + AHEAD_SPREAD.mul_f64(now.random)).min(most),
             on_demand,
             grant,
         }
     }
 
     pub(super) fn is_due(&self, now: Now) -> bool {
-        now.unix_s >= self.good_until_s || now.at >= self.good_until
+        now.unix_ms >= self.good_until_ms || now.at >= self.good_until
     }
 
     pub(super) fn is_due_ahead(&self, now: Now) -> bool {
-        let ahead = Duration::from_secs_f64(self.ahead_s);
-        let early = Now { unix_s: now.unix_s + self.ahead_s, at: now.at + ahead, random: now.random };
-        !self.on_demand && self.is_due(early)
+        let unix_ms = now.unix_ms.saturating_add(in_millis(self.ahead));
+        !self.on_demand && self.is_due(Now { unix_ms, at: now.at + self.ahead, random: now.random })
     }
+}
+
+fn in_millis(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,4 +1,4 @@
-//! A grant as the disk shows it, for people: no lock is waited for, nothing is changed, nothing secret is told.
+//! A grant as found on disk, for the commands: does not wait for a lock, changes nothing, shows no secret.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,28 +9,28 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{HonchoProfile, is_there};
 use super::lock::{peek, resolve};
-use super::note::{Fate, Note, Verdict, verdict};
-use super::outcome::chain;
+use super::note::{Fate, Note, TokenVerdict, verdict};
 use super::store;
+use crate::error_chain::error_chain;
 use caduceus_contract::messages::honcho::GrantState;
 
-/// Where a profile's grant stands, and how it is.
+/// The place of a profile's grant, and its state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GrantFact {
-    /// The file in use, or the one that a login makes.
+    /// The file in use, or the one that a login would create.
     pub path: PathBuf,
     /// The host's name in it.
     pub host: String,
-    /// What is there.
+    /// Its contents.
     pub credential: Credential,
-    /// Whether a refresh may put a new file in the place of this one.
+    /// Whether a refresh could replace this file.
     pub replaceable: bool,
-    /// Where a grant is kept that the file could not take.
+    /// A grant that is kept beside the file because the file could not take it.
     pub kept: Option<PathBuf>,
 }
 
 impl GrantFact {
-    /// What there is to say of a profile whose home does not answer, for the reason given.
+    /// The facts of a profile whose home does not answer, with the reason.
     #[must_use]
     pub fn unanswered(profile: &HonchoProfile, why: String) -> Self {
         Self {
@@ -43,7 +43,7 @@ impl GrantFact {
     }
 }
 
-/// What stands in a host's block.
+/// The contents of a host's block.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
     /// Nothing.
@@ -54,31 +54,31 @@ pub enum Credential {
     Grant {
         /// The client it was granted to.
         client_id: String,
-        /// What it is good for.
+        /// Its scope.
         scope: String,
-        /// Seconds until the access token expires; negative when it has.
+        /// Seconds until the access token expires; negative after that.
         expires_in_s: i64,
-        /// Seconds since a refresh token was last presented by one of ours; nobody knows of the original's.
+        /// Seconds since one of our processes last presented a refresh token; unknown for the original's.
         last_refresh_age_s: Option<u64>,
-        /// As far as the disk tells: fresh, uncertain or in need of a login.
+        /// As far as the disk shows: fresh, uncertain or in need of a login.
         state: GrantState,
     },
     /// The file cannot be read or does not parse.
     Unusable(String),
 }
 
-/// Looks at the grant of `profile` at `now_s` (unix seconds). Blocks on the disk.
+/// Examines the grant of `profile` at `now_ms` (unix milliseconds). Blocks on the disk.
 #[must_use]
-pub fn inspect(profile: &HonchoProfile, now_s: f64) -> GrantFact {
+pub fn inspect(profile: &HonchoProfile, now_ms: i64) -> GrantFact {
     let path = profile.homes.locate(is_there);
     let read = store::read(&path).map(|file| file.unwrap_or_else(HonchoFile::empty));
     let default_host = read.as_ref().ok().and_then(HonchoFile::default_host);
     let host = host_name(profile.host.as_deref(), &profile.name, default_host);
     let host = read.as_ref().map_or(host.clone(), |file| file.block_name(&host));
     let credential = match &read {
-        Err(error) => Credential::Unusable(chain(error)),
+        Err(error) => Credential::Unusable(error_chain(error)),
         Ok(file) => match file.grant(&host) {
-            Some(grant) => credential(&grant, peek(&path).of(&host), now_s),
+            Some(grant) => credential(&grant, peek(&path).of(&host), now_ms),
             None if file.has_plain_key(&host) => Credential::ApiKey,
             None => Credential::None,
         },
@@ -94,15 +94,14 @@ fn may_replace(target: &Path) -> bool {
         && (!target.exists() || access(target, Access::WRITE_OK).is_ok())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
-fn credential(grant: &Grant, note: Option<&Note>, now_s: f64) -> Credential {
-    let whole_now_s = now_s as i64;
+fn credential(grant: &Grant, note: Option<&Note>, now_ms: i64) -> Credential {
+    let second = now_ms / 1_000;
     Credential::Grant {
         client_id: grant.client_id.clone(),
         scope: grant.scope.clone(),
-        expires_in_s: (grant.expires_at_s - now_s).floor() as i64,
-        last_refresh_age_s: note.map(|note| note.age_s(whole_now_s)),
-        state: state(grant, note, whole_now_s),
+        expires_in_s: grant.left_ms(now_ms).div_euclid(1_000),
+        last_refresh_age_s: note.map(|note| note.age_s(second)),
+        state: state(grant, note, second),
     }
 }
 
@@ -111,7 +110,7 @@ fn state(grant: &Grant, note: Option<&Note>, now_s: i64) -> GrantState {
         return GrantState::Fresh;
     };
     match (note.fate(), verdict(Some(note), &grant.refresh_token, now_s, false, Duration::MAX)) {
-        (Fate::Refused | Fate::Rotated, _) | (_, Verdict::Dead) => GrantState::ReauthRequired,
+        (Fate::Refused | Fate::Rotated, _) | (_, TokenVerdict::Dead) => GrantState::ReauthRequired,
         _ => GrantState::Uncertain,
     }
 }

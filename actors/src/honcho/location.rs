@@ -1,4 +1,4 @@
-//! Where a profile's grant stands: which file. Pure; what is on disk comes in as a question.
+//! Which file has a profile's grant. No I/O; questions about the disk are passed in.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -6,28 +6,28 @@ use std::path::{Path, PathBuf};
 use crate::settings::Environment;
 use caduceus_contract::profile_name::ProfileName;
 
-/// The file's name inside a home of the gateway.
+/// The file's name in a home of the gateway.
 pub const FILE_NAME: &str = "honcho.json";
 
-/// The directories in which a profile's file is looked for.
+/// The directories of a profile's possible files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Homes {
     /// The profile's own (`$HERMES_HOME`).
     pub own: PathBuf,
     /// The default profile's, whose file named profiles may share.
     pub default: PathBuf,
-    /// The user's, which holds `.honcho/config.json`; `None` where the user has none.
+    /// The user's, which has `.honcho/config.json`; `None` if the user has none.
     pub user: Option<PathBuf>,
 }
 
-/// A profile, as far as its grant goes.
+/// A profile, as far as its grant is concerned.
 #[derive(Debug, Clone)]
 pub struct HonchoProfile {
-    /// Whose grant.
+    /// The profile.
     pub name: ProfileName,
-    /// Where its file is looked for.
+    /// The directories of its possible files.
     pub homes: Homes,
-    /// `HERMES_HONCHO_HOST`, for the profile whose environment that is.
+    /// `HERMES_HONCHO_HOST`, for the profile that owns the environment.
     pub host: Option<String>,
 }
 
@@ -43,14 +43,14 @@ impl HonchoProfile {
             default: default.to_owned(),
             user: environment.globals.get("HOME").map(PathBuf::from),
         };
-        // The environment is that of the profile whose home the gateway was given.
+        // The environment belongs to the profile whose home was given to the gateway.
         let host = environment.honcho_host().filter(|_| own == gateway).map(str::to_owned);
         Self { name, homes, host }
     }
 }
 
 impl Homes {
-    /// The files that count, the one to prefer first, each once.
+    /// The possible files, in order of precedence, each once.
     #[must_use]
     pub fn candidates(&self) -> Vec<PathBuf> {
         let shared = (self.default != self.own).then(|| self.default.join(FILE_NAME));
@@ -58,9 +58,9 @@ impl Homes {
         std::iter::once(self.own.join(FILE_NAME)).chain(shared).chain(global).collect()
     }
 
-    /// The file in use: the first that is there, else the one that a first write makes.
+    /// The file in use: the first that exists, else the one that a first write creates.
     ///
-    /// `is_there` must say yes to a file that cannot be read, for the next one would be somebody else's grant.
+    /// `is_there` must be true for a file that cannot be read, because the next one would be another profile's grant.
     #[must_use]
     pub fn locate(&self, is_there: impl Fn(&Path) -> bool) -> PathBuf {
         let mut candidates = self.candidates();
@@ -71,7 +71,7 @@ impl Homes {
     }
 }
 
-/// Whether something is at `path`, links followed; also when it cannot be looked at.
+/// Whether something exists at `path`, links followed; also if it cannot be examined.
 #[must_use]
 pub fn is_there(path: &Path) -> bool {
     let nothing = |error: std::io::Error| matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory);

@@ -1,7 +1,7 @@
 //! The lock on `honcho.json` that every process takes before it rotates, this gateway's and the original's alike.
 //!
-//! It is an exclusive `flock` on `<path>.lock`, a file that is never renamed or removed. Where the path is a symbolic link, the
-//! lock of the file it leads to is taken as well, for another process may know it by that name. Everything here blocks.
+//! It is an exclusive `flock` on `<path>.lock`, a file that is never renamed or removed. If the path is a symbolic link, the
+//! lock of its target is taken as well, because another process may use that name. Everything here blocks.
 
 use std::fs::{File, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -13,24 +13,24 @@ use std::time::{Duration, Instant};
 use super::note::Notes;
 use crate::files::{Links, own, small};
 
-/// Between two tries; a rotation takes some tenths of a second.
+/// Interval of attempts; a rotation takes some tenths of a second.
 const TRY_EVERY: Duration = Duration::from_millis(25);
-/// Notes are some hundred bytes a host; more than this is not ours.
+/// Notes are some hundred bytes per host; a larger file is not ours.
 const MAX_NOTES: u64 = 256 * 1024;
-/// As deep as Linux follows links.
+/// Linux's limit of links.
 const MAX_LINKS: usize = 40;
 
 /// The lock, held until dropped. May be moved to another thread.
 #[derive(Debug)]
 pub struct ConfigLock {
     /// Locked in this order.
-    held: Vec<Held>,
+    held: Vec<HeldLock>,
     /// The file behind all links.
     target: PathBuf,
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldLock {
     /// Device and inode.
     identity: (u64, u64),
     path: PathBuf,
@@ -45,7 +45,7 @@ pub enum LockError {
     Busy {
         /// Which lock file.
         path: PathBuf,
-        /// How long it was waited for.
+        /// How long the wait was.
         waited: Duration,
     },
     /// It cannot be opened or locked.
@@ -53,19 +53,19 @@ pub enum LockError {
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
 impl ConfigLock {
-    /// Takes the lock of the file at `path`, waiting at most `patience`. The file itself need not be there.
+    /// Takes the lock of the file at `path`, waiting at most `timeout`. The file itself need not exist.
     ///
     /// # Errors
     /// [`LockError`]; nothing is held then.
-    pub fn take(path: &Path, patience: Duration) -> Result<Self, LockError> {
-        let deadline = Instant::now() + patience;
+    pub fn take(path: &Path, timeout: Duration) -> Result<Self, LockError> {
+        let deadline = Instant::now() + timeout;
         let fail = |path: &Path| {
             let path = path.to_owned();
             move |source| LockError::Io { path, source }
@@ -76,23 +76,23 @@ impl ConfigLock {
         loop {
             let mut held = Vec::new();
             for path in &paths {
-                held.push(Held::open(path).map_err(fail(path))?);
+                held.push(HeldLock::open(path).map_err(fail(path))?);
             }
-            // The same order for everyone, whatever they call the files; and one file is locked once, for a second lock
+            // All processes use the same order, whatever name they use; and one file is locked once, because a second lock
             // through another descriptor would wait for the first.
             held.sort_by_key(|held| held.identity);
             held.dedup_by_key(|held| held.identity);
             for held in &held {
-                held.lock(deadline, patience)?;
+                held.lock(deadline, timeout)?;
             }
-            // Someone may have tidied the lock file away while we waited: then we hold what nobody else will.
-            if held.iter().all(Held::is_current) {
+            // The lock file may have been deleted during the wait: then this lock is not that of the other processes.
+            if held.iter().all(HeldLock::is_current) {
                 return Ok(Self { held, target });
             }
         }
     }
 
-    /// The file behind all links, which is the one to read and to replace.
+    /// The file behind all links, which is read and replaced.
     #[must_use]
     pub fn target(&self) -> &Path {
         &self.target
@@ -110,10 +110,10 @@ impl ConfigLock {
         read().map(|text| Notes::parse(&text)).unwrap_or_default()
     }
 
-    /// Leaves notes for those that hold the lock next; on disk when this returns.
+    /// Writes notes for the next holders of the lock; on disk when this returns.
     ///
     /// # Errors
-    /// The system refuses, or something is in there that none of us wrote: that is not written over.
+    /// The system's error, or the file has foreign content, which is not overwritten.
     pub(super) fn leave(&self, notes: &Notes) -> Result<(), LockError> {
         let mut file = self.notes_file();
         let mut write = || {
@@ -123,18 +123,18 @@ impl ConfigLock {
             if !Notes::may_replace(&held) {
                 return Err(io::Error::new(
                     io::ErrorKind::InvalidData,
-                    "it holds something that is not the gateway's; move it away",
+                    "its content is not the gateway's; move it away",
                 ));
             }
             file.set_len(0)?;
-            // The file is open for appending, so this lands at its start.
+            // The file is open for appending, so this is written at its start.
             file.write_all(notes.to_text().as_bytes())?;
             file.sync_data()
         };
         write().map_err(|source| LockError::Io { path: lock_path(&self.target), source })
     }
 
-    /// Notes are about the file itself, so they stand in its own lock, whatever name led here.
+    /// Notes are about the file itself, so they are in its own lock, whatever name was used.
     fn notes_file(&self) -> &File {
         let own = lock_path(&self.target);
         let found = self.held.iter().find(|held| held.path == own);
@@ -143,7 +143,7 @@ impl ConfigLock {
     }
 }
 
-impl Held {
+impl HeldLock {
     fn open(path: &Path) -> io::Result<Self> {
         if let Some(parent) = path.parent() {
             own::make_directory(parent)?;
@@ -153,13 +153,13 @@ impl Held {
         Ok(Self { identity: (seen.dev(), seen.ino()), path: path.to_owned(), file })
     }
 
-    fn lock(&self, deadline: Instant, patience: Duration) -> Result<(), LockError> {
+    fn lock(&self, deadline: Instant, timeout: Duration) -> Result<(), LockError> {
         loop {
             match self.file.try_lock() {
                 Ok(()) => return Ok(()),
                 Err(TryLockError::WouldBlock) if Instant::now() < deadline => thread::sleep(TRY_EVERY),
                 Err(TryLockError::WouldBlock) => {
-                    return Err(LockError::Busy { path: self.path.clone(), waited: patience });
+                    return Err(LockError::Busy { path: self.path.clone(), waited: timeout });
                 }
                 Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(TryLockError::Error(source)) => return Err(LockError::Io { path: self.path.clone(), source }),
@@ -172,27 +172,27 @@ impl Held {
     }
 }
 
-/// Looks at the notes without the lock, for a first impression.
+/// Reads the notes without the lock, for a first estimate.
 pub(super) fn peek(path: &Path) -> Notes {
     let read = || small::read_text(&lock_path(&resolve(path)?), MAX_NOTES, Links::Refuse).map_err(io::Error::from);
     read().map(|text| Notes::parse(&text)).unwrap_or_default()
 }
 
-/// Whether somebody holds the lock just now. Holding it shared for that moment makes nobody fail: everyone tries again.
+/// Whether another process holds the lock at present. Holding it shared for a moment makes no process fail: all retry.
 pub(super) fn is_held(path: &Path) -> bool {
     let file = resolve(path).and_then(|target| Ok(small::open(&lock_path(&target), Links::Refuse)?));
     file.is_ok_and(|(file, _)| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
 }
 
-/// `path` with its last part's links followed, also where they lead to nothing yet.
+/// `path` with the links of its last part followed, even if the target does not exist yet.
 ///
 /// # Errors
-/// What the system says; `FilesystemLoop` is told as [`io::ErrorKind::InvalidInput`].
+/// The system's error; `FilesystemLoop` is reported as [`io::ErrorKind::InvalidInput`].
 pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
     let mut path = path.to_owned();
     for _ in 0..MAX_LINKS {
         match std::fs::read_link(&path) {
-            // A relative link is relative to the directory it stands in; `join` takes an absolute one as it is.
+            // A relative link is relative to its directory; `join` leaves an absolute one unchanged.
             Ok(link) => path = path.parent().unwrap_or(Path::new("/")).join(link),
             Err(error) if matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotFound) => {
                 return Ok(path.canonicalize().unwrap_or(path));
@@ -203,7 +203,7 @@ pub(super) fn resolve(path: &Path) -> io::Result<PathBuf> {
     Err(io::Error::new(io::ErrorKind::InvalidInput, "too many links"))
 }
 
-/// The lock file that belongs to `path`.
+/// The lock file of `path`.
 #[must_use]
 pub fn lock_path(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

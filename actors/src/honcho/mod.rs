@@ -1,4 +1,4 @@
-//! The single-use grant, kept alive among competing processes.
+//! The single-use grant, shared by competing processes.
 //!
 //! [`refresh`] is the critical section (lock, read, exchange, save), which the command line uses without any actor;
 //! [`actor`] decides when, and answers from memory meanwhile.

@@ -1,8 +1,8 @@
-//! What is noted in the lock file about the last refresh token that was presented, for every process to see.
+//! Notes in the lock file about the last refresh token that was presented, for every process.
 //!
-//! It is written before the token is sent, so a process that dies with the answer in its hands, or one that gets none,
-//! leaves behind that the token may be spent, and no sibling presents it in a burst. The original takes the lock file for
-//! an empty one and never reads it.
+//! They are written before the token is sent, so a process that is killed after the answer, or that receives none,
+//! leaves the note that the token may be spent, and the other processes do not present it at once. The original takes the lock
+//! file for an empty one and never reads it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,43 +12,43 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// A lifetime below this leaves no room for the usual margin before its end.
-pub(super) const SHORT_LIFE_S: f64 = 240.0;
+pub(super) const SHORT_LIFE_S: i64 = 240;
 
-/// A server that names no lifetime, or a very short one, is not asked more often than this.
+/// Minimum interval of exchanges with a server that gives no lifetime, or a very short one.
 pub(super) const EXCHANGE_FLOOR: Duration = Duration::from_secs(30);
 
 /// First wait after a failure, and the longest.
 const STEP_FLOOR: Duration = Duration::from_secs(5);
 const STEP_CEILING: Duration = Duration::from_mins(5);
-/// No server is left alone for longer, whatever it asks for.
+/// Longest wait, whatever the server requests.
 const MAX_PAUSE: Duration = Duration::from_hours(1);
 
-/// The wait after so many failures before this one. `random` in 0..1 spreads it.
+/// The wait after this many failures. `random` in 0..1 spreads it.
 pub(super) fn step(failures: u32, random: f64) -> Duration {
     let doubled = STEP_FLOOR.saturating_mul(2_u32.saturating_pow(failures));
     doubled.mul_f64(1.0 + random / 4.0).min(STEP_CEILING)
 }
 
-/// The notes of one lock file, by host. What cannot be read counts as no notes: the lock is what protects.
+/// The notes of one lock file, by host. Unreadable notes count as none: the lock protects.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Notes {
     #[serde(default)]
     presented: BTreeMap<String, Note>,
-    /// Servers that said no for a reason of their own. An older gateway passes over this.
+    /// Refusals by servers for other reasons. An older gateway ignores this.
     #[serde(default)]
     rests: BTreeMap<String, Rest>,
 }
 
-/// A token that is as good as before and waits, for every process, until its server may be asked again.
+/// A token that remains valid and waits, in every process, until its server may be asked again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Rest {
     /// SHA-256 of the refresh token, in hex.
     digest: String,
-    /// Unix seconds at which the server said no.
+    /// Unix seconds of the refusal.
     at_s: i64,
     /// Seconds from then on.
     wait_s: u64,
-    /// How often it has said no in a row.
+    /// Consecutive refusals.
     failures: u32,
 }
 
@@ -60,35 +60,35 @@ pub(super) struct Note {
     /// Unix seconds of the last time it was presented.
     at_s: i64,
     fate: Fate,
-    /// Careful retries left without a person's word.
+    /// Careful retries left without a person's request.
     retries: u8,
-    /// What came for it lives briefly, or nobody knows how long: it rests for [`EXCHANGE_FLOOR`].
+    /// Its replacement has a short or unknown lifetime: it rests for [`EXCHANGE_FLOOR`].
     #[serde(default)]
     brief: bool,
 }
 
-/// What became of a token that was presented.
+/// The fate of a token that was presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Fate {
-    /// Nobody knows.
+    /// Unknown.
     Unknown,
     /// Spent for a new one, which is on disk.
     Rotated,
-    /// An access token came for it and no new refresh token; it may still be good.
+    /// The answer had an access token and no new refresh token; it may still be valid.
     Withheld,
-    /// The server does not take it.
+    /// The server refuses it.
     Refused,
 }
 
 /// Whether a refresh token may be presented.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum TokenVerdict {
     /// It may.
     Present,
     /// It may be spent; one careful try is due after this time.
     Wait(Duration),
-    /// It may be spent; only a person's word brings it out again.
+    /// It may be spent; only a person's request presents it again.
     Withhold,
     /// It was rotated a moment ago; the new one is not exchanged before this time.
     TooSoon(Duration),
@@ -101,10 +101,10 @@ impl Notes {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Whether a lock file with this in it is empty, or holds what [`Notes::to_text`] began to write.
+    /// Whether the content of a lock file is empty, or a prefix of what [`Notes::to_text`] writes.
     pub(super) fn may_replace(held: &[u8]) -> bool {
         const BEGINNING: &[u8] = b"{\"presented\"";
-        // A power cut may leave zeros.
+        // A power failure may leave zeros.
         let held = held.trim_ascii();
         let begun = held.len().min(BEGINNING.len());
         held.iter().all(|byte| *byte == 0) || held[..begun] == BEGINNING[..begun]
@@ -120,12 +120,12 @@ impl Notes {
         self.presented.get(host)
     }
 
-    /// Puts a note in the place of the host's last one, which is returned.
+    /// Replaces the host's last note, which is returned.
     pub(super) fn put(&mut self, host: &str, note: Note) -> Option<Note> {
         self.presented.insert(host.to_owned(), note)
     }
 
-    /// The server said no for a reason of its own, and may want to be left alone for some time. How long every process waits.
+    /// The server refused for another reason, and may request a wait. Returns the wait, which every process observes.
     pub(super) fn denied(
         &mut self,
         host: &str,
@@ -138,7 +138,7 @@ impl Notes {
         let before = self.rests.get(host).filter(|rest| rest.digest == digest);
         let failures = before.map_or(0, |rest| rest.failures);
         let wait = step(failures, random).max(asked_for.unwrap_or_default().min(MAX_PAUSE));
-        // Stamps are whole seconds, and no step may be shorter than it says.
+        // Timestamps are whole seconds, and no wait may be shorter than requested.
         let wait_s = wait.as_secs() + 1 + u64::from(wait.subsec_nanos() > 0);
         let rest = Rest { digest, at_s: now_s, wait_s, failures: failures.saturating_add(1) };
         self.rests.insert(host.to_owned(), rest);
@@ -148,18 +148,18 @@ impl Notes {
     /// How long `token` still waits for its server.
     pub(super) fn rests(&self, host: &str, token: &SecretString, now_s: i64) -> Option<Duration> {
         let rest = self.rests.get(host).filter(|rest| rest.digest == digest(token))?;
-        // A clock that was set back must not stretch a wait.
+        // A clock that was set back must not lengthen a wait.
         let age = Duration::from_secs(u64::try_from(now_s - rest.at_s).unwrap_or(0));
         let wait = Duration::from_secs(rest.wait_s.min(MAX_PAUSE.as_secs() + 1));
         wait.checked_sub(age).filter(|left| !left.is_zero())
     }
 
-    /// The server has given another answer than a no.
+    /// The server has given another answer than a refusal.
     pub(super) fn answered(&mut self, host: &str) {
         self.rests.remove(host);
     }
 
-    /// Takes back the last note: the token did not get to be presented after all.
+    /// Removes the last note: the token was not presented after all.
     pub(super) fn restore(&mut self, host: &str, before: Option<Note>) {
         match before {
             Some(note) => self.presented.insert(host.to_owned(), note),
@@ -169,7 +169,7 @@ impl Notes {
 }
 
 impl Note {
-    /// A token that is about to be presented, given the host's note so far.
+    /// A token that is about to be presented, after the host's former note.
     pub(super) fn presenting(token: &SecretString, before: Option<&Note>, now_s: i64) -> Self {
         let digest = digest(token);
         let again = before.filter(|note| note.digest == digest);
@@ -181,12 +181,12 @@ impl Note {
         Self { fate, ..self.clone() }
     }
 
-    /// Something came for it that lives for so many seconds; 0 where the server did not say.
-    pub(super) fn brought(&self, life_s: f64) -> Self {
+    /// The answer had a token with this lifetime in seconds; 0 if the server gave none.
+    pub(super) fn brought(&self, life_s: i64) -> Self {
         Self { brief: life_s < SHORT_LIFE_S, ..self.clone() }
     }
 
-    /// Seconds from the last time it was presented until `now_s`.
+    /// Seconds from the last presentation until `now_s`.
     pub(super) fn age_s(&self, now_s: i64) -> u64 {
         u64::try_from(now_s - self.at_s).unwrap_or(0)
     }
@@ -217,25 +217,25 @@ pub(super) fn verdict(
     now_s: i64,
     by_person: bool,
     careful: Duration,
-) -> Verdict {
+) -> TokenVerdict {
     let Some(note) = note else {
-        return Verdict::Present;
+        return TokenVerdict::Present;
     };
-    // A clock that was set back must not stretch a wait: a stamp from the future counts as now.
+    // A clock that was set back must not lengthen a wait: a time in the future counts as now.
     let age = Duration::from_secs(note.age_s(now_s));
     let left = |wait: Duration| wait.checked_sub(age).filter(|left| !left.is_zero());
     if !note.is_about(token) {
         return match (note.fate, left(EXCHANGE_FLOOR)) {
-            (Fate::Rotated, Some(left)) if note.brief && !by_person => Verdict::TooSoon(left),
-            _ => Verdict::Present,
+            (Fate::Rotated, Some(left)) if note.brief && !by_person => TokenVerdict::TooSoon(left),
+            _ => TokenVerdict::Present,
         };
     }
     match note.fate {
-        Fate::Rotated | Fate::Refused => Verdict::Dead,
-        Fate::Unknown | Fate::Withheld if by_person => Verdict::Present,
-        Fate::Withheld => Verdict::Withhold,
-        Fate::Unknown if note.retries == 0 => Verdict::Withhold,
-        Fate::Unknown => left(careful).map_or(Verdict::Present, Verdict::Wait),
+        Fate::Rotated | Fate::Refused => TokenVerdict::Dead,
+        Fate::Unknown | Fate::Withheld if by_person => TokenVerdict::Present,
+        Fate::Withheld => TokenVerdict::Withhold,
+        Fate::Unknown if note.retries == 0 => TokenVerdict::Withhold,
+        Fate::Unknown => left(careful).map_or(TokenVerdict::Present, TokenVerdict::Wait),
     }
 }
 
@@ -253,7 +253,7 @@ mod tests {
         text.into()
     }
 
-    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> Verdict {
+    fn judge(note: &Note, text: &str, now_s: i64, by_person: bool) -> TokenVerdict {
         verdict(Some(note), &token(text), now_s, by_person, CAREFUL)
     }
 
@@ -272,51 +272,51 @@ mod tests {
     #[test]
     fn a_token_without_an_answer_is_presented_once_more_after_a_minute_and_never_again_by_itself() {
         let first = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&first, "r1", 1000, false), Verdict::Wait(CAREFUL));
-        assert_eq!(judge(&first, "r1", 1059, false), Verdict::Wait(Duration::from_secs(1)));
-        assert_eq!(judge(&first, "r1", 1060, false), Verdict::Present);
+        assert_eq!(judge(&first, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
+        assert_eq!(judge(&first, "r1", 1059, false), TokenVerdict::Wait(Duration::from_secs(1)));
+        assert_eq!(judge(&first, "r1", 1060, false), TokenVerdict::Present);
         let second = Note::presenting(&token("r1"), Some(&first), 1060);
-        assert_eq!(judge(&second, "r1", 9999, false), Verdict::Withhold);
-        assert_eq!(judge(&second, "r1", 9999, true), Verdict::Present);
+        assert_eq!(judge(&second, "r1", 9999, false), TokenVerdict::Withhold);
+        assert_eq!(judge(&second, "r1", 9999, true), TokenVerdict::Present);
     }
 
     #[test]
     fn a_clock_set_back_does_not_stretch_the_wait() {
         let note = Note::presenting(&token("r1"), None, 1_000_000);
-        assert_eq!(judge(&note, "r1", 1000, false), Verdict::Wait(CAREFUL));
+        assert_eq!(judge(&note, "r1", 1000, false), TokenVerdict::Wait(CAREFUL));
     }
 
     #[test]
     fn another_token_is_presented_at_once() {
         let note = Note::presenting(&token("r1"), None, 1000);
-        assert_eq!(judge(&note, "r2", 1000, false), Verdict::Present);
-        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), Verdict::Present);
+        assert_eq!(judge(&note, "r2", 1000, false), TokenVerdict::Present);
+        assert_eq!(verdict(None, &token("r1"), 0, false, CAREFUL), TokenVerdict::Present);
         let next = Note::presenting(&token("r2"), Some(&note), 1001);
         assert_eq!(next.retries, 1);
     }
 
     #[test]
     fn a_token_of_a_short_or_unknown_life_rests_half_a_minute_after_a_rotation_unless_a_person_asks() {
-        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239.0);
-        assert_eq!(judge(&note, "r2", 1010, false), Verdict::TooSoon(Duration::from_secs(20)));
-        assert_eq!(judge(&note, "r2", 1010, true), Verdict::Present);
-        assert_eq!(judge(&note, "r2", 1030, false), Verdict::Present);
-        assert_eq!(judge(&note.brought(240.0), "r2", 1010, false), Verdict::Present);
+        let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Rotated).brought(239);
+        assert_eq!(judge(&note, "r2", 1010, false), TokenVerdict::TooSoon(Duration::from_secs(20)));
+        assert_eq!(judge(&note, "r2", 1010, true), TokenVerdict::Present);
+        assert_eq!(judge(&note, "r2", 1030, false), TokenVerdict::Present);
+        assert_eq!(judge(&note.brought(240), "r2", 1010, false), TokenVerdict::Present);
     }
 
     #[test]
     fn a_spent_or_refused_token_is_dead_even_if_a_person_asks() {
         let note = Note::presenting(&token("r1"), None, 1000);
         for fate in [Fate::Rotated, Fate::Refused] {
-            assert_eq!(judge(&note.with(fate), "r1", 9999, true), Verdict::Dead);
+            assert_eq!(judge(&note.with(fate), "r1", 9999, true), TokenVerdict::Dead);
         }
     }
 
     #[test]
     fn a_token_that_was_not_replaced_waits_for_a_person() {
         let note = Note::presenting(&token("r1"), None, 1000).with(Fate::Withheld);
-        assert_eq!(judge(&note, "r1", 9999, false), Verdict::Withhold);
-        assert_eq!(judge(&note, "r1", 9999, true), Verdict::Present);
+        assert_eq!(judge(&note, "r1", 9999, false), TokenVerdict::Withhold);
+        assert_eq!(judge(&note, "r1", 9999, true), TokenVerdict::Present);
     }
 
     #[test]

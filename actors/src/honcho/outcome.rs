@@ -1,6 +1,5 @@
-//! How one refresh ended.
+//! The outcome of one refresh.
 
-use std::fmt::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,52 +7,52 @@ use tracing::{error, info, warn};
 
 use super::grant::Grant;
 
-/// How one refresh ended. Reasons are free of secrets.
+/// The outcome of one refresh. Reasons are free of secrets.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// Exchanged, and on disk.
     Rotated {
         /// The new grant.
         grant: Grant,
-        /// Seconds that its access token lives; 0 where the server did not say so.
-        life_s: f64,
-        /// Where it was put because the file no longer parses.
+        /// Lifetime of its access token in seconds; 0 if the server gave none.
+        life_s: i64,
+        /// Where it was written because the file no longer parses.
         beside: Option<PathBuf>,
     },
-    /// Exchanged and on disk, but no new refresh token came: the old one may be spent.
+    /// Exchanged and on disk, but without a new refresh token: the old one may be spent.
     Withheld {
         /// The grant with the new access token and the old refresh token.
         grant: Grant,
-        /// Seconds that its access token lives; 0 where the server did not say so.
-        life_s: f64,
+        /// Lifetime of its access token in seconds; 0 if the server gave none.
+        life_s: i64,
     },
     /// Exchanged, but not on disk: it must not be used before it is.
     Unsaved {
-        /// What is to be saved.
+        /// The grant to be saved.
         unsaved: Unsaved,
         /// Why it is not.
         why: String,
     },
-    /// Nothing was exchanged: the file holds what somebody else has rotated.
+    /// Nothing was exchanged: the file has a grant that another process rotated.
     Adopted(Grant),
-    /// The file holds no grant any more.
+    /// The file no longer has a grant.
     NoGrant,
     /// The file cannot be read or does not parse; nothing was exchanged.
     Unreadable(String),
-    /// The refresh token is as good as before: it was not sent.
+    /// The refresh token remains valid: it was not sent.
     Failed(String),
-    /// The refresh token is as good as before: the server said no for another reason, to this process or to a sibling.
+    /// The refresh token remains valid: the server refused for another reason, here or in another process.
     Denied {
         /// Why.
         why: String,
-        /// When any process may ask again.
+        /// When any process may try again.
         retry_in: Duration,
     },
     /// The refresh token may be spent.
     Ambiguous {
         /// Why.
         why: String,
-        /// When it may be tried once more without a person's word; `None` for never.
+        /// When it may be tried once more without a person's request; `None` for never.
         retry_in: Option<Duration>,
     },
     /// The refresh token is spent or revoked: a person must log in.
@@ -66,57 +65,43 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Says so in the log, as loudly as a person has to act.
+    /// Logs it, at the level that matches the need for action.
     pub(super) fn log(&self, host: &str) {
         match self {
-            Self::Rotated { beside: None, .. } => info!(host, "a grant was refreshed"),
+            Self::Rotated { beside: None, .. } => info!(host, "grant refreshed"),
             Self::Rotated { beside: Some(path), .. } => {
-                error!(host, kept = %path.display(), "a grant was refreshed, but its file is broken; mend it, and the grant kept beside it is taken in");
+                error!(host, kept = %path.display(), "grant refreshed, but its file does not parse: repair it, then the grant kept beside it is restored");
             }
-            Self::Adopted(_) => info!(host, "a grant refreshed by another process was taken over"),
-            Self::NoGrant => info!(host, "there is no grant any more"),
+            Self::Adopted(_) => info!(host, "grant refreshed by another process"),
+            Self::NoGrant => info!(host, "grant removed"),
             Self::Withheld { .. } => {
-                error!(
-                    host,
-                    "the server gave no new refresh token; the old one is not presented again unless a person asks"
-                );
+                error!(host, "no new refresh token from the server; the old one is presented again only on request");
             }
             Self::Unsaved { .. } => {} // Logged where it happened, with its cause.
-            Self::Unreadable(why) => warn!(host, why, "a grant's file cannot be used; nothing was exchanged"),
-            Self::Failed(why) => warn!(host, why, "a grant was not refreshed; the old token is used meanwhile"),
+            Self::Unreadable(why) => warn!(host, why, "grant file cannot be used; nothing was exchanged"),
+            Self::Failed(why) => warn!(host, why, "grant not refreshed; the old token stays in use"),
             Self::Denied { why, retry_in } => {
                 let retry_in_s = retry_in.as_secs();
-                warn!(host, why, retry_in_s, "a grant was not refreshed; the old token is used meanwhile");
+                warn!(host, why, retry_in_s, "grant not refreshed; the old token stays in use");
             }
             Self::Ambiguous { why, retry_in: Some(wait) } => {
-                warn!(host, why, retry_in_s = wait.as_secs(), "a refresh token may be spent; it is tried once more");
+                warn!(host, why, retry_in_s = wait.as_secs(), "refresh token may be spent; it will be tried once more");
             }
             Self::Ambiguous { why, retry_in: None } => {
-                error!(host, why, "a refresh token may be spent; log in, or ask for a refresh");
+                error!(host, why, "refresh token may be spent: log in, or request a refresh");
             }
-            Self::Refused { why, .. } => error!(host, why, "a grant is spent or revoked; log in again"),
+            Self::Refused { why, .. } => error!(host, why, "grant is spent or revoked: log in again"),
         }
     }
 }
 
-/// A grant that came from the server and is not on disk yet.
-#[derive(Debug, Clone)]
+/// A grant from the server that is not on disk yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Unsaved {
-    /// It.
+    /// The grant.
     pub grant: Grant,
-    /// Seconds that its access token lives, counted from the exchange.
-    pub life_s: f64,
-    /// The grant it came for.
+    /// Lifetime of its access token in seconds, counted from the exchange.
+    pub life_s: i64,
+    /// The grant it replaces.
     pub replaces: Grant,
-}
-
-/// The texts of an error and of all its causes.
-pub(super) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(text, ": {error}");
-        cause = error.source();
-    }
-    text
 }

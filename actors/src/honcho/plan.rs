@@ -1,6 +1,7 @@
-//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix.
+//! When a grant is refreshed, and what is answered meanwhile. One [`GrantPlan`] for each grant; no clock, no disk, no actix. Times are on
+//! the clock of the actor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use secrecy::SecretString;
 
@@ -11,8 +12,8 @@ use super::outcome::{Outcome, Unsaved};
 use super::store::same_tokens;
 use caduceus_contract::messages::honcho::GrantState;
 
-/// Waits that are the operator's or a test's to choose.
-#[derive(Debug, Clone, Copy)]
+/// Waits that an operator or a test can set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct Waits {
     /// Longest wait of a caller for a refresh, counted from the start of the refresh.
     pub(super) caller: Duration,
@@ -20,8 +21,8 @@ pub(super) struct Waits {
     pub(super) careful: Duration,
 }
 
-/// Decides for one grant.
-#[derive(Debug)]
+/// The decisions for one grant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct GrantPlan {
     waits: Waits,
     held: Option<Held>,
@@ -31,39 +32,39 @@ pub(super) struct GrantPlan {
     unsaved: Option<Unsaved>,
     failures: u32,
     last_error: Option<String>,
-    last_exchange: Option<Instant>,
+    last_exchange: Option<Duration>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Phase {
     Idle,
     Refreshing {
-        since: Instant,
+        since: Duration,
         /// The token was in doubt before.
         doubt: bool,
     },
     Backoff {
-        until: Instant,
+        until: Duration,
     },
     Uncertain {
-        retry_at: Option<Instant>,
+        retry_at: Option<Duration>,
     },
     ReauthRequired,
 }
 
-/// What a caller gets who asks for the token.
+/// The answer to a question for the token.
 #[derive(Debug)]
 pub(super) enum Ask {
     /// There is no grant.
     Nothing,
-    /// This.
+    /// There is a token.
     Have(SecretString),
-    /// A refresh, and then whatever there is; the caller waits until `until` at most.
+    /// A refresh comes first; the caller waits until `until` at most.
     Wait {
         /// The refresh is to be started.
         order: Option<Box<Order>>,
         /// When the caller gets the old token.
-        until: Instant,
+        until: Duration,
     },
 }
 
@@ -88,11 +89,11 @@ pub(super) enum Seen {
 pub(super) enum Doubt {
     /// Nothing bad.
     None,
-    /// It was presented and nobody knows what became of it.
+    /// It was presented, and no outcome is noted.
     Unknown { retry_in: Option<Duration> },
     /// It was exchanged for one that is not in the file.
     Spent,
-    /// The server does not take it.
+    /// The server refused it.
     Refused,
 }
 
@@ -110,7 +111,7 @@ impl GrantPlan {
         }
     }
 
-    /// Somebody asks for the token.
+    /// The token is asked for.
     pub(super) fn ask(&mut self, now: Now) -> Ask {
         let Some(held) = &self.held else {
             return Ask::Nothing;
@@ -119,7 +120,7 @@ impl GrantPlan {
         if !held.is_due(now) {
             return Ask::Have(token);
         }
-        // After a failure the tries go on by themselves, and nobody is held up by one that is likely to fail as well.
+        // After a failure the attempts go on by themselves, and no caller waits for one that is likely to fail as well.
         let order = (self.failures == 0 && self.may_begin(now)).then(|| Box::new(self.begin(false, now)));
         match self.phase {
             Phase::Refreshing { since, .. } if self.failures == 0 && now.at < since + self.waits.caller => {
@@ -132,7 +133,7 @@ impl GrantPlan {
     /// Some time has passed.
     pub(super) fn tick(&mut self, now: Now) -> Option<Order> {
         let wanted = match self.phase {
-            // After a failure the next try comes by itself, even for a token that is only refreshed on demand.
+            // After a failure the next attempt comes by itself, even for a token that is only refreshed on demand.
             Phase::Backoff { .. } | Phase::Uncertain { .. } => self.held.is_some(),
             Phase::Idle => self.held.as_ref().is_some_and(|held| held.is_due_ahead(now)),
             Phase::Refreshing { .. } | Phase::ReauthRequired => false,
@@ -140,7 +141,7 @@ impl GrantPlan {
         (wanted && self.may_begin(now)).then(|| self.begin(false, now))
     }
 
-    /// A person wants a refresh now. `None` if one is under way or cannot help.
+    /// An operator asks for a refresh now. `None` if one is under way or cannot help.
     pub(super) fn demand(&mut self, now: Now) -> Option<Order> {
         let possible = match self.phase {
             Phase::Idle | Phase::Backoff { .. } | Phase::Uncertain { .. } => true,
@@ -213,7 +214,7 @@ impl GrantPlan {
         };
         self.unreadable = None;
         if let Some(held) = self.held.as_mut().filter(|held| same_tokens(&held.grant, &grant)) {
-            // Somebody says that it ends at another time than we were told.
+            // The file has another expiry than the grant in hand.
             if !held.grant.expires_with(&grant) {
                 *held = Held::first(grant, now);
             }
@@ -221,9 +222,9 @@ impl GrantPlan {
         }
         if doubt == Doubt::Spent {
             // The file was put back to what it held before the last rotation. A refresh looks, under the lock, for the
-            // grant that was kept; until then nobody gets a token that is older than the one in hand.
+            // grant that was kept; until then no caller gets a token that is older than the one in hand.
             let held = self.held.get_or_insert_with(|| Held::first(grant, now));
-            held.good_until_s = now.unix_s;
+            held.good_until_ms = now.unix_ms;
             held.on_demand = false;
             self.phase = Phase::Idle;
             return;
@@ -260,13 +261,12 @@ impl GrantPlan {
     }
 
     /// Seconds until the access token expires; negative when it has.
-    #[expect(clippy::cast_possible_truncation, reason = "whole seconds are shown")]
     pub(super) fn expires_in_s(&self, now: Now) -> Option<i64> {
-        self.held.as_ref().map(|held| (held.grant.expires_at_s - now.unix_s).floor() as i64)
+        self.held.as_ref().map(|held| held.grant.left_ms(now.unix_ms).div_euclid(1_000))
     }
 
     pub(super) fn last_refresh_age(&self, now: Now) -> Option<Duration> {
-        self.last_exchange.map(|at| now.at.saturating_duration_since(at))
+        self.last_exchange.map(|at| now.at.saturating_sub(at))
     }
 
     pub(super) fn last_error(&self) -> Option<&str> {

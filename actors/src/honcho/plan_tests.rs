@@ -1,22 +1,23 @@
 use secrecy::ExposeSecret;
 
 use super::*;
+use crate::exploration::assert_value;
 
-const START_S: f64 = 1_800_000_000.0;
+const START_MS: i64 = 1_800_000_000_000;
 const WAITS: Waits = Waits { caller: Duration::from_secs(15), careful: Duration::from_mins(1) };
 
 /// A plan and a clock of its own.
 struct Stage {
     plan: GrantPlan,
-    start: Instant,
+    start: Duration,
     now: Now,
 }
 
-fn grant(number: u32, life_s: f64, now: Now) -> Grant {
+fn grant(number: u32, life_s: i64, now: Now) -> Grant {
     Grant {
         access_token: format!("hch-at-{number}").into(),
         refresh_token: format!("hch-rt-{number}").into(),
-        expires_at_s: now.unix_s + life_s,
+        expires_at_ms: now.unix_ms.saturating_add(life_s.saturating_mul(1_000)).into(),
         client_id: "c".to_owned(),
         token_endpoint: "http://127.0.0.1:1/".to_owned(),
         scope: "write".to_owned(),
@@ -26,9 +27,9 @@ fn grant(number: u32, life_s: f64, now: Now) -> Grant {
 
 impl Stage {
     /// The file was seen with grant 1, which lives so long.
-    fn with(life_s: f64) -> Self {
-        let start = Instant::now();
-        let now = Now { unix_s: START_S, at: start, random: 0.0 };
+    fn with(life_s: i64) -> Self {
+        let start = Duration::from_secs(1_000);
+        let now = Now { unix_ms: START_MS, at: start, random: 0.0 };
         let mut stage = Self { plan: GrantPlan::new(WAITS), start, now };
         stage.see(1, life_s, Doubt::None);
         stage
@@ -36,11 +37,11 @@ impl Stage {
 
     fn at(&mut self, second: u32) -> &mut Self {
         self.now.at = self.start + Duration::from_secs(second.into());
-        self.now.unix_s = START_S + f64::from(second);
+        self.now.unix_ms = START_MS + i64::from(second) * 1_000;
         self
     }
 
-    fn see(&mut self, number: u32, life_s: f64, doubt: Doubt) {
+    fn see(&mut self, number: u32, life_s: i64, doubt: Doubt) {
         self.plan.seen(Seen::Grant { grant: grant(number, life_s, self.now), doubt }, self.now);
     }
 
@@ -56,7 +57,7 @@ impl Stage {
         self.plan.ended(outcome, true, self.now);
     }
 
-    fn rotates(&mut self, number: u32, life_s: f64) {
+    fn rotates(&mut self, number: u32, life_s: i64) {
         self.ends(Outcome::Rotated { grant: grant(number, life_s, self.now), life_s, beside: None });
     }
 
@@ -77,35 +78,40 @@ impl Stage {
 
     fn waits_until(&mut self, begins: bool) -> u64 {
         match self.ask() {
-            Ask::Wait { order, until } if order.is_some() == begins => (until - self.start).as_secs(),
+            Ask::Wait { order, until } if order.is_some() == begins => until.as_secs() - self.start.as_secs(),
             other => panic!("no such wait: {other:?}"),
         }
     }
 }
 
 #[test]
+fn the_plan_is_a_value() {
+    assert_value::<GrantPlan>();
+}
+
+#[test]
 fn memory_answers_until_two_minutes_before_the_end() {
-    let mut stage = Stage::with(3600.0);
+    let mut stage = Stage::with(3600);
     assert_eq!(stage.at(3479).has(), "hch-at-1");
     assert_eq!(stage.at(3480).waits_until(true), 3495);
 }
 
 #[test]
 fn callers_wait_for_one_refresh_and_at_most_until_fifteen_seconds_after_its_start() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert_eq!(stage.waits_until(true), 15);
     assert_eq!(stage.at(10).waits_until(false), 15);
     assert_eq!(stage.at(15).has(), "hch-at-1");
-    stage.rotates(2, 3600.0);
+    stage.rotates(2, 3600);
     assert_eq!(stage.has(), "hch-at-2");
 }
 
 #[test]
 fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_once() {
     for (random, second) in [(0.0, 3480 - 15), (0.999, 3480 - 59)] {
-        let mut stage = Stage::with(60.0);
+        let mut stage = Stage::with(60);
         stage.now.random = random;
-        stage.rotates(2, 3600.0);
+        stage.rotates(2, 3600);
         assert!(!stage.at(second - 2).begins());
         assert!(stage.at(second).begins());
         assert_eq!(stage.has(), "hch-at-2");
@@ -114,21 +120,21 @@ fn a_refresh_comes_by_itself_shortly_before_it_is_needed_and_not_everywhere_at_o
 
 #[test]
 fn a_clock_that_is_set_back_does_not_make_a_token_live_longer() {
-    let mut stage = Stage::with(3600.0);
-    stage.at(3480).now.unix_s = START_S;
+    let mut stage = Stage::with(3600);
+    stage.at(3480).now.unix_ms = START_MS;
     stage.waits_until(true);
 }
 
 #[test]
 fn a_machine_that_slept_refreshes_by_the_clock_on_the_wall() {
-    let mut stage = Stage::with(3600.0);
-    stage.now.unix_s += 7200.0;
+    let mut stage = Stage::with(3600);
+    stage.now.unix_ms += 7_200_000;
     stage.waits_until(true);
 }
 
 #[test]
 fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     let mut second = 0;
     for wait in [5, 10, 20, 40, 80, 160, 300, 300] {
         assert!(stage.at(second).begins(), "no try in second {second}");
@@ -139,7 +145,7 @@ fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
         second += wait;
     }
     assert!(stage.at(second).begins());
-    stage.rotates(2, 60.0);
+    stage.rotates(2, 60);
     stage.at(second + 31).waits_until(true);
     stage.fails();
     assert!(stage.at(second + 36).begins(), "a success does not wipe the failures");
@@ -147,7 +153,7 @@ fn a_failed_refresh_is_tried_again_later_and_later_but_not_by_every_call() {
 
 #[test]
 fn after_a_failure_nobody_waits_for_the_next_try() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     stage.waits_until(true);
     stage.fails();
     assert_eq!(stage.at(5).has(), "hch-at-1");
@@ -156,24 +162,25 @@ fn after_a_failure_nobody_waits_for_the_next_try() {
     stage.no_answer(Some(Duration::from_mins(1)));
     assert!(stage.at(65).begins());
     assert_eq!(stage.has(), "hch-at-1");
-    stage.rotates(2, 60.0);
+    stage.rotates(2, 60);
     stage.at(65 + 30).waits_until(true);
 }
 
 #[test]
 fn an_expiry_that_was_brought_forward_in_the_file_counts_at_once() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
-    stage.rotates(2, 3600.0);
-    stage.see(2, 3600.3, Doubt::None);
+    stage.rotates(2, 3600);
+    let fraction = Grant { expires_at_ms: (START_MS + 3_600_300).into(), ..grant(2, 3600, stage.now) };
+    stage.plan.seen(Seen::Grant { grant: fraction, doubt: Doubt::None }, stage.now);
     assert!(!stage.begins());
-    stage.see(2, -3600.0, Doubt::None);
+    stage.see(2, -3600, Doubt::None);
     assert!(stage.begins());
 }
 
 #[test]
 fn the_backoff_is_jittered_within_its_bounds() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     stage.now.random = 0.999;
     assert!(stage.begins());
     stage.fails();
@@ -183,7 +190,7 @@ fn the_backoff_is_jittered_within_its_bounds() {
 
 #[test]
 fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left_alone() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
@@ -198,7 +205,7 @@ fn a_token_that_may_be_spent_is_presented_once_more_after_a_minute_and_then_left
 
 #[test]
 fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
     assert!(stage.at(60).begins());
@@ -210,34 +217,34 @@ fn a_failure_of_the_careful_retry_leaves_the_token_in_doubt() {
 
 #[test]
 fn a_siblings_rotation_ends_the_doubt() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
     stage.no_answer(Some(Duration::from_mins(1)));
-    stage.see(1, 60.0, Doubt::Unknown { retry_in: None });
+    stage.see(1, 60, Doubt::Unknown { retry_in: None });
     assert_eq!(stage.plan.state(), GrantState::Uncertain);
-    stage.see(2, 3600.0, Doubt::None);
+    stage.see(2, 3600, Doubt::None);
     assert_eq!((stage.plan.state(), stage.has()), (GrantState::Fresh, "hch-at-2".to_owned()));
 }
 
 #[test]
 fn a_refused_token_is_not_presented_again_until_the_file_changes() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
-    let refused = grant(1, 60.0, stage.now);
+    let refused = grant(1, 60, stage.now);
     stage.ends(Outcome::Refused { grant: refused, why: "invalid_grant".to_owned() });
     assert!(!stage.at(100_000).begins());
     assert_eq!(stage.has(), "hch-at-1");
     assert!(stage.plan.demand(stage.now).is_none());
-    stage.see(1, 60.0, Doubt::None);
+    stage.see(1, 60, Doubt::None);
     assert_eq!(stage.plan.state(), GrantState::ReauthRequired);
-    stage.see(2, 3600.0, Doubt::None);
+    stage.see(2, 3600, Doubt::None);
     assert_eq!(stage.plan.state(), GrantState::Fresh);
 }
 
 #[test]
 fn a_short_lived_token_is_used_for_half_its_life() {
-    let mut stage = Stage::with(60.0);
-    stage.rotates(2, 200.0);
+    let mut stage = Stage::with(60);
+    stage.rotates(2, 200);
     assert!(!stage.at(89).begins());
     assert_eq!(stage.at(99).has(), "hch-at-2");
     stage.at(100).waits_until(true);
@@ -245,8 +252,8 @@ fn a_short_lived_token_is_used_for_half_its_life() {
 
 #[test]
 fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
-    for life_s in [0.0, 10.0, 50.0] {
-        let mut stage = Stage::with(60.0);
+    for life_s in [0, 10, 50] {
+        let mut stage = Stage::with(60);
         stage.rotates(2, life_s);
         assert!(!stage.at(29).begins());
         assert_eq!(stage.has(), "hch-at-2");
@@ -256,31 +263,31 @@ fn no_token_is_exchanged_within_thirty_seconds_of_the_last_exchange() {
 
 #[test]
 fn a_token_of_unknown_life_is_refreshed_only_when_somebody_asks() {
-    let mut stage = Stage::with(60.0);
-    stage.rotates(2, 0.0);
+    let mut stage = Stage::with(60);
+    stage.rotates(2, 0);
     assert!(!stage.at(100_000).begins());
     stage.waits_until(true);
 }
 
 #[test]
 fn a_rotation_by_somebody_else_is_not_exchanged_at_once_however_short_it_lives() {
-    let mut stage = Stage::with(3600.0);
-    stage.see(2, 40.0, Doubt::None);
+    let mut stage = Stage::with(3600);
+    stage.see(2, 40, Doubt::None);
     assert_eq!(stage.at(29).has(), "hch-at-2");
     assert!(!stage.begins());
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
-    let theirs = grant(2, 3600.0, stage.now);
+    let theirs = grant(2, 3600, stage.now);
     stage.plan.ended(Outcome::Adopted(theirs), false, stage.now);
     assert_eq!(stage.has(), "hch-at-2");
 }
 
 #[test]
 fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
-    let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600.0, stage.now) };
-    stage.ends(Outcome::Withheld { grant: kept, life_s: 3600.0 });
+    let kept = Grant { refresh_token: "hch-rt-1".into(), ..grant(2, 3600, stage.now) };
+    stage.ends(Outcome::Withheld { grant: kept, life_s: 3600 });
     assert_eq!((stage.has(), stage.plan.state()), ("hch-at-2".to_owned(), GrantState::Uncertain));
     assert!(!stage.at(100_000).begins());
     assert_eq!(stage.has(), "hch-at-2");
@@ -288,10 +295,10 @@ fn a_token_without_a_successor_is_used_and_the_old_refresh_token_left_alone() {
 
 #[test]
 fn what_could_not_be_saved_is_not_handed_out_and_is_saved_first_the_next_time() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
     let now = stage.now;
-    let unsaved = Unsaved { grant: grant(2, 3600.0, now), life_s: 3600.0, replaces: grant(1, 60.0, now) };
+    let unsaved = Unsaved { grant: grant(2, 3600, now), life_s: 3600, replaces: grant(1, 60, now) };
     stage.ends(Outcome::Unsaved { unsaved, why: "disk full".to_owned() });
     assert_eq!(stage.has(), "hch-at-1");
     stage.at(5);
@@ -301,20 +308,20 @@ fn what_could_not_be_saved_is_not_handed_out_and_is_saved_first_the_next_time() 
 
 #[test]
 fn a_broken_file_stops_every_exchange_and_keeps_the_token() {
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     stage.plan.seen(Seen::Unreadable("broken".to_owned()), stage.now);
     assert!(!stage.begins());
     assert_eq!((stage.has(), stage.plan.state()), ("hch-at-1".to_owned(), GrantState::Unreadable));
     assert!(stage.plan.demand(stage.now).is_none());
-    stage.see(1, 60.0, Doubt::None);
+    stage.see(1, 60, Doubt::None);
     assert!(stage.begins());
 }
 
 #[test]
 fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted() {
-    let mut stage = Stage::with(60.0);
-    stage.rotates(2, 3600.0);
-    stage.see(1, 60.0, Doubt::Spent);
+    let mut stage = Stage::with(60);
+    stage.rotates(2, 3600);
+    stage.see(1, 60, Doubt::Spent);
     assert_eq!(stage.plan.token().unwrap().expose_secret(), "hch-at-2");
     assert!(stage.begins());
 }
@@ -322,9 +329,9 @@ fn a_file_put_back_to_a_spent_token_is_refreshed_under_the_lock_and_not_adopted(
 #[test]
 fn what_siblings_noted_counts_for_the_first_look_too() {
     let fresh = |doubt| {
-        let mut stage = Stage::with(60.0);
+        let mut stage = Stage::with(60);
         stage.plan.seen(Seen::NoGrant, stage.now);
-        stage.see(1, 60.0, doubt);
+        stage.see(1, 60, doubt);
         stage
     };
     let mut stage = fresh(Doubt::Unknown { retry_in: Some(Duration::from_secs(20)) });
@@ -336,11 +343,11 @@ fn what_siblings_noted_counts_for_the_first_look_too() {
 
 #[test]
 fn a_grant_that_is_gone_is_gone() {
-    let mut stage = Stage::with(3600.0);
+    let mut stage = Stage::with(3600);
     stage.plan.seen(Seen::NoGrant, stage.now);
     assert!(matches!(stage.ask(), Ask::Nothing));
     assert_eq!(stage.plan.state(), GrantState::None);
-    let mut stage = Stage::with(60.0);
+    let mut stage = Stage::with(60);
     assert!(stage.begins());
     stage.ends(Outcome::NoGrant);
     assert!(matches!(stage.ask(), Ask::Nothing));
@@ -348,7 +355,7 @@ fn a_grant_that_is_gone_is_gone() {
 
 #[test]
 fn an_odd_expiry_never_panics() {
-    for life_s in [f64::MAX, -1e300, 1e18, -START_S] {
+    for life_s in [i64::MAX, i64::MIN, 1_000_000_000_000_000_000, -START_MS / 1_000] {
         let mut stage = Stage::with(life_s);
         stage.begins();
         stage.ask();
@@ -358,7 +365,7 @@ fn an_odd_expiry_never_panics() {
 
 #[test]
 fn debug_shows_no_token() {
-    let stage = Stage::with(60.0);
+    let stage = Stage::with(60);
     let shown = format!("{:?}", stage.plan);
     assert!(!shown.contains("hch-at-1") && !shown.contains("hch-rt-1"), "{shown}");
 }

@@ -1,7 +1,7 @@
-//! One refresh, from the lock to the disk, as one piece of straight code on a thread of its own.
+//! One refresh, from the lock to the disk, as straight code on a separate thread.
 //!
-//! The lock is a value on that thread's stack: it is held until the thread ends, whatever becomes of the actor that
-//! wanted the refresh. Nothing here decides *when*; it decides, under the lock, *whether*.
+//! The lock is a value on that thread's stack: it is held until the thread ends, whatever happens to the actor that
+//! requested the refresh. The decision here, under the lock, is *whether* to exchange; *when* is decided elsewhere.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,65 +13,66 @@ use tracing::{error, warn};
 use super::exchange::{ExchangeError, TokenAnswer, exchange};
 use super::grant::Grant;
 use super::lock::ConfigLock;
-use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, Verdict, verdict};
-use super::outcome::{Outcome, Unsaved, chain};
+use super::note::{EXCHANGE_FLOOR, Fate, Note, Notes, TokenVerdict, verdict};
+use super::outcome::{Outcome, Unsaved};
 use super::steps::{RefreshStep, StepHook};
 use super::store::{self, Room, Saved};
+use crate::error_chain::error_chain;
 use crate::http_client::HttpClient;
 use crate::profile::redact::Redactor;
 
-/// How long things may take.
+/// The timeouts of a refresh.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits {
-    /// Longest wait for the lock.
+    /// Timeout for the lock.
     pub lock_wait: Duration,
-    /// Longest exchange, all of it.
+    /// Timeout of the whole exchange.
     pub exchange: Duration,
     /// Wait before a token that may be spent is presented once more.
     pub careful: Duration,
 }
 
 impl Default for Limits {
-    /// 20 s, 15 s, 60 s. The lock may be held for one exchange of somebody else, so its wait is the longer one.
+    /// 20 s, 15 s, 60 s. Another process may hold the lock for one exchange, so its timeout is the longer one.
     fn default() -> Self {
         Self { lock_wait: Duration::from_secs(20), exchange: Duration::from_secs(15), careful: Duration::from_mins(1) }
     }
 }
 
-/// A refresh to be done.
+/// A refresh to carry out.
 #[derive(Debug, Clone)]
 pub struct Refresh {
-    /// The file as named.
+    /// The path of the file, links not followed.
     pub path: PathBuf,
     /// The host's name in it.
     pub host: String,
-    /// What the caller knows; a file that holds something else has been rotated by somebody else. `None` for nothing.
+    /// The grant as the caller last saw it; a file with another one was rotated by another process. `None` if unknown.
     pub known: Option<Grant>,
-    /// What an earlier refresh could not save.
+    /// A grant that an earlier refresh could not save.
     pub unsaved: Option<Unsaved>,
-    /// A person asks: waits that protect from bursts do not count.
+    /// Requested by a person: waits that prevent bursts do not apply.
     pub by_person: bool,
-    /// How long things may take.
+    /// The timeouts.
     pub limits: Limits,
-    /// Makes the call.
+    /// The client for the exchange.
     pub client: HttpClient,
-    /// Told of every step.
+    /// Called at every step.
     pub steps: StepHook,
-    /// Takes the new tokens out of what is logged, before they are in the file.
+    /// Removes the new tokens from the log, before they are in the file.
     pub redactor: Redactor,
 }
 
-/// How a refresh ended.
+/// The result of a refresh.
 #[derive(Debug, Clone)]
 pub struct Report {
-    /// How.
+    /// The outcome.
     pub outcome: Outcome,
     /// Whether the refresh token left this machine.
     pub presented: bool,
 }
 
 impl Refresh {
-    /// Does it. Blocks for as long as [`Limits`] allow, and must not be called from within an async runtime.
+    /// Runs the refresh. Blocks for as long as [`Limits`] allow, and must not be called from within an async runtime.
     #[must_use]
     pub fn run(&self) -> Report {
         let mut presented = false;
@@ -79,10 +80,10 @@ impl Refresh {
         Report { outcome, presented }
     }
 
-    /// Does it on a thread of its own and tells `done`, whatever happens.
+    /// Runs the refresh on a separate thread and calls `done` in any case.
     ///
     /// # Errors
-    /// What the system says when there is no thread to be had; `done` is told as well.
+    /// The system's error if there is no thread; `done` is called as well.
     pub fn spawn(self, done: impl FnOnce(Report) + Send + 'static) -> io::Result<()> {
         let mut last_word = LastWord { done: Some(done), started: false, careful: self.limits.careful };
         let work = move || {
@@ -93,44 +94,46 @@ impl Refresh {
         thread::Builder::new().name("honcho-refresh".to_owned()).spawn(work).map(drop)
     }
 
-    // `Err` is as good an end as `Ok`; it only comes sooner.
+    // `Err` ends the refresh as well as `Ok`, only earlier.
     #[expect(clippy::result_large_err, reason = "it is made once an hour")]
     fn under_lock(&self, presented: &mut bool) -> Result<Outcome, Outcome> {
-        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(chain(error));
+        let failed = |error: &(dyn std::error::Error + 'static)| Outcome::Failed(error_chain(error));
         let lock = ConfigLock::take(&self.path, self.limits.lock_wait).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::Locked);
-        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(chain(&error)))?;
+        let file = store::read(lock.target()).map_err(|error| Outcome::Unreadable(error_chain(&error)))?;
         let file = file.ok_or(Outcome::NoGrant)?;
         let block = file.block_name(&self.host);
         let current = file.grant(&block).ok_or(Outcome::NoGrant)?;
         self.steps.reached(RefreshStep::Read);
-        let now_s = unix_now_s();
+        let now = unix_now_ms();
+        let now_s = now / 1_000;
         let mut turn = Turn { lock, block, current, notes: Notes::default(), steps: self.steps.clone() };
         turn.notes = turn.lock.notes();
 
-        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now_s) {
+        if let Some(unsaved) = turn.left_behind(self.unsaved.as_ref(), now) {
             let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
-            let note = Note::presenting(&turn.current.refresh_token, turn.note(), whole(now_s));
+            let note = Note::presenting(&turn.current.refresh_token, turn.note(), now_s);
             return Ok(turn.keep(room, unsaved, &note));
         }
-        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, whole(now_s));
+        let rested = turn.notes.rests(&turn.block, &turn.current.refresh_token, now_s);
         let rotated = self.known.as_ref().is_some_and(|known| !store::same_tokens(known, &turn.current));
-        if rotated && turn.current.expires_at_s > now_s - EXCHANGE_FLOOR.as_secs_f64() {
+        let floor_ms = i64::try_from(EXCHANGE_FLOOR.as_millis()).expect("half a minute fits");
+        if rotated && turn.current.left_ms(now) > -floor_ms {
             return Ok(Outcome::Adopted(turn.current));
         }
         let withheld =
             |retry_in| Outcome::Ambiguous { why: "it was presented before, without an answer".to_owned(), retry_in };
-        match verdict(turn.note(), &turn.current.refresh_token, whole(now_s), self.by_person, self.limits.careful) {
-            Verdict::Present => {
+        match verdict(turn.note(), &turn.current.refresh_token, now_s, self.by_person, self.limits.careful) {
+            TokenVerdict::Present => {
                 if let Some(left) = rested.filter(|_| !self.by_person) {
-                    let why = "the server said no a while ago, to this process or another".to_owned();
+                    let why = "the server refused recently, in this process or another".to_owned();
                     return Ok(Outcome::Denied { why, retry_in: left });
                 }
             }
-            Verdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
-            Verdict::Wait(left) => return Ok(withheld(Some(left))),
-            Verdict::Withhold => return Ok(withheld(None)),
-            Verdict::Dead => {
+            TokenVerdict::TooSoon(_) => return Ok(Outcome::Adopted(turn.current)),
+            TokenVerdict::Wait(left) => return Ok(withheld(Some(left))),
+            TokenVerdict::Withhold => return Ok(withheld(None)),
+            TokenVerdict::Dead => {
                 let why = "the refresh token in the file is spent or was refused before".to_owned();
                 return Ok(Outcome::Refused { grant: turn.current, why });
             }
@@ -138,7 +141,7 @@ impl Refresh {
 
         let room = Room::make(&turn.lock).map_err(|error| failed(&error))?;
         let before = turn.note().cloned();
-        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), whole(now_s));
+        let note = Note::presenting(&turn.current.refresh_token, before.as_ref(), now_s);
         turn.put_note(note.clone()).map_err(|error| failed(&error))?;
         self.steps.reached(RefreshStep::BeforeSend);
         let answer = talk(&self.client, &turn.current, self.limits.exchange);
@@ -158,28 +161,28 @@ impl Refresh {
             }
             Err(ref error @ ExchangeError::Status { retry_after, .. }) => {
                 let (host, token) = (&turn.block, &turn.current.refresh_token);
-                // In the notes, so that siblings do not each find out for themselves.
-                let retry_in = turn.notes.denied(host, token, whole(unix_now_s()), retry_after, fastrand::f64());
+                // In the notes, so that other processes need not find out themselves.
+                let retry_in = turn.notes.denied(host, token, unix_now_ms() / 1_000, retry_after, fastrand::f64());
                 turn.restore_note(before);
-                Err(Outcome::Denied { why: chain(error), retry_in })
+                Err(Outcome::Denied { why: error_chain(error), retry_in })
             }
             Err(error @ (ExchangeError::NoAnswer(_) | ExchangeError::Odd(_) | ExchangeError::Unclear(_))) => {
                 // The wait counts from now, not from before a long silence.
-                let note = note.at(whole(unix_now_s()));
+                let note = note.at(unix_now_ms() / 1_000);
                 turn.notes.answered(&turn.block);
                 let retry_in = note.may_retry().then_some(self.limits.careful);
                 turn.put_note_or_warn(note);
-                Err(Outcome::Ambiguous { why: chain(&error), retry_in })
+                Err(Outcome::Ambiguous { why: error_chain(&error), retry_in })
             }
             Err(error @ ExchangeError::InvalidGrant) => {
                 turn.put_note_or_warn(note.with(Fate::Refused));
-                Err(Outcome::Refused { grant: turn.current, why: chain(&error) })
+                Err(Outcome::Refused { grant: turn.current, why: error_chain(&error) })
             }
         }
     }
 }
 
-/// What is at hand while the lock is held.
+/// The state while the lock is held.
 struct Turn {
     lock: ConfigLock,
     block: String,
@@ -199,32 +202,32 @@ impl Turn {
         self.lock.leave(&self.notes)
     }
 
-    // The exchange is over: a note that cannot be written only makes siblings more careful, or less.
+    // The exchange is over: without the note other processes are only more careful, or less.
     fn put_note_or_warn(&mut self, note: Note) {
         if let Err(error) = self.put_note(note) {
-            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+            warn!(error = error_chain(&error), "fate of a refresh token not noted");
         }
     }
 
     fn restore_note(&mut self, before: Option<Note>) {
         self.notes.restore(&self.block, before);
         if let Err(error) = self.lock.leave(&self.notes) {
-            warn!(error = chain(&error), "the fate of a refresh token cannot be noted");
+            warn!(error = error_chain(&error), "fate of a refresh token not noted");
         }
     }
 
-    /// What an earlier exchange gave for the token in the file, and never got into it.
-    fn left_behind(&self, unsaved: Option<&Unsaved>, now_s: f64) -> Option<Unsaved> {
+    /// The grant that an earlier exchange returned for the token in the file, and that is not in the file.
+    fn left_behind(&self, unsaved: Option<&Unsaved>, now_ms: i64) -> Option<Unsaved> {
         let ours = unsaved.filter(|unsaved| store::same_refresh_token(&unsaved.replaces, &self.current));
         ours.cloned().or_else(|| {
             let presented = self.note().is_some_and(|note| note.is_about(&self.current.refresh_token));
             let grant = presented.then(|| store::salvage(self.lock.target(), &self.block, &self.current)).flatten()?;
-            let life_s = (grant.expires_at_s - now_s).max(0.0);
+            let life_s = (grant.left_ms(now_ms) / 1_000).max(0);
             Some(Unsaved { grant, life_s, replaces: self.current.clone() })
         })
     }
 
-    /// Puts a new grant on disk; only then may it be used.
+    /// Writes a new grant to disk; only then may it be used.
     fn keep(mut self, room: Room, unsaved: Unsaved, note: &Note) -> Outcome {
         let Unsaved { grant, life_s, .. } = &unsaved;
         let withheld = store::same_refresh_token(grant, &self.current);
@@ -239,8 +242,8 @@ impl Turn {
                 if withheld { Outcome::Withheld { grant, life_s } } else { Outcome::Rotated { grant, life_s, beside } }
             }
             Err(error) => {
-                error!(error = chain(&error), "a new grant cannot be written; until it is, the old token is used");
-                Outcome::Unsaved { why: chain(&error), unsaved }
+                error!(error = error_chain(&error), "new grant not written; until it is, the old token stays in use");
+                Outcome::Unsaved { why: error_chain(&error), unsaved }
             }
         }
     }
@@ -250,7 +253,7 @@ fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
     let grant = Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.unwrap_or_else(|| current.refresh_token.clone()),
-        expires_at_s: unix_now_s() + answer.life_s,
+        expires_at_ms: unix_now_ms().saturating_add(answer.life_s.saturating_mul(1_000)).into(),
         scope: answer.scope.unwrap_or_else(|| current.scope.clone()),
         token_type: answer.token_type.unwrap_or_else(|| current.token_type.clone()),
         client_id: current.client_id.clone(),
@@ -259,28 +262,24 @@ fn taken_in(answer: TokenAnswer, current: &Grant) -> Unsaved {
     Unsaved { grant, life_s: answer.life_s, replaces: current.clone() }
 }
 
-/// The exchange on a runtime of its own, for this thread has none.
+/// The exchange on a separate runtime, because this thread has none.
 fn talk(client: &HttpClient, grant: &Grant, limit: Duration) -> Result<TokenAnswer, ExchangeError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| ExchangeError::NotSent(error.to_string()))?;
     let answer = runtime.block_on(exchange(client, grant, limit));
-    // A name that is still being looked up must not hold the lock.
+    // A name lookup in progress must not hold the lock.
     runtime.shutdown_background();
     answer
 }
 
-/// Seconds since 1970, with their fraction.
+/// Milliseconds since 1970.
 #[must_use]
-pub fn unix_now_s() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+pub fn unix_now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
-fn whole(seconds: f64) -> i64 {
-    seconds as i64
-}
-
-/// Sees to it that the one who waits hears of the end, also when the thread panics or never starts.
+/// Ensures that the caller receives the end, even if the thread panics or never starts.
 struct LastWord<F: FnOnce(Report)> {
     done: Option<F>,
     started: bool,
@@ -298,7 +297,7 @@ impl<F: FnOnce(Report)> LastWord<F> {
 impl<F: FnOnce(Report)> Drop for LastWord<F> {
     fn drop(&mut self) {
         let outcome = if self.started {
-            let why = "the refresh ended without a word".to_owned();
+            let why = "the refresh ended without a report".to_owned();
             Outcome::Ambiguous { why, retry_in: Some(self.careful) }
         } else {
             Outcome::Failed("there is no thread for the refresh".to_owned())

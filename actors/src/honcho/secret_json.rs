@@ -1,4 +1,4 @@
-//! JSON that holds secrets: not shown, and wiped when dropped.
+//! JSON with secrets: not shown, and wiped when dropped.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,13 +12,13 @@ use caduceus_contract::json::wipe;
 pub struct SecretJson(Value);
 
 impl SecretJson {
-    /// Takes `value` in; copies made of it before are the caller's to wipe.
+    /// Wraps `value`; earlier copies of it are the caller's to wipe.
     #[must_use]
     pub fn new(value: Value) -> Self {
         Self(value)
     }
 
-    /// Gives the value out, for a place that is itself wiped.
+    /// Returns the value, for a place that is itself wiped.
     pub(super) fn take(mut self) -> Value {
         self.0.take()
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-/// The steps of a refresh that a test may want to die on.
+/// The steps of a refresh at which a test may kill the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum RefreshStep {
     /// The lock is held.
@@ -13,7 +13,7 @@ pub enum RefreshStep {
     Read,
     /// The token is about to be presented, and that is noted.
     BeforeSend,
-    /// An answer is here, or its absence is certain.
+    /// An answer was received, or certainly will not be.
     Answered,
     /// The new file is written under another name.
     TemporaryWritten,
@@ -24,7 +24,7 @@ pub enum RefreshStep {
 impl FromStr for RefreshStep {
     type Err = String;
 
-    /// Reads the name of a step as `Debug` shows it.
+    /// Parses the name of a step as `Debug` shows it.
     fn from_str(name: &str) -> Result<Self, String> {
         let steps = [Self::Locked, Self::Read, Self::BeforeSend, Self::Answered, Self::TemporaryWritten, Self::Renamed];
         steps.into_iter().find(|step| format!("{step:?}") == name).ok_or_else(|| format!("there is no step {name}"))

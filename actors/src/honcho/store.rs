@@ -1,6 +1,6 @@
 //! `honcho.json` on disk: read, and replaced in one step. Everything here blocks.
 //!
-//! Room for the new file is made *before* the token is presented, so that a full or read-only disk costs no token. A
+//! Room for the new file is reserved *before* the token is presented, so that a full or read-only disk costs no token. A
 //! file that does not parse is never replaced: the grant is then kept beside it.
 
 use std::fs;
@@ -12,58 +12,58 @@ use secrecy::ExposeSecret;
 use serde_json::{Map, Value};
 use tempfile::NamedTempFile;
 
-use super::file::{FileError, HonchoFile};
+use super::file::{GrantFileError, HonchoFile};
 use super::grant::Grant;
 use super::lock::ConfigLock;
 use super::steps::{RefreshStep, StepHook};
 use crate::files::{Links, Unusable, own, small};
 
-/// The file is some kilobytes; more than this is something else.
+/// The file has some kilobytes; a larger one is something else.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
-/// A new grant may be longer than the old one by so much.
+/// How much longer than the old one a new grant may be.
 const SLACK: usize = 8 * 1024;
 
-/// Why the file cannot be used as it is.
+/// Why the file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// The system does not give it out.
+    /// The system's error on reading.
     #[error("{path} cannot be read")]
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// It does not parse; a person must mend it.
+    /// It does not parse; a person must repair it.
     #[error("{path} is broken")]
     Broken {
         /// Which file.
         path: PathBuf,
-        /// Where.
+        /// The position.
         #[source]
-        source: FileError,
+        source: GrantFileError,
     },
 }
 
 /// Why a grant is not on disk.
 #[derive(Debug, thiserror::Error)]
 pub enum SaveError {
-    /// The file must be mended first; it was left as it is.
+    /// The file must be repaired first; it was left unchanged.
     #[error(transparent)]
     Unusable(#[from] ReadError),
-    /// The system does not let it be written; the old file is whole.
+    /// The system's error on writing; the old file is complete.
     #[error("{path} cannot be replaced")]
     Io {
         /// Which file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
 }
 
-/// Where the grant of a login went.
+/// Where the grant of a login was written.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Installed {
     /// Into the file.
@@ -72,14 +72,14 @@ pub enum Installed {
     Beside(PathBuf),
 }
 
-/// Where a grant went.
+/// Where a grant was written.
 #[derive(Debug)]
 pub(super) enum Saved {
     /// Into the file.
     InPlace,
     /// Beside the file, which does not parse.
     Beside(PathBuf),
-    /// Nowhere: somebody put another grant into the file meanwhile, without the lock.
+    /// Nowhere: another process wrote another grant into the file meanwhile, without the lock.
     Overtaken(Grant),
 }
 
@@ -99,20 +99,20 @@ pub fn read(path: &Path) -> Result<Option<HonchoFile>, ReadError> {
         .map_err(|source| ReadError::Broken { path: path.to_owned(), source })
 }
 
-/// Whether a grant for `host` could be saved: the file, if there is one, has room for it, and so has the disk.
+/// Whether a grant for `host` could be saved: the file, if there is one, can take it, and the disk has room.
 ///
 /// # Errors
-/// [`SaveError`], as [`install`] would say; nothing was changed.
+/// [`SaveError`], the same as of [`install`]; nothing was changed.
 pub fn rehearse(lock: &ConfigLock, host: &str) -> Result<(), SaveError> {
     let mut file = read(lock.target())?.unwrap_or_else(HonchoFile::empty);
     file.make_room(host).map_err(|source| ReadError::Broken { path: lock.target().to_owned(), source })?;
     Room::make(lock).map(drop)
 }
 
-/// Puts the grant of a login into the file, with the settings that came along, under a lock held by the caller.
+/// Writes the grant of a login to the file, with the settings of the login, under a lock held by the caller.
 ///
 /// # Errors
-/// [`SaveError`]; the file is as it was then.
+/// [`SaveError`]; the file is unchanged then.
 pub fn install(
     lock: &ConfigLock,
     host: &str,
@@ -137,7 +137,7 @@ pub fn install(
     Ok(Installed::InPlace)
 }
 
-/// A temporary file in the right directory, as large as will be needed. Dropping it removes it.
+/// A temporary file in the right directory, as large as needed. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Room {
     file: NamedTempFile,
@@ -147,11 +147,11 @@ impl Room {
     pub(super) fn make(lock: &ConfigLock) -> Result<Self, SaveError> {
         let target = lock.target();
         let make = || {
-            // A rename would replace it all the same; whoever made it read-only meant it.
+            // A rename would replace it nevertheless; its permissions were set on purpose.
             if target.exists() {
                 rustix::fs::access(target, rustix::fs::Access::WRITE_OK)?;
             }
-            // Mode 0600 from the first byte is what the crate does.
+            // The crate creates it with mode 0600.
             let mut file = tempfile::Builder::new().prefix(&stray_prefix(target)).tempfile_in(directory(target))?;
             own::give_to_owner_of(Some(directory(target)), file.as_file());
             let mut needed = SLACK;
@@ -159,7 +159,7 @@ impl Room {
                 needed += usize::try_from(old.len()).unwrap_or(SLACK);
                 let new = file.as_file().metadata()?;
                 if (old.uid(), old.gid()) != (new.uid(), new.gid()) {
-                    // Started as root on somebody's file: it stays theirs. Without the right to do so it becomes ours,
+                    // Started as root on a user's file: the owner stays. Without the permission to do so the file becomes ours,
                     // as with the original.
                     let _ = std::os::unix::fs::fchown(file.as_file(), Some(old.uid()), Some(old.gid()));
                 }
@@ -185,14 +185,14 @@ impl Room {
         steps.reached(RefreshStep::TemporaryWritten);
         self.file.persist(path).map_err(|error| fail(error.error))?;
         steps.reached(RefreshStep::Renamed);
-        // The rename is what counts for everyone but a power cut; a file system that cannot sync a directory is left.
+        // For everything but a power failure the rename is enough; a file system that cannot sync a directory is tolerated.
         let _ = own::sync_directory(directory(path));
         Ok(())
     }
 }
 
-/// Puts `grant` into `block` of the file, where it takes the place of `before`. The file is read once more: what stands in it
-/// now counts.
+/// Writes `grant` to `block` of the file, in place of `before`. The file is read once more: its current content
+/// decides.
 pub(super) fn save(
     lock: &ConfigLock,
     room: Room,
@@ -236,21 +236,21 @@ pub(super) fn kept_beside(target: &Path, block: &str) -> Option<PathBuf> {
     Some(kept_path(target, block)).filter(|path| path.exists())
 }
 
-/// A grant that came for `spent` and never got into the file: kept beside it, or in a temporary file of a process
-/// that died on the last step.
+/// A grant that replaced `spent` and never got into the file: kept beside it, or in a temporary file of a process
+/// that was killed at the last step.
 pub(super) fn salvage(target: &Path, block: &str, spent: &Grant) -> Option<Grant> {
     let kept = std::iter::once(kept_path(target, block));
     kept.chain(strays(target)).find_map(|path| came_for(spent, &read(&path).ok().flatten()?, block))
 }
 
-/// The grant in `block` of a left-over file, if it is the one that came for `spent`.
+/// The grant in `block` of a left-over file, if it replaced `spent`.
 fn came_for(spent: &Grant, left: &HonchoFile, block: &str) -> Option<Grant> {
     let grant = left.grant(block)?;
-    (!same_refresh_token(&grant, spent) && grant.expires_at_s > spent.expires_at_s).then_some(grant)
+    (!same_refresh_token(&grant, spent) && grant.expires_at_ms > spent.expires_at_ms).then_some(grant)
 }
 
-/// Removes what [`salvage`] would find for `block`, of which `written` has the grant; the holder of the lock is the only one
-/// who has such files. What another host of the file still has to find stays.
+/// Removes what [`salvage`] would find for `block`, if `written` has the grant; only the holder of the lock
+/// has such files. Grants of other hosts in the file stay.
 fn forget_strays(lock: &ConfigLock, block: &str, written: &HonchoFile) {
     let notes = lock.notes();
     let is_awaited = |path: &PathBuf| {
@@ -265,7 +265,7 @@ fn forget_strays(lock: &ConfigLock, block: &str, written: &HonchoFile) {
         if let Err(error) = fs::remove_file(&path)
             && error.kind() != io::ErrorKind::NotFound
         {
-            tracing::warn!(path = %path.display(), %error, "a left-over file with a grant in it cannot be removed");
+            tracing::warn!(path = %path.display(), %error, "left-over file of a grant not removed");
         }
     }
 }

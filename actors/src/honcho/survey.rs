@@ -1,4 +1,4 @@
-//! A look at the files of a profile, without any lock. Blocks.
+//! A check of a profile's files, without any lock. Blocks.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -7,39 +7,39 @@ use super::file::HonchoFile;
 use super::grant::{Grant, host_name};
 use super::location::{FILE_NAME, HonchoProfile, is_there};
 use super::lock::{is_held, peek, resolve};
-use super::note::{Fate, Note, Notes, Verdict, verdict};
-use super::outcome::chain;
+use super::note::{Fate, Note, Notes, TokenVerdict, verdict};
 use super::plan::{Doubt, Seen};
-use super::refresh::unix_now_s;
+use super::refresh::unix_now_ms;
 use super::store;
 use super::watch::Spot;
+use crate::error_chain::error_chain;
 use crate::profile::redact::Redactor;
 use caduceus_contract::profile_name::ProfileName;
 
-/// One grant's place: which file, and the host's name in it.
+/// The place of one grant: the file, and the host's name in it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Place {
+pub(super) struct GrantLocation {
     pub(super) path: PathBuf,
     pub(super) host: String,
 }
 
-/// What was seen for one profile.
+/// The grant of one profile as it was seen.
 #[derive(Debug)]
 pub(super) struct Sighting {
     pub(super) profile: ProfileName,
-    pub(super) place: Place,
+    pub(super) place: GrantLocation,
     pub(super) seen: Seen,
 }
 
-/// A look at one profile's file, and where it may lie.
+/// A check of one profile's file, and its possible places.
 #[derive(Debug)]
 pub(super) struct Survey {
     pub(super) sighting: Sighting,
-    /// What is to be watched.
+    /// The places to watch.
     pub(super) spots: Vec<Spot>,
 }
 
-/// Looks at the profile's file.
+/// Checks the profile's file.
 pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Redactor) -> Survey {
     let mut spots = Vec::new();
     for candidate in profile.homes.candidates() {
@@ -48,7 +48,7 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
     }
     let path = profile.homes.locate(is_there);
     let file = open(&path);
-    // What cannot be read now is what it was.
+    // A place that cannot be read now is unchanged.
     if let Ok((file, _)) = &file {
         let secrets = file.secrets();
         redactor.replace(&redacted_as(&profile.name), secrets.iter().map(|(name, value)| (*name, value)));
@@ -63,17 +63,17 @@ pub(super) fn survey(profile: &HonchoProfile, careful: Duration, redactor: &Reda
         }
         Err(why) => (host, Seen::Unreadable(why)),
     };
-    Survey { sighting: Sighting { profile: profile.name.clone(), place: Place { path, host }, seen }, spots }
+    Survey { sighting: Sighting { profile: profile.name.clone(), place: GrantLocation { path, host }, seen }, spots }
 }
 
-/// The source of what a profile's file holds, for the redactor; no profile has such a name.
+/// The redactor's source for the contents of a profile's file; no profile has such a name.
 pub(super) fn redacted_as(profile: &ProfileName) -> String {
     format!("grants of {profile}")
 }
 
-/// What is seen of a profile whose disk does not answer; `known` is where its grant stood last.
-pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&Place>, why: String) -> Sighting {
-    let first = || Place {
+/// The result for a profile whose disk does not answer; `known` is the last place of its grant.
+pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&GrantLocation>, why: String) -> Sighting {
+    let first = || GrantLocation {
         path: profile.homes.own.join(FILE_NAME),
         host: host_name(profile.host.as_deref(), &profile.name, None),
     };
@@ -81,7 +81,7 @@ pub(super) fn unanswered(profile: &HonchoProfile, known: Option<&Place>, why: St
 }
 
 fn open(path: &Path) -> Result<(HonchoFile, Notes), String> {
-    let file = store::read(path).map_err(|error| chain(&error))?;
+    let file = store::read(path).map_err(|error| error_chain(&error))?;
     Ok((file.unwrap_or_else(HonchoFile::empty), peek(path)))
 }
 
@@ -92,11 +92,11 @@ fn in_file(file: &HonchoFile, notes: &Notes, path: &Path, block: &str, careful: 
     let about = notes.of(block).filter(|note| note.is_about(&grant.refresh_token));
     let doubt = match about {
         None => Doubt::None,
-        // Its exchange is in flight elsewhere: whoever needs the token waits for the lock, and finds the new one.
+        // Another process exchanges it now: a caller that needs the token waits for the lock, and finds the new one.
         Some(note) if note.fate() == Fate::Unknown && is_held(path) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
-        // What came for it was left beside the file: whoever takes it in presents nothing.
+        // Its replacement was left beside the file: restoring it presents nothing.
         Some(note) if note.fate() == Fate::Unknown && is_left_beside(path, block, &grant) => {
             Doubt::Unknown { retry_in: Some(Duration::ZERO) }
         }
@@ -109,13 +109,14 @@ fn is_left_beside(path: &Path, block: &str, grant: &Grant) -> bool {
     resolve(path).is_ok_and(|target| store::salvage(&target, block, grant).is_some())
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "whole seconds since 1970")]
 fn doubt(note: &Note, token: &secrecy::SecretString, careful: Duration) -> Doubt {
-    match (note.fate(), verdict(Some(note), token, unix_now_s() as i64, false, careful)) {
+    match (note.fate(), verdict(Some(note), token, unix_now_ms() / 1_000, false, careful)) {
         (Fate::Rotated, _) => Doubt::Spent,
         (Fate::Refused, _) => Doubt::Refused,
-        (_, Verdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
-        (_, Verdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
-        (_, Verdict::Withhold | Verdict::TooSoon(_) | Verdict::Dead) => Doubt::Unknown { retry_in: None },
+        (_, TokenVerdict::Present) => Doubt::Unknown { retry_in: Some(Duration::ZERO) },
+        (_, TokenVerdict::Wait(left)) => Doubt::Unknown { retry_in: Some(left) },
+        (_, TokenVerdict::Withhold | TokenVerdict::TooSoon(_) | TokenVerdict::Dead) => {
+            Doubt::Unknown { retry_in: None }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! What the tests over real files, locks and sockets have in common.
+//! Helpers of the tests with real files, locks and sockets.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::grant::Grant;
 use super::outcome::Outcome;
-use super::refresh::{Limits, Refresh, Report, unix_now_s};
+use super::refresh::{Limits, Refresh, Report, unix_now_ms};
 use super::steps::StepHook;
 use super::store;
 use crate::profile::redact::Redactor;
@@ -26,19 +26,19 @@ mod tree_tests;
 
 use oauth_server::{Fault, OauthServer};
 
-/// Longest wait for anything that should come at once.
+/// Timeout of anything that should happen at once.
 const SOON: Duration = Duration::from_secs(10);
 
-/// A home with a file in it, and the server that its grant is from.
+/// A home with a file in it, and the server of its grant.
 struct Trial {
     home: TempDir,
     server: OauthServer,
 }
 
 impl Trial {
-    /// The access token lives for so many seconds yet.
+    /// The remaining lifetime of the access token.
     fn with_life(life_s: i64) -> Self {
-        // A second call finds it done.
+        // A second call has no effect.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let trial = Self { home: TempDir::new().unwrap(), server: OauthServer::start("hch-rt-0") };
         trial.log_in(0, life_s);
@@ -53,10 +53,9 @@ impl Trial {
         self.home.path().join("honcho.json")
     }
 
-    /// Writes the file as a login would, with a neighbour that must survive.
+    /// Writes the file as a login would, with a neighbour that must not change.
     fn log_in(&self, number: u32, life_s: i64) {
-        #[expect(clippy::cast_possible_truncation, reason = "whole seconds")]
-        let expires_at = unix_now_s() as i64 + life_s;
+        let expires_at = unix_now_ms() / 1_000 + life_s;
         let oauth = json!({"refreshToken": format!("hch-rt-{number}"), "expiresAt": expires_at, "clientId": "hermes-agent",
             "tokenEndpoint": self.server.token_endpoint(), "scope": "write", "tokenType": "Bearer"});
         let hosts = json!({"other": {"apiKey": "plain"}, "hermes": {"x": 1, "apiKey": format!("hch-at-{number}"), "oauth": oauth}});
@@ -91,7 +90,7 @@ impl Trial {
         refresh.run().outcome
     }
 
-    /// As if every wait that stands in the notes were over.
+    /// As if every wait in the notes were over.
     fn waits_are_over(&self) {
         let lock = self.home.path().join("honcho.json.lock");
         let mut notes: Value = serde_json::from_str(&fs::read_to_string(&lock).unwrap()).unwrap();
@@ -107,12 +106,12 @@ impl Trial {
         serde_json::from_str(&fs::read_to_string(self.path()).unwrap()).unwrap()
     }
 
-    /// The server saw nothing but good requests, and every token once.
+    /// The server received only valid requests, and every token once.
     fn assert_no_replay(&self) {
         assert_eq!((self.server.replays(), self.server.odd_requests()), (0, Vec::new()));
     }
 
-    /// Everything in the home but the file and its lock.
+    /// Everything in the home except the file and its lock.
     fn litter(&self) -> Vec<String> {
         let names = fs::read_dir(self.home.path()).unwrap().map(|entry| entry.unwrap().file_name());
         let names = names.map(|name| name.to_string_lossy().into_owned());

@@ -1,4 +1,4 @@
-//! What the keeper of the grants is built with.
+//! The arguments of the grants' actor.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use actix::Message;
 use super::location::HonchoProfile;
 use super::refresh::{Limits, Report};
 use super::steps::StepHook;
-use super::survey::Place;
+use super::survey::GrantLocation;
 use super::watch::GrantFileTouched;
 use crate::config::messages::{InForce, Served};
 use crate::counts::CountBy;
@@ -23,29 +23,29 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::Port;
 
-/// What the keeper is built with.
+/// The settings of the grants' actor.
 #[derive(Debug, Clone)]
 pub struct HonchoSettings {
     /// The profiles served.
     pub profiles: Vec<HonchoProfile>,
-    /// How long a refresh may take.
+    /// The timeouts of a refresh.
     pub limits: Limits,
-    /// Longest wait of a caller for a refresh; then it gets the old token.
+    /// Timeout of a caller for a refresh; then it receives the old token.
     pub caller_wait: Duration,
-    /// How often the files are looked at without any event, for file systems that give none.
+    /// Interval of checks without events, for file systems that have none.
     pub poll: Duration,
-    /// What the profiles served are made of, when they change.
+    /// The inputs of the served profiles, for changes of the settings.
     pub surroundings: HonchoSurroundings,
-    /// Told of every step of every refresh, for tests that die on one.
+    /// Called at every step of every refresh, for tests that kill the process at one.
     pub steps: StepHook,
-    /// Tells that a file may have changed.
+    /// Notifies of possible changes of a file.
     pub events: FileEvents,
     /// Exchanges made, by file and host; they outlive the actor.
     pub exchanges: CountBy<(PathBuf, String)>,
 }
 
 impl HonchoSettings {
-    /// The usual waits for these profiles.
+    /// The default waits for these profiles.
     #[must_use]
     pub fn new(profiles: Vec<HonchoProfile>) -> Self {
         Self {
@@ -61,61 +61,61 @@ impl HonchoSettings {
     }
 }
 
-/// What is the same for all profiles, or for the one whose environment is the process's.
+/// The inputs that are the same for all profiles, or for the owner of the environment.
 #[derive(Debug, Clone, Default)]
 pub struct HonchoSurroundings {
-    /// What the process was started with.
+    /// The environment of the process at its start.
     pub environment: Arc<Environment>,
-    /// Makes the exchanges.
+    /// The client for the exchanges.
     pub client: HttpClient,
-    /// Takes every token of every file out of what is logged.
+    /// Removes every token of every file from the log.
     pub redactor: Redactor,
 }
 
 impl HonchoSurroundings {
-    /// The profiles served, as far as their grants go.
+    /// The served profiles, as far as their grants are concerned.
     #[must_use]
     pub fn profiles(&self, in_force: &InForce) -> Vec<HonchoProfile> {
-        let profile =
-            |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, &in_force.home, &self.environment);
+        let home = &in_force.settings.home;
+        let profile = |served: &Served| HonchoProfile::new(served.name.clone(), &served.home, home, &self.environment);
         in_force.profiles.iter().map(profile).collect()
     }
 }
 
-/// Whom the keeper tells.
+/// Where the grants' actor sends its messages.
 #[derive(Debug, Clone)]
 pub struct HonchoPorts {
-    /// Each profile hears of its own token, and of no other.
+    /// Each profile receives its own token, and no other.
     pub profiles: BTreeMap<ProfileName, Port<TokenChanged>>,
-    /// Something shown changed.
+    /// Notified when the status has changed.
     pub status: Port<StatusTouched>,
 }
 
-/// The keeper's own mailbox, for what outlives one incarnation.
+/// The actor's own ports, for what outlives one incarnation.
 #[derive(Debug, Clone)]
 pub struct HonchoOwn {
-    /// For the threads that refresh.
+    /// For the refreshing threads.
     pub done: Port<RefreshDone>,
-    /// For the watch on the files.
+    /// For the watch of the files.
     pub touched: Port<GrantFileTouched>,
 }
 
 impl HonchoPorts {
-    /// Each profile's own way in.
+    /// Each profile's port.
     #[must_use]
     pub fn profiles(in_force: &InForce) -> BTreeMap<ProfileName, Port<TokenChanged>> {
         in_force.profiles.iter().map(|served| (served.name.clone(), served.ports.token.clone())).collect()
     }
 }
 
-/// News from a refreshing thread: it has ended.
+/// A refreshing thread has ended.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct RefreshDone {
-    pub(super) place: Place,
-    pub(super) job: Job,
+    pub(super) place: GrantLocation,
+    pub(super) job: RefreshId,
     pub(super) report: Report,
 }
 
-/// Which refresh: of which incarnation, and which of its.
-pub(super) type Job = (u64, u64);
+/// The id of a refresh: the incarnation, and its number there.
+pub(super) type RefreshId = (u64, u64);

@@ -1,4 +1,4 @@
-//! What came back from a server: the head, then the body piece by piece or all of it.
+//! The answer of a server: the head, then the body in pieces or whole.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -14,30 +14,30 @@ use tokio::time::{Instant, timeout_at};
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use super::connect::chain;
 use super::error::{HttpError, HttpLimits};
 use super::unpack::Unpack;
+use crate::error_chain::error_chain;
 
-/// The answer of a server whose head has come. Dropping it ends the call.
+/// The answer of a server whose head has arrived. Dropping it ends the call.
 pub struct HttpAnswer {
     status: u16,
     headers: HeaderMap,
     body: Incoming,
     limits: HttpLimits,
-    /// The end of the whole call.
+    /// The deadline of the whole call.
     due: Option<Instant>,
-    /// Bytes that may still come, as they come and unpacked.
+    /// Bytes that may still arrive, before and after decompression.
     left: [usize; 2],
     packed: Option<Unpack>,
 }
 
-/// A body that has ended, well or not.
+/// A body that has ended, with or without an error.
 pub struct Collected {
     /// The status of the answer.
     pub status: u16,
-    /// What came.
+    /// The bytes that arrived.
     pub body: Zeroizing<Vec<u8>>,
-    /// Why it is not all, if it is not.
+    /// The error, if the body is incomplete.
     pub broken: Option<HttpError>,
 }
 
@@ -52,7 +52,7 @@ impl HttpAnswer {
             return Err(HttpError::Redirect { status, to: head.headers.get(LOCATION).and_then(origin) });
         }
         let packed = encoding(&head.headers).map(|encoding| {
-            debug!(encoding, "the answer is compressed, unasked");
+            debug!(encoding, "compressed answer although none was accepted");
             Unpack::of(&encoding).ok_or(HttpError::Compressed(encoding))
         });
         let left = [limits.body; 2];
@@ -65,13 +65,13 @@ impl HttpAnswer {
         self.status
     }
 
-    /// When the server wants to be asked again, if it says so: in seconds or as a date.
+    /// The wait that the server requests, in seconds or as a date.
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         retry_after(self.headers.get(RETRY_AFTER)?.to_str().ok()?)
     }
 
-    /// The next piece of the body; `None` at its end. Not to be asked again after an error.
+    /// The next piece of the body; `None` at its end. Must not be called after an error.
     pub async fn piece(&mut self) -> Option<Result<Bytes, HttpError>> {
         loop {
             let idle_due = Instant::now() + self.limits.idle;
@@ -85,18 +85,18 @@ impl HttpAnswer {
                 Err(_) => return Some(Err(HttpError::Stalled(self.limits.idle))),
             };
             match frame.map(hyper::body::Frame::into_data) {
-                Err(error) => return Some(Err(HttpError::Cut(chain(&error)))),
+                Err(error) => return Some(Err(HttpError::Cut(error_chain(&error)))),
                 Ok(Ok(bytes)) => match self.taken(bytes) {
                     Ok(bytes) if bytes.is_empty() => {}
                     taken => return Some(taken),
                 },
-                // Trailers say nothing that is asked for.
+                // Trailers have nothing that is needed.
                 Ok(Err(_)) => {}
             }
         }
     }
 
-    /// All of the body, or what came of it.
+    /// All of the body, or the part that arrived.
     pub async fn collect(mut self) -> Collected {
         let mut collected = Collected { status: self.status, body: Zeroizing::default(), broken: None };
         while let Some(piece) = self.piece().await {
@@ -111,7 +111,7 @@ impl HttpAnswer {
         collected
     }
 
-    /// A piece as it came, counted and unpacked.
+    /// A piece as received, counted and decompressed.
     fn taken(&mut self, bytes: Bytes) -> Result<Bytes, HttpError> {
         let [raw, unpacked] = &mut self.left;
         let too_large = HttpError::TooLarge(self.limits.body);
@@ -125,11 +125,11 @@ impl HttpAnswer {
     }
 }
 
-/// The encoding that was not asked for.
+/// The encoding, although none was accepted.
 fn encoding(headers: &HeaderMap) -> Option<String> {
     let mut named = headers.get_all(CONTENT_ENCODING).iter();
     let named = named.find(|value| !value.is_empty() && !value.as_bytes().eq_ignore_ascii_case(b"identity"))?;
-    // A word of the protocol; anything may be written here.
+    // A code of the protocol; the field may contain anything.
     let word = |text: &&str| {
         text.len() <= 40 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b", -".contains(&byte))
     };
@@ -147,13 +147,13 @@ fn append(body: &mut Zeroizing<Vec<u8>>, bytes: &[u8]) {
 }
 
 impl Collected {
-    /// Whether the status means yes.
+    /// Whether the status is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// The body as JSON. One that was cut counts where an object or a list is whole: no shorter text is one.
+    /// The body as JSON. A truncated body counts if an object or a list is complete: no shorter text is one.
     #[must_use]
     pub fn json(&self) -> Option<Value> {
         let value: Value = json(&self.body).ok()?;
@@ -163,7 +163,7 @@ impl Collected {
     /// The whole body.
     ///
     /// # Errors
-    /// Why it is not whole.
+    /// Why it is incomplete.
     pub fn whole(self) -> Result<Zeroizing<Vec<u8>>, HttpError> {
         match self.broken {
             None => Ok(self.body),
@@ -172,7 +172,7 @@ impl Collected {
     }
 }
 
-/// Without the body, which may hold secrets.
+/// Without the body, which may contain secrets.
 impl fmt::Debug for Collected {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let bytes = self.body.len();
@@ -190,15 +190,15 @@ impl fmt::Debug for HttpAnswer {
     }
 }
 
-/// Reads JSON as servers write it: with a byte-order mark, too.
+/// Reads JSON as servers write it: a byte-order mark is accepted.
 ///
 /// # Errors
-/// Where it is none.
+/// The position of the syntax error.
 pub fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(body))
 }
 
-/// Scheme and host alone: path and query may hold secrets.
+/// Only scheme and host: path and query may contain secrets.
 fn origin(location: &http::HeaderValue) -> Option<String> {
     let uri: Uri = location.to_str().ok()?.parse().ok()?;
     let authority = uri.authority()?;
@@ -206,7 +206,7 @@ fn origin(location: &http::HeaderValue) -> Option<String> {
     Some(format!("{}://{}{port}", uri.scheme_str()?, authority.host()))
 }
 
-/// Seconds, also with a fraction, or a date; one that has passed means now.
+/// Seconds, possibly with a fraction, or a date; a past one means now.
 pub(super) fn retry_after(text: &str) -> Option<Duration> {
     let text = text.trim();
     if let Ok(seconds) = text.parse::<f64>() {

@@ -1,6 +1,5 @@
-//! Connections: straight or through a proxy, for requests and for the WebSocket.
+//! Connections: direct or through a proxy, for requests and for the WebSocket.
 
-use std::error::Error as StdError;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -25,16 +24,17 @@ use tower_service::Service;
 
 use super::proxy::{Proxies, Proxy};
 use super::roots::TlsRoots;
+use crate::error_chain::error_chain;
 
 /// When the addresses of the other family are tried as well.
 const OTHER_FAMILY_AFTER: Duration = Duration::from_millis(300);
 /// Headers of a proxy's answer.
 const MAX_PROXY_HEADERS: usize = 128;
 
-/// Why there is no connection. Nothing of a request was sent. No text in here holds an address with what may be secret in it.
+/// Why there is no connection. Nothing of a request was sent. No text in here contains the secret parts of an address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ConnectError {
-    #[error("it is no http or https address with a host")]
+    #[error("not an http or https address with a host")]
     Address,
     #[error("{0}")]
     Unreachable(String),
@@ -46,12 +46,12 @@ pub(super) enum ConnectError {
     TooSlow(Duration),
 }
 
-/// A connection, with as many layers as it takes.
+/// A connection, with its layers.
 #[derive(Debug)]
 pub(super) enum Transport {
     /// TCP.
     Tcp(TcpStream),
-    /// TLS over another.
+    /// TLS over another transport.
     Tls(Box<TlsStream<Transport>>),
 }
 
@@ -60,20 +60,20 @@ pub(super) enum Transport {
 pub(super) struct TransportConnector {
     pub(super) roots: TlsRoots,
     pub(super) proxies: Arc<Proxies>,
-    /// Longest way to a connection, from the name to the end of the TLS handshake.
+    /// Timeout of a connection, from the name lookup to the end of the TLS handshake.
     pub(super) limit: Duration,
 }
 
-/// A connection in the form that hyper takes.
+/// A connection in the form that hyper expects.
 #[derive(Debug)]
 pub(super) struct HttpStream {
     io: TokioIo<Transport>,
-    /// Requests name the whole address, for it is the proxy that reads them.
+    /// Requests contain the whole address, because a proxy reads them.
     forward: bool,
 }
 
 impl TransportConnector {
-    /// A connection to the host of `uri`, through the proxy that it takes; without TLS to the host itself.
+    /// A connection to the host of `uri`, through its proxy if any; without TLS to the host itself.
     pub(super) async fn open(&self, uri: &Uri) -> Result<Transport, ConnectError> {
         let target = Destination::of(uri)?;
         match self.proxies.of(target.secure, &target.host, target.port) {
@@ -82,7 +82,7 @@ impl TransportConnector {
         }
     }
 
-    /// A connection for requests to `uri`, with TLS where it takes that.
+    /// A connection for requests to `uri`, with TLS if its scheme requires that.
     async fn wire(&self, uri: &Uri) -> Result<HttpStream, ConnectError> {
         let target = Destination::of(uri)?;
         let plain_proxy = self.proxies.of(target.secure, &target.host, target.port).filter(|_| !target.secure);
@@ -94,7 +94,7 @@ impl TransportConnector {
         Ok(HttpStream { io: TokioIo::new(transport), forward: false })
     }
 
-    /// Whether requests to `uri` are read by a proxy, and what it is shown then.
+    /// The credentials for the proxy that reads requests to `uri`, if one does.
     pub(super) fn forward_login(&self, uri: &Uri) -> Option<http::HeaderValue> {
         let target = Destination::of(uri).ok().filter(|target| !target.secure)?;
         self.proxies.of(false, &target.host, target.port)?.login.clone()
@@ -104,7 +104,7 @@ impl TransportConnector {
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(bare.to_owned()).map_err(|_| ConnectError::Address)?;
         let connected = TlsConnector::from(self.roots.config()).connect(name, transport).await;
-        connected.map(|stream| Transport::Tls(Box::new(stream))).map_err(|error| ConnectError::Tls(chain(&error)))
+        connected.map(|stream| Transport::Tls(Box::new(stream))).map_err(|error| ConnectError::Tls(error_chain(&error)))
     }
 
     async fn to_proxy(&self, proxy: &Proxy) -> Result<Transport, ConnectError> {
@@ -115,13 +115,13 @@ impl TransportConnector {
 
     async fn tunnel(&self, proxy: &Proxy, target: &Destination) -> Result<Transport, ConnectError> {
         let transport = self.to_proxy(proxy).await?;
-        let bad = |error: hyper::Error| failed(proxy, chain(&error));
+        let bad = |error: hyper::Error| failed(proxy, error_chain(&error));
         let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_headers(MAX_PROXY_HEADERS)
             .handshake::<_, Empty<Bytes>>(TokioIo::new(transport))
             .await
             .map_err(bad)?;
-        // Ends with this call, whatever ends it.
+        // Ends with this call in any case.
         let mut driver = JoinSet::new();
         #[expect(clippy::disallowed_methods, reason = "it drives a connection, and sends through no port")]
         driver.spawn(connection.with_upgrades());
@@ -135,7 +135,7 @@ impl TransportConnector {
         match answer.status() {
             status if status.is_success() => {}
             StatusCode::PROXY_AUTHENTICATION_REQUIRED => {
-                return Err(failed(proxy, "it wants another login (407)".to_owned()));
+                return Err(failed(proxy, "it requires other credentials (407)".to_owned()));
             }
             status => return Err(failed(proxy, format!("it answered CONNECT with {}", status.as_u16()))),
         }
@@ -144,7 +144,7 @@ impl TransportConnector {
         if parts.read_buf.is_empty() {
             Ok(parts.io.into_inner())
         } else {
-            Err(failed(proxy, "more than an answer came from it".to_owned()))
+            Err(failed(proxy, "it sent more than an answer".to_owned()))
         }
     }
 }
@@ -153,7 +153,7 @@ fn failed(proxy: &Proxy, why: String) -> ConnectError {
     ConnectError::Proxy { proxy: format!("the proxy {proxy}"), why }
 }
 
-/// Where a call goes.
+/// The destination of a call.
 struct Destination {
     secure: bool,
     /// IPv6 in brackets.
@@ -173,27 +173,13 @@ impl Destination {
     }
 }
 
-/// All addresses of the name are tried, those of the other family soon after.
+/// All addresses of the name are tried, those of the other family after a short delay.
 async fn tcp(host: &str, port: u16) -> Result<TcpStream, ConnectError> {
     let uri: Uri = format!("http://{host}:{port}").parse().map_err(|_| ConnectError::Address)?;
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
     connector.set_happy_eyeballs_timeout(Some(OTHER_FAMILY_AFTER));
-    connector.call(uri).await.map(TokioIo::into_inner).map_err(|error| ConnectError::Unreachable(chain(&error)))
-}
-
-/// An error and its causes, once each.
-pub(super) fn chain(error: &(dyn StdError + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
+    connector.call(uri).await.map(TokioIo::into_inner).map_err(|error| ConnectError::Unreachable(error_chain(&error)))
 }
 
 impl Service<Uri> for TransportConnector {
@@ -257,7 +243,7 @@ impl hyper::rt::Write for HttpStream {
 }
 
 impl Transport {
-    /// What is under all layers.
+    /// The transport below all layers.
     pub(super) fn tcp(&self) -> &TcpStream {
         match self {
             Self::Tcp(stream) => stream,

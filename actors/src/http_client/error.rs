@@ -1,26 +1,26 @@
-//! How long a call may take, and why it came to nothing.
+//! The limits of a call, and its errors.
 
 use std::time::Duration;
 
 use super::connect::ConnectError;
 
-/// How long a call may take, and how much it may bring.
+/// The limits of a call, in time and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// To a connection, from the name to the end of the TLS handshake.
+    /// For the connection, from the name lookup to the end of the TLS handshake.
     pub connect: Duration,
     /// From the request to the head of the answer.
     pub head: Duration,
     /// Between two pieces of the body.
     pub idle: Duration,
-    /// The whole call; without one, the others hold alone.
+    /// For the whole call; without it, only the others apply.
     pub total: Option<Duration>,
     /// Bytes of the body, after decompression.
     pub body: usize,
 }
 
 impl HttpLimits {
-    /// A call that is over within `total` and brings at most `body` bytes. Part of the time is for the connection, so that an
+    /// A call within `total`, with at most `body` bytes. Part of the time is for the connection, so that an
     /// unreachable server differs from one that does not answer.
     #[must_use]
     pub fn within(total: Duration, body: usize) -> Self {
@@ -28,7 +28,7 @@ impl HttpLimits {
     }
 }
 
-/// Why a call came to nothing. No text in here holds an address, a header or a body.
+/// Why a call failed. No text in here contains an address, a header or a body.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HttpError {
     /// The address or a header cannot be sent.
@@ -40,7 +40,7 @@ pub enum HttpError {
     /// The certificate was refused, or the handshake failed.
     #[error("no connection: {0}")]
     Tls(String),
-    /// The proxy did not let the call through.
+    /// The proxy refused the call.
     #[error("no connection: {0}")]
     Proxy(String),
     /// The request was sent, and the connection ended before there was an answer.
@@ -49,30 +49,30 @@ pub enum HttpError {
     /// The request was sent, and no answer began in time.
     #[error("no answer within {} s", .0.as_secs_f64())]
     Silent(Duration),
-    /// What came is no answer, or has a head beyond all measure.
+    /// The data is not an HTTP answer, or its head is too large.
     #[error("the answer cannot be read: {0}")]
     Malformed(String),
-    /// The answer would lead elsewhere.
+    /// The answer is a redirect.
     #[error("it answered with a redirect ({status}), which is not followed{}", .to.as_ref().map(|to| format!("; it leads to {to}")).unwrap_or_default())]
     Redirect {
         /// The status.
         status: u16,
-        /// Scheme and host of where it leads, if it says so.
+        /// Scheme and host of its target, if it has one.
         to: Option<String>,
     },
-    /// The body is in an encoding that was not asked for and cannot be undone.
-    #[error("the body is compressed, unasked, as {0}")]
+    /// The body is in an encoding that was not accepted and is unsupported.
+    #[error("the body is compressed as {0}, which was not accepted")]
     Compressed(String),
-    /// The body ended before its end.
-    #[error("the body was cut: {0}")]
+    /// The body ended early.
+    #[error("the body ended early: {0}")]
     Cut(String),
-    /// The next piece of the body did not come in time.
+    /// The next piece of the body did not arrive in time.
     #[error("the body stopped for {} s", .0.as_secs_f64())]
     Stalled(Duration),
     /// The whole call took too long.
-    #[error("the answer was not whole within {} s", .0.as_secs_f64())]
+    #[error("the answer was not complete within {} s", .0.as_secs_f64())]
     TooSlow(Duration),
-    /// The body is longer than it may be.
+    /// The body exceeds the limit.
     #[error("the body is longer than {0} bytes")]
     TooLarge(usize),
 }
@@ -99,7 +99,7 @@ impl HttpError {
 impl From<&ConnectError> for HttpError {
     fn from(error: &ConnectError) -> Self {
         match error {
-            ConnectError::Address => Self::Unusable("it is no http or https address"),
+            ConnectError::Address => Self::Unusable("not an http or https address"),
             ConnectError::Tls(_) => Self::Tls(error.to_string()),
             ConnectError::Proxy { .. } => Self::Proxy(error.to_string()),
             ConnectError::Unreachable(_) | ConnectError::TooSlow(_) => Self::Unreachable(error.to_string()),

@@ -1,10 +1,11 @@
 //! Every HTTP call of this program, and the connections of each WebSocket.
 //!
 //! Bodies are read in each form that servers use: with a length, chunked, ended by closing the connection, after interim answers,
-//! compressed unasked. No redirect is followed, for a token would go with it. An error says whether the request can have reached
-//! the server, and repeats neither the address nor what the server said. Proxies and the private authority hold for all calls.
+//! compressed although not accepted. No redirect is followed, because a token would go with it. An error shows whether the request
+//! can have reached the server, and contains neither the address nor the server's text. Proxies and the private authority apply
+//! to all calls.
 //!
-//! Owns no actor and no state but connections that wait for the next request, a few for each thread; they are lost with it.
+//! Owns no actor, and no state except idle connections, a few per thread, which are lost with it.
 
 mod answer;
 mod connect;
@@ -38,15 +39,16 @@ pub use proxy::{Proxies, VARIABLES as PROXY_VARIABLES};
 pub use refusals::UpgradeRefused;
 pub use roots::{BadAuthority, TlsRoots};
 
-use connect::{ConnectError, TransportConnector, chain};
+use crate::error_chain::error_chain;
+use connect::{ConnectError, TransportConnector};
 
 /// Headers of an answer. Servers behind several gateways send a hundred.
 const MAX_HEADERS: usize = 512;
 /// Bytes of the head of an answer.
 const MAX_HEAD: usize = 256 * 1024;
-/// How long a connection waits for the next request.
+/// How long an idle connection is kept.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// Clients that a thread keeps; more than there are sets of settings in one process.
+/// Clients per thread; more than there are sets of settings in one process.
 const MAX_CLIENTS: usize = 8;
 
 /// Makes calls. Cheap to clone; clones share what was read.
@@ -56,7 +58,7 @@ pub struct HttpClient {
     proxies: Arc<Proxies>,
 }
 
-/// What holds for the same certificates and proxies is the same.
+/// Clients with the same certificates and proxies share it.
 impl PartialEq for HttpClient {
     fn eq(&self, other: &Self) -> bool {
         self.roots == other.roots && self.proxies == other.proxies
@@ -65,7 +67,7 @@ impl PartialEq for HttpClient {
 
 impl Eq for HttpClient {}
 
-/// A call to be made. No `Debug`: it holds secrets.
+/// A call to make. No `Debug`: it contains secrets.
 pub struct HttpCall {
     method: Method,
     url: Zeroizing<String>,
@@ -89,33 +91,33 @@ impl HttpCall {
         }
     }
 
-    /// A POST of `body`, which is of the kind `content_type`.
+    /// A POST of `body`, with this `content_type`.
     #[must_use]
     pub fn post(url: &str, content_type: &'static str, body: impl Into<Bytes>, limits: HttpLimits) -> Self {
         let call = Self { method: Method::POST, body: body.into(), ..Self::get(url, limits) };
         call.fixed(CONTENT_TYPE, content_type)
     }
 
-    /// Names the kinds of answer that are understood.
+    /// The accepted types of the answer.
     #[must_use]
     pub fn accept(self, kinds: &'static str) -> Self {
         self.fixed(ACCEPT, kinds)
     }
 
-    /// Adds a header that is no secret.
+    /// Adds a header that is not secret.
     ///
     /// # Errors
-    /// [`HttpError::Unusable`] if the value cannot stand in one.
+    /// [`HttpError::Unusable`] if the value is not possible in a header.
     pub fn header(mut self, name: &'static str, value: &str) -> Result<Self, HttpError> {
         let value = HeaderValue::from_str(value).map_err(|_| HttpError::Unusable("a header is malformed"))?;
         self.headers.insert(HeaderName::from_static(name), value);
         Ok(self)
     }
 
-    /// Shows `token` to the server.
+    /// Adds `token` as a bearer token.
     ///
     /// # Errors
-    /// [`HttpError::Unusable`] if it cannot stand in a header.
+    /// [`HttpError::Unusable`] if it is not possible in a header.
     pub fn bearer(mut self, token: &SecretString) -> Result<Self, HttpError> {
         let text = Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = HeaderValue::from_str(&text).map_err(|_| HttpError::Unusable("the token is malformed"))?;
@@ -124,8 +126,8 @@ impl HttpCall {
         Ok(self)
     }
 
-    /// May go over a connection that waited for it, and leaves one behind. For a call that is made often and made again after an
-    /// error: the server may have closed the connection meanwhile, and then nothing says whether it read the request.
+    /// Allows the call to use an idle connection, and leaves one behind. For a call that is made often and repeated after an
+    /// error: the server may have closed the connection meanwhile, and then it is unknown whether it read the request.
     #[must_use]
     pub fn kept_alive(mut self) -> Self {
         self.kept_alive = true;
@@ -145,15 +147,15 @@ impl HttpClient {
         Self { roots, proxies: Arc::new(proxies) }
     }
 
-    /// One sentence for each proxy in force.
+    /// One sentence per proxy in force.
     #[must_use]
     pub fn describe_proxies(&self) -> Vec<String> {
         self.proxies.describe()
     }
 
-    /// Makes the call; the head of the answer, whose body comes with [`HttpAnswer::piece`] or [`HttpAnswer::collect`].
+    /// Makes the call; returns the head of the answer, whose body is read by [`HttpAnswer::piece`] or [`HttpAnswer::collect`].
     ///
-    /// Needs a runtime of tokio around it. The call ends when the future or the answer is dropped.
+    /// Requires a tokio runtime. The call ends when the future or the answer is dropped.
     ///
     /// # Errors
     /// [`HttpError`]; a redirect is one, every other status is an answer.
@@ -194,7 +196,7 @@ impl HttpClient {
         self.roots.is(&other.roots) && Arc::ptr_eq(&self.proxies, &other.proxies)
     }
 
-    /// The connections that may serve the call: those of this thread, for a thread that hangs must not hold up another.
+    /// The connections for the call: those of this thread, because a thread that hangs must not delay another.
     fn pool(&self, connector: &TransportConnector, kept_alive: bool) -> Pool<TransportConnector, Full<Bytes>> {
         type Kept = (HttpClient, Duration, Pool<TransportConnector, Full<Bytes>>);
         thread_local!(static KEPT: RefCell<Vec<Kept>> = const { RefCell::new(Vec::new()) });
@@ -216,7 +218,7 @@ impl HttpClient {
     }
 }
 
-/// Ends when the head of an answer should have come, with the limit that it broke. The connection has a limit of its own.
+/// Completes when the head of an answer is overdue, with the limit that was exceeded. The connection has a separate limit.
 async fn head_overdue(mut captured: CaptureConnection, limits: HttpLimits, due: Option<Instant>) -> Duration {
     let head_due = async {
         drop(captured.wait_for_connection_metadata().await);
@@ -242,16 +244,16 @@ fn pool(connector: TransportConnector, idle: usize) -> Pool<TransportConnector, 
         .build(connector)
 }
 
-/// The address of a call: of HTTP, with a host and no user in it.
+/// The address of a call: of HTTP, with a host and without a user.
 fn address(url: &str) -> Result<Uri, HttpError> {
-    let uri: Uri = url.trim().parse().map_err(|_| HttpError::Unusable("it is no address"))?;
+    let uri: Uri = url.trim().parse().map_err(|_| HttpError::Unusable("not an address"))?;
     let authority = uri.authority().filter(|authority| !authority.host().is_empty());
     match (uri.scheme_str(), authority) {
         (Some("http" | "https"), Some(authority)) if authority.as_str().contains('@') => {
-            Err(HttpError::Unusable("the address holds a user name"))
+            Err(HttpError::Unusable("the address has a user name"))
         }
         (Some("http" | "https"), Some(_)) => Ok(uri),
-        _ => Err(HttpError::Unusable("it is no http or https address")),
+        _ => Err(HttpError::Unusable("not an http or https address")),
     }
 }
 
@@ -263,14 +265,18 @@ fn unanswered(error: &hyper_util::client::legacy::Error) -> HttpError {
         }
         if let Some(inner) = inner.downcast_ref::<hyper::Error>() {
             return if error.is_connect() || inner.is_canceled() {
-                HttpError::Unreachable(chain(inner))
+                HttpError::Unreachable(error_chain(inner))
             } else if inner.is_parse() {
-                HttpError::Malformed(chain(inner))
+                HttpError::Malformed(error_chain(inner))
             } else {
-                HttpError::NoAnswer(chain(inner))
+                HttpError::NoAnswer(error_chain(inner))
             };
         }
         cause = inner.source();
     }
-    if error.is_connect() { HttpError::Unreachable(chain(error)) } else { HttpError::NoAnswer(chain(error)) }
+    if error.is_connect() {
+        HttpError::Unreachable(error_chain(error))
+    } else {
+        HttpError::NoAnswer(error_chain(error))
+    }
 }

@@ -1,7 +1,7 @@
-//! The proxies that the environment names: which call goes through which, and which goes straight.
+//! The proxies in the environment: which call uses which, and which goes direct.
 //!
-//! As curl and Python have it: `HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` for both; the lower
-//! case wins, and an empty value means none. As Go has it: a loopback address is never asked of a proxy.
+//! As in curl and Python: `HTTPS_PROXY` for https and wss, `HTTP_PROXY` for http and ws, `ALL_PROXY` for both; the lower
+//! case wins, and an empty value means none. As in Go: a loopback address never uses a proxy.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::network::Network;
 
-/// The variables, in upper case. Each counts in lower case too.
+/// The variables, in upper case. Each is read in lower case too.
 pub const VARIABLES: [&str; 4] = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"];
 
 /// Which calls go through a proxy.
@@ -29,14 +29,14 @@ pub struct Proxies {
 /// One proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Proxy {
-    /// The variable that names it.
+    /// The variable with its address.
     variable: &'static str,
-    /// Its host as an address has it: IPv6 in brackets.
+    /// Its host as in an address: IPv6 in brackets.
     pub(super) host: String,
     pub(super) port: u16,
-    /// It is spoken to over TLS.
+    /// It is reached over TLS.
     pub(super) tls: bool,
-    /// What it is shown; marked as sensitive.
+    /// The credentials for it; marked as sensitive.
     pub(super) login: Option<HeaderValue>,
 }
 
@@ -49,18 +49,18 @@ enum Exempt {
     Net(Network, Option<u16>),
 }
 
-/// Why a value names no proxy. The text repeats nothing of it: it may hold a password.
+/// Why a value is not a proxy. The text contains none of it: it may have a password.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 enum BadProxy {
-    #[error("it is no address such as http://proxy.example:3128")]
+    #[error("not an address such as http://proxy.example:3128")]
     Address,
     #[error("only http and https proxies can be used, no SOCKS")]
     Scheme,
 }
 
 impl Proxies {
-    /// Reads the variables by `value`, which is asked for each name in upper and in lower case. What cannot be used is a warning,
-    /// and then there is no such proxy.
+    /// Reads the variables with `value`, which is called for each name in upper and in lower case. An unusable one is a warning,
+    /// and is not used.
     pub fn read(value: impl Fn(&str) -> Option<SecretString>, warnings: &mut Vec<String>) -> Self {
         // An empty one in lower case switches the other off.
         let text = |name: &'static str| {
@@ -87,7 +87,7 @@ impl Proxies {
         Self { secure, plain, exempt }
     }
 
-    /// One sentence for each proxy in force; nothing where there is none. Shows no login.
+    /// One sentence per proxy in force; none without a proxy. Shows no credentials.
     #[must_use]
     pub fn describe(&self) -> Vec<String> {
         let shown = |what: &str, proxy: &Option<Proxy>| {
@@ -98,14 +98,14 @@ impl Proxies {
             [shown("https and wss", &self.secure), shown("http and ws", &self.plain)].into_iter().flatten().collect();
         if !lines.is_empty() {
             lines.push(match self.exempt.len() {
-                0 => "NO_PROXY names no exception; loopback is never asked of a proxy".to_owned(),
-                count => format!("NO_PROXY names {count} exceptions; loopback is never asked of a proxy"),
+                0 => "NO_PROXY has no exceptions; loopback addresses never use a proxy".to_owned(),
+                count => format!("NO_PROXY has {count} exceptions; loopback addresses never use a proxy"),
             });
         }
         lines
     }
 
-    /// The proxy for a call to `host`, which may stand in brackets, at `port`; `None` means straight.
+    /// The proxy for a call to `host`, which may be in brackets, at `port`; `None` means direct.
     pub(super) fn of(&self, secure: bool, host: &str, port: u16) -> Option<&Proxy> {
         let proxy = if secure { &self.secure } else { &self.plain };
         let proxy = proxy.as_ref()?;
@@ -145,9 +145,9 @@ impl Proxy {
     }
 }
 
-/// A user or a password of an address.
+/// A user or a password in an address.
 fn percent_decoded(text: &str) -> Vec<u8> {
-    // A form holds the same encoding, where a plus means a blank.
+    // A form has the same encoding, in which a plus is a blank.
     let escaped = Zeroizing::new(text.replace('+', "%2B").replace('&', "%26").replace('=', "%3D"));
     url::form_urlencoded::parse(escaped.as_bytes())
         .next()
@@ -196,7 +196,7 @@ impl Exempt {
     }
 }
 
-/// Without the login.
+/// Without the credentials.
 impl fmt::Display for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.tls { "https" } else { "http" };
@@ -272,7 +272,7 @@ mod tests {
             ("fd00::1", "http://[fd00::1]:80"),
             ("[fd00::1]:80", "http://[fd00::1]"),
             ("10.0.0.0/8", "http://[::ffff:10.1.2.3]"),
-            // Never asked of a proxy.
+            // Never uses a proxy.
             ("", "http://127.0.0.1:1"),
             ("", "http://localhost"),
             ("", "http://a.localhost"),

@@ -1,4 +1,4 @@
-//! A refused upgrade to a WebSocket, with all that the answer says of it; awc keeps its status alone.
+//! A refused upgrade to a WebSocket, with the data of the answer; awc keeps only its status.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use futures_util::future::LocalBoxFuture;
 
 use super::answer::retry_after;
 
-/// An answer to an upgrade that is no upgrade.
+/// An answer to an upgrade with another status.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the connector answered the upgrade with {status}")]
 pub struct UpgradeRefused {
     /// Its status.
     pub status: StatusCode,
-    /// How long to wait before the next attempt, if it says so.
+    /// The wait before the next attempt, if it has one.
     pub retry_after: Option<Duration>,
 }
 
-/// Makes a refused upgrade an [`UpgradeRefused`].
+/// Converts a refused upgrade into an [`UpgradeRefused`].
 pub(super) struct ReportRefusals;
 
 pub(super) struct RefusalsReported<S> {
@@ -67,7 +67,7 @@ where
     }
 }
 
-/// More seconds than a time can hold are a long time all the same.
+/// A number of seconds beyond the range of a time is a long time nevertheless.
 fn pause(text: &str) -> Option<Duration> {
     let digits = !text.trim().is_empty() && text.trim().bytes().all(|byte| byte.is_ascii_digit());
     retry_after(text).or(digits.then_some(Duration::MAX))

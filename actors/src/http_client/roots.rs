@@ -1,4 +1,4 @@
-//! Which certificates a server may show: those of the system, and one private authority more where one is set.
+//! The trusted certificates of servers: those of the system, and one private authority if configured.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -18,22 +18,22 @@ struct SharedRoots {
     config: OnceLock<Arc<ClientConfig>>,
 }
 
-/// Why a file is no authority. The text repeats nothing of its content.
+/// Why a file is not a valid authority. The text contains none of its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadAuthority {
     /// It is in another format, or empty.
-    #[error("it holds no certificate in PEM form")]
+    #[error("it has no certificate in PEM form")]
     Empty,
-    /// It begins like one.
-    #[error("one of its certificates is broken")]
+    /// One of its certificates is invalid.
+    #[error("one of its certificates is invalid")]
     Broken,
 }
 
 impl TlsRoots {
-    /// Takes the authorities in `pem` too.
+    /// Adds the authorities in `pem`.
     ///
     /// # Errors
-    /// [`BadAuthority`] unless it holds certificates and nothing broken.
+    /// [`BadAuthority`] unless it has only valid certificates.
     pub fn with_authority(pem: &[u8]) -> Result<Self, BadAuthority> {
         let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
         let authority = read.map_err(|_| BadAuthority::Broken)?;
@@ -53,7 +53,7 @@ impl TlsRoots {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
-    /// For HTTP/1.1 alone: over HTTP/2 there is no upgrade.
+    /// For HTTP/1.1 alone: HTTP/2 has no upgrade.
     pub(super) fn config(&self) -> Arc<ClientConfig> {
         Arc::clone(self.0.config.get_or_init(|| Arc::new(self.0.read())))
     }
@@ -83,7 +83,7 @@ impl SharedRoots {
     }
 }
 
-/// What the same file says is the same.
+/// The same file gives equal roots.
 impl PartialEq for TlsRoots {
     fn eq(&self, other: &Self) -> bool {
         self.0.authority == other.0.authority

@@ -1,4 +1,4 @@
-//! The whole of it against servers that answer in every form, and through proxies.
+//! The client against servers that answer in every form, and through proxies.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ mod forms;
 use forms::{Ends, FORMS, FormServer, answer, gzip, read_request};
 
 const BODY: &str = r#"{"token":"hunter2","text":"Grüße, and some more that goes into several chunks"}"#;
-/// For what never comes.
+/// For what never arrives.
 const SHORT: Duration = Duration::from_millis(400);
 const LONG: Duration = Duration::from_secs(20);
 
@@ -24,7 +24,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
-/// The path of a request is the form of its answer.
+/// The path of a request selects the form of its answer.
 fn by_path() -> FormServer {
     FormServer::start(|request| {
         let form = request.split(['/', ' ', '?']).nth(2).unwrap().to_owned();
@@ -77,7 +77,7 @@ fn a_compressed_body_is_named_where_it_cannot_be_unpacked() {
     let server = by_path();
     let url = format!("{}/brotli", server.url());
     let error = run(fetch(&HttpClient::default(), &url, HttpLimits::within(LONG, 1024))).unwrap_err();
-    assert_eq!(error.to_string(), "the body is compressed, unasked, as br");
+    assert_eq!(error.to_string(), "the body is compressed as br, which was not accepted");
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn what_was_not_sent_is_told_from_what_may_have_been() {
             let error = fetch(&client, &url, limits).await.unwrap_err();
             assert!(!error.is_sent() && !format!("{error} {error:?}").contains("hunter2"), "{url}: {error:?}");
         }
-        // A server that speaks no TLS.
+        // A server without TLS.
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("https://{}", listener.local_addr().unwrap());
         thread::spawn(move || {
@@ -185,8 +185,8 @@ fn a_connection_is_used_again_only_by_calls_that_may() {
     assert_eq!(used, [0, 0, 1, 2, 0]);
 }
 
-/// A proxy that reports what it was asked, and answers each request after CONNECT or without by `form`. `refusal` is its answer
-/// to CONNECT where it refuses.
+/// A proxy that reports its requests, and answers each one after CONNECT or without by `form`. `refusal` is its answer
+/// to CONNECT if it refuses.
 fn proxy(refusal: Option<&'static str>) -> (SocketAddr, mpsc::Receiver<String>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
@@ -251,7 +251,7 @@ fn a_plain_call_is_read_by_the_proxy_and_an_encrypted_one_goes_through_it() {
 fn what_a_proxy_does_instead_is_said_and_nothing_was_sent() {
     let limits = HttpLimits::within(LONG, 1024);
     for (refusal, why) in [
-        ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "another login (407)"),
+        ("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n", "other credentials (407)"),
         ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", "answered CONNECT with 403"),
         ("HTTP/1.1 200 OK\r\n\r\nmore", "more than an answer"),
         ("SSH-2.0\r\n\r\n", "invalid"),

@@ -1,4 +1,4 @@
-//! Bodies that are compressed although identity was asked for. A refresh token is valid once: the answer to it must not be lost.
+//! Bodies that are compressed although identity was requested. A refresh token is valid once: the answer to it must not be lost.
 
 use std::io::{self, Write};
 
@@ -8,17 +8,17 @@ use zeroize::Zeroize;
 
 use super::error::HttpError;
 
-/// Bytes that are unpacked before their number is looked at: at most a thousand times as many come of them.
+/// Bytes that are decompressed before their number is checked: they expand to at most a thousand times as many.
 const STEP: usize = 1024;
 
-/// What unpacks one body.
+/// The decoder of one body.
 pub(super) enum Unpack {
     Gzip(MultiGzDecoder<Vec<u8>>),
     Zlib(ZlibDecoder<Vec<u8>>),
 }
 
 impl Unpack {
-    /// `None` for an encoding that is not known here.
+    /// `None` for an unsupported encoding.
     pub(super) fn of(encoding: &str) -> Option<Self> {
         match encoding.trim().to_ascii_lowercase().as_str() {
             "gzip" | "x-gzip" => Some(Self::Gzip(MultiGzDecoder::new(Vec::new()))),
@@ -27,7 +27,7 @@ impl Unpack {
         }
     }
 
-    /// What came of these bytes; `None` if it is more than `most`.
+    /// The decompressed bytes; `None` if they are more than `most`.
     pub(super) fn feed(&mut self, bytes: &[u8], most: usize) -> Result<Option<Bytes>, HttpError> {
         for part in bytes.chunks(STEP) {
             self.write(part).map_err(|error| cut(&error))?;
@@ -38,7 +38,7 @@ impl Unpack {
         Ok(Some(std::mem::take(self.out()).into()))
     }
 
-    /// Why the body that has ended is not whole, if it is not.
+    /// Why the body that has ended is incomplete, if it is.
     pub(super) fn end(mut self) -> Option<HttpError> {
         let ended = match &mut self {
             Self::Gzip(decoder) => decoder.try_finish(),
@@ -63,7 +63,7 @@ impl Unpack {
 }
 
 fn cut(error: &io::Error) -> HttpError {
-    HttpError::Cut(format!("it cannot be unpacked: {error}"))
+    HttpError::Cut(format!("it cannot be decompressed: {error}"))
 }
 
 impl Drop for Unpack {

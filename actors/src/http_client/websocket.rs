@@ -1,4 +1,4 @@
-//! The one client of awc: for the WebSocket of a link, on connections of our own.
+//! The only client of awc: for the WebSocket of a link, on our own connections.
 
 use std::cell::RefCell;
 use std::io;
@@ -16,12 +16,12 @@ use super::HttpClient;
 use super::connect::{Transport, TransportConnector};
 use super::refusals::ReportRefusals;
 
-/// Longest connect and longest TLS handshake. The caller has a limit of its own.
+/// Timeout of the connection and of the TLS handshake. The caller has a separate timeout.
 const CONNECT_LIMIT: Duration = Duration::from_secs(30);
 
 impl HttpClient {
-    /// A client of this thread for the WebSocket of a link: HTTP/1.1 alone, no redirect is followed, no limit of time but for the connection
-    /// and none of the number of links.
+    /// A client of this thread for the WebSocket of a link: only HTTP/1.1, no redirect is followed, no timeout except for the
+    /// connection, no limit on the number of links.
     #[must_use]
     pub fn websocket(&self) -> Client {
         thread_local!(static LAST: RefCell<Option<(HttpClient, Client)>> = const { RefCell::new(None) });

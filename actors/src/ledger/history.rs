@@ -1,4 +1,4 @@
-//! The conversation of each session, the last entries of it.
+//! The conversation of each session, its last entries.
 
 use rusqlite::Row;
 use rusqlite::types::ValueRef;
@@ -17,7 +17,7 @@ impl Work for AppendHistory {
     fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
         let session = super::session_text(&self.session);
         let mut id = store.ids.history;
-        // What would go at once need not be written first.
+        // Entries above the limit need not be written first.
         let entries = &self.entries[self.entries.len().saturating_sub(self.keep)..];
         store.atomically(|connection| {
             let mut insert = connection.prepare_cached("INSERT INTO history VALUES (?,?,?,?,?)")?;
@@ -44,7 +44,7 @@ impl Work for AppendHistory {
 impl Work for LoadHistory {
     type Answer = Vec<HistoryEntry>;
 
-    /// A damaged entry is left out and logged: the conversation goes on without it.
+    /// A corrupt entry is left out and logged: the conversation continues without it.
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<HistoryEntry>, Failure> {
         let session = super::session_text(&self.session);
         let connection = store.connection;
@@ -57,7 +57,7 @@ impl Work for LoadHistory {
         {
             match entry(row) {
                 Ok(entry) => entries.push(entry),
-                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
             }
         }
         entries.reverse();

@@ -1,4 +1,4 @@
-//! Inbound events: written once, marked, listed.
+//! Inbound events: recorded once, marked, listed.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
@@ -12,15 +12,15 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::wire::session::SessionKey;
 
-/// As the table is called in SQL and in errors.
+/// The table's name in SQL and in errors.
 pub(super) const TABLE: &str = "inbound";
-/// Part of the checksum over what a mark changes.
+/// Part of the checksum over the columns that a mark changes.
 const STATE: &str = "inbound.state";
 /// Columns that a mark changes: state, attempts, turn, note, `changed_at_ms`.
 const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 7;
-/// Where they begin in a row that is read: after the row's number and the state with its checksum.
+/// The first of them in a row that is read: after the row's number and the state with its checksum.
 const FIXED: usize = 1 + STATE_COLUMNS + 1;
 
 impl Work for RecordInbound {
@@ -70,12 +70,12 @@ impl Work for RecordInbound {
     }
 }
 
-/// The row whose keys `message` has too. By which of its keys does not matter: the frame's is looked at first.
+/// The row that shares a key with `message`. Which key does not matter: the frame's is searched first.
 fn first(message: &RecordInbound, store: &Store<'_>) -> rusqlite::Result<(InboundId, InboundState)> {
     let [link, platform, chat, ..] = target_values(&message.target);
     let found = |row: &Row<'_>| {
         let code: i64 = row.get(1)?;
-        // A code that nothing knows is a damaged row, of which nothing is run.
+        // An unknown code is a corrupt row, which does not run.
         let state = usize::try_from(code).ok().and_then(inbound_state).unwrap_or(InboundState::Dead);
         Ok((InboundId(row.get(0)?), state))
     };
@@ -120,7 +120,7 @@ impl Work for MarkInbound {
     }
 }
 
-/// Changes the note of an event and nothing else.
+/// Changes only the note of an event.
 pub(super) struct NoteChange {
     pub(super) id: i64,
     pub(super) note: &'static str,
@@ -128,21 +128,21 @@ pub(super) struct NoteChange {
 
 impl NoteChange {
     pub(super) fn run(&self, store: &mut Store<'_>) -> Result<(), Failure> {
-        let Before { state, attempts, turn, .. } = read_state(store, self.id)?;
+        let InboundMark { state, attempts, turn, .. } = read_state(store, self.id)?;
         let values = state_values(state, attempts, turn.as_deref(), Some(self.note), store.now_ms);
         Ok(write_state(store, self.id, values)?)
     }
 }
 
-/// What a mark changes, as it stands in row `row`.
-fn read_state(store: &mut Store<'_>, row: i64) -> Result<Before, Failure> {
+/// The columns that a mark changes, of row `row`.
+fn read_state(store: &mut Store<'_>, row: i64) -> Result<InboundMark, Failure> {
     let connection = store.connection;
     let found = connection
         .prepare_cached("SELECT id, state, attempts, turn, note, changed_at_ms, state_sum FROM inbound WHERE id = ?")?
         .query_row([row], |found| Ok(before(found)))
         .optional()?
         .ok_or(LedgerError::Missing { table: TABLE, row })?;
-    found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
+    found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
 }
 
 fn write_state(store: &Store<'_>, row: i64, state: [ValueRef<'_>; STATE_COLUMNS]) -> rusqlite::Result<()> {
@@ -200,7 +200,7 @@ impl Work for ReadInbound {
             .query_row([row], |found| Ok(inbound_row(found)))
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
-        found.map_err(|CorruptRow| store.damaged(TABLE, row).into())
+        found.map_err(|CorruptRow| store.corrupt(TABLE, row).into())
     }
 }
 
@@ -216,7 +216,7 @@ impl Work for LastInterrupted {
         while let Some(row) = rows.next()? {
             match inbound_row(row) {
                 Ok(row) => return Ok(Some(row)),
-                Err(CorruptRow) => drop(store.damaged(TABLE, row.get(0)?)),
+                Err(CorruptRow) => drop(store.corrupt(TABLE, row.get(0)?)),
             }
         }
         Ok(None)
@@ -233,17 +233,17 @@ fn state_values<'a>(
     [row::code(inbound_code(state)), ValueRef::Integer(attempts), maybe(turn), maybe(note), ValueRef::Integer(now_ms)]
 }
 
-/// What a mark changes, as it stands.
-struct Before {
+/// The columns that a mark changes, as stored.
+struct InboundMark {
     state: InboundState,
     attempts: i64,
     turn: Option<String>,
     note: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
+fn before(row: &Row<'_>) -> Result<InboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(Before {
+    Ok(InboundMark {
         state: inbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         turn: row.get(3)?,
@@ -251,7 +251,7 @@ fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
     })
 }
 
-/// What waits, believed as little as a whole row: its checksums are looked at, and only its event stays behind.
+/// A waiting event, verified as a whole row is: its checksums are checked, and only its event is not returned.
 fn waiting_row(row: &Row<'_>) -> Result<WaitingRow, CorruptRow> {
     let InboundRow { id, target, session, turn, received_at_ms, .. } = inbound_row(row)?;
     Ok(WaitingRow { id, link: target.link, session, turn, received_at_ms })

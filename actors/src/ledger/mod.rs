@@ -1,8 +1,8 @@
 //! The inbox and outbox on disk.
 //!
-//! [`LedgerActor`] hands what it is asked to the [`LedgerWriter`], whose thread alone touches the database, and owns
-//! nothing itself. Dispatch, turns and HTTP ask it; it tells the status. A restart loses nothing: the writer lives on and
-//! the new incarnation adopts it, and answers under way reach their askers past the old one.
+//! [`LedgerActor`] passes its messages to the [`LedgerWriter`], whose thread alone uses the database, and owns
+//! nothing itself. Dispatch, turns and HTTP send it messages; it notifies the status. A restart loses nothing: the writer outlives
+//! it, the new incarnation adopts the writer, and pending answers reach their callers past the old one.
 
 mod history;
 mod inbound;
@@ -39,16 +39,16 @@ use store::Work;
 /// The file's name in the home.
 pub const FILE_NAME: &str = "caduceus.db";
 
-/// How often it is looked whether the thread hangs or is gone; then nobody else would tell.
+/// Interval of checks whether the thread hangs or has ended, which nothing else would report.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Answers for the ledger in the tree.
+/// The actor of the ledger in the tree.
 #[derive(Debug)]
 pub struct LedgerActor {
     writer: LedgerWriter,
     incarnation: Incarnation,
     status: Port<StatusTouched>,
-    /// The trouble that the status was last told of.
+    /// The error that was last reported to the status.
     trouble: Option<String>,
 }
 
@@ -105,12 +105,12 @@ impl Handler<GetLedger> for LedgerActor {
 
 fn touch(status: &Port<StatusTouched>) {
     if let Err(error) = status.tell(StatusTouched) {
-        tracing::debug!(%error, "the status was not told of the ledger");
+        tracing::debug!(%error, "status not notified of the ledger");
     }
 }
 
-/// A session as it stands in the file. Its parts are its identity, so all of them do.
+/// A session as stored in the file. Its parts are its identity, so all of them are stored.
 fn session_text(session: &SessionKey) -> String {
-    // Six strings in a struct: there is nothing that could fail.
+    // Six strings in a struct: serialisation cannot fail.
     serde_json::to_string(session).unwrap_or_default()
 }

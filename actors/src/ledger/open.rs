@@ -1,6 +1,6 @@
-//! From a path to a connection that may write: claimed, private, whole, of the right version.
+//! From a path to a writable connection: locked, private, intact, of the right version.
 //!
-//! Each step is a function of its own. What costs time in proportion to the file is not done here.
+//! Each step is a separate function. Nothing here takes time in proportion to the file.
 
 use std::fs::{File, Permissions, TryLockError};
 use std::io;
@@ -17,72 +17,74 @@ use super::store::Ids;
 use crate::files::{Links, own, small};
 use crate::system_error::may_pass;
 
-/// How long a write waits for a person's `sqlite3` that holds the file.
+/// How long a write waits for an operator's `sqlite3` that has locked the file.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
-/// All statements of this room, so that none is ever prepared twice.
+/// All statements of this module, so that none is ever prepared twice.
 const STATEMENTS: usize = 32;
 /// First bytes of every SQLite file.
 pub(super) const MAGIC: &[u8; 16] = b"SQLite format 3\0";
-/// Beside the file of this name SQLite keeps one each with these endings.
+/// SQLite keeps a file with each of these endings beside it.
 const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
 
 /// Why the ledger was not opened. In every case nothing was deleted.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process or writer has it; worth retrying once that one has ended.
+    /// Another process or writer has it; worth retrying after that has ended.
     #[error("the ledger {0} is in use by another process")]
     Locked(PathBuf),
-    /// It is damaged and was moved away; the next try starts an empty one.
-    #[error("the ledger {path} is damaged and was set aside as {set_aside}: {detail}")]
-    Damaged {
-        /// Where it lay.
+    /// It is corrupt and was moved away; the next try starts an empty one.
+    #[error("the ledger {path} is corrupt and was set aside as {set_aside}: {detail}")]
+    Corrupt {
+        /// Its path.
         path: PathBuf,
-        /// Where it lies now, with its write-ahead log beside it.
+        /// Its new path, with its write-ahead log beside it.
         set_aside: PathBuf,
-        /// What is wrong with it.
+        /// The problem.
         detail: String,
     },
-    /// It is damaged and could not even be moved away.
-    #[error("the ledger {path} is damaged and cannot be set aside")]
+    /// It is corrupt and could not be moved away.
+    #[error("the ledger {path} is corrupt and cannot be set aside")]
     Stuck {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
     /// A newer build wrote it; only that build can read it.
-    #[error("the ledger {path} has version {found}, and this build knows versions up to {known}: run the newer build")]
+    #[error(
+        "the ledger {path} has version {found}, and this build supports versions up to {known}: run the newer build"
+    )]
     Newer {
-        /// Where it lies.
+        /// Its path.
         path: PathBuf,
         /// Its version.
         found: i64,
         /// Ours.
         known: i64,
     },
-    /// What is below it cannot hold a write-ahead log, such as a network file system; a local disk can.
-    #[error("the ledger {0} needs a local disk: no write-ahead log can be kept where it lies")]
+    /// The file system cannot have a write-ahead log, for example a network file system; a local disk can.
+    #[error("the ledger {0} needs a local disk: its file system does not support the write-ahead log")]
     NoLog(PathBuf),
-    /// The system does not let us.
+    /// The system refuses access.
     #[error("the ledger {path} cannot be opened")]
     File {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// SQLite does not want to.
+    /// SQLite refuses.
     #[error("the ledger {path} cannot be opened")]
     Database {
-        /// Which file.
+        /// The file.
         path: PathBuf,
-        /// What it said.
+        /// SQLite's error.
         source: rusqlite::Error,
     },
 }
 
 impl OpenError {
-    /// Whether it may open another time although nobody did anything about it: the disk has no room, or fails to read.
+    /// Whether it may open later without intervention: the disk has no room, or fails to read.
     #[must_use]
     pub fn may_pass(&self) -> bool {
         match self {
@@ -90,26 +92,26 @@ impl OpenError {
             Self::File { source, .. } | Self::Stuck { source, .. } => may_pass(source),
             Self::Database { path, source } => match source.sqlite_error_code() {
                 Some(ErrorCode::DiskFull | ErrorCode::SystemIoFailure | ErrorCode::OutOfMemory) => true,
-                // It does not say why; without a descriptor to spare nothing else can be opened either.
+                // SQLite does not report this cause; without a spare descriptor nothing else can be opened either.
                 Some(ErrorCode::CannotOpen) => {
                     small::open(path, Links::Refuse).is_err_and(|error| may_pass(&error.why.into()))
                 }
                 _ => false,
             },
-            Self::Damaged { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
+            Self::Corrupt { .. } | Self::Newer { .. } | Self::NoLog(_) => false,
         }
     }
 }
 
-/// An open ledger, ours alone to write.
+/// An open ledger, which only this process writes.
 #[derive(Debug)]
 pub(super) struct Opened {
     pub(super) connection: Connection,
     pub(super) row_counts: RowCounts,
     pub(super) ids: Ids,
-    /// Where its files lie.
+    /// The paths of its files.
     pub(super) places: Places,
-    /// Held until the connection is closed, so it stands below it.
+    /// Held until the connection is closed, so it is declared below it.
     pub(super) _claim: File,
 }
 
@@ -128,9 +130,11 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
         Ok((connection, row_counts, ids)) => {
             Ok(Opened { connection, row_counts, ids, places: Places::of(path), _claim: claim })
         }
-        Err(Refusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
-        Err(Refusal::Newer(found)) => Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION }),
-        Err(Refusal::Sql(source)) => Err(match source.sqlite_error_code() {
+        Err(OpenRefusal::NoLog) => Err(OpenError::NoLog(path.to_owned())),
+        Err(OpenRefusal::Newer(found)) => {
+            Err(OpenError::Newer { path: path.to_owned(), found, known: schema::VERSION })
+        }
+        Err(OpenRefusal::Sql(source)) => Err(match source.sqlite_error_code() {
             Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => OpenError::Locked(path.to_owned()),
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => set_aside(path, source.to_string()),
             _ => OpenError::Database { path: path.to_owned(), source },
@@ -138,8 +142,8 @@ pub(super) fn open(path: &Path) -> Result<Opened, OpenError> {
     }
 }
 
-/// Makes sure that no other writer of ours is on the file. The lock is beside it, for SQLite loses its own locks when
-/// anyone in the process closes the file.
+/// Ensures that none of our processes writes the file. The lock is a separate file, because SQLite loses its own locks when
+/// any code in the process closes the file.
 fn claim(path: &Path) -> Result<File, OpenError> {
     let lock = with_ending(path, ".lock");
     let file = |source| OpenError::File { path: lock.clone(), source };
@@ -151,15 +155,15 @@ fn claim(path: &Path) -> Result<File, OpenError> {
     }
 }
 
-/// The file exists and, with its companions, is its owner's alone. SQLite gives new companions the mode of the file.
+/// Ensures that the file exists and is private to its owner, as are its companions. SQLite gives new ones the mode of the file.
 fn make_private(path: &Path) -> io::Result<()> {
     let fresh = std::fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
     private(path)?.set_permissions(Permissions::from_mode(0o600))?;
     if fresh && let Some(directory) = path.parent() {
-        // Else a power cut could take the name of a file whose content is on disk.
+        // Otherwise a power failure could remove the name of a file whose content is on disk.
         own::sync_directory(directory)?;
     }
-    // SQLite would open them whatever they are, and wait on a pipe.
+    // SQLite would open them whatever they are, and block on a pipe.
     for companion in COMPANIONS.into_iter().chain(["-journal"]).map(|ending| with_ending(path, ending)) {
         match small::open(&companion, Links::Refuse) {
             Ok((file, _)) => file.set_permissions(Permissions::from_mode(0o600))?,
@@ -170,41 +174,41 @@ fn make_private(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// What is wrong with the files before SQLite sees them, if anything. The scan of the write-ahead log belongs here,
-/// for SQLite silently drops what comes after a bad frame.
+/// The problem of the files before SQLite opens them, if there is one. The scan of the write-ahead log belongs here,
+/// because SQLite silently drops what follows a bad frame.
 fn examine(path: &Path) -> io::Result<Option<String>> {
     let head = small::read_start(path, MAGIC.len() as u64, Links::Refuse).map_err(|error| error.why)?;
     let good = head.is_empty() || head == MAGIC;
     Ok((!good).then(|| "it does not begin as a SQLite file does".to_owned()))
 }
 
-enum Refusal {
+enum OpenRefusal {
     Newer(i64),
     NoLog,
     Sql(rusqlite::Error),
 }
 
-impl From<rusqlite::Error> for Refusal {
+impl From<rusqlite::Error> for OpenRefusal {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
     }
 }
 
-fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), Refusal> {
+fn connect(path: &Path) -> Result<(Connection, RowCounts, Ids), OpenRefusal> {
     // Not CREATE: a file made by SQLite would have the mode of the umask.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
-    // Before anything is written: a newer file is left exactly as it is.
+    // Before anything is written: a newer file is left unchanged.
     let found = schema::version(&connection)?;
     if found > schema::VERSION {
-        return Err(Refusal::Newer(found));
+        return Err(OpenRefusal::Newer(found));
     }
-    // SQLite answers with what it does instead, and calls that no error.
+    // SQLite answers with the mode that applies instead, and reports no error.
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
-        return Err(Refusal::NoLog);
+        return Err(OpenRefusal::NoLog);
     }
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
@@ -227,7 +231,7 @@ fn count(connection: &Connection) -> rusqlite::Result<RowCounts> {
         let mut statement = connection.prepare(sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            // A state that is none is a damaged row; whoever reads it will see.
+            // An unknown state is a corrupt row, which is found when it is read.
             let place = usize::try_from(row.get::<_, i64>(0)?).ok().and_then(|code| counts.get_mut(code));
             if let Some(count) = place {
                 *count = row.get(1)?;
@@ -248,10 +252,10 @@ fn last_ids(connection: &Connection) -> rusqlite::Result<Ids> {
     Ok(Ids { inbound: last("inbound")?, outbound: last("outbound")?, history: last("history")? })
 }
 
-/// Moves the file and its companions away, under a name that tells when.
+/// Moves the file and its companions away, with the time in the new name.
 fn set_aside(path: &Path, detail: String) -> OpenError {
     let aside = with_ending(path, &format!(".damaged-{}", jiff::Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ")));
-    // The log first: without it the file is still a file, but a fresh file beside an old log is not.
+    // The log first: without it the file is still valid, but a new file beside an old log is not.
     for ending in COMPANIONS.into_iter().chain([""]) {
         match std::fs::rename(with_ending(path, ending), with_ending(&aside, ending)) {
             Err(source) if source.kind() != io::ErrorKind::NotFound => {
@@ -260,7 +264,7 @@ fn set_aside(path: &Path, detail: String) -> OpenError {
             _ => {}
         }
     }
-    OpenError::Damaged { path: path.to_owned(), set_aside: aside, detail }
+    OpenError::Corrupt { path: path.to_owned(), set_aside: aside, detail }
 }
 
 fn private(path: &Path) -> io::Result<File> {

@@ -1,4 +1,4 @@
-//! Outbound obligations: written before they go out, marked, listed.
+//! Outbound obligations: recorded before they are sent, marked, listed.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{OptionalExtension, Row};
@@ -10,15 +10,15 @@ use caduceus_contract::messages::ledger::{
     InboundId, LedgerError, ListOutbound, MarkOutbound, OutboundId, OutboundRow, OutboundState, RecordOutbound,
 };
 
-/// As the table is called in SQL and in errors.
+/// The table's name in SQL and in errors.
 const TABLE: &str = "outbound";
-/// Part of the checksum over what a mark changes.
+/// Part of the checksum over the columns that a mark changes.
 const STATE: &str = "outbound.state";
 /// Columns that a mark changes: state, attempts, `message_id`, error, `changed_at_ms`.
 const STATE_COLUMNS: usize = 5;
 /// Columns that never change.
 const FIXED_COLUMNS: usize = TARGET_COLUMNS + 4;
-/// Where they begin in a row that is read: after the row's number and the state with its checksum.
+/// The first of them in a row that is read: after the row's number and the state with its checksum.
 const FIXED: usize = 1 + STATE_COLUMNS + 1;
 
 impl Work for RecordOutbound {
@@ -73,9 +73,9 @@ impl Work for MarkOutbound {
             .optional()?
             .ok_or(LedgerError::Missing { table: TABLE, row })?;
         let Ok(before) = found else {
-            return Err(store.damaged(TABLE, row).into());
+            return Err(store.corrupt(TABLE, row).into());
         };
-        // What goes back to wait never left, so it was no attempt.
+        // A reply that waits again was not sent, so it was no attempt.
         let came_back = before.state == OutboundState::Sending && self.state == OutboundState::Pending;
         let attempts = before.attempts + i64::from(self.state == OutboundState::Sending) - i64::from(came_back);
         let message = self.message_id.as_deref().or(before.message_id.as_deref());
@@ -127,17 +127,17 @@ fn state_values<'a>(
     ]
 }
 
-/// What a mark changes, as it stands.
-struct Before {
+/// The columns that a mark changes, as stored.
+struct OutboundMark {
     state: OutboundState,
     attempts: i64,
     message_id: Option<String>,
     error: Option<String>,
 }
 
-fn before(row: &Row<'_>) -> Result<Before, CorruptRow> {
+fn before(row: &Row<'_>) -> Result<OutboundMark, CorruptRow> {
     verify(STATE, row.get(0)?, row, 1, STATE_COLUMNS)?;
-    Ok(Before {
+    Ok(OutboundMark {
         state: outbound_state(row::code_at(row, 1)?).ok_or(CorruptRow)?,
         attempts: row.get(2)?,
         message_id: row.get(3)?,

@@ -1,4 +1,4 @@
-//! A look at the ledger's file that neither opens it as a database nor touches its locks, so that it is harmless beside a gateway.
+//! Examines the ledger's file without opening it as a database or touching its locks, so that it is harmless beside a gateway.
 
 use std::io;
 use std::path::Path;
@@ -7,29 +7,29 @@ use super::open::MAGIC;
 use super::schema;
 use crate::files::{Links, small};
 
-/// Where the header of a SQLite file keeps the version that its user gave it, in four bytes, the highest first.
+/// The position of the user's version in the header of a SQLite file: four bytes, big endian.
 const VERSION_AT: usize = 60;
 
-/// What the file is, by its header alone.
+/// The kind of the file, by its header alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peek {
-    /// There is none; the first start makes it.
+    /// There is none; the first start creates it.
     Missing,
-    /// Nothing is in it yet, or all of it is still in the write-ahead log.
+    /// It is empty, or all of its content is still in the write-ahead log.
     Fresh,
-    /// A ledger of this version. It may have a newer one in the write-ahead log.
+    /// A ledger of this version. The write-ahead log may have a newer one.
     Version(u32),
-    /// No file of SQLite.
+    /// Not a file of SQLite.
     Foreign,
 }
 
-/// The version that this build writes; it reads those up to it.
+/// The version that this build writes; it reads older ones as well.
 pub const KNOWN_VERSION: i64 = schema::VERSION;
 
-/// Looks at the file at `path`.
+/// Examines the file at `path`.
 ///
 /// # Errors
-/// What the system said.
+/// The system's error.
 pub fn peek(path: &Path) -> io::Result<Peek> {
     let head = match small::read_start(path, VERSION_AT as u64 + 4, Links::Refuse) {
         Ok(head) => head,

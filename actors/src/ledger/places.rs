@@ -1,44 +1,44 @@
-//! Whether the ledger's files are still where they were opened. Blocks.
+//! Whether the ledger's files are still at their paths. Blocks.
 //!
-//! A file that was removed or replaced under a process goes on taking its writes, and is gone with it: nothing else tells.
+//! A file that is removed or replaced under a process continues to accept writes, which are lost with it; nothing else shows it.
 
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-/// The files, and which they were.
+/// The files, with their identities.
 #[derive(Debug)]
-pub(super) struct Places(Vec<Place>);
+pub(super) struct Places(Vec<FilePlace>);
 
 #[derive(Debug)]
-struct Place {
+struct FilePlace {
     path: PathBuf,
-    /// Device and number, once it was seen: the log is made by the first write.
+    /// Device and inode, once it was seen: the log is created by the first write.
     seen: Option<(u64, u64)>,
 }
 
 impl Places {
-    /// Those of the ledger at `path`, which is open.
+    /// The files of the open ledger at `path`.
     pub(super) fn of(path: &Path) -> Self {
         let mut log = path.as_os_str().to_owned();
         log.push("-wal");
-        let mut places = Self([path.to_owned(), log.into()].map(|path| Place { path, seen: None }).into());
-        places.gone();
+        let mut places = Self([path.to_owned(), log.into()].map(|path| FilePlace { path, seen: None }).into());
+        places.check();
         places
     }
 
-    /// What became of the first one that is not where it was, in a sentence.
-    pub(super) fn gone(&mut self) -> Option<String> {
-        self.0.iter_mut().find_map(Place::gone)
+    /// What happened to the first one that is not at its path, in a sentence.
+    pub(super) fn check(&mut self) -> Option<String> {
+        self.0.iter_mut().find_map(FilePlace::check)
     }
 }
 
-impl Place {
-    fn gone(&mut self) -> Option<String> {
+impl FilePlace {
+    fn check(&mut self) -> Option<String> {
         let there = match std::fs::symlink_metadata(&self.path) {
             Ok(found) => Some((found.dev(), found.ino())),
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => None,
-            // The next write says what is wrong with the disk.
+            // The next write reports a problem of the disk.
             Err(_) => return None,
         };
         let Some(seen) = self.seen else {
@@ -71,14 +71,14 @@ mod tests {
             fs::write(home.path().join("ledger"), "").unwrap();
             let mut places = Places::of(&home.path().join("ledger"));
             fs::write(home.path().join("ledger-wal"), "").unwrap();
-            assert_eq!(places.gone(), None, "the log has just come");
+            assert_eq!(places.check(), None, "the log has just come");
             fs::rename(&path, &away).unwrap();
-            let gone = places.gone().unwrap();
+            let gone = places.check().unwrap();
             assert!(gone.contains("removed") && gone.contains(name), "{gone}");
             fs::write(&path, "").unwrap();
-            assert!(places.gone().unwrap().contains("replaced"));
+            assert!(places.check().unwrap().contains("replaced"));
             fs::rename(&away, &path).unwrap();
-            assert_eq!(places.gone(), None);
+            assert_eq!(places.check(), None);
         }
     }
 }

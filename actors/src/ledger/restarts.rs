@@ -1,16 +1,16 @@
-//! Starts that found turns cut off, so that a home that crashes over them stops running them again.
+//! Starts that found turns cut off, so that a home in a crash loop stops running them again.
 
 use super::row::{checksum, verify};
 use super::store::{Failure, Store, Work};
 use caduceus_contract::messages::ledger::NoteRestart;
 
-/// As the table is called in SQL and in errors.
+/// The table's name in SQL and in errors.
 const TABLE: &str = "restarts";
 
 impl Work for NoteRestart {
     type Answer = usize;
 
-    /// Keeps what lies within the window, both ways, for a clock may have been set back.
+    /// Keeps the entries within the window, both ways, because a clock may have been set back.
     fn run(&self, store: &mut Store<'_>) -> Result<usize, Failure> {
         let (at, within) = (self.started_at_ms, i64::try_from(self.within.as_millis()).unwrap_or(i64::MAX));
         let window = (at.saturating_sub(within), at.saturating_add(within));
@@ -27,7 +27,7 @@ impl Work for NoteRestart {
             let id = row.get(0)?;
             match verify(TABLE, id, row, 1, 0) {
                 Ok(()) => good += 1,
-                Err(_) => drop(store.damaged(TABLE, id)),
+                Err(_) => drop(store.corrupt(TABLE, id)),
             }
         }
         Ok(good)

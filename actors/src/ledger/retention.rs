@@ -1,4 +1,4 @@
-//! What is forgotten, and when: ended rows after seven days, or above a hundred thousand.
+//! The retention: ended rows are deleted after seven days, or above a hundred thousand.
 
 use std::time::Duration;
 
@@ -10,24 +10,24 @@ use super::states::{INBOUND_ENDED, OUTBOUND_ENDED, RowCounts};
 const KEPT_FOR: Duration = Duration::from_hours(7 * 24);
 /// Ended rows kept in each table.
 const KEPT_ROWS: i64 = 100_000;
-/// Rows looked at in one go: some 10 ms, and more than a group of commits can add.
+/// Rows per sweep: some 10 ms, and more than a group of commits can add.
 const PAGE: i64 = 1_000;
-/// How often the old are looked for.
+/// Interval of sweeps.
 const EVERY: Duration = Duration::from_mins(1);
 
-/// What a table is called, where its ended states begin, and its part of the counts of rows.
-struct Table {
+/// A table's name, its first ended state, and its part of the counts of rows.
+struct RetentionTable {
     name: &'static str,
     ended_from: usize,
     counts: fn(&mut RowCounts) -> &mut [i64],
 }
 
-const TABLES: [Table; 2] = [
-    Table { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
-    Table { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
+const TABLES: [RetentionTable; 2] = [
+    RetentionTable { name: "inbound", ended_from: INBOUND_ENDED, counts: |row_counts| &mut row_counts.inbound },
+    RetentionTable { name: "outbound", ended_from: OUTBOUND_ENDED, counts: |row_counts| &mut row_counts.outbound },
 ];
 
-/// Where the sweeps stand and when the next one is due. It deletes a page at a time, so that it holds up nobody.
+/// The positions of the sweeps and the time of the next one. A sweep deletes a page at a time, so that it delays no work.
 #[derive(Debug, Default)]
 pub(super) struct Retention {
     /// The row after which each table's next sweep begins; 0 is its start.
@@ -36,12 +36,12 @@ pub(super) struct Retention {
 }
 
 impl Retention {
-    /// Time until [`Retention::sweep`] is wanted, if nothing else happens.
+    /// Time until [`Retention::sweep`] is due, if nothing else happens.
     pub(super) fn due_in(&self) -> Duration {
         self.due_in
     }
 
-    /// Notes that time has passed, and says whether a sweep is wanted: it is time, or a page of rows is too many.
+    /// Counts down the time that has passed, and returns whether a sweep is due: by time, or because a page of rows is in excess.
     pub(super) fn is_due(&mut self, passed: Duration, row_counts: &RowCounts) -> bool {
         self.due_in = self.due_in.saturating_sub(passed);
         let mut row_counts = *row_counts;
@@ -49,8 +49,8 @@ impl Retention {
         self.due_in.is_zero() || crowded
     }
 
-    /// Deletes what is too old or too much on the next page of each table. Answers how the counts of rows changed; it counts
-    /// only once the transaction is on disk.
+    /// Deletes the rows that are too old or in excess on the next page of each table. Returns the change of the counts of rows; it
+    /// applies only once the transaction is on disk.
     pub(super) fn sweep(
         &mut self,
         store: &Connection,
@@ -73,7 +73,7 @@ impl Retention {
                     *count -= 1;
                 }
             }
-            // A page of which nothing goes is younger than the rest, or full of what is still open.
+            // A page without a deletion is younger than the rest, or full of open rows.
             let whole = i64::try_from(page.len()).is_ok_and(|len| len >= PAGE);
             let open = page.iter().all(|row| !row.has_ended(table.ended_from));
             let on = whole && (!going.is_empty() || open);
@@ -85,32 +85,33 @@ impl Retention {
     }
 }
 
-/// A row as the retention sees it.
+/// The columns of a row that the retention needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Line {
+struct RetentionRow {
     id: i64,
     state: i64,
     changed_at_ms: i64,
 }
 
-impl Line {
+impl RetentionRow {
     fn has_ended(&self, ended_from: usize) -> bool {
         usize::try_from(self.state).is_ok_and(|state| state >= ended_from)
     }
 }
 
-/// The next rows after `cursor`. The newest row of all is never among them: the next number is made from it.
-fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<Line>> {
+/// The next rows after `cursor`. The newest row of all is never included: the next number is derived from it.
+fn page(store: &Connection, table: &str, cursor: i64) -> rusqlite::Result<Vec<RetentionRow>> {
     let sql = format!(
         "SELECT id, state, changed_at_ms FROM {table} WHERE id > ? AND id < (SELECT max(id) FROM {table}) \
          ORDER BY id LIMIT ?"
     );
-    let line = |row: &rusqlite::Row<'_>| Ok(Line { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
+    let line =
+        |row: &rusqlite::Row<'_>| Ok(RetentionRow { id: row.get(0)?, state: row.get(1)?, changed_at_ms: row.get(2)? });
     store.prepare_cached(&sql)?.query_map([cursor, PAGE], line)?.collect()
 }
 
-/// Which rows of a page go: those that ended before `oldest`, and the first `excess` that have ended.
-fn going(page: &[Line], ended_from: usize, oldest: i64, excess: i64) -> Vec<Line> {
+/// The rows of a page to delete: those that ended before `oldest`, and the first `excess` ended ones.
+fn going(page: &[RetentionRow], ended_from: usize, oldest: i64, excess: i64) -> Vec<RetentionRow> {
     let ended = page.iter().filter(|line| line.has_ended(ended_from));
     ended
         .zip(0..)
@@ -127,8 +128,8 @@ fn excess(counts: &[i64], ended_from: usize) -> i64 {
 mod tests {
     use super::*;
 
-    fn line(id: i64, state: i64, changed_at_ms: i64) -> Line {
-        Line { id, state, changed_at_ms }
+    fn line(id: i64, state: i64, changed_at_ms: i64) -> RetentionRow {
+        RetentionRow { id, state, changed_at_ms }
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! What every row has in common: its columns as values, and a checksum over them.
+//! The common part of all rows: the columns as values, and a checksum over them.
 //!
-//! SQLite does not see most single flipped bits, so a row is believed only if its checksum is right.
+//! SQLite does not detect most single flipped bits, so a row is used only if its checksum is right.
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Row, ToSql};
@@ -8,11 +8,11 @@ use sha2::{Digest, Sha256};
 
 use caduceus_contract::link::{LinkId, Target};
 
-/// The row is not what was written. Which one, the reader knows.
+/// The row is not as it was written. The reader has its number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct CorruptRow;
 
-// A value of the wrong type, or text that is no text any more.
+// A value of the wrong type, or text that is no longer valid.
 impl From<rusqlite::Error> for CorruptRow {
     fn from(_: rusqlite::Error) -> Self {
         Self
@@ -38,10 +38,10 @@ pub(super) fn code_at(row: &Row<'_>, column: usize) -> Result<usize, CorruptRow>
     usize::try_from(row.get::<_, i64>(column)?).map_err(|_| CorruptRow)
 }
 
-/// The first eight bytes of SHA-256 over where the values stand and what they are.
+/// The first eight bytes of SHA-256 over the values and their positions.
 pub(super) fn checksum(part: &str, id: i64, values: &[ValueRef<'_>]) -> i64 {
     let mut hash = Sha256::new();
-    // Lengths and types go in, so that a byte that moves to the neighbouring column is seen.
+    // Lengths and types are included, so that a byte that moves to the neighbouring column is detected.
     let mut feed = |kind: u8, bytes: &[u8]| {
         hash.update([kind]);
         hash.update((bytes.len() as u64).to_le_bytes());

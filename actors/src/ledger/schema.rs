@@ -1,12 +1,12 @@
-//! The tables, and how an older file becomes a present one.
+//! The tables, and the migration of an older file.
 //!
-//! In `inbound` and `outbound` what never changes and what a mark changes have a checksum each, so that a mark need
+//! In `inbound` and `outbound` the constant columns and those that a mark changes have a checksum each, so that a mark need
 //! not read the event again. The index on the state is a full one: it costs one more entry a row than one of open
-//! rows only, and counts a full ledger at open without touching its rows.
+//! rows only, and counts a full ledger at open without reading its rows.
 
 use rusqlite::Connection;
 
-/// What this build writes. A file of a higher version is left alone.
+/// The version that this build writes. A file of a higher version is left unchanged.
 pub(super) const VERSION: i64 = 3;
 
 /// `schema[n]` takes a file from version `n` to `n + 1`.
@@ -79,7 +79,7 @@ const STEPS: [&str; 3] = [
         sum INTEGER NOT NULL
     ) STRICT;
 ",
-    // Chats that are to be told that a drain refused messages of theirs: of the few rows that say so.
+    // Chats to be notified that a drain refused messages of theirs: an index of those few rows.
     r"
     CREATE INDEX inbound_unread ON inbound (profile, link, platform, chat_id, bot_id, thread_id)
         WHERE state = 6 AND note = 'drain';
@@ -91,7 +91,7 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
-/// Takes a file of version `from` to [`VERSION`], all of it or nothing.
+/// Migrates a file of version `from` to [`VERSION`], completely or not at all.
 pub(super) fn migrate(connection: &Connection, from: i64) -> rusqlite::Result<()> {
     let missing = STEPS.iter().skip(usize::try_from(from).unwrap_or_default());
     let steps: String = missing.copied().collect();

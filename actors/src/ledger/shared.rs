@@ -1,4 +1,4 @@
-//! What the ledger's thread shows to everyone else.
+//! The view of the ledger's thread for other threads.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -7,37 +7,38 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::states::RowCounts;
+use crate::locked::locked;
 use caduceus_contract::messages::ledger::LedgerView;
 
-/// A disk that has not answered for so long is in trouble, whatever it says later.
+/// A disk that has not answered for this long counts as failed, even if it answers later.
 const STALL: Duration = Duration::from_secs(5);
 
 /// Called when the view has changed.
 type News = Arc<dyn Fn() + Send + Sync>;
 
-/// The view of the thread, and the order to close.
-pub(super) struct Shared {
+/// The view of the thread, and the request to close.
+pub(super) struct SharedView {
     path: PathBuf,
     closing: AtomicBool,
-    shown: Mutex<Shown>,
+    shown: Mutex<ViewParts>,
     ended: Condvar,
 }
 
 #[derive(Default)]
-struct Shown {
+struct ViewParts {
     row_counts: RowCounts,
-    damaged: u64,
-    trouble: Option<String>,
-    /// The file is no longer where it was: what is written is lost with the process.
+    corrupt: u64,
+    write_error: Option<String>,
+    /// The file is no longer at its path: what is written is lost with the process.
     gone: Option<String>,
-    /// Since when the thread is with the disk.
+    /// Since when the thread waits for the disk.
     busy: Option<Instant>,
     has_ended: bool,
     news: Option<(u64, News)>,
 }
 
-/// Says, when dropped, that the thread has ended.
-pub(super) struct Ended(pub(super) Arc<Shared>);
+/// Marks the thread as ended when dropped.
+pub(super) struct Ended(pub(super) Arc<SharedView>);
 
 impl Drop for Ended {
     fn drop(&mut self) {
@@ -46,9 +47,9 @@ impl Drop for Ended {
     }
 }
 
-impl Shared {
+impl SharedView {
     pub(super) fn new(path: PathBuf, row_counts: RowCounts) -> Self {
-        let shown = Mutex::new(Shown { row_counts, ..Shown::default() });
+        let shown = Mutex::new(ViewParts { row_counts, ..ViewParts::default() });
         Self { path, closing: AtomicBool::new(false), shown, ended: Condvar::new() }
     }
 
@@ -62,8 +63,8 @@ impl Shared {
             inbound: shown.row_counts.inbound(),
             outbound: shown.row_counts.outbound(),
             written: shown.row_counts.written,
-            damaged: shown.damaged,
-            trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.trouble.clone()),
+            damaged: shown.corrupt,
+            trouble: lost.or(stalled).or_else(|| shown.gone.clone()).or_else(|| shown.write_error.clone()),
         }
     }
 
@@ -74,53 +75,53 @@ impl Shared {
         }
     }
 
-    pub(super) fn tell(&self) {
+    pub(super) fn notify(&self) {
         let news = self.lock().news.as_ref().map(|(_, news)| Arc::clone(news));
         if let Some(news) = news {
             news();
         }
     }
 
-    /// The thread turns to the disk.
+    /// The thread begins to use the disk.
     pub(super) fn begin(&self) {
         self.lock().busy = Some(Instant::now());
     }
 
-    /// The thread is back from the disk. Answers whether anything has changed.
-    pub(super) fn show(&self, row_counts: RowCounts, damaged: u64, trouble: Option<String>) -> bool {
+    /// The thread has finished using the disk. Returns whether anything has changed.
+    pub(super) fn show(&self, row_counts: RowCounts, corrupt: u64, write_error: Option<String>) -> bool {
         let mut shown = self.lock();
         shown.busy = None;
-        match (&shown.trouble, &trouble) {
-            (None, Some(trouble)) => tracing::error!(%trouble, "the ledger takes no writes"),
-            (Some(_), None) => tracing::info!("the ledger takes writes again"),
+        match (&shown.write_error, &write_error) {
+            (None, Some(write_error)) => tracing::error!(trouble = %write_error, "ledger not writable"),
+            (Some(_), None) => tracing::info!("ledger writable again"),
             (None, None) | (Some(_), Some(_)) => {}
         }
-        let changed = shown.row_counts != row_counts || shown.damaged != damaged || shown.trouble != trouble;
-        (shown.row_counts, shown.damaged, shown.trouble) = (row_counts, damaged, trouble);
+        let changed = shown.row_counts != row_counts || shown.corrupt != corrupt || shown.write_error != write_error;
+        (shown.row_counts, shown.corrupt, shown.write_error) = (row_counts, corrupt, write_error);
         changed
     }
 
-    /// The thread looked whether the files are where they were. Answers whether anything has changed.
+    /// The thread has checked the paths of the files. Returns whether anything has changed.
     pub(super) fn show_gone(&self, gone: Option<String>) -> bool {
         let mut shown = self.lock();
         if shown.gone == gone {
             return false;
         }
         if let Some(gone) = &gone {
-            tracing::error!(%gone, "the ledger was taken away under the gateway");
+            tracing::error!(%gone, "ledger file removed or replaced while in use");
         } else {
-            tracing::info!("the ledger is where it was");
+            tracing::info!("ledger file is back");
         }
         shown.gone = gone;
         true
     }
 
-    pub(super) fn trouble(&self) -> Option<String> {
-        self.lock().trouble.clone()
+    pub(super) fn write_error(&self) -> Option<String> {
+        self.lock().write_error.clone()
     }
 
-    pub(super) fn in_trouble(&self) -> bool {
-        self.lock().trouble.is_some()
+    pub(super) fn cannot_write(&self) -> bool {
+        self.lock().write_error.is_some()
     }
 
     pub(super) fn is_closing(&self) -> bool {
@@ -135,21 +136,21 @@ impl Shared {
         self.lock().has_ended
     }
 
-    /// Whether the thread has ended, or does within `patience`.
-    pub(super) fn wait_ended(&self, patience: Duration) -> bool {
-        let outcome = self.ended.wait_timeout_while(self.lock(), patience, |shown| !shown.has_ended);
+    /// Whether the thread has ended, or ends within `timeout`.
+    pub(super) fn wait_ended(&self, timeout: Duration) -> bool {
+        let outcome = self.ended.wait_timeout_while(self.lock(), timeout, |shown| !shown.has_ended);
         outcome.unwrap_or_else(PoisonError::into_inner).0.has_ended
     }
 
-    // Every critical section leaves it whole, so a poisoned lock is still a good one.
-    fn lock(&self) -> MutexGuard<'_, Shown> {
-        self.shown.lock().unwrap_or_else(PoisonError::into_inner)
+    // Every critical section leaves it consistent, so a poisoned lock can be used.
+    fn lock(&self) -> MutexGuard<'_, ViewParts> {
+        locked(&self.shown)
     }
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for SharedView {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("path", &self.path).field("closing", &self.closing).finish_non_exhaustive()
+        f.debug_struct("SharedView").field("path", &self.path).field("closing", &self.closing).finish_non_exhaustive()
     }
 }
 
@@ -159,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_disk_that_does_not_answer_is_trouble_until_it_does() {
-        let shared = Shared::new(PathBuf::new(), RowCounts::default());
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
         shared.begin();
         assert_eq!(shared.view().trouble, None);
         shared.lock().busy = Instant::now().checked_sub(STALL);
@@ -170,13 +171,13 @@ mod tests {
 
     #[test]
     fn a_superseded_incarnation_does_not_take_the_news_back() {
-        let shared = Shared::new(PathBuf::new(), RowCounts::default());
-        let (told, news) = std::sync::mpsc::channel();
+        let shared = SharedView::new(PathBuf::new(), RowCounts::default());
+        let (sent, news) = std::sync::mpsc::channel();
         for generation in [2, 1] {
-            let told = told.clone();
-            shared.adopt(generation, Arc::new(move || told.send(generation).unwrap()));
+            let sent = sent.clone();
+            shared.adopt(generation, Arc::new(move || sent.send(generation).unwrap()));
         }
-        shared.tell();
+        shared.notify();
         assert_eq!(news.try_recv(), Ok(2));
     }
 }

@@ -1,11 +1,11 @@
-//! The states as numbers on disk. A number once given is never given to another state.
+//! The states as numbers on disk. A number is never reused for another state.
 
 use std::collections::BTreeMap;
 
 use caduceus_contract::messages::ledger::{InboundState, OutboundState};
 
-/// Rows that count towards the retention are in one of the states from this number on. An interrupted one is among them: after
-/// a week nobody says `/retry` any more.
+/// Rows in a state from this number on count towards the retention. Interrupted ones are included: after
+/// a week they are no longer retried.
 pub(super) const INBOUND_ENDED: usize = 3;
 /// As [`INBOUND_ENDED`], for obligations.
 pub(super) const OUTBOUND_ENDED: usize = 3;
@@ -62,7 +62,7 @@ pub(super) fn outbound_state(code: usize) -> Option<OutboundState> {
     OUTBOUND.get(code).copied()
 }
 
-/// How many rows are in each state, or by how much a transaction changes that.
+/// How many rows are in each state, or how a transaction changes that.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct RowCounts {
     pub(super) inbound: [i64; INBOUND.len()],
@@ -72,7 +72,7 @@ pub(super) struct RowCounts {
 }
 
 impl RowCounts {
-    /// Makes the changes of `other` too.
+    /// Adds the changes of `other`.
     pub(super) fn add(&mut self, other: &Self) {
         let pairs = self.inbound.iter_mut().zip(other.inbound).chain(self.outbound.iter_mut().zip(other.outbound));
         pairs.for_each(|(count, change)| *count += change);

@@ -1,4 +1,4 @@
-//! One transaction on the ledger, and what a piece of work in it may do and answer.
+//! One transaction on the ledger, and the interface of the work in it.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use super::row::CorruptRow;
 use super::states::RowCounts;
 use caduceus_contract::messages::ledger::LedgerError;
 
-/// Work that the writer's thread does inside a transaction it shares with others.
+/// Work that the writer's thread does inside a transaction shared with other work.
 pub trait Work: Send + 'static {
-    /// What it answers, once the transaction is on disk.
+    /// Its answer, once the transaction is on disk.
     type Answer: Send + 'static;
 
-    /// Does the work. It makes one change, or makes several in [`Store::atomically`], so that one that fails leaves
-    /// nothing behind for the others' commit.
+    /// Does the work. It makes one change, or several in [`Store::atomically`], so that failed work leaves
+    /// nothing behind in the common commit.
     ///
     /// # Errors
     /// [`Failure::Answered`] concerns this work alone; [`Failure::Sql`] may end the transaction for all.
     fn run(&self, store: &mut Store<'_>) -> Result<Self::Answer, Failure>;
 }
 
-/// The ledger inside one transaction. What is counted here counts once the transaction is on disk.
+/// The ledger inside one transaction. Its counts apply once the transaction is on disk.
 #[derive(Debug)]
 pub struct Store<'a> {
     pub(super) connection: &'a Connection,
     pub(super) ids: &'a mut Ids,
-    pub(super) damaged: &'a mut Damaged,
+    pub(super) corrupt: &'a mut CorruptRows,
     pub(super) delta: RowCounts,
     /// Milliseconds since 1970 at which the transaction began.
     pub(super) now_ms: i64,
@@ -35,13 +35,13 @@ pub struct Store<'a> {
 /// Why a piece of work failed.
 #[derive(Debug)]
 pub enum Failure {
-    /// The work itself is answered so.
+    /// The answer of this work.
     Answered(LedgerError),
-    /// SQLite could not.
+    /// SQLite's error.
     Sql(rusqlite::Error),
 }
 
-/// The last rows given out. A number is used once, also when its transaction is rolled back.
+/// The last row numbers. A number is used once, even if its transaction is rolled back.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Ids {
     pub(super) inbound: i64,
@@ -49,9 +49,9 @@ pub(super) struct Ids {
     pub(super) history: i64,
 }
 
-/// Rows found damaged since the ledger was opened, by table.
+/// Rows found corrupt since the ledger was opened, by table.
 #[derive(Debug, Default)]
-pub(super) struct Damaged(BTreeSet<(&'static str, i64)>);
+pub(super) struct CorruptRows(BTreeSet<(&'static str, i64)>);
 
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
@@ -66,8 +66,8 @@ impl From<LedgerError> for Failure {
 }
 
 impl<'a> Store<'a> {
-    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, damaged: &'a mut Damaged, now_ms: i64) -> Self {
-        Self { connection, ids, damaged, delta: RowCounts::default(), now_ms }
+    pub(super) fn new(connection: &'a Connection, ids: &'a mut Ids, corrupt: &'a mut CorruptRows, now_ms: i64) -> Self {
+        Self { connection, ids, corrupt, delta: RowCounts::default(), now_ms }
     }
 
     /// Runs `work`; if it fails, none of its changes stay.
@@ -92,7 +92,7 @@ impl<'a> Store<'a> {
         found: &mut Vec<T>,
     ) -> rusqlite::Result<()> {
         let connection = self.connection;
-        // No LIMIT: damaged rows do not count, or a short page would look like the last one.
+        // No LIMIT: corrupt rows do not count, or a short page would look like the last one.
         let sql = format!("SELECT * FROM {table} WHERE state = ? AND id > ? ORDER BY id");
         let mut statement = connection.prepare_cached(&sql)?;
         let mut rows = statement.query((i64::try_from(state).unwrap_or(i64::MAX), after))?;
@@ -102,28 +102,28 @@ impl<'a> Store<'a> {
         {
             match read(row) {
                 Ok(row) => found.push(row),
-                Err(CorruptRow) => drop(self.damaged(table, row.get(0)?)),
+                Err(CorruptRow) => drop(self.corrupt(table, row.get(0)?)),
             }
         }
         Ok(())
     }
 
-    /// Notes and logs a damaged row, once.
-    pub(super) fn damaged(&mut self, table: &'static str, row: i64) -> LedgerError {
-        if self.damaged.0.insert((table, row)) {
-            tracing::error!(table, row, "a row of the ledger is damaged; it is left where it is and not used");
+    /// Records and logs a corrupt row, once.
+    pub(super) fn corrupt(&mut self, table: &'static str, row: i64) -> LedgerError {
+        if self.corrupt.0.insert((table, row)) {
+            tracing::error!(table, row, "corrupt row in the ledger; it is kept and not used");
         }
         LedgerError::Damaged { table, row }
     }
 }
 
-impl Damaged {
+impl CorruptRows {
     pub(super) fn count(&self) -> u64 {
         self.0.len() as u64
     }
 }
 
-/// Whether `error` spoils the whole transaction and not only the work that met it.
+/// Whether `error` ends the whole transaction and not only the work that met it.
 pub(super) fn spoils(error: &rusqlite::Error, connection: &Connection) -> bool {
     // SQLite rolls back by itself after some errors.
     connection.is_autocommit()

@@ -1,4 +1,4 @@
-//! The ledger as its actor and its owner see it, on a real disk.
+//! The ledger through its actor and its owner, on a real disk.
 
 mod damage;
 mod kill;
@@ -22,10 +22,10 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
-/// Longest wait for anything that should come.
+/// Timeout of anything that should happen.
 const CEILING: Duration = Duration::from_secs(20);
 
-/// A ledger in a directory of its own.
+/// A ledger in a separate directory.
 struct Home {
     _directory: TempDir,
     path: PathBuf,
@@ -42,7 +42,7 @@ impl Home {
         LedgerWriter::open(&self.path).unwrap()
     }
 
-    /// Someone else's connection to the same file.
+    /// Another connection to the same file.
     fn peek(&self) -> rusqlite::Connection {
         rusqlite::Connection::open(&self.path).unwrap()
     }
@@ -134,13 +134,13 @@ impl Work for Hold {
     type Answer = ();
     fn run(&self, _: &mut Store<'_>) -> Result<(), Failure> {
         self.begun.send(()).unwrap();
-        // Released or dropped, it goes on either way.
+        // Used or dropped, it continues either way.
         let _ = self.released.lock().unwrap().recv_timeout(CEILING);
         Ok(())
     }
 }
 
-/// Commits in the write-ahead log: its frames that say how large the database is after them.
+/// Commits in the write-ahead log: its frames with the size of the database after them.
 fn commits_in_log(path: &Path) -> usize {
     let log = std::fs::read(format!("{}-wal", path.display())).unwrap();
     let number = |bytes: &[u8]| u32::from_be_bytes(bytes.try_into().unwrap());

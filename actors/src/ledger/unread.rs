@@ -1,7 +1,7 @@
-//! What a drain refused and nobody read: each chat is told once, how many.
+//! Messages that a drain refused and that were not read: each chat is notified once, with their number.
 //!
-//! Which chats are still to be told lies in the note of their events alone, so no restart forgets or repeats it. A partial
-//! index holds just these.
+//! Which chats are still to be notified is stored only in the note of their events, so no restart forgets or repeats it. A partial
+//! index contains just these.
 
 use rusqlite::OptionalExtension;
 
@@ -14,18 +14,18 @@ use caduceus_contract::messages::ledger::{
 };
 use caduceus_contract::profile_name::ProfileName;
 
-/// What [`REFUSED_BY_DRAIN`] becomes once the chat was told.
-const TOLD: &str = "drain, told";
+/// The value of [`REFUSED_BY_DRAIN`] after the notification of the chat.
+const NOTIFIED: &str = "drain, told";
 
 impl Work for ListUnread {
     type Answer = Vec<ProfileName>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<ProfileName>, Failure> {
-        // The literals are those of the index, or SQLite would not use it.
+        // The literals are those of the index, otherwise SQLite would not use it.
         let sql = "SELECT DISTINCT profile FROM inbound WHERE state = 6 AND note = 'drain'";
         let mut statement = store.connection.prepare_cached(sql)?;
         let names: Vec<String> = statement.query_map((), |row| row.get(0))?.collect::<Result<_, _>>()?;
-        // One that is no name is a damaged row, which is found when it is read.
+        // An invalid name is a corrupt row, which is found when it is read.
         Ok(names.into_iter().filter_map(|name| name.try_into().ok()).collect())
     }
 }
@@ -34,11 +34,11 @@ impl Work for TellUnread {
     type Answer = Vec<LinkId>;
 
     fn run(&self, store: &mut Store<'_>) -> Result<Vec<LinkId>, Failure> {
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         for chat in rows(self, store)? {
-            told.extend(tell(self, store, &chat)?);
+            notified.extend(notify(self, store, &chat)?);
         }
-        Ok(told)
+        Ok(notified)
     }
 }
 
@@ -53,8 +53,8 @@ fn rows(asked: &TellUnread, store: &Store<'_>) -> Result<Vec<Vec<i64>>, Failure>
     Ok(groups.iter().filter_map(|ids| serde_json::from_str(ids).ok()).collect())
 }
 
-/// Tells one chat. Damaged rows are left out and logged, and are not told of.
-fn tell(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
+/// Notifies one chat. Corrupt rows are left out and logged, and not counted.
+fn notify(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option<LinkId>, Failure> {
     let mut last = None;
     for id in ids.iter().rev() {
         if let Some(row) = whole(store, *id)? {
@@ -65,7 +65,7 @@ fn tell(asked: &TellUnread, store: &mut Store<'_>, ids: &[i64]) -> Result<Option
     let Some(InboundRow { target, .. }) = last else { return Ok(None) };
     let mut count = 0;
     for id in ids {
-        match (NoteChange { id: *id, note: TOLD }).run(store) {
+        match (NoteChange { id: *id, note: NOTIFIED }).run(store) {
             Ok(()) => count += 1,
             Err(Failure::Answered(LedgerError::Damaged { .. })) => {}
             Err(failure) => return Err(failure),
@@ -84,7 +84,7 @@ fn whole(store: &mut Store<'_>, id: i64) -> Result<Option<InboundRow>, Failure> 
     let found = statement.query_row(params(values), |row| Ok(inbound_row(row))).optional()?;
     match found {
         Some(Err(CorruptRow)) => {
-            drop(store.damaged(TABLE, id));
+            drop(store.corrupt(TABLE, id));
             Ok(None)
         }
         other => Ok(other.and_then(Result::ok)),

@@ -1,8 +1,8 @@
-//! The one thread that touches the database, and the handle by which it is fed.
+//! The only thread that uses the database, and its handle.
 //!
-//! It takes what is waiting, does all of it in one transaction, and answers when that is on disk: so one fsync serves
-//! everyone who came while the last one was under way. It outlives any one `LedgerActor`, which adopts it; it is
-//! never replaced, for two threads on one disk that hangs are worse than one.
+//! It takes all waiting work, does it in one transaction, and answers when that is on disk: so one fsync serves
+//! all callers that arrived during the last one. It outlives every `LedgerActor`, which adopts it; it is
+//! never replaced, because two threads on one hung disk are worse than one.
 
 use std::any::Any;
 use std::fmt;
@@ -11,44 +11,45 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::open::{OpenError, Opened, open};
 use super::retention::Retention;
-use super::shared::{Ended, Shared};
-use super::store::{Damaged, Failure, Store, Work, spoils};
+use super::shared::{Ended, SharedView};
+use super::store::{CorruptRows, Failure, Store, Work, spoils};
+use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{LedgerError, LedgerView};
 
-/// Operations that wait for the thread. With the disk gone it is full within a second of real load, and whoever comes
-/// then is told at once.
+/// Length of the queue of the thread. Without the disk it is full within a second of real load, and later callers
+/// are answered at once.
 const QUEUE: usize = 4_096;
 /// Most operations in one transaction: above this a commit gains nothing, and the first one waits for the last.
 const GROUP: usize = 512;
-/// How often the disk is tried again while it takes no writes and nobody writes.
+/// Interval of attempts to write while the disk accepts no writes and there is no work.
 const PROBE: Duration = Duration::from_secs(1);
-/// How often it is looked whether the files are still there.
-const LOOK: Duration = Duration::from_secs(1);
-/// Least time between two pieces of news, so that a flood of events is not one of news too.
-const NEWS: Duration = Duration::from_millis(100);
+/// Interval of checks whether the files are still there.
+const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// Least time between two notifications, so that a flood of events does not become one of notifications.
+const NOTIFY_EVERY: Duration = Duration::from_millis(100);
 
-/// The way to the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
-/// last handle is gone or [`LedgerWriter::close`] is called.
+/// The handle of the thread that owns the database. Cheap to clone; the thread ends, with all its work done, when the
+/// last handle is dropped or [`LedgerWriter::close`] is called.
 #[derive(Clone)]
 pub struct LedgerWriter {
     queue: SyncSender<Box<dyn Job>>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedView>,
 }
 
-/// Not everything was written down in time. The thread goes on trying for as long as the process lives.
+/// Not everything was written in time. The thread continues to try until the process ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the ledger's thread did not end within {0:?}")]
 pub struct CloseError(pub Duration);
 
 impl LedgerWriter {
-    /// Opens the ledger at `path`, making it if it is not there, and starts its thread. Blocks for some milliseconds.
+    /// Opens the ledger at `path`, creating it if necessary, and starts its thread. Blocks for some milliseconds.
     ///
     /// # Errors
     /// [`OpenError`]; nothing is deleted in any case.
@@ -56,21 +57,21 @@ impl LedgerWriter {
         let path = path.as_ref();
         let opened = open(path)?;
         let (queue, waiting) = sync_channel(QUEUE);
-        let shared = Arc::new(Shared::new(path.to_owned(), opened.row_counts));
-        let books = Books::new(opened, Arc::clone(&shared));
+        let shared = Arc::new(SharedView::new(path.to_owned(), opened.row_counts));
+        let writer = Writer::new(opened, Arc::clone(&shared));
         let ended = Ended(Arc::clone(&shared));
         let thread = thread::Builder::new().name("ledger".to_owned()).spawn(move || {
-            // Said last, when the books and with them the connection and the claim are gone.
+            // Set last, when the writer and with it the connection and the lock are dropped.
             let _ended = ended;
-            books.keep(&waiting);
+            writer.run(&waiting);
         });
         thread.map_err(|source| OpenError::File { path: path.to_owned(), source })?;
         Ok(Self { queue, shared })
     }
 
-    /// Hands `work` to the thread before this returns, and waits for it to be on disk.
+    /// Passes `work` to the thread before this returns, and waits for it to be on disk.
     ///
-    /// Once handed over it is done, also when nobody waits for the answer any more.
+    /// Accepted work is done even if the answer is no longer awaited.
     ///
     /// # Errors
     /// [`LedgerError::Unwritable`] at once when the queue is full, [`LedgerError::Closed`] after
@@ -95,33 +96,33 @@ impl LedgerWriter {
         })
     }
 
-    /// How the ledger is, without asking the thread.
+    /// The view of the ledger, without the thread.
     #[must_use]
     pub fn view(&self) -> LedgerView {
         self.shared.view()
     }
 
-    /// Has `news` called, from the thread, when the view has changed. The highest `generation` has it.
+    /// Calls `news` from the thread when the view has changed. The one of the highest `generation` is called.
     pub fn adopt(&self, generation: u64, news: impl Fn() + Send + Sync + 'static) {
         self.shared.adopt(generation, Arc::new(news));
     }
 
-    /// Whether the thread has ended without having been told to.
+    /// Whether the thread has ended without a call of [`LedgerWriter::close`].
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.shared.has_ended() && !self.shared.is_closing()
     }
 
-    /// Has the thread do what waits, then close the file and end; waits for that at most `patience`. Blocks: not for
+    /// Lets the thread finish the waiting work, close the file and end; waits for that at most `timeout`. Blocks: not for
     /// an arbiter. Closing a closed one is fine.
     ///
     /// # Errors
     /// [`CloseError`] if it takes longer.
-    pub fn close(&self, patience: Duration) -> Result<(), CloseError> {
+    pub fn close(&self, timeout: Duration) -> Result<(), CloseError> {
         self.shared.start_closing();
-        // Only to wake it. If this does not fit, it is awake.
-        drop(self.queue.try_send(Box::new(Wake)));
-        if self.shared.wait_ended(patience) { Ok(()) } else { Err(CloseError(patience)) }
+        // Only to wake it. If the queue is full, it is awake.
+        drop(self.queue.try_send(Box::new(WakeWriter)));
+        if self.shared.wait_ended(timeout) { Ok(()) } else { Err(CloseError(timeout)) }
     }
 }
 
@@ -131,15 +132,15 @@ impl fmt::Debug for LedgerWriter {
     }
 }
 
-/// Work on its way, with whoever waits for it.
+/// Work in the queue, with the sender of its answer.
 trait Job: Send {
-    /// Does it, keeping the answer back.
+    /// Does the work, and keeps the answer.
     ///
     /// # Errors
-    /// The transaction is spoilt for all.
+    /// The transaction has failed for all.
     fn run(&mut self, store: &mut Store<'_>) -> rusqlite::Result<()>;
 
-    /// Gives the answer, or `spoilt` if nothing is on disk.
+    /// Sends the answer, or `spoilt` if nothing is on disk.
     fn answer(self: Box<Self>, spoilt: Option<&LedgerError>);
 }
 
@@ -166,15 +167,15 @@ impl<W: Work> Job for AnyJob<W> {
             Some(error) => Err(error.clone()),
             None => self.outcome.unwrap_or(Err(LedgerError::Closed)),
         };
-        // Whoever asked may have gone; the work is done all the same.
+        // The caller may be gone; the work is done nevertheless.
         drop(self.answer.send(outcome));
     }
 }
 
 /// Wakes the thread.
-struct Wake;
+struct WakeWriter;
 
-impl Job for Wake {
+impl Job for WakeWriter {
     fn run(&mut self, _: &mut Store<'_>) -> rusqlite::Result<()> {
         Ok(())
     }
@@ -182,39 +183,39 @@ impl Job for Wake {
     fn answer(self: Box<Self>, _: Option<&LedgerError>) {}
 }
 
-/// Whether a transaction had anything to put on disk.
+/// Whether a transaction had anything to write to disk.
 enum Wrote {
     Something,
     Nothing,
 }
 
-/// What the thread owns.
-struct Books {
+/// The state of the thread.
+struct Writer {
     opened: Opened,
-    damaged: Damaged,
+    corrupt: CorruptRows,
     retention: Retention,
-    /// When news was told last.
-    told: Option<Instant>,
-    /// Whether there is news since.
-    untold: bool,
-    shared: Arc<Shared>,
+    /// The time of the last notification.
+    notified: Option<Instant>,
+    /// Whether anything has changed since.
+    changed: bool,
+    shared: Arc<SharedView>,
 }
 
-impl Books {
-    fn new(opened: Opened, shared: Arc<Shared>) -> Self {
-        let (damaged, retention) = (Damaged::default(), Retention::default());
-        Self { opened, damaged, retention, told: None, untold: false, shared }
+impl Writer {
+    fn new(opened: Opened, shared: Arc<SharedView>) -> Self {
+        let (corrupt, retention) = (CorruptRows::default(), Retention::default());
+        Self { opened, corrupt, retention, notified: None, changed: false, shared }
     }
 
-    fn keep(mut self, waiting: &Receiver<Box<dyn Job>>) {
-        let mut looked = Instant::now();
-        let mut sought = Instant::now();
+    fn run(mut self, waiting: &Receiver<Box<dyn Job>>) {
+        let mut swept_at = Instant::now();
+        let mut checked_at = Instant::now();
         loop {
-            match waiting.recv_timeout(self.patience()) {
+            match waiting.recv_timeout(self.idle_wait()) {
                 Ok(first) => {
                     self.group(std::iter::once(first).chain(waiting.try_iter().take(GROUP - 1)).collect());
                 }
-                Err(RecvTimeoutError::Timeout) if self.shared.in_trouble() => self.probe(),
+                Err(RecvTimeoutError::Timeout) if self.shared.cannot_write() => self.probe(),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -222,15 +223,15 @@ impl Books {
                 break;
             }
             let now = Instant::now();
-            if self.retention.is_due(now.duration_since(looked), &self.opened.row_counts) {
+            if self.retention.is_due(now.duration_since(swept_at), &self.opened.row_counts) {
                 self.sweep();
             }
-            looked = now;
-            if now.duration_since(sought) >= LOOK {
-                sought = now;
-                self.seek();
+            swept_at = now;
+            if now.duration_since(checked_at) >= CHECK_EVERY {
+                checked_at = now;
+                self.check_places();
             }
-            self.tell();
+            self.notify();
         }
         loop {
             let rest: Vec<_> = waiting.try_iter().take(GROUP).collect();
@@ -241,19 +242,21 @@ impl Books {
         }
     }
 
-    /// How long the thread may sleep if no work comes.
-    fn patience(&self) -> Duration {
-        let news = self.untold.then(|| self.told.map_or(Duration::ZERO, |told| NEWS.saturating_sub(told.elapsed())));
-        let probe = self.shared.in_trouble().then_some(PROBE);
-        [news, probe].into_iter().flatten().fold(self.retention.due_in().min(LOOK), Duration::min)
+    /// How long the thread waits for work.
+    fn idle_wait(&self) -> Duration {
+        let news = self
+            .changed
+            .then(|| self.notified.map_or(Duration::ZERO, |notified| NOTIFY_EVERY.saturating_sub(notified.elapsed())));
+        let probe = self.shared.cannot_write().then_some(PROBE);
+        [news, probe].into_iter().flatten().fold(self.retention.due_in().min(CHECK_EVERY), Duration::min)
     }
 
-    /// Looks whether the files are where they were.
-    fn seek(&mut self) {
+    /// Checks whether the files are at their paths.
+    fn check_places(&mut self) {
         self.shared.begin();
-        let gone = self.opened.places.gone();
-        self.untold |= self.shared.show_gone(gone);
-        self.show(self.shared.trouble());
+        let gone = self.opened.places.check();
+        self.changed |= self.shared.show_gone(gone);
+        self.show(self.shared.write_error());
     }
 
     /// Does all of `jobs` in one transaction and then answers them.
@@ -261,16 +264,16 @@ impl Books {
         self.shared.begin();
         // A bug in one operation fails its group, not the ledger.
         let outcome = catch_unwind(AssertUnwindSafe(|| self.commit(&mut jobs)));
-        let before = self.shared.trouble();
-        let (spoilt, trouble) = match outcome {
+        let before = self.shared.write_error();
+        let (spoilt, write_error) = match outcome {
             Ok(Ok(Wrote::Something)) => (None, None),
-            // A full disk is read without trouble.
+            // Reads succeed on a full disk.
             Ok(Ok(Wrote::Nothing)) => (None, before),
             Ok(Err(error)) => (Some(error.to_string()), Some(error.to_string())),
             Err(panic) => (Some(panic_text(panic.as_ref())), before),
         };
-        // Before the answers, so that whoever has one finds it counted.
-        self.show(trouble);
+        // Before the answers, so that a caller with an answer finds it counted.
+        self.show(write_error);
         let spoilt = spoilt.map(LedgerError::Unwritable);
         for job in jobs {
             job.answer(spoilt.as_ref());
@@ -281,7 +284,7 @@ impl Books {
         let opened = &mut self.opened;
         let changes = opened.connection.total_changes();
         let transaction = Transaction::new_unchecked(&opened.connection, TransactionBehavior::Immediate)?;
-        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.damaged, now_ms());
+        let mut store = Store::new(&transaction, &mut opened.ids, &mut self.corrupt, now_ms());
         for job in jobs {
             job.run(&mut store)?;
         }
@@ -291,7 +294,7 @@ impl Books {
         Ok(if opened.connection.total_changes() == changes { Wrote::Nothing } else { Wrote::Something })
     }
 
-    /// Writes something that changes nothing, to see whether the disk takes writes again.
+    /// Writes something without effect, to find out whether the disk accepts writes again.
     fn probe(&mut self) {
         self.shared.begin();
         let outcome = super::schema::touch(&self.opened.connection);
@@ -301,11 +304,11 @@ impl Books {
     fn sweep(&mut self) {
         self.shared.begin();
         let outcome = self.swept();
-        // Nobody waits for it, and the next write says whether the disk is well.
+        // It has no caller, and the next write shows whether the disk works.
         if let Err(error) = outcome {
-            tracing::warn!(%error, "old rows of the ledger could not be deleted");
+            tracing::warn!(%error, "old rows of the ledger not deleted");
         }
-        self.show(self.shared.trouble());
+        self.show(self.shared.write_error());
     }
 
     fn swept(&mut self) -> rusqlite::Result<()> {
@@ -317,28 +320,22 @@ impl Books {
         Ok(())
     }
 
-    fn show(&mut self, trouble: Option<String>) {
-        self.untold |= self.shared.show(self.opened.row_counts, self.damaged.count(), trouble);
+    fn show(&mut self, write_error: Option<String>) {
+        self.changed |= self.shared.show(self.opened.row_counts, self.corrupt.count(), write_error);
     }
 
-    fn tell(&mut self) {
-        if self.untold && self.told.is_none_or(|told| told.elapsed() >= NEWS) {
-            (self.told, self.untold) = (Some(Instant::now()), false);
-            self.shared.tell();
+    fn notify(&mut self) {
+        if self.changed && self.notified.is_none_or(|notified| notified.elapsed() >= NOTIFY_EVERY) {
+            (self.notified, self.changed) = (Some(Instant::now()), false);
+            self.shared.notify();
         }
     }
 }
 
-/// Milliseconds since 1970, as far as the clock of the machine knows.
-fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
-    let text = format!("an operation panicked: {}", text.unwrap_or("without a text"));
-    tracing::error!(%text, "a group of operations was rolled back");
+    let text = format!("an operation panicked: {}", text.unwrap_or("without a message"));
+    tracing::error!(%text, "group of operations rolled back");
     text
 }
 
@@ -360,15 +357,15 @@ mod tests {
     fn a_read_that_succeeds_says_nothing_about_a_disk_that_takes_no_writes() {
         let home = tempfile::tempdir().unwrap();
         let opened = open(&home.path().join("ledger")).unwrap();
-        let shared = Arc::new(Shared::new(home.path().to_owned(), opened.row_counts));
-        let mut books = Books::new(opened, shared);
-        let mut trouble_after = |sql| {
-            books.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
-            books.shared.in_trouble()
+        let shared = Arc::new(SharedView::new(home.path().to_owned(), opened.row_counts));
+        let mut writer = Writer::new(opened, shared);
+        let mut cannot_write_after = |sql| {
+            writer.group(vec![Box::new(AnyJob { work: Sql(sql), answer: oneshot::channel().0, outcome: None })]);
+            writer.shared.cannot_write()
         };
-        assert!(!trouble_after("PRAGMA max_page_count = 1"));
-        assert!(trouble_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
-        assert!(trouble_after("SELECT count(*) FROM history"));
-        assert!(!trouble_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
+        assert!(!cannot_write_after("PRAGMA max_page_count = 1"));
+        assert!(cannot_write_after("INSERT INTO history VALUES (1, zeroblob(9) || hex(zeroblob(99999)), 'r', 'c', 0)"));
+        assert!(cannot_write_after("SELECT count(*) FROM history"));
+        assert!(!cannot_write_after("PRAGMA max_page_count = 99999; INSERT INTO history VALUES (2, 's', 'r', 'c', 0)"));
     }
 }

@@ -1,11 +1,11 @@
-//! One profile: holds its secrets, starts its agents or calls them, mints its tokens.
+//! One profile: owns its secrets, starts or calls its agent, mints its tokens.
 //!
-//! Owns the scope, the file watch and the copy of the grant's token. Asked by turns, links and the status; asks the
-//! grant's keeper. A restart loses the token and the counts; `.env` is read again, and running agents are not touched, but get no
-//! new token any more.
+//! Owns the scope, the file watch and a copy of the grant's token. Turns, links and the status send it questions; it asks the
+//! actor of the grants. A restart loses the token and the counts; `.env` is read again, and running agents continue, but receive no
+//! new token.
 
-mod credentials; // Carries out what provisioning decides.
-mod env; // Reads `.env` and puts its values in force.
+mod credentials; // Carries out the steps of provisioning.
+mod env; // Reads `.env` and applies its values.
 mod handlers; // Answers messages.
 
 use std::path::PathBuf;
@@ -38,7 +38,7 @@ use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_supervision::{Incarnation, Port};
 
-/// Holds one profile's secrets and does with them what it is asked to.
+/// Owns the secrets of one profile, and does the work that needs them.
 #[derive(Debug)]
 pub struct ProfileActor {
     terms: Arc<ProfileTerms>,
@@ -49,40 +49,40 @@ pub struct ProfileActor {
     agent: Arc<AgentSettings>,
     scope: Scope,
     provisioning: Provisioning,
-    /// The attempt at credentials that is under way, or the wait before the next.
+    /// The current attempt at credentials, or the wait before the next.
     provision_task: Option<SpawnHandle>,
     health: Health,
     token: Option<SecretString>,
     token_news: TokenNews,
-    /// When the last upgrade token says that it was minted, in seconds since 1970.
+    /// The issue time in the last upgrade token, in seconds since 1970.
     minted_s: u64,
-    /// What was last read; `None` before the first time.
+    /// The last contents; `None` before the first read.
     stamp: Option<Stamp>,
-    /// What the values are made of besides the file has changed: the next look reads it in any case.
+    /// Another input of the values has changed: the next look reads the file in any case.
     stale: bool,
-    /// Numbers the looks at the file, so that a slow one cannot undo a later one.
+    /// Numbers the reads of the file, so that a slow one cannot overwrite a later one.
     looks: u64,
     applied: u64,
     touched: Arc<Notify>,
-    /// Ends with the actor.
+    /// Dropped with the actor.
     listening: Option<Listening>,
 }
 
-/// What a profile's actor depends on: other actors, clients, and counts that outlive it.
+/// The dependencies of a profile's actor: other actors, clients, and counts that outlive it.
 #[derive(Debug, Clone)]
 pub struct ProfileDependencies {
-    /// The grant's keeper, where there is one.
+    /// The actor of the grants, if there is one.
     pub fresh_token: Option<Port<FreshToken>>,
-    /// Notified when the status has something new to show.
+    /// Notified when the status has changed.
     pub status: Port<StatusTouched>,
     /// Carries out its calls.
     pub caller: Caller,
-    /// The process's link, notified when there are new credentials to dial with.
+    /// The link of the process, notified of new credentials.
     pub link: Option<Port<Wake>>,
-    /// Which link fronts which gateway.
+    /// Which link serves which gateway.
     pub claims: Claims,
-    /// Makes its calls to its connector and its identity provider.
-    pub trust: HttpClient,
+    /// The client for its calls to its connector and its identity provider.
+    pub client: HttpClient,
     /// Notifies when its `.env` may have changed.
     pub events: FileEvents,
     /// Children started, by profile; they outlive the actors.
@@ -90,7 +90,7 @@ pub struct ProfileDependencies {
 }
 
 impl ProfileActor {
-    /// A profile that has not read its file yet; it says that it is ready once it has.
+    /// A profile that has not read its file yet; it is ready once it has.
     #[must_use]
     pub fn new(
         terms: Arc<ProfileTerms>,
@@ -137,7 +137,7 @@ impl ProfileActor {
         self.terms.lent.is_some()
     }
 
-    /// What can be said of the agent without the secrets.
+    /// The parts of the agent's state that need no secrets.
     fn judge_agent(&mut self) {
         self.health.problems = self.profile().problems.clone();
         self.health.agent = match &*self.agent {
@@ -152,7 +152,7 @@ impl ProfileActor {
 
     fn touch_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(profile = %self.profile().name, %error, "the status was not told");
+            debug!(profile = %self.profile().name, %error, "status not notified");
         }
     }
 
@@ -168,7 +168,7 @@ impl ProfileActor {
     fn set_agent_trouble(&mut self, trouble: Option<String>) {
         if self.health.agent != trouble {
             if let Some(trouble) = &trouble {
-                warn!(profile = %self.profile().name, trouble, "the profile's agent cannot be run");
+                warn!(profile = %self.profile().name, trouble, "profile's agent cannot be run");
             }
             self.health.agent = trouble;
             self.touch_status();

@@ -1,21 +1,21 @@
-//! How a profile's agent is run: the `agent:` block of `caduceus.yaml`, the profile's own or else the home's.
+//! The configuration of a profile's agent: the `agent:` block of `caduceus.yaml`, the profile's own or else the home's.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-/// Entries of a conversation that are kept unless the profile says otherwise.
+/// Entries of a conversation that are kept by default.
 pub const DEFAULT_HISTORY: usize = 40;
 
 /// The backend of a profile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentSettings {
-    /// Nothing is configured: turns fail with a notice.
+    /// Not configured: turns fail with a notice.
     None,
     /// Built in; repeats the message.
     Echo,
-    /// A command, one process a turn.
+    /// A command, one process per turn.
     Exec(ExecSettings),
     /// A chat completions server.
     OpenAi(OpenAiSettings),
@@ -24,28 +24,28 @@ pub enum AgentSettings {
 /// An agent that is a command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExecSettings {
-    /// Program and arguments; never empty. `$$` is a dollar; a `${NAME}` reference is refused when it is run.
+    /// Program and arguments; never empty. `$$` is a dollar sign; a `${NAME}` reference is refused at the start of the agent.
     pub command: Vec<String>,
-    /// Where it runs; the profile's home by default. May hold `${NAME}` references.
+    /// Its working directory; the profile's home by default. May contain `${NAME}` references.
     pub cwd: Option<PathBuf>,
-    /// Longest turn.
+    /// Timeout of a turn.
     pub timeout: Duration,
-    /// Further names of the process environment that it may see.
+    /// Further names of the process environment that are passed to it.
     pub env_pass: Vec<String>,
-    /// In which form it speaks.
+    /// Its protocol.
     pub reply: ReplyForm,
-    /// Whether a token that changes during a long turn is handed to it, if it converses.
+    /// Whether a token that changes during a long turn is sent to it, if its protocol is JSON lines.
     pub credentials_live: bool,
 }
 
-/// In which form an agent speaks.
+/// The protocol of an agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReplyForm {
-    /// What it prints is the reply.
+    /// Its output is the reply.
     #[default]
     Text,
-    /// A conversation of JSON lines.
+    /// JSON lines in both directions.
     Jsonl,
 }
 
@@ -54,20 +54,20 @@ pub enum ReplyForm {
 pub struct OpenAiSettings {
     /// Address without `/chat/completions`.
     pub base_url: String,
-    /// Which model.
+    /// The model.
     pub model: String,
     /// The *name* of the key, resolved only inside the profile.
     pub api_key_env: Option<String>,
     /// The system prompt.
     pub system: Option<String>,
-    /// Messages of the conversation sent along.
+    /// Messages of the conversation in each call.
     pub history: usize,
-    /// Longest turn.
+    /// Timeout of a turn.
     pub timeout: Duration,
 }
 
 impl AgentSettings {
-    /// Entries of a conversation that are kept, and handed to the agent.
+    /// Entries of a conversation that are kept and passed to the agent.
     #[must_use]
     pub fn history(&self) -> usize {
         match self {
@@ -76,19 +76,19 @@ impl AgentSettings {
         }
     }
 
-    /// Whether the agent gets what was said before.
+    /// Whether the agent receives the conversation so far.
     #[must_use]
     pub fn reads_history(&self) -> bool {
         matches!(self, Self::Exec(_) | Self::OpenAi(_))
     }
 
-    /// Whether an agent that runs gets a token that changes meanwhile.
+    /// Whether a running agent receives a token that changes.
     #[must_use]
     pub fn hears_of_tokens(&self) -> bool {
         matches!(self, Self::Exec(exec) if exec.credentials_live && exec.reply == ReplyForm::Jsonl)
     }
 
-    /// The stable word of this kind of agent.
+    /// The stable name of this kind of agent.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self {

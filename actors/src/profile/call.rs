@@ -1,6 +1,6 @@
-//! The calls of agents that are servers. A key goes into one request, to the configured address, and nowhere else.
+//! Calls to agents that are servers. A key goes into one request, to the configured address, and nowhere else.
 //!
-//! They run on a thread of their own: a server that floods its answers delays neither a drain nor the reading of a file.
+//! They run on a separate thread: a server that floods its answers delays neither a drain nor the reading of a file.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +19,19 @@ use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
 use crate::http_client::{HttpAnswer, HttpCall, HttpClient, HttpError, HttpLimits};
+use crate::locked::locked;
 
-/// Pieces that wait for the turn; then the server waits.
+/// Pieces in the turn's queue; when it is full, the server waits.
 const MAX_PIECES: usize = 8;
-/// Bytes of one answer. A word of the reply comes in an event of some 300 bytes, so this is far more than the longest reply.
+/// Bytes of one answer. A word of the reply arrives in an event of some 300 bytes, so this is far more than the longest reply.
 const MAX_BODY: usize = 512 * 1024 * 1024;
 
-/// How long a server may take.
+/// Timeouts of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CallTimings {
-    /// For a connection, and for TLS on it.
+    /// For a connection and its TLS handshake.
     pub connect: Duration,
-    /// To say the next thing; the first one as well, over which a model may think for minutes.
+    /// Between two pieces, and before the first one: a model may compute for minutes.
     pub idle: Duration,
 }
 
@@ -42,16 +43,16 @@ impl Default for CallTimings {
 
 /// Carries out calls. Cheap to clone; clones share one thread, which starts with the first call and ends with the last clone.
 #[derive(Debug, Clone, Default)]
-pub struct Caller(Arc<Shared>);
+pub struct Caller(Arc<CallerShared>);
 
 #[derive(Debug, Default)]
-struct Shared {
+struct CallerShared {
     client: HttpClient,
     timings: CallTimings,
     thread: Mutex<Option<ArbiterHandle>>,
 }
 
-impl Drop for Shared {
+impl Drop for CallerShared {
     fn drop(&mut self) {
         if let Some(thread) = self.thread.get_mut().unwrap_or_else(PoisonError::into_inner) {
             thread.stop();
@@ -59,14 +60,14 @@ impl Drop for Shared {
     }
 }
 
-/// One call, ready to be made.
+/// One prepared call.
 pub(super) struct Request {
     url: Zeroizing<String>,
     key: Option<SecretString>,
     body: Bytes,
 }
 
-/// The call of `agent` that says `body`.
+/// The call to `agent` with this `body`.
 pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Result<Request, CallError> {
     let AgentSettings::OpenAi(openai) = agent else { return Err(CallError::NotAServer) };
     let unset = |key: &str, name: &str| CallError::Unusable(format!("{key} needs {name}, which is not set"));
@@ -94,10 +95,10 @@ fn is_callable(url: &str) -> bool {
 }
 
 impl Caller {
-    /// A caller that gives servers this long.
+    /// A caller with these timeouts.
     #[must_use]
     pub fn new(client: HttpClient, timings: CallTimings) -> Self {
-        Self(Arc::new(Shared { client, timings, thread: Mutex::default() }))
+        Self(Arc::new(CallerShared { client, timings, thread: Mutex::default() }))
     }
 
     /// Begins a call.
@@ -112,12 +113,12 @@ impl Caller {
         if begun {
             Ok(Call { head, body, secrets })
         } else {
-            Err(CallError::NotNow("the process goes down".to_owned()))
+            Err(CallError::NotNow("the process is shutting down".to_owned()))
         }
     }
 
     fn thread(&self) -> io::Result<ArbiterHandle> {
-        let mut slot = self.0.thread.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = locked(&self.0.thread);
         match &*slot {
             Some(thread) if thread.alive() => Ok(thread.clone()),
             _ => Ok(slot.insert(Arbiter::try_new()?.handle()).clone()),
@@ -125,7 +126,7 @@ impl Caller {
     }
 }
 
-/// Makes the call; ends at once when its receiver is gone.
+/// Makes the call; ends at once when its receiver is dropped.
 async fn carry_out(
     client: HttpClient,
     request: Request,
@@ -138,7 +139,7 @@ async fn carry_out(
         () = pieces.closed() => return,
         answer = send(&client, request, timings) => answer,
     };
-    // A listener that has gone is noticed by the other channel.
+    // A dropped receiver is noticed on the other channel.
     match answer {
         Ok(answer) => {
             let _ = tell.send(Ok(Head { status: answer.status(), retry_after: answer.retry_after() }));

@@ -1,4 +1,4 @@
-//! The environment of a turn's child, built up from nothing.
+//! The environment of a turn's child, built from an empty one.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,32 +10,32 @@ use super::scope::Scope;
 use crate::settings::Environment;
 use caduceus_contract::profile_name::ProfileName;
 
-/// Under this name a child finds the grant's access token.
+/// The name of the grant's access token in a child.
 pub const HONCHO_API_KEY: &str = "HONCHO_API_KEY";
 
-/// Under this name a child, and whatever it starts, carries the turn that it belongs to.
+/// The name of the turn's id in a child and in everything it starts.
 pub const TURN_ID: &str = "CADUCEUS_TURN_ID";
 
-/// What the child's environment says of its turn and its profile.
+/// The turn and profile in the child's environment.
 #[derive(Debug, Clone, Copy)]
 pub struct Facts<'a> {
-    /// Which profile.
+    /// The profile.
     pub profile: &'a ProfileName,
     /// Its home.
     pub home: &'a Path,
-    /// Which turn.
+    /// The turn.
     pub turn: &'a str,
-    /// In which session, as the wire names it.
+    /// The session, as on the wire.
     pub session: &'a str,
-    /// Counts the attempts at this event, from 1.
+    /// The number of this attempt at the event, from 1.
     pub attempt: u32,
     /// The grant's access token, if there is a grant.
     pub token: Option<&'a SecretString>,
 }
 
-/// Names and values for a child, sorted by name. `passed` are further names of the process that it may see.
+/// Names and values for a child, sorted by name. `passed` are further names of the process that it receives.
 ///
-/// Left out are names of the deployment and of this process, and what a process cannot have.
+/// Names of the deployment and of this process are left out, and so is what a process cannot have.
 #[must_use]
 pub(super) fn child_env(
     environment: &Environment,
@@ -45,7 +45,7 @@ pub(super) fn child_env(
 ) -> BTreeMap<String, SecretString> {
     let mut child = BTreeMap::new();
     child.extend(scope.iter().filter(|(name, _)| is_the_profiles(name)).map(owned));
-    // After the profile's own, which cannot override them.
+    // After the profile's own values, which cannot override them.
     child.extend(self::passed(environment, passed).map(owned));
     child.extend(environment.globals.iter().map(|(name, value)| (name.clone(), SecretString::from(value.as_str()))));
     if let Some(token) = facts.token {
@@ -53,14 +53,14 @@ pub(super) fn child_env(
     }
     let home = facts.home.to_string_lossy();
     let attempt = facts.attempt.to_string();
-    let told = [
+    let turn_values = [
         ("HERMES_HOME", &*home),
         ("HERMES_PROFILE", facts.profile.as_str()),
         (TURN_ID, facts.turn),
         ("CADUCEUS_SESSION_KEY", facts.session),
         ("CADUCEUS_ATTEMPT", &attempt),
     ];
-    child.extend(told.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
+    child.extend(turn_values.map(|(name, value)| (name.to_owned(), SecretString::from(value))));
     child.retain(|name, value| child_may_hold(name, value.expose_secret()));
     child
 }
@@ -69,7 +69,7 @@ fn is_the_profiles(name: &str) -> bool {
     !is_global(name) && !is_deployment(name) && !is_own(name)
 }
 
-/// What the process has of the names that a child may see besides. Names of the deployment and of the process itself are not among them.
+/// The process's values of further names for a child. Names of the deployment and of the process itself are left out.
 pub(super) fn passed<'a>(
     environment: &'a Environment,
     names: &'a [String],
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_child_has_globals_its_profiles_secrets_and_the_turn_and_nothing_else() {
-        let told = [
+        let turn_values = [
             ("A_KEY", "1"),
             ("CADUCEUS_ATTEMPT", "2"),
             ("CADUCEUS_SESSION_KEY", "agent:work:discord:dm:1"),
@@ -128,8 +128,8 @@ mod tests {
             ("HERMES_PROFILE", "work"),
             ("PATH", "/usr/bin"),
         ];
-        let told = BTreeMap::from(told.map(|(name, value)| (name.to_owned(), value.to_owned())));
-        assert_eq!(child("A_KEY=1", &[], None), told);
+        let turn_values = BTreeMap::from(turn_values.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        assert_eq!(child("A_KEY=1", &[], None), turn_values);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What one dial of the relay needs, taken from a profile's scope.
+//! The parameters of one dial of the relay, from a profile's scope.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -11,7 +11,7 @@ use super::scope::Scope;
 use crate::relay::claims::GatewayKey;
 use crate::relay::descriptors::is_platform;
 use crate::relay::policy::Relevance;
-use crate::relay::provision::Order;
+use crate::relay::provision::ProvisionOrder;
 use caduceus_contract::json::identifier;
 use caduceus_contract::wire::event::RELAY;
 use caduceus_contract::wire::token;
@@ -20,15 +20,15 @@ use caduceus_contract::wire::url::RelayUrl;
 /// Keys the fingerprint of the credentials, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// Tokens of one moment differ by their time; many of them must not make one that is good for long.
+/// Tokens of the same second differ by their time; many of them must not add up to one that is valid for long.
 const MAX_AHEAD_S: u64 = 60;
 
-/// Whose link it is.
+/// The owner of the link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
-    /// The process's own: the deployment's settings count, and id and secret may be missing.
+    /// The process: the deployment's settings apply, and id and secret may be missing.
     Process,
-    /// A named profile's own: all three settings come from its `.env`, or there is no such link.
+    /// A named profile: all three settings are in its `.env`, or there is no such link.
     Own,
 }
 
@@ -66,14 +66,14 @@ pub(super) fn prepare(
     })
 }
 
-/// When a token minted at `now_s` says that it was, in seconds since 1970: never as the one before it did, at `last_s`, for the
+/// The issue time of a token minted at `now_s`, in seconds since 1970: never that of the one before it, `last_s`, because the
 /// connector may have refused that one; at most [`MAX_AHEAD_S`] ahead.
 #[must_use]
 pub(super) fn mint_at(now_s: u64, last_s: u64) -> u64 {
     now_s.max(last_s.saturating_add(1)).min(now_s.saturating_add(MAX_AHEAD_S))
 }
 
-/// The gateway that the settings name, where they make a link that proves who it is.
+/// The gateway in the settings, if they make an authenticated link.
 #[must_use]
 pub(super) fn gateway(scope: &Scope, link: Link) -> Option<GatewayKey> {
     let setting = |name| link.setting(scope, name);
@@ -82,20 +82,20 @@ pub(super) fn gateway(scope: &Scope, link: Link) -> Option<GatewayKey> {
     Some(GatewayKey::new(url, id))
 }
 
-/// The keys that verify signed deliveries, the newest first; none where none is set.
+/// The keys that verify signed deliveries, the newest first; none if none is set.
 #[must_use]
 pub(super) fn delivery_keys(scope: &Scope, link: Link) -> Vec<SecretString> {
     let listed = link.setting(scope, "GATEWAY_RELAY_DELIVERY_KEY").unwrap_or_default().split(',');
     listed.map(str::trim).filter(|key| !key.is_empty()).map(SecretString::from).collect()
 }
 
-/// What a gateway without credentials asks the connector for; nothing, when it needs none or no connector is set.
+/// The request for credentials of a gateway without any; `None` if it needs none or no connector is set.
 #[must_use]
-pub(super) fn provision(scope: &Scope) -> Option<Order> {
+pub(super) fn provision(scope: &Scope) -> Option<ProvisionOrder> {
     let setting = |name| scope.setting(name);
     let pinned = setting("GATEWAY_RELAY_ID").is_some() && setting("GATEWAY_RELAY_SECRET").is_some();
     let dialable = RelayUrl::new(setting("GATEWAY_RELAY_URL")?).dialable().is_ok();
-    if pinned || !dialable { None } else { Order::of(&setting, identities(&setting).0) }
+    if pinned || !dialable { None } else { ProvisionOrder::of(&setting, identities(&setting).0) }
 }
 
 impl Link {
@@ -107,12 +107,12 @@ impl Link {
     }
 }
 
-/// What is odd about the settings of the process's link, one sentence each.
+/// Problems in the settings of the process's link, one sentence each.
 pub(super) fn oddities(scope: &Scope) -> Option<&'static str> {
     identities(&|name| scope.setting(name)).1
 }
 
-/// The identities that the gateway fronts: the list, else the single form, else `relay`.
+/// The identities of the gateway: the list, else the single form, else `relay`.
 fn identities<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>) -> (Vec<Identity>, Option<&'static str>) {
     const NO_PLATFORM: &str = "a name in GATEWAY_RELAY_PLATFORMS or GATEWAY_RELAY_PLATFORM is not 1 to 64 of a-z, 0-9, `_` and \
                                `-`; it is left out";

@@ -1,6 +1,6 @@
-//! Puts values into the text of a `.env` and leaves every other byte of it alone.
+//! Sets values in the text of a `.env` and leaves every other byte unchanged.
 //!
-//! What is written reads back the same here and in the original, which also ends lines at form feeds and
+//! The values read back the same here and in the original, which also ends lines at form feeds and
 //! Unicode separators.
 
 use secrecy::{ExposeSecret, SecretString};
@@ -11,10 +11,10 @@ use super::env_file::{Assignment, parse_lines};
 /// Why [`merge`] refused. Nothing was changed; the values are not shown.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MergeError {
-    /// A shell could not hold this name.
+    /// A shell does not accept this name.
     #[error("`{0}` is not a name of letters, digits and underscores")]
     Name(String),
-    /// The format has no way to write a line end or a NUL.
+    /// The format cannot express a line end or a NUL.
     #[error("the value of `{0}` holds a line end or a NUL")]
     Value(String),
 }
@@ -22,7 +22,7 @@ pub enum MergeError {
 /// `text` with each of `values` assigned: in the last line that assigns the name, else in a new line at the end.
 ///
 /// # Errors
-/// [`MergeError`] if a name or a value cannot stand in a `.env`.
+/// [`MergeError`] if a name or a value is not possible in a `.env`.
 pub fn merge(text: &str, values: &[(&str, &SecretString)]) -> Result<Zeroizing<String>, MergeError> {
     for (name, value) in values {
         if !is_name(name) {
@@ -43,7 +43,7 @@ fn assigned(text: &str, name: &str, value: &str) -> Zeroizing<String> {
         Some(span) => join(&[&text[..span.start], &written, &text[span.end..]]),
         None => appended(text, name, &written),
     };
-    // A line that only the original sees (after a form feed, say) may still win there.
+    // A line that only the original sees (after a form feed, for example) may still win there.
     let read = parse_lines(changed.split(ends_line));
     if read.get(name).is_some_and(|read| read.expose_secret() == value) {
         changed
@@ -52,7 +52,7 @@ fn assigned(text: &str, name: &str, value: &str) -> Zeroizing<String> {
     }
 }
 
-/// Where the value of the last line that assigns `name` stands.
+/// The position of the value in the last line that assigns `name`.
 fn last_value(text: &str, name: &str) -> Option<std::ops::Range<usize>> {
     let mut at = 0;
     let mut found = None;
@@ -81,13 +81,13 @@ fn join(parts: &[&str]) -> Zeroizing<String> {
     joined
 }
 
-/// The value as it stands in the file. Quoted unless every reader of such files takes it plainly.
+/// The value as written to the file. Quoted unless every reader of such files accepts it without quotes.
 fn quoted(value: &str) -> Zeroizing<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=,~".contains(c);
     if value.chars().all(plain) {
         return Zeroizing::new(value.to_owned());
     }
-    // Only the outer pair is stripped when read, so the same quote inside does no harm.
+    // Only the outer pair is stripped by readers, so the same quote inside is harmless.
     let quote = if value.contains('\'') { "\"" } else { "'" };
     join(&[quote, value, quote])
 }

@@ -1,43 +1,43 @@
-//! A profile's `.env`: one assignment a line, nothing expanded, the process environment never read.
+//! A profile's `.env`: one assignment per line, nothing expanded, the process environment never read.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
 
-/// Longest file that is read, in bytes. Far above any real one; a log that was renamed by mistake must not be read whole.
+/// Longest file that is read, in bytes. Far above any real one; a log renamed by mistake must not be read whole.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
 /// The values of one `.env`. `Debug` shows names only; the values are wiped on drop.
 #[derive(Clone, Default)]
 pub struct EnvFile {
     values: BTreeMap<String, SecretString>,
-    /// What is odd about the lines that count.
+    /// Problems in the lines that count.
     oddities: BTreeMap<String, Oddity>,
 }
 
-/// What a value has that other readers of `.env` files take differently. The value counts as it stands.
+/// A value that other readers of `.env` files read differently. The value counts as written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Oddity {
     /// It begins with a quote that is not closed on its line.
     OpenQuote,
-    /// What looks like a comment stands behind it, and is part of it.
+    /// Text that looks like a comment follows it, and is part of it.
     Comment,
-    /// It holds a character that cannot be seen, or a quote that only text programs write.
+    /// It contains an invisible character, or a typographic quote.
     OddCharacter,
-    /// Backticks stand around it, and are part of it.
+    /// Backticks enclose it, and are part of it.
     Backticks,
-    /// It refers to another variable by `${NAME}`, which stays as it is.
+    /// It refers to another variable by `${NAME}`, which stays unchanged.
     Reference,
 }
 
-/// Reads `text`. A line that is no assignment is skipped, nothing is repaired, the last one of a name wins.
+/// Reads `text`. A line that is not an assignment is skipped, nothing is repaired, the last one of a name wins.
 #[must_use]
 pub fn parse(text: &str) -> EnvFile {
     parse_lines(text.split(['\n', '\r']))
 }
 
-/// The same with the lines already cut, for the one place that needs the original's other line ends.
+/// The same with the lines already split, for the one caller that needs the original's other line ends.
 pub(super) fn parse_lines<'a>(lines: impl Iterator<Item = &'a str>) -> EnvFile {
     let mut file = EnvFile::default();
     for found in lines.filter_map(Assignment::of) {
@@ -57,7 +57,7 @@ impl EnvFile {
         self.values.get(name)
     }
 
-    /// The names held, sorted.
+    /// All names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.values.keys().map(String::as_str)
     }
@@ -67,19 +67,19 @@ impl EnvFile {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// How many names are held.
+    /// The number of names.
     #[must_use]
     pub fn len(&self) -> usize {
         self.values.len()
     }
 
-    /// Whether nothing is held, as for a missing file.
+    /// Whether there are no values, as for a missing file.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
 
-    /// The names whose values are odd, sorted.
+    /// The names with problematic values, sorted.
     pub fn oddities(&self) -> impl Iterator<Item = (&str, Oddity)> {
         self.oddities.iter().map(|(name, oddity)| (name.as_str(), *oddity))
     }
@@ -91,19 +91,19 @@ impl fmt::Debug for EnvFile {
     }
 }
 
-/// One line taken apart.
+/// One parsed line.
 pub(super) struct Assignment<'a> {
     pub(super) name: &'a str,
     /// Without the quotes.
     pub(super) value: &'a str,
-    /// Where in the line the value begins, quotes included.
+    /// The position of the value in the line, quotes included.
     pub(super) value_at: usize,
-    /// The quotes that stood around the value.
+    /// The quotes around the value.
     quoted: Option<char>,
 }
 
 impl<'a> Assignment<'a> {
-    /// Takes `line` apart, or `None` if it assigns nothing.
+    /// Parses `line`; `None` if it assigns nothing.
     pub(super) fn of(line: &'a str) -> Option<Self> {
         let trimmed = line.trim_matches(is_space);
         if trimmed.starts_with('#') {
@@ -123,7 +123,7 @@ impl<'a> Assignment<'a> {
         Some(Self { name, value, value_at: value_at + indent, quoted })
     }
 
-    /// What is odd about the value, if anything.
+    /// The problem of the value, if there is one.
     fn oddity(&self) -> Option<Oddity> {
         let odd = |c: char| {
             matches!(c, '\u{feff}' | '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}')
@@ -148,7 +148,7 @@ impl<'a> Assignment<'a> {
     }
 }
 
-/// Whether there is a `${NAME}` in `value`.
+/// Whether `value` contains a `${NAME}`.
 fn refers(value: &str) -> bool {
     let is_name = |name: &str| {
         !name.starts_with(|c: char| c.is_ascii_digit())
@@ -158,13 +158,13 @@ fn refers(value: &str) -> bool {
     value.split("${").skip(1).filter_map(|rest| rest.split_once('}')).any(|(name, _)| is_name(name))
 }
 
-/// Strips one pair of quotes that match.
+/// Strips one pair of matching quotes.
 fn unquoted(value: &str) -> &str {
     let inside = |quote: char| value.strip_prefix(quote)?.strip_suffix(quote);
     inside('\'').or_else(|| inside('"')).unwrap_or(value)
 }
 
-/// White space as the original trims it, which counts four separators that Unicode does not.
+/// White space as the original trims it, including four separators that Unicode does not count.
 fn is_space(c: char) -> bool {
     c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -1,4 +1,4 @@
-//! Reads a profile's `.env` when it has changed, and notifies when it may have. Reading blocks.
+//! Reads a profile's `.env` when it has changed, and notifies of possible changes. Reading blocks.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::files::{Contents, FileError, FileEvents, Links, Listening, Stamp, Unu
 /// The file's name in a profile's home.
 pub(super) const FILE_NAME: &str = ".env";
 
-/// What the file holds.
+/// The contents of the file.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// Nothing, when there is no file.
+    /// Empty, if there is no file.
     Values(EnvFile),
-    /// The file is there and cannot be used; the reason holds nothing of it.
+    /// The file exists and cannot be used; the reason contains none of its content.
     Unusable(String),
 }
 
-/// Reads `path` unless it looks as it did at `last`.
+/// Reads `path` unless its stamp is still `last`.
 pub(super) fn read(path: &Path, last: Option<&Stamp>) -> Option<(Stamp, Content)> {
     let stamp = Stamp::look(path);
     if last == Some(&stamp) {
@@ -43,7 +43,7 @@ fn unusable(why: Unusable) -> Content {
     Content::Unusable(why.to_string())
 }
 
-/// Notifies `touched` of every event on the file in `home`, for as long as the answer is held.
+/// Notifies `touched` of every event on the file in `home`, until the returned value is dropped.
 pub(super) fn listen(events: &FileEvents, home: &Path, touched: Arc<Notify>) -> Listening {
     events.listen(home, |name| name == FILE_NAME, move || touched.notify_one())
 }

@@ -1,4 +1,4 @@
-//! Which names belong to the process and which to a profile. When in doubt, a name is a profile's secret.
+//! Which names belong to the process and which to a profile. In doubt, a name is a profile's secret.
 
 use crate::nearest::distance;
 
@@ -27,16 +27,16 @@ const GLOBAL: [&str; 21] = [
     "SSL_CERT_FILE",
 ];
 
-/// Families of such names.
+/// Prefixes of such names.
 const GLOBAL_PREFIXES: [&str; 3] = ["HERMES_KANBAN_", "HERMES_TELEGRAM_", "TERMINAL_"];
 
 /// Credentials of the deployment itself.
 const DEPLOYMENT: &str = "HERMES_DASHBOARD_DRAIN_SECRET";
 
-/// Families of such names.
+/// Prefixes of such names.
 const DEPLOYMENT_PREFIXES: [&str; 2] = ["GATEWAY_RELAY_", "HONCHO_OAUTH_"];
 
-/// Names that the gateway reads from a `.env`, for the nearest one to a name that is not among them.
+/// Names that the gateway reads from a `.env`, candidates for the nearest name to an unknown one.
 const READ: [&str; 26] = [
     "GATEWAY_MULTIPLEX_PROFILES",
     "GATEWAY_RELAY_ACCESS_TOKEN",
@@ -66,17 +66,17 @@ const READ: [&str; 26] = [
     "HONCHO_BASE_URL",
 ];
 
-/// Changes of letters up to which a name counts as mistyped; a transposition is two.
+/// Edit distance up to which a name counts as mistyped; a transposition is two.
 const MISTYPED: usize = 2;
 
-/// The name that was probably meant by `name`, which is not read under that spelling: one of those that the gateway reads, or of `needed`.
+/// The name that was probably meant by the unknown `name`: one of those that the gateway reads, or of `needed`.
 #[must_use]
 pub fn probably_meant<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let needed: Vec<&str> = needed.into_iter().collect();
     if READ.contains(&name) || needed.contains(&name) {
         return None;
     }
-    // Short names are near to everything, unless it is the case of their letters alone.
+    // Short names are near to everything, unless only the case of their letters differs.
     let near = |known: &&str| {
         let apart = distance(&name.to_uppercase(), &known.to_uppercase());
         apart == 0 || (apart <= MISTYPED && known.len() >= 8)
@@ -85,7 +85,7 @@ pub fn probably_meant<'a>(name: &str, needed: impl IntoIterator<Item = &'a str>)
     known.min_by_key(|known| distance(&name.to_uppercase(), &known.to_uppercase()))
 }
 
-/// Whether `name` is one of the relay's that nothing reads.
+/// Whether `name` is a relay name that nothing reads.
 #[must_use]
 pub fn is_unread(name: &str) -> bool {
     name.starts_with("GATEWAY_RELAY_") && !READ.contains(&name)
@@ -104,13 +104,13 @@ pub fn is_deployment(name: &str) -> bool {
     name == DEPLOYMENT || begins_with_one(name, &DEPLOYMENT_PREFIXES)
 }
 
-/// Whether `name` steers this process itself. Such a name is passed on to no child.
+/// Whether `name` controls this process itself. Such a name is passed to no child.
 #[must_use]
 pub fn is_own(name: &str) -> bool {
     matches!(name, "RUST_LOG" | "NOTIFY_SOCKET" | "WATCHDOG_USEC" | "WATCHDOG_PID") || name.starts_with("CADUCEUS_")
 }
 
-/// Whether a process can have this variable at all: no NUL, `=` or white space in the name, no NUL in the value.
+/// Whether a process can have this variable: no NUL, `=` or white space in the name, no NUL in the value.
 #[must_use]
 pub fn child_may_hold(name: &str, value: &str) -> bool {
     let bad = |c: char| c == '\0' || c == '=' || c.is_whitespace();

@@ -1,8 +1,8 @@
-//! The standard input of an agent, which two may write to: its turn, and the profile itself when the grant's token changes.
+//! The standard input of an agent, with two writers: its turn, and the profile when the grant's token changes.
 //!
-//! The profile makes an [`AgentInput`] with the pipe and the end of a channel in it, and the turn runs it. What comes through that
-//! channel goes into that one pipe and nowhere else: there is no way to read it, neither for the turn nor for another part. As one task writes
-//! for both, lines never mingle; and an agent that does not read keeps that task alone waiting.
+//! The profile makes an [`AgentInput`] with the pipe and the end of a channel in it, and the turn runs it. The contents of that
+//! channel go into that pipe and nowhere else: neither the turn nor another part can read them. One task writes for
+//! both, so lines are never interleaved; an agent that does not read blocks that task alone.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use zeroize::Zeroizing;
 use super::child_env::HONCHO_API_KEY;
 use super::redact::{Lease, Redactor};
 
-/// The token of a profile's grant on its way to the running agents: the newest counts, for an agent has no use for one before.
+/// The token of a profile's grant on its way to the running agents: only the newest matters.
 #[derive(Debug)]
 pub(super) struct TokenNews(watch::Sender<Option<NewToken>>);
 
@@ -31,7 +31,7 @@ impl TokenNews {
         Self(watch::Sender::new(None))
     }
 
-    /// Sends the token to every agent that listens.
+    /// Sends the token to every subscribed agent.
     pub(super) fn tell(&self, token: Option<&SecretString>, redactor: &Redactor) {
         let new = token.map(|token| NewToken(token.clone(), redactor.hold(HONCHO_API_KEY, token)));
         self.0.send_replace(new);
@@ -46,15 +46,15 @@ impl TokenNews {
 /// Receives each token that replaces the last, for one agent. Opaque.
 pub(super) struct TokenReceiver {
     news: watch::Receiver<Option<NewToken>>,
-    /// What it receives is kept out of the log for as long as what it was started with: it may write a token long after that was
-    /// replaced, or its grant is gone.
+    /// The tokens are kept out of the log as long as the values of the start: the agent may write a token long after it was
+    /// replaced or its grant was removed.
     secrets: Lease,
 }
 
 /// The writing end of an agent's standard input.
 pub struct AgentInput {
     pipe: OwnedFd,
-    /// `None` for an agent that gets no new token.
+    /// `None` for an agent that receives no new token.
     token: Option<TokenReceiver>,
 }
 
@@ -77,11 +77,11 @@ impl AgentInput {
         Self { pipe, token }
     }
 
-    /// Writes the `lines` of the turn, and between them a token that changed. Done once the turn has no more lines; the agent's
-    /// input ends with that. Nothing more is written to an agent that has closed its end.
+    /// Writes the `lines` of the turn, and between them a changed token. Completes once the turn has no more lines, which closes
+    /// the agent's input. Nothing more is written to an agent that has closed its end.
     ///
     /// # Errors
-    /// What the system says of the pipe, before anything is written.
+    /// The system's error for the pipe, before anything is written.
     pub fn serve(self, lines: mpsc::Receiver<String>) -> io::Result<impl Future<Output = ()> + use<>> {
         let pipe = pipe::Sender::from_owned_fd(self.pipe)?;
         Ok(write(pipe, lines, self.token))
@@ -105,11 +105,11 @@ async fn write(mut pipe: pipe::Sender, mut lines: mpsc::Receiver<String>, mut to
     }
 }
 
-/// The line with the next token; never comes for an agent that gets none. A grant that is gone is nothing to hand over.
+/// The line with the next token; never completes for an agent that receives none. The removal of a grant is not sent.
 async fn changed(token: &mut Option<TokenReceiver>) -> Zeroizing<String> {
     while let Some(TokenReceiver { news, secrets }) = token {
         if news.changed().await.is_err() {
-            // The profile was restarted: no more tokens come.
+            // The profile was restarted: no more tokens arrive.
             *token = None;
         } else if let Some(NewToken(value, lease)) = &*news.borrow_and_update() {
             secrets.keep(lease);
@@ -121,7 +121,7 @@ async fn changed(token: &mut Option<TokenReceiver>) -> Zeroizing<String> {
 
 fn credential(value: &SecretString) -> Zeroizing<String> {
     let credential = CredentialLine { name: HONCHO_API_KEY, value: value.expose_secret() };
-    // Room for what has to be escaped, so that no copy is left behind where a growing buffer was.
+    // Room for escapes, so that a growing buffer leaves no copy behind.
     let mut line = Zeroizing::new(Vec::with_capacity(64 + 6 * value.expose_secret().len()));
     serde_json::to_writer(&mut *line, &credential).expect("two texts have a JSON form");
     line.push(b'\n');
@@ -137,7 +137,7 @@ mod tests {
 
     const CEILING: Duration = Duration::from_secs(20);
 
-    /// An agent that gets new tokens, the sender of its lines, and what it reads.
+    /// An agent that receives new tokens, the sender of its lines, and the reader of its input.
     fn agent(news: &TokenNews) -> (mpsc::Sender<String>, impl Future<Output = ()> + use<>, PipeReader) {
         let (reader, writer) = io::pipe().unwrap();
         let (tell, told) = mpsc::channel(8);
@@ -175,7 +175,7 @@ mod tests {
                 read.unwrap().unwrap(),
                 ["document\n", "{\"type\":\"credential\",\"name\":\"HONCHO_API_KEY\",\"value\":\"t\\\"wo\"}\n"]
             ),
-            () = serving => panic!("it ended while the turn may still tell something"),
+            () = serving => panic!("it ended while the turn may still write"),
         }
     }
 
@@ -198,7 +198,7 @@ mod tests {
         let long = format!("{}\n", "x".repeat(1_000_000));
         tell.try_send(long.clone()).unwrap();
         let serving = caduceus_supervision::spawn(serving);
-        // The pipe is full by now, and the line is not through.
+        // The pipe is full by now, and the line is incomplete.
         let mut first = [0; 1_000];
         let mut reader = tokio::task::spawn_blocking(move || {
             reader.read_exact(&mut first).unwrap();

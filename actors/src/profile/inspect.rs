@@ -1,6 +1,6 @@
-//! A profile looked at from outside the gateway, for a person who asks how it stands. Reading blocks.
+//! A profile examined outside the gateway, for the commands. Reading blocks.
 //!
-//! By the same rules and the same code as the actor's, so that what is said here holds there.
+//! By the same rules and the same code as the actor's, so that the results agree.
 
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -20,27 +20,27 @@ use super::scope::{Lent, Scope};
 use crate::files::workers::{Owner, TIMEOUT};
 use crate::files::{FileWorker, Purpose};
 use crate::relay::claims::GatewayKey;
-use crate::relay::identity::Source;
+use crate::relay::identity::IdentitySource;
 use crate::settings::{ProfileSettings, Settings};
 use caduceus_contract::wire::token;
 use caduceus_contract::wire::url::RelayUrl;
 
-/// What a profile holds and lacks. `Debug` shows names only.
+/// The names that a profile has and lacks. `Debug` shows names only.
 #[derive(Debug, Default)]
 pub struct Inspection {
-    /// Its `.env`; empty when that cannot be used.
+    /// Its `.env`; empty if that cannot be used.
     pub own: EnvFile,
-    /// Why its `.env` cannot be used. Holds nothing of it.
+    /// Why its `.env` cannot be used. Contains none of its content.
     pub trouble: Option<String>,
-    /// What its configuration needs and its scope lacks.
+    /// The names that its configuration needs and its scope lacks.
     pub missing: Vec<Missing>,
-    /// The gateway that its settings name, where they make a link.
+    /// The gateway in its settings, if they make a link.
     pub gateway: Option<GatewayKey>,
-    /// Its own values and what it takes from the process that asks, which may not be the gateway's.
+    /// Its own values and those of the calling process, which may differ from the gateway's.
     scope: Scope,
 }
 
-/// Looks at `profile`, one of those in `settings`.
+/// Examines `profile`, one of those in `settings`.
 #[must_use]
 pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     let path = profile.home.join(env_source::FILE_NAME);
@@ -49,7 +49,7 @@ pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
     let (own, trouble) = match read {
         Ok(Some((_, Content::Values(own)))) => (own, None),
         Ok(Some((_, Content::Unusable(reason)))) => (EnvFile::default(), Some(reason)),
-        // Only a file that looks as it did last time is not read.
+        // Only a file with an unchanged stamp is not read.
         Ok(None) => (EnvFile::default(), None),
         Err(error) => (EnvFile::default(), Some(error.to_string())),
     };
@@ -62,14 +62,14 @@ pub fn inspect(profile: &ProfileSettings, settings: &Settings) -> Inspection {
 }
 
 impl Inspection {
-    /// Of a profile that has this file and is lent nothing.
+    /// For a profile with this file and nothing lent.
     #[must_use]
     pub fn of(own: EnvFile) -> Self {
         let scope = Scope::new(&own, None);
         Self { gateway: dial::gateway(&scope, Link::Own), scope, own, ..Self::default() }
     }
 
-    /// Of a profile whose `.env` cannot be looked at, for this reason.
+    /// For a profile whose `.env` cannot be read, for this reason.
     #[must_use]
     pub fn unanswered(why: String) -> Self {
         Self { trouble: Some(why), ..Self::default() }
@@ -92,7 +92,7 @@ impl Inspection {
         self.scope.setting("GATEWAY_RELAY_URL").map(RelayUrl::new)
     }
 
-    /// A token for the upgrade of the gateway's own link, if there are credentials to make one of.
+    /// A token for the upgrade of the gateway's own link, if there are credentials for it.
     #[must_use]
     pub fn upgrade_token(&self) -> Option<SecretString> {
         let (id, secret) = self.scope.setting("GATEWAY_RELAY_ID").zip(self.scope.setting("GATEWAY_RELAY_SECRET"))?;
@@ -100,45 +100,45 @@ impl Inspection {
         Some(token::mint(id, &SecretString::from(secret), now_s, token::DEFAULT_TTL_S))
     }
 
-    /// Who vouches for a gateway of `home`.
+    /// The identity source for a gateway of `home`.
     #[must_use]
-    pub fn identity(&self, home: &Path) -> Source {
-        Source::of(&|name| self.scope.setting(name), home)
+    pub fn identity(&self, home: &Path) -> IdentitySource {
+        IdentitySource::of(&|name| self.scope.setting(name), home)
     }
 
-    /// What the gateway can be enrolled with, once.
+    /// The single-use enrollment token.
     #[must_use]
     pub fn enroll_token(&self) -> Option<SecretString> {
         self.scope.setting("GATEWAY_RELAY_ENROLL_TOKEN").map(SecretString::from)
     }
 
-    /// The words that an agent is started with.
+    /// The command line of its agent.
     ///
     /// # Errors
-    /// A name that one of them refers to, which none may.
+    /// A name that it refers to, which is not allowed.
     pub fn command<'a>(&self, exec: &'a ExecSettings) -> Result<Vec<String>, &'a str> {
         plan::words(exec)
     }
 
-    /// Where its agent runs.
+    /// The working directory of its agent.
     ///
     /// # Errors
-    /// A name that is referred to and not set.
+    /// A name that it refers to and that is not set.
     pub fn cwd<'a>(&self, exec: &'a ExecSettings, home: &Path) -> Result<PathBuf, &'a str> {
         plan::cwd(exec, home, &self.scope)
     }
 
-    /// The names that its agent is given, sorted.
+    /// The names in its agent's environment, sorted.
     #[must_use]
     pub fn child_sees(&self, settings: &Settings, exec: &ExecSettings, facts: &Facts<'_>) -> Vec<String> {
         child_env(&settings.environment, &exec.env_pass, &self.scope, facts).into_keys().collect()
     }
 
-    /// The secrets of at least so many characters: the name of each, and a hash that means nothing without `key` and is the same for the
+    /// The secrets of at least `min_chars`: the name of each, and a hash that means nothing without `key` and is the same for the
     /// same value.
     ///
     /// # Panics
-    /// Never: a key of any length is taken.
+    /// Never: a key of any length is accepted.
     pub fn tags<'a>(&'a self, key: &'a [u8; 32], min_chars: usize) -> impl Iterator<Item = (&'a str, [u8; 32])> {
         let values = self.scope.secrets().map(|(name, value)| (name, value.expose_secret()));
         values.filter(move |(_, value)| value.chars().count() >= min_chars).map(move |(name, value)| {

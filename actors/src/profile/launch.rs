@@ -18,43 +18,43 @@ use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
 use crate::turn::guard::{self, HeldGuard};
 
-/// Longest wait for the disk under the working directory.
+/// Timeout of the disk under the working directory.
 const REACH_TIMEOUT: Duration = Duration::from_secs(5);
-/// Longest wait for the guard's word; it is one fork away, but the box may be starved.
+/// Timeout of the guard's report; it is one fork away, but the machine may be overloaded.
 const START_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How the guard is run: our own binary and what comes before `-- COMMAND…`.
+/// How the guard is run: our own binary and the arguments before `-- COMMAND…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GuardCommand {
     /// The binary.
     pub program: PathBuf,
-    /// Such as `guard`.
+    /// For example `guard`.
     pub arguments: Vec<OsString>,
 }
 
 /// An agent about to be started.
 pub(super) struct Launch {
     pub(super) guard: GuardCommand,
-    /// Program and arguments. No value of a secret: they can be read by everyone on the machine.
+    /// Program and arguments. No secret: every process on the machine can read them.
     pub(super) command: Vec<String>,
     /// The program as configured, for errors.
     pub(super) shown: String,
     pub(super) cwd: PathBuf,
     pub(super) environment: BTreeMap<String, SecretString>,
-    /// For an agent that gets the token that replaces the one in its environment.
+    /// For an agent that receives the token that replaces the one in its environment.
     pub(super) token: Option<TokenReceiver>,
-    /// On the values in `environment`, and on each token that it gets.
+    /// On the values in `environment`, and on each token that it receives.
     pub(super) secrets: Lease,
 }
 
 impl Launch {
-    /// Whether the agent's working directory can be reached. What does not answer is not entered, for that would hang.
+    /// Whether the agent's working directory can be reached. A directory on a hung disk is not entered, for that would block.
     pub(super) async fn reach(&self) -> Result<(), SpawnError> {
         let cwd = self.cwd.clone();
         let worker = FileWorker::of(&self.cwd, Purpose::Start, Owner::Profile);
         match worker.run(REACH_TIMEOUT, move || cwd.is_dir()).await {
             Ok(true) => Ok(()),
-            Ok(false) => Err(self.not_found("its working directory is not there")),
+            Ok(false) => Err(self.not_found("its working directory does not exist")),
             Err(error) => Err(SpawnError::System(error.to_string())),
         }
     }
@@ -68,8 +68,8 @@ impl Launch {
         let (stderr, agent_stderr) = io::pipe().map_err(system)?;
         let mut guard = self.start_guard(theirs).map_err(system)?;
         let pipes = [agent_stdin.as_fd(), agent_stdout.as_fd(), agent_stderr.as_fd()];
-        let heard = guard::give_pipes(&ours, pipes).and_then(|()| guard::hear_start(&ours, START_TIMEOUT));
-        match heard {
+        let started = guard::give_pipes(&ours, pipes).and_then(|()| guard::wait_started(&ours, START_TIMEOUT));
+        match started {
             Ok(Ok(())) => Ok(SpawnedChild {
                 guard: HeldGuard::new(guard),
                 stdin: AgentInput::new(OwnedFd::from(stdin), self.token),
@@ -104,7 +104,7 @@ impl Launch {
             .spawn()
     }
 
-    /// Tells a command that cannot be run from a system that has no room for it now.
+    /// Distinguishes a command that cannot be run from a system without resources at the moment.
     fn refused(&self, error: &io::Error) -> SpawnError {
         match error.kind() {
             ErrorKind::OutOfMemory | ErrorKind::WouldBlock | ErrorKind::ExecutableFileBusy => {

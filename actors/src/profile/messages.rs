@@ -26,7 +26,7 @@ use caduceus_supervision::Port;
 /// The ports of one profile. They outlive every incarnation of its actor.
 #[derive(Debug, Clone)]
 pub struct ProfilePorts {
-    /// How its agent is run.
+    /// The configuration of its agent.
     pub agent: Port<GetAgent>,
     /// Starts it.
     pub spawn: Port<SpawnChild>,
@@ -34,35 +34,35 @@ pub struct ProfilePorts {
     pub call: Port<AuthorisedCall>,
     /// Prepares a dial of its link.
     pub dial: Port<PrepareDial>,
-    /// Says whether a delivery is signed with one of its keys.
+    /// Whether a delivery is signed with one of its keys.
     pub verify: Port<VerifyDelivery>,
-    /// Hands it its grant's token.
+    /// Receives the grant's token.
     pub token: Port<TokenChanged>,
-    /// How it is.
+    /// The view of the profile.
     pub view: Port<GetProfile>,
     /// Its settings changed.
     pub terms: Port<TermsChanged>,
-    /// Has its `.env` read again.
+    /// Reads its `.env` again.
     pub read_again: Port<ReadEnvAgain>,
 }
 
-/// What a profile is run by. Its own secrets are not in here; it reads them itself.
+/// The settings of a profile. Its own secrets are not included; the profile reads them itself.
 #[derive(Debug)]
 pub struct ProfileTerms {
-    /// What is its own.
+    /// The profile's own settings.
     pub profile: ProfileSettings,
-    /// What the process was started with.
+    /// The environment of the process at its start.
     pub environment: Arc<Environment>,
-    /// What the process lends the profile whose home is the gateway's.
+    /// The values that the process lends to the profile whose home is the gateway's.
     pub lent: Option<LentTerms>,
 }
 
-/// What the process lends one profile.
+/// The values that the process lends to one profile.
 #[derive(Debug)]
 pub struct LentTerms {
-    /// The relay as `config.yaml` has it.
+    /// The relay settings in `config.yaml`.
     pub relay: BTreeMap<&'static str, SecretString>,
-    /// Whether other profiles live in this process: then the rest of the environment belongs to none of them.
+    /// Whether this process has other profiles: then the rest of the environment belongs to none of them.
     pub shared: bool,
 }
 
@@ -79,12 +79,12 @@ impl ProfileTerms {
     }
 }
 
-/// News: the profile runs by these terms from its next turn on.
+/// The settings of the profile have changed: they apply from its next turn on.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TermsChanged(pub Arc<ProfileTerms>);
 
-/// How the profile's agent is run, as of now.
+/// Asks for the current configuration of the profile's agent.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Arc<AgentSettings>")]
 pub struct GetAgent;
@@ -93,93 +93,93 @@ pub struct GetAgent;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<SpawnedChild, SpawnError>")]
 pub struct SpawnChild {
-    /// By which settings, as [`GetAgent`] was answered: what has changed since holds from the next turn on.
+    /// The settings in the answer to [`GetAgent`]: later changes apply from the next turn on.
     pub agent: Arc<AgentSettings>,
-    /// For which turn.
+    /// The turn.
     pub turn: TurnId,
-    /// In which session.
+    /// The session.
     pub session: SessionKey,
-    /// Counts the attempts at this event, from 1.
+    /// The number of this attempt at the event, from 1.
     pub attempt: u32,
 }
 
 /// A running agent: the guard that leads its process group, and the pipes. Dropping `lifeline` ends the whole subtree,
-/// and dropping `guard` leaves no zombie: an answer that is not taken is cleaned up by being dropped.
+/// and dropping `guard` leaves no zombie: dropping an unused answer cleans up.
 #[derive(Debug)]
 pub struct SpawnedChild {
     /// The guard; its process id is the group's.
     pub guard: HeldGuard,
-    /// The agent's standard input, with the way by which the profile hands the agent a token that changes.
+    /// The agent's standard input, with the channel for a token that changes.
     pub stdin: AgentInput,
     /// The agent's standard output.
     pub stdout: OwnedFd,
     /// The agent's standard error.
     pub stderr: OwnedFd,
-    /// As long as this is open the guard lets the agent run.
+    /// While this is open, the guard lets the agent run.
     pub lifeline: OwnedFd,
-    /// Keeps the values it was started with out of the logs, also when the profile has others by now.
+    /// Keeps the values of its start out of the logs, even after the profile's values have changed.
     pub secrets: Lease,
 }
 
 /// Why no agent was started.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SpawnError {
-    /// The profile's agent is none that is a process.
+    /// The profile's agent is not a process.
     #[error("the profile's agent is not a command")]
     NotACommand,
-    /// The command is not there or may not be run; the profile is degraded until that changes.
+    /// The command does not exist or may not be run; the profile is degraded until that changes.
     #[error("the agent's command {command:?} cannot be run: {reason}")]
     CommandNotFound {
         /// The first word of the command.
         command: String,
-        /// What the system said.
+        /// The system's error.
         reason: String,
     },
-    /// The system has no room for another process; worth retrying.
+    /// The system has no resources for another process; worth retrying.
     #[error("the agent could not be started: {0}")]
     System(String),
 }
 
-/// Calls the server that is the profile's agent, with the profile's key: a POST to its `/chat/completions`. Where the key
-/// goes is the profile's to say, not the asker's. Answered once the call is under way.
+/// Calls the server that is the profile's agent, with the profile's key: a POST to its `/chat/completions`. The profile decides
+/// the address, not the caller. Answered once the call has started.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Call, CallError>")]
 pub struct AuthorisedCall {
     /// See [`SpawnChild::agent`].
     pub agent: Arc<AgentSettings>,
-    /// For which turn.
+    /// The turn.
     pub turn: TurnId,
-    /// What is sent; JSON.
+    /// The body; JSON.
     pub body: Bytes,
 }
 
-/// A call under way. Dropping `body` aborts it, whatever it waits for.
+/// A call in progress. Dropping `body` aborts it at any point.
 #[derive(Debug)]
 pub struct Call {
-    /// How the server answers, once it does.
+    /// The server's status and headers, once they arrive.
     pub head: oneshot::Receiver<Result<Head, CallBroken>>,
-    /// What it says: a few pieces, and then the server waits. Ends in the same way where the server went away in the midst of it.
+    /// The server's body: a few pieces, and then the server waits. An error if the connection breaks off in the middle.
     pub body: mpsc::Receiver<Result<Bytes, CallBroken>>,
-    /// Keeps the values it was made with out of the logs, also when the profile has others by now.
+    /// Keeps the values of the call out of the logs, even after the profile's values have changed.
     pub secrets: Lease,
 }
 
-/// How a server answered.
+/// The status and headers of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Head {
     /// The status code. Redirects are not followed.
     pub status: u16,
-    /// When it wants to be asked again.
+    /// The wait that it requests.
     pub retry_after: Option<Duration>,
 }
 
 /// Why no call was made.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallError {
-    /// The profile's agent is none that is a server.
+    /// The profile's agent is not a server.
     #[error("the profile's agent is not a server")]
     NotAServer,
-    /// Something of the configuration cannot be used, and is named; the profile is degraded until that changes.
+    /// A named part of the configuration cannot be used; the profile is degraded until that changes.
     #[error("{0}")]
     Unusable(String),
     /// Worth retrying.
@@ -187,19 +187,19 @@ pub enum CallError {
     NotNow(String),
 }
 
-/// Why a call came to nothing, or not to its end.
+/// Why a call failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CallBroken {
-    /// No connection came about.
+    /// No connection was established.
     #[error("the agent's server cannot be reached: {0}")]
     Unreachable(String),
-    /// Nothing came for this long.
-    #[error("the agent's server said nothing for {0:?}")]
+    /// No data arrived for this long.
+    #[error("the agent's server sent nothing for {0:?}")]
     Silent(Duration),
     /// The connection broke.
     #[error("the connection to the agent's server broke: {0}")]
     Broken(String),
-    /// The server sent the call elsewhere, where the key must not go.
+    /// The server redirected the call to where the key must not go.
     #[error("the agent's server cannot be used: {why}")]
     Redirect {
         /// The status.
@@ -207,15 +207,15 @@ pub enum CallBroken {
         /// One clause.
         why: String,
     },
-    /// What the server answers is of no use, and would be again.
+    /// The server's answer cannot be used, and would be the same again.
     #[error("the agent's server cannot be used: {0}")]
     Unfit(String),
-    /// The server said more than an answer may hold.
-    #[error("the agent's server said more than {0} bytes")]
+    /// The server's answer exceeds the limit.
+    #[error("the agent's server sent more than {0} bytes")]
     TooLong(usize),
 }
 
-/// Asks for all that one dial of the relay needs, with a freshly minted token.
+/// Asks for the parameters of one dial of the relay, with a new token.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<ConnectParams, NoConnectParams>")]
 pub struct PrepareDial;
@@ -223,24 +223,24 @@ pub struct PrepareDial;
 /// Answer to [`PrepareDial`].
 #[derive(Debug, Clone)]
 pub struct ConnectParams {
-    /// The connector's address as configured; see `caduceus_contract::wire::url` for the forms derived from it.
+    /// The connector's address as configured; see `wire::url` of the contract for the addresses derived from it.
     pub url: String,
-    /// Authenticates the upgrade; valid for 300 s. Without id and secret the dial goes without a token.
+    /// Authenticates the upgrade; valid for 300 s. Without id and secret there is no token.
     pub token: Option<SecretString>,
-    /// As which gateway, at which connector; `None` without a token.
+    /// The gateway and its connector; `None` without a token.
     pub gateway: Option<GatewayKey>,
-    /// Changes whenever the credentials do, so that a revoked link sees that there are new ones.
+    /// Changes whenever the credentials do, so that a revoked link notices new ones.
     pub credentials: u64,
-    /// The identities that this gateway fronts, at least one.
+    /// The identities of this gateway, at least one.
     pub identities: Vec<Identity>,
-    /// What is declared to the connector after the handshake, a platform each; most platforms have no policy.
+    /// The policies to declare after the handshake, one per platform; most platforms have none.
     pub policies: Vec<RelevancePolicy>,
 }
 
-/// One platform identity fronted over the relay.
+/// One platform identity on the relay.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Identity {
-    /// Such as `discord`; `relay` by default.
+    /// For example `discord`; `relay` by default.
     pub platform: String,
     /// May be empty.
     pub bot_id: String,

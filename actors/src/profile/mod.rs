@@ -1,14 +1,14 @@
 //! One profile: its secrets, its children.
 //!
-//! # What cannot be written
+//! # What does not compile
 //!
-//! A secret is looked up in a profile's scope, and the scope is this room's own: it cannot be named outside.
+//! A secret is looked up in a profile's scope, and the scope is private to this module.
 //!
 //! ```compile_fail,E0603
 //! use caduceus_actors::profile::scope::Scope;
 //! ```
 //!
-//! What may be said of a profile is said by [`inspect`]: names, and answers to questions.
+//! [`inspect`] gives names, and answers to questions.
 //!
 //! ```
 //! # use caduceus_actors::profile::{env_file, inspect::Inspection};
@@ -34,7 +34,7 @@
 //! environment.rest.get("OPENAI_API_KEY");
 //! ```
 //!
-//! A redactor takes secrets and gives none back.
+//! A redactor accepts secrets and returns none.
 //!
 //! ```
 //! # use caduceus_actors::profile::Redactor;
@@ -51,7 +51,7 @@
 //! redactor.0.read();
 //! ```
 //!
-//! A secret has no way into a text or a JSON document but by exposing it, which can be searched for.
+//! A secret gets into a text or a JSON document only by exposing it, which can be searched for.
 //!
 //! ```
 //! # use secrecy::SecretString;

@@ -1,4 +1,4 @@
-//! What is wrong with a profile, judged from what is known of it.
+//! What is wrong with a profile: its configuration, its `.env`, its disk, its agent and its link.
 
 use std::path::{Path, PathBuf};
 
@@ -9,7 +9,7 @@ use super::scope::Scope;
 use caduceus_contract::messages::profile::ProfileState;
 
 /// A name that the configuration needs and the scope lacks.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Missing {
     /// The key of the configuration that refers to it.
     pub key: &'static str,
@@ -18,7 +18,7 @@ pub struct Missing {
 }
 
 /// What can be wrong with a profile.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Health {
     /// Found in its own configuration at start.
     pub(super) problems: Vec<String>,
@@ -61,7 +61,7 @@ impl Health {
     }
 }
 
-/// The words that an agent is started with.
+/// The command line of an agent.
 ///
 /// # Errors
 /// The command refers to a name. Every process of the machine can read the arguments of another, so no value goes there.
@@ -121,6 +121,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::exploration::assert_value;
     use crate::profile::agent::ReplyForm;
     use crate::profile::env_file::parse;
 
@@ -157,6 +158,11 @@ mod tests {
         assert_eq!(command(&exec(&["run", "$${A}"], None)), Ok(vec!["run".to_owned(), "${A}".to_owned()]));
         let refused = command(&exec(&["run", "--key=${A}"], None)).unwrap_err().to_string();
         assert!(refused.contains("agent.command refers to A,") && refused.contains("environment"), "{refused}");
+    }
+
+    #[test]
+    fn health_is_a_value() {
+        assert_value::<Health>();
     }
 
     #[test]

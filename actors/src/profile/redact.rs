@@ -1,14 +1,14 @@
-//! Takes secrets out of whatever is written to a log.
+//! Removes secrets from every text that is written to a log.
 //!
-//! One write-only [`Redactor`] for the process: each profile puts its values in, and none comes out. A profile's values come and go
-//! without touching the others', and are wiped when they go. Values that were replaced stay as long as there is a [`Lease`] on
-//! them: an agent that was started with the old ones, or got them since, may still write them.
+//! One write-only [`Redactor`] for the process: each profile adds its values, and none can be read back. A profile's values change
+//! without effect on the others', and are wiped when they are removed. Replaced values stay as long as there is a [`Lease`] on
+//! them: an agent that was started with the old ones, or received them since, may still write them.
 
-mod forms; // Every way in which a value may be written.
+mod forms; // All spellings of a value.
 mod index; // Finds any of many texts in one pass.
 #[cfg(test)]
 mod tests;
-mod views; // How a text reads without its escapes.
+mod views; // A text without its escapes.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -19,14 +19,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use secrecy::{ExposeSecret as _, SecretString};
 use zeroize::Zeroizing;
 
+use crate::locked::locked;
 use index::{Index, SecretForm};
 
-/// Replaces the values that the process holds as secrets. Cheap to clone; every clone is the same redactor.
+/// Replaces the values that the process holds as secrets. Cheap to clone; clones share the values.
 #[derive(Clone, Default)]
 pub struct Redactor(Arc<RwLock<HeldValues>>);
 
-/// Keeps the values of a source as they were when it was taken. Dropping the last one of values that were replaced wipes them.
-/// Cheap to clone; every clone is the same lease.
+/// Keeps the values of a source as they were when it was taken. Dropping the last lease on replaced values wipes them.
+/// Cheap to clone; clones are the same lease.
 #[derive(Clone)]
 pub struct Lease(Arc<LeasedSets>);
 
@@ -35,7 +36,7 @@ struct LeasedSets {
     sets: Mutex<Vec<u64>>,
 }
 
-/// The name of a value, and every way to write it.
+/// The name of a value, and all its spellings.
 type NamedForms = (Arc<str>, Vec<Zeroizing<Vec<u8>>>);
 
 #[derive(Default)]
@@ -43,26 +44,26 @@ struct HeldValues {
     index: Index,
     key: RandomState,
     present: HashMap<String, SourceValues>,
-    /// For each set how many hold it, its source included.
+    /// The number of holders of each set, its source included.
     holders: HashMap<u64, usize>,
     sets: u64,
 }
 
-/// What a source holds now: which set, and a keyed hash of its values.
+/// The current set of a source, and a keyed hash of its values.
 struct SourceValues {
     set: u64,
     digest: u64,
 }
 
 impl Redactor {
-    /// Holds `values` (name and value) for `source` from now on, in the place of what it held before.
+    /// Stores `values` (name and value) for `source`, in place of its former values.
     pub fn replace<'a>(&self, source: &str, values: impl IntoIterator<Item = (&'a str, &'a SecretString)>) {
         let values: Vec<_> = values.into_iter().collect();
         let digest = {
             let held = self.read();
             let exposed: Vec<_> = values.iter().map(|(name, value)| (*name, value.expose_secret())).collect();
             let digest = held.key.hash_one(exposed);
-            // Files are read again and again, and mostly hold what they held.
+            // Files are read again and again, and mostly have not changed.
             if held.present.get(source).is_some_and(|present| present.digest == digest) {
                 return;
             }
@@ -77,7 +78,7 @@ impl Redactor {
         }
     }
 
-    /// Holds one value for as long as there is the lease, whatever becomes of its source.
+    /// Keeps one value for as long as the lease exists, whatever happens to its source.
     #[must_use]
     pub(super) fn hold(&self, name: &str, value: &SecretString) -> Lease {
         let forms = forms_of([(name, value)]);
@@ -85,7 +86,7 @@ impl Redactor {
         self.lease_on(set)
     }
 
-    /// `source` holds nothing any more.
+    /// Removes the values of `source`.
     pub fn remove(&self, source: &str) {
         let mut held = self.write();
         let before = held.present.remove(source);
@@ -94,13 +95,13 @@ impl Redactor {
         }
     }
 
-    /// Keeps what `source` holds now, whatever takes its place.
+    /// Keeps the current values of `source`, even after they are replaced.
     #[must_use]
     pub fn lease(&self, source: &str) -> Lease {
         let mut held = self.write();
         let set = match held.present.get(source).map(|present| present.set) {
             Some(set) => held.one_more(set),
-            // Of one that holds nothing there is nothing to keep.
+            // A source without values needs no lease.
             None => held.new_set(),
         };
         drop(held);
@@ -111,12 +112,12 @@ impl Redactor {
         Lease(Arc::new(LeasedSets { redactor: self.clone(), sets: Mutex::new(vec![set]) }))
     }
 
-    /// `text` with `[redacted:NAME]` in the place of every value held.
+    /// `text` with `[redacted NAME]` in place of every secret.
     #[must_use]
     pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.redact_bytes(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
-            // Forms begin and end between characters, so this never has to mend anything.
+            // Forms begin and end between characters, so this never has to repair anything.
             Cow::Owned(bytes) => Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()),
         }
     }
@@ -140,7 +141,7 @@ impl Redactor {
         Cow::Owned(clean)
     }
 
-    /// How many of `bytes`, which go on, may be shown now without cutting a value in two.
+    /// How many of `bytes`, which continue, may be written now without cutting a value in two.
     pub(crate) fn safe_cut(&self, bytes: &[u8]) -> usize {
         let held = self.read();
         let cut = bytes.len().saturating_sub(held.index.longest().saturating_sub(1));
@@ -149,7 +150,7 @@ impl Redactor {
     }
 
     fn read(&self) -> RwLockReadGuard<'_, HeldValues> {
-        // Every critical section leaves the index whole.
+        // Every critical section leaves the index consistent.
         self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -159,7 +160,7 @@ impl Redactor {
 }
 
 impl Lease {
-    /// Keeps what `other`, a lease of the same redactor, keeps as well.
+    /// Also keeps the values of `other`, a lease of the same redactor.
     pub(super) fn keep(&self, other: &Self) {
         let more = other.0.sets().clone();
         let mut sets = self.0.sets();
@@ -174,7 +175,7 @@ impl Lease {
 
 impl LeasedSets {
     fn sets(&self) -> MutexGuard<'_, Vec<u64>> {
-        self.sets.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.sets)
     }
 }
 
@@ -207,7 +208,7 @@ impl HeldValues {
         set
     }
 
-    /// One holder fewer; the last one has its values wiped.
+    /// Removes one holder; without holders the values are wiped.
     fn release(&mut self, set: u64) {
         let Some(holders) = self.holders.get_mut(&set) else { return };
         *holders -= 1;

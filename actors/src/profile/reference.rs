@@ -1,4 +1,4 @@
-//! `${NAME}` in a profile's configuration. Nothing but the profile's own scope is looked at.
+//! `${NAME}` in a profile's configuration. Only the profile's own scope is used.
 
 use std::fmt::Write as _;
 
@@ -7,16 +7,16 @@ use zeroize::Zeroizing;
 
 use super::scope::Scope;
 
-/// One piece of a text that may hold references.
+/// One part of a text that may contain references.
 enum Piece<'a> {
     Text(&'a str),
     Reference(&'a str),
 }
 
-/// `text` with each `${NAME}` replaced and each `$$` made a dollar sign. Any other dollar sign stays.
+/// `text` with each `${NAME}` replaced and each `$$` reduced to a dollar sign. Any other dollar sign stays.
 ///
 /// # Errors
-/// The first name that `scope` does not hold.
+/// The first name that `scope` lacks.
 pub(super) fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<String>, &'a str> {
     let mut resolved = Zeroizing::new(String::new());
     for piece in pieces(text) {
@@ -24,7 +24,7 @@ pub(super) fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<Stri
             Piece::Text(text) => resolved.push_str(text),
             Piece::Reference(name) => {
                 let value = scope.get(name).ok_or(name)?;
-                // Room is made before, for a string that grows leaves a copy behind.
+                // Room is reserved before, because a string that grows leaves a copy behind.
                 let mut longer =
                     Zeroizing::new(String::with_capacity(resolved.len() + value.expose_secret().len() + text.len()));
                 let _ = write!(longer, "{}{}", *resolved, value.expose_secret());
@@ -35,7 +35,7 @@ pub(super) fn resolve<'a>(text: &'a str, scope: &Scope) -> Result<Zeroizing<Stri
     Ok(resolved)
 }
 
-/// `text` with each `$$` made a dollar sign, where a value must not stand.
+/// `text` with each `$$` reduced to a dollar sign, where a value is not allowed.
 ///
 /// # Errors
 /// The first name that `text` refers to.

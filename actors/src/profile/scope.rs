@@ -1,4 +1,4 @@
-//! What one profile holds: its own values, and the settings it takes from the process.
+//! The values of one profile: its own, and the settings it takes from the process.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,27 +12,27 @@ use crate::settings::Environment;
 /// The values of one profile. `Debug` shows names only; the values are wiped on drop.
 #[derive(Default)]
 pub(super) struct Scope {
-    /// Its `.env` and, where it is the only profile of the process, the rest of the environment.
+    /// Its `.env` and, if it is the only profile of the process, the rest of the environment.
     values: BTreeMap<String, SecretString>,
-    /// Settings of the deployment, for its own use and never for a child; the stronger first.
+    /// Settings of the deployment, for its own use and never for a child; in order of precedence.
     deployment: Vec<BTreeMap<String, SecretString>>,
-    /// What a connector gave this process; it counts before all that is configured.
+    /// The credentials that a connector provisioned; they take precedence over everything configured.
     provisioned: BTreeMap<String, SecretString>,
 }
 
-/// What the process lends a profile besides its own `.env`.
+/// The values that the process lends to a profile besides its own `.env`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Lent<'a> {
     /// The environment of the process.
     pub(super) environment: &'a Environment,
-    /// The relay as `config.yaml` has it.
+    /// The relay settings in `config.yaml`.
     pub(super) relay: &'a BTreeMap<&'static str, SecretString>,
-    /// Whether other profiles live in this process: then the rest of the environment belongs to none of them.
+    /// Whether this process has other profiles: then the rest of the environment belongs to none of them.
     pub(super) shared: bool,
 }
 
 impl Scope {
-    /// The scope of a profile. Only the one whose home is the gateway's is `lent` anything.
+    /// The scope of a profile. Only the one whose home is the gateway's receives `lent`.
     #[must_use]
     pub(super) fn new(own: &EnvFile, lent: Option<Lent<'_>>) -> Self {
         let mut scope = Self::default();
@@ -43,17 +43,17 @@ impl Scope {
             let configured = lent.relay.iter().map(|(name, value)| ((*name).to_owned(), value.clone()));
             scope.deployment = vec![lent.environment.deployment.values().clone(), configured.collect()];
         }
-        // What the profile says itself wins.
+        // The profile's own values win.
         scope.values.extend(own.iter().map(|(name, value)| (name.to_owned(), value.clone())));
         scope
     }
 
-    /// Takes what a connector gave, in the place of what it gave before.
+    /// Stores the provisioned credentials, in place of the former ones.
     pub(super) fn provision(&mut self, given: BTreeMap<String, SecretString>) {
         self.provisioned = given;
     }
 
-    /// The value that a `${NAME}` stands for; a blank one is as good as none. Names of the process and of its deployment cannot be
+    /// The value of a `${NAME}`; a blank one counts as unset. Names of the process and of its deployment cannot be
     /// referred to.
     #[must_use]
     pub(super) fn get(&self, name: &str) -> Option<&SecretString> {
@@ -62,7 +62,7 @@ impl Scope {
     }
 
     /// A setting of the deployment, trimmed: as provisioned, else from `.env`, then the environment, then the configuration. Blank
-    /// is unset.
+    /// counts as unset.
     #[must_use]
     pub(super) fn setting(&self, name: &str) -> Option<&str> {
         let mut places = [&self.provisioned, &self.values].into_iter().chain(&self.deployment);
@@ -81,13 +81,13 @@ impl Scope {
         self.values.iter().map(|(name, value)| (name.as_str(), value))
     }
 
-    /// Everything that must not be seen in a log: all values, and of the deployment's settings the credentials.
+    /// Everything that must not appear in a log: all values, and of the deployment's settings the credentials.
     pub(super) fn secrets(&self) -> impl Iterator<Item = (&str, &SecretString)> {
         let everything = [&self.values, &self.provisioned].into_iter().chain(&self.deployment).flatten();
         everything.map(|(name, value)| (name.as_str(), value)).filter(|(name, _)| is_secret(name))
     }
 
-    /// The names whose values are others in `now`: added, changed, removed.
+    /// The names whose values differ in `now`: added, changed, removed.
     pub(super) fn changes<'a>(&'a self, now: &'a Self) -> [Vec<&'a str>; 3] {
         let lacks = |scope: &Self, name: &str| !scope.values.contains_key(name);
         let differs = |name: &String, value: &SecretString| {
@@ -100,7 +100,7 @@ impl Scope {
         ]
     }
 
-    /// Names held.
+    /// The names.
     #[must_use]
     pub(super) fn len(&self) -> usize {
         self.values.len()
@@ -111,7 +111,7 @@ fn full(value: &SecretString) -> bool {
     !value.expose_secret().trim().is_empty()
 }
 
-/// Of the deployment's names only these hold secrets; a platform's name redacted everywhere would make logs unreadable.
+/// Of the deployment's names only these are secrets; redacting a platform's name everywhere would make logs unreadable.
 fn is_secret(name: &str) -> bool {
     let credential = || ["SECRET", "KEY", "TOKEN"].iter().any(|end| name.ends_with(end));
     !is_global(name) && (!is_deployment(name) || credential())

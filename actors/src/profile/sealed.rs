@@ -1,22 +1,22 @@
-//! Values of the process that the profiles alone may look at.
+//! Values of the process that only the profiles can read.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
 
-/// Variables that any part may put in and only this room takes out: a lookup elsewhere, in no profile's name, cannot be written.
+/// Variables that any part may store and only this module reads: a lookup elsewhere, for no profile, does not compile.
 /// `Debug` shows names only; the values are wiped on drop.
 #[derive(Clone, Default)]
 pub struct Sealed(BTreeMap<String, SecretString>);
 
 impl Sealed {
-    /// Puts one in. The last one of a name counts.
+    /// Stores one. The last one of a name counts.
     pub fn put(&mut self, name: String, value: SecretString) {
         self.0.insert(name, value);
     }
 
-    /// The names held, sorted.
+    /// The names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }

@@ -1,5 +1,5 @@
-//! Which names of a `.env` or a configuration may be shown. In the place of a name there may stand a piece of a secret, such as a
-//! line of a key that was pasted in; its letters are mixed or it is long.
+//! Which names of a `.env` or a configuration may be shown. Instead of a name there may be a part of a secret, such as a
+//! line of a key that was pasted in; its letters have mixed case or it is long.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -13,11 +13,11 @@ pub fn shown(name: &str) -> Cow<'_, str> {
     if looks_like_a_name(name) {
         Cow::Borrowed(name)
     } else {
-        Cow::Owned(format!("(odd name of {} characters)", name.chars().count()))
+        Cow::Owned(format!("(unusual name of {} characters)", name.chars().count()))
     }
 }
 
-/// Whether `name` is one that people give: 64 characters at most, of one case, beginning with a letter or `_`.
+/// Whether `name` looks like a chosen name: 64 characters at most, of one case, beginning with a letter or `_`.
 #[must_use]
 pub fn looks_like_a_name(name: &str) -> bool {
     let of_case = |is_case: fn(&char) -> bool| {
@@ -27,7 +27,7 @@ pub fn looks_like_a_name(name: &str) -> bool {
     name.len() <= 64 && (of_case(char::is_ascii_uppercase) || of_case(char::is_ascii_lowercase))
 }
 
-/// The names, for one line of a log: 20 at most, and how many more there are.
+/// The names, for one line of a log: 20 at most, and the number of the others.
 #[must_use]
 pub(super) fn listed(names: &[&str]) -> String {
     let mut text = names.iter().take(MOST).map(|name| shown(name)).collect::<Vec<_>>().join(" ");
@@ -48,14 +48,14 @@ mod tests {
         }
         for odd in ["", "MIIEvQIBADANBg", "sk-live-1", "a b", "9A", "\"token\": \"x", &"A".repeat(65), "Ä"] {
             let shown = shown(odd);
-            assert!(shown.starts_with("(odd name of "), "{shown}");
+            assert!(shown.starts_with("(unusual name of "), "{shown}");
             assert!(odd.is_empty() || !shown.contains(odd), "{shown}");
         }
     }
 
     #[test]
     fn a_list_of_names_has_an_end() {
-        assert_eq!(listed(&["A", "sk-live-1"]), "A (odd name of 9 characters)");
+        assert_eq!(listed(&["A", "sk-live-1"]), "A (unusual name of 9 characters)");
         assert!(listed(&["A"; 50]).ends_with(" A and 30 more"));
     }
 }

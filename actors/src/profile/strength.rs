@@ -1,4 +1,4 @@
-//! The gate a shared secret passes before it guards anything.
+//! The minimum strength of a shared secret, checked before it is used.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,10 @@ const MIN_DISTINCT: usize = 16;
 /// Least Shannon entropy over the whole text, in bits.
 const MIN_BITS: f64 = 128.0;
 
-/// Why a secret is too weak, found in this order. Says nothing of the secret but its measure.
+/// Why a secret is too weak, checked in this order. Contains only the measure of the secret.
 #[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum Weakness {
-    /// There is none.
+    /// It is empty.
     #[error("the secret is empty")]
     Empty,
     /// Too few characters.
@@ -25,10 +25,10 @@ pub enum Weakness {
         /// Characters needed.
         needed: usize,
     },
-    /// Too few different characters.
+    /// Too few distinct characters.
     #[error("the secret has {found} different characters and needs {MIN_DISTINCT}")]
     Distinct {
-        /// Different characters found.
+        /// Distinct characters found.
         found: usize,
     },
     /// Too regular.
@@ -40,7 +40,7 @@ pub enum Weakness {
 }
 
 impl Weakness {
-    /// The stable word for this reason.
+    /// The stable name of this reason.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
@@ -52,7 +52,7 @@ impl Weakness {
     }
 }
 
-/// Measures `secret` as it stands (trim it first). `min_chars` only raises the bar of [`MIN_CHARS`].
+/// Checks `secret` unchanged (trim it first). `min_chars` only raises [`MIN_CHARS`].
 ///
 /// # Errors
 /// The first [`Weakness`] found.
@@ -74,7 +74,7 @@ pub fn assess(secret: &str, min_chars: usize) -> Result<(), Weakness> {
     if bits < MIN_BITS { Err(Weakness::Entropy { bits }) } else { Ok(()) }
 }
 
-/// Shannon entropy of a text, in bits, from how often each of its characters occurs.
+/// Shannon entropy of a text, in bits, from the frequencies of its characters.
 fn entropy(counts: impl Iterator<Item = u32> + Clone) -> f64 {
     let total: f64 = counts.clone().map(f64::from).sum();
     counts.map(f64::from).map(|count| -count * (count / total).log2()).sum()

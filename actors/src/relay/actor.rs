@@ -1,9 +1,9 @@
-//! One link to the connector: dials it, reads it, writes to it, says when it changes.
+//! One link to the connector: dials it, reads it, writes to it, reports its changes of state.
 //!
-//! Owns the socket, the waiting senders and the events that the dispatcher has not answered yet. Asks its profile what to
-//! dial, hands events to the dispatcher, tells the listed ports of every change of state. Knows nothing of turns or of
-//! other links. A restart loses the connection: who waits for a result is told `ambiguous`, what was not acknowledged is
-//! sent again by the connector, and that the credentials were revoked has to be learnt again.
+//! Owns the socket, the pending sends and the events that the dispatcher has not answered yet. Asks its profile what to
+//! dial, passes events to the dispatcher, reports every change of state to the listed ports. Independent of turns and of
+//! other links. A restart loses the connection: pending sends are answered `ambiguous`, the connector sends again what was not
+//! acknowledged, and revoked credentials are dialled once more.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -16,7 +16,7 @@ use tracing::{debug, error, info, warn};
 use uuid::Uuid;
 
 use super::arrival::{Arrival, PLACES};
-use super::claims::{Claim, Claims};
+use super::claims::{Claims, GatewayClaim};
 use super::counts::LinkCounts;
 use super::descriptors::Descriptors;
 use super::intake::Intake;
@@ -27,6 +27,7 @@ use super::socket::{Connection, NotQueued};
 use super::steps::{At, CloseWith, Idleness, LinkStep};
 use super::timings::LinkTimings;
 use super::waiting::{NOT_CONNECTED, QUEUE_FULL, Waiting};
+use crate::clock::Clock;
 use crate::http_client::HttpClient;
 use crate::profile::messages::{ConnectParams, Identity, PrepareDial};
 use caduceus_contract::link::{LinkId, Target};
@@ -42,44 +43,44 @@ use caduceus_contract::wire::event::RELAY;
 use caduceus_contract::wire::frame::ToConnector;
 use caduceus_supervision::{Incarnation, Port, ResponseFuture};
 
-/// How often old media is looked for.
+/// Period of the search for old media.
 const SWEEP_EVERY: Duration = Duration::from_hours(1);
 
-/// Whom a link talks to.
+/// Where a link sends its messages.
 #[derive(Debug, Clone)]
 pub struct RelayPorts {
-    /// Says what to dial, each time.
+    /// Answers what to dial, before each dial.
     pub profile: Port<PrepareDial>,
-    /// Takes what comes in.
+    /// Receives the events.
     pub dispatch: Port<Inbound>,
-    /// Keeps what cannot be used.
+    /// Stores frames that cannot be used.
     pub ledger: Port<RecordInbound>,
-    /// Is told to stop a session.
+    /// Stops a session.
     pub stop_session: Port<StopSession>,
-    /// Are told of every change of state, in order.
+    /// Receive every change of state, in order.
     pub changes: Vec<Port<LinkChanged>>,
-    /// Is told that the status has something new to show.
+    /// Receives a notification when the status has changed.
     pub status: Port<StatusTouched>,
 }
 
-/// What a link is made with.
+/// The arguments of a link.
 #[derive(Debug, Clone)]
 pub struct LinkSettings {
-    /// Its name.
+    /// Its id.
     pub link: LinkId,
     /// The profile that owns it, for a link of a profile's own.
     pub owner: Option<ProfileName>,
     /// The profile whose settings it dials with.
     pub profile: ProfileName,
-    /// Which link fronts which gateway.
+    /// Which link serves which gateway.
     pub claims: Claims,
-    /// How long it waits.
+    /// Its timeouts and intervals.
     pub timings: LinkTimings,
-    /// Makes its connection and its calls.
-    pub trust: HttpClient,
-    /// Where media that the connector keeps is put.
+    /// The client for its connection and its calls.
+    pub client: HttpClient,
+    /// The folder for media that the connector hosts.
     pub media: PathBuf,
-    /// What is counted; it outlives the actor.
+    /// Its counters; they outlive the actor.
     pub counts: LinkCounts,
 }
 
@@ -91,32 +92,33 @@ pub struct RelayActor {
     pub(super) profile: ProfileName,
     pub(super) claims: Claims,
     /// Held while a gateway is dialled or open.
-    pub(super) claim: Option<Claim>,
+    pub(super) claim: Option<GatewayClaim>,
     pub(super) ports: RelayPorts,
     pub(super) timings: LinkTimings,
-    pub(super) trust: HttpClient,
+    pub(super) client: HttpClient,
     pub(super) fetcher: Fetcher,
     incarnation: Incarnation,
     pub(super) plan: LinkPlan,
-    /// What the profile said last.
+    clock: Clock,
+    /// The last answer of the profile.
     pub(super) params: Option<ConnectParams>,
     pub(super) dialling: Option<SpawnHandle>,
     pub(super) connection: Option<Connection>,
-    /// One place: a socket that is being closed keeps the next one waiting.
+    /// One permit: a socket that is being closed delays the next one.
     pub(super) slot: Arc<Semaphore>,
-    /// Places for arrivals, shared by all connections, for those of an older one may still wait for an answer.
+    /// Places for arrivals, shared by all connections: arrivals of an older connection may still wait for an answer.
     pub(super) places: Arc<Semaphore>,
     pub(super) waiting: Waiting,
-    /// Events of which some wait for their media.
+    /// Events, some of which wait for their media.
     pub(super) lineup: Lineup<Arrival>,
     pub(super) intake: Intake<Arrival>,
     pub(super) descriptors: Descriptors,
-    /// The generation of the connection that had its time to describe every identity.
+    /// The generation of the connection whose time to describe every identity has passed.
     pub(super) described: Option<u64>,
     pub(super) counts: LinkCounts,
     idle_askers: Vec<oneshot::Sender<IdleAnswer>>,
     timer: Option<SpawnHandle>,
-    /// The farewell of a polite stop has begun: nothing is dialled any more.
+    /// A graceful stop has begun: nothing is dialled any more.
     stopping: bool,
 }
 
@@ -124,10 +126,12 @@ impl RelayActor {
     /// A link that dials as soon as it is started.
     #[must_use]
     pub fn new(ports: RelayPorts, settings: LinkSettings, incarnation: Incarnation) -> Self {
-        let LinkSettings { link, owner, profile, claims, timings, trust, media, counts } = settings;
+        let LinkSettings { link, owner, profile, claims, timings, client, media, counts } = settings;
+        let clock = Clock::start();
         Self {
-            plan: LinkPlan::new(timings.clone(), Instant::now()),
-            fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, trust.clone(), media),
+            plan: LinkPlan::new(timings.clone(), clock.now()),
+            clock,
+            fetcher: Fetcher::new(ports.profile.clone(), timings.prepare, client.clone(), media),
             link,
             owner,
             profile,
@@ -135,7 +139,7 @@ impl RelayActor {
             claim: None,
             ports,
             timings,
-            trust,
+            client,
             incarnation,
             params: None,
             dialling: None,
@@ -154,16 +158,16 @@ impl RelayActor {
         }
     }
 
-    /// Lets the plan decide and carries it out: the one way in which the state changes.
+    /// Lets the plan decide and carries out its steps. All changes of state go through here.
     pub(super) fn decide(&mut self, ctx: &mut Context<Self>, decide: impl FnOnce(&mut LinkPlan, At) -> Vec<LinkStep>) {
         if self.stopping {
             return;
         }
         if let Some(connection) = &self.connection {
-            self.plan.heard(connection.generation, connection.last_heard());
+            self.plan.heard(connection.generation, self.clock.at(connection.last_seen()));
         }
         let before = self.plan.state();
-        let steps = decide(&mut self.plan, At { now: Instant::now(), random: fastrand::f64() });
+        let steps = decide(&mut self.plan, At { now: self.clock.now(), random: fastrand::f64() });
         for step in &steps {
             self.carry_out(step, ctx);
         }
@@ -173,13 +177,13 @@ impl RelayActor {
         self.arm(ctx);
     }
 
-    /// Sets the one timer to when the plan has something to do next.
+    /// Sets the timer to the time of the plan's next action.
     fn arm(&mut self, ctx: &mut Context<Self>) {
         if let Some(timer) = self.timer.take() {
             ctx.cancel_future(timer);
         }
         if let Some(due) = self.plan.next_tick() {
-            let wait = due.saturating_duration_since(Instant::now());
+            let wait = due.saturating_sub(self.clock.now());
             self.timer = Some(ctx.run_later(wait, |link, ctx| {
                 link.timer = None;
                 link.decide(ctx, LinkPlan::tick);
@@ -198,24 +202,24 @@ impl RelayActor {
                 debug!(%link, ?state, "relay link changed");
             }
         }
-        self.tell_change();
+        self.send_change();
         self.touch_status();
     }
 
-    /// Tells the listed ports how the link is. One that missed it asks ([`TellAgain`]).
-    pub(super) fn tell_change(&self) {
+    /// Sends the state of the link to the listed ports. A port that missed it can send [`TellAgain`].
+    pub(super) fn send_change(&self) {
         let state = self.plan.state();
         let known = state == LinkState::Connected && self.is_described();
         let descriptors = known.then(|| Arc::from(self.descriptors.all()));
-        let news = LinkChanged { link: self.link.clone(), state, descriptors };
+        let change = LinkChanged { link: self.link.clone(), state, descriptors };
         for port in &self.ports.changes {
-            if let Err(error) = port.tell(news.clone()) {
-                debug!(link = %self.link.0, %error, "a change of the link was not heard");
+            if let Err(error) = port.tell(change.clone()) {
+                debug!(link = %self.link.0, %error, "link change not delivered");
             }
         }
     }
 
-    /// Whether the connector has described every identity, or had the time for it.
+    /// Whether the connector has described every identity, or the time for that has passed.
     pub(super) fn is_described(&self) -> bool {
         let known =
             |identity: &Identity| self.descriptors.all().iter().any(|known| known.platform == identity.platform);
@@ -229,13 +233,13 @@ impl RelayActor {
 
     pub(super) fn touch_status(&self) {
         if let Err(error) = self.ports.status.tell(StatusTouched) {
-            debug!(link = %self.link.0, %error, "the status was not told");
+            debug!(link = %self.link.0, %error, "status not notified");
         }
     }
 
     pub(super) fn answer_idle(&mut self, answer: IdleAnswer) {
         for asker in self.idle_askers.drain(..) {
-            // Whoever lost patience is gone.
+            // An asker whose timeout has passed has dropped its receiver.
             let _ = asker.send(answer);
         }
     }
@@ -244,14 +248,14 @@ impl RelayActor {
         let (asker, answer) = oneshot::channel();
         self.idle_askers.push(asker);
         self.decide(ctx, |plan, at| plan.go_idle(how, at));
-        // A link that is stopping, or whose actor died, is none.
+        // A link that is stopping, or whose actor has stopped, counts as not connected.
         ResponseFuture::new(async move { answer.await.unwrap_or(IdleAnswer::NotConnected) })
     }
 
     /// The platform and bot on an outbound frame.
     fn address(&self, target: &Target) -> (Option<String>, Option<String>) {
         let identity = self.identity_of(&target.platform);
-        // Events of an unknown platform, and interactions, count as `relay`: the connector's default is meant.
+        // Events of an unknown platform, and interactions, count as `relay`: the connector uses its default.
         if identity.is_none() && target.platform == RELAY {
             return (None, None);
         }
@@ -273,10 +277,10 @@ impl Actor for RelayActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // Whether the connector can be reached is no matter of the start.
+        // The start does not depend on the connector.
         self.incarnation.ready();
         self.sweep_media(ctx);
-        self.mind_claims(ctx);
+        self.watch_claims(ctx);
         ctx.run_interval(SWEEP_EVERY, Self::sweep_media);
         self.decide(ctx, LinkPlan::start);
     }
@@ -290,7 +294,7 @@ impl Actor for RelayActor {
         self.waiting.lose_all();
         let Some(connection) = self.connection.take() else { return Running::Stop };
         connection.close(CloseWith::Away);
-        // The slot is free once the socket is closed; what bounds the farewell bounds this wait.
+        // The slot is free once the socket is closed; the timeout of the closing handshake bounds this wait.
         let closed = Arc::clone(&self.slot).acquire_owned();
         ctx.spawn(closed.into_actor(self).map(|_, _, ctx| ctx.stop()));
         Running::Continue
@@ -319,7 +323,7 @@ impl Handler<SendAction> for RelayActor {
                 self.counts.frame("outbound");
                 ResponseFuture::new(answer)
             }
-            // Dropping `answer` takes it off the list of those who wait.
+            // Dropping `answer` removes it from the pending sends.
             Err(NotQueued::Full) => refuse(QUEUE_FULL),
             Err(NotQueued::Ending) => refuse(NOT_CONNECTED),
         }
@@ -354,7 +358,7 @@ impl Handler<TellAgain> for RelayActor {
     type Result = ();
 
     fn handle(&mut self, _: TellAgain, _: &mut Self::Context) {
-        self.tell_change();
+        self.send_change();
     }
 }
 
@@ -370,9 +374,9 @@ impl Handler<GetLink> for RelayActor {
         MessageResult(LinkView {
             link: self.link.clone(),
             state: self.plan.state(),
-            state_age_ms: age(self.plan.since()),
+            state_age_ms: ms(self.clock.now().saturating_sub(self.plan.since())),
             generation: counts.dials,
-            next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_duration_since(now))),
+            next_dial_ms: self.plan.next_dial().map(|then| ms(then.saturating_sub(self.clock.now()))),
             last_inbound_age_ms: counts.last_inbound.map(age),
             last_ack_age_ms: counts.last_ack.map(age),
             last_error: self.plan.last_error().map(str::to_owned),

@@ -1,4 +1,4 @@
-//! What came in and is to be written down: one event, whatever kind of frame carried it, or a frame that cannot be used.
+//! A frame to be recorded: an event, from any kind of frame, or a frame that cannot be used.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use caduceus_contract::wire::lines::{LineTooLong, PassedLine};
 /// Most places that arrivals take at a time, over all connections of a link.
 pub(super) const PLACES: u32 = 256;
 
-/// So many bytes of a line take one place more: what waits is bounded in bytes as well.
+/// A line takes one more place for each of these bytes, so that waiting frames are bounded in bytes as well.
 const BYTES_A_PLACE: usize = 64 * 1024;
 
-/// A frame on its way into the ledger.
+/// A frame on its way to the ledger.
 #[derive(Debug)]
 pub(super) struct Arrival {
     pub(super) cargo: Cargo,
     pub(super) buffer_id: Option<String>,
     pub(super) digest: [u8; 32],
-    /// Given back once the frame is answered, and its acknowledgement written.
+    /// Released once the frame is answered and its acknowledgement written.
     pub(super) place: OwnedSemaphorePermit,
 }
 
-/// What a frame brings.
+/// The contents of a frame.
 #[derive(Debug)]
 pub(super) enum Cargo {
     /// For the dispatcher.
@@ -37,28 +37,28 @@ pub(super) enum Cargo {
     Dead(DeadLetter),
 }
 
-/// An event, and what the frame says of it.
+/// An event, and what the frame adds to it.
 #[derive(Debug)]
 pub(super) struct EventCargo {
     pub(super) event: Arc<InboundEvent>,
     pub(super) raw_event: Arc<Value>,
-    /// The identity that the frame itself names.
+    /// The identity that the frame names.
     pub(super) bot_id: Option<String>,
     /// Whether it was made from a forwarded request.
     pub(super) forwarded: bool,
 }
 
-/// Why a frame is no event. Shows nothing of what it says.
+/// Why a frame is not an event. Contains none of the frame's content.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ArrivalError {
-    /// The frame is broken.
+    /// The frame is malformed.
     #[error(transparent)]
     Frame(#[from] FrameError),
-    /// The forwarded request is none that we understand.
+    /// The forwarded request is of an unknown kind.
     #[error(transparent)]
     Interaction(#[from] InteractionError),
     /// Its type is of a later contract.
-    #[error("its type is none that this gateway knows")]
+    #[error("its type is unknown to this gateway")]
     UnknownType,
 }
 
@@ -69,13 +69,13 @@ impl EventCargo {
         Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id: None, forwarded: false })
     }
 
-    /// The event that a forwarded request stands for.
+    /// The event of a forwarded request.
     pub(super) fn of_forward(frame: &PassthroughForward) -> Result<Self, ArrivalError> {
         let forward = frame.read()?;
         let mut event = interaction::event(&forward.body)?;
         event.source.profile = forward.profile;
         let mut raw = serde_json::to_value(&event).map_err(|_| FrameError::NotAnObject)?;
-        // The connector keeps the right to answer; the turn names it and never holds it.
+        // The connector holds the interaction token; the turn names it and never has it.
         raw["follow_up"] = interaction::FOLLOW_UP_KIND.into();
         let bot_id = Some(forward.bot_id).filter(|id| !id.is_empty());
         Ok(Self { event: Arc::new(event), raw_event: Arc::new(raw), bot_id, forwarded: true })
@@ -83,19 +83,19 @@ impl EventCargo {
 }
 
 impl Arrival {
-    /// What the frame in `line` brings.
+    /// Reads the frame in `line`.
     pub(super) fn of(cargo: Cargo, buffer_id: Option<String>, line: &[u8], place: OwnedSemaphorePermit) -> Self {
         Self { cargo, buffer_id, digest: Sha256::digest(line).into(), place }
     }
 
-    /// A line that was too long to be held.
+    /// A line that was too long to be buffered.
     pub(super) fn passed_by(line: PassedLine, place: OwnedSemaphorePermit) -> Self {
         let letter = DeadLetter::passed_by(line.bytes, LineTooLong.to_string());
         Self { cargo: Cargo::Dead(letter), buffer_id: Some(line.buffer_id), digest: line.digest, place }
     }
 }
 
-/// Places that a line of so many bytes takes.
+/// Places that a line of `bytes` takes.
 pub(super) fn places(bytes: usize) -> u32 {
     u32::try_from(1 + bytes / BYTES_A_PLACE).unwrap_or(PLACES).min(PLACES)
 }

@@ -1,4 +1,4 @@
-//! How a link carries out the steps of its plan, and what it makes of the news of its connection.
+//! How a link carries out the steps of its plan, and how it handles the events of its connection.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -38,13 +38,13 @@ impl RelayActor {
                 ctx.spawn(answer.into_actor(self).map(|answer, link, ctx| link.prepared(answer, ctx)));
             }
             LinkStep::Dial { generation } => self.start_dial(generation, ctx),
-            LinkStep::Hello => self.say_hello(),
+            LinkStep::Hello => self.send_hello(),
             LinkStep::Ping => {
                 if let Some(Err(reason)) = self.connection.as_ref().map(Connection::ping) {
-                    debug!(link = %self.link.0, ?reason, "no ping was sent");
+                    debug!(link = %self.link.0, ?reason, "ping not sent");
                 }
             }
-            LinkStep::SayGoingIdle => self.say(&ToConnector::GoingIdle, "going_idle", None),
+            LinkStep::SayGoingIdle => self.send_frame(&ToConnector::GoingIdle, "going_idle", None),
             LinkStep::AnswerIdle(answer) => self.answer_idle(answer),
             LinkStep::Close(with) => {
                 if let Some(dialling) = self.dialling.take() {
@@ -62,7 +62,7 @@ impl RelayActor {
     }
 
     fn prepared(&mut self, answer: Result<Result<ConnectParams, NoConnectParams>, AskError>, ctx: &mut Context<Self>) {
-        // There is no socket now: what it was claimed for is over.
+        // There is no socket now, so its claim is over.
         self.claim = None;
         let prepared = match answer {
             Ok(Ok(params)) => match self.may_dial(&params) {
@@ -77,7 +77,7 @@ impl RelayActor {
             Ok(Err(NoConnectParams::NotSet)) => Prepared::Nothing(None),
             Ok(Err(reason @ NoConnectParams::Undialable(_))) => Prepared::Nothing(Some(reason.to_string())),
             Err(reason) => {
-                debug!(link = %self.link.0, %reason, "the profile did not answer");
+                debug!(link = %self.link.0, %reason, "profile did not answer");
                 Prepared::Silent
             }
         };
@@ -93,24 +93,24 @@ impl RelayActor {
         Ok(())
     }
 
-    /// Closes when another link comes before this one for the gateway that it has open.
-    pub(super) fn mind_claims(&mut self, ctx: &mut Context<Self>) {
+    /// Closes the link when another link takes precedence for the gateway that it has open.
+    pub(super) fn watch_claims(&mut self, ctx: &mut Context<Self>) {
         let changes = stream::unfold(self.claims.changes(), |mut changes| async move {
             changes.changed().await.ok().map(|()| ((), changes))
         });
-        let minding = changes.into_actor(self).map(|(), link: &mut Self, ctx| {
+        let watching = changes.into_actor(self).map(|(), link: &mut Self, ctx| {
             if link.claims.is_evicted(&link.owner) {
                 link.decide(ctx, LinkPlan::evicted);
                 link.claim = None;
             }
         });
-        ctx.spawn(minding.finish());
+        ctx.spawn(watching.finish());
     }
 
-    /// Once for each address.
+    /// Once per address.
     fn warn_if_exposed(&self, params: &ConnectParams) {
-        let news = self.params.as_ref().is_none_or(|before| before.url != params.url);
-        if news && RelayUrl::new(&params.url).is_exposed() {
+        let is_new = self.params.as_ref().is_none_or(|before| before.url != params.url);
+        if is_new && RelayUrl::new(&params.url).is_exposed() {
             warn!(link = %self.link.0, "the connector is dialled without TLS: the network can read every message; use wss://");
         }
     }
@@ -119,11 +119,11 @@ impl RelayActor {
         let Some(params) = &self.params else { return };
         self.counts.dial();
         let (url, token) = (RelayUrl::new(&params.url).dial().to_owned(), params.token.clone());
-        let trust = self.trust.clone();
+        let client = self.client.clone();
         let slot = Arc::clone(&self.slot).acquire_owned();
         let dialled = async move {
             let slot = slot.await.expect("the slot is never closed");
-            (dial::dial(trust, url, token).await, slot)
+            (dial::dial(client, url, token).await, slot)
         };
         self.dialling = Some(ctx.spawn(dialled.into_actor(self).map(move |(outcome, slot), link, ctx| {
             link.dialling = None;
@@ -141,13 +141,14 @@ impl RelayActor {
         match outcome {
             Ok(socket) => {
                 let places = Arc::clone(&self.places);
-                let farewell = self.timings.farewell;
-                let (connection, news) = Connection::open(socket, Opening { generation, slot, places, farewell });
+                let close_timeout = self.timings.close_timeout;
+                let (connection, events) =
+                    Connection::open(socket, Opening { generation, slot, places, close_timeout });
                 self.connection = Some(connection);
-                let news = stream::unfold(news, move |mut news| async move {
-                    news.recv().await.map(|item| ((generation, item), news))
+                let events = stream::unfold(events, move |mut events| async move {
+                    events.recv().await.map(|item| ((generation, item), events))
                 });
-                ctx.add_stream(news);
+                ctx.add_stream(events);
                 self.decide(ctx, |plan, at| plan.dialled(generation, at));
             }
             Err(error) => {
@@ -168,31 +169,31 @@ impl RelayActor {
         }
     }
 
-    fn say_hello(&mut self) {
+    fn send_hello(&mut self) {
         self.descriptors = Descriptors::named(self.identities().iter().map(|identity| identity.platform.as_str()));
         for identity in self.identities().to_vec() {
             let hello = ToConnector::Hello { platform: identity.platform, bot_id: identity.bot_id };
-            self.say(&hello, "hello", None);
+            self.send_frame(&hello, "hello", None);
         }
     }
 
-    fn say(&mut self, frame: &ToConnector, kind: &'static str, place: Option<OwnedSemaphorePermit>) {
+    fn send_frame(&mut self, frame: &ToConnector, kind: &'static str, place: Option<OwnedSemaphorePermit>) {
         let Some(connection) = &self.connection else { return };
-        match connection.say(frame.to_line(), place) {
+        match connection.send_frame(frame.to_line(), place) {
             Ok(()) => self.counts.frame(kind),
-            // The connection is on its way out, or its peer reads nothing and will be found dead.
-            Err(reason) => debug!(link = %self.link.0, kind, ?reason, "a frame was not sent"),
+            // The connection is closing, or its peer reads nothing and will time out.
+            Err(reason) => debug!(link = %self.link.0, kind, ?reason, "frame not sent"),
         }
     }
 
-    /// An event is whole; it goes to the dispatcher when its turn comes.
-    pub(super) fn take_in(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
+    /// A complete event goes to the dispatcher when it is next.
+    pub(super) fn accept(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
         if let Some((seq, arrival)) = self.intake.arrived(arrival) {
             self.offer(generation, seq, arrival, ctx);
         }
     }
 
-    /// Hands one event to the dispatcher, or one dead letter to the ledger; the answer comes back to `answered`.
+    /// Sends one event to the dispatcher, or one dead letter to the ledger; `answered` receives the answer.
     fn offer(&self, generation: u64, seq: Seq, arrival: Arrival, ctx: &mut Context<Self>) {
         match &arrival.cargo {
             Cargo::Event(event) => {
@@ -207,7 +208,7 @@ impl RelayActor {
                     letter.record(self.link.clone(), self.profile.clone(), arrival.buffer_id.clone(), arrival.digest);
                 let answer = self.ports.ledger.ask(record, self.timings.take);
                 ctx.spawn(answer.into_actor(self).map(move |answer, link, ctx| {
-                    let taken = link.was_kept(&arrival, answer);
+                    let taken = link.was_recorded(&arrival, answer);
                     link.answered(generation, seq, arrival, taken, ctx);
                 }));
             }
@@ -232,13 +233,13 @@ impl RelayActor {
             Ok(Ok(Receipt::Taken | Receipt::Duplicate | Receipt::Refused | Receipt::Handled)) => true,
             Ok(Err(NotTaken::LedgerUnavailable)) => false,
             Err(reason) => {
-                debug!(link = %self.link.0, %reason, "the dispatcher did not answer");
+                debug!(link = %self.link.0, %reason, "dispatcher did not answer");
                 false
             }
         }
     }
 
-    fn was_kept(&mut self, arrival: &Arrival, answer: Result<Result<Recorded, LedgerError>, AskError>) -> bool {
+    fn was_recorded(&mut self, arrival: &Arrival, answer: Result<Result<Recorded, LedgerError>, AskError>) -> bool {
         let error = match answer {
             Ok(Ok(recorded)) => {
                 if let (Recorded::New(row), Cargo::Dead(letter)) = (recorded, &arrival.cargo) {
@@ -252,7 +253,7 @@ impl RelayActor {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        debug!(link = %self.link.0, error, "dead letter not written; it is tried again");
+        debug!(link = %self.link.0, error, "dead letter not written, will be tried again");
         false
     }
 
@@ -288,13 +289,13 @@ impl RelayActor {
 
     fn acknowledge(&mut self, arrival: Arrival) {
         if let Some(buffer_id) = arrival.buffer_id {
-            self.say_ack(buffer_id, Some(arrival.place));
+            self.send_ack(buffer_id, Some(arrival.place));
         }
     }
 
-    fn say_ack(&mut self, buffer_id: String, place: Option<OwnedSemaphorePermit>) {
+    fn send_ack(&mut self, buffer_id: String, place: Option<OwnedSemaphorePermit>) {
         self.counts.acked(Instant::now());
-        self.say(&ToConnector::InboundAck { buffer_id }, "inbound_ack", place);
+        self.send_frame(&ToConnector::InboundAck { buffer_id }, "inbound_ack", place);
     }
 
     fn pause(&self, paused: bool) {
@@ -303,28 +304,28 @@ impl RelayActor {
         }
     }
 
-    /// The bot that an event was addressed to, where several are fronted.
+    /// The bot that an event was addressed to, where the link has several.
     pub(super) fn bot_of(&self, event: &InboundEvent) -> Option<String> {
         let identity = self.identity_of(&event.source.platform).filter(|_| self.identities().len() > 1)?;
         Some(identity.bot_id.clone()).filter(|id| !id.is_empty())
     }
 
-    /// What the platform of an event can do; `None` while that is not known, or the link is not up.
+    /// The capabilities of the platform of an event; `None` while they are unknown or the link is down.
     pub(super) fn descriptor_of(&self, platform: &str) -> Option<Descriptor> {
         let known = Descriptor::of(self.descriptors.all(), platform).filter(|_| self.plan.is_up())?;
         (known.platform == platform || self.is_described()).then(|| known.clone())
     }
 
-    /// Those who wait for the connector to describe every identity wait no longer.
+    /// The time for the descriptors of all identities has passed: the link counts as described.
     fn settle_descriptors(&mut self, generation: u64) {
         if generation == self.plan.generation() && self.plan.is_up() && self.described != Some(generation) {
             self.described = Some(generation);
-            self.tell_change();
+            self.send_change();
         }
     }
 
     fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
-        let is_news = !self.descriptors.all().contains(&descriptor);
+        let changed = !self.descriptors.all().contains(&descriptor);
         if let Err(reason) = self.descriptors.keep(descriptor) {
             return self.skipped(&reason.to_string());
         }
@@ -334,16 +335,16 @@ impl RelayActor {
             plan.described(generation, at);
             Vec::new()
         });
-        if was_up && is_news {
-            // The change of state tells of the first; this is one more, or one that changed.
-            self.tell_change();
+        if was_up && changed {
+            // The change of state reported the first descriptor; this is another, or one that changed.
+            self.send_change();
         } else if !was_up && self.plan.is_up() {
             self.declare_policies(ctx);
             ctx.run_later(self.timings.handshake, move |link, _| link.settle_descriptors(generation));
         }
     }
 
-    /// A link of a profile's own reaches that profile's sessions only.
+    /// A link of a profile's own reaches only that profile's sessions.
     fn may_stop(&self, session_key: &str) -> bool {
         self.owner.as_ref().is_none_or(|owner| names_session_of(session_key, owner))
     }
@@ -357,20 +358,20 @@ impl RelayActor {
 }
 
 impl StreamHandler<(u64, SocketEvent)> for RelayActor {
-    fn handle(&mut self, (generation, news): (u64, SocketEvent), ctx: &mut Self::Context) {
+    fn handle(&mut self, (generation, event): (u64, SocketEvent), ctx: &mut Self::Context) {
         if self.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
             return;
         }
-        if let Some(kind) = news.frame_kind() {
+        if let Some(kind) = event.frame_kind() {
             self.counts.frame(kind);
             self.counts.inbound(Instant::now());
         }
-        match news {
+        match event {
             SocketEvent::Described(descriptor) => self.described(generation, *descriptor, ctx),
             SocketEvent::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
             SocketEvent::Result { request_id, result } => {
                 if !self.waiting.settle(&request_id, result) {
-                    debug!(link = %self.link.0, "a result came for nobody");
+                    debug!(link = %self.link.0, "result without a pending send");
                 }
             }
             SocketEvent::Interrupted { session_key } if !self.may_stop(&session_key) => {
@@ -383,19 +384,19 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
                 }
             }
             SocketEvent::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
-            SocketEvent::WantsAck(buffer_id) => self.say_ack(buffer_id, None),
+            SocketEvent::WantsAck(buffer_id) => self.send_ack(buffer_id, None),
             SocketEvent::Unknown => {}
             SocketEvent::Skipped(reason) => self.skipped(&reason),
             SocketEvent::Ended(loss) => self.decide(ctx, |plan, at| plan.lost(generation, &loss, at)),
         }
     }
 
-    // The end of one connection's news is not the end of the link.
+    // The end of one connection's events does not end the link.
     fn finished(&mut self, _: &mut Self::Context) {}
 }
 
 impl SocketEvent {
-    /// The frame it came from, as the view counts it.
+    /// The kind of frame it came from, as the view counts it.
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
             Self::Described(_) => "descriptor",

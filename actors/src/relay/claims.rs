@@ -1,9 +1,9 @@
-//! Which link fronts which gateway: one gateway id at one connector has one link, or each would supersede the other and take its
-//! messages.
+//! Which link serves which gateway: one gateway id at one connector has one link, for two would supersede each other and take
+//! each other's messages.
 //!
-//! The table outlives its actors, as the gate's permits do. Profiles declare what their settings name, links ask before they dial
-//! and let go after. The process's own link comes before those of profiles, and these by name, so that a start has one outcome. A
-//! restart of an actor loses nothing.
+//! The table outlives its actors, as the gate's permits do. Profiles declare the gateway in their settings; links take a claim
+//! before they dial and release it afterwards. The process's own link takes precedence over those of profiles, and these are ordered by
+//! name, so that the outcome of a start does not depend on timing. A restart of an actor loses nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -15,13 +15,13 @@ use tokio::sync::watch;
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::url::RelayUrl;
 
-/// Most links of a process, that of the process among them. Each takes a socket, an actor and its buffers.
+/// Most links of a process, including its own. Each takes a socket, an actor and its buffers.
 pub const MAX_LINKS: usize = 256;
 
-/// Whose link: `None` for the process's own. Earlier ones come first.
-pub type Owner = Option<ProfileName>;
+/// The owner of a link: `None` for the process itself. Smaller values take precedence.
+pub type LinkOwner = Option<ProfileName>;
 
-/// A gateway as a connector knows it. Two that differ only in spelling are the same.
+/// A gateway as a connector identifies it. Spellings of the same gateway are equal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GatewayKey {
     connector: String,
@@ -36,7 +36,7 @@ impl GatewayKey {
     }
 }
 
-/// One spelling of a connector's address: what is dialled, without what does not tell connectors apart.
+/// The normal form of a connector's address: the address that is dialled, without what does not distinguish connectors.
 fn connector(url: &str) -> String {
     let url = RelayUrl::new(url);
     let dial = url.dial();
@@ -62,64 +62,64 @@ fn connector(url: &str) -> String {
 
 /// Why a link may not dial.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NotYours {
-    /// Another link is the one of this gateway.
+pub enum ClaimRefused {
+    /// Another link serves this gateway.
     #[error(
         "GATEWAY_RELAY_ID names the gateway that {} fronts already at this connector; no second link is dialled",
         shown(.0)
     )]
-    Taken(Owner),
-    /// Another link is giving it up; worth asking again in a moment.
-    #[error("{} still holds the link of this gateway and gives it up", shown(.0))]
-    GivenUp(Owner),
-    /// The process has as many links as it can have.
-    #[error("the process has {MAX_LINKS} links already, the most there can be; this profile gets none of its own")]
+    Taken(LinkOwner),
+    /// Another link is releasing it; try again in a moment.
+    #[error("{} is closing its link of this gateway", shown(.0))]
+    GivenUp(LinkOwner),
+    /// The process has reached the limit of links.
+    #[error("the limit of {MAX_LINKS} links is reached; this profile has no link of its own")]
     TooMany,
 }
 
-/// An owner as people read it.
-fn shown(owner: &Owner) -> String {
+/// The owner as text for people.
+fn shown(owner: &LinkOwner) -> String {
     owner.as_ref().map_or_else(|| "the link of the gateway itself".to_owned(), |name| format!("profile {name}"))
 }
 
-/// The table. Clones are the same.
+/// The table. Clones share it.
 #[derive(Clone)]
-pub struct Claims(Arc<Shared>);
+pub struct Claims(Arc<SharedClaims>);
 
-struct Shared {
-    table: Mutex<Table>,
-    /// Rung at every change that a link may have to follow.
+struct SharedClaims {
+    table: Mutex<ClaimTable>,
+    /// Changes whenever a link may have to react.
     changed: watch::Sender<u64>,
 }
 
-/// Who wants what, and who has it. Plain.
+/// Which gateways are wanted, and which are held. Without locks or I/O.
 #[derive(Debug, Default)]
-struct Table {
-    /// Those that have a link in this process.
-    links: BTreeSet<Owner>,
-    /// Those that would have one if there were room.
-    surplus: BTreeSet<Owner>,
-    /// What the settings name.
-    wanted: BTreeMap<Owner, GatewayKey>,
-    /// What a link dials or has open, and which of its claims that is.
-    held: BTreeMap<Owner, (GatewayKey, u64)>,
-    /// Numbers the claims.
+struct ClaimTable {
+    /// The owners that have a link in this process.
+    links: BTreeSet<LinkOwner>,
+    /// The owners that have no link because the limit is reached.
+    surplus: BTreeSet<LinkOwner>,
+    /// The gateways in the settings.
+    wanted: BTreeMap<LinkOwner, GatewayKey>,
+    /// The gateway that a link dials or has open, and the number of its claim.
+    held: BTreeMap<LinkOwner, (GatewayKey, u64)>,
+    /// The last number of a claim.
     last: u64,
-    /// Those that have to let go.
-    evicted: BTreeSet<Owner>,
+    /// The owners that must release their claim.
+    evicted: BTreeSet<LinkOwner>,
 }
 
 impl Claims {
-    /// A table for the links of these profiles beside the process's own, as far as there is room for them.
+    /// A table for the links of these profiles and of the process, up to the limit.
     #[must_use]
     pub fn new(profiles: impl IntoIterator<Item = ProfileName>) -> Self {
-        let mut table = Table { links: BTreeSet::from([None]), ..Table::default() };
+        let mut table = ClaimTable { links: BTreeSet::from([None]), ..ClaimTable::default() };
         for profile in profiles.into_iter().collect::<BTreeSet<_>>() {
             let room = table.links.len() < MAX_LINKS;
             let place = if room { &mut table.links } else { &mut table.surplus };
             place.insert(Some(profile));
         }
-        Self(Arc::new(Shared { table: Mutex::new(table), changed: watch::Sender::new(0) }))
+        Self(Arc::new(SharedClaims { table: Mutex::new(table), changed: watch::Sender::new(0) }))
     }
 
     /// Whether this profile has a link of its own in this process.
@@ -129,7 +129,7 @@ impl Claims {
     }
 
     /// The settings of `owner` name this gateway; `None` if they make no link.
-    pub fn declare(&self, owner: &Owner, wanted: Option<GatewayKey>) {
+    pub fn declare(&self, owner: &LinkOwner, wanted: Option<GatewayKey>) {
         let mut table = self.table();
         match wanted {
             Some(key) => drop(table.wanted.insert(owner.clone(), key)),
@@ -137,81 +137,81 @@ impl Claims {
         }
     }
 
-    /// Why the settings of `owner` make no link at the moment, if something stands against it.
+    /// Why the settings of `owner` currently make no link, if there is a reason.
     #[must_use]
-    pub fn objection(&self, owner: &Owner) -> Option<NotYours> {
-        self.table().objection(owner)
+    pub fn refusal(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
+        self.table().refusal(owner)
     }
 
-    /// The link of `owner` is about to dial as `key`. The claim stands until it is dropped or the link takes another.
+    /// The link of `owner` is about to dial as `key`. The claim holds until it is dropped or the link takes another.
     ///
     /// # Errors
-    /// [`NotYours`]: it must not dial.
-    pub fn take(&self, owner: &Owner, key: GatewayKey) -> Result<Claim, NotYours> {
+    /// [`ClaimRefused`]: it must not dial.
+    pub fn take(&self, owner: &LinkOwner, key: GatewayKey) -> Result<GatewayClaim, ClaimRefused> {
         let taken = self.table().take(owner, key);
-        if matches!(taken, Err(NotYours::GivenUp(_))) {
+        if matches!(taken, Err(ClaimRefused::GivenUp(_))) {
             self.0.changed.send_modify(|count| *count += 1);
         }
-        taken.map(|number| Claim { claims: self.clone(), owner: owner.clone(), number })
+        taken.map(|number| GatewayClaim { claims: self.clone(), owner: owner.clone(), number })
     }
 
-    /// Whether the link of `owner` has to close, for another comes before it.
+    /// Whether the link of `owner` has to close because another takes precedence.
     #[must_use]
-    pub fn is_evicted(&self, owner: &Owner) -> bool {
+    pub fn is_evicted(&self, owner: &LinkOwner) -> bool {
         self.table().evicted.contains(owner)
     }
 
-    /// Rung when a link may have been evicted.
+    /// Changes when a link may have been evicted.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.0.changed.subscribe()
     }
 
-    // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-    fn table(&self) -> MutexGuard<'_, Table> {
+    // Every critical section leaves the table consistent, so a poisoned lock can be used.
+    fn table(&self) -> MutexGuard<'_, ClaimTable> {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right of one link to dial as one gateway. Dropping it gives it up.
+/// The right of one link to dial as one gateway. Dropping it releases the gateway.
 #[derive(Debug)]
-pub struct Claim {
+pub struct GatewayClaim {
     claims: Claims,
-    owner: Owner,
+    owner: LinkOwner,
     number: u64,
 }
 
-impl Drop for Claim {
+impl Drop for GatewayClaim {
     fn drop(&mut self) {
-        self.claims.table().let_go(&self.owner, self.number);
+        self.claims.table().release(&self.owner, self.number);
     }
 }
 
-impl Table {
-    fn objection(&self, owner: &Owner) -> Option<NotYours> {
+impl ClaimTable {
+    fn refusal(&self, owner: &LinkOwner) -> Option<ClaimRefused> {
         let wanted = self.wanted.get(owner)?;
         if self.surplus.contains(owner) {
-            return Some(NotYours::TooMany);
+            return Some(ClaimRefused::TooMany);
         }
-        self.before(owner, wanted).map(NotYours::Taken)
+        self.before(owner, wanted).map(ClaimRefused::Taken)
     }
 
-    /// The link that comes before `owner` for this gateway. One without a link of its own comes last.
-    fn before(&self, owner: &Owner, key: &GatewayKey) -> Option<Owner> {
+    /// The link that takes precedence over `owner` for this gateway. An owner without a link of its own comes last.
+    fn before(&self, owner: &LinkOwner, key: &GatewayKey) -> Option<LinkOwner> {
         let has_link = self.links.contains(owner);
         let rivals = self.wanted.iter().filter(|(rival, wanted)| *rival != owner && *wanted == key);
         let mut rivals = rivals.map(|(rival, _)| rival).filter(|rival| self.links.contains(*rival));
         rivals.find(|rival| !has_link || *rival < owner).cloned()
     }
 
-    fn take(&mut self, owner: &Owner, key: GatewayKey) -> Result<u64, NotYours> {
+    fn take(&mut self, owner: &LinkOwner, key: GatewayKey) -> Result<u64, ClaimRefused> {
         if let Some(before) = self.before(owner, &key) {
-            return Err(NotYours::Taken(before));
+            return Err(ClaimRefused::Taken(before));
         }
         let other = self.held.iter().find(|(other, (held, _))| *other != owner && *held == key);
         if let Some(other) = other.map(|(other, _)| other.clone()) {
             self.evicted.insert(other.clone());
-            return Err(NotYours::GivenUp(other));
+            return Err(ClaimRefused::GivenUp(other));
         }
         self.last += 1;
         self.held.insert(owner.clone(), (key, self.last));
@@ -219,8 +219,8 @@ impl Table {
         Ok(self.last)
     }
 
-    /// A claim that a later one has replaced lets nothing go.
-    fn let_go(&mut self, owner: &Owner, number: u64) {
+    /// A claim that a later one has replaced releases nothing.
+    fn release(&mut self, owner: &LinkOwner, number: u64) {
         if self.held.get(owner).is_some_and(|(_, held)| *held == number) {
             self.held.remove(owner);
             self.evicted.remove(owner);
@@ -239,7 +239,7 @@ mod tests {
     use super::*;
 
     #[expect(clippy::unnecessary_wraps, reason = "it is the owner of a link")]
-    fn profile(name: &str) -> Owner {
+    fn profile(name: &str) -> LinkOwner {
         Some(ProfileName::parse(name).unwrap())
     }
 
@@ -279,7 +279,7 @@ mod tests {
         assert!(same(("ws://[2001:DB8::1]:9", "g"), ("ws://[2001:db8:0::1]:9/relay", "g")));
     }
 
-    fn refused(claims: &Claims, owner: &Owner, id: &str) -> Option<NotYours> {
+    fn refused(claims: &Claims, owner: &LinkOwner, id: &str) -> Option<ClaimRefused> {
         claims.take(owner, key(id)).err()
     }
 
@@ -289,11 +289,11 @@ mod tests {
         claims.declare(&None, Some(key("gw")));
         claims.declare(&work, Some(key("gw")));
         // Even where it dials first.
-        assert_eq!(refused(&claims, &work, "gw"), Some(NotYours::Taken(None)));
+        assert_eq!(refused(&claims, &work, "gw"), Some(ClaimRefused::Taken(None)));
         assert_eq!(refused(&claims, &None, "gw"), None);
-        assert_eq!((claims.objection(&work), claims.objection(&None)), (Some(NotYours::Taken(None)), None));
+        assert_eq!((claims.refusal(&work), claims.refusal(&None)), (Some(ClaimRefused::Taken(None)), None));
         claims.declare(&work, Some(key("own")));
-        assert_eq!((claims.objection(&work), refused(&claims, &work, "own")), (None, None));
+        assert_eq!((claims.refusal(&work), refused(&claims, &work, "own")), (None, None));
     }
 
     #[test]
@@ -302,7 +302,7 @@ mod tests {
         for name in ["b", "a"] {
             claims.declare(&profile(name), Some(key("gw")));
         }
-        assert_eq!(refused(&claims, &profile("b"), "gw"), Some(NotYours::Taken(profile("a"))));
+        assert_eq!(refused(&claims, &profile("b"), "gw"), Some(ClaimRefused::Taken(profile("a"))));
         assert_eq!(refused(&claims, &profile("a"), "gw"), None);
     }
 
@@ -315,12 +315,12 @@ mod tests {
         // A connector gave the process that id.
         claims.declare(&None, Some(key("given")));
         assert!(!claims.is_evicted(&work), "until it is dialled the link stays");
-        assert_eq!(refused(&claims, &None, "given"), Some(NotYours::GivenUp(work.clone())));
+        assert_eq!(refused(&claims, &None, "given"), Some(ClaimRefused::GivenUp(work.clone())));
         assert!(claims.is_evicted(&work) && changes.has_changed().unwrap());
         drop(held);
         assert!(!claims.is_evicted(&work));
         let _held = claims.take(&None, key("given")).unwrap();
-        assert_eq!(refused(&claims, &work, "given"), Some(NotYours::Taken(None)));
+        assert_eq!(refused(&claims, &work, "given"), Some(ClaimRefused::Taken(None)));
     }
 
     #[test]
@@ -329,7 +329,7 @@ mod tests {
         let former = claims.take(&work, key("gw")).unwrap();
         let _held = claims.take(&work, key("gw")).unwrap();
         drop(former);
-        assert_eq!(refused(&claims, &None, "gw"), Some(NotYours::GivenUp(work)));
+        assert_eq!(refused(&claims, &None, "gw"), Some(ClaimRefused::GivenUp(work)));
     }
 
     #[test]
@@ -338,9 +338,9 @@ mod tests {
         claims.declare(&work, Some(key("gw")));
         claims.declare(&clone, Some(key("gw")));
         assert_eq!(refused(&claims, &work, "gw"), None);
-        assert_eq!(claims.objection(&clone), Some(NotYours::Taken(work)));
+        assert_eq!(claims.refusal(&clone), Some(ClaimRefused::Taken(work)));
         claims.declare(&clone, None);
-        assert_eq!(claims.objection(&clone), None);
+        assert_eq!(claims.refusal(&clone), None);
     }
 
     #[test]
@@ -351,7 +351,7 @@ mod tests {
         }
         let held = claims.take(&a, key("gw")).unwrap();
         claims.declare(&a, None);
-        assert_eq!(refused(&claims, &b, "gw"), Some(NotYours::GivenUp(a)));
+        assert_eq!(refused(&claims, &b, "gw"), Some(ClaimRefused::GivenUp(a)));
         drop(held);
         assert_eq!(refused(&claims, &b, "gw"), None);
     }
@@ -360,12 +360,12 @@ mod tests {
     fn there_is_room_for_so_many_links_and_the_others_are_told() {
         let names: Vec<String> = (0..MAX_LINKS + 2).map(|n| format!("p{n:04}")).collect();
         let claims = Claims::new(names.iter().map(|name| ProfileName::parse(name).unwrap()));
-        let objection = |n: usize| {
+        let refusal = |n: usize| {
             let owner = profile(&names[n]);
             claims.declare(&owner, Some(key(&names[n])));
-            claims.objection(&owner)
+            claims.refusal(&owner)
         };
-        assert_eq!((objection(MAX_LINKS - 2), objection(MAX_LINKS - 1)), (None, Some(NotYours::TooMany)));
+        assert_eq!((refusal(MAX_LINKS - 2), refusal(MAX_LINKS - 1)), (None, Some(ClaimRefused::TooMany)));
         assert!(claims.has_link(&profile(&names[0]).unwrap()));
         assert!(!claims.has_link(&profile(&names[MAX_LINKS]).unwrap()));
     }

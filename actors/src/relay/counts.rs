@@ -1,4 +1,4 @@
-//! What a link counts for its view. It outlives every incarnation of the actor: a restart sets no count back.
+//! The counters of a link for its view. They outlive every incarnation of the actor: a restart resets none.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 /// A connector that sends one bad line sends more; one warning a minute is enough.
 const WARN_EVERY: Duration = Duration::from_mins(1);
 
-/// The counts of one link since the process started. Clones are the same.
+/// The counters of one link since the process started. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct LinkCounts(Arc<Mutex<Counted>>);
 
@@ -15,7 +15,7 @@ pub struct LinkCounts(Arc<Mutex<Counted>>);
 pub(super) struct Counted {
     pub(super) frames: BTreeMap<String, u64>,
     pub(super) skipped: u64,
-    /// Frames that could not be used and are kept in the ledger.
+    /// Frames that could not be used and are stored in the ledger.
     pub(super) dead_letters: u64,
     pub(super) dials: u64,
     pub(super) last_inbound: Option<Instant>,
@@ -24,7 +24,7 @@ pub(super) struct Counted {
 }
 
 impl LinkCounts {
-    /// Counts a frame of this kind; the kinds are ours, so that a connector cannot make up new ones.
+    /// Counts a frame of this kind; the kinds are ours, so a connector cannot add new ones.
     pub(super) fn frame(&self, kind: &'static str) {
         let mut counted = self.lock();
         match counted.frames.get_mut(kind) {
@@ -35,17 +35,17 @@ impl LinkCounts {
         }
     }
 
-    /// The connector sent something at `now`.
+    /// The connector sent a frame at `now`.
     pub(super) fn inbound(&self, now: Instant) {
         self.lock().last_inbound = Some(now);
     }
 
-    /// Something was acknowledged at `now`.
+    /// A frame was acknowledged at `now`.
     pub(super) fn acked(&self, now: Instant) {
         self.lock().last_ack = Some(now);
     }
 
-    /// A frame is kept in the ledger as it came.
+    /// A frame was stored in the ledger as a dead letter.
     pub(super) fn dead_letter(&self) {
         self.lock().dead_letters += 1;
     }
@@ -55,7 +55,7 @@ impl LinkCounts {
         self.lock().dials += 1;
     }
 
-    /// Counts a line that was skipped; answers how many there are, if it is time for another warning.
+    /// Counts a skipped line; returns the count when another warning is due.
     pub(super) fn skip(&self, now: Instant) -> Option<u64> {
         let mut counted = self.lock();
         counted.skipped += 1;
@@ -66,7 +66,7 @@ impl LinkCounts {
         due.then_some(counted.skipped)
     }
 
-    /// All of it by now.
+    /// A copy of all counters.
     pub(super) fn get(&self) -> Counted {
         self.lock().clone()
     }

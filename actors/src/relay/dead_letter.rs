@@ -1,5 +1,5 @@
-//! A frame that wants an acknowledgement and cannot be used: kept in the ledger and acknowledged, or it would come again without
-//! end. Plain.
+//! A frame that expects an acknowledgement and cannot be used: stored in the ledger and acknowledged, because the connector would
+//! send it again endlessly. No I/O.
 
 use serde_json::json;
 
@@ -9,34 +9,34 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::{RELAY, Source};
 use caduceus_contract::wire::session::{SessionKey, SessionRules};
 
-/// So much of a frame is kept, in bytes. The ledger holds many rows, and a person who looks for the fault needs its beginning.
+/// Bytes of a frame that are stored. The ledger holds many rows, and the beginning is enough to find the fault.
 const MAX_KEPT: usize = 64 * 1024;
 
-/// What is kept of such a frame.
+/// The stored part of such a frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct DeadLetter {
-    /// Why it cannot be used; nothing of what it says.
+    /// Why it cannot be used; none of its content.
     pub(super) reason: String,
-    /// How long it was.
+    /// Its length in bytes.
     pub(super) bytes: u64,
-    /// Its beginning; nothing of one that was too long to be held.
+    /// Its beginning; empty for a frame that was too long to be buffered.
     frame: Option<String>,
 }
 
 impl DeadLetter {
-    /// Of a line that was received.
+    /// For a line that was received.
     pub(super) fn of(line: &[u8], reason: String) -> Self {
         let beginning = &line[..line.len().min(MAX_KEPT)];
         let frame = Some(String::from_utf8_lossy(beginning).into_owned());
         Self { reason, bytes: line.len() as u64, frame }
     }
 
-    /// Of a line that passed by unread.
+    /// For a line that was skipped unread.
     pub(super) fn passed_by(bytes: u64, reason: String) -> Self {
         Self { reason, bytes, frame: None }
     }
 
-    /// The row of the ledger, under the profile that the link belongs to. It is done with: it never runs.
+    /// The row of the ledger, under the profile that the link belongs to. Its state is final: it never runs.
     pub(super) fn record(
         &self,
         link: LinkId,

@@ -1,6 +1,6 @@
-//! What the connector has said it can do, one descriptor for each identity that was named to it. Plain.
+//! The capabilities that the connector has described, one descriptor for each identity in the hello. No I/O.
 //!
-//! Bounded by our own identities: a connector that makes up platforms adds nothing.
+//! Bounded by our own identities: descriptors for other platforms are refused.
 
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::RELAY;
@@ -16,22 +16,22 @@ pub(super) struct Descriptors {
     known: Vec<Descriptor>,
 }
 
-/// Why a descriptor is not kept; the one before it holds. Shows nothing of what the connector said.
+/// Why a descriptor is not stored; the former one stays in force. Contains none of the connector's text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotKept {
     #[error("descriptor: `platform` is not 1 to {MAX_PLATFORM} of a-z, 0-9, `_` and `-`")]
     Name,
-    #[error("descriptor: it is for a platform that this gateway did not say hello for")]
+    #[error("descriptor: its platform is in no hello of this gateway")]
     NotNamed,
 }
 
 impl Descriptors {
-    /// A new connection, on which these platforms are named.
+    /// A new connection, whose hello has these platforms.
     pub(super) fn named<'a>(platforms: impl IntoIterator<Item = &'a str>) -> Self {
         Self { named: platforms.into_iter().map(str::to_owned).collect(), known: Vec::new() }
     }
 
-    /// Keeps `descriptor` in the place of the one of the same platform.
+    /// Stores `descriptor` and replaces the one of the same platform.
     ///
     /// # Errors
     /// [`NotKept`].
@@ -51,14 +51,14 @@ impl Descriptors {
         Ok(())
     }
 
-    /// A hello for `relay` leaves it to the connector which platform it fronts: one name may come in its place.
+    /// A hello for `relay` leaves the platform to the connector: one other name is accepted.
     fn answers_the_generic_hello(&self, platform: &str) -> bool {
         let in_its_place = |known: &&Descriptor| known.platform == RELAY || !self.named.contains(&known.platform);
         self.named.iter().any(|named| named == RELAY)
             && self.known.iter().find(in_its_place).is_none_or(|known| known.platform == platform)
     }
 
-    /// All of them, in the order they first came.
+    /// All of them, in the order of their first arrival.
     pub(super) fn all(&self) -> &[Descriptor] {
         &self.known
     }

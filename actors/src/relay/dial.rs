@@ -1,4 +1,4 @@
-//! Dialling the connector: the upgrade, TLS, and a codec that bounds what it holds.
+//! Dials the connector: the upgrade, TLS, and a codec with bounded buffers.
 
 use actix_codec::{Decoder, Encoder, Framed};
 use actix_http::ws::{Codec, Frame, Item, Message, ProtocolError};
@@ -11,11 +11,11 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::http_client::{HttpClient, UpgradeRefused};
 use caduceus_contract::wire::lines::MAX_LINE_BYTES;
 
-/// Longest WebSocket frame that is held as a whole. A message may hold several lines, so it is more than the longest line. A
-/// message above it that comes in one frame is handed on in pieces as it comes in.
+/// Longest WebSocket frame that is buffered whole. A message may hold several lines, so it is more than the longest line. A
+/// longer message in a single frame is passed on in pieces as it arrives.
 const MAX_FRAME_BYTES: usize = 2 * MAX_LINE_BYTES;
 
-/// Longest head of a frame that a server sends.
+/// Longest head of a frame from a server.
 const MAX_HEAD_BYTES: usize = 10;
 
 /// An open connection.
@@ -24,20 +24,20 @@ pub(super) type Socket = Framed<BoxedSocket, Bounded>;
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum DialError {
-    /// The connector answered, and not with an upgrade.
+    /// The connector answered with another status than that of an upgrade.
     #[error(transparent)]
     Refused(UpgradeRefused),
-    /// No connection came about.
+    /// No connection was established.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(WsClientError),
-    /// The token cannot stand in a header.
+    /// The token has characters that a header cannot have.
     #[error("the upgrade token is malformed")]
     Token,
 }
 
-/// Opens a connection to `url`. Waits as long as it takes; the caller drops it when that is too long.
-pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
-    let mut request = trust.websocket().ws(url).max_frame_size(MAX_FRAME_BYTES);
+/// Opens a connection to `url`. Has no timeout; the caller drops it when it takes too long.
+pub(super) async fn dial(client: HttpClient, url: String, token: Option<SecretString>) -> Result<Socket, DialError> {
+    let mut request = client.websocket().ws(url).max_frame_size(MAX_FRAME_BYTES);
     if let Some(token) = token {
         let bearer = zeroize::Zeroizing::new(format!("Bearer {}", token.expose_secret()));
         let mut value = header::HeaderValue::from_str(&bearer).map_err(|_| DialError::Token)?;
@@ -57,16 +57,16 @@ pub(super) async fn dial(trust: HttpClient, url: String, token: Option<SecretStr
     }
 }
 
-/// awc's codec looks at the length of a frame only once all of it is there; this one does not wait for the end of a frame
-/// that is too long: of a whole message it gives the pieces, anything else ends the connection.
+/// awc's codec checks the length of a frame only once all of it has arrived; this one does not wait for the end of a frame
+/// that is too long: a whole message is passed on in pieces, anything else ends the connection.
 pub(super) struct Bounded {
     codec: Codec,
-    /// So much of a message that is given in pieces is still to come.
+    /// Bytes of the current message in pieces that have not arrived yet.
     left: u64,
 }
 
 impl Bounded {
-    /// The next piece of a message that is given in pieces.
+    /// The next piece of a message in pieces.
     fn piece(&mut self, bytes: &mut BytesMut) -> Option<Frame> {
         let length = usize::try_from(self.left).unwrap_or(usize::MAX).min(bytes.len());
         if length == 0 {
@@ -78,8 +78,8 @@ impl Bounded {
     }
 }
 
-/// The length of a message in one frame, unmasked as a server sends it, whose length takes eight bytes; and so of every one that
-/// is too long to be held.
+/// The length of a message in a single unmasked frame with an eight-byte length, as is every message that is too long to be
+/// buffered.
 fn long_message(bytes: &[u8]) -> Option<u64> {
     let (&[first, second], rest) = bytes.split_first_chunk()?;
     let (length, _) = rest.split_first_chunk()?;

@@ -1,7 +1,7 @@
-//! Who we are to a connector: a token that proves which tenant a gateway belongs to.
+//! The identity of a gateway towards a connector: a token that proves its tenant.
 //!
-//! From client credentials where an identity provider is set; else from the original's portal login; else from a token that
-//! was handed to us. The portal's login is only read: its refresh token is good for one use and the original's to spend.
+//! From client credentials if an identity provider is configured; else from the original's portal login; else from a token in the
+//! settings. The portal's login is only read: its refresh token is valid for one use, which belongs to the original.
 
 use std::path::{Path, PathBuf};
 
@@ -17,28 +17,28 @@ use crate::http_client::HttpClient;
 
 /// The original's file of logins, in a home.
 pub const LOGIN_FILE: &str = "auth.json";
-/// A login that is over so soon counts as over; the original's margin.
+/// A login that expires within this time counts as expired; the original's margin.
 const MARGIN_S: i64 = 120;
-/// Far above any real one.
+/// Far above any real file.
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
 
-/// Where a token can be had.
+/// A source of the token.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub enum IdentitySource {
     /// An identity provider, by client credentials.
     Provider {
         /// Its token endpoint.
         token_url: String,
-        /// Who asks.
+        /// The client's id.
         client_id: Option<String>,
-        /// Proves it.
+        /// The client's secret.
         client_secret: Option<SecretString>,
-        /// What for.
+        /// The requested scope.
         scope: Option<String>,
     },
-    /// The portal's login in the first of these files that has one; else the token we were handed.
+    /// The portal's login in the first of these files that has one; else the token in the settings.
     Login {
-        /// The files, the nearest first.
+        /// The files, in order of precedence.
         files: Vec<PathBuf>,
         /// `GATEWAY_RELAY_ACCESS_TOKEN`.
         handed: Option<SecretString>,
@@ -48,28 +48,28 @@ pub enum Source {
 /// Why there is no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoIdentity {
-    /// There is no login, and nothing else.
+    /// There is no login and no token.
     #[error("there is no portal login")]
     NotLoggedIn,
-    /// There is a login, but it is over.
+    /// There is a login, but it has expired.
     #[error("the portal login has expired")]
     Expired,
-    /// The provider is set, and half of what it takes is not.
+    /// The provider is configured without client id or client secret.
     #[error("the identity provider is set, but its client id or client secret is not")]
     Incomplete,
-    /// The provider's address is none.
-    #[error("the identity provider's address is no http or https address")]
+    /// The provider's address is not usable.
+    #[error("the address of the identity provider is not an http or https address")]
     Address,
-    /// It did not answer.
+    /// The provider did not answer.
     #[error("the identity provider cannot be reached: {0}")]
     Unreachable(PostError),
-    /// It said no, or something else.
+    /// The provider refused, or its answer has no token.
     #[error("the identity provider answered with status {0} and no token")]
     Refused(u16),
 }
 
-impl Source {
-    /// The source that these settings name, for a gateway of `home`.
+impl IdentitySource {
+    /// The source in these settings, for a gateway of `home`.
     #[must_use]
     pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, home: &Path) -> Self {
         if let Some(token_url) = setting("GATEWAY_RELAY_IDP_TOKEN_URL") {
@@ -80,7 +80,7 @@ impl Source {
                 scope: setting("GATEWAY_RELAY_IDP_SCOPE").map(str::to_owned),
             };
         }
-        // A home of the form `…/profiles/<name>` has the login of the home around it, as in the original.
+        // A home of the form `…/profiles/<name>` uses the login of the home around it, as in the original.
         let above = home.parent().filter(|above| above.file_name().is_some_and(|name| name == "profiles"));
         let around = above.and_then(Path::parent).map(|around| around.join(LOGIN_FILE));
         Self::Login {
@@ -93,11 +93,11 @@ impl Source {
     ///
     /// # Errors
     /// [`NoIdentity`].
-    pub async fn token(self, trust: &HttpClient, now_s: i64) -> Result<SecretString, NoIdentity> {
+    pub async fn token(self, client: &HttpClient, now_s: i64) -> Result<SecretString, NoIdentity> {
         match self {
             Self::Provider { token_url, client_id, client_secret, scope } => {
                 let (id, secret) = client_id.zip(client_secret).ok_or(NoIdentity::Incomplete)?;
-                from_provider(trust, &token_url, &id, &secret, scope.as_deref()).await
+                from_provider(client, &token_url, &id, &secret, scope.as_deref()).await
             }
             Self::Login { files, handed } => {
                 let place = files.first().and_then(|file| file.parent()).unwrap_or(Path::new("/")).to_owned();
@@ -114,7 +114,7 @@ impl Source {
 }
 
 async fn from_provider(
-    trust: &HttpClient,
+    client: &HttpClient,
     token_url: &str,
     client_id: &str,
     client_secret: &SecretString,
@@ -129,7 +129,7 @@ async fn from_provider(
         ("client_secret", Some(client_secret.expose_secret())),
         ("scope", scope),
     ];
-    let answer = post::form(trust, token_url, encoded(&fields)).await.map_err(NoIdentity::Unreachable)?;
+    let answer = post::form(client, token_url, encoded(&fields)).await.map_err(NoIdentity::Unreachable)?;
     let token = answer.text("access_token").map(str::trim).filter(|token| !token.is_empty());
     match token {
         Some(token) if answer.is_success() => Ok(token.into()),
@@ -137,7 +137,7 @@ async fn from_provider(
     }
 }
 
-/// A form in the encoding of the web; fields without a value are left out.
+/// A form in URL encoding; fields without a value are left out.
 fn encoded(fields: &[(&str, Option<&str>)]) -> Bytes {
     let mut form = String::new();
     for (name, value) in fields {
@@ -160,7 +160,7 @@ fn encoded(fields: &[(&str, Option<&str>)]) -> Bytes {
     form.into()
 }
 
-/// The token of the first login that is there. Blocks.
+/// The token of the first login that exists. Blocks.
 fn from_login(files: &[PathBuf], now_s: i64) -> Result<SecretString, NoIdentity> {
     let login = files.iter().find_map(|file| login(&read(file)?)).ok_or(NoIdentity::NotLoggedIn)?;
     let Login { token, expires_s } = login;
@@ -184,11 +184,11 @@ fn read(file: &Path) -> Option<Value> {
 
 struct Login {
     token: Option<SecretString>,
-    /// Unknown counts as over, as in the original.
+    /// An unknown expiry counts as expired, as in the original.
     expires_s: Option<i64>,
 }
 
-/// The portal's login in a file of the present form, or of the one before it.
+/// The portal's login in a file of the current or the former form.
 fn login(file: &Value) -> Option<Login> {
     let present = file.get("providers").and_then(|providers| providers.get("nous"));
     let former = || file.get("systems").and_then(|systems| systems.get("nous_portal"));
@@ -197,7 +197,7 @@ fn login(file: &Value) -> Option<Login> {
     Some(Login { token: text("access_token").map(Into::into), expires_s: text("expires_at").and_then(seconds) })
 }
 
-/// Seconds since 1970; a stamp without a zone is in UTC.
+/// Seconds since 1970; a timestamp without a zone is in UTC.
 fn seconds(stamp: &str) -> Option<i64> {
     let zoned = stamp.parse::<jiff::Timestamp>();
     zoned.or_else(|_| format!("{stamp}Z").parse()).ok().map(jiff::Timestamp::as_second)
@@ -246,8 +246,8 @@ mod tests {
     #[test]
     fn a_provider_counts_before_a_login_and_a_profiles_home_has_the_login_around_it() {
         let set = |name: &'static str| (name == "GATEWAY_RELAY_IDP_TOKEN_URL").then_some("https://idp.example/token");
-        assert!(matches!(Source::of(&set, Path::new("/h")), Source::Provider { client_id: None, .. }));
-        let Source::Login { files, .. } = Source::of(&|_| None, Path::new("/h/profiles/work")) else {
+        assert!(matches!(IdentitySource::of(&set, Path::new("/h")), IdentitySource::Provider { client_id: None, .. }));
+        let IdentitySource::Login { files, .. } = IdentitySource::of(&|_| None, Path::new("/h/profiles/work")) else {
             panic!("there is no provider")
         };
         assert_eq!(files, [Path::new("/h/profiles/work/auth.json"), Path::new("/h/auth.json")]);

@@ -1,34 +1,34 @@
-//! What came in and was not acknowledged yet: what is offered next, what may be acknowledged, and when reading stops.
+//! Events that were received and not acknowledged yet: which one is offered next, which may be acknowledged, when reading stops.
 //!
-//! Plain. From the first refusal on nothing new is offered, and what is held goes one by one, so that the events of a
-//! chat keep their order. Acknowledgements keep the order too: a connector may take one for all before it.
+//! No I/O. From the first refusal on nothing new is offered, and held events are offered one by one, so that the events of a
+//! chat keep their order. Acknowledgements keep the order too: a connector may read one as acknowledging all before it.
 
 use std::collections::BTreeMap;
 
-/// Counts what came in over one connection.
+/// Numbers the events of one connection.
 pub(super) type Seq = u64;
 
 /// The events of one connection between the socket and the acknowledgement.
 #[derive(Debug)]
 pub(super) struct Intake<T> {
     next: Seq,
-    /// With the dispatcher.
+    /// Number of events that the dispatcher has not answered.
     offered: usize,
-    /// Refused, or come in while others were.
+    /// Refused, or received after a refusal.
     held: BTreeMap<Seq, T>,
-    /// Taken while one before it is not.
+    /// Accepted, while an earlier one is not.
     taken: BTreeMap<Seq, T>,
     /// All before this one are acknowledged.
     next_done: Seq,
-    /// Something was refused and is not taken yet.
+    /// An event was refused and is not accepted yet.
     standing: bool,
-    /// One of those with the dispatcher was refused since the last wait.
+    /// An offered event was refused since the last wait.
     refused: bool,
-    /// Waits in a row that helped nothing.
+    /// Consecutive waits after which nothing was accepted.
     rounds: u32,
 }
 
-/// What the dispatcher said of one event.
+/// The dispatcher's answer for one event.
 #[derive(Debug)]
 pub(super) enum IntakeAnswer<T> {
     Taken(T),
@@ -36,21 +36,21 @@ pub(super) enum IntakeAnswer<T> {
     Refused(T),
 }
 
-/// What is to be done after an answer.
+/// What to do after an answer.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum After {
     /// Nothing.
     Nothing,
     /// Stop reading the socket.
     Pause,
-    /// Stop reading the socket, and offer what is held after a wait.
+    /// Stop reading the socket, and offer the held events after a wait.
     OfferLater {
         /// Counts the waits, from 0.
         round: u32,
     },
-    /// Offer what is held.
+    /// Offer the held events.
     OfferNow,
-    /// Read on.
+    /// Resume reading.
     Resume,
 }
 
@@ -70,7 +70,7 @@ impl<T> Default for Intake<T> {
 }
 
 impl<T> Intake<T> {
-    /// Takes in what was read; gives it back if it is to be offered now.
+    /// Adds an event; returns it if it is to be offered now.
     pub(super) fn arrived(&mut self, item: T) -> Option<(Seq, T)> {
         let seq = self.next;
         self.next += 1;
@@ -82,7 +82,7 @@ impl<T> Intake<T> {
         Some((seq, item))
     }
 
-    /// What was offered as `seq` was answered. Gives back, in order, what may be acknowledged.
+    /// The event offered as `seq` was answered. Returns, in order, the events that may be acknowledged.
     pub(super) fn answered(&mut self, seq: Seq, answer: IntakeAnswer<T>) -> (Vec<T>, After) {
         self.offered = self.offered.saturating_sub(1);
         let stood = self.standing;
@@ -124,7 +124,7 @@ impl<T> Intake<T> {
         After::Resume
     }
 
-    /// The first of what is held, to be offered now.
+    /// The first held event, to be offered now.
     pub(super) fn offer_again(&mut self) -> Option<(Seq, T)> {
         let first = self.held.pop_first()?;
         self.offered += 1;

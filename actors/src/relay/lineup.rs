@@ -1,8 +1,8 @@
-//! Keeps the order of what came in while some of it is still being fetched. Plain.
+//! Keeps the order of arrivals while some of them are being fetched. No I/O.
 
 use std::collections::VecDeque;
 
-/// Things in the order they came, of which some are not whole yet.
+/// Items in order of arrival, some of which are not complete yet.
 #[derive(Debug)]
 pub(super) struct Lineup<T> {
     next: u64,
@@ -16,7 +16,7 @@ impl<T> Default for Lineup<T> {
 }
 
 impl<T> Lineup<T> {
-    /// Something whole came; gives back what may go on: it, unless something before it is being fetched.
+    /// A complete item arrived; returns what may go on: the item, unless an earlier one is being fetched.
     pub(super) fn whole(&mut self, item: T) -> Option<T> {
         if self.waiting.is_empty() {
             return Some(item);
@@ -26,14 +26,14 @@ impl<T> Lineup<T> {
         None
     }
 
-    /// Something came that has to be fetched first; this is its place.
+    /// An item arrived that has to be fetched first; returns its place.
     pub(super) fn expect(&mut self) -> u64 {
         let place = self.place();
         self.waiting.push_back((place, None));
         place
     }
 
-    /// What has this place is whole; gives back what may go on, in order.
+    /// The item of this place is complete; returns what may go on, in order.
     pub(super) fn came(&mut self, place: u64, item: T) -> Vec<T> {
         if let Some(slot) = self.waiting.iter_mut().find(|(waiting, _)| *waiting == place) {
             slot.1 = Some(item);

@@ -1,5 +1,5 @@
-//! Media that the connector keeps for us: fetched with a token of ours at receipt, for the token is good for minutes and a turn
-//! may wait longer. From the connector's own origin only, never after a redirect; every other address is passed on as it is.
+//! Media that the connector hosts: fetched with our token at receipt, because the token is valid for minutes and a turn
+//! may wait longer. Only from the connector's own origin, never after a redirect; every other address is passed on unchanged.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -22,64 +22,64 @@ use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::url::RelayUrl;
 use caduceus_supervision::Port;
 
-/// Where the files lie, in a home.
+/// The folder of the files, in a home.
 pub const FOLDER: &str = "cache/relay_media";
-/// Largest file; what chat platforms let people attach.
+/// Largest file; the limit of chat platforms for attachments.
 const MAX_FILE: usize = 25 * 1024 * 1024;
 /// Most files of one event.
 const MAX_FILES: usize = 10;
-/// Longest fetch of one file.
+/// Timeout of one file.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Fetches of one link at a time.
+/// Concurrent fetches of one link.
 const AT_ONCE: usize = 4;
-/// A turn has long read what is older.
+/// Age at which a file is deleted; turns have read it long before.
 const KEPT_FOR: Duration = Duration::from_hours(24);
-/// Most bytes that are kept; the oldest go first.
+/// Most bytes that are stored; the oldest are deleted first.
 const KEPT_BYTES: u64 = 1024 * 1024 * 1024;
 
-/// Most files that are kept; the oldest go first. Each look at the folder takes as long as it has files.
+/// Most files that are stored; the oldest are deleted first. The cost of a sweep grows with their number.
 const KEPT_FILES: usize = 4_096;
 
-/// Fetches for one link. Cheap to clone.
+/// Fetches media for one link. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Fetcher {
     profile: Port<PrepareDial>,
-    /// Longest wait for a token.
-    patience: Duration,
-    trust: HttpClient,
+    /// Timeout for a token.
+    timeout: Duration,
+    client: HttpClient,
     folder: PathBuf,
     room: Arc<Semaphore>,
 }
 
-/// Why a file was not fetched; its address is passed on as it is.
+/// Why a file was not fetched; its address is passed on unchanged.
 #[derive(Debug, thiserror::Error)]
 enum Failed {
-    #[error("there is no token to fetch it with")]
+    #[error("there is no token for it")]
     NoToken,
     #[error("the connector did not send it: {0}")]
     Http(#[from] HttpError),
     #[error("the connector answered with status {0}")]
     Status(u16),
-    #[error("it did not come within {} s", LIMIT.as_secs())]
+    #[error("no complete answer within {} s", LIMIT.as_secs())]
     TooSlow,
-    #[error("it could not be kept")]
+    #[error("it could not be stored")]
     Disk(#[from] std::io::Error),
 }
 
 impl Fetcher {
-    pub(super) fn new(profile: Port<PrepareDial>, patience: Duration, trust: HttpClient, folder: PathBuf) -> Self {
-        Self { profile, patience, trust, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
+    pub(super) fn new(profile: Port<PrepareDial>, timeout: Duration, client: HttpClient, folder: PathBuf) -> Self {
+        Self { profile, timeout, client, folder, room: Arc::new(Semaphore::new(AT_ONCE)) }
     }
 
-    /// The event with the files of the connector at `url` in the place of their addresses.
-    pub(super) async fn bring(
+    /// The event, with files in place of the addresses at the connector `url`.
+    pub(super) async fn with_media(
         self,
         url: String,
         event: Arc<InboundEvent>,
         raw: Arc<Value>,
     ) -> (Arc<InboundEvent>, Arc<Value>) {
         let (mut event, mut raw) = (event, raw);
-        let wanted = rehosted(&event, &url);
+        let wanted = hosted(&event, &url);
         let Ok(_room) = self.room.acquire().await else { return (event, raw) };
         self.sweep().await;
         for index in wanted {
@@ -94,32 +94,32 @@ impl Fetcher {
                 }
                 Err(reason) => {
                     let cause = std::error::Error::source(&reason).map(tracing::field::display);
-                    warn!(%reason, cause, "media of the connector was not fetched");
+                    warn!(%reason, cause, "media not fetched from the connector");
                 }
             }
         }
         (event, raw)
     }
 
-    /// Deletes what is too old or too much.
+    /// Deletes files above the limits of age, bytes or number.
     pub(super) async fn sweep(&self) {
         let folder = self.folder.clone();
         let swept = tokio::task::spawn_blocking(move || sweep(&folder, SystemTime::now())).await;
         if let Ok(Err(error)) = swept {
-            warn!(folder = %self.folder.display(), %error, "old media could not be deleted");
+            warn!(folder = %self.folder.display(), %error, "old media not deleted");
         }
     }
 
     async fn fetch(&self, address: &str, url: &str) -> Result<PathBuf, Failed> {
-        let dial = self.profile.ask(PrepareDial, self.patience).await.ok().and_then(Result::ok);
-        // The settings may have changed under an open connection: a token for another connector is not for this one.
+        let dial = self.profile.ask(PrepareDial, self.timeout).await.ok().and_then(Result::ok);
+        // The settings may have changed while the connection is open: a token for another connector is not sent to this one.
         let dial = dial.filter(|dial| dial.url == url);
         let token = dial.and_then(|dial| dial.token).ok_or(Failed::NoToken)?;
         let folder = self.folder.clone();
         let path = folder.join(file_name(address));
         let made = tokio::task::spawn_blocking(move || {
             own::make_directory(&folder)?;
-            // A link to a larger disk keeps the mode that its maker gave the directory there.
+            // A link to a larger disk keeps the mode of its target directory.
             if fs::symlink_metadata(&folder)?.is_dir() {
                 fs::set_permissions(&folder, fs::Permissions::from_mode(0o700))?;
             }
@@ -128,7 +128,7 @@ impl Fetcher {
         made.await.map_err(std::io::Error::other)??;
         let fetched = timeout(LIMIT, self.download(address, &token, &path)).await.unwrap_or(Err(Failed::TooSlow));
         if fetched.is_err() {
-            // It may not even be there.
+            // It may not exist.
             let gone = path.clone();
             let _ = tokio::task::spawn_blocking(move || fs::remove_file(gone)).await;
         }
@@ -138,7 +138,7 @@ impl Fetcher {
     async fn download(&self, address: &str, token: &SecretString, path: &Path) -> Result<(), Failed> {
         let call =
             HttpCall::get(address, HttpLimits::within(LIMIT, MAX_FILE)).bearer(token).map_err(|_| Failed::NoToken)?;
-        let mut answer = self.trust.send(call).await?;
+        let mut answer = self.client.send(call).await?;
         if answer.status() != 200 {
             return Err(Failed::Status(answer.status()));
         }
@@ -153,8 +153,8 @@ impl Fetcher {
     }
 }
 
-/// Which of the event's media the connector at `url` keeps.
-pub(super) fn rehosted(event: &InboundEvent, url: &str) -> Vec<usize> {
+/// The event's media that the connector at `url` hosts.
+pub(super) fn hosted(event: &InboundEvent, url: &str) -> Vec<usize> {
     let Some(ours) = origin(RelayUrl::new(url).enroll_base()) else { return Vec::new() };
     let kept = |address: &str| origin(address).is_some_and(|origin| origin == ours);
     let addresses = event.media_urls.iter().enumerate();
@@ -175,7 +175,7 @@ fn origin(address: &str) -> Option<(String, String, u16)> {
     plain.then(|| (scheme, authority.host().to_lowercase(), authority.port_u16().unwrap_or(default)))
 }
 
-/// A fresh name, with the ending of the address if it has a harmless one: agents look at it.
+/// A fresh name, with the ending of the address if that is harmless: agents look at it.
 fn file_name(address: &str) -> String {
     let path = address.parse::<Uri>().map(|uri| uri.path().to_owned()).unwrap_or_default();
     let ending = path.rsplit('/').next().and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending);
@@ -196,7 +196,7 @@ fn is_ours(name: &str) -> bool {
     id.is_some_and(|id| id.get_version_num() == 7) && ending.is_none_or(harmless)
 }
 
-/// Deletes files of our own names that are too old or too much. Blocks.
+/// Deletes files with our own form of name above the limits. Blocks.
 fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let entries = match fs::read_dir(folder) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
@@ -205,11 +205,11 @@ fn sweep(folder: &Path, now: SystemTime) -> std::io::Result<()> {
     let mut files: Vec<(SystemTime, u64, PathBuf)> = Vec::new();
     for entry in entries {
         let entry = entry?;
-        // What somebody else put there is theirs, a link to it as well.
+        // Files of others are left alone, and so are links to them.
         if !entry.file_name().to_str().is_some_and(is_ours) {
             continue;
         }
-        // One that has just gone is what is wanted.
+        // A file that was deleted meanwhile needs no deletion.
         let Ok(found) = entry.metadata() else { continue };
         if found.is_file() {
             files.push((found.modified()?, found.len(), entry.path()));
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn only_the_connectors_own_origin_is_fetched_from() {
         let own = ["https://c.example/m/1", "HTTPS://C.EXAMPLE:443/m/2?x=1"];
-        assert_eq!(rehosted(&event(&own), "wss://c.example/relay"), [0, 1]);
+        assert_eq!(hosted(&event(&own), "wss://c.example/relay"), [0, 1]);
         for other in [
             "http://c.example/m",
             "https://c.example:444/m",
@@ -256,10 +256,10 @@ mod tests {
             "file:///etc/passwd",
             "",
         ] {
-            assert!(rehosted(&event(&[other]), "wss://c.example/relay").is_empty(), "{other}");
+            assert!(hosted(&event(&[other]), "wss://c.example/relay").is_empty(), "{other}");
         }
-        assert_eq!(rehosted(&event(&["http://127.0.0.1:9/a"]), "ws://127.0.0.1:9"), [0]);
-        assert_eq!(rehosted(&event(&["https://c.example/m"; 20]), "https://c.example").len(), MAX_FILES);
+        assert_eq!(hosted(&event(&["http://127.0.0.1:9/a"]), "ws://127.0.0.1:9"), [0]);
+        assert_eq!(hosted(&event(&["https://c.example/m"; 20]), "https://c.example").len(), MAX_FILES);
     }
 
     #[test]

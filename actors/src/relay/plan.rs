@@ -1,24 +1,21 @@
 //! When a link dials, waits, goes idle or gives up.
 //!
-//! Plain: the moment and the random number come in, the next steps go out.
+//! Plain: an event comes in with the time and a random number, the next steps go out. Times are on the clock of the actor.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::steps::{At, CloseWith, Idleness, LinkStep, Loss, Prepared};
 use super::timings::LinkTimings;
 use caduceus_contract::messages::relay::{IdleAnswer, LinkState};
 use caduceus_contract::wire::token::EXPIRED;
 
-/// Longest wait that a connector can ask for: one that says a year is wrong, and nothing else would end it.
-const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
-
-/// What one link is doing.
-#[derive(Debug)]
+/// The decisions of one link.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct LinkPlan {
     timings: LinkTimings,
     state: State,
-    since: Instant,
-    /// Counts the dials; what an older one says is dropped.
+    since: Duration,
+    /// Counts the dials; reports of an older dial are dropped.
     generation: u64,
     /// Failures since the last handshake that held.
     attempt: u32,
@@ -33,51 +30,51 @@ pub(super) struct LinkPlan {
     last_error: Option<String>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum State {
     /// `ask_at` is `None` while the profile is being asked.
     Disabled {
-        ask_at: Option<Instant>,
+        ask_at: Option<Duration>,
     },
     Preparing,
     Dialling {
-        until: Instant,
+        until: Duration,
     },
     Handshaking {
-        until: Instant,
+        until: Duration,
     },
     Up {
-        since: Instant,
-        heard: Instant,
-        ping_at: Instant,
+        since: Duration,
+        heard: Duration,
+        ping_at: Duration,
         going: Going,
     },
     /// Without a connection.
     Idle {
-        dial_at: Option<Instant>,
+        dial_at: Option<Duration>,
     },
     Waiting {
-        until: Instant,
-        /// The connector itself asked for this wait; a poke does not shorten it.
+        until: Duration,
+        /// The connector asked for this wait; [`LinkPlan::wake`] does not shorten it.
         ordered: bool,
     },
     Revoked {
-        ask_at: Option<Instant>,
+        ask_at: Option<Duration>,
     },
 }
 
 /// How far the present connection is on its way to idleness.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Going {
     Not,
-    Asked { how: Idleness, until: Instant },
+    Asked { how: Idleness, until: Duration },
     Left,
 }
 
 type Steps = Vec<LinkStep>;
 
 impl LinkPlan {
-    pub(super) fn new(timings: LinkTimings, now: Instant) -> Self {
+    pub(super) fn new(timings: LinkTimings, now: Duration) -> Self {
         Self {
             timings,
             state: State::Preparing,
@@ -105,8 +102,8 @@ impl LinkPlan {
         }
     }
 
-    /// Since when the state is what it is.
-    pub(super) fn since(&self) -> Instant {
+    /// When the state was entered.
+    pub(super) fn since(&self) -> Duration {
         self.since
     }
 
@@ -118,13 +115,13 @@ impl LinkPlan {
         self.last_error.as_deref()
     }
 
-    /// Whether actions can be sent: a handshake is through and the connection stands.
+    /// Whether actions can be sent: the handshake is complete and the connection is open.
     pub(super) fn is_up(&self) -> bool {
         matches!(self.state, State::Up { .. })
     }
 
     /// When the next dial is due, when waiting for it.
-    pub(super) fn next_dial(&self) -> Option<Instant> {
+    pub(super) fn next_dial(&self) -> Option<Duration> {
         match self.state {
             State::Waiting { until, .. } => Some(until),
             State::Idle { dial_at } => dial_at,
@@ -132,8 +129,8 @@ impl LinkPlan {
         }
     }
 
-    /// When [`LinkPlan::tick`] has something to do.
-    pub(super) fn next_tick(&self) -> Option<Instant> {
+    /// When [`LinkPlan::tick`] is due.
+    pub(super) fn next_tick(&self) -> Option<Duration> {
         match self.state {
             State::Disabled { ask_at } | State::Revoked { ask_at } => ask_at,
             State::Preparing => None,
@@ -201,7 +198,7 @@ impl LinkPlan {
         vec![LinkStep::Hello]
     }
 
-    /// A good descriptor came in; the first one ends the handshake.
+    /// A valid descriptor arrived; the first one completes the handshake.
     pub(super) fn described(&mut self, generation: u64, at: At) {
         if generation != self.generation || !matches!(self.state, State::Handshaking { .. }) {
             return;
@@ -212,8 +209,8 @@ impl LinkPlan {
         self.enter(State::Up { since: at.now, heard: at.now, ping_at, going: Going::Not }, at.now);
     }
 
-    /// The connection was last heard of then.
-    pub(super) fn heard(&mut self, generation: u64, then: Instant) {
+    /// The connection last received something then.
+    pub(super) fn heard(&mut self, generation: u64, then: Duration) {
         if let State::Up { heard, .. } = &mut self.state
             && generation == self.generation
         {
@@ -237,7 +234,7 @@ impl LinkPlan {
         }
     }
 
-    /// Someone wants the link to go idle.
+    /// The link is to go idle.
     pub(super) fn go_idle(&mut self, how: Idleness, at: At) -> Steps {
         let until = at.now + self.timings.idle_ack;
         match &mut self.state {
@@ -245,7 +242,7 @@ impl LinkPlan {
                 *going = Going::Asked { how, until };
                 vec![LinkStep::SayGoingIdle]
             }
-            // The farther of the two wishes holds, and one answer is for both.
+            // Leaving wins over dormant; one answer is for both requests.
             State::Up { going: Going::Asked { how: asked, .. }, .. } => {
                 if how == Idleness::Leaving {
                     *asked = how;
@@ -265,7 +262,7 @@ impl LinkPlan {
         }
     }
 
-    /// Someone pokes the link: a dormant or waiting one dials at once.
+    /// The link is to wake: a dormant or waiting link dials at once.
     pub(super) fn wake(&mut self, at: At) -> Steps {
         match self.state {
             State::Idle { dial_at: Some(_) } | State::Waiting { ordered: false, .. } => self.start(at),
@@ -273,7 +270,7 @@ impl LinkPlan {
         }
     }
 
-    /// Another link is the one of this gateway from now on: this one closes, and asks later whether it may dial.
+    /// Another link has the claim to this gateway: this link closes, and asks later whether it may dial.
     pub(super) fn evicted(&mut self, at: At) -> Steps {
         let going = match self.state {
             State::Dialling { .. } | State::Handshaking { .. } => Going::Not,
@@ -283,9 +280,8 @@ impl LinkPlan {
         self.wipe_slate(at.now);
         self.last_error = Some("another link of this process fronts the same gateway".into());
         let mut steps = vec![LinkStep::Close(CloseWith::Away)];
-        if let Going::Asked { .. } = going {
-            steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
-        }
+        let asked = matches!(going, Going::Asked { .. });
+        steps.extend(asked.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
         let leaving = matches!(going, Going::Left | Going::Asked { how: Idleness::Leaving, .. });
         let later = Some(at.now + self.timings.settings);
         self.enter(if leaving { State::Idle { dial_at: None } } else { State::Disabled { ask_at: later } }, at.now);
@@ -294,7 +290,7 @@ impl LinkPlan {
 
     /// Time has passed.
     pub(super) fn tick(&mut self, at: At) -> Steps {
-        let due = |then: Instant| then <= at.now;
+        let due = |then: Duration| then <= at.now;
         match &mut self.state {
             State::Disabled { ask_at } | State::Revoked { ask_at } if ask_at.is_some_and(due) => {
                 *ask_at = None;
@@ -340,26 +336,25 @@ impl LinkPlan {
         vec![LinkStep::Close(CloseWith::Away), LinkStep::AnswerIdle(answer)]
     }
 
-    /// A connection that ends, however it does, forgives older failures if it held.
-    fn wipe_slate(&mut self, now: Instant) {
+    /// The end of a connection that held long enough clears older failures.
+    fn wipe_slate(&mut self, now: Duration) {
         if let State::Up { since, .. } = self.state
-            && now.saturating_duration_since(since) >= self.timings.held
+            && now.saturating_sub(since) >= self.timings.held
         {
             self.attempt = 0;
             self.strike = None;
         }
     }
 
-    /// Ends the present connection or dial and decides what follows: the one place that does.
+    /// Ends the present connection or dial and decides what follows. No other function does.
     fn give_up(&mut self, loss: &Loss, at: At) -> Steps {
         let mut steps = vec![LinkStep::Close(if *loss == Loss::TooBig { CloseWith::TooBig } else { CloseWith::Away })];
         let going = if let State::Up { going, .. } = self.state { going } else { Going::Not };
         self.wipe_slate(at.now);
         let unauthorized = matches!(loss, Loss::Unauthorized { reason } if reason != EXPIRED) && self.shaken;
         self.last_error = Some(loss.text());
-        if let Going::Asked { .. } = going {
-            steps.push(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged));
-        }
+        let asked = matches!(going, Going::Asked { .. });
+        steps.extend(asked.then_some(LinkStep::AnswerIdle(IdleAnswer::NotAcknowledged)));
         if unauthorized && self.strike == Some(self.credentials) {
             self.revoked = Some(self.credentials);
             self.strike = None;
@@ -382,16 +377,16 @@ impl LinkPlan {
         steps
     }
 
-    /// The next dial comes after our own wait, and after the one that the connector `ordered`.
+    /// Waits for the next dial: the longer of the backoff and the wait that the connector `ordered`.
     fn wait(&mut self, ordered: Option<Duration>, at: At) {
         let delay = self.timings.redial.delay(self.attempt, at.random);
-        let ordered = ordered.map(|wait| wait.min(LONGEST_ORDERED_WAIT)).filter(|wait| *wait > delay);
+        let ordered = ordered.filter(|wait| *wait > delay);
         self.attempt = self.attempt.saturating_add(1);
         let until = at.now + ordered.unwrap_or(delay);
         self.enter(State::Waiting { until, ordered: ordered.is_some() }, at.now);
     }
 
-    fn enter(&mut self, state: State, now: Instant) {
+    fn enter(&mut self, state: State, now: Duration) {
         let before = self.state();
         self.state = state;
         if self.state() != before {

@@ -1,4 +1,4 @@
-//! Which messages are worth waking us for: the original's knobs, in the words that every connector knows.
+//! Which messages may wake the gateway: the original's settings, in the words of the contract.
 
 use std::collections::BTreeMap;
 
@@ -8,11 +8,11 @@ use caduceus_contract::json::{identifier, truthy};
 use caduceus_contract::wire::event::RELAY;
 use caduceus_contract::wire::provisioning::RelevancePolicy;
 
-/// The knobs of a configuration, by platform.
+/// The settings of a configuration, by platform.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Relevance {
     platforms: BTreeMap<String, Knobs>,
-    /// Hold for a platform that does not say otherwise.
+    /// Apply to a platform without settings of its own.
     common: Knobs,
 }
 
@@ -23,8 +23,8 @@ struct Knobs {
 }
 
 impl Relevance {
-    /// Reads the knobs out of the original's configuration. A platform's block stands at its root, under `gateway.platforms` or
-    /// under `platforms`; the first that is there holds.
+    /// Reads the settings from the original's configuration. A platform's block is at the root, under `gateway.platforms` or
+    /// under `platforms`; the first one found applies.
     #[must_use]
     pub fn read(original: &Map<String, Value>) -> Self {
         let below = |value: Option<&Value>| value.and_then(Value::as_object).cloned().unwrap_or_default();
@@ -40,10 +40,10 @@ impl Relevance {
         Self { platforms, common: Knobs::read(original) }
     }
 
-    /// What a connector has to know of `platform`; nothing, when its own default is meant.
+    /// The policy of `platform`; `None` if the connector's default applies.
     #[must_use]
     pub fn policy(&self, platform: &str, allow_bots: Option<&str>) -> Option<RelevancePolicy> {
-        // The generic platform has no knobs.
+        // The generic platform has no settings.
         if platform.is_empty() || platform == RELAY {
             return None;
         }
@@ -68,7 +68,7 @@ impl Knobs {
     }
 }
 
-/// Whether the original would take it for yes. A word in quotes that means no is one here.
+/// Whether the original reads it as yes. A quoted word that means no is a no here.
 fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Null => None,

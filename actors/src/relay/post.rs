@@ -1,4 +1,4 @@
-//! One request to the HTTP side of a connector, or to who says who we are: small, bounded, and answered by JSON.
+//! One request to the HTTP side of a connector, or to an identity provider: small, bounded, answered by JSON.
 
 use std::time::Duration;
 
@@ -10,25 +10,25 @@ use serde_json::Value;
 
 use crate::http_client::{HttpCall, HttpClient, HttpError, HttpLimits};
 
-/// Longest request, from the name to the end of the answer; the original's limit.
+/// Timeout of a request, from the name lookup to the end of the answer; the original's limit.
 const LIMIT: Duration = Duration::from_secs(15);
-/// Largest answer. Credentials are some hundred bytes.
+/// Largest answer. Credentials have some hundred bytes.
 const MAX_ANSWER: usize = 64 * 1024;
-/// Longest of the server's own sentences that is shown.
+/// Longest text of the server that is shown.
 const MAX_SENTENCE: usize = 300;
 
-/// How a server answered. It may hold secrets, so it has no `Debug`.
+/// The answer of a server. It may contain secrets, so it has no `Debug`.
 pub struct PostAnswer {
     /// The status code.
     pub status: u16,
-    /// The JSON, or nothing if it was none.
+    /// The JSON; null if there was none.
     pub body: Value,
 }
 
 /// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PostError {
-    /// No connection, no answer in time, or one that broke off.
+    /// No connection, no answer in time, or a truncated one.
     #[error(transparent)]
     Unreachable(#[from] HttpError),
 }
@@ -36,7 +36,7 @@ pub enum PostError {
 /// Sends `body` as JSON to `url`.
 ///
 /// # Errors
-/// [`PostError`] when no answer came; a refusal is an answer.
+/// [`PostError`] if no answer was received; a refusal is an answer.
 ///
 /// # Panics
 /// When `body` has no JSON form; the requests of `wire::provisioning` have one.
@@ -50,10 +50,10 @@ pub async fn json(
     send(client, HttpCall::post(url, "application/json", body, limits()).bearer(bearer)?).await
 }
 
-/// Sends `form`, which is encoded already, to `url`.
+/// Sends `form`, already encoded, to `url`.
 ///
 /// # Errors
-/// [`PostError`] when no answer came.
+/// [`PostError`] if no answer was received.
 pub async fn form(client: &HttpClient, url: &str, form: Bytes) -> Result<PostAnswer, PostError> {
     send(client, HttpCall::post(url, "application/x-www-form-urlencoded", form, limits())).await
 }
@@ -64,32 +64,32 @@ fn limits() -> HttpLimits {
 
 async fn send(client: &HttpClient, call: HttpCall) -> Result<PostAnswer, PostError> {
     let collected = match client.send(call.accept("application/json")).await {
-        // It is an answer, and says no.
+        // A redirect is an answer, and a refusal.
         Err(HttpError::Redirect { status, .. }) => return Ok(PostAnswer { status, body: Value::Null }),
         sent => sent?.collect().await,
     };
     match (collected.json(), collected.status) {
         (Some(body), status) => Ok(PostAnswer { status, body }),
-        // A status is an answer, whatever becomes of its body; a yes without one is none.
+        // A status is an answer, whatever its body; a success without a body is not.
         (None, status) if !collected.is_success() => Ok(PostAnswer { status, body: Value::Null }),
         (None, status) => collected.whole().map(|_| PostAnswer { status, body: Value::Null }).map_err(PostError::from),
     }
 }
 
 impl PostAnswer {
-    /// Whether it is of the kind that means yes.
+    /// Whether the status is a success.
     #[must_use]
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
     }
 
-    /// A text of the answer; one that is empty counts as absent.
+    /// A text of the answer; an empty one counts as absent.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
         self.body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
     }
 
-    /// The server's own sentence, if it said one: cut to a length, and without what a terminal would obey.
+    /// The server's own text, if there is one: shortened, and without control characters for a terminal.
     #[must_use]
     pub fn sentence(&self) -> Option<String> {
         let text = ErrorBody::error_of(&self.body)?;

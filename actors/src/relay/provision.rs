@@ -1,4 +1,4 @@
-//! Credentials for a gateway that has none: what is asked of the connector, and what it answers.
+//! Credentials for a gateway that has none: the request to the connector, and its answer.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::LazyLock;
@@ -12,57 +12,57 @@ use crate::profile::messages::Identity;
 use caduceus_contract::wire::provisioning::{GatewayGrant, ProvisionRequest};
 use caduceus_contract::wire::url::RelayUrl;
 
-/// Keys the fingerprint of an order, so that it tells nothing outside this process.
+/// Keys the fingerprint of a request, so that it means nothing outside this process.
 static FINGERPRINT: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 
-/// What a gateway asks for.
+/// The request of a gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Order {
-    /// Where.
+pub struct ProvisionOrder {
+    /// The connector's address.
     pub url: String,
-    /// As whom.
+    /// The gateway's id.
     pub gateway_id: String,
-    /// For which platforms.
+    /// The identities, one per platform.
     pub identities: Vec<Identity>,
-    /// Where signed deliveries go; without it there are none.
+    /// The address for signed deliveries; without it there are none.
     pub endpoint: Option<String>,
-    /// Which chats are the tenant's.
+    /// The chats of the tenant.
     pub route_keys: Vec<String>,
-    /// A name that outlives the process.
+    /// A name that is stable across restarts.
     pub instance_id: Option<String>,
-    /// Where the gateway can be poked.
+    /// The address for pokes.
     pub wake_url: Option<String>,
 }
 
-/// What came of an order.
+/// The result of a request.
 pub struct Provisioned {
     /// The credentials of the first success.
     pub granted: GatewayGrant,
-    /// The platforms that were taken.
+    /// The platforms that were accepted.
     pub platforms: Vec<String>,
 }
 
-/// Why a platform was not taken.
+/// Why a platform was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// No answer.
     #[error("the connector cannot be reached: {0}")]
     Unreachable(#[from] PostError),
-    /// It said no.
+    /// The connector refused.
     #[error("the connector answered with status {status}{}", .sentence.as_ref().map(|text| format!(": {text}")).unwrap_or_default())]
     Status {
         /// The status.
         status: u16,
-        /// Its own words.
+        /// The connector's text.
         sentence: Option<String>,
     },
-    /// It said yes, and gave nothing.
+    /// A success without credentials.
     #[error("the connector's answer holds no secret")]
     NoSecret,
 }
 
-impl Order {
-    /// The order that these settings make, if there is an address.
+impl ProvisionOrder {
+    /// The request in these settings, if they have an address.
     #[must_use]
     pub fn of<'a>(setting: &impl Fn(&'static str) -> Option<&'a str>, identities: Vec<Identity>) -> Option<Self> {
         let address = |name| setting(name).map(|url| url.trim_end_matches('/').to_owned());
@@ -77,24 +77,24 @@ impl Order {
         })
     }
 
-    /// Differs when the order does.
+    /// Differs when the request does.
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         FINGERPRINT.hash_one(self)
     }
 
-    /// Asks for every platform in turn. The first success gives the credentials; a platform that fails is skipped.
+    /// Requests every platform in turn. The first success gives the credentials; a platform that fails is skipped.
     ///
     /// # Errors
-    /// Why the last platform was refused, when all were.
-    pub async fn carry_out(&self, trust: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
+    /// The refusal of the last platform, when all were refused.
+    pub async fn carry_out(&self, client: &HttpClient, token: &SecretString) -> Result<Provisioned, Refused> {
         let url = RelayUrl::new(&self.url).provision();
         let mut first = None;
         let mut platforms = Vec::new();
         let mut last = Refused::NoSecret;
         for identity in &self.identities {
             let platform = &identity.platform;
-            match self.ask(trust, &url, token, identity).await {
+            match self.ask(client, &url, token, identity).await {
                 Ok(granted) => {
                     platforms.push(platform.clone());
                     first.get_or_insert(granted);
@@ -110,12 +110,12 @@ impl Order {
 
     async fn ask(
         &self,
-        trust: &HttpClient,
+        client: &HttpClient,
         url: &str,
         token: &SecretString,
         identity: &Identity,
     ) -> Result<GatewayGrant, Refused> {
-        granted(&post::json(trust, url, token, &self.request(identity)).await?, &self.gateway_id)
+        granted(&post::json(client, url, token, &self.request(identity)).await?, &self.gateway_id)
     }
 
     fn request(&self, identity: &Identity) -> ProvisionRequest {
@@ -142,7 +142,7 @@ pub fn granted(answer: &post::PostAnswer, gateway_id: &str) -> Result<GatewayGra
     GatewayGrant::read(&answer.body, gateway_id).ok_or(Refused::NoSecret)
 }
 
-/// The name of a gateway that was given none: after its host.
+/// The id of a gateway that has none in the settings: derived from its host.
 #[must_use]
 pub fn default_gateway_id() -> String {
     let name = rustix::system::uname();
@@ -167,7 +167,8 @@ mod tests {
 
     #[test]
     fn an_order_holds_what_is_set_and_leaves_out_what_has_to_be_absent() {
-        let bare = Order::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
+        let bare =
+            ProvisionOrder::of(&|name| (name == "GATEWAY_RELAY_URL").then_some("wss://c.example"), vec![identity()]);
         let bare = bare.unwrap();
         assert!(bare.gateway_id.starts_with("gw-") && bare.gateway_id.len() > 3);
         let body = serde_json::to_value(bare.request(&identity())).unwrap();
@@ -184,7 +185,7 @@ mod tests {
                 _ => return None,
             })
         };
-        let full = Order::of(&setting, vec![identity()]).unwrap();
+        let full = ProvisionOrder::of(&setting, vec![identity()]).unwrap();
         assert_eq!(
             serde_json::to_value(full.request(&identity())).unwrap(),
             json!({
@@ -193,7 +194,7 @@ mod tests {
             })
         );
         assert_ne!(full.fingerprint(), bare.fingerprint());
-        assert!(Order::of(&|_| None, vec![identity()]).is_none());
+        assert!(ProvisionOrder::of(&|_| None, vec![identity()]).is_none());
     }
 
     #[test]

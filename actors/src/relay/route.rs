@@ -1,4 +1,4 @@
-//! Which profile a chat belongs to, by the routes of `config.yaml`.
+//! Which profile a chat belongs to, by the routes in `config.yaml`.
 
 use serde_json::{Map, Value};
 
@@ -6,21 +6,21 @@ use caduceus_contract::json::{full_text, identifier, truthy};
 use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::event::Source;
 
-/// Names that no route may point to: each would be taken for something else on disk.
+/// Names that no route may point to: each means something else on disk.
 const RESERVED: [&str; 5] = ["hermes", "test", "tmp", "root", "sudo"];
 
-/// One route: what it names has to match, what it leaves out matches everything.
+/// One route: all its fields must match; an absent field matches everything.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Route {
-    /// For people.
+    /// The name for people.
     pub name: String,
     /// The platform, as on the wire.
     pub platform: String,
-    /// Where it leads.
+    /// The profile.
     pub profile: ProfileName,
-    /// The guild, which the wire calls scope.
+    /// The guild; on the wire it is the scope.
     pub guild_id: Option<String>,
-    /// The chat, or the one it is a thread of.
+    /// The chat, or the parent of the thread.
     pub chat_id: Option<String>,
     /// The thread.
     pub thread_id: Option<String>,
@@ -31,16 +31,16 @@ pub struct Route {
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Routes(Vec<Route>);
 
-/// A route that was skipped; the others hold.
+/// Why a route was skipped; the others apply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteWarning {
-    /// The whole list is of the wrong kind.
+    /// The whole list has the wrong type.
     #[error("profile_routes is no list")]
     NotAList,
-    /// Counted from 0.
+    /// The index, counted from 0.
     #[error("profile route {0} is no mapping")]
     NotAMapping(usize),
-    /// It leads nowhere.
+    /// It has no platform or no profile.
     #[error("profile route `{0}` lacks platform or profile")]
     Incomplete(String),
     /// Its profile cannot exist.
@@ -48,13 +48,13 @@ pub enum RouteWarning {
     Profile {
         /// The route.
         name: String,
-        /// What stands for its profile.
+        /// The invalid name of the profile.
         profile: String,
     },
 }
 
 impl Route {
-    /// Whether it counts at all.
+    /// Whether it is enabled.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.enabled
@@ -62,7 +62,7 @@ impl Route {
 }
 
 impl Routes {
-    /// Reads `profile_routes`; null is none. What cannot be used is skipped and told.
+    /// Reads `profile_routes`; null is an empty list. Unusable routes are skipped and reported.
     #[must_use]
     pub fn parse(value: &Value) -> (Self, Vec<RouteWarning>) {
         let mut warnings = Vec::new();
@@ -99,7 +99,7 @@ impl Routes {
 
 impl Route {
     fn read(fields: &Map<String, Value>) -> Result<Self, RouteWarning> {
-        // A person writes identifiers without quotes, so numbers count as their digits.
+        // In YAML, identifiers may be unquoted, so numbers count as their digits.
         let id = |name: &str| identifier(fields.get(name));
         let name = id("name").unwrap_or_default();
         let incomplete = || RouteWarning::Incomplete(name.clone());
@@ -119,7 +119,7 @@ impl Route {
         })
     }
 
-    /// How much the route narrows down: a thread outweighs a chat and a guild together.
+    /// The specificity of the route: a thread outweighs a chat and a guild together.
     fn specificity(&self) -> u32 {
         let weigh = |named: &Option<String>, weight| if named.is_some() { weight } else { 0 };
         weigh(&self.guild_id, 2) + weigh(&self.chat_id, 4) + weigh(&self.thread_id, 8)

@@ -1,7 +1,7 @@
-//! One connection: a task that reads lines, writes what is queued, and says how it ended.
+//! One connection: a task that reads lines, writes queued frames, and reports how it ended.
 //!
-//! Reading and writing go on side by side and never wait for each other. Reading stands still while the dispatcher has
-//! its hands full, so that the connector feels it.
+//! Reading and writing run concurrently and never wait for each other. Reading pauses while the dispatcher is
+//! saturated, so that the connector sees backpressure.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -21,26 +21,26 @@ use super::dead_letter::DeadLetter;
 use super::dial::Socket;
 use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
-use super::writer::{Control, Outbound, Writer};
+use super::writer::{Control, Outbound, SocketWriter};
 use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::frame::{FromConnector, Received};
-use caduceus_contract::wire::lines::{Line, LineBuffer, LineTooLong};
+use caduceus_contract::wire::lines::{LineBuffer, LineTooLong, SocketLine};
 use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
 
-/// Most outbound frames that wait for the socket.
+/// Most outbound frames in the queue of the socket.
 pub(super) const OUTBOUND_LIMIT: usize = 1024;
 
-/// Most control frames that wait: an acknowledgement for every place, a hello for every identity, and pings.
+/// Most control frames in the queue: an acknowledgement for every place, a hello for every identity, and pings.
 const CONTROL_LIMIT: usize = 1024;
 
-/// So much of the control queue stays free of pongs, which only a flood of pings can bring about.
+/// Places of the control queue that pongs cannot take; only a flood of pings gets that far.
 const NOT_FOR_PONGS: usize = 512;
 
-/// Events that wait for the actor, which is quick.
-const NEWS_LIMIT: usize = 256;
+/// Events in the queue of the actor, which handles them quickly.
+const EVENTS_LIMIT: usize = 256;
 
-/// What one connection tells its actor.
+/// An event of one connection for its actor.
 #[derive(Debug)]
 pub(super) enum SocketEvent {
     Described(Box<Descriptor>),
@@ -53,13 +53,13 @@ pub(super) enum SocketEvent {
         session_key: String,
     },
     IdleAcked,
-    /// The frame before this one carries no event and wants an acknowledgement all the same.
+    /// The frame before this one has no event and expects an acknowledgement all the same.
     WantsAck(String),
     /// A type of a later contract.
     Unknown,
-    /// A line that was not what it should be.
+    /// An invalid line.
     Skipped(String),
-    /// The last news.
+    /// The last event.
     Ended(Loss),
 }
 
@@ -71,68 +71,68 @@ pub(super) struct Connection {
     outbound: mpsc::Sender<Outbound>,
     pause: watch::Sender<bool>,
     close: Option<oneshot::Sender<CloseWith>>,
-    heard: Rc<Heard>,
+    last_seen: Rc<LastSeen>,
     task: Option<JoinHandle<()>>,
 }
 
-/// What the actor gives to a connection.
+/// The arguments of a connection.
 pub(super) struct Opening {
     pub(super) generation: u64,
-    /// The one place for an open socket; free again when this one is closed.
+    /// The single permit for an open socket; released when this one is closed.
     pub(super) slot: OwnedSemaphorePermit,
     /// Places for arrivals.
     pub(super) places: Arc<Semaphore>,
-    /// Longest farewell.
-    pub(super) farewell: Duration,
+    /// Timeout of the closing handshake.
+    pub(super) close_timeout: Duration,
 }
 
-/// Too many frames wait, or the connection is ending.
+/// The queue is full, or the connection is ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NotQueued {
     Full,
     Ending,
 }
 
-/// When the connector was last heard of.
+/// When the last frame of the connector arrived.
 #[derive(Debug)]
-struct Heard {
+struct LastSeen {
     at: Cell<Instant>,
-    /// While we do not listen, silence proves nothing.
-    deaf: Cell<bool>,
+    /// Reading is paused: the idle timeout is suspended.
+    suspended: Cell<bool>,
 }
 
 impl Connection {
-    /// Starts the connection's task; what it has to say comes out of the receiver.
+    /// Starts the connection's task; the receiver yields its events.
     pub(super) fn open(socket: Socket, opening: Opening) -> (Self, mpsc::Receiver<SocketEvent>) {
         let (control, control_queue) = mpsc::channel(CONTROL_LIMIT);
         let (outbound, outbound_queue) = mpsc::channel(OUTBOUND_LIMIT);
-        let (news, news_queue) = mpsc::channel(NEWS_LIMIT);
+        let (events, events_queue) = mpsc::channel(EVENTS_LIMIT);
         let (pause, paused) = watch::channel(false);
         let (close, closed) = oneshot::channel();
-        let heard = Rc::new(Heard { at: Cell::new(Instant::now()), deaf: Cell::new(false) });
+        let last_seen = Rc::new(LastSeen { at: Cell::new(Instant::now()), suspended: Cell::new(false) });
         let generation = opening.generation;
         let (sink, stream) = socket.split();
-        let reader = Reader {
+        let reader = SocketReader {
             stream,
             lines: LineBuffer::new(),
             places: opening.places,
             paused,
-            news,
+            events,
             pongs: control.clone(),
-            heard: Rc::clone(&heard),
+            last_seen: Rc::clone(&last_seen),
         };
-        let writer = Writer { sink, control: control_queue, outbound: outbound_queue };
-        let (farewell, slot) = (opening.farewell, opening.slot);
+        let writer = SocketWriter { sink, control: control_queue, outbound: outbound_queue };
+        let (close_timeout, slot) = (opening.close_timeout, opening.slot);
         let task = caduceus_supervision::spawn(async move {
-            run(reader, writer, closed, farewell).await;
+            run(reader, writer, closed, close_timeout).await;
             drop(slot);
         });
-        let connection = Self { generation, control, outbound, pause, close: Some(close), heard, task: Some(task) };
-        (connection, news_queue)
+        let connection = Self { generation, control, outbound, pause, close: Some(close), last_seen, task: Some(task) };
+        (connection, events_queue)
     }
 
-    /// Queues a line that is not an action's; `place` is given back once it is written.
-    pub(super) fn say(&self, line: String, place: Option<OwnedSemaphorePermit>) -> Result<(), NotQueued> {
+    /// Queues a line that is not an action; `place` is released once it is written.
+    pub(super) fn send_frame(&self, line: String, place: Option<OwnedSemaphorePermit>) -> Result<(), NotQueued> {
         self.control(Message::Text(line.into()), place)
     }
 
@@ -150,20 +150,20 @@ impl Connection {
         Ok(self.outbound.try_send(Outbound { line, ticket })?)
     }
 
-    /// Stops the reading, or goes on with it.
+    /// Pauses or resumes reading.
     pub(super) fn pause(&self, paused: bool) {
         self.pause.send_replace(paused);
     }
 
-    /// When the connector was last heard of; now, while nobody listens.
-    pub(super) fn last_heard(&self) -> Instant {
-        if self.heard.deaf.get() { Instant::now() } else { self.heard.at.get() }
+    /// When the last frame of the connector arrived; now, while reading is paused.
+    pub(super) fn last_seen(&self) -> Instant {
+        if self.last_seen.suspended.get() { Instant::now() } else { self.last_seen.at.get() }
     }
 
-    /// Closes politely: the task takes its time and goes.
+    /// Starts the closing handshake; the task ends by itself.
     pub(super) fn close(mut self, with: CloseWith) {
         if let Some(close) = self.close.take() {
-            // It may have ended by itself.
+            // The task may have ended already.
             let _ = close.send(with);
         }
         self.task = None;
@@ -191,54 +191,59 @@ impl<T> From<mpsc::error::TrySendError<T>> for NotQueued {
 enum End {
     Asked(CloseWith),
     Lost(Loss),
-    /// The peer closed; the answer to its close frame is still owed.
+    /// The peer closed; its close frame is not answered yet.
     ByPeer(Loss),
 }
 
-async fn run(mut reader: Reader, mut writer: Writer, mut closed: oneshot::Receiver<CloseWith>, limit: Duration) {
+async fn run(
+    mut reader: SocketReader,
+    mut writer: SocketWriter,
+    mut closed: oneshot::Receiver<CloseWith>,
+    limit: Duration,
+) {
     let end = tokio::select! {
         biased;
         Ok(with) = &mut closed => End::Asked(with),
         end = reader.read() => end,
         error = writer.write() => End::Lost(Loss::Other(format!("writing failed: {error}"))),
     };
-    // Whoever waits for a queued frame is told before the farewell, which takes its time.
-    let polite = match end {
-        End::Asked(CloseWith::Away) => Some((CloseCode::Away, Peer::Open)),
-        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, Peer::Open)),
+    // Pending sends are answered before the closing handshake, which takes time.
+    let closing = match end {
+        End::Asked(CloseWith::Away) => Some((CloseCode::Away, PeerState::Open)),
+        End::Asked(CloseWith::TooBig) => Some((CloseCode::Size, PeerState::Open)),
         End::Lost(loss) => {
-            let polite = (loss == Loss::TooBig).then_some((CloseCode::Size, Peer::Open));
+            let closing = (loss == Loss::TooBig).then_some((CloseCode::Size, PeerState::Open));
             reader.tell(SocketEvent::Ended(loss)).await;
-            polite
+            closing
         }
         End::ByPeer(loss) => {
             reader.tell(SocketEvent::Ended(loss)).await;
-            Some((CloseCode::Normal, Peer::Closed))
+            Some((CloseCode::Normal, PeerState::Closed))
         }
     };
-    if let Some((code, peer)) = polite {
-        // Whatever comes of it, the socket is closed.
-        let _ = tokio::time::timeout(limit, farewell(reader.stream, writer.sink, code, peer)).await;
+    if let Some((code, peer)) = closing {
+        // The socket is closed, whatever the result.
+        let _ = tokio::time::timeout(limit, closing_handshake(reader.stream, writer.sink, code, peer)).await;
     }
 }
 
 /// Whether the peer has sent its close frame.
 #[derive(PartialEq, Eq)]
-enum Peer {
+enum PeerState {
     Open,
     Closed,
 }
 
-/// Sends a close frame and reads on until the peer has closed as well: closing over unread data would wipe the frame out.
-async fn farewell(
+/// Sends a close frame and reads until the peer has closed as well: closing over unread data would discard the frame.
+async fn closing_handshake(
     stream: SplitStream<Socket>,
     mut sink: SplitSink<Socket, Message>,
     code: CloseCode,
-    peer: Peer,
+    peer: PeerState,
 ) -> Result<(), ProtocolError> {
     sink.send(Message::Close(Some(CloseReason { code, description: None }))).await?;
     let Ok(socket) = sink.reunite(stream) else { return Ok(()) };
-    if peer == Peer::Open {
+    if peer == PeerState::Open {
         let mut io = socket.into_parts().io;
         let mut rest = vec![0; 16 * 1024];
         while io.read(&mut rest).await? > 0 {}
@@ -246,17 +251,17 @@ async fn farewell(
     Ok(())
 }
 
-struct Reader {
+struct SocketReader {
     stream: SplitStream<Socket>,
     lines: LineBuffer,
     places: Arc<Semaphore>,
     paused: watch::Receiver<bool>,
-    news: mpsc::Sender<SocketEvent>,
+    events: mpsc::Sender<SocketEvent>,
     pongs: mpsc::Sender<Control>,
-    heard: Rc<Heard>,
+    last_seen: Rc<LastSeen>,
 }
 
-impl Reader {
+impl SocketReader {
     async fn read(&mut self) -> End {
         loop {
             let frame = match self.stream.next().await {
@@ -265,7 +270,7 @@ impl Reader {
                 Some(Err(error)) => return End::Lost(Loss::Other(format!("reading failed: {error}"))),
                 None => return End::Lost(Loss::Other("the connector cut the connection".into())),
             };
-            self.heard.at.set(Instant::now());
+            self.last_seen.at.set(Instant::now());
             match frame {
                 Frame::Text(bytes)
                 | Frame::Binary(bytes)
@@ -291,22 +296,22 @@ impl Reader {
     async fn read_lines(&mut self) -> Result<(), LineTooLong> {
         while let Some(line) = self.lines.next_line()? {
             match line {
-                Line::Whole(line) => self.take(&line).await,
-                Line::TooLong(line) => {
+                SocketLine::Whole(line) => self.take(&line).await,
+                SocketLine::TooLong(line) => {
                     if let Some(place) = self.place(0).await {
                         self.tell(SocketEvent::Arrived(Box::new(Arrival::passed_by(line, place)))).await;
                     }
                 }
             }
-            self.stand_still_while_paused().await;
+            self.wait_while_paused().await;
         }
         Ok(())
     }
 
-    /// Reads one line and says what it is.
+    /// Reads one line and returns its event.
     async fn take(&mut self, line: &Bytes) {
         let Received { frame, buffer_id } = FromConnector::read(line);
-        let news = match frame {
+        let event = match frame {
             Ok(None) if buffer_id.is_none() => SocketEvent::Unknown,
             Ok(None) => return self.arrive(Err(ArrivalError::UnknownType), buffer_id, line).await,
             Ok(Some(FromConnector::Inbound(frame))) => {
@@ -323,13 +328,13 @@ impl Reader {
             Ok(Some(FromConnector::InterruptInbound { session_key, .. })) => SocketEvent::Interrupted { session_key },
             Ok(Some(FromConnector::GoingIdleAck)) => SocketEvent::IdleAcked,
         };
-        self.tell(news).await;
+        self.tell(event).await;
         if let Some(buffer_id) = buffer_id {
             self.tell(SocketEvent::WantsAck(buffer_id)).await;
         }
     }
 
-    /// What is no event is kept if it would come again, and skipped if not.
+    /// A line that is not an event is stored if it would come again, and skipped if not.
     async fn arrive(&mut self, event: Result<EventCargo, ArrivalError>, buffer_id: Option<String>, line: &Bytes) {
         let cargo = match event {
             Ok(event) => Cargo::Event(event),
@@ -341,30 +346,30 @@ impl Reader {
         }
     }
 
-    /// Waits for room; `None` only when the link's actor is gone.
+    /// Waits for a place; `None` only when the link's actor is gone.
     async fn place(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
-        self.deaf_while(Arc::clone(&self.places).acquire_many_owned(places(bytes))).await.ok()
+        self.with_idle_timeout_suspended(Arc::clone(&self.places).acquire_many_owned(places(bytes))).await.ok()
     }
 
-    async fn stand_still_while_paused(&mut self) {
+    async fn wait_while_paused(&mut self) {
         let mut paused = self.paused.clone();
         if *paused.borrow() {
-            // Fails only when the actor is gone, and this task with it.
-            let _ = self.deaf_while(paused.wait_for(|paused| !paused)).await;
+            // Fails only when the actor and this task are being dropped.
+            let _ = self.with_idle_timeout_suspended(paused.wait_for(|paused| !paused)).await;
         }
     }
 
-    async fn deaf_while<T>(&self, wait: impl Future<Output = T>) -> T {
-        self.heard.deaf.set(true);
+    async fn with_idle_timeout_suspended<T>(&self, wait: impl Future<Output = T>) -> T {
+        self.last_seen.suspended.set(true);
         let done = wait.await;
-        self.heard.at.set(Instant::now());
-        self.heard.deaf.set(false);
+        self.last_seen.at.set(Instant::now());
+        self.last_seen.suspended.set(false);
         done
     }
 
-    async fn tell(&self, news: SocketEvent) {
-        // Without an actor there is nobody to tell, and this task is about to be dropped.
-        let _ = self.news.send(news).await;
+    async fn tell(&self, event: SocketEvent) {
+        // Without an actor there is no receiver, and this task is about to be dropped.
+        let _ = self.events.send(event).await;
     }
 }
 

@@ -1,13 +1,13 @@
 //! What goes into the plan of a link, and what comes out of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use caduceus_contract::messages::relay::IdleAnswer;
 
-/// When something happened, with a random number from `0.0..1.0` for the wait that may follow.
+/// When something happened, on the clock of the actor, with a random number from `0.0..1.0` for the wait that may follow.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct At {
-    pub(super) now: Instant,
+    pub(super) now: Duration,
     pub(super) random: f64,
 }
 
@@ -16,35 +16,35 @@ pub(super) struct At {
 pub(super) enum LinkStep {
     /// Ask the profile what to dial.
     Prepare,
-    /// Dial what the profile just said, as this generation, once every older socket is closed.
+    /// Dial the address of the profile's last answer, as this generation, once every older socket is closed.
     Dial { generation: u64 },
-    /// Name the identities.
+    /// Send the identities.
     Hello,
     /// Ping the connector.
     Ping,
-    /// Say `going_idle`.
+    /// Send `going_idle`.
     SayGoingIdle,
-    /// Tell those who asked for it how going idle went.
+    /// Answer the requests to go idle.
     AnswerIdle(IdleAnswer),
-    /// Close the connection or give up the dial; settle all who wait for it.
+    /// Close the connection or give up the dial; answer everything that waits for it.
     Close(CloseWith),
 }
 
 /// What a connection is closed with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum CloseWith {
-    /// We go.
+    /// The gateway ends the connection.
     Away,
-    /// The peer sent a line without an end in reach.
+    /// The peer sent a line above the limit.
     TooBig,
 }
 
-/// What the profile said when asked what to dial.
+/// The answer of the profile to [`LinkStep::Prepare`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Prepared {
-    /// There is something to dial with these credentials.
+    /// There is an address to dial, with these credentials.
     Dialable { credentials: u64 },
-    /// There is nothing to dial; why, if that is odd.
+    /// There is nothing to dial; the reason, if that is unexpected.
     Nothing(Option<String>),
     /// It did not answer.
     Silent,
@@ -55,7 +55,7 @@ pub(super) enum Prepared {
 pub(super) enum Loss {
     /// Closed with 4401, or the upgrade refused with 401 or 403.
     Unauthorized { reason: String },
-    /// The upgrade was refused, with the word that the next dial is to come after this long at the earliest.
+    /// The upgrade was refused, and the connector asks for this wait before the next dial.
     ToldToWait { reason: String, wait: Duration },
     /// A line above the limit.
     TooBig,
@@ -64,27 +64,30 @@ pub(super) enum Loss {
 }
 
 /// How far a connection goes when it goes idle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Idleness {
-    /// For good: replies still leave over it, and it is not dialled again once it is gone.
+    /// Replies still leave over it. Once it has ended it is not dialled again.
     Leaving,
-    /// It is closed, and dialled again when poked or after [`dormant`](super::timings::LinkTimings::dormant).
+    /// It is closed, and dialled again when woken or after [`dormant`](super::timings::LinkTimings::dormant).
     Dormant,
 }
+
+/// Longest wait that a connector can ask for. A connector that asks for a year is wrong, and nothing else would end the wait.
+const LONGEST_ORDERED_WAIT: Duration = Duration::from_mins(5);
 
 /// Longest text of a loss, in characters: it is logged, shown and kept, and some of it is the connector's.
 const MAX_TEXT: usize = 300;
 
-/// A text that comes from outside, or holds something that does: short, and without what a terminal would obey.
+/// A text that comes from outside, or contains such a text: short, and without control characters.
 pub(super) fn plain(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(MAX_TEXT).collect()
 }
 
 impl Loss {
-    /// How long the connector asked to be left alone.
+    /// How long the connector asked the gateway to wait, within [`LONGEST_ORDERED_WAIT`].
     pub(super) fn ordered_wait(&self) -> Option<Duration> {
         match self {
-            Self::ToldToWait { wait, .. } => Some(*wait),
+            Self::ToldToWait { wait, .. } => Some(LONGEST_ORDERED_WAIT.min(*wait)),
             Self::Unauthorized { .. } | Self::TooBig | Self::Other(_) => None,
         }
     }

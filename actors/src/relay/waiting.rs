@@ -1,7 +1,7 @@
-//! Who waits for the result of an action, and what they are told when none comes.
+//! The pending sends: actions whose result has not arrived, and the answer when none arrives.
 //!
-//! Every admitted action is answered exactly once: by its result, by the loss of the link, by the time limit, or
-//! because the actor is gone. What it is told without a result depends on whether its frame was handed to the socket.
+//! Every admitted action is answered exactly once: by its result, by the loss of the link, by the timeout, or
+//! because the actor is gone. The answer without a result depends on whether the frame was passed to the socket.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,43 +15,43 @@ use caduceus_contract::wire::action::ActionResult;
 /// Answer while there is no link.
 pub const NOT_CONNECTED: &str = "relay not connected";
 
-/// Answer when too many frames wait for the socket.
+/// Answer when the queue of the socket is full.
 pub(super) const QUEUE_FULL: &str = "relay queue full";
 
-type Table = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
+type PendingSends = Rc<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>;
 
-/// Those who wait. Dropping it answers them all as if the link were lost.
+/// The pending sends. Dropping it answers them all as if the link were lost.
 #[derive(Debug, Default)]
-pub(super) struct Waiting(Table);
+pub(super) struct Waiting(PendingSends);
 
-/// How far the frame of one action has come. The writer has one end, whoever waits the other.
+/// The progress of one action's frame. The writer has one end, the pending send the other.
 #[derive(Debug, Clone)]
-pub(super) struct Ticket(Rc<Cell<Stage>>);
+pub(super) struct Ticket(Rc<Cell<WriteState>>);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum WriteState {
     Queued,
-    /// In the hands of the socket: it may reach the connector.
+    /// Passed to the socket: it may reach the connector.
     Written,
-    /// Nobody waits any more; it must not be written.
+    /// The send is no longer pending; the frame must not be written.
     Withdrawn,
 }
 
 impl Waiting {
-    /// Admits an action under a fresh request id. The future answers within `patience`.
+    /// Admits an action under a fresh request id. The future completes within `timeout`.
     pub(super) fn admit(
         &self,
         request_id: String,
-        patience: Duration,
+        timeout: Duration,
     ) -> (Ticket, impl Future<Output = ActionResult> + use<>) {
         let (sender, receiver) = oneshot::channel();
-        let ticket = Ticket(Rc::new(Cell::new(Stage::Queued)));
+        let ticket = Ticket(Rc::new(Cell::new(WriteState::Queued)));
         self.0.borrow_mut().insert(request_id.clone(), sender);
-        let entry = Entry { table: Rc::downgrade(&self.0), request_id };
+        let entry = PendingSend { table: Rc::downgrade(&self.0), request_id };
         let waiter = ticket.clone();
         let answer = async move {
             let _entry = entry;
-            match tokio::time::timeout(patience, receiver).await {
+            match tokio::time::timeout(timeout, receiver).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(_)) => waiter.without_result("the relay link was lost"),
                 Err(_) => waiter.without_result("the connector did not answer in time"),
@@ -60,7 +60,7 @@ impl Waiting {
         (ticket, answer)
     }
 
-    /// Answers one; a result that nobody waits for is dropped, and `false` comes back.
+    /// Answers one; a result without a pending send is dropped, and `false` is returned.
     pub(super) fn settle(&self, request_id: &str, result: ActionResult) -> bool {
         let sender = self.0.borrow_mut().remove(request_id);
         sender.is_some_and(|sender| sender.send(result).is_ok())
@@ -68,7 +68,7 @@ impl Waiting {
 
     /// Answers all: the link is lost.
     pub(super) fn lose_all(&self) {
-        // The senders are dropped after the borrow, for a woken waiter comes back to the table.
+        // The senders are dropped after the borrow, because a woken send accesses the table.
         let lost = std::mem::take(&mut *self.0.borrow_mut());
         drop(lost);
     }
@@ -79,31 +79,31 @@ impl Waiting {
 }
 
 impl Ticket {
-    /// Asks, right before the frame goes to the socket, whether it still should.
+    /// Checked right before the frame goes to the socket: whether it is still to be written.
     pub(super) fn begin_write(&self) -> bool {
-        let queued = self.0.get() == Stage::Queued;
+        let queued = self.0.get() == WriteState::Queued;
         if queued {
-            self.0.set(Stage::Written);
+            self.0.set(WriteState::Written);
         }
         queued
     }
 
-    /// The answer when no result will come. From now on the frame is not written if it was not yet.
+    /// The answer when no result will come. A frame that is not written yet will not be written.
     fn without_result(&self, why: &str) -> ActionResult {
-        match self.0.replace(Stage::Withdrawn) {
-            Stage::Written => ActionResult::ambiguous(why),
-            Stage::Queued | Stage::Withdrawn => ActionResult::never_left(why),
+        match self.0.replace(WriteState::Withdrawn) {
+            WriteState::Written => ActionResult::ambiguous(why),
+            WriteState::Queued | WriteState::Withdrawn => ActionResult::never_left(why),
         }
     }
 }
 
-/// Takes a waiter out of the table however its wait ends.
-struct Entry {
+/// Removes a pending send from the table however it ends.
+struct PendingSend {
     table: Weak<RefCell<HashMap<String, oneshot::Sender<ActionResult>>>>,
     request_id: String,
 }
 
-impl Drop for Entry {
+impl Drop for PendingSend {
     fn drop(&mut self) {
         if let Some(table) = self.table.upgrade() {
             let sender = table.borrow_mut().remove(&self.request_id);

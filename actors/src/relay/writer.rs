@@ -8,14 +8,14 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc};
 use super::dial::Socket;
 use super::waiting::Ticket;
 
-/// Most frames that are handed to the socket before it is flushed, and their places given back.
+/// Most frames that are passed to the socket before it is flushed and their places are released.
 const BATCH: usize = 64;
 
-/// A frame that is no action.
+/// A frame that is not an action.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) message: Message,
-    /// Given back once the message is written.
+    /// Released once the message is written.
     pub(super) place: Option<OwnedSemaphorePermit>,
 }
 
@@ -27,13 +27,13 @@ pub(super) struct Outbound {
 }
 
 /// Writes what is queued for one connection.
-pub(super) struct Writer {
+pub(super) struct SocketWriter {
     pub(super) sink: SplitSink<Socket, Message>,
     pub(super) control: mpsc::Receiver<Control>,
     pub(super) outbound: mpsc::Receiver<Outbound>,
 }
 
-impl Writer {
+impl SocketWriter {
     /// Writes until that fails. Control goes first: an acknowledgement must not wait behind a thousand replies.
     pub(super) async fn write(&mut self) -> ProtocolError {
         loop {
@@ -48,12 +48,12 @@ impl Writer {
             biased;
             Some(control) = self.control.recv() => Queued::Control(control),
             Some(outbound) = self.outbound.recv() => Queued::Outbound(outbound),
-            // The actor has let go of us; the order to close is on its way.
+            // The actor has dropped its end; the close is about to arrive.
             else => std::future::pending().await,
         });
         let mut places = Vec::with_capacity(BATCH);
         while let Some(queued) = next.take() {
-            // Only once there is room: until then the frame counts as not written.
+            // Only when the sink has room: until then the frame counts as not written.
             std::future::poll_fn(|task| self.sink.poll_ready_unpin(task)).await?;
             match queued {
                 Queued::Control(control) => {
@@ -76,7 +76,7 @@ impl Writer {
     }
 }
 
-/// What waits to be written.
+/// A queued frame.
 enum Queued {
     Control(Control),
     Outbound(Outbound),

@@ -1,5 +1,6 @@
 //! The chat that gets a notice when the gateway starts and stops.
 
+use super::key_table::{Form, KeyEntry, KeyRow, local};
 use super::yaml::Section;
 
 /// A chat that gets a notice at start and at shutdown.
@@ -11,21 +12,32 @@ pub struct HomeChannel {
     pub chat_id: String,
 }
 
-/// Takes `notices`.
-pub(super) fn read(root: &mut Section) -> Option<HomeChannel> {
-    let mut notices = root.section("notices");
-    let mut home = notices.section("home");
-    let is_set = !home.is_empty();
-    let channel = match (home.text("platform"), home.text("chat_id")) {
-        (Some(platform), Some(chat_id)) => Some(HomeChannel { platform, chat_id }),
-        (None, Some(_)) => home.wrong("platform", "the platform of the chat"),
-        (Some(_), None) => home.wrong("chat_id", "the chat of the platform"),
-        (None, None) if is_set => home.wrong("platform", "a platform, and beside it a chat_id"),
-        (None, None) => None,
-    };
-    home.finish();
-    notices.finish();
-    channel
+/// The mapping of the two, which needs both.
+pub(super) struct HomeForm;
+
+impl Form<Option<HomeChannel>> for HomeForm {
+    fn read(
+        &self,
+        section: &mut Section<'_>,
+        key: &'static str,
+        _: &Option<HomeChannel>,
+    ) -> Option<Option<HomeChannel>> {
+        let mut home = section.section(local(key));
+        let is_set = !home.is_empty();
+        let channel = match (home.text("platform"), home.text("chat_id")) {
+            (Some(platform), Some(chat_id)) => Some(HomeChannel { platform, chat_id }),
+            (None, Some(_)) => home.wrong("platform", "the platform of the chat"),
+            (Some(_), None) => home.wrong("chat_id", "the chat of the platform"),
+            (None, None) if is_set => home.wrong("platform", "a platform, and beside it a chat_id"),
+            (None, None) => None,
+        };
+        home.finish();
+        channel.map(Some)
+    }
+
+    fn rows(&self, entry: &KeyEntry, _: &Option<HomeChannel>) -> Vec<KeyRow> {
+        vec![entry.row("none".to_owned())]
+    }
 }
 
 #[cfg(test)]
@@ -38,7 +50,9 @@ mod tests {
         let mut problems = Vec::new();
         let Value::Object(map) = document else { panic!("a mapping") };
         let mut root = Section::root(map, &mut problems);
-        let channel = read(&mut root);
+        let mut notices = root.section("notices");
+        let channel = HomeForm.read(&mut notices, "notices.home", &None).flatten();
+        notices.finish();
         root.finish();
         (channel, problems)
     }

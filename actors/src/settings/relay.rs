@@ -1,7 +1,6 @@
-//! What the two YAML files say of the relay.
+//! The relay in `config.yaml`, and how HTTP calls are made.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -9,66 +8,28 @@ use serde_json::{Map, Value};
 
 use super::environment::{CA_FILE, Environment};
 use super::home::env_file_of;
-use super::yaml::Section;
 use crate::files::{Links, small};
 use crate::http_client::{HttpClient, Proxies, TlsRoots};
 
 /// A bundle of all authorities of the world has some 250 KiB.
 const MAX_AUTHORITY: u64 = 4 * 1024 * 1024;
-/// Where signed deliveries come in unless said otherwise.
-const DEFAULT_PATH: &str = "/relay/inbound";
-
-/// Where signed deliveries come in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct InboundSettings {
-    /// The path of events; interrupts have `/interrupt` behind it.
-    pub path: String,
-    /// A listener for these alone; the main one, if there is none.
-    pub bind: Option<SocketAddr>,
-}
-
-impl Default for InboundSettings {
-    fn default() -> Self {
-        Self { path: DEFAULT_PATH.to_owned(), bind: None }
-    }
-}
-
-/// What the `relay` section of our own file says beside the times.
-#[derive(Debug, Default)]
-pub(super) struct Ours {
-    pub(super) inbound: InboundSettings,
-    pub(super) ca_file: Option<String>,
-}
-
-pub(super) fn ours(relay: &mut Section<'_>) -> Ours {
-    let ca_file = relay.text("ca_file");
-    let mut inbound = relay.section("inbound");
-    let path = inbound.text("path").map(|path| path.trim_end_matches('/').to_owned());
-    let good = |path: &String| {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/-_.~".contains(&byte);
-        path.starts_with('/') && !path.contains("//") && path.bytes().all(plain)
-    };
-    if path.as_ref().is_some_and(|path| !good(path)) {
-        inbound.wrong::<()>("path", "a path such as /relay/inbound");
-    }
-    let bind = inbound.address("bind");
-    inbound.finish();
-    Ours { inbound: InboundSettings { path: path.unwrap_or_else(|| DEFAULT_PATH.to_owned()), bind }, ca_file }
-}
 
 /// How all HTTP calls are made: which authorities count, and through which proxies they go. A broken setting is a warning, and
 /// then it does not hold.
 pub(super) fn client(
     home: &Path,
     environment: &Environment,
-    configured: Option<String>,
+    configured: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> HttpClient {
     let own = env_file_of(home);
     // As in the original, the home's `.env` counts before the environment of the process.
     let proxies = Proxies::read(|name| own.get(name).cloned().or_else(|| environment.proxy(name)), warnings);
     let ca_file = own.get(CA_FILE).map(|file| file.expose_secret().trim().to_owned());
-    HttpClient::new(roots(home, [ca_file, environment.relay_ca_file.clone(), configured], warnings), proxies)
+    HttpClient::new(
+        roots(home, [ca_file, environment.relay_ca_file.clone(), configured.map(str::to_owned)], warnings),
+        proxies,
+    )
 }
 
 /// The same for a command that reads no settings: by the environment of the process alone.
@@ -126,7 +87,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::{InboundSettings, Settings};
 
     fn load(ours: &str) -> Result<Settings, String> {
         let home = tempfile::tempdir().unwrap();
@@ -137,8 +98,8 @@ mod tests {
 
     #[test]
     fn a_path_that_no_request_can_have_is_a_mistake() {
-        assert_eq!(load("").unwrap().inbound, InboundSettings::default());
-        let set = load("relay: {inbound: {path: /in/here/, bind: '127.0.0.1:1'}}").unwrap().inbound;
+        assert_eq!(load("").unwrap().values.relay.inbound, InboundSettings::default());
+        let set = &load("relay: {inbound: {path: /in/here/, bind: '127.0.0.1:1'}}").unwrap().values.relay.inbound;
         assert_eq!((set.path.as_str(), set.bind.unwrap().port()), ("/in/here", 1));
         for path in ["in", "/a//b", "/a{b}", "/a b", "/", "/ä"] {
             let mistake = load(&format!("relay: {{inbound: {{path: '{path}'}}}}")).unwrap_err();

@@ -11,8 +11,10 @@ use secrecy::ExposeSecret;
 
 use super::error::SettingsError;
 use super::home::{FILE_NAME, ORIGINAL_FILE_NAME};
-use super::load::Settings;
+use super::key_table::{Holds, KeyTable as _};
+use super::load::{OpenSettings, Settings};
 use super::profiles::{self, ProfileSettings};
+use super::values::Values;
 use crate::files::Stamp;
 
 /// How long the files must be at rest before they are read. An editor that writes in place empties the file first, and an empty
@@ -20,6 +22,8 @@ use crate::files::Stamp;
 const REST: Duration = Duration::from_millis(100);
 /// Looks at files that do not come to rest, before they are read as they are.
 const MAX_LOOKS: u32 = 10;
+/// What is named when anything of the relay changed, the proxies and the authorities of HTTP calls included.
+const RELAY: &str = "relay";
 
 /// Everything that settings are read from, as it looked at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -161,39 +165,23 @@ impl Settings {
     #[must_use]
     pub fn needs_restart(&self, now: &Self) -> Vec<&'static str> {
         let auth = |settings: &Self| (settings.drain_auth.scope.clone(), settings.drain_auth.min_chars);
-        let relay = |settings: &Self| (settings.link_timings.clone(), settings.inbound.clone(), settings.trust.clone());
         let own_links = |settings: &Self| {
             let own = settings.profiles.iter().filter(|profile| profile.own_link);
             own.map(|profile| profile.name.clone()).collect::<BTreeSet<_>>()
         };
-        let differing = [
-            ("the relay of a profile", own_links(self) != own_links(now)),
-            ("http.bind", self.bind != now.bind),
-            ("supervision", self.supervision != now.supervision),
-            ("relay", relay(self) != relay(now)),
-            ("notices.home", self.home_channel != now.home_channel),
-            ("http.names", self.names != now.names),
-            ("http.trusted_proxies", self.trusted_proxies != now.trusted_proxies),
-            ("dashboard.drain_auth", auth(self) != auth(now)),
-        ];
-        differing.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
+        let mut keys = differing([("the relay of a profile", own_links(self) != own_links(now))]);
+        keys.extend(self.values.changed(&now.values, Holds::AtStart));
+        if self.trust != now.trust && !keys.contains(&RELAY) {
+            keys.push(RELAY);
+        }
+        keys.extend(differing([("dashboard.drain_auth", auth(self) != auth(now))]));
+        keys
     }
 
     /// What reads otherwise in `now`: keys of the home's files, and `profile NAME` for each that came, went or has other settings.
     #[must_use]
     pub fn changed(&self, now: &Self) -> Vec<String> {
-        let at_once = [
-            ("multiplex_profiles", self.multiplex != now.multiplex),
-            ("session rules", self.session_rules != now.session_rules),
-            ("profile_routes", self.routes != now.routes),
-            ("sessions.busy", self.busy != now.busy),
-            ("turns.max_concurrent", self.max_concurrent_turns != now.max_concurrent_turns),
-            ("turns.interrupted", self.interrupted != now.interrupted),
-            ("drain.refused", self.refused != now.refused),
-            ("drain.timeout_s", self.drain_timeout != now.drain_timeout),
-        ];
-        let at_once = at_once.into_iter().filter_map(|(key, differs)| differs.then_some(key));
-        let keys = at_once.chain(self.needs_restart(now)).map(str::to_owned);
+        let keys = self.open.changed_at_once(&now.open).into_iter().chain(self.needs_restart(now)).map(str::to_owned);
         let here = now.profiles.iter().filter(|profile| self.differs_for(profile, now)).map(|profile| &profile.name);
         let kept = |gone: &&ProfileSettings| now.profiles.iter().all(|profile| profile.name != gone.name);
         let gone = self.profiles.iter().filter(kept).map(|profile| &profile.name);
@@ -208,6 +196,38 @@ impl Settings {
         let lent = || self.multiplex != now.multiplex || !relay(self).eq(relay(now));
         own(self) != own(now) || (profile.home == now.home && lent())
     }
+}
+
+impl OpenSettings {
+    /// Keys that read otherwise in `now` and hold at once.
+    #[must_use]
+    pub fn changed_at_once(&self, now: &Self) -> Vec<&'static str> {
+        let mut keys = differing([
+            ("multiplex_profiles", self.multiplex != now.multiplex),
+            ("session rules", self.session_rules != now.session_rules),
+            ("profile_routes", self.routes != now.routes),
+        ]);
+        keys.extend(self.values.changed(&now.values, Holds::AtOnce));
+        keys
+    }
+
+    /// These settings, but for the keys that hold from the next start only: they are as in `first`, those of the start.
+    #[must_use]
+    pub fn in_force(&self, first: &Self) -> Self {
+        let mut in_force = self.clone();
+        in_force.values.keep(&first.values);
+        in_force
+    }
+}
+
+impl Values {
+    fn changed(&self, now: &Self, when: Holds) -> impl Iterator<Item = &'static str> + use<> {
+        self.changes(now).into_iter().filter_map(move |(key, holds)| (holds == when).then_some(key))
+    }
+}
+
+fn differing<const N: usize>(keys: [(&'static str, bool); N]) -> Vec<&'static str> {
+    keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
 }
 
 #[cfg(test)]
@@ -267,7 +287,7 @@ mod tests {
         fs::create_dir(home.path().join("profiles/new")).unwrap();
         fs::remove_dir(home.path().join("profiles/work")).unwrap();
         let (now, troubles) = settings.reload();
-        assert_eq!((now.busy, names(&now)), (Busy::Reject, vec!["default", "new"]));
+        assert_eq!((now.values.sessions.busy, names(&now)), (Busy::Reject, vec!["default", "new"]));
         assert_eq!(now.profiles[1].agent, AgentSettings::Echo);
         assert!(troubles.len() == 1 && troubles[0].contains(FILE_NAME), "{troubles:?}");
         assert!(!troubles[0].contains("hunter2"), "{troubles:?}");

@@ -1,10 +1,10 @@
-//! Keeps the status true: asks everyone when something changed, and tells whoever subscribed.
+//! Keeps the status up to date: queries the actors after a change, and sends snapshots to the subscribers.
 //!
-//! Owns the last [`Snapshot`]. Told by every actor that something changed; asks them how they are. Many changes in a moment make one snapshot.
-//! A restart loses the subscribers, who are cut off and come again, and the snapshot, which is rebuilt by asking.
+//! Owns the last [`Snapshot`]. Every actor notifies it of changes; it queries their views. Changes close together make one
+//! snapshot. A restart loses the subscribers, who are disconnected and subscribe again, and the snapshot, which is rebuilt by queries.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Message, MessageResult, WrapFuture};
@@ -19,6 +19,7 @@ pub use super::views::ViewMemory;
 use super::views::Views;
 use crate::config::messages::{InForce, SettingsChanged};
 use crate::counts::CountBy;
+use crate::locked::locked;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::{ConfigView, GetConfig};
 use caduceus_contract::messages::dispatch::{DispatchView, GetDispatch};
@@ -35,29 +36,29 @@ use caduceus_contract::status::words;
 use caduceus_contract::status::words::ProcessPhase;
 use caduceus_supervision::{AskError, Board, ChildState, Port, ResponseFuture, StartContext, TreeNode};
 
-/// How long changes are gathered before a snapshot is made: too short to see, long enough for a burst.
+/// How long changes are collected before a snapshot is made: too short to notice, long enough for a burst.
 const GATHER: Duration = Duration::from_millis(25);
-/// How often a snapshot is made although nothing was said to have changed: ages and memory move by themselves.
+/// Interval of snapshots without a change: ages and memory change by themselves.
 const TICK: Duration = Duration::from_secs(1);
-/// How long an actor may take to say how it is, before what it last said is shown.
+/// Timeout of an actor's view; after that its last view is shown.
 const TIMEOUT: Duration = Duration::from_millis(500);
 
-/// What the status needs to know of the process.
+/// The settings of the status.
 #[derive(Debug, Clone)]
 pub struct StatusSettings {
-    /// What is in force.
+    /// The settings in force.
     pub in_force: Arc<InForce>,
-    /// When the process started.
+    /// The start time of the process.
     pub started: Instant,
-    /// Where the process is in its life; outlives any one incarnation of the actor.
+    /// The phase of the process; outlives every incarnation of the actor.
     pub phase: PhaseMemory,
-    /// What everyone last said; outlives it, too.
+    /// The last view of every actor; outlives every incarnation as well.
     pub views: ViewMemory,
-    /// Who outside the tree hears of every snapshot.
+    /// Receivers outside the tree of every snapshot.
     pub listener: Listener,
 }
 
-/// Where the process is in its life, and why it ended, where it did.
+/// The phase of the process, and the reason of its end.
 #[derive(Debug, Clone)]
 pub struct PhaseMemory(Arc<Mutex<(ProcessPhase, Option<String>)>>);
 
@@ -69,15 +70,15 @@ impl Default for PhaseMemory {
 
 impl PhaseMemory {
     fn get(&self) -> (ProcessPhase, Option<String>) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.0).clone()
     }
 
     fn set(&self, news: Phase) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (news.phase, news.exit_reason);
+        *locked(&self.0) = (news.phase, news.exit_reason);
     }
 }
 
-/// Whom the status asks.
+/// Where the status sends its queries.
 #[derive(Clone)]
 pub struct StatusPorts {
     /// The gate.
@@ -86,19 +87,19 @@ pub struct StatusPorts {
     pub dispatch: Port<GetDispatch>,
     /// The ledger.
     pub ledger: Port<GetLedger>,
-    /// The keeper of the grants.
+    /// The grants.
     pub honcho: Port<GetGrants>,
-    /// The keeper of the settings.
+    /// The settings.
     pub config: Port<GetConfig>,
     /// The links.
     pub links: Vec<(LinkId, Port<GetLink>)>,
-    /// Children that the profiles started, counted by them.
+    /// Children started, counted by the profiles.
     pub agents_started: CountBy<ProfileName>,
-    /// Exchanges that the keeper of the grants made, counted by it.
+    /// Tokens exchanged, counted by the actor of the grants.
     pub exchanges: CountBy<(PathBuf, String)>,
 }
 
-/// Keeps the status.
+/// The actor of the status.
 pub struct StatusActor {
     settings: StatusSettings,
     ports: StatusPorts,
@@ -110,9 +111,9 @@ pub struct StatusActor {
     busy: bool,
     /// Something changed while it was being made.
     dirty: bool,
-    /// Counts the snapshots that were begun.
+    /// Number of snapshots begun.
     begun: u64,
-    /// Who waits for the snapshot of this number.
+    /// The callers that wait for the snapshot of this number.
     awaited: Vec<(u64, oneshot::Sender<()>)>,
 }
 
@@ -135,7 +136,7 @@ impl StatusActor {
         }
     }
 
-    /// Makes a snapshot at once; what changes while it is made, or shortly after, makes one more.
+    /// Makes a snapshot at once; a change meanwhile, or shortly after, makes one more.
     fn gather(&mut self, ctx: &mut Context<Self>) {
         if self.busy {
             self.dirty = true;
@@ -149,7 +150,7 @@ impl StatusActor {
             answers.remember(&mut actor.settings.views.lock());
             actor.publish();
             for (_, waiter) in actor.awaited.extract_if(.., |(awaited, _)| *awaited <= number) {
-                // It may have given up.
+                // The caller's timeout may have passed.
                 let _ = waiter.send(());
             }
             ctx.run_later(GATHER, |actor, ctx| {
@@ -171,8 +172,8 @@ impl StatusActor {
     }
 }
 
-/// What everyone answered, each with the incarnation that was asked.
-struct Answers {
+/// The answers of all actors, each with the queried incarnation.
+struct ViewAnswers {
     drain: Answer<DrainView>,
     dispatch: Answer<DispatchView>,
     ledger: Answer<LedgerView>,
@@ -185,7 +186,7 @@ struct Answers {
 
 type Answer<T> = (Result<T, AskError>, u64);
 
-/// Asks the actor at `node`, unless it is down: its question would wait for a successor.
+/// Queries the actor at `node`, unless it is down: the query would wait for its successor.
 async fn ask<M>(port: &Port<M>, message: M, node: Option<&TreeNode>) -> Answer<M::Result>
 where
     M: Message + Send + 'static,
@@ -201,7 +202,7 @@ where
     }
 }
 
-async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> Answers {
+async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNode) -> ViewAnswers {
     let (served, started) = (&settings.in_force.profiles, settings.started);
     let node = |path: &str| tree.find(path);
     let profiles = served.iter().map(|profile| async {
@@ -222,24 +223,24 @@ async fn ask_everyone(ports: StatusPorts, settings: StatusSettings, tree: TreeNo
         join_all(links),
         tokio::task::spawn_blocking(move || process::view(started)),
     );
-    Answers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
+    ViewAnswers { drain, dispatch, ledger, grants, config, profiles, links, process: process.ok() }
 }
 
-impl Answers {
-    /// One that did not answer keeps the place of what it last said.
+impl ViewAnswers {
+    /// An actor that did not answer keeps its last view.
     fn remember(self, views: &mut Views) {
-        views.drain.hear(self.drain.0, self.drain.1);
-        views.dispatch.hear(self.dispatch.0, self.dispatch.1);
-        views.ledger.hear(self.ledger.0, self.ledger.1);
-        views.grants.hear(self.grants.0, self.grants.1);
-        views.config.hear(self.config.0, self.config.1);
+        views.drain.store(self.drain.0, self.drain.1);
+        views.dispatch.store(self.dispatch.0, self.dispatch.1);
+        views.ledger.store(self.ledger.0, self.ledger.1);
+        views.grants.store(self.grants.0, self.grants.1);
+        views.config.store(self.config.0, self.config.1);
         for (name, (answer, generation)) in self.profiles {
-            views.profiles.entry(name).or_default().hear(answer.map(Some), generation);
+            views.profiles.entry(name).or_default().store(answer.map(Some), generation);
         }
         for (id, (answer, generation)) in self.links {
             let known = views.links.entry(id).or_default();
             let answer = answer.map(|mut view| {
-                // A new incarnation does not know yet what it is set up for.
+                // A new incarnation does not have its configuration yet.
                 if view.platforms.is_empty()
                     && view.state != LinkState::Disabled
                     && let Some(before) = known.value()
@@ -248,7 +249,7 @@ impl Answers {
                 }
                 Some(view)
             });
-            known.hear(answer, generation);
+            known.store(answer, generation);
         }
         views.process = self.process.or(views.process);
     }
@@ -301,7 +302,7 @@ fn build(
         active_agents: active,
         gateway_busy: words::busy(Some(state), true, active as u64),
         gateway_drainable: words::drainable(Some(state), true),
-        restart_drain_timeout: settings.in_force.drain_timeout.as_secs(),
+        restart_drain_timeout: settings.in_force.settings.values.drain.timeout.as_secs(),
         active_sessions: views.dispatch.value().sessions,
         profiles: served,
         readiness: Readiness::NotReady,
@@ -330,7 +331,7 @@ impl Actor for StatusActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        // While the tree is being started there is nobody to ask yet.
+        // During the start of the tree there is no actor to query yet.
         if self.settings.phase.get().0 != ProcessPhase::Starting {
             self.gather(ctx);
         }
@@ -339,7 +340,7 @@ impl Actor for StatusActor {
         let follow = async move {
             while changes.changed().await.is_ok() {
                 if let Err(error) = own.tell(StatusTouched) {
-                    debug!(%error, "a change of the tree waits for the next tick");
+                    debug!(%error, "change of the tree delayed until the next tick");
                 }
             }
         };
@@ -367,11 +368,11 @@ impl Handler<SettingsChanged> for StatusActor {
 impl Handler<Phase> for StatusActor {
     type Result = ResponseFuture<()>;
 
-    /// Answered once everyone was asked in the new phase and the snapshot is made.
+    /// Answered once all actors were queried in the new phase and the snapshot is made.
     fn handle(&mut self, news: Phase, ctx: &mut Self::Context) -> Self::Result {
         let is_up = news.phase == ProcessPhase::Running;
         self.settings.phase.set(news);
-        // Who is up is not said before it is known how they are; every other step is known at once.
+        // `running` is reported only after a query of all actors; every other phase at once.
         if !is_up {
             self.publish();
         }
@@ -379,7 +380,7 @@ impl Handler<Phase> for StatusActor {
         self.awaited.push((self.begun + 1, waiter));
         self.gather(ctx);
         ResponseFuture::new(async move {
-            // An actor that fell has a successor that asks anew.
+            // A restarted actor has a new incarnation, which queries again.
             let _ = made.await;
         })
     }

@@ -1,4 +1,4 @@
-//! Which process this gateway is, and whether another that was written down is there.
+//! The process of this gateway, and whether the process of a record runs.
 
 use crate::files::small::of_the_kernel;
 use caduceus_contract::files::epoch;
@@ -17,7 +17,7 @@ pub fn is_alive(written: &Written) -> bool {
     written.start_time.is_some() && start_time(written.pid) == written.start_time
 }
 
-/// When the process was started, in ticks since the machine started; `None` if there is none, or no `/proc`.
+/// The start time of a process, in ticks since the machine started; `None` if there is no process, or no `/proc`.
 #[must_use]
 pub fn start_time(pid: u32) -> Option<u64> {
     epoch::start_time(&of_the_kernel(format!("/proc/{pid}/stat"))?)?.parse().ok()

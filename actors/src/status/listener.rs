@@ -1,18 +1,18 @@
-//! Whoever outside the tree hears of every new status.
+//! The receivers outside the tree of every new status.
 
 use std::fmt;
 use std::sync::Arc;
 
 use caduceus_contract::status::snapshot::Snapshot;
 
-/// Is told of every snapshot, on the arbiter of the status: it must only take note, and never block or panic.
+/// Receives every snapshot, on the arbiter of the status: it must only store it, and never block or panic.
 #[derive(Clone)]
 pub struct Listener(Arc<dyn Fn(&Snapshot) + Send + Sync>);
 
 impl Listener {
-    /// Tells `hear`.
-    pub fn new(hear: impl Fn(&Snapshot) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(hear))
+    /// Calls `receive`.
+    pub fn new(receive: impl Fn(&Snapshot) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(receive))
     }
 
     pub(super) fn tell(&self, snapshot: &Snapshot) {
@@ -21,7 +21,7 @@ impl Listener {
 }
 
 impl Default for Listener {
-    /// Nobody listens.
+    /// Without a receiver.
     fn default() -> Self {
         Self::new(|_| ())
     }

@@ -1,4 +1,4 @@
-//! What the gateway says of itself.
+//! The status of the gateway.
 
 pub mod actor;
 pub mod identity;

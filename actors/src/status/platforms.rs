@@ -1,4 +1,4 @@
-//! The links by platform, in the words of the original's tools.
+//! The links by platform, with the state names of the original's tools.
 
 use std::collections::BTreeMap;
 
@@ -7,10 +7,10 @@ use caduceus_contract::status::shown::{ShownLink, Word};
 use caduceus_contract::status::snapshot::PlatformView;
 use caduceus_supervision::{ChildState, TreeNode};
 
-/// How one platform is, from good to bad: of two links that front it the worse one counts.
+/// The state of a platform, from good to bad: of several links with it the worst counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    /// No link for it is set up, so another one decides.
+enum PlatformState {
+    /// No link for it is configured, so another one decides.
     Disabled,
     Connected,
     Idle,
@@ -18,7 +18,7 @@ enum State {
     Fatal,
 }
 
-impl State {
+impl PlatformState {
     fn as_str(self) -> &'static str {
         match self {
             Self::Disabled => "disabled",
@@ -30,14 +30,14 @@ impl State {
     }
 }
 
-/// The platforms of all links. What did not change since `before` keeps the time of its last change.
+/// The platforms of all links. A state that is the same as in `before` keeps the time of its last change.
 pub(super) fn of(
     links: &[ShownLink],
     tree: &TreeNode,
     now: &str,
     before: Option<&BTreeMap<String, PlatformView>>,
 ) -> BTreeMap<String, PlatformView> {
-    let mut worst: BTreeMap<String, (State, Option<&'static str>, Option<String>)> = BTreeMap::new();
+    let mut worst: BTreeMap<String, (PlatformState, Option<&'static str>, Option<String>)> = BTreeMap::new();
     for link in links {
         let found = judge(link, tree);
         for name in names(link) {
@@ -63,28 +63,28 @@ pub(super) fn of(
     shown.collect()
 }
 
-fn judge(link: &ShownLink, tree: &TreeNode) -> (State, Option<&'static str>, Option<String>) {
+fn judge(link: &ShownLink, tree: &TreeNode) -> (PlatformState, Option<&'static str>, Option<String>) {
     let exit = || {
         let node = tree.find(&format!("relays/{}", link.view.link.0))?;
         node.last_exit.as_ref().map(|exit| exit.text.clone())
     };
     match link.state {
-        Word::Said(LinkState::Disabled) => (State::Disabled, None, None),
-        Word::Said(LinkState::Connected) => (State::Connected, None, None),
-        Word::Said(LinkState::Idle) => (State::Idle, None, None),
+        Word::Said(LinkState::Disabled) => (PlatformState::Disabled, None, None),
+        Word::Said(LinkState::Connected) => (PlatformState::Connected, None, None),
+        Word::Said(LinkState::Idle) => (PlatformState::Idle, None, None),
         Word::Said(LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting) => {
-            (State::Connecting, None, None)
+            (PlatformState::Connecting, None, None)
         }
-        Word::Said(LinkState::Revoked) => (State::Fatal, Some("relay_disabled"), link.view.last_error.clone()),
-        Word::Actor(ChildState::Failed | ChildState::Stopped) => (State::Fatal, Some("relay_failed"), exit()),
+        Word::Said(LinkState::Revoked) => (PlatformState::Fatal, Some("relay_disabled"), link.view.last_error.clone()),
+        Word::Actor(ChildState::Failed | ChildState::Stopped) => (PlatformState::Fatal, Some("relay_failed"), exit()),
         Word::Actor(ChildState::Starting | ChildState::Running | ChildState::Backoff | ChildState::Stopping) => {
-            (State::Connecting, Some("relay_down"), exit())
+            (PlatformState::Connecting, Some("relay_down"), exit())
         }
-        Word::Unresponsive => (State::Connecting, Some("relay_unresponsive"), None),
+        Word::Unresponsive => (PlatformState::Connecting, Some("relay_unresponsive"), None),
     }
 }
 
-/// What it fronts, or is set up to front; the word of the original for one of which nothing is known.
+/// Its connected or configured platforms; the original's default name if none is known.
 fn names(link: &ShownLink) -> Vec<String> {
     let described = link.view.descriptors.iter().map(|descriptor| descriptor.platform.clone());
     let mut names: Vec<String> = link.view.platforms.iter().cloned().chain(described).collect();

@@ -1,17 +1,18 @@
-//! What the system says of this process; `None` where it does not.
+//! The system's data about this process; `None` if there is none.
 
 use std::time::Instant;
 
 use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_contract::time::millis;
 
-/// Reads what there is to read. Blocks for the length of a few small files of the kernel.
+/// Reads all available data. Blocks for a few small files of the kernel.
 pub(super) fn view(started: Instant) -> ProcessView {
     ProcessView { resident_bytes: resident(), open_fds: open_fds(), ..bare(started) }
 }
 
-/// What is known without asking the system.
+/// The data that needs no system call.
 pub(super) fn bare(started: Instant) -> ProcessView {
-    let uptime_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let uptime_ms = millis(started.elapsed());
     ProcessView { pid: std::process::id(), uptime_ms, resident_bytes: None, open_fds: None }
 }
 
@@ -22,6 +23,6 @@ fn resident() -> Option<u64> {
 }
 
 fn open_fds() -> Option<usize> {
-    // The look itself holds one open.
+    // The directory listing itself holds one open.
     Some(std::fs::read_dir("/proc/self/fd").ok()?.count().saturating_sub(1))
 }

@@ -1,6 +1,6 @@
-//! Keeps `gateway_state.json`: a thread that writes the record whenever it has changed, and never in anybody's way.
+//! Writes `gateway_state.json`: a separate thread writes the record whenever it has changed, so that no actor waits for the disk.
 //!
-//! It outlives any one incarnation of the status. A disk that hangs or is full costs the file and nothing else.
+//! It outlives every incarnation of the status. A disk that hangs or is full affects only the file.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,19 +13,20 @@ use tracing::warn;
 
 use crate::atomic;
 use crate::files::{Links, small};
+use crate::locked::locked;
 use caduceus_contract::files::gateway_state::{FILE_NAME, Found, MAX_BYTES, Record};
 
 /// Shortest time between two writes.
 const PERIOD: Duration = Duration::from_millis(100);
-/// How long a disk that refused a record is left alone.
+/// The wait after a write that the disk refused.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// The handle on the writer. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct StateFile(Arc<Shared>);
+pub struct StateFile(Arc<StateFileShared>);
 
 #[derive(Debug)]
-struct Shared {
+struct StateFileShared {
     path: PathBuf,
     slot: Mutex<Slot>,
     changed: Condvar,
@@ -34,26 +35,26 @@ struct Shared {
 #[derive(Debug)]
 struct Slot {
     record: Record,
-    /// No change is taken any more.
+    /// Further changes are ignored.
     closed: bool,
-    /// The writer is through.
+    /// The writer has ended.
     done: bool,
 }
 
 impl StateFile {
-    /// Writes `record` to `path`, and every change of it from now on.
+    /// Writes `record` to `path`, and every later change of it.
     ///
     /// # Errors
     /// If there is no thread for it.
     pub fn start(path: PathBuf, record: Record) -> io::Result<Self> {
         let slot = Mutex::new(Slot { record, closed: false, done: false });
-        let file = Self(Arc::new(Shared { path, slot, changed: Condvar::new() }));
+        let file = Self(Arc::new(StateFileShared { path, slot, changed: Condvar::new() }));
         let writer = Arc::clone(&file.0);
         thread::Builder::new().name("state-file".to_owned()).spawn(move || writer.write_on())?;
         Ok(file)
     }
 
-    /// Changes the record. Many changes in a moment make one write.
+    /// Changes the record. Changes close together make one write.
     pub fn change(&self, how: impl FnOnce(&mut Record)) {
         let mut slot = self.0.slot();
         if !slot.closed {
@@ -62,13 +63,13 @@ impl StateFile {
         }
     }
 
-    /// Makes a last change and waits until it is written, at most `patience`. Blocks. Answers whether the writer came to its end.
-    pub fn close(&self, patience: Duration, how: impl FnOnce(&mut Record)) -> bool {
+    /// Makes a last change and waits until it is written, at most `timeout`. Blocks. Returns whether the writer ended.
+    pub fn close(&self, timeout: Duration, how: impl FnOnce(&mut Record)) -> bool {
         self.change(how);
         let mut slot = self.0.slot();
         slot.closed = true;
         self.0.changed.notify_all();
-        let waited = self.0.changed.wait_timeout_while(slot, patience, |slot| !slot.done);
+        let waited = self.0.changed.wait_timeout_while(slot, timeout, |slot| !slot.done);
         waited.unwrap_or_else(PoisonError::into_inner).0.done
     }
 }
@@ -79,7 +80,7 @@ pub fn read(home: &Path) -> Option<Found> {
     Found::parse(&small::read(&home.join(FILE_NAME), MAX_BYTES, Links::Refuse).ok()?.bytes)
 }
 
-impl Shared {
+impl StateFileShared {
     fn write_on(&self) {
         let mut written: Option<Record> = None;
         let mut warned = false;
@@ -92,7 +93,7 @@ impl Shared {
                 }
                 Err(error) => {
                     if !std::mem::replace(&mut warned, true) {
-                        warn!(path = %self.path.display(), %error, "the state of the gateway cannot be written down");
+                        warn!(path = %self.path.display(), %error, "state of the gateway not written");
                     }
                     written = None;
                     RETRY
@@ -120,7 +121,7 @@ impl Shared {
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.slot)
     }
 }
 
@@ -133,7 +134,7 @@ mod tests {
     use crate::status::identity;
     use caduceus_contract::status::words::GatewayState;
 
-    /// Ceiling for one write.
+    /// Timeout of one write.
     const SOON: Duration = Duration::from_secs(20);
 
     fn start(home: &Path) -> StateFile {

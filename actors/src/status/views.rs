@@ -1,10 +1,11 @@
-//! What everyone last said of themselves, and when. It outlives every incarnation of the status, as the actors that said it may
-//! be down by then.
+//! The last view of every actor, and its time. Outlives every incarnation of the status, because an actor may
+//! be down when the next one starts.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use crate::locked::locked;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::config::ConfigView;
 use caduceus_contract::messages::dispatch::DispatchView;
@@ -14,48 +15,49 @@ use caduceus_contract::messages::ledger::LedgerView;
 use caduceus_contract::messages::profile::ProfileView;
 use caduceus_contract::messages::relay::LinkView;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::status::shown::{Shown, View, millis};
+use caduceus_contract::status::shown::{Shown, View};
 use caduceus_contract::status::snapshot::ProcessView;
+use caduceus_contract::time::millis;
 use caduceus_supervision::{AskError, ChildState, TreeNode};
 
-/// What was last said; outlives any one incarnation of the status. Clones are the same.
+/// The last views; outlive every incarnation of the status. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct ViewMemory(Arc<Mutex<Views>>);
 
 impl ViewMemory {
     pub(super) fn lock(&self) -> MutexGuard<'_, Views> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 
-/// What everyone last said.
+/// The last view of every actor.
 #[derive(Debug, Default)]
 pub(super) struct Views {
-    pub(super) drain: Known<DrainView>,
-    pub(super) dispatch: Known<DispatchView>,
-    pub(super) ledger: Known<LedgerView>,
-    pub(super) grants: Known<Vec<GrantView>>,
-    pub(super) config: Known<ConfigView>,
-    pub(super) profiles: BTreeMap<ProfileName, Known<Option<ProfileView>>>,
-    pub(super) links: BTreeMap<LinkId, Known<Option<LinkView>>>,
+    pub(super) drain: LastAnswer<DrainView>,
+    pub(super) dispatch: LastAnswer<DispatchView>,
+    pub(super) ledger: LastAnswer<LedgerView>,
+    pub(super) grants: LastAnswer<Vec<GrantView>>,
+    pub(super) config: LastAnswer<ConfigView>,
+    pub(super) profiles: BTreeMap<ProfileName, LastAnswer<Option<ProfileView>>>,
+    pub(super) links: BTreeMap<LinkId, LastAnswer<Option<LinkView>>>,
     pub(super) process: Option<ProcessView>,
 }
 
 /// One view.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known<T> {
+pub(super) struct LastAnswer<T> {
     value: T,
-    /// When it was told; `None` if it never was.
+    /// When it was reported; `None` if it never was.
     at: Option<Instant>,
-    /// Which incarnation of its actor was asked.
+    /// The incarnation of its actor that was queried.
     generation: u64,
-    /// Whether the last question was answered.
+    /// Whether the last query was answered.
     answered: bool,
 }
 
-impl<T> Known<T> {
-    /// The last question, to the actor at `node`, was answered like this.
-    pub(super) fn hear(&mut self, answer: Result<T, AskError>, generation: u64) {
+impl<T> LastAnswer<T> {
+    /// Stores the answer to the last query of the incarnation `generation`.
+    pub(super) fn store(&mut self, answer: Result<T, AskError>, generation: u64) {
         self.answered = answer.is_ok();
         if let Ok(value) = answer {
             *self = Self { value, at: Some(Instant::now()), generation, answered: true };
@@ -66,7 +68,7 @@ impl<T> Known<T> {
         &self.value
     }
 
-    /// Whether it was told by the incarnation that runs now.
+    /// Whether the current incarnation reported it.
     fn is_current(&self, node: Option<&TreeNode>) -> bool {
         self.answered && node.is_some_and(|node| node.generation == self.generation)
     }
@@ -75,15 +77,15 @@ impl<T> Known<T> {
         now.saturating_duration_since(self.at.unwrap_or(started))
     }
 
-    /// How old it is in milliseconds, unless it is current.
+    /// Its age in milliseconds, unless it is current.
     pub(super) fn stale_ms(&self, node: Option<&TreeNode>, now: Instant, started: Instant) -> Option<u64> {
         let running = node.is_some_and(|node| node.state == ChildState::Running);
         (!running || !self.is_current(node)).then(|| millis(self.age(now, started)))
     }
 
-    /// As the status shows it, beside the state of its actor at `node`.
+    /// The view as the status shows it, beside the state of its actor at `node`.
     pub(super) fn shown<V: View>(&self, view: V, node: Option<&TreeNode>, now: Instant, started: Instant) -> Shown<V> {
-        // Between a restart and the next answer it is not known how the new incarnation is.
+        // Between a restart and the next answer the state of the new incarnation is unknown.
         let changed = node.is_some_and(|node| self.at.is_some() && node.generation != self.generation);
         let actor = match node.map_or(ChildState::Stopped, |node| node.state) {
             ChildState::Running if changed => ChildState::Starting,

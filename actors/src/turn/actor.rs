@@ -1,8 +1,8 @@
 //! One turn: runs the agent on one event, and delivers its reply to the chat.
 //!
 //! Owns the agent's pipes, the reply and the turn's place in the count. Started by the dispatcher under `Turns`; stopped
-//! through the gate or the dispatcher; asks the profile, the ledger and the link; reports to the dispatcher how it ended. It
-//! is never restarted: when it fails the agent ends with it, and the dispatcher notifies the chat.
+//! through the gate or the dispatcher; sends requests to the profile, the ledger and the link; reports its end to the dispatcher.
+//! It is never restarted: when it fails, the agent ends with it, and the dispatcher notifies the chat.
 
 use std::time::Duration;
 
@@ -19,9 +19,9 @@ use crate::drain::permit::TurnPermit;
 use caduceus_contract::messages::turn::{SteerError, SteerTurn, StopTurn, TooEarly};
 use caduceus_supervision::{AskError, ExitReason, Incarnation, ResponseFuture};
 
-/// How long the dispatcher may take to receive the end, a restart of it included.
+/// Timeout of the dispatcher's answer to the end, including its restart.
 const ENDED_TIMEOUT: Duration = Duration::from_secs(30);
-/// Tries at a dispatcher that keeps failing or reads a long ledger, and the pause between them: five minutes.
+/// Attempts while the dispatcher keeps failing or reads a long ledger, and the pause between them: five minutes.
 const ENDED_TRIES: u32 = 6_000;
 const ENDED_RETRY: Duration = Duration::from_millis(50);
 
@@ -32,7 +32,7 @@ pub struct TurnActor {
     commands: mpsc::UnboundedSender<TurnCommand>,
     ports: TurnPorts,
     incarnation: Incarnation,
-    /// Last, for it is dropped last: until then the turn counts.
+    /// Declared last, because it is dropped last: until then the turn counts.
     permit: TurnPermit,
 }
 
@@ -58,12 +58,12 @@ impl Actor for TurnActor {
         let turn = driver::run(work, self.ports.clone(), commands);
         let telling = async move {
             let news = turn.await;
-            // Asked, not told: the turn counts until the dispatcher has answered.
+            // With an answer: the turn counts until the dispatcher has answered.
             for _ in 0..ENDED_TRIES {
                 match ended.ask(news.clone(), ENDED_TIMEOUT).await {
                     Ok(Ok(())) => return,
-                    // A dispatcher that failed with the news in hand has a successor, which reads the ledger first; one whose
-                    // mailbox is full has not seen it.
+                    // A dispatcher that failed with the message has a successor, which reads the ledger first; one with a full
+                    // mailbox has not received it.
                     Ok(Err(TooEarly)) | Err(AskError::Closed | AskError::Full) => {
                         tokio::time::sleep(ENDED_RETRY).await;
                     }
@@ -86,7 +86,7 @@ impl Handler<StopTurn> for TurnActor {
     type Result = ();
 
     fn handle(&mut self, order: StopTurn, _: &mut Self::Context) {
-        // A turn that has ended receives nothing any more, which is fine.
+        // A turn that has ended receives nothing, which is fine.
         let _ = self.commands.send(TurnCommand::Stop(order.cause));
     }
 }

@@ -1,4 +1,4 @@
-//! What a running turn is commanded by its actor.
+//! The commands of the actor to its running turn.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -12,18 +12,18 @@ use caduceus_contract::messages::turn::{SteerError, StopCause};
 pub(super) enum TurnCommand {
     /// End it.
     Stop(StopCause),
-    /// Hand this event to the agent.
+    /// Pass this event to the agent.
     Steer(Arc<Value>, oneshot::Sender<Result<(), SteerError>>),
 }
 
 pub(super) type TurnCommands = mpsc::UnboundedReceiver<TurnCommand>;
 
-/// Waits for a command to stop. One to steer is answered with [`SteerError::NotReading`].
+/// Waits for a command to stop. A command to steer is answered with [`SteerError::NotReading`].
 pub(super) async fn stopped(commands: &mut TurnCommands) -> StopCause {
     loop {
         match commands.recv().await {
             Some(TurnCommand::Stop(cause)) => return cause,
-            // The asker may have gone.
+            // The caller may be gone.
             Some(TurnCommand::Steer(_, answer)) => {
                 let _ = answer.send(Err(SteerError::NotReading));
             }

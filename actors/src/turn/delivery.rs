@@ -1,4 +1,4 @@
-//! Delivers a turn's messages to its chat: into the ledger first, then over the link, then the result into the ledger.
+//! Delivers a turn's messages to its chat: first into the ledger, then over the link, then the result into the ledger.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -22,43 +22,43 @@ use caduceus_contract::wire::action::{Action, ActionResult};
 use caduceus_contract::wire::descriptor::LenUnit;
 use caduceus_supervision::AskError;
 
-/// In an event as received: by which kind of interaction token the chat is answered, instead of a message of its own.
+/// In a raw event: the kind of interaction token with which the chat is answered, instead of a separate message.
 const FOLLOW_UP: &str = "follow_up";
-/// How long the ledger may take; a commit takes milliseconds.
+/// Timeout of the ledger; a commit takes milliseconds.
 const LEDGER_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long one action may take: the link itself answers within 30 s.
+/// Timeout of one action: the link itself answers within 30 s.
 const SEND_TIMEOUT: Duration = Duration::from_secs(45);
-/// Between two tries at a ledger that takes no writes.
+/// Interval of attempts while the ledger accepts no writes.
 const LEDGER_RETRY: Duration = Duration::from_secs(1);
-/// Ledgers that may fail with the same order in hand.
+/// Failed ledgers tolerated with the same message.
 const MARK_RETRIES: u32 = 10;
-/// The link's error for too many frames waiting.
+/// The link's error when its queue is full.
 const QUEUE_FULL: &str = "relay queue full";
-/// Tries at a link whose queue is full, and the pause between them.
+/// Attempts at a link whose queue is full, and the pause between them.
 const QUEUE_TRIES: u32 = 10;
 const QUEUE_RETRY: Duration = Duration::from_secs(1);
 
-/// The way of one turn's messages into its chat. Cheap to clone.
+/// Delivers one turn's messages to its chat. Cheap to clone.
 #[derive(Clone)]
 pub(super) struct ReplyDelivery {
     ports: TurnPorts,
     turn: TurnId,
     inbound: InboundId,
     target: Target,
-    /// The message that is answered.
+    /// The message to answer.
     reply_to: Option<String>,
-    /// The session, and the kind of its interaction token, where the connector keeps one.
+    /// The session, and the kind of its interaction token, if the connector has one.
     follow_up: Option<(String, String)>,
-    /// How long a message may be, and in which unit.
+    /// The limit of a message's length, and its unit.
     limit: (usize, LenUnit),
     /// The messages may have been sent before.
     repeats: bool,
-    /// Set when the turn is to end, so that the ledger is not waited for any longer.
+    /// Set when the turn is to end: from then on it does not wait for the ledger.
     hurried: Rc<Cell<bool>>,
 }
 
 impl ReplyDelivery {
-    /// The delivery for the turn that does `work`.
+    /// The delivery of the turn for `work`.
     pub(super) fn new(work: &TurnWork, ports: &TurnPorts) -> Self {
         let kind = work.raw_event.get(FOLLOW_UP).and_then(Value::as_str);
         Self {
@@ -69,28 +69,28 @@ impl ReplyDelivery {
             reply_to: work.event.message_id.clone(),
             follow_up: kind.map(|kind| (work.session.text(), kind.to_owned())),
             limit: (work.descriptor.max_message_length, work.descriptor.len_unit),
-            // What an earlier attempt said before it was cut off may have arrived.
+            // Messages of an earlier attempt that was cut off may have arrived.
             repeats: work.attempt > 1,
             hurried: Rc::default(),
         }
     }
 
-    /// Whether the chat is answered with an interaction token, which leaves no message that could be changed.
+    /// Whether the chat is answered with an interaction token, which leaves no message that could be edited.
     pub(super) fn follows_up(&self) -> bool {
         self.follow_up.is_some()
     }
 
-    /// From now on a ledger that takes no writes is not waited for.
+    /// From now on, does not wait for a ledger that accepts no writes.
     pub(super) fn hurry(&self) {
         self.hurried.set(true);
     }
 
-    /// Shows that the turn is at work. Lost without harm.
+    /// Shows that the turn is working. May be lost.
     pub(super) fn typing(&self) {
         let target = self.target.clone();
         let action = Action::Typing { chat_id: target.chat_id.clone(), content: None, metadata: target.metadata() };
         if let Err(error) = self.ports.send.tell(SendAction { target, action }) {
-            debug!(turn = %self.turn, %error, "no typing was shown");
+            debug!(turn = %self.turn, %error, "typing not shown");
         }
     }
 
@@ -115,7 +115,7 @@ impl ReplyDelivery {
         }
     }
 
-    /// Does what an agent asked for; what carries content is sent durably.
+    /// Carries out an action of an agent; one with content is sent durably.
     pub(super) async fn act(self, id: Value, action: Action) -> (Value, ActionResult) {
         let result = if action.carries_content() { self.send_durably(action).await } else { self.send(action).await };
         (id, result)
@@ -135,10 +135,10 @@ impl ReplyDelivery {
         }
     }
 
-    /// Into the ledger, over the link, and what became of it into the ledger.
+    /// Into the ledger, over the link, and the result into the ledger.
     async fn send_durably(&self, action: Action) -> ActionResult {
         let Some(row) = self.record(&action).await else {
-            return ActionResult::failed("it could not be written down");
+            return ActionResult::failed("it could not be written to the ledger");
         };
         let mut result = self.send(action.clone()).await;
         for _ in 0..QUEUE_TRIES {
@@ -156,16 +156,16 @@ impl ReplyDelivery {
         if matches!(state, OutboundState::Pending | OutboundState::Ambiguous)
             && let Err(error) = self.ports.left.tell(ReplyLeft { link: self.target.link.clone() })
         {
-            debug!(turn = %self.turn, %error, "a reply waits for the next time that its link comes up");
+            debug!(turn = %self.turn, %error, "reply waits for its link");
         }
         if state == OutboundState::Pending {
-            // As far as the turn goes it is done: the ledger has it.
+            // For the turn it is done: the ledger has it.
             return ActionResult { message_id: None, ..ActionResult::ambiguous("it waits for the link") };
         }
         result
     }
 
-    /// Into the ledger, for what the chat shows already.
+    /// Into the ledger, for a message that the chat shows already.
     async fn write_down(&self, action: &Action, message_id: Option<String>) -> ActionResult {
         if let Some(row) = self.record(action).await {
             self.mark(row, OutboundState::Delivered, message_id.clone(), None).await;
@@ -176,13 +176,13 @@ impl ReplyDelivery {
     async fn send(&self, action: Action) -> ActionResult {
         let sent = self.ports.send.ask(SendAction { target: self.target.clone(), action }, SEND_TIMEOUT).await;
         sent.unwrap_or_else(|error| match error {
-            AskError::Full | AskError::Fenced => ActionResult::never_left("the link takes nothing at the moment"),
-            // The link's actor was lost with the question: it may have been written.
+            AskError::Full | AskError::Fenced => ActionResult::never_left("the link accepts nothing at the moment"),
+            // The link's actor crashed with the request: it may have been sent.
             AskError::Closed | AskError::Timeout => ActionResult::ambiguous(error.to_string()),
         })
     }
 
-    /// Waits for a ledger that takes no writes, for it recovers by itself; `None` once the turn is to end.
+    /// Waits for a ledger that accepts no writes, because it recovers by itself; `None` once the turn is to end.
     async fn record(&self, action: &Action) -> Option<OutboundId> {
         let written = serde_json::to_string(action).expect("an action has a JSON form");
         let record = RecordOutbound {
@@ -201,11 +201,11 @@ impl ReplyDelivery {
                 Err(error) => Some(error.to_string()),
             };
             let Some(reason) = reason.filter(|_| !self.hurried.get()) else {
-                error!(turn = %self.turn, "a reply was not written down, and so not sent");
+                error!(turn = %self.turn, "reply not written to the ledger, and not sent");
                 return None;
             };
             if !std::mem::replace(&mut warned, true) {
-                warn!(turn = %self.turn, reason, "a reply waits for the ledger");
+                warn!(turn = %self.turn, reason, "reply waits for the ledger");
             }
             tokio::time::sleep(LEDGER_RETRY).await;
         }
@@ -225,7 +225,7 @@ impl ReplyDelivery {
             Ok(Err(error)) => error.to_string(),
             Err(error) => error.to_string(),
         };
-        // It stays as `sending`, and is sent again with a mark that it may be a repeat.
-        error!(turn = %self.turn, row = id.0, ?state, reason, "a reply was not moved on in the ledger");
+        // It stays `sending`, and is sent again with a mark that it may be a repeat.
+        error!(turn = %self.turn, row = id.0, ?state, reason, "reply state not updated in the ledger");
     }
 }

@@ -1,4 +1,4 @@
-//! Runs one turn from its first look at the agent to the last word in the chat.
+//! Runs one turn, from the query of its agent to the last message in the chat.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,17 +20,17 @@ use caduceus_contract::messages::turn::{TurnEnded, TurnOutcome};
 use caduceus_contract::wire::session::SessionKey;
 use caduceus_supervision::{AskError, Port};
 
-/// How long the profile may take to say which agent it has.
+/// Timeout of the profile's answer which agent it has.
 const AGENT_TIMEOUT: Duration = Duration::from_secs(15);
-/// The same for one question.
+/// Timeout of one request for it.
 const AGENT_RETRY: Duration = Duration::from_secs(2);
-/// How long the ledger may take to read a conversation, and how many may fail over it.
+/// Timeout of the ledger for a conversation, and the failures tolerated.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
-/// How long it may take to start one: a look at the disk, a fresh token, a fork.
+/// Timeout of a start: a check of the disk, a fresh token, a fork.
 const SPAWN_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Runs `work`; everything said is in the ledger when it answers.
+/// Runs `work`; all messages are in the ledger when it returns.
 pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnCommands) -> TurnEnded {
     let mut turn = TurnState::new(work, ports);
     let mut outcome = turn.run(&mut commands).await;
@@ -51,7 +51,7 @@ pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnComm
     TurnEnded { id: turn.work.id, outcome, reply: turn.reply_stream.reply.text().to_owned(), keep: turn.keep }
 }
 
-/// A profile that hangs with the question in hand has a successor within seconds, so it is asked again.
+/// A profile that fails or hangs with the request has a successor within seconds, so it is asked again.
 async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskError> {
     let deadline = Instant::now() + AGENT_TIMEOUT;
     loop {
@@ -62,24 +62,24 @@ async fn which_agent(profile: Port<GetAgent>) -> Result<Arc<AgentSettings>, AskE
     }
 }
 
-/// What was said before. A ledger that failed with the question in hand has a successor, which is asked; a turn goes on without
-/// its history rather than not at all.
+/// The conversation so far. A ledger that failed with the request has a successor, which is asked; if that fails too, the turn runs
+/// without its history.
 async fn history(ledger: Port<LoadHistory>, session: SessionKey, limit: usize) -> Vec<HistoryEntry> {
     for _ in 0..HISTORY_TRIES {
         match ledger.ask(LoadHistory { session: session.clone(), limit }, HISTORY_TIMEOUT).await {
             Ok(Ok(history)) => return history,
             Err(AskError::Closed) => {}
             Ok(Err(error)) => {
-                warn!(%error, "a turn runs without its history");
+                warn!(%error, "turn runs without its history");
                 return Vec::new();
             }
             Err(error) => {
-                warn!(%error, "a turn runs without its history");
+                warn!(%error, "turn runs without its history");
                 return Vec::new();
             }
         }
     }
-    warn!("ledger unavailable, the turn runs without its history");
+    warn!("ledger unavailable, turn runs without its history");
     Vec::new()
 }
 
@@ -136,25 +136,25 @@ impl TurnState {
         let asked = self.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
         let child = tokio::select! {
             biased;
-            // A child that is started all the same ends with its answer.
+            // A child that is started nevertheless ends when its answer is dropped.
             cause = stopped(commands) => return TurnOutcome::Stopped(cause),
             child = asked => child,
         };
         let child = match child {
             Ok(Ok(child)) => child,
             Ok(Err(error)) => {
-                warn!(turn = %self.work.id, %error, "the agent was not started");
+                warn!(turn = %self.work.id, %error, "agent not started");
                 return verdict::not_started(&error);
             }
             Err(error) => {
-                warn!(turn = %self.work.id, %error, "the profile did not start the agent");
+                warn!(turn = %self.work.id, %error, "profile did not start the agent");
                 return verdict::no_answer();
             }
         };
         match AgentProcess::new(child, self.work.id, self.ports.redactor.clone()) {
             Ok(process) => AgentRun::new(self, exec, process).watch(commands).await,
             Err(error) => {
-                warn!(turn = %self.work.id, %error, "the agent's pipes cannot be served");
+                warn!(turn = %self.work.id, %error, "agent's pipes cannot be served");
                 return verdict::no_answer();
             }
         }

@@ -1,18 +1,18 @@
-//! Makes an action of what lies in the ledger that the platform takes: within its limit, and marked where it may be a repeat.
+//! Fits an action from the ledger to the platform: within its limit, and marked if it may be a repeat.
 
 use super::split::split;
 use caduceus_contract::wire::action::Action;
 use caduceus_contract::wire::descriptor::Descriptor;
 
-/// What stands before a reply that may have been delivered already.
+/// The prefix of a reply that may have been delivered already.
 const REPEAT_MARK: &str = "(may be a repeat)";
-/// A text that begins so is marked up by its first characters, which have to stay the first of their line.
+/// The markup of a text with such a start depends on its first characters, which must stay first in their line.
 const MARKUP: [char; 12] = ['`', '~', '>', '#', '|', '-', '*', '+', '=', '<', ' ', '\t'];
 
-/// `action` as one or more that a platform with this descriptor takes. `repeat` says in the text, and to the connector, that
+/// `action` as one or more that a platform with this descriptor accepts. `repeat` marks in the text, and for the connector, that
 /// this may have been delivered already.
 ///
-/// A text that is too long becomes several messages; a prompt comes after them, with the last words, everything else before
+/// A text that is too long becomes several messages; a prompt follows them, with the last part, everything else precedes
 /// them, with the first.
 #[must_use]
 pub fn fit(mut action: Action, descriptor: &Descriptor, repeat: bool) -> Vec<Action> {
@@ -57,7 +57,7 @@ fn mark(action: &mut Action) {
     action.set_content(marked);
 }
 
-/// A message for what does not fit into `action`; `None` for an op of a later contract that names no chat.
+/// A message for the text that does not fit into `action`; `None` for an op of a later contract without a chat.
 fn more_of(action: &Action) -> Option<Action> {
     if matches!(action, Action::FollowUp { .. }) {
         return Some(action.clone());
@@ -84,7 +84,7 @@ mod tests {
         Action::parse(value).unwrap()
     }
 
-    /// Every op that lies in the ledger, with this text.
+    /// Every op that the ledger may have, with this text.
     fn ops(text: &str) -> Vec<Action> {
         [
             json!({"op": "send", "chat_id": "c", "content": text, "reply_to": "m", "metadata": {"scope_id": "g"}}),

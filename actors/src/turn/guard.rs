@@ -1,14 +1,14 @@
-//! The process between the gateway and an agent, which ends whatever the agent leaves behind.
+//! The process between the gateway and an agent, which ends everything that the agent leaves behind.
 //!
-//! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a session of its own, adopts
-//! every orphan below it (Linux), and holds one end of a socket: it gets the agent's pipes through it, answers whether the
-//! agent could be started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
-//! A guard that is itself killed takes nothing along; the process that waits for it kills the group that it led, and what has the turn's
-//! name in its environment. If the gateway was killed too, the next one does.
+//! The gateway re-executes its own binary as `caduceus guard -- COMMAND…`. The guard leads a separate session, adopts
+//! every orphan below it (Linux), and has one end of a socket: it receives the agent's pipes through it, answers whether the
+//! agent was started, and watches it from then on. A byte on it means *stop*; its end means that the gateway is gone.
+//! A guard that is itself killed ends nothing; the process that waits for it kills its process group, and every process with the
+//! turn's id in its environment. If the gateway was killed too, the next one does.
 
-mod held; // The guard as the gateway holds it.
+mod held; // The gateway's handle of the guard.
 mod subtree; // Finds and signals everything below a process.
-mod wire; // What goes through the socket, at both ends.
+mod wire; // The protocol on the socket, for both ends.
 
 use std::ffi::OsString;
 use std::future::pending;
@@ -27,37 +27,37 @@ use crate::signals;
 
 pub use held::HeldGuard;
 pub use subtree::end_turns;
-pub use wire::{give_pipes, hear_start, say_stop};
+pub use wire::{give_pipes, say_stop, wait_started};
 
 /// From SIGTERM to SIGKILL, when the turn is stopped.
 pub const STOP_GRACE: Duration = Duration::from_secs(5);
-/// The same when the gateway is gone: nothing is left to read what the agent still writes.
+/// The same when the gateway is gone: the agent's output has no reader.
 const ORPHAN_GRACE: Duration = Duration::from_millis(500);
-/// The same for what the agent leaves behind when it ends by itself.
+/// The same for processes that the agent leaves behind when it ends by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_secs(1);
-/// Between two rounds of SIGKILL; the first round misses what was forked during it.
+/// Interval of SIGKILL; the first one misses processes forked during it.
 const KILL_EVERY: Duration = Duration::from_millis(20);
-/// Exit code for a command that could not be started, as a shell has it.
+/// Exit code for a command that could not be started, as in a shell.
 const NOT_STARTED: u8 = 127;
 /// Exit code for a guard that could not do its own work.
 pub const BROKEN: u8 = 125;
 
-/// Runs `command` as the guard of it. Called by the hidden subcommand, on a process's main thread, before any other
+/// Runs `command` under this guard. Called by the hidden subcommand, on a process's main thread, before any other
 /// thread exists. The code is the agent's, 128 + n if signal n ended it.
 ///
 /// # Errors
-/// If it is not run by the gateway, or the system does not let it do its work; the process is to end with [`BROKEN`].
+/// If it was not started by the gateway, or the system refuses; the process is to end with [`BROKEN`].
 pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
     let control = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
     forbid_dumps()?;
     let pipes = wire::take_pipes(&control)?;
-    // Already leading a group, as a shell's child does, is as good.
+    // A process that leads a group already, as a shell's child does, is fine.
     let _ = rustix::process::setsid();
     adopt_orphans()?;
     signals::withstand_and_reset_in_children()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        // Before the agent exists, so that no signal and no end of it is missed.
+        // Before the agent exists, so that neither a signal nor its end is missed.
         let ended = signal(SignalKind::child())?;
         let stops = Stops::listen()?;
         match start(command, pipes) {
@@ -76,13 +76,13 @@ pub fn run(command: &[OsString]) -> io::Result<ExitCode> {
 fn start(command: &[OsString], pipes: wire::Pipes) -> io::Result<Pid> {
     let (program, arguments) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let [stdin, stdout, stderr] = pipes.map(Stdio::from);
-    // Our ends of the pipes go with the builder, at the end of this function.
+    // Our ends of the pipes are dropped with the builder, at the end of this function.
     let child = Command::new(program).args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).spawn()?;
     Ok(Pid::from_child(&child))
 }
 
-/// No look into the guard's memory and environment for other processes of this user, and no core file: both hold the secrets of a
-/// profile. An agent can be looked into again once it runs its own program; it leaves no core unless it raises its limit.
+/// Blocks access to the guard's memory and environment for other processes of this user, and core files: both have the secrets of a
+/// profile. The agent is accessible again once it runs its own program; it writes no core file unless it raises its limit.
 fn forbid_dumps() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
@@ -91,7 +91,7 @@ fn forbid_dumps() -> io::Result<()> {
     Ok(())
 }
 
-/// Has the orphans below this process become its children, where the system can.
+/// Makes the orphans below this process its children, if the system can.
 fn adopt_orphans() -> io::Result<()> {
     #[cfg(target_os = "linux")]
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
@@ -126,12 +126,12 @@ impl Stops {
     }
 }
 
-/// Waits until the agent and everything below it has ended, and sees to that once it is time.
+/// Waits until the agent and everything below it has ended, and enforces that when the time is over.
 async fn watch(agent: Pid, control: UnixStream, mut ended: Stream, mut stops: Stops) -> io::Result<u8> {
     control.set_nonblocking(true)?;
     let mut control = Some(tokio::net::UnixStream::from_std(control)?);
     let mut code = None;
-    // When SIGKILL follows; SIGTERM has been sent once this is set.
+    // The time of SIGKILL; SIGTERM has been sent once this is set.
     let mut kill_at: Option<Instant> = None;
     loop {
         let alone = reap(agent, &mut code);
@@ -159,7 +159,7 @@ async fn watch(agent: Pid, control: UnixStream, mut ended: Stream, mut stops: St
     }
 }
 
-/// Sends SIGTERM to everything below, unless that was done, and has SIGKILL follow after `grace` at the latest.
+/// Sends SIGTERM to everything below, unless that was done, and schedules SIGKILL after `grace` at the latest.
 fn end_within(grace: Duration, kill_at: &mut Option<Instant>) {
     if kill_at.is_none() {
         subtree::signal(Signal::TERM);
@@ -168,14 +168,14 @@ fn end_within(grace: Duration, kill_at: &mut Option<Instant>) {
     *kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at)));
 }
 
-/// Reaps what has ended. Notes the agent's code; answers whether nothing is left.
+/// Reaps ended processes. Stores the agent's exit code; returns whether no process is left.
 fn reap(agent: Pid, code: &mut Option<u8>) -> bool {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
             Ok(Some((pid, status))) if pid == agent => *code = Some(code_of(status)),
             Ok(Some(_)) | Err(rustix::io::Errno::INTR) => {}
             Ok(None) => return false,
-            // An agent that another process has waited for left no code.
+            // An agent that another process has waited for left no exit code.
             Err(_) => {
                 code.get_or_insert(BROKEN);
                 return true;
@@ -189,7 +189,7 @@ fn code_of(status: WaitStatus) -> u8 {
     code.and_then(|code| u8::try_from(code).ok()).unwrap_or(BROKEN)
 }
 
-/// What comes over the socket.
+/// The events on the socket.
 enum ControlEvent {
     Stop,
     Gone,

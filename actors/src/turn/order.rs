@@ -1,4 +1,4 @@
-//! What starts a turn.
+//! The start of a turn.
 
 use std::sync::Arc;
 
@@ -13,26 +13,26 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::session::SessionKey;
 
-/// All that a turn needs to begin. It holds the turn's permit.
+/// The arguments of a turn, including its permit.
 #[derive(Debug)]
 pub struct TurnOrder {
-    /// Which turn.
+    /// The turn.
     pub id: TurnId,
-    /// The event it answers.
+    /// The event to answer.
     pub inbound: InboundId,
-    /// Under which profile it runs.
+    /// Its profile.
     pub profile: ProfileName,
-    /// In which session it runs.
+    /// Its session.
     pub session: SessionKey,
-    /// Counts the attempts at this event, from 1.
+    /// The number of this attempt at the event, from 1.
     pub attempt: u32,
-    /// The event, as understood.
+    /// The event, parsed.
     pub event: Arc<InboundEvent>,
     /// The event, as received.
     pub raw_event: Arc<Value>,
-    /// Where replies go.
+    /// The destination of replies.
     pub target: Target,
-    /// What the platform of the chat can do.
+    /// The descriptor of the chat's platform.
     pub descriptor: Descriptor,
     /// The turn's place in the count.
     pub permit: TurnPermit,

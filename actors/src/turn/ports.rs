@@ -1,4 +1,4 @@
-//! What a turn asks and reports to.
+//! The ports of a turn.
 
 use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
 use crate::profile::redact::Redactor;
@@ -8,10 +8,10 @@ use caduceus_contract::messages::relay::SendAction;
 use caduceus_contract::messages::turn::{StopTurn, TurnEnded};
 use caduceus_supervision::Port;
 
-/// What a turn asks and reports to.
+/// The ports of a turn.
 #[derive(Debug, Clone)]
 pub struct TurnPorts {
-    /// The turn's profile, for how its agent is run.
+    /// The turn's profile, for the configuration of its agent.
     pub agent: Port<GetAgent>,
     /// The same, for starting it.
     pub spawn: Port<SpawnChild>,
@@ -19,9 +19,9 @@ pub struct TurnPorts {
     pub call: Port<AuthorisedCall>,
     /// The link that the event came over.
     pub send: Port<SendAction>,
-    /// The ledger, for what was said before.
+    /// The ledger, for the conversation so far.
     pub history: Port<LoadHistory>,
-    /// The same, for what is said now.
+    /// The same, for new messages.
     pub record: Port<RecordOutbound>,
     /// The same.
     pub mark: Port<MarkOutbound>,
@@ -29,8 +29,8 @@ pub struct TurnPorts {
     pub ended: Port<TurnEnded>,
     /// The same, for replies that could not be sent.
     pub left: Port<ReplyLeft>,
-    /// This very turn, for the gate, which stops what is left at the end of a drain.
+    /// The turn itself, for the gate, which stops remaining turns at the end of a drain.
     pub stop: Port<StopTurn>,
-    /// Cleans what the agent writes to its standard error.
+    /// Redacts the agent's standard error.
     pub redactor: Redactor,
 }

@@ -1,7 +1,7 @@
-//! A running agent as its turn sees it: its output, its input, how it ends.
+//! A running agent for its turn: its output, its input, its end.
 //!
-//! Its pipes are served by tasks of their own, so that an agent that does not read cannot keep its turn from reading it.
-//! Dropping a process ends the whole agent: its lifeline closes, and its guard is waited for.
+//! Its pipes have separate tasks, so that an agent that does not read cannot block the reading of its output.
+//! Dropping a process ends the whole agent: its lifeline closes, and its guard is reaped.
 
 use std::future::pending;
 use std::os::fd::OwnedFd;
@@ -27,17 +27,17 @@ use caduceus_supervision::Carried;
 
 /// Bytes of output that end a turn.
 const MAX_OUTPUT: usize = 4 * 1024 * 1024;
-/// Bytes read at once.
+/// Bytes per read.
 const CHUNK: usize = 32 * 1024;
-/// Pieces of output that wait for the turn; then the agent waits.
+/// Pieces of output in the queue of the turn; when it is full, the agent waits.
 const MAX_PIECES: usize = 8;
-/// Lines that wait for an agent to read; then it is taken for one that does not.
+/// Lines in the queue of the agent's input; when it is full, the agent counts as not reading.
 const MAX_LINES: usize = 256;
-/// How long after its own SIGKILL a guard may take before it is killed itself.
+/// How long after its own SIGKILL a guard may run before it is killed itself.
 const GUARD_GRACE: Duration = Duration::from_secs(2);
-/// How long what is left of an agent whose guard was killed is looked for.
+/// How long to search for remaining processes of an agent whose guard was killed.
 const STRAYS_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two looks at the guard, where the signal of its end was lost.
+/// Interval of checks of the guard, in case the signal of its end was lost.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A running agent.
@@ -49,7 +49,7 @@ pub(super) struct AgentProcess {
     output: Option<mpsc::Receiver<Output>>,
     input: Option<mpsc::Sender<String>>,
     ended: Stream,
-    /// When the guard is killed, and when it is given up; set by [`AgentProcess::stop`].
+    /// The times at which the guard is killed, and abandoned; set by [`AgentProcess::stop`].
     force_at: Option<Instant>,
     /// Serves standard input and output; ends with the process.
     pipes: JoinSet<()>,
@@ -59,21 +59,21 @@ pub(super) struct AgentProcess {
     _secrets: Lease,
 }
 
-/// What an agent did.
+/// An event of an agent.
 #[derive(Debug)]
 pub(super) enum ProcessEvent {
-    /// It said something.
-    Said(Output),
-    /// It has ended, and its guard. What it said before may still be on its way.
+    /// It wrote output.
+    Wrote(Output),
+    /// It has ended, and its guard. Earlier output may still be in the queue.
     Ended(Exit),
 }
 
-/// What an agent said on its standard output.
+/// Standard output of an agent.
 #[derive(Debug)]
 pub(super) enum Output {
-    /// Whole lines, or what stands at the end without one.
+    /// Complete lines, or an incomplete one at the end.
     Text(String),
-    /// More than it may.
+    /// More than the limit.
     TooMuch,
 }
 
@@ -81,10 +81,10 @@ impl AgentProcess {
     /// Takes over a child that was started for `turn`.
     ///
     /// # Errors
-    /// What the system says; the agent is ended.
+    /// The system's error; the agent is ended.
     #[expect(clippy::disallowed_methods, reason = "each is carried")]
     pub(super) fn new(child: SpawnedChild, turn: TurnId, redactor: Redactor) -> std::io::Result<Self> {
-        let (said, output) = mpsc::channel(MAX_PIECES);
+        let (pieces, output) = mpsc::channel(MAX_PIECES);
         let (input, lines) = mpsc::channel(MAX_LINES);
         let mut process = Self {
             turn,
@@ -100,12 +100,12 @@ impl AgentProcess {
             _secrets: child.secrets,
         };
         process.pipes.spawn_local(Carried::new(child.stdin.serve(lines)?));
-        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, said)));
+        process.pipes.spawn_local(Carried::new(read(receiver(child.stdout)?, pieces)));
         process.log.spawn_local(Carried::new(log(receiver(child.stderr)?, turn, redactor)));
         Ok(process)
     }
 
-    /// Waits for what it says or does next. After [`ProcessEvent::Ended`] it is not to be asked again.
+    /// Waits for its next event. Must not be called after [`ProcessEvent::Ended`].
     pub(super) async fn next(&mut self) -> ProcessEvent {
         loop {
             if let Some(exit) = self.look() {
@@ -114,35 +114,35 @@ impl AgentProcess {
             tokio::select! {
                 biased;
                 _ = self.ended.recv() => {}
-                said = receive(&mut self.output) => if let Some(said) = said {
-                    return ProcessEvent::Said(said);
+                piece = receive(&mut self.output) => if let Some(piece) = piece {
+                    return ProcessEvent::Wrote(piece);
                 },
                 () = tokio::time::sleep(LOOK_EVERY) => {}
             }
         }
     }
 
-    /// The next thing said, without regard to the agent's end; `None` when there is nothing more.
-    pub(super) async fn said(&mut self) -> Option<Output> {
+    /// The next output, whether or not the agent has ended; `None` at the end of its output.
+    pub(super) async fn next_output(&mut self) -> Option<Output> {
         if self.output.is_some() { receive(&mut self.output).await } else { None }
     }
 
-    /// Waits until what was written to standard error is in the log.
+    /// Waits until the standard error is in the log.
     pub(super) async fn logged(&mut self) {
         while self.log.join_next().await.is_some() {}
     }
 
-    /// Writes the agent a line. `false` if it does not read.
+    /// Writes a line to the agent. `false` if it does not read.
     pub(super) fn tell(&self, line: String) -> bool {
         self.input.as_ref().is_some_and(|input| input.try_send(line).is_ok())
     }
 
-    /// Nothing more will be written: standard input ends after what was written already.
+    /// Nothing more will be written: standard input ends after the queued lines.
     pub(super) fn close_input(&mut self) {
         self.input = None;
     }
 
-    /// Has the agent ended: SIGTERM now, SIGKILL after 5 s. Stopping twice is fine.
+    /// Ends the agent: SIGTERM now, SIGKILL after 5 s. Stopping twice is fine.
     pub(super) fn stop(&mut self) {
         if self.force_at.is_some() {
             return;
@@ -159,14 +159,14 @@ impl AgentProcess {
             Ok(None) => {}
             Ok(Some(status)) => return Some(self.exited(status)),
             Err(error) => {
-                warn!(%error, "a guard cannot be waited for");
+                warn!(%error, "guard cannot be waited for");
                 return Some(Exit::Never);
             }
         }
         let now = Instant::now();
         let force_at = self.force_at?;
         if now >= force_at + GUARD_GRACE {
-            warn!(pid = %self.pid.as_raw_nonzero(), "an agent does not end, not even by SIGKILL");
+            warn!(pid = %self.pid.as_raw_nonzero(), "agent does not end after SIGKILL");
             return Some(Exit::Never);
         }
         if now >= force_at {
@@ -179,7 +179,7 @@ impl AgentProcess {
         self.guard = None;
         status.code().map_or_else(
             || {
-                // Its guard can no longer end what is left of the agent.
+                // Its guard can no longer end the remaining processes of the agent.
                 self.kill_group();
                 self.end_strays();
                 Exit::Killed
@@ -188,46 +188,46 @@ impl AgentProcess {
         )
     }
 
-    /// What has left the group. Looking through all processes is nothing for an arbiter.
+    /// The processes that have left the group. A scan of all processes takes too long for an arbiter.
     fn end_strays(&self) {
         let turn = self.turn;
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
         if let Err(error) = reaper.spawn(move || guard::end_turns(&[turn], STRAYS_TIMEOUT)) {
-            warn!(%turn, %error, "what an agent left behind is not looked for");
+            warn!(%turn, %error, "remaining processes of an agent not searched for");
         }
     }
 
     fn kill_group(&self) {
         if let Err(error) = kill_process_group(self.pid, Signal::KILL) {
-            debug!(%error, "nothing is left of an agent's group");
+            debug!(%error, "no process left in an agent's group");
         }
     }
 }
 
-/// The next thing said. Forgets the channel once there is nothing more; without one it never ends.
+/// The next output. Drops the channel after its end; without one it never completes.
 async fn receive(output: &mut Option<mpsc::Receiver<Output>>) -> Option<Output> {
     let Some(channel) = output else { return pending().await };
-    let said = channel.recv().await;
-    if matches!(said, None | Some(Output::TooMuch)) {
+    let piece = channel.recv().await;
+    if matches!(piece, None | Some(Output::TooMuch)) {
         *output = None;
     }
-    said
+    piece
 }
 
 fn receiver(fd: OwnedFd) -> std::io::Result<pipe::Receiver> {
     pipe::Receiver::from_owned_fd(fd)
 }
 
-async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
+async fn read(mut pipe: pipe::Receiver, pieces: mpsc::Sender<Output>) {
     let mut waiting: Vec<u8> = Vec::new();
     let mut total = 0;
     let mut chunk = vec![0; CHUNK];
     loop {
-        // A pipe that breaks has ended.
+        // A broken pipe has ended.
         let bytes = pipe.read(&mut chunk).await.unwrap_or(0);
         total += bytes;
         if total > MAX_OUTPUT {
-            let _ = said.send(Output::TooMuch).await;
+            let _ = pieces.send(Output::TooMuch).await;
             return;
         }
         let fresh = waiting.len();
@@ -237,7 +237,7 @@ async fn read(mut pipe: pipe::Receiver, said: mpsc::Sender<Output>) {
         if let Some(end) = end.filter(|end| *end > 0) {
             let text = String::from_utf8_lossy(&waiting[..end]).into_owned();
             waiting.drain(..end);
-            if said.send(Output::Text(text)).await.is_err() {
+            if pieces.send(Output::Text(text)).await.is_err() {
                 return;
             }
         }
@@ -253,8 +253,8 @@ async fn log(mut pipe: pipe::Receiver, turn: TurnId, redactor: Redactor) {
     let write = |entries: Vec<StderrEntry>| {
         for entry in entries {
             match entry {
-                StderrEntry::Line(line) => info!(%turn, line, "an agent wrote to its standard error"),
-                StderrEntry::LeftOut(lines) => warn!(%turn, lines, "an agent wrote too much to its standard error"),
+                StderrEntry::Line(line) => info!(%turn, line, "agent wrote to its standard error"),
+                StderrEntry::LeftOut(lines) => warn!(%turn, lines, "agent wrote too much to its standard error"),
             }
         }
     };

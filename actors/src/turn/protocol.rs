@@ -8,7 +8,7 @@ use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::action::ActionResult;
 use caduceus_contract::wire::descriptor::Descriptor;
 
-/// The first line an agent reads.
+/// The first line for an agent.
 #[derive(Debug, Serialize)]
 pub(super) struct TurnOpening<'a> {
     pub(super) turn_id: TurnId,
@@ -20,18 +20,18 @@ pub(super) struct TurnOpening<'a> {
     pub(super) descriptor: &'a Descriptor,
 }
 
-/// One line of an agent that speaks the protocol.
+/// One line of an agent.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum AgentLine {
     /// The reply grows.
     Text(String),
-    /// The reply ends, perhaps with this.
+    /// The reply ends, possibly with this text.
     Final(Option<String>),
-    /// Something is to be done in the chat.
+    /// An action for the chat.
     Action { id: Value, action: Value },
-    /// A type that is not known here, from a later agent.
+    /// A type of a later version.
     Unknown,
-    /// No line of the protocol.
+    /// Not a line of the protocol.
     Bad,
 }
 

@@ -1,7 +1,7 @@
-//! When a growing reply becomes messages: what to post, what to change, what to wait for.
+//! When a growing reply becomes messages: which to post, which to edit, when to wait.
 //!
-//! Where messages can be changed, one message grows; elsewhere a message is posted once nothing more fits into it. What is
-//! posted or changed for the last time is sent durably: its caller writes it down first.
+//! If messages can be edited, one message grows; otherwise a message is posted once nothing more fits into it. A message that is
+//! posted or edited for the last time is sent durably: its caller records it first.
 
 use std::time::{Duration, Instant};
 
@@ -9,12 +9,12 @@ use super::split::{Cutter, RestOfText};
 use caduceus_contract::wire::action::{ActionResult, allowed};
 use caduceus_contract::wire::descriptor::Descriptor;
 
-/// Between two changes of one message; platforms slow down a client that edits more often.
+/// Interval of edits of one message; platforms throttle a client that edits more often.
 const GROW_EVERY: Duration = Duration::from_secs(1);
-/// From the first word to the first message, so that a quick reply is one message and no edit.
+/// From the first text to the first message, so that a quick reply is one message without an edit.
 const FIRST_AFTER: Duration = Duration::from_millis(700);
 
-/// One reply on its way.
+/// One reply in progress.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Reply {
@@ -22,79 +22,79 @@ pub(super) struct Reply {
     /// Whether a message may grow.
     grows: bool,
     text: String,
-    /// The message that is being made, as of the last look.
+    /// The current message, as of the last update.
     part: Option<MessagePart>,
-    /// Its way into the chat so far.
+    /// Its state in the chat.
     shown: ShownMessage,
-    /// There is text that the last look did not see.
+    /// There is text since the last update.
     stale: bool,
-    /// A message is done: the next one is looked for at once.
+    /// A message is complete: the next one is determined at once.
     more: bool,
-    /// When the text is next looked at; `None` before the first word. Looking at every line of a flood would take the
+    /// The time of the next update; `None` before the first text. An update at every line of a flood would take too much of the
     /// arbiter's time.
     look_at: Option<Instant>,
     /// When a message may grow again; `None` before the first one.
     grow_at: Option<Instant>,
-    /// Something of it may be in the chat.
+    /// A part of it may be in the chat.
     begun: bool,
     finished: bool,
     /// It ends with the message that was begun, and this mark.
     abandoned: bool,
     mark: Option<&'static str>,
-    /// That is yet to be seen to.
+    /// The end is not applied yet.
     to_cut: bool,
-    /// The connector did not take a message of it.
+    /// The connector refused a message of it.
     refused: bool,
 }
 
-/// One message, as the text gives it.
+/// One message, as derived from the text.
 #[derive(Debug)]
 struct MessagePart {
     content: String,
     /// Nothing can be added to it.
     whole: bool,
-    /// What closes the fence that it leaves open because the agent did.
+    /// Closes the fence that is left open because the agent did.
     close: String,
 }
 
 /// A message in the chat.
 #[derive(Debug, Default)]
 struct ShownMessage {
-    /// `None` when the connector gave no name for it, so that it cannot be changed.
+    /// `None` if the connector gave no id for it, so that it cannot be edited.
     message_id: Option<String>,
     content: String,
-    /// It may be in the chat although no answer said so.
+    /// It may be in the chat although there was no answer.
     posted: bool,
 }
 
-/// What comes next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum ReplyStep {
-    /// Put a message into the chat and tell [`Reply::did`].
+    /// Put a message into the chat and call [`Reply::did`].
     Do(ReplyAction),
-    /// Nothing before this moment, unless there is more text.
+    /// Nothing before this time, unless there is more text.
     Wait(Instant),
     /// Nothing until there is more text.
     Idle,
-    /// Everything said is out.
+    /// The whole text is sent.
     Done,
 }
 
-/// One thing done for a reply.
+/// One action for a reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReplyAction {
-    /// The message to change; a new one otherwise.
+    /// The message to edit; a new one otherwise.
     pub(super) edits: Option<String>,
     /// Its text.
     pub(super) content: String,
-    /// Whether this is the last word on this message, and so written down.
+    /// Whether this is the final state of the message, and so recorded.
     pub(super) last: bool,
-    /// The chat shows it already: it is written down as delivered and not sent.
+    /// The chat shows it already: it is recorded as delivered and not sent.
     pub(super) shown_already: bool,
 }
 
 impl Reply {
-    /// A reply to a platform that can do `descriptor`. `grows` may be denied, as for a reply that has no name to be changed by.
+    /// A reply to a platform with this `descriptor`. `grows` may be false, for a reply without an id by which it can be edited.
     pub(super) fn new(descriptor: &Descriptor, grows: bool) -> Self {
         Self {
             cutter: Cutter::new(descriptor.max_message_length, descriptor.len_unit),
@@ -115,17 +115,17 @@ impl Reply {
         }
     }
 
-    /// All that was said. Of a reply that was abandoned, what was let out.
+    /// The whole text. Of an abandoned reply, the part that was sent.
     pub(super) fn text(&self) -> &str {
         self.text.trim()
     }
 
-    /// Whether the connector refused a message, so that the chat does not have all of the reply.
+    /// Whether the connector refused a message, so that the chat does not have the whole reply.
     pub(super) fn was_refused(&self) -> bool {
         self.refused
     }
 
-    /// Adds what was said.
+    /// Adds text.
     pub(super) fn push(&mut self, text: &str, now: Instant) {
         if !text.is_empty() {
             self.text.push_str(text);
@@ -134,7 +134,7 @@ impl Reply {
         }
     }
 
-    /// Nothing more will be said. `last` is said still; one that repeats all that was said takes its place.
+    /// The text ends. `last` is added; if it repeats the whole text, it replaces it.
     pub(super) fn finish(&mut self, last: Option<&str>, now: Instant) {
         if let Some(last) = last {
             let more = last.strip_prefix(self.text());
@@ -147,7 +147,7 @@ impl Reply {
         self.stale = true;
     }
 
-    /// Nothing more will be said, although the agent had not come to its end: the code that it left open is closed.
+    /// The text ends, although the agent did not finish: open code is closed.
     pub(super) fn finish_broken(&mut self, now: Instant) {
         if !self.finished {
             self.close_fence();
@@ -155,7 +155,7 @@ impl Reply {
         self.finish(None, now);
     }
 
-    /// Nothing more will be said, and of what was said only what has begun to be posted is finished, with `mark` at its end.
+    /// The text ends, and only the message that has begun to be posted is finished, with `mark` at its end.
     pub(super) fn abandon(&mut self, mark: Option<&'static str>) {
         if !std::mem::replace(&mut self.abandoned, true) {
             (self.mark, self.to_cut) = (mark, true);
@@ -164,9 +164,9 @@ impl Reply {
         self.stale = true;
     }
 
-    /// What comes next. The caller carries out one action at a time and reports it before it asks again.
+    /// The next step. The caller carries out one action at a time and reports it before the next call.
     pub(super) fn next(&mut self, now: Instant) -> ReplyStep {
-        // Not before: what was under way when it was abandoned has its answer by now.
+        // Not before: the action that was running when it was abandoned is answered by now.
         if std::mem::take(&mut self.to_cut) {
             self.cut_short();
         }
@@ -186,7 +186,7 @@ impl Reply {
         }
     }
 
-    /// Finds out what the next message is. One that is whole is not looked at again.
+    /// Determines the next message. A complete one is not determined again.
     fn look(&mut self, now: Instant) {
         (self.stale, self.more) = (false, false);
         self.look_at = Some(now + GROW_EVERY);
@@ -206,7 +206,7 @@ impl Reply {
         };
     }
 
-    /// A message to which nothing will be added.
+    /// A message that is complete.
     fn complete(&self, part: &MessagePart) -> ReplyStep {
         let (shown, content) = (&self.shown, &part.content);
         let shown_already = shown.posted && shown.content == *content;
@@ -214,7 +214,7 @@ impl Reply {
         ReplyStep::Do(ReplyAction { edits, content: content.clone(), last: true, shown_already })
     }
 
-    /// The message to which something may be added.
+    /// A message that may grow.
     fn grow(&self, part: &MessagePart, now: Instant) -> Option<ReplyStep> {
         let (shown, content) = (&self.shown, &part.content);
         let frozen = shown.posted && shown.message_id.is_none();
@@ -228,13 +228,13 @@ impl Reply {
         Some(ReplyStep::Do(ReplyAction { edits, content: content.clone(), last: false, shown_already: false }))
     }
 
-    /// Reports what became of an action.
+    /// Reports the result of an action.
     pub(super) fn did(&mut self, action: &ReplyAction, result: &ActionResult, now: Instant) {
         self.grow_at = Some(now + GROW_EVERY);
         let shown = &mut self.shown;
         let refused = !result.success && !result.ambiguous;
         if action.last && action.edits.is_some() && refused && !action.shown_already {
-            // The message is gone or too old to be changed: the text goes out as a new one.
+            // The message is gone or too old to be edited: the text is posted as a new one.
             *shown = ShownMessage::default();
             return;
         }
@@ -254,7 +254,7 @@ impl Reply {
         }
     }
 
-    /// Takes away all but the message that was begun, and puts the mark at the end of what the chat has.
+    /// Removes all except the message that was begun, and adds the mark at the end of the text in the chat.
     fn cut_short(&mut self) {
         if !self.shown.posted {
             self.part = None;

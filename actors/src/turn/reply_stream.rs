@@ -1,4 +1,4 @@
-//! Lets a reply out into its chat while the agent still works: one action at a time, and a sign that the turn is at work.
+//! Sends a reply to its chat while the agent still works: one action at a time, and a typing indicator.
 
 use std::future::pending;
 use std::pin::Pin;
@@ -9,18 +9,18 @@ use super::reply::{Reply, ReplyAction, ReplyStep};
 use caduceus_contract::wire::action::{ActionResult, allowed};
 use caduceus_contract::wire::descriptor::Descriptor;
 
-/// Between two signs of work; the platforms show one for 5 s and more.
+/// Interval of typing indicators; platforms show one for 5 s and more.
 const TYPING_EVERY: Duration = Duration::from_secs(4);
 
 type ActionUnderWay = Pin<Box<dyn Future<Output = (ReplyAction, ActionResult)>>>;
 
-/// A reply and its way out.
+/// A reply and its delivery.
 pub(super) struct ReplyStream {
     pub(super) reply: Reply,
     delivery: ReplyDelivery,
-    /// The action that is under way.
+    /// The current action.
     doing: Option<ActionUnderWay>,
-    /// When the next sign of work is due; `None` where there are none.
+    /// The time of the next typing indicator; `None` if there are none.
     typing_at: Option<Instant>,
 }
 
@@ -31,7 +31,7 @@ impl ReplyStream {
         Self { reply, delivery, doing: None, typing_at }
     }
 
-    /// Does what is due, one thing. Never ends while there is nothing to do. Dropping it half-way loses nothing.
+    /// Carries out the next due action. Never completes while there is none. Dropping it half-way loses nothing.
     pub(super) async fn advance(&mut self) {
         tokio::select! {
             () = typing(self.typing_at) => {
@@ -39,18 +39,18 @@ impl ReplyStream {
                 self.typing_at = Some(Instant::now() + TYPING_EVERY);
             }
             done = Self::step(&mut self.reply, &self.delivery, &mut self.doing) => if done {
-                // A reply that is out leaves nothing to do, whatever the agent is still at.
+                // After a complete reply there is nothing to do, even if the agent still works.
                 pending::<()>().await;
             },
         }
     }
 
-    /// Lets everything out that was said; the reply has been finished.
+    /// Sends the rest of the text; the reply has been finished.
     pub(super) async fn drain(&mut self) {
         while !Self::step(&mut self.reply, &self.delivery, &mut self.doing).await {}
     }
 
-    /// The next step of the reply. `true` when everything is out.
+    /// The next step of the reply. `true` when everything is sent.
     async fn step(reply: &mut Reply, delivery: &ReplyDelivery, doing: &mut Option<ActionUnderWay>) -> bool {
         if doing.is_none() {
             match reply.next(Instant::now()) {

@@ -1,4 +1,4 @@
-//! An agent that is a process, while it runs: its output becomes reply and actions, and events and results become its input.
+//! An agent that is a process, while it runs: its output becomes reply and actions; events and results become its input.
 
 use std::pin::Pin;
 use std::time::{Duration, Instant};
@@ -18,14 +18,14 @@ use crate::profile::agent::{ExecSettings, ReplyForm};
 use caduceus_contract::messages::turn::SteerError;
 use caduceus_contract::wire::action::{Action, ActionResult, allowed};
 
-/// How long an agent may take to end after it has said that it is done.
+/// How long an agent may run after it has reported its end.
 const LINGER: Duration = Duration::from_secs(10);
-/// How long the pipes of an agent that has ended may take to run dry.
+/// How long the pipes of an ended agent may take to drain.
 const DRY_TIMEOUT: Duration = Duration::from_secs(2);
-/// Actions of one agent under way at once.
+/// Concurrent actions of one agent.
 const MAX_ACTIONS: usize = 32;
 
-/// An action under way.
+/// A running action.
 type Acting = Pin<Box<dyn Future<Output = (Value, ActionResult)>>>;
 
 /// An agent while it runs.
@@ -34,11 +34,11 @@ pub(super) struct AgentRun<'a> {
     form: ReplyForm,
     timeout: Duration,
     process: AgentProcess,
-    /// What the agent asked for and waits for the result of.
+    /// The actions whose results the agent waits for.
     actions: FuturesUnordered<Acting>,
-    /// When an agent that has said that it is done is ended.
+    /// The time at which an agent that has reported its end is ended.
     linger_until: Option<Instant>,
-    /// Whether it asked for something to be done in the chat, which can be all of an answer.
+    /// Whether it requested an action in the chat, which can be the whole answer.
     acted: bool,
     bad_lines: u64,
 }
@@ -57,10 +57,10 @@ impl<'a> AgentRun<'a> {
         }
     }
 
-    /// Until the agent has ended and everything that it said has been handled.
+    /// Until the agent has ended and all its output has been handled.
     pub(super) async fn watch(mut self, commands: &mut TurnCommands) {
         let begun = Instant::now();
-        // A new pipe takes nothing as yet, but the queue before it does.
+        // A new pipe accepts nothing yet, but the queue before it does.
         self.process.tell(self.turn.work.opening());
         if self.form == ReplyForm::Text {
             self.process.close_input();
@@ -73,7 +73,7 @@ impl<'a> AgentRun<'a> {
                 command = commands.recv() => self.carry_out(command),
                 news = self.process.next() => match news {
                     ProcessEvent::Ended(exit) => self.turn.verdict.exit = Some(exit),
-                    ProcessEvent::Said(said) => self.take_output(said),
+                    ProcessEvent::Wrote(piece) => self.take_output(piece),
                 },
                 Some((id, result)) = self.actions.next() => self.answer(&id, &result),
                 () = tokio::time::sleep_until(due.into()), if !ending => self.out_of_time(),
@@ -83,19 +83,19 @@ impl<'a> AgentRun<'a> {
         self.drain_output(commands).await;
         self.turn.verdict.no_reply = self.missing_reply();
         if self.bad_lines > 0 {
-            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "an agent wrote lines that are not of the protocol");
+            warn!(turn = %self.turn.work.id, lines = self.bad_lines, "agent wrote lines outside the protocol");
         }
-        info!(turn = %self.turn.work.id, exit = ?self.turn.verdict.exit, "an agent has ended");
+        info!(turn = %self.turn.work.id, exit = ?self.turn.verdict.exit, "agent ended");
     }
 
-    /// What was said before the end may still be on its way, and so may be what was asked for.
+    /// Output before the end may still be in the queue, and so may requested actions.
     async fn drain_output(&mut self, commands: &mut TurnCommands) {
         let dry_at = tokio::time::Instant::now() + DRY_TIMEOUT;
-        while let Ok(Some(said)) = tokio::time::timeout_at(dry_at, self.process.said()).await {
-            self.take_output(said);
+        while let Ok(Some(piece)) = tokio::time::timeout_at(dry_at, self.process.next_output()).await {
+            self.take_output(piece);
         }
         let _ = tokio::time::timeout_at(dry_at, self.process.logged()).await;
-        // The answers are not waited for, but the ledger has to record what became of each.
+        // The agent needs no answers, but the ledger has to record the result of each.
         while !self.actions.is_empty() {
             tokio::select! {
                 _ = self.actions.next() => {}
@@ -104,7 +104,7 @@ impl<'a> AgentRun<'a> {
         }
     }
 
-    /// An agent that speaks the protocol can end its reply without a word, and answer by actions alone; one that prints can do neither.
+    /// An agent with the protocol can end its reply without text, and answer by actions alone; one without it can do neither.
     fn missing_reply(&self) -> Option<NoReply> {
         if self.acted || self.linger_until.is_some() || !self.turn.reply_stream.reply.text().is_empty() {
             return None;
@@ -127,10 +127,10 @@ impl<'a> AgentRun<'a> {
                 } else {
                     Err(SteerError::NotReading)
                 };
-                // The asker may have gone.
+                // The caller may be gone.
                 let _ = answer.send(steered);
             }
-            // The actor is gone, and this with it.
+            // The actor is gone, and this is about to be dropped.
             None => {}
         }
     }
@@ -144,8 +144,8 @@ impl<'a> AgentRun<'a> {
         self.process.stop();
     }
 
-    fn take_output(&mut self, said: Output) {
-        match said {
+    fn take_output(&mut self, piece: Output) {
+        match piece {
             Output::TooMuch => {
                 self.turn.verdict.too_much = true;
                 self.process.stop();
@@ -162,7 +162,7 @@ impl<'a> AgentRun<'a> {
             AgentLine::Bad => self.bad_lines += 1,
             AgentLine::Unknown => {}
             AgentLine::Action { id, action } => self.act(id, action),
-            // What is said after the end is dropped.
+            // Output after the end is dropped.
             AgentLine::Text(_) | AgentLine::Final(_) if self.linger_until.is_some() => {}
             AgentLine::Text(text) => self.turn.reply_stream.reply.push(&text, Instant::now()),
             AgentLine::Final(last) => {
@@ -186,12 +186,12 @@ impl<'a> AgentRun<'a> {
 
     fn answer(&mut self, id: &Value, result: &ActionResult) {
         if !self.process.tell(protocol::result(id, result)) {
-            debug!(turn = %self.turn.work.id, "an agent does not read the answers to its actions");
+            debug!(turn = %self.turn.work.id, "agent does not read the answers to its actions");
         }
         self.close_when_answered();
     }
 
-    /// An agent that is done gets the answers it waits for, and then nothing more.
+    /// An agent at its end receives the answers it waits for, and then nothing more.
     fn close_when_answered(&mut self) {
         if self.linger_until.is_some() && self.actions.is_empty() {
             self.process.close_input();
@@ -200,7 +200,7 @@ impl<'a> AgentRun<'a> {
 }
 
 impl TurnWork {
-    /// The first line that an agent reads.
+    /// The first line for an agent.
     fn opening(&self) -> String {
         protocol::line(&TurnOpening {
             turn_id: self.id,
@@ -213,7 +213,7 @@ impl TurnWork {
         })
     }
 
-    /// An agent's action, with the chat and the tenant filled in where it left them out.
+    /// An agent's action, with the chat and the tenant filled in if they are missing.
     fn complete(&self, mut action: Value) -> Result<Action, String> {
         let fields = action.as_object_mut().ok_or("an action is an object")?;
         let follows_up = fields.get("op").and_then(Value::as_str) == Some("follow_up");
@@ -226,7 +226,7 @@ impl TurnWork {
         if !allowed(action.op(), &self.descriptor) {
             return Err(format!("this chat does not support {}", action.op()));
         }
-        // The tenant of another chat is not known here.
+        // The tenant of another chat is unknown here.
         let here = action.chat_id().is_none_or(|chat| chat == self.target.chat_id);
         if let Some(metadata) = action.metadata_mut().filter(|_| here) {
             for (name, value) in self.target.metadata() {

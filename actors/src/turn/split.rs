@@ -1,9 +1,9 @@
-//! Cuts a reply into messages that the platform takes.
+//! Splits a reply into messages that the platform accepts.
 //!
-//! Cuts at line ends, else at word ends, else between two grapheme clusters, and inside one only if it is longer than a
-//! message. A code fence that a cut falls into is closed before it and opened again after it, and counts.
+//! Splits at line ends, else at word ends, else between two grapheme clusters, and inside one only if it is longer than a
+//! message. A code fence around a cut is closed before it and opened again after it, and counts.
 //!
-//! A [`Cutter`] follows a text that grows. What is in a part is not looked at again, so all the work on a text is
+//! A [`Cutter`] follows a text that grows. Text that is in a part is not examined again, so all the work on a text is
 //! proportional to its length.
 
 mod fence;
@@ -15,15 +15,15 @@ use unicode_segmentation::GraphemeCursor;
 use caduceus_contract::wire::descriptor::LenUnit;
 use fence::{Fence, FenceLine, NextLine};
 
-/// How often a cut is moved to where no fence would begin after it and no cluster is cut in two.
+/// How often a cut is moved to a position where no fence would begin after it and no cluster is cut in two.
 const MAX_MOVES: usize = 32;
-/// Characters behind a message that are looked at for a fence that would begin after the cut.
+/// Characters behind a message that are searched for a fence that would begin after the cut.
 const LOOK_AHEAD: usize = 32;
 
 /// `text` in parts of at most `limit` in `unit`; none for a blank text.
 ///
-/// White space around a cut is dropped, and so are blank lines at the start. A limit too small for a fence leaves fences as
-/// they fall; one below two counts as two, for a single character can be that long.
+/// White space around a cut is dropped, and so are blank lines at the start. With a limit too small for a fence, fences are
+/// split as text; a limit below two counts as two, because a single character can be that long.
 #[must_use]
 pub fn split(text: &str, limit: usize, unit: LenUnit) -> Vec<String> {
     let mut cutter = Cutter::new(limit, unit);
@@ -32,45 +32,45 @@ pub fn split(text: &str, limit: usize, unit: LenUnit) -> Vec<String> {
     parts
 }
 
-/// Where in a growing text the next part begins.
+/// The position in a growing text where the next part begins.
 ///
-/// Every call gets the whole text, which may only grow, or be cut off behind what is in parts.
+/// Every call is given the whole text, which may only grow, or be truncated behind the parts.
 #[derive(Debug, Clone)]
 pub struct Cutter {
     limit: usize,
     unit: LenUnit,
     /// Bytes that are in parts.
     at: usize,
-    /// The fence that is open there.
+    /// The open fence at that position.
     open: Option<Rc<Fence>>,
-    /// The last cut fell into a line.
+    /// The last cut is inside a line.
     mid_line: bool,
-    /// Bytes that have been counted, and how long those are that are not in parts.
+    /// Bytes that have been counted, and the length of those that are not in parts.
     counted: usize,
     length: usize,
 }
 
-/// All that was left of a text that has ended.
+/// The rest of a text that has ended.
 #[derive(Debug)]
 pub struct RestOfText {
     /// As one message.
     pub content: String,
-    /// What closes the fence that is open at its end, line end included.
+    /// The text that closes the open fence at its end, line end included.
     pub close: String,
 }
 
-/// A place to cut at.
+/// A possible cut.
 struct CutPoint {
     /// Bytes of the part.
     at: usize,
-    /// The fence that is open there.
+    /// The open fence there.
     open: Option<Rc<Fence>>,
 }
 
-/// A line that may have to be cut in two.
+/// A line that may have to be split.
 struct LongLine {
     start: usize,
-    /// How long what comes before it is.
+    /// The length of the text before it.
     used: usize,
     open: Option<Rc<Fence>>,
 }
@@ -88,7 +88,7 @@ impl Cutter {
         self.unit.len(message) <= self.limit
     }
 
-    /// The next part to which nothing can be added. `None` if all that is left fits into one message, which may grow
+    /// The next part to which nothing can be added. `None` if the rest fits into one message, which may grow
     /// unless the text is `whole`.
     pub fn full(&mut self, text: &str, whole: bool) -> Option<String> {
         loop {
@@ -103,8 +103,8 @@ impl Cutter {
         }
     }
 
-    /// What is left by now, as one message, which may grow; `None` if there is nothing to show. Only after
-    /// [`Cutter::full`] had nothing more.
+    /// The current rest, as one message, which may grow; `None` if there is nothing to show. Only after
+    /// [`Cutter::full`] returned `None`.
     #[must_use]
     pub fn tail(&self, text: &str) -> Option<String> {
         let rest = &text[self.at..];
@@ -113,8 +113,8 @@ impl Cutter {
         (shows && !rest.trim().is_empty()).then(|| self.prefix() + rest)
     }
 
-    /// Takes all that is left of a text that has ended; `None` if that is blank. Only after [`Cutter::full`] had nothing
-    /// more.
+    /// Takes the rest of a text that has ended; `None` if that is blank. Only after [`Cutter::full`] returned
+    /// `None`.
     pub fn rest(&mut self, text: &str) -> Option<RestOfText> {
         let rest = &text[self.at..];
         let content = (!rest.trim().is_empty()).then(|| self.prefix() + rest);
@@ -123,19 +123,19 @@ impl Cutter {
         content.map(|content| RestOfText { content, close: self.close(text) })
     }
 
-    /// What closes the fence that is open at the end of the text, line end included.
+    /// The text that closes the open fence at the end, line end included.
     #[must_use]
     pub fn close(&self, text: &str) -> String {
         self.open_at_end(text).map(|fence| fence.close.clone()).unwrap_or_default()
     }
 
-    /// Takes the white space off the end of the text, as far as it is not in parts.
+    /// Removes the white space at the end of the text, except in parts.
     pub fn trim(&mut self, text: &mut String) {
         text.truncate(text.trim_end().len().max(self.at));
         self.advance(0);
     }
 
-    /// Takes off the text what is not in parts; what comes then has nothing to do with it.
+    /// Removes the text that is not in parts; later text is unrelated to it.
     pub fn drop_rest(&mut self, text: &mut String) {
         text.truncate(self.at);
         (self.open, self.mid_line) = (None, false);
@@ -147,7 +147,7 @@ impl Cutter {
         lines.fold(self.open.clone(), |open, line| fence::step(open.as_ref(), line, self.limit, self.unit).0)
     }
 
-    /// What stands before the next part.
+    /// The prefix of the next part.
     fn prefix(&self) -> String {
         let Some(fence) = &self.open else { return String::new() };
         let line_start = if self.mid_line { fence.line_start.as_str() } else { "" };
@@ -159,7 +159,7 @@ impl Cutter {
         (self.counted, self.length) = (self.at, 0);
     }
 
-    /// Passes over what is not to stand at the start of a part: white space, and the end of a fence that was closed there.
+    /// Skips text that does not belong at the start of a part: white space, and the end of a fence that was closed there.
     fn pass_over(&mut self, text: &str, whole: bool) {
         if let Some(fence) = self.open.clone().filter(|_| !self.mid_line) {
             let rest = &text[self.at..];
@@ -189,7 +189,7 @@ impl Cutter {
         }
     }
 
-    /// Whether more is left than fits into one message. Looks at what it has not yet counted only.
+    /// Whether the rest is longer than one message. Examines only text that is not counted yet.
     fn overflows(&mut self, text: &str) -> bool {
         let room = self.limit.saturating_sub(self.unit.len(&self.prefix()));
         for c in text[self.counted..].chars() {
@@ -203,7 +203,7 @@ impl Cutter {
         false
     }
 
-    /// Cuts one part off `rest`, which is longer than a message; `None` for one that would be blank.
+    /// Splits one part off `rest`, which is longer than a message; `None` if it would be blank.
     fn cut(&mut self, rest: &str, whole: bool) -> Option<String> {
         let prefix = self.prefix();
         let room = self.limit.saturating_sub(self.unit.len(&prefix));
@@ -214,7 +214,7 @@ impl Cutter {
             return None;
         }
         let Some(cut) = self.best_cut(rest, fits, room, whole) else {
-            // Too narrow for a fence: better parts without one than no parts.
+            // Too narrow for a fence: parts without one are better than no parts.
             let end = head(rest, self.limit, self.unit);
             let ahead = &rest[..end + head(&rest[end..], LOOK_AHEAD, LenUnit::Chars)];
             let at = border(ahead, end, 0);
@@ -235,11 +235,11 @@ impl Cutter {
         Some(part)
     }
 
-    /// Where to cut within the first `fits` bytes of `rest`, which are at most `room` long: at the last line end, else at the
-    /// last word end, but rather in the latter half, so that parts are not needlessly small. `rest` may go on unless it is
+    /// The cut within the first `fits` bytes of `rest`, which are at most `room` long: at the last line end, else at the
+    /// last word end, preferably in the second half, so that parts are not needlessly small. `rest` may continue unless it is
     /// the `whole`.
     fn best_cut(&self, rest: &str, fits: usize, room: usize, whole: bool) -> Option<CutPoint> {
-        // What follows the last character that fits may be the very white space to cut at, and decides whether the line that
+        // The text after the last character that fits may be the white space to cut at, and decides whether the line that
         // does not fit is a fence.
         let ahead = &rest[..fits + head(&rest[fits..], self.limit, self.unit)];
         let close = |fence: &Option<Rc<Fence>>| fence.as_ref().map_or(0, |fence| self.unit.len(&fence.close));
@@ -255,7 +255,7 @@ impl Cutter {
             };
             let at = start + line.len();
             let length = used + self.unit.len(line);
-            // After a blank line is as good as before it.
+            // A cut after a blank line is as good as before it.
             let ends_here = kind != FenceLine::Opens && !line.trim().is_empty();
             let may_yet_open = !whole && end == rest.len() && fence::may_become_one(line);
             let fits_closed = at <= fits && length + close(&after) <= room;
@@ -272,7 +272,7 @@ impl Cutter {
         if let Some(cut) = line_end.take_if(|cut| late(cut)) {
             return Some(cut);
         }
-        // Between two fences, one left with its quote and one begun, an early line end or a fence closed empty is all there is.
+        // Between two fences, one left with its quote and one begun, only an early line end or an empty fence remains.
         let Some(last_line) = last_line else { return line_end.or(opening_end) };
         let end = last_line.start
             + head(&rest[last_line.start..fits], room - last_line.used - close(&last_line.open), self.unit);
@@ -303,7 +303,7 @@ fn head(text: &str, room: usize, unit: LenUnit) -> usize {
 fn word_end(text: &str, start: usize, end: usize) -> Option<usize> {
     let line = &text[start..];
     let first = start + line.len() - line.trim_start().len();
-    // What follows the last character that fits may be the very white space to cut at.
+    // The text after the last character that fits may be the white space to cut at.
     let seen = &text[..end + text[end..].chars().next().map_or(0, char::len_utf8)];
     let blanks = seen[start..].char_indices().rev().map(|(at, c)| (start + at, c));
     let mut blanks = blanks.take_while(|(at, _)| *at > first).filter(|(_, c)| c.is_whitespace());
@@ -314,7 +314,7 @@ fn word_end(text: &str, start: usize, end: usize) -> Option<usize> {
     blanks.by_ref().take(MAX_MOVES).find(|(at, c)| ends_word(*at, *c)).map(|(at, _)| at)
 }
 
-/// The last border between two clusters that is not behind `end` and behind `start`, rather one after which no fence
+/// The last boundary between two clusters that is not behind `end` and behind `start`, preferably one after which no fence
 /// begins; inside a cluster that is longer than that, `end`.
 fn border(text: &str, end: usize, start: usize) -> usize {
     let last = Some(border_at_or_before(text, end)).filter(|at| *at > start);
@@ -351,7 +351,7 @@ fn previous(text: &str, at: usize) -> Option<usize> {
     GraphemeCursor::new(at, text.len(), true).prev_boundary(text, 0).ok().flatten()
 }
 
-/// `text` without the white space at its end, but for one that is of one cluster with what stands before it.
+/// `text` without the white space at its end, except white space in one cluster with the preceding character.
 fn trim_end(text: &str) -> &str {
     let end = text.trim_end().len();
     let next = text[end..].chars().next().map_or(0, char::len_utf8);

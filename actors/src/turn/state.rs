@@ -1,4 +1,4 @@
-//! One turn on its way, as the backends share it.
+//! The state of one turn in progress, common to all backends.
 
 use std::time::Instant;
 
@@ -10,26 +10,26 @@ use super::verdict::{self, TurnVerdict};
 use super::work::TurnWork;
 use crate::profile::agent::DEFAULT_HISTORY;
 
-/// A turn, what it works on and what became of it so far.
+/// A turn, its work and its results so far.
 pub(super) struct TurnState {
     pub(super) work: TurnWork,
     pub(super) ports: TurnPorts,
     pub(super) delivery: ReplyDelivery,
     pub(super) reply_stream: ReplyStream,
     pub(super) verdict: TurnVerdict,
-    /// Entries of the conversation that the agent wants.
+    /// Entries of the conversation that the agent keeps.
     pub(super) keep: usize,
 }
 
 impl TurnState {
-    /// A turn that has done nothing yet.
+    /// The initial state.
     pub(super) fn new(work: TurnWork, ports: TurnPorts) -> Self {
         let delivery = ReplyDelivery::new(&work, &ports);
         let reply_stream = ReplyStream::new(&work.descriptor, delivery.clone());
         Self { reply_stream, delivery, work, ports, verdict: TurnVerdict::default(), keep: DEFAULT_HISTORY }
     }
 
-    /// The agent says nothing more; `whole` if it had come to its end. Waits until the reply is out.
+    /// The agent's text ends; `whole` if the agent finished. Waits until the reply is sent.
     pub(super) async fn end_reply(&mut self, whole: bool, commands: &mut TurnCommands) {
         let reply = &mut self.reply_stream.reply;
         match self.verdict.stopped {
@@ -44,7 +44,7 @@ impl TurnState {
         self.let_out(commands).await;
     }
 
-    /// Waits until the reply is out. A command to stop cuts it short.
+    /// Waits until the reply is sent. A command to stop ends the wait.
     pub(super) async fn let_out(&mut self, commands: &mut TurnCommands) {
         loop {
             let stop = tokio::select! {
@@ -58,7 +58,7 @@ impl TurnState {
         }
     }
 
-    /// Posts a message of the gateway's own.
+    /// Posts a message of the gateway itself.
     pub(super) async fn notify_chat(&mut self, notice: String, commands: &mut TurnCommands) {
         let delivery = self.delivery.clone();
         let sent = delivery.send_text(notice);

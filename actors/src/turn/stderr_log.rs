@@ -1,11 +1,11 @@
-//! What an agent writes to its standard error, made fit for the log: in lines, not too long, not too many.
+//! Prepares an agent's standard error for the log: in lines, of limited length and number.
 
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
 use crate::profile::redact::Redactor;
 
-/// Bytes of a line that are looked at; what comes after them is dropped up to the line's end.
+/// Bytes of a line that are read; the rest is dropped up to the line's end.
 const MAX_READ: usize = 64 * 1024;
 /// Bytes of a line that are logged.
 const MAX_SHOWN: usize = 4 * 1024;
@@ -13,26 +13,26 @@ const MAX_SHOWN: usize = 4 * 1024;
 const MAX_LINES: u32 = 50;
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Cuts a stream into lines and lets so many of them through.
+/// Splits a stream into lines and limits their number.
 #[derive(Debug, Default)]
 pub(super) struct StderrLog {
     line: Vec<u8>,
-    /// Start of the present period, and the lines let through in it.
+    /// Start of the current period, and the lines logged in it.
     period: Option<(Instant, u32)>,
     dropped: u64,
 }
 
-/// What is to be logged.
+/// An entry for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StderrEntry {
     /// A line without secrets.
     Line(String),
-    /// So many lines were left out before this.
+    /// This many lines were left out before.
     LeftOut(u64),
 }
 
 impl StderrLog {
-    /// Takes what was read.
+    /// Adds output.
     pub(super) fn push(&mut self, mut bytes: &[u8], redactor: &Redactor, now: Instant) -> Vec<StderrEntry> {
         let mut entries = Vec::new();
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -44,7 +44,7 @@ impl StderrLog {
         entries
     }
 
-    /// Takes the last line, which has no end, and what was left out.
+    /// Ends the last, incomplete line, and reports the lines that were left out.
     pub(super) fn finish(mut self, redactor: &Redactor, now: Instant) -> Vec<StderrEntry> {
         let mut entries = Vec::new();
         if !self.line.is_empty() {
@@ -73,7 +73,7 @@ impl StderrLog {
         self.line.clear();
     }
 
-    /// The line without what may be the first half of a secret where it was cut.
+    /// The line without a possible first half of a secret at its cut.
     fn whole(&self, redactor: &Redactor) -> &[u8] {
         let end = if self.line.len() < MAX_READ { MAX_READ } else { redactor.safe_cut(&self.line) };
         self.line.get(..end).unwrap_or(&self.line)
@@ -86,14 +86,14 @@ impl StderrLog {
     }
 }
 
-/// A line fit to be seen. The log redacts too, but it would not find a value that was cut in two here.
+/// A line fit for the log. The log redacts too, but it would not find a value that was cut in two here.
 fn shown(line: &[u8], redactor: &Redactor) -> String {
     let text = String::from_utf8_lossy(line);
     let mut clean = match redactor.redact(&text) {
         Cow::Borrowed(text) => text.to_owned(),
         Cow::Owned(text) => text,
     };
-    // Not before, for a secret may end in white space.
+    // Not before, because a secret may end in white space.
     clean.truncate(clean.trim_end().len());
     if clean.len() > MAX_SHOWN {
         clean.truncate(clean.floor_char_boundary(MAX_SHOWN));
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn no_half_of_a_secret_is_left_where_reading_ends() {
         let (mut log, redactor, now) = (StderrLog::default(), Redactor::default(), Instant::now());
-        // Long ones, so that what is left of the line is short enough to be shown.
+        // Long ones, so that the rest of the line is short enough to be shown.
         let secret = (0..1_000).map(|number| format!("{number:08}")).collect::<Vec<_>>().concat();
         redactor.replace("work", [("KEY", &SecretString::from(secret.as_str()))]);
         let line = format!("{}\n", secret.repeat(9));

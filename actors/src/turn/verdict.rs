@@ -1,54 +1,54 @@
-//! How a turn ended, judged from what happened to its agent.
+//! The outcome of a turn, derived from the events of its agent.
 
 use std::time::Duration;
 
 use crate::profile::messages::SpawnError;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 
-/// What happened to an agent that ran. Several things can have: the first in the order of [`TurnVerdict::outcome`] counts.
+/// The events of an agent that ran. Several are possible: the first in the order of [`TurnVerdict::outcome`] counts.
 #[derive(Debug, Default)]
 pub(super) struct TurnVerdict {
     /// It was stopped.
     pub(super) stopped: Option<StopCause>,
-    /// It said too much.
+    /// Its output exceeded the limit.
     pub(super) too_much: bool,
     /// It ran longer than this.
     pub(super) timed_out: Option<Duration>,
-    /// It said that it was done, did not end, and was ended.
+    /// It reported its end, did not end, and was ended.
     pub(super) lingered: bool,
-    /// How it ended.
+    /// Its exit.
     pub(super) exit: Option<Exit>,
-    /// Why there is no answer, where one is due.
+    /// Why there is no answer, if one is due.
     pub(super) no_reply: Option<NoReply>,
 }
 
-/// Why an agent that ended well has not answered.
+/// Why an agent that ended without error has not answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoReply {
-    /// It said nothing.
+    /// Its output was empty.
     EmptyReply,
-    /// It is to speak the protocol, and no line of its output was of it.
+    /// It must use the protocol, and no line of its output did.
     UnparseableOutput,
 }
 
-/// How a process ended.
+/// The exit of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Exit {
     /// With this code; 128 + n for signal n.
     Code(i32),
     /// Its guard was killed, and the agent with it.
     Killed,
-    /// It did not end, whatever was done.
+    /// It did not end, despite SIGKILL.
     Never,
 }
 
 impl TurnVerdict {
-    /// Whether the agent is being ended for a reason of ours.
+    /// Whether the gateway is ending the agent.
     pub(super) fn is_ending(&self) -> bool {
         self.stopped.is_some() || self.too_much || self.timed_out.is_some() || self.lingered
     }
 
-    /// The outcome where the turn was ended from without, whatever kind of agent it has.
+    /// The outcome if the turn was ended from outside, for any kind of agent.
     pub(super) fn cut_short(&self) -> Option<TurnOutcome> {
         if let Some(cause) = self.stopped {
             return Some(TurnOutcome::Stopped(cause));
@@ -76,7 +76,7 @@ impl TurnVerdict {
     }
 }
 
-/// What stands at the end of an answer that was stopped half-way.
+/// The mark at the end of an answer that was stopped half-way.
 pub(super) fn mark_of(cause: StopCause) -> &'static str {
     match cause {
         StopCause::Asked | StopCause::Interrupt | StopCause::Operator => "(stopped)",
@@ -85,18 +85,18 @@ pub(super) fn mark_of(cause: StopCause) -> &'static str {
     }
 }
 
-/// What the chat reads of a stop, beside the mark; `None` where the chat gets it otherwise.
+/// The notice of a stop, beside the mark; `None` if the chat is notified otherwise.
 pub(super) fn notice_of(cause: StopCause) -> Option<&'static str> {
     match cause {
         StopCause::Interrupt => Some("Stopped."),
         StopCause::Operator => Some(OPERATOR_STOPPED),
-        // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start does what
-        // `turns.interrupted` says, and notifies the chat.
+        // The dispatcher answers `/stop`, the answer to the newer message follows, and the next start applies
+        // `turns.interrupted` and notifies the chat.
         StopCause::Asked | StopCause::Superseded | StopCause::Shutdown => None,
     }
 }
 
-/// The outcome of a turn whose answer the connector did not take.
+/// The outcome of a turn whose answer the connector refused.
 pub(super) fn refused() -> TurnOutcome {
     failed("The answer, or a part of it, could not be delivered: the chat did not take it.")
 }
@@ -112,15 +112,15 @@ pub(super) fn not_started(error: &SpawnError) -> TurnOutcome {
 
 /// The outcome of a turn for which there is no agent.
 pub(super) fn no_agent() -> TurnOutcome {
-    TurnOutcome::Failed { notice: "No agent is set up here.".to_owned(), agent_missing: true }
+    failed("No agent is set up here.")
 }
 
-/// The outcome of a turn whose agent is set up in a way that cannot work.
+/// The outcome of a turn whose agent is configured in a way that cannot work.
 pub(super) fn cannot_run() -> TurnOutcome {
-    TurnOutcome::Failed { notice: "The agent cannot be run.".to_owned(), agent_missing: true }
+    failed("The agent cannot be run.")
 }
 
-/// The outcome of a turn whose agent did not come to an end.
+/// The outcome of a turn whose agent's output exceeded the limit.
 pub(super) fn too_much() -> TurnOutcome {
     failed("The agent said more than 4 MiB and was stopped.")
 }
@@ -131,7 +131,7 @@ pub(super) fn no_answer() -> TurnOutcome {
 }
 
 pub(super) fn failed(notice: impl Into<String>) -> TurnOutcome {
-    TurnOutcome::Failed { notice: notice.into(), agent_missing: false }
+    TurnOutcome::Failed { notice: notice.into() }
 }
 
 fn in_words(length: Duration) -> String {
@@ -148,7 +148,7 @@ mod tests {
 
     fn notice(verdict: &TurnVerdict) -> String {
         match verdict.outcome() {
-            TurnOutcome::Failed { notice, agent_missing: false } => notice,
+            TurnOutcome::Failed { notice } => notice,
             other => panic!("{other:?}"),
         }
     }
@@ -193,14 +193,14 @@ mod tests {
     fn every_stop_is_told_to_the_chat_once() {
         let told = |cause| notice_of(cause).is_some();
         assert!(told(StopCause::Operator) && told(StopCause::Interrupt));
-        // The dispatcher, the newer message and the next start see to these.
+        // The dispatcher, the newer message and the next start handle these.
         assert!(!told(StopCause::Asked) && !told(StopCause::Superseded) && !told(StopCause::Shutdown));
     }
 
     #[test]
     fn no_notice_tells_which_command_it_was() {
         let error = SpawnError::CommandNotFound { command: "/opt/agent".into(), reason: "no such file".into() };
-        let TurnOutcome::Failed { notice, agent_missing: true } = not_started(&error) else { panic!("not missing") };
+        let TurnOutcome::Failed { notice } = not_started(&error) else { panic!("not failed") };
         assert!(!notice.contains("opt"), "{notice}");
     }
 }

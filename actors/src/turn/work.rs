@@ -1,4 +1,4 @@
-//! What a turn works on.
+//! The work of a turn.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::session::SessionKey;
 
-/// What a turn works on: its order without the permit.
+/// The work of a turn: its order without the permit.
 pub(super) struct TurnWork {
     pub(super) id: TurnId,
     pub(super) inbound: InboundId,
@@ -23,6 +23,6 @@ pub(super) struct TurnWork {
     pub(super) raw_event: Arc<Value>,
     pub(super) target: Target,
     pub(super) descriptor: Descriptor,
-    /// Oldest first; read once it is known how much of it the agent wants.
+    /// Oldest first; read once the number of entries for the agent is known.
     pub(super) history: Vec<HistoryEntry>,
 }

@@ -3,7 +3,7 @@
 //! One cell for each child, written by its supervisor alone. No code of an actor runs under a cell's lock, so an
 //! actor that hangs holds none.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::{RoundMode, Timestamp, TimestampRound, Unit};
@@ -17,6 +17,7 @@ use crate::exit::ExitReason;
 use crate::gauge::Gauge;
 use crate::heartbeat::Heartbeat;
 use crate::incarnation::Incarnation;
+use crate::locked::locked;
 use crate::monotonic;
 use crate::worker_thread::WorkerThread;
 
@@ -325,10 +326,6 @@ pub(crate) fn wall_clock() -> Timestamp {
     // Truncated: a time rounded to the nearest may be in the future.
     let to_millis = TimestampRound::new().smallest(Unit::Millisecond).mode(RoundMode::Trunc);
     now.round(to_millis).unwrap_or(now)
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn millis(length: Duration) -> u64 {

@@ -1,7 +1,8 @@
 //! The children of one supervisor, kept over its own restarts.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use crate::locked::locked;
 use crate::restart::Restart;
 use crate::spec::{ChildSpec, SupervisorSpec};
 
@@ -31,6 +32,6 @@ impl Children {
     }
 
     fn locked(&self) -> MutexGuard<'_, SupervisorSpec> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }

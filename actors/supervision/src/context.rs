@@ -1,10 +1,11 @@
 //! What all supervisors of one tree share.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::locked::locked;
 use crate::options::{RootEnd, RootOptions};
 use crate::worker_thread::{ArbiterThread, WorkerThread};
 
@@ -101,8 +102,4 @@ impl SystemContext {
     pub(crate) fn ended(&self) -> watch::Receiver<Option<RootEnd>> {
         self.0.end.subscribe()
     }
-}
-
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -47,10 +47,11 @@ impl Fault {
 
 #[cfg(feature = "fault-injection")]
 mod slot {
+    use std::sync::Mutex;
     use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::{Mutex, PoisonError};
 
     use super::Fault;
+    use crate::locked::locked;
 
     /// Where an injected fault waits for the runner.
     #[derive(Debug, Default)]
@@ -62,7 +63,7 @@ mod slot {
 
     impl FaultSlot {
         pub(crate) fn put(&self, fault: Fault) {
-            *self.fault.lock().unwrap_or_else(PoisonError::into_inner) = Some(fault);
+            *locked(&self.fault) = Some(fault);
             self.armed.store(true, Ordering::SeqCst);
         }
 
@@ -70,7 +71,7 @@ mod slot {
             if !self.armed.load(Ordering::Relaxed) {
                 return None;
             }
-            let mut slot = self.fault.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slot = locked(&self.fault);
             let fault = slot.take_if(|fault| wanted(*fault))?;
             self.armed.store(false, Ordering::SeqCst);
             Some(fault)
@@ -81,6 +82,7 @@ mod slot {
 #[cfg(not(feature = "fault-injection"))]
 mod slot {
     use super::Fault;
+    use crate::locked::locked;
 
     /// Holds no fault.
     #[derive(Debug, Default)]

@@ -13,6 +13,7 @@ mod gauge;
 mod heartbeat;
 mod hook;
 mod incarnation;
+mod locked;
 mod mailbox;
 mod messages;
 mod monitor;

@@ -5,7 +5,7 @@
 //! (a fresh clone of an address always gets one message in), so the [`Gauge`] counts and bounds at the sender.
 
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::task::{self, Poll, Waker};
 
 use actix::dev::channel::{self, AddressReceiver, AddressSender};
@@ -14,6 +14,7 @@ use actix::{Actor, Addr, Context, Handler, Message};
 use futures_util::Stream;
 
 use crate::gauge::Gauge;
+use crate::locked::locked;
 use crate::port::Port;
 
 /// Most messages that wait in a mailbox by default; far above what a healthy actor leaves unhandled.
@@ -86,7 +87,7 @@ impl<A: Actor<Context = Context<A>>> Mailbox<A> {
     /// Supersedes the previous reader.
     pub(crate) fn reader(&self) -> Reader<A> {
         let (number, superseded) = {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = locked(&self.inbox);
             inbox.reader += 1;
             (inbox.reader, inbox.waker.take())
         };
@@ -101,7 +102,7 @@ impl<A: Actor<Context = Context<A>>> Reader<A> {
     /// The next message. `None` once superseded, and once there is no sender left.
     pub(crate) fn poll_take(&mut self, cx: &mut task::Context<'_>) -> Poll<Option<Envelope<A>>> {
         let taken = {
-            let mut inbox = self.inbox.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut inbox = locked(&self.inbox);
             // Under the lock: a reader that looked before it was superseded would overwrite its successor's waker.
             if inbox.reader != self.number {
                 return Poll::Ready(None);

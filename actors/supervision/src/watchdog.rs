@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::board::{Board, TreeNode};
 use crate::heartbeat::Heartbeat;
+use crate::locked::locked;
 use crate::monotonic;
 use crate::staleness::Staleness;
 
@@ -150,7 +151,7 @@ impl Watchdog {
     }
 
     fn state(&self) -> MutexGuard<'_, WatchdogState> {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 }
 

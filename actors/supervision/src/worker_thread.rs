@@ -1,7 +1,7 @@
 //! Named threads for actors, which are replaced when they no longer respond.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use actix::{Arbiter, ArbiterHandle};
@@ -9,6 +9,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::MissedTickBehavior;
 
 use crate::heartbeat::Heartbeat;
+use crate::locked::locked;
 
 /// A thread for actors, by name. Started together with its first child. Cheap to clone; clones are the same thread.
 ///
@@ -113,7 +114,7 @@ impl WorkerThread {
     }
 
     fn slot(&self) -> MutexGuard<'_, Option<ArbiterThread>> {
-        self.0.arbiter.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.arbiter)
     }
 }
 

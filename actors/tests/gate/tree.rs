@@ -12,8 +12,7 @@ use caduceus_actors::drain::permit::messages::RequestPermit;
 use caduceus_actors::files::FileEvents;
 use caduceus_actors::profile::ProfileActor;
 use caduceus_actors::profile::messages::ProfilePorts;
-use caduceus_actors::relay::route::Routes;
-use caduceus_actors::settings::{Busy, Interrupted, WhenRefused};
+use caduceus_actors::settings::OpenSettings;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::files::marker::FILE_NAME;
 use caduceus_contract::messages::drain::{BeginDrain, BeginShutdown, CancelDrain, DrainChanged, GetDrain, TurnTicket};
@@ -137,18 +136,8 @@ impl Tree {
 }
 
 fn in_force(home: &Path, profiles: Vec<Served>) -> InForce {
-    InForce {
-        home: home.to_owned(),
-        multiplex: true,
-        profiles,
-        routes: Routes::default(),
-        session_rules: SessionRules::default(),
-        busy: Busy::default(),
-        max_concurrent_turns: 1,
-        interrupted: Interrupted::default(),
-        refused: WhenRefused::default(),
-        drain_timeout: TIMEOUT,
-    }
+    let settings = OpenSettings { home: home.to_owned(), ..OpenSettings::default() };
+    InForce { settings: Arc::new(settings), profiles }
 }
 
 /// A profile without an actor, which the gate does not need.

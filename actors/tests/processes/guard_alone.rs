@@ -38,7 +38,7 @@ fn hold(command: &[OsString]) -> std::io::Result<()> {
         .spawn()?;
     let null = File::options().read(true).write(true).open("/dev/null")?;
     guard::give_pipes(&ours, [null.as_fd(), null.as_fd(), null.as_fd()])?;
-    guard::hear_start(&ours, Duration::from_secs(10))??;
+    guard::wait_started(&ours, Duration::from_secs(10))??;
     println!("holding");
     std::io::stdout().flush()?;
     guard.wait()?;

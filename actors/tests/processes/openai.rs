@@ -185,7 +185,7 @@ async fn every_http_form_of_an_answer_has_its_expected_outcome() {
                     );
                     (&["Grüße, all of it"], 1)
                 }
-                Ends::Unreadable => (&["The agent's answer makes no sense."], 1),
+                Ends::Unreadable => (&["The agent's answer could not be understood."], 1),
                 Ends::Redirect => (&["The agent's server refused the request with 307."], 1),
                 Ends::Closed => (&["The agent's answer did not arrive; please try again later."], 3),
                 Ends::Never if form == "never" => (&["The agent did not answer in time; please try again later."], 3),

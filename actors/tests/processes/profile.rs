@@ -181,7 +181,11 @@ async fn a_missing_command_degrades_the_profile_until_it_exists() {
     assert_eq!(command, "./agent.sh");
     assert_eq!(view(&profile).await.state, ProfileState::Degraded);
     let script = fixture.home.path().join("agent.sh");
-    fs::write(&script, "#!/bin/sh\nsleep 300\n").unwrap();
+    let text = fixture.home.path().join("text");
+    fs::write(&text, "#!/bin/sh\nsleep 300\n").unwrap();
+    // By a process of its own: what a thread of this one has open for writing while another one starts a process is busy.
+    let copied = std::process::Command::new("install").args(["-m", "600"]).args([&text, &script]).status();
+    assert!(copied.unwrap().success());
     let (_, forbidden) = spawn(&profile).await;
     assert!(matches!(forbidden, Err(SpawnError::CommandNotFound { .. })), "{forbidden:?}");
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);

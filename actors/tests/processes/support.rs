@@ -304,7 +304,7 @@ impl Fixture {
             status: self.address.clone().into(),
             caller,
             link: None,
-            trust: HttpClient::default(),
+            client: HttpClient::default(),
             events: FileEvents::default(),
         };
         let incarnation = Incarnation::new(format!("profiles/{name}"), 1);

@@ -94,7 +94,7 @@ async fn a_command_that_cannot_be_run_gets_a_notice_without_its_name() {
     let fixture = Fixture::new("agent:\n  backend: exec\n  command: [/nowhere/agent]\n");
     fixture.turn(&fixture.profile("default", &[]), TurnParams::default()).await;
     let ended = fixture.stub.ended().await;
-    assert!(matches!(ended.outcome, TurnOutcome::Failed { agent_missing: true, .. }));
+    assert!(matches!(ended.outcome, TurnOutcome::Failed { .. }));
     assert!(!notice(&ended.outcome).contains("nowhere"));
 }
 

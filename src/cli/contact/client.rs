@@ -9,12 +9,12 @@ use serde_json::Value;
 use super::CommandError;
 use crate::terminal::one_line;
 
-/// Longest wait for an answer that is not waited for on purpose.
+/// Longest wait for an answer that the gateway does not delay on request.
 const TIMEOUT: Duration = Duration::from_secs(15);
 /// A status with thousands of turns.
 const MAX_BODY: usize = 16 * 1024 * 1024;
 
-/// The way to one gateway.
+/// An HTTP client for one gateway.
 pub(in crate::cli) struct Client {
     http: HttpClient,
     base: String,
@@ -26,12 +26,12 @@ impl Client {
         Self { http, base, token }
     }
 
-    /// Asks, and waits on purpose for up to `wait`.
+    /// Sends a GET request; the gateway may delay the answer for up to `wait`.
     pub(in crate::cli) async fn get(&self, path: &str, wait: Duration) -> Result<Value, CommandError> {
         self.answer(HttpCall::get(&self.url(path), limits(wait))).await
     }
 
-    /// Orders.
+    /// Sends a POST request.
     pub(in crate::cli) async fn post(&self, path: &str, body: &Value) -> Result<Value, CommandError> {
         let limits = limits(Duration::ZERO);
         self.answer(HttpCall::post(&self.url(path), "application/json", body.to_string(), limits)).await
@@ -41,7 +41,7 @@ impl Client {
         format!("{}{path}", self.base)
     }
 
-    /// Shows the token, and reads what comes back.
+    /// Adds the token to the request and reads the answer.
     async fn answer(&self, call: HttpCall) -> Result<Value, CommandError> {
         let call = match &self.token {
             Some(token) => call.bearer(token).map_err(|error| unanswered(&error))?,
@@ -58,7 +58,7 @@ impl Client {
         Err(CommandError::Refused {
             status,
             code: text("error").unwrap_or_else(|| "no_code".to_owned()),
-            detail: text("detail").unwrap_or_else(|| "it did not say why".to_owned()),
+            detail: text("detail").unwrap_or_else(|| "no reason given".to_owned()),
         })
     }
 }
@@ -68,7 +68,7 @@ fn limits(wait: Duration) -> HttpLimits {
     HttpLimits { connect: TIMEOUT, ..HttpLimits::within(total, MAX_BODY) }
 }
 
-/// Only what certainly reached nobody is nobody.
+/// Only a request that certainly reached no gateway is `NoGateway`.
 fn unanswered(error: &HttpError) -> CommandError {
     match error {
         HttpError::Unreachable(_) => CommandError::NoGateway(error.to_string()),

@@ -1,4 +1,4 @@
-//! Where the gateway is, and what we may show it.
+//! Where the gateway is, and which token may be sent to it.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,11 +16,11 @@ use secrecy::SecretString;
 use super::{Client, CommandError};
 use crate::cli::{lock, token};
 
-/// Under this name an agent, and so a command that it runs, finds its turn.
+/// The variable that names the turn of an agent, and so of a command that the agent runs.
 const TURN: &str = "CADUCEUS_TURN_ID";
-/// How long a gateway that is just starting is given to say where it listens.
+/// How long a starting gateway may take to publish its address.
 const START_TIMEOUT: Duration = Duration::from_secs(3);
-/// How often is looked meanwhile.
+/// Interval of polling meanwhile.
 const LOOK: Duration = Duration::from_millis(20);
 /// Far above any real token.
 const MAX_TOKEN: u64 = 64 * 1024;
@@ -39,14 +39,14 @@ pub(in crate::cli) struct GatewayPlace {
     token_file: Option<PathBuf>,
 }
 
-/// What a command knows of its gateway before it asks.
+/// The gateway of a command, before the first request.
 pub(in crate::cli) struct Contact {
     /// The home; `None` where the gateway was named by its address.
     pub(in crate::cli) home: Option<PathBuf>,
     url: Option<String>,
     token: Option<SecretString>,
     http: HttpClient,
-    /// The turn that the command is run by, if it is run by one.
+    /// The turn that runs the command, if one does.
     pub(in crate::cli) turn: Option<String>,
 }
 
@@ -57,15 +57,15 @@ pub(in crate::cli) enum Presence {
     Absent,
     /// One does.
     Present {
-        /// It has not said yet where it listens.
+        /// It has not published its address yet.
         starting: bool,
-        /// Where it listens, as far as it says so: the original's does not.
+        /// Its address, if it publishes one: the original's gateway does not.
         address: Option<String>,
     },
 }
 
 impl GatewayPlace {
-    /// Looks in the environment and reads the token's file.
+    /// Reads the environment and the token's file.
     pub(in crate::cli) fn find(self) -> Result<Contact, CommandError> {
         let mut environment = Environment::capture();
         let given = self.token_file.map(|path| read_token(&path)).transpose()?;
@@ -87,7 +87,7 @@ impl Contact {
         self.token.is_some()
     }
 
-    /// The way to the gateway; `None` if the home is held by nobody, or by a gateway that does not say where it listens.
+    /// The client for the gateway; `None` if no gateway holds the home, or one that publishes no address.
     pub(in crate::cli) async fn client(&self) -> Result<Option<Client>, CommandError> {
         let asked = Instant::now();
         let address = loop {
@@ -103,7 +103,7 @@ impl Contact {
         Ok(address.map(|address| Client::new(self.http.clone(), address, self.token.clone())))
     }
 
-    /// Whether the home is held; that of a gateway that was named by its address is not known.
+    /// Whether the home is held; unknown for a gateway that was named by its address.
     pub(in crate::cli) fn presence(&self) -> Result<Presence, CommandError> {
         let Some(home) = &self.home else { return Ok(Presence::Absent) };
         look(home).map_err(|source| CommandError::Home { path: home.clone(), source })
@@ -116,7 +116,7 @@ impl Contact {
             Err(error) => error,
             Ok(Presence::Absent) => CommandError::NoGateway(format!("none holds the home {home}")),
             Ok(Presence::Present { .. }) => {
-                CommandError::NoAnswer(format!("one holds the home {home} and does not say where it listens"))
+                CommandError::NoAnswer(format!("one holds the home {home} and publishes no address"))
             }
         }
     }
@@ -127,7 +127,7 @@ fn look(home: &Path) -> io::Result<Presence> {
         return Ok(Presence::Absent);
     }
     let holder = lock::holder(home);
-    // What somebody else left behind is not believed: who listens there now would be shown the token.
+    // The record of another process is not used: the process that listens there now would receive the token.
     let found = state_file::read(home);
     let theirs = found.filter(|found| Some(found.written) == holder);
     let starting =
@@ -149,7 +149,7 @@ fn read_token(path: &Path) -> Result<SecretString, CommandError> {
     Ok(token.into())
 }
 
-/// The address without a slash at its end, if it is one of HTTP and holds no credentials.
+/// The address without a slash at its end, if it is an HTTP address without credentials.
 fn checked(url: &str) -> Option<String> {
     let uri: Uri = url.trim().parse().ok()?;
     let authority = uri.authority()?.as_str();
@@ -157,7 +157,7 @@ fn checked(url: &str) -> Option<String> {
     plain.then(|| format!("{}://{authority}{}", uri.scheme_str().unwrap_or("http"), uri.path().trim_end_matches('/')))
 }
 
-/// Who listens everywhere is dialled on loopback.
+/// A gateway that listens on all addresses is dialled on loopback.
 fn dialled(url: &str) -> String {
     let address = url.strip_prefix("http://").and_then(|authority| authority.parse::<SocketAddr>().ok());
     let Some(mut address) = address.filter(|address| address.ip().is_unspecified()) else { return url.to_owned() };

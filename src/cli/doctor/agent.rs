@@ -14,7 +14,7 @@ const DEFAULT_PATH: &str = "/bin:/usr/bin";
 pub(super) enum AgentFact {
     /// None is configured.
     None,
-    /// It is no process.
+    /// It is not a process.
     NoProcess,
     /// A command, by its first word as configured.
     Command { word: String, found: CommandFound },
@@ -27,13 +27,13 @@ pub(super) enum CommandFound {
     Yes,
     /// A name that its working directory refers to is not set, which is a finding of its own.
     Unresolved,
-    /// A word of it refers to this name, whose value everybody could read in the list of processes.
+    /// An argument refers to this name, whose value every user could read in the list of processes.
     Refers(String),
     /// Its working directory, as configured, is not there.
     NoDirectory(PathBuf),
-    /// It is in no directory of `PATH`, or not where its path says.
+    /// It is in no directory of `PATH`, or not at its path.
     NotThere,
-    /// It is there and may not be run.
+    /// It exists and is not executable.
     NotExecutable,
 }
 

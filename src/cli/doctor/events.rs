@@ -1,4 +1,4 @@
-//! Whether the system still has room for the file events that a gateway asks for.
+//! Whether the system still has room for the file watchers of a gateway.
 
 use std::path::PathBuf;
 
@@ -9,25 +9,25 @@ pub(super) struct EventsFact {
     pub(super) needed: usize,
     /// How many could be made.
     pub(super) made: usize,
-    /// What stood in the way of the next.
+    /// The limit that prevented the next one.
     pub(super) limit: Option<WatchLimit>,
 }
 
-/// What stands in the way.
+/// A limit on watchers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum WatchLimit {
     /// Watchers of one user, or files of one process.
     Instances,
     /// Watched directories of one user.
     Watches,
-    /// What the system said.
+    /// The error of the system.
     Other(String),
 }
 
-/// Makes as many watchers as a gateway would, one for each of `directories`, and lets go of them at once. Nothing but a try tells, for
-/// what others of this user hold cannot be counted. `None` where the system has no such limits.
+/// Makes as many watchers as a gateway would, one for each of `directories`, and releases them at once. Only a trial shows the
+/// limit: the watchers of other processes of this user cannot be counted. `None` where the system has no such limits.
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "the other systems have nothing to tell")]
+#[expect(clippy::unnecessary_wraps, reason = "the other systems have no such limits")]
 pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
     use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
     use rustix::io::Errno;
@@ -54,7 +54,7 @@ pub(super) fn look(directories: &[PathBuf]) -> Option<EventsFact> {
     Some(EventsFact { needed: directories.len(), made: held.len(), limit })
 }
 
-/// Only Linux counts them.
+/// Only Linux limits them.
 #[cfg(not(target_os = "linux"))]
 pub(super) fn look(_: &[PathBuf]) -> Option<EventsFact> {
     None

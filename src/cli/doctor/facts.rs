@@ -1,4 +1,4 @@
-//! What is found out about a home. Plain data.
+//! The facts about a home. Plain data.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use caduceus_actors::ledger::peek::Peek;
 use caduceus_actors::profile::inspect::Missing;
 use caduceus_actors::profile::strength::Weakness;
 use caduceus_actors::relay::claims::GatewayKey;
-use caduceus_actors::relay::knock::Knock;
+use caduceus_actors::relay::probe::Probe;
 
 use super::agent::AgentFact;
 use super::events::EventsFact;
 use crate::cli::files::FileFact;
 use crate::cli::finding::Finding;
 
-/// Everything that was found out. What could not be looked at stays at its default.
+/// All facts. A fact that could not be read keeps its default.
 #[derive(Debug)]
 pub(super) struct HomeFacts {
     pub(super) home: HomeFact,
@@ -27,7 +27,7 @@ pub(super) struct HomeFacts {
     pub(super) proxies: Vec<String>,
     /// Files that hold secrets.
     pub(super) files: Vec<FileFact>,
-    /// Whether a gateway holds the home, or why that cannot be told.
+    /// Whether a gateway holds the home, or why that is unknown.
     pub(super) lock: Result<bool, String>,
     pub(super) events: Option<EventsFact>,
     pub(super) ledger: LedgerFact,
@@ -47,7 +47,7 @@ pub(super) struct NetworkFact {
     pub(super) public_without_secret: bool,
 }
 
-/// What is there and does not count.
+/// Parts that exist and have no effect.
 #[derive(Debug, Default)]
 pub(super) struct UnservedFact {
     /// Directories of profiles beside `multiplex_profiles: false`.
@@ -68,7 +68,7 @@ pub(super) enum HomeFact {
 #[derive(Debug)]
 pub(super) struct LedgerFact {
     pub(super) peek: Result<Peek, String>,
-    /// Names of damaged ones that were put aside.
+    /// Names of corrupt ledgers that were set aside.
     pub(super) set_aside: Vec<String>,
 }
 
@@ -98,10 +98,10 @@ pub(super) enum LinkFact {
     /// There is one that cannot be dialled; why.
     Undialable(String),
     /// It was dialled.
-    Knocked { place: String, credentials: bool, sent: Sent, answer: Knock },
+    Probed { place: String, credentials: bool, sent: Sent, answer: Probe },
 }
 
-/// Whether a dial showed the gateway's credentials.
+/// Whether a dial sent the gateway's credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sent {
     /// It did: a real upgrade.
@@ -112,7 +112,7 @@ pub(super) enum Sent {
     Withheld,
 }
 
-/// The secret of those who may drain.
+/// The drain secret.
 #[derive(Debug)]
 pub(super) enum DrainFact {
     None,

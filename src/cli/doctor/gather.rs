@@ -1,4 +1,4 @@
-//! Finds out what the doctor judges. Thin: what it means is judged there. Nothing is written.
+//! Gathers the facts for `judge`, which decides what they mean. Nothing is written.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,11 +13,11 @@ use caduceus_actors::files::workers::{Owner, TIMEOUT};
 use caduceus_actors::files::{FileWorker, Purpose};
 use caduceus_actors::honcho::inspect::{self, GrantFact};
 use caduceus_actors::honcho::location::{HonchoProfile, is_there};
-use caduceus_actors::honcho::refresh::unix_now_s;
+use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_actors::ledger::{FILE_NAME, peek};
 use caduceus_actors::profile::inspect::inspect;
 use caduceus_actors::profile::strength;
-use caduceus_actors::relay::knock::{Knock, knock};
+use caduceus_actors::relay::probe::{Probe, probe};
 use caduceus_actors::settings::{Environment, ProfileSettings, Settings, SettingsError};
 use caduceus_contract::profile_name::ProfileName;
 use rustix::fs::Access;
@@ -35,11 +35,11 @@ use crate::cli::files::{FileFact, of_ledger, of_profile};
 use crate::cli::lock;
 
 /// Longest wait for the connector's answer.
-const KNOCK_TIMEOUT: Duration = Duration::from_secs(10);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Watchers of a gateway besides one a profile: for the markers of drains, and for the grants.
 const OTHER_WATCHERS: usize = 2;
 
-/// Looks over `home`.
+/// Gathers the facts about `home`.
 pub(super) fn facts(home: &Path, environment: Environment) -> HomeFacts {
     let mut facts = HomeFacts::default();
     let settings = match Settings::load(home, environment) {
@@ -106,19 +106,20 @@ fn of_settings(facts: &mut HomeFacts, mut settings: Settings) {
     });
     facts.network = NetworkFact {
         unusable: if held { Vec::new() } else { unusable(&settings) },
-        public_without_secret: !settings.bind.ip().to_canonical().is_loopback()
+        public_without_secret: !settings.values.http.bind.ip().to_canonical().is_loopback()
             && matches!(facts.drain, Some(DrainFact::None)),
     };
 }
 
-/// Takes each address for a moment, as a gateway would.
+/// Binds each address for a moment, as a gateway would.
 fn unusable(settings: &Settings) -> Vec<(&'static str, SocketAddr, String)> {
-    let wanted = [("http.bind", Some(settings.bind)), ("relay.inbound.bind", settings.inbound.bind)];
+    let wanted =
+        [("http.bind", Some(settings.values.http.bind)), ("relay.inbound.bind", settings.values.relay.inbound.bind)];
     let wanted = wanted.into_iter().filter_map(|(key, address)| Some((key, address?)));
     wanted.filter_map(|(key, address)| Some((key, address, take(address).err()?.to_string()))).collect()
 }
 
-/// Binds without listening: that collides with whoever listens, and with no other doctor.
+/// Binds without listening: that conflicts with a listener, and not with another doctor.
 fn take(address: SocketAddr) -> std::io::Result<()> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket(family, SocketType::STREAM, None)?;
@@ -158,7 +159,7 @@ fn each_profile(settings: &Settings) -> Vec<(ProfileFact, Vec<FileFact>)> {
     found.collect()
 }
 
-/// What is known of a profile without its disk.
+/// The facts about a profile whose disk does not answer.
 fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFact {
     ProfileFact {
         name: profile.name.to_string(),
@@ -187,7 +188,7 @@ fn of_profile_settings(profile: &ProfileSettings, settings: &Settings) -> Profil
         trouble: inspection.trouble,
         gateway: inspection.gateway,
         missing: inspection.missing,
-        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_s()),
+        grant: inspect::inspect(&honcho_profile(profile, settings), unix_now_ms()),
     }
 }
 
@@ -202,9 +203,9 @@ fn honcho_profile(profile: &ProfileSettings, settings: &Settings) -> HonchoProfi
 fn ledger(home: &Path) -> LedgerFact {
     let names =
         fs::read_dir(home).into_iter().flatten().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let damaged = format!("{FILE_NAME}.damaged-");
+    let prefix = format!("{FILE_NAME}.damaged-");
     let mut set_aside: Vec<String> =
-        names.filter(|name| name.starts_with(&damaged) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
+        names.filter(|name| name.starts_with(&prefix) && !name.ends_with("-wal") && !name.ends_with("-shm")).collect();
     set_aside.sort_unstable();
     LedgerFact { peek: peek::peek(&home.join(FILE_NAME)).map_err(|error| error.to_string()), set_aside }
 }
@@ -225,7 +226,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
     if let Err(why) = url.dialable() {
         return LinkFact::Undialable(why.to_string());
     }
-    // Without its path, in which somebody may have put a secret.
+    // Without its path, which may hold a secret.
     let place: String = url.dial().splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
     let token = if held { None } else { inspection.upgrade_token() };
     let sent = match (&token, credentials && held) {
@@ -233,7 +234,7 @@ fn link(settings: &Settings, held: bool) -> LinkFact {
         (None, true) => Sent::Withheld,
         (None, false) => Sent::None,
     };
-    let answer = System::new().block_on(async { timeout(KNOCK_TIMEOUT, knock(&settings.trust, &url, token)).await });
-    let silent = |_| Knock::Unreachable(format!("it did not answer in {} s", KNOCK_TIMEOUT.as_secs()));
-    LinkFact::Knocked { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
+    let answer = System::new().block_on(async { timeout(PROBE_TIMEOUT, probe(&settings.trust, &url, token)).await });
+    let silent = |_| Probe::Unreachable(format!("it did not answer in {} s", PROBE_TIMEOUT.as_secs()));
+    LinkFact::Probed { place, credentials, sent, answer: answer.unwrap_or_else(silent) }
 }

@@ -1,18 +1,18 @@
-//! What is wrong with a profile's grant, as far as the disk tells. Pure.
+//! What is wrong with a profile's grant, as the disk shows it. Pure.
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact};
 use caduceus_contract::messages::honcho::GrantState;
 
 use crate::cli::finding::{Finding, quoted};
 
-/// A finding for each thing that is wrong; none for a grant that is well, or for none at all.
+/// A finding for each thing that is wrong; none for a good grant, or without a grant.
 pub(super) fn judge(grant: &GrantFact) -> Vec<Finding> {
     let path = &grant.path;
     let mut found = Vec::new();
     match &grant.credential {
         Credential::None | Credential::ApiKey => {}
         Credential::Unusable(why) => {
-            let detail = format!("the grant's file cannot be used, and is left as it is: {why}");
+            let detail = format!("the grant's file cannot be used, and is not changed: {why}");
             let remedy = format!("make {} a JSON file that the gateway's user can read and write", quoted(path));
             found.push(Finding::error("grant_file", detail, remedy));
         }
@@ -24,8 +24,9 @@ pub(super) fn judge(grant: &GrantFact) -> Vec<Finding> {
         found.push(Finding::error("grant_read_only", detail, remedy));
     }
     if let Some(kept) = &grant.kept {
-        let detail = format!("a grant that the file could not take is kept in {}", kept.display());
-        let remedy = format!("mend {}; the next refresh takes it in, and so does a login replace it", quoted(path));
+        let detail = format!("a grant that could not be saved in its file is kept in {}", kept.display());
+        let remedy =
+            format!("correct {}; the next refresh takes over the kept grant, a login replaces it", quoted(path));
         found.push(Finding::warn("grant_kept", detail, remedy));
     }
     found

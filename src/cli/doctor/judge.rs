@@ -1,8 +1,8 @@
-//! What the facts about a home mean, and what to do about each. Pure.
+//! From the facts about a home to findings with remedies. Pure.
 
 use caduceus_actors::ledger::FILE_NAME;
 use caduceus_actors::ledger::peek::{KNOWN_VERSION, Peek};
-use caduceus_actors::relay::knock::Knock;
+use caduceus_actors::relay::probe::Probe;
 
 use super::agent::{AgentFact, CommandFound};
 use super::events::{EventsFact, WatchLimit};
@@ -52,7 +52,7 @@ fn home(home: &HomeFact) -> Finding {
             Finding::error("home", "the home cannot be written", remedy)
         }
         HomeFact::There { mode, .. } if mode & 0o022 != 0 => {
-            let detail = format!("others can put files into the home (mode {mode:04o})");
+            let detail = format!("other users can put files into the home (mode {mode:04o})");
             Finding::warn("home", detail, "chmod go-w on it")
         }
         HomeFact::There { .. } => Finding::ok("home", "the home is there and can be written"),
@@ -60,10 +60,11 @@ fn home(home: &HomeFact) -> Finding {
 }
 
 fn configuration(mistakes: &[String], oddities: &[String]) -> Vec<Finding> {
-    let wrong = |mistake: &String| Finding::error("configuration", mistake, "mend it; no gateway starts before");
-    let odd = |oddity: &String| Finding::warn("configuration", oddity, "mend it; until then that part does not count");
+    let wrong = |mistake: &String| Finding::error("configuration", mistake, "correct it; no gateway starts before");
+    let odd =
+        |oddity: &String| Finding::warn("configuration", oddity, "correct it; until then that part has no effect");
     let found: Vec<Finding> = mistakes.iter().map(wrong).chain(oddities.iter().map(odd)).collect();
-    if found.is_empty() { vec![Finding::ok("configuration", "the configuration is right")] } else { found }
+    if found.is_empty() { vec![Finding::ok("configuration", "the configuration is valid")] } else { found }
 }
 
 fn lock(held: &Result<bool, String>) -> Finding {
@@ -81,10 +82,10 @@ fn events(events: &EventsFact) -> Finding {
     const CODE: &str = "file_events";
     let EventsFact { needed, made, limit } = events;
     let detail = format!(
-        "only {made} of {needed} watchers of files could be made; without them changes are seen late, by looking each second"
+        "only {made} of {needed} file watchers could be made; without them changes are found late, by polling each second"
     );
     match limit {
-        None => Finding::ok(CODE, "there is room for the file events that a gateway needs"),
+        None => Finding::ok(CODE, "the system has room for the file watchers of a gateway"),
         Some(WatchLimit::Instances) => {
             Finding::warn(CODE, detail, "raise fs.inotify.max_user_instances with sysctl, or the limit of open files")
         }
@@ -102,12 +103,12 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
         Ok(Peek::Fresh) => Finding::ok(CODE, "the ledger is there, with nothing written back into it yet"),
         Ok(Peek::Version(version)) if i64::from(*version) > KNOWN_VERSION => {
             let detail =
-                format!("the ledger has version {version}, and this build knows versions up to {KNOWN_VERSION}");
+                format!("the ledger has version {version}, and this build reads versions up to {KNOWN_VERSION}");
             Finding::error(CODE, detail, "run the newer build")
         }
         Ok(Peek::Version(version)) => Finding::ok(CODE, format!("the ledger is there, version {version}")),
         Ok(Peek::Foreign) => {
-            let detail = format!("{FILE_NAME} is no ledger; a gateway would refuse to start and set it aside");
+            let detail = format!("{FILE_NAME} is not a ledger; a gateway would refuse to start and set it aside");
             Finding::error(CODE, detail, "put the right file back, or move this one away")
         }
         Err(reason) => {
@@ -115,11 +116,11 @@ fn ledger(ledger: &LedgerFact) -> Vec<Finding> {
             Finding::error(CODE, detail, "let the user that the gateway runs as read and write it")
         }
     };
-    let damaged = |name: &String| {
-        let detail = format!("a damaged ledger was set aside as {name}");
+    let corrupt = |name: &String| {
+        let detail = format!("a corrupt ledger was set aside as {name}");
         Finding::warn("ledger_set_aside", detail, "save what is needed from it, then move it out of the home")
     };
-    std::iter::once(state).chain(ledger.set_aside.iter().map(damaged)).collect()
+    std::iter::once(state).chain(ledger.set_aside.iter().map(corrupt)).collect()
 }
 
 fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {
@@ -138,15 +139,15 @@ fn profiles(profiles: &[ProfileFact]) -> Vec<Finding> {
 
 fn profile(profile: &ProfileFact) -> Vec<Finding> {
     let mut found: Vec<Finding> = Vec::new();
-    found.extend(profile.problems.iter().map(|problem| Finding::error("configuration", problem, "mend it")));
+    found.extend(profile.problems.iter().map(|problem| Finding::error("configuration", problem, "correct it")));
     found.extend(profile.trouble.iter().map(|reason| {
         let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
-        Finding::error("env_unusable", detail, "make it a readable UTF-8 text")
+        Finding::error("env_unusable", detail, "make it a readable UTF-8 file")
     }));
     found.extend(profile.missing.iter().map(|missing| missing_name(missing.key, &missing.name, profile.closed)));
     found.extend(profile.env.iter().cloned());
     found.extend(grant::judge(&profile.grant));
-    // A broken file of its own is why there is no agent.
+    // With a broken file of its own the profile has no agent.
     found.extend(agent(&profile.agent).filter(|finding| finding.code != NO_AGENT || profile.problems.is_empty()));
     found.into_iter().map(|finding| finding.of(&profile.name)).collect()
 }
@@ -167,14 +168,14 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
         CommandFound::Yes | CommandFound::Unresolved => None,
         CommandFound::Refers(name) => {
             let detail = format!(
-                "agent.command refers to {}, whose value anyone could read in the list of processes; the agent is not started",
+                "agent.command refers to {}, whose value every user could read in the list of processes; the agent is not started",
                 shown(name)
             );
             Some(Finding::error("agent_secret", detail, "have the agent read it from its environment, which holds it"))
         }
         CommandFound::NoDirectory(cwd) => {
-            let detail = format!("the agent's working directory {} is not there", cwd.display());
-            Some(Finding::error("agent_cwd", detail, "create it, or mend agent.cwd"))
+            let detail = format!("the agent's working directory {} does not exist", cwd.display());
+            Some(Finding::error("agent_cwd", detail, "create it, or correct agent.cwd"))
         }
         CommandFound::NotThere => {
             let detail = format!("the agent's command {word:?} is not found");
@@ -182,7 +183,7 @@ fn agent(agent: &AgentFact) -> Option<Finding> {
             Some(Finding::error(CODE, detail, remedy))
         }
         CommandFound::NotExecutable => {
-            let detail = format!("the agent's command {word:?} is there and may not be run");
+            let detail = format!("the agent's command {word:?} is not executable");
             Some(Finding::error(CODE, detail, "chmod +x it, or put its interpreter before it"))
         }
     }
@@ -192,44 +193,44 @@ fn link(link: &LinkFact) -> Finding {
     const CODE: &str = "connector";
     let (place, credentials, answer) = match link {
         LinkFact::NotSet { credentials: false } => {
-            return Finding::ok(CODE, "no connector is configured; messages can come by signed delivery only");
+            return Finding::ok(CODE, "no connector is configured; messages arrive by signed delivery only");
         }
         LinkFact::NotSet { credentials: true } => {
-            let detail = "there are credentials for a connector and no address of one";
+            let detail = "credentials for a connector are set, and no address of one";
             return Finding::warn(CODE, detail, "set GATEWAY_RELAY_URL");
         }
-        LinkFact::Undialable(why) => return Finding::error(CODE, why, "mend GATEWAY_RELAY_URL"),
-        LinkFact::Knocked { place, credentials, sent, answer } => (place, (*credentials, *sent), answer),
+        LinkFact::Undialable(why) => return Finding::error(CODE, why, "correct GATEWAY_RELAY_URL"),
+        LinkFact::Probed { place, credentials, sent, answer } => (place, (*credentials, *sent), answer),
     };
     let (credentials, sent) = credentials;
     match answer {
-        Knock::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
-        Knock::Closed(code) if *code == REFUSED => refused(place, *code),
-        Knock::Closed(code) => {
-            let detail = format!("{place} takes the link and closes it at once with {code}");
+        Probe::Answered(code @ (401 | 403)) if sent == Sent::Token => refused(place, *code),
+        Probe::Closed(code) if *code == REFUSED => refused(place, *code),
+        Probe::Closed(code) => {
+            let detail = format!("{place} accepts the link and closes it at once with {code}");
             Finding::warn(CODE, detail, "look at the connector's log for the reason")
         }
-        Knock::Opened if sent == Sent::Token => {
-            Finding::ok(CODE, format!("the connector at {place} takes the gateway's credentials"))
+        Probe::Opened if sent == Sent::Token => {
+            Finding::ok(CODE, format!("the connector at {place} accepts the gateway's credentials"))
         }
-        Knock::Answered(401 | 403) | Knock::Opened if sent == Sent::Withheld => {
+        Probe::Answered(401 | 403) | Probe::Opened if sent == Sent::Withheld => {
             let detail = format!(
-                "the connector at {place} answers; whether it takes the credentials, the running gateway's status says"
+                "the connector at {place} answers; the status of the running gateway shows whether it accepts the credentials"
             );
             Finding::ok(CODE, detail)
         }
-        Knock::Unreachable(reason) => {
+        Probe::Unreachable(reason) => {
             let detail = format!("{place}: {reason}");
-            Finding::error(CODE, detail, "start it, or mend GATEWAY_RELAY_URL, the network or its certificate")
+            Finding::error(CODE, detail, "start it, or correct GATEWAY_RELAY_URL, the network or its certificate")
         }
-        Knock::Answered(401 | 403) if !credentials => {
-            let detail = format!("{place} asks for a token, and there are no credentials to make one of");
+        Probe::Answered(401 | 403) if !credentials => {
+            let detail = format!("{place} requires a token, and there are no credentials to make one from");
             Finding::error(CODE, detail, "enroll, or set GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET")
         }
-        Knock::Answered(401 | 403) | Knock::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
-        Knock::Answered(status) => {
-            let detail = format!("{place} answers with {status}, and not as a connector does");
-            Finding::warn(CODE, detail, "look whether GATEWAY_RELAY_URL is right and the connector is well")
+        Probe::Answered(401 | 403) | Probe::Opened => Finding::ok(CODE, format!("the connector at {place} answers")),
+        Probe::Answered(status) => {
+            let detail = format!("{place} answers with {status}, unlike a connector");
+            Finding::warn(CODE, detail, "check GATEWAY_RELAY_URL and the connector")
         }
     }
 }
@@ -237,39 +238,39 @@ fn link(link: &LinkFact) -> Finding {
 /// The code with which a connector refuses credentials on an open link.
 const REFUSED: u16 = 4401;
 
-/// The connector does not take the credentials.
+/// The connector does not accept the credentials.
 fn refused(place: &str, code: u16) -> Finding {
     let (why, remedy) = if code == 403 {
         (
-            "knows the gateway and does not let it in",
-            "ask whoever runs the connector whether the gateway was barred or moved",
+            "recognises the gateway and refuses it",
+            "ask the operator of the connector whether the gateway was barred or moved",
         )
     } else {
         (
-            "does not take GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET",
-            "enroll again, or write the present pair into .env; if they are right, look whether this machine's clock is",
+            "does not accept GATEWAY_RELAY_ID and GATEWAY_RELAY_SECRET",
+            "enroll again, or write the present pair into .env; if they are right, check this machine's clock",
         )
     };
     Finding::error("connector", format!("{place} {why} ({code})"), remedy)
 }
 
-/// What of the network is not as it should be.
+/// Findings about the network.
 fn network(network: &NetworkFact) -> Vec<Finding> {
     let mut found = Vec::new();
     for (key, address, why) in &network.unusable {
         let detail = format!("{key} {address} cannot be listened on: {why}");
-        let remedy = format!("end what listens there, or set another {key}");
+        let remedy = format!("stop the process that listens there, or set another {key}");
         found.push(Finding::error("bind", detail, remedy));
     }
     if network.public_without_secret {
-        let detail = "http.bind is reachable from other machines, and no drain secret is set: from there nobody can drain or see the status";
+        let detail = "http.bind is reachable from other machines, and no drain secret is set: other machines can neither drain nor see the status";
         let remedy = "set HERMES_DASHBOARD_DRAIN_SECRET (`caduceus secrets generate`), or bind 127.0.0.1";
         found.push(Finding::warn("public_bind", detail, remedy));
     }
     found
 }
 
-/// What of the profiles and routes does not count.
+/// Findings about profiles and routes that have no effect.
 fn unserved(unserved: &UnservedFact) -> Vec<Finding> {
     let names = |names: &[String]| names.join(", ");
     let mut found = Vec::new();
@@ -284,7 +285,7 @@ fn unserved(unserved: &UnservedFact) -> Vec<Finding> {
     for (route, profile) in &unserved.routes {
         let detail =
             format!("the route {route} leads to the profile {profile}, which is not served; its messages are refused");
-        let remedy = format!("make profiles/{profile}, or mend profile_routes in config.yaml");
+        let remedy = format!("create profiles/{profile}, or correct profile_routes in config.yaml");
         found.push(Finding::warn("unserved_route", detail, remedy));
     }
     found
@@ -293,10 +294,10 @@ fn unserved(unserved: &UnservedFact) -> Vec<Finding> {
 fn drain(drain: &DrainFact) -> Finding {
     const CODE: &str = "drain_secret";
     match drain {
-        DrainFact::None => Finding::ok(CODE, "no drain secret is set; a drain can be begun by its marker only"),
+        DrainFact::None => Finding::ok(CODE, "no drain secret is set; a drain can begin by its marker only"),
         DrainFact::Strong => Finding::ok(CODE, "the drain secret is strong enough"),
         DrainFact::Weak(weakness) => {
-            let detail = format!("drains over HTTP stay closed: {weakness}");
+            let detail = format!("drains over HTTP are refused: {weakness}");
             Finding::error(CODE, detail, "make a new one with `caduceus secrets generate`")
         }
     }

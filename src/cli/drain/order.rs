@@ -13,7 +13,7 @@ use crate::cli::contact::{CommandError, Presence};
 use crate::cli::each_home::is_directory;
 use crate::out::{self, print};
 
-/// Who asks, as the marker keeps it.
+/// The principal that the marker records.
 const PRINCIPAL: &str = "cli";
 
 pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<Duration>) -> Result<(), CommandError> {
@@ -42,15 +42,15 @@ pub(super) async fn begin(drain: &DrainTarget, suppress: bool, deadline: Option<
         principal: PRINCIPAL.to_owned(),
         epoch: epoch::current(),
         suppress_notification: suppress,
-        // What lies beyond all time has no end.
+        // A deadline too large for the clock is no deadline.
         deadline: deadline.and_then(|deadline| now.checked_add(deadline).ok()),
     };
     store::write(&home, &marker).map_err(|source| CommandError::Marker { path: home, source })?;
-    let whom = match drain.contact.presence()? {
-        Presence::Present { .. } => "the gateway drains as soon as it sees it",
+    let effect = match drain.contact.presence()? {
+        Presence::Present { .. } => "the gateway drains as soon as it reads it",
         Presence::Absent => "a gateway that starts here will drain",
     };
-    print(&format!("the marker is written; {whom}\n"));
+    print(&format!("the marker is written; {effect}\n"));
     Ok(())
 }
 
@@ -71,7 +71,7 @@ impl DrainTarget {
         [("action".to_owned(), json!(action))].into_iter().chain(profile).collect()
     }
 
-    /// The gateway's answer; `None` where the marker is the way: there is no token, or no gateway that answers.
+    /// The gateway's answer; `None` where the marker is used: there is no token, or no gateway that answers.
     async fn over_http(&self, body: Map<String, Value>) -> Result<Option<Value>, CommandError> {
         let marker_is_left = self.contact.home.is_some();
         if marker_is_left && !self.contact.has_token() {
@@ -81,14 +81,14 @@ impl DrainTarget {
         match client.post("/api/gateway/drain", &Value::Object(body)).await {
             Ok(answer) => Ok(Some(answer)),
             Err(error @ (CommandError::NoGateway(_) | CommandError::NoAnswer(_))) if marker_is_left => {
-                out::complain(&format!("{error}; the marker it is"));
+                out::complain(&format!("{error}; using the marker"));
                 Ok(None)
             }
             Err(error) => Err(error),
         }
     }
 
-    /// The home whose marker it is.
+    /// The home with the marker.
     fn marker(&self) -> Result<PathBuf, CommandError> {
         let home = self.marker_home().ok_or_else(|| self.contact.no_gateway())?;
         if self.profile.is_some() {

@@ -1,26 +1,26 @@
-//! How far a drain is, from any of those who know. Decides whether to go on waiting; does nothing.
+//! The progress of a drain, from the drain's route, the status or the marker. Decides whether to go on waiting. Pure.
 
 use std::fmt;
 
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::Value;
 
-/// How far a drain is.
+/// The progress of a drain.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Progress {
     draining: bool,
     drained: bool,
     left: u64,
-    /// Age of the oldest turn in seconds, where it is told.
+    /// Age of the oldest turn in seconds, if the source has it.
     oldest_s: Option<f64>,
 }
 
-/// What to do next.
+/// The next step of a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProgressStep {
     /// No turn is left, and none can start.
     Done,
-    /// No drain is on: there would be no end.
+    /// No drain is on: the wait would never end.
     NoDrain,
     /// Look again.
     Again,
@@ -39,7 +39,7 @@ impl Progress {
 
     /// From the status: of one profile, or of all. `own` is the turn that runs this command, which does not wait for itself.
     ///
-    /// Strangers are told less; then turns are counted only, and nothing is known of a profile.
+    /// The public summary has less: turns are counted only, and a profile has no progress of its own.
     pub(super) fn of_status(status: &Value, profile: Option<&ProfileName>, own: Option<&str>) -> Option<Self> {
         let Some(drain) = status.get("drain") else {
             let state = status.get("gateway_state")?.as_str()?;
@@ -61,7 +61,7 @@ impl Progress {
             of_profile && turn.get("turn_id").and_then(Value::as_str).is_none_or(|id| Some(id) != own)
         };
         let turns: Vec<_> = drain.get("turns")?.as_array()?.iter().filter(counts).collect();
-        // The gateway knows of turns that asked for the drain themselves and are not waited for.
+        // The gateway's count leaves out turns that asked for the drain themselves and are not waited for.
         let waited_for = drain.get("waited_for").and_then(Value::as_u64).filter(|_| profile.is_none());
         let oldest_ms = turns.iter().filter_map(|turn| turn.get("age_ms")?.as_f64()).reduce(f64::max);
         Some(Self {
@@ -85,7 +85,7 @@ impl Progress {
         }
     }
 
-    /// Whether more than time has passed.
+    /// Whether anything but the age changed.
     pub(super) fn differs(&self, other: &Self) -> bool {
         (self.draining, self.drained, self.left) != (other.draining, other.drained, other.left)
     }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stranger_is_told_enough_to_wait_for_all_and_for_no_profile() {
+    fn the_public_summary_is_enough_to_wait_for_all_and_for_no_profile() {
         let open = json!({"gateway_state": "draining", "active_agents": 1});
         assert_eq!(of(&open, None, None).step(), ProgressStep::Again);
         assert_eq!(
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn where_nobody_runs_only_a_marker_drains() {
+    fn without_a_gateway_only_a_marker_drains() {
         assert_eq!(Progress::no_gateway(true).step(), ProgressStep::Done);
         assert_eq!(Progress::no_gateway(false).step(), ProgressStep::NoDrain);
     }

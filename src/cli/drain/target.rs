@@ -1,4 +1,4 @@
-//! The drain that a command is about: how far it is, and the wait for its end.
+//! The drain that a command is about: its progress, and the wait for its end.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -11,9 +11,9 @@ use super::progress::{Progress, ProgressStep};
 use crate::cli::contact::{Client, CommandError, Contact, Presence};
 use crate::out::print;
 
-/// How long the gateway keeps one question open while turns run.
+/// How long the gateway may delay one answer while turns run.
 const LOOK: Duration = Duration::from_secs(1);
-/// How often the same is said again.
+/// How often unchanged progress is printed again.
 const REMIND: Duration = Duration::from_secs(10);
 
 /// The drain that a command is about.
@@ -29,7 +29,7 @@ impl DrainTarget {
         Some(self.profile.as_ref().map_or_else(|| home.to_owned(), |name| profile_home(home, name)))
     }
 
-    /// How far the drain is; the gateway may keep the question for `timeout`.
+    /// The progress of the drain; the gateway may delay its answer for `timeout`.
     pub(super) async fn look(&self, timeout: Duration) -> Result<Progress, CommandError> {
         match self.contact.client().await? {
             Some(client) => self.ask(&client, timeout).await,
@@ -38,9 +38,9 @@ impl DrainTarget {
     }
 
     async fn ask(&self, client: &Client, timeout: Duration) -> Result<Progress, CommandError> {
-        let odd = || CommandError::NoAnswer("it does not tell of its drain".to_owned());
+        let odd = || CommandError::NoAnswer("it does not contain the state of the drain".to_owned());
         if self.profile.is_none() && self.contact.has_token() {
-            // The gateway itself knows which turn is not waited for.
+            // The gateway's answer leaves out the turn that is not waited for.
             let path = format!("/api/gateway/drain?wait={}", timeout.as_secs_f64());
             return Progress::of_drain(&client.get(&path, timeout).await?).ok_or_else(odd);
         }
@@ -69,7 +69,7 @@ impl DrainTarget {
     }
 
     pub(super) async fn wait(&self, timeout: Option<Duration>) -> Result<(), CommandError> {
-        // What lies beyond all time has no end.
+        // A limit too large for the clock is no limit.
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut said: Option<(Progress, Instant)> = None;
         loop {
@@ -81,13 +81,13 @@ impl DrainTarget {
             }
             match progress.step() {
                 ProgressStep::Done => return Ok(()),
-                // It lies there and the gateway has not looked yet.
+                // The marker exists, and the gateway has not read it yet.
                 ProgressStep::NoDrain if self.marker_asks() => sleep(LOOK / 4).await,
                 ProgressStep::NoDrain => {
                     return Err(CommandError::NotReached("there is no drain to wait for".to_owned()));
                 }
                 ProgressStep::Again if deadline.is_some_and(|deadline| Instant::now() >= deadline) => {
-                    return Err(CommandError::NotReached("the time is over and turns are left".to_owned()));
+                    return Err(CommandError::NotReached("time limit reached, turns are left".to_owned()));
                 }
                 ProgressStep::Again => {}
             }

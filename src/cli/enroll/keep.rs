@@ -20,7 +20,7 @@ pub(super) enum KeepError {
     /// It would not read back.
     #[error("the file is not UTF-8")]
     NotText,
-    /// The connector gave something that cannot stand in such a file.
+    /// The connector gave a value that such a file cannot hold.
     #[error(transparent)]
     Merge(#[from] MergeError),
 }
@@ -43,12 +43,12 @@ pub(super) fn keep(path: &Path, values: &[(&str, SecretString)]) -> Result<(), K
     let mut file = tempfile::Builder::new().permissions(Permissions::from_mode(0o600)).tempfile_in(folder)?;
     file.write_all(merged.as_bytes())?;
     file.as_file().sync_all()?;
-    // As root for somebody else's home: the file stays theirs.
+    // Run by root for another user's home: the file keeps its owner.
     if let Ok(before) = fs::metadata(&target).or_else(|_| fs::metadata(folder)) {
         use std::os::unix::fs::MetadataExt as _;
         let made = file.as_file().metadata()?;
         if (made.uid(), made.gid()) != (before.uid(), before.gid()) {
-            // Not ours to give: then it is ours to keep.
+            // Without the right to change the owner, the file keeps the user of this process.
             let _ = std::os::unix::fs::fchown(file.as_file(), Some(before.uid()), Some(before.gid()));
         }
     }
@@ -73,7 +73,7 @@ mod tests {
         assert!(written.contains("B=2"), "{written:?}");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "nothing is left lying about");
+        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 2, "no other file is left");
     }
 
     #[test]

@@ -25,18 +25,18 @@ const MAX_TOKEN_BYTES: u64 = 64 * 1024;
 
 /// Exit code: there is nothing to enroll with, or a hosted installation, which is enrolled by its host.
 const MISSING: u8 = 1;
-/// Exit code: nobody vouches for us; log in.
+/// Exit code: the identity cannot be proven; log in.
 const IDENTITY: u8 = 3;
-/// Exit code: the connector said no.
+/// Exit code: the connector refused.
 const REFUSED: u8 = 4;
 
-/// Enroll this gateway with a connector, and write what it answers into the home's `.env`.
+/// Enroll this gateway with a connector, and write the credentials into the home's `.env`.
 ///
-/// Ends with 0; 1 when no token or no address was given, or the installation is hosted; 3 when no identity can be proven; 4 when
-/// the connector says no; 75 when it cannot be reached; 78 when the home cannot be used or written to.
+/// Exits with 0; 1 when no token or no address was given, or the installation is hosted; 3 when no identity can be proven; 4 when
+/// the connector refuses; 75 when it cannot be reached; 78 when the home cannot be used or written to.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnrollArguments {
-    /// The enrollment token, or `-` to read it from standard input. Everyone on this machine can read the arguments of a process:
+    /// The enrollment token, or `-` to read it from standard input. Every user of this machine can read the arguments of a process:
     /// use `-`, --token-file or `GATEWAY_RELAY_ENROLL_TOKEN`.
     #[arg(long, value_name = "TOKEN", conflicts_with = "token_file", allow_hyphen_values = true)]
     token: Option<String>,
@@ -49,7 +49,7 @@ pub(crate) struct EnrollArguments {
     /// Name of this gateway; `gw-` and the name of the host if not given.
     #[arg(long, value_name = "ID")]
     gateway_id: Option<String>,
-    /// Where the connector may poke this gateway when it sleeps.
+    /// Address at which the connector can wake this gateway when it sleeps.
     #[arg(long, value_name = "URL")]
     wake_url: Option<String>,
     /// Home directory; `HERMES_HOME`, else `~/.hermes`, if not given.
@@ -57,7 +57,7 @@ pub(crate) struct EnrollArguments {
     home: Option<PathBuf>,
 }
 
-/// Why the gateway is not enrolled. The home is as it was, unless it says otherwise.
+/// Why the gateway is not enrolled. The home is unchanged, unless the text says otherwise.
 #[derive(Debug, thiserror::Error)]
 enum EnrollError {
     #[error("this is a managed installation: its host enrolls it and sets the relay's credentials")]
@@ -76,9 +76,9 @@ enum EnrollError {
     BadUrl(#[from] NotDialable),
     #[error("you are not logged in to the portal; log in with `hermes auth add nous`, and try again")]
     NotLoggedIn,
-    #[error("no identity token can be had")]
+    #[error("no identity token is available")]
     NoIdentity(#[source] NoIdentity),
-    #[error("the connector did not accept who you are (401); log in with `hermes auth add nous`, and try again")]
+    #[error("the connector did not accept your identity (401); log in with `hermes auth add nous`, and try again")]
     Unauthorized,
     #[error("{}", .0.as_deref().unwrap_or("the enrollment token is invalid, expired, used already, or another tenant's (403)"))]
     Forbidden(Option<String>),
@@ -164,7 +164,7 @@ fn token(arguments: &EnrollArguments, inspection: &Inspection) -> Result<SecretS
         (Some(dash), _) if dash == "-" => read(Path::new("standard input"), &mut std::io::stdin().lock())?,
         (Some(token), _) => {
             out::complain(
-                "everyone on this machine can read a token in the arguments of a process; use --token-file or --token -",
+                "every user of this machine can read a token in the arguments of a process; use --token-file or --token -",
             );
             token.trim().into()
         }
@@ -203,7 +203,7 @@ async fn redeem(
     })
 }
 
-/// What was written, without what must not be seen.
+/// What was written, without the secrets.
 fn report(gateway_id: &str, tenant: Option<&str>, file: &Path, values: &[(&str, SecretString)]) -> String {
     let tenant = tenant.map(|tenant| format!(" for tenant {tenant}")).unwrap_or_default();
     let mut text = format!("Enrolled gateway {gateway_id}{tenant}. Written to {}:\n", file.display());
@@ -214,8 +214,8 @@ fn report(gateway_id: &str, tenant: Option<&str>, file: &Path, values: &[(&str, 
         };
         let _ = writeln!(text, "  {name}={shown}");
     }
-    text.push_str("A running gateway takes them up by itself when it next dials.\n");
-    // Names are the connector's to choose; what a terminal would obey is not shown.
+    text.push_str("A running gateway uses them from its next dial on.\n");
+    // The connector chooses the names; control characters are not shown.
     text.retain(|c| c == '\n' || !c.is_control());
     text
 }

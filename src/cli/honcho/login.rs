@@ -1,4 +1,4 @@
-//! `caduceus honcho login`: authorization code with PKCE, by way of the person's browser and a loopback address.
+//! `caduceus honcho login`: authorization code with PKCE, with a browser and a loopback address.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::inspect;
 use caduceus_actors::honcho::location::HonchoProfile;
 use caduceus_actors::honcho::lock::{ConfigLock, LockError};
-use caduceus_actors::honcho::refresh::{Limits, unix_now_s};
+use caduceus_actors::honcho::refresh::{Limits, unix_now_ms};
 use caduceus_actors::honcho::store::{self, Installed, ReadError, SaveError};
 use caduceus_actors::http_client::HttpClient;
 use caduceus_actors::settings::Environment;
@@ -28,22 +28,22 @@ use crate::cli::secrets::{no_randomness, random};
 use crate::cli::{CONFIGURATION, DENIED, PROTOCOL, REFUSED, TRY_AGAIN};
 use crate::out::print;
 
-/// Log in to Honcho by way of a browser, and save the grant for a profile.
+/// Log in to Honcho with a browser, and save the grant for a profile.
 ///
-/// Exits with 0 once the grant is saved, with 69 if another login is under way, with 75 if the time is over or the server
-/// cannot be reached, with 76 if an answer is not for this login or makes no sense, with 77 if the login was denied, with 78
+/// Exits with 0 once the grant is saved, with 69 if another login is under way, with 75 if the time limit is reached or the server
+/// cannot be reached, with 76 if an answer is not for this login or is invalid, with 77 if the login was denied, with 78
 /// if the grant's file or an address cannot be used.
 #[derive(Debug, clap::Args)]
 pub(super) struct LoginGrantArguments {
     #[command(flatten)]
     whose: Whose,
-    /// Start no browser; open the address that is printed yourself.
+    /// Start no browser, only print the address to open.
     #[arg(long)]
     no_browser: bool,
     /// Save the tokens only, and not the settings that come with them.
     #[arg(long)]
     tokens_only: bool,
-    /// How long to wait for the person.
+    /// How long to wait for the login.
     #[arg(long, hide = true, value_name = "SECONDS", default_value_t = 300)]
     limit_s: u64,
 }
@@ -53,36 +53,34 @@ pub(super) struct LoginGrantArguments {
 enum LoginError {
     #[error("another login for {0} is under way; end it first, or wait until it ends by itself")]
     Pending(PathBuf),
-    #[error("the grant could not be saved, so nobody was asked")]
+    #[error("a grant could not be saved, so the login did not begin")]
     NotReady(#[source] SaveError),
     #[error("the grant's file cannot be locked")]
     Lock(#[source] LockError),
     #[error("the login cannot begin")]
     Endpoint(#[source] EndpointError),
-    #[error("there is no loopback address to come back to")]
+    #[error("no loopback address for the redirect")]
     Loopback(#[source] std::io::Error),
-    #[error("nobody came back in {0} s; run the command again")]
+    #[error("no login within {0} s; run the command again")]
     TimeOver(u64),
     #[error("the login was denied ({0})")]
     Denied(String),
-    #[error(
-        "what came back belongs to another login (its state is not ours); nothing was saved, run the command again"
-    )]
+    #[error("the redirect belongs to another login (its state differs); nothing was saved, run the command again")]
     Foreign,
-    #[error("what came back holds neither a code nor an error")]
+    #[error("the redirect holds neither a code nor an error")]
     Empty,
-    #[error("the server did not take the code: it is spent or expired; run the command again")]
+    #[error("the server did not accept the code: it is used or expired; run the command again")]
     CodeRefused,
     #[error("the server cannot be reached or did not answer; run the command again")]
     Unreachable(#[source] ExchangeError),
-    #[error("the server's answer is of no use")]
+    #[error("the server's answer cannot be used")]
     Useless(#[source] ExchangeError),
-    #[error("the server's answer is of no use: it holds no refresh token")]
+    #[error("the server's answer cannot be used: it holds no refresh token")]
     NoRefreshToken,
-    #[error("the grant was given and cannot be saved; mend what is wrong and log in again")]
+    #[error("the grant was issued and cannot be saved; correct the cause and log in again")]
     Unsaved(#[source] SaveError),
     #[error(
-        "the file broke while you logged in, so the grant is kept in {}; mend the file and log in again", .0.display()
+        "the file became unreadable during the login, so the grant is kept in {}; correct the file and log in again", .0.display()
     )]
     KeptBeside(PathBuf),
 }
@@ -124,7 +122,7 @@ pub(super) fn run(arguments: LoginGrantArguments) -> ExitCode {
     match login.carry_out(&profile, &settings.environment, &random) {
         Ok(good_for_s) => {
             print(&format!(
-                "Logged in: profile {} has a token that is good for {}.\n",
+                "Logged in: profile {} has a token that is valid for {}.\n",
                 profile.name,
                 roughly(good_for_s)
             ));
@@ -149,14 +147,14 @@ struct GrantPlace {
 }
 
 impl LoginFlow {
-    /// Answers for how many seconds the new token is good.
+    /// Returns for how many seconds the new token is valid.
     fn carry_out(
         &self,
         profile: &HonchoProfile,
         environment: &Environment,
         random: &[u8; 64],
     ) -> Result<u64, LoginError> {
-        let found = inspect(profile, unix_now_s());
+        let found = inspect(profile, unix_now_ms());
         let place = GrantPlace { path: found.path, host: found.host };
         let _pending = claim(&place.path)?;
         let endpoints = place.rehearse(environment)?;
@@ -177,11 +175,11 @@ impl LoginFlow {
 
     fn invite(&self, address: &str) {
         let opened = self.browser && open_browser(address);
-        let first = if opened { "A browser was asked to open" } else { "Open in a browser on this machine" };
+        let first = if opened { "A browser should open" } else { "Open in a browser on this machine" };
         print(&format!("{first}\n\n  {address}\n\nand log in within {}.\n", roughly(self.limit.as_secs())));
     }
 
-    /// Does what is left, and shows the visitor how it ended.
+    /// Finishes the login, and shows the result in the browser.
     async fn receive(
         &self,
         visit: Visit,
@@ -194,7 +192,7 @@ impl LoginFlow {
             Ok(_) => Page { good: true, sentence: "You may close this page and go back to the terminal.".to_owned() },
             Err(error) => Page { good: false, sentence: format!("{error}. You may close this page.") },
         };
-        // A visitor who has gone away learns it in the terminal.
+        // If the browser is gone, the terminal still shows the result.
         let _ = visit.show.send(page);
         ended
     }
@@ -214,10 +212,9 @@ impl LoginFlow {
         };
         let mut answer = redeem(&self.client, endpoints, attempt, &code, Limits::default().exchange).await?;
         let config = answer.config.take().filter(|_| !self.tokens_only);
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
-        let good_for_s = answer.life_s as u64;
+        let good_for_s = u64::try_from(answer.life_s).unwrap_or(0);
         let grant = granted(answer, endpoints)?;
-        // Waits for the lock and the disk, on a thread that has nothing else to do: the server has one of its own.
+        // Waits for the lock and the disk; the server has a thread of its own, so this one may block.
         place.install(&grant, config.as_deref()).map(|()| good_for_s)
     }
 }
@@ -246,7 +243,7 @@ impl GrantPlace {
     }
 }
 
-/// Makes this the only login for the file at `path`, for as long as the answer lives. A lock of its own, since a person may
+/// Makes this the only login for the file at `path`, until the returned lock is dropped. A lock of its own, since a person may
 /// take minutes and no refresh should wait for them.
 fn claim(path: &Path) -> Result<ConfigLock, LoginError> {
     let mut name = path.as_os_str().to_owned();
@@ -261,7 +258,7 @@ fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginErr
     Ok(Grant {
         access_token: answer.access_token,
         refresh_token: answer.refresh_token.ok_or(LoginError::NoRefreshToken)?,
-        expires_at_s: unix_now_s() + answer.life_s,
+        expires_at_ms: unix_now_ms().saturating_add(answer.life_s.saturating_mul(1_000)).into(),
         client_id: endpoints.client_id.clone(),
         token_endpoint: endpoints.token.to_string(),
         scope: answer.scope.unwrap_or_else(|| endpoints.scope.clone()),
@@ -269,7 +266,7 @@ fn granted(answer: TokenAnswer, endpoints: &Endpoints) -> Result<Grant, LoginErr
     })
 }
 
-/// Asks the system for a browser. Whether one really opens, only the person sees.
+/// Asks the system for a browser. Whether one opens is not known.
 fn open_browser(address: &str) -> bool {
     let opener = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
     let quiet = |command: &mut Command| {

@@ -1,10 +1,10 @@
-//! The loopback address that a login comes back to: one path, one use.
+//! The loopback address to which a login redirects: one path, one use.
 //!
-//! The person is shown what really became of the login: the answer to the browser waits for it.
+//! The answer to the browser shows the result of the login, and waits for it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::{Method, StatusCode, header};
@@ -14,9 +14,10 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::oneshot;
 
-/// The port that the authorization server knows; it lets any other one of loopback pass as well.
+use caduceus_actors::locked::locked;
+/// The port registered with the authorization server, which accepts any other loopback port as well.
 const USUAL_PORT: u16 = 8765;
-/// The path that it knows.
+/// The path registered with it.
 const PATH: &str = "/callback";
 const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:34rem;margin:20vh auto;padding:0 1rem;\
 color:#1d2330;background:#f7f8fa}@media(prefers-color-scheme:dark){body{color:#dfe3ea;background:#14171d}}";
@@ -27,15 +28,15 @@ pub(super) struct Loopback {
     address: SocketAddr,
 }
 
-/// What came back.
+/// The request of the redirect.
 pub(super) struct Visit {
     /// Everything behind the question mark.
     pub(super) query: String,
-    /// Takes what the person is to be shown.
+    /// Takes the page to show.
     pub(super) show: oneshot::Sender<Page>,
 }
 
-/// What the person is shown in the end.
+/// The last page of a login.
 pub(super) struct Page {
     pub(super) good: bool,
     pub(super) sentence: String,
@@ -50,51 +51,51 @@ impl Loopback {
         Ok(Self { listener, address })
     }
 
-    /// Where the person's browser is to come back to.
+    /// The redirect address.
     pub(super) fn redirect(&self) -> String {
         format!("http://{}{PATH}", self.address)
     }
 
-    /// Serves on the current runtime; the first visit goes to the receiver, later ones are sent away.
+    /// Serves on the current runtime; the first visit goes to the receiver, later ones are refused.
     pub(super) fn serve(self) -> io::Result<(ServerHandle, oneshot::Receiver<Visit>)> {
-        let (told, hear) = oneshot::channel();
-        let door = web::Data::new(Door { host: self.address.to_string(), told: Mutex::new(Some(told)) });
-        let app = move || App::new().app_data(door.clone()).default_service(web::to(visited));
+        let (visitor, visits) = oneshot::channel();
+        let route = web::Data::new(LoginRoute { host: self.address.to_string(), visitor: Mutex::new(Some(visitor)) });
+        let app = move || App::new().app_data(route.clone()).default_service(web::to(visited));
         let server = HttpServer::new(app).workers(1).disable_signals().tcp_nodelay(true);
         let server = server.shutdown_timeout(2).listen(self.listener)?.run();
         let handle = server.handle();
         caduceus_supervision::spawn(server);
-        Ok((handle, hear))
+        Ok((handle, visits))
     }
 }
 
-struct Door {
-    /// What the `Host` of a request must be: a page elsewhere whose name leads to loopback has another one.
+struct LoginRoute {
+    /// What the `Host` of a request must be: a foreign page whose name resolves to loopback has another one.
     host: String,
-    told: Mutex<Option<oneshot::Sender<Visit>>>,
+    visitor: Mutex<Option<oneshot::Sender<Visit>>>,
 }
 
-async fn visited(request: HttpRequest, door: web::Data<Door>) -> HttpResponse {
+async fn visited(request: HttpRequest, route: web::Data<LoginRoute>) -> HttpResponse {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    if host != Some(&*door.host) {
+    if host != Some(&*route.host) {
         return page(StatusCode::MISDIRECTED_REQUEST, "Not here", "This address is for a login on this machine only.");
     }
     if request.path() != PATH {
         return page(StatusCode::NOT_FOUND, "Nothing here", "There is nothing at this address.");
     }
     if request.method() != Method::GET {
-        return page(StatusCode::METHOD_NOT_ALLOWED, "Not so", "A login comes back by GET.");
+        return page(StatusCode::METHOD_NOT_ALLOWED, "Not allowed", "This address takes GET only.");
     }
-    let told = door.told.lock().unwrap_or_else(PoisonError::into_inner).take();
+    let visitor = locked(&route.visitor).take();
     let (show, shown) = oneshot::channel();
     let visit = Visit { query: request.query_string().to_owned(), show };
-    if told.is_none_or(|told| told.send(visit).is_err()) {
+    if visitor.is_none_or(|visitor| visitor.send(visit).is_err()) {
         return page(StatusCode::GONE, "Over", "This login is over. You may close this page.");
     }
     match shown.await {
         Ok(Page { good: true, sentence }) => page(StatusCode::OK, "Logged in", &sentence),
         Ok(Page { good: false, sentence }) => page(StatusCode::OK, "Not logged in", &sentence),
-        Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, "Not logged in", "The login ended in the middle."),
+        Err(_) => page(StatusCode::INTERNAL_SERVER_ERROR, "Not logged in", "The login was interrupted."),
     }
 }
 
@@ -130,7 +131,7 @@ mod tests {
         if let Some(host) = host {
             request = request.insert_header((header::HOST, host));
         }
-        request.send().await.expect("the door answers").status().as_u16()
+        request.send().await.expect("the server answers").status().as_u16()
     }
 
     #[actix_web::test]
@@ -144,7 +145,7 @@ mod tests {
         assert!(visits.try_recv().is_err(), "none of these is a visit");
 
         let first = caduceus_supervision::spawn(async move {
-            let visit = timeout(SOON, visits).await.expect("a visit").expect("the door is there");
+            let visit = timeout(SOON, visits).await.expect("a visit").expect("the server is running");
             assert_eq!(visit.query, "code=1&state=2");
             let page = Page { good: true, sentence: "Well <done>".to_owned() };
             assert!(visit.show.send(page).is_ok());

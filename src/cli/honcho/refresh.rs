@@ -1,11 +1,11 @@
-//! `caduceus honcho refresh`: one refresh now, under the same lock and with the same care as the gateway's own.
+//! `caduceus honcho refresh`: one refresh now, under the same lock and rules as the gateway's own.
 
 use std::process::ExitCode;
 
 use caduceus_actors::honcho::grant::Grant;
 use caduceus_actors::honcho::inspect::{Credential, inspect};
 use caduceus_actors::honcho::outcome::Outcome;
-use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_s};
+use caduceus_actors::honcho::refresh::{Limits, Refresh, unix_now_ms};
 use caduceus_actors::honcho::steps::StepHook;
 use caduceus_actors::honcho::store;
 use caduceus_actors::profile::Redactor;
@@ -17,13 +17,13 @@ use crate::out::{self, print};
 
 /// Refresh a grant now, if it is about to expire.
 ///
-/// Exits with 0 if the token is good then, with 75 if it was not refreshed and may be another time, with 77 if a login is
-/// needed, with 78 if there is no grant or its file cannot be used.
+/// Exits with 0 if the token is valid afterwards, with 75 after a temporary failure, with 77 if a login is needed,
+/// with 78 if there is no grant or its file cannot be used.
 #[derive(Debug, clap::Args)]
 pub(super) struct RefreshGrantArguments {
     #[command(flatten)]
     whose: Whose,
-    /// Also if the token is good yet, and also if its refresh token may be spent.
+    /// Refresh even if the token is still valid, and even if its refresh token may be spent.
     #[arg(long)]
     force: bool,
 }
@@ -33,21 +33,21 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         Ok(found) => found,
         Err(code) => return code,
     };
-    let now_s = unix_now_s();
-    let found = inspect(&profile, now_s);
+    let now_ms = unix_now_ms();
+    let found = inspect(&profile, now_ms);
     if let Credential::Unusable(why) = &found.credential {
         return refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}"));
     }
     let known = store::read(&found.path).ok().flatten().and_then(|file| file.grant(&found.host));
     let Some(known) = known else {
         let why = match found.credential {
-            Credential::ApiKey => "there is an API key and no grant; it is left alone",
+            Credential::ApiKey => "there is an API key and no grant; nothing to refresh",
             _ => "there is no grant; `caduceus honcho login` makes one",
         };
         return refuse(CONFIGURATION, why);
     };
-    if !arguments.force && !known.is_expired(now_s) {
-        print(&format!("The token is good for {}; --force refreshes it all the same.\n", left(&known)));
+    if !arguments.force && !known.is_expired(now_ms) {
+        print(&format!("The token is valid for {}; --force refreshes it all the same.\n", left(&known)));
         return ExitCode::SUCCESS;
     }
     let refresh = Refresh {
@@ -61,17 +61,17 @@ pub(super) fn run(arguments: RefreshGrantArguments) -> ExitCode {
         steps: StepHook::default(),
         redactor: Redactor::default(),
     };
-    told(refresh.run().outcome)
+    report(refresh.run().outcome)
 }
 
-fn told(outcome: Outcome) -> ExitCode {
+fn report(outcome: Outcome) -> ExitCode {
     match outcome {
         Outcome::Rotated { grant, beside: None, .. } => {
-            print(&format!("Refreshed; the new token is good for {}.\n", left(&grant)));
+            print(&format!("Refreshed; the new token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
         Outcome::Rotated { beside: Some(path), .. } => {
-            let why = "refreshed, but the file broke meanwhile; mend it, and what is kept here is taken in";
+            let why = "refreshed, but the file became unreadable; correct it, and the next refresh takes over the grant kept here";
             refuse(CONFIGURATION, &format!("{why}: {}", path.display()))
         }
         Outcome::Withheld { grant, .. } => {
@@ -79,15 +79,15 @@ fn told(outcome: Outcome) -> ExitCode {
             refuse(DENIED, &format!("{why} {}", left(&grant)))
         }
         Outcome::Adopted(grant) => {
-            print(&format!("Another process has just refreshed it; the token is good for {}.\n", left(&grant)));
+            print(&format!("Another process has just refreshed it; the token is valid for {}.\n", left(&grant)));
             ExitCode::SUCCESS
         }
-        Outcome::NoGrant => refuse(CONFIGURATION, "the grant has gone from the file meanwhile"),
+        Outcome::NoGrant => refuse(CONFIGURATION, "the grant was removed from the file meanwhile"),
         Outcome::Unreadable(why) => refuse(CONFIGURATION, &format!("the grant's file cannot be used: {why}")),
-        Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is as good as before: {why}")),
+        Outcome::Failed(why) => refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}")),
         Outcome::Denied { why, retry_in } => {
             let then = format!("try again in {} s; --force asks at once", retry_in.as_secs());
-            refuse(TRY_AGAIN, &format!("not refreshed; the grant is as good as before: {why}; {then}"))
+            refuse(TRY_AGAIN, &format!("not refreshed; the grant is unchanged: {why}; {then}"))
         }
         Outcome::Unsaved { why, .. } => {
             refuse(TRY_AGAIN, &format!("refreshed, but it cannot be saved, and so a login is needed: {why}"))
@@ -95,7 +95,7 @@ fn told(outcome: Outcome) -> ExitCode {
         Outcome::Ambiguous { why, retry_in } => {
             let then = match retry_in {
                 Some(wait) => format!("try again in {} s", wait.as_secs()),
-                None => "--force tries it once more, and may cost the grant; a login costs nothing".to_owned(),
+                None => "--force tries it once more and may lose the grant; a login is safe".to_owned(),
             };
             refuse(TRY_AGAIN, &format!("the refresh token may be spent: {why}; {then}"))
         }
@@ -108,7 +108,6 @@ fn refuse(code: u8, why: &str) -> ExitCode {
     ExitCode::from(code)
 }
 
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole seconds are shown")]
 fn left(grant: &Grant) -> String {
-    roughly((grant.expires_at_s - unix_now_s()).max(0.0) as u64)
+    roughly(u64::try_from(grant.left_ms(unix_now_ms()) / 1_000).unwrap_or(0))
 }

@@ -1,11 +1,11 @@
-//! `caduceus honcho status`: the grants as the disk shows them.
+//! `caduceus honcho status`: the grants as the files hold them.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
 
 use caduceus_actors::honcho::inspect::{Credential, GrantFact, inspect};
 use caduceus_actors::honcho::location::HonchoProfile;
-use caduceus_actors::honcho::refresh::unix_now_s;
+use caduceus_actors::honcho::refresh::unix_now_ms;
 use caduceus_contract::messages::honcho::GrantState;
 use caduceus_contract::profile_name::ProfileName;
 use serde_json::{Value, json};
@@ -19,9 +19,9 @@ use crate::terminal::one_line;
 /// Exit code: a person has to act.
 const ACT: u8 = 1;
 
-/// Show what each profile logs in to Honcho with, and how its grant is. Never a token.
+/// Show the Honcho credential of each profile and the state of its grant. Never shows a token.
 ///
-/// Exits with 0 if nobody has to act, with 1 if somebody does, with 78 if the home cannot be used.
+/// Exits with 0 if no action is needed, with 1 if one is, with 78 if the home cannot be used.
 #[derive(Debug, clap::Args)]
 pub(super) struct GrantStatusArguments {
     #[command(flatten)]
@@ -42,8 +42,8 @@ pub(super) fn run(arguments: GrantStatusArguments) -> ExitCode {
         .iter()
         .map(|profile| HonchoProfile::new(profile.name.clone(), &profile.home, &settings.home, &settings.environment));
     let profiles: Vec<HonchoProfile> = if one { vec![profile] } else { served.collect() };
-    let now_s = unix_now_s();
-    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_s));
+    let now_ms = unix_now_ms();
+    let looked = each_home(&profiles, |profile| &profile.homes.own, move |profile| inspect(profile, now_ms));
     let grants = profiles.into_iter().zip(looked).map(|(profile, grant)| {
         (grant.unwrap_or_else(|error| GrantFact::unanswered(&profile, error.to_string())), profile.name)
     });
@@ -107,7 +107,7 @@ fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
     };
     match &grant.credential {
         Credential::None => line("credential", "none; `caduceus honcho login` makes one"),
-        Credential::ApiKey => line("credential", "an API key, which is left alone"),
+        Credential::ApiKey => line("credential", "an API key"),
         Credential::Unusable(why) => {
             line("credential", "unknown");
             line("error", why);
@@ -119,7 +119,7 @@ fn as_text(grant: &GrantFact, name: &ProfileName) -> String {
             let left = u64::try_from(*expires_in_s).map_or_else(|_| "expired".to_owned(), roughly);
             line("time left", &left);
             let last = last_refresh_age_s.map(|age| format!("{} ago", roughly(age)));
-            line("last refresh", last.as_deref().unwrap_or("none that we know of"));
+            line("last refresh", last.as_deref().unwrap_or("none recorded"));
         }
     }
     if let Some(kept) = &grant.kept {

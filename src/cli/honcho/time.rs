@@ -15,8 +15,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_told_in_the_unit_that_suits_it() {
-        let told: Vec<String> = [0, 119, 120, 7_199, 7_200, 172_800].map(roughly).into();
-        assert_eq!(told, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
+    fn a_duration_is_shown_in_a_fitting_unit() {
+        let shown: Vec<String> = [0, 119, 120, 7_199, 7_200, 172_800].map(roughly).into();
+        assert_eq!(shown, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 days"]);
     }
 }

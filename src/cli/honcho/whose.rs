@@ -27,7 +27,7 @@ fn profile_name(text: &str) -> Result<ProfileName, String> {
 }
 
 impl Whose {
-    /// The settings of the home, and the profile meant. `Err` is an exit code; why has been said.
+    /// The settings of the home, and the profile meant. `Err` is an exit code; the cause has been printed.
     pub(super) fn find(self) -> Result<(Settings, HonchoProfile), ExitCode> {
         let environment = Environment::capture();
         let home = find_home(self.home, &environment);
@@ -38,7 +38,7 @@ impl Whose {
             let profile = HonchoProfile::new(first.name.clone(), &first.home, &settings.home, &settings.environment);
             return Ok((settings, profile));
         };
-        // A profile may be logged in before the gateway is told to serve it.
+        // A profile may be logged in before the gateway serves it.
         let own = match settings.profiles.iter().find(|profile| profile.name == name) {
             Some(served) => served.home.clone(),
             None if name.is_default() => settings.home.clone(),

@@ -1,4 +1,4 @@
-//! The end of a gateway's process in order: close the gate, send the links to sleep, wait for turns, stop the tree, close the ledger.
+//! The end of a gateway's process in order: close the gate, put the links to sleep, wait for turns, stop the tree, close the ledger.
 
 use std::time::{Duration, Instant};
 
@@ -22,7 +22,7 @@ use crate::cli::TRY_AGAIN;
 use crate::cli::signals::{SignalOrder, Signals};
 
 impl GatewayProcess {
-    /// Ends in order, in a hurry once that is asked for.
+    /// Shuts down, without waiting for turns once that is forced.
     pub(super) async fn obey(&self, signals: &mut Signals) -> u8 {
         let code = {
             let first = select(Box::pin(self.shut_down()), Box::pin(self.hurried(signals))).await;
@@ -35,16 +35,16 @@ impl GatewayProcess {
         self.end().await
     }
 
-    /// Waits until a shutdown under way is told not to wait for turns.
+    /// Waits until a shutdown under way is forced: it waits for turns no longer.
     async fn hurried(&self, signals: &mut Signals) {
-        // Told so from the beginning, it goes through all its steps and waits in none of them for a turn.
+        // Forced from the beginning, it goes through all its steps and waits for no turn.
         let forced = self.shutdown.is_forced();
         let ordered = async { if forced { std::future::pending().await } else { self.shutdown.hurried().await } };
         let signalled = async {
             if self.shutdown.is_restart() {
-                // The first of its kind: it says how the process is to end, and nothing of the turns.
+                // The first signal during a restart: it stops the process for which a restart was ordered, and turns are still waited for.
                 let order = signals.next_stop().await;
-                warn!("told to stop: the gateway ends and asks for no other one");
+                warn!("signal during a restart: the gateway stops and is not started again");
                 self.shutdown.signalled(false);
                 self.status_reporter.stopping(false);
                 if order == SignalOrder::StopNow {
@@ -63,28 +63,28 @@ impl GatewayProcess {
         info!("gateway is stopping");
         self.status_reporter.stopping(self.shutdown.is_restart());
         let ports = &self.gateway.ports;
-        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "a signal asked for the end" };
+        let why = if self.shutdown.is_restart() { "a restart was ordered" } else { "stop signal received" };
         self.tell(ProcessPhase::Stopping, Some(why));
         let quiet = self.close_gate().await;
-        let told = async {
+        let notice = async {
             if !quiet && let Err(error) = ports.announce_stop.ask(AnnounceStop, IDLE_TIMEOUT).await {
-                warn!(%error, "the home channel was not told that the gateway goes down");
+                warn!(%error, "home channel not notified of the shutdown");
             }
         };
         let idle = ports.links.iter().map(|link| link.go_idle.ask(GoIdle, IDLE_TIMEOUT));
-        let ((), answers) = futures_util::future::join(told, futures_util::future::join_all(idle)).await;
+        let ((), answers) = futures_util::future::join(notice, futures_util::future::join_all(idle)).await;
         for answer in answers {
-            info!(?answer, "link sent to sleep");
+            info!(?answer, "link put to sleep");
         }
         let timeout = if self.shutdown.is_forced() { Duration::ZERO } else { drain_timeout };
         self.wait_for_turns(timeout, false).await;
-        // Those whose time is over, and those that themselves asked for the drain.
+        // Turns past the timeout, and turns that asked for the drain themselves.
         let left = ports.turns.ask(ListTurns, GATE_TIMEOUT).await.unwrap_or_default();
         for turn in &left {
-            warn!(turn = %turn.ticket.id, "the turn is stopped");
-            // One without a way in has not started yet.
+            warn!(turn = %turn.ticket.id, "turn stopped: shutdown");
+            // A turn without a port has not started yet.
             let stopped = turn.stop.as_ref().map(|stop| stop.tell(StopTurn { cause: StopCause::Shutdown }));
-            info!(?stopped, "turn told");
+            info!(?stopped, "turn stop sent");
         }
         if !left.is_empty() {
             self.wait_for_turns(STOP_TIMEOUT, true).await;
@@ -92,32 +92,32 @@ impl GatewayProcess {
         self.end().await
     }
 
-    /// Closes the gate for good; one that falls with the order in hand, or hangs, has a successor within seconds, which has to
-    /// be told again. Answers whether the shutdown is not to be announced.
+    /// Closes the gate until the process ends. A gate that fails or hangs meanwhile is restarted within seconds, so the order is
+    /// sent again. Returns whether the shutdown is not to be announced.
     async fn close_gate(&self) -> bool {
         let until = Instant::now() + GATE_TIMEOUT * 4;
         while Instant::now() < until {
             match self.gateway.ports.begin_shutdown.ask(BeginShutdown, GATE_TIMEOUT).await {
                 Ok(view) => return view.suppress_notification,
-                Err(error) => warn!(%error, "the gate did not say that it is closed"),
+                Err(error) => warn!(%error, "no answer from the gate: close"),
             }
             sleep(GATE_PAUSE).await;
         }
-        error!("the gate was not told; it closes with the process");
+        error!("gate not closed; it closes with the process");
         false
     }
 
-    /// Waits until no turn is left, for at most `timeout`. A gate that falls meanwhile forgets who waits.
+    /// Waits until no turn is left, for at most `timeout`. A gate that fails meanwhile loses its waiters.
     async fn wait_for_turns(&self, timeout: Duration, askers_too: bool) {
         let until = Instant::now() + timeout;
         loop {
             let question = AwaitDrained { timeout: until.saturating_duration_since(Instant::now()), askers_too };
             let answer = self.gateway.ports.await_drained.ask(question, question.timeout + GATE_TIMEOUT).await;
             match answer {
-                // No turn is left, or the time is over.
+                // No turn is left, or the timeout is reached.
                 Ok(_) => return,
                 Err(error) if Instant::now() >= until => {
-                    return warn!(%error, "the gate did not say which turns are left");
+                    return warn!(%error, "no answer from the gate: wait for turns");
                 }
                 Err(_) => sleep(GATE_PAUSE).await,
             }
@@ -141,11 +141,11 @@ impl GatewayProcess {
     /// Writes out the ledger and joins the threads.
     pub(super) async fn close(&self, code: u8) -> u8 {
         if let Err(error) = self.gateway.close_ledger(LEDGER_TIMEOUT) {
-            error!(%error, "the ledger was not closed");
+            error!(%error, "ledger not closed");
         }
         let left = self.gateway.root.join_threads(THREADS_TIMEOUT).await;
         if left > 0 {
-            warn!(left, "threads are left behind");
+            warn!(left, "threads did not end");
         }
         info!(code, "gateway is down");
         code
@@ -154,7 +154,7 @@ impl GatewayProcess {
     fn tell(&self, phase: ProcessPhase, why: Option<&str>) {
         let phase = Phase { phase, exit_reason: why.map(str::to_owned) };
         if let Err(error) = self.gateway.ports.phase.tell(phase) {
-            warn!(%error, "the status was not told where the process is in its life");
+            warn!(%error, "status not updated: state of the process");
         }
     }
 }

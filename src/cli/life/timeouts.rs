@@ -1,16 +1,16 @@
-//! How long each step in the life of the process may take.
+//! How long each step in the lifecycle of the process may take.
 
 use std::time::Duration;
 
-/// The root's thread only supervises; when it does not turn for this long nobody is looked after.
+/// The root's thread only supervises; while it is unresponsive, nothing is supervised.
 pub(super) const ROOT_SILENCE: Duration = Duration::from_secs(15);
-/// How long the status may take to know of everyone; what does not answer it has half a second.
+/// How long the status may take to have every part; a part that does not answer costs half a second.
 pub(super) const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the files may take to be read again, before the service manager hears that the gateway is ready all the same.
+/// How long a reload may take, before the service manager is notified that the gateway is ready all the same.
 pub(super) const RELOAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long the gate may take to close.
 pub(super) const GATE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a link may take to have its farewell acknowledged.
+/// How long the acknowledgement of a link's `going_idle` may take.
 pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(12);
 /// How long turns may take to end once they are stopped: SIGTERM, 5 s, SIGKILL.
 pub(super) const STOP_TIMEOUT: Duration = Duration::from_secs(8);
@@ -25,5 +25,5 @@ pub(super) const CLOSING_DEADLINE: Duration =
     LEDGER_TIMEOUT.saturating_add(THREADS_TIMEOUT).saturating_add(LAST_STEPS).saturating_add(Duration::from_secs(5));
 /// What all of a shutdown but the wait for turns may take, before the watchdog ends the process.
 pub(super) const SHUTDOWN_MARGIN: Duration = Duration::from_mins(1);
-/// Pause before the successor of a gate that fell is asked.
+/// Pause before a restarted gate is asked again.
 pub(super) const GATE_PAUSE: Duration = Duration::from_millis(100);

@@ -1,4 +1,4 @@
-//! The ways into the tree, for HTTP, and how its guard is run.
+//! The ports of the tree, for HTTP, and the command of the guard.
 
 use std::io;
 use std::sync::Arc;
@@ -45,9 +45,9 @@ fn relay_ports(ports: &GatewayPorts) -> http::HttpRelayPorts {
     }
 }
 
-/// How the guard of an agent is run: our own binary.
+/// The command of an agent's guard: this binary.
 pub(super) fn guard_command() -> io::Result<GuardCommand> {
-    // Through the kernel's own link, which still leads to us when an upgrade has replaced the file.
+    // Through the kernel's own link, which still leads to this binary when an upgrade has replaced the file.
     let program = if cfg!(target_os = "linux") { "/proc/self/exe".into() } else { std::env::current_exe()? };
     Ok(GuardCommand { program, arguments: vec!["guard".into()] })
 }

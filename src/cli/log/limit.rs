@@ -1,23 +1,24 @@
-//! How many lines of one kind come into the log: whoever is outside can cause some of them without end.
+//! How many lines of one kind come into the log: remote parties can cause some of them without limit.
 //!
-//! A kind is a place in the code, for each link by itself, so that the flood of one connector does not hide what is said of
-//! another. What is left out is counted, and said a few seconds later.
+//! A kind is a place in the code, for each link by itself, so that the flood of one connector does not hide the lines about
+//! another. What is left out is counted, and the count is logged a few seconds later.
 
 use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
 use std::fmt::{self, Write as _};
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use tracing::callsite::Identifier;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Metadata, Subscriber, warn};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-/// Pause between what is left out and the line that says so.
+/// Pause between a line that is left out and the line with the count.
 const TOLD_AFTER: Duration = Duration::from_secs(2);
 /// Kinds remembered. A gateway has some hundred places that log, and only those about links are counted for each.
 const MOST_KINDS: usize = 4_096;
@@ -32,8 +33,8 @@ struct Allowance {
 }
 
 impl Allowance {
-    /// Errors and warnings are for people, and a hundred of one kind say no more than one. What happens to each message is
-    /// information. Whoever asks for more wants to see more.
+    /// A hundred errors or warnings of one kind add nothing to fifty. Lines for each message are at level info and need more.
+    /// Debug and trace are switched on to see everything.
     fn of(level: Level) -> Self {
         match level {
             Level::ERROR | Level::WARN => Self { burst: 50.0, each_second: 1.0 },
@@ -102,7 +103,7 @@ impl<K: Hash + Eq, T: Copy> LimitPlan<K, T> {
         self.kinds.entry(key).or_insert_with(|| KindCount::new(allowance, now, what)).admit(allowance, now)
     }
 
-    /// What was left out since this was asked last.
+    /// What was left out since the last call.
     fn take_left_out(&mut self) -> Vec<LeftOut<T>> {
         let kinds = self.kinds.values_mut().chain(self.others.as_mut()).filter(|kind| kind.left_out > 0);
         kinds.map(|kind| LeftOut { lines: std::mem::take(&mut kind.left_out), what: kind.what }).collect()
@@ -120,7 +121,7 @@ pub(super) struct LogLimit(Arc<Mutex<LimitState>>);
 #[derive(Debug)]
 struct LimitState {
     plan: LimitPlan<LimitKey, &'static Metadata<'static>>,
-    /// Someone is about to say what was left out.
+    /// A thread is about to log what was left out.
     telling: bool,
 }
 
@@ -150,17 +151,17 @@ impl LogLimit {
     /// A line that is being written cannot write another one.
     fn tell_later(&self) {
         let limit = self.clone();
-        let teller = thread::Builder::new().name("log limit".to_owned()).spawn(move || {
+        let reporter = thread::Builder::new().name("log limit".to_owned()).spawn(move || {
             thread::sleep(TOLD_AFTER);
             limit.tell();
         });
-        if teller.is_err() {
+        if reporter.is_err() {
             // The next line that is left out tries again.
             self.state().telling = false;
         }
     }
 
-    /// Says what was left out and has not been said.
+    /// Logs what was left out and is not logged yet.
     pub(super) fn tell(&self) {
         let left_out = {
             let mut state = self.state();
@@ -175,7 +176,7 @@ impl LogLimit {
 
     // Every critical section leaves it whole, so a poisoned lock is still a good one.
     fn state(&self) -> MutexGuard<'_, LimitState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

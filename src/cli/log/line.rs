@@ -20,7 +20,7 @@ pub(crate) enum LogFormat {
 /// `event` as one line that ends with a newline.
 ///
 /// Control characters, and what counts as the end of a line in Unicode, become escapes that JSON strings and people both read.
-/// Too long a line is cut and says so.
+/// A line that is too long is cut, with a note.
 pub(super) fn one_line(event: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     let body = event.strip_suffix(b"\n").unwrap_or(event);
     let plain = std::str::from_utf8(body).is_ok_and(|text| !text.contains(is_odd));
@@ -29,7 +29,7 @@ pub(super) fn one_line(event: &[u8], format: LogFormat) -> Cow<'_, [u8]> {
     }
     let mut line = escaped(&String::from_utf8_lossy(body));
     if line.len() >= MAX_LINE {
-        // Room for what is said of the cut, and for the quotes that JSON escapes.
+        // Room for the note about the cut, and for the quotes that JSON escapes.
         let kept = line.floor_char_boundary(MAX_LINE / 2);
         let cut = line.len() - kept;
         line.truncate(kept);
@@ -64,11 +64,11 @@ fn escaped(text: &str) -> String {
     line
 }
 
-/// The line that tells of `lost` lines, in the form of the others.
+/// The line that reports `lost` lines, in the form of the others.
 pub(super) fn lost_lines(lost: u64, format: LogFormat) -> Vec<u8> {
     let now = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%S%.6fZ");
     let target = module_path!();
-    let text = "log lines dropped: standard error did not take them";
+    let text = "log lines dropped: standard error did not accept them";
     let line = match format {
         LogFormat::Text => format!("{now}  WARN {target}: {lost} {text} dropped={lost}\n"),
         LogFormat::Json => {
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn too_long_a_line_is_cut_between_characters_and_says_so() {
+    fn a_line_that_is_too_long_is_cut_between_characters_with_a_note() {
         for shift in 0..3 {
             let long = format!("{}{}\n", "x".repeat(shift), "ä".repeat(MAX_LINE));
             let line = text(&long);
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn the_line_that_tells_of_lost_ones_has_the_form_of_the_others() {
+    fn the_line_that_reports_lost_ones_has_the_form_of_the_others() {
         assert_eq!(count_lines(&lost_lines(7, LogFormat::Text)), 1);
         let read: Value = serde_json::from_slice(&lost_lines(7, LogFormat::Json)).unwrap();
         assert_eq!((&read["fields"]["dropped"], &read["level"]), (&json!(7), &json!("WARN")));

@@ -9,15 +9,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::time::Duration;
 
-/// Most bytes that wait; as many again may be in the writer's hands.
+use caduceus_actors::locked::locked;
+
+/// Most bytes that wait; the writer may hold as many again.
 const ROOM: usize = 2 * 1024 * 1024;
 
 /// Writes bytes; answers how many were written, and why no more.
 pub(super) type Write = dyn Fn(&[u8]) -> (usize, io::Result<()>) + Send;
-/// The line, or lines, that tell of so many lost ones.
+/// The line, or lines, that report so many lost ones.
 pub(super) type LostNote = dyn Fn(u64) -> Vec<u8> + Send;
 
-/// The way into the queue. Cheap to clone; clones are the same queue.
+/// The sender of the queue. Cheap to clone; clones are the same queue.
 #[derive(Debug, Clone, Default)]
 pub(super) struct LogQueue(Arc<QueueState>);
 
@@ -27,7 +29,7 @@ struct QueueState {
     changed: Condvar,
     /// All lines lost since the start.
     dropped: AtomicU64,
-    /// Those of them that no line has told of yet.
+    /// Those of them that no line has reported yet.
     untold: AtomicU64,
 }
 
@@ -35,7 +37,7 @@ struct QueueState {
 struct WaitingLines {
     /// Whole lines.
     bytes: Vec<u8>,
-    /// The writer has taken some and is not through with them.
+    /// The writer has taken some and has not written them all.
     writing: bool,
 }
 
@@ -110,7 +112,7 @@ impl QueueState {
     }
 
     fn waiting(&self) -> MutexGuard<'_, WaitingLines> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.waiting)
     }
 
     /// A thread that panics may hold the lock itself.
@@ -166,7 +168,7 @@ mod tests {
     /// The queue, what lets a write go, what was written, and that one has begun.
     type Gated = (LogQueue, Sender<io::Result<()>>, Receiver<Vec<u8>>, Receiver<()>);
 
-    /// A queue whose reader takes a write only when it is let, and says when it has one in hand.
+    /// A queue whose reader takes a write only when it is let, and signals when it holds one.
     fn gated() -> Gated {
         let (queue, (let_go, gate), (shown, written)) = (LogQueue::default(), channel(), channel());
         let (entered, in_hand) = channel();
@@ -183,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_told_once_it_reads() {
+    fn a_reader_that_stalls_costs_lines_and_no_time_and_the_loss_is_reported_once_it_reads() {
         let (queue, let_go, written, in_hand) = gated();
         queue.push(b"first\n");
         in_hand.recv_timeout(SOON).expect("the writer has it in hand, and waits");
@@ -206,11 +208,11 @@ mod tests {
     }
 
     #[test]
-    fn what_a_full_disk_refuses_is_counted_and_told_when_there_is_room_again() {
+    fn lines_that_a_full_disk_refuses_are_counted_and_reported_when_there_is_room_again() {
         let (queue, let_go, written, _in_hand) = gated();
         let full = || Err(io::Error::from(io::ErrorKind::StorageFull));
         queue.push(b"one\ntwo\n");
-        // The lines, and the line that would tell of them.
+        // The lines, and the line that would report them.
         let_go.send(full()).unwrap();
         let_go.send(full()).unwrap();
         assert!(queue.flush(SOON));
@@ -220,7 +222,7 @@ mod tests {
         assert_eq!(written.recv_timeout(SOON).unwrap(), b"three\n");
         assert_eq!(written.recv_timeout(SOON).unwrap(), b"2 lost\n");
         assert!(queue.flush(SOON));
-        assert!(written.try_recv().is_err(), "it is told once");
+        assert!(written.try_recv().is_err(), "it is reported once");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What the audit says of the profiles, judged from what was read of them. Pure.
+//! The findings of the audit, from the facts about the profiles. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -20,7 +20,7 @@ const MIN_SHARED_CHARS: usize = 8;
 /// Longest line of names.
 const WIDTH: usize = 100;
 
-/// What was read of one profile.
+/// The facts about one profile.
 #[derive(Debug)]
 pub(super) struct ProfileFacts {
     pub(super) name: String,
@@ -35,7 +35,7 @@ pub(super) struct ProfileFacts {
     pub(super) files: Vec<FileFact>,
 }
 
-/// What is told.
+/// The report.
 #[derive(Debug)]
 pub(super) struct AuditReport {
     profiles: Vec<ProfileReport>,
@@ -74,24 +74,24 @@ struct Lacking {
 enum Why {
     /// No process can have it.
     Impossible,
-    /// The process's own value counts.
+    /// The process's own value is used.
     Global,
-    /// It is the deployment's.
+    /// It belongs to the deployment.
     Deployment,
-    /// It steers the gateway itself.
+    /// It configures the gateway itself.
     Process,
 }
 
-/// Judges the profiles. `key` is fresh and random: values are compared by a hash that tells nothing anywhere else.
+/// Judges the profiles. `key` is fresh and random: values are compared by a hash that is useless anywhere else.
 pub(super) fn report(profiles: &[ProfileFacts], key: &[u8; 32]) -> AuditReport {
     let mut findings: Vec<Finding> = profiles.iter().flat_map(of_one).collect();
     findings.extend(shared(profiles, key));
     let gateways = profiles.iter().map(|profile| (profile.name.as_str(), profile.inspection.gateway.as_ref()));
     findings.extend(gateways::shared(gateways));
-    let mut told = Vec::new();
+    let mut seen = Vec::new();
     findings.retain(|finding| {
-        let first = !told.contains(finding);
-        told.extend(first.then(|| finding.clone()));
+        let first = !seen.contains(finding);
+        seen.extend(first.then(|| finding.clone()));
         first
     });
     AuditReport { profiles: profiles.iter().map(names).collect(), findings }
@@ -136,11 +136,11 @@ fn of_one(profile: &ProfileFacts) -> Vec<Finding> {
     let ProfileFacts { name, inspection, problems, files, .. } = profile;
     let mut found = Vec::new();
     for problem in problems {
-        found.push(Finding::error("configuration", problem, "mend the file").of(name));
+        found.push(Finding::error("configuration", problem, "correct the file").of(name));
     }
     if let Some(reason) = &inspection.trouble {
         let detail = format!(".env cannot be used, so the profile has no secret: {reason}");
-        found.push(Finding::error("env_unusable", detail, "make it a readable UTF-8 text").of(name));
+        found.push(Finding::error("env_unusable", detail, "make it a readable UTF-8 file").of(name));
     }
     for missing in &inspection.missing {
         found.push(missing_name(missing.key, &missing.name, profile.closed).of(name));
@@ -219,7 +219,7 @@ impl ProfileReport {
         }
         match &self.child_sees {
             Some(names) => row(text, "agent sees", names),
-            None => row(text, "agent sees", &["nothing: it is no process".to_owned()]),
+            None => row(text, "agent sees", &["nothing: it is not a process".to_owned()]),
         }
         let kept: Vec<String> =
             self.kept_from_child.iter().map(|kept| format!("{} ({})", kept.name, kept.why.words())).collect();
@@ -237,9 +237,9 @@ impl Why {
     fn words(self) -> &'static str {
         match self {
             Self::Impossible => "no process can have it",
-            Self::Global => "the process's own counts",
-            Self::Deployment => "the deployment's",
-            Self::Process => "the gateway's own",
+            Self::Global => "the process's own is used",
+            Self::Deployment => "belongs to the deployment",
+            Self::Process => "belongs to the gateway",
         }
     }
 }
@@ -318,12 +318,12 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_kept_from_the_child_says_why() {
+    fn a_name_that_is_kept_from_the_child_has_a_reason() {
         let env = "A B=1\nPATH=/x\nHONCHO_OAUTH_X=1\nCADUCEUS_X=1\nGOOD=1\nN=x\0y";
         let report = report(&[profile("a", env)], &KEY);
         let kept: Vec<_> =
             report.profiles[0].kept_from_child.iter().map(|kept| (kept.name.as_str(), kept.why)).collect();
-        let odd = "(odd name of 3 characters)";
+        let odd = "(unusual name of 3 characters)";
         let expected = [
             (odd, Why::Impossible),
             ("CADUCEUS_X", Why::Process),

@@ -1,4 +1,4 @@
-//! Reads what the audit judges. Thin: what it means is judged there.
+//! Gathers the facts for the audit, which decides what they mean.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,7 +28,7 @@ pub(super) fn facts(settings: &Settings) -> Vec<ProfileFacts> {
     found.collect()
 }
 
-/// What is known of a profile whose disk does not answer.
+/// The facts about a profile whose disk does not answer.
 fn unanswered(profile: &ProfileSettings, settings: &Settings, why: String) -> ProfileFacts {
     ProfileFacts {
         name: profile.name.to_string(),
@@ -59,7 +59,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
         Ok(grant) => (grant.is_some(), None),
         Err(error) => (false, Some(error.to_string())),
     };
-    // The real function with a turn of no account, so that what is told is what a child gets.
+    // The real function with a turn of no account, so that the report shows what a child gets.
     let token = has_grant.then(|| SecretString::from("-"));
     let turn = Facts {
         profile: &profile.name,

@@ -4,10 +4,10 @@ use std::io;
 
 use caduceus_contract::files::process_identity::Written;
 
-/// What is sent to it.
+/// The signal to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum StopSignal {
-    /// End in order.
+    /// Shut down.
     Terminate,
     /// End.
     Kill,
@@ -27,15 +27,15 @@ mod handle {
     pub(in super::super) struct ProcessHandle(OwnedFd);
 
     impl ProcessHandle {
-        /// The process as it was written down; `None` if it is gone.
+        /// The process as it was recorded; `None` if it is gone.
         pub(in super::super) fn open(written: Written) -> Option<Self> {
             let pid = i32::try_from(written.pid).ok().and_then(Pid::from_raw)?;
             let handle = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-            // Looked at with the handle in hand: from now on the id cannot come to mean another process.
+            // Checked with the handle open: from now on the id cannot be reused unnoticed.
             is_alive(&written).then_some(Self(handle))
         }
 
-        /// Sends it a word; one that is gone hears nothing, which is fine.
+        /// Sends it a signal. A process that is gone is no error.
         pub(in super::super) fn tell(&self, word: StopSignal) -> io::Result<()> {
             let signal = match word {
                 StopSignal::Terminate => Signal::TERM,
@@ -58,7 +58,7 @@ mod handle {
 mod handle {
     use super::{StopSignal, Written, io};
 
-    /// Elsewhere no process can be told from a later one with its id, so none is signalled.
+    /// Elsewhere a process cannot be distinguished from a later one with its id, so none is signalled.
     pub(in super::super) enum ProcessHandle {}
 
     impl ProcessHandle {
@@ -95,7 +95,7 @@ mod tests {
     }
 
     #[test]
-    fn a_process_is_told_and_seen_to_end() {
+    fn a_process_gets_the_signal_and_its_end_is_noticed() {
         let (mut child, written) = sleeper();
         let process = ProcessHandle::open(written).unwrap();
         assert!(process.is_there().unwrap());

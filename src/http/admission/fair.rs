@@ -12,7 +12,7 @@ use super::peers::PeerNetwork;
 /// What a place is used for; the lesser is given up first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::http) enum Rank {
-    /// The peer has yet to send something.
+    /// The peer has not sent anything yet.
     Waiting,
     /// The gateway works on what the peer sent.
     Working,
@@ -67,7 +67,7 @@ impl FairPlaces {
         });
     }
 
-    /// Says what a place is used for from now on.
+    /// Sets what a place is used for from now on.
     pub(super) fn set_rank(&mut self, place: PlaceId, rank: Rank) {
         if let Some((peer, _)) = self.places.get(&place) {
             let peer = *peer;
@@ -102,7 +102,7 @@ impl FairPlaces {
         });
     }
 
-    /// Changes the places of one peer and keeps the weights true.
+    /// Changes the places of one peer and updates the weights.
     fn change(&mut self, peer: PeerNetwork, change: impl FnOnce(&mut BTreeMap<Seat, PlaceId>)) {
         let weight = |seats: &BTreeMap<Seat, PlaceId>| {
             seats.first_key_value().map(|(first, _)| (seats.len(), Reverse(*first), peer))

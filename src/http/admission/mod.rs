@@ -1,19 +1,21 @@
-//! How many connections, bodies and sockets there may be at a time, and whose.
+//! Limits on connections, bodies and sockets, shared fairly between peers.
 //!
 //! Peers that have shown a good token or signature have places of their own; all others share a small number. A newcomer always gets
 //! in: the peer that holds most places gives one up (`fair.rs`). Shared by all workers and by one server after another; a restart of
-//! the process forgets who is known.
+//! the process forgets the known peers.
 
 mod fair;
 mod peers;
 mod slot;
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 pub(super) use fair::Rank;
 use peers::KnownPeers;
+
+use caduceus_actors::locked::locked;
 pub(super) use peers::{KeyOwner, PeerNetwork};
 pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
 
@@ -21,16 +23,16 @@ pub(super) use slot::{AdmissionSlot, CutSignal, SlotPool};
 const MOST_CONNECTIONS: usize = 1_024;
 /// Fewest of each kind, however low the limit of descriptors is.
 const FEWEST_CONNECTIONS: usize = 32;
-/// Of so many descriptors one may be a stranger's connection, and one a known peer's.
+/// Of so many descriptors one may be the connection of an unknown peer, and one of a known peer.
 const DESCRIPTORS_EACH: u64 = 4;
-/// Bodies of unknown peers that are held at a time: 2 MiB each, before anything of them is proven.
-const STRANGERS_BODIES: usize = 16;
+/// Bodies of unknown peers that are held at a time: 2 MiB each, before they are verified.
+const UNKNOWN_BODIES: usize = 16;
 /// Bodies of known peers that are held at a time.
 const KNOWN_BODIES: usize = 32;
-/// Sockets that have yet to send their token.
+/// Sockets that have not sent their token yet.
 const UNAUTHENTICATED_SOCKETS: usize = 64;
 
-/// The places, and who is known. Cheap to clone.
+/// The places, and the known peers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct Admission {
     /// Connections.
@@ -46,7 +48,7 @@ pub(super) struct Admission {
 #[derive(Debug, Clone)]
 pub(super) struct Shares {
     pub(super) known: SlotPool,
-    pub(super) strangers: SlotPool,
+    pub(super) unknown: SlotPool,
 }
 
 impl Default for Admission {
@@ -55,11 +57,11 @@ impl Default for Admission {
         Self {
             connections: Shares {
                 known: SlotPool::new("known_connections", connections),
-                strangers: SlotPool::new("unknown_connections", connections),
+                unknown: SlotPool::new("unknown_connections", connections),
             },
             bodies: Shares {
                 known: SlotPool::new("known_bodies", KNOWN_BODIES),
-                strangers: SlotPool::new("unknown_bodies", STRANGERS_BODIES),
+                unknown: SlotPool::new("unknown_bodies", UNKNOWN_BODIES),
             },
             sockets: SlotPool::new("unauthenticated_sockets", UNAUTHENTICATED_SOCKETS),
             peers: Arc::default(),
@@ -69,8 +71,8 @@ impl Default for Admission {
 
 impl Admission {
     /// Whether the peer showed a good token or signature within the last hour.
-    pub(super) fn knows(&self, address: IpAddr) -> bool {
-        self.peers().knows(address.into(), Instant::now())
+    pub(super) fn is_known(&self, address: IpAddr) -> bool {
+        self.peers().contains(address.into(), Instant::now())
     }
 
     /// The peer showed a good token, or signed with this profile's key.
@@ -86,18 +88,18 @@ impl Admission {
     /// All pools, for the metrics.
     pub(super) fn pools(&self) -> [&SlotPool; 5] {
         let Self { connections, bodies, sockets, .. } = self;
-        [&connections.known, &connections.strangers, &bodies.known, &bodies.strangers, sockets]
+        [&connections.known, &connections.unknown, &bodies.known, &bodies.unknown, sockets]
     }
 
     fn peers(&self) -> MutexGuard<'_, KnownPeers> {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
-        self.peers.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.peers)
     }
 }
 
 impl Shares {
     pub(super) fn of(&self, known: bool) -> &SlotPool {
-        if known { &self.known } else { &self.strangers }
+        if known { &self.known } else { &self.unknown }
     }
 }
 

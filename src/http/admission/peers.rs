@@ -1,4 +1,4 @@
-//! Which addresses count as one peer, and which peers have proven themselves lately. Pure: the time comes in.
+//! Which addresses count as one peer, and which peers authenticated lately. Pure: the time comes in.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use caduceus_contract::profile_name::ProfileName;
 
-/// How long a proof counts: a connector that is silent for longer is a stranger until its next delivery.
+/// How long a proof counts: a connector that is silent for longer is unknown until its next delivery.
 const KEPT_FOR: Duration = Duration::from_hours(1);
-/// Peers remembered. Only good tokens and signatures add one, so only those who hold a secret can fill it.
+/// Peers remembered. Only good tokens and signatures add one, so only holders of a secret can fill it.
 const MOST: usize = 4_096;
 
 /// One peer for all counting: an IPv4 address, or the /64 that one customer of an IPv6 provider has.
@@ -61,8 +61,8 @@ impl KnownPeers {
         self.next += 1;
     }
 
-    /// Whether the peer has proven itself within the last hour.
-    pub(super) fn knows(&self, peer: PeerNetwork, now: Instant) -> bool {
+    /// Whether the peer authenticated within the last hour.
+    pub(super) fn contains(&self, peer: PeerNetwork, now: Instant) -> bool {
         self.peers.get(&peer).is_some_and(|known| fresh(known, now))
     }
 
@@ -99,9 +99,9 @@ mod tests {
         known.note(peer("10.0.0.1"), Some(work.clone()), start);
         known.note(peer("10.0.0.1"), None, start + Duration::from_secs(1));
         assert_eq!(known.signs_for(peer("10.0.0.1"), start), Some(work), "a token does not erase it");
-        assert!(known.knows(peer("10.0.0.1"), start + KEPT_FOR));
-        assert!(!known.knows(peer("10.0.0.1"), start + KEPT_FOR + Duration::from_secs(1)));
-        assert!(!known.knows(peer("10.0.0.2"), start));
+        assert!(known.contains(peer("10.0.0.1"), start + KEPT_FOR));
+        assert!(!known.contains(peer("10.0.0.1"), start + KEPT_FOR + Duration::from_secs(1)));
+        assert!(!known.contains(peer("10.0.0.2"), start));
     }
 
     #[test]
@@ -113,6 +113,6 @@ mod tests {
             known.note(nth(1), None, now);
         }
         assert_eq!((known.peers.len(), known.order.len()), (MOST, MOST));
-        assert!(!known.knows(nth(0), now) && known.knows(nth(1), now) && known.knows(nth(4_096), now));
+        assert!(!known.contains(nth(0), now) && known.contains(nth(1), now) && known.contains(nth(4_096), now));
     }
 }

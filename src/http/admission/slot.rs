@@ -1,17 +1,18 @@
-//! Places that are given back when dropped, and whose holders learn that they lost them.
+//! Places that are given back when dropped, and whose holders are notified when they lose them.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use tokio::sync::Notify;
 use tracing::warn;
 
 use super::fair::{FairPlaces, PlaceId, Rank};
 
-/// How often evictions are logged: strangers cause them, so they must not fill the log.
+/// How often evictions are logged: unknown peers cause them, so they must not fill the log.
 const LOG_EVERY: Duration = Duration::from_mins(1);
 
 /// A bounded number of places for one purpose, shared fairly between peers. Cheap to clone.
@@ -86,7 +87,7 @@ impl SlotPool {
 
     fn state(&self) -> MutexGuard<'_, SlotState> {
         // Every critical section leaves the state whole, so a poisoned lock is still a good one.
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0.state)
     }
 }
 
@@ -103,7 +104,7 @@ impl SlotState {
 }
 
 impl AdmissionSlot {
-    /// Says what the place is used for from now on.
+    /// Sets what the place is used for from now on.
     pub(in crate::http) fn set_rank(&self, rank: Rank) {
         self.pool.state().places.set_rank(self.place, rank);
     }
@@ -141,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_holder_that_is_evicted_learns_it_and_no_other() {
+    fn the_holder_that_is_evicted_is_notified_and_no_other() {
         let pool = SlotPool::new("test", 2);
         let cuts: Vec<Arc<CutSignal>> = (0..3).map(|_| Arc::default()).collect();
         let peer = IpAddr::from([10, 0, 0, 1]);

@@ -1,4 +1,4 @@
-//! A request, as far as the token seam looks at it.
+//! The part of a request that the token seam reads.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 
 use crate::http::caller::HttpCaller;
 
-/// What a request brings to prove itself.
+/// The credential of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::http) enum RequestCredential<'a> {
     /// No `Authorization`.
     None,
     /// Two of them, or one that is no bearer token.
     Unreadable,
-    /// A token, known to nobody yet.
+    /// A token, not verified yet.
     Bearer(&'a str),
 }
 
-/// A request, as far as the seam looks at it.
+/// The part of a request that the seam reads.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::http) struct Asked<'a> {
     pub(in crate::http) credential: RequestCredential<'a>,
@@ -26,7 +26,7 @@ pub(in crate::http) struct Asked<'a> {
     pub(in crate::http) peer: IpAddr,
     /// It comes from this machine itself.
     pub(in crate::http) loopback: bool,
-    /// What the route requires, if anything beyond being known.
+    /// What the route requires, if anything beyond authentication.
     pub(in crate::http) scope: Option<&'static str>,
 }
 

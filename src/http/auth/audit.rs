@@ -1,6 +1,6 @@
 //! The log of decisions on tokens, one JSON object a line.
 //!
-//! A thread of its own writes; whoever decides hands over and goes on, also when the disk is full or the thread behind.
+//! A thread of its own writes; a decision is queued and never waits, also when the disk is full or the thread is behind.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -20,7 +20,7 @@ use crate::http::error::ApiError;
 
 /// Entries that may wait to be written; beyond that they are dropped and the drop is logged.
 const WAITING: usize = 1_024;
-/// A file of this size is put aside, in bytes; one such is kept. It bounds what a flood of guesses can write.
+/// A file of this size, in bytes, is rotated; one rotated file is kept. It bounds what a flood of guesses can write.
 pub(super) const LARGEST: u64 = 16 * 1024 * 1024;
 /// Longest path that is written, in bytes; the routes' own are shorter, and a client chooses the rest.
 const LONGEST_PATH: usize = 256;
@@ -60,7 +60,7 @@ impl AuditEntry {
         Self { ts: Timestamp::now().to_string(), event, provider, principal, reason, path, ip }
     }
 
-    /// Takes secrets out of what others had a say in. Before the path is cut, for half a secret is not found.
+    /// Redacts secrets in what a client sent. Before the path is cut, because half a secret is not found.
     fn redact(&mut self, redactor: &Redactor) {
         for text in [self.provider.as_mut(), self.principal.as_mut(), Some(&mut self.path)].into_iter().flatten() {
             *text = redactor.redact(text).into_owned();
@@ -70,7 +70,7 @@ impl AuditEntry {
 }
 
 impl AuthAudit {
-    /// Starts the writer; a file of `largest` bytes is put aside. A writer that cannot be started is said so once; decisions go on without it.
+    /// Starts the writer; a file of `largest` bytes is rotated. If the writer cannot be started, that is logged once; decisions go on without it.
     pub(super) fn open(path: PathBuf, largest: u64, redactor: Redactor) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
         let started =
@@ -78,13 +78,13 @@ impl AuthAudit {
         match started {
             Ok(_) => Self(Some(sender), redactor),
             Err(error) => {
-                error!(%error, "token decisions are not logged");
+                error!(%error, "token log not started");
                 Self(None, redactor)
             }
         }
     }
 
-    /// Hands an entry over, never waiting.
+    /// Queues an entry; never waits.
     pub(super) fn note(&self, mut entry: AuditEntry) {
         entry.redact(&self.1);
         let Some(sender) = &self.0 else { return };
@@ -104,7 +104,7 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
             file = None;
             // Once for each time that it goes wrong: the next entry tries again.
             if well {
-                error!(path = %path.display(), %error, "token decisions cannot be logged");
+                error!(path = %path.display(), %error, "writing the token log failed");
             }
         }
         well = written.is_ok();
@@ -113,7 +113,7 @@ fn write_all(path: &Path, largest: u64, entries: &Receiver<AuditEntry>) {
 
 fn append(path: &Path, largest: u64, file: &mut Option<File>, entry: &AuditEntry) -> io::Result<()> {
     if let Some(open) = file {
-        // A person, or logrotate, may have renamed or removed it: what is written there is read by nobody.
+        // A person, or logrotate, may have renamed or removed it: lines written to it would be lost.
         if !own::is_at(open, path)? {
             *file = None;
         } else if open.metadata()?.len() >= largest {

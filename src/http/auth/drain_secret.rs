@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq as _;
 
 use super::provider::{DRAIN, ProviderFailed, TokenPrincipal, TokenProvider, TokenVerdict};
 
-/// Knows the holder of the drain secret.
+/// Recognises the drain secret.
 pub(super) struct DrainSecret {
     digest: [u8; 32],
     scope: String,

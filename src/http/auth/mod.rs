@@ -1,4 +1,4 @@
-//! The token seam: who may do what, decided in one place for every route that opts in.
+//! The token seam: authentication and scopes, decided in one place for every route that opts in.
 //!
 //! Providers are asked in order; the first to recognise a token wins. Every decision is written to the audit log, and
 //! nothing about the log can change one.
@@ -44,7 +44,7 @@ where
     })
 }
 
-/// Makes a resource one for those who are known: on this machine, or with a token.
+/// Restricts a resource to authenticated clients: on this machine, or with a token.
 pub(super) fn authenticated<S, B>()
 -> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
 where
@@ -65,7 +65,7 @@ where
     })
 }
 
-/// Makes a resource one for this machine alone.
+/// Restricts a resource to this machine.
 pub(super) fn loopback<S, B>()
 -> impl Transform<S, ServiceRequest, Response = ServiceResponse<BoxBody>, Error = Error, InitError = ()>
 where

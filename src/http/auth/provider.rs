@@ -1,4 +1,4 @@
-//! What recognises a token, and what it says of one.
+//! Token providers and their verdicts.
 
 use actix_web::dev::Payload;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest};
@@ -9,40 +9,40 @@ use crate::http::error::ApiError;
 /// The scope of everything that changes how the gateway runs.
 pub(in crate::http) const DRAIN: &str = "drain";
 
-/// Who asks, as a provider knows them.
+/// The authenticated client, as its provider names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) struct TokenPrincipal {
-    /// Stands in the marker and in the logs.
+    /// Written to the marker and the logs.
     pub(in crate::http) principal: String,
-    /// Who recognised them.
+    /// The provider that recognised the token.
     pub(in crate::http) provider: &'static str,
-    /// What they may do.
+    /// The scopes that are granted.
     pub(in crate::http) scopes: Vec<String>,
 }
 
-/// What a provider says of a token.
+/// A provider's verdict on a token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::http) enum TokenVerdict {
     /// It is good.
     Recognised(TokenPrincipal),
-    /// Someone else's, or nobody's.
+    /// Not a token of this provider.
     NotMine,
-    /// It may be good; this cannot be known now.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for providers that ask someone; the drain secret is known here"))]
+    /// It may be good; it cannot be verified at the moment.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for providers that call a service; the drain secret is local"))]
     OutOfReach,
 }
 
-/// A provider broke in a way of its own; it is skipped.
+/// A provider failed; it is skipped.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(in crate::http) struct ProviderFailed(pub(in crate::http) String);
 
 /// Verifies bearer tokens of one kind.
 pub(in crate::http) trait TokenProvider: Send + Sync {
-    /// Stands in the logs.
+    /// Written to the logs.
     fn name(&self) -> &'static str;
 
-    /// Says whose `token` is. It must take the same time for every wrong one.
+    /// Verifies `token`. It must take the same time for every wrong one.
     fn verify<'a>(&'a self, token: &'a str) -> LocalBoxFuture<'a, Result<TokenVerdict, ProviderFailed>>;
 }
 

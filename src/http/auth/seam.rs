@@ -1,12 +1,13 @@
-//! The token seam: decides who may do what, and writes every decision down.
+//! The token seam: authenticates requests, checks scopes, and records every decision.
 
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
+use caduceus_actors::locked::locked;
 use caduceus_actors::profile::Redactor;
 use caduceus_actors::settings::DrainAuth;
 use futures_util::FutureExt as _;
@@ -21,26 +22,26 @@ use crate::http::admission::Admission;
 use crate::http::connection::ClientConnection;
 use crate::http::error::ApiError;
 
-/// Longest wait for one provider; after that it is out of reach.
+/// Longest wait for one provider; after that it counts as unreachable.
 const PROVIDER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Decides on tokens.
 pub(in crate::http) struct Seam {
     providers: Vec<Box<dyn TokenProvider>>,
-    /// Who is on loopback without a token, where that is enough.
+    /// The principal of a client on loopback without a token, where that is enough.
     on_loopback: Option<TokenPrincipal>,
     audit: AuthAudit,
     slow: Mutex<SlowDown>,
 }
 
 impl Seam {
-    /// The seam of one gateway. A weak secret is refused, and what it guards stays closed.
+    /// The seam of one gateway. A weak secret is refused, and so is what needs it.
     pub(in crate::http) fn new(drain: &DrainAuth, insecure_loopback: bool, home: &Path, redactor: Redactor) -> Self {
         let mut providers: Vec<Box<dyn TokenProvider>> = Vec::new();
         let mut on_loopback = None;
         match DrainSecret::load(drain) {
             None if insecure_loopback => {
-                warn!("drain orders from loopback are taken without a token");
+                warn!("drain orders from loopback are accepted without a token");
                 let scopes = vec![DRAIN.to_owned()];
                 on_loopback = Some(TokenPrincipal { principal: "dashboard".into(), provider: "loopback", scopes });
             }
@@ -58,7 +59,7 @@ impl Seam {
         Self { providers, on_loopback: None, audit, slow: Mutex::default() }
     }
 
-    /// Whether whoever asks may see everything: they are on this machine, or known.
+    /// Whether the client may see everything: it is on this machine, or authenticated.
     ///
     /// # Errors
     /// A token that is not good is an error, never the same as none.
@@ -81,7 +82,7 @@ impl Seam {
         matches!(asked.credential, RequestCredential::Bearer(_)) && self.admit(request, None).await.is_ok()
     }
 
-    /// Decides on a request; one with a good token makes its peer and its connection known.
+    /// Decides on a request; a good token marks its peer and its connection as known.
     pub(super) async fn admit(
         &self,
         request: &HttpRequest,
@@ -102,16 +103,16 @@ impl Seam {
         decision
     }
 
-    /// Decides, and writes the decision down.
+    /// Decides, and records the decision.
     ///
     /// # Errors
-    /// [`ApiError`] that says why not.
+    /// [`ApiError`] with the reason.
     pub(in crate::http) async fn decide(&self, asked: Asked<'_>) -> Result<TokenPrincipal, ApiError> {
         let decision = self.recognise(asked).await.and_then(|principal| permitted(principal, asked.scope));
         self.audit.note(AuditEntry::of(asked, &decision));
         match decision {
             Ok(principal) => Ok(principal),
-            // What is told to wait is a guess; a known principal without the scope has nothing to guess.
+            // Only guesses are slowed down; a known principal without the scope does not guess.
             Err(error @ ApiError::MissingScope(_)) => Err(error),
             Err(error) => Err(self.slowed(asked.peer).map_or(error, ApiError::SlowDown)),
         }
@@ -143,14 +144,14 @@ impl Seam {
     /// How long `peer` has to wait after yet another failure, if it has had too many.
     fn slowed(&self, peer: IpAddr) -> Option<Duration> {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-        self.slow.lock().unwrap_or_else(PoisonError::into_inner).failed(peer, Instant::now())
+        locked(&self.slow).failed(peer, Instant::now())
     }
 }
 
-/// A provider that panics has failed, and nobody else has.
+/// A provider that panics has failed; the others are asked on.
 async fn verdict(provider: &dyn TokenProvider, token: &str) -> Result<TokenVerdict, ProviderFailed> {
     let panicked = |_| ProviderFailed("it panicked".to_owned());
-    // Asking and waiting may each panic. What a provider leaves half done is its own.
+    // The call and the wait may each panic. The state of a provider after a panic is its own matter.
     let asked = catch_unwind(AssertUnwindSafe(|| provider.verify(token))).map_err(panicked)?;
     AssertUnwindSafe(asked).catch_unwind().await.map_err(panicked)?
 }

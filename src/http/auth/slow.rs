@@ -1,4 +1,4 @@
-//! Who has failed, or poked, too often. Pure: the time comes in.
+//! Limits failures and pokes by peer. Pure: the time comes in.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::http::admission::PeerNetwork;
 
-/// Failures a peer may have in a window before it is told to wait: room for a person who mistypes.
+/// Failures a peer may have in a window before it has to wait: room for typing errors.
 const ALLOWED: u32 = 10;
 /// Length of a window.
 const WINDOW: Duration = Duration::from_mins(1);
@@ -59,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn a_peer_is_told_to_wait_until_its_window_ends() {
+    fn a_peer_has_to_wait_until_its_window_ends() {
         let (mut slow, start) = (SlowDown::default(), Instant::now());
         assert_eq!(fail(&mut slow, "10.0.0.1", start, ALLOWED), None);
         assert_eq!(fail(&mut slow, "10.0.0.1", start + Duration::from_secs(20), 1), Some(Duration::from_secs(40)));

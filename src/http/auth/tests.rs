@@ -13,10 +13,10 @@ use super::provider::{ProviderFailed, TokenProvider, TokenVerdict};
 use super::{Asked, RequestCredential, Seam, TokenPrincipal};
 use crate::http::error::ApiError;
 
-/// Says the same of every token; `None` breaks, as does one that takes for ever (`Slow`).
+/// Gives every token the same verdict; `None` fails. `Slow` never answers.
 struct Says(&'static str, Option<TokenVerdict>);
 struct Slow;
-/// Panics when it is asked, or when it is waited for.
+/// Panics when it is called, or when its answer is awaited.
 struct Panics {
     at_once: bool,
 }
@@ -49,7 +49,7 @@ impl TokenProvider for Slow {
     }
 }
 
-fn knows(provider: &'static str) -> Box<dyn TokenProvider> {
+fn recognises(provider: &'static str) -> Box<dyn TokenProvider> {
     let scopes = vec!["drain".to_owned()];
     Box::new(Says(provider, Some(TokenVerdict::Recognised(TokenPrincipal { principal: "p".into(), provider, scopes }))))
 }
@@ -71,12 +71,12 @@ async fn the_first_to_recognise_wins() {
     let others =
         || vec![says("a", Some(TokenVerdict::NotMine)), says("b", Some(TokenVerdict::OutOfReach)), says("c", None)];
     let mut providers = others();
-    providers.extend([knows("first"), knows("second")]);
+    providers.extend([recognises("first"), recognises("second")]);
     assert_eq!(decide(providers).await.unwrap(), "first");
 }
 
 #[actix_web::test]
-async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
+async fn an_unreachable_provider_counts_only_if_no_other_recognised_the_token() {
     let providers = vec![says("a", Some(TokenVerdict::OutOfReach)), says("b", Some(TokenVerdict::NotMine))];
     assert!(matches!(decide(providers).await, Err(ApiError::ProviderUnreachable(name)) if name == "a"));
 }
@@ -84,7 +84,7 @@ async fn a_provider_out_of_reach_counts_only_when_nobody_recognised() {
 #[actix_web::test]
 async fn a_provider_that_breaks_is_skipped() {
     assert!(matches!(decide(vec![says("a", None)]).await, Err(ApiError::Unauthenticated)));
-    assert_eq!(decide(vec![says("a", None), knows("b")]).await.unwrap(), "b");
+    assert_eq!(decide(vec![says("a", None), recognises("b")]).await.unwrap(), "b");
 }
 
 #[actix_web::test]
@@ -97,7 +97,7 @@ async fn a_provider_that_panics_is_skipped() {
     for at_once in [true, false] {
         let alone: Vec<Box<dyn TokenProvider>> = vec![Box::new(Panics { at_once })];
         assert!(matches!(decide(alone).await, Err(ApiError::Unauthenticated)));
-        assert_eq!(decide(vec![Box::new(Panics { at_once }), knows("b")]).await.unwrap(), "b");
+        assert_eq!(decide(vec![Box::new(Panics { at_once }), recognises("b")]).await.unwrap(), "b");
     }
 }
 
@@ -122,7 +122,7 @@ async fn a_provider_out_of_reach_is_written_down_by_its_name() {
     );
 }
 
-/// The text of a file, once it is as `is` wants it.
+/// The text of a file, once `is` accepts it.
 fn written(path: &Path, is: impl Fn(&str) -> bool) -> String {
     let deadline = Instant::now() + Duration::from_secs(10);
     loop {
@@ -159,7 +159,7 @@ fn no_number_of_guesses_fills_the_disk() {
 }
 
 #[test]
-fn a_log_that_cannot_be_written_holds_nobody_up_and_is_tried_again() {
+fn a_log_that_cannot_be_written_delays_no_request_and_is_retried() {
     let home = tempfile::tempdir().unwrap();
     let folder = home.path().join("logs");
     std::fs::write(&folder, "in the way").unwrap();
@@ -203,7 +203,7 @@ fn a_log_that_was_renamed_or_removed_is_opened_anew_and_the_old_one_gets_no_more
 }
 
 #[actix_web::test]
-async fn without_providers_nobody_is_known() {
+async fn without_providers_no_client_is_authenticated() {
     assert!(matches!(decide(Vec::new()).await, Err(ApiError::Unauthenticated)));
 }
 

@@ -36,7 +36,7 @@
     node.dataset.tone = tone(word);
     return node;
   };
-  // Ages tick between two snapshots: an element keeps what was said and when.
+  // Ages tick between two snapshots: an element keeps its value and time.
   const ticking = new Set();
   const age = (node, ms, direction = 1, suffix = "") => {
     node.tick = () => text(node, ms === null || ms === undefined ? "–" : span(ms + direction * (Date.now() - heardAt)) + suffix);
@@ -44,7 +44,7 @@
     node.tick();
     return node;
   };
-  // Keyed rows stay where they are, so that the focus does too, and no flash begins anew: what is gone goes first.
+  // Keyed rows stay where they are, so that the focus does too, and no flash begins anew: removed rows go first.
   const keyed = (parent, items, key, make, fill) => {
     const old = new Map([...parent.children].map((node) => [node.key, node])), wanted = new Set(items.map(key));
     old.forEach((node, name) => { if (!wanted.has(name)) node.remove(); });
@@ -63,7 +63,7 @@
     return el("ul", { className: "tags" }, ...shown.map(([word, n]) => el("li", null, el("span", null, word.replaceAll("_", " ") + " "), n.toLocaleString("en"))));
   };
   const counted = (title, counts) => el("div", { className: "counted" }, el("h3", null, title), tags(counts));
-  const stale = (part) => part.stale_ms === null ? null : el("p", { className: "quiet" }, "its actor does not answer; this is ", age(el("span"), part.stale_ms), " old");
+  const stale = (part) => part.stale_ms === null ? null : el("p", { className: "quiet" }, "its actor does not answer; this state is ", age(el("span"), part.stale_ms), " old");
   const trouble = (sentence) => sentence ? el("p", { className: "trouble" }, sentence) : null;
 
   // --- orders --------------------------------------------------------------------------------
@@ -75,14 +75,14 @@
       const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body) });
       const said = await answer.json();
       if (answer.ok) return text(byId("said"), done(said));
-      text(byId("said"), answer.status === 401 ? "The gateway wants a token for this." : said.detail);
+      text(byId("said"), answer.status === 401 ? "A token is required for this." : said.detail);
       if (answer.status === 401) byId("token").focus();
     } catch {
       text(byId("said"), "The gateway did not answer.");
     }
   };
   byId("drain-begin").addEventListener("click", () => order("/api/gateway/drain", { action: "drain" },
-    (said) => "Drain begun; " + many(said.active_agents, "turn") + " in flight." + (said.durable === false ? " The marker could not be written: a restart forgets it." : "")));
+    (said) => "Drain begun; " + many(said.active_agents, "turn") + " in flight." + (said.durable === false ? " The marker could not be written: a restart ends the drain." : "")));
   byId("drain-cancel").addEventListener("click", () => order("/api/gateway/drain", { action: "cancel" },
     (said) => said.was_draining ? "Drain cancelled." : "There was no drain."));
   byId("drain-form").addEventListener("submit", (event) => event.preventDefault());
@@ -107,16 +107,16 @@
   const showDrain = () => {
     const drain = status.drain, line = byId("drain-state");
     if (drain.stopping) text(line, "The gateway is stopping.");
-    else if (drain.draining) line.replaceChildren("Draining for ", age(el("span"), drain.age_ms), drain.principal ? ", asked by " + drain.principal + "." : ".");
-    else if (drain.profiles.length) text(line, "Drained alone: " + drain.profiles.join(", "));
-    else text(line, status.not_ready ? "Not taking turns: " + status.not_ready + "." : status.readiness === "degraded" ? "Taking turns; degraded." : "Taking turns.");
+    else if (drain.draining) line.replaceChildren("Draining for ", age(el("span"), drain.age_ms), drain.principal ? ", requested by " + drain.principal + "." : ".");
+    else if (drain.profiles.length) text(line, "Drained profiles: " + drain.profiles.join(", "));
+    else text(line, status.not_ready ? "Not admitting turns: " + status.not_ready + "." : status.readiness === "degraded" ? "Admitting turns; degraded." : "Admitting turns.");
     byId("drain-begin").disabled = drain.draining;
     byId("drain-cancel").disabled = !drain.draining || drain.stopping;
   };
   const stopper = (turn) => {
     const stop = el("button", { type: "button", className: "stop" }, "Stop");
     stop.setAttribute("aria-label", "Stop turn " + turn.turn_id);
-    stop.addEventListener("click", () => order("/api/turns/" + encodeURIComponent(turn.turn_id) + "/stop", {}, () => "Turn …" + turn.turn_id.slice(-8) + " was told to stop."));
+    stop.addEventListener("click", () => order("/api/turns/" + encodeURIComponent(turn.turn_id) + "/stop", {}, () => "Turn …" + turn.turn_id.slice(-8) + ": stop requested."));
     return stop;
   };
   const showTurns = () => {
@@ -139,13 +139,13 @@
       const acts = el("td", { className: "acts" });
       if (node.path) {
         const reset = el("button", { type: "button", className: "reset", hidden: true }, "Reset");
-        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + " may start again."));
+        reset.addEventListener("click", () => order(actorPath(node.path, "reset"), {}, () => node.path + ": counted restarts cleared."));
         acts.append(reset);
       }
       if (faults && node.kind === "worker") {
         const crash = el("button", { type: "button", className: "crash" }, "Crash");
         crash.setAttribute("aria-label", "Crash " + node.path);
-        crash.addEventListener("click", () => order(actorPath(node.path, "fault"), {}, () => node.path + " was told to panic."));
+        crash.addEventListener("click", () => order(actorPath(node.path, "fault"), {}, () => node.path + ": crash requested."));
         acts.append(crash);
       }
       row.append(name, el("td"), el("td", { className: "num" }), el("td", { className: "num" }), el("td", { className: "num wide" }), el("td", { className: "wide quiet" }), acts);
@@ -163,7 +163,7 @@
       row.dataset.restarts = node.restarts_total;
       text(restarts, node.restarts_total);
       text(queue, node.queue_depth);
-      // As of the snapshot: that no newer one came says nothing about this actor.
+      // As of the snapshot: a missing newer one is no sign about this actor.
       text(beat, node.heartbeat_age_ms === null ? "–" : span(node.heartbeat_age_ms));
       text(last, node.next_restart_in_ms !== null ? "restarts in " + span(node.next_restart_in_ms) : node.last_exit ? node.last_exit.word : "");
       last.title = node.last_exit ? node.last_exit.text + " at " + node.last_exit.at : "";
@@ -178,14 +178,14 @@
     counted("Frames by kind", link.frames), trouble(link.last_error)]);
   const showLedger = () => entries(byId("ledger"), [status.ledger], "", (ledger) => [
     el("div", { className: "pair" }, counted("Inbound", ledger.inbound), counted("Outbound", ledger.outbound)),
-    el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " damaged" : "")), trouble(ledger.trouble)]);
+    el("p", { className: "quiet" }, many(ledger.written, "row") + " written" + (ledger.damaged ? ", " + ledger.damaged + " corrupt" : "")), trouble(ledger.trouble)]);
   const showConfiguration = () => {
     const { needs_restart, leaving } = status.configuration;
     byId("configuration").replaceChildren(
       ...status.issues.map((issue) => trouble((issue.part + " " + issue.name).trim() + " " + issue.state.replaceAll("_", " ") + (issue.detail ? ": " + issue.detail : ""))),
-      ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "trouble" }, name + " does not answer; what is shown of it is ", age(el("span"), ms), " old")),
-      ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and holds from the next start on")),
-      ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns run")));
+      ...Object.entries(status.stale).map(([name, ms]) => el("p", { className: "trouble" }, name + " does not answer; its state shown here is ", age(el("span"), ms), " old")),
+      ...needs_restart.map((key) => el("p", { className: "quiet" }, key + " was changed and takes effect at the next start")),
+      ...leaving.map((name) => el("p", { className: "quiet" }, name + " is leaving: its last turns are running")));
   };
   const showProfiles = () => entries(byId("profiles"), status.secrets, "None.", (profile) => [
     el("div", { className: "top" }, el("b", null, profile.name), state(profile.state)), stale(profile),
@@ -227,7 +227,7 @@
     graph.replaceChildren(stroke(0, 139, 600, 139), ...lines);
     text(byId("scale"), lengths.length ? "up to " + span(most) : "");
     const at = (share) => span(lengths[Math.min(lengths.length - 1, Math.floor(share * lengths.length))]);
-    const said = lengths.length ? "median " + at(0.5) + ", 95 % in " + at(0.95) : "no turns";
+    const said = lengths.length ? "median " + at(0.5) + ", p95 " + at(0.95) : "no turns";
     text(byId("latency-said"), said);
     graph.setAttribute("aria-label", "Turn latency over the last minute: " + said);
   };
@@ -235,7 +235,7 @@
   // --- the link to the gateway ---------------------------------------------------------------
   const showHeard = () => {
     const ago = Date.now() - heardAt;
-    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last heard ") + (ago < 1000 ? "just now" : span(ago) + " ago"));
+    if (heardAt) text(byId("heard"), (live ? "live, last change " : "last update ") + (ago < 1000 ? "just now" : span(ago) + " ago"));
   };
   const show = () => {
     ticking.clear();
@@ -251,7 +251,7 @@
     byId("state").dataset.tone = tone(word);
     banner(sentence);
   };
-  const locked = (sentence) => lost(sentence || "This gateway shows its status to those with a token. Enter it below.", "locked");
+  const locked = (sentence) => lost(sentence || "The status of this gateway requires a token. Enter it below.", "locked");
   const dial = () => {
     clearTimeout(timer);
     live = false;
@@ -277,8 +277,8 @@
     mine.onclose = (event) => {
       if (socket !== mine) return;
       socket = null;
-      if (event.code === 4401) return locked(byId("token").value ? "The gateway does not know this token." : "");
-      lost(heardAt ? "The connection to the gateway is lost; what you see is old. Trying again." : "The gateway does not answer. Trying again.");
+      if (event.code === 4401) return locked(byId("token").value ? "The gateway does not accept this token." : "");
+      lost(heardAt ? "The connection to the gateway is lost; the status shown is old. Reconnecting." : "The gateway does not answer. Reconnecting.");
       timer = setTimeout(dial, redial * (0.5 + Math.random() / 2));
       redial = Math.min(redial * 2, REDIAL_CEILING_MS);
     };

@@ -1,4 +1,4 @@
-//! The document of the status page, and the policy that names what stands in it.
+//! The document of the status page, and the policy that names its parts.
 
 use actix_web::http::header::{HeaderValue, InvalidHeaderValue};
 use actix_web::web::Bytes;
@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_asks_nobody_else_for_anything() {
+    fn the_page_loads_nothing_from_elsewhere() {
         for part in [SHELL, STYLE, SCRIPT] {
             for foreign in ["http://", "https://", "@import", "url(", "//cdn"] {
                 let found = part.replace("http://www.w3.org/2000/svg", "").contains(foreign);

@@ -1,6 +1,6 @@
 //! The status page: one document from the binary, without any data of the gateway's in it.
 //!
-//! Style and script stand in the document and are named by their digests in the policy, so nothing else can run.
+//! Style and script are inline and named by their digests in the policy, so nothing else can run.
 
 pub(super) mod document;
 
@@ -17,8 +17,8 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const PAGE: OperationDoc = OperationDoc::new("The status page; its data comes over the WebSocket")
         .answers(AnswerDoc::Other(200, "text/html"));
     const ICON: OperationDoc = OperationDoc::new("No icon").answers(AnswerDoc::Other(204, ""));
-    registry.at("/", Who::Anyone).get(page, PAGE).done();
-    registry.at("/favicon.ico", Who::Anyone).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
+    registry.at("/", Who::Public).get(page, PAGE).done();
+    registry.at("/favicon.ico", Who::Public).get(|| async { HttpResponse::NoContent().finish() }, ICON).done();
 }
 
 async fn page(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {

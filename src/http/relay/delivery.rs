@@ -1,11 +1,12 @@
-//! Signed deliveries. Nothing of a body is looked at before a profile has said that its key signed it.
+//! Signed deliveries. No part of a body is parsed before a profile has verified its signature.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::HttpRequest;
 use actix_web::http::header::HeaderName;
 use actix_web::web::{Bytes, Json, Payload};
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::messages::relay::Deliver;
@@ -46,7 +47,7 @@ const SIGNATURE: HeaderName = HeaderName::from_static(SIGNATURE_HEADER);
 type DeliveryAnswer = Result<Json<OkBody>, ApiError>;
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
-    const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk when this is answered")
+    const EVENT: OperationDoc = OperationDoc::new("An event from a connector; it is on disk before the answer")
         .takes(&[field("event", FieldKind::Object, "the event, as in an inbound frame of the relay")])
         .fails(&[
             Code::InvalidEvent,
@@ -55,7 +56,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>, inbound: &RelayInbound) {
             Code::ActorUnavailable,
             Code::ActorTimeout,
         ]);
-    const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, at a connector's word")
+    const INTERRUPT: OperationDoc = OperationDoc::new("Stops the turn of a session, on the request of a connector")
         .takes(&[field("session_key", FieldKind::Text, "the session; one of another profile is unknown")])
         .fails(&[Code::TooManyDeliveries, Code::ActorUnavailable, Code::ActorTimeout]);
     registry.at(inbound.path.clone(), Who::Signed).post(event, EVENT).done();
@@ -107,7 +108,7 @@ fn done() -> Json<OkBody> {
     Json(OkBody::YES)
 }
 
-/// A body, and who vouches for it.
+/// A body, and the profile whose key signed it.
 struct Signed {
     body: Bytes,
     /// In one case, so that it names the delivery.
@@ -116,10 +117,10 @@ struct Signed {
 }
 
 impl Signed {
-    /// Reads a body and has it verified. What the headers settle is answered before the body is read.
+    /// Reads a body and verifies it. A request that the headers rule out is refused before the body is read.
     ///
     /// # Errors
-    /// [`ApiError::Unsigned`] in every case in which it is not proven whose it is.
+    /// [`ApiError::Unsigned`] in every case in which no signature is verified.
     async fn receive(request: &HttpRequest, state: &ServerState, payload: Payload) -> Result<Self, ApiError> {
         let header = |name| the_one(request.headers(), &name).map(str::to_owned);
         let (timestamp, signature) = (header(TIMESTAMP), header(SIGNATURE));
@@ -132,7 +133,7 @@ impl Signed {
         }
         let peer = HttpCaller::of(request).address;
         let cut = Arc::new(CutSignal::default());
-        let slot = state.admission.bodies.of(state.admission.knows(peer)).enter(peer, Rank::Waiting, &cut);
+        let slot = state.admission.bodies.of(state.admission.is_known(peer)).enter(peer, Rank::Waiting, &cut);
         let receiving = async {
             let body = receive(request, payload, LIMIT).await?;
             slot.set_rank(Rank::Working);
@@ -162,13 +163,13 @@ impl Signed {
 
     fn is_repeat(&self, state: &ServerState) -> bool {
         // Every critical section leaves the list whole, so a poisoned lock is still a good one.
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.knows(&self.signature, Instant::now())
+        let mut seen = locked(&state.relay.seen);
+        seen.contains(&self.signature, Instant::now())
     }
 
     /// It is done, and a repeat is not done again.
     fn note(self, state: &ServerState) {
-        let mut seen = state.relay.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = locked(&state.relay.seen);
         seen.note(self.signature, Instant::now());
     }
 }

@@ -1,10 +1,10 @@
-//! Sending the links to sleep, and waking them.
+//! Puts the links to sleep and wakes them.
 
-use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use actix_web::web::{Json, Payload};
 use actix_web::{HttpRequest, HttpResponse};
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::relay::{GoDormant, IdleAnswer, Wake};
 use futures_util::future::join_all;
 use serde_json::{Map, Value, json};
@@ -38,7 +38,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
                         "not_connected",
                         "unavailable",
                     ])),
-                    "of each link, whether its connector said that it buffers",
+                    "by link: whether its connector acknowledged, and so buffers",
                 ),
             ],
         ));
@@ -47,7 +47,7 @@ pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
             .answers(AnswerDoc::Other(204, ""))
             .fails(&[Code::TooManyAttempts]);
     registry.at("/api/relay/idle", Who::Scope(auth::DRAIN)).post(idle, IDLE).done();
-    registry.at(WAKE, Who::Anyone).get(wake, POKE).done();
+    registry.at(WAKE, Who::Public).get(wake, POKE).done();
 }
 
 /// For a machine that is about to sleep: every link is closed, and dialled again when poked or a second after waking.
@@ -67,16 +67,16 @@ async fn idle(
         Ok(IdleAnswer::NotConnected) => "not_connected",
         Err(_) => "unavailable",
     };
-    let told = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
-    Ok(Json(json!({"ok": true, "links": told.collect::<Map<String, Value>>()})))
+    let states = links.iter().zip(answers).map(|(link, answer)| (link.id.0.to_string(), word(answer).into()));
+    Ok(Json(json!({"ok": true, "links": states.collect::<Map<String, Value>>()})))
 }
 
-/// Open to everyone, for the connector has no token for it; so it says nothing, and too many pokes, from one address or from all,
-/// are told to wait.
+/// Open to every client, because the connector has no token for it; so the answer is empty, and too many pokes, from one address or
+/// from all, are refused with a time to wait.
 async fn wake(request: HttpRequest, state: SharedState) -> Result<HttpResponse, ApiError> {
     let slowed = {
         // Every critical section leaves the table whole, so a poisoned lock is still a good one.
-        let mut pokes = state.relay.pokes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pokes = locked(&state.relay.pokes);
         pokes.poked(HttpCaller::of(&request).address, Instant::now())
     };
     if let Some(left) = slowed {

@@ -1,4 +1,4 @@
-//! The paths that connectors call, and what is remembered of their calls.
+//! The paths that connectors call, and the state that is kept of their calls.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -10,10 +10,10 @@ use super::pokes::Pokes;
 use super::seen::SeenSignatures;
 use super::verify::VerificationQueue;
 
-/// Where a sleeping gateway is poked.
+/// The path for pokes, which wake a sleeping gateway.
 pub(super) const WAKE: &str = "/wake";
 
-/// The connectors' way in, shared by all workers and by one server after another.
+/// The paths and state for connectors, shared by all workers and by one server after another.
 #[derive(Debug, Clone)]
 pub(in crate::http) struct RelayInbound {
     pub(super) path: String,
@@ -38,12 +38,12 @@ impl RelayInbound {
         }
     }
 
-    /// Whether a request for `path` is a connector's, which may call us by any name.
+    /// Whether a request for `path` is a connector's, which may use any host name.
     pub(in crate::http) fn is_for_connectors(&self, path: &str) -> bool {
         path == WAKE || self.is_delivery(path)
     }
 
-    /// Whether `path` is not served at the address at our end of the connection.
+    /// Whether `path` is not served at the local address of the connection.
     pub(in crate::http) fn is_elsewhere(&self, path: &str, local: Option<SocketAddr>) -> bool {
         let Some(listener) = self.listener else { return false };
         let at_listener = local.is_some_and(|local| {

@@ -1,6 +1,6 @@
-//! What connectors come to us for: signed deliveries, a poke when we sleep; and the order to sleep.
+//! Routes for connectors: signed deliveries and pokes of a sleeping gateway; and the order to sleep.
 //!
-//! A connector knows us by a name that need not be ours, and on a network where we know nobody: these paths trust no address,
+//! A connector may use any host name for the gateway, and may come from any network: these paths trust no address,
 //! only a signature, and so are open to every `Host`.
 
 mod delivery;

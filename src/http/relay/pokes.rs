@@ -1,27 +1,27 @@
 //! How often the links may be poked. Pure: the time comes in.
 //!
-//! A poke makes a link dial at once, and anybody may send one: many addresses together must not do what one may not.
+//! A poke makes a link dial at once, and any client may send one: the limit holds for all addresses together, too.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use crate::http::auth::slow::SlowDown;
 
-/// Pokes at once over all addresses: those of several connectors that find us asleep.
+/// Pokes at once over all addresses: those of several connectors while the gateway sleeps.
 const MOST_AT_ONCE: u32 = 30;
-/// From then on one is heeded in this time. The one before it has woken the links already.
+/// From then on one is accepted in this time. The one before it has woken the links already.
 const PAUSE: Duration = Duration::from_secs(2);
 
 /// Pokes, by address and over all of them.
 #[derive(Debug, Default)]
 pub(super) struct Pokes {
     by_address: SlowDown,
-    /// When all that were heeded are forgotten: each takes one pause.
+    /// When all accepted ones are forgotten: each takes one pause.
     forgotten_at: Option<Instant>,
 }
 
 impl Pokes {
-    /// Counts one more poke of `address`; `Some` with the time to wait when it is not to be heeded.
+    /// Counts one more poke of `address`; `Some` with the time to wait when it is refused.
     pub(super) fn poked(&mut self, address: IpAddr, now: Instant) -> Option<Duration> {
         if let Some(left) = self.by_address.failed(address, now) {
             return Some(left);
@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_not_heeded_is_told_when() {
+    fn a_refused_poke_gets_the_time_to_wait() {
         let (mut pokes, now) = (Pokes::default(), Instant::now());
         let left = (0..=MOST_AT_ONCE).map(|n| pokes.poked(address(n), now)).last().flatten();
         assert_eq!(left, Some(PAUSE));

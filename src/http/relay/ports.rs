@@ -1,4 +1,4 @@
-//! What HTTP is handed of the relay.
+//! The ports of HTTP into the relay.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,33 +16,33 @@ use caduceus_supervision::Port;
 pub(crate) struct HttpRelayPorts {
     /// The links.
     pub(crate) links: Vec<LinkControls>,
-    /// Who may deliver.
+    /// The profiles with a delivery key.
     pub(crate) deliveries: Deliveries,
     /// Stops the turn of a session.
     pub(crate) stop_session: Option<Port<StopSession>>,
 }
 
-/// Asks who may deliver at the moment, the default profile first: profiles come and go.
+/// Lists the profiles with a delivery key at the moment, the default profile first: profiles come and go.
 #[derive(Clone)]
 pub(crate) struct Deliveries(pub(crate) Arc<dyn Fn() -> Vec<DeliveryRoute> + Send + Sync>);
 
-/// The ways into one link.
+/// The ports of one link.
 #[derive(Debug, Clone)]
 pub(crate) struct LinkControls {
     /// Which.
     pub(crate) id: LinkId,
-    /// Sends it to sleep until it is poked.
+    /// Puts it to sleep until it is poked.
     pub(crate) go_dormant: Port<GoDormant>,
     /// Pokes it.
     pub(crate) wake: Port<Wake>,
 }
 
-/// The way of a signed delivery into one profile.
+/// The ports of one profile for signed deliveries.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryRoute {
     /// The profile that owns what its key verifies; `None` for the default one.
     pub(crate) owner: Option<ProfileName>,
-    /// Knows the key.
+    /// Verifies with the key.
     pub(crate) verify: Port<VerifyDelivery>,
     /// Takes the event.
     pub(crate) deliver: Port<Deliver>,

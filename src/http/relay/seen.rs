@@ -18,7 +18,7 @@ pub(super) struct SeenSignatures {
 
 impl SeenSignatures {
     /// Whether this delivery was done already.
-    pub(super) fn knows(&mut self, signature: &str, now: Instant) -> bool {
+    pub(super) fn contains(&mut self, signature: &str, now: Instant) -> bool {
         self.forget(now);
         self.known.contains(signature)
     }
@@ -50,11 +50,11 @@ mod tests {
     #[test]
     fn a_delivery_is_known_for_as_long_as_its_signature_can_be_good() {
         let (mut seen, start) = (SeenSignatures::default(), Instant::now());
-        assert!(!seen.knows("a", start));
+        assert!(!seen.contains("a", start));
         seen.note("a".into(), start);
         seen.note("a".into(), start + KEPT_FOR / 2);
-        assert!(seen.knows("a", start + KEPT_FOR));
-        assert!(!seen.knows("a", start + KEPT_FOR + Duration::from_millis(1)));
+        assert!(seen.contains("a", start + KEPT_FOR));
+        assert!(!seen.contains("a", start + KEPT_FOR + Duration::from_millis(1)));
         assert!(seen.order.is_empty() && seen.known.is_empty());
     }
 
@@ -65,6 +65,6 @@ mod tests {
             seen.note(n.to_string(), now);
         }
         assert_eq!((seen.order.len(), seen.known.len()), (MOST, MOST));
-        assert!(!seen.knows("0", now), "the oldest is forgotten first");
+        assert!(!seen.contains("0", now), "the oldest is forgotten first");
     }
 }

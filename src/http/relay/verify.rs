@@ -1,12 +1,13 @@
 //! Whose key signed a body, at a bounded cost.
 //!
-//! Each key costs a pass over the whole body, so a body that nobody signed costs as many passes as there are keys. A peer that signed before is
-//! asked for by its last key first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
-//! small ones pass between two profiles. So strangers keep one thread busy at most, and each other waiting no longer than small bodies take.
+//! Each key costs a pass over the whole body, so a body without a signature costs as many passes as there are keys. For a peer that signed before
+//! its last key is tried first: one pass. All others share one lane: one body is looked at by one profile at a time, and a large body lets
+//! small ones pass between two profiles. So unknown peers keep one thread busy at most, and delay each other no longer than small bodies take.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use caduceus_actors::locked::locked;
 use caduceus_contract::messages::profile::VerifyDelivery;
 use caduceus_contract::wire::delivery::DeliveryError;
 use caduceus_supervision::AskError;
@@ -26,7 +27,7 @@ const SHORT: Duration = Duration::from_secs(1);
 /// Longest wait for a profile: it may have to look at its file first.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The lane of bodies that may be signed by nobody. Cheap to clone.
+/// The lane of bodies that may have no signature. Cheap to clone.
 #[derive(Debug, Clone)]
 pub(super) struct VerificationQueue {
     step: Arc<Semaphore>,
@@ -35,7 +36,7 @@ pub(super) struct VerificationQueue {
     rests: Arc<Mutex<Option<Instant>>>,
 }
 
-/// What one profile says of a body.
+/// One profile's verdict on a body.
 #[derive(Clone, Copy)]
 enum SignatureVerdict {
     Signed,
@@ -79,7 +80,7 @@ impl VerificationQueue {
         let begun = Instant::now();
         let found = self.search(search, candidates, &delivery, small).await;
         if found.is_err() && !small {
-            // Large bodies that nobody signed take half of one thread at most.
+            // Large bodies without a signature take half of one thread at most.
             *self.rests() = Some(Instant::now() + begun.elapsed().min(TIMEOUT));
         }
         drop(turn);
@@ -88,7 +89,7 @@ impl VerificationQueue {
 
     fn rests(&self) -> MutexGuard<'_, Option<Instant>> {
         // Every critical section leaves it whole, so a poisoned lock is still a good one.
-        self.rests.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.rests)
     }
 
     async fn search(

@@ -11,7 +11,7 @@ use crate::http::{BindError, bind};
 
 const DRAIN: &str = "/api/gateway/drain";
 
-/// Every order that wants the drain scope.
+/// Every order that requires the drain scope.
 const ORDERS: [&str; 4] = [
     DRAIN,
     "/api/actors/drain/restart",
@@ -74,7 +74,7 @@ async fn orders_want_one_good_token() {
             assert!(matches!(answer.status, 401 | 429), "{path}: {answer:?}");
         }
     }
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     for scheme in ["Bearer", "bearer", "BEARER"] {
         let good = gate.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, format!("{scheme} {SECRET}")));
         assert_eq!(Answer::of(good, "").await.status, 200, "{scheme}");
@@ -83,7 +83,7 @@ async fn orders_want_one_good_token() {
 }
 
 #[actix_web::test]
-async fn a_refusal_says_nothing_but_that() {
+async fn a_refusal_contains_no_reason() {
     let gate = Gate::start().await;
     let answer = Answer::of(gate.request(Method::POST, DRAIN), "").await;
     assert_eq!(answer.status, 401);
@@ -136,12 +136,12 @@ async fn a_log_that_cannot_be_written_changes_no_decision() {
 async fn without_a_secret_everything_stays_closed() {
     for insecure in [false, true] {
         let gate = Gate::with(Setting { secret: None, insecure, ..Setting::default() }).await;
-        assert_eq!(gate.post(DRAIN, "").await.status, 401, "a token that nobody knows");
+        assert_eq!(gate.post(DRAIN, "").await.status, 401, "a token that is not recognised");
         let plain = gate.request(Method::POST, DRAIN);
         assert_eq!(Answer::of(plain, "").await.status, if insecure { 200 } else { 401 });
-        assert_eq!(gate.heard.has(&["BeginDrain", "\"dashboard\""]), insecure);
+        assert_eq!(gate.received.has(&["BeginDrain", "\"dashboard\""]), insecure);
         let afar = gate.request(Method::POST, DRAIN).insert_header(("x-forwarded-for", "127.0.0.1"));
-        assert_eq!(Answer::of(afar, "").await.status, 401, "someone for whom a proxy speaks");
+        assert_eq!(Answer::of(afar, "").await.status, 401, "a client behind a proxy");
         gate.stop().await;
     }
 }
@@ -164,12 +164,12 @@ async fn a_secret_for_other_things_may_not_drain_but_may_look() {
     }
     let look = gate.request(Method::GET, "/api/actors").insert_header(("x-forwarded-for", "203.0.113.9"));
     assert_eq!(Answer::of(look.bearer_auth(SECRET), "").await.status, 200);
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn unknown_paths_and_methods_are_told_in_our_form() {
+async fn unknown_paths_and_methods_are_answered_in_the_form_of_every_error() {
     let gate = Gate::start().await;
     for path in ["/none", "/api", "/api/status/", "/api/actors/drain", "/api/actors//restart"] {
         assert_eq!(gate.get(path).await.error(), (404, "not_found".into()), "{path}");
@@ -213,7 +213,7 @@ async fn slow_and_garbled_clients_are_cut_off() {
     assert!(headless.starts_with("HTTP/1.1 408"), "{headless}");
     assert!(garbled.starts_with("HTTP/1.1 400"), "{garbled}");
     assert!(nameless.contains(" 403 ") && nameless.contains("forbidden_host"), "{nameless}");
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 

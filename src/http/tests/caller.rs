@@ -5,7 +5,7 @@ use actix_web::http::Method;
 use super::support::{Answer, Gate, SECRET, Setting};
 
 #[actix_web::test]
-async fn only_a_trusted_proxy_can_say_that_somebody_is_near() {
+async fn only_a_trusted_proxy_can_name_a_client_on_loopback() {
     let cases: [(&'static [&'static str], &str, u16); 5] = [
         (&[], "127.0.0.1", 401),
         (&["10.0.0.0/8"], "127.0.0.1", 401),

@@ -32,7 +32,7 @@ pub(super) fn allows(method: &str, path: &str, status: u16, body: &[u8]) {
     };
     let method = if method == "HEAD" { "get".to_owned() } else { method.to_lowercase() };
     let Some(operation) = item.get(&method) else {
-        // Who may not look is told so before what they did wrong.
+        // A client without access gets 401 or 403 before any other error.
         assert!(matches!(status, 405 | 401 | 403 | 429 | 503), "{seen}");
         return;
     };
@@ -125,7 +125,7 @@ async fn orders_are_marked_as_wanting_a_token_or_a_signature() {
     for (path, item) in DOCUMENT["paths"].as_object().unwrap() {
         for (method, operation) in item.as_object().unwrap() {
             let wants = ["token", "signature"].iter().any(|proof| operation["security"] == json!([{*proof: []}]));
-            assert!(method != "post" || wants, "{method} {path} is an order for everyone");
+            assert!(method != "post" || wants, "{method} {path} is an order open to every client");
             let status = if wants { 401 } else { 200 };
             let gate_is_closed = operation["responses"].get("401").is_some();
             assert!(status == 200 || gate_is_closed, "{method} {path}");

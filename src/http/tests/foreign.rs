@@ -1,6 +1,6 @@
-//! Other websites, and names that lead here without being ours: raw requests, as browsers and worse would send them.
+//! Other websites, and foreign names that resolve to this address: raw requests, as browsers and attackers would send them.
 //!
-//! The gateway is as open as it can be, with drains from loopback without a token, so that only the door protects.
+//! The gateway is as open as it can be, with drains from loopback without a token, so that only the request guard protects.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,7 +8,7 @@ use std::net::TcpStream;
 use super::support::{CEILING, Gate, Setting};
 
 /// What is worth having: method, path, further headers, body.
-const PRIZES: [(&str, &str, &str, &str); 8] = [
+const GUARDED: [(&str, &str, &str, &str); 8] = [
     ("GET", "/", "", ""),
     ("GET", "/api/status", "", ""),
     ("GET", "/api/actors", "", ""),
@@ -42,10 +42,10 @@ async fn exchange(gate: &Gate, bytes: String) -> (String, String) {
     (first.to_owned(), rest.to_owned())
 }
 
-/// Takes every prize with these headers in the place of the host's; says what was got.
-async fn plunder(gate: &Gate, target: &str, headers: &str) -> Vec<String> {
+/// Sends every guarded request with these headers in the place of the host's; returns those that succeeded.
+async fn accepted_requests(gate: &Gate, target: &str, headers: &str) -> Vec<String> {
     let mut got = Vec::new();
-    for (method, path, more, body) in PRIZES {
+    for (method, path, more, body) in GUARDED {
         let request = format!(
             "{method} {target}{path} HTTP/1.1\r\n{headers}connection: close\r\n{more}content-length: {}\r\n\r\n{body}",
             body.len()
@@ -70,10 +70,10 @@ async fn open_gate() -> Gate {
 #[actix_web::test]
 async fn under_our_own_name_everything_is_there_to_be_taken() {
     let gate = open_gate().await;
-    let got = plunder(&gate, "", &format!("host: {}\r\n", gate.address)).await;
-    assert_eq!(got.len(), PRIZES.len(), "the scanner takes what it can: {got:?}");
+    let got = accepted_requests(&gate, "", &format!("host: {}\r\n", gate.address)).await;
+    assert_eq!(got.len(), GUARDED.len(), "the scanner takes what it can: {got:?}");
     assert!(got[4].contains("101") && got[5].contains("200") && got[7].contains("202"), "{got:?}");
-    assert!(gate.heard.has(&["BeginDrain"]) && gate.heard.has(&["RestartProcess"]));
+    assert!(gate.received.has(&["BeginDrain"]) && gate.received.has(&["RestartProcess"]));
     gate.stop().await;
 }
 
@@ -109,10 +109,10 @@ async fn a_name_that_leads_here_without_being_ours_gets_nothing() {
         String::new(),
     ];
     for host in hosts {
-        let got = plunder(&gate, "", &format!("host: {host}\r\n")).await;
+        let got = accepted_requests(&gate, "", &format!("host: {host}\r\n")).await;
         assert!(got.is_empty(), "{host:?} got {got:?}");
     }
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 
@@ -122,21 +122,21 @@ async fn two_hosts_and_targets_with_another_host_get_nothing() {
     let ours = gate.address.to_string();
     let twice = [(&*ours, "evil.example"), ("evil.example", &ours), (&ours, &ours)];
     for (first, second) in twice {
-        let got = plunder(&gate, "", &format!("host: {first}\r\nhost: {second}\r\n")).await;
+        let got = accepted_requests(&gate, "", &format!("host: {first}\r\nhost: {second}\r\n")).await;
         assert!(got.is_empty(), "{first} and {second} got {got:?}");
     }
     for target in
         ["http://evil.example", "http://user@evil.example", &format!("https://evil.example:{}", gate.address.port())]
     {
-        let got = plunder(&gate, target, &format!("host: {ours}\r\n")).await;
+        let got = accepted_requests(&gate, target, &format!("host: {ours}\r\n")).await;
         assert!(got.is_empty(), "{target} got {got:?}");
     }
-    let got = plunder(&gate, &format!("http://{ours}"), "host: evil.example\r\n").await;
+    let got = accepted_requests(&gate, &format!("http://{ours}"), "host: evil.example\r\n").await;
     assert!(got.is_empty(), "our target with another host got {got:?}");
-    assert!(plunder(&gate, "", "").await.is_empty(), "without a host");
-    assert!(gate.heard.no_order());
-    let got = plunder(&gate, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
-    assert_eq!(got.len(), PRIZES.len(), "an absolute target of ours is as good as any: {got:?}");
+    assert!(accepted_requests(&gate, "", "").await.is_empty(), "without a host");
+    assert!(gate.received.no_order());
+    let got = accepted_requests(&gate, &format!("http://{ours}"), &format!("host: {ours}\r\n")).await;
+    assert_eq!(got.len(), GUARDED.len(), "an absolute target of ours is as good as any: {got:?}");
     gate.stop().await;
 }
 
@@ -161,12 +161,12 @@ async fn a_page_of_another_origin_gets_nothing() {
         String::new(),
     ];
     for origin in origins {
-        let got = plunder(&gate, "", &format!("host: {ours}\r\norigin: {origin}\r\n")).await;
+        let got = accepted_requests(&gate, "", &format!("host: {ours}\r\norigin: {origin}\r\n")).await;
         assert!(got.is_empty(), "{origin:?} got {got:?}");
     }
     let twice = format!("host: {ours}\r\norigin: http://{ours}\r\norigin: http://evil.example\r\n");
-    assert!(plunder(&gate, "", &twice).await.is_empty());
-    assert!(gate.heard.no_order());
+    assert!(accepted_requests(&gate, "", &twice).await.is_empty());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 
@@ -182,7 +182,7 @@ async fn our_own_names_are_known_however_they_are_written() {
 }
 
 #[actix_web::test]
-async fn nobody_is_told_that_another_website_may_ask() {
+async fn no_answer_allows_another_origin() {
     let gate = open_gate().await;
     let request = format!(
         "OPTIONS /api/gateway/drain HTTP/1.1\r\nhost: {}\r\norigin: http://evil.example\r\naccess-control-request-method: POST\r\nconnection: close\r\n\r\n",

@@ -12,23 +12,23 @@ async fn a_drain_begins_and_ends_in_the_shapes_of_the_original() {
     let expected = serde_json::json!({"ok": true, "action": "drain", "requested_at": "2026-11-22T03:00:00Z",
         "draining": true, "suppress_notification": true, "active_agents": 2});
     assert_eq!((begun.status, begun.json()), (200, expected));
-    assert!(gate.heard.has(&["BeginDrain", "\"drain-control\"", "suppress_notification: true", "profile: None"]));
+    assert!(gate.received.has(&["BeginDrain", "\"drain-control\"", "suppress_notification: true", "profile: None"]));
     assert_eq!(gate.post("/api/gateway/drain", "").await.json()["suppress_notification"], false);
 
     let ended = gate.post("/api/gateway/drain", r#"{"action":"cancel"}"#).await;
     let expected = serde_json::json!({"ok": true, "action": "cancel", "was_draining": true});
     assert_eq!((ended.status, ended.json()), (200, expected));
-    assert!(gate.heard.has(&["CancelDrain", "\"drain-control\""]));
+    assert!(gate.received.has(&["CancelDrain", "\"drain-control\""]));
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn a_drain_of_one_profile_names_it_and_says_when_it_is_not_durable() {
+async fn a_drain_of_one_profile_names_it_and_reports_when_it_is_not_durable() {
     let gate = Gate::start().await;
     let body = r#"{"profile":" WORK ","deadline_s":60,"turn_id":"019ab000-0000-7000-8000-000000000000"}"#;
     let begun = gate.post("/api/gateway/drain", body).await;
     assert_eq!((begun.status, &begun.json()["durable"]), (200, &false.into()));
-    assert!(gate.heard.has(&["BeginDrain", "work", "deadline: Some(60s)", "019ab000"]));
+    assert!(gate.received.has(&["BeginDrain", "work", "deadline: Some(60s)", "019ab000"]));
     gate.stop().await;
 }
 
@@ -42,7 +42,7 @@ async fn a_drain_that_cannot_be_is_refused_and_nothing_is_sent() {
         (r#"{"action":"stop"}"#, 400, "unknown_action"),
         (r#"{"suppress_notification":"false"}"#, 400, "wrong_field"),
         (r#"{"profile":"default"}"#, 400, "profile_is_gateway"),
-        (r#"{"profile":"stranger"}"#, 404, "unknown_profile"),
+        (r#"{"profile":"unserved"}"#, 404, "unknown_profile"),
         (r#"{"turn_id":"x"}"#, 400, "wrong_field"),
     ];
     for (body, status, code) in cases {
@@ -50,12 +50,12 @@ async fn a_drain_that_cannot_be_is_refused_and_nothing_is_sent() {
     }
     let large = format!("{{\"action\":\"drain\",\"x\":\"{}\"}}", "x".repeat(16 * 1024));
     assert_eq!(gate.post("/api/gateway/drain", &large).await.error(), (413, "body_too_large".into()));
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     gate.stop().await;
 }
 
 #[actix_web::test]
-async fn a_cancel_that_fails_says_that_the_drain_goes_on_and_not_why() {
+async fn a_cancel_that_fails_reports_that_the_drain_goes_on_without_the_cause() {
     let gate = Gate::start().await;
     let stuck = gate.post("/api/gateway/drain", r#"{"action":"cancel","profile":"stuck"}"#).await;
     assert_eq!(stuck.error(), (500, "marker_not_removed".into()));
@@ -66,7 +66,7 @@ async fn a_cancel_that_fails_says_that_the_drain_goes_on_and_not_why() {
 }
 
 #[actix_web::test]
-async fn nobody_has_to_poll_for_the_end_of_the_turns() {
+async fn a_client_can_wait_for_the_end_of_the_turns_without_polling() {
     let gate = Gate::start().await;
     let look = |path: &str| Answer::of(gate.request(Method::GET, path).bearer_auth(SECRET), "");
     let now = look("/api/gateway/drain").await.json();
@@ -74,9 +74,9 @@ async fn nobody_has_to_poll_for_the_end_of_the_turns() {
     assert_eq!(now, expected);
     let drained = look("/api/gateway/drain?wait=2.5").await.json();
     assert_eq!((&drained["drained"], &drained["oldest_turn_s"]), (&true.into(), &serde_json::Value::Null));
-    assert!(gate.heard.has(&["AwaitDrained", "2.5s"]));
+    assert!(gate.received.has(&["AwaitDrained", "2.5s"]));
     look("/api/gateway/drain?wait=9999").await;
-    assert!(gate.heard.has(&["AwaitDrained", "300s"]));
+    assert!(gate.received.has(&["AwaitDrained", "300s"]));
     assert_eq!(look("/api/gateway/drain?wait=soon").await.error(), (400, "bad_request".into()));
     gate.stop().await;
 }
@@ -85,10 +85,10 @@ async fn nobody_has_to_poll_for_the_end_of_the_turns() {
 async fn actors_are_named_by_their_whole_path() {
     let gate = Gate::start().await;
     assert_eq!(gate.post("/api/actors/profiles/work/restart", "").await.status, 200);
-    assert!(gate.heard.has(&["Operate", "\"profiles/work\"", "Restart"]));
+    assert!(gate.received.has(&["Operate", "\"profiles/work\"", "Restart"]));
     assert_eq!(gate.post("/api/actors/relays/reset", "").await.status, 200);
-    assert!(gate.heard.has(&["Operate", "\"relays\"", "Reset"]));
-    assert_eq!(gate.post("/api/actors/nobody/restart", "").await.error(), (404, "no_such_actor".into()));
+    assert!(gate.received.has(&["Operate", "\"relays\"", "Reset"]));
+    assert_eq!(gate.post("/api/actors/missing/restart", "").await.error(), (404, "no_such_actor".into()));
     gate.stop().await;
 }
 
@@ -115,12 +115,12 @@ async fn faults_strike_only_where_they_are_allowed() {
     let gate = Gate::with(Setting { faults: true, ..Setting::default() }).await;
     let afar = gate.request(Method::POST, "/api/actors/drain/fault").insert_header(("x-forwarded-for", "203.0.113.9"));
     assert_eq!(Answer::of(afar, "{}").await.error(), (403, "loopback_only".into()));
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     assert_eq!(gate.post("/api/actors/relays/relay/fault", "").await.status, 200);
-    assert!(gate.heard.has(&["InjectFault", "\"relays/relay\"", "PanicInTimer"]));
+    assert!(gate.received.has(&["InjectFault", "\"relays/relay\"", "PanicInTimer"]));
     let hang = r#"{"fault":"hang_thread","seconds":7}"#;
     assert_eq!(gate.post("/api/actors/drain/fault", hang).await.status, 200);
-    assert!(gate.heard.has(&["InjectFault", "HangThread(7s)"]));
+    assert!(gate.received.has(&["InjectFault", "HangThread(7s)"]));
     let bad = gate.post("/api/actors/drain/fault", r#"{"fault":"explode"}"#).await;
     assert_eq!(bad.error(), (400, "wrong_field".into()));
     assert_eq!(gate.post("/api/actors/down/fault", "").await.error(), (409, "actor_not_running".into()));

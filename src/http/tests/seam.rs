@@ -23,7 +23,7 @@ async fn status(gate: &Gate, authorization: &[&[u8]]) -> u16 {
 }
 
 #[actix_web::test]
-async fn a_token_is_taken_in_one_shape_only() {
+async fn a_token_is_accepted_in_one_form_only() {
     let good = |scheme: &str| format!("{scheme} {SECRET}").into_bytes();
     let gate = Gate::start().await;
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR", "Bearer  "] {
@@ -56,7 +56,7 @@ async fn a_token_is_taken_in_one_shape_only() {
         seen.insert(status);
     }
     assert_eq!(seen, BTreeSet::from([401, 429]));
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     assert_eq!(status(&gate, &[&plain]).await, 200, "a valid token always passes");
     gate.stop().await;
 }
@@ -76,7 +76,7 @@ async fn a_header_of_a_mebibyte_is_cut_off_and_the_next_client_served() {
     // The connection may be reset while we still send.
     let answer = gate.request(Method::POST, DRAIN).insert_header((AUTHORIZATION, huge)).send().await;
     assert!(answer.map_or(true, |answer| answer.status().is_client_error()));
-    assert!(gate.heard.no_order());
+    assert!(gate.received.no_order());
     assert_eq!(gate.post(DRAIN, "").await.status, 200);
     gate.stop().await;
 }
@@ -94,7 +94,7 @@ async fn only_routes_that_opted_in_look_at_a_token() {
     }
     gate.post(DRAIN, "").await;
     let lines = gate.audit(1).await;
-    assert_eq!(lines.len(), 1, "nobody else was asked for a token: {lines:?}");
+    assert_eq!(lines.len(), 1, "no other request needed a token: {lines:?}");
     gate.stop().await;
 }
 
@@ -131,7 +131,7 @@ async fn a_restart_is_ordered_with_the_scope_only_and_not_twice() {
     let expected = serde_json::json!({"ok": true, "action": "restart", "force": false, "active_agents": 2});
     assert_eq!((asked.status, asked.json()), (202, expected));
     assert_eq!(gate.post(RESTART, r#"{"force":true}"#).await.json()["force"], true);
-    assert!(gate.heard.has(&["RestartProcess", "drain-control", "force: true"]));
+    assert!(gate.received.has(&["RestartProcess", "drain-control", "force: true"]));
     for (body, code) in [(r#"{"force":"yes"}"#, "wrong_field"), ("[]", "not_an_object"), ("{", "invalid_json")] {
         assert_eq!(gate.post(RESTART, body).await.error(), (400, code.into()), "{body}");
     }

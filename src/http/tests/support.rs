@@ -12,7 +12,7 @@ use actix_web::http::Method;
 use awc::ClientRequest;
 use bytes::Bytes;
 use caduceus_actors::profile::Redactor;
-use caduceus_actors::settings::{DrainAuth, InboundSettings};
+use caduceus_actors::settings::{DrainAuth, HttpValues, InboundSettings};
 use caduceus_contract::messages::dispatch::{StopTurnById, UnknownTurn};
 use caduceus_contract::messages::drain::{
     AwaitDrained, BeginDrain, CancelDrain, CancelError, DrainBegun, DrainCancelled, DrainView, GetDrain,
@@ -31,15 +31,15 @@ pub(super) const SECRET: &str = "kQ7vXw2mZr9TbN4cLp8sYd1fGh6jKa3eUo5iRt0WqEx";
 /// Ceiling of every wait.
 pub(super) const CEILING: Duration = Duration::from_secs(10);
 
-/// What the stub was told, as text, in order.
+/// The messages that the stub received, as text, in order.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<Mutex<Vec<String>>>);
+pub(super) struct ReceivedMessages(Arc<Mutex<Vec<String>>>);
 
 /// All actors in one. It answers by what is asked for, so that a test need not prepare it.
 pub(super) struct Stub {
     snapshot: Arc<Snapshot>,
     listeners: Vec<Port<SnapshotChanged>>,
-    heard: Heard,
+    received: ReceivedMessages,
 }
 
 /// Ends the stub, as a lost actor would.
@@ -47,12 +47,12 @@ pub(super) struct Stub {
 #[rtype(result = "()")]
 struct Vanish;
 
-/// Replaces the status and tells those who listen.
+/// Replaces the status and notifies the listeners.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct Become(Snapshot);
 
-/// Forgets who listens, as a restarted keeper would.
+/// Loses its listeners, as a restarted status actor does.
 #[derive(actix::Message)]
 #[rtype(result = "()")]
 struct ForgetListeners;
@@ -60,7 +60,7 @@ struct ForgetListeners;
 /// A running server.
 pub(super) struct Gate {
     pub(super) address: SocketAddr,
-    pub(super) heard: Heard,
+    pub(super) received: ReceivedMessages,
     pub(super) home: tempfile::TempDir,
     pub(super) alive: Arc<AtomicBool>,
     handle: Handle,
@@ -101,8 +101,8 @@ impl Gate {
     pub(super) async fn with(setting: Setting) -> Self {
         // A second test of the same process finds it installed.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let (heard, home) = (Heard::default(), tempfile::tempdir().unwrap());
-        let stub = Stub { snapshot: Arc::new(snapshot()), listeners: Vec::new(), heard: heard.clone() }.start();
+        let (received, home) = (ReceivedMessages::default(), tempfile::tempdir().unwrap());
+        let stub = Stub { snapshot: Arc::new(snapshot()), listeners: Vec::new(), received: received.clone() }.start();
         let alive = Arc::new(AtomicBool::new(true));
         let watched = Arc::clone(&alive);
         let bind = setting.bind.parse().unwrap();
@@ -113,7 +113,7 @@ impl Gate {
         let running = bound.run().unwrap();
         let handle = running.handle();
         caduceus_supervision::spawn(async move { running.ended().await.unwrap() });
-        let gate = Self { address, heard, home, alive, handle, stub, client: awc::Client::default() };
+        let gate = Self { address, received, home, alive, handle, stub, client: awc::Client::default() };
         let known = || async { gate.request(Method::GET, "/api/status").send().await.unwrap().status() == 200 };
         gate.until("the status to come", known).await;
         gate
@@ -122,9 +122,11 @@ impl Gate {
     pub(super) fn options(setting: Setting, bind: SocketAddr, home: &Path) -> HttpOptions {
         let secret = setting.secret.map(Into::into);
         HttpOptions {
-            bind,
-            names: vec!["gate.example".to_owned()],
-            trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            values: HttpValues {
+                bind,
+                names: vec!["gate.example".to_owned()],
+                trusted_proxies: setting.proxies.iter().map(|network| network.parse().unwrap()).collect(),
+            },
             drain_auth: DrainAuth { secret, scope: setting.scope.to_owned(), min_chars: 43 },
             insecure_loopback_drain: setting.insecure,
             allow_faults: setting.faults,
@@ -226,12 +228,12 @@ impl Answer {
     }
 }
 
-impl Heard {
+impl ReceivedMessages {
     fn note(&self, message: &impl std::fmt::Debug) {
         self.0.lock().unwrap().push(format!("{message:?}"));
     }
 
-    /// Whether a message was heard whose text has all `parts`.
+    /// Whether a message was received whose text has all `parts`.
     pub(super) fn has(&self, parts: &[&str]) -> bool {
         self.0.lock().unwrap().iter().any(|message| parts.iter().all(|part| message.contains(part)))
     }
@@ -310,7 +312,7 @@ impl Handler<GetDrain> for Stub {
 impl Handler<AwaitDrained> for Stub {
     type Result = MessageResult<AwaitDrained>;
     fn handle(&mut self, order: AwaitDrained, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         MessageResult(DrainView { draining: true, ..DrainView::default() })
     }
 }
@@ -318,7 +320,7 @@ impl Handler<AwaitDrained> for Stub {
 impl Handler<BeginDrain> for Stub {
     type Result = MessageResult<BeginDrain>;
     fn handle(&mut self, order: BeginDrain, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         // A disk that is full for one profile.
         let durable = order.profile.is_none();
         MessageResult(DrainBegun { requested_at: "2026-11-22T03:00:00Z".into(), active_agents: 2, durable })
@@ -328,7 +330,7 @@ impl Handler<BeginDrain> for Stub {
 impl Handler<CancelDrain> for Stub {
     type Result = Result<DrainCancelled, CancelError>;
     fn handle(&mut self, order: CancelDrain, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         match &order.profile {
             Some(profile) if profile.as_str() == "stuck" => Err(CancelError::MarkerNotRemoved("EROFS".into())),
             Some(_) => Err(CancelError::Stopping),
@@ -340,9 +342,9 @@ impl Handler<CancelDrain> for Stub {
 impl Handler<Operate> for Stub {
     type Result = Result<(), OperateError>;
     fn handle(&mut self, order: Operate, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         match order.command {
-            OperatorCommand::Restart | OperatorCommand::Reset if order.path == "nobody" => {
+            OperatorCommand::Restart | OperatorCommand::Reset if order.path == "missing" => {
                 Err(OperateError::NoSuchChild(order.path))
             }
             OperatorCommand::Restart | OperatorCommand::Reset | OperatorCommand::Stop => Ok(()),
@@ -353,7 +355,7 @@ impl Handler<Operate> for Stub {
 impl Handler<InjectFault> for Stub {
     type Result = Result<(), OperateError>;
     fn handle(&mut self, order: InjectFault, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         if order.path == "down" { Err(OperateError::NotRunning(order.path)) } else { Ok(()) }
     }
 }
@@ -361,7 +363,7 @@ impl Handler<InjectFault> for Stub {
 impl Handler<RestartProcess> for Stub {
     type Result = Result<(), AlreadyStopping>;
     fn handle(&mut self, order: RestartProcess, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         let stopping = self.snapshot.gateway_state == GatewayState::Stopping;
         if stopping { Err(AlreadyStopping) } else { Ok(()) }
     }
@@ -370,7 +372,7 @@ impl Handler<RestartProcess> for Stub {
 impl Handler<StopTurnById> for Stub {
     type Result = Result<(), UnknownTurn>;
     fn handle(&mut self, order: StopTurnById, _: &mut Self::Context) -> Self::Result {
-        self.heard.note(&order);
+        self.received.note(&order);
         let known = self.snapshot.drain.turns.iter().any(|turn| turn.turn_id == order.turn);
         if known { Ok(()) } else { Err(UnknownTurn(order.turn)) }
     }

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::support::{Answer, Gate, SECRET, Setting};
 
 #[actix_web::test]
-async fn healthz_says_what_the_watchdog_says_whatever_the_actors_do() {
+async fn healthz_answers_with_the_verdict_of_the_watchdog_in_every_state_of_the_actors() {
     let gate = Gate::start().await;
     gate.lose_actors();
     assert_eq!(gate.get("/healthz").await.status, 200);
@@ -59,10 +59,10 @@ async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentenc
         let failed = Shown { actor: ChildState::Failed, state: Word::Actor(ChildState::Failed), ..link.clone() };
         status.relay = vec![failed];
     });
-    let told = || async {
+    let named = || async {
         gate.get("/readyz").await.json()["issues"] == json!(["profile work: failed", "link relay: failed"])
     };
-    gate.until("the link to be named", told).await;
+    gate.until("the link to be named", named).await;
     assert_eq!((gate.get("/readyz").await.status, gate.get("/readyz?link=0").await.status), (200, 200));
     let answer = gate.get("/readyz?link=1").await;
     assert_eq!(answer.error(), (503, "not_ready".into()));
@@ -77,24 +77,24 @@ async fn readyz_is_200_while_degraded_and_names_what_is_down_without_the_sentenc
 }
 
 #[actix_web::test]
-async fn status_is_full_on_loopback_and_an_outline_for_strangers() {
+async fn status_is_full_on_loopback_and_a_summary_for_unknown_clients() {
     let gate = Gate::start().await;
     let full = gate.get("/api/status").await.json();
     for field in ["drain", "relay", "honcho", "turns", "ledger", "actors", "secrets", "process"] {
         assert!(full.get(field).is_some(), "{field}");
     }
-    let stranger = || gate.request(Method::GET, "/api/status").insert_header(("x-forwarded-for", "203.0.113.9"));
-    let outline = Answer::of(stranger(), "").await;
-    assert_eq!(outline.status, 200);
-    let text = String::from_utf8(outline.body.to_vec()).unwrap();
+    let remote = || gate.request(Method::GET, "/api/status").insert_header(("x-forwarded-for", "203.0.113.9"));
+    let summary = Answer::of(remote(), "").await;
+    assert_eq!(summary.status, 200);
+    let text = String::from_utf8(summary.body.to_vec()).unwrap();
     for inside in ["OPENAI_API_KEY", "a sentence", "/home/", "agent:work", "\"actors\""] {
         assert!(!text.contains(inside), "{inside}");
     }
-    assert_eq!(outline.json()["gateway_platforms"]["discord"]["state"], "connected");
-    assert_eq!(outline.json()["active_agents"], 2);
-    let known = Answer::of(stranger().bearer_auth(SECRET), "").await;
+    assert_eq!(summary.json()["gateway_platforms"]["discord"]["state"], "connected");
+    assert_eq!(summary.json()["active_agents"], 2);
+    let known = Answer::of(remote().bearer_auth(SECRET), "").await;
     assert!(known.json().get("actors").is_some());
-    assert_eq!(Answer::of(stranger().bearer_auth("wrong"), "").await.error(), (401, "unauthenticated".into()));
+    assert_eq!(Answer::of(remote().bearer_auth("wrong"), "").await.error(), (401, "unauthenticated".into()));
     gate.stop().await;
 }
 
@@ -108,14 +108,14 @@ async fn status_follows_a_keeper_that_forgot_its_listeners() {
 }
 
 #[actix_web::test]
-async fn actors_and_metrics_want_a_token_from_strangers() {
+async fn actors_and_metrics_require_a_token_from_unknown_clients() {
     let gate = Gate::start().await;
     let tree = gate.get("/api/actors").await.json();
     assert_eq!(tree["children"][2]["children"][1]["path"], "profiles/work");
     for path in ["/api/actors", "/metrics"] {
-        let stranger = || gate.request(Method::GET, path).insert_header(("forwarded", "for=203.0.113.9"));
-        assert_eq!(Answer::of(stranger(), "").await.error(), (401, "unauthenticated".into()), "{path}");
-        assert_eq!(Answer::of(stranger().bearer_auth(SECRET), "").await.status, 200, "{path}");
+        let remote = || gate.request(Method::GET, path).insert_header(("forwarded", "for=203.0.113.9"));
+        assert_eq!(Answer::of(remote(), "").await.error(), (401, "unauthenticated".into()), "{path}");
+        assert_eq!(Answer::of(remote().bearer_auth(SECRET), "").await.status, 200, "{path}");
     }
     gate.stop().await;
 }

@@ -15,7 +15,7 @@ fn dial(gate: &Gate) -> WebsocketsRequest {
     awc::Client::default().ws(gate.url("/api/status/ws"))
 }
 
-/// A client who is not on loopback as far as the gateway may believe.
+/// A client that the gateway must not treat as on loopback.
 fn dial_from_afar(gate: &Gate) -> WebsocketsRequest {
     dial(gate).header("x-forwarded-for", "203.0.113.9")
 }
@@ -36,12 +36,12 @@ async fn status(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> +
     }
 }
 
-async fn farewell(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> CloseCode {
+async fn close_code(socket: &mut (impl Stream<Item = Result<Frame, ProtocolError>> + Unpin)) -> CloseCode {
     loop {
         match next(socket).await {
             Frame::Close(reason) => return reason.expect("a close without a reason").code,
             Frame::Ping(_) => {}
-            other => panic!("no farewell: {other:?}"),
+            other => panic!("no close frame: {other:?}"),
         }
     }
 }
@@ -99,7 +99,7 @@ async fn from_afar_the_first_message_is_the_token() {
 
     let (_, mut wrong) = dial_from_afar(&gate).connect().await.unwrap();
     wrong.send(Message::Text("guess".into())).await.unwrap();
-    assert_eq!(farewell(&mut wrong).await, CloseCode::Other(4401));
+    assert_eq!(close_code(&mut wrong).await, CloseCode::Other(4401));
     assert_eq!(gate.audit(2).await[1]["reason"], "no_provider_recognises_token");
 
     let header = dial_from_afar(&gate).set_header(AUTHORIZATION, format!("Bearer {SECRET}"));
@@ -115,7 +115,7 @@ async fn from_afar_silence_is_given_five_seconds() {
     let gate = Gate::start().await;
     let (_, mut silent) = dial_from_afar(&gate).connect().await.unwrap();
     let since = std::time::Instant::now();
-    assert_eq!(farewell(&mut silent).await, CloseCode::Other(4401));
+    assert_eq!(close_code(&mut silent).await, CloseCode::Other(4401));
     assert!(since.elapsed() >= Duration::from_millis(4_500));
     gate.stop().await;
 }
@@ -126,14 +126,14 @@ async fn watchers_are_let_go_when_the_status_is_lost_and_when_the_server_stops()
     let (_, mut socket) = dial(&gate).connect().await.unwrap();
     status(&mut socket).await;
     gate.lose_actors();
-    assert_eq!(farewell(&mut socket).await, CloseCode::Again);
+    assert_eq!(close_code(&mut socket).await, CloseCode::Again);
     assert_eq!(refused(dial(&gate).connect().await), 503);
     gate.stop().await;
 
     let gate = Gate::start().await;
     let (_, mut socket) = dial(&gate).connect().await.unwrap();
     status(&mut socket).await;
-    let (code, ()) = tokio::join!(farewell(&mut socket), gate.stop());
+    let (code, ()) = tokio::join!(close_code(&mut socket), gate.stop());
     assert_eq!(code, CloseCode::Away);
 }
 
@@ -154,7 +154,7 @@ async fn a_flood_of_pings_is_not_answered_without_end() {
             Frame::Pong(_) => answered += 1,
             Frame::Close(reason) => break reason.expect("a close without a reason").code,
             Frame::Ping(_) => {}
-            other => panic!("no farewell: {other:?}"),
+            other => panic!("no close frame: {other:?}"),
         }
     };
     assert_eq!((code, answered), (CloseCode::Policy, 16));
@@ -162,7 +162,7 @@ async fn a_flood_of_pings_is_not_answered_without_end() {
 }
 
 #[actix_web::test]
-async fn a_plain_request_is_told_that_it_is_none() {
+async fn a_request_without_an_upgrade_is_refused() {
     let gate = Gate::start().await;
     assert_eq!(gate.get("/api/status/ws").await.error(), (400, "not_a_websocket".into()));
     gate.stop().await;

@@ -1,3 +1,4 @@
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use super::buffer::WINDOW;
@@ -10,6 +11,22 @@ fn plan() -> ConnectorPlan {
     let mut plan = ConnectorPlan::new(SavedState::default(), false);
     plan.register(Some("gw".to_owned()), 0).unwrap();
     plan
+}
+
+#[test]
+fn the_plan_is_a_value() {
+    fn assert_value<T: Clone + std::hash::Hash + Eq>(_: &T) {}
+    let (mut plan, mut other) = (plan(), ConnectorPlan::default());
+    assert_value(&plan);
+    assert!(plan != other);
+    other.clone_from(&plan);
+    let secret = |plan: &mut ConnectorPlan| plan.rotate("gw", 0, 0).unwrap().secret;
+    assert_eq!(
+        secret(&mut plan).expose_secret(),
+        secret(&mut other).expose_secret(),
+        "a decision depends on the plan and on the event only"
+    );
+    assert!(plan == other);
 }
 
 fn connect(plan: &mut ConnectorPlan, connection: u64) -> Vec<ConnectorStep> {

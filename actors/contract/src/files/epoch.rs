@@ -1,16 +1,16 @@
-//! Which boot of the machine this is, so that a drain marker of a previous one is told apart.
+//! The boot of the machine, which distinguishes a drain marker of a previous one.
 
 use std::fmt;
 
-/// `<boot id>:<start time of process 1>`. The same as long as process 1 runs.
+/// `<boot id>:<start time of process 1>`. Constant while process 1 runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Epoch(String);
 
-/// Where the start time stands after the command in `/proc/1/stat`: field 22, and the command is field 2.
+/// The position of the start time after the command in `/proc/1/stat`: field 22, and the command is field 2.
 const START_TIME_AFTER_COMMAND: usize = 19;
 
 impl Epoch {
-    /// Puts the two texts together as the original does: either may be missing, `None` if both are.
+    /// Combines the two texts as the original does: either may be missing, `None` if both are.
     #[must_use]
     pub fn from_parts(boot_id: Option<&str>, stat: Option<&str>) -> Option<Self> {
         let boot_id = boot_id.map_or("", str::trim);
@@ -18,13 +18,13 @@ impl Epoch {
         if boot_id.is_empty() && started.is_empty() { None } else { Some(Self(format!("{boot_id}:{started}"))) }
     }
 
-    /// An epoch as it stands in a marker; the empty text is none.
+    /// An epoch as written in a marker; the empty text is none.
     #[must_use]
     pub fn from_text(text: &str) -> Option<Self> {
         (!text.is_empty()).then(|| Self(text.to_owned()))
     }
 
-    /// As it stands in a marker.
+    /// The form in a marker.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -40,7 +40,7 @@ impl fmt::Display for Epoch {
 /// The start time in the text of a `/proc/<pid>/stat`, in ticks since the machine started.
 #[must_use]
 pub fn start_time(stat: &str) -> Option<&str> {
-    // The command may itself hold spaces and brackets, hence the last one.
+    // The command may itself contain spaces and brackets, hence the last one.
     let (_, tail) = stat.rsplit_once(')')?;
     tail.split_whitespace().nth(START_TIME_AFTER_COMMAND)
 }

@@ -14,43 +14,43 @@ use crate::status::words::GatewayState;
 
 /// Name of the record in the home.
 pub const FILE_NAME: &str = "gateway_state.json";
-/// Longest record that is read, in bytes; they have a few kilobytes.
+/// Longest record that is read, in bytes; real ones have a few kilobytes.
 pub const MAX_BYTES: u64 = 1024 * 1024;
 
-/// Everything in the record but the time of its writing.
+/// The whole record except the time of its writing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Record {
     #[serde(flatten)]
     identity: ProcessIdentity,
     hermes_home: String,
-    /// Where it listens; ours, the original does not know it.
+    /// Its address; ours, the original ignores it.
     http: Option<String>,
-    /// Whose address that is: the original keeps what it does not know when it puts itself into our record.
+    /// The process with that address: the original keeps unknown fields when it writes itself into our record.
     http_of: Option<Written>,
     gateway_state: GatewayState,
     exit_reason: Option<String>,
     restart_requested: bool,
     active_agents: usize,
     platforms: BTreeMap<String, PlatformView>,
-    /// As in the original, only where there are several.
+    /// As in the original, only if there are several.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     served_profiles: Vec<ProfileName>,
 }
 
-/// What our commands take from a record that was found.
+/// The parts of a found record that our commands use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Whose it is.
+    /// Its process.
     pub written: Written,
-    /// Where that gateway listens.
+    /// The address of that gateway.
     pub http: Option<String>,
-    /// What it last said of itself.
+    /// Its last state.
     pub state: Option<GatewayState>,
     /// Turns in flight at that time.
     pub active_agents: u64,
-    /// Why it ended, where it did.
+    /// The reason of its end.
     pub exit_reason: Option<String>,
-    /// When it was written, RFC 3339.
+    /// Time of writing, RFC 3339.
     pub updated_at: Option<String>,
 }
 
@@ -79,18 +79,18 @@ impl Record {
         }
     }
 
-    /// It listens at `address`, a URL.
+    /// Its address is `address`, a URL.
     pub fn listens(&mut self, address: String) {
         self.http = Some(address);
         self.http_of = Some(self.identity.written());
     }
 
-    /// It ends, `restart`: to be started again.
+    /// It ends; with `restart` it is going to be started again.
     pub fn restarts(&mut self, restart: bool) {
         self.restart_requested = restart;
     }
 
-    /// Takes over what `snapshot` says.
+    /// Copies the state from `snapshot`.
     pub fn follow(&mut self, snapshot: &Snapshot) {
         self.gateway_state = snapshot.gateway_state;
         self.exit_reason.clone_from(&snapshot.gateway_exit_reason);
@@ -99,7 +99,7 @@ impl Record {
         self.served_profiles = if snapshot.profiles.len() > 1 { snapshot.profiles.clone() } else { Vec::new() };
     }
 
-    /// It is over at `now`: nothing runs and nothing is connected any more.
+    /// The process has ended at `now`: nothing runs and nothing is connected any more.
     pub fn ends(&mut self, state: GatewayState, reason: Option<String>, now: Timestamp) {
         self.gateway_state = state;
         self.exit_reason = reason;
@@ -115,7 +115,7 @@ impl Record {
         }
     }
 
-    /// The bytes of the file, written at `now`.
+    /// The bytes of `gateway_state.json`, written at `now`.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "texts and numbers always have a JSON form")]
     pub fn to_json(&self, now: Timestamp) -> Vec<u8> {
@@ -125,7 +125,7 @@ impl Record {
 }
 
 impl Found {
-    /// Reads a record, ours or the original's; `None` for whatever is none.
+    /// Reads a record, ours or the original's; `None` for anything else.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let written = Written::parse(bytes)?;

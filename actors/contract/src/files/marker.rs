@@ -1,6 +1,6 @@
-//! The drain marker `.drain_request.json`: what we write into it, and what one found there means.
+//! The drain marker `.drain_request.json`: the content that we write, and the meaning of one that is found.
 //!
-//! Its presence is what counts. Whatever cannot be read means drain.
+//! Its presence counts. Anything unreadable means drain.
 
 use jiff::Timestamp;
 use serde::Serialize;
@@ -12,17 +12,17 @@ use crate::json::truthy;
 /// Name of the marker in the home of the gateway or of a profile.
 pub const FILE_NAME: &str = ".drain_request.json";
 
-/// Most of a marker that is read, in bytes. Ours has some 200.
+/// Most bytes of a marker that are read. Ours has some 200.
 pub const MAX_BYTES: usize = 64 * 1024;
 
 /// A marker to be written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
-    /// When the drain was asked for.
+    /// When the drain was requested.
     pub requested_at: Timestamp,
-    /// Who asked, such as `drain-control`, `dashboard` or `cli`.
+    /// The requester, for example `drain-control`, `dashboard` or `cli`.
     pub principal: String,
-    /// This boot of the machine, `None` where it cannot be told.
+    /// This boot of the machine, `None` if unknown.
     pub epoch: Option<Epoch>,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
@@ -30,23 +30,23 @@ pub struct Marker {
     pub deadline: Option<Timestamp>,
 }
 
-/// What a marker that was found means.
+/// The meaning of a marker that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "four independent answers to one question")]
 pub struct MarkerReading {
-    /// Whether it asks for a drain now.
+    /// Whether it requests a drain now.
     pub draining: bool,
-    /// Whether it was left in a previous boot, and so asks for nothing.
+    /// Whether it is from a previous boot, and so requests nothing.
     pub stale: bool,
     /// Whether the shutdown that ends this drain is not announced in the home channel.
     pub suppressed: bool,
-    /// Whether its content could not be read. It drains all the same.
+    /// Whether its content was unreadable. It drains nevertheless.
     pub garbled: bool,
     /// When the drain ends by itself.
     pub deadline: Option<Timestamp>,
-    /// Who asked, as written.
+    /// The requester, as written.
     pub principal: Option<String>,
-    /// When it was asked for, as written: the original's stamps have another form than ours.
+    /// When it was requested, as written: the original's timestamps have another form than ours.
     pub requested_at: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl Marker {
             action: "drain",
             requested_at: self.requested_at.to_string(),
             principal: &self.principal,
-            // The original writes the empty text where it cannot tell, and reads it as missing.
+            // The original writes the empty text if it is unknown, and reads it as missing.
             epoch: self.epoch.as_ref().map_or("", Epoch::as_str),
             suppress_notification: self.suppress_notification,
             deadline_at: self.deadline.map(|deadline| deadline.to_string()),
@@ -79,7 +79,7 @@ impl Marker {
     }
 }
 
-/// What the marker with this content means in the present boot.
+/// The meaning of a marker with this content in the current boot.
 ///
 /// Without an epoch on either side its presence alone decides. More than [`MAX_BYTES`] count as garbled.
 #[must_use]
@@ -144,7 +144,7 @@ mod tests {
         assert!(reading.draining && reading.garbled);
     }
 
-    /// What the original, 0.19.0, makes of odd ones; where it reads less strictly than JSON is, we drain instead.
+    /// How the original, 0.19.0, reads unusual ones; where it is less strict than JSON, we drain instead.
     #[test]
     fn odd_markers_read_as_the_original_reads_them() {
         let now = Epoch::from_text("b:1");

@@ -1,29 +1,29 @@
-//! Which process a gateway is, in the words of the original's `gateway.lock` and `gateway.pid`.
+//! The process of a gateway, in the format of the original's `gateway.lock` and `gateway.pid`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The word by which the original's tools know a record of a gateway.
+/// The value by which the original's tools recognise the record of a gateway.
 const KIND: &str = "hermes-gateway";
 
-/// A gateway's process, as it writes itself down.
+/// A gateway's process, as it writes its own record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProcessIdentity {
-    /// Its id.
+    /// Its process id.
     pub pid: u32,
     kind: &'static str,
-    /// How it was started. No flag of ours takes a secret.
+    /// Its arguments. No flag of ours takes a secret.
     argv: Vec<String>,
-    /// When it was started, so that another process with the same id is told apart; `None` where the system does not say.
+    /// Its start time, which distinguishes it from another process with the same id; `None` if the system has none.
     start_time: Option<u64>,
 }
 
-/// A gateway's process, as it was found written down: ours or the original's.
+/// A gateway's process, as found in a record: ours or the original's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
-    /// Its id.
+    /// Its process id.
     pub pid: u32,
-    /// When it was started, if that was known.
+    /// Its start time, if recorded.
     pub start_time: Option<u64>,
 }
 
@@ -34,7 +34,7 @@ impl ProcessIdentity {
         Self { pid, kind: KIND, argv, start_time }
     }
 
-    /// The same as others read it.
+    /// The same as read by others.
     #[must_use]
     pub fn written(&self) -> Written {
         Written { pid: self.pid, start_time: self.start_time }
@@ -49,7 +49,7 @@ impl ProcessIdentity {
 }
 
 impl Written {
-    /// Reads a record; `None` for whatever is not a gateway's.
+    /// Reads a record; `None` if it is not a gateway's.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Option<Self> {
         let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return None };

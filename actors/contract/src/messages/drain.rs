@@ -1,4 +1,4 @@
-//! What the gate is asked, its answers, and its news. Values only; what holds a permit or the way to a turn is in `permit/messages.rs`.
+//! The messages of the gate. Values only; those with a permit or a port of a turn are in `permit/messages.rs`.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::profile_name::ProfileName;
 use crate::turn_id::TurnId;
 use crate::wire::session::SessionKey;
 
-/// Which turn a permit is for.
+/// The turn of a permit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnTicket {
-    /// Which turn.
+    /// The turn.
     pub id: TurnId,
-    /// Under which profile it runs.
+    /// Its profile.
     pub profile: ProfileName,
-    /// In which session it runs.
+    /// Its session.
     pub session: SessionKey,
 }
 
-/// Who wants a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The cause of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// A person, through a chat.
     External,
@@ -32,37 +32,37 @@ pub enum Origin {
 /// Why a turn may not start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A drain is on; it may end.
+    /// A drain is in force; it may end.
     #[error("the gateway is draining")]
     Draining,
-    /// The process is going down.
+    /// The process is stopping.
     #[error("the gateway is stopping")]
     Stopping,
-    /// The gate itself was superseded while it answered.
+    /// The gate's actor was superseded while it answered.
     #[error("the gate was superseded")]
     Superseded,
 }
 
-/// Begins a drain. Beginning one that is on renews its marker.
+/// Begins a drain. Beginning one that is in force renews its marker.
 #[derive(Debug, Clone, Default, Message)]
 #[rtype(result = "DrainBegun")]
 pub struct BeginDrain {
-    /// Who asks, as the marker keeps it.
+    /// The requester, as stored in the marker.
     pub principal: String,
-    /// One profile alone; `None` is the whole gateway.
+    /// One profile; `None` is the whole gateway.
     pub profile: Option<ProfileName>,
     /// Silences the broadcast to the home channel at the shutdown that ends this drain.
     pub suppress_notification: bool,
     /// Ends the drain by itself after this time.
     pub deadline: Option<Duration>,
-    /// The turn that itself asks, which is not waited for.
+    /// The turn that makes the request, for whose end the drain does not wait.
     pub turn: Option<TurnId>,
 }
 
 /// Answer to [`BeginDrain`]: no turn is admitted after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DrainBegun {
-    /// RFC 3339 UTC, as the marker has it.
+    /// RFC 3339 UTC, as in the marker.
     pub requested_at: String,
     /// Turns in flight at this moment.
     pub active_agents: usize,
@@ -74,9 +74,9 @@ pub struct DrainBegun {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<DrainCancelled, CancelError>")]
 pub struct CancelDrain {
-    /// Who asks.
+    /// The requester.
     pub principal: String,
-    /// One profile alone; `None` is the whole gateway.
+    /// One profile; `None` is the whole gateway.
     pub profile: Option<ProfileName>,
 }
 
@@ -87,23 +87,23 @@ pub struct DrainCancelled {
     pub was_draining: bool,
 }
 
-/// Why a drain goes on although it was cancelled.
+/// Why a drain continues although it was cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CancelError {
     /// The marker cannot be removed.
     #[error("the drain marker could not be removed: {0}")]
     MarkerNotRemoved(String),
-    /// The process is going down, which cannot be cancelled.
+    /// The process is stopping, which cannot be cancelled.
     #[error("the gateway is stopping")]
     Stopping,
 }
 
-/// The process goes down: from now on nothing is admitted, whatever becomes of the marker.
+/// The process is stopping: from now on nothing is admitted, whatever happens to the marker.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct BeginShutdown;
 
-/// How the gate is.
+/// Asks for the view of the gate.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct GetDrain;
@@ -114,15 +114,15 @@ pub struct GetDrain;
 pub struct DrainView {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,
-    /// The process is going down.
+    /// The process is stopping.
     pub stopping: bool,
-    /// When the drain was asked for, RFC 3339 UTC.
+    /// When the drain was requested, RFC 3339 UTC.
     pub requested_at: Option<String>,
-    /// By whom.
+    /// The requester.
     pub principal: Option<String>,
     /// Milliseconds since the drain began.
     pub age_ms: Option<u64>,
-    /// Profiles that are drained by themselves.
+    /// Profiles that are drained separately.
     pub profiles: Vec<ProfileName>,
     /// Turns in flight.
     pub active_agents: usize,
@@ -130,22 +130,22 @@ pub struct DrainView {
     pub oldest_turn_ms: Option<u64>,
     /// The turns in flight, oldest first.
     pub turns: Vec<TurnInFlight>,
-    /// Turns in flight that a drain waits for: all but those that themselves asked for it.
+    /// Turns in flight that a drain waits for: all except those that themselves requested it.
     pub waited_for: usize,
     /// The shutdown that ends this drain is not announced in the home channel.
     pub suppress_notification: bool,
-    /// Whether every home that may hold a marker gives file events; one that does not is polled once a second.
+    /// Whether every home that may have a marker gives file events; one that does not is polled once a second.
     pub file_events: bool,
 }
 
 /// One turn in flight, as the status shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TurnInFlight {
-    /// Which.
+    /// The turn.
     pub turn_id: TurnId,
-    /// Under which profile.
+    /// Its profile.
     pub profile: ProfileName,
-    /// In which session, as text.
+    /// Its session, as text.
     pub session_key: String,
     /// Its age.
     pub age_ms: u64,
@@ -155,20 +155,20 @@ pub struct TurnInFlight {
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "DrainView")]
 pub struct AwaitDrained {
-    /// Longest wait.
+    /// Timeout.
     pub timeout: Duration,
-    /// Whether the turns that themselves asked for the drain are waited for, too.
+    /// Whether to wait for the turns that themselves requested the drain, too.
     pub askers_too: bool,
 }
 
-/// News: the gate opened or closed.
+/// The gate opened or closed.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct DrainChanged {
     /// The whole gateway is drained, or stopping.
     pub draining: bool,
-    /// The process is going down.
+    /// The process is stopping.
     pub stopping: bool,
-    /// Profiles that are drained by themselves.
+    /// Profiles that are drained separately.
     pub profiles: Vec<ProfileName>,
 }

@@ -1,4 +1,4 @@
-//! What the keeper of the grants is told and asked.
+//! The messages of the grants' actor.
 
 use actix::Message;
 use secrecy::SecretString;
@@ -6,20 +6,20 @@ use serde::Serialize;
 
 use crate::profile_name::ProfileName;
 
-/// The profile's access token, refreshed first when it is about to expire. Asked by `ProfileActor` only.
+/// Asks for the profile's access token, refreshed first when it is about to expire. Sent by `ProfileActor` only.
 ///
-/// `None` where there is no grant. A refresh that fails is no error and answers the token there is.
+/// `None` if there is no grant. If a refresh fails, the answer is the current token.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<FreshAnswer>, GrantUnknown>")]
 pub struct FreshToken {
-    /// Whose.
+    /// The profile.
     pub profile: ProfileName,
 }
 
-/// The keeper cannot say whether there is a grant: its files have not been looked at in time, or the profile is served no more. A
-/// token in hand is as good as before.
+/// It is unknown whether there is a grant: its files were not checked in time, or the profile is no longer served. The
+/// current token remains valid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("nobody knows how the grant of {0} is")]
+#[error("the state of the grant of {0} is unknown")]
 pub struct GrantUnknown(pub ProfileName);
 
 /// Answer to [`FreshToken`].
@@ -31,15 +31,15 @@ pub struct FreshAnswer {
     pub refreshed: bool,
 }
 
-/// Refreshes a grant now, unless another refresh is under way.
+/// Refreshes a grant now, unless another refresh is running.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Option<GrantView>")]
 pub struct RefreshGrant {
-    /// Whose.
+    /// The profile.
     pub profile: ProfileName,
 }
 
-/// How the grants are.
+/// Asks for the views of the grants.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<GrantView>")]
 pub struct GetGrants;
@@ -48,13 +48,13 @@ pub struct GetGrants;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GrantState {
-    /// The file holds no grant for this profile.
+    /// The file has no grant for this profile.
     None,
-    /// The token is good.
+    /// The token is valid.
     Fresh,
-    /// A refresh is under way.
+    /// A refresh is running.
     Refreshing,
-    /// The last refresh failed; the next waits.
+    /// The last refresh failed; the next one waits.
     Backoff,
     /// The refresh token may be spent.
     Uncertain,
@@ -65,12 +65,12 @@ pub enum GrantState {
 }
 
 impl GrantState {
-    /// What a person can do about it, where anything is wrong.
+    /// The remedy, if anything is wrong.
     #[must_use]
     pub fn remedy(self) -> Option<&'static str> {
         match self {
             Self::None | Self::Fresh | Self::Refreshing => None,
-            Self::Backoff => Some("see to what the error says; it is tried again by itself"),
+            Self::Backoff => Some("fix the reported error; the refresh is tried again automatically"),
             Self::Uncertain => Some("wait a minute; if it stays so, run `caduceus honcho login`"),
             Self::ReauthRequired => Some("run `caduceus honcho login`"),
             Self::Unreadable => {
@@ -80,23 +80,23 @@ impl GrantState {
     }
 }
 
-/// Answer to [`GetGrants`], one for each profile with a grant. Never a token.
+/// Answer to [`GetGrants`], one per profile with a grant. Never a token.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GrantView {
-    /// Whose.
+    /// The profile.
     pub profile: ProfileName,
     /// The host's name in the file.
     pub host: String,
     /// Its state. The status shows it beside that of the actor, see `status::shown`.
     #[serde(skip)]
     pub state: GrantState,
-    /// Seconds until the access token expires; negative when it has.
+    /// Seconds until the access token expires; negative after that.
     pub expires_in_s: Option<i64>,
     /// Seconds since the last exchange.
     pub last_refresh_age_s: Option<u64>,
-    /// The last thing that went wrong, free of secrets.
+    /// The last error, free of secrets.
     pub last_error: Option<String>,
-    /// What a person can do about it.
+    /// The remedy.
     pub remedy: Option<&'static str>,
     /// Exchanges made since the process started.
     pub exchanges: u64,

@@ -1,4 +1,4 @@
-//! What the ledger is told and asked. Everything it answers `Ok` to is on disk.
+//! The messages of the ledger. Everything it answers `Ok` to is on disk.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -31,11 +31,11 @@ pub enum InboundState {
     Running,
     /// Its turn ended well.
     Done,
-    /// Its turn ended badly; the chat was told.
+    /// Its turn failed; the chat was notified.
     Failed,
     /// Its turn was cut off by a shutdown, a crash or a stop.
     Interrupted,
-    /// It was not taken; the chat was told.
+    /// It was refused; the chat was notified.
     Refused,
     /// It waits for a drain to end.
     Held,
@@ -47,13 +47,13 @@ pub enum InboundState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OutboundState {
-    /// Not yet handed to a link.
+    /// Not yet sent to a link.
     Pending,
-    /// Handed to a link; no answer yet.
+    /// Sent to a link; no answer yet.
     Sending,
-    /// The connector said it succeeded.
+    /// The connector reported success.
     Delivered,
-    /// The connector said it failed.
+    /// The connector reported failure.
     Refused,
     /// It may or may not have been delivered.
     Ambiguous,
@@ -62,7 +62,7 @@ pub enum OutboundState {
 }
 
 impl OutboundState {
-    /// Where a reply stands after the link has answered for it.
+    /// The state of a reply after the link has answered for it.
     #[must_use]
     pub fn after(result: &ActionResult) -> Self {
         match result {
@@ -74,31 +74,31 @@ impl OutboundState {
     }
 }
 
-/// Writes an inbound event down, once. It may be acknowledged as soon as this is answered `Ok`.
+/// Records an inbound event, once. It may be acknowledged as soon as this is answered `Ok`.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Recorded, LedgerError>")]
 pub struct RecordInbound {
-    /// Where it came from and where replies go.
+    /// Its origin, and the destination of replies.
     pub target: Target,
-    /// The connector's own name for the frame, if it wants an acknowledgement.
+    /// The connector's id of the frame, if it expects an acknowledgement.
     pub buffer_id: Option<String>,
     /// SHA-256 of the frame.
     pub digest: [u8; 32],
-    /// The platform's name for the message; without it only the frame tells a duplicate.
+    /// The platform's id of the message; without it only the frame identifies a duplicate.
     pub message_id: Option<String>,
-    /// Under which profile it runs.
+    /// The profile.
     pub profile: ProfileName,
-    /// In which session it runs.
+    /// The session.
     pub session: SessionKey,
     /// The event as received, JSON.
     pub event: String,
     /// `Received`, or `Held` / `Refused` when it is not to run now.
     pub state: InboundState,
-    /// Why, as in [`MarkInbound`].
+    /// The reason, as in [`MarkInbound`].
     pub note: Option<String>,
 }
 
-/// Note of an event that a drain refused and whose chat was not told yet, after the drain, that it was not read.
+/// Note of an event that a drain refused and whose chat has not been notified yet, after the drain, that it was not read.
 pub const REFUSED_BY_DRAIN: &str = "drain";
 
 /// Answer to [`RecordInbound`].
@@ -106,139 +106,139 @@ pub const REFUSED_BY_DRAIN: &str = "drain";
 pub enum Recorded {
     /// It is new.
     New(InboundId),
-    /// The same frame or message is already there; it is not to run twice.
+    /// The same frame or message is recorded already; it must not run twice.
     Duplicate {
         /// The first of them.
         id: InboundId,
-        /// Where that one stands: one that still waits may have been written down unheard.
+        /// Its state: a waiting one may have been recorded without an answer.
         state: InboundState,
     },
 }
 
-/// Moves an inbound event on. One that is done with does not run again: [`LedgerError::Over`].
+/// Changes the state of an inbound event. One in a final state does not run again: [`LedgerError::Over`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkInbound {
-    /// Which.
+    /// The event.
     pub id: InboundId,
     /// Its new state. `Running` counts an attempt.
     pub state: InboundState,
-    /// The turn that runs or ran it; `None` leaves what is there.
+    /// The turn that runs or ran it; `None` leaves it unchanged.
     pub turn: Option<TurnId>,
-    /// One word or sentence for people, free of content; `None` leaves what is there.
+    /// One word or sentence for people, without content; `None` leaves it unchanged.
     pub note: Option<String>,
 }
 
-/// The inbound events in the given states, oldest first. A damaged row is left out, logged and counted in
-/// [`LedgerView::damaged`], for one bad row must not hold up the good ones.
+/// The inbound events in the given states, oldest first. A corrupt row is left out, logged and counted in
+/// [`LedgerView::damaged`], because one bad row must not block the good ones.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<InboundRow>, LedgerError>")]
 pub struct ListInbound {
-    /// Which states.
+    /// The states.
     pub states: Vec<InboundState>,
     /// Only rows after this one.
     pub after: Option<InboundId>,
-    /// At most so many.
+    /// Limit.
     pub limit: usize,
 }
 
-/// The events in the given states, oldest first, without what they say: for a dispatcher that learns what waits. Damaged rows
+/// The events in the given states, oldest first, without their content: for a dispatcher that rebuilds its queues. Corrupt rows
 /// as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<WaitingRow>, LedgerError>")]
 pub struct ListWaiting {
-    /// Which states.
+    /// The states.
     pub states: Vec<InboundState>,
     /// Only rows after this one.
     pub after: Option<InboundId>,
-    /// At most so many.
+    /// Limit.
     pub limit: usize,
 }
 
-/// An event that waits, as a dispatcher needs to know it until its turn.
+/// A waiting event, as a dispatcher needs it until its turn.
 #[derive(Debug, Clone, PartialEq)]
 pub struct WaitingRow {
     /// Its row.
     pub id: InboundId,
-    /// Over which link it came, and so over which its replies go.
+    /// Its link, over which its replies go.
     pub link: LinkId,
-    /// In which session it runs, and so under which profile.
+    /// Its session, and so its profile.
     pub session: SessionKey,
-    /// The turn that ran it last, or took it besides its own event.
+    /// The turn that ran it last, or included it beside its own event.
     pub turn: Option<TurnId>,
-    /// Milliseconds since 1970 at which it was written down.
+    /// Milliseconds since 1970 at which it was recorded.
     pub received_at_ms: i64,
 }
 
-/// One inbound event, when its turn has come.
+/// One inbound event, for its turn.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<InboundRow, LedgerError>")]
 pub struct ReadInbound {
-    /// Which.
+    /// The event.
     pub id: InboundId,
 }
 
-/// The profiles that have chats to be told of messages that a drain refused ([`REFUSED_BY_DRAIN`]).
+/// The profiles with chats to be notified of messages that a drain refused ([`REFUSED_BY_DRAIN`]).
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<Vec<ProfileName>, LedgerError>")]
 pub struct ListUnread;
 
-/// Writes down for some chats of a profile the word that so many of their messages were refused by a drain: one reply a chat,
-/// `Pending`, and in the same step its events count as told. Answered with the links of those replies; none: nothing is left.
+/// Records for some chats of a profile a notice of how many of their messages a drain refused: one reply per chat,
+/// `Pending`, and in the same step its events count as notified. Answered with the links of those replies; empty: nothing is left.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<LinkId>, LedgerError>")]
 pub struct TellUnread {
-    /// Which profile.
+    /// The profile.
     pub profile: ProfileName,
-    /// At most so many chats.
+    /// Limit of chats.
     pub chats: usize,
     /// Makes the action, JSON with `op`, for a chat and its count.
     pub words: fn(&Target, u64) -> String,
 }
 
-/// The newest event of a session whose turn was stopped or cut off. Damaged rows as in [`ListInbound`].
+/// The newest event of a session whose turn was stopped or cut off. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Option<InboundRow>, LedgerError>")]
 pub struct LastInterrupted {
-    /// Which session.
+    /// The session.
     pub session: SessionKey,
 }
 
-/// Notes that this process found turns cut off when it started; noted again it counts once. Answered with the number of such
+/// Records that this process found turns cut off when it started; a repetition counts once. Answered with the number of such
 /// starts within the window, this one included.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Result<usize, LedgerError>")]
 pub struct NoteRestart {
     /// When the process started, in milliseconds since 1970.
     pub started_at_ms: i64,
-    /// How far back others count.
+    /// The window into the past.
     pub within: Duration,
 }
 
-/// An inbound event as it lies in the ledger.
+/// An inbound event as stored in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct InboundRow {
     /// Its row.
     pub id: InboundId,
-    /// Where it came from and where replies go.
+    /// Its origin, and the destination of replies.
     pub target: Target,
-    /// Under which profile it runs.
+    /// Its profile.
     pub profile: ProfileName,
-    /// In which session it runs.
+    /// Its session.
     pub session: SessionKey,
     /// The event as received, JSON.
     pub event: String,
-    /// Where it stands.
+    /// Its state.
     pub state: InboundState,
-    /// Times it was marked `Running`.
+    /// How often it was marked `Running`.
     pub attempts: u32,
     /// The turn that ran it last.
     pub turn: Option<TurnId>,
-    /// Milliseconds since 1970 at which it was written down.
+    /// Milliseconds since 1970 at which it was recorded.
     pub received_at_ms: i64,
 }
 
-/// Writes a reply down before it is sent.
+/// Records a reply before it is sent.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<OutboundId, LedgerError>")]
 pub struct RecordOutbound {
@@ -246,66 +246,66 @@ pub struct RecordOutbound {
     pub inbound: Option<InboundId>,
     /// The turn it belongs to.
     pub turn: Option<TurnId>,
-    /// Over which link, as whom.
+    /// The link and the identity.
     pub target: Target,
     /// The action, JSON with `op`.
     pub action: String,
-    /// `Sending` when it goes out right now, `Pending` when it has to wait for the link.
+    /// `Sending` if it is sent now, `Pending` if it has to wait for the link.
     pub state: OutboundState,
 }
 
-/// Moves an outbound obligation on.
+/// Changes the state of an outbound obligation.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct MarkOutbound {
-    /// Which.
+    /// The obligation.
     pub id: OutboundId,
     /// Its new state. `Sending` counts an attempt.
     pub state: OutboundState,
-    /// The connector's name for the delivered message; `None` leaves what is there.
+    /// The connector's id of the delivered message; `None` leaves it unchanged.
     pub message_id: Option<String>,
-    /// Why it failed, as the connector said; `None` leaves what is there.
+    /// The connector's reason for the failure; `None` leaves it unchanged.
     pub error: Option<String>,
 }
 
-/// The outbound obligations in the given states, oldest first. Damaged rows as in [`ListInbound`].
+/// The outbound obligations in the given states, oldest first. Corrupt rows as in [`ListInbound`].
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<OutboundRow>, LedgerError>")]
 pub struct ListOutbound {
-    /// Which states.
+    /// The states.
     pub states: Vec<OutboundState>,
     /// Only rows after this one.
     pub after: Option<OutboundId>,
-    /// At most so many.
+    /// Limit.
     pub limit: usize,
 }
 
-/// An outbound obligation as it lies in the ledger.
+/// An outbound obligation as stored in the ledger.
 #[derive(Debug, Clone, PartialEq)]
 pub struct OutboundRow {
     /// Its row.
     pub id: OutboundId,
     /// The event it answers.
     pub inbound: Option<InboundId>,
-    /// Over which link, as whom.
+    /// The link and the identity.
     pub target: Target,
     /// The action, JSON with `op`.
     pub action: String,
-    /// Where it stands.
+    /// Its state.
     pub state: OutboundState,
-    /// Times it was handed to a link.
+    /// How often it was sent to a link.
     pub attempts: u32,
-    /// Milliseconds since 1970 at which it was written down.
+    /// Milliseconds since 1970 at which it was recorded.
     pub recorded_at_ms: i64,
 }
 
-/// Adds to the conversation of a session; the oldest entries above `keep` go.
+/// Adds to the conversation of a session; the oldest entries above `keep` are deleted.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), LedgerError>")]
 pub struct AppendHistory {
-    /// Which session.
+    /// The session.
     pub session: SessionKey,
-    /// What was said, in order.
+    /// The new entries, in order.
     pub entries: Vec<HistoryEntry>,
     /// Entries kept for the session.
     pub keep: usize,
@@ -315,22 +315,22 @@ pub struct AppendHistory {
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<Vec<HistoryEntry>, LedgerError>")]
 pub struct LoadHistory {
-    /// Which session.
+    /// The session.
     pub session: SessionKey,
-    /// At most so many.
+    /// Limit.
     pub limit: usize,
 }
 
-/// One thing said in a conversation.
+/// One entry of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HistoryEntry {
     /// `user` or `assistant`.
     pub role: String,
-    /// What was said.
+    /// The text.
     pub content: String,
 }
 
-/// How the ledger is.
+/// Asks for the view of the ledger.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "LedgerView")]
 pub struct GetLedger;
@@ -338,7 +338,7 @@ pub struct GetLedger;
 /// Answer to [`GetLedger`].
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct LedgerView {
-    /// Where it lies.
+    /// Its path.
     pub path: PathBuf,
     /// Inbound events by state.
     pub inbound: BTreeMap<InboundState, u64>,
@@ -346,38 +346,38 @@ pub struct LedgerView {
     pub outbound: BTreeMap<OutboundState, u64>,
     /// Events and obligations written since the process started.
     pub written: u64,
-    /// Rows found damaged since the process started; they are not used.
+    /// Rows found corrupt since the process started; they are not used.
     pub damaged: u64,
-    /// Why nothing can be written at the moment, if so.
+    /// Why nothing can be written at present, if so.
     pub trouble: Option<String>,
 }
 
-/// Why the ledger did not do what it was asked. In every case nothing is on disk.
+/// Why the ledger refused a message. In every case nothing is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
-    /// The disk or the file does not take writes; worth retrying later.
+    /// The disk or the file accepts no writes; worth retrying later.
     #[error("the ledger cannot be written: {0}")]
     Unwritable(String),
     /// A row does not match its checksum.
-    #[error("row {row} of table {table} is damaged")]
+    #[error("row {row} of table {table} is corrupt")]
     Damaged {
-        /// Which table.
+        /// The table.
         table: &'static str,
-        /// Which row.
+        /// The row.
         row: i64,
     },
-    /// There is no such row, or the retention took it; retrying cannot help.
+    /// There is no such row, or the retention deleted it; retrying cannot help.
     #[error("table {table} has no row {row}")]
     Missing {
-        /// Which table.
+        /// The table.
         table: &'static str,
-        /// Which row.
+        /// The row.
         row: i64,
     },
-    /// The event of this row is done with, so it may not run.
-    #[error("the event of row {row} is done with")]
+    /// The event of this row is in a final state, so it must not run.
+    #[error("the event of row {row} is in a final state")]
     Over {
-        /// Which row.
+        /// The row.
         row: i64,
     },
     /// The writer has ended; the process is stopping.

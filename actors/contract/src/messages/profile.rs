@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::profile_name::ProfileName;
 use crate::wire::delivery::DeliveryError;
 
-/// Reads the profile's `.env` again, also if it looks as it did. Answered once that is done, or the disk did not answer.
+/// Reads the profile's `.env` again, even if its stamp is unchanged. Answered once that is done, or the disk did not answer.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct ReadEnvAgain;
@@ -26,15 +26,15 @@ pub struct VerifyDelivery {
     pub signature: Option<String>,
 }
 
-/// News from the grant's keeper: the next child gets this token as `HONCHO_API_KEY`, and so do the running ones that want it.
+/// The grant has a new token: the next child receives it as `HONCHO_API_KEY`, and so do running ones that support it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct TokenChanged {
-    /// `None` when the profile has no grant any more.
+    /// `None` if the profile has no grant any more.
     pub token: Option<SecretString>,
 }
 
-/// How the profile is.
+/// Asks for the view of the profile.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "ProfileView")]
 pub struct GetProfile;
@@ -42,9 +42,9 @@ pub struct GetProfile;
 /// Answer to [`GetProfile`]: names and counts, never a value.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ProfileView {
-    /// Which.
+    /// The profile.
     pub name: ProfileName,
-    /// Whether it serves in full. The status shows it beside that of the actor, see `status::shown`.
+    /// Whether it is fully functional. The status shows it beside that of the actor, see `status::shown`.
     #[serde(skip)]
     pub state: ProfileState,
     /// Why it is degraded, one sentence each.
@@ -60,7 +60,7 @@ pub struct ProfileView {
 }
 
 impl ProfileView {
-    /// A profile that has not said anything yet.
+    /// The view of a profile that has not reported yet.
     #[must_use]
     pub fn unheard(name: ProfileName) -> Self {
         Self {
@@ -75,12 +75,12 @@ impl ProfileView {
     }
 }
 
-/// Whether a profile serves in full.
+/// Whether a profile is fully functional.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProfileState {
-    /// It does.
+    /// Fully functional.
     Ready,
-    /// It serves, but something of its own is wrong.
+    /// It serves, with a problem.
     Degraded,
 }

@@ -1,4 +1,4 @@
-//! What a relay link is told and asked, and the news it gives.
+//! The messages of a relay link.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -19,25 +19,25 @@ use crate::wire::event::InboundEvent;
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "ActionResult")]
 pub struct SendAction {
-    /// Where to.
+    /// The destination.
     pub target: Target,
-    /// What.
+    /// The action.
     pub action: Action,
 }
 
-/// Tells the connector that this gateway will not take more, and waits for its word: for a shutdown. Replies still leave
-/// over the connection as long as it stands; once gone it is not dialled again.
+/// Announces to the connector that this gateway accepts no more events, and waits for the acknowledgement: for a shutdown. Replies
+/// still leave over the connection while it is open; after its end it is not dialled again.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "IdleAnswer")]
 pub struct GoIdle;
 
-/// As [`GoIdle`], for a machine that is about to sleep: afterwards the connection is closed, and dialled again on
-/// [`Wake`] or after 1 s of wakefulness.
+/// As [`GoIdle`], for a machine that is about to suspend: afterwards the connection is closed, and dialled again on
+/// [`Wake`] or after 1 s of running time.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "IdleAnswer")]
 pub struct GoDormant;
 
-/// News: someone wants this gateway awake. A dormant or waiting link dials at once.
+/// The gateway is wanted. A dormant or waiting link dials at once.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct Wake;
@@ -53,7 +53,7 @@ pub enum IdleAnswer {
     NotConnected,
 }
 
-/// How the link is.
+/// Asks for the view of the link.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "LinkView")]
 pub struct GetLink;
@@ -66,7 +66,7 @@ pub enum LinkState {
     Disabled,
     /// A dial is under way.
     Connecting,
-    /// Dialled; the descriptors are awaited.
+    /// Dialled; the descriptors have not arrived yet.
     Handshaking,
     /// In service.
     Connected,
@@ -88,7 +88,7 @@ pub struct LinkView {
     pub state: LinkState,
     /// Milliseconds in this state.
     pub state_age_ms: u64,
-    /// Counts the dials since the process started.
+    /// Number of dials since the process started.
     pub generation: u64,
     /// Milliseconds until the next dial, when waiting.
     pub next_dial_ms: Option<u64>,
@@ -96,24 +96,24 @@ pub struct LinkView {
     pub last_inbound_age_ms: Option<u64>,
     /// Age of the last acknowledgement sent.
     pub last_ack_age_ms: Option<u64>,
-    /// The last thing that went wrong, free of secrets.
+    /// The last error, free of secrets.
     pub last_error: Option<String>,
     /// Frames by kind and direction, such as `inbound` or `outbound`.
     pub frames: BTreeMap<String, u64>,
-    /// Lines that were skipped because they were not what they should be.
+    /// Lines that were skipped because they were invalid.
     pub skipped: u64,
-    /// Frames that could not be used and are kept in the ledger as dead letters.
+    /// Frames that could not be used and are in the ledger as dead letters.
     pub dead_letters: u64,
-    /// Outbound frames that wait for a result.
+    /// Pending sends.
     pub waiting: usize,
-    /// The platforms that it is set up for, connected or not.
+    /// The platforms in its settings, connected or not.
     pub platforms: Vec<String>,
-    /// What the connector fronts, one for each identity.
+    /// The descriptors of the connector, one per identity.
     pub descriptors: Vec<Descriptor>,
 }
 
 impl LinkView {
-    /// A link that has not said anything yet.
+    /// The view of a link that has not reported yet.
     #[must_use]
     pub fn unheard(link: LinkId) -> Self {
         Self {
@@ -135,21 +135,21 @@ impl LinkView {
     }
 }
 
-/// News: a link went up or down, or what it knows of the connector changed.
+/// A link went up or down, or the connector's descriptors changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct LinkChanged {
-    /// Which.
+    /// The link.
     pub link: LinkId,
     /// Its new state.
     pub state: LinkState,
-    /// What the connector fronts, while the link is in service and once it is known of every identity, or none more came in
-    /// time; the first is the default.
+    /// The descriptors of the connector, while the link is in service and every identity is described, or the time for that has
+    /// passed; the first is the default.
     pub descriptors: Option<Arc<[Descriptor]>>,
 }
 
-/// Has the link tell again how it is ([`LinkChanged`]), for one that may have missed the news. Told and not answered, so that
-/// no answer comes behind later news.
+/// Makes the link send [`LinkChanged`] again, for a receiver that may have missed it. It has no answer, so that
+/// no answer can arrive after a newer change.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct TellAgain;

@@ -1,4 +1,4 @@
-//! What the keeper of the status is told and asked.
+//! The messages of the status.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::status::snapshot::Snapshot;
 use crate::status::words::ProcessPhase;
 use caduceus_supervision::Port;
 
-/// News: something that the status shows has changed.
+/// Something in the status has changed.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "()")]
 pub struct StatusTouched;
@@ -18,25 +18,25 @@ pub struct StatusTouched;
 #[rtype(result = "Arc<Snapshot>")]
 pub struct GetSnapshot;
 
-/// Sends every new snapshot to `to` from now on, until `to` is gone. Answers the present one.
+/// Sends every new snapshot to `to` from now on, until `to` is gone. Answers the current one.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Arc<Snapshot>")]
 pub struct Subscribe {
-    /// Whom to tell.
+    /// The subscriber.
     pub to: Port<SnapshotChanged>,
 }
 
-/// News: the status changed.
+/// The status changed.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct SnapshotChanged(pub Arc<Snapshot>);
 
-/// The process takes its next step in life.
+/// The process enters its next phase.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "()")]
 pub struct Phase {
-    /// Starting, running, stopping or stopped; draining is the gate's word.
+    /// Starting, running, stopping or stopped; draining is a state of the gate.
     pub phase: ProcessPhase,
-    /// Why it ended, where it did.
+    /// The reason of its end.
     pub exit_reason: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! The orders to a running turn, and its news. Values only; what starts a turn is in `order.rs`.
+//! The messages to a running turn, and of its end. Values only; the start of a turn is in `order.rs`.
 
 use std::sync::Arc;
 
@@ -11,29 +11,29 @@ use crate::turn_id::TurnId;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Message)]
 #[rtype(result = "()")]
 pub struct StopTurn {
-    /// Why.
+    /// The cause.
     pub cause: StopCause,
 }
 
 /// Why a turn is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StopCause {
     /// `/stop` in the chat.
     Asked,
     /// An interrupt from the connector, or as a signed delivery.
     Interrupt,
-    /// A newer message in the session, where `sessions.busy` says `interrupt`.
+    /// A newer message in the session, if `sessions.busy` is `interrupt`.
     Superseded,
     /// An operator.
     Operator,
-    /// The process goes down and the turn's time is over.
+    /// The process is stopping and the turn's time is over.
     Shutdown,
 }
 
-/// What the chat reads when an operator has stopped its turn.
+/// The notice to the chat when an operator has stopped its turn.
 pub const OPERATOR_STOPPED: &str = "An operator stopped the work on your last message. Send /retry to run it again.";
 
-/// Hands an event to a running agent that can take it.
+/// Passes an event to a running agent that supports it.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<(), SteerError>")]
 pub struct SteerTurn {
@@ -41,10 +41,10 @@ pub struct SteerTurn {
     pub raw_event: Arc<Value>,
 }
 
-/// Why an event was not handed over; it is then queued.
+/// Why an event was not passed; it is then queued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SteerError {
-    /// The agent's protocol has no such thing.
+    /// The agent's protocol does not support it.
     #[error("this agent cannot be steered")]
     NotSteerable,
     /// The agent no longer reads.
@@ -52,37 +52,35 @@ pub enum SteerError {
     NotReading,
 }
 
-/// News for the dispatcher: a turn is over, and every reply of it is in the ledger.
-/// Answered once the ledger has it too; until then the turn counts, so that no dispatcher takes it for cut off.
+/// A turn has ended, and all its replies are in the ledger.
+/// Answered once the ledger has the end too; until then the turn counts, so that no dispatcher treats it as cut off.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
 #[rtype(result = "Result<(), TooEarly>")]
 pub struct TurnEnded {
-    /// Which.
+    /// The turn.
     pub id: TurnId,
-    /// How.
+    /// The outcome.
     pub outcome: TurnOutcome,
-    /// What the agent said, for the history.
+    /// The agent's reply, for the history.
     pub reply: String,
-    /// Entries of the conversation that its agent wants kept.
+    /// Entries of the conversation that its agent keeps.
     pub keep: usize,
 }
 
-/// Why [`TurnEnded`] was not taken.
+/// Why [`TurnEnded`] was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the dispatcher has not read the ledger yet, try again")]
 pub struct TooEarly;
 
-/// How a turn ended.
+/// The outcome of a turn.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum TurnOutcome {
     /// The agent finished.
     Done,
-    /// It did not; the chat gets this notice.
+    /// It failed; the chat receives this notice.
     Failed {
         /// One sentence for the chat, free of secrets.
         notice: String,
-        /// Whether the profile's agent cannot run at all, which degrades the profile.
-        agent_missing: bool,
     },
     /// It was stopped.
     Stopped(StopCause),

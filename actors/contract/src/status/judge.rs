@@ -1,4 +1,4 @@
-//! The one function that decides whether the gateway is ready, degraded or not ready. Everything that says so asks it.
+//! The one function that decides whether the gateway is ready, degraded or not ready. All reports use it.
 
 use super::readiness::{Issue, Readiness, Verdict};
 use super::shown::{Shown, View, Word};
@@ -10,17 +10,17 @@ use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::LinkState;
 use caduceus_supervision::{ChildState, TreeNode};
 
-/// Without these no turn is admitted, or its answer is not.
+/// Without these no turn is admitted, or its reply is not delivered.
 const NEEDED: [&str; 6] = ["ledger", "drain", "dispatch", "status", "turns", "http"];
 
 impl Snapshot {
-    /// Decides by this snapshot, and by the gate as it is now: right after a drain was answered, or cancelled, `gate` is newer.
+    /// Decides by this snapshot, and by the current gate: right after the answer to a drain or a cancel, `gate` is newer.
     #[must_use]
     pub fn judged_by(&self, gate: &DrainView) -> Verdict {
         let state = words::state(self.phase, gate);
         let gateway = |state: String| issue(Readiness::NotReady, "gateway", "", state, None);
         match state {
-            // What goes down, or is down, has parts missing: that is no news.
+            // Missing parts are expected while the process stops, and after that.
             GatewayState::Stopping | GatewayState::Stopped | GatewayState::StartupFailed => {
                 return Verdict::of(vec![gateway(state.to_string())]);
             }
@@ -66,7 +66,7 @@ impl Snapshot {
         self.relay.iter().any(|link| link.said() == Some(LinkState::Connected))
     }
 
-    /// What is wrong with a child of the root.
+    /// The issue of a child of the root.
     fn of_actor(&self, node: &TreeNode, starting: bool) -> Option<Issue> {
         let level = if NEEDED.contains(&node.id.as_str()) { Readiness::NotReady } else { Readiness::Degraded };
         let silent = self.stale.contains_key(node.id.as_str());
@@ -79,7 +79,7 @@ impl Snapshot {
         Some(issue(level, "actor", &node.id, state, why(node)))
     }
 
-    /// What is wrong with a child of one of the supervisors; `wrong` looks at what it says itself.
+    /// The issue of a child of one of the supervisors; `wrong` examines its own view.
     fn of_part<V: View>(
         &self,
         part: &'static str,
@@ -107,9 +107,9 @@ fn why(node: &TreeNode) -> Option<String> {
 
 fn link_is_down(state: LinkState, last_error: Option<&str>) -> bool {
     match state {
-        // Sent to sleep on purpose, or in service.
+        // Idle on purpose, or in service.
         LinkState::Connected | LinkState::Idle => false,
-        // Without an address there is no link to be down; with one that cannot be dialled there is.
+        // Without an address no link is down; with one that cannot be dialled the link is.
         LinkState::Disabled => last_error.is_some(),
         LinkState::Connecting | LinkState::Handshaking | LinkState::Waiting | LinkState::Revoked => true,
     }
@@ -128,7 +128,7 @@ fn profile_detail(view: &ProfileView) -> Option<String> {
     (!parts.is_empty()).then(|| parts.join("; "))
 }
 
-/// A state as the status has it.
+/// The name of a state in the status.
 fn text(state: &impl serde::Serialize) -> String {
     match serde_json::to_value(state) {
         Ok(serde_json::Value::String(word)) => word,

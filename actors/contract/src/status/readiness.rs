@@ -1,4 +1,4 @@
-//! Whether a turn would be admitted, and what is wrong: the words. What decides on them is in `judge.rs`.
+//! The types of readiness: whether a turn would be admitted, and the issues. The decision is in `judge.rs`.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Readiness {
-    /// A turn would be admitted, and nothing is wrong.
+    /// A turn would be admitted, and there is no issue.
     Ready,
     /// A turn would be admitted; a profile, link, grant or file is failed or down.
     Degraded,
@@ -17,7 +17,7 @@ pub enum Readiness {
 }
 
 impl Readiness {
-    /// The word as it stands in the status.
+    /// The name in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -28,32 +28,32 @@ impl Readiness {
     }
 }
 
-/// One thing that is wrong.
+/// One issue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Issue {
-    /// What it costs: `degraded` or `not_ready`.
+    /// Its effect: `degraded` or `not_ready`.
     pub level: Readiness,
-    /// What kind of part it is about: `gateway`, `actor`, `profile`, `link`, `grant` or `configuration`.
+    /// The kind of part: `gateway`, `actor`, `profile`, `link`, `grant` or `configuration`.
     pub part: &'static str,
-    /// Which of them; empty where there is one only.
+    /// The name of the part; empty if there is only one.
     pub name: String,
-    /// How it is, in a word or a few.
+    /// Its state, in a few words.
     pub state: String,
-    /// More, for those who may see everything: it may name paths and addresses.
+    /// Details for authenticated readers: may contain paths and addresses.
     pub detail: Option<String>,
 }
 
-/// The answer of the one function that decides.
+/// The result of the decision.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Verdict {
     /// The worst of the issues.
     pub readiness: Readiness,
-    /// What is wrong, the worst first.
+    /// The issues, the worst first.
     pub issues: Vec<Issue>,
 }
 
 impl Issue {
-    /// The issue without its detail: names and words only, which everyone may see.
+    /// The issue without its detail: names and states only, which are public.
     #[must_use]
     pub fn outline(&self) -> String {
         match (self.part, self.name.as_str()) {
@@ -76,13 +76,13 @@ impl fmt::Display for Issue {
 }
 
 impl Verdict {
-    /// Sorts `issues`; the worst of them is the word.
+    /// Sorts `issues`; the worst of them decides.
     pub(super) fn of(mut issues: Vec<Issue>) -> Self {
         issues.sort_by_key(|issue| std::cmp::Reverse(issue.level));
         Self { readiness: issues.first().map_or(Readiness::Ready, |issue| issue.level), issues }
     }
 
-    /// Why no turn would be admitted, for everyone; `None` if one would be.
+    /// Why no turn would be admitted, in public terms; `None` if one would be.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let reasons: Vec<_> =

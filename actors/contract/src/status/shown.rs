@@ -1,7 +1,7 @@
-//! What an actor said of itself, as the status may show it: beside the state of its node in the tree.
+//! The view of an actor in the status, beside the state of its node in the tree.
 //!
-//! An actor that is down cannot take back what it last said. So its own word counts only while it answers; after that its
-//! node's does, and what else is shown of it carries its age.
+//! An actor that is down cannot correct its last view. So the state in its view counts only while it answers; after that its
+//! node's state does, and the rest of the view is shown with its age.
 
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use serde::{Serialize, Serializer};
 use crate::messages::honcho::{GrantState, GrantView};
 use crate::messages::profile::{ProfileState, ProfileView};
 use crate::messages::relay::{LinkState, LinkView};
+use crate::time::millis;
 use caduceus_supervision::ChildState;
 
 /// The state of one link.
@@ -19,36 +20,36 @@ pub type ShownProfile = Shown<ProfileView>;
 /// The state of one grant.
 pub type ShownGrant = Shown<GrantView>;
 
-/// What an actor tells of itself.
+/// The view of an actor.
 pub trait View {
-    /// The word for how it is.
+    /// The type of its state.
     type State: Copy + PartialEq + Serialize;
 
-    /// How it is, by its own word.
+    /// The state in the view.
     fn state(&self) -> Self::State;
 
-    /// It is shown `by` later than it was told, by an actor that is not there: ages grow, and what only a running actor can have is gone.
+    /// The view is shown `by` later, and its actor is not running: ages grow, and values of a running actor are removed.
     fn age(&mut self, by: Duration);
 }
 
-/// One view with what the tree says of its actor.
+/// One view with the state of its actor in the tree.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Shown<V: View> {
     /// The state of its actor in the supervision tree.
     pub actor: ChildState,
-    /// How it is: by its own word while its actor answers, else by the tree's.
+    /// The state: from the view while its actor answers, else from the tree.
     pub state: Word<V::State>,
-    /// Milliseconds since the rest was told, where the actor does not answer; `None` while it does.
+    /// Age of the rest in milliseconds, if the actor does not answer; `None` while it does.
     pub stale_ms: Option<u64>,
     /// The rest.
     #[serde(flatten)]
     pub view: V,
 }
 
-/// How something is, and who says so.
+/// A state, and its source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word<S> {
-    /// Its actor runs and says so.
+    /// Its actor runs and reported this.
     Said(S),
     /// Its actor does not run; this is the state of its node.
     Actor(ChildState),
@@ -57,7 +58,7 @@ pub enum Word<S> {
 }
 
 impl<V: View> Shown<V> {
-    /// `view` was told `since` ago by the incarnation that runs now, if `answered`.
+    /// `view` was reported `since` ago by the current incarnation, if `answered`.
     pub fn new(mut view: V, actor: ChildState, answered: bool, since: Duration) -> Self {
         let state = match actor {
             ChildState::Running if answered => Word::Said(view.state()),
@@ -72,7 +73,7 @@ impl<V: View> Shown<V> {
         Self { actor, state, stale_ms, view }
     }
 
-    /// Its own word, if it is current.
+    /// The state in the view, if it is current.
     #[must_use]
     pub fn said(&self) -> Option<V::State> {
         match self.state {
@@ -132,12 +133,6 @@ impl View for GrantView {
             self.expires_in_s.map(|left| left.saturating_sub(i64::try_from(by.as_secs()).unwrap_or(i64::MAX)));
         self.last_refresh_age_s = self.last_refresh_age_s.map(|age| age.saturating_add(by.as_secs()));
     }
-}
-
-/// A length in whole milliseconds.
-#[must_use]
-pub fn millis(length: Duration) -> u64 {
-    u64::try_from(length.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The status of the whole gateway at one moment, as `/api/status` answers it.
 //!
-//! The first group of fields keeps the original's names and meaning, so that its tools can read it; ours come after.
+//! The first group of fields keeps the original's names and meaning, so that its tools can read it; ours follow.
 
 use std::collections::BTreeMap;
 
@@ -16,18 +16,18 @@ use crate::messages::ledger::LedgerView;
 use crate::profile_name::ProfileName;
 use caduceus_supervision::TreeNode;
 
-/// Everything an operator may know; it holds names, counts and ages, never a secret or a message.
+/// Everything for operators: names, counts and ages, never a secret or a message.
 #[derive(Debug, Clone, Serialize)]
 pub struct Snapshot {
     /// Version of this program.
     pub version: &'static str,
     /// Whether the gateway runs; always true in a live answer.
     pub gateway_running: bool,
-    /// Where it is in its life.
+    /// The state of the gateway.
     pub gateway_state: GatewayState,
     /// When the state last changed, RFC 3339 UTC.
     pub gateway_updated_at: String,
-    /// Why it ended, where it did.
+    /// The reason of its end.
     pub gateway_exit_reason: Option<String>,
     /// Links by platform.
     pub gateway_platforms: BTreeMap<String, PlatformView>,
@@ -46,13 +46,13 @@ pub struct Snapshot {
 
     /// Whether a turn would be admitted, and whether all parts work.
     pub readiness: Readiness,
-    /// Why no turn would be admitted at the moment, if so.
+    /// Why no turn would be admitted at present, if so.
     pub not_ready: Option<String>,
-    /// What is wrong, the worst first.
+    /// The issues, the worst first.
     pub issues: Vec<Issue>,
     /// Parts that do not answer, by name, with the age of what is shown of them in milliseconds.
     pub stale: BTreeMap<&'static str, u64>,
-    /// The configuration: what is wrong with it, and what waits for the next start.
+    /// The configuration: its problems, and the changes that wait for the next start.
     pub configuration: ConfigView,
     /// The gate.
     pub drain: DrainView,
@@ -64,22 +64,22 @@ pub struct Snapshot {
     pub turns: DispatchView,
     /// The ledger.
     pub ledger: LedgerView,
-    /// The profiles: names missing, never values.
+    /// The profiles: missing names, never values.
     pub secrets: Vec<ShownProfile>,
     /// The supervision tree.
     pub actors: TreeNode,
     /// The process.
     pub process: ProcessView,
 
-    /// Where the process is in its life, which the gate does not know.
+    /// The phase of the process, which is independent of the gate.
     #[serde(skip)]
     pub phase: ProcessPhase,
-    /// Totals over parts that come and go.
+    /// Totals over parts that are added and removed.
     #[serde(skip)]
     pub totals: Totals,
 }
 
-/// Counts since the process started, those of parts that are gone included.
+/// Counts since the process started, including removed parts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Processes of agents started.
@@ -91,12 +91,12 @@ pub struct Totals {
 /// One platform as the original's tools expect it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct PlatformView {
-    /// Such as `connected`.
+    /// For example `connected`.
     pub state: String,
-    /// A stable word, when something is wrong.
+    /// A stable code, if there is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_code: Option<String>,
-    /// One sentence, when something is wrong.
+    /// One sentence, if there is an error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error_message: Option<String>,
     /// RFC 3339 UTC.
@@ -106,12 +106,12 @@ pub struct PlatformView {
 /// The process itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct ProcessView {
-    /// Its id.
+    /// Its process id.
     pub pid: u32,
     /// Milliseconds since it started.
     pub uptime_ms: u64,
-    /// Resident memory, where the system tells.
+    /// Resident memory, if the system reports it.
     pub resident_bytes: Option<u64>,
-    /// Open descriptors, where the system tells.
+    /// Open descriptors, if the system reports them.
     pub open_fds: Option<usize>,
 }

@@ -1,4 +1,4 @@
-//! The words of the status that the original's tools read.
+//! The names of states in the status that the original's tools read.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::messages::drain::DrainView;
 
-/// Where the gateway stands in its life.
+/// The state of the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GatewayState {
@@ -16,16 +16,16 @@ pub enum GatewayState {
     Running,
     /// No turn may start; those in flight finish. Reversible.
     Draining,
-    /// On its way to the end.
+    /// Stopping.
     Stopping,
-    /// Ended in order.
+    /// Ended without error.
     Stopped,
     /// Never got ready.
     StartupFailed,
 }
 
 impl GatewayState {
-    /// The word as it stands in the status.
+    /// The name in the status.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl GatewayState {
         }
     }
 
-    /// The state a word stands for, `None` for a word of some later version.
+    /// The state with this name, `None` for a name of a later version.
     #[must_use]
     pub fn from_word(word: &str) -> Option<Self> {
         let all = [Self::Starting, Self::Running, Self::Draining, Self::Stopping, Self::Stopped, Self::StartupFailed];
@@ -52,20 +52,20 @@ impl fmt::Display for GatewayState {
     }
 }
 
-/// Where the process is in its life.
+/// The phase of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProcessPhase {
     /// The tree is being started.
     Starting,
     /// The tree is up.
     Running,
-    /// The process is going down.
+    /// The process is stopping.
     Stopping,
-    /// It is down.
+    /// It has stopped.
     Stopped,
 }
 
-/// Where a gateway stands whose process is in `phase`, by what its gate says.
+/// The state of a gateway whose process is in `phase`, given its gate.
 #[must_use]
 pub fn state(phase: ProcessPhase, gate: &DrainView) -> GatewayState {
     match phase {
@@ -78,13 +78,13 @@ pub fn state(phase: ProcessPhase, gate: &DrainView) -> GatewayState {
     }
 }
 
-/// Whether a drain would have something to wait for. `alive`: the process is there.
+/// Whether a drain would have something to wait for. `alive`: the process runs.
 #[must_use]
 pub fn busy(state: Option<GatewayState>, alive: bool, active_agents: u64) -> bool {
     drainable(state, alive) && active_agents > 0
 }
 
-/// Whether a drain can begin, with turns in flight or without. `alive`: the process is there.
+/// Whether a drain can begin, with or without turns in flight. `alive`: the process runs.
 #[must_use]
 pub fn drainable(state: Option<GatewayState>, alive: bool) -> bool {
     alive && state == Some(GatewayState::Running)

@@ -22,12 +22,12 @@ pub const OPS: [&str; 10] = [
     "thread_rename",
 ];
 
-/// Ops every connector takes, also one that does not say.
+/// Ops that every connector accepts, including one that lists none.
 const LEGACY_OPS: [&str; 5] = ["send", "edit", "typing", "follow_up", "get_chat_info"];
 
 /// One action. Fields the contract does not know are dropped, as a connector would.
 ///
-/// `metadata` tells the connector whose tenant it is, so nearly every op has it.
+/// `metadata` identifies the tenant for the connector, so nearly every op has it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(tag = "op", rename_all = "snake_case")]
 #[expect(missing_docs, reason = "the fields are the contract's and bear its names")]
@@ -42,7 +42,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Shows that someone is at work.
+    /// Shows that work is in progress.
     Typing {
         chat_id: String,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,9 +50,9 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Uses a capability that the connector keeps for a session, such as answering an interaction.
+    /// Uses a capability that the connector holds for a session, such as answering an interaction.
     FollowUp { session_key: String, kind: String, content: String, metadata: Map<String, Value> },
-    /// Asks what a chat is called.
+    /// Asks for the name of a chat.
     GetChatInfo { chat_id: String },
     /// Posts a picture, sound or file.
     SendMedia {
@@ -80,7 +80,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Adds a reaction, or takes it back.
+    /// Adds a reaction, or removes it.
     React {
         chat_id: String,
         message_id: String,
@@ -99,7 +99,7 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// Gives a thread another name.
+    /// Renames a thread.
     ThreadRename {
         chat_id: String,
         message_id: String,
@@ -109,24 +109,24 @@ pub enum Action {
         #[serde(skip_serializing_if = "Map::is_empty")]
         metadata: Map<String, Value>,
     },
-    /// An op of a later contract, `op` included; passed on only where the descriptor names it.
+    /// An op of a later contract, `op` included; passed on only if the descriptor lists it.
     #[serde(untagged)]
     Other(Map<String, Value>),
 }
 
 /// One choice of a prompt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct PromptOption {
-    /// Comes back as the answer.
+    /// The value of the answer.
     pub id: String,
-    /// Stands on the button.
+    /// The label of the button.
     pub label: String,
-    /// How the button looks.
+    /// The style of the button.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub style: Option<String>,
 }
 
-/// Why an action was refused. Nothing of it was sent.
+/// Why an action was refused. No part of it was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("action: {0}")]
 pub struct ActionError(pub FieldError);
@@ -246,7 +246,7 @@ impl Action {
         }
     }
 
-    /// Whether this brings something for people to read or see, so that it is an obligation.
+    /// Whether it contains content for people, so that it is an obligation.
     #[must_use]
     pub fn carries_content(&self) -> bool {
         match self {
@@ -264,7 +264,7 @@ impl Action {
         }
     }
 
-    /// The text that people read, for the ops that are obligations.
+    /// The text for people, for the ops that are obligations.
     #[must_use]
     pub fn content(&self) -> Option<&str> {
         match self {
@@ -282,7 +282,7 @@ impl Action {
         }
     }
 
-    /// Puts another text in the place of [`Action::content`]; a picture without one gets one.
+    /// Replaces [`Action::content`]; a picture without one gets one.
     pub fn set_content(&mut self, text: String) {
         match self {
             Self::Send { content, .. }
@@ -319,7 +319,7 @@ impl Action {
         }
     }
 
-    /// Where the tenant is named, to be filled in before sending. `None` for ops without.
+    /// The metadata that identifies the tenant, to be filled in before sending. `None` for ops without.
     pub fn metadata_mut(&mut self) -> Option<&mut Map<String, Value>> {
         match self {
             Self::Send { metadata, .. }
@@ -346,7 +346,7 @@ impl PromptOption {
 
 /// Whether `op` may be sent to a connector with this descriptor.
 ///
-/// Its list of ops decides where it has one, but for `send`, without which there is no conversation.
+/// Its list of ops decides if it has one, except for `send`, without which there is no conversation.
 #[must_use]
 pub fn allowed(op: &str, descriptor: &Descriptor) -> bool {
     let listed = match &descriptor.supported_ops {

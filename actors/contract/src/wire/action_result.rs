@@ -14,7 +14,7 @@ const MAX_ERROR: usize = 1024;
 const MAX_CHAT_INFO: usize = 16 * 1024;
 
 /// What the connector answered to one action, or what stands in for an answer that never came.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Hash, Serialize)]
 pub struct ActionResult {
     /// Whether it was done.
     pub success: bool,

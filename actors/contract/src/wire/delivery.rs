@@ -1,4 +1,4 @@
-//! Signed HTTP deliveries: the connector proves that a body came from it, and when.
+//! Signed HTTP deliveries: a signature proves the connector as the origin of a body, and the time.
 
 use hmac::Mac;
 use secrecy::SecretString;
@@ -17,7 +17,7 @@ pub const SIGNATURE_HEADER: &str = "x-relay-signature";
 /// What the path of the endpoint is followed by for an [`InterruptDelivery`].
 pub const INTERRUPT_SUFFIX: &str = "/interrupt";
 
-/// How far the time of signing may be from ours, in seconds either way.
+/// Largest difference between the time of signing and our clock, in seconds either way.
 pub const MAX_SKEW_S: u64 = 300;
 
 /// Length of a signature: HMAC-SHA256.
@@ -70,30 +70,30 @@ impl InterruptDelivery {
     }
 }
 
-/// Why a delivery was refused. To the sender they are all the same.
+/// Why a delivery was refused. The sender sees no difference.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DeliveryError {
-    /// We have nothing to verify with.
+    /// There is no key to verify with.
     #[error("no delivery key is configured")]
     NoKey,
-    /// One of the two headers is not there or empty.
+    /// One of the two headers is missing or empty.
     #[error("the delivery is not signed")]
     Unsigned,
-    /// A header is not what it should be.
+    /// A header is malformed.
     #[error("the time or the signature of the delivery is malformed")]
     Malformed,
     /// It is too old, or from the future.
     #[error("the delivery was signed outside the window")]
     OutsideWindow,
-    /// None of the keys made it.
+    /// It is signed by none of the keys.
     #[error("the delivery is not signed by a known key")]
     Signature,
 }
 
-/// Which of `keys` signed the raw `body`, as its place in the list.
+/// The index in `keys` of the key that signed the raw `body`.
 ///
 /// # Errors
-/// [`DeliveryError`]; nothing of the body may be looked at then.
+/// [`DeliveryError`]; the body must not be used then.
 pub fn verify(
     body: &[u8],
     timestamp: Option<&str>,
@@ -109,7 +109,7 @@ pub fn verify(
     signed_by(&signature, keys, &[stamp(signed_s).as_bytes(), body]).ok_or(DeliveryError::Signature)
 }
 
-/// What the headers alone settle, before the body is read: whether any body can be signed by them.
+/// Checks the headers alone, before the body is read: whether any body can match them.
 ///
 /// # Errors
 /// [`DeliveryError`]; every body would be refused.
@@ -146,7 +146,7 @@ pub fn sign(body: &[u8], now_s: i64, key: &SecretString) -> String {
     hex::encode(mac(key, &[stamp(now_s).as_bytes(), body]).finalize().into_bytes())
 }
 
-/// What stands before the body in the signed bytes: the integer that was read, not its text.
+/// The bytes before the body in the signed text: the integer that was read, not its text.
 fn stamp(signed_s: i64) -> String {
     format!("{signed_s}.")
 }

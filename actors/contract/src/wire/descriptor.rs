@@ -1,21 +1,21 @@
-//! What the connector says it can do for one identity.
+//! The capabilities of one identity, as the connector describes them.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::fields::{FieldError, Fields};
 
-/// Length of a message when the connector gives no usable one.
+/// Longest message when the connector gives no usable limit.
 const DEFAULT_MAX_LENGTH: usize = 4096;
 
-/// Shown for a platform that names no sign of its own.
+/// Shown for a platform without an emoji of its own.
 const DEFAULT_EMOJI: &str = "\u{1f50c}";
 
-/// What the length of a message is counted in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+/// The unit of the length of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LenUnit {
-    /// Unicode scalar values; also for a word we do not know.
+    /// Unicode scalar values; also for an unknown unit.
     #[default]
     Chars,
     /// UTF-16 code units.
@@ -23,7 +23,7 @@ pub enum LenUnit {
 }
 
 impl LenUnit {
-    /// How long `c` is in this unit.
+    /// The length of `c` in this unit.
     #[must_use]
     pub fn of(self, c: char) -> usize {
         match self {
@@ -32,15 +32,15 @@ impl LenUnit {
         }
     }
 
-    /// How long `text` is in this unit.
+    /// The length of `text` in this unit.
     #[must_use]
     pub fn len(self, text: &str) -> usize {
         text.chars().map(|c| self.of(c)).sum()
     }
 }
 
-/// The capabilities of one identity. [`Descriptor::default`] holds before the first one came in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+/// The capabilities of one identity. [`Descriptor::default`] applies before the first one was received.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[expect(clippy::struct_excessive_bools, reason = "the fields are the contract's")]
 pub struct Descriptor {
     /// Version of the contract; raised by additions only.
@@ -51,25 +51,25 @@ pub struct Descriptor {
     pub label: String,
     /// Longest message, counted in `len_unit`; above zero.
     pub max_message_length: usize,
-    /// Whether a reply may grow as a draft.
+    /// Whether a reply may be shown as a growing draft.
     pub supports_draft_streaming: bool,
     /// Whether a sent message can be changed.
     pub supports_edit: bool,
     /// Whether threads can be opened.
     pub supports_threads: bool,
-    /// How text is marked up, such as `plain` or `discord`.
+    /// The markup of texts, such as `plain` or `discord`.
     pub markdown_dialect: String,
-    /// What `max_message_length` counts.
+    /// The unit of `max_message_length`.
     pub len_unit: LenUnit,
-    /// A sign for people.
+    /// An emoji for people.
     pub emoji: String,
     /// A hint for the agent.
     pub platform_hint: String,
     /// Whether identifiers may be shown.
     pub pii_safe: bool,
-    /// Whether events bring the messages around them.
+    /// Whether events include the messages around them.
     pub supports_context: bool,
-    /// The ops it takes; `None` from a connector that does not say.
+    /// The supported ops; `None` if the connector lists none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub supported_ops: Option<Vec<String>>,
 }
@@ -95,13 +95,13 @@ impl Default for Descriptor {
     }
 }
 
-/// Why a descriptor was refused; the one before it holds.
+/// Why a descriptor was refused; the former one stays in force.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("descriptor: {0}")]
 pub struct DescriptorError(pub FieldError);
 
 impl Descriptor {
-    /// That of `platform` among those of a link, else the first, which is the default.
+    /// The descriptor of `platform` in a link's list, else the first, which is the default.
     #[must_use]
     pub fn of<'a>(descriptors: &'a [Self], platform: &str) -> Option<&'a Self> {
         descriptors.iter().find(|descriptor| descriptor.platform == platform).or(descriptors.first())
@@ -118,7 +118,7 @@ impl Descriptor {
     fn read(value: &Value) -> Result<Self, FieldError> {
         let fields = Fields::of(value, "descriptor")?;
         let flag = |name| fields.flag(name)?.ok_or(FieldError::Missing(name));
-        // Of this one even null is an answer, as in the original: it stands for the default.
+        // Here null has a meaning, as in the original: the default.
         let length = value.get("max_message_length").ok_or(FieldError::Missing("max_message_length"))?;
         let version = fields.number("contract_version")?.ok_or(FieldError::Missing("contract_version"))?;
         let ops = fields.get("supported_ops").map(|_| fields.texts("supported_ops")).transpose()?;

@@ -6,10 +6,10 @@ use serde_json::Value;
 use super::fields::{FieldError, Fields};
 use crate::json::identifier;
 
-/// Stands for a platform we do not know.
+/// Stands for an unknown platform.
 pub const RELAY: &str = "relay";
 
-/// What the reference text made of the messages around an event begins with; the original's words, which agents know.
+/// The start of the reference text made of the messages around an event; the original's wording, which agents expect.
 const CONTEXT_TITLE: &str = "[Recent channel messages]";
 
 /// The platforms of the original 0.19.0, its bundled plugins included.
@@ -48,25 +48,25 @@ const PLATFORMS: [&str; 32] = [
     "yuanbao",
 ];
 
-/// Longest identifier, in bytes. Sessions, chats and rows are known by them; those of real platforms are below 1 KiB.
+/// Longest identifier, in bytes. Sessions, chats and rows are identified by them; those of real platforms are below 1 KiB.
 const MAX_ID: usize = 2 * 1024;
 
-/// What kind of message it is.
+/// The kind of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum MessageType {
-    /// Plain text; also for a kind we do not know.
+    /// Plain text; also for an unknown kind.
     #[default]
     Text,
-    /// A place.
+    /// A location.
     Location,
     /// A picture.
     Photo,
-    /// A film.
+    /// A video.
     Video,
-    /// Sound.
+    /// Audio.
     Audio,
-    /// Sound that was spoken for this chat.
+    /// A voice message.
     Voice,
     /// A file.
     Document,
@@ -112,14 +112,14 @@ const ALWAYS_SENT: [&str; 16] = [
     "profile",
 ];
 
-/// Where an event comes from, and so where its replies go.
+/// The origin of an event, and so the destination of its replies.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct Source {
     /// A known platform, else `relay`.
     pub platform: String,
     /// The chat; may be empty.
     pub chat_id: String,
-    /// `dm`, `group`, `channel`, `thread` or what else the platform has.
+    /// `dm`, `group`, `channel`, `thread` or another type of the platform.
     pub chat_type: String,
     /// The chat's name.
     pub chat_name: Option<String>,
@@ -129,57 +129,57 @@ pub struct Source {
     pub user_name: Option<String>,
     /// The author's name as shown in this chat.
     pub user_display_name: Option<String>,
-    /// The author's other identifier, which is the steadier one.
+    /// The author's other identifier, which changes less often.
     pub user_id_alt: Option<String>,
     /// The thread in the chat.
     pub thread_id: Option<String>,
-    /// What the chat is about.
+    /// The topic of the chat.
     pub chat_topic: Option<String>,
     /// The chat's other identifier.
     pub chat_id_alt: Option<String>,
     /// The guild, workspace or server.
     pub scope_id: Option<String>,
-    /// The chat that this one is a thread of.
+    /// The parent chat, if this one is a thread.
     pub parent_chat_id: Option<String>,
-    /// The message, once more.
+    /// The message, repeated.
     pub message_id: Option<String>,
-    /// The profile the connector routed it to, unchecked.
+    /// The profile that the connector routed it to, unchecked.
     pub profile: Option<String>,
 }
 
-/// The message that an event answers.
+/// The message that an event replies to.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 pub struct ReplyTo {
     /// Its text.
     pub text: Option<String>,
-    /// Who wrote it.
+    /// Its author.
     pub author: Option<String>,
-    /// Whether the agent did.
+    /// Whether the agent wrote it.
     pub is_own: bool,
 }
 
 /// One message for the agent.
 #[derive(Debug, Clone, PartialEq, Default, Serialize)]
 pub struct InboundEvent {
-    /// What was written.
+    /// The text.
     pub text: String,
     /// What kind of message it is.
     pub message_type: MessageType,
-    /// The message; without one nothing is taken for a duplicate.
+    /// The message; without one nothing counts as a duplicate.
     pub message_id: Option<String>,
-    /// The message it answers.
+    /// The message it replies to.
     pub reply_to_message_id: Option<String>,
-    /// The message it answers, with its text.
+    /// The message it replies to, with its text.
     pub reply_to: Option<ReplyTo>,
-    /// Addresses of what is attached.
+    /// Addresses of the attachments.
     pub media_urls: Vec<String>,
-    /// What is known of each of them, in the same order.
+    /// The types of the attachments, in the same order.
     pub media: Vec<Value>,
     /// Reference text made of the messages around this one. Never a reason to act.
     pub channel_context: Option<String>,
     /// The choice made in a prompt.
     pub prompt_response: Option<Value>,
-    /// Where it comes from.
+    /// Its origin.
     pub source: Source,
 }
 
@@ -194,13 +194,13 @@ pub struct PromptResponse {
     pub label: String,
 }
 
-/// Why an event was refused. Nothing of it may run.
+/// Why an event was refused. It must not run.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("event: {0}")]
 pub struct EventError(pub FieldError);
 
 impl InboundEvent {
-    /// Reads an event from the wire; what is absent is empty.
+    /// Reads an event from the wire; absent fields are empty.
     ///
     /// # Errors
     /// [`EventError`] names the first field of the wrong kind.
@@ -258,7 +258,7 @@ impl ReplyTo {
 }
 
 impl Source {
-    /// A source of which nothing was said.
+    /// A source without any data.
     fn of_nobody() -> Self {
         Self { platform: RELAY.into(), chat_type: "dm".into(), ..Self::default() }
     }
@@ -290,7 +290,7 @@ fn id(fields: Fields<'_>, name: &'static str) -> Result<Option<String>, FieldErr
     if id.as_ref().is_some_and(|id| id.len() > MAX_ID) { Err(FieldError::TooLong(name)) } else { Ok(id) }
 }
 
-/// A word that may be one we do not know, and so may be of any kind.
+/// A string of an open set, which may be of any type.
 fn word<'a>(fields: Fields<'a>, name: &str) -> Option<&'a str> {
     fields.get(name).and_then(Value::as_str)
 }
@@ -300,7 +300,7 @@ fn known_platform(name: &str) -> String {
     if PLATFORMS.contains(&name.as_str()) { name } else { RELAY.into() }
 }
 
-/// The messages around an event as text, one a line. A block of another shape is no reason to refuse the event.
+/// The messages around an event as text, one per line. A block of another shape does not make the event invalid.
 fn reference_text(context: &Value) -> Option<String> {
     let lines: Vec<String> = context.as_array()?.iter().filter_map(reference_line).collect();
     (!lines.is_empty()).then(|| format!("{CONTEXT_TITLE}\n{}", lines.join("\n")))

@@ -1,17 +1,17 @@
-//! The fields of an object from the wire, checked for their kind. Null counts as absent everywhere.
+//! The fields of an object from the wire, with checks of their type. Null counts as absent everywhere.
 
 use serde_json::{Map, Number, Value};
 
-/// What is wrong with a field. Names it, and never shows its value.
+/// An invalid field. Contains its name, and never its value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum FieldError {
-    /// It is required and not there.
+    /// It is required and missing.
     #[error("`{0}` is missing")]
     Missing(&'static str),
-    /// It is there and of another kind than the contract says.
+    /// It has another type than in the contract.
     #[error("`{0}` is of the wrong kind")]
     WrongKind(&'static str),
-    /// It is there and longer than anything that means something.
+    /// It is longer than any meaningful value.
     #[error("`{0}` is too long")]
     TooLong(&'static str),
 }
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
         self.read(name, |value| value.as_object().map(Self))
     }
 
-    /// A copy of an object whose fields are not ours to know; absent is empty.
+    /// A copy of an object whose fields are not ours to check; absent is empty.
     pub(super) fn map(self, name: &'static str) -> Result<Map<String, Value>, FieldError> {
         Ok(self.object(name)?.map(|fields| fields.0.clone()).unwrap_or_default())
     }

@@ -1,4 +1,4 @@
-//! The frames of the link, one JSON object a line, in both directions and from both ends.
+//! The frames of the link, one JSON object per line, in both directions and from both ends.
 //!
 //! The gateway reads [`FromConnector`] and writes [`ToConnector`]; the development connector does the reverse.
 
@@ -9,7 +9,6 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 use serde_json::Value;
-use serde_json::value::RawValue;
 
 use super::action::Action;
 use super::action_result::ActionResult;
@@ -17,16 +16,17 @@ use super::descriptor::Descriptor;
 use super::event::InboundEvent;
 use super::fields::{FieldError, Fields};
 use super::scan;
+use crate::json::RawJson;
 use line::Line;
 
 pub use error::FrameError;
 
-/// Longest descriptor, in bytes. It is kept, shown and handed to every turn; real ones are below 2 KiB.
+/// Longest descriptor, in bytes. It is stored, shown and passed to every turn; real ones are below 2 KiB.
 const MAX_DESCRIPTOR: usize = 64 * 1024;
 /// Longest session key of an interrupt, in bytes: many of them wait at a time.
 const MAX_SESSION_KEY: usize = 4 * 1024;
 
-/// The fields that frames have, in both directions. Others are not looked at, however many there are.
+/// The fields of frames, in both directions. Others are ignored, however many there are.
 const FIELDS: [&str; 13] = [
     "type",
     "descriptor",
@@ -44,10 +44,10 @@ const FIELDS: [&str; 13] = [
 ];
 
 /// A frame from the connector to the gateway.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromConnector {
-    /// What one identity can do.
+    /// The capabilities of one identity.
     Descriptor {
         /// The capabilities.
         descriptor: Box<Descriptor>,
@@ -56,51 +56,51 @@ pub enum FromConnector {
     Inbound(Box<Inbound>),
     /// The answer to one outbound frame.
     OutboundResult {
-        /// The one it answers.
+        /// The id of the outbound frame.
         #[serde(rename = "requestId")]
         request_id: String,
         /// The answer.
         result: ActionResult,
     },
-    /// Asks to stop what runs in a session.
+    /// Asks to stop the turn of a session.
     InterruptInbound {
         /// The session, as text.
         session_key: String,
         /// Its chat; may be empty.
         chat_id: String,
     },
-    /// From now on everything is buffered.
+    /// The connector buffers everything from now on.
     GoingIdleAck,
     /// A request that a platform made to the connector.
     PassthroughForward(Box<PassthroughForward>),
 }
 
 /// A message for the agent.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct Inbound {
     /// The event as it came, with what a gateway does not understand; see [`Inbound::read`].
-    pub event: Box<RawValue>,
-    /// To be acknowledged once the event is on disk.
+    pub event: RawJson,
+    /// Acknowledged once the event is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
 }
 
 /// A forwarded request and its acknowledgement.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 pub struct PassthroughForward {
     /// The request as it came; see [`PassthroughForward::read`].
-    pub forward: Box<RawValue>,
-    /// To be acknowledged once the event made from it is on disk.
+    pub forward: RawJson,
+    /// Acknowledged once the event made from it is on disk.
     #[serde(rename = "bufferId", skip_serializing_if = "Option::is_none")]
     pub buffer_id: Option<String>,
 }
 
-/// A request that a platform made to the connector, which has answered it already.
+/// A request from a platform that the connector has answered already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Forward {
-    /// The platform that made it.
+    /// The platform that sent it.
     pub platform: String,
-    /// The identity it was made to.
+    /// The identity it was sent to.
     pub bot_id: String,
     /// The HTTP method.
     pub method: String,
@@ -128,23 +128,23 @@ pub enum ToConnector {
     },
     /// Asks for one action.
     Outbound {
-        /// Comes back with the answer; fresh each time.
+        /// Returned with the answer; fresh each time.
         #[serde(rename = "requestId")]
         request_id: String,
-        /// What to do.
+        /// The action.
         action: Box<Action>,
-        /// The platform, where several are fronted.
+        /// The platform, if the link has several.
         #[serde(skip_serializing_if = "Option::is_none")]
         platform: Option<String>,
-        /// The bot, where several are fronted.
+        /// The bot, if the link has several.
         #[serde(rename = "botId", skip_serializing_if = "Option::is_none")]
         bot_id: Option<String>,
     },
-    /// Says that a session was interrupted.
+    /// Reports that a session was interrupted.
     Interrupt {
         /// The session, as text.
         session_key: String,
-        /// Why.
+        /// The reason.
         reason: Option<String>,
     },
     /// Asks to buffer everything from now on.
@@ -162,7 +162,7 @@ pub enum ToConnector {
 pub struct Received {
     /// The frame; `None` for a type of a later contract.
     pub frame: Result<Option<FromConnector>, FrameError>,
-    /// What the connector wants to have back, whatever else the line says: as long as it does not come, the line comes again.
+    /// The id that acknowledges the line, whatever else it contains: without it the line would come again.
     pub buffer_id: Option<String>,
 }
 
@@ -205,7 +205,7 @@ impl FromConnector {
             }
             "inbound" => {
                 let line = line.of_type("inbound");
-                let event = line.required_raw("event")?.to_owned();
+                let event = line.required_raw("event")?.into();
                 Self::Inbound(Box::new(Inbound { event, buffer_id: line.buffer_id()? }))
             }
             "outbound_result" => {
@@ -223,7 +223,7 @@ impl FromConnector {
             "going_idle_ack" => Self::GoingIdleAck,
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
-                let forward = line.required_raw("forward")?.to_owned();
+                let forward = line.required_raw("forward")?.into();
                 Self::PassthroughForward(Box::new(PassthroughForward { forward, buffer_id: line.buffer_id()? }))
             }
             _ => return Ok(None),
@@ -293,13 +293,13 @@ impl Inbound {
     /// A frame with this event, whatever is in it.
     #[must_use]
     pub fn new(event: &Value, buffer_id: Option<String>) -> Self {
-        Self { event: raw_value(event), buffer_id }
+        Self { event: RawJson::of(event), buffer_id }
     }
 
     /// The event as it came, and as far as it is known.
     ///
     /// # Errors
-    /// [`FrameError`] if it is no event.
+    /// [`FrameError`] if it is not an event.
     pub fn read(&self) -> Result<(Value, InboundEvent), FrameError> {
         let raw: Value = serde_json::from_str(self.event.get()).map_err(|_| FrameError::Unreadable)?;
         let event = InboundEvent::parse(&raw)?;
@@ -324,7 +324,7 @@ impl PassthroughForward {
     /// A frame with this request, whatever is in it.
     #[must_use]
     pub fn new(forward: &Value, buffer_id: Option<String>) -> Self {
-        Self { forward: raw_value(forward), buffer_id }
+        Self { forward: RawJson::of(forward), buffer_id }
     }
 
     /// The request.
@@ -335,11 +335,6 @@ impl PassthroughForward {
         let error = |_| FrameError::Field { frame: "passthrough_forward", error: FieldError::WrongKind("forward") };
         Forward::parse(&serde_json::from_str(self.forward.get()).map_err(error)?)
     }
-}
-
-/// Written without a line break, which would end the line.
-fn raw_value(value: &Value) -> Box<RawValue> {
-    serde_json::value::to_raw_value(value).expect("a JSON value has a JSON form")
 }
 
 impl Forward {
@@ -360,7 +355,7 @@ impl Forward {
     }
 }
 
-/// A pair of texts. A header of another shape is skipped: the body is what counts.
+/// A pair of strings. A header of another shape is skipped: the body matters.
 fn header(pair: &Value) -> Option<(String, String)> {
     let [name, value] = pair.as_array()?.as_slice() else { return None };
     Some((name.as_str()?.to_owned(), value.as_str()?.to_owned()))

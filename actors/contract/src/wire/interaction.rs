@@ -1,25 +1,25 @@
-//! Discord interactions: a slash command, a pressed button or a filled form, made into an event.
+//! Discord interactions: a slash command, a pressed button or a submitted form, converted into an event.
 //!
-//! The source is put together just as the connector does it, so that the session key is the one it keeps the
-//! right to answer under.
+//! The source is composed exactly as the connector does it, so that the session key is the one under which it holds the
+//! interaction token.
 
 use serde_json::{Map, Value};
 
 use super::event::{InboundEvent, RELAY, Source};
 use crate::json::{identifier, truthy};
 
-/// How an answer to an interaction names the right to answer.
+/// How an answer to an interaction refers to the interaction token.
 pub const FOLLOW_UP_KIND: &str = "discord.interaction_token";
 
-/// The body is no JSON object, so there is nothing to answer.
+/// The body is not a JSON object, so there is nothing to answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the interaction is no JSON object")]
 pub struct InteractionError;
 
-/// The event that an interaction stands for.
+/// The event of an interaction.
 ///
 /// # Errors
-/// [`InteractionError`] if the body is no JSON object.
+/// [`InteractionError`] if the body is not a JSON object.
 pub fn event(body: &[u8]) -> Result<InboundEvent, InteractionError> {
     let payload: Map<String, Value> = serde_json::from_slice(body).map_err(|_| InteractionError)?;
     let id = |name: &str| identifier(payload.get(name));
@@ -47,7 +47,7 @@ pub fn event(body: &[u8]) -> Result<InboundEvent, InteractionError> {
     Ok(InboundEvent { text, message_id, source, ..InboundEvent::default() })
 }
 
-/// The command's name, then its options; a subcommand is an option that has options of its own.
+/// The name of the command, then its options; a subcommand is an option with options of its own.
 fn command(data: &Value) -> String {
     let mut words = Vec::new();
     let mut level = Some(data);
@@ -56,7 +56,7 @@ fn command(data: &Value) -> String {
         for option in part.get("options").and_then(Value::as_array).into_iter().flatten() {
             match option.get("value") {
                 Some(value) => words.push(labelled(identifier(option.get("name")), value)),
-                // At most one subcommand is chosen, and then it stands alone.
+                // At most one subcommand is chosen, and it has no siblings.
                 None => level = Some(option),
             }
         }
@@ -64,7 +64,7 @@ fn command(data: &Value) -> String {
     words.join(" ")
 }
 
-/// The form's name, then a line for each field; the fields stand in rows, or wrapped one by one.
+/// The name of the form, then a line per field; the fields are in rows, or wrapped one by one.
 fn form(data: &Value) -> String {
     let mut lines: Vec<String> = identifier(data.get("custom_id")).into_iter().collect();
     let mut rows: Vec<&Value> = data.get("components").and_then(Value::as_array).into_iter().flatten().collect();

@@ -1,51 +1,51 @@
-//! Cuts what a socket delivers into lines: a message may hold several of them, or a part of one.
+//! Splits the bytes of a socket into lines: a message may hold several lines, or a part of one.
 
 use bytes::{Buf, Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
 use super::scan::Scan;
 
-/// Longest line that is read, in bytes without its end. The contract's limit: media travels by address, not in frames.
+/// Longest line that is read, in bytes without its end. The contract's limit: media is sent by address, not in frames.
 pub const MAX_LINE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Longest line that is let pass by unread. One without an end must not keep the link for ever.
+/// Longest line that is skipped unread. A line without an end must not occupy the link indefinitely.
 const MAX_PASSED_BYTES: u64 = 8 * MAX_LINE_BYTES as u64;
 
-/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link has to be closed (1009), for it would come again.
+/// A line above [`MAX_LINE_BYTES`] that cannot be answered. The link is closed (1009), because the line would come again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a line is longer than {MAX_LINE_BYTES} bytes")]
 pub struct LineTooLong;
 
 /// One line.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
-    /// As it came, without its end.
+pub enum SocketLine {
+    /// As received, without its end.
     Whole(Bytes),
-    /// One above [`MAX_LINE_BYTES`] that can be answered.
+    /// A line above [`MAX_LINE_BYTES`] that can be answered.
     TooLong(PassedLine),
 }
 
-/// What is kept of a line that passed by unread.
+/// The record of a line that was skipped unread.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassedLine {
-    /// How long it was.
+    /// Its length.
     pub bytes: u64,
-    /// SHA-256 of it.
+    /// Its SHA-256.
     pub digest: [u8; 32],
-    /// What it is acknowledged by.
+    /// The id that acknowledges it.
     pub buffer_id: String,
 }
 
-/// Bytes received on one connection and not yet read as lines.
+/// Bytes received on one connection and not yet split into lines.
 #[derive(Debug, Default)]
 pub struct LineBuffer {
     held: BytesMut,
-    /// So much of `held` is known to hold no line end, so that a long line is not searched over and over.
+    /// Bytes of `held` that contain no line end, so that a long line is not searched again.
     searched: usize,
     passing: Option<Passing>,
 }
 
-/// A line that passes by unread.
+/// A line that is being skipped unread.
 #[derive(Debug, Default)]
 struct Passing {
     bytes: u64,
@@ -64,30 +64,30 @@ impl Passing {
         Ok(())
     }
 
-    fn finish(self) -> Result<Line, LineTooLong> {
+    fn finish(self) -> Result<SocketLine, LineTooLong> {
         let buffer_id = self.scan.finish().ok_or(LineTooLong)?;
-        Ok(Line::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
+        Ok(SocketLine::TooLong(PassedLine { bytes: self.bytes, digest: self.digest.finalize().into(), buffer_id }))
     }
 }
 
 impl LineBuffer {
-    /// An empty one; each connection has its own.
+    /// An empty buffer; each connection has its own.
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Takes in one message, text or binary.
+    /// Adds one message, text or binary.
     pub fn push(&mut self, message: &[u8]) {
         self.held.extend_from_slice(message);
     }
 
-    /// The next complete line; blank ones are skipped. `None`: more has to come in.
+    /// The next complete line; blank ones are skipped. `None`: more bytes are needed.
     ///
     /// # Errors
-    /// [`LineTooLong`], once the lines before it have been taken: a long line that names nothing to acknowledge it by, or does
+    /// [`LineTooLong`], after the lines before it: a long line that has no id to acknowledge it by, or does
     /// not end.
-    pub fn next_line(&mut self) -> Result<Option<Line>, LineTooLong> {
+    pub fn next_line(&mut self) -> Result<Option<SocketLine>, LineTooLong> {
         loop {
             let end = self.held[self.searched..].iter().position(|byte| *byte == b'\n');
             let length = end.map_or(self.held.len(), |end| self.searched + end);
@@ -102,17 +102,17 @@ impl LineBuffer {
             let line = self.held.split_to(length).freeze();
             self.held.advance(1);
             if !line.trim_ascii().is_empty() {
-                return Ok(Some(Line::Whole(line)));
+                return Ok(Some(SocketLine::Whole(line)));
             }
         }
     }
 
-    /// Lets `length` bytes of a long line go by, and says what it was once it has ended.
-    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<Line>, LineTooLong> {
+    /// Skips `length` bytes of a long line, and returns its record once it has ended.
+    fn pass(&mut self, length: usize, ends: bool) -> Result<Option<SocketLine>, LineTooLong> {
         let mut passing = match self.passing.take() {
             Some(passing) => passing,
             None if self.held.trim_ascii_start().first() == Some(&b'{') => Passing::default(),
-            // What is no object names nothing, wherever it ends.
+            // A line that is not an object has no id, wherever it ends.
             None => return Err(LineTooLong),
         };
         self.searched = 0;
@@ -134,13 +134,13 @@ mod tests {
 
     fn all(buffer: &mut LineBuffer) -> Vec<Bytes> {
         let whole = |line| match line {
-            Line::Whole(line) => line,
-            Line::TooLong(line) => panic!("{line:?}"),
+            SocketLine::Whole(line) => line,
+            SocketLine::TooLong(line) => panic!("{line:?}"),
         };
         std::iter::from_fn(|| buffer.next_line().unwrap().map(whole)).collect()
     }
 
-    /// A frame of at least so many bytes, without its end.
+    /// A frame of at least this many bytes, without its end.
     fn long(bytes: usize) -> Vec<u8> {
         format!(r#"{{"event":{{"text":"{}"}},"bufferId":"b1"}}"#, "x".repeat(bytes)).into_bytes()
     }
@@ -177,7 +177,7 @@ mod tests {
                 most = most.max(buffer.held.len());
             }
             buffer.push(b"\nnext\n");
-            assert_eq!(buffer.next_line(), Ok(Some(Line::TooLong(expected.clone()))), "in pieces of {piece}");
+            assert_eq!(buffer.next_line(), Ok(Some(SocketLine::TooLong(expected.clone()))), "in pieces of {piece}");
             assert_eq!(all(&mut buffer), ["next"]);
             assert!(piece == line.len() || most <= MAX_LINE_BYTES + piece, "{most} bytes were held");
         }

@@ -1,39 +1,39 @@
-//! Finds the `bufferId` of a line that cannot be read, or not be held: byte by byte, in little memory. Plain.
+//! Finds the `bufferId` of a line that cannot be parsed or buffered: byte by byte, in little memory. No I/O.
 //!
-//! It looks at the names and texts of the outermost object only, so that what a person wrote in a chat is never taken for one.
+//! Reads only the names and strings of the outermost object, so that a text in a chat is never mistaken for one.
 
-/// Longest name of a frame that wants an acknowledgement, in bytes: it is kept and sent back.
+/// Longest id, in bytes: it is stored and sent back.
 pub(super) const MAX_BUFFER_ID: usize = 1024;
-/// The name it looks for.
+/// The name of the field.
 const NAME: &[u8] = b"bufferId";
-/// Longest text of one as it stands on the wire: every character may be an escape of six bytes.
+/// Longest id as it is on the wire: every character may be an escape of six bytes.
 const MAX_TOKEN: usize = MAX_BUFFER_ID * 6 + 2;
 
-/// A look at one line, as far as it has come.
+/// The state of a scan of one line.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
     depth: u64,
-    text: Option<Text>,
+    text: Option<ScanText>,
     escaped: bool,
-    /// The next text of the outermost object is a name.
+    /// The next string of the outermost object is a name.
     name_next: bool,
-    /// The value that comes is the one.
+    /// The next value is the id.
     wanted: bool,
     held: Vec<u8>,
-    /// The last one found, as it stands on the wire, without its quotes.
+    /// The last one found, as it is on the wire, without its quotes.
     found: Option<Vec<u8>>,
 }
 
-/// What the text is that we are inside of.
+/// The kind of string the scan is inside of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Text {
+enum ScanText {
     Name,
     Value,
     Other,
 }
 
 impl Scan {
-    /// Looks at more of the line.
+    /// Scans more of the line.
     pub(super) fn feed(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.step(*byte);
@@ -49,9 +49,9 @@ impl Scan {
         }
         self.escaped = byte == b'\\' && !self.escaped;
         let room = match text {
-            Text::Name => NAME.len() + 1,
-            Text::Value => MAX_TOKEN,
-            Text::Other => 0,
+            ScanText::Name => NAME.len() + 1,
+            ScanText::Value => MAX_TOKEN,
+            ScanText::Other => 0,
         };
         if self.held.len() < room {
             self.held.push(byte);
@@ -63,15 +63,15 @@ impl Scan {
             b'"' => {
                 self.held.clear();
                 self.text = Some(match (self.depth, self.name_next, self.wanted) {
-                    (1, true, _) => Text::Name,
-                    (1, false, true) => Text::Value,
-                    _ => Text::Other,
+                    (1, true, _) => ScanText::Name,
+                    (1, false, true) => ScanText::Value,
+                    _ => ScanText::Other,
                 });
             }
             b'{' | b'[' => {
                 self.depth += 1;
                 self.name_next = self.depth == 1 && byte == b'{';
-                // A value of another kind is none, and the last one of a name counts.
+                // A value of another type does not count, and the last one of a name wins.
                 if self.wanted && self.depth == 2 {
                     self.found = None;
                 }
@@ -83,18 +83,18 @@ impl Scan {
         }
     }
 
-    fn text_ended(&mut self, text: Text) {
+    fn text_ended(&mut self, text: ScanText) {
         match text {
-            Text::Name => self.wanted = self.held == NAME,
-            Text::Value => {
+            ScanText::Name => self.wanted = self.held == NAME,
+            ScanText::Value => {
                 self.found = (self.held.len() < MAX_TOKEN).then(|| std::mem::take(&mut self.held));
                 self.wanted = false;
             }
-            Text::Other => {}
+            ScanText::Other => {}
         }
     }
 
-    /// The `bufferId`, if there is one that can be given back as it came.
+    /// The `bufferId`, if there is one that can be sent back unchanged.
     pub(super) fn finish(self) -> Option<String> {
         let quoted = [b"\"", self.found?.as_slice(), b"\""].concat();
         let id: String = serde_json::from_slice(&quoted).ok()?;

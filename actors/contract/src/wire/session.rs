@@ -1,16 +1,16 @@
-//! Which conversation an event belongs to.
+//! The conversation that an event belongs to.
 
 use serde::{Deserialize, Serialize};
 
 use super::event::Source;
 use crate::profile_name::ProfileName;
 
-/// How conversations are told apart in shared chats.
+/// How conversations are separated in shared chats.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SessionRules {
-    /// Whether each user of a group has a conversation of their own.
+    /// Whether each user of a group has a separate conversation.
     pub group_sessions_per_user: bool,
-    /// Whether that holds inside a thread too.
+    /// Whether that applies inside a thread too.
     pub thread_sessions_per_user: bool,
 }
 
@@ -42,7 +42,7 @@ impl SessionKey {
         let chat = Some(source.chat_id.clone()).filter(|chat| !chat.is_empty());
         let chat = if direct { steady(chat, &source.platform) } else { chat };
         let by_user = if direct {
-            // The chat of a direct message is the person already.
+            // The chat of a direct message identifies the person.
             chat.is_none()
         } else {
             rules.group_sessions_per_user && (thread.is_none() || rules.thread_sessions_per_user)
@@ -63,18 +63,18 @@ impl SessionKey {
         &self.profile
     }
 
-    /// As it stands on the wire and in the environment of a turn.
+    /// The text on the wire and in the environment of a turn.
     #[must_use]
     pub fn text(&self) -> String {
         let profile = if self.profile.is_default() { "main" } else { self.profile.as_str() };
-        // The user of a direct message stands in the place of the chat that is not known.
+        // The user of a direct message takes the place of an unknown chat.
         let last = if self.chat_type == "dm" { [&self.user, &self.thread] } else { [&self.thread, &self.user] };
         let parts = std::iter::once(&self.chat).chain(last).flatten().map(String::as_str);
         ["agent", profile, &self.platform, &self.chat_type].into_iter().chain(parts).collect::<Vec<_>>().join(":")
     }
 }
 
-/// The steady part of an identifier. `WhatsApp` names one person in several forms, of which the digits stay.
+/// The stable part of an identifier. `WhatsApp` uses several forms for one person, which share their digits.
 fn steady(id: Option<String>, platform: &str) -> Option<String> {
     if platform != "whatsapp" {
         return id;
@@ -83,7 +83,7 @@ fn steady(id: Option<String>, platform: &str) -> Option<String> {
     id.split([':', '@']).next().filter(|digits| !digits.is_empty()).map(str::to_owned)
 }
 
-/// Whether the text of a session key, as the wire has it, names a conversation of the named profile `owner`.
+/// Whether the text of a session key, as on the wire, is a conversation of the named profile `owner`.
 #[must_use]
 pub fn names_session_of(text: &str, owner: &ProfileName) -> bool {
     let name = if owner.is_default() { "main" } else { owner.as_str() };

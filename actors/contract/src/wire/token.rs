@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-/// How long a token is good for unless said otherwise, in seconds.
+/// Default validity of a token, in seconds.
 pub const DEFAULT_TTL_S: u64 = 300;
 
 /// Closing code of a connection whose token was refused.
@@ -22,18 +22,18 @@ pub const EXPIRED: &str = "expired";
 /// Why a token was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// No token of ours; another try is the same.
+    /// It is not a token; another try has the same result.
     #[error("the token is malformed")]
     Malformed,
     /// None of the secrets signed it.
     #[error("the token is not signed by a known secret")]
     Signature,
-    /// It was good. A fresh one helps.
+    /// It was valid. A new one helps.
     #[error("the token has expired")]
     Expired,
 }
 
-/// A token for `gateway_id`, good for `ttl_s` seconds from `now_s`; for ever when `ttl_s` is 0.
+/// A token for `gateway_id`, valid for `ttl_s` seconds from `now_s`; without expiry if `ttl_s` is 0.
 #[must_use]
 pub fn mint(gateway_id: &str, secret: &SecretString, now_s: u64, ttl_s: u64) -> SecretString {
     let expires_s = if ttl_s == 0 { 0 } else { now_s.saturating_add(ttl_s) };
@@ -43,10 +43,10 @@ pub fn mint(gateway_id: &str, secret: &SecretString, now_s: u64, ttl_s: u64) -> 
     BASE64_URL_SAFE_NO_PAD.encode(token.as_bytes()).into()
 }
 
-/// The gateway that `token` was minted for with any of `secrets`; empty secrets sign nothing.
+/// The gateway in `token`, if it is signed with any of `secrets`; empty secrets sign nothing.
 ///
 /// # Errors
-/// [`TokenError`]; that a token expired is said only of one that was good.
+/// [`TokenError`]; only a token with a valid signature is reported as expired.
 pub fn verify(token: &str, secrets: &[SecretString], now_s: u64) -> Result<String, TokenError> {
     let Claim { gateway_id, expires_s, signature } = Claim::read(token)?;
     let signed = format!("{gateway_id}:{expires_s}");
@@ -54,13 +54,13 @@ pub fn verify(token: &str, secrets: &[SecretString], now_s: u64) -> Result<Strin
     if expires_s != 0 && now_s > expires_s { Err(TokenError::Expired) } else { Ok(gateway_id) }
 }
 
-/// The gateway that `token` names, so that its secrets can be looked up. It proves nothing yet.
+/// The gateway in `token`, for the lookup of its secrets. It is not verified.
 #[must_use]
 pub fn claimed_gateway(token: &str) -> Option<String> {
     Claim::read(token).ok().map(|claim| claim.gateway_id)
 }
 
-/// What a token says, before anything of it is believed.
+/// The contents of a token, not verified.
 struct Claim {
     gateway_id: String,
     /// Unix seconds; 0 is never.
@@ -70,11 +70,11 @@ struct Claim {
 
 impl Claim {
     fn read(token: &str) -> Result<Self, TokenError> {
-        // The original's encoder can leave one sign of padding; nothing else has two forms.
+        // The original's encoder can leave one character of padding; nothing else has two forms.
         let text = token.strip_suffix('=').unwrap_or(token);
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).map_err(|_| TokenError::Malformed)?;
         let decoded = String::from_utf8(bytes).map_err(|_| TokenError::Malformed)?;
-        // From the right, for the gateway's name may hold colons.
+        // From the right, because the gateway's id may contain colons.
         let (signed, signature) = decoded.rsplit_once(':').ok_or(TokenError::Malformed)?;
         let (gateway_id, expires) = signed.rsplit_once(':').ok_or(TokenError::Malformed)?;
         let expires_s = expires.parse::<u64>().map_err(|_| TokenError::Malformed)?;
@@ -86,7 +86,7 @@ impl Claim {
     }
 }
 
-/// Which of `keys` made `signature` over the parts in a row. Compares in constant time.
+/// The key in `keys` that made `signature` over the concatenated parts. Compares in constant time.
 pub(super) fn signed_by(signature: &[u8], keys: &[SecretString], parts: &[&[u8]]) -> Option<usize> {
     let matches = |key: &SecretString| mac(key, parts).verify_slice(signature).is_ok();
     keys.iter().position(|key| !key.expose_secret().is_empty() && matches(key))

@@ -1,6 +1,6 @@
-//! The addresses of a connector, all derived from the one that is configured.
+//! The addresses of a connector, all derived from the configured one.
 //!
-//! The mapping is the original's, down to addresses that cannot work: those are mapped and then refused.
+//! The mapping is the original's, including addresses that cannot work: those are mapped and then refused.
 
 use std::net::IpAddr;
 
@@ -12,34 +12,34 @@ pub const RELAY_PATH: &str = "/relay";
 /// Addresses of one connector.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayUrl {
-    /// Where the WebSocket is dialled.
+    /// The address of the WebSocket.
     dial: String,
-    /// What the paths of its HTTP side are added to.
+    /// The base of the paths of its HTTP side.
     base: String,
 }
 
-/// Why an address cannot be dialled. It has to be configured anew.
+/// Why an address cannot be dialled. It has to be reconfigured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotDialable {
-    /// It does not begin with one of the four.
+    /// It does not begin with one of the four schemes.
     #[error("the relay address has to begin with wss://, ws://, https:// or http://, in lower case")]
     Scheme,
-    /// There is none.
+    /// It has no host.
     #[error("the relay address names no host")]
     Host,
-    /// A path would be added behind it.
+    /// It has a query or a fragment, which a path would follow.
     #[error("the relay address may not have a query or a fragment")]
     Query,
-    /// It would be sent, shown and logged.
+    /// It has a user or a password, which would be sent, shown and logged.
     #[error("the relay address may not hold a user or a password")]
     UserInfo,
-    /// It cannot be part of an address.
+    /// It has characters that an address cannot have.
     #[error("the relay address holds white space or a control character")]
     Character,
 }
 
 impl RelayUrl {
-    /// Maps what is configured; see [`RelayUrl::dialable`].
+    /// Maps the configured address; see [`RelayUrl::dialable`].
     #[must_use]
     pub fn new(configured: &str) -> Self {
         let configured = configured.trim();
@@ -51,31 +51,31 @@ impl RelayUrl {
         Self { dial, base }
     }
 
-    /// Where the WebSocket is dialled.
+    /// The address of the WebSocket.
     #[must_use]
     pub fn dial(&self) -> &str {
         &self.dial
     }
 
-    /// What `/relay/enroll` is added to.
+    /// The base of `/relay/enroll`.
     #[must_use]
     pub fn enroll_base(&self) -> &str {
         &self.base
     }
 
-    /// Where an enrollment token is spent.
+    /// The address for an enrollment token.
     #[must_use]
     pub fn enroll(&self) -> String {
         format!("{}{ENROLL_PATH}", self.base.trim_end_matches('/'))
     }
 
-    /// Where credentials are asked for.
+    /// The address for credentials.
     #[must_use]
     pub fn provision(&self) -> String {
         format!("{}{PROVISION_PATH}", self.base)
     }
 
-    /// Where the relevance policy goes.
+    /// The address for the relevance policy.
     #[must_use]
     pub fn policy(&self) -> String {
         format!("{}{POLICY_PATH}", self.base)
@@ -84,7 +84,7 @@ impl RelayUrl {
     /// Whether [`RelayUrl::dial`] can be dialled.
     ///
     /// # Errors
-    /// The first reason found why it cannot.
+    /// The first reason found against it.
     pub fn dialable(&self) -> Result<(), NotDialable> {
         if self.dial.contains(|c: char| c.is_whitespace() || c.is_control()) {
             return Err(NotDialable::Character);
@@ -103,7 +103,7 @@ impl RelayUrl {
 }
 
 impl RelayUrl {
-    /// Whether tokens and messages would cross a network for everybody on it to read.
+    /// Whether tokens and messages would cross a network in clear text.
     #[must_use]
     pub fn is_exposed(&self) -> bool {
         let Some(rest) = self.dial.strip_prefix("ws://") else { return false };
@@ -117,7 +117,7 @@ impl RelayUrl {
     }
 }
 
-/// Swaps the scheme for its counterpart. Only lower case is known, as in the original.
+/// Swaps the scheme for its counterpart. Only lower case is recognised, as in the original.
 fn rescheme(url: &str, safe: &str, safe_to: &str, plain: &str, plain_to: &str) -> String {
     let swap = |from: &str, to: &str| url.strip_prefix(from).map(|rest| format!("{to}{rest}"));
     swap(safe, safe_to).or_else(|| swap(plain, plain_to)).unwrap_or_else(|| url.to_owned())

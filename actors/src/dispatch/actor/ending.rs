@@ -8,8 +8,10 @@ use super::super::event::DispatchJob;
 use super::super::notice::Notice;
 use super::super::ports::LEDGER_TIMEOUT;
 use super::DispatchActor;
+use crate::time::now_ms;
 use caduceus_contract::messages::ledger::{AppendHistory, HistoryEntry, InboundState, MarkInbound};
 use caduceus_contract::messages::turn::{StopCause, TurnEnded, TurnOutcome};
+use caduceus_contract::time::millis;
 use caduceus_contract::turn_id::TurnId;
 
 impl DispatchActor {
@@ -20,7 +22,7 @@ impl DispatchActor {
             self.notify(&target, &Notice::TurnBroke, ctx);
         }
         let notice = Notice::TurnBroke.text();
-        self.end_unreported(turn, TurnOutcome::Failed { notice, agent_missing: false }, ctx);
+        self.end_unreported(turn, TurnOutcome::Failed { notice }, ctx);
     }
 
     /// A turn that the shutdown ended before it reported.
@@ -87,8 +89,8 @@ impl DispatchActor {
             self.append_history(&job, said, reply, keep, ctx);
         }
         if let Some(started) = started {
-            let length = u64::try_from(started.since.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.ports.counts.took(jiff::Timestamp::now().as_millisecond(), length);
+            let length = millis(started.since.elapsed());
+            self.ports.counts.took(now_ms(), length);
         }
         let steps = self.plan.ended(turn);
         self.carry_out(steps, ctx);

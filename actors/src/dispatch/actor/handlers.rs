@@ -44,7 +44,7 @@ impl Handler<Inbound> for DispatchActor {
             None if self.plan.is_open(&job.profile) || self.may_steer(&job.session) => {
                 (InboundState::Received, EventAction::Run, Receipt::Taken)
             }
-            None => match self.settings.refused {
+            None => match self.settings.values().drain.refused {
                 WhenRefused::Notice => {
                     (InboundState::Refused, EventAction::Refuse(Notice::Maintenance), Receipt::Refused)
                 }
@@ -134,7 +134,7 @@ impl Handler<RecordAnswered> for DispatchActor {
 impl DispatchActor {
     /// A drain starts no turn; a running one can still be steered.
     fn may_steer(&self, session: &SessionKey) -> bool {
-        self.settings.busy == Busy::Steer && self.plan.turn_in(session).is_some()
+        self.settings.values().sessions.busy == Busy::Steer && self.plan.turn_in(session).is_some()
     }
 }
 
@@ -189,7 +189,8 @@ impl Handler<SettingsChanged> for DispatchActor {
     fn handle(&mut self, SettingsChanged(in_force): SettingsChanged, ctx: &mut Self::Context) {
         let home = self.settings.home.take();
         self.settings = DispatchSettings::of(&in_force, home, self.settings.process_started_ms);
-        let steps = self.plan.rule(self.settings.busy, self.settings.max_turns);
+        let values = self.settings.values();
+        let steps = self.plan.rule(values.sessions.busy, values.turns.max_concurrent);
         self.carry_out(steps, ctx);
     }
 }

@@ -7,6 +7,7 @@ use tracing::{debug, warn};
 
 use super::super::replies::resend_all;
 use super::DispatchActor;
+use crate::time::now_ms;
 use caduceus_contract::link::LinkId;
 use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::ledger::InboundState;
@@ -59,7 +60,7 @@ impl DispatchActor {
         }
         self.ask_links(self.ports.links.keys().filter(|link| !self.links.is_up(link)));
         let age = i64::try_from(UNLINKED_MAX_AGE.as_millis()).unwrap_or(i64::MAX);
-        let old = self.unlinked.take_old(jiff::Timestamp::now().as_millisecond() - age, UNLINKED_BATCH);
+        let old = self.unlinked.take_old(now_ms() - age, UNLINKED_BATCH);
         if !old.is_empty() {
             warn!(
                 events = old.len(),

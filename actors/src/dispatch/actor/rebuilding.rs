@@ -16,6 +16,7 @@ use super::super::recovery::{MAX_RESTARTS, PAGE, RunningAtStart, read_running};
 use super::{DispatchActor, GateState};
 use crate::drain::permit::messages::{ListTurns, RunningTurn};
 use crate::settings::Interrupted;
+use crate::time::now_ms;
 use caduceus_contract::messages::drain::{DrainView, Origin};
 use caduceus_contract::messages::ledger::{
     InboundId, InboundState, LastInterrupted, ListWaiting, ReadInbound, WaitingRow,
@@ -44,7 +45,7 @@ struct Rebuild {
 impl DispatchActor {
     /// Rebuilds the queues. Until that is done no event is processed as a new one.
     pub(super) fn rebuild(&mut self, ctx: &mut Context<Self>) {
-        let found = read_running(self.ports.clone(), self.settings.interrupted, self.settings.process_started_ms);
+        let found = read_running(self.ports.clone(), self.settings.interrupted(), self.settings.process_started_ms);
         ctx.spawn(found.into_actor(self).map(|found, actor, ctx| match found {
             Ok(found) => {
                 let rebuild = actor.take_running(found, ctx);
@@ -76,7 +77,7 @@ impl DispatchActor {
                 restarts,
                 "this process starts over and over with turns cut off; they are not run again automatically"
             );
-            self.settings.interrupted = Interrupted::Ask;
+            self.settings.starts_over = true;
         }
         let turns = turns.into_iter().map(|running| (running.ticket.id, running));
         let turns = turns.filter(|(turn, _)| !self.exited_early(*turn)).collect();
@@ -232,7 +233,7 @@ impl DispatchActor {
     /// A turn that a crash cut off.
     fn cut_off(&mut self, id: InboundId, job: &DispatchJob, received_at_ms: i64, ctx: &mut Context<Self>) {
         let mark = |state, note: &str| (state, Some(note.to_owned()));
-        let (state, note) = match self.settings.interrupted {
+        let (state, note) = match self.settings.interrupted() {
             Interrupted::Rerun if job.attempts < MAX_ATTEMPTS => {
                 let job = DispatchJob { origin: Origin::Internal, ..job.clone() };
                 return self.run_again(id, &job, received_at_ms, ctx);
@@ -283,8 +284,4 @@ impl DispatchActor {
         warn!(error, "the event to run again cannot be read from the ledger");
         self.notify(&asked.target, &Notice::TurnBroke, ctx);
     }
-}
-
-fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

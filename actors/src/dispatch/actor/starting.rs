@@ -91,7 +91,7 @@ impl DispatchActor {
                 actor.touch();
             }
             Err(NotStarted::Refused(why)) => {
-                let hold = actor.settings.refused == WhenRefused::Hold;
+                let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
                 actor.not_started(turn, why, hold, ctx);
             }
             Err(NotStarted::NoAnswer(error)) => Self::ask_again(turn, &error, ctx),
@@ -170,7 +170,7 @@ impl DispatchActor {
                 };
                 actor.mark(event, state, Some(turn), Some("steered".to_owned()), ctx);
             } else {
-                let hold = actor.settings.refused == WhenRefused::Hold;
+                let hold = actor.settings.values().drain.refused == WhenRefused::Hold;
                 let steps = actor.plan.not_steered(event, &key, &link, late, hold);
                 actor.carry_out_for(event, steps, ctx);
             }

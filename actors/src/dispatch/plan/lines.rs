@@ -3,7 +3,7 @@
 //! Holds the keys of sessions only. What a closed gate stops stays in its line and is skipped, so that opening a gate costs one
 //! check of each line, however many wait in it.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use caduceus_contract::link::LinkId;
@@ -13,11 +13,11 @@ use caduceus_contract::profile_name::ProfileName;
 use caduceus_contract::wire::session::SessionKey;
 
 /// One line, by its number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct LineId(usize);
 
 /// The place of a session in a line: ordered by the event that brought it there, then by a number for those that have just run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct LinePlace {
     event: InboundId,
     behind: u64,
@@ -35,10 +35,10 @@ pub(in crate::dispatch) struct WaitingCounts {
 }
 
 /// All lines, and the gates in front of them.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct StartLines {
     all: Vec<StartLine>,
-    numbers: HashMap<(LinkId, ProfileName), LineId>,
+    numbers: BTreeMap<(LinkId, ProfileName), LineId>,
     /// Lines with a session that may run, each once; a line whose sessions may no longer run is removed when it is next.
     rounds: VecDeque<LineId>,
     /// The gate is closed for all.
@@ -51,7 +51,7 @@ pub(super) struct StartLines {
     behind: u64,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct StartLine {
     link: LinkId,
     profile: ProfileName,
@@ -59,7 +59,7 @@ struct StartLine {
     profile_open: bool,
     /// Sessions whose first event came from a person.
     external: BTreeMap<LinePlace, Arc<SessionKey>>,
-    /// Sessions whose first event the gateway itself runs again: it passes a closed gate.
+    /// Sessions whose first event the gateway itself runs again: such an event passes a closed gate.
     internal: BTreeMap<LinePlace, Arc<SessionKey>>,
     in_rounds: bool,
     /// Events that wait, of all sessions.
@@ -90,7 +90,7 @@ impl StartLines {
     pub(super) fn new() -> Self {
         Self {
             all: Vec::new(),
-            numbers: HashMap::new(),
+            numbers: BTreeMap::new(),
             rounds: VecDeque::new(),
             closed: false,
             closed_profiles: BTreeSet::new(),

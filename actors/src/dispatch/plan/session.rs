@@ -1,6 +1,6 @@
 //! A session of the plan: what waits in it, and what it runs.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::lines::{LineId, LinePlace};
@@ -10,14 +10,14 @@ use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_contract::wire::session::SessionKey;
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct SessionState {
     /// One for each link with waiting events: a link that is down does not hold up another.
     pub(super) queues: Vec<SessionQueue>,
     pub(super) current: Option<Box<CurrentTurn>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct SessionQueue {
     pub(super) line: LineId,
     pub(super) events: VecDeque<WaitingEvent>,
@@ -25,7 +25,7 @@ pub(super) struct SessionQueue {
     pub(super) place: Option<(LinePlace, Origin)>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct CurrentTurn {
     pub(super) turn: TurnId,
     pub(super) line: LineId,
@@ -36,7 +36,7 @@ pub(super) struct CurrentTurn {
     pub(super) pending_stop: Option<StopCause>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct WaitingEvent {
     pub(super) event: InboundId,
     /// It has waited, and so was acknowledged before a drain that refuses it now.
@@ -61,7 +61,7 @@ impl SessionQueue {
 
 /// The session of `key`, with the one copy of that key.
 pub(super) fn entry<'a>(
-    sessions: &'a mut HashMap<Arc<SessionKey>, SessionState>,
+    sessions: &'a mut BTreeMap<Arc<SessionKey>, SessionState>,
     key: &SessionKey,
 ) -> (Arc<SessionKey>, &'a mut SessionState) {
     let shared = sessions.get_key_value(key).map_or_else(|| Arc::new(key.clone()), |(shared, _)| Arc::clone(shared));

@@ -6,6 +6,7 @@ mod model; // Against a plan that checks everything each time.
 use std::collections::BTreeMap;
 
 use super::*;
+use crate::exploration::assert_value;
 use crate::turn::id::fresh_turn_id;
 use caduceus_contract::wire::event::Source;
 use caduceus_contract::wire::session::SessionRules;
@@ -22,10 +23,14 @@ fn link() -> LinkId {
 
 /// A plan whose queues are rebuilt and whose one link is up.
 fn plan(busy: Busy, max_turns: usize) -> DispatchPlan {
-    let mut plan = DispatchPlan::new(busy, max_turns);
+    let mut plan = DispatchPlan::new(busy, max_turns, ids());
     assert_eq!(plan.open(), []);
     assert_eq!(plan.link(&link(), true), []);
     plan
+}
+
+fn ids() -> TurnIds {
+    TurnIds::seeded(uuid::Uuid::now_v7())
 }
 
 /// Events that wait with the gate open, and for the gate.
@@ -43,6 +48,11 @@ fn asked(steps: &[DispatchStep]) -> Vec<i64> {
 fn turn(steps: &[DispatchStep]) -> TurnId {
     let turn = |step: &DispatchStep| if let DispatchStep::Ask(turn, _) = step { Some(*turn) } else { None };
     steps.iter().find_map(turn).expect("a turn was asked for")
+}
+
+#[test]
+fn the_plan_is_a_value() {
+    assert_value::<DispatchPlan>();
 }
 
 #[test]

@@ -1,8 +1,8 @@
-//! What the gate does with each message.
+//! How the gate handles each message.
 
 use std::io;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use actix::{ActorFutureExt, Handler, MessageResult, Response, ResponseActFuture, WrapFuture};
 use jiff::Timestamp;
@@ -24,10 +24,10 @@ use caduceus_contract::messages::drain::{
 };
 use caduceus_supervision::ResponseFuture;
 
-/// How long the disk may take before a begin is answered as one that may be forgotten; below the timeout of a client.
+/// Timeout of the disk, after which a begin is answered as not durable; below the timeout of a client.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long it may take to remove a marker, before it is answered that it was not.
+/// Timeout of the removal of a marker, after which it is answered as not removed.
 const REMOVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Handler<RequestPermit> for DrainActor {
@@ -59,7 +59,7 @@ impl Handler<BeginDrain> for DrainActor {
         };
         let requested_at = now.to_string();
         let drain = ActiveDrain {
-            since: Instant::now(),
+            since: self.gate.now(),
             requested_at: Some(requested_at.clone()),
             principal: Some(order.principal.clone()),
             suppressed: order.suppress_notification,
@@ -68,33 +68,33 @@ impl Handler<BeginDrain> for DrainActor {
             durable: false,
             order: 0,
         };
-        // The gate closes here and now; whether the disk takes the marker is another question.
-        self.gate.change(self.keeper(), |plan| plan.begin(scope.clone(), drain));
+        // The gate closes here; whether the disk accepts the marker is a separate question.
+        self.gate.change(self.owner(), |plan| plan.begin(scope.clone(), drain));
         info!(?scope, principal = %order.principal, by = "message", "drain.begun");
         self.tell_change();
 
         let ended = scope.clone();
         let (answer, answered) = oneshot::channel();
         let work = move |home: &Path| {
-            // An order can come before the markers were first read, and the epoch with them.
+            // An order can come before the markers, and with them the epoch, were first read.
             marker.epoch = marker.epoch.or_else(epoch::current);
             store::write(home, &marker).map(|()| true)
         };
         let then = move |actor: &mut Self, written: io::Result<bool>| {
             let durable = written.unwrap_or_else(|error| {
-                error!(?scope, %error, "the drain is on, but its marker cannot be written: a restart forgets it");
+                error!(?scope, %error, "the drain is in force, but its marker cannot be written: a restart forgets it");
                 false
             });
             if durable {
-                actor.gate.change(actor.keeper(), |plan| plan.written(&scope));
+                actor.gate.change(actor.owner(), |plan| plan.written(&scope));
             }
-            // The asker may have gone; the drain holds all the same.
+            // The caller may be gone; the drain applies nevertheless.
             let _ = answer.send(durable);
         };
         self.order(&ended, work, then, ctx);
         let gate = self.gate.clone();
         Response::fut(async move {
-            // The gate is closed; a disk that hangs must not hold up the answer.
+            // The gate is closed; a hung disk must not delay the answer.
             let durable = timeout(WRITE_TIMEOUT, answered).await.is_ok_and(|answered| answered == Ok(true));
             DrainBegun { requested_at, active_agents: gate.count(), durable }
         })
@@ -111,19 +111,20 @@ impl Handler<CancelDrain> for DrainActor {
             return ResponseFuture::ready(Err(CancelError::Stopping));
         }
         let (answer, answered) = oneshot::channel();
-        self.gate.change(self.keeper(), |plan| plan.removing(&scope));
+        self.gate.change(self.owner(), |plan| plan.removing(&scope));
+        let asked = self.gate.look(GatePlan::orders);
         let ended = scope.clone();
         let then = move |actor: &mut Self, removed: io::Result<u64>| {
             let result = match removed {
                 Ok(asked) => {
-                    if actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
+                    if actor.gate.change(actor.owner(), |plan| plan.removed(&scope, asked)) == Some(Change::Ended) {
                         info!(?scope, principal = %order.principal, by = "message", "drain.ended");
                         actor.tell_change();
                     }
                     Ok(DrainCancelled { was_draining })
                 }
                 Err(error) => {
-                    actor.gate.change(actor.keeper(), |plan| plan.not_removed(&scope));
+                    actor.gate.change(actor.owner(), |plan| plan.not_removed(&scope, asked));
                     Err(CancelError::MarkerNotRemoved(error.kind().to_string()))
                 }
             };
@@ -144,7 +145,7 @@ impl Handler<BeginShutdown> for DrainActor {
     type Result = MessageResult<BeginShutdown>;
 
     fn handle(&mut self, _: BeginShutdown, _: &mut Self::Context) -> Self::Result {
-        self.gate.change(self.keeper(), GatePlan::stop);
+        self.gate.change(self.owner(), GatePlan::stop);
         self.tell_change();
         MessageResult(self.view())
     }

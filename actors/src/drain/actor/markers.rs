@@ -1,4 +1,4 @@
-//! What the gate does to the markers on disk: its orders, one at a time in each home, and the readings between them.
+//! The gate's work on the markers on disk: its orders, one at a time in each home, and the readings between them.
 
 use std::io;
 use std::path::Path;
@@ -17,7 +17,7 @@ use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};
 
 impl DrainActor {
-    /// Has this order carried out after all those before it in this home: its place in the queue is taken here and now, not at the first
+    /// Queues this order after all earlier ones in this home: its place in the queue is taken here, not at the first
     /// poll of some future.
     pub(super) fn order(
         &mut self,
@@ -31,7 +31,7 @@ impl DrainActor {
         self.go_on(scope, ctx);
     }
 
-    /// Begins what is next at the marker, if nothing is under way there.
+    /// Begins the next work on the marker, if none is running there.
     pub(super) fn go_on(&mut self, scope: &DrainScope, ctx: &mut Context<Self>) {
         match self.markers.next(scope) {
             Some(GateStep::Order(order)) => self.carry_out(scope.clone(), order, ctx),
@@ -71,7 +71,7 @@ impl DrainActor {
             read.await
         };
         ctx.spawn(reading.into_actor(self).map(move |read, actor, ctx| {
-            // The profile may have gone, or moved, while its marker was read; and an order may have come in between.
+            // The profile may have been removed, or moved, while its marker was read; and an order may have come in between.
             let answered = read.is_ok();
             let counts = answered && actor.home(&scope) == Some(home) && orders == actor.gate.look(GatePlan::orders);
             match read {
@@ -81,10 +81,10 @@ impl DrainActor {
                         actor.take_in(&scope, orders, found.as_ref());
                     }
                 }
-                Err(error) => warn!(?scope, %error, "a drain marker was not read"),
+                Err(error) => warn!(?scope, %error, "drain marker not read"),
             }
             if actor.markers.done(&scope, counts) {
-                info!(?scope, "the disk of a home answers again; its drain marker was read");
+                info!(?scope, "disk of a home answers again; its drain marker was read");
             }
             if answered && !counts {
                 actor.markers.ask_reading(&scope);
@@ -95,17 +95,17 @@ impl DrainActor {
         }));
     }
 
-    /// Ends what is past its deadline; after a reading, so that a marker of another writer, which may have none, counts.
+    /// Ends overdue drains; after a reading, so that a marker of another writer, which may have no deadline, counts.
     fn end_overdue(&mut self, read: &DrainScope, ctx: &mut Context<Self>) {
         if self.markers.has_orders(read) {
-            // The removal may itself be queued, behind a slow disk: the next poll looks again.
+            // The removal may itself be queued behind a slow disk: the next poll tries again.
             return;
         }
         for scope in self.gate.look(|plan| plan.overdue(Timestamp::now())).into_iter().filter(|scope| scope == read) {
             let ended = scope.clone();
             let then = move |actor: &mut Self, removed: io::Result<u64>| match removed {
                 Ok(asked) => {
-                    let change = actor.gate.change(actor.keeper(), |plan| plan.removed(&scope, asked));
+                    let change = actor.gate.change(actor.owner(), |plan| plan.removed(&scope, asked));
                     actor.stuck.remove(&scope);
                     if change == Some(Change::Ended) {
                         info!(?scope, by = "deadline", "drain.ended");
@@ -113,7 +113,7 @@ impl DrainActor {
                     }
                 }
                 Err(error) if actor.stuck.insert(scope.clone()) => {
-                    error!(?scope, %error, "a drain is past its deadline and its marker cannot be removed; it goes on");
+                    error!(?scope, %error, "drain past its deadline, but its marker cannot be removed: it continues");
                 }
                 Err(_) => {}
             };
@@ -121,7 +121,7 @@ impl DrainActor {
         }
     }
 
-    /// Removes the marker of `scope`, after every order before this one. `then` gets the stamp at which it was asked.
+    /// Removes the marker of `scope`, after every earlier order. `then` receives the timestamp of the request.
     pub(super) fn remove(
         &mut self,
         scope: &DrainScope,

@@ -1,4 +1,4 @@
-//! Messages of the gate that carry a permit, which holds the gate's lock, or the way to a turn.
+//! Messages of the gate with a permit, which holds the gate's lock, or with a port of a turn.
 
 use actix::Message;
 
@@ -7,17 +7,17 @@ use caduceus_contract::messages::drain::{Origin, Refusal, TurnTicket};
 use caduceus_contract::messages::turn::StopTurn;
 use caduceus_supervision::Port;
 
-/// Asks whether a turn may start. The permit is the turn's place in the count; dropping it ends the turn.
+/// Requests a permit for a turn. The permit is the turn's place in the count; dropping it ends the turn.
 #[derive(Debug, Clone, Message)]
 #[rtype(result = "Result<TurnPermit, Refusal>")]
 pub struct RequestPermit {
-    /// Which turn, for whom.
+    /// The turn.
     pub ticket: TurnTicket,
-    /// Who wants it.
+    /// Its cause.
     pub origin: Origin,
 }
 
-/// The turns in flight with the way to stop each: for a dispatcher that comes back, and for a shutdown.
+/// The turns in flight with the port to stop each: for a restarted dispatcher, and for a shutdown.
 #[derive(Debug, Clone, Copy, Message)]
 #[rtype(result = "Vec<RunningTurn>")]
 pub struct ListTurns;
@@ -25,8 +25,8 @@ pub struct ListTurns;
 /// One turn in flight.
 #[derive(Debug, Clone)]
 pub struct RunningTurn {
-    /// Which turn, for whom.
+    /// The turn.
     pub ticket: TurnTicket,
-    /// The way to stop it, once it has started.
+    /// The port to stop it, once it has started.
     pub stop: Option<Port<StopTurn>>,
 }

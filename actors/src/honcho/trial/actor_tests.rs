@@ -10,28 +10,26 @@ use super::*;
 use crate::config::messages::{InForce, Served, SettingsChanged};
 use crate::profile::actor::ProfileActor;
 use crate::profile::messages::ProfilePorts;
-use crate::relay::route::Routes;
-use crate::settings::{Busy, Interrupted, WhenRefused};
+use crate::settings::OpenSettings;
 use caduceus_contract::messages::honcho::{
     FreshAnswer, FreshToken, GetGrants, GrantState, GrantUnknown, GrantView, RefreshGrant,
 };
 use caduceus_contract::messages::profile::TokenChanged;
 use caduceus_contract::messages::status::StatusTouched;
 use caduceus_contract::profile_name::ProfileName;
-use caduceus_contract::wire::session::SessionRules;
 use caduceus_supervision::{Incarnation, Mailbox, Port};
 
-/// Profile and status in one; keeps what it is told.
+/// Profile and status in one; records the messages it receives.
 #[derive(Default, Clone)]
-struct Listener {
+struct Recorder {
     tokens: Arc<Mutex<Vec<Option<String>>>>,
 }
 
-impl Actor for Listener {
+impl Actor for Recorder {
     type Context = Context<Self>;
 }
 
-impl Handler<TokenChanged> for Listener {
+impl Handler<TokenChanged> for Recorder {
     type Result = ();
     fn handle(&mut self, news: TokenChanged, _: &mut Self::Context) {
         let token = news.token.map(|token| token.expose_secret().to_owned());
@@ -39,12 +37,12 @@ impl Handler<TokenChanged> for Listener {
     }
 }
 
-impl Handler<StatusTouched> for Listener {
+impl Handler<StatusTouched> for Recorder {
     type Result = ();
     fn handle(&mut self, _: StatusTouched, _: &mut Self::Context) {}
 }
 
-/// The ports of a profile that hears of its token and of nothing else.
+/// The ports of a profile that receives its token and nothing else.
 fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
     let nobody: Mailbox<ProfileActor> = Mailbox::new();
     ProfilePorts {
@@ -62,7 +60,7 @@ fn deaf_but_for(token: Port<TokenChanged>) -> ProfilePorts {
 
 struct Keeper {
     addr: Addr<HonchoRefreshActor>,
-    listener: Listener,
+    listener: Recorder,
     incarnation: Incarnation,
 }
 
@@ -76,7 +74,7 @@ impl Keeper {
         let homes = Homes { own: home.clone(), default: home, user: None };
         let mut settings = HonchoSettings::new(vec![HonchoProfile { name: name(), homes, host: None }]);
         adjust(&mut settings);
-        let listener = Listener::default();
+        let listener = Recorder::default();
         let ears = listener.clone().start();
         let ports =
             HonchoPorts { profiles: BTreeMap::from([(name(), Port::from(ears.clone()))]), status: Port::from(ears) };
@@ -97,18 +95,8 @@ impl Keeper {
             home: trial.home.path().to_owned(),
             ports: deaf_but_for(Port::from(ears.clone())),
         };
-        let in_force = InForce {
-            home: trial.home.path().to_owned(),
-            multiplex: true,
-            profiles: names.iter().map(served).collect(),
-            routes: Routes::default(),
-            session_rules: SessionRules::default(),
-            busy: Busy::default(),
-            max_concurrent_turns: 1,
-            interrupted: Interrupted::default(),
-            refused: WhenRefused::default(),
-            drain_timeout: SOON,
-        };
+        let settings = Arc::new(OpenSettings { home: trial.home.path().to_owned(), ..OpenSettings::default() });
+        let in_force = InForce { settings, profiles: names.iter().map(served).collect() };
         Port::from(self.addr.clone()).tell(SettingsChanged(Arc::new(in_force))).expect("the keeper is there");
     }
 
@@ -150,7 +138,7 @@ impl Keeper {
     }
 }
 
-/// So that a file system event and nothing else brings the news.
+/// So that only a file system event can report the change.
 fn no_poll(settings: &mut HonchoSettings) {
     settings.poll = Duration::from_hours(1);
 }
@@ -173,7 +161,7 @@ async fn a_profile_that_comes_while_running_gets_its_token_at_once_and_one_that_
     let keeper = Keeper::start(&trial, no_poll);
     assert!(keeper.fresh().await.is_none(), "the first profile has no grant");
     let work = ProfileName::parse("work").unwrap();
-    // Before anyone has looked at its file: its first turn may be quicker than that.
+    // Before the first check of its file: its first turn may be earlier than that.
     let (default, ask) = (name(), || keeper.addr.send(FreshToken { profile: work.clone() }));
     keeper.serve(&trial, &[&default, &work]);
     let answer = ask().await.unwrap().expect("it is served").expect("it has a grant");
@@ -250,7 +238,7 @@ async fn a_file_system_without_events_is_polled() {
     let trial = Trial::with_life(3600);
     let keeper = Keeper::start(&trial, |settings| settings.poll = Duration::from_millis(50));
     keeper.until_told(Some("hch-at-0")).await;
-    // A directory that is moved away and back gives no event for what is in it.
+    // A directory that is moved away and back gives no event for its contents.
     let away = trial.home.path().with_extension("away");
     fs::rename(trial.home.path(), &away).unwrap();
     keeper.until_told(None).await;

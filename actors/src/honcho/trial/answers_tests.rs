@@ -1,4 +1,4 @@
-//! What a server answers, and how often a token is presented for it by all processes together.
+//! The answers of a server, and how often all processes together present a token for each.
 
 use std::thread;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn whatever_the_answer_siblings_present_the_token_once_and_then_once_more() {
     for (name, fault, expected) in answers() {
         let trial = Trial::expired();
         trial.server.script(fault);
-        // Eight processes that know nothing of each other but the file and its lock.
+        // Eight processes that share only the file and its lock.
         let siblings = || {
             let threads: Vec<_> =
                 (0..8).map(|_| trial.refresh()).map(|refresh| thread::spawn(move || refresh.run())).collect();

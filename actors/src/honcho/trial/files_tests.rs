@@ -207,7 +207,7 @@ fn an_answer_that_is_lost_leaves_the_token_alone_for_a_minute_in_every_process()
         }
         assert_eq!((trial.server.presented().len(), trial.server.replays()), (2, 1), "{fault:?}");
     }
-    // A token that did not arrive is as good as ever.
+    // A token that did not arrive remains valid.
     trial.server.script(Fault::Closed);
     assert!(matches!(trial.run(), Outcome::Ambiguous { .. }));
     rotated(trial.run_after_the_wait());
@@ -220,7 +220,7 @@ fn a_server_that_hangs_is_given_up_and_the_careful_retry_is_the_last() {
     for _ in 0..2 {
         trial.server.script(Fault::Status(0, String::new()));
     }
-    // A status line that is none is no answer either.
+    // A malformed status line is not an answer either.
     let mut hangs = trial.refresh();
     hangs.limits.exchange = Duration::from_millis(300);
     hangs.limits.careful = Duration::ZERO;
@@ -299,7 +299,7 @@ fn where_nothing_can_be_written_nothing_is_presented() {
     let trial = Trial::expired();
     let mut refresh = trial.refresh();
     let home = trial.home.path().to_owned();
-    // Permission bits prove nothing to root, a directory that is gone does.
+    // Permission bits do not bind root, a missing directory does.
     refresh.steps = StepHook::new(move |step| {
         if step == RefreshStep::Read {
             fs::remove_dir_all(&home).unwrap();

@@ -1,4 +1,4 @@
-//! A process that dies on each step of a refresh, for real: the test runs itself as the victim.
+//! A process that is killed at each step of a refresh: the test runs itself as the victim.
 
 use std::process::{Command, Stdio};
 
@@ -16,7 +16,7 @@ const STEPS: [RefreshStep; 6] = [
     RefreshStep::Renamed,
 ];
 
-/// Not a test of its own: does nothing unless it is run as a victim.
+/// Not a separate test: does nothing unless it is run as a victim.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the victim is told by its environment where to die")]
 fn the_victim_dies_where_it_is_told() {

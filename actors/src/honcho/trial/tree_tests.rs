@@ -1,4 +1,4 @@
-//! The keeper as a child of a real tree.
+//! The grants' actor as a child of a real tree.
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
@@ -47,7 +47,7 @@ async fn a_stop_waits_for_the_exchange_in_flight_to_be_on_disk() {
     trial.server.script(Fault::Delay(Duration::from_millis(300)));
     let (tell, told) = mpsc::channel();
     let steps = StepHook::new(move |step| {
-        // Nobody listens to the later ones.
+        // There is no receiver for the later ones.
         let _ = tell.send(step);
     });
     let root = start(&trial, steps);

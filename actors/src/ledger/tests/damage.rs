@@ -1,4 +1,4 @@
-//! Files and rows that are not what they should be.
+//! Invalid files and rows.
 
 use std::os::unix::fs::PermissionsExt;
 
@@ -47,7 +47,7 @@ fn a_damaged_file_is_set_aside_whole_and_the_next_try_starts_afresh() {
         std::fs::write(&home.path, &bytes).unwrap();
 
         let Err(error) = LedgerWriter::open(&home.path) else { panic!("a damaged file was opened") };
-        let OpenError::Damaged { set_aside, .. } = &error else { panic!("{error:?}") };
+        let OpenError::Corrupt { set_aside, .. } = &error else { panic!("{error:?}") };
         assert!(error.to_string().contains(set_aside.to_str().unwrap()));
         assert_eq!(std::fs::read(set_aside).unwrap(), bytes);
         assert!(!home.path.exists());
@@ -73,7 +73,7 @@ fn a_ledger_where_none_can_be_says_which_file() {
     assert!(
         matches!(LedgerWriter::open(&nowhere), Err(OpenError::File { path, .. }) if path.starts_with(nowhere.parent().unwrap()))
     );
-    // A directory in the place of the file.
+    // A directory in place of the file.
     std::fs::create_dir(&home.path).unwrap();
     assert!(matches!(LedgerWriter::open(&home.path), Err(OpenError::File { path, .. }) if path == home.path));
 }

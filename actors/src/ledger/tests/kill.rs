@@ -1,11 +1,11 @@
-//! Power over the process taken away at any moment.
+//! The process is killed at any moment.
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::{Command, Stdio};
 
 use super::*;
 
-/// Marks the run of this test binary that is to be killed; to the test harness it is a filter that fits nothing.
+/// Marks the run of this test binary that is to be killed; for the test harness it is a filter that matches nothing.
 const CHILD: &str = "ledger-child=";
 /// Acknowledged before the kill. More than one group, less than a second.
 const ENOUGH: usize = 300;
@@ -25,7 +25,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     let mut acknowledged = Vec::new();
     let mut output = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    // What is in the pipe when the kill comes was acknowledged too. A line cut off is not.
+    // Lines in the pipe at the time of the kill were acknowledged too. A truncated line was not.
     while output.read_line(&mut line).unwrap() > 0 {
         if let Some((id, number)) = line.strip_suffix('\n').and_then(|line| line.strip_prefix("ack ")?.split_once(' '))
         {
@@ -46,7 +46,7 @@ fn what_was_acknowledged_before_a_kill_is_there_after_it() {
     }
 }
 
-/// Says `ack <row> <number>` for each event on disk, until the pipe or the process ends.
+/// Prints `ack <row> <number>` for each event on disk, until the pipe or the process ends.
 #[expect(clippy::disallowed_methods, reason = "the test reads it")]
 fn record_until_killed(path: &Path) {
     let writer = LedgerWriter::open(path).unwrap();

@@ -1,4 +1,4 @@
-//! What goes in comes out.
+//! Everything recorded is read back.
 
 use super::*;
 use crate::turn::id::fresh_turn_id;
@@ -54,7 +54,7 @@ fn the_same_frame_or_the_same_message_is_a_duplicate_of_the_first() {
     assert_eq!(ask(same_message), Recorded::Duplicate { id: first, state: InboundState::Received });
     assert_eq!(writer.view().written, 1);
 
-    // The connector may use a name of a frame again, and two platforms or links the same name for a message.
+    // The connector may reuse an id of a frame, and two platforms or links the same id of a message.
     let other_content = RecordInbound { digest: [9; 32], message_id: None, ..event(1) };
     assert!(matches!(ask(other_content), Recorded::New(_)));
     let mut other_link = event(1);
@@ -184,7 +184,7 @@ fn what_ended_long_ago_is_forgotten_and_what_is_open_never() {
         let mut statement = peek.prepare("SELECT id FROM inbound ORDER BY id").unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
     };
-    // The newest row stays until there is a newer one, for its number must not be given out again.
+    // The newest row stays until there is a newer one, because its number must not be reused.
     let without_newest = left.iter().copied().filter(|id| *id != 5).collect::<Vec<_>>();
     assert_eq!(without_newest, [2, 3, 6, 7]);
     let view = writer.view();

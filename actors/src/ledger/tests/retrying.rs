@@ -1,4 +1,4 @@
-//! Work that was cut off: found again, counted, and forgotten in the end.
+//! Work that was cut off: found again, counted, and deleted in the end.
 
 use super::*;
 
@@ -21,7 +21,7 @@ fn restart(writer: &LedgerWriter, at_ms: i64) -> usize {
 fn the_newest_interrupted_event_of_a_session_is_found_behind_any_number_of_others() {
     let home = Home::new();
     let writer = home.open();
-    // Fewer at a time than may wait for the thread.
+    // Fewer at a time than the queue of the thread has places.
     for numbers in (1..=10_500).collect::<Vec<u64>>().chunks(3_500) {
         let asked: Vec<_> = numbers.iter().map(|number| writer.ask(interrupted(*number, "chat"))).collect();
         for answer in asked {
@@ -56,7 +56,7 @@ fn an_interrupted_event_is_forgotten_after_a_week_and_not_before() {
     for number in [1, 2] {
         wait(writer.ask(interrupted(number, "chat"))).unwrap();
     }
-    // The newest row of all stays whatever it is.
+    // The newest row of all stays in any state.
     record(&writer, 3);
     close(&writer);
     let day_ms = 24 * 3_600 * 1_000_i64;

@@ -1,4 +1,4 @@
-//! What waits, read in pages without what it says; one event when its turn has come; and chats told of what a drain refused.
+//! Waiting events, read in pages without content; one event for its turn; and chats notified of messages that a drain refused.
 
 use super::*;
 use crate::turn::id::fresh_turn_id;
@@ -75,9 +75,9 @@ fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_r
     for (number, chat) in [(1, "a"), (2, "b"), (3, "a"), (4, "c"), (5, "a")] {
         wait(writer.ask(refused(number, chat))).unwrap();
     }
-    // Refused for another reason: of that its chat was told at once.
+    // Refused for another reason: its chat was notified at once.
     wait(writer.ask(RecordInbound { note: Some("busy".into()), ..refused(6, "a") })).unwrap();
-    // Refused by the gate after it was taken.
+    // Refused by the gate after it was accepted.
     let id = record(&writer, 7);
     let note = Some(REFUSED_BY_DRAIN.to_owned());
     wait(writer.ask(MarkInbound { note, ..mark(id, InboundState::Refused) })).unwrap();
@@ -92,7 +92,7 @@ fn each_chat_is_told_once_how_many_of_its_messages_a_drain_refused_also_over_a_r
     let expected = ["a 3", "b 1", "c 1", "chat 1"].map(|said| format!("{{\"op\":\"{said}\"}}"));
     assert_eq!(told(&writer), expected);
     assert_eq!(writer.view().inbound[&InboundState::Refused], 7, "they stay what they are");
-    // What is refused later is told later, and alone.
+    // A later refusal is notified later, and separately.
     wait(writer.ask(refused(8, "a"))).unwrap();
     assert_eq!(tell(&writer, 10), 1);
     assert!(told(&writer).contains(&"{\"op\":\"a 1\"}".to_owned()));

@@ -1,4 +1,4 @@
-//! The thread, its groups, and the actors that come and go over it.
+//! The thread, its groups, and the actors that come and go above it.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -47,7 +47,7 @@ fn nothing_is_answered_before_it_is_committed() {
     assert!(matches!(wait(recorded), Ok(Recorded::New(_))));
 }
 
-/// Writes a row that clashes with itself, in two steps of which the first succeeds.
+/// Writes a row that conflicts with itself, in two steps of which the first succeeds.
 struct Clash;
 
 impl Work for Clash {
@@ -146,7 +146,7 @@ fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
     assert_eq!(writer.view().inbound, [(InboundState::Received, 1)].into());
     assert_eq!(received(&writer).len(), 1);
 
-    // Nobody writes any more: the thread finds out by its own probe, and says so.
+    // Without further writes: the thread finds out by its own probe, and reports it.
     while writer.view().trouble.is_some() {
         news.recv_timeout(CEILING).expect("the thread never said that the trouble is over");
     }
@@ -154,7 +154,7 @@ fn a_disk_that_refuses_is_trouble_until_it_takes_writes_again_by_itself() {
     assert!(matches!(wait(writer.ask(long)), Ok(Recorded::New(_))));
 }
 
-/// Lets the file grow to so many pages: a full disk without one.
+/// Limits the file to this many pages: the effect of a full disk.
 struct SetPages(i64);
 
 impl Work for SetPages {
@@ -165,7 +165,7 @@ impl Work for SetPages {
     }
 }
 
-/// Counts what the ledger says to the status.
+/// Counts the notifications of the status.
 struct Status(Arc<AtomicUsize>);
 
 impl Actor for Status {
@@ -205,7 +205,7 @@ fn an_actor_that_panics_loses_no_operation_and_its_successor_goes_on() {
         };
         let first = incarnation(1);
         let inbound: Port<RecordInbound> = first.clone().into();
-        // Fewer than a plain mailbox takes at once, so that all are before the crash.
+        // Fewer than a plain mailbox accepts at once, so that all are before the crash.
         let asked: Vec<_> = (0..10).map(|number| inbound.ask(event(number), CEILING)).collect();
         let asked = caduceus_supervision::spawn(futures_util::future::join_all(asked));
         let crash: Port<Crash> = first.into();

@@ -1,4 +1,4 @@
-//! Carries out what [`Provisioning`](crate::profile::provisioning::Provisioning) decides for the default profile's credentials.
+//! Carries out the steps of [`Provisioning`](crate::profile::provisioning::Provisioning) for the default profile's credentials.
 
 use actix::prelude::*;
 use actix::{ActorFutureExt, WrapFuture};
@@ -7,11 +7,11 @@ use tracing::debug;
 use super::ProfileActor;
 use crate::profile::dial;
 use crate::profile::provisioning::{self, AttemptEnd, Attempted, ProvisionTask};
-use crate::relay::identity::Source;
+use crate::relay::identity::IdentitySource;
 use caduceus_contract::messages::relay::Wake;
 
 impl ProfileActor {
-    /// The scope has just been read: decides whether there is something to ask for, and puts in what was given.
+    /// The scope has just been read: decides whether credentials are needed, and adds provisioned ones.
     pub(super) fn provision(&mut self, ctx: &mut Context<Self>) {
         if !self.is_home() {
             return;
@@ -32,8 +32,8 @@ impl ProfileActor {
             ProvisionTask::Stop => None,
             ProvisionTask::Ask(order) => {
                 let fingerprint = order.fingerprint();
-                let source = Source::of(&|name| self.scope.setting(name), &self.profile().home);
-                let asking = provisioning::ask(order, source, self.ports.trust.clone(), self.redactor.clone());
+                let source = IdentitySource::of(&|name| self.scope.setting(name), &self.profile().home);
+                let asking = provisioning::ask(order, source, self.ports.client.clone(), self.redactor.clone());
                 Some(ctx.spawn(asking.into_actor(self).map(move |outcome, actor, ctx| {
                     actor.provision_task = None;
                     actor.attempt_ended(fingerprint, outcome, ctx);
@@ -54,7 +54,7 @@ impl ProfileActor {
                 self.declare_gateway();
                 self.feed_redactor();
                 if let Some(Err(error)) = self.ports.link.as_ref().map(|link| link.tell(Wake)) {
-                    debug!(%error, "the link was not told of its credentials; it asks by itself");
+                    debug!(%error, "link not notified of its credentials; it asks by itself");
                 }
             }
             AttemptEnd::Failed(task) => self.carry_out(task, ctx),

@@ -1,4 +1,4 @@
-//! The profile's `.env`: when it is read, and what its values put in force.
+//! The profile's `.env`: when it is read, and how its values are applied.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,13 +16,13 @@ use crate::profile::env_file::EnvFile;
 use crate::profile::env_source::{self, Content};
 use crate::profile::scope::{Lent, Scope};
 use crate::profile::{dial, plan, shown};
-use crate::relay::claims::Owner;
+use crate::relay::claims::LinkOwner;
 
-/// Names the keys of deliveries, with commas between.
+/// The names of the keys of deliveries, separated by commas.
 const DELIVERY_KEY: &str = "GATEWAY_RELAY_DELIVERY_KEY";
-/// How often the file is looked at where no event comes of it.
+/// Interval of checks of the file in the absence of events.
 const POLL_EVERY: Duration = Duration::from_secs(1);
-/// Longest wait for one look at the file; a turn then starts with what is known.
+/// Timeout of one check of the file; a turn then starts with the current values.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl ProfileActor {
@@ -43,13 +43,13 @@ impl ProfileActor {
             }
             Ok(_) => {
                 actor.note_disk(None);
-                actor.note_objection();
+                actor.note_refusal();
             }
             Err(error) => actor.note_disk(Some(error)),
         })
     }
 
-    /// Whether the disk under the home answers; said once for each time that it does not.
+    /// Whether the disk under the home answers; logged once per outage.
     fn note_disk(&mut self, error: Option<NoAnswer>) {
         let trouble = error.map(|error| error.to_string());
         if trouble == self.health.disk {
@@ -57,22 +57,22 @@ impl ProfileActor {
         }
         let name = &self.terms.profile.name;
         if let Some(reason) = &trouble {
-            warn!(profile = %name, %reason, ".env stays as it was read last, and no agent is started");
+            warn!(profile = %name, %reason, "disk does not answer: the last .env stays in force, and no agent is started");
         } else {
             info!(profile = %name, "the disk under the profile's home answers again");
         }
         self.health.disk = trouble;
-        // Degraded is a state to be in; to wait for this disk would hold up the tree.
+        // A degraded profile is started; waiting for this disk would delay the tree.
         self.incarnation.ready();
         self.touch_status();
     }
 
-    /// Looks for as long as the actor runs: at every event, and once a second.
+    /// Checks the file for as long as the actor runs: at every event, and once a second.
     pub(super) fn keep_looking(&mut self, ctx: &mut Context<Self>) {
         let looking = self.look().then(|(), actor: &mut Self, _| {
             let touched = Arc::clone(&actor.touched);
             let waiting = async move {
-                // With or without an event, it is looked at.
+                // The file is checked with or without an event.
                 let _ = tokio::time::timeout(POLL_EVERY, touched.notified()).await;
             };
             waiting.into_actor(actor)
@@ -114,35 +114,35 @@ impl ProfileActor {
         self.touch_status();
     }
 
-    /// Says which gateway the settings name, so that one gateway has one link.
+    /// Declares the gateway in the settings, so that one gateway has one link.
     pub(super) fn declare_gateway(&mut self) {
         self.ports.claims.declare(&self.owner(), dial::gateway(&self.scope, self.link()));
-        self.note_objection();
+        self.note_refusal();
     }
 
-    /// Whose link it is.
-    fn owner(&self) -> Owner {
+    /// The owner of the link.
+    fn owner(&self) -> LinkOwner {
         (!self.is_home()).then(|| self.profile().name.clone())
     }
 
-    /// What stands against a link of its own changes with the settings of others, too.
-    fn note_objection(&mut self) {
-        let objection = self.ports.claims.objection(&self.owner()).map(|reason| reason.to_string());
-        if self.health.link == objection {
+    /// The reasons against a link of its own also change with the settings of other profiles.
+    fn note_refusal(&mut self) {
+        let refusal = self.ports.claims.refusal(&self.owner()).map(|reason| reason.to_string());
+        if self.health.link == refusal {
             return;
         }
         let profile = &self.terms.profile.name;
-        if let Some(reason) = &objection {
+        if let Some(reason) = &refusal {
             warn!(%profile, reason, "profile has no link of its own");
         } else {
-            info!(%profile, "nothing stands against a link of its own any more");
+            info!(%profile, "profile may have a link of its own again");
         }
-        self.health.link = objection;
+        self.health.link = refusal;
         self.touch_status();
     }
 
     pub(super) fn feed_redactor(&self) {
-        // Several, of which each is a secret.
+        // Several, each of which is a secret.
         let lists = self.scope.secrets().filter(|(name, _)| *name == DELIVERY_KEY);
         let keys: Vec<SecretString> =
             lists.flat_map(|(_, list)| list.expose_secret().split(',').map(SecretString::from)).collect();
@@ -151,7 +151,7 @@ impl ProfileActor {
             AgentSettings::Exec(exec) => &*exec.env_pass,
             AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => &[],
         };
-        // What an agent is given it may write.
+        // The agent may write the values that it receives.
         let passed = child_env::passed(&self.terms.environment, passed);
         let values = self.scope.secrets().chain(token).chain(passed).chain(keys.iter().map(|key| (DELIVERY_KEY, key)));
         self.redactor.replace(self.profile().name.as_str(), values);

@@ -1,4 +1,4 @@
-//! What the profile answers: agents and calls for turns, dials for links, its state for the status.
+//! The answers of the profile: agents and calls for turns, dials for links, its state for the status.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -20,16 +20,16 @@ use caduceus_contract::messages::honcho::FreshToken;
 use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReadEnvAgain, TokenChanged, VerifyDelivery};
 use caduceus_contract::wire::delivery::{self, DeliveryError};
 
-/// Longest wait for a fresh token; a turn then starts with the one there is. The keeper answers after 15 s by itself, with the token
-/// in the file, which is more than a profile has that has just started.
+/// Timeout for a new token; a turn then starts with the current one. The grants' actor answers after 15 s with the token
+/// in the file, which a profile that has just started does not have.
 const TOKEN_TIMEOUT: Duration = Duration::from_secs(17);
-/// Longest wait of a dial for credentials that are being asked for; a link waits 5 s for us.
+/// Timeout of a dial for credentials that are being requested; a link waits 5 s for the answer.
 const PROVISION_TIMEOUT: Duration = Duration::from_secs(4);
 
 type Later<R> = ResponseActFuture<ProfileActor, R>;
 
 impl ProfileActor {
-    /// The grant's token, fresh if its keeper answers in time. A turn never fails for it.
+    /// The grant's token, fresh if the grants' actor answers in time. A turn never fails because of it.
     fn fresh_token(&mut self) -> impl ActorFuture<Self, Output = ()> + use<> {
         let profile = self.profile().name.clone();
         let asked = self.ports.fresh_token.as_ref().map(|port| port.ask(FreshToken { profile }, TOKEN_TIMEOUT));
@@ -47,7 +47,7 @@ impl ProfileActor {
         })
     }
 
-    /// Everything that the start of one agent needs, as of now.
+    /// Everything that the start of one agent needs, at present.
     fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
         let AgentSettings::Exec(exec) = &*order.agent else { return Err(SpawnError::NotACommand) };
         if let Some(trouble) = &self.health.disk {
@@ -89,7 +89,7 @@ impl Handler<SpawnChild> for ProfileActor {
     type Result = Later<Result<SpawnedChild, SpawnError>>;
 
     fn handle(&mut self, order: SpawnChild, _: &mut Self::Context) -> Self::Result {
-        // Looked at once more, so that a value written a moment ago holds for this turn.
+        // Checked once more, so that a value written a moment ago applies to this turn.
         let ready = self.look().then(|(), actor: &mut Self, _| actor.fresh_token());
         let started = ready.then(move |(), actor, _| {
             let launch = actor.launch(&order);
@@ -119,7 +119,7 @@ impl Handler<AuthorisedCall> for ProfileActor {
     type Result = Later<Result<Call, CallError>>;
 
     fn handle(&mut self, order: AuthorisedCall, _: &mut Self::Context) -> Self::Result {
-        // Looked at once more, so that a key written a moment ago holds for this turn.
+        // Checked once more, so that a key written a moment ago applies to this turn.
         Box::pin(self.look().map(move |(), actor, _| {
             if actor.stamp.is_none() {
                 return Err(CallError::NotNow("the profile's .env has not been read yet".to_owned()));
@@ -127,13 +127,13 @@ impl Handler<AuthorisedCall> for ProfileActor {
             let prepared = call::prepare(&order.agent, &actor.scope, order.body);
             match &prepared {
                 Ok(_) => actor.set_agent_trouble(None),
-                // What is missing is reported with its key already.
+                // The missing name is reported with its key already.
                 Err(CallError::Unusable(trouble)) if actor.health.missing.is_empty() => {
                     actor.set_agent_trouble(Some(trouble.clone()));
                 }
                 Err(_) => {}
             }
-            debug!(profile = %actor.profile().name, turn = %order.turn, ready = prepared.is_ok(), "a call is asked for");
+            debug!(profile = %actor.profile().name, turn = %order.turn, ready = prepared.is_ok(), "call requested");
             let secrets = actor.redactor.lease(actor.profile().name.as_str());
             actor.ports.caller.call(prepared?, secrets)
         }))
@@ -144,13 +144,13 @@ impl Handler<PrepareDial> for ProfileActor {
     type Result = Later<Result<ConnectParams, NoConnectParams>>;
 
     fn handle(&mut self, _: PrepareDial, _: &mut Self::Context) -> Self::Result {
-        // Credentials that are being asked for are better than none.
+        // Credentials that are being requested are better than none.
         let settled = self.look().then(|(), actor: &mut Self, _| {
             let settled = tokio::time::timeout(PROVISION_TIMEOUT, actor.provisioning.settled());
             settled.into_actor(actor)
         });
         Box::pin(settled.map(|_, actor, _| {
-            // A clock before 1970 makes tokens that have expired, which the connector says.
+            // A clock before 1970 makes tokens that have expired, which the connector reports.
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             actor.minted_s = dial::mint_at(now.as_secs(), actor.minted_s);
             dial::prepare(&actor.scope, actor.link(), &actor.profile().relevance, actor.minted_s)
@@ -168,7 +168,7 @@ impl Handler<VerifyDelivery> for ProfileActor {
                 if keys.is_empty() {
                     return Err(DeliveryError::NoKey);
                 }
-                // Off the arbiter: a sender that cannot sign can still send megabytes.
+                // Off the arbiter: a sender without a key can still send megabytes.
                 let verified = tokio::task::spawn_blocking(move || {
                     let VerifyDelivery { body, timestamp, signature } = delivery;
                     let now_s = jiff::Timestamp::now().as_second();
@@ -201,10 +201,10 @@ impl Handler<TermsChanged> for ProfileActor {
         self.agent = Arc::new(terms.profile.agent.clone());
         self.terms = terms;
         self.judge_agent();
-        // Another directory may have taken the place of the one that we listened to.
+        // Another directory may have replaced the one that was watched.
         self.listening = Some(env_source::listen(&self.ports.events, &self.profile().home, Arc::clone(&self.touched)));
         self.health.missing = plan::missing(&self.agent, &self.scope);
-        // What the process lends may be another now.
+        // The values that the process lends may have changed.
         self.stale = true;
         self.touched.notify_one();
         self.touch_status();

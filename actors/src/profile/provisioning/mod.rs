@@ -1,6 +1,6 @@
-//! How the default profile gets the relay's credentials for itself: in memory, and never anywhere else.
+//! How the default profile obtains the relay's credentials by itself: in memory, and never anywhere else.
 //!
-//! A plain part, without actix: it answers what comes next, and the profile's actor carries that out.
+//! Without actix: it returns the next step, and the profile's actor carries it out.
 
 mod plan;
 
@@ -13,32 +13,32 @@ use tracing::{info, warn};
 
 use super::redact::Redactor;
 use crate::http_client::HttpClient;
-use crate::relay::identity::{NoIdentity, Source};
-use crate::relay::provision::{Order, Provisioned, Refused};
+use crate::relay::identity::{IdentitySource, NoIdentity};
+use crate::relay::provision::{ProvisionOrder, Provisioned, Refused};
 use caduceus_supervision::Backoff;
 use plan::{ProvisionPlan, ProvisionStep};
 
-/// Upper end of the first wait.
+/// Ceiling of the first wait.
 const FLOOR: Duration = Duration::from_secs(1);
-/// Upper end of the later waits: someone who has just logged in does not wait longer.
+/// Ceiling of the later waits: a user who has just logged in does not wait longer.
 const CEILING: Duration = Duration::from_mins(1);
 
-/// Where the profile stands with its connector.
+/// The state of the profile's credentials from its connector.
 #[derive(Debug)]
 pub(super) struct Provisioning {
     plan: ProvisionPlan,
-    /// What is asked for, or was given.
-    order: Option<Order>,
-    /// Whether an attempt is under way; a dial waits for its end.
+    /// The current request, or the provisioned credentials.
+    order: Option<ProvisionOrder>,
+    /// Whether an attempt is running; a dial waits for its end.
     under_way: watch::Sender<bool>,
     given: BTreeMap<String, SecretString>,
-    /// What was said last of why there is nothing; it is said once.
-    said: Option<String>,
-    /// It was said that the pair is pinned.
+    /// The last reason that was logged; each reason is logged once.
+    logged: Option<String>,
+    /// It was logged that the pair is pinned.
     pinned: bool,
 }
 
-/// Why an attempt came to nothing.
+/// Why an attempt failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotProvisioned {
     #[error(transparent)]
@@ -47,36 +47,41 @@ pub(super) enum NotProvisioned {
     Refused(#[from] Refused),
 }
 
-/// What came of an attempt: what was asked for, and what was given for it.
-pub(super) type Attempted = Result<(Order, Provisioned), NotProvisioned>;
+/// The result of an attempt: the request, and the credentials for it.
+pub(super) type Attempted = Result<(ProvisionOrder, Provisioned), NotProvisioned>;
 
-/// What comes next. Each takes the place of what was under way.
+/// The next step. Each replaces the running one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum ProvisionTask {
-    /// Nothing more.
+    /// None.
     Stop,
-    /// Ask for this, by [`ask`]; then comes [`Provisioning::ended`].
-    Ask(Order),
-    /// After this long comes [`Provisioning::due`] with this fingerprint.
+    /// Make this request, by [`ask`]; then call [`Provisioning::ended`].
+    Ask(ProvisionOrder),
+    /// After this time, call [`Provisioning::due`] with this fingerprint.
     AskAfter(u64, Duration),
 }
 
-/// What the end of an attempt means.
+/// The effect of an attempt's end.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum AttemptEnd {
     /// There are new credentials, see [`Provisioning::given`].
     Granted,
-    /// There are none, and this comes next.
+    /// There are none, and this is the next step.
     Failed(Option<ProvisionTask>),
-    /// Something else is asked for by now.
+    /// The request has changed meanwhile.
     Outdated,
 }
 
-/// Makes one attempt: a token of the identity provider, and with it the credentials.
+/// Makes one attempt: requests a token from the identity provider, and with it the credentials.
 ///
 /// # Errors
 /// [`NotProvisioned`] if there is no token, or no credentials for it.
-pub(super) async fn ask(order: Order, source: Source, client: HttpClient, redactor: Redactor) -> Attempted {
+pub(super) async fn ask(
+    order: ProvisionOrder,
+    source: IdentitySource,
+    client: HttpClient,
+    redactor: Redactor,
+) -> Attempted {
     let now_s = jiff::Timestamp::now().as_second();
     let token = source.token(&client, now_s).await?;
     let _held = redactor.hold("GATEWAY_RELAY_ACCESS_TOKEN", &token);
@@ -91,14 +96,14 @@ impl Default for Provisioning {
             order: None,
             under_way: watch::Sender::new(false),
             given: BTreeMap::new(),
-            said: None,
+            logged: None,
             pinned: false,
         }
     }
 }
 
 impl Provisioning {
-    /// Ends once no attempt is under way.
+    /// Completes once no attempt is running.
     pub(super) fn settled(&self) -> impl Future<Output = ()> + use<> {
         let mut under_way = self.under_way.subscribe();
         async move {
@@ -107,28 +112,28 @@ impl Provisioning {
         }
     }
 
-    /// What was given, by name; empty while nothing is.
+    /// The provisioned credentials, by name; empty without any.
     pub(super) fn given(&self) -> BTreeMap<String, SecretString> {
         self.given.clone()
     }
 
-    /// The settings were read: they ask for `order`. `pinned` says that they hold the credentials themselves.
-    pub(super) fn wanted(&mut self, order: Option<Order>, pinned: bool) -> Option<ProvisionTask> {
+    /// The settings were read: they make this request. `pinned`: they have the credentials themselves.
+    pub(super) fn wanted(&mut self, order: Option<ProvisionOrder>, pinned: bool) -> Option<ProvisionTask> {
         if pinned && !std::mem::replace(&mut self.pinned, pinned) {
             info!("relay self-provision skipped: id and secret are set");
         }
-        let step = self.plan.wanted(order.as_ref().map(Order::fingerprint));
+        let step = self.plan.wanted(order.as_ref().map(ProvisionOrder::fingerprint));
         self.order = order;
         self.task(step)
     }
 
-    /// The wait before the next attempt at the order with this fingerprint is over.
+    /// The wait before the next attempt at the request with this fingerprint is over.
     pub(super) fn due(&mut self, fingerprint: u64) -> Option<ProvisionTask> {
         let step = self.plan.due(fingerprint);
         self.task(step)
     }
 
-    /// The attempt at the order with this fingerprint has ended.
+    /// The attempt at the request with this fingerprint has ended.
     pub(super) fn ended(&mut self, fingerprint: u64, outcome: Attempted) -> AttemptEnd {
         self.under_way.send_replace(false);
         match outcome {
@@ -162,7 +167,7 @@ impl Provisioning {
         }
     }
 
-    fn take(&mut self, order: &Order, Provisioned { granted, platforms }: Provisioned) {
+    fn take(&mut self, order: &ProvisionOrder, Provisioned { granted, platforms }: Provisioned) {
         info!(
             gateway = granted.gateway_id,
             tenant = granted.tenant.as_deref().unwrap_or("?"),
@@ -178,21 +183,17 @@ impl Provisioning {
             [named("GATEWAY_RELAY_ID", granted.gateway_id.into()), named("GATEWAY_RELAY_SECRET", granted.secret)];
         let key = granted.delivery_key.map(|key| named("GATEWAY_RELAY_DELIVERY_KEY", key));
         self.given = pair.into_iter().chain(key).collect();
-        self.said = None;
+        self.logged = None;
     }
 
-    /// Once for each reason, however often it is tried.
+    /// Logs each reason once, however many attempts fail with it.
     fn say_why_not(&mut self, reason: &NotProvisioned) {
         let text = reason.to_string();
-        if self.said.as_ref() != Some(&text) {
+        if self.logged.as_ref() != Some(&text) {
             let none = matches!(reason, NotProvisioned::Identity(_));
-            let what = if none {
-                "relay self-provision skipped for want of an identity"
-            } else {
-                "relay self-provision failed"
-            };
-            warn!(reason = text, "{what}; it is tried again");
-            self.said = Some(text);
+            let what = if none { "relay self-provision skipped: no identity" } else { "relay self-provision failed" };
+            warn!(reason = text, "{what}; will be tried again");
+            self.logged = Some(text);
         }
     }
 }
@@ -204,13 +205,13 @@ mod tests {
     use super::*;
     use caduceus_contract::wire::provisioning::GatewayGrant;
 
-    fn order(gateway: &str) -> Order {
+    fn order(gateway: &str) -> ProvisionOrder {
         let setting = |name| match name {
             "GATEWAY_RELAY_URL" => Some("wss://relay.example"),
             "GATEWAY_RELAY_ID" => Some(gateway),
             _ => None,
         };
-        Order::of(&setting, Vec::new()).unwrap()
+        ProvisionOrder::of(&setting, Vec::new()).unwrap()
     }
 
     fn granted() -> Provisioned {

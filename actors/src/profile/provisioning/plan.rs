@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use caduceus_supervision::Backoff;
 
-/// Where one profile stands with its connector.
-#[derive(Debug)]
+/// The decisions of one profile about its credentials at the connector.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct ProvisionPlan {
     state: ProvisionState,
     backoff: Backoff,
@@ -13,7 +13,7 @@ pub(super) struct ProvisionPlan {
     failures: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum ProvisionState {
     /// Nothing is to be asked for.
     Content,
@@ -26,11 +26,11 @@ enum ProvisionState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ProvisionStep {
     Nothing,
-    /// Ask; whatever is under way is given up, and what was given is forgotten.
+    /// Ask. An attempt under way is given up, and credentials from before are dropped.
     Ask,
     /// Ask again after this long.
     AskAfter(Duration),
-    /// Forget what was given, and whatever is under way.
+    /// Drop the credentials, and give up an attempt under way.
     Forget,
 }
 
@@ -39,14 +39,14 @@ impl ProvisionPlan {
         Self { state: ProvisionState::Content, backoff, failures: 0 }
     }
 
-    /// The settings were read: this is what they ask for.
+    /// The settings were read: they ask for this order, or for none.
     pub(super) fn wanted(&mut self, order: Option<u64>) -> ProvisionStep {
         match (self.state, order) {
             (ProvisionState::Content, None) => ProvisionStep::Nothing,
             (ProvisionState::Asking(present) | ProvisionState::Granted(present), Some(order)) if present == order => {
                 ProvisionStep::Nothing
             }
-            // Someone changed the file: another try at once, also when what is asked for is the same.
+            // The file changed: try again at once, also if the order is the same.
             (_, Some(order)) => {
                 self.failures = 0;
                 self.state = ProvisionState::Asking(order);
@@ -68,7 +68,7 @@ impl ProvisionPlan {
         ProvisionStep::Ask
     }
 
-    /// The order that is under way was granted; whether that still counts.
+    /// The attempt at an order was granted. `false` if that order is no longer wanted.
     pub(super) fn granted(&mut self, order: u64) -> bool {
         let counts = self.state == ProvisionState::Asking(order);
         if counts {
@@ -78,7 +78,7 @@ impl ProvisionPlan {
         counts
     }
 
-    /// The order that is under way came to nothing.
+    /// The attempt at an order failed. `random` from `0.0..1.0` picks the wait.
     pub(super) fn failed(&mut self, order: u64, random: f64) -> ProvisionStep {
         if self.state != ProvisionState::Asking(order) {
             return ProvisionStep::Nothing;
@@ -93,11 +93,17 @@ impl ProvisionPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::exploration::assert_value;
 
     const SECOND: Duration = Duration::from_secs(1);
 
     fn plan() -> ProvisionPlan {
         ProvisionPlan::new(Backoff::new(SECOND, SECOND * 60).unwrap())
+    }
+
+    #[test]
+    fn the_plan_is_a_value() {
+        assert_value::<ProvisionPlan>();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The forms of a secret: every way in which it may be written once the escapes of a text are taken off.
+//! The forms of a secret: all its spellings once the escapes of a text are removed.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -14,18 +14,18 @@ use caduceus_contract::json::wipe;
 const MIN_CHARS: usize = 8;
 /// Shorter users of a URL are names: `postgres`.
 const MIN_TOKEN: usize = 16;
-/// Characters of a line of base64: of mail, and of a PEM.
+/// Characters in a line of base64: of mail, and of a PEM.
 const BASE64_LINES: [usize; 2] = [76, 64];
-/// So deep values within values are looked for: a JSON text in a JSON text, a URL in that.
+/// Depth to which values inside values are searched: a JSON text in a JSON text, a URL in that.
 const MAX_DEPTH: usize = 4;
 
-type Text = Zeroizing<Vec<u8>>;
+type ValueForm = Zeroizing<Vec<u8>>;
 
-/// The texts that show `value`: as it is, in hex, in base64, and each of these without the escapes that it may have itself, for a text
-/// loses these together with its own. Escapes are not among them: they are taken off the text.
+/// The texts that reveal `value`: plain, in hex, in base64, and each of these without the escapes that it may contain, because a
+/// text loses these together with its own. Escapes are not among the forms: they are removed from the text.
 ///
-/// Of a value in several lines also each line, for logs are written line by line; of a URL its password; of a JSON value its leaves.
-pub(super) fn of(value: &SecretString) -> Vec<Text> {
+/// For a value of several lines also each line, because logs are written line by line; for a URL its password; for JSON its leaves.
+pub(super) fn of(value: &SecretString) -> Vec<ValueForm> {
     let mut parts = Vec::new();
     take_apart(value.expose_secret().as_bytes(), 0, &mut parts);
     parts.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
@@ -36,13 +36,13 @@ pub(super) fn of(value: &SecretString) -> Vec<Text> {
     }
     forms.sort_unstable_by(|one, other| one.as_slice().cmp(other.as_slice()));
     forms.dedup();
-    // Of a value of 8 characters the base64 inside a longer text is a little longer, so nothing is lost here.
+    // For a value of 8 characters the base64 inside a longer text is a little longer, so nothing is lost here.
     forms.retain(|form| form.len() >= WINDOW);
     forms
 }
 
-/// What of `value` is secret by itself.
-fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<Text>) {
+/// The parts of `value` that are secret by themselves.
+fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<ValueForm>) {
     take_lines(value, parts);
     let mut rounds = vec![Zeroizing::new(value.to_vec())];
     while let Some(view) =
@@ -62,7 +62,7 @@ fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<Text>) {
             take_apart(secret.as_bytes(), depth + 1, parts);
         }
     }
-    // A JSON value may stand in the file with its quotes escaped.
+    // A JSON value may be in the file with its quotes escaped.
     for text in &rounds {
         if let Ok(mut json) = serde_json::from_slice::<Value>(text) {
             take_leaves(&json, depth, parts);
@@ -72,16 +72,16 @@ fn take_apart(value: &[u8], depth: usize, parts: &mut Vec<Text>) {
     }
 }
 
-/// Of a value that is too short without its own escapes the text is not known by these, so that some of the text's are taken with it.
-fn take_escaped(value: &[u8], parts: &mut Vec<Text>) {
+/// A value that is too short without its own escapes is also searched for with them, so that some escapes of the text go too.
+fn take_escaped(value: &[u8], parts: &mut Vec<ValueForm>) {
     let Ok(text) = std::str::from_utf8(value) else { return };
     let json = Zeroizing::new(serde_json::to_string(text).unwrap_or_default());
     parts.extend(json.get(1..json.len().saturating_sub(1)).map(|json| Zeroizing::new(json.as_bytes().to_vec())));
     parts.push(Zeroizing::new(text.escape_debug().to_string().into_bytes()));
 }
 
-/// `text` and its lines, with and without the blanks around.
-fn take_lines(text: &[u8], parts: &mut Vec<Text>) {
+/// `text` and its lines, with and without surrounding blanks.
+fn take_lines(text: &[u8], parts: &mut Vec<ValueForm>) {
     let lines = text.split(|byte| matches!(byte, b'\n' | b'\r'));
     for part in std::iter::once(text).chain(lines) {
         let trimmed = std::str::from_utf8(part).map_or(part, |part| part.trim().as_bytes());
@@ -93,7 +93,7 @@ fn take_lines(text: &[u8], parts: &mut Vec<Text>) {
     }
 }
 
-fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<Text>) {
+fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<ValueForm>) {
     match json {
         Value::String(leaf) => take_apart(leaf.as_bytes(), depth + 1, parts),
         Value::Array(items) => items.iter().for_each(|item| take_leaves(item, depth, parts)),
@@ -102,11 +102,11 @@ fn take_leaves(json: &Value, depth: usize, parts: &mut Vec<Text>) {
     }
 }
 
-/// The password of a URL, or who it names where there is none: many a token is given so.
+/// The password of a URL, or its user if it has none: many tokens are given so.
 fn url_secrets(text: &str) -> Vec<&str> {
     let Some((_, rest)) = text.split_once("://") else { return Vec::new() };
     let authority = &rest[..rest.find(['/', '?', '#']).unwrap_or(rest.len())];
-    // A password with a slash ends at the last `@`; a path may hold one too, so that both are meant.
+    // A password with a slash ends at the last `@`; a path may contain one too, so that both are used.
     let users = [authority, rest].map(|place| place.rfind('@').map(|end| &place[..end]));
     let secret = |user: &'_ str| match user.split_once(':') {
         Some((_, password)) => Some(user.len() - password.len()),
@@ -115,14 +115,14 @@ fn url_secrets(text: &str) -> Vec<&str> {
     users.into_iter().flatten().filter_map(|user| Some(&user[secret(user)?..])).collect()
 }
 
-/// Of bytes that are no characters each counts for one.
+/// Each byte of an invalid character counts as one.
 fn is_long(text: &[u8]) -> bool {
     let chars =
         text.utf8_chunks().map(|chunk| chunk.valid().chars().count() + usize::from(!chunk.invalid().is_empty()));
     chars.sum::<usize>() >= MIN_CHARS
 }
 
-fn write_down(value: &[u8], forms: &mut Vec<Text>) {
+fn write_down(value: &[u8], forms: &mut Vec<ValueForm>) {
     let mut add = |text: Vec<u8>| forms.push(Zeroizing::new(text));
     add(value.to_vec());
     if value.contains(&b' ') {
@@ -131,7 +131,7 @@ fn write_down(value: &[u8], forms: &mut Vec<Text>) {
     }
     add(hex::encode(value).into_bytes());
     for whole in [Zeroizing::new(STANDARD.encode(value)), Zeroizing::new(URL_SAFE_NO_PAD.encode(value))] {
-        // In lines, of which a log may hold each by itself.
+        // In lines, each of which may be alone in a log.
         for width in BASE64_LINES {
             let pieces = whole.as_bytes().chunks(width).filter(|piece| piece.len() > MIN_CHARS);
             pieces.for_each(|piece| add(piece.to_vec()));
@@ -144,13 +144,13 @@ fn write_down(value: &[u8], forms: &mut Vec<Text>) {
     }
 }
 
-/// What is always the same of the base64 of a text that holds `value` after `shift` bytes of something else.
+/// The constant part of the base64 of a text that contains `value` after `shift` other bytes.
 fn inner_base64(value: &[u8], shift: usize, engine: &impl Engine) -> String {
     let mut padded = vec![0; shift];
     padded.extend_from_slice(value);
     let mut text = engine.encode(&padded);
     padded.zeroize();
-    // The last character holds bits of what follows, those at the front bits of what came before.
+    // The last character has bits of the following byte, those at the front bits of the preceding bytes.
     if !(shift + value.len()).is_multiple_of(3) {
         text.pop();
     }

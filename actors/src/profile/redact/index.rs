@@ -1,7 +1,7 @@
 //! Finds any of many texts in one pass.
 //!
-//! Every [`WINDOW`] bytes of a text are looked up by a keyed hash. Where something begins like that, one look for each *length* of such
-//! a thing follows, however many there are of a length: keys of one make begin alike and are of one length.
+//! Every [`WINDOW`] bytes of a text are looked up by a keyed hash. On a match, one lookup for each *length* of a form with this
+//! beginning follows, however many forms share a length: keys of one vendor begin alike and have one length.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, RandomState};
@@ -12,31 +12,31 @@ use zeroize::Zeroizing;
 
 use super::views;
 
-/// Bytes that are looked up at once. No form is shorter.
+/// Bytes of one lookup. No form is shorter.
 pub(super) const WINDOW: usize = 8;
-/// So much longer a form may be with escapes. The longest form is the hex one, twice the value, so that it is as long as `\u0041` for
+/// Factor by which escapes lengthen a form. The longest form is the hex one, twice the value, so that it is as long as `\u0041` for
 /// each byte.
 const ESCAPED: usize = 3;
 
-/// The forms of all values held.
+/// The forms of all values.
 #[derive(Default)]
 pub(super) struct Index {
     key: RandomState,
     /// By the hash of their first [`WINDOW`] bytes, then by length, longest last, then by the hash of the whole.
     buckets: HashMap<u64, BTreeMap<usize, HashMap<u64, Vec<SecretForm>>>>,
     beginnings: Beginnings,
-    /// Bytes of the longest form there ever was.
+    /// Bytes of the longest form so far.
     longest: usize,
 }
 
-/// One way in which a value may be written.
+/// One spelling of a value.
 pub(super) struct SecretForm {
     pub(super) set: u64,
     pub(super) name: Arc<str>,
     pub(super) bytes: Zeroizing<Vec<u8>>,
 }
 
-/// Where a value stands, and its name.
+/// The range of a value in a text, and its name.
 pub(super) type Span<'a> = (Range<usize>, &'a str);
 
 impl Index {
@@ -74,12 +74,12 @@ impl Index {
         self.longest
     }
 
-    /// Where values stand, in order. Those that overlap are one, so that no end of either is left.
+    /// The ranges of values, in order. Overlapping ones are merged, so that no end of either is left.
     pub(super) fn spans(&self, bytes: &[u8]) -> Vec<Span<'_>> {
         self.look(bytes, &mut 0)
     }
 
-    /// The same; counts the looks at forms in `looks`.
+    /// The same; counts the lookups of forms in `looks`.
     fn look(&self, bytes: &[u8], looks: &mut usize) -> Vec<Span<'_>> {
         if self.is_empty() {
             return Vec::new();
@@ -118,8 +118,8 @@ impl Index {
     }
 }
 
-/// What forms begin with, as far as it takes to pass over most of a text without a hash. It gives no form away: many beginnings fall
-/// together, in an order that is another in each process.
+/// The beginnings of forms, so that most of a text is passed over without a hash. It reveals no form: many beginnings are
+/// merged, in an order that differs in each process.
 struct Beginnings {
     multiplier: u32,
     bits: Box<[u64; Self::BITS / 64]>,

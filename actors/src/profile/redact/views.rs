@@ -1,32 +1,32 @@
-//! The views of a text: as it reads once one more layer of escapes is taken off, with lines joined (the blanks at their ends left
-//! out or kept), with hex digits side by side.
+//! The views of a text: without one more layer of escapes, with lines joined (the blanks at their ends removed
+//! or kept), with hex digits adjacent.
 //!
-//! Every view holds where each of its bytes stands in the text. No view is longer than the text it was made of, and there are few, so
+//! Every view has the position of each of its bytes in the text. No view is longer than its text, and there are few, so
 //! a long line costs a small multiple of a plain one.
 
 use std::ops::Range;
 
 use zeroize::Zeroizing;
 
-/// Layers of escapes that are taken off, at most.
+/// Most layers of escapes that are removed.
 pub(super) const MAX_ROUNDS: usize = 6;
-/// Hex digits side by side that may be a value; all shorter ones are no form.
+/// Adjacent hex digits that may be a value; shorter ones are not a form.
 const MIN_DIGITS: usize = 16;
-/// Longest break between two pairs of hex digits: a colon, a line's end and how far the next line is set in.
+/// Longest gap between two pairs of hex digits: a colon, a line's end and the indentation of the next line.
 const MAX_BREAK: usize = 12;
 
-/// Bytes, and where each stands in the text that they are a view of.
-pub(super) struct View {
+/// Bytes, and the position of each in the text that they are a view of.
+pub(super) struct TextView {
     pub(super) bytes: Zeroizing<Vec<u8>>,
     from: Vec<Range<usize>>,
 }
 
-impl View {
+impl TextView {
     fn sized(bytes: usize) -> Self {
         Self { bytes: Zeroizing::new(Vec::with_capacity(bytes)), from: Vec::with_capacity(bytes) }
     }
 
-    /// Where in the text a part of the view stands; the part is not empty.
+    /// The range in the text of a part of the view; the part is not empty.
     pub(super) fn place(&self, part: &Range<usize>) -> Range<usize> {
         self.from[part.start].start..self.from[part.end - 1].end
     }
@@ -45,9 +45,9 @@ impl View {
     }
 }
 
-/// Calls `look` with every view of `text` but the text itself.
-pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
-    let mut present: Option<View> = None;
+/// Calls `look` with every view of `text` except the text itself.
+pub(super) fn each(text: &[u8], mut look: impl FnMut(&TextView)) {
+    let mut present: Option<TextView> = None;
     for round in 0..=MAX_ROUNDS {
         let bytes = present.as_ref().map_or(text, |view| &**view.bytes);
         for view in [joined(bytes), unbroken(bytes), digits(bytes)].into_iter().flatten() {
@@ -63,19 +63,19 @@ pub(super) fn each(text: &[u8], mut look: impl FnMut(&View)) {
     }
 }
 
-/// A text with one layer of escapes taken off; `None` where there is none. Of JSON and the languages like it, percent encoding, HTML
-/// and shells; of all at once, for a text does not say which it is in.
-pub(super) fn unescaped(text: &[u8]) -> Option<View> {
+/// A text with one layer of escapes removed; `None` if it has none. Escapes of JSON and similar languages, percent encoding, HTML
+/// and shells; all at once, because the language of a text is unknown.
+pub(super) fn unescaped(text: &[u8]) -> Option<TextView> {
     if !is_suspicious(text) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     let mut at = 0;
     while at < text.len() {
         let rest = &text[at..];
         let unit = match rest[0] {
             b'\\' => backslash(rest),
-            // The next layer's, which takes the backslash away first.
+            // The next layer's, which removes the backslash first.
             b'%' | b'&' if text[..at].ends_with(b"\\\\") && view.bytes.last() == Some(&b'\\') => None,
             b'%' => number(rest.get(1..3).unwrap_or_default(), 16).map(|byte| Unit::byte(byte, 3)),
             b'&' => entity(rest),
@@ -89,7 +89,7 @@ pub(super) fn unescaped(text: &[u8]) -> Option<View> {
     (view.bytes.len() < text.len()).then_some(view)
 }
 
-/// Whether there may be an escape at all. A line of a log mostly has none, and costs this look only.
+/// Whether there can be an escape at all. Most lines of a log have none, and cost only this check.
 fn is_suspicious(text: &[u8]) -> bool {
     let quote = |byte: u8| byte == b'"' || byte == b'\'';
     let mut before = false;
@@ -100,7 +100,7 @@ fn is_suspicious(text: &[u8]) -> bool {
     })
 }
 
-/// What an escape stands for, and how many bytes it takes up.
+/// The meaning of an escape, and its length in bytes.
 struct Unit {
     text: [u8; 4],
     length: usize,
@@ -124,7 +124,7 @@ impl Unit {
     }
 }
 
-/// The number that all of `digits` are; `None` if there are none, too many, or if they are something else.
+/// The number of `digits`; `None` if there are none, too many, or something else.
 fn number(digits: &[u8], base: u32) -> Option<u32> {
     if digits.is_empty() || digits.len() > 8 {
         return None;
@@ -159,11 +159,11 @@ fn backslash(rest: &[u8]) -> Option<Unit> {
         },
         _ => None,
     };
-    // Of all others a shell takes the backslash away; the character follows as it is.
+    // For all others a shell removes the backslash and keeps the character.
     unit.or_else(|| (!next.is_ascii_alphanumeric()).then(|| Unit::byte(next.into(), 2)))
 }
 
-/// `\u00e4`, and two of them for what is beyond.
+/// `\u00e4`, and two of them for characters beyond.
 fn utf16(rest: &[u8]) -> Option<Unit> {
     let unit = |at: usize| {
         rest.get(at..at + 2).filter(|begin| begin == b"\\u")?;
@@ -215,14 +215,14 @@ fn quotes(rest: &[u8]) -> Option<Unit> {
     }
 }
 
-/// A text of several lines with these side by side, as base64 reads that is broken into lines; `None` if it is one line.
-fn joined(text: &[u8]) -> Option<View> {
+/// A text of several lines with these joined, as base64 in lines is read; `None` if it is one line.
+fn joined(text: &[u8]) -> Option<TextView> {
     let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
     let lines = text.trim_ascii_end();
     if !lines.iter().any(is_break) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     let mut at = 0;
     while at < lines.len() {
         let blank = lines[at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
@@ -239,8 +239,8 @@ fn joined(text: &[u8]) -> Option<View> {
     Some(view)
 }
 
-/// The same with only the line ends taken out, for a value with blanks that is broken beside one; `None` where no blank stands there.
-fn unbroken(text: &[u8]) -> Option<View> {
+/// The same with only the line ends removed, for a value with a blank at a line end; `None` if there is no such blank.
+fn unbroken(text: &[u8]) -> Option<TextView> {
     let is_break = |byte: u8| matches!(byte, b'\n' | b'\r');
     let is_blank = |byte: u8| byte.is_ascii_whitespace() && !is_break(byte);
     let lines = text.trim_ascii_end();
@@ -248,16 +248,16 @@ fn unbroken(text: &[u8]) -> Option<View> {
     if !lines.windows(2).any(beside) {
         return None;
     }
-    let mut view = View::sized(text.len());
+    let mut view = TextView::sized(text.len());
     for (at, byte) in lines.iter().enumerate().filter(|(_, byte)| !is_break(**byte)) {
         view.push(&[*byte], &(at..at + 1));
     }
     Some(view)
 }
 
-/// All long runs of hex digits, in lower case and without what stands between the pairs; `None` if there is none. A NUL ends each run.
-fn digits(text: &[u8]) -> Option<View> {
-    let mut view: Option<View> = None;
+/// All long runs of hex digits, in lower case and without separators; `None` if there are none. A NUL ends each run.
+fn digits(text: &[u8]) -> Option<TextView> {
+    let mut view: Option<TextView> = None;
     let mut run: Vec<usize> = Vec::new();
     let mut at = 0;
     while at < text.len() {
@@ -279,7 +279,7 @@ fn digits(text: &[u8]) -> Option<View> {
     view
 }
 
-/// How many bytes at `at` are only a break in a run of pairs; 0 if the run ends here.
+/// How many bytes at `at` are only a gap in a run of pairs; 0 if the run ends here.
 fn run_goes_on(text: &[u8], run: &[usize], at: usize) -> usize {
     let pair = |at: usize| text.get(at..at + 2).is_some_and(|pair| pair.iter().all(u8::is_ascii_hexdigit));
     if run.len() < 2 || at < 2 || !pair(at - 2) {
@@ -290,14 +290,14 @@ fn run_goes_on(text: &[u8], run: &[usize], at: usize) -> usize {
     if pair(at + pause) { pause } else { 0 }
 }
 
-/// Takes a run over if it is long enough, and not as it stands in the text already.
-fn take_run(text: &[u8], run: &[usize], view: &mut Option<View>) {
+/// Copies a run if it is long enough, and not the same in the text already.
+fn take_run(text: &[u8], run: &[usize], view: &mut Option<TextView>) {
     let [first, .., last] = run else { return };
     let plain = last - first + 1 == run.len() && !run.iter().any(|at| text[*at].is_ascii_uppercase());
     if run.len() < MIN_DIGITS || plain {
         return;
     }
-    let view = view.get_or_insert_with(|| View::sized(text.len() + 1));
+    let view = view.get_or_insert_with(|| TextView::sized(text.len() + 1));
     for at in run {
         view.push(&[text[*at].to_ascii_lowercase()], &(*at..at + 1));
     }

@@ -1,4 +1,4 @@
-//! Frames that want an acknowledgement and cannot be used.
+//! Frames that expect an acknowledgement and cannot be used.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ fn new(row: i64) -> Recorded {
     Recorded::New(InboundId(row))
 }
 
-/// Says nothing more than what is asked of it: a link that is up, and has been dialled once.
+/// A link that is up, and has been dialled once: nothing else happened.
 async fn is_up(bench: &Bench) -> bool {
     let view = bench.view().await;
     (view.state, view.generation) == (LinkState::Connected, 1)
@@ -140,7 +140,7 @@ fn line_above_the_limit_is_a_dead_letter_without_its_body_in_one_message_or_in_m
             answer.send(Ok(new(1))).unwrap();
             assert_eq!(peer.frame().await, ack("b"), "{mebibytes} MiB in {pieces} messages");
         }
-        // What comes behind it is an event as ever.
+        // The next line is an ordinary event.
         peer.say(json!({"type": "inbound", "event": event("m")})).await;
         assert_eq!(bench.offer().await.0.event.message_id.as_deref(), Some("m"));
         assert!(is_up(&bench).await);

@@ -140,7 +140,7 @@ fn large_events_take_more_places_than_small_ones() {
         let mut large = event("m");
         large["text"] = "x".repeat(4 * 1024 * 1024).into();
         let frame = format!("{}\n", json!({"type": "inbound", "event": large}));
-        // The connector feels it: its writing stands still.
+        // The connector sees backpressure: its writing stalls.
         let flood = async {
             for _ in 0..40 {
                 peer.say_text(frame.clone()).await;
@@ -187,7 +187,7 @@ fn hostile_lines_are_counted_and_the_link_lives_on() {
             r#"{"type": 5}"#,
             r#"{"type": "inbound"}"#,
             r#"{"type": "inbound", "event": "text"}"#,
-            // One that can be acknowledged is a dead letter: it has tests of its own.
+            // A line that can be acknowledged is a dead letter: it has separate tests.
             r#"{"type": "inbound", "event": {"text": 5}}"#,
             r#"{"type": "inbound", "event": {"source": []}}"#,
             r#"{"type": "inbound", "event": {}, "bufferId": {}}"#,
@@ -203,7 +203,7 @@ fn hostile_lines_are_counted_and_the_link_lives_on() {
             peer.say_text(format!("{line}\n")).await;
         }
         peer.say_binary(b"\xff\xfe\n").await;
-        // Not ours to know, and no fault.
+        // Its type is of a later contract, which is not an error.
         peer.say(json!({"type": "from_the_future", "x": 1})).await;
         peer.say(json!({"type": "outbound_result", "requestId": "nobody's", "result": {"success": true}})).await;
         peer.inbound("good", None).await;

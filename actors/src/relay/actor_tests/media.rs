@@ -1,4 +1,4 @@
-//! Media that the connector keeps, fetched before the dispatcher hears of the event.
+//! Media that the connector hosts, fetched before the dispatcher receives the event.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -14,7 +14,7 @@ async fn send(peer: &mut Peer, message_id: &str, addresses: &[&str]) {
     peer.say(json!({"type": "inbound", "event": event})).await;
 }
 
-/// The address of something that the connector of `bench` keeps.
+/// The address of media that the connector of `bench` hosts.
 fn kept(bench: &Bench, path: &str) -> String {
     format!("{}{path}", bench.connector.url.replace("ws://", "http://"))
 }
@@ -52,7 +52,7 @@ fn media_that_cannot_be_fetched_keeps_its_address_and_leaves_no_file() {
         huge.resize(huge.len() + 25 * 1024 * 1024 + 1, b'x');
         huge.extend_from_slice(b"\r\n0\r\n\r\n");
         let cut = b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\npicture";
-        // A redirect would carry the token to wherever the answer says.
+        // A redirect would send the token to another host.
         let redirect =
             format!("HTTP/1.1 302 Found\r\nlocation: {own}2\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
         let missing = b"HTTP/1.1 404 No\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";

@@ -13,7 +13,7 @@ use serde_json::json;
 use super::super::timings::LinkTimings;
 use super::*;
 use crate::profile::messages::NoConnectParams;
-use crate::relay::claims::{GatewayKey, NotYours};
+use crate::relay::claims::{ClaimRefused, GatewayKey};
 use caduceus_contract::messages::relay::{GoDormant, GoIdle, IdleAnswer, LinkState};
 use caduceus_contract::wire::action::Action;
 use rig::{Bench, descriptor, identity, never, quick, run, within};
@@ -101,7 +101,7 @@ fn refused_upgrade_says_when_the_next_dial_may_come() {
             assert!(view.last_error.unwrap().contains(&status.to_string()));
             if ordered {
                 bench.connector.no_dial().await;
-                // A poke is anybody's, and does not go before the word of the connector.
+                // Any client can poke, so a poke does not override the wait that the connector requested.
                 bench.link.send(Wake).await.unwrap();
                 bench.connector.no_dial().await;
                 if status == 429 {
@@ -122,7 +122,7 @@ fn socket_of_a_link_sends_without_delay() {
         let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
             let number = entry.unwrap().file_name().to_str().unwrap().parse().unwrap();
-            // It may have been closed since by another test.
+            // Another test may have taken it since.
             let copy = rustix::process::pidfd_getfd(&me, number, rustix::process::PidfdGetfdFlags::empty());
             let Ok(copy) = copy else { continue };
             let local = rustix::net::getsockname(&copy).ok().and_then(|name| std::net::SocketAddr::try_from(name).ok());
@@ -145,7 +145,7 @@ fn link_that_another_comes_before_closes_and_waits_until_it_may_dial_again() {
         bench.until(LinkState::Connected).await;
         bench.claims.declare(&None, Some(gateway.clone()));
         never("a close", peer.read()).await;
-        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), NotYours::GivenUp(work));
+        assert_eq!(bench.claims.take(&None, gateway.clone()).unwrap_err(), ClaimRefused::GivenUp(work));
         assert_eq!(within("the close", peer.read()).await, Err(Some(1001)));
         drop(peer);
         bench.until(LinkState::Disabled).await;
@@ -180,7 +180,7 @@ fn superseded_socket_is_closed_before_the_next_one_is_opened() {
         let bench = Bench::with(timings, vec![identity("discord", "")]).await;
         let mut first = bench.connector.serve().await;
         let _second = bench.connector.accept().await;
-        // All that the first one still delivers lies in our own buffer: its end is there already.
+        // The frames of the first connection are in our own buffer: its end is there already.
         let end = within("the end of the first socket", async {
             loop {
                 if let Err(code) = first.read().await {

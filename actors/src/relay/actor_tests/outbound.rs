@@ -1,4 +1,4 @@
-//! Actions, their results, and what stands in for a result.
+//! Actions, their results, and the answers without a result.
 
 use serde_json::json;
 
@@ -37,7 +37,7 @@ fn action_for_the_relay_platform_leaves_the_choice_to_the_connector() {
         let foreign = bench.link.send(SendAction { target: target("slack"), action });
         let sent = peer.frame().await;
         assert!(sent.get("platform").is_none() && sent.get("botId").is_none());
-        // One that is not fronted is for the connector to refuse, not for another bot to send.
+        // The connector refuses an unknown bot; no other bot may send in its place.
         assert_eq!(peer.frame().await["platform"], "slack");
         drop((frame, foreign));
     });
@@ -96,7 +96,7 @@ fn action_without_a_result_in_time_is_ambiguous() {
 fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
     run(async {
         let (bench, peer) = Bench::connected().await;
-        // The peer reads nothing: the first fill the buffers of the system, the others wait.
+        // The peer reads nothing: the first actions fill the buffers of the system, the others wait.
         let large = "x".repeat(1024 * 1024);
         let results: Vec<_> = (0..64).map(|_| bench.send(&large)).collect();
         while bench.view().await.waiting < results.len() {
@@ -107,7 +107,7 @@ fn actions_still_queued_when_the_link_is_cut_are_not_ambiguous() {
         assert!(results.iter().all(|result| !result.success));
         assert!(results[0].ambiguous, "what was written may have arrived");
         assert!(!results[63].ambiguous, "what was not written has not arrived");
-        // Once one was not written, none behind it was.
+        // After one that was not written, none was written.
         assert!(results.is_sorted_by_key(|result| !result.ambiguous));
     });
 }

@@ -1,4 +1,4 @@
-//! A connector on a socket of its own, stubs for the actors around the link, and waits that say what never came.
+//! A connector on a separate socket, stubs for the actors around the link, and waits that report what never came.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -25,10 +25,10 @@ use caduceus_contract::messages::ledger::{LedgerError, Recorded};
 use caduceus_contract::wire::action::Action;
 use caduceus_supervision::{Backoff, ResponseFuture, spawn};
 
-/// Nothing here takes longer, even on a busy machine.
+/// Longer than anything here takes, even on a busy machine.
 const CEILING: Duration = Duration::from_secs(10);
 
-/// Long enough that what is not to happen would have happened.
+/// Long enough for an unwanted effect to appear.
 const MOMENT: Duration = Duration::from_millis(150);
 
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
@@ -59,7 +59,7 @@ impl Connector {
         Self { listener, url }
     }
 
-    /// Takes the next upgrade.
+    /// Accepts the next upgrade.
     #[expect(clippy::result_large_err, reason = "the callback's type is the library's")]
     pub(super) async fn accept(&self) -> Peer {
         let mut authorization = None;
@@ -73,7 +73,7 @@ impl Connector {
         Peer { socket, authorization, lines: Vec::new() }
     }
 
-    /// Takes the next upgrade and the handshake behind it.
+    /// Accepts the next upgrade and completes the handshake.
     pub(super) async fn serve(&self) -> Peer {
         let mut peer = self.accept().await;
         assert_eq!(peer.frame().await["type"], "hello");
@@ -86,7 +86,7 @@ impl Connector {
         self.refuse_with(status, "").await;
     }
 
-    /// The same with more lines of a head, each with its end.
+    /// The same with additional header lines, each with its end.
     pub(super) async fn refuse_with(&self, status: u16, head: &str) {
         let (mut stream, _) = within("a dial", self.listener.accept()).await.unwrap();
         let _ = stream.read(&mut [0; 4096]).await.unwrap();
@@ -94,12 +94,12 @@ impl Connector {
         stream.write_all(answer.as_bytes()).await.unwrap();
     }
 
-    /// Takes the next request, which is no dial, and answers it; what was asked.
+    /// Accepts the next request, which is not a dial, answers it, and returns it.
     pub(super) async fn answer(&self, answer: &[u8]) -> String {
         let (mut stream, _) = within("a request", self.listener.accept()).await.unwrap();
         let mut asked = vec![0; 4096];
         let bytes = stream.read(&mut asked).await.unwrap();
-        // It may be more than whoever asked wants to hear.
+        // The client may close before it has read everything.
         let _ = stream.write_all(answer).await;
         String::from_utf8_lossy(&asked[..bytes]).into_owned()
     }
@@ -181,7 +181,7 @@ pub(super) fn event(message_id: &str) -> Value {
         "source": {"platform": "discord", "chat_id": "c", "chat_type": "dm", "user_id": "u"}})
 }
 
-/// What the profile answers, and how often it was asked.
+/// The answer of the profile, and the number of questions.
 pub(super) type Answers = Rc<RefCell<(u64, Result<ConnectParams, NoConnectParams>)>>;
 
 struct StubProfile(Answers);
@@ -201,10 +201,10 @@ impl Handler<PrepareDial> for StubProfile {
     }
 }
 
-/// An event that was offered, and the way to answer it. Dropping that leaves it unanswered.
+/// An event that was offered, and the sender of its answer. Dropping that leaves it unanswered.
 pub(super) type Offered = (Inbound, oneshot::Sender<Result<Receipt, NotTaken>>);
 
-/// A dead letter that is to be written down, and the way to answer it.
+/// A dead letter to be recorded, and the sender of its answer.
 pub(super) type Letter = (RecordInbound, oneshot::Sender<Result<Recorded, LedgerError>>);
 
 struct StubDispatch {
@@ -279,7 +279,7 @@ pub(super) struct Bench {
     pub(super) media: tempfile::TempDir,
 }
 
-/// The contract's times, but for the waits.
+/// The contract's times, except for the waits.
 pub(super) fn quick() -> LinkTimings {
     let wait = Backoff::new(Duration::from_millis(5), Duration::from_millis(20)).unwrap();
     LinkTimings { redial: wait, offer: wait, settings: Duration::from_millis(20), ..LinkTimings::default() }
@@ -298,7 +298,7 @@ impl Bench {
         Self::of(timings, identities, None, None).await
     }
 
-    /// The link of a profile's own, which dials as this gateway.
+    /// The link of a profile, which dials as this gateway.
     pub(super) async fn owned(owner: Option<ProfileName>, gateway: GatewayKey) -> Self {
         Self::of(quick(), vec![identity("discord", "b1")], owner, Some(gateway)).await
     }
@@ -343,7 +343,7 @@ impl Bench {
             profile: ProfileName::default_profile(),
             claims: claims.clone(),
             timings,
-            trust: HttpClient::default(),
+            client: HttpClient::default(),
             media: media.path().join("media"),
         };
         let link = RelayActor::new(ports, settings, incarnation).start();
@@ -358,7 +358,7 @@ impl Bench {
         (bench, peer)
     }
 
-    /// Waits until the link says that it is in this state.
+    /// Waits until the link reports this state.
     pub(super) async fn until(&mut self, state: LinkState) {
         let wait = async { while self.changes.recv().await.unwrap().state != state {} };
         within(&format!("{state:?}"), wait).await;
@@ -372,7 +372,7 @@ impl Bench {
         within("a dead letter at the ledger", self.letters.recv()).await.unwrap()
     }
 
-    /// Hands an action to the link; its answer comes out of the future, which need not be polled.
+    /// Sends an action to the link; the future yields its answer and need not be polled.
     pub(super) fn send(&self, content: &str) -> impl Future<Output = ActionResult> + use<> {
         let action = Action::parse(&json!({"op": "send", "chat_id": "c", "content": content})).unwrap();
         let answer = spawn(self.link.send(SendAction { target: target("discord"), action }));

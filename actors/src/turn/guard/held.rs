@@ -1,15 +1,15 @@
-//! A guard as the gateway holds it.
+//! The gateway's handle of a guard.
 
 use std::io;
 use std::process::{Child, ExitStatus};
 
 use rustix::process::Pid;
 
-/// A running guard. Dropping it has it waited for, off the thread that drops it; what makes it end is its lifeline.
+/// A running guard. Dropping it reaps it on another thread; closing its lifeline ends it.
 #[derive(Debug)]
 pub struct HeldGuard {
     pid: Pid,
-    /// `None` once it has been waited for.
+    /// `None` once it has been reaped.
     child: Option<Child>,
 }
 
@@ -24,10 +24,10 @@ impl HeldGuard {
         self.pid
     }
 
-    /// How it ended, if it has. Asked again after that, it answers `None`.
+    /// Its exit, if it has ended. Later calls return `None`.
     ///
     /// # Errors
-    /// What the system says.
+    /// The system's error.
     pub fn try_wait(&mut self) -> io::Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else { return Ok(None) };
         let status = child.try_wait()?;
@@ -41,7 +41,7 @@ impl HeldGuard {
 impl Drop for HeldGuard {
     fn drop(&mut self) {
         let Some(mut child) = self.child.take() else { return };
-        // It has to be waited for, or it stays as a zombie; a thread that cannot be had leaves just that.
+        // It has to be reaped, or it stays as a zombie; without a thread it does.
         let reaper = std::thread::Builder::new().name("reaper".to_owned());
         let _ = reaper.spawn(move || child.wait());
     }

@@ -1,4 +1,4 @@
-//! Everything below this process, whatever group or session it has moved to; and everything of a turn, whatever process it is below.
+//! All processes below this one, in any group or session; and all processes of a turn, wherever they are.
 
 use std::time::Duration;
 
@@ -6,21 +6,21 @@ use rustix::process::Signal;
 
 use caduceus_contract::turn_id::TurnId;
 
-/// Sends `signal` to every process below this one. One that has ended meanwhile is no error.
+/// Sends `signal` to every process below this one. One that has ended meanwhile is not an error.
 pub(super) fn signal(signal: Signal) {
     #[cfg(target_os = "linux")]
     linux::signal_below(rustix::process::getpid(), signal);
-    // Elsewhere what has left the group is out of reach, and SIGKILL takes the guard along.
+    // On other systems, processes that left the group are out of reach, and SIGKILL ends the guard too.
     #[cfg(not(target_os = "linux"))]
     let _ = rustix::process::kill_current_process_group(signal);
 }
 
-/// Kills every process that has one of `turns` in its environment, and answers when there is none; after `timeout` at the
-/// latest. For what is left when a guard could not do its work. Blocks.
+/// Kills every process that has one of `turns` in its environment, and returns when there is none; after `timeout` at the
+/// latest. For the processes left when a guard could not do its work. Blocks.
 pub fn end_turns(turns: &[TurnId], timeout: Duration) {
     #[cfg(target_os = "linux")]
     linux::end_turns(turns, timeout);
-    // Elsewhere the environment of another process cannot be read.
+    // On other systems the environment of another process cannot be read.
     #[cfg(not(target_os = "linux"))]
     let _ = (turns, timeout);
 }
@@ -39,13 +39,13 @@ mod linux {
     use crate::profile::child_env::TURN_ID;
     use caduceus_contract::turn_id::TurnId;
 
-    /// Between two rounds.
+    /// Interval of rounds.
     const AGAIN: Duration = Duration::from_millis(20);
 
     pub(super) fn signal_below(top: Pid, signal: Signal) {
         for (pid, parent) in below(top.as_raw_nonzero().get(), &processes()) {
             let Some(target) = Pid::from_raw(pid) else { continue };
-            // The number may have been given to another process since the list was read; a descriptor is not.
+            // The number may have been given to another process since the list was read; a descriptor is stable.
             let Ok(pidfd) = pidfd_open(target, PidfdFlags::empty()) else { continue };
             if parent_of(pid).is_some_and(|now| now == parent || now == top.as_raw_nonzero().get()) {
                 // It may have ended by now.
@@ -57,16 +57,16 @@ mod linux {
     pub(super) fn end_turns(turns: &[TurnId], timeout: Duration) {
         let marks: Vec<String> = turns.iter().map(|turn| format!("{TURN_ID}={turn}")).collect();
         let deadline = Instant::now() + timeout;
-        // A round misses what was forked during it.
+        // A round misses processes forked during it.
         while Instant::now() < deadline && kill_marked(&marks) > 0 {
             thread::sleep(AGAIN);
         }
     }
 
-    /// How many were there.
+    /// Returns how many there were.
     fn kill_marked(marks: &[String]) -> usize {
         let is_marked = |pid: i32| {
-            // One that has ended meanwhile, or is of another user, is none of ours.
+            // A process that has ended meanwhile, or of another user, is skipped.
             let environment =
                 small::read(Path::new(&format!("/proc/{pid}/environ")), small::KERNEL_LIMIT, Links::Follow);
             let environment = environment.map(|contents| contents.bytes).unwrap_or_default();
@@ -74,7 +74,7 @@ mod linux {
         };
         let marked = pids().filter(|pid| is_marked(*pid)).filter_map(Pid::from_raw);
         let kill = |pid: Pid| {
-            // The number may be another process's by now; a descriptor is not, so it is looked at once more.
+            // The number may be another process's by now; a descriptor is stable, so it is checked once more.
             if let Ok(pidfd) = pidfd_open(pid, PidfdFlags::empty())
                 && is_marked(pid.as_raw_nonzero().get())
             {
@@ -98,7 +98,7 @@ mod linux {
         parse_parent(&small::of_the_kernel(format!("/proc/{pid}/stat"))?)
     }
 
-    /// The fourth field. The second is the command's name, which may hold blanks and brackets.
+    /// The fourth field. The second is the command's name, which may have blanks and brackets.
     pub(super) fn parse_parent(stat: &str) -> Option<i32> {
         stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
     }
@@ -112,7 +112,7 @@ mod linux {
         let mut found: Vec<(i32, i32)> = Vec::new();
         let mut parents = vec![top];
         while let Some(parent) = parents.pop() {
-            // Taken out, so that a list that changed while it was read cannot lead in a circle.
+            // Removed from the list, so that a list that changed while it was read cannot cause a loop.
             // And `top` is the guard itself, which must outlive all of them.
             for child in children.remove(&parent).unwrap_or_default().into_iter().filter(|child| *child != top) {
                 found.push((child, parent));

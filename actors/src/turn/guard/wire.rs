@@ -1,5 +1,5 @@
 //! The socket between gateway and guard. To the guard: the agent's three pipes with one byte, then one byte for *stop*, then
-//! its end. Back: once, four bytes, the error number with which the agent could not be started, or 0.
+//! its end. Back: once, four bytes, the error number of the agent's start, or 0.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
@@ -12,13 +12,13 @@ use rustix::net::{
     recvmsg, sendmsg,
 };
 
-/// The agent's standard input, output and error, its ends of them.
+/// The agent's ends of its standard input, output and error.
 pub(super) type Pipes = [OwnedFd; 3];
 
-/// Gives the guard the agent's ends of the pipes: standard input, output, error.
+/// Sends the agent's ends of the pipes to the guard: standard input, output, error.
 ///
 /// # Errors
-/// What the system says; above all that the guard has ended already.
+/// The system's error; mainly that the guard has ended already.
 pub fn give_pipes(control: &UnixStream, pipes: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(3))];
     let mut message = SendAncillaryBuffer::new(&mut space);
@@ -53,11 +53,11 @@ pub(super) fn say_started(mut control: &UnixStream, error: Option<&io::Error>) -
     control.write_all(&number.to_le_bytes())
 }
 
-/// Waits for the guard's answer whether the agent has started, at most `timeout`: `Ok(Err(_))` if it could not be.
+/// Waits for the guard's answer whether the agent has started, at most `timeout`: `Ok(Err(_))` if it was not.
 ///
 /// # Errors
 /// The guard did not answer: it ended, or is slower than that.
-pub fn hear_start(mut control: &UnixStream, timeout: Duration) -> io::Result<io::Result<()>> {
+pub fn wait_started(mut control: &UnixStream, timeout: Duration) -> io::Result<io::Result<()>> {
     control.set_read_timeout(Some(timeout))?;
     let mut number = [0; 4];
     control.read_exact(&mut number)?;
@@ -67,7 +67,7 @@ pub fn hear_start(mut control: &UnixStream, timeout: Duration) -> io::Result<io:
     })
 }
 
-/// Tells the guard to stop the agent: SIGTERM to all of it, SIGKILL after 5 s.
+/// Sends the guard the order to stop the agent: SIGTERM to all of it, SIGKILL after 5 s.
 ///
 /// # Errors
 /// The guard has ended.
@@ -105,11 +105,11 @@ mod tests {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let error = io::Error::from_raw_os_error(rustix::io::Errno::NOENT.raw_os_error());
         say_started(&theirs, Some(&error)).unwrap();
-        let started = hear_start(&ours, Duration::from_secs(5)).unwrap();
+        let started = wait_started(&ours, Duration::from_secs(5)).unwrap();
         assert_eq!(started.unwrap_err().kind(), io::ErrorKind::NotFound);
         say_started(&theirs, None).unwrap();
-        assert!(hear_start(&ours, Duration::from_secs(5)).unwrap().is_ok());
+        assert!(wait_started(&ours, Duration::from_secs(5)).unwrap().is_ok());
         drop(theirs);
-        assert!(hear_start(&ours, Duration::from_secs(5)).is_err());
+        assert!(wait_started(&ours, Duration::from_secs(5)).is_err());
     }
 }

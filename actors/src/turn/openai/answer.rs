@@ -4,39 +4,39 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::error::{AnswerError, Ending};
 use super::events::{DONE, EventTooLong, Events, StreamEvent};
 use super::lenient::{self, Halves, LenientJson};
 use super::reason;
-use super::trouble::{Ending, Trouble};
 
-/// Bytes of an answer that is not streamed; more than the longest reply may be, every character of it escaped.
+/// Bytes of an answer that is not streamed; more than the longest reply with every character escaped.
 const MAX_DOCUMENT: usize = 32 * 1024 * 1024;
-/// How long a stream may be silent before the model has said that it ends.
+/// How long a stream may be silent before the model has reported its end.
 const SILENCE: Duration = Duration::from_mins(1);
-/// How long it may be silent afterwards; some servers say so with every chunk, or before more text.
+/// How long it may be silent afterwards; some servers report an end with every chunk, or before more text.
 const AFTER_FINISH: Duration = Duration::from_secs(10);
-/// Characters of a chunk that cannot be read, for the log.
+/// Characters of an unreadable chunk, for the log.
 const SHOWN: usize = 200;
 const BOM: &[u8] = "\u{feff}".as_bytes();
 
-/// An answer as it comes in.
+/// An answer in progress.
 #[derive(Debug, Default)]
 pub(super) struct ModelAnswer {
     form: AnswerForm,
-    /// The stream's own mark of its end has come.
+    /// The stream's own end mark was received.
     done: bool,
-    /// Why the model ended, by the last chunk that said so; nothing was said after it.
+    /// The model's reason for its end, of the last chunk that had one; no text followed it.
     finish: Option<String>,
-    /// The chunk that said so held text.
+    /// The chunk with the reason had text.
     finish_with_text: bool,
-    /// Chunks that were of the answer.
+    /// Chunks that belong to the answer.
     chunks: u64,
     halves: Halves,
 }
 
 #[derive(Debug)]
 enum AnswerForm {
-    /// Nothing has come but white space, and what may be part of a mark.
+    /// Only white space was received, and possibly a part of a mark.
     Unknown(Vec<u8>),
     Events(Events),
     Document(Vec<u8>),
@@ -49,8 +49,8 @@ impl Default for AnswerForm {
 }
 
 impl ModelAnswer {
-    /// Reads on; adds what is new to `text`, also where trouble comes after it.
-    pub(super) fn feed(&mut self, bytes: &[u8], text: &mut String) -> Result<(), Trouble> {
+    /// Reads more; adds new text to `text`, even if an error follows it.
+    pub(super) fn feed(&mut self, bytes: &[u8], text: &mut String) -> Result<(), AnswerError> {
         let start;
         let mut bytes = bytes;
         if let AnswerForm::Unknown(begun) = &mut self.form {
@@ -65,7 +65,7 @@ impl ModelAnswer {
                     return Ok(());
                 }
                 // No line of a stream begins like these, whatever the header says.
-                Some(b'<') => return Err(Trouble::Nonsense),
+                Some(b'<') => return Err(AnswerError::Nonsense),
                 Some(b'{' | b'[') => self.form = AnswerForm::Document(Vec::new()),
                 Some(_) => self.form = AnswerForm::Events(Events::default()),
             }
@@ -74,28 +74,28 @@ impl ModelAnswer {
             AnswerForm::Unknown(_) => Ok(()),
             AnswerForm::Document(document) => {
                 document.extend_from_slice(bytes);
-                if document.len() > MAX_DOCUMENT { Err(Trouble::TooMuch) } else { Ok(()) }
+                if document.len() > MAX_DOCUMENT { Err(AnswerError::TooMuch) } else { Ok(()) }
             }
             AnswerForm::Events(events) => {
                 let mut whole = Vec::new();
                 let fed = events.feed(bytes, &mut whole);
                 whole.into_iter().try_for_each(|event| self.take_event(event, text))?;
-                fed.map_err(|EventTooLong| Trouble::TooMuch)
+                fed.map_err(|EventTooLong| AnswerError::TooMuch)
             }
         }
     }
 
-    /// Whether nothing that comes now counts any more.
+    /// Whether further data is irrelevant.
     pub(super) fn is_done(&self) -> bool {
         self.done
     }
 
-    /// Whether silence is an end now.
+    /// Whether silence counts as the end now.
     pub(super) fn may_end(&self) -> bool {
         self.done || self.finish.is_some()
     }
 
-    /// How long to wait for the next bytes; as long as the call allows, if nothing.
+    /// How long to wait for the next bytes; `None` for the limit of the call.
     pub(super) fn idle_timeout(&self) -> Option<Duration> {
         match &self.form {
             AnswerForm::Document(_) => None,
@@ -105,23 +105,23 @@ impl ModelAnswer {
         }
     }
 
-    /// Chunks so far, so that comments are told from what is said.
+    /// Chunks so far, to distinguish comments from text.
     pub(super) fn chunks(&self) -> u64 {
         self.chunks
     }
 
-    /// Nothing more comes; adds what is left to `text`. `cut` says that the connection broke, which is no end of a body.
-    pub(super) fn end(&mut self, cut: bool, text: &mut String) -> Result<Ending, Trouble> {
+    /// No more data; adds the rest to `text`. `cut`: the connection broke, which is not the end of a body.
+    pub(super) fn end(&mut self, cut: bool, text: &mut String) -> Result<Ending, AnswerError> {
         let mut whole = false;
         match std::mem::take(&mut self.form) {
             AnswerForm::Unknown(_) => {}
             AnswerForm::Document(document) => {
-                // One that was cut is no JSON either.
+                // A truncated document is not JSON either.
                 let read = std::str::from_utf8(&document).ok().and_then(lenient::read);
-                let read = read.ok_or(if cut { Trouble::BrokeOff } else { Trouble::Nonsense })?;
+                let read = read.ok_or(if cut { AnswerError::BrokeOff } else { AnswerError::Nonsense })?;
                 whole = self.take(&read, text)?;
             }
-            // Of what was cut the last line may be half of one.
+            // The last line of a truncated stream may be incomplete.
             AnswerForm::Events(_) if cut => {}
             AnswerForm::Events(events) => {
                 events.end().into_iter().try_for_each(|event| self.take_event(event, text))?;
@@ -130,41 +130,41 @@ impl ModelAnswer {
         self.halves.end(text);
         let finished = self.finish.is_some() && !(cut && self.finish_with_text);
         if !(self.done || whole || finished) {
-            return Err(Trouble::BrokeOff);
+            return Err(AnswerError::BrokeOff);
         }
         match self.finish.as_deref().map(str::to_ascii_lowercase).as_deref() {
             Some("length" | "max_tokens" | "model_length") => Ok(Ending::OutOfLength),
             Some("content_filter" | "content-filter" | "safety") => Ok(Ending::Filtered),
             Some("error") => {
-                Err(Trouble::Reported { message: "the model ended with an error".to_owned(), status: None })
+                Err(AnswerError::Reported { message: "the model ended with an error".to_owned(), status: None })
             }
             _ => Ok(Ending::Whole),
         }
     }
 
-    fn take_event(&mut self, event: StreamEvent, text: &mut String) -> Result<(), Trouble> {
+    fn take_event(&mut self, event: StreamEvent, text: &mut String) -> Result<(), AnswerError> {
         if self.done {
             return Ok(());
         }
         let data = match event {
             StreamEvent::Data(data) => data,
             StreamEvent::Error(error) => {
-                let status = serde_json::from_str(&error).ok().and_then(|said| reason::status(&said));
-                return Err(Trouble::Reported { message: reason::of_refusal(error.as_bytes()), status });
+                let status = serde_json::from_str(&error).ok().and_then(|document| reason::status(&document));
+                return Err(AnswerError::Reported { message: reason::of_refusal(error.as_bytes()), status });
             }
         };
         let lines = data.contains('\n');
         match self.understood(&data, text) {
-            Err(Trouble::Unreadable(_)) if lines => data.lines().try_for_each(|line| self.understood(line, text)),
+            Err(AnswerError::Unreadable(_)) if lines => data.lines().try_for_each(|line| self.understood(line, text)),
             taken => taken,
         }
     }
 
-    fn understood(&mut self, data: &str, text: &mut String) -> Result<(), Trouble> {
+    fn understood(&mut self, data: &str, text: &mut String) -> Result<(), AnswerError> {
         let data = data.trim();
         match data {
             DONE => self.done = true,
-            // Signs of life that are no chunks.
+            // Keep-alives that are not chunks.
             "" | "null" => {}
             data if data.starts_with(':') => {}
             data => {
@@ -174,20 +174,20 @@ impl ModelAnswer {
         Ok(())
     }
 
-    /// Whether it is of the answer at all.
-    fn take(&mut self, read: &LenientJson, text: &mut String) -> Result<bool, Trouble> {
-        let (said, mended) = match read {
-            LenientJson::Strict(said) => (said, false),
-            LenientJson::Mended(said) => (said, true),
+    /// Whether it belongs to the answer at all.
+    fn take(&mut self, read: &LenientJson, text: &mut String) -> Result<bool, AnswerError> {
+        let (document, mended) = match read {
+            LenientJson::Strict(document) => (document, false),
+            LenientJson::Mended(document) => (document, true),
         };
-        if let Some(message) = reason::error(said) {
-            return Err(Trouble::Reported { message, status: reason::status(said) });
+        if let Some(message) = reason::error(document) {
+            return Err(AnswerError::Reported { message, status: reason::status(document) });
         }
-        if !said.is_object() {
-            return Err(unreadable(&said.to_string()));
+        if !document.is_object() {
+            return Err(unreadable(&document.to_string()));
         }
         self.chunks += 1;
-        let choices = said["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let choices = document["choices"].as_array().map(Vec::as_slice).unwrap_or_default();
         let first = |choice: &&Value| choice["index"].as_u64().unwrap_or(0) == 0;
         for choice in choices.iter().filter(first) {
             let before = text.len();
@@ -206,20 +206,20 @@ impl ModelAnswer {
                 None => {}
             }
         }
-        Ok(said["choices"].is_array())
+        Ok(document["choices"].is_array())
     }
 
-    /// Text, or a list of parts some of which are.
+    /// Text, or a list of parts, some of which are text.
     fn push(&mut self, content: &Value, mended: bool, text: &mut String) {
         let parts = content.as_array().into_iter().flatten().filter_map(|part| part["text"].as_str());
         content.as_str().into_iter().chain(parts).for_each(|content| self.halves.push(content, mended, text));
     }
 }
 
-/// What is no document may be a reason; what is part of one may be part of the conversation, which has no place in a log.
-fn unreadable(data: &str) -> Trouble {
+/// Data outside a document may be a reason; data of a document may be part of the conversation, which must not be logged.
+fn unreadable(data: &str) -> AnswerError {
     let is_part = data.starts_with(['{', '[', '"']);
-    Trouble::Unreadable(if is_part {
+    AnswerError::Unreadable(if is_part {
         format!("{} bytes of JSON", data.len())
     } else {
         data.chars().take(SHOWN).collect()
@@ -230,7 +230,7 @@ fn unreadable(data: &str) -> Trouble {
 mod tests {
     use super::*;
 
-    fn ended(body: &str, cut: usize, broken: bool) -> (String, Result<Ending, Trouble>) {
+    fn ended(body: &str, cut: usize, broken: bool) -> (String, Result<Ending, AnswerError>) {
         let mut answer = ModelAnswer::default();
         let mut text = String::new();
         let fed = body.as_bytes().chunks(cut).try_for_each(|piece| answer.feed(piece, &mut text));
@@ -238,13 +238,13 @@ mod tests {
         (text, end)
     }
 
-    fn read(body: &str, cut: usize) -> Result<(String, Ending), Trouble> {
+    fn read(body: &str, cut: usize) -> Result<(String, Ending), AnswerError> {
         let (text, end) = ended(body, cut, false);
         end.map(|end| (text, end))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "it is compared with what was read")]
-    fn whole(text: &str) -> Result<(String, Ending), Trouble> {
+    fn whole(text: &str) -> Result<(String, Ending), AnswerError> {
         Ok((text.to_owned(), Ending::Whole))
     }
 
@@ -275,8 +275,8 @@ mod tests {
     #[test]
     fn a_stream_is_finished_by_its_mark_or_by_the_models_word_and_by_nothing_else() {
         let end = |end: &str| read(&format!("{STREAM}{end}"), 5).map(|(_, end)| end);
-        assert_eq!(end(""), Err(Trouble::BrokeOff));
-        assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}\n\n"), Err(Trouble::BrokeOff));
+        assert_eq!(end(""), Err(AnswerError::BrokeOff));
+        assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"\"}]}\n\n"), Err(AnswerError::BrokeOff));
         assert_eq!(end("data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n"), Ok(Ending::Whole));
         assert_eq!(end("data: [DONE]"), Ok(Ending::Whole));
         assert_eq!(read(&format!("{STREAM}data: [DONE]\n\n{}", chunk("more", "")), 9), whole("Grüße 😀"));
@@ -286,14 +286,14 @@ mod tests {
     fn a_cut_is_an_end_only_after_the_mark_or_after_a_last_word_of_its_own() {
         let cut = |body: String| ended(&body, 9, true);
         let so_far = chunk("so far", "");
-        assert_eq!(cut(so_far.clone()).1, Err(Trouble::BrokeOff));
-        // Such a server says so with every chunk.
-        assert_eq!(cut(chunk("so far", "stop")), ("so far".to_owned(), Err(Trouble::BrokeOff)));
+        assert_eq!(cut(so_far.clone()).1, Err(AnswerError::BrokeOff));
+        // Such a server reports an end with every chunk.
+        assert_eq!(cut(chunk("so far", "stop")), ("so far".to_owned(), Err(AnswerError::BrokeOff)));
         assert_eq!(cut(format!("{so_far}{}", chunk("", "stop"))).1, Ok(Ending::Whole));
-        assert_eq!(cut(format!("{so_far}{}{so_far}", chunk("", "stop"))).1, Err(Trouble::BrokeOff));
+        assert_eq!(cut(format!("{so_far}{}{so_far}", chunk("", "stop"))).1, Err(AnswerError::BrokeOff));
         assert_eq!(cut(format!("{so_far}data: [DONE]\n\n")).1, Ok(Ending::Whole));
-        assert_eq!(cut(format!("{so_far}data: {{\"choices\":[{{\"del")).1, Err(Trouble::BrokeOff));
-        assert_eq!(cut("{\"choices\":[{\"mess".to_owned()).1, Err(Trouble::BrokeOff));
+        assert_eq!(cut(format!("{so_far}data: {{\"choices\":[{{\"del")).1, Err(AnswerError::BrokeOff));
+        assert_eq!(cut("{\"choices\":[{\"mess".to_owned()).1, Err(AnswerError::BrokeOff));
     }
 
     #[test]
@@ -317,7 +317,7 @@ mod tests {
         let end = |finish: &str| read(&format!("{}{}", chunk("a", ""), chunk("", finish)), 9).map(|(_, end)| end);
         assert_eq!(end("length"), Ok(Ending::OutOfLength));
         assert_eq!(end("content_filter"), Ok(Ending::Filtered));
-        assert!(matches!(end("error"), Err(Trouble::Reported { .. })));
+        assert!(matches!(end("error"), Err(AnswerError::Reported { .. })));
         for other in ["stop", "tool_calls", "eos_token", "function_call"] {
             assert_eq!(end(other), Ok(Ending::Whole), "{other}");
         }
@@ -334,7 +334,7 @@ mod tests {
             for cut in [7, 100_000] {
                 let (text, end) = ended(&format!("{}{hole}{}", chunk("to A, ", ""), chunk("to C", "stop")), cut, false);
                 assert_eq!(text, "to A, ", "{hole}");
-                assert!(matches!(end, Err(Trouble::Unreadable(_))), "{hole} {end:?}");
+                assert!(matches!(end, Err(AnswerError::Unreadable(_))), "{hole} {end:?}");
             }
         }
     }
@@ -343,7 +343,7 @@ mod tests {
     fn events_without_a_blank_line_between_them_are_read_line_by_line() {
         let stream = format!("{}{}data: [DONE]\n\n", chunk("Hello ", ""), chunk("there", "stop"));
         assert_eq!(read(&stream.replace("\n\n", "\n"), 4), whole("Hello there"));
-        // The first cannot be taken for whole by itself.
+        // The first cannot be recognised as complete by itself.
         let odd = chunk("Hello ", "").replace("null", "NaN").replace("\n\n", "\n");
         assert_eq!(read(&format!("{odd}{}", chunk("there", "stop")), 4), whole("Hello there"));
     }
@@ -365,10 +365,10 @@ mod tests {
         assert_eq!(read(&format!("\u{feff}{}", document("\"Grüße\"")), 1), whole("Grüße"));
         let parts = r#"[{"type":"text","text":"a"},{"type":"image"},{"type":"text","text":"b"}]"#;
         assert_eq!(read(&document(parts), 3), whole("ab"));
-        assert_eq!(read("{\"choices\":[{\"mess", 4), Err(Trouble::Nonsense));
-        assert_eq!(read("{}", 4), Err(Trouble::BrokeOff));
-        assert_eq!(read("  ", 4), Err(Trouble::BrokeOff));
-        assert_eq!(read("<!DOCTYPE html>\n<html>", 4), Err(Trouble::Nonsense));
+        assert_eq!(read("{\"choices\":[{\"mess", 4), Err(AnswerError::Nonsense));
+        assert_eq!(read("{}", 4), Err(AnswerError::BrokeOff));
+        assert_eq!(read("  ", 4), Err(AnswerError::BrokeOff));
+        assert_eq!(read("<!DOCTYPE html>\n<html>", 4), Err(AnswerError::Nonsense));
         let cut_short = r#"{"choices":[{"message":{"content":"a"},"finish_reason":"length"}]}"#;
         assert_eq!(read(cut_short, 9), Ok(("a".to_owned(), Ending::OutOfLength)));
         let refused = r#"{"choices":[{"message":{"content":null,"refusal":"I cannot."}}]}"#;
@@ -377,7 +377,7 @@ mod tests {
 
     #[test]
     fn an_error_object_is_an_error_in_either_form() {
-        let reported = |text: &str, status| Err(Trouble::Reported { message: text.to_owned(), status });
+        let reported = |text: &str, status| Err(AnswerError::Reported { message: text.to_owned(), status });
         let error = r#"{"error":{"message":"overloaded","type":"server_error","code":429}}"#;
         let shown = "overloaded (server_error) (429)";
         assert_eq!(read(error, 3), reported(shown, Some(429)));

@@ -1,20 +1,20 @@
-//! What is attached to an event, as a chat completions server can take it: pictures as such, everything else by its address.
+//! The attachments of an event, in the form of a chat completions server: pictures as such, everything else by its address.
 
 use serde_json::{Value, json};
 
 use caduceus_contract::wire::event::{InboundEvent, MessageType};
 
-/// Pictures handed over as such; what comes after them is given by its address.
+/// Pictures sent as such; further ones are sent by their address.
 const MAX_PICTURES: usize = 16;
-/// Endings by which an address tells that it is a picture, where nothing else does.
+/// File name endings that identify a picture, if nothing else does.
 const PICTURE_ENDINGS: [&str; 5] = ["png", "jpg", "jpeg", "gif", "webp"];
-/// What connectors call the same things.
+/// The connectors' names for the same.
 const ADDRESS: [&str; 2] = ["url", "source_url"];
 const KIND: [&str; 3] = ["kind", "media_kind", "type"];
 const MIME: [&str; 3] = ["mime_type", "content_type", "mime"];
 const NAME: [&str; 3] = ["filename", "file_name", "name"];
 
-/// The content of a message: a text, or a list of parts where there are pictures.
+/// The content of a message: a text, or a list of parts if there are pictures.
 pub(super) fn content(words: String, event: &InboundEvent) -> Value {
     let count = event.media_urls.len().max(event.media.len());
     let mut pictures = Vec::new();
@@ -34,18 +34,18 @@ pub(super) fn content(words: String, event: &InboundEvent) -> Value {
     Value::Array(words.into_iter().chain(pictures).collect())
 }
 
-/// One thing attached.
+/// One attachment.
 struct Attached<'a> {
     address: &'a str,
-    /// Such as `image/png`; empty if not given.
+    /// For example `image/png`; empty if not given.
     mime: &'a str,
-    /// Such as `photo`; empty if not given.
+    /// For example `photo`; empty if not given.
     kind: &'a str,
     name: &'a str,
 }
 
 impl<'a> Attached<'a> {
-    /// `None` for one without an address that a server could follow.
+    /// `None` without an address that a server could fetch.
     fn of(event: &'a InboundEvent, at: usize) -> Option<Self> {
         let facts = event.media.get(at);
         let text = |names: &[&str]| names.iter().find_map(|name| facts?.get(name)?.as_str()).unwrap_or_default();
@@ -71,7 +71,7 @@ impl<'a> Attached<'a> {
         message == MessageType::Photo || ending.is_some_and(|ending| PICTURE_ENDINGS.contains(&ending.as_str()))
     }
 
-    /// The line that tells of it.
+    /// The line about it.
     fn note(&self) -> String {
         let facts = [self.name, if self.mime.is_empty() { self.kind } else { self.mime }];
         let facts: Vec<&str> = facts.into_iter().filter(|fact| !fact.is_empty()).collect();

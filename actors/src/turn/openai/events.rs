@@ -1,45 +1,45 @@
-//! Server-sent events, read from a stream that is cut anywhere: within lines, line ends and characters.
+//! Server-sent events, from a stream that is split anywhere: within lines, line ends and characters.
 //!
-//! Laxer than the standard where servers are: a line that is a whole document is an event, with or without a blank line after it;
-//! a line that begins like a document is data; there is a field `error`.
+//! More lenient than the standard where servers are: a line that is a complete document is an event, with or without a blank line
+//! after it; a line that begins like a document is data; there is a field `error`.
 
 use serde::de::IgnoredAny;
 
-/// Bytes of one event; more than the longest reply may be. A line that never ends must not fill the memory.
+/// Bytes of one event; more than the longest reply. A line that never ends must not fill the memory.
 const MAX_EVENT: usize = 16 * 1024 * 1024;
-/// What a stream ends with.
+/// The end mark of a stream.
 pub(super) const DONE: &str = "[DONE]";
 
-/// An event is longer than any server can mean.
+/// An event is longer than any valid one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct EventTooLong;
 
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum StreamEvent {
-    /// Its lines of data, one under the other.
+    /// Its lines of data, joined by line ends.
     Data(String),
-    /// The server calls it an error.
+    /// The server marks it as an error.
     Error(String),
 }
 
-/// What has come of the next event.
+/// The next event so far.
 #[derive(Debug, Default)]
 pub(super) struct Events {
-    /// The line that has begun.
+    /// The incomplete line.
     line: Vec<u8>,
-    /// The lines of data so far, one under the other.
+    /// The lines of data so far, joined by line ends.
     data: Option<Vec<u8>>,
     /// The event is named an error.
     named_error: bool,
-    /// The last byte was a CR: an LF after it is the same line end.
+    /// The last byte was a CR: an LF after it belongs to the same line end.
     after_cr: bool,
-    /// The first line has ended, so that there can be no byte-order mark any more.
+    /// The first line has ended, so that a byte-order mark is no longer possible.
     begun: bool,
 }
 
 impl Events {
-    /// Reads on; adds each event that is now whole to `whole`.
+    /// Reads more; adds each event that is now complete to `whole`.
     pub(super) fn feed(&mut self, mut bytes: &[u8], whole: &mut Vec<StreamEvent>) -> Result<(), EventTooLong> {
         while !bytes.is_empty() {
             if std::mem::take(&mut self.after_cr) && bytes[0] == b'\n' {
@@ -63,7 +63,7 @@ impl Events {
         Ok(())
     }
 
-    /// What the stream ended in; some servers leave out the last line end.
+    /// The rest at the end of the stream; some servers omit the last line end.
     pub(super) fn end(mut self) -> Vec<StreamEvent> {
         let last = if self.line.is_empty() { None } else { self.end_line() };
         last.into_iter().chain(self.end_event()).collect()
@@ -85,7 +85,7 @@ impl Events {
         let colon = line.iter().position(|byte| *byte == b':').unwrap_or(line.len());
         let value = line.get(colon + 1..).unwrap_or_default();
         let value = value.strip_prefix(b" ").unwrap_or(value);
-        // Comments begin with the colon; the other fields mean nothing here.
+        // Comments begin with a colon; the other fields are irrelevant here.
         match &line[..colon] {
             b"data" => self.add(value),
             b"error" => Some(StreamEvent::Error(text(value.to_vec()))),
@@ -114,13 +114,13 @@ impl Events {
     }
 }
 
-/// Whether a line needs no other to be understood.
+/// Whether a line is complete by itself.
 fn is_whole(line: &[u8]) -> bool {
     let line = line.trim_ascii();
     line == DONE.as_bytes() || (line.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(line).is_ok())
 }
 
-/// Only whole events are made text, so no character is cut by where the stream was.
+/// Only complete events are converted to text, so no character is split.
 fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
@@ -172,7 +172,7 @@ mod tests {
         let mut whole = Vec::new();
         events.feed(b"data: {\"a\":1}\n", &mut whole).unwrap();
         assert_eq!(whole.len(), 1, "it is not kept until the next line");
-        // The second line alone is a document, and is no event.
+        // The second line alone is a document, and is not an event.
         let pretty = "data: {\"a\":[\ndata: {\"b\":2}\ndata: ]}\n\n";
         assert_eq!(read([pretty.as_bytes()]), ["{\"a\":[\n{\"b\":2}\n]}"]);
     }

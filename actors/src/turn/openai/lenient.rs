@@ -1,25 +1,25 @@
-//! JSON as servers write it that is not quite JSON: numbers that are none, halves of characters.
+//! Not quite valid JSON from servers: invalid numbers, halves of characters.
 
 use serde_json::Value;
 
-/// Where halves of characters are kept while the rest is read: at the end of the last private plane, from which no text comes.
+/// Where halves of characters are stored while the rest is parsed: at the end of the last private plane, which texts do not use.
 const HALVES: u32 = 0x10_f800 - 0xd800;
 
-/// A document, as it was read.
+/// A document, and how it was parsed.
 pub(super) enum LenientJson {
     /// It is JSON.
     Strict(Value),
-    /// It is JSON but for what was mended; halves of characters stand in it, see [`Halves`].
+    /// It is JSON after repairs; it contains halves of characters, see [`Halves`].
     Mended(Value),
 }
 
-/// Reads `text`; `None` where even mending does not help.
+/// Parses `text`; `None` if even repairs do not help.
 pub(super) fn read(text: &str) -> Option<LenientJson> {
     let strict = serde_json::from_str(text).ok().map(LenientJson::Strict);
     strict.or_else(|| serde_json::from_str(&mended(text)).ok().map(LenientJson::Mended))
 }
 
-/// With `null` for numbers that are none, and with halves of characters that JSON cannot hold kept apart.
+/// With `null` for invalid numbers, and with halves of characters that JSON cannot represent stored separately.
 fn mended(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -62,19 +62,19 @@ fn mended(text: &str) -> String {
     out
 }
 
-/// The unit of UTF-16 that is written here, `\uXXXX`.
+/// The UTF-16 unit of the escape `\uXXXX`.
 fn unit(text: &str) -> Option<u32> {
     u32::from_str_radix(text.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
 
-/// Puts halves of characters together, which may come in two chunks. One that stays alone becomes U+FFFD.
+/// Joins halves of characters, which may arrive in two chunks. A single half becomes U+FFFD.
 #[derive(Debug, Default)]
 pub(super) struct Halves {
     high: Option<u32>,
 }
 
 impl Halves {
-    /// Adds `content` to `text`. Only in what was mended, halves are looked for.
+    /// Adds `content` to `text`. Only repaired content is searched for halves.
     pub(super) fn push(&mut self, content: &str, mended: bool, text: &mut String) {
         for c in content.chars() {
             let half = Some(u32::from(c).wrapping_sub(HALVES)).filter(|half| mended && (0xd800..0xe000).contains(half));
@@ -94,7 +94,7 @@ impl Halves {
         }
     }
 
-    /// Nothing more comes.
+    /// No more data.
     pub(super) fn end(&mut self, text: &mut String) {
         text.extend(self.high.take().map(|_| '\u{fffd}'));
     }

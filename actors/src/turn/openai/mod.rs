@@ -1,12 +1,12 @@
-//! An agent behind a chat completions server: asks, asks again while that can help, and lets the reply grow as it comes.
+//! An agent behind a chat completions server: sends the request, repeats it while that can help, and lets the reply grow.
 
 mod answer;
 mod attached;
+mod error;
 mod events;
 mod lenient;
 mod reason;
 mod request;
-mod trouble;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,25 +25,25 @@ use answer::ModelAnswer;
 use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
-use trouble::{Ending, Trouble};
+use error::{AnswerError, Ending};
 
 /// Bytes of a reply that end a turn, as for an agent that is a process.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
-/// How long the profile may take to begin a call: a look at the disk.
+/// Timeout of the profile for the start of a call: a check of the disk.
 const CALL_TIMEOUT: Duration = Duration::from_secs(15);
-/// How long a server may take to close its answer once all is said: then the connection serves the next call.
+/// How long a server may take to close its complete answer: then the connection serves the next call.
 const LINGER: Duration = Duration::from_millis(50);
-/// How long comments alone keep a turn once the model has said that it is done.
+/// How long comments alone keep a turn after the model has reported its end.
 const LINGER_WITH_COMMENTS: Duration = Duration::from_mins(1);
-/// What is read of the words of a server that refuses, and for how long.
+/// Limits for the body of a refusal, in bytes and time.
 const MAX_REFUSAL: usize = 16 * 1024;
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// Characters of them in the log.
+/// Characters of it in the log.
 const LOGGED_CHARS: usize = 500;
-/// Pieces of text that wait for the reply to take them.
+/// Pieces of text in the queue of the reply.
 const MAX_PIECES: usize = 8;
 
-/// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
+/// Runs the turn of an agent that is a server. The end of the turn ends the call at once.
 pub(super) async fn run(
     turn: &mut TurnState,
     settings: &OpenAiSettings,
@@ -51,7 +51,7 @@ pub(super) async fn run(
     commands: &mut TurnCommands,
 ) -> TurnOutcome {
     let due = Instant::now() + settings.timeout;
-    let (say, mut said) = mpsc::channel(MAX_PIECES);
+    let (texts, mut queued) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
         port: turn.ports.call.clone(),
         agent: Arc::clone(agent),
@@ -60,7 +60,7 @@ pub(super) async fn run(
         redactor: turn.ports.redactor.clone(),
         secrets: None,
         begun: false,
-        say,
+        texts,
     };
     let mut conversation = Box::pin(conversation.run());
     let mut received = 0;
@@ -75,21 +75,21 @@ pub(super) async fn run(
             biased;
             cause = stopped(commands) => turn.verdict.stopped = Some(cause),
             () = tokio::time::sleep_until(due.into()) => turn.verdict.timed_out = Some(settings.timeout),
-            Some(text) = said.recv() => take(turn, text),
+            Some(text) = queued.recv() => take(turn, text),
             end = &mut conversation => ended = Some(end),
             () = turn.reply_stream.advance() => {}
         }
     }
-    // Ends the call if there is one: the chat may take its time with what was said.
+    // Ends the call if there is one: the delivery of the text may take longer.
     drop(conversation);
-    while let Ok(text) = said.try_recv() {
+    while let Ok(text) = queued.try_recv() {
         take(turn, text);
     }
     let whole = turn.verdict.timed_out.is_none() && matches!(ended, Some(Ok(Ending::Whole)));
     turn.end_reply(whole, commands).await;
     match (turn.verdict.cut_short(), ended) {
         (Some(outcome), _) => outcome,
-        (None, Some(Err(trouble))) => trouble.outcome(received > 0),
+        (None, Some(Err(error))) => error.outcome(received > 0),
         (None, Some(Ok(ending))) => {
             if let Some(note) = note(ending) {
                 turn.notify_chat(note.to_owned(), commands).await;
@@ -100,7 +100,7 @@ pub(super) async fn run(
     }
 }
 
-/// What the chat gets with an answer that is not all that the model meant to say.
+/// The notice with an answer that the model did not complete.
 fn note(ending: Ending) -> Option<&'static str> {
     match ending {
         Ending::Whole => None,
@@ -109,52 +109,53 @@ fn note(ending: Ending) -> Option<&'static str> {
     }
 }
 
-/// The way from the question to the end of the answer.
+/// The state from the request to the end of the answer.
 struct Conversation {
     port: Port<AuthorisedCall>,
     agent: Arc<AgentSettings>,
     turn: TurnId,
     body: Bytes,
     redactor: Redactor,
-    /// On what the last call was made with, for the server may repeat it in its answer.
+    /// On the values of the last call, because the server may repeat them in its answer.
     secrets: Option<Lease>,
-    /// Text of the answer was received, so that there is no second try any more.
+    /// Text of the answer was received, so that the request is not repeated.
     begun: bool,
-    say: mpsc::Sender<String>,
+    texts: mpsc::Sender<String>,
 }
 
 impl Conversation {
-    async fn run(mut self) -> Result<Ending, Trouble> {
+    async fn run(mut self) -> Result<Ending, AnswerError> {
         let mut tries = 0;
         loop {
-            let trouble = match self.attempt().await {
+            let error = match self.attempt().await {
                 Ok(ending) => return Ok(ending),
-                Err(trouble) => trouble,
+                Err(error) => error,
             };
             tries += 1;
-            // Redacted before it is cut, for half a secret would not be found.
-            let reason: String = self.redactor.redact(&trouble.to_string()).chars().take(LOGGED_CHARS).collect();
+            // Redacted before it is cut, because half a secret would not be found.
+            let reason: String = self.redactor.redact(&error.to_string()).chars().take(LOGGED_CHARS).collect();
             let reason = reason::escaped(&reason);
-            let pause = trouble.retry_in(tries, fastrand::f64()).filter(|_| !self.begun);
+            let pause = error.retry_in(tries, fastrand::f64()).filter(|_| !self.begun);
             let Some(pause) = pause else {
-                warn!(turn = %self.turn, tries, reason, "the agent's server did not answer well");
-                return Err(trouble);
+                warn!(turn = %self.turn, tries, reason, "agent's server failed");
+                return Err(error);
             };
-            info!(turn = %self.turn, tries, reason, ?pause, "the agent's server is asked again");
+            info!(turn = %self.turn, tries, reason, ?pause, "request to the agent's server repeated");
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn attempt(&mut self) -> Result<Ending, Trouble> {
+    async fn attempt(&mut self) -> Result<Ending, AnswerError> {
         let order = AuthorisedCall { agent: Arc::clone(&self.agent), turn: self.turn, body: self.body.clone() };
-        let Call { head, body, secrets } = self.port.ask(order, CALL_TIMEOUT).await.map_err(Trouble::NoProfile)??;
+        let Call { head, body, secrets } =
+            self.port.ask(order, CALL_TIMEOUT).await.map_err(AnswerError::NoProfile)??;
         self.secrets = Some(secrets);
-        // The thread that makes the call is gone, and the process with it.
-        let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was given up".to_owned())))?;
+        // The thread of the call is gone, and so is the process.
+        let head = head.await.unwrap_or_else(|_| Err(CallBroken::Broken("it was cancelled".to_owned())))?;
         if (200..300).contains(&head.status) { self.listen(body).await } else { Err(refusal(head, body).await) }
     }
 
-    async fn listen(&mut self, mut body: Pieces) -> Result<Ending, Trouble> {
+    async fn listen(&mut self, mut body: Pieces) -> Result<Ending, AnswerError> {
         let mut answer = ModelAnswer::default();
         let mut chunks = (0, Instant::now());
         let broken = loop {
@@ -189,9 +190,9 @@ impl Conversation {
         let ended = answer.end(broken.is_some(), &mut text);
         self.pass_on(text).await;
         match (ended, broken) {
-            (Err(Trouble::BrokeOff), Some(broken)) => Err(broken.into()),
-            (Ok(Ending::Whole), _) if !self.begun => Err(Trouble::NoText),
-            (Ok(ending), _) if !self.begun => Err(Trouble::Withheld(ending)),
+            (Err(AnswerError::BrokeOff), Some(broken)) => Err(broken.into()),
+            (Ok(Ending::Whole), _) if !self.begun => Err(AnswerError::NoText),
+            (Ok(ending), _) if !self.begun => Err(AnswerError::Withheld(ending)),
             (ended, _) => ended,
         }
     }
@@ -200,15 +201,15 @@ impl Conversation {
         if !text.is_empty() {
             self.begun = true;
             // A turn that no longer listens has ended.
-            let _ = self.say.send(text).await;
+            let _ = self.texts.send(text).await;
         }
     }
 }
 
 type Pieces = mpsc::Receiver<Result<Bytes, CallBroken>>;
 
-/// What a server said that did not take the request.
-async fn refusal(head: Head, mut body: Pieces) -> Trouble {
+/// The body of a refusal.
+async fn refusal(head: Head, mut body: Pieces) -> AnswerError {
     let mut words = Vec::new();
     let reading = async {
         while let Some(Ok(piece)) = body.recv().await {
@@ -218,7 +219,7 @@ async fn refusal(head: Head, mut body: Pieces) -> Trouble {
             }
         }
     };
-    // Its words are for the log; what has come by then will do.
+    // Its text is for the log; the part received so far is enough.
     let _ = timeout(REFUSAL_TIMEOUT, reading).await;
-    Trouble::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&words) }
+    AnswerError::Status { status: head.status, retry_after: head.retry_after, message: reason::of_refusal(&words) }
 }

@@ -1,54 +1,54 @@
-//! What a server says of an error, in every shape that servers have for it. For the log: it may hold anything.
+//! The text of a server's error, in every shape that servers use. For the log: it may contain anything.
 
 use serde_json::Value;
 
-/// Where the words stand, the nearest first.
+/// The fields with the text, in order of precedence.
 const WORDS: [&str; 9] =
     ["message", "msg", "detail", "error", "errors", "error_description", "title", "description", "reason"];
-/// What is said beside them.
+/// Further fields.
 const FACTS: [&str; 4] = ["type", "code", "status", "param"];
 /// Items of a list that are read.
 const MAX_ITEMS: usize = 5;
-/// Shapes within shapes that are read.
+/// Nested levels that are read.
 const MAX_DEPTH: usize = 4;
 
-/// What is wrong, if this document of a server that answers well says that something is.
-pub(super) fn error(said: &Value) -> Option<String> {
-    let said = match said {
+/// The error, if this document with a success status reports one.
+pub(super) fn error(document: &Value) -> Option<String> {
+    let document = match document {
         Value::Array(items) => items.iter().find(|item| error(item).is_some())?,
-        said => said,
+        document => document,
     };
-    let own = match &said["error"] {
+    let own = match &document["error"] {
         Value::Null | Value::Bool(false) => None,
         Value::String(text) if text.is_empty() => None,
-        Value::Object(none) if none.is_empty() && said.get("choices").is_some() => None,
+        Value::Object(none) if none.is_empty() && document.get("choices").is_some() => None,
         error => Some(error),
     };
     let alone = || {
-        let text = |name: &str| said[name].is_string() || (name != "message" && said[name].is_array());
-        said["object"] == "error"
-            || (said.get("choices").is_none() && ["detail", "errors", "message"].into_iter().any(text))
+        let text = |name: &str| document[name].is_string() || (name != "message" && document[name].is_array());
+        document["object"] == "error"
+            || (document.get("choices").is_none() && ["detail", "errors", "message"].into_iter().any(text))
     };
-    let wrong = own.or_else(|| alone().then_some(said))?;
+    let wrong = own.or_else(|| alone().then_some(document))?;
     Some(words(wrong, MAX_DEPTH).unwrap_or_else(|| "it does not say what".to_owned()))
 }
 
-/// The status that a server gives in its words, where it is one of HTTP.
-pub(super) fn status(said: &Value) -> Option<u16> {
-    let said = if let Value::Array(items) = said { items.first()? } else { said };
-    let error = if said["error"].is_object() { &said["error"] } else { said };
+/// The status in the server's text, if it is an HTTP status.
+pub(super) fn status(document: &Value) -> Option<u16> {
+    let document = if let Value::Array(items) = document { items.first()? } else { document };
+    let error = if document["error"].is_object() { &document["error"] } else { document };
     let number = |value: &Value| value.as_u64().or_else(|| value.as_str()?.parse().ok());
     let found = ["code", "status"].into_iter().find_map(|name| number(&error[name]))?;
     u16::try_from(found).ok().filter(|status| (400..600).contains(status))
 }
 
-/// Why a server refused, by the body of its answer; one line.
+/// Why a server refused, from the body of its answer; one line.
 pub(super) fn of_refusal(body: &[u8]) -> String {
     let text = String::from_utf8_lossy(body);
     let text = text.trim_start_matches('\u{feff}').trim();
     // Some send an event even then.
     let bare = ["data:", "error:"].iter().find_map(|field| text.strip_prefix(field)).unwrap_or(text).trim();
-    let json = |text: &str| serde_json::from_str::<Value>(text).ok().and_then(|said| words(&said, MAX_DEPTH));
+    let json = |text: &str| serde_json::from_str::<Value>(text).ok().and_then(|document| words(&document, MAX_DEPTH));
     let first_line = || bare.lines().next().and_then(json);
     let found = json(bare)
         .or_else(first_line)
@@ -57,10 +57,10 @@ pub(super) fn of_refusal(body: &[u8]) -> String {
     if line.is_empty() { "it does not say why".to_owned() } else { line }
 }
 
-/// What a person would read.
-fn words(said: &Value, depth: usize) -> Option<String> {
+/// The text for a person.
+fn words(document: &Value, depth: usize) -> Option<String> {
     let depth = depth.checked_sub(1)?;
-    let found = match said {
+    let found = match document {
         Value::String(text) => text.trim().to_owned(),
         Value::Number(number) => number.to_string(),
         Value::Array(items) => {
@@ -68,14 +68,14 @@ fn words(said: &Value, depth: usize) -> Option<String> {
         }
         Value::Object(_) => {
             let mut found: Vec<String> = Vec::new();
-            // Where in the request it is wrong.
-            if let Some(place) = said["loc"].as_array() {
+            // The position of the error in the request.
+            if let Some(place) = document["loc"].as_array() {
                 let place: Vec<String> = place.iter().filter_map(|part| words(part, depth)).collect();
                 found.push(format!("{}:", place.join(".")));
             }
-            let mut texts = WORDS.iter().filter_map(|name| words(&said[*name], depth));
+            let mut texts = WORDS.iter().filter_map(|name| words(&document[*name], depth));
             found.extend(texts.next());
-            let facts = FACTS.iter().filter_map(|name| words(&said[*name], depth));
+            let facts = FACTS.iter().filter_map(|name| words(&document[*name], depth));
             found.extend(facts.map(|fact| format!("({fact})")));
             found.join(" ")
         }
@@ -104,7 +104,7 @@ fn page(text: &str) -> String {
     plain
 }
 
-/// The text as it may stand in a line of a log or on a terminal: nothing in it is obeyed.
+/// The text for a line of a log or for a terminal: without control characters.
 pub(super) fn escaped(text: &str) -> String {
     let obeyed = |c: char| {
         c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')

@@ -1,4 +1,4 @@
-//! What a chat completions server is asked.
+//! The request to a chat completions server.
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -8,14 +8,14 @@ use crate::profile::agent::OpenAiSettings;
 use caduceus_contract::messages::ledger::HistoryEntry;
 use caduceus_contract::wire::event::InboundEvent;
 
-/// Between the reference text of an event and what was said to the agent.
+/// Between the reference text of an event and the text for the agent.
 const MESSAGE_TITLE: &str = "[New message]";
 
-/// The request that answers `event`, after `history`, oldest first.
+/// The request to answer `event`, after `history`, oldest first.
 pub(super) fn body(settings: &OpenAiSettings, history: &[HistoryEntry], event: &InboundEvent) -> Bytes {
     let message = |role: &str, content: &str| json!({"role": role, "content": content});
     let kept = &history[history.len().saturating_sub(settings.history)..];
-    // A turn that said nothing left an empty entry, which some servers refuse.
+    // A turn without text left an empty entry, which some servers refuse.
     let said = kept.iter().filter(|entry| !entry.content.trim().is_empty());
     let mut messages: Vec<Value> = settings.system.iter().map(|system| message("system", system)).collect();
     messages.extend(said.map(|entry| message(&entry.role, &entry.content)));
@@ -24,7 +24,7 @@ pub(super) fn body(settings: &OpenAiSettings, history: &[HistoryEntry], event: &
     Bytes::from(request.to_string())
 }
 
-/// What was said, under what was said around it.
+/// The text of the event, below the text around it.
 fn words(event: &InboundEvent) -> String {
     match &event.channel_context {
         Some(context) => format!("{context}\n\n{MESSAGE_TITLE}\n{}", event.text),

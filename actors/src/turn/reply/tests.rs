@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use caduceus_contract::wire::descriptor::LenUnit;
 
-/// A reply, a chat that it goes to, and a clock.
+/// A reply, its chat, and a clock.
 struct FakeChat {
     reply: Reply,
     now: Instant,
@@ -11,7 +11,7 @@ struct FakeChat {
     durable: usize,
     actions: usize,
     max_actions: usize,
-    /// When a message was posted or changed that is not done yet.
+    /// The time of a running post or edit.
     grown: Vec<Instant>,
 }
 
@@ -37,7 +37,7 @@ impl FakeChat {
         self.reply.push(text, self.now);
     }
 
-    /// Does what is to be done now; answers what is left.
+    /// Does what is due; returns the rest.
     fn run(&mut self) -> ReplyStep {
         loop {
             match self.reply.next(self.now) {
@@ -193,7 +193,7 @@ fn a_reply_stopped_between_two_messages_says_so() {
     chat.say("twelve chars\ntwelve more\nand so on");
     chat.later(1_000);
     let ReplyStep::Do(first) = chat.reply.next(chat.now) else { panic!("nothing to do") };
-    // The first message is under way when the stop comes.
+    // The first message is being posted at the time of the stop.
     chat.reply.abandon(Some(MARK));
     chat.carry_out(&first);
     assert_eq!(chat.run(), ReplyStep::Done);
@@ -258,13 +258,13 @@ fn a_final_text_that_repeats_all_of_a_reply_that_is_partly_out_says_the_rest_onc
     }
 }
 
-/// Nanoseconds that this thread has worked.
+/// CPU time of this thread in nanoseconds.
 fn worked() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap()
 }
 
-/// The work on a reply of so many lines, looked at every second while it is said.
+/// The work on a reply of this many lines, updated every second while it grows.
 fn work_on(lines: usize, supports_edit: bool) -> u64 {
     let before = worked();
     let mut chat = FakeChat::new(supports_edit, 2_000);

@@ -6,28 +6,28 @@ use caduceus_contract::wire::descriptor::LenUnit;
 
 /// Shortest run of backticks or tildes that makes a fence.
 const MIN_RUN: usize = 3;
-/// A closing line may be indented so much further than the opening one; beyond that it is code.
+/// A closing line may be indented this much further than the opening one; beyond that it is code.
 const MAX_DEEPER: usize = 3;
-/// A cut inside a fence needs room for one character at least, and that can be two units long.
+/// A cut inside a fence needs room for at least one character, which can be two units long.
 const MIN_ROOM: usize = 2;
 
-/// A code fence that is open.
+/// An open code fence.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fence {
-    /// How many block quotes it is in; they end with the first line that lacks their marks.
+    /// How many block quotes it is in; they end with the first line without their marks.
     depth: usize,
     indent: usize,
     tick: char,
     run: usize,
-    /// What opens it again after a cut, line end included; empty if it is not.
+    /// The text that opens it again after a cut, line end included; empty if it is not opened.
     pub(super) again: String,
-    /// What stands before the rest of a line that was cut in two.
+    /// The prefix of the rest of a line that was cut in two.
     pub(super) line_start: String,
-    /// What closes it before a cut, line end included; empty if it is not.
+    /// The text that closes it before a cut, line end included; empty if it is not closed.
     pub(super) close: String,
 }
 
-/// What a line is to the fences.
+/// The effect of a line on fences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum FenceLine {
     /// Neither of the others.
@@ -38,7 +38,7 @@ pub(super) enum FenceLine {
     Closes,
 }
 
-/// A line that can open a fence, taken apart.
+/// A line that can open a fence, parsed.
 #[derive(Debug, PartialEq, Eq)]
 struct FenceOpening<'a> {
     depth: usize,
@@ -48,7 +48,7 @@ struct FenceOpening<'a> {
     info: &'a str,
 }
 
-/// Which fence is open after `line`, and what the line is.
+/// The open fence after `line`, and the effect of the line.
 pub(super) fn step(
     open: Option<&Rc<Fence>>,
     line: &str,
@@ -68,32 +68,32 @@ pub(super) fn step(
     (Some(Rc::new(fence)), kind)
 }
 
-/// Whether `text`, at the start of a message, would be taken for a fence.
+/// Whether `text`, at the start of a message, would be read as a fence.
 pub(super) fn looks_like_one(text: &str) -> bool {
     let (rest, ..) = marks(text);
     let begins = rest.starts_with("```") || rest.starts_with("~~~");
     begins && FenceOpening::read(rest.split('\n').next().unwrap_or_default()).is_some()
 }
 
-/// Whether `line`, of which more may come, is the beginning of what could open a fence or close one.
+/// Whether `line`, which may continue, is the beginning of a line that could open or close a fence.
 pub(super) fn may_become_one(line: &str) -> bool {
     let (rest, ..) = marks(line);
     rest.chars().all(|c| c == '`') || rest.chars().all(|c| c == '~')
 }
 
-/// What the line after a cut is to the fence that the cut fell into.
+/// The effect of the line after a cut on the fence around the cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextLine {
     /// Code.
     Inside,
-    /// It closes the fence; what follows it begins at `end`.
+    /// It closes the fence; the text after it begins at `end`.
     Closes {
         /// In bytes.
         end: usize,
     },
-    /// It is outside the quote that the fence is in.
+    /// It is outside the quote of the fence.
     Left,
-    /// Not all of it is there, and it may yet be any of these.
+    /// It is incomplete, and any of these is possible.
     Open,
 }
 
@@ -101,7 +101,7 @@ pub(super) enum NextLine {
 enum FenceCheck {
     Inside,
     Closes,
-    /// The quote that the fence is in has ended, and the fence with it.
+    /// The quote of the fence has ended, and the fence with it.
     Left,
 }
 
@@ -115,7 +115,7 @@ impl Fence {
         // A long word after the ticks would leave little room for the code itself.
         let again = if unit.len(&named) > limit / 2 { &ticks } else { &named };
         let again = format!("{again}\n");
-        // Without room for code between the two, a fence is left as it falls.
+        // Without room for code between the two, a fence is split as text.
         let around = unit.len(&again).max(unit.len(line.trim_end()) + 1) + unit.len(&line_start);
         let fits = around + MIN_ROOM + unit.len(&close) <= limit;
         let kept = |text: String| if fits { text } else { String::new() };
@@ -130,7 +130,7 @@ impl Fence {
         if closes { FenceCheck::Closes } else { FenceCheck::Inside }
     }
 
-    /// What a line holds within the fence's quotes, and its indentation there; `None` if it is not in them.
+    /// The content of a line within the fence's quotes, and its indentation there; `None` if it is not in them.
     fn inside_quotes<'a>(&self, line: &'a str) -> Option<(&'a str, usize)> {
         let mut rest = line;
         for _ in 0..self.depth {
@@ -140,7 +140,7 @@ impl Fence {
         Some((inside, rest.len() - inside.len()))
     }
 
-    /// What the first line of `text` is to this fence. It may go on behind `text` unless `whole`.
+    /// The effect of the first line of `text` on this fence. It may continue behind `text` unless `whole`.
     pub(super) fn next_line(&self, text: &str, whole: bool) -> NextLine {
         let line = text.split('\n').next().unwrap_or_default();
         let complete = whole || line.len() < text.len();
@@ -161,13 +161,13 @@ impl<'a> FenceOpening<'a> {
         let tick = rest.chars().next().filter(|c| matches!(c, '`' | '~'))?;
         let info = rest.trim_start_matches(tick);
         let run = rest.len() - info.len();
-        // A backtick later in the line makes it code within a line.
+        // A backtick later in the line makes it inline code.
         let opens = run >= MIN_RUN && !(tick == '`' && info.contains('`'));
         opens.then(|| Self { depth, indent, tick, run, info: info.trim_end() })
     }
 }
 
-/// What follows the marks of quotes and list items that a line begins with; how many quotes, and the indentation in them.
+/// The text after the marks of quotes and list items at the start of a line; the number of quotes, and the indentation in them.
 fn marks(line: &str) -> (&str, usize, usize) {
     let (mut rest, mut depth, mut indent) = (line, 0, 0);
     loop {
@@ -185,7 +185,7 @@ fn marks(line: &str) -> (&str, usize, usize) {
     }
 }
 
-/// What follows the mark of a list item.
+/// The text after the mark of a list item.
 fn list_item(text: &str) -> Option<&str> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let mark = match text[digits..].chars().next()? {

@@ -8,7 +8,7 @@ fn parts(text: &str, limit: usize) -> Vec<String> {
     split(text, limit, LenUnit::Chars)
 }
 
-/// What a reader gets: no white space, no lines that are fences, no marks of quotes.
+/// The text for a reader: no white space, no lines that are fences, no marks of quotes.
 fn essence<'a>(texts: impl IntoIterator<Item = &'a str>) -> String {
     let lines = texts.into_iter().flat_map(str::lines).filter(|line| !fence::looks_like_one(line));
     lines.flat_map(str::chars).filter(|c| !c.is_whitespace() && *c != '>').collect()
@@ -195,7 +195,7 @@ fn a_cluster_that_is_longer_than_a_message_is_cut_between_characters() {
     assert!(parts.iter().all(|part| part.chars().count() <= 20));
 }
 
-/// A cutter that is given the text piece by piece, as an agent says it.
+/// A cutter that is given the text in pieces, as an agent writes it.
 fn piece_by_piece(text: &str, step: usize, limit: usize) -> Vec<String> {
     let (mut cutter, mut said, mut parts) = (Cutter::new(limit, LenUnit::Chars), String::new(), Vec::new());
     let chars: Vec<char> = text.chars().collect();
@@ -217,13 +217,13 @@ fn the_end_of_a_fence_that_comes_later_is_not_opened_again() {
     }
 }
 
-/// Nanoseconds that this thread has worked.
+/// CPU time of this thread in nanoseconds.
 fn worked() -> u64 {
     let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
     u64::try_from(time.tv_sec * 1_000_000_000 + time.tv_nsec).unwrap()
 }
 
-/// The least work that `run` takes of some tries.
+/// The least work of `run` in several attempts.
 fn work(run: impl Fn()) -> u64 {
     let tries = (0..3).map(|_| {
         let before = worked();
@@ -233,7 +233,7 @@ fn work(run: impl Fn()) -> u64 {
     tries.min().unwrap().max(1)
 }
 
-/// What takes long in some way: nothing to cut at, nothing but places to cut at, clusters and fences without end.
+/// Worst cases: nothing to cut at, only places to cut at, clusters and fences without end.
 fn hard(pattern: &str, length: usize) -> String {
     let repeated = pattern.repeat(length / pattern.len());
     format!("x{repeated}x")
@@ -242,7 +242,7 @@ fn hard(pattern: &str, length: usize) -> String {
 const HARD: [&str; 13] =
     ["\u{a0}", " ", "\n", "a", "a ", "é", "\u{301}", "🇩", "```\n", "> ```\n> a\n", "``` ", " \u{301}", "\u{200d}👩"];
 
-/// Eight times the text is eight times the work, or some more; were it looked at again for each part it would be 64 times.
+/// Eight times the text is eight times the work, or some more; if it were examined again for each part, it would be 64 times.
 const MOST_FOR_EIGHT: u64 = 24;
 
 #[test]

@@ -32,38 +32,38 @@ fn good() -> HomeFacts {
         home: HomeFact::There { mode: 0o755, writable: true },
         events: Some(EventsFact { needed: 3, made: 3, limit: None }),
         profiles: vec![work],
-        link: Some(knocked(true, Knock::Answered(401))),
+        link: Some(probed(true, Probe::Answered(401))),
         drain: Some(DrainFact::Strong),
         ..HomeFacts::default()
     }
 }
 
-fn knocked(credentials: bool, answer: Knock) -> LinkFact {
+fn probed(credentials: bool, answer: Probe) -> LinkFact {
     let sent = if credentials { Sent::Withheld } else { Sent::None };
-    LinkFact::Knocked { place: "wss://c.example".into(), credentials, sent, answer }
+    LinkFact::Probed { place: "wss://c.example".into(), credentials, sent, answer }
 }
 
-fn upgraded(answer: Knock) -> LinkFact {
-    LinkFact::Knocked { place: "wss://c.example".into(), credentials: true, sent: Sent::Token, answer }
+fn upgraded(answer: Probe) -> LinkFact {
+    LinkFact::Probed { place: "wss://c.example".into(), credentials: true, sent: Sent::Token, answer }
 }
 
 #[test]
-fn a_real_upgrade_tells_a_wrong_secret_from_a_right_one() {
+fn a_real_upgrade_distinguishes_a_wrong_secret_from_a_right_one() {
     for (answer, level) in [
-        (Knock::Answered(401), Level::Error),
-        (Knock::Answered(403), Level::Error),
-        (Knock::Closed(4401), Level::Error),
-        (Knock::Closed(1011), Level::Warn),
-        (Knock::Answered(500), Level::Warn),
+        (Probe::Answered(401), Level::Error),
+        (Probe::Answered(403), Level::Error),
+        (Probe::Closed(4401), Level::Error),
+        (Probe::Closed(1011), Level::Warn),
+        (Probe::Answered(500), Level::Warn),
     ] {
         assert_eq!(after(|facts| facts.link = Some(upgraded(answer.clone()))), (level, "connector"), "{answer:?}");
     }
-    let taken = findings(&HomeFacts { link: Some(upgraded(Knock::Opened)), ..good() });
+    let taken = findings(&HomeFacts { link: Some(upgraded(Probe::Opened)), ..good() });
     assert_eq!(worst(&taken), Level::Ok, "{taken:?}");
 }
 
 #[test]
-fn what_does_not_count_and_what_is_in_the_way_is_told() {
+fn parts_without_effect_and_addresses_in_use_are_reported() {
     let address = "127.0.0.1:8652".parse().unwrap();
     let taken = vec![("http.bind", address, "Address already in use".to_owned())];
     assert_eq!(after(|facts| facts.network.unusable = taken), (Level::Error, "bind"));
@@ -71,7 +71,7 @@ fn what_does_not_count_and_what_is_in_the_way_is_told() {
     assert_eq!(after(|facts| facts.unserved.profiles = vec!["work".into()]), (Level::Warn, "unserved_profiles"));
     let route = vec![("r".to_owned(), "ghost".to_owned())];
     assert_eq!(after(|facts| facts.unserved.routes = route), (Level::Warn, "unserved_route"));
-    let odd = Finding::warn("env_comment", "odd", "mend");
+    let odd = Finding::warn("env_comment", "odd", "correct it");
     assert_eq!(after(|facts| facts.profiles[0].env = vec![odd]), (Level::Warn, "env_comment"));
 }
 
@@ -186,7 +186,7 @@ fn an_agent_that_cannot_be_started_is_an_error_and_none_at_all_a_warning() {
 }
 
 #[test]
-fn a_profiles_own_troubles_are_told_once_and_with_its_name() {
+fn the_findings_of_a_profile_are_reported_once_and_with_its_name() {
     let missing = || vec![Missing { key: "agent.command", name: "NEEDED".into() }];
     assert_eq!(after(|facts| facts.profiles[0].missing = missing()), (Level::Error, "missing_name"));
     let open = |facts: &mut HomeFacts| {
@@ -208,12 +208,12 @@ fn a_profiles_own_troubles_are_told_once_and_with_its_name() {
 #[test]
 fn a_connector_is_well_when_it_asks_for_the_token_that_we_can_make() {
     let link = |link| after(|facts| facts.link = Some(link));
-    assert_eq!(link(knocked(true, Knock::Unreachable("refused".into()))), (Level::Error, "connector"));
-    assert_eq!(link(knocked(false, Knock::Answered(401))), (Level::Error, "connector"));
-    assert_eq!(link(knocked(true, Knock::Answered(404))), (Level::Warn, "connector"));
+    assert_eq!(link(probed(true, Probe::Unreachable("refused".into()))), (Level::Error, "connector"));
+    assert_eq!(link(probed(false, Probe::Answered(401))), (Level::Error, "connector"));
+    assert_eq!(link(probed(true, Probe::Answered(404))), (Level::Warn, "connector"));
     assert_eq!(link(LinkFact::Undialable("no host".into())), (Level::Error, "connector"));
     assert_eq!(link(LinkFact::NotSet { credentials: true }), (Level::Warn, "connector"));
-    for well in [knocked(false, Knock::Opened), knocked(true, Knock::Opened), LinkFact::NotSet { credentials: false }] {
+    for well in [probed(false, Probe::Opened), probed(true, Probe::Opened), LinkFact::NotSet { credentials: false }] {
         assert_eq!(worst(&findings(&HomeFacts { link: Some(well), ..good() })), Level::Ok);
     }
 }

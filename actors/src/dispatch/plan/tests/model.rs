@@ -92,7 +92,7 @@ impl Model {
 proptest! {
     #[test]
     fn whatever_happens_the_promises_hold(ops in prop::collection::vec(op(), 0..120)) {
-        let mut plan = DispatchPlan::new(Busy::Queue, 3);
+        let mut plan = DispatchPlan::new(Busy::Queue, 3, ids());
         let mut model = Model { places: 3, ..Model::default() };
         plan.open();
         for (row, op) in (0_i64..).zip(ops) {

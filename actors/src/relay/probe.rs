@@ -1,4 +1,4 @@
-//! One upgrade asked of the connector, for a person who asks whether it is there and takes the credentials.
+//! One upgrade request to the connector, to find out whether it is there and accepts the credentials.
 
 use std::time::Duration;
 
@@ -15,36 +15,36 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(2);
 /// Longest wait for the connector's half of the closing handshake.
 const CLOSED_WITHIN: Duration = Duration::from_secs(1);
 
-/// What came of it.
+/// The result.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Knock {
-    /// It took the link. No frame was sent on it, and it was closed.
+pub enum Probe {
+    /// It accepted the link. No frame was sent, and the link was closed.
     Opened,
-    /// It took the link and closed it with this code.
+    /// It accepted the link and closed it with this code.
     Closed(u16),
     /// It answered the upgrade with this status.
     Answered(u16),
-    /// There was no answer; one sentence says why.
+    /// There was no answer, for this reason.
     Unreachable(String),
 }
 
-/// Asks for the upgrade as a link does, with a token if one is given, and sends no frame. A connector takes a link with a token for
-/// the gateway's: it closes another that the gateway has. Waits as long as it takes; the caller drops it when that is too long.
-pub async fn knock(trust: &HttpClient, url: &RelayUrl, token: Option<SecretString>) -> Knock {
+/// Requests the upgrade as a link does, with a token if one is given, and sends no frame. For a connector, a link with a token is
+/// the gateway's: it closes the gateway's other link. Has no timeout; the caller drops it when it takes too long.
+pub async fn probe(client: &HttpClient, url: &RelayUrl, token: Option<SecretString>) -> Probe {
     let with_token = token.is_some();
-    match dial(trust.clone(), url.dial().to_owned(), token).await {
+    match dial(client.clone(), url.dial().to_owned(), token).await {
         Ok(socket) if with_token => leave(socket).await,
-        Ok(_) => Knock::Opened,
-        Err(DialError::Refused(refused)) => Knock::Answered(refused.status.as_u16()),
-        Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Knock::Unreachable(error.to_string()),
+        Ok(_) => Probe::Opened,
+        Err(DialError::Refused(refused)) => Probe::Answered(refused.status.as_u16()),
+        Err(error @ (DialError::Unreachable(_) | DialError::Token)) => Probe::Unreachable(error.to_string()),
     }
 }
 
-/// Waits whether the connector closes the link by itself, and closes it if not.
-async fn leave(mut socket: Socket) -> Knock {
+/// Waits whether the connector closes the link, and closes it if not.
+async fn leave(mut socket: Socket) -> Probe {
     let first = tokio::time::timeout(REFUSED_WITHIN, socket.next()).await;
     if let Ok(Some(Ok(Frame::Close(reason)))) = first {
-        return Knock::Closed(reason.map_or(CloseCode::Abnormal, |reason| reason.code).into());
+        return Probe::Closed(reason.map_or(CloseCode::Abnormal, |reason| reason.code).into());
     }
     let closing = async {
         let reason = CloseReason { code: CloseCode::Normal, description: None };
@@ -56,7 +56,7 @@ async fn leave(mut socket: Socket) -> Knock {
             }
         }
     };
-    // The link was taken, however it ends.
+    // The link was accepted, however it ends.
     let _ = tokio::time::timeout(CLOSED_WITHIN, closing).await;
-    Knock::Opened
+    Probe::Opened
 }

@@ -1,4 +1,4 @@
-//! What can go wrong with a chat completions server, whether it is worth another try, and what the chat gets of it.
+//! The errors of a chat completions server, whether to repeat the request, and the notice to the chat.
 
 use std::time::Duration;
 
@@ -7,77 +7,77 @@ use crate::turn::verdict;
 use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_supervision::AskError;
 
-/// Tries after the first one.
+/// Attempts after the first one.
 const RETRIES: u32 = 2;
 /// Before the first of them; the second waits four times as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// A server that wants a longer pause than this is not asked again: that is too long for a chat.
+/// A request is not repeated if the server wants a longer pause than this: that is too long for a chat.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(30);
 
-/// How an answer ended that is as whole as it will be.
+/// The end of an answer that is as complete as it will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// All was said.
+    /// The model finished.
     Whole,
-    /// The model had to stop.
+    /// The model reached its limit.
     OutOfLength,
-    /// What came next was held back.
+    /// The rest was filtered.
     Filtered,
 }
 
-/// Why there is no answer, or not all of it.
+/// Why there is no answer, or an incomplete one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Trouble {
+pub(super) enum AnswerError {
     /// The profile did not make the call.
     #[error(transparent)]
     Profile(#[from] CallError),
     /// The profile did not answer.
     #[error("the profile did not make the call: {0}")]
     NoProfile(AskError),
-    /// The call came to nothing.
+    /// The call failed.
     #[error(transparent)]
     Call(#[from] CallBroken),
-    /// The server did not take the request.
+    /// The server refused the request.
     #[error("the agent's server answered {status}: {message}")]
     Status {
         /// The status code.
         status: u16,
-        /// When it wants to be asked again.
+        /// The wait that it requests.
         retry_after: Option<Duration>,
-        /// Its own words; for the log.
+        /// Its text; for the log.
         message: String,
     },
-    /// The server said in its answer that something went wrong.
+    /// The server reported an error in its answer.
     #[error("the agent's server reported an error: {message}")]
     Reported {
-        /// Its own words; for the log.
+        /// Its text; for the log.
         message: String,
-        /// The status that it would have answered with, if it says so.
+        /// The equivalent status, if it has one.
         status: Option<u16>,
     },
-    /// The answer ended before its end.
+    /// The answer ended early.
     #[error("the answer of the agent's server broke off")]
     BrokeOff,
-    /// A part of the answer makes no sense; without it the rest would have a hole.
+    /// A part of the answer is unreadable; without it the rest would have a gap.
     #[error("a chunk of the agent's server cannot be read: {0}")]
     Unreadable(String),
-    /// The model ended before it said anything, and not by itself.
+    /// The model ended before any text, because of its limit or a filter.
     #[error("the model ended before its first word: {0:?}")]
     Withheld(Ending),
-    /// It is no answer.
-    #[error("the answer of the agent's server makes no sense")]
+    /// It is not an answer.
+    #[error("the answer of the agent's server cannot be understood")]
     Nonsense,
-    /// It is whole, and there is no word in it.
+    /// It is complete, without text.
     #[error("there is no text in the answer of the agent's server")]
     NoText,
-    /// It is longer than any reply may be.
+    /// It is longer than the limit of a reply.
     #[error("the answer of the agent's server is too long")]
     TooMuch,
 }
 
-impl Trouble {
-    /// How long to wait before the next try; `None` if there is to be none. `tries` have failed; `chance` is from 0 to 1 and keeps
-    /// the turns of a busy gateway from coming back all at once. Not to be asked once text of the answer was received.
+impl AnswerError {
+    /// The wait before the next attempt; `None` if there is none. `tries` have failed; `chance` is from 0 to 1 and keeps
+    /// the turns of a busy gateway from trying again all at once. Must not be called once text of the answer was received.
     pub(super) fn retry_in(&self, tries: u32, chance: f64) -> Option<Duration> {
         let asked_for = match self {
             Self::Status { status: 408 | 425 | 429 | 500..=599, retry_after, .. } => *retry_after,
@@ -103,7 +103,7 @@ impl Trouble {
         Some(asked_for.unwrap_or_default().max(pause.mul_f64(0.5 + 0.5 * chance)))
     }
 
-    /// How a turn ends by it. `begun` says whether text of the answer came before. Nothing that the server said gets into the chat.
+    /// The outcome of the turn. `begun`: text of the answer was received before. No text of the server gets into the chat.
     pub(super) fn outcome(&self, begun: bool) -> TurnOutcome {
         let notice = match self {
             Self::Profile(CallError::NotAServer) => return verdict::no_agent(),
@@ -130,7 +130,7 @@ impl Trouble {
             Self::Withheld(_) => "The agent gave no answer: the model's content filter held it back.".to_owned(),
             Self::Reported { .. } => "The agent's server reported an error.".to_owned(),
             Self::Nonsense | Self::Unreadable(_) | Self::Call(CallBroken::Unfit(_)) => {
-                "The agent's answer makes no sense.".to_owned()
+                "The agent's answer could not be understood.".to_owned()
             }
             Self::NoText => "The agent gave no answer.".to_owned(),
         };
@@ -142,12 +142,12 @@ impl Trouble {
 mod tests {
     use super::*;
 
-    fn status(status: u16, retry_after: Option<u64>) -> Trouble {
-        Trouble::Status { status, retry_after: retry_after.map(Duration::from_secs), message: "sk-secret".into() }
+    fn status(status: u16, retry_after: Option<u64>) -> AnswerError {
+        AnswerError::Status { status, retry_after: retry_after.map(Duration::from_secs), message: "sk-secret".into() }
     }
 
-    fn reported(status: Option<u16>) -> Trouble {
-        Trouble::Reported { message: "sk-secret".into(), status }
+    fn reported(status: Option<u16>) -> AnswerError {
+        AnswerError::Reported { message: "sk-secret".into(), status }
     }
 
     #[test]
@@ -159,15 +159,15 @@ mod tests {
             status(408, None),
             reported(Some(429)),
             reported(Some(502)),
-            Trouble::BrokeOff,
+            AnswerError::BrokeOff,
             CallBroken::Unreachable(String::new()).into(),
             CallBroken::Silent(Duration::ZERO).into(),
             CallBroken::Broken(String::new()).into(),
         ];
-        for trouble in passing {
-            let pauses = [1, 2, 3].map(|tries| trouble.retry_in(tries, 1.0));
-            assert_eq!(pauses, [Some(Duration::from_millis(500)), Some(Duration::from_secs(2)), None], "{trouble:?}");
-            assert_eq!(trouble.retry_in(1, 0.0), Some(Duration::from_millis(250)));
+        for error in passing {
+            let pauses = [1, 2, 3].map(|tries| error.retry_in(tries, 1.0));
+            assert_eq!(pauses, [Some(Duration::from_millis(500)), Some(Duration::from_secs(2)), None], "{error:?}");
+            assert_eq!(error.retry_in(1, 0.0), Some(Duration::from_millis(250)));
         }
     }
 
@@ -179,19 +179,19 @@ mod tests {
             status(401, Some(1)),
             reported(None),
             reported(Some(401)),
-            Trouble::Unreadable(String::new()),
-            Trouble::Withheld(Ending::Filtered),
+            AnswerError::Unreadable(String::new()),
+            AnswerError::Withheld(Ending::Filtered),
             CallBroken::Unfit(String::new()).into(),
             CallBroken::Redirect { status: 307, why: String::new() }.into(),
-            Trouble::Nonsense,
-            Trouble::NoText,
-            Trouble::TooMuch,
-            Trouble::NoProfile(AskError::Timeout),
+            AnswerError::Nonsense,
+            AnswerError::NoText,
+            AnswerError::TooMuch,
+            AnswerError::NoProfile(AskError::Timeout),
             CallError::NotAServer.into(),
             CallBroken::TooLong(1).into(),
         ];
-        for trouble in lasting {
-            assert_eq!(trouble.retry_in(1, 1.0), None, "{trouble:?}");
+        for error in lasting {
+            assert_eq!(error.retry_in(1, 1.0), None, "{error:?}");
         }
     }
 
@@ -204,21 +204,19 @@ mod tests {
 
     #[test]
     fn no_notice_repeats_what_the_server_said() {
-        for (trouble, begun) in [
+        for (error, begun) in [
             (status(401, None), false),
             (status(500, None), false),
             (reported(None), false),
             (reported(None), true),
-            (Trouble::Unreadable("sk-secret".into()), false),
-            (Trouble::Unreadable("sk-secret".into()), true),
+            (AnswerError::Unreadable("sk-secret".into()), false),
+            (AnswerError::Unreadable("sk-secret".into()), true),
             (CallBroken::Unfit("sk-secret".into()).into(), false),
             (CallBroken::Redirect { status: 307, why: "sk-secret".into() }.into(), false),
             (CallError::Unusable("sk-secret".into()).into(), false),
             (CallBroken::Broken("sk-secret".into()).into(), false),
         ] {
-            let TurnOutcome::Failed { notice, .. } = trouble.outcome(begun) else {
-                panic!("{trouble:?} is no failure")
-            };
+            let TurnOutcome::Failed { notice, .. } = error.outcome(begun) else { panic!("{error:?} is no failure") };
             assert!(!notice.contains("sk-secret") && !notice.is_empty(), "{notice}");
         }
     }

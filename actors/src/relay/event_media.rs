@@ -1,0 +1,86 @@
+//! Fetches the media of an event before the event goes on: for events in frames, and for signed deliveries over HTTP.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use actix::prelude::*;
+use tracing::warn;
+
+use super::actor::RelayActor;
+use super::arrival::{Arrival, Cargo};
+use super::media;
+use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt};
+use caduceus_contract::messages::relay::Deliver;
+use caduceus_contract::wire::event::InboundEvent;
+
+impl RelayActor {
+    pub(super) fn arrived(&mut self, generation: u64, arrival: Arrival, ctx: &mut Context<Self>) {
+        let host = match &arrival.cargo {
+            Cargo::Event(event) => self.media_host(&event.event).map(|url| (url, event)),
+            Cargo::Dead(_) => None,
+        };
+        let Some((url, event)) = host else {
+            if let Some(arrival) = self.lineup.whole(arrival) {
+                self.accept(generation, arrival, ctx);
+            }
+            return;
+        };
+        let place = self.lineup.expect();
+        let fetching = self.fetcher.clone().with_media(url, Arc::clone(&event.event), Arc::clone(&event.raw_event));
+        ctx.spawn(fetching.into_actor(self).map(move |(event, raw_event), link, ctx| {
+            if link.connection.as_ref().is_none_or(|connection| connection.generation != generation) {
+                return;
+            }
+            let mut arrival = arrival;
+            if let Cargo::Event(fetched) = &mut arrival.cargo {
+                (fetched.event, fetched.raw_event) = (event, raw_event);
+            }
+            for arrival in link.lineup.came(place, arrival) {
+                link.accept(generation, arrival, ctx);
+            }
+        }));
+    }
+
+    /// The connector's address, if it hosts any of the event's media.
+    fn media_host(&self, event: &InboundEvent) -> Option<String> {
+        let url = &self.params.as_ref().filter(|_| !event.media_urls.is_empty())?.url;
+        (!media::hosted(event, url).is_empty()).then(|| url.clone())
+    }
+}
+
+impl Handler<Deliver> for RelayActor {
+    type Result = ResponseActFuture<Self, Result<Receipt, NotTaken>>;
+
+    fn handle(&mut self, delivery: Deliver, _: &mut Self::Context) -> Self::Result {
+        let Deliver { owner, signature, digest, event, raw_event } = delivery;
+        let host = self.media_host(&event);
+        let fetcher = self.fetcher.clone();
+        let fetching = async move {
+            match host {
+                Some(url) => fetcher.with_media(url, event, raw_event).await,
+                None => (event, raw_event),
+            }
+        };
+        let offered = fetching.into_actor(self).then(move |(event, raw_event), link: &mut Self, _| {
+            link.counts.inbound(Instant::now());
+            let inbound = Inbound {
+                link: link.link.clone(),
+                bot_id: link.bot_of(&event),
+                owner: owner.or_else(|| link.owner.clone()),
+                // The same name with the same content is the same event for the ledger, also after a restart.
+                buffer_id: Some(format!("signed:{signature}")),
+                digest,
+                descriptor: link.descriptor_of(&event.source.platform),
+                event,
+                raw_event,
+            };
+            link.ports.dispatch.ask(inbound, link.timings.take).into_actor(link)
+        });
+        Box::pin(offered.map(|answer, link: &mut Self, _| {
+            answer.unwrap_or_else(|reason| {
+                warn!(link = %link.link.0, %reason, "dispatcher did not answer a delivery");
+                Err(NotTaken::LedgerUnavailable)
+            })
+        }))
+    }
+}
