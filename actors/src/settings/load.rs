@@ -118,7 +118,7 @@ impl Settings {
         let values = Values::read(&mut root, &Values::default());
         let agent = agent::read(&mut root);
         root.finish();
-        let agent = agent.unwrap_or(AgentSettings::None);
+        let agent = agent.unwrap_or(AgentSettings::NONE);
         let named = if multiplex {
             profiles::named(&home, &agent, last.map_or(&[], |last| &last.profiles))
         } else {
