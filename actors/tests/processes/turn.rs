@@ -45,16 +45,6 @@ async fn a_reply_is_recorded_then_sent_then_marked_before_the_turn_ends() {
 }
 
 #[actix::test]
-async fn the_output_of_a_line_of_shell_is_the_reply_and_its_variables_are_the_shells() {
-    let fixture =
-        Fixture::new("agent:\n  backend: shell\n  script: 'read -r document; word=two; echo one $word ${word}'\n");
-    let profile = fixture.profile("default", &[]);
-    fixture.turn(&profile, TurnParams::default()).await;
-    let ended = fixture.stub.ended().await;
-    assert_eq!((ended.outcome, ended.reply.trim_end()), (TurnOutcome::Done, "one two two"));
-}
-
-#[actix::test]
 async fn the_turn_counts_until_its_end_is_reported_to_the_dispatcher() {
     let fixture = Fixture::with_script("read line; sleep 0.2; echo done", "");
     let profile = fixture.profile("default", &[]);

@@ -3,9 +3,8 @@
 mod echo;
 mod exec;
 mod openai;
-mod shell;
 
 use super::backend::AgentBackend;
 
 /// The agent backends, in the order in which an error lists them.
-pub(crate) const BACKENDS: &[&AgentBackend] = &[&exec::BACKEND, &openai::BACKEND, &echo::BACKEND, &shell::BACKEND];
+pub(crate) const BACKENDS: &[&AgentBackend] = &[&exec::BACKEND, &openai::BACKEND, &echo::BACKEND];
