@@ -9,6 +9,7 @@ mod dead_letter;
 pub mod descriptors;
 mod dial;
 mod errands;
+mod frames;
 pub mod identity;
 mod intake;
 pub mod knock;
