@@ -4,7 +4,6 @@ use actix::prelude::*;
 use tracing::{debug, warn};
 
 use super::actor::RelayActor;
-use super::steps::{Loss, plain};
 use caduceus_contract::messages::dispatch::StopSession;
 use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::descriptor::Descriptor;
@@ -31,11 +30,6 @@ impl RelayActor {
                 }
             }
             FromConnector::GoingIdleAck => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
-            FromConnector::Reconnect { reason } => {
-                let reason = reason.map_or_else(String::new, |reason| format!(": {}", plain(&reason)));
-                let loss = Loss::Other(format!("the connector asked to be dialled again{reason}"));
-                self.decide(ctx, |plan, at| plan.lost(generation, &loss, at));
-            }
             // They come as `SocketEvent::Arrived`, with a place in the queue of events.
             FromConnector::Inbound(_) | FromConnector::PassthroughForward(_) => {}
         }

@@ -22,8 +22,6 @@ use super::scan::{self, MAX_BUFFER_ID};
 const MAX_DESCRIPTOR: usize = 64 * 1024;
 /// Longest session key of an interrupt, in bytes: many of them wait at a time.
 const MAX_SESSION_KEY: usize = 4 * 1024;
-/// Longest reason of a reconnect, in bytes.
-const MAX_REASON: usize = 1024;
 
 /// The fields that frames have, in both directions. Others are not looked at, however many there are.
 const FIELDS: [&str; 13] = [
@@ -55,7 +53,6 @@ pub const KINDS: &[&str] = &[
     "passthrough_forward",
     "going_idle",
     "going_idle_ack",
-    "reconnect",
 ];
 
 /// A frame from the connector to the gateway.
@@ -86,11 +83,6 @@ pub enum FromConnector {
     },
     /// From now on everything is buffered.
     GoingIdleAck,
-    /// Asks to be dialled again, as a connector does that moves to another machine.
-    Reconnect {
-        /// Why; may be missing.
-        reason: Option<String>,
-    },
     /// A request that a platform made to the connector.
     PassthroughForward(Box<PassthroughForward>),
 }
@@ -270,11 +262,6 @@ impl FromConnector {
                 Self::InterruptInbound { session_key: line.required("session_key")?, chat_id }
             }
             "going_idle_ack" => Self::GoingIdleAck,
-            "reconnect" => {
-                let line = line.of_type("reconnect");
-                line.at_most("reason", MAX_REASON)?;
-                Self::Reconnect { reason: line.text("reason")? }
-            }
             "passthrough_forward" => {
                 let line = line.of_type("passthrough_forward");
                 let forward = Forward::parse(&line.value("forward")?)?;
@@ -293,7 +280,6 @@ impl FromConnector {
             Self::OutboundResult { .. } => "outbound_result",
             Self::InterruptInbound { .. } => "interrupt_inbound",
             Self::GoingIdleAck => "going_idle_ack",
-            Self::Reconnect { .. } => "reconnect",
             Self::PassthroughForward(_) => "passthrough_forward",
         }
     }

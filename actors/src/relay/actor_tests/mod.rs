@@ -300,18 +300,6 @@ fn leaving_link_waits_for_the_word_of_the_connector() {
 }
 
 #[test]
-fn a_link_that_is_asked_to_reconnect_dials_again() {
-    run(async {
-        let (bench, mut peer) = Bench::connected().await;
-        peer.say(json!({"type": "reconnect", "reason": "moving"})).await;
-        drop(peer);
-        bench.connector.serve().await;
-        let view = bench.view().await;
-        assert_eq!(view.frames["reconnect"], 1);
-    });
-}
-
-#[test]
 fn dormant_link_closes_and_comes_back() {
     run(async {
         let (bench, mut peer) = Bench::connected().await;

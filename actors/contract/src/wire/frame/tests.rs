@@ -14,7 +14,6 @@ fn a_frame_from_the_connector_reads_back_as_it_was_written() {
         json!({"type": "outbound_result", "requestId": "r", "result": {"success": true, "message_id": "m"}}),
         json!({"type": "interrupt_inbound", "session_key": "s", "chat_id": "c"}),
         json!({"type": "going_idle_ack"}),
-        json!({"type": "reconnect", "reason": "moving"}),
         json!({"type": "passthrough_forward", "bufferId": "b", "forward": {
             "platform": "discord", "botId": "1", "method": "POST", "path": "/x",
             "headers": [["a", "b"]], "bodyB64": "e30=", "profile": "work"}}),
@@ -83,8 +82,6 @@ fn a_bad_line_is_an_error_that_does_not_show_it() {
         r#"{"type":"outbound_result","result":{}}"#,
         r#"{"type":"outbound_result","requestId":"r","result":"s3cret"}"#,
         r#"{"type":"interrupt_inbound","chat_id":"s3cret"}"#,
-        r#"{"type":"reconnect","reason":["s3cret"]}"#,
-        &format!(r#"{{"type":"reconnect","reason":"s3cret{}"}}"#, "x".repeat(1024)),
         r#"{"type":"passthrough_forward","forward":{"bodyB64":"s3cret!"}}"#,
     ] {
         let error = FromConnector::parse(line.as_bytes()).unwrap_err();
