@@ -24,7 +24,6 @@ mod openapi;
 mod operation_doc;
 mod page;
 mod ports;
-mod profiles;
 mod proxies;
 mod registry;
 mod relay;
@@ -200,7 +199,6 @@ fn routes(mut registry: RouteRegistry<'_>, state: &ServerState) {
     drain::routes(&mut registry);
     restart::routes(&mut registry);
     turns::routes(&mut registry);
-    profiles::routes(&mut registry);
     relay::routes(&mut registry, &state.relay);
     metrics::routes(&mut registry);
     registry.close();

@@ -121,16 +121,6 @@ async fn actors_and_metrics_require_a_token_from_unknown_clients() {
 }
 
 #[actix_web::test]
-async fn the_names_of_the_profiles_require_a_token_from_unknown_clients() {
-    let gate = Gate::start().await;
-    assert_eq!(gate.get("/api/profiles").await.json(), json!({"profiles": ["default", "work", "stuck"]}));
-    let remote = || gate.request(Method::GET, "/api/profiles").insert_header(("forwarded", "for=203.0.113.9"));
-    assert_eq!(Answer::of(remote(), "").await.error(), (401, "unauthenticated".into()));
-    assert_eq!(Answer::of(remote().bearer_auth(SECRET), "").await.status, 200);
-    gate.stop().await;
-}
-
-#[actix_web::test]
 async fn metrics_count_everything_and_name_nothing_from_outside() {
     let gate = Gate::start().await;
     let answer = gate.get("/metrics").await;
