@@ -99,8 +99,6 @@ fn gateway(sheet: &mut Sheet, snapshot: &Snapshot) {
     sheet.gauges("profiles_by_state", "Profiles by state", "state", profiles);
     let missing = snapshot.secrets.iter().map(|profile| count(profile.view.missing.len())).sum();
     sheet.gauge("secrets_missing", "Secrets that profiles lack", missing);
-    let held = snapshot.secrets.iter().map(|profile| count(profile.view.secrets)).sum();
-    sheet.gauge("secrets_held", "Secrets that profiles hold", held);
     let hung = count(workers::hung().len());
     sheet.gauge("file_systems_hung", "Directories whose file system does not answer", hung);
     sheet.counter("agents_started", "Processes of agents started", snapshot.totals.agents_started);

@@ -47,7 +47,7 @@ pub(super) const ROWS: &[(&str, &str)] = &[
     ("a profile is drained", "drain.profiles[] drained_profiles"),
     ("a profile is added", "profiles[] secrets[].name actors.id actors.path actors.kind actors.lane profiles"),
     ("a profile lacks a secret", "secrets[].missing[] secrets[].agent secrets_missing"),
-    ("a profile gets another secret", "secrets[].secrets secrets_held"),
+    ("a profile gets another secret", "secrets[].secrets"),
     ("a profile is removed during a turn", "configuration.leaving[] configuration.changed_at"),
     ("a file is broken", "configuration.troubles[]"),
     ("keys are changed", "configuration.needs_restart[] restart_drain_timeout"),
