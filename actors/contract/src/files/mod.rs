@@ -3,4 +3,5 @@
 pub mod epoch;
 pub mod gateway_state;
 pub mod marker;
+pub mod operator_note;
 pub mod process_identity;
