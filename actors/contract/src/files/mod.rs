@@ -3,5 +3,4 @@
 pub mod epoch;
 pub mod gateway_state;
 pub mod marker;
-pub mod operator_note;
 pub mod process_identity;
