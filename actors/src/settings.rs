@@ -20,7 +20,7 @@ mod profiles;
 mod relay;
 mod reload;
 mod values;
-mod yaml;
+pub(crate) mod yaml;
 
 pub use environment::Environment;
 pub use error::SettingsError;

@@ -11,6 +11,7 @@ use caduceus_contract::messages::relay::LinkState;
 use caduceus_contract::status::readiness::Readiness;
 use caduceus_contract::status::shown::ShownLink;
 use caduceus_contract::status::snapshot::Snapshot;
+use caduceus_contract::wire::frame;
 use caduceus_supervision::TreeNode;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -34,23 +35,6 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 /// The actors that are named; a profile's or a turn's is counted under its supervisor.
 const ACTORS: [&str; 10] =
     ["ledger", "status", "profiles", "drain", "honcho", "dispatch", "turns", "config", "relays", "http"];
-
-/// The kinds of frame that are named, see the wire's contract.
-const FRAMES: [&str; 13] = [
-    "hello",
-    "descriptor",
-    "inbound",
-    "inbound_ack",
-    "outbound",
-    "outbound_result",
-    "interrupt",
-    "interrupt_inbound",
-    "passthrough_forward",
-    "going_idle",
-    "going_idle_ack",
-    "ping",
-    "pong",
-];
 
 pub(super) fn routes(registry: &mut RouteRegistry<'_>) {
     const METRICS: OperationDoc = OperationDoc::new("The status as numbers for Prometheus")
@@ -152,7 +136,7 @@ fn turns(sheet: &mut Sheet, snapshot: &Snapshot) {
 
 fn relay(sheet: &mut Sheet, links: &[ShownLink], uptime_ms: u64) {
     sheet.gauges("relay_links", "Links by state", "state", links.iter().map(|link| (word(link.state), 1)));
-    let frames = links.iter().flat_map(|link| &link.view.frames).map(|(kind, n)| (known(kind, &FRAMES), *n));
+    let frames = links.iter().flat_map(|link| &link.view.frames).map(|(kind, n)| (known(kind, frame::KINDS), *n));
     sheet.counters("relay_frames", "Frames by kind", "kind", frames);
     sheet.counter(
         "relay_lines_skipped",

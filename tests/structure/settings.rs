@@ -1,7 +1,7 @@
 //! The table of keys in `docs/configuration.md` is that of their declarations, and every key of an agent is documented.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use caduceus_actors::settings::Values;
 
@@ -20,6 +20,19 @@ fn keys(source: &str) -> BTreeSet<String> {
     READS.iter().flat_map(read_by).collect()
 }
 
+/// The sources below a directory that read keys.
+fn sources(directory: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let read = |path: PathBuf| {
+        if path.is_dir() {
+            return sources(&path);
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        if text.contains("Section<") { vec![text] } else { Vec::new() }
+    };
+    entries.flat_map(read).collect()
+}
+
 #[test]
 fn every_key_of_an_agent_is_documented() {
     let top = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -27,6 +40,8 @@ fn every_key_of_an_agent_is_documented() {
     let page = read("docs/configuration.md");
     let mut found = keys(&read("actors/src/settings/agent.rs"));
     found.extend(keys(&read("actors/src/settings/notices.rs")));
+    // Each backend reads its keys in its own file.
+    found.extend(sources(&top.join("actors/src/turn")).iter().flat_map(|source| keys(source)));
     assert!(found.len() > 10 && found.contains("api_key_env") && found.contains("chat_id"), "{found:?}");
     let words: BTreeSet<&str> =
         page.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| !word.is_empty()).collect();

@@ -140,10 +140,8 @@ impl ProfileActor {
     /// The parts of the agent's state that need no secrets.
     fn judge_agent(&mut self) {
         self.health.problems = self.profile().problems.clone();
-        self.health.agent = match &*self.agent {
-            AgentSettings::Exec(exec) => plan::command(exec).err().map(|error| error.to_string()),
-            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => None,
-        };
+        self.health.agent =
+            self.agent.process().and_then(|exec| plan::command(exec).err().map(|error| error.to_string()));
     }
 
     fn link(&self) -> Link {

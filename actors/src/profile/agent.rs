@@ -1,5 +1,7 @@
 //! The configuration of a profile's agent: the `agent:` block of `caduceus.yaml`, the profile's own or else the home's.
 
+pub mod messages;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,17 +10,24 @@ use serde::Deserialize;
 /// Entries of a conversation that are kept by default.
 pub const DEFAULT_HISTORY: usize = 40;
 
-/// The backend of a profile.
+/// The agent of a profile: the backend that runs its turns, and what the profile provides for them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum AgentSettings {
-    /// Not configured: turns fail with a notice.
-    None,
-    /// Built in; repeats the message.
-    Echo,
-    /// A command, one process per turn.
-    Exec(ExecSettings),
-    /// A chat completions server.
-    OpenAi(OpenAiSettings),
+pub struct AgentSettings {
+    /// The name of the backend, one of `turn/backends`; `none` if nothing is configured.
+    pub backend: &'static str,
+    /// What the profile provides for a turn.
+    pub resource: AgentResource,
+}
+
+/// What the profile provides for a turn.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AgentResource {
+    /// Nothing: the backend is built in, or there is none.
+    Nothing,
+    /// A process, with the secrets of the profile in its environment.
+    Process(ExecSettings),
+    /// A call of a chat completions server, with the key of the profile.
+    Server(OpenAiSettings),
 }
 
 /// An agent that is a command.
@@ -67,35 +76,48 @@ pub struct OpenAiSettings {
 }
 
 impl AgentSettings {
+    /// Not configured: turns fail with a notice.
+    pub const NONE: Self = Self::built_in("none");
+
+    /// A backend that needs nothing of the profile.
+    #[must_use]
+    pub const fn built_in(backend: &'static str) -> Self {
+        Self { backend, resource: AgentResource::Nothing }
+    }
+
+    /// The process of a turn, if the backend runs one.
+    #[must_use]
+    pub fn process(&self) -> Option<&ExecSettings> {
+        match &self.resource {
+            AgentResource::Process(exec) => Some(exec),
+            AgentResource::Nothing | AgentResource::Server(_) => None,
+        }
+    }
+
+    /// The server that a turn calls, if the backend calls one.
+    #[must_use]
+    pub fn server(&self) -> Option<&OpenAiSettings> {
+        match &self.resource {
+            AgentResource::Server(server) => Some(server),
+            AgentResource::Nothing | AgentResource::Process(_) => None,
+        }
+    }
+
     /// Entries of a conversation that are kept and passed to the agent.
     #[must_use]
     pub fn history(&self) -> usize {
-        match self {
-            Self::OpenAi(server) => server.history,
-            Self::None | Self::Echo | Self::Exec(_) => DEFAULT_HISTORY,
-        }
+        self.server().map_or(DEFAULT_HISTORY, |server| server.history)
     }
 
     /// Whether the agent receives the conversation so far.
     #[must_use]
     pub fn reads_history(&self) -> bool {
-        matches!(self, Self::Exec(_) | Self::OpenAi(_))
+        self.resource != AgentResource::Nothing
     }
 
     /// Whether a running agent receives a token that changes.
     #[must_use]
     pub fn hears_of_tokens(&self) -> bool {
-        matches!(self, Self::Exec(exec) if exec.credentials_live && exec.reply == ReplyForm::Jsonl)
-    }
-
-    /// The stable name of this kind of agent.
-    #[must_use]
-    pub fn kind(&self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Echo => "echo",
-            Self::Exec(_) => "exec",
-            Self::OpenAi(_) => "openai",
-        }
+        self.process().is_some_and(|exec| exec.credentials_live && exec.reply == ReplyForm::Jsonl)
     }
 }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use zeroize::Zeroizing;
 
 use super::agent::AgentSettings;
-use super::messages::{Call, CallBroken, CallError, Head};
+use super::agent::messages::{Call, CallBroken, CallError, Head};
 use super::redact::Lease;
 use super::reference;
 use super::scope::Scope;
@@ -69,7 +69,7 @@ pub(super) struct Request {
 
 /// The call to `agent` with this `body`.
 pub(super) fn prepare(agent: &AgentSettings, scope: &Scope, body: Bytes) -> Result<Request, CallError> {
-    let AgentSettings::OpenAi(openai) = agent else { return Err(CallError::NotAServer) };
+    let openai = agent.server().ok_or(CallError::NotAServer)?;
     let unset = |key: &str, name: &str| CallError::Unusable(format!("{key} needs {name}, which is not set"));
     let base = reference::resolve(&openai.base_url, scope).map_err(|name| unset("agent.base_url", name))?;
     let url = Zeroizing::new(format!("{}/chat/completions", base.trim().trim_end_matches('/')));
@@ -197,12 +197,12 @@ fn broken(error: &HttpError) -> CallBroken {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::profile::agent::OpenAiSettings;
+    use crate::profile::agent::{AgentResource, OpenAiSettings};
     use crate::profile::env_file::parse;
 
     fn prepared(base_url: &str, key: Option<&str>) -> Result<Request, String> {
         let scope = Scope::new(&parse("KEY=sk-one\nBLANK= \nODD=a\u{1}b\nHOST=models.example"), None);
-        let agent = AgentSettings::OpenAi(OpenAiSettings {
+        let server = AgentResource::Server(OpenAiSettings {
             base_url: base_url.to_owned(),
             model: "m".to_owned(),
             api_key_env: key.map(str::to_owned),
@@ -210,6 +210,7 @@ mod tests {
             history: 0,
             timeout: Duration::from_secs(1),
         });
+        let agent = AgentSettings { backend: "openai", resource: server };
         prepare(&agent, &scope, Bytes::new()).map_err(|error| error.to_string())
     }
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 
+use super::agent::messages::{SpawnError, SpawnedChild};
 use super::input::{AgentInput, TokenReceiver};
-use super::messages::{SpawnError, SpawnedChild};
 use super::redact::Lease;
 use crate::files::workers::Owner;
 use crate::files::{FileWorker, Purpose};

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::agent::{AgentSettings, ExecSettings};
-use super::messages::SpawnError;
+use super::agent::messages::SpawnError;
+use super::agent::{AgentResource, AgentSettings, ExecSettings};
 use super::reference;
 use super::scope::Scope;
 use caduceus_contract::messages::profile::ProfileState;
@@ -100,16 +100,16 @@ pub(super) fn missing(agent: &AgentSettings, scope: &Scope) -> Vec<Missing> {
             missing.push(Missing { key, name: name.to_owned() });
         }
     };
-    match agent {
-        AgentSettings::Exec(exec) => {
+    match &agent.resource {
+        AgentResource::Nothing => {}
+        AgentResource::Process(exec) => {
             let cwd = exec.cwd.as_deref().and_then(Path::to_str);
             cwd.into_iter().flat_map(reference::names).for_each(|name| need("agent.cwd", name));
         }
-        AgentSettings::OpenAi(openai) => {
+        AgentResource::Server(openai) => {
             openai.api_key_env.iter().for_each(|name| need("agent.api_key_env", name));
             reference::names(&openai.base_url).for_each(|name| need("agent.base_url", name));
         }
-        AgentSettings::Echo | AgentSettings::None => {}
     }
     missing.sort_unstable();
     missing.dedup();
@@ -136,10 +136,14 @@ mod tests {
         }
     }
 
+    fn agent(cwd: Option<&str>) -> AgentSettings {
+        AgentSettings { backend: "exec", resource: AgentResource::Process(exec(&["run", "$${C}"], cwd)) }
+    }
+
     #[test]
     fn a_name_that_is_referred_to_and_not_held_is_missing_with_its_key() {
         let scope = Scope::new(&parse("A=1"), None);
-        let agent = AgentSettings::Exec(exec(&["run", "$${C}"], Some("${A}/${D}${D}/${B}/$${C}")));
+        let agent = agent(Some("${A}/${D}${D}/${B}/$${C}"));
         let missing = missing(&agent, &scope);
         let shown: Vec<_> = missing.iter().map(|missing| (missing.key, missing.name.as_str())).collect();
         assert_eq!(shown, [("agent.cwd", "B"), ("agent.cwd", "D")]);
@@ -148,7 +152,7 @@ mod tests {
     #[test]
     fn a_needed_name_that_is_left_blank_is_missing() {
         for blank in ["K=", "K=''", "K= "] {
-            let missing = missing(&AgentSettings::Exec(exec(&["run"], Some("${K}"))), &Scope::new(&parse(blank), None));
+            let missing = missing(&agent(Some("${K}")), &Scope::new(&parse(blank), None));
             assert_eq!(missing, [Missing { key: "agent.cwd", name: "K".into() }], "{blank}");
         }
     }

@@ -20,13 +20,11 @@ use super::socket::{Connection, Opening, SocketEvent};
 use super::steps::{LinkStep, Loss, Prepared, plain};
 use crate::http_client::UpgradeRefused;
 use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial};
-use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt, StopSession};
+use caduceus_contract::messages::dispatch::{Inbound, NotTaken, Receipt};
 use caduceus_contract::messages::ledger::{LedgerError, Recorded};
-use caduceus_contract::messages::turn::StopCause;
 use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::event::InboundEvent;
 use caduceus_contract::wire::frame::ToConnector;
-use caduceus_contract::wire::session::names_session_of;
 use caduceus_contract::wire::url::RelayUrl;
 use caduceus_supervision::AskError;
 
@@ -316,40 +314,7 @@ impl RelayActor {
         (known.platform == platform || self.is_described()).then(|| known.clone())
     }
 
-    /// The time for the descriptors of all identities has passed: the link counts as described.
-    fn settle_descriptors(&mut self, generation: u64) {
-        if generation == self.plan.generation() && self.plan.is_up() && self.described != Some(generation) {
-            self.described = Some(generation);
-            self.send_change();
-        }
-    }
-
-    fn described(&mut self, generation: u64, descriptor: Descriptor, ctx: &mut Context<Self>) {
-        let changed = !self.descriptors.all().contains(&descriptor);
-        if let Err(reason) = self.descriptors.keep(descriptor) {
-            return self.skipped(&reason.to_string());
-        }
-        self.touch_status();
-        let was_up = self.plan.is_up();
-        self.decide(ctx, |plan, at| {
-            plan.described(generation, at);
-            Vec::new()
-        });
-        if was_up && changed {
-            // The change of state reported the first descriptor; this is another, or one that changed.
-            self.send_change();
-        } else if !was_up && self.plan.is_up() {
-            self.declare_policies(ctx);
-            ctx.run_later(self.timings.handshake, move |link, _| link.settle_descriptors(generation));
-        }
-    }
-
-    /// A link of a profile's own reaches only that profile's sessions.
-    fn may_stop(&self, session_key: &str) -> bool {
-        self.owner.as_ref().is_none_or(|owner| names_session_of(session_key, owner))
-    }
-
-    fn skipped(&mut self, reason: &str) {
+    pub(super) fn skipped(&mut self, reason: &str) {
         if let Some(skipped) = self.counts.skip(Instant::now()) {
             warn!(link = %self.link.0, reason, skipped, "a line from the connector was skipped");
         }
@@ -367,23 +332,8 @@ impl StreamHandler<(u64, SocketEvent)> for RelayActor {
             self.counts.inbound(Instant::now());
         }
         match event {
-            SocketEvent::Described(descriptor) => self.described(generation, *descriptor, ctx),
             SocketEvent::Arrived(arrival) => self.arrived(generation, *arrival, ctx),
-            SocketEvent::Result { request_id, result } => {
-                if !self.waiting.settle(&request_id, result) {
-                    debug!(link = %self.link.0, "result without a pending send");
-                }
-            }
-            SocketEvent::Interrupted { session_key } if !self.may_stop(&session_key) => {
-                warn!(link = %self.link.0, "an interrupt for another profile's session was dropped");
-            }
-            SocketEvent::Interrupted { session_key } => {
-                let stop = StopSession { session_key, cause: StopCause::Interrupt };
-                if let Err(error) = self.ports.stop_session.tell(stop) {
-                    warn!(link = %self.link.0, %error, "an interrupt was lost");
-                }
-            }
-            SocketEvent::IdleAcked => self.decide(ctx, |plan, at| plan.idle_acked(generation, at)),
+            SocketEvent::Frame(frame) => self.take_frame(generation, *frame, ctx),
             SocketEvent::WantsAck(buffer_id) => self.send_ack(buffer_id, None),
             SocketEvent::Unknown => {}
             SocketEvent::Skipped(reason) => self.skipped(&reason),
@@ -399,15 +349,12 @@ impl SocketEvent {
     /// The kind of frame it came from, as the view counts it.
     fn frame_kind(&self) -> Option<&'static str> {
         Some(match self {
-            Self::Described(_) => "descriptor",
+            Self::Frame(frame) => frame.kind(),
             Self::Arrived(arrival) => match &arrival.cargo {
                 Cargo::Event(EventCargo { forwarded: true, .. }) => "passthrough_forward",
                 Cargo::Event(_) => "inbound",
                 Cargo::Dead(_) => return None,
             },
-            Self::Result { .. } => "outbound_result",
-            Self::Interrupted { .. } => "interrupt_inbound",
-            Self::IdleAcked => "going_idle_ack",
             Self::Unknown => "unknown",
             Self::WantsAck(_) | Self::Skipped(_) | Self::Ended(_) => return None,
         })

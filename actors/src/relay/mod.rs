@@ -10,6 +10,7 @@ mod declare;
 pub mod descriptors;
 mod dial;
 mod event_media;
+mod frames;
 pub mod identity;
 mod intake;
 mod lineup;

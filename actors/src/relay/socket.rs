@@ -22,8 +22,6 @@ use super::dial::Socket;
 use super::steps::{CloseWith, Loss, plain};
 use super::waiting::Ticket;
 use super::writer::{Control, Outbound, SocketWriter};
-use caduceus_contract::wire::action::ActionResult;
-use caduceus_contract::wire::descriptor::Descriptor;
 use caduceus_contract::wire::frame::{FromConnector, Received};
 use caduceus_contract::wire::lines::{LineBuffer, LineTooLong, SocketLine};
 use caduceus_contract::wire::token::UNAUTHORIZED_CODE;
@@ -43,16 +41,10 @@ const EVENTS_LIMIT: usize = 256;
 /// An event of one connection for its actor.
 #[derive(Debug)]
 pub(super) enum SocketEvent {
-    Described(Box<Descriptor>),
+    /// An event, or a frame to be kept as a dead letter.
     Arrived(Box<Arrival>),
-    Result {
-        request_id: String,
-        result: ActionResult,
-    },
-    Interrupted {
-        session_key: String,
-    },
-    IdleAcked,
+    /// A frame without an event.
+    Frame(Box<FromConnector>),
     /// The frame before this one has no event and expects an acknowledgement all the same.
     WantsAck(String),
     /// A type of a later contract.
@@ -321,12 +313,7 @@ impl SocketReader {
                 return self.arrive(EventCargo::of_forward(&frame), buffer_id, line).await;
             }
             Err(error) => return self.arrive(Err(error.into()), buffer_id, line).await,
-            Ok(Some(FromConnector::Descriptor { descriptor })) => SocketEvent::Described(descriptor),
-            Ok(Some(FromConnector::OutboundResult { request_id, result })) => {
-                SocketEvent::Result { request_id, result }
-            }
-            Ok(Some(FromConnector::InterruptInbound { session_key, .. })) => SocketEvent::Interrupted { session_key },
-            Ok(Some(FromConnector::GoingIdleAck)) => SocketEvent::IdleAcked,
+            Ok(Some(frame)) => SocketEvent::Frame(Box::new(frame)),
         };
         self.tell(event).await;
         if let Some(buffer_id) = buffer_id {

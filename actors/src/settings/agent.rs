@@ -1,13 +1,8 @@
-//! The `agent:` block of `caduceus.yaml`.
-
-use std::path::PathBuf;
-use std::time::Duration;
+//! The `agent:` block of `caduceus.yaml`: which backend. Its other keys are read by the backend.
 
 use super::yaml::Section;
-use crate::profile::agent::{AgentSettings, DEFAULT_HISTORY, ExecSettings, OpenAiSettings, ReplyForm};
-
-/// Longest turn unless the profile says otherwise.
-const DEFAULT_TURN_TIMEOUT: Duration = Duration::from_mins(30);
+use crate::profile::agent::AgentSettings;
+use crate::turn::backends::BACKENDS;
 
 /// Reads the block; `None` when it is not there, or wrong.
 pub(super) fn read(root: &mut Section<'_>) -> Option<AgentSettings> {
@@ -15,65 +10,15 @@ pub(super) fn read(root: &mut Section<'_>) -> Option<AgentSettings> {
     if section.is_empty() {
         return None;
     }
-    let agent = match section.word("backend", &[("exec", "exec"), ("openai", "openai"), ("echo", "echo")]) {
-        Some("exec") => exec(&mut section),
-        Some("openai") => openai(&mut section),
-        Some(_) => Some(AgentSettings::Echo),
-        None => {
-            section.wrong::<()>("backend", "one of exec, openai, echo");
-            return None;
-        }
+    let words: Vec<_> = BACKENDS.iter().map(|backend| (backend.name, backend)).collect();
+    let Some(backend) = section.word("backend", &words) else {
+        let names: Vec<_> = words.iter().map(|(name, _)| *name).collect();
+        section.wrong::<()>("backend", &format!("one of {}", names.join(", ")));
+        return None;
     };
+    let resource = (backend.read)(&mut section);
     section.finish();
-    agent
-}
-
-fn exec(section: &mut Section<'_>) -> Option<AgentSettings> {
-    let command = section.texts("command").filter(|command| !command.is_empty());
-    let settings = ExecSettings {
-        command: command.clone().unwrap_or_default(),
-        cwd: section.text("cwd").map(PathBuf::from),
-        timeout: section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT),
-        env_pass: section.texts("env_pass").unwrap_or_default(),
-        reply: section.word("reply", &[("text", ReplyForm::Text), ("jsonl", ReplyForm::Jsonl)]).unwrap_or_default(),
-        credentials_live: section.word("credentials", &[("live", true), ("fixed", false)]).unwrap_or(false),
-    };
-    if settings.credentials_live && settings.reply == ReplyForm::Text {
-        // Its input is closed after the document: a token that changes would silently not arrive.
-        return section.wrong("credentials", "live only with reply: jsonl");
-    }
-    match command {
-        Some(_) => Some(AgentSettings::Exec(settings)),
-        None => section.wrong("command", "a list: the program and its arguments"),
-    }
-}
-
-fn openai(section: &mut Section<'_>) -> Option<AgentSettings> {
-    let (base_url, model) = (section.text("base_url"), section.text("model"));
-    let history = section.count("history").and_then(|count| usize::try_from(count).ok());
-    let (api_key_env, system) = (section.text("api_key_env"), section.text("system"));
-    let timeout = section.seconds("timeout_s").unwrap_or(DEFAULT_TURN_TIMEOUT);
-    if api_key_env.as_deref().is_some_and(|name| !is_name(name)) {
-        // Names are shown in logs and in the status, so a key that was put in the place of its name must not pass for one.
-        return section.wrong("api_key_env", "the name of a variable that holds the key, not the key");
-    }
-    let (Some(base_url), Some(model)) = (base_url, model) else {
-        return section.wrong("base_url", "an address, with a model beside it");
-    };
-    Some(AgentSettings::OpenAi(OpenAiSettings {
-        base_url,
-        model,
-        api_key_env,
-        system,
-        history: history.unwrap_or(DEFAULT_HISTORY),
-        timeout,
-    }))
-}
-
-/// Whether `text` is the name of a variable, as a shell has it.
-fn is_name(text: &str) -> bool {
-    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    text.len() <= 64 && text.chars().all(word) && !text.starts_with(|c: char| c.is_ascii_digit()) && !text.is_empty()
+    Some(AgentSettings { backend: backend.name, resource: resource? })
 }
 
 #[cfg(test)]

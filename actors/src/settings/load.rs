@@ -31,7 +31,7 @@ const MIN_SECRET_CHARS: usize = 43;
 pub struct Settings {
     /// What holds no secret, and every actor may read.
     pub open: Arc<OpenSettings>,
-    /// What the process was started with.
+    /// The environment of the process at its start.
     pub environment: Arc<Environment>,
     /// The profiles to serve, the default one first.
     pub profiles: Vec<ProfileSettings>,
@@ -118,7 +118,7 @@ impl Settings {
         let values = Values::read(&mut root, &Values::default());
         let agent = agent::read(&mut root);
         root.finish();
-        let agent = agent.unwrap_or(AgentSettings::None);
+        let agent = agent.unwrap_or(AgentSettings::NONE);
         let named = if multiplex {
             profiles::named(&home, &agent, last.map_or(&[], |last| &last.profiles))
         } else {

@@ -29,7 +29,7 @@ pub struct ProfileSettings {
     pub name: ProfileName,
     /// Its directory, which holds its `.env`.
     pub home: PathBuf,
-    /// How its agent is run.
+    /// The configuration of its agent.
     pub agent: AgentSettings,
     /// Which messages are worth waking it for.
     pub relevance: Relevance,
@@ -163,7 +163,7 @@ fn named_profile(
     let agent = agent::read(&mut root);
     root.finish();
     // With a broken file of its own it must not run under the home's agent instead.
-    let broken = || before.cloned().unwrap_or(AgentSettings::None);
+    let broken = || before.cloned().unwrap_or(AgentSettings::NONE);
     let agent = agent.unwrap_or_else(|| if problems.is_empty() { default.clone() } else { broken() });
     let relevance = Relevance::read(&files.original);
     ProfileSettings { name, home, agent, relevance, own_link: files.own_link, problems }
@@ -174,7 +174,7 @@ fn unanswered(name: ProfileName, home: PathBuf, before: Option<&ProfileSettings>
     let unknown = || ProfileSettings {
         name,
         home,
-        agent: AgentSettings::None,
+        agent: AgentSettings::NONE,
         relevance: Relevance::read(&Map::new()),
         own_link: false,
         problems: Vec::new(),
@@ -210,10 +210,14 @@ mod tests {
         }));
         let problems = |settings: &Settings| settings.profiles.iter().map(|one| one.problems.len()).collect::<Vec<_>>();
         let fresh = load();
-        assert_eq!((problems(&fresh), &fresh.profiles[1].agent), (vec![0, 1, 0], &AgentSettings::None));
+        assert_eq!((problems(&fresh), &fresh.profiles[1].agent), (vec![0, 1, 0], &AgentSettings::NONE));
         assert!(fresh.profiles[1].problems[0].contains("does not answer"), "{:?}", fresh.profiles[1].problems);
-        let known = named(&before.home, &AgentSettings::None, &before.profiles).unwrap();
-        assert_eq!((known[0].problems.len(), &known[0].agent), (1, &AgentSettings::Echo), "it keeps its agent");
+        let known = named(&before.home, &AgentSettings::NONE, &before.profiles).unwrap();
+        assert_eq!(
+            (known[0].problems.len(), &known[0].agent),
+            (1, &AgentSettings::built_in("echo")),
+            "it keeps its agent"
+        );
         drop(release);
         assert_eq!(problems(&load()), [0, 0, 0]);
     }
@@ -228,7 +232,7 @@ mod tests {
         for (name, target) in [("linked", "home"), ("file", "file"), ("nothing", "nothing")] {
             symlink(place.path().join("elsewhere").join(target), profiles.join(name)).unwrap();
         }
-        let found = named(place.path(), &AgentSettings::Echo, &[]).unwrap();
+        let found = named(place.path(), &AgentSettings::built_in("echo"), &[]).unwrap();
         assert_eq!(found.iter().map(|profile| profile.name.as_str()).collect::<Vec<_>>(), ["linked"]);
     }
 }

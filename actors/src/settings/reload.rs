@@ -288,7 +288,7 @@ mod tests {
         fs::remove_dir(home.path().join("profiles/work")).unwrap();
         let (now, troubles) = settings.reload();
         assert_eq!((now.values.sessions.busy, names(&now)), (Busy::Reject, vec!["default", "new"]));
-        assert_eq!(now.profiles[1].agent, AgentSettings::Echo);
+        assert_eq!(now.profiles[1].agent, AgentSettings::built_in("echo"));
         assert!(troubles.len() == 1 && troubles[0].contains(FILE_NAME), "{troubles:?}");
         assert!(!troubles[0].contains("hunter2"), "{troubles:?}");
     }
@@ -306,7 +306,7 @@ mod tests {
         assert!(!now.profiles[1].problems.is_empty());
         fs::remove_file(&file).unwrap();
         let (now, _) = now.reload();
-        assert_eq!((&now.profiles[1].agent, now.profiles[1].problems.len()), (&AgentSettings::Echo, 0));
+        assert_eq!((&now.profiles[1].agent, now.profiles[1].problems.len()), (&AgentSettings::built_in("echo"), 0));
     }
 
     #[test]

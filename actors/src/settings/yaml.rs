@@ -66,7 +66,7 @@ fn parse(text: &str) -> Result<Map<String, Value>, String> {
 }
 
 /// One mapping of a file, from which keys are taken.
-pub(super) struct Section<'a> {
+pub(crate) struct Section<'a> {
     map: Map<String, Value>,
     /// Path of this mapping, ending in a dot unless it is the root.
     prefix: String,
@@ -76,12 +76,12 @@ pub(super) struct Section<'a> {
 }
 
 impl<'a> Section<'a> {
-    pub(super) fn root(map: Map<String, Value>, problems: &'a mut Vec<String>) -> Self {
+    pub(crate) fn root(map: Map<String, Value>, problems: &'a mut Vec<String>) -> Self {
         Self { map, prefix: String::new(), known: Vec::new(), problems }
     }
 
     /// Takes a nested mapping; a missing one is empty.
-    pub(super) fn section(&mut self, key: &'static str) -> Section<'_> {
+    pub(crate) fn section(&mut self, key: &'static str) -> Section<'_> {
         let map = match self.take(key) {
             None => Map::new(),
             Some(Value::Object(map)) => map,
@@ -93,11 +93,11 @@ impl<'a> Section<'a> {
         Section { map, prefix: format!("{}{key}.", self.prefix), known: Vec::new(), problems: self.problems }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.map.is_empty()
     }
 
-    pub(super) fn text(&mut self, key: &'static str) -> Option<String> {
+    pub(crate) fn text(&mut self, key: &'static str) -> Option<String> {
         match self.take(key)? {
             Value::String(text) => Some(text),
             Value::Number(number) => Some(number.to_string()),
@@ -105,30 +105,30 @@ impl<'a> Section<'a> {
         }
     }
 
-    pub(super) fn count(&mut self, key: &'static str) -> Option<u64> {
+    pub(crate) fn count(&mut self, key: &'static str) -> Option<u64> {
         match self.take(key)? {
             Value::Number(number) if number.is_u64() => number.as_u64(),
             _ => self.wrong(key, "a whole number of 0 or more"),
         }
     }
 
-    pub(super) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
+    pub(crate) fn seconds(&mut self, key: &'static str) -> Option<Duration> {
         let value = self.take(key)?;
         let seconds = value.as_f64().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
         let seconds = seconds.filter(|length| *length <= LONGEST);
         seconds.or_else(|| self.wrong(key, "a number of seconds, at most a year"))
     }
 
-    pub(super) fn millis(&mut self, key: &'static str) -> Option<Duration> {
+    pub(crate) fn millis(&mut self, key: &'static str) -> Option<Duration> {
         self.count(key).map(Duration::from_millis)
     }
 
-    pub(super) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
+    pub(crate) fn address(&mut self, key: &'static str) -> Option<SocketAddr> {
         let text = self.text(key)?;
         text.parse().ok().or_else(|| self.wrong(key, "an address such as 127.0.0.1:8652"))
     }
 
-    pub(super) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
+    pub(crate) fn texts(&mut self, key: &'static str) -> Option<Vec<String>> {
         let Value::Array(items) = self.take(key)? else {
             return self.wrong(key, "a list of texts");
         };
@@ -141,7 +141,7 @@ impl<'a> Section<'a> {
     }
 
     /// Takes one word out of a table of known ones.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+    pub(crate) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let text = self.text(key)?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         found.or_else(|| {
@@ -151,13 +151,13 @@ impl<'a> Section<'a> {
     }
 
     /// Reports a key whose value makes no sense.
-    pub(super) fn wrong<T>(&mut self, key: &str, expected: &str) -> Option<T> {
+    pub(crate) fn wrong<T>(&mut self, key: &str, expected: &str) -> Option<T> {
         self.problems.push(format!("{}{key}: expected {expected}", self.prefix));
         None
     }
 
     /// Reports every key that was not read, with the nearest known one.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         for key in self.map.keys() {
             let nearest = self.known.iter().min_by_key(|known| distance(known, key));
             let hint = match nearest {

@@ -5,16 +5,14 @@ use std::time::{Duration, Instant};
 
 use tracing::warn;
 
+use super::backends::BACKENDS;
 use super::command::{TurnCommands, stopped};
-use super::openai;
 use super::ports::TurnPorts;
-use super::process::AgentProcess;
-use super::run::AgentRun;
 use super::state::TurnState;
 use super::verdict;
 use super::work::TurnWork;
-use crate::profile::agent::{AgentSettings, ExecSettings};
-use crate::profile::messages::{GetAgent, SpawnChild};
+use crate::profile::agent::AgentSettings;
+use crate::profile::agent::messages::GetAgent;
 use caduceus_contract::messages::ledger::{HistoryEntry, LoadHistory};
 use caduceus_contract::messages::turn::{TurnEnded, TurnOutcome};
 use caduceus_contract::wire::session::SessionKey;
@@ -27,8 +25,6 @@ const AGENT_RETRY: Duration = Duration::from_secs(2);
 /// Timeout of the ledger for a conversation, and the failures tolerated.
 const HISTORY_TIMEOUT: Duration = Duration::from_secs(10);
 const HISTORY_TRIES: u32 = 10;
-/// Timeout of a start: a check of the disk, a fresh token, a fork.
-const SPAWN_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Runs `work`; all messages are in the ledger when it returns.
 pub(super) async fn run(work: TurnWork, ports: TurnPorts, mut commands: TurnCommands) -> TurnEnded {
@@ -107,59 +103,9 @@ impl TurnState {
                 history = history => history,
             };
         }
-        match &*agent {
-            AgentSettings::Echo => self.echo(commands).await,
-            AgentSettings::Exec(exec) => self.exec(exec, &agent, commands).await,
-            AgentSettings::OpenAi(server) => openai::run(self, server, &agent, commands).await,
-            AgentSettings::None => verdict::no_agent(),
+        match BACKENDS.iter().find(|backend| backend.name == agent.backend) {
+            Some(backend) => (backend.run)(self, &agent, commands).await,
+            None => verdict::no_agent(),
         }
-    }
-
-    async fn echo(&mut self, commands: &mut TurnCommands) -> TurnOutcome {
-        self.reply_stream.reply.finish(Some(&self.work.event.text), Instant::now());
-        self.let_out(commands).await;
-        self.verdict.stopped.map_or(TurnOutcome::Done, TurnOutcome::Stopped)
-    }
-
-    async fn exec(
-        &mut self,
-        exec: &ExecSettings,
-        agent: &Arc<AgentSettings>,
-        commands: &mut TurnCommands,
-    ) -> TurnOutcome {
-        let spawn = SpawnChild {
-            agent: Arc::clone(agent),
-            turn: self.work.id,
-            session: self.work.session.clone(),
-            attempt: self.work.attempt,
-        };
-        let asked = self.ports.spawn.ask(spawn, SPAWN_TIMEOUT);
-        let child = tokio::select! {
-            biased;
-            // A child that is started nevertheless ends when its answer is dropped.
-            cause = stopped(commands) => return TurnOutcome::Stopped(cause),
-            child = asked => child,
-        };
-        let child = match child {
-            Ok(Ok(child)) => child,
-            Ok(Err(error)) => {
-                warn!(turn = %self.work.id, %error, "agent not started");
-                return verdict::not_started(&error);
-            }
-            Err(error) => {
-                warn!(turn = %self.work.id, %error, "profile did not start the agent");
-                return verdict::no_answer();
-            }
-        };
-        match AgentProcess::new(child, self.work.id, self.ports.redactor.clone()) {
-            Ok(process) => AgentRun::new(self, exec, process).watch(commands).await,
-            Err(error) => {
-                warn!(turn = %self.work.id, %error, "agent's pipes cannot be served");
-                return verdict::no_answer();
-            }
-        }
-        let whole = self.verdict.outcome() == TurnOutcome::Done;
-        self.end_reply(whole, commands).await;
-        self.verdict.outcome()
     }
 }

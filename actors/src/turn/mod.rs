@@ -1,13 +1,14 @@
 //! The work that one inbound event causes, and the backends that do it.
 
 pub mod actor;
+mod backend;
+pub(crate) mod backends;
 mod command;
 mod delivery;
 mod driver;
 pub mod fit;
 pub mod guard;
 pub mod id;
-mod openai;
 pub mod order;
 pub mod ports;
 mod process;

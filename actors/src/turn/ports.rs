@@ -1,6 +1,6 @@
 //! The ports of a turn.
 
-use crate::profile::messages::{AuthorisedCall, GetAgent, SpawnChild};
+use crate::profile::agent::messages::{AuthorisedCall, GetAgent, SpawnChild};
 use crate::profile::redact::Redactor;
 use caduceus_contract::messages::dispatch::ReplyLeft;
 use caduceus_contract::messages::ledger::{LoadHistory, MarkOutbound, RecordOutbound};

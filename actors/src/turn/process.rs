@@ -20,7 +20,7 @@ use tracing::{debug, info, warn};
 use super::guard::{self, HeldGuard};
 use super::stderr_log::{StderrEntry, StderrLog};
 use super::verdict::Exit;
-use crate::profile::messages::SpawnedChild;
+use crate::profile::agent::messages::SpawnedChild;
 use crate::profile::redact::{Lease, Redactor};
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Carried;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::profile::messages::SpawnError;
+use crate::profile::agent::messages::SpawnError;
 use caduceus_contract::messages::turn::{OPERATOR_STOPPED, StopCause, TurnOutcome};
 
 /// The events of an agent that ran. Several are possible: the first in the order of [`TurnVerdict::outcome`] counts.

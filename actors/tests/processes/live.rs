@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 
-use caduceus_actors::profile::messages::{GetAgent, SpawnChild};
+use caduceus_actors::profile::agent::messages::{GetAgent, SpawnChild};
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::TokenChanged;
 use caduceus_contract::wire::event::Source;

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use actix::Addr;
-use caduceus_actors::profile::messages::{AuthorisedCall, Call, CallError, GetAgent};
+use caduceus_actors::profile::agent::messages::{AuthorisedCall, Call, CallError, GetAgent};
 use caduceus_actors::profile::{CallTimings, ProfileActor};
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::ledger::HistoryEntry;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use actix::Addr;
 use caduceus_actors::profile::ProfileActor;
-use caduceus_actors::profile::messages::{GetAgent, PrepareDial, SpawnChild, SpawnError, SpawnedChild};
+use caduceus_actors::profile::agent::messages::{GetAgent, SpawnChild, SpawnError, SpawnedChild};
+use caduceus_actors::profile::messages::PrepareDial;
 use caduceus_actors::turn::id::fresh_turn_id;
 use caduceus_contract::messages::profile::{GetProfile, ProfileState, ProfileView, TokenChanged};
 use caduceus_contract::turn_id::TurnId;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use caduceus_actors::profile::agent::{AgentSettings, ExecSettings};
+use caduceus_actors::profile::agent::{AgentResource, AgentSettings, ExecSettings};
 use caduceus_actors::profile::inspect::Inspection;
 use rustix::fs::Access;
 
@@ -39,10 +39,10 @@ pub(super) enum CommandFound {
 
 /// Looks for the agent of a profile whose home is `home`, with the `PATH` that its child would have.
 pub(super) fn look(agent: &AgentSettings, home: &Path, inspection: &Inspection, path: Option<&str>) -> AgentFact {
-    match agent {
-        AgentSettings::None => AgentFact::None,
-        AgentSettings::Echo | AgentSettings::OpenAi(_) => AgentFact::NoProcess,
-        AgentSettings::Exec(exec) => {
+    match &agent.resource {
+        _ if *agent == AgentSettings::NONE => AgentFact::None,
+        AgentResource::Nothing | AgentResource::Server(_) => AgentFact::NoProcess,
+        AgentResource::Process(exec) => {
             let word = exec.command.first().cloned().unwrap_or_default();
             let found = look_for(exec, home, inspection, path).unwrap_or(CommandFound::Unresolved);
             AgentFact::Command { word, found }
@@ -96,14 +96,15 @@ mod tests {
     fn a_reference_in_any_word_of_a_command_is_found_also_where_the_name_is_set() {
         let home = tempfile::tempdir().unwrap();
         let exec = |command: &[&str]| {
-            AgentSettings::Exec(ExecSettings {
+            let resource = AgentResource::Process(ExecSettings {
                 command: command.iter().map(|word| (*word).to_owned()).collect(),
                 cwd: None,
                 timeout: Duration::from_secs(1),
                 env_pass: Vec::new(),
                 reply: ReplyForm::Text,
                 credentials_live: false,
-            })
+            });
+            AgentSettings { backend: "exec", resource }
         };
         let inspection = Inspection::of(parse("KEY=sh"));
         let found = |command: &[&str]| match look(&exec(command), home.path(), &inspection, Some("/bin:/usr/bin")) {

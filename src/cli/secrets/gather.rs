@@ -6,7 +6,6 @@ use std::sync::Arc;
 use caduceus_actors::honcho::grant::host_name;
 use caduceus_actors::honcho::location::{Homes, is_there};
 use caduceus_actors::honcho::store;
-use caduceus_actors::profile::agent::AgentSettings;
 use caduceus_actors::profile::child_env::Facts;
 use caduceus_actors::profile::inspect::{Inspection, inspect};
 use caduceus_actors::settings::{ProfileSettings, Settings};
@@ -69,10 +68,7 @@ fn of(profile: &ProfileSettings, settings: &Settings) -> ProfileFacts {
         attempt: 1,
         token: token.as_ref(),
     };
-    let child = match &profile.agent {
-        AgentSettings::Exec(exec) => Some(inspection.child_sees(settings, exec, &turn)),
-        AgentSettings::None | AgentSettings::Echo | AgentSettings::OpenAi(_) => None,
-    };
+    let child = profile.agent.process().map(|exec| inspection.child_sees(settings, exec, &turn));
     let problems = profile.problems.iter().cloned().chain(grant_trouble).collect();
     let closed = settings.multiplex || profile.home != settings.home;
     ProfileFacts { name: profile.name.to_string(), closed, inspection, child, problems, files }

@@ -43,6 +43,21 @@ const FIELDS: [&str; 13] = [
     "reason",
 ];
 
+/// The types of frames, in both directions.
+pub const KINDS: &[&str] = &[
+    "hello",
+    "descriptor",
+    "inbound",
+    "inbound_ack",
+    "outbound",
+    "outbound_result",
+    "interrupt",
+    "interrupt_inbound",
+    "passthrough_forward",
+    "going_idle",
+    "going_idle_ack",
+];
+
 /// A frame from the connector to the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -228,6 +243,19 @@ impl FromConnector {
             }
             _ => return Ok(None),
         }))
+    }
+
+    /// Its type, one of [`KINDS`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Descriptor { .. } => "descriptor",
+            Self::Inbound(_) => "inbound",
+            Self::OutboundResult { .. } => "outbound_result",
+            Self::InterruptInbound { .. } => "interrupt_inbound",
+            Self::GoingIdleAck => "going_idle_ack",
+            Self::PassthroughForward(_) => "passthrough_forward",
+        }
     }
 
     /// The frame as a line, its end included.

@@ -10,7 +10,6 @@ use tracing::{info, warn};
 
 use super::ProfileActor;
 use crate::files::{FileWorker, NoAnswer, Purpose, Stamp, workers};
-use crate::profile::agent::AgentSettings;
 use crate::profile::child_env::{self, HONCHO_API_KEY};
 use crate::profile::env_file::EnvFile;
 use crate::profile::env_source::{self, Content};
@@ -147,10 +146,7 @@ impl ProfileActor {
         let keys: Vec<SecretString> =
             lists.flat_map(|(_, list)| list.expose_secret().split(',').map(SecretString::from)).collect();
         let token = self.token.as_ref().map(|token| (HONCHO_API_KEY, token));
-        let passed = match &*self.agent {
-            AgentSettings::Exec(exec) => &*exec.env_pass,
-            AgentSettings::OpenAi(_) | AgentSettings::Echo | AgentSettings::None => &[],
-        };
+        let passed = self.agent.process().map_or(&[][..], |exec| &*exec.env_pass);
         // The agent may write the values that it receives.
         let passed = child_env::passed(&self.terms.environment, passed);
         let values = self.scope.secrets().chain(token).chain(passed).chain(keys.iter().map(|key| (DELIVERY_KEY, key)));

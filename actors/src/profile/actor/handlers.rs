@@ -9,12 +9,12 @@ use tracing::{debug, info, warn};
 
 use super::ProfileActor;
 use crate::profile::agent::AgentSettings;
+use crate::profile::agent::messages::{
+    AuthorisedCall, Call, CallError, GetAgent, SpawnChild, SpawnError, SpawnedChild,
+};
 use crate::profile::child_env::{Facts, child_env};
 use crate::profile::launch::Launch;
-use crate::profile::messages::{
-    AuthorisedCall, Call, CallError, ConnectParams, GetAgent, NoConnectParams, PrepareDial, SpawnChild, SpawnError,
-    SpawnedChild, TermsChanged,
-};
+use crate::profile::messages::{ConnectParams, NoConnectParams, PrepareDial, TermsChanged};
 use crate::profile::{call, dial, env_source, plan};
 use caduceus_contract::messages::honcho::FreshToken;
 use caduceus_contract::messages::profile::{GetProfile, ProfileView, ReadEnvAgain, TokenChanged, VerifyDelivery};
@@ -49,7 +49,7 @@ impl ProfileActor {
 
     /// Everything that the start of one agent needs, at present.
     fn launch(&self, order: &SpawnChild) -> Result<Launch, SpawnError> {
-        let AgentSettings::Exec(exec) = &*order.agent else { return Err(SpawnError::NotACommand) };
+        let exec = order.agent.process().ok_or(SpawnError::NotACommand)?;
         if let Some(trouble) = &self.health.disk {
             return Err(SpawnError::System(trouble.clone()));
         }
@@ -194,7 +194,7 @@ impl Handler<TermsChanged> for ProfileActor {
     type Result = ();
 
     fn handle(&mut self, TermsChanged(terms): TermsChanged, _: &mut Self::Context) {
-        info!(profile = %terms.profile.name, agent = terms.profile.agent.kind(), "the profile's settings changed");
+        info!(profile = %terms.profile.name, agent = terms.profile.agent.backend, "the profile's settings changed");
         for problem in terms.profile.problems.iter().filter(|problem| !self.health.problems.contains(problem)) {
             warn!(profile = %terms.profile.name, problem, "the profile's own configuration is wrong");
         }
@@ -232,7 +232,7 @@ impl Handler<GetProfile> for ProfileActor {
             troubles: self.health.troubles(),
             secrets: self.scope.len(),
             missing,
-            agent: self.agent.kind(),
+            agent: self.agent.backend,
             children_started: self.ports.children.of(&self.profile().name).get(),
         })
     }

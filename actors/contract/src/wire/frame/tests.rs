@@ -19,6 +19,7 @@ fn a_frame_from_the_connector_reads_back_as_it_was_written() {
             "headers": [["a", "b"]], "bodyB64": "e30=", "profile": "work"}}),
     ] {
         let frame = FromConnector::parse(wire.to_string().as_bytes()).unwrap().unwrap();
+        assert!(wire["type"] == frame.kind() && KINDS.contains(&frame.kind()), "{}", frame.kind());
         let line = frame.to_line();
         assert!(line.ends_with('\n') && !line.trim_end().contains('\n'));
         assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), wire);
@@ -38,6 +39,7 @@ fn a_frame_from_the_gateway_reads_back_as_it_was_written() {
     ] {
         let frame = ToConnector::parse(wire.to_string().as_bytes()).unwrap().unwrap();
         assert_eq!(serde_json::from_str::<Value>(&frame.to_line()).unwrap(), wire);
+        assert!(KINDS.iter().any(|kind| wire["type"] == *kind), "{wire}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::profile::messages::{CallBroken, CallError};
+use crate::profile::agent::messages::{CallBroken, CallError};
 use crate::turn::verdict;
 use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_supervision::AskError;

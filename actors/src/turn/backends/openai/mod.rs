@@ -7,6 +7,7 @@ mod events;
 mod lenient;
 mod reason;
 mod request;
+mod settings;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,16 +17,25 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::{info, warn};
 
-use super::command::{TurnCommands, stopped};
-use super::state::TurnState;
-use crate::profile::agent::{AgentSettings, OpenAiSettings};
-use crate::profile::messages::{AuthorisedCall, Call, CallBroken, Head};
+use crate::profile::agent::AgentSettings;
+use crate::profile::agent::messages::{AuthorisedCall, Call, CallBroken, Head};
 use crate::profile::redact::{Lease, Redactor};
+use crate::turn::backend::AgentBackend;
+use crate::turn::command::{TurnCommands, stopped};
+use crate::turn::state::TurnState;
+use crate::turn::verdict;
 use answer::ModelAnswer;
 use caduceus_contract::messages::turn::TurnOutcome;
 use caduceus_contract::turn_id::TurnId;
 use caduceus_supervision::Port;
 use error::{AnswerError, Ending};
+
+/// The backend `openai`.
+pub(super) const BACKEND: AgentBackend = AgentBackend {
+    name: "openai",
+    read: settings::read,
+    run: |turn, agent, commands| Box::pin(run(turn, agent, commands)),
+};
 
 /// Bytes of a reply that end a turn, as for an agent that is a process.
 const MAX_REPLY: usize = 4 * 1024 * 1024;
@@ -43,13 +53,9 @@ const LOGGED_CHARS: usize = 500;
 /// Pieces of text in the queue of the reply.
 const MAX_PIECES: usize = 8;
 
-/// Runs the turn of an agent that is a server. The end of the turn ends the call at once.
-pub(super) async fn run(
-    turn: &mut TurnState,
-    settings: &OpenAiSettings,
-    agent: &Arc<AgentSettings>,
-    commands: &mut TurnCommands,
-) -> TurnOutcome {
+/// Runs the turn of an agent that is a server. Whatever ends it ends the call at once.
+async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, commands: &mut TurnCommands) -> TurnOutcome {
+    let Some(settings) = agent.server() else { return verdict::no_agent() };
     let due = Instant::now() + settings.timeout;
     let (texts, mut queued) = mpsc::channel(MAX_PIECES);
     let conversation = Conversation {
