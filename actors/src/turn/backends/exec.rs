@@ -63,18 +63,18 @@ pub(super) async fn run(turn: &mut TurnState, agent: &Arc<AgentSettings>, comman
     let child = match child {
         Ok(Ok(child)) => child,
         Ok(Err(error)) => {
-            warn!(turn = %turn.work.id, %error, "the agent was not started");
+            warn!(turn = %turn.work.id, %error, "agent not started");
             return verdict::not_started(&error);
         }
         Err(error) => {
-            warn!(turn = %turn.work.id, %error, "the profile did not start the agent");
+            warn!(turn = %turn.work.id, %error, "profile did not start the agent");
             return verdict::no_answer();
         }
     };
     match AgentProcess::new(child, turn.work.id, turn.ports.redactor.clone()) {
         Ok(process) => AgentRun::new(turn, exec, process).watch(commands).await,
         Err(error) => {
-            warn!(turn = %turn.work.id, %error, "the agent's pipes cannot be served");
+            warn!(turn = %turn.work.id, %error, "agent's pipes cannot be served");
             return verdict::no_answer();
         }
     }
